@@ -1,0 +1,94 @@
+"""Configuration of the sweep around the trials: search, stopping, runner, tracking, scale, storage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from embsweep.config.base import Floats, Part
+from embsweep.config.training import ModelConfig
+
+
+class SearchConfig(Part):
+    """What to try. `startup_trials` are drawn at random before tpe and gp begin to model."""
+
+    sampler: Literal["tpe", "random", "qmc", "gp", "grid"]
+    trials: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    startup_trials: int = Field(default=8, ge=1)
+    recipe_first: bool
+
+
+class StoppingConfig(Part):
+    """When to give a trial up, in fractions of its own planned schedule."""
+
+    kind: Literal["none", "successive_halving", "hyperband"]
+    min_fraction: float = Field(default=0.0625, ge=0.05, lt=1)
+    reduction_factor: int = Field(default=2, ge=2)
+
+
+class RunnerConfig(Part):
+    """Where trials run. Null means: as many as the machine's GPUs (or CPUs, where it has none) allow."""
+
+    kind: Literal["ray", "inline"]
+    cpus_per_trial: int | None = Field(default=None, ge=1)
+    gpus_per_trial: float | None = Field(default=None, ge=0)
+    trials_per_gpu: int = Field(default=1, ge=1)
+    max_concurrent: int | None = Field(default=None, ge=1)
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _no_multi_gpu(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1:
+            raise ValueError("a trial uses at most one GPU; accepted: 0 to 1, such as 0.5")
+        return gpus
+
+
+class TrackingConfig(Part):
+    """MLflow. `uri` null means mlflow.db under storage.path, `registered_model` null the sweep's name."""
+
+    uri: str | None = None
+    experiment: str = Field(min_length=1)
+    registered_model: str | None = Field(default=None, min_length=1)
+
+
+class RehearsalConfig(Part):
+    """What a rehearsal caps, so that a sweep of any size ends in minutes on two cores."""
+
+    model: ModelConfig
+    max_pairs: int = Field(gt=0)
+    max_seq_length: int = Field(gt=0)
+    max_trials: int = Field(gt=0)
+    max_epochs: float = Field(gt=0)
+    fractions: Floats
+
+
+class ScaleConfig(Part):
+    """`auto` runs at full scale where there is a GPU and rehearses where there is none."""
+
+    mode: Literal["auto", "full", "rehearsal"]
+    rehearsal: RehearsalConfig
+
+
+class StorageConfig(Part):
+    """Folder under which sweeps/, mlruns/ and mlflow.db lie; null means the repository's root."""
+
+    path: str | None = None
+
+
+class SweepConfig(Part):
+    """One sweep's identity. `fresh` moves an earlier sweep of the same name aside and starts over."""
+
+    name: str
+    fresh: bool
+    keep_checkpoints: int = Field(ge=1)
+    max_failed_trials: int = Field(ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_folder(cls, name: str) -> str:
+        ok = name and len(name) <= 80 and all(c.isalnum() or c in "-_." for c in name) and name[0].isalnum()
+        if not (ok and name.isascii()):
+            raise ValueError("accepted: 1 to 80 letters, digits, '-', '_', '.', beginning with a letter or digit")
+        return name

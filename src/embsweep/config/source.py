@@ -1,0 +1,70 @@
+"""Configuration of the data: where the pairs come from and how they are split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from embsweep.config.base import Fraction, Part, Strings
+
+
+class SplitConfig(Part):
+    """Three-way split by passage group; fractions are of the queries."""
+
+    seed: int = Field(ge=0)
+    validation: Fraction
+    test: Fraction
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test = {self.validation + self.test:g} leaves nothing to train on")
+        return self
+
+
+class _Source(Part):
+    """`max_pairs` caps the query-passage pairs kept (whole passage groups, chosen by `split.seed`)."""
+
+    max_pairs: int | None = Field(default=None, gt=0)
+    split: SplitConfig
+
+
+class DocstringsConfig(_Source):
+    """Summary line → body of the docstrings of installed packages, read as text."""
+
+    kind: Literal["docstrings"]
+    packages: Strings
+
+
+class FilesConfig(_Source):
+    """One file of pairs: JSONL, CSV or Parquet, one pair a row."""
+
+    kind: Literal["files"]
+    pairs: str
+    anchor: str
+    positive: str
+    negative: str | None = None
+
+
+class BeirConfig(_Source):
+    """A folder with corpus.jsonl, queries.jsonl and qrels.tsv."""
+
+    kind: Literal["beir"]
+    path: str
+
+
+class HubConfig(_Source):
+    """A data set of the Hugging Face hub, pinned by revision, one pair a row."""
+
+    kind: Literal["hub"]
+    id: str
+    revision: str
+    subset: str | None = None
+    part: str
+    anchor: str
+    positive: str
+    negative: str | None = None
+
+
+DataConfig = Annotated[DocstringsConfig | FilesConfig | BeirConfig | HubConfig, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""Where pairs come from, how they become one judged collection, and how that is split."""

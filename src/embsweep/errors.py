@@ -1,0 +1,88 @@
+"""What a user is told when something is wrong: where, which value, what is accepted, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong.
+
+    `where` is a dotted configuration key (`train.learning_rate`) or a place in a file (`my.jsonl:17`);
+    `accepted` says what would be right, `fix` names the command or spelling that mends it.
+    """
+
+    where: str
+    problem: str
+    value: object = None
+    accepted: str | None = None
+    fix: str | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{self.where}: {self.problem}"]
+        if self.value is not None:
+            parts.append(f"got {_shorten(repr(self.value))}")
+        if self.accepted:
+            parts.append(f"accepted: {self.accepted}")
+        if self.fix:
+            parts.append(self.fix)
+        return "; ".join(parts)
+
+
+def _shorten(text: str, limit: int = 160) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class EmbsweepError(Exception):
+    """Base of every error that the command line shows as a message and not as a traceback."""
+
+    exit_code = 1
+
+
+class InputError(EmbsweepError):
+    """Bad input, with every fault found. Exit code 2; nothing was started."""
+
+    exit_code = 2
+
+    def __init__(self, faults: Sequence[Fault] | Fault) -> None:
+        self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class SweepRefused(EmbsweepError):
+    """A sweep of this name exists and is not the one asked for. Exit code 2; nothing was started."""
+
+    exit_code = 2
+
+
+class TooManyFailures(EmbsweepError):
+    """The sweep ended with no usable trial or with more failed trials than it allows."""
+
+    exit_code = 3
+
+
+class TrialFailed(EmbsweepError):
+    """One trial cannot go on (a non-finite loss, say); the sweep can."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The option whose spelling is nearest to `name`, or None where none is near.
+
+    A dotted key is also compared by its last part, so that `learning_rat` finds `train.learning_rate`.
+    """
+    candidates = list(options)
+    whole = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
+    if whole:
+        return whole[0]
+    by_leaf = {option.rsplit(".", 1)[-1]: option for option in reversed(candidates)}
+    leaf = difflib.get_close_matches(name.rsplit(".", 1)[-1], list(by_leaf), n=1, cutoff=0.75)
+    return by_leaf[leaf[0]] if leaf else None
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str | None:
+    """`did you mean 'x'?` for the nearest spelling, or None."""
+    found = nearest(name, options)
+    return f"did you mean '{found}'?" if found else None

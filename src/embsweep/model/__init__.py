@@ -1,0 +1,1 @@
+"""The base model and the training loss, built from the configuration."""

@@ -1,0 +1,1 @@
+"""One trial: train, evaluate every dimension, keep the best checkpoint. Knows nothing of sweeps."""

@@ -1,0 +1,86 @@
+"""The contract between a trial and whoever runs it: a job goes in, reports come out, a stop may come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+from embsweep.config import TrialConfig
+from embsweep.config.base import Part
+from embsweep.trial.evaluation import Scores
+
+
+class TrialJob(Part):
+    """One trial to run. `number` is its place in the ledger, `attempt` counts its starts from 1."""
+
+    number: int
+    attempt: int
+    config: TrialConfig
+    folder: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """A trial's process is up: `setup_s` is what it paid before the first step (imports, loading the model)."""
+
+    pid: int
+    host: str
+    started_at: float
+    setup_s: float
+    import_s: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One evaluation inside a trial, at `fraction` of the planned schedule.
+
+    `objective` belongs to this evaluation, `best_objective` to the best one so far, whose weights are
+    the ones on disk; `loss` is the mean training loss since the last report.
+    """
+
+    fraction: float
+    step: int
+    epoch: float
+    objective: float
+    best_objective: float
+    best_fraction: float
+    scores: Scores
+    loss: float | None
+    learning_rate: float | None
+    elapsed_s: float
+
+
+class Outcome(StrEnum):
+    """How a trial ended."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """The end of a trial. `checkpoint` is the folder of its best weights, None if it never got that far."""
+
+    outcome: Outcome
+    best_objective: float | None
+    best_scores: Scores | None
+    checkpoint: str | None
+    ended_at: float
+    reason: str | None = None
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """A trial's only way out. Calls come in the order start, report…, finish; finish comes exactly once."""
+
+    def start(self, started: Started) -> None:
+        """The trial is set up and about to train."""
+
+    def report(self, report: Report) -> bool:
+        """Hand over an evaluation; True means: stop now, keep what is on disk, and finish."""
+
+    def finish(self, result: TrialResult) -> None:
+        """The trial is over, whatever the outcome."""
