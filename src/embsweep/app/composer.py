@@ -1,0 +1,43 @@
+"""Composing configurations with Hydra's loader, from the command line's overrides to plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from embsweep.app.paths import conf_dir
+
+CONFIG_NAME = "config"
+
+
+@contextmanager
+def config_loader() -> Iterator[ConfigLoader]:
+    """Hydra's loader over `conf/`, for use outside a Hydra application."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
+    """Compose `conf/config.yaml`, Hydra's own node included; sweep overrides are left aside."""
+    return loader.load_configuration(CONFIG_NAME, list(overrides), run_mode=RunMode.MULTIRUN)
+
+
+def group_options(loader: ConfigLoader, group: str) -> list[str]:
+    """Names of a group's options; empty where there is no such group."""
+    return list(loader.get_group_options(group, ObjectType.CONFIG)) if group else []
+
+
+def to_values(tree: DictConfig) -> dict[str, Any]:
+    """Plain containers of everything but Hydra's own node; a value left as `???` stays that text."""
+    values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=False)
+    if not isinstance(values, dict):
+        raise TypeError(f"a configuration is a mapping, not {type(values).__name__}")
+    return {str(key): value for key, value in values.items() if key != "hydra"}

@@ -1,0 +1,96 @@
+"""`python run_sweep.py`: from arguments to exit code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
+from embsweep.app.composer import config_loader, to_values
+from embsweep.app.overrides import check_overrides
+from embsweep.app.paths import conf_dir, default_storage
+from embsweep.app.request import read_request
+from embsweep.app.terminal import console, exit_codes, quiet_environment
+from embsweep.errors import Fault, InputError
+from embsweep.sweep.request import SweepRequest
+
+DEFAULT_SWEEP = "+sweep=quickstart"
+
+
+def main() -> None:
+    """Entry point of `run_sweep.py`. Leaves through SystemExit."""
+    quiet_environment()
+    sys.argv[1:] = with_default_sweep(sys.argv[1:])
+    args = get_args_parser().parse_args(sys.argv[1:])
+    informs_only = args.help or args.hydra_help or args.cfg or args.info is not None or args.shell_completion
+    if not informs_only and not args.config_dir:
+        with exit_codes():
+            _check_before_hydra(args.overrides)
+    hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_run_single)()
+
+
+def with_default_sweep(arguments: Sequence[str]) -> list[str]:
+    """`quickstart` where no sweep is named and none is ruled out by `hydra.mode=RUN`."""
+    names_one = any(argument.lstrip("+").startswith("sweep=") for argument in arguments)
+    if names_one or "hydra.mode=RUN" in arguments:
+        return list(arguments)
+    return [*arguments, DEFAULT_SWEEP]
+
+
+def launch(loader: ConfigLoader, arguments: Sequence[str]) -> None:
+    """Run a sweep inside Hydra: what the sweeper plugin calls."""
+    with exit_codes():
+        _run(read_request(loader, arguments, _command()))
+
+
+def _check_before_hydra(overrides: Sequence[str]) -> None:
+    """Hydra stops at the first fault; here all of them are found, those beyond the command line too."""
+    with config_loader() as loader:
+        good, faults = check_overrides(loader, overrides)
+        if faults:
+            _raise_all(loader, good, faults)
+
+
+def _raise_all(loader: ConfigLoader, good: Sequence[str], faults: list[Fault]) -> None:
+    from embsweep.sweep.preflight import check_request
+
+    try:
+        request = read_request(loader, good, _command())
+    except InputError as error:
+        raise InputError([*faults, *error.faults]) from None
+    check_request(request, faults)
+
+
+def _run_single(tree: DictConfig) -> None:
+    """One trial of one configuration (`hydra.mode=RUN`): a sweep of one, named by what it holds."""
+    with exit_codes():
+        _run(single_request(to_values(tree), _command()))
+
+
+def single_request(values: dict[str, Any], command: str) -> SweepRequest:
+    """A sweep without a space and with one trial."""
+    content = {key: values[key] for key in ("model", "data", "loss", "matryoshka", "train", "eval", "objective")}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    sweep = {**values["sweep"], "name": f"{values['sweep']['name']}-{digest}"}
+    alone = {**values, "sweep": sweep, "search": {**values["search"], "trials": 1}}
+    return SweepRequest(alone, (), {}, lambda _: alone, command, default_storage())
+
+
+def _run(request: SweepRequest) -> None:
+    from embsweep.sweep.run import run_sweep
+
+    run_sweep(request, console())
+
+
+def _command() -> str:
+    """The command line as it can be typed again."""
+    arguments = [a for a in sys.argv[1:] if a not in (DEFAULT_SWEEP, "sweep.fresh=true")]
+    return shlex.join(["python", "run_sweep.py", *arguments])

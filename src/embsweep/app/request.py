@@ -1,0 +1,89 @@
+"""From a command line that Hydra can compose to a request for a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from embsweep.app.composer import compose, group_options, to_values
+from embsweep.app.overrides import all_keys
+from embsweep.app.paths import default_storage
+from embsweep.app.space_parser import parse_space
+from embsweep.errors import Fault, InputError, did_you_mean
+from embsweep.space import Choice, Dimension, Space, Value, contains, to_override
+from embsweep.sweep.request import SweepRequest
+
+
+def read_request(loader: ConfigLoader, arguments: Sequence[str], command: str) -> SweepRequest:
+    """Compose the recipe and parse the space.
+
+    The space is the preset's `hydra.sweeper.params`, in which a sweep on the command line replaces the entry
+    of its key and a fixed value removes it. InputError with every fault of the space.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    given = parser.parse_overrides(list(arguments))
+    fixed = [str(override.input_line) for override in given if not override.is_sweep_override()]
+    tree = compose(loader, fixed)
+    space = _build_space(loader, tree, parser, given)
+
+    def compose_point(point: Mapping[str, Value]) -> Mapping[str, Any]:
+        return to_values(compose(loader, [*fixed, *(to_override(key, value) for key, value in point.items())]))
+
+    recipe = {d.key: v for d in space if (v := _recipe_value(tree, d, parser)) is not None and contains(d, v)}
+    return SweepRequest(to_values(tree), space, recipe, compose_point, command, default_storage())
+
+
+def _build_space(
+    loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]
+) -> Space:
+    preset = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
+    swept, faults = _parse_preset(parser, dict(preset))  # type: ignore[arg-type]
+    for override in given:
+        key = override.get_key_element().lstrip("+")
+        swept.pop(key, None)
+        if override.is_sweep_override():
+            swept[key] = override
+    known = all_keys(tree)
+    for key in list(swept):
+        if key not in known and not group_options(loader, key):
+            del swept[key]
+            hint = did_you_mean(key, known)
+            faults.append(Fault(f"hydra.sweeper.params.{key}", "is neither a key of the configuration nor a group", fix=hint))
+    try:
+        space = parse_space(swept.values())
+    except InputError as error:
+        faults.extend(error.faults)
+    if faults:
+        raise InputError(faults)
+    if not space:
+        fix = "sweep a key (train.learning_rate=1e-5,3e-5), or run one trial (hydra.mode=RUN)"
+        raise InputError(Fault("hydra.sweeper.params", "there is nothing to search: every key is fixed", fix=fix))
+    return space
+
+
+def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict[str, Override], list[Fault]]:
+    swept: dict[str, Override] = {}
+    faults: list[Fault] = []
+    for key, text in params.items():
+        try:
+            swept[key] = parser.parse_override(f"{key}={text}")
+        except HydraException as error:
+            faults.append(Fault(f"hydra.sweeper.params.{key}", "cannot be read", text, fix=str(error).splitlines()[0]))
+    return swept, faults
+
+
+def _recipe_value(tree: DictConfig, dimension: Dimension, parser: OverridesParser) -> Value | None:
+    """What the recipe has for a swept key, in the terms of the space; None where it has nothing comparable."""
+    choices = tree.hydra.runtime.choices
+    value = choices[dimension.key] if dimension.key in choices else OmegaConf.select(tree, dimension.key)
+    if not isinstance(dimension, Choice):
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    same = [o for o in dimension.options if parser.parse_override(f"{dimension.key}={o}").value() == plain]
+    return same[0] if same else None

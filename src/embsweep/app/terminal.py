@@ -1,0 +1,60 @@
+"""The terminal: quiet libraries, one console, errors as messages with exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from embsweep.errors import EmbsweepError, InputError
+
+_QUIET = {
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+def quiet_environment() -> None:
+    """Before any library is imported: no progress bars, no telemetry. What the user set stays."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where to print. Output that is no terminal is never wrapped."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else 160, soft_wrap=not stream.isatty())
+
+
+@contextmanager
+def exit_codes(resume: str | None = None) -> Iterator[None]:
+    """Turn errors into messages: 2 bad input, 3 too many failed trials, 130 interrupted, 1 anything of ours else.
+
+    A defect keeps its traceback.
+    """
+    try:
+        yield
+    except InputError as error:
+        _say(f"{len(error.faults)} thing{'s' if len(error.faults) > 1 else ''} to mend; nothing was started:")
+        for fault in error.faults:
+            _say(f"  - {fault}")
+        sys.exit(error.exit_code)
+    except EmbsweepError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say(f"Interrupted. Finished trials are kept; go on with: {resume}" if resume else "Interrupted.")
+        sys.exit(130)
+
+
+def _say(text: str) -> None:
+    console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,133 @@
+"""A BEIR folder: corpus.jsonl, queries.jsonl and the judgements between them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from embsweep.config.source import BeirConfig
+from embsweep.data.collection import Collection, Pair
+from embsweep.data.corpus import build_collection
+from embsweep.data.faults import FaultList
+from embsweep.data.jsonl import read_objects
+from embsweep.data.qrels import Qrels, read_qrels
+from embsweep.data.text import check_text, is_blank
+
+QRELS_PLACES = ("qrels.tsv", "qrels/test.tsv")
+
+
+def load_beir(config: BeirConfig) -> Collection:
+    """The folder as one collection named after it; unjudged passages belong to the corpus.
+
+    Raises InputError with every missing file, repeated id, judgement of an unknown query or passage, query
+    without a relevant passage, and empty text. Beside `qrels/test.tsv`, where a published set keeps the
+    judgements of its other parts apart, queries that it does not name are left out and counted in `merged`.
+    """
+    faults = FaultList()
+    folder = Path(config.path).expanduser()
+    qrels_path = _check_folder(folder, faults)
+    faults.raise_if_any()
+    passages = _read_texts(folder / "corpus.jsonl", "passage", faults)
+    queries = _read_texts(folder / "queries.jsonl", "query", faults)
+    qrels = read_qrels(qrels_path, faults)
+    _check_known(qrels, queries, passages, faults)
+    unjudged = _check_answered(qrels, queries, strict=qrels_path.parent == folder, faults=faults)
+    faults.raise_if_any()
+    pairs = [Pair(queries[q][0], passages[p][0], None, place) for (q, p), place in qrels.relevant.items()]
+    collection = build_collection(folder.resolve().name, pairs, [text for text, _ in passages.values()])
+    counts = {
+        "duplicate passages": len(passages) - len(collection.passages),
+        "duplicate queries": len(queries) - unjudged - len(collection.queries),
+        "duplicate rows": len(pairs) - len(collection.judgements),
+        "judgements with a score of 0 or less": qrels.not_relevant,
+        f"queries that {qrels_path.name} does not judge": unjudged,
+    }
+    return replace(collection, merged=tuple((what, count) for what, count in counts.items() if count))
+
+
+def _check_folder(folder: Path, faults: FaultList) -> Path:
+    """Record what is missing; the file of judgements is returned."""
+    try:
+        if not folder.is_dir():
+            problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
+            accepted = "a folder with corpus.jsonl, queries.jsonl and qrels.tsv"
+            faults.add("data.path", problem, str(folder), accepted=accepted)
+            return folder
+    except OSError as error:
+        faults.add("data.path", f"cannot be read: {error.strerror}", str(folder))
+        return folder
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        if not (folder / name).is_file():
+            faults.add("data.path", f"there is no {name} in this folder", str(folder))
+    for name in QRELS_PLACES:
+        if (folder / name).is_file():
+            return folder / name
+    faults.add("data.path", "there are no judgements in this folder", str(folder), accepted=" or ".join(QRELS_PLACES))
+    return folder
+
+
+def _read_texts(path: Path, what: str, faults: FaultList) -> dict[str, tuple[str, str]]:
+    """Id → (text, `name:line`); an entry whose text is at fault is kept, so that its judgements are not."""
+    found: dict[str, tuple[str, str]] = {}
+    for where, row in read_objects(path, faults):
+        identity = _read_id(row, where, faults)
+        text = _read_text(row, where, faults)
+        if identity is None:
+            continue
+        if identity in found:
+            faults.add(where, f"{what} id is not unique", identity, accepted=f"an id not used in {found[identity][1]}")
+        else:
+            found[identity] = (text, where)
+    return found
+
+
+def _read_id(row: dict[str, Any], where: str, faults: FaultList) -> str | None:
+    identity = row.get("_id", row.get("id"))
+    if isinstance(identity, int) and not isinstance(identity, bool):
+        return str(identity)
+    if isinstance(identity, str) and not is_blank(identity):
+        return identity.strip()
+    faults.add(where, "has no id", identity, accepted="a text under '_id' or 'id'")
+    return None
+
+
+def _read_text(row: dict[str, Any], where: str, faults: FaultList) -> str:
+    """Title and text joined by a space, as BEIR does."""
+    if "text" not in row:
+        listed = ", ".join(map(repr, row))
+        faults.add(
+            where, "has no 'text'", accepted="{'_id' or 'id', 'title' (optional), 'text'}", fix=f"it has {listed}"
+        )
+        return ""
+    title, text = row.get("title"), row["text"]
+    title = "" if title is None else title
+    if not isinstance(title, str):
+        check_text(title, where, "title", faults)
+        return ""
+    joined = f"{title} {text}" if isinstance(text, str) and title else text
+    return check_text(joined, where, "text", faults) or ""
+
+
+def _check_known(qrels: Qrels, queries: dict[str, Any], passages: dict[str, Any], faults: FaultList) -> None:
+    for (query, passage), place in qrels.judged.items():
+        if query not in queries:
+            faults.add(place, "judges a query that queries.jsonl does not hold", query)
+        if passage not in passages:
+            faults.add(place, "judges a passage that corpus.jsonl does not hold", passage)
+
+
+def _check_answered(qrels: Qrels, queries: dict[str, tuple[str, str]], *, strict: bool, faults: FaultList) -> int:
+    """Record queries without a relevant passage; returns how many unjudged ones are left out (0 if `strict`)."""
+    judged = {query for query, _ in qrels.judged}
+    answered = {query for query, _ in qrels.relevant}
+    unanswered = {query: place for query, (_, place) in queries.items() if query not in answered}
+    left_out = 0
+    for query, place in unanswered.items():
+        if strict or query in judged:
+            faults.add(
+                place, "query without a relevant passage", query, fix="judge it with a score above 0, or remove it"
+            )
+        else:
+            left_out += 1
+    return left_out

@@ -1,0 +1,37 @@
+"""Faults of the data, gathered while reading goes on and raised together."""
+
+from __future__ import annotations
+
+from embsweep.errors import Fault, InputError
+
+LISTED = 20
+"""Faults that are shown one by one; a file of a wrong kind has one on every line."""
+
+
+class FaultList:
+    """Keeps the first `LISTED` faults and counts the rest."""
+
+    def __init__(self) -> None:
+        self._listed: list[Fault] = []
+        self._total = 0
+        self._more_in = ""
+
+    def add(
+        self, where: str, problem: str, value: object = None, *, accepted: str | None = None, fix: str | None = None
+    ) -> None:
+        """Record one fault; the arguments are those of `Fault`."""
+        self._total += 1
+        if len(self._listed) < LISTED:
+            self._listed.append(Fault(where, problem, value, accepted, fix))
+        else:
+            self._more_in = self._more_in or where.split(":", maxsplit=1)[0]
+
+    def __len__(self) -> int:
+        return self._total
+
+    def raise_if_any(self) -> None:
+        """Raise InputError with the faults listed and, where there were more, their number."""
+        if not self._total:
+            return
+        more = self._total - len(self._listed)
+        raise InputError([*self._listed, *([Fault(self._more_in, f"and {more:,} more faults")] if more else [])])

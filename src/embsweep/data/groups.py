@@ -1,0 +1,65 @@
+"""Passage groups: queries and passages that hang together and so must stay on one side of a split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embsweep.data.collection import Collection
+
+
+@dataclass(frozen=True)
+class Group:
+    """A connected component of the graph of queries and relevant passages: query numbers, and rows of data."""
+
+    queries: tuple[int, ...]
+    rows: int
+
+
+def find_groups(collection: Collection, seed: int) -> list[Group]:
+    """All groups with a judged query, in an order drawn from `seed` and the texts.
+
+    The order is that of sha256 of the seed and the group's smallest query text, so the order of the source's
+    rows has no part in it. A hard negative does not tie groups together.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    labels = _label_queries(collection)
+    for query, passages in enumerate(collection.relevant):
+        if passages:
+            members[labels[query]].append(query)
+    rows = Counter(labels[judgement.query] for judgement in collection.judgements)
+    groups = [Group(tuple(queries), rows[label]) for label, queries in members.items()]
+    return sorted(groups, key=lambda group: _draw(seed, min(collection.queries[query] for query in group.queries)))
+
+
+def cap_groups(groups: Sequence[Group], max_pairs: int | None) -> list[Group]:
+    """Groups taken in order, each that still fits, until they hold `max_pairs` rows; all where it is None."""
+    if max_pairs is None:
+        return list(groups)
+    kept, room = [], max_pairs
+    for group in groups:
+        if group.rows <= room:
+            kept.append(group)
+            room -= group.rows
+    return kept
+
+
+def _label_queries(collection: Collection) -> list[int]:
+    """Component number of each query in the bipartite graph."""
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    offset = len(collection.queries)
+    size = offset + len(collection.passages)
+    queries = np.array([judgement.query for judgement in collection.judgements], dtype=np.int64)
+    passages = np.array([judgement.passage + offset for judgement in collection.judgements], dtype=np.int64)
+    edges = coo_array((np.ones(len(queries), dtype=np.int8), (queries, passages)), shape=(size, size))
+    labels = connected_components(edges, directed=False)[1]
+    return [int(label) for label in labels[:offset]]
+
+
+def _draw(seed: int, text: str) -> str:
+    return hashlib.sha256(f"{seed}:{text}".encode("utf-8", "surrogatepass")).hexdigest()

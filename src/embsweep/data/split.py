@@ -1,0 +1,112 @@
+"""A collection cut into training, validation and test, with no passage on two sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from embsweep.config.source import SplitConfig
+from embsweep.data.collection import Collection, Pair, RetrievalSet, Splits
+from embsweep.data.fingerprint import compute_fingerprint
+from embsweep.data.groups import Group, cap_groups, find_groups
+from embsweep.data.sides import TEST, TRAIN, VALIDATION, assign_sides, describe_misses
+from embsweep.errors import Fault, InputError
+
+
+def split_collection(collection: Collection, config: SplitConfig, max_pairs: int | None) -> Splits:
+    """Three sides of whole passage groups, drawn by `config.seed` whatever the order of the source's rows.
+
+    The corpus is every distinct passage. Where `max_pairs` leaves groups out, it is the passages that the kept
+    rows name, hard negatives among them. A training row whose hard negative answers a held-out query is kept
+    out and counted in `notes`. Raises InputError where there are fewer than three groups or no training row
+    is left.
+    """
+    groups = find_groups(collection, config.seed)
+    kept = cap_groups(groups, max_pairs)
+    _check_enough(collection, groups, kept, max_pairs)
+    sides = assign_sides(kept, config)
+    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
+    train, left_out = _list_train(collection, sides)
+    if not train:
+        raise InputError(Fault("data.split", "no training row is left: every hard negative answers a held-out query"))
+    validation = _build_set(collection, VALIDATION, _list_queries(sides[VALIDATION]), corpus)
+    test = _build_set(collection, TEST, _list_queries(sides[TEST]), corpus)
+    notes = [f"{what}: {count:,}" for what, count in collection.merged]
+    if len(kept) < len(groups):
+        notes.append(_describe_cap(collection, groups, kept, len(corpus)))
+    if left_out:
+        notes.append(f"training rows left out because their hard negative answers a held-out query: {left_out:,}")
+    notes += describe_misses(sides, config)
+    fingerprint = compute_fingerprint(train, (validation, test), validation.corpus)
+    return Splits(collection.name, fingerprint, train, validation, test, tuple(notes))
+
+
+def whole_set(collection: Collection) -> RetrievalSet:
+    """Every judged query against every passage; `corpus` is `collection.passages`. InputError where none is judged."""
+    queries = [query for query, passages in enumerate(collection.relevant) if passages]
+    if not queries:
+        raise InputError(Fault("data", "no query has a relevant passage"))
+    return _build_set(collection, None, queries, range(len(collection.passages)))
+
+
+def _check_enough(collection: Collection, groups: list[Group], kept: list[Group], max_pairs: int | None) -> None:
+    if len(kept) >= 3:
+        return
+    if len(groups) >= 3:
+        needed = sum(sorted(group.rows for group in groups)[:3])
+        problem = f"leaves {len(kept)} of {len(groups):,} passage groups; a three-way split takes at least 3"
+        raise InputError(Fault("data.max_pairs", problem, max_pairs, f"at least {needed:,}, better a few hundred"))
+    total = sum(len(group.queries) for group in groups)
+    largest = max((len(group.queries) for group in groups), default=0)
+    problem = (
+        f"{len(groups)} passage group(s), the largest with {largest:,} of {total:,} queries on "
+        f"{len(collection.passages):,} passages: too few for training, validation and test without a shared passage"
+    )
+    fix = "add passages, or look for one passage that stands with nearly all questions"
+    raise InputError(Fault("data.split", problem, accepted="at least 3 groups, better 100", fix=fix))
+
+
+def _list_queries(groups: Iterable[Group]) -> list[int]:
+    return sorted(query for group in groups for query in group.queries)
+
+
+def _list_corpus(collection: Collection, only_queries: list[int] | None) -> Sequence[int]:
+    """Sorted passage numbers: all, or those that the rows of `only_queries` name."""
+    if only_queries is None:
+        return range(len(collection.passages))
+    kept = set(only_queries)
+    rows = [row for row in collection.judgements if row.query in kept]
+    named = {row.passage for row in rows} | {row.negative for row in rows if row.negative is not None}
+    return sorted(named)
+
+
+def _list_train(collection: Collection, sides: dict[str, list[Group]]) -> tuple[tuple[Pair, ...], int]:
+    """Training rows in the order of the judgements, and how many were left out."""
+    own = set(_list_queries(sides[TRAIN]))
+    held_out = _list_queries([*sides[VALIDATION], *sides[TEST]])
+    answers = {passage for query in held_out for passage in collection.relevant[query]}
+    rows = [row for row in collection.judgements if row.query in own]
+    fair = [row for row in rows if row.negative not in answers]
+    texts = collection.passages
+    pairs = [
+        Pair(collection.queries[row.query], texts[row.passage], None if row.negative is None else texts[row.negative])
+        for row in fair
+    ]
+    return tuple(pairs), len(rows) - len(fair)
+
+
+def _build_set(collection: Collection, side: str | None, queries: list[int], corpus: Sequence[int]) -> RetrievalSet:
+    position = {passage: place for place, passage in enumerate(corpus)}
+    return RetrievalSet(
+        f"{collection.name}/{side}" if side else collection.name,
+        tuple(collection.queries[query] for query in queries),
+        tuple(collection.passages[passage] for passage in corpus),
+        tuple(tuple(position[passage] for passage in collection.relevant[query]) for query in queries),
+    )
+
+
+def _describe_cap(collection: Collection, groups: list[Group], kept: list[Group], corpus_size: int) -> str:
+    rows, all_rows = sum(group.rows for group in kept), sum(group.rows for group in groups)
+    return (
+        f"max_pairs kept {rows:,} of {all_rows:,} pairs in {len(kept):,} of {len(groups):,} passage groups; "
+        f"the corpus holds only their {corpus_size:,} of {len(collection.passages):,} passages"
+    )

@@ -1,0 +1,85 @@
+"""What counts as a text, and how a text file is read: UTF-8, line by line, with every broken line named."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from pathlib import Path
+
+from embsweep.data.faults import FaultList
+
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_REPLACEMENT = "\ufffd"
+_TYPE_NAMES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+
+
+def check_text(value: object, where: str, column: str, faults: FaultList) -> str | None:
+    """The stripped text, or None after recording why `value` is none (type, blank, NUL, half a surrogate pair)."""
+    problem = _find_problem(value)
+    if problem is None and isinstance(value, str):
+        return value.strip()
+    faults.add(where, f"column '{column}' {problem}", value, accepted="a text that is not blank")
+    return None
+
+
+def _find_problem(value: object) -> str | None:
+    if value is None:
+        return "is null"
+    if not isinstance(value, str):
+        return f"is {_TYPE_NAMES.get(type(value), f'of type {type(value).__name__}')}, not text"
+    if is_blank(value):
+        return "is empty"
+    if "\0" in value:
+        return "holds a NUL character"
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return "holds half of a surrogate pair, which is no character"
+    return None
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing to read: only spaces, control, format (zero-width) and unassigned characters."""
+    return all(unicodedata.category(character)[0] in "CZ" for character in text)
+
+
+def read_text_file(path: Path, faults: FaultList) -> str:
+    """The file's text without byte-order mark; line ends stay as they are.
+
+    Broken UTF-8 and NUL characters are recorded as faults, line by line, and replaced, so that the reader
+    can go on and find what else is wrong. An unreadable or empty file gives an empty text and one fault.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        faults.add(path.name, f"cannot be read: {error.strerror or error}", str(path))
+        return ""
+    if data.startswith(_UTF16_MARKS):
+        faults.add(f"{path.name}:1", "is encoded as UTF-16", accepted="UTF-8", fix="save the file as UTF-8")
+        return ""
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if not data.strip():
+        faults.add(path.name, "is empty")
+        return ""
+    return _decode(data, path.name, faults)
+
+
+def _decode(data: bytes, name: str, faults: FaultList) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\n".join(
+            _decode_line(line, f"{name}:{number}", faults) for number, line in enumerate(data.split(b"\n"), 1)
+        )
+    if "\0" in text:
+        for number, line in enumerate(text.split("\n"), 1):
+            if "\0" in line:
+                faults.add(f"{name}:{number}", "holds a NUL character", accepted="text in UTF-8")
+    return text.replace("\0", _REPLACEMENT)
+
+
+def _decode_line(line: bytes, where: str, faults: FaultList) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        broken = line[error.start : error.start + 1]
+        faults.add(where, f"is not UTF-8 at byte {error.start + 1}", broken, fix="save the file as UTF-8")
+        return line.decode("utf-8", errors="replace")

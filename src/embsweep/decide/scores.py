@@ -1,0 +1,13 @@
+"""The scores of one evaluation: every metric at every dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Scores = Mapping[int, Mapping[str, float]]
+"""Dimension → metric name (`embsweep.names.METRICS`) → mean over the queries, in [0, 1]."""
+
+
+def scores_from_json(values: Mapping[str | int, Mapping[str, float]]) -> Scores:
+    """Scores that went through JSON, which has no integer keys."""
+    return {int(dim): dict(by_metric) for dim, by_metric in values.items()}

@@ -1,0 +1,136 @@
+"""Progress of a running sweep: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from embsweep.report.text import duration, score
+from embsweep.report.view import SweepView, TrialRow
+
+_SHOWN_FINISHED = 12
+_STYLES = {"running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
+
+
+class Progress(Protocol):
+    """Told of every change; shows it until it is left."""
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+
+    def update(self, view: SweepView, event: str) -> None:
+        """The sweep changed; `event` says how, in one line."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...  # noqa: E501
+
+
+def open_progress(console: Console) -> Progress:
+    """The live table where `console` is a terminal, plain lines where it is a file or a pipe."""
+    return LiveProgress(console) if console.is_terminal else LineProgress(console)
+
+
+class LineProgress:
+    """A line an event: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._start = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """See `Progress.say`."""
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def update(self, view: SweepView, event: str) -> None:
+        """See `Progress.update`."""
+        elapsed = duration(time.monotonic() - self._start)
+        self.say(f"[{elapsed}] {event} | {len(view.finished)}/{view.asked} done, {_outlook(view)}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class LiveProgress:
+    """A table that is redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._start = time.monotonic()
+        self._view: SweepView | None = None
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=False)
+
+    def say(self, text: str) -> None:
+        """See `Progress.say`."""
+        self._live.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def update(self, view: SweepView, event: str) -> None:
+        """See `Progress.update`."""
+        self._view = view
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def _render(self) -> RenderableType:
+        if self._view is None:
+            return Text("")
+        elapsed = time.monotonic() - self._start
+        return Group(_footer(self._view, elapsed), build_table(self._view))
+
+
+def build_table(view: SweepView) -> Table:
+    """Running trials first, then the best of the finished ones."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, justify in (("trial", "right"), ("state", "left"), ("done", "right"), ("best", "right"), ("time", "right")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("parameters", overflow="ellipsis", no_wrap=True)
+    running = [row for row in view.rows if row.state == "running"]
+    finished = sorted(view.finished, key=lambda row: (row.state == "failed", -(row.best or 0.0), row.number))
+    for row in (*running, *finished[:_SHOWN_FINISHED]):
+        table.add_row(*_cells(row, is_best=row is view.best), style="bold" if row is view.best else None)
+    if len(finished) > _SHOWN_FINISHED:
+        table.add_row("", Text(f"and {len(finished) - _SHOWN_FINISHED} more", style="dim"))
+    return table
+
+
+def _cells(row: TrialRow, *, is_best: bool) -> tuple[str | Text, ...]:
+    mark = "★ " if is_best else ""
+    return (
+        f"{mark}{row.number}",
+        Text(row.state, style=_STYLES[row.state]),
+        f"{row.fraction:.0%}",
+        score(row.best),
+        duration(row.elapsed_s),
+        row.note or row.params,
+    )
+
+
+def _footer(view: SweepView, elapsed_s: float) -> Text:
+    return Text(
+        f"{view.name}: {len(view.finished)} of {view.asked} trials · {_outlook(view)} · {duration(elapsed_s)} elapsed",
+        style="bold",
+    )
+
+
+def _outlook(view: SweepView) -> str:
+    stopped = sum(row.state == "stopped" for row in view.rows)
+    failed = sum(row.state == "failed" for row in view.rows)
+    parts = [f"best {score(view.best.best) if view.best else '–'} (base {score(view.baseline)})", f"{stopped} stopped"]
+    if failed:
+        parts.append(f"{failed} failed")
+    remaining = view.remaining_s()
+    if len(view.finished) < view.asked and remaining is not None:
+        parts.append(f"about {duration(remaining)} left")
+    return ", ".join(parts)

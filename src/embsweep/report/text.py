@@ -1,0 +1,24 @@
+"""Small pieces of text that several outputs share."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float | None) -> str:
+    """`75` → `1:15`, `4000` → `1:06:40`, None → `–`."""
+    if seconds is None:
+        return "–"
+    minutes, secs = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def score(value: float | None) -> str:
+    """`0.45678` → `.4568`, None → `–`."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}".replace("0.", ".", 1)
+
+
+def gain(value: float) -> str:
+    """A signed difference of scores: `+.0123`."""
+    return f"{value:+.4f}".replace("0.", ".", 1)

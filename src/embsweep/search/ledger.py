@@ -1,0 +1,170 @@
+"""The ledger: one Optuna study in `study.db`, the only source of truth about a sweep.
+
+Only the driver writes it. A trial's number, parameters, state, reported values and attributes are committed
+before anyone acts on them, so that after a crash the same command finds everything here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.search.distributions import to_distributions
+from embsweep.search.pruners import build_pruner, to_resource
+from embsweep.search.record import TrialRecord, to_record
+from embsweep.search.samplers import build_sampler
+from embsweep.space import Space, Value, grid_values
+
+STUDY = "sweep"
+_NOTES = "embsweep"
+
+
+class Ledger:
+    """Guards one study. Trials are known by number; open ones are kept by hand between ask and tell."""
+
+    def __init__(self, study: optuna.Study, space: Space, search: SearchConfig) -> None:
+        self._study = study
+        self._space = space
+        self._search = search
+        self._distributions: dict[str, BaseDistribution] = to_distributions(space)
+        self._open: dict[int, Trial] = {}
+
+    @classmethod
+    def open(cls, path: Path, *, space: Space, search: SearchConfig, stopping: StoppingConfig) -> Ledger:
+        """Open the ledger at `path`, created where there is none."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=_storage(path),
+            study_name=STUDY,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=build_pruner(stopping),
+        )
+        return cls(study, space, search)
+
+    # -- what is known ---------------------------------------------------------------------------------------
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Every trial that was ever started, by number; those only queued are not among them."""
+        frozen = self._study.get_trials(deepcopy=False)
+        return tuple(to_record(trial) for trial in frozen if trial.state != TrialState.WAITING)
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What the sweep wrote about itself: its identity, its baselines, its result."""
+        found: dict[str, Any] = self._study.user_attrs.get(_NOTES, {})
+        return found
+
+    def note(self, **values: Any) -> None:
+        """Add to the notes; values are plain JSON."""
+        self._study.set_user_attr(_NOTES, {**self.notes, **values})
+
+    # -- what to try -----------------------------------------------------------------------------------------
+
+    def plan(self, recipe: Mapping[str, Value]) -> None:
+        """Queue the known first points, once: the recipe as trial 0, and every cell of a grid.
+
+        Keys of the recipe that lie outside their dimension are absent from it and left to the sampler.
+        """
+        if self._study.get_trials(deepcopy=False):
+            return
+        first = [dict(recipe)] if recipe and self._search.recipe_first else []
+        cells = self._grid() if self._search.sampler == "grid" else []
+        for point in (*first, *(cell for cell in cells if cell not in first)):
+            self._study.enqueue_trial(point)
+
+    def _grid(self) -> list[dict[str, Value]]:
+        axes = [grid_values(dimension) or () for dimension in self._space]
+        keys = [dimension.key for dimension in self._space]
+        return [dict(zip(keys, values, strict=True)) for values in itertools.product(*axes)]
+
+    def ask(self) -> TrialRecord | None:
+        """The next trial: an interrupted one under its own number, else a new one within the budget, else None."""
+        interrupted = [r.number for r in self.trials if r.state == "running" and r.number not in self._open]
+        if interrupted:
+            return self._reopen(min(interrupted))
+        number = len(self.trials)
+        if number >= self._search.trials or (self._search.sampler == "grid" and not self._queued()):
+            return None
+        self._study.sampler = build_sampler(self._search, number)
+        trial = self._study.ask(self._distributions)
+        self._open[trial.number] = trial
+        self.annotate(trial.number, attempt=1)
+        return self.record(trial.number)
+
+    def _queued(self) -> Sequence[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+    def _reopen(self, number: int) -> TrialRecord:
+        trial_id = self._study.get_trials(deepcopy=False)[number]._trial_id
+        self._open[number] = Trial(self._study, trial_id)  # Optuna's own way for a trial of another process
+        self.annotate(number, attempt=self.record(number).attempt + 1)
+        return self.record(number)
+
+    def record(self, number: int) -> TrialRecord:
+        """One trial as it stands."""
+        return to_record(self._study.get_trials(deepcopy=False)[number])
+
+    # -- what came of it -------------------------------------------------------------------------------------
+
+    def annotate(self, number: int, **values: Any) -> None:
+        """Add attributes to a trial that is open; values are plain JSON."""
+        for name, value in values.items():
+            self._open[number].set_user_attr(name, value)
+
+    def report(self, number: int, fraction: float, best: float) -> bool:
+        """Record the running best at a fraction of the schedule; True if the trial should stop."""
+        trial = self._open[number]
+        if not math.isfinite(best):
+            raise ValueError(f"trial {number}: {best} is no objective")
+        step = to_resource(fraction)
+        # Through the storage: Trial.report ignores a step that an interrupted attempt has already reported, and
+        # later steps of such an attempt must not speak for this one.
+        trial.storage.set_trial_intermediate_value(trial._trial_id, step, best)
+        frozen = trial.storage.get_trial(trial._trial_id)
+        frozen.intermediate_values = {s: v for s, v in frozen.intermediate_values.items() if s <= step}
+        return bool(self._study.pruner.prune(self._study, frozen))
+
+    def complete(self, number: int, objective: float) -> None:
+        """The trial ran its whole schedule; `objective` is its best."""
+        self._study.tell(self._open.pop(number), objective)
+
+    def stop(self, number: int) -> None:
+        """The trial was stopped early; its value is the last reported running best."""
+        self._study.tell(self._open.pop(number), state=TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> None:
+        """The trial failed; the sampler leaves it out."""
+        self.annotate(number, reason=reason)
+        self._study.tell(self._open.pop(number), state=TrialState.FAIL)
+
+
+def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]] | None:
+    """Notes and trials of a ledger without changing it; None where there is none."""
+    if not path.is_file():
+        return None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.load_study(storage=_storage(path), study_name=STUDY)
+    except KeyError:
+        return None
+    ledger = Ledger(study, (), _ANY_SEARCH)
+    return ledger.notes, ledger.trials
+
+
+_ANY_SEARCH = SearchConfig(sampler="random", trials=1, seed=0, recipe_first=False)
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    # A long timeout: a reader (`embsweep status`, a dashboard) may hold the file for a moment.
+    return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})

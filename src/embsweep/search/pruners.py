@@ -1,0 +1,30 @@
+"""Pruners by name, over fractions of a trial's own planned schedule.
+
+Optuna counts resources in whole numbers: a fraction of the schedule is given to it in thousandths. Rungs in
+fractions and not in epochs, because at the same epoch a longer cosine schedule still has a higher learning rate.
+"""
+
+from __future__ import annotations
+
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
+
+from embsweep.config.machinery import StoppingConfig
+
+FULL = 1000
+
+
+def to_resource(fraction: float) -> int:
+    """A fraction of the schedule in thousandths, at least one. Rounded down: a rung is reached, never missed."""
+    return max(1, int(fraction * FULL))
+
+
+def build_pruner(config: StoppingConfig) -> BasePruner:
+    """The pruner of a study; it decides from reported running bests."""
+    minimum = to_resource(config.min_fraction)
+    match config.kind:
+        case "successive_halving":
+            return SuccessiveHalvingPruner(min_resource=minimum, reduction_factor=config.reduction_factor)
+        case "hyperband":
+            return HyperbandPruner(min_resource=minimum, max_resource=FULL, reduction_factor=config.reduction_factor)
+        case "none":
+            return NopPruner()

@@ -1,0 +1,61 @@
+"""A trial of the ledger as a value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optuna.trial import FrozenTrial, TrialState
+
+from embsweep.space import Value
+
+State = Literal["running", "complete", "stopped", "failed"]
+
+_STATES: Mapping[TrialState, State] = {
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the ledger holds of one trial.
+
+    `best` is its best objective so far, None before the first evaluation; `attributes` are those the sweep
+    annotated (run id, checkpoint, per-dimension scores, pid, times, reason).
+    """
+
+    number: int
+    state: State
+    params: Mapping[str, Value]
+    best: float | None
+    fraction: float
+    attributes: Mapping[str, Any]
+
+    @property
+    def attempt(self) -> int:
+        """How many times the trial was started."""
+        return int(self.attributes.get("attempt", 0))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing will be added to it."""
+        return self.state != "running"
+
+
+def to_record(trial: FrozenTrial) -> TrialRecord:
+    """The record of an Optuna trial that was started."""
+    reported = trial.intermediate_values
+    best = trial.value if trial.state == TrialState.COMPLETE else max(reported.values(), default=None)
+    return TrialRecord(
+        number=trial.number,
+        state=_STATES[trial.state],
+        params=dict(trial.params),
+        best=best if best is not None and math.isfinite(best) else None,
+        fraction=max(reported, default=0) / 1000,
+        attributes=dict(trial.user_attrs),
+    )

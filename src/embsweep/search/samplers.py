@@ -1,0 +1,36 @@
+"""Samplers by name. A sampler is built anew for every trial, so that a resumed search draws as an unbroken one."""
+
+from __future__ import annotations
+
+import warnings
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+
+from embsweep.config.machinery import SearchConfig
+
+
+def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
+    """The sampler for one trial: its random numbers depend on `config.seed` and the trial's number alone.
+
+    Quasi-random points are a fixed sequence whose position Optuna keeps in the ledger, so their seed is not
+    moved on. The grid is laid out in the ledger's queue (see `Ledger.plan`); its sampler is never asked.
+    """
+    seed = config.seed + trial_number
+    match config.sampler:
+        case "tpe":
+            return TPESampler(n_startup_trials=config.startup_trials, seed=seed)
+        case "gp":
+            return GPSampler(n_startup_trials=config.startup_trials, seed=seed)
+        case "qmc":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return QMCSampler(
+                    scramble=True,
+                    seed=config.seed,
+                    independent_sampler=RandomSampler(seed=seed),
+                    warn_asynchronous_seeding=False,
+                    warn_independent_sampling=False,
+                )
+        case "random" | "grid":
+            return RandomSampler(seed=seed)

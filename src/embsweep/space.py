@@ -1,0 +1,96 @@
+"""A search space as values: one dimension for each swept key, in the terms of Hydra's override grammar.
+
+A swept value is always written back as the text of an override, so that composing it gives what was asked
+for. A choice is therefore identified by its text (`[1024,512]`, `halving`), which is also its stable label in
+the ledger.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+Value = str | int | float
+"""What a dimension yields: the text of a choice, or a number."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several texts, unordered."""
+
+    key: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """Integers from `low` to `high`, both included, `step` apart."""
+
+    key: str
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """Numbers from `low` to `high`, both included; `step` None means all of them."""
+
+    key: str
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+
+Dimension = Choice | IntRange | FloatRange
+Space = tuple[Dimension, ...]
+
+
+def end_points(dimension: Dimension) -> tuple[Value, ...]:
+    """The values that a configuration check must try: every option, or both ends."""
+    if isinstance(dimension, Choice):
+        return dimension.options
+    return (dimension.low, dimension.high)
+
+
+def grid_values(dimension: Dimension) -> tuple[Value, ...] | None:
+    """All values of a dimension in order, or None where there are infinitely many."""
+    if isinstance(dimension, Choice):
+        return dimension.options
+    if isinstance(dimension, IntRange):
+        return tuple(range(dimension.low, dimension.high + 1, dimension.step))
+    if dimension.step is None:
+        return None
+    count = round((dimension.high - dimension.low) / dimension.step)
+    return tuple(float(f"{dimension.low + i * dimension.step:.12g}") for i in range(count + 1))
+
+
+def contains(dimension: Dimension, value: Value) -> bool:
+    """Whether `value` can come out of `dimension`."""
+    if isinstance(dimension, Choice):
+        return value in dimension.options
+    if isinstance(value, str) or not dimension.low <= value <= dimension.high:
+        return False
+    if isinstance(dimension, IntRange):
+        return value == int(value) and (int(value) - dimension.low) % dimension.step == 0
+    if dimension.step is None:
+        return True
+    steps = (value - dimension.low) / dimension.step
+    return math.isclose(steps, round(steps), abs_tol=1e-9)
+
+
+def to_override(key: str, value: Value) -> str:
+    """The override that sets `key` to `value`; `repr` keeps every bit of a float."""
+    return f"{key}={value if isinstance(value, str) else repr(value)}"
+
+
+def describe(dimension: Dimension) -> str:
+    """A dimension in a few words, for messages and fingerprints."""
+    if isinstance(dimension, Choice):
+        return f"choice({', '.join(dimension.options)})"
+    log = ", log" if dimension.log else ""
+    step = f", step {dimension.step:g}" if dimension.step not in (None, 1) else ""
+    kind = "integers" if isinstance(dimension, IntRange) else "interval"
+    return f"{kind} {dimension.low!r} to {dimension.high!r}{step}{log}"

@@ -1,0 +1,1 @@
+"""The use case: check the request, score the baselines, run the trials, register the winner."""

@@ -1,0 +1,131 @@
+"""The sweep's desk: hands trials to the runner and writes what comes back to ledger, tracking and screen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from embsweep.config import Config, build_config
+from embsweep.decide.scores import Scores
+from embsweep.decide.winner import Contender, rank_contenders
+from embsweep.errors import InputError
+from embsweep.report.progress import Progress
+from embsweep.report.text import score
+from embsweep.search.ledger import Ledger
+from embsweep.search.record import TrialRecord
+from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.identity import flatten
+from embsweep.sweep.request import Compose
+from embsweep.sweep.scale import Scale
+from embsweep.sweep.view import build_view, describe_params
+from embsweep.tracking.runs import SweepRun
+from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
+
+
+@dataclass
+class SweepDesk:
+    """Implements `runner.desk.Desk`. The ledger is written first, so that a crash loses at most a metric."""
+
+    ledger: Ledger
+    tracking: SweepRun
+    progress: Progress
+    compose: Compose
+    scale: Scale
+    folder: SweepFolder
+    recipe: Config
+    _best_scores: dict[int, Scores] = field(default_factory=dict)
+
+    def next_job(self) -> TrialJob | None:
+        """The next trial; None when the budget is spent or too many have failed."""
+        while not self.is_hopeless and (record := self.ledger.ask()) is not None:
+            try:
+                config = self.scale.apply(build_config(self.compose(record.params)))
+            except InputError as error:  # a combination that only fails together
+                self.ledger.fail(record.number, str(error))
+                self._show(record.number, f"trial {record.number} is no valid configuration: {error}")
+                continue
+            self._start_tracking(record, config)
+            self._show(record.number, f"trial {record.number} starts: {describe_params(record) or 'the configuration'}")
+            folder = self.folder.trial(record.number)
+            return TrialJob(number=record.number, attempt=record.attempt, config=config.trial, folder=str(folder))
+        return None
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether more trials have failed than the sweep allows."""
+        failed = sum(record.state == "failed" for record in self.ledger.trials)
+        return failed > self.recipe.sweep.max_failed_trials
+
+    def started(self, number: int, started: Started) -> None:
+        """See `Desk.started`."""
+        facts = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
+        times = {"setup_s": started.setup_s, "import_s": started.import_s}
+        self.ledger.annotate(number, **facts, **times, **started.facts)
+        self.tracking.log_facts(self._run_id(number), {**times, **started.facts})
+
+    def report(self, number: int, report: Report) -> bool:
+        """See `Desk.report`."""
+        if report.best_fraction == report.fraction:
+            self._best_scores[number] = report.scores
+        should_stop = self.ledger.report(number, report.fraction, report.best_objective) and report.fraction < 1.0
+        self.tracking.log_report(self._run_id(number), report)
+        what = f"trial {number} at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
+        self._show(number, f"{what}, stopped" if should_stop else what)
+        return should_stop
+
+    def finished(self, number: int, result: TrialResult) -> None:
+        """See `Desk.finished`."""
+        run_id = self._run_id(number)
+        scores = result.best_scores or self._best_scores.pop(number, None)
+        self.ledger.annotate(number, ended_at=result.ended_at, checkpoint=result.checkpoint, scores=_plain(scores))
+        match result.outcome:
+            case Outcome.COMPLETE if result.best_objective is not None:
+                self.ledger.complete(number, result.best_objective)
+            case Outcome.STOPPED:
+                self.ledger.stop(number)
+            case _:
+                self.ledger.fail(number, result.reason or "no reason given")
+        self.tracking.finish_trial(run_id, result, scores)
+        self._drop_checkpoints()
+        reason = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
+        self._show(number, f"trial {number} {result.outcome}{reason}")
+
+    def contenders(self) -> list[Contender]:
+        """Finished trials that can win, from best to worst."""
+        return rank_contenders(
+            Contender(r.number, r.best, (self.folder.trial(r.number) / "best").is_dir())
+            for r in self.ledger.trials
+            if r.state in ("complete", "stopped")
+        )
+
+    def _drop_checkpoints(self) -> None:
+        """Keep the weights of the best few finished trials."""
+        kept = {c.number for c in self.contenders()[: self.recipe.sweep.keep_checkpoints]}
+        for record in self.ledger.trials:
+            weights = self.folder.trial(record.number) / "best"
+            if record.is_finished and record.number not in kept and weights.is_dir():
+                shutil.rmtree(weights)
+
+    def _start_tracking(self, record: TrialRecord, config: Config) -> None:
+        params = {**dict(flatten(config.trial.model_dump(mode="json"))), **_groups(record.params)}
+        run_id = self.tracking.start_trial(record.number, record.attempt, params)
+        self.ledger.annotate(record.number, run_id=run_id)
+
+    def _run_id(self, number: int) -> str:
+        return str(self.ledger.record(number).attributes["run_id"])
+
+    def _show(self, number: int, event: str) -> None:
+        self.progress.update(build_view(dict(self.ledger.notes), self.ledger.trials), event)
+
+
+def _groups(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Swept groups (`matryoshka=halving`) are not keys of the configuration: recorded under their own name."""
+    return {key: value for key, value in params.items() if "." not in key}
+
+
+def _plain(scores: Scores | None) -> dict[str, dict[str, float]] | None:
+    return None if scores is None else {str(dim): dict(by_metric) for dim, by_metric in scores.items()}
+
+

@@ -1,0 +1,171 @@
+"""Run a sweep from its request to its result: resume or refuse, baselines, trials, winner, registry."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from embsweep.config import Config
+from embsweep.errors import TooManyFailures
+from embsweep.report.progress import Progress, open_progress
+from embsweep.report.summary import print_result
+from embsweep.report.view import Result
+from embsweep.runner.desk import Runner
+from embsweep.runner.slots import Slots
+from embsweep.search.ledger import Ledger
+from embsweep.sweep.baseline import Baseline, measure_baseline
+from embsweep.sweep.desk import SweepDesk
+from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.identity import check_identity, compute_identity
+from embsweep.sweep.preflight import Prepared, check_request
+from embsweep.sweep.record import open_tracking
+from embsweep.sweep.request import SweepRequest
+from embsweep.sweep.view import build_view
+from embsweep.sweep.winner import crown_winner, load_result
+from embsweep.trial.train import TrialData, run_trial
+
+log = logging.getLogger(__name__)
+
+
+def run_sweep(request: SweepRequest, console: Console) -> Result:
+    """Run, resume or extend the sweep that `request` asks for, or print the result it already has.
+
+    InputError or SweepRefused before anything is started; TooManyFailures where no winner can be named;
+    KeyboardInterrupt leaves a sweep that the same command goes on with.
+    """
+    prepared = check_request(request)
+    folder = SweepFolder(prepared.storage, prepared.recipe.sweep.name)
+    if prepared.recipe.sweep.fresh and (aside := folder.move_aside()):
+        console.print(f"The earlier sweep of this name is now {aside}", soft_wrap=True, highlight=False)
+    folder.create()
+    with _libraries_to_file(folder.log):
+        ledger = _open_ledger(request, prepared, folder)
+        result = load_result(ledger)
+        if result is None or len(ledger.trials) < prepared.recipe.search.trials:
+            result = _search(request, prepared, folder, ledger, console)
+        else:
+            console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
+    print_result(console, result, request.command)
+    return result
+
+
+def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder) -> Ledger:
+    recipe = prepared.recipe
+    ledger = Ledger.open(folder.ledger, space=request.space, search=recipe.search, stopping=recipe.stopping)
+    identity = compute_identity(recipe, request.space, prepared.splits.fingerprint)
+    if "identity" in ledger.notes:
+        check_identity(folder.name, ledger.notes["identity"], identity)
+    ledger.note(
+        name=folder.name,
+        identity=identity,
+        headline=_headline(prepared),
+        objective=f"{recipe.objective.aggregate} {recipe.objective.metric}",
+        asked=recipe.search.trials,
+        slots=prepared.slots.count,
+    )
+    ledger.plan(request.recipe)
+    return ledger
+
+
+def _search(
+    request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledger: Ledger, console: Console
+) -> Result:
+    with open_progress(console) as progress:
+        for line in _opening_lines(request, prepared, ledger):
+            progress.say(line)
+        tracking = open_tracking(request, prepared, ledger, folder)
+        try:
+            baseline = _score_baseline(prepared, ledger, progress)
+            tracking.log_baseline(baseline.scores, bm25_map=baseline.bm25)
+            desk = SweepDesk(ledger, tracking, progress, request.compose, prepared.scale, folder, prepared.recipe)
+            data = TrialData(prepared.splits.train, prepared.splits.validation)
+            _build_runner(prepared.recipe, prepared.slots, folder).run(desk, partial(run_trial, data=data))
+            _check_usable(desk, ledger)
+            progress.say("All trials are over: reading the test split and registering the winner.")
+            return crown_winner(prepared, ledger, desk.contenders()[0].number, folder, tracking)
+        except BaseException as error:
+            tracking.close(interrupted=isinstance(error, KeyboardInterrupt))
+            raise
+
+
+def _score_baseline(prepared: Prepared, ledger: Ledger, progress: Progress) -> Baseline:
+    known = ledger.notes.get("baseline")
+    if known is not None:
+        return Baseline.from_json(known)
+    progress.say("Scoring the untrained base model and BM25 on the validation split.")
+    baseline = measure_baseline(prepared.recipe.trial, prepared.splits.validation)
+    ledger.note(baseline=baseline.to_json())
+    progress.update(build_view(dict(ledger.notes), ledger.trials), f"base model: {baseline.objective:.4f}")
+    return baseline
+
+
+def _build_runner(recipe: Config, slots: Slots, folder: SweepFolder) -> Runner:
+    if recipe.runner.kind == "inline":
+        from embsweep.runner.inline import InlineRunner
+
+        return InlineRunner()
+    from embsweep.runner.ray_tune import RayRunner  # importing Ray takes seconds
+
+    return RayRunner(slots, folder.scratch)
+
+
+def _check_usable(desk: SweepDesk, ledger: Ledger) -> None:
+    failed = [record for record in ledger.trials if record.state == "failed"]
+    if desk.is_hopeless or not desk.contenders():
+        reasons = "\n".join(f"  trial {r.number}: {r.attributes.get('reason', 'no reason given')}" for r in failed)
+        raise TooManyFailures(
+            f"{len(failed)} of {len(ledger.trials)} trials failed (sweep.max_failed_trials allows "
+            f"{desk.recipe.sweep.max_failed_trials}); nothing was registered.\n{reasons}"
+        )
+
+
+def _headline(prepared: Prepared) -> str:
+    if not prepared.scale.is_rehearsal:
+        return f"Sweep '{prepared.recipe.sweep.name}' on {prepared.recipe.model.name}"
+    return (
+        f"REHEARSAL of '{prepared.asked.sweep.name}' on {prepared.recipe.model.name} instead of "
+        f"{prepared.asked.model.name}: everything capped to end in minutes. A GPU or scale=full runs the real one."
+    )
+
+
+def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> Iterator[str]:
+    recipe, splits = prepared.recipe, prepared.splits
+    yield _headline(prepared)
+    yield (
+        f"Data: {splits.name}, {len(splits.train)} training pairs, {len(splits.validation.queries)} validation and "
+        f"{len(splits.test.queries)} test queries, {len(splits.validation.corpus)} passages"
+    )
+    yield from (f"  {note}" for note in splits.notes)
+    yield (
+        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {recipe.search.trials} trials, "
+        f"{prepared.slots.count} at once with {prepared.slots.cpus} CPU and {prepared.slots.gpus:g} GPU each"
+    )
+    absent = [d.key for d in request.space if d.key not in request.recipe]
+    if absent and recipe.search.recipe_first:
+        yield f"  trial 0 is the recipe, but for what lies outside the space: {', '.join(absent)}"
+    done = sum(record.is_finished for record in ledger.trials)
+    if ledger.trials:
+        yield f"Going on: {done} of {recipe.search.trials} trials are finished, the others follow."
+
+
+@contextmanager
+def _libraries_to_file(path: Path) -> Iterator[None]:
+    """Send what libraries log and warn to a file, so that it does not drown the progress."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    before: tuple[Any, int] = (list(root.handlers), root.level)
+    root.handlers, root.level = [handler], logging.INFO
+    logging.captureWarnings(capture=True)
+    try:
+        yield
+    finally:
+        root.handlers, root.level = before
+        logging.captureWarnings(capture=False)
+        handler.close()

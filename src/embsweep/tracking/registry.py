@@ -1,0 +1,106 @@
+"""The winner of a sweep into the model registry: saved, checked, recorded by hash, and only then a version."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embsweep.errors import EmbsweepError, Fault, InputError
+from embsweep.names import CHALLENGER, rehearsal_name, tracked_metric
+from embsweep.tracking.facts import SweepIdentity, WinnerFacts
+from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, log_winner
+from embsweep.tracking.manifest import dump_manifest, hash_files, hash_manifest
+from embsweep.tracking.runs import SweepRun
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from sentence_transformers import SentenceTransformer
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version in the registry; `uri` is `models:/name/version`, `new` is False if it was there before."""
+
+    name: str
+    version: int
+    uri: str
+    new: bool
+
+
+def register_winner(
+    sweep: SweepRun,
+    checkpoint: Path,
+    *,
+    registered_name: str,
+    facts: WinnerFacts,
+    model: SentenceTransformer | None = None,
+) -> RegisteredVersion:
+    """Register a proven checkpoint as a version with the alias `challenger`, attached to its trial's run.
+
+    The same sweep and checkpoint find the same version again, whatever was interrupted in between. A rehearsal's
+    model gets its suffix here. `model` saves loading the checkpoint, if the caller has it in memory.
+    Raises InputError for a name that MLflow does not take, UntrustedModel if anything but data would be stored.
+    """
+    name = check_model_name(rehearsal_name(registered_name) if sweep.identity.rehearsal else registered_name)
+    if not math.isfinite(facts.objective):
+        raise EmbsweepError(f"trial {facts.trial} has the objective {facts.objective}; it cannot be registered")
+    client = sweep.store.client()
+    marks = sweep.identity.tags | {CHECKPOINT_TAG: hash_manifest(hash_files(checkpoint))}
+    version = _find_version(client, name, sweep.identity, marks[CHECKPOINT_TAG])
+    new = version is None
+    if version is None:
+        tags = marks | _facts_tags(facts)
+        logged, manifest = log_winner(sweep.store, checkpoint, tags, facts, model)
+        _create_registered_model(client, name)
+        version = client.create_model_version(
+            name,
+            source=logged.artifact_location,  # a `models:/…` source is looked up in a process-global store
+            run_id=facts.run_id,
+            tags=tags | {MANIFEST_TAG: dump_manifest(manifest)},
+            description=facts.card,
+            model_id=logged.model_id,
+        )
+    _point_challenger(client, name, int(version.version))
+    return RegisteredVersion(name, int(version.version), f"models:/{name}/{version.version}", new)
+
+
+def check_model_name(name: str) -> str:
+    """`name` if MLflow takes it for a registered model; InputError at `tracking.registered_model` otherwise."""
+    if not name.strip() or any(char in name for char in "/:'\"`") or name.strip(".") == "":
+        raise InputError(
+            Fault("tracking.registered_model", "not a name for a model", name, "a name without / : and quotes")
+        )
+    return name
+
+
+def _find_version(client: MlflowClient, name: str, identity: SweepIdentity, checkpoint: str) -> ModelVersion | None:
+    wanted = {"embsweep.sweep": identity.name, "embsweep.study": identity.study_id, CHECKPOINT_TAG: checkpoint}
+    found: ModelVersion
+    for found in client.search_model_versions(f"name = '{name}' and tags.`{CHECKPOINT_TAG}` = '{checkpoint}'"):
+        if all(found.tags.get(tag) == value for tag, value in wanted.items()):
+            return found
+    return None
+
+
+def _create_registered_model(client: MlflowClient, name: str) -> None:
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, tags={"embsweep": "true"})
+
+
+def _point_challenger(client: MlflowClient, name: str, version: int) -> None:
+    """Alias the newest winner. Running an old sweep's command again must not take the alias back to its version."""
+    now = client.get_registered_model(name).aliases.get(CHALLENGER)
+    if now is None or int(now) < version:
+        client.set_registered_model_alias(name, CHALLENGER, str(version))
+
+
+def _facts_tags(facts: WinnerFacts) -> dict[str, str]:
+    own = {"embsweep.trial": str(facts.trial), "embsweep.objective": f"{facts.objective:.6f}"}
+    scores = {
+        tracked_metric(dim, facts.metric, prefix=facts.split): f"{facts.scores[dim][facts.metric]:.6f}"
+        for dim in sorted(facts.scores, reverse=True)
+    }
+    return own | scores | dict(facts.tags)

@@ -1,0 +1,169 @@
+"""A sweep as an MLflow run with its trials as child runs, each found by its tags before it is created."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from embsweep.tracking.facts import DatasetFacts, SweepIdentity
+from embsweep.tracking.lookup import find_run, find_runs
+from embsweep.tracking.redaction import redact
+from embsweep.tracking.store import Store
+from embsweep.tracking.values import flatten_params, report_metrics, score_metrics, to_name
+from embsweep.tracking.writing import Points, dataset_input, log_missing_params, write
+from embsweep.trial.evaluation import Scores
+from embsweep.trial.reporter import Outcome, Report, TrialResult
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_REASON_CHARS = 2000
+_OF_ONE_ATTEMPT = ("embsweep.outcome", "embsweep.reason", "embsweep.non_finite")
+
+
+def open_sweep_run(store: Store, identity: SweepIdentity) -> SweepRun:
+    """The run of this sweep, created if it is new, and RUNNING. The same identity always finds the same run."""
+    client = store.client()
+    wanted = {"embsweep.role": "sweep", "embsweep.sweep": identity.name, "embsweep.study": identity.study_id}
+    run = find_run(store, client, wanted)
+    if run is None:
+        tags = identity.tags | wanted | {"mlflow.source.name": "embsweep"}
+        run = client.create_run(store.experiment_id, tags=tags, run_name=identity.name)
+    elif run.info.status != "RUNNING":
+        client.update_run(run.info.run_id, status="RUNNING")
+    return SweepRun(store, identity, client, run)
+
+
+class SweepRun:
+    """The driver's handle on one sweep in MLflow. Only the driver's process writes.
+
+    Metrics carry times that follow from what is logged, so that logging the same thing again changes nothing.
+    """
+
+    def __init__(self, store: Store, identity: SweepIdentity, client: MlflowClient, run: Run) -> None:
+        self.store = store
+        self.identity = identity
+        self.run_id: str = run.info.run_id
+        self._start_ms: int = run.info.start_time
+        self._client = client
+        self._attempt_ms: dict[str, int] = {}
+
+    def start_trial(self, number: int, attempt: int, params: Mapping[str, Any]) -> str:
+        """The run of a trial, RUNNING, with its whole configuration as parameters. Returns the run id.
+
+        On a later attempt the run is found again and only its tags change; parameters that it lacks are added.
+        """
+        wanted = {"mlflow.parentRunId": self.run_id, "embsweep.trial": str(number)}
+        run = find_run(self.store, self._client, wanted)
+        if run is None:
+            run = self._create_trial(number, attempt, wanted)
+        elif run.data.tags.get("embsweep.attempt") != str(attempt) or run.info.status != "RUNNING":
+            run = self._restart_trial(run, attempt)
+        run_id: str = run.info.run_id
+        self._attempt_ms[run_id] = int(run.data.tags["embsweep.attempt_started_ms"])
+        log_missing_params(self._client, run_id, flatten_params(params), run.data.params)
+        return run_id
+
+    def log_params(self, params: Mapping[str, Any], *, run_id: str | None = None) -> None:
+        """Parameters of the sweep (or of one of its runs), nested ones under dotted keys."""
+        run = self._client.get_run(run_id or self.run_id)
+        log_missing_params(self._client, run.info.run_id, flatten_params(params), run.data.params)
+
+    def set_tags(self, tags: Mapping[str, str], *, run_id: str | None = None) -> None:
+        """Set tags of the sweep's run (or of one of its runs), secrets masked."""
+        write(self._client, run_id or self.run_id, tags={name: redact(value) for name, value in tags.items()})
+
+    def log_facts(self, run_id: str, facts: Mapping[str, Any]) -> None:
+        """What is known of a trial besides its scores: numbers as metrics, anything else as tags `embsweep.…`."""
+        numbers = {to_name(k): float(v) for k, v in facts.items() if isinstance(v, int | float)}
+        texts = {f"embsweep.{to_name(k)}": redact(str(v)) for k, v in facts.items() if to_name(k) not in numbers}
+        write(self._client, run_id, Points(numbers, self._started_ms(run_id)), tags=texts)
+
+    def log_report(self, run_id: str, report: Report) -> None:
+        """One evaluation in one request: every metric at every dimension, at the report's step.
+
+        `best_objective` has no step, so that tables show the best and not the last (they show the highest step).
+        Values that are not finite are named in the tag `embsweep.non_finite` and not logged.
+        """
+        at_ms = self._started_ms(run_id) + round(report.elapsed_s * 1000)
+        best = {"best_objective": report.best_objective}
+        write(self._client, run_id, Points(report_metrics(report), at_ms, report.step), Points(best, at_ms))
+
+    def finish_trial(self, run_id: str, result: TrialResult, scores: Scores | None = None) -> None:
+        """The end of a trial: its best scores (`scores` where the result has none) under `best/…`, and its outcome.
+
+        A stopped trial is FINISHED with the tag `embsweep.outcome=stopped`, a failed one FAILED with its reason.
+        """
+        at_ms = round(result.ended_at * 1000)
+        best = score_metrics(result.best_scores or scores or {}, "best")
+        if result.best_objective is not None:
+            best["best_objective"] = float(result.best_objective)
+        tags = {"embsweep.outcome": result.outcome.value}
+        if result.reason:
+            tags["embsweep.reason"] = redact(result.reason)[:_REASON_CHARS]
+        write(self._client, run_id, Points(best, at_ms), tags=tags)
+        status = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED"
+        self._client.set_terminated(run_id, status=status, end_time=at_ms)
+
+    def log_baseline(self, scores: Scores, *, bm25_map: float | None = None) -> None:
+        """The untrained base model's scores under `baseline/…`; BM25's MAP@100 as `bm25/map_at_100`."""
+        values = score_metrics(scores, "baseline") | ({} if bm25_map is None else {"bm25/map_at_100": float(bm25_map)})
+        write(self._client, self.run_id, Points(values, self._start_ms))
+
+    def log_dataset(self, facts: DatasetFacts, *, run_id: str | None = None) -> None:
+        """The data as an MLflow dataset of the sweep's run (or of a trial's): name, digest, source and sizes."""
+        self._client.log_inputs(run_id or self.run_id, datasets=[dataset_input(facts)])
+
+    def log_artifact_text(self, name: str, text: str, *, run_id: str | None = None) -> None:
+        """`text` as an artifact file of the sweep's run (or of a trial's), secrets masked; replaces an earlier one."""
+        self._client.log_text(run_id or self.run_id, redact(text), name)
+
+    def finish(self, summary: Mapping[str, float], *, status: str = "FINISHED") -> None:
+        """The end of the sweep: its summary as metrics of its run, and FINISHED or FAILED."""
+        write(self._client, self.run_id, Points(dict(summary), _now_ms()))
+        self._client.set_terminated(self.run_id, status=status)
+
+    def close(self, *, interrupted: bool) -> None:
+        """The sweep ends early: it and its running trials are KILLED (interrupted) or FAILED.
+
+        `open_sweep_run` takes it up again.
+        """
+        status = "KILLED" if interrupted else "FAILED"
+        for trial in find_runs(self.store, self._client, {"mlflow.parentRunId": self.run_id}, status="RUNNING"):
+            self._client.set_terminated(trial.info.run_id, status=status)
+        self._client.set_terminated(self.run_id, status=status)
+
+    def _create_trial(self, number: int, attempt: int, wanted: Mapping[str, str]) -> Run:
+        now_ms = _now_ms()
+        fixed = {"embsweep.role": "trial", "mlflow.source.name": "embsweep"}
+        return self._client.create_run(
+            self.store.experiment_id,
+            start_time=now_ms,
+            tags=self.identity.tags | fixed | _attempt_tags(attempt, now_ms) | dict(wanted),
+            run_name=f"trial {number}",
+        )
+
+    def _restart_trial(self, run: Run, attempt: int) -> Run:
+        run_id = run.info.run_id
+        for tag in _OF_ONE_ATTEMPT:
+            if tag in run.data.tags:
+                self._client.delete_tag(run_id, tag)
+        write(self._client, run_id, tags=_attempt_tags(attempt, _now_ms()))
+        self._client.update_run(run_id, status="RUNNING")
+        return self._client.get_run(run_id)
+
+    def _started_ms(self, run_id: str) -> int:
+        if run_id not in self._attempt_ms:
+            tags = self._client.get_run(run_id).data.tags
+            self._attempt_ms[run_id] = int(tags["embsweep.attempt_started_ms"])
+        return self._attempt_ms[run_id]
+
+
+def _attempt_tags(attempt: int, now_ms: int) -> dict[str, str]:
+    return {"embsweep.attempt": str(attempt), "embsweep.attempt_started_ms": str(now_ms)}
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)

@@ -1,0 +1,118 @@
+"""Where runs are kept: a local sqlite store beside its artifacts, or a given MLflow server."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embsweep.errors import Fault, InputError
+from embsweep.tracking.library import connect, first_contact
+from embsweep.tracking.redaction import redact
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tracking store whose database and experiment exist. `artifact_root` is the experiment's own folder.
+
+    `str(store)` and `repr(store)` never show a password.
+    """
+
+    uri: str = field(repr=False)
+    experiment: str
+    experiment_id: str
+    artifact_root: str
+
+    def __str__(self) -> str:
+        return redact(self.uri)
+
+    def client(self) -> MlflowClient:
+        """A client of this store and its registry; cheap, and safe to keep."""
+        return connect(self.uri)
+
+
+def fetch_artifacts(store: Store, location: str, folder: Path) -> Path:
+    """Copy what lies at an artifact location into `folder`, which is created; returns the copy's own folder.
+
+    Ask for locations, never for `models:/…`: MLflow resolves those in a process-global store, and where none is
+    set it creates one in the working directory.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    folder.mkdir(parents=True)
+    return Path(download_artifacts(location, dst_path=str(folder), tracking_uri=store.uri))
+
+
+def store_uri(root: Path, uri: str | None) -> str:
+    """`uri`, or MLflow's own local default as an absolute URI: `mlflow.db` in `root`."""
+    return uri if uri is not None else f"{_SQLITE}{root.resolve() / 'mlflow.db'}"
+
+
+def open_store(root: Path, *, uri: str | None, experiment: str) -> Store:
+    """Create what is missing (database, tables, experiment) and return the store.
+
+    Call it in the driver before any trial: concurrent first writers crash in MLflow's migrations.
+    Takes about 2 s for a new database. Raises InputError at `tracking.uri` when nothing answers there.
+    """
+    where = store_uri(root, uri)
+    with first_contact():
+        try:
+            _check_database(where)
+            client = connect(where)
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                location = _artifact_location(root, where, experiment)
+                found = client.get_experiment(client.create_experiment(experiment, artifact_location=location))
+        except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
+            raise InputError(_unreachable(where, error)) from None
+    if found.lifecycle_stage != "active":
+        raise InputError(
+            Fault("tracking.experiment", "this experiment was deleted", experiment, fix="restore it or choose another")
+        )
+    return Store(where, experiment, found.experiment_id, found.artifact_location)
+
+
+def _check_database(uri: str) -> None:
+    """Connect once: MLflow itself retries a dead database for 100 s, with warnings."""
+    if uri.startswith(("http://", "https://", "databricks")):
+        return
+    import sqlalchemy
+
+    if uri.startswith(_SQLITE):
+        Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
+    """Absolute folder for a database store, None (the server's choice) for a server.
+
+    Absolute, so that a plain `mlflow ui` in `root` finds the artifacts whatever its own default is.
+    """
+    if uri.startswith(("http://", "https://", "databricks")):
+        return None
+    base = Path(uri.removeprefix(_SQLITE)).parent if uri.startswith(_SQLITE) else root
+    folder = re.sub(r"[^A-Za-z0-9_.-]", "_", experiment).lstrip(".") or "_"
+    if folder != experiment:
+        folder += "-" + hashlib.sha256(experiment.encode()).hexdigest()[:8]
+    return str(base.resolve() / "mlruns" / folder)
+
+
+def _unreachable(uri: str, error: Exception) -> Fault:
+    reason = redact(str(error)).splitlines()
+    return Fault(
+        "tracking.uri",
+        f"no MLflow store can be used there ({type(error).__name__}: {reason[0][:300] if reason else ''})",
+        redact(uri),
+        "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",
+    )

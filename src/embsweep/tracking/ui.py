@@ -1,0 +1,139 @@
+"""MLflow's own web interface over the store, on the loopback interface only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from embsweep.errors import EmbsweepError, Fault, InputError
+from embsweep.tracking.redaction import redact
+from embsweep.tracking.store import store_uri
+
+_START_TIMEOUT_S = 90
+_STOP_TIMEOUT_S = 10
+
+
+def ui_command(root: Path, uri: str | None, port: int, *, host: str = "127.0.0.1") -> list[str]:
+    """The command that serves the store; one worker, which is enough for one reader.
+
+    A password in `uri` is in it: redact it before it is shown.
+    """
+    return [
+        *(sys.executable, "-m", "mlflow", "ui"),
+        *("--backend-store-uri", store_uri(root, uri)),
+        *("--default-artifact-root", str(root.resolve() / "mlruns")),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+    ]
+
+
+def run_ui(
+    root: Path,
+    uri: str | None,
+    *,
+    port: int,
+    host: str = "127.0.0.1",
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve the store until Ctrl-C; `on_ready` gets the URL once it answers. Port 0 means a free one.
+
+    Raises InputError at `--port` if the port is taken, at `tracking.uri` if that is a server already or if
+    there is no store yet, and EmbsweepError with MLflow's last words if it does not come up.
+    """
+    _check_store(root, uri)
+    port = choose_port(port, host)
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        child = subprocess.Popen(  # noqa: S603 - our own command
+            ui_command(root, uri, port, host=host),
+            cwd=root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches us alone, and we end the child with its workers
+        )
+        try:
+            with _terminated_as_interrupted():
+                url = f"http://{host}:{port}"
+                _await_answer(url, child, log)
+                on_ready(url)
+                child.wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            _stop(child)
+
+
+def choose_port(port: int, host: str = "127.0.0.1") -> int:
+    """`port` if it is free, a free one for 0. Raises InputError at `--port` otherwise."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                Fault("--port", f"cannot be listened on ({error})", port, "a free port, or 0 for any")
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _check_store(root: Path, uri: str | None) -> None:
+    if uri is not None and uri.startswith(("http://", "https://")):
+        raise InputError(Fault("tracking.uri", "is a server with its own interface: open it in a browser", redact(uri)))
+    where = store_uri(root, uri)
+    if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).is_file():
+        raise InputError(Fault("tracking.uri", "there is no store yet", where, fix="run a sweep first"))
+
+
+def _await_answer(url: str, child: subprocess.Popen[bytes], log: IO[str]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback: never through a proxy
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            break
+        try:
+            with opener.open(f"{url}/health", timeout=5):
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.2)
+    log.seek(0)
+    last_words = redact("\n".join(log.read().splitlines()[-8:]))
+    raise EmbsweepError(f"the MLflow interface did not come up at {url}:\n{last_words}")
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """While this lasts, SIGTERM ends the main thread as Ctrl-C does, so that no server outlives us."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End the server and the workers of its own process group."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, sign)
+        except ProcessLookupError:
+            return
+        try:
+            child.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,98 @@
+"""Parameters and metrics in the shape and alphabet that MLflow takes. Pure; knows no MLflow."""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from embsweep.names import tracked_metric
+from embsweep.tracking.redaction import redact
+from embsweep.trial.evaluation import Scores
+from embsweep.trial.reporter import Report
+
+# Limits of MLflow 3.17 (mlflow/utils/validation.py): 100 parameters and 1 MB a request, 6,000 characters a value.
+_BATCH_ITEMS = 100
+_BATCH_BYTES = 500_000
+_VALUE_CHARS = 6000
+_KEY_CHARS = 250
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. :/]")
+
+
+def flatten_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested values under dotted keys as texts: numbers as numbers, lists and null as JSON, secrets masked."""
+    flat: dict[str, str] = {}
+    for key, value in params.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten_params(value, f"{name}.")
+        else:
+            flat[to_name(name)] = _to_text(value)
+    return flat
+
+
+def to_name(name: str) -> str:
+    """`name` in MLflow's alphabet; what is not in it becomes `_`."""
+    clean = _NOT_IN_NAMES.sub("_", name)[:_KEY_CHARS]
+    normal = posixpath.normpath(clean).lstrip("/")  # MLflow refuses names that are not normal as paths
+    return normal if normal not in ("", ".") and not normal.startswith("..") else normal.replace(".", "_") or "_"
+
+
+def _to_text(value: Any) -> str:
+    plain = value.value if isinstance(value, Enum) else value
+    text = redact(plain if isinstance(plain, str) else json.dumps(plain, default=str, ensure_ascii=False))
+    if len(text) <= _VALUE_CHARS:
+        return text
+    mark = f"… ({len(text)} characters)"
+    return text[: _VALUE_CHARS - len(mark)] + mark
+
+
+def batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """`params` in portions that fit one request, by number and by size."""
+    portion: dict[str, str] = {}
+    size = 0
+    for key, value in params.items():
+        item = len(json.dumps({key: value}))  # as on the wire: escaped
+        if portion and (len(portion) == _BATCH_ITEMS or size + item > _BATCH_BYTES):
+            yield portion
+            portion, size = {}, 0
+        portion[key] = value
+        size += item
+    if portion:
+        yield portion
+
+
+def score_metrics(scores: Scores, prefix: str) -> dict[str, float]:
+    """Every metric at every dimension: `eval/dim_256/map_at_100`, in a fixed order."""
+    return {
+        tracked_metric(dim, metric, prefix=prefix): float(value)
+        for dim in sorted(scores, reverse=True)
+        for metric, value in scores[dim].items()
+    }
+
+
+def report_metrics(report: Report) -> dict[str, float]:
+    """All that one report says, but for the running best."""
+    own = {
+        "objective": report.objective,
+        "loss": report.loss,
+        "learning_rate": report.learning_rate,
+        "epoch": report.epoch,
+        "fraction": report.fraction,
+    }
+    return {name: float(value) for name, value in own.items() if value is not None} | score_metrics(
+        report.scores, "eval"
+    )
+
+
+def split_finite(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
+    """The metrics that MLflow can hold, and the names of those that are nan or infinite.
+
+    Its sql store keeps inf as 1.8e308, which sorts first, and gives nan back as 0.0.
+    """
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    return finite, sorted(set(metrics) - set(finite))

@@ -1,0 +1,119 @@
+"""Score a model at every dimension from one encoding of each text: the dimensions are slices of it.
+
+sentence-transformers' SequentialEvaluator of one InformationRetrievalEvaluator per dimension encodes everything
+once per dimension, with equal results (`benchmarks/encode_once.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from embsweep.data.collection import RetrievalSet
+from embsweep.errors import EmbsweepError, Fault, InputError
+from embsweep.trial.evaluation import Evaluation
+from embsweep.trial.metrics import MAX_RANK, Hits, compute_average_precision, compute_metrics
+from embsweep.trial.ranking import rank
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from torch import Tensor
+
+
+def evaluate_model(
+    model: SentenceTransformer, data: RetrievalSet, dims: Sequence[int], *, batch_size: int
+) -> Evaluation:
+    """Every metric of `model` on one set at each of `dims`; `evaluate_sets` says how."""
+    return evaluate_sets(model, [data], dims, batch_size=batch_size)[0]
+
+
+def evaluate_sets(
+    model: SentenceTransformer, sets: Sequence[RetrievalSet], dims: Sequence[int], *, batch_size: int
+) -> list[Evaluation]:
+    """One evaluation for each set, in order; a corpus that several sets share is encoded once.
+
+    Texts are encoded in float32 without autocast, whatever surrounds the call, with `encode_query` and
+    `encode_document` as sentence-transformers' evaluator does; the score is cosine. The model's train/eval mode
+    is left as it was. Raises InputError for a dimension that the model has not, EmbsweepError if
+    `model.truncate_dim` is set, TrialFailed if an embedding is not finite.
+    """
+    corpora: dict[tuple[str, ...], Tensor] = {}
+    evaluations = []
+    for data in sets:
+        if data.corpus not in corpora:
+            corpora[data.corpus] = encode_texts(model, data.corpus, "document", batch_size=batch_size)
+        queries = encode_texts(model, data.queries, "query", batch_size=batch_size)
+        evaluations.append(evaluate_embeddings(queries, corpora[data.corpus], data.relevant, dims))
+    return evaluations
+
+
+def encode_texts(
+    model: SentenceTransformer, texts: Sequence[str], role: Literal["query", "document"], *, batch_size: int
+) -> Tensor:
+    """Embeddings at full dimension, float32 [n_texts, dim], on the model's device, not normalised by us.
+
+    A text that occurs several times is encoded once. Raises EmbsweepError if `model.truncate_dim` is set.
+    """
+    import torch
+
+    check_untruncated(model)
+    rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    encode = model.encode_query if role == "query" else model.encode_document
+    with torch.autocast(model.device.type, enabled=False), _keep_mode(model):
+        distinct = encode(list(rows), batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
+    distinct = distinct.float()
+    if len(rows) == len(texts):
+        return distinct
+    return distinct[torch.tensor([rows[text] for text in texts], device=distinct.device)]
+
+
+def evaluate_embeddings(
+    queries: Tensor, corpus: Tensor, relevant: Sequence[Sequence[int]], dims: Sequence[int]
+) -> Evaluation:
+    """Every metric at each of `dims`, of the first d columns of float [n, dim] and [m, dim], renormalised.
+
+    `relevant[i]` holds the rows of `corpus` that are relevant to query i, at least one.
+    Raises InputError for a dimension beyond the embeddings', TrialFailed if one is not finite.
+    """
+    _check_dims(dims, queries.shape[1])
+    n_relevant = np.array([len(set(passages)) for passages in relevant], dtype=np.int64)
+    scores, average_precision = {}, {}
+    for dim in dims:
+        ranking = rank(queries[:, :dim], corpus[:, :dim], MAX_RANK).cpu().numpy()
+        hits = mark_hits(ranking, relevant, len(corpus))
+        scores[dim] = compute_metrics(hits, n_relevant)
+        average_precision[dim] = compute_average_precision(hits, n_relevant)
+    return Evaluation(scores, average_precision)
+
+
+def mark_hits(ranking: np.ndarray, relevant: Sequence[Sequence[int]], n_corpus: int) -> Hits:
+    """Whether each ranked passage is relevant: bool, of the shape [n_queries, k] of the int `ranking`."""
+    pairs = [query * n_corpus + passage for query, passages in enumerate(relevant) for passage in passages]
+    offsets = np.arange(len(ranking), dtype=np.int64)[:, None] * n_corpus
+    return np.isin(ranking + offsets, np.array(pairs, dtype=np.int64))
+
+
+def check_untruncated(model: SentenceTransformer) -> None:
+    """Raises EmbsweepError if `model.truncate_dim` is set: it hides dimensions and would be saved with the model."""
+    if model.truncate_dim is not None:
+        raise EmbsweepError(f"model.truncate_dim is {model.truncate_dim}; accepted: None (dimensions are cut here)")
+
+
+def _check_dims(dims: Sequence[int], available: int) -> None:
+    wrong = [dim for dim in dims if not 1 <= dim <= available]
+    if wrong or not dims:
+        raise InputError(Fault("eval.dims", "not all of them exist", list(dims), f"dimensions from 1 to {available}"))
+
+
+@contextmanager
+def _keep_mode(model: SentenceTransformer) -> Iterator[None]:
+    """`encode` calls `model.eval()`: give every module its mode back, frozen ones included."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

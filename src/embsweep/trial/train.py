@@ -1,0 +1,122 @@
+"""Run one trial: build, train, evaluate at the rungs, keep the best weights, report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embsweep.config import TrialConfig
+from embsweep.data.collection import Pair, RetrievalSet
+from embsweep.errors import EmbsweepError
+from embsweep.trial.reporter import Outcome, Reporter, Started, TrialJob, TrialResult
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+    from torch import nn
+
+    from embsweep.trial.rungs import RungCallback
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What a trial may see: never the test split."""
+
+    train: tuple[Pair, ...]
+    validation: RetrievalSet
+
+
+def run_trial(job: TrialJob, reporter: Reporter, data: TrialData) -> None:
+    """Train `job.config` on `data.train`, measured on `data.validation`; the reporter hears everything.
+
+    Never raises for a failing trial: the reporter's `finish` gets FAILED with the reason.
+    """
+    start = _import_libraries()
+    try:
+        rungs = _train(job, reporter, data, start)
+    except Exception as error:
+        log.exception("trial %d failed", job.number)
+        reporter.finish(_failure(error))
+        return
+    reporter.finish(rungs.to_result())
+
+
+@dataclass(frozen=True)
+class _Start:
+    """When a trial began (wall clock and `perf_counter`, seconds) and what its imports took."""
+
+    started_at: float
+    clock: float
+    import_s: float
+
+
+def _import_libraries() -> _Start:
+    """Pay the imports (about 10 s) where they can be measured; a warm process has paid them."""
+    started_at, clock = time.time(), time.perf_counter()
+    import sentence_transformers  # noqa: F401
+    from sentence_transformers.sentence_transformer import losses, training_args  # noqa: F401
+
+    return _Start(started_at, clock, time.perf_counter() - clock)
+
+
+def _train(job: TrialJob, reporter: Reporter, data: TrialData, start: _Start) -> RungCallback:
+    from transformers import set_seed
+
+    from embsweep.model.base import build_model
+    from embsweep.model.loss import build_loss
+    from embsweep.trial.rungs import RungCallback
+
+    config = job.config
+    set_seed(config.train.seed)
+    model = build_model(config.model)
+    loss = build_loss(config.loss, config.matryoshka, model)
+    rungs = RungCallback(job, model, data.validation, reporter)
+    rungs.watch(loss)
+    trainer = _build_trainer(config, model, loss, data, Path(job.folder))
+    trainer.add_callback(rungs)
+    setup_s = time.perf_counter() - start.clock
+    reporter.start(Started(os.getpid(), platform.node(), start.started_at, setup_s, start.import_s, _facts(trainer)))
+    trainer.train()
+    return rungs
+
+
+def _build_trainer(
+    config: TrialConfig, model: SentenceTransformer, loss: nn.Module, data: TrialData, folder: Path
+) -> SentenceTransformerTrainer:
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformerTrainer
+
+    from embsweep.trial.arguments import build_arguments
+
+    columns = {"anchor": [p.anchor for p in data.train], "positive": [p.positive for p in data.train]}
+    if data.train[0].negative is not None:
+        columns["negative"] = [p.negative or "" for p in data.train]
+    return SentenceTransformerTrainer(
+        model=model,
+        args=build_arguments(config.train, folder / "trainer"),
+        train_dataset=Dataset.from_dict(columns),
+        loss=loss,
+    )
+
+
+def _facts(trainer: SentenceTransformerTrainer) -> dict[str, object]:
+    """What was chosen by the hardware or follows from the data, for the record."""
+    args = trainer.args
+    return {
+        "device": str(args.device),
+        "bf16": args.bf16,
+        "fp16": args.fp16,
+        "train_pairs": len(trainer.train_dataset),  # type: ignore[arg-type]
+        "in_batch_negatives": args.per_device_train_batch_size - 1,
+    }
+
+
+def _failure(error: Exception) -> TrialResult:
+    reason = str(error) if isinstance(error, EmbsweepError) else f"{type(error).__name__}: {error}"
+    return TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)

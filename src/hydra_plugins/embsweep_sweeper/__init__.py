@@ -1,0 +1,40 @@
+"""Hydra's way into embsweep: `hydra/sweeper: embsweep`."""
+
+# No `from __future__ import annotations` here: Hydra executes plugins before they are in sys.modules, and
+# dataclasses look string annotations up there.
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class SweeperConf:
+    """`params` maps a key or a group to a sweep in Hydra's override grammar."""
+
+    _target_: str = "hydra_plugins.embsweep_sweeper.EmbsweepSweeper"
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="embsweep", node=SweeperConf, provider="embsweep")
+
+
+class EmbsweepSweeper(Sweeper):
+    """Receives the composed configuration and the overrides, and runs the sweep."""
+
+    def __init__(self, params: DictConfig) -> None:
+        self.params = params
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        self.loader = hydra_context.config_loader
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the sweep that `arguments`, the task overrides of the command line, ask for."""
+        from embsweep.app.main import launch  # only now: Hydra imports every plugin at start-up
+
+        launch(self.loader, arguments)

@@ -1,0 +1,115 @@
+"""The command line: any key or group can be swept or fixed, and beats the preset."""
+
+import pytest
+
+from embsweep.app.request import read_request
+from embsweep.config import build_config
+from embsweep.errors import InputError
+from embsweep.space import Choice, FloatRange, IntRange
+
+
+def space_of(loader, *arguments):
+    return {d.key: d for d in read_request(loader, list(arguments), "").space}
+
+
+def test_preset_gives_its_space(loader):
+    space = space_of(loader, "+sweep=bgem3")
+    assert space["train.learning_rate"] == FloatRange("train.learning_rate", 5e-6, 1e-4, log=True)
+    assert space["train.epochs"] == IntRange("train.epochs", 1, 5)
+    assert space["matryoshka"] == Choice("matryoshka", ("halving", "from_768", "coarse"))
+    assert set(space) == {
+        "train.learning_rate", "train.epochs", "train.warmup", "matryoshka", "matryoshka.weight_power", "loss",
+    }  # fmt: skip
+
+
+def test_command_line_sweep_replaces_the_presets(loader):
+    space = space_of(loader, "+sweep=bgem3", "train.learning_rate=interval(1e-6,2e-6)", "loss=cached_mnrl,mnrl")
+    assert space["train.learning_rate"] == FloatRange("train.learning_rate", 1e-6, 2e-6)
+    assert space["loss"] == Choice("loss", ("cached_mnrl", "mnrl"))
+
+
+def test_fixed_value_removes_the_presets_entry_and_holds_in_every_trial(loader):
+    request = read_request(loader, ["+sweep=bgem3", "train.learning_rate=3e-5", "loss=cached_mnrl"], "")
+    assert {"train.learning_rate", "loss"}.isdisjoint(d.key for d in request.space)
+    config = build_config(request.compose({"train.epochs": 2}))
+    assert (config.train.learning_rate, config.loss.name, config.train.epochs) == (3e-5, "cached_mnrl", 2)
+
+
+def test_key_that_no_preset_sweeps_can_be_swept(loader):
+    assert space_of(loader, "+sweep=bgem3", "train.batch_size=16,32")["train.batch_size"].options == ("16", "32")
+
+
+def test_any_group_can_be_swept(loader):
+    request = read_request(loader, ["+sweep=bgem3", "eval=rungs,sparse"], "")
+    assert build_config(request.compose({"eval": "sparse"})).eval.fractions == (0.25, 0.5, 1.0)
+
+
+def test_glob_sweeps_every_option_of_a_group(loader):
+    space = space_of(loader, "+sweep=bgem3", "matryoshka=glob(from_*)")
+    assert space["matryoshka"].options == ("from_384", "from_384_coarse", "from_768")
+
+
+def test_lists_can_be_choices(loader):
+    request = read_request(loader, ["+sweep=bgem3", "matryoshka=halving", "matryoshka.dims=[1024,512],[768,64]"], "")
+    dims = {d.key: d for d in request.space}["matryoshka.dims"]
+    assert dims.options == ("[1024,512]", "[768,64]")
+    assert build_config(request.compose({"matryoshka.dims": dims.options[1]})).matryoshka.dims == (768, 64)
+
+
+def test_a_trial_gets_exactly_the_number_that_was_drawn(loader):
+    request = read_request(loader, ["+sweep=bgem3"], "")
+    value = 1.2345678901234567e-05
+    assert build_config(request.compose({"train.learning_rate": value})).train.learning_rate == value
+
+
+def test_recipe_in_the_terms_of_the_space(loader):
+    recipe = read_request(loader, ["+sweep=bgem3", "train.batch_size=16,32"], "").recipe
+    assert recipe == {
+        "train.learning_rate": 2e-5,
+        "train.epochs": 4,
+        "train.warmup": 0.1,
+        "matryoshka": "halving",
+        "matryoshka.weight_power": 0.0,
+        "loss": "mnrl",
+        "train.batch_size": "16",
+    }
+
+
+def test_recipe_leaves_out_what_lies_outside_the_space(loader):
+    recipe = read_request(loader, ["+sweep=bgem3", "train.learning_rate=interval(1e-6,1e-5)"], "").recipe
+    assert "train.learning_rate" not in recipe
+
+
+@pytest.mark.parametrize(
+    ("argument", "where", "words"),
+    [
+        ("train.learning_rate=interval(1e-4,1e-6)", "train.learning_rate", "impossible interval"),
+        ("train.learning_rate=interval(1e-4,1e-4)", "train.learning_rate", "impossible interval"),
+        ("train.learning_rate=interval(0,inf)", "train.learning_rate", "impossible interval"),
+        ("train.learning_rate=tag(log,interval(0.0,1e-4))", "train.learning_rate", "log interval"),
+        ("train.learning_rate=tag(lg,interval(1e-6,1e-4))", "train.learning_rate", "unknown tag"),
+        ("train.epochs=range(3,3)", "train.epochs", "fewer than two"),
+        ("train.epochs=tag(log,range(0,8))", "train.epochs", "log range"),
+        ("train.epochs=shuffle(range(1,5))", "train.epochs", "shuffle"),
+        ("loss=mnrl,mnrl", "loss", "repeated"),
+        ("matryoshka=glob(zz*)", "matryoshka", "no options"),
+        ("++hydra.sweeper.params={train.epoch: 'range(1,4)'}", "hydra.sweeper.params.train.epoch", "neither a key"),
+        ("++hydra.sweeper.params={train.epochs: 'range(1'}", "hydra.sweeper.params.train.epochs", "cannot be read"),
+        ("++hydra.sweeper.params={train.epochs: '3'}", "train.epochs", "no search space"),
+    ],
+)
+def test_impossible_spaces_are_named(loader, argument, where, words):
+    with pytest.raises(InputError) as caught:
+        read_request(loader, ["+sweep=bgem3", argument], "")
+    assert [(f.where, words in f.problem) for f in caught.value.faults] == [(where, True)]
+
+
+def test_all_faults_of_a_space_at_once(loader):
+    with pytest.raises(InputError) as caught:
+        read_request(loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "train.warmup=interval(1.0,0.0)"], "")
+    assert {f.where for f in caught.value.faults} == {"train.epochs", "train.warmup"}
+
+
+def test_nothing_to_search(loader):
+    with pytest.raises(InputError, match="nothing to search"):
+        read_request(loader, ["train.epochs=3"], "")

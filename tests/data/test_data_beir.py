@@ -1,0 +1,135 @@
+"""BEIR folders: what is read, and what each thing wrong with one is called."""
+
+from __future__ import annotations
+
+import pytest
+
+from embsweep.config.source import BeirConfig
+from embsweep.data.load import load_collection
+
+
+def relevant_texts(collection):
+    return {
+        q: {collection.passages[p] for p in found}
+        for q, found in zip(collection.queries, collection.relevant, strict=True)
+    }
+
+
+HEADERS = ["", "query-id\tcorpus-id\tscore\n", "query_id\tdoc_id\trelevance\n"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.parametrize("qrels_name", ["qrels.tsv", "qrels/test.tsv"])
+def test_reads_with_and_without_header(write_beir, tmp_path, header, qrels_name):
+    config = write_beir(qrels=header + "q1\td1\t1\nq2\td2\t2\nq1\td2\t0\n", qrels_name=qrels_name)
+    collection = load_collection(config, tmp_path)
+    assert collection.name == "my_set"
+    assert relevant_texts(collection) == {"1?": {"one"}, "2?": {"two"}}
+    assert collection.merged == (("judgements with a score of 0 or less", 1),)
+
+
+def test_titles_ids_and_unjudged_passages(write_beir, tmp_path):
+    corpus = [
+        {"_id": "d1", "title": "Title", "text": " one "},
+        {"id": 2, "title": "", "text": "two"},
+        {"_id": "d3", "title": None, "text": "nobody asks"},
+        {"_id": "d4", "title": "Only a title", "text": ""},
+    ]
+    collection = load_collection(write_beir(corpus, qrels="q1\td1\t1\r\nq2\t2\t1\r\n"), tmp_path)
+    assert relevant_texts(collection) == {"1?": {"Title  one"}, "2?": {"two"}}
+    assert set(collection.passages) == {"Title  one", "two", "nobody asks", "Only a title"}
+
+
+def test_equal_texts_are_merged_and_counted(write_beir, tmp_path):
+    corpus = [{"_id": "d1", "text": "one"}, {"_id": "d2", "text": "one "}, {"_id": "d3", "text": "three"}]
+    queries = [{"_id": "q1", "text": "1?"}, {"_id": "q2", "text": "1?"}, {"_id": "q3", "text": "3?"}]
+    collection = load_collection(write_beir(corpus, queries, "q1\td1\t1\nq2\td2\t1\nq3\td3\t1\n"), tmp_path)
+    assert relevant_texts(collection) == {"1?": {"one"}, "3?": {"three"}}
+    assert dict(collection.merged) == {"duplicate passages": 1, "duplicate queries": 1, "duplicate rows": 1}
+
+
+def test_several_questions_of_a_passage_are_no_duplicates(write_beir, tmp_path):
+    collection = load_collection(write_beir(qrels="q1\td1\t1\nq2\td1\t1\n"), tmp_path)
+    assert collection.merged == ()
+    assert collection.relevant[0] == collection.relevant[1]
+
+
+def test_published_layout_leaves_out_queries_of_other_parts(write_beir, tmp_path):
+    collection = load_collection(write_beir(qrels="q1\td1\t1\n", qrels_name="qrels/test.tsv"), tmp_path)
+    assert collection.queries == ("1?",)
+    assert dict(collection.merged) == {"queries that test.tsv does not judge": 1}
+
+
+ONE, TWO = {"_id": "d1", "text": "one"}, {"_id": "d2", "text": "two"}
+ASK = {"_id": "q1", "text": "1?"}
+FAULTY = [
+    # files, where, part of the message
+    ({"corpus": None}, "data.path", "there is no corpus.jsonl"),
+    ({"queries": None}, "data.path", "there is no queries.jsonl"),
+    ({"qrels": None}, "data.path", "accepted: qrels.tsv or qrels/test.tsv"),
+    ({"corpus": [ONE, TWO, ONE]}, "corpus.jsonl:3", "accepted: an id not used in corpus.jsonl:1"),
+    ({"queries": [ASK, ASK], "qrels": "q1\td1\t1"}, "queries.jsonl:2", "query id is not unique; got 'q1'"),
+    ({"qrels": "q1\td1\t1\nq2\td2\t1\nq3\td1\t1"}, "qrels.tsv:3", "a query that queries.jsonl does not hold; got 'q3'"),
+    ({"qrels": "q1\td1\t1\nq2\td2\t1\nq2\td9\t0"}, "qrels.tsv:3", "a passage that corpus.jsonl does not hold"),
+    ({"qrels": "q1\td1\t1\n"}, "queries.jsonl:2", "query without a relevant passage; got 'q2'"),
+    ({"qrels": "q1\td1\t1\nq2\td2\t0\n"}, "queries.jsonl:2", "query without a relevant passage"),
+    ({"qrels": "q1\td1\t1\nq2\td2\t0\n", "qrels_name": "qrels/test.tsv"}, "queries.jsonl:2", "without a relevant"),
+    ({"qrels": "q1\td1\t1\nq2\td2\t1\nq1\td1\t0\n"}, "qrels.tsv:3", "judged before with another score"),
+    ({"qrels": "q1\td1\t1\nq2\td2\t1\nq1\td2\t0.5\n"}, "qrels.tsv:3", "the score is not an integer; got '0.5'"),
+    ({"qrels": "q1\td1\tone\nq1\td1\t1\nq2\td2\t1"}, "qrels.tsv:1", "the score is not an integer"),
+    ({"qrels": "q1\td1\t1\nq2\td2\t1\nq2\t0\td1\t1"}, "qrels.tsv:3", "has 4 fields"),
+    ({"qrels": "q1\td1\t1\nq2\td2\t1\nq2 d1 1"}, "qrels.tsv:3", "has 1 fields"),
+    ({"qrels": "q1\td1\t1\nq2\td2\t1\n\td1\t1"}, "qrels.tsv:3", "an id is empty"),
+    ({"corpus": [ONE, {"_id": "d2", "text": " "}]}, "corpus.jsonl:2", "column 'text' is empty"),
+    ({"corpus": [ONE, {"_id": "d2", "title": "", "text": ""}]}, "corpus.jsonl:2", "column 'text' is empty"),
+    ({"corpus": [ONE, {"_id": "d2", "text": 2}]}, "corpus.jsonl:2", "is a number, not text"),
+    ({"corpus": [ONE, {"_id": "d2", "title": 0, "text": "two"}]}, "corpus.jsonl:2", "column 'title' is a number"),
+    ({"corpus": [ONE, {"_id": "d2", "body": "two"}]}, "corpus.jsonl:2", "has no 'text'"),
+    ({"corpus": [ONE, TWO, {"text": "three"}]}, "corpus.jsonl:3", "has no id"),
+    ({"corpus": [ONE, TWO, {"_id": True, "text": "three"}]}, "corpus.jsonl:3", "has no id; got True"),
+    ({"corpus": [ONE, TWO, {"_id": " ", "text": "three"}]}, "corpus.jsonl:3", "has no id"),
+    ({"corpus": [ONE, TWO, [1]]}, "corpus.jsonl:3", "is not a JSON object"),
+    ({"queries": [ASK, {"_id": "q2", "text": ""}]}, "queries.jsonl:2", "column 'text' is empty"),
+]
+
+
+@pytest.mark.parametrize(("files", "where", "message"), FAULTY)
+def test_faulty_folder(write_beir, faults_of, files, where, message):
+    (fault,) = faults_of(write_beir(**files))
+    assert fault.where == where
+    assert message in str(fault)
+
+
+@pytest.mark.parametrize(("name", "changes"), [("corpus", {"corpus": ""}), ("queries", {"queries": ""})])
+def test_empty_files_are_named_first(write_beir, faults_of, name, changes):
+    fault = faults_of(write_beir(**changes))[0]
+    assert str(fault) == f"{name}.jsonl: is empty"
+
+
+@pytest.mark.parametrize(("qrels", "message"), [("", "is empty"), (HEADERS[1], "holds no judgements")])
+def test_no_judgements(write_beir, faults_of, qrels, message):
+    fault = faults_of(write_beir(qrels=qrels))[0]
+    assert fault.where == "qrels.tsv"
+    assert message in str(fault)
+
+
+def test_faults_of_all_files_come_together(write_beir, faults_of):
+    faults = faults_of(write_beir([ONE, ONE, TWO], [ASK, {"_id": "q2"}], "q1\td1\tx\nq7\td1\t1\n"))
+    assert {fault.where for fault in faults} == {
+        "corpus.jsonl:2",
+        "queries.jsonl:2",
+        "qrels.tsv:1",
+        "qrels.tsv:2",
+        "queries.jsonl:1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("gone", "there is no such folder"), ("file", "is a file, not a folder"), ("x" * 300, "cannot be read")],
+)
+def test_faulty_path(tmp_path, faults_of, split_config, name, message):
+    (tmp_path / "file").write_text("x")
+    (fault,) = faults_of(BeirConfig(kind="beir", path=str(tmp_path / name), split=split_config))
+    assert fault.where == "data.path"
+    assert message in str(fault)

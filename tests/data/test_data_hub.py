@@ -1,0 +1,139 @@
+"""The hub: real rows out of a faked download, and every way in which there is none."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import datasets
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+from embsweep.data import hub
+from embsweep.data.load import load_collection
+
+
+@pytest.fixture(autouse=True)
+def _reachable(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "_check_reachable", lambda config: None)
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Let `load_dataset` give these columns; returns what it was called with."""
+
+    def serve(columns):
+        calls = []
+
+        def load(*args, **kwargs):
+            calls.append((args, kwargs))
+            return datasets.Dataset.from_dict(columns)
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        return calls
+
+    return serve
+
+
+def test_rows_become_a_collection(serve, hub_config, tmp_path):
+    calls = serve({"anchor": ["a?", "b?"], "positive": ["p", "q"], "neg": ["n", "m"], "other": [1, 2]})
+    collection = load_collection(hub_config(negative="neg", subset="de"), tmp_path)
+    assert calls == [(("owner/name", "de"), {"split": "train", "revision": "abc123"})]
+    assert collection.name == "owner/name"
+    rows = [(j.query, collection.passages[j.passage], collection.passages[j.negative]) for j in collection.judgements]
+    assert rows == [(0, "p", "n"), (1, "q", "m")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "where", "message"),
+    [
+        ({"anchor": ["a"], "positives": ["p"]}, "owner/name", "did you mean 'positives'?"),
+        ({"anchor": ["a", "b"], "positive": ["p", None]}, "owner/name:2", "column 'positive' is null"),
+        ({"anchor": [["a"]], "positive": ["p"]}, "owner/name:1", "is a list, not text"),
+        ({"anchor": [7], "positive": ["p"]}, "owner/name:1", "is a number, not text"),
+        ({"anchor": ["  "], "positive": ["p"]}, "owner/name:1", "column 'anchor' is empty"),
+        ({"anchor": [], "positive": []}, "owner/name", "part 'train' holds no rows"),
+    ],
+)
+def test_faulty_rows(serve, hub_config, faults_of, columns, where, message):
+    serve(columns)
+    (fault,) = faults_of(hub_config())
+    assert fault.where == where
+    assert message in str(fault)
+
+
+def response(status):
+    return SimpleNamespace(status_code=status, headers={}, request=None)
+
+
+ERRORS = [
+    (ConnectionError("no route to host\nmore"), "data.id", "ConnectionError: no route to host"),
+    (TimeoutError("timed out"), "data.id", "data=files data.pairs=<file>"),
+    (ValueError("Unknown split 'train'"), "data.id", "Unknown split 'train'"),
+    (RuntimeError("Dataset scripts are no longer supported"), "data.id", "Dataset scripts"),
+    (RepositoryNotFoundError("404", response=response(404)), "data.id", "the hub has no such data set"),
+    (GatedRepoError("403", response=response(403)), "data.id", "must be asked for"),
+    (RevisionNotFoundError("404", response=response(404)), "data.revision", "no such revision; got 'abc123'"),
+]
+
+
+@pytest.mark.parametrize(("error", "where", "message"), ERRORS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("stage", ["reach", "load"])
+def test_a_failure_of_hub_or_library_is_one_fault(monkeypatch, hub_config, faults_of, error, where, message, stage):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(*((hub, "_check_reachable") if stage == "reach" else (datasets, "load_dataset")), fail)
+    (fault,) = faults_of(hub_config())
+    assert fault.where == where
+    assert message in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "message"),
+    [
+        ({"revision": " "}, "data.revision", "is empty"),
+        ({"id": "a/b/c"}, "data.id", "accepted: owner/name"),
+        ({"id": ""}, "data.id", "accepted: owner/name"),
+        ({"id": "here"}, "data.id", "would be read in its place"),
+        ({"positive": "anchor"}, "data.positive", "already used"),
+    ],
+)
+def test_faulty_configuration_asks_nobody(tmp_path, serve, hub_config, faults_of, changes, where, message):
+    (tmp_path / "here").mkdir()
+    calls = serve({"anchor": ["a"], "positive": ["p"]})
+    (fault,) = faults_of(hub_config(**changes))
+    assert fault.where == where
+    assert message in str(fault)
+    assert calls == []
+
+
+class TestReach:
+    @pytest.fixture(autouse=True)
+    def _real_check(self, monkeypatch, _reachable):
+        monkeypatch.undo()
+
+    def test_asks_once_with_a_time_limit(self, monkeypatch, hub_config):
+        asked = []
+        monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
+        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, *a, **k: asked.append((a, k)))
+        hub._check_reachable(hub_config())
+        assert asked == [(("owner/name",), {"revision": "abc123", "timeout": hub.REACH_TIMEOUT_S})]
+
+    def test_offline_mode_leaves_it_to_the_cache(self, monkeypatch, hub_config):
+        monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: True)
+        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: pytest.fail("asked the hub"))
+        hub._check_reachable(hub_config())
+
+    def test_a_closed_port_fails_in_seconds(self, monkeypatch, hub_config, faults_of):
+        monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
+        monkeypatch.setattr(
+            huggingface_hub.HfApi, "__init__", lambda self: setattr(self, "endpoint", "http://127.0.0.1:9")
+        )
+        monkeypatch.setattr(huggingface_hub.HfApi, "_build_hf_headers", lambda self, **k: {}, raising=False)
+        begin = time.monotonic()
+        (fault,) = faults_of(hub_config())
+        assert time.monotonic() - begin < 5
+        assert "could not be loaded: ConnectError" in str(fault)

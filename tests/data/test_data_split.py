@@ -1,0 +1,232 @@
+"""The split: whole passage groups, the same for every order of the rows, and every judgement accounted for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from embsweep.config.source import SplitConfig
+from embsweep.data.collection import Collection, Judgement, Pair
+from embsweep.data.corpus import build_collection
+from embsweep.data.groups import find_groups
+from embsweep.data.split import split_collection, whole_set
+from embsweep.errors import InputError
+
+
+def config(seed=13, validation=0.2, test=0.2):
+    return SplitConfig(seed=seed, validation=validation, test=test)
+
+
+def single_pairs(count, questions=1):
+    return [Pair(f"q{p}.{q}", f"p{p}") for p in range(count) for q in range(questions)]
+
+
+def relevant_texts(answers):
+    return {
+        query: {answers.corpus[position] for position in found}
+        for query, found in zip(answers.queries, answers.relevant, strict=True)
+    }
+
+
+def passages_by_side(splits):
+    return {
+        "train": {pair.positive for pair in splits.train},
+        "validation": set().union(*relevant_texts(splits.validation).values()),
+        "test": set().union(*relevant_texts(splits.test).values()),
+    }
+
+
+def assert_disjoint(splits):
+    sides = passages_by_side(splits)
+    assert not sides["train"] & sides["validation"]
+    assert not sides["train"] & sides["test"]
+    assert not sides["validation"] & sides["test"]
+    queries = [{pair.anchor for pair in splits.train}, set(splits.validation.queries), set(splits.test.queries)]
+    assert sum(map(len, queries)) == len(set().union(*queries))
+
+
+def test_groups_are_connected_components():
+    pairs = [Pair("a", "1"), Pair("a", "2"), Pair("b", "2"), Pair("c", "3"), Pair("d", "1"), Pair("e", "4", None)]
+    collection = build_collection("x", pairs, ["unjudged"])
+    groups = find_groups(collection, seed=0)
+    assert sorted((group.queries, group.rows) for group in groups) == [((0, 1, 3), 4), ((2,), 1), ((4,), 1)]
+
+
+def test_a_hard_negative_ties_nothing_together():
+    collection = build_collection("x", [Pair("a", "1", "2"), Pair("b", "2", "1")])
+    assert len(find_groups(collection, seed=0)) == 2
+
+
+def test_a_query_that_is_spelled_like_a_passage_ties_nothing_together():
+    collection = build_collection("x", [Pair("a", "b"), Pair("b", "c"), Pair("c", "a")])
+    assert len(find_groups(collection, seed=0)) == 3
+
+
+def test_shares_and_corpus_of_a_plain_set():
+    collection = build_collection("x", single_pairs(100), ["unjudged"])
+    splits = split_collection(collection, config(validation=0.1, test=0.25), None)
+    assert (len(splits.train), len(splits.validation.queries), len(splits.test.queries)) == (65, 10, 25)
+    assert splits.validation.corpus == splits.test.corpus == collection.passages
+    assert (splits.name, splits.validation.name, splits.test.name) == ("x", "x/validation", "x/test")
+    assert splits.notes == ()
+
+
+def test_another_seed_draws_another_split():
+    collection = build_collection("x", single_pairs(100))
+    tests = {split_collection(collection, config(seed=seed), None).test.queries for seed in range(5)}
+    assert len(tests) == 5
+
+
+def test_what_was_merged_is_told():
+    collection = build_collection("x", [*single_pairs(9), Pair("q0.0", "p0")])
+    assert "duplicate rows: 1" in split_collection(collection, config(), None).notes
+
+
+@pytest.mark.parametrize("fractions", [(0.1, 0.1), (0.5, 0.49), (0.9, 0.05), (0.01, 0.01), (0.05, 0.9)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (5, 5, 5), (100, 1, 1), (7, 90, 3), (1, 1, 1, 50)])
+def test_no_side_is_ever_empty(sizes, fractions):
+    pairs = [Pair(f"q{p}.{q}", f"p{p}") for p, size in enumerate(sizes) for q in range(size)]
+    splits = split_collection(build_collection("x", pairs), config(0, *fractions), None)
+    counts = [len(splits.train), len(splits.validation.queries), len(splits.test.queries)]
+    assert min(counts) >= 1
+    assert sum(counts) == len(pairs)
+    assert_disjoint(splits)
+
+
+def test_a_share_that_is_far_off_is_told():
+    pairs = [Pair(f"q{p}.{q}", f"p{p}") for p in range(3) for q in range(10)]
+    notes = split_collection(build_collection("x", pairs), config(0, 0.1, 0.1), None).notes
+    assert notes[1:] == (
+        "validation holds 10 of 30 queries (33%): 10% were asked for, and passage groups are not cut",
+        "test holds 10 of 30 queries (33%): 10% were asked for, and passage groups are not cut",
+    )
+
+
+@pytest.mark.parametrize(
+    ("pairs", "max_pairs", "where", "message"),
+    [
+        (single_pairs(2), None, "data.split", "2 passage group(s), the largest with 1 of 2 queries on 2 passages"),
+        (single_pairs(1, 50), None, "data.split", "1 passage group(s), the largest with 50 of 50 queries"),
+        (single_pairs(9), 2, "data.max_pairs", "leaves 2 of 9 passage groups; a three-way split"),
+        (single_pairs(9, 4), 3, "data.max_pairs", "at least 12"),
+        ([Pair(f"q{n}", f"p{n % 50}") for n in range(98)] + [Pair(f"q{n}", f"p{n + 1}") for n in range(49)], None,
+         "data.split", "1 passage group(s), the largest with 98 of 98 queries on 50 passages"),
+    ],
+)  # fmt: skip
+def test_too_little_to_split(pairs, max_pairs, where, message):
+    with pytest.raises(InputError) as caught:
+        split_collection(build_collection("x", pairs), config(), max_pairs)
+    (fault,) = caught.value.faults
+    assert fault.where == where
+    assert message in str(fault)
+
+
+class TestMaxPairs:
+    collection = build_collection("x", [Pair(f"q{p}.{q}", f"p{p}") for p in range(60) for q in range(1 + p % 3)], ["u"])
+
+    def test_takes_whole_groups_up_to_the_cap(self):
+        splits = split_collection(self.collection, config(), 50)
+        kept = len(splits.train) + len(splits.validation.queries) + len(splits.test.queries)
+        assert kept == 50  # groups of one fill the last gap
+        everything = relevant_texts(whole_set(self.collection))
+        chosen = {pair.positive for pair in splits.train} | set(splits.test.corpus)
+        assert sum(next(iter(passages)) in chosen for passages in everything.values()) == kept
+        assert set(splits.test.corpus) == set().union(*passages_by_side(splits).values())
+
+    def test_says_so(self):
+        notes = split_collection(self.collection, config(), 50).notes
+        cap = next(note for note in notes if note.startswith("max_pairs"))
+        assert cap.startswith("max_pairs kept 50 of 120 pairs in ")
+        assert cap.endswith("of 61 passages")
+
+    @pytest.mark.parametrize("cap", [120, 121, 10**9])
+    def test_a_cap_that_is_not_reached_changes_nothing(self, cap):
+        free = split_collection(self.collection, config(), None)
+        assert split_collection(self.collection, config(), cap) == free
+        assert "u" in free.test.corpus
+
+    def test_hard_negatives_of_the_kept_pairs_stay_in_the_corpus(self):
+        collection = build_collection("x", [Pair(f"q{n}", f"p{n}", f"n{n}") for n in range(20)])
+        splits = split_collection(collection, config(), 10)
+        assert len(splits.test.corpus) == 20
+        assert {text[1:] for text in splits.test.corpus if text[0] == "n"} == {
+            text[1:] for text in splits.test.corpus if text[0] == "p"
+        }
+
+    def test_the_corpus_keeps_the_order_of_the_collection(self):
+        corpus = split_collection(self.collection, config(), 50).test.corpus
+        assert list(corpus) == sorted(corpus, key=self.collection.passages.index)
+
+
+def test_a_training_row_whose_negative_answers_a_held_out_query_is_left_out():
+    pairs = [Pair(f"q{n}", f"p{n}", f"p{(n + 1) % 30}") for n in range(30)]
+    splits = split_collection(build_collection("x", pairs), config(), None)
+    held_out = passages_by_side(splits)["validation"] | passages_by_side(splits)["test"]
+    assert len(held_out) == 12
+    due = [pair for pair in pairs if pair.positive not in held_out]
+    expected = [pair for pair in due if pair.negative not in held_out]
+    assert len(expected) < len(due)
+    assert list(splits.train) == expected
+    told = f"training rows left out because their hard negative answers a held-out query: {len(due) - len(expected)}"
+    assert told in splits.notes
+
+
+def test_no_training_row_left_is_an_error():
+    pairs = [Pair("a", "1", "2"), Pair("b", "2", "1"), Pair("c", "3", "1"), Pair("a", "1", "3")]
+    pairs += [Pair("b", "2", "3"), Pair("c", "3", "2")]
+    with pytest.raises(InputError, match="no training row is left"):
+        split_collection(build_collection("x", pairs), config(), None)
+
+
+def test_whole_set_holds_judged_queries_and_every_passage():
+    collection = Collection(
+        "x", ("a", "nobody", "b"), ("1", "2", "3"), (Judgement(2, 1), Judgement(0, 0), Judgement(2, 0))
+    )
+    answers = whole_set(collection)
+    assert (answers.name, answers.queries, answers.corpus) == ("x", ("a", "b"), ("1", "2", "3"))
+    assert answers.relevant == ((0,), (0, 1))
+
+
+def test_whole_set_without_judgements_is_an_error():
+    with pytest.raises(InputError, match="no query has a relevant passage"):
+        whole_set(Collection("x", ("a",), ("1",), ()))
+
+
+class TestFingerprint:
+    pairs = tuple(single_pairs(20, 2))
+
+    def of(self, pairs=pairs, extra=("u",), **changes):
+        return split_collection(build_collection("x", pairs, extra), config(**changes), None).fingerprint
+
+    def test_is_the_same_in_every_process(self):
+        code = (
+            "from embsweep.config.source import SplitConfig\n"
+            "from embsweep.data.collection import Pair\n"
+            "from embsweep.data.corpus import build_collection\n"
+            "from embsweep.data.split import split_collection\n"
+            "pairs = [Pair(f'q{p}.{q}', f'p{p}') for p in range(20) for q in range(2)]\n"
+            "config = SplitConfig(seed=13, validation=0.2, test=0.2)\n"
+            "splits = split_collection(build_collection('x', pairs, ['u']), config, None)\n"
+            "import sys; sys.stdout.write(splits.fingerprint)"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert run.stdout == self.of()
+        assert len(run.stdout) == 64
+
+    def test_changes_with_every_text_and_side(self):
+        first, *rest = self.pairs
+        found = {
+            self.of(),
+            self.of(seed=14),
+            self.of(test=0.3),
+            self.of(extra=("v",)),
+            self.of(extra=()),
+            self.of(rest),
+            self.of([replace(first, anchor="other"), *rest]),
+            self.of([replace(first, positive="other"), *rest]),
+            self.of([replace(pair, negative="u") for pair in self.pairs]),
+        }
+        assert len(found) == 9

@@ -1,0 +1,118 @@
+"""Properties that every split has, whatever the rows: sides, order, shares, nothing lost."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embsweep.config.source import SplitConfig
+from embsweep.data.collection import Pair
+from embsweep.data.corpus import build_collection
+from embsweep.data.split import split_collection, whole_set
+from embsweep.errors import InputError
+
+
+def config(seed=13, validation=0.2, test=0.2):
+    return SplitConfig(seed=seed, validation=validation, test=test)
+
+
+def relevant_texts(answers):
+    return {
+        query: {answers.corpus[position] for position in found}
+        for query, found in zip(answers.queries, answers.relevant, strict=True)
+    }
+
+
+def passages_by_side(splits):
+    return {
+        "train": {pair.positive for pair in splits.train},
+        "validation": set().union(*relevant_texts(splits.validation).values()),
+        "test": set().union(*relevant_texts(splits.test).values()),
+    }
+
+
+def assert_disjoint(splits):
+    sides = passages_by_side(splits)
+    assert not sides["train"] & sides["validation"]
+    assert not sides["train"] & sides["test"]
+    assert not sides["validation"] & sides["test"]
+    queries = [{pair.anchor for pair in splits.train}, set(splits.validation.queries), set(splits.test.queries)]
+    assert sum(map(len, queries)) == len(set().union(*queries))
+
+
+@st.composite
+def collections(draw):
+    """Rows over few texts, so that groups of several queries and passages are common."""
+    size = draw(st.integers(3, 40))
+    rows = draw(st.lists(st.tuples(st.integers(0, size), st.integers(0, size)), min_size=1, max_size=60))
+    with_negatives = draw(st.booleans())
+    positives = {q: {p for other, p in rows if other == q} for q, _ in rows}
+    pairs = []
+    for query, passage in rows:
+        free = sorted(set(range(size + 2)) - positives[query])
+        negative = f"p{draw(st.sampled_from(free))}" if with_negatives else None
+        pairs.append(Pair(f"q{query}", f"p{passage}", negative))
+    return pairs, draw(st.lists(st.sampled_from(["u1", "u2", "p0"]), max_size=3))
+
+
+def split_or_none(pairs, extra, split, cap):
+    try:
+        return split_collection(build_collection("x", pairs, extra), split, cap)
+    except InputError:
+        return None
+
+
+SPLITS = st.builds(config, st.integers(0, 99), st.sampled_from([0.1, 0.2, 0.4]), st.sampled_from([0.1, 0.2, 0.4]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(collections(), SPLITS, st.one_of(st.none(), st.integers(3, 60)), st.randoms(use_true_random=False))
+def test_split_properties(drawn, split, cap, shuffler: random.Random):
+    pairs, extra = drawn
+    splits = split_or_none(pairs, extra, split, cap)
+    shuffled = pairs.copy()
+    shuffler.shuffle(shuffled)
+    again = split_or_none(shuffled, extra[::-1], split, cap)
+    assert (splits is None) == (again is None)
+    if splits is None or again is None:
+        return
+    assert_disjoint(splits)
+
+    assert splits.fingerprint == again.fingerprint
+    key = lambda pair: (pair.anchor, pair.positive, pair.negative or "")  # noqa: E731
+    assert sorted(splits.train, key=key) == sorted(again.train, key=key)
+    assert relevant_texts(splits.validation) == relevant_texts(again.validation)
+    assert relevant_texts(splits.test) == relevant_texts(again.test)
+    assert set(splits.test.corpus) == set(again.test.corpus)
+
+    collection = build_collection("x", pairs, extra)
+    truth = relevant_texts(whole_set(collection))
+    held_out = relevant_texts(splits.validation) | relevant_texts(splits.test)
+    assert all(found == truth[query] for query, found in held_out.items())
+    answers = set().union(*held_out.values())
+    if cap is None:
+        assert set(splits.test.corpus) == {pair.positive for pair in pairs} | {pair.negative for pair in pairs} - {
+            None
+        } | set(extra)
+        rows = {(j.query, j.passage, j.negative) for j in collection.judgements}
+        expected = [
+            (q, p, n)
+            for q, p, n in rows
+            if collection.queries[q] not in held_out and (n is None or collection.passages[n] not in answers)
+        ]
+        assert len(splits.train) == len(expected)
+    else:
+        kept = {pair.anchor for pair in splits.train} | set(held_out)
+        assert sum(collection.queries[j.query] in kept for j in collection.judgements) <= cap
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=30, max_size=120), SPLITS)
+def test_shares_are_near_what_was_asked(sizes, split):
+    pairs = [Pair(f"q{p}.{q}", f"p{p}") for p, size in enumerate(sizes) for q in range(size)]
+    splits = split_collection(build_collection("x", pairs), split, None)
+    for answers, fraction in ((splits.validation, split.validation), (splits.test, split.test)):
+        share = round(fraction * len(pairs))
+        assert share - max(sizes) < len(answers.queries) <= share

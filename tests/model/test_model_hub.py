@@ -1,0 +1,158 @@
+"""The preflight of hub models: folders, caches, a hub that answers, refuses, or is silent."""
+
+import subprocess
+import sys
+import time
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+from embsweep.config.training import ModelConfig
+from embsweep.errors import InputError
+from embsweep.model import hub
+from embsweep.model.base import build_model, check_model
+
+
+def _config(source, revision=None):
+    return ModelConfig(name="m", kind="hub", source=str(source), revision=revision, dim=4, max_seq_length=8)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty Hugging Face cache; `cache("config.json", …)` puts files of the model "org/m" into it."""
+    root = tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(root))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+    def put(*names):
+        repo = root / "models--org--m"
+        (repo / "refs").mkdir(parents=True, exist_ok=True)
+        (repo / "refs" / "main").write_text("abc")
+        (repo / "snapshots" / "abc").mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (repo / "snapshots" / "abc" / name).write_text("{}")
+
+    return put
+
+
+@pytest.fixture
+def answer(monkeypatch, cache):
+    """`answer(error)`: what the hub says to every question; None is yes. Returns the list of questions."""
+
+    def set_answer(error=None, delay_s=0.0):
+        asked = []
+
+        def model_info(self, source, *, revision=None, timeout=None):
+            asked.append((source, revision))
+            time.sleep(delay_s)
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+        return asked
+
+    return set_answer
+
+
+@pytest.mark.parametrize("name", ["modules.json", "config.json"])
+def test_a_folder_with_a_model(tmp_path, answer, name):
+    asked = answer(OSError("no network"))
+    (tmp_path / name).write_text("{}")
+    assert check_model(_config(tmp_path)) == []
+    assert not asked
+
+
+def test_a_folder_without_one(tmp_path):
+    (fault,) = check_model(_config(tmp_path))
+    assert (fault.where, fault.problem) == ("model.source", "the folder holds no model")
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "./nowhere", "~/nowhere-at-all"])
+def test_a_path_that_is_not_there_never_asks_the_hub(answer, source):
+    asked = answer()
+    (fault,) = check_model(_config(source))
+    assert fault.problem == "no such folder"
+    assert not asked
+
+
+def test_a_cached_model_never_asks_the_hub(cache, answer):
+    asked = answer(OSError("no network"))
+    cache("config.json", "model.safetensors")
+    assert check_model(_config("org/m")) == []
+    assert not asked
+
+
+def test_a_cache_without_weights_or_of_another_revision_is_not_enough(cache, answer):
+    asked = answer(OSError("no network"))
+    cache("config.json")
+    assert check_model(_config("org/m"))
+    cache("model.safetensors")
+    assert check_model(_config("org/m", revision="v2"))
+    assert asked == [("org/m", None), ("org/m", "v2")]
+
+
+def test_a_hub_that_has_it(answer):
+    assert answer() == []
+    assert check_model(_config("org/m")) == []
+
+
+class _Response:
+    headers: dict[str, str] = {}
+    request = None
+
+
+def _hub_error(kind):
+    return kind("said no", response=_Response())
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (OSError("down"), "the hub cannot be reached"),
+        (_hub_error(RepositoryNotFoundError), "no such model, or it is private"),
+        (_hub_error(RevisionNotFoundError), "no such revision"),
+    ],
+)
+def test_a_hub_that_has_not(answer, error, problem):
+    answer(error)
+    (fault,) = check_model(_config("org/m"))
+    assert fault.where == "model.source"
+    assert problem in fault.problem
+    assert all(way in fault.fix for way in ("model.source=/", "HF_HOME=", "model=minilm"))
+    with pytest.raises(InputError, match=problem):
+        build_model(_config("org/m"), "cpu")
+
+
+def test_a_name_that_cannot_be_a_hub_id(cache):
+    (fault,) = check_model(_config("not a/hub/id"))
+    assert fault.problem == "is neither a folder nor a hub id"
+
+
+def test_a_silent_hub_is_not_waited_for(answer, monkeypatch):
+    monkeypatch.setattr(hub, "HUB_TIMEOUT_S", 0.1)
+    answer(delay_s=3)
+    start = time.perf_counter()
+    (fault,) = check_model(_config("org/m"))
+    assert time.perf_counter() - start < 2
+    assert "no hub answered" in fault.problem
+
+
+def test_offline_does_not_ask(answer, monkeypatch):
+    asked = answer()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    (fault,) = check_model(_config("org/m"))
+    assert "HF_HUB_OFFLINE" in fault.problem
+    assert not asked
+
+
+def test_the_check_loads_no_torch(tmp_path):
+    code = (
+        "import sys; from embsweep.config.training import ModelConfig; from embsweep.model.base import check_model;"
+        f"check_model(ModelConfig(name='m', kind='hub', source={str(tmp_path)!r}, dim=4, max_seq_length=8));"
+        "check_model(ModelConfig(name='m', kind='minilm', dim=4, max_seq_length=8));"
+        "import embsweep.model.loss, embsweep.trial.evaluator, embsweep.trial.checkpoint, embsweep.trial.lexical;"
+        "sys.exit(' '.join({'torch', 'sentence_transformers', 'transformers'} & sys.modules.keys()) or 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")

@@ -1,0 +1,100 @@
+"""From Hydra's grammar to Optuna and back: nothing moves, both ends included."""
+
+import optuna
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embsweep.app.composer import compose
+from embsweep.app.paths import conf_dir
+from embsweep.app.space_parser import parse_space
+from embsweep.search.distributions import from_distribution, to_distribution
+from embsweep.space import Choice, FloatRange, IntRange, contains, end_points, grid_values
+
+parser = OverridesParser.create()
+
+
+def dimension(text):
+    return parse_space([parser.parse_override(f"key={text}")])[0]
+
+
+@given(st.integers(-1000, 1000), st.integers(1, 60), st.integers(1, 9))
+def test_range_keeps_exactly_hydras_values(start, count, step):
+    text = f"range({start},{start + count * step + 1},{step})"
+    expected = tuple(range(start, start + count * step + 1, step))
+    found = dimension(text)
+    assert grid_values(found) == expected
+    distribution = to_distribution(found)
+    assert (distribution.low, distribution.high) == (expected[0], expected[-1])
+    assert from_distribution("key", distribution) == found
+    assert all(distribution._contains(value) for value in end_points(found))
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-9, 1e6), st.booleans())
+def test_interval_keeps_both_ends(start, width, log):
+    low, high = (abs(start) + 1e-9, abs(start) + 1e-9 + width) if log else (start, start + width)
+    if not low < high:
+        return
+    inner = f"interval({low!r},{high!r})"
+    found = dimension(f"tag(log,{inner})" if log else inner)
+    assert found == FloatRange("key", low, high, log=log)
+    distribution = to_distribution(found)
+    assert from_distribution("key", distribution) == found
+    assert distribution._contains(low)
+    assert distribution._contains(high)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("int(interval(1,5))", IntRange("key", 1, 5)),
+        ("tag(log,int(interval(1,64)))", IntRange("key", 1, 64, log=True)),
+        ("range(0.0,1.0,0.25)", FloatRange("key", 0.0, 0.75, 0.25)),
+        ("range(5,1,-1)", IntRange("key", 2, 5)),
+        ("choice(a,b)", Choice("key", ("a", "b"))),
+        ("16,32", Choice("key", ("16", "32"))),
+        ("[1,2],[3]", Choice("key", ("[1,2]", "[3]"))),
+        ("null,1.5,true", Choice("key", ("null", "1.5", "True"))),
+        ("'a b','c,d'", Choice("key", ("'a b'", "'c,d'"))),
+    ],
+)
+def test_grammar(text, expected):
+    found = dimension(text)
+    assert found == expected
+    assert from_distribution("key", to_distribution(found)) == expected
+
+
+@pytest.mark.parametrize("path", sorted((conf_dir() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_space_round_trips_and_its_ends_are_drawn(loader, path):
+    params = compose(loader, [f"+sweep={path.stem}"]).hydra.sweeper.params
+    for key, text in params.items():
+        found = parse_space([parser.parse_override(f"{key}={text}")])[0]
+        distribution = to_distribution(found)
+        assert from_distribution(key, distribution) == found
+        for value in end_points(found):
+            fixed = optuna.trial.FixedTrial({key: value})
+            assert fixed._suggest(key, distribution) == value
+
+
+@given(st.integers(0, 100), st.integers(1, 30), st.integers(1, 5), st.integers(-5, 200))
+def test_contains_agrees_with_the_grid(low, count, step, value):
+    found = IntRange("key", low, low + count * step, step)
+    assert contains(found, value) == (value in grid_values(found))
+
+
+@pytest.mark.parametrize(
+    ("found", "value", "inside"),
+    [
+        (FloatRange("k", 0.0, 1.0), 1.0, True),
+        (FloatRange("k", 0.0, 1.0), 1.0000001, False),
+        (FloatRange("k", 0.0, 0.3, 0.1), 0.3, True),
+        (FloatRange("k", 0.0, 0.3, 0.1), 0.25, False),
+        (FloatRange("k", 0.0, 1.0), "0.5", False),
+        (Choice("k", ("a",)), "a", True),
+        (Choice("k", ("a",)), "b", False),
+        (IntRange("k", 1, 5), 2.5, False),
+    ],
+)
+def test_contains(found, value, inside):
+    assert contains(found, value) is inside

@@ -1,0 +1,141 @@
+"""The ledger: every trial accounted for, across processes and crashes."""
+
+import math
+
+import pytest
+
+from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.search.ledger import Ledger, read_ledger
+from embsweep.space import Choice, FloatRange, IntRange
+
+SPACE = (FloatRange("lr", 1e-6, 1e-4, log=True), IntRange("epochs", 1, 5), Choice("loss", ("a", "b")))
+RECIPE = {"lr": 2e-5, "epochs": 4, "loss": "a"}
+
+
+def open_ledger(path, *, space=SPACE, stopping="none", **search):
+    values = {"sampler": "random", "trials": 6, "seed": 3, "recipe_first": True, **search}
+    return Ledger.open(
+        path / "study.db", space=space, search=SearchConfig(**values), stopping=StoppingConfig(kind=stopping)
+    )
+
+
+def run_all(ledger, score=lambda params: params["lr"]):
+    while (record := ledger.ask()) is not None:
+        ledger.report(record.number, 1.0, score(record.params))
+        ledger.complete(record.number, score(record.params))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
+def test_every_sampler_spends_the_budget_with_the_recipe_first(tmp_path, sampler):
+    ledger = open_ledger(tmp_path, sampler=sampler, startup_trials=2)
+    ledger.plan(RECIPE)
+    run_all(ledger)
+    assert [r.number for r in ledger.trials] == list(range(6))
+    assert {r.state for r in ledger.trials} == {"complete"}
+    assert ledger.trials[0].params == RECIPE
+    assert len({tuple(r.params.values()) for r in ledger.trials}) == 6, "a sampler that repeats itself"
+
+
+def test_partial_recipe_fixes_what_it_has(tmp_path):
+    ledger = open_ledger(tmp_path)
+    ledger.plan({"epochs": 4})
+    assert ledger.ask().params["epochs"] == 4
+
+
+def test_no_recipe_first(tmp_path):
+    ledger = open_ledger(tmp_path, recipe_first=False)
+    ledger.plan(RECIPE)
+    assert ledger.ask().params != RECIPE
+
+
+def test_grid_visits_every_cell_once_recipe_first(tmp_path):
+    space = (IntRange("epochs", 1, 3), Choice("loss", ("a", "b")))
+    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=100)
+    ledger.plan({"epochs": 2, "loss": "b"})
+    run_all(ledger, score=lambda params: params["epochs"])
+    cells = [(r.params["epochs"], r.params["loss"]) for r in ledger.trials]
+    assert cells[0] == (2, "b")
+    assert sorted(cells) == [(e, loss) for e in (1, 2, 3) for loss in ("a", "b")]
+
+
+def test_a_resumed_search_draws_as_an_unbroken_one(tmp_path):
+    whole = open_ledger(tmp_path / "whole")
+    whole.plan(RECIPE)
+    run_all(whole)
+    for _ in range(6):  # a new process for every trial
+        broken = open_ledger(tmp_path / "broken")
+        broken.plan(RECIPE)
+        record = broken.ask()
+        broken.report(record.number, 1.0, record.params["lr"])
+        broken.complete(record.number, record.params["lr"])
+    assert [r.params for r in broken.trials] == [r.params for r in whole.trials]
+
+
+def test_interrupted_trial_goes_on_under_its_own_number(tmp_path):
+    first = open_ledger(tmp_path)
+    first.plan(RECIPE)
+    number, params = first.ask().number, first.record(0).params
+    first.report(number, 0.25, 0.5)
+    again = open_ledger(tmp_path)
+    again.plan(RECIPE)
+    record = again.ask()
+    assert (record.number, record.params, record.attempt) == (number, params, 2)
+    again.report(number, 0.25, 0.6)
+    again.complete(number, 0.7)
+    assert again.record(number).best == 0.7
+    assert again.ask().number == 1
+
+
+def test_raised_budget_extends(tmp_path):
+    ledger = open_ledger(tmp_path, trials=2)
+    run_all(ledger)
+    assert ledger.ask() is None
+    longer = open_ledger(tmp_path, trials=4)
+    run_all(longer)
+    assert [r.number for r in longer.trials] == [0, 1, 2, 3]
+
+
+def test_successive_halving_stops_the_worse_and_keeps_the_better(tmp_path):
+    ledger = open_ledger(tmp_path, stopping="successive_halving")
+    good, bad = ledger.ask().number, ledger.ask().number
+    assert ledger.report(good, 0.25, 0.9) is False
+    assert ledger.report(bad, 0.25, 0.1) is True
+    ledger.stop(bad)
+    assert ledger.report(good, 0.5, 0.9) is False
+    ledger.complete(good, 0.9)
+    states = {r.number: (r.state, r.best, r.fraction) for r in ledger.trials}
+    assert states == {good: ("complete", 0.9, 0.5), bad: ("stopped", 0.1, 0.25)}
+
+
+@pytest.mark.parametrize("stopping", ["hyperband", "none"])
+def test_other_pruners_open(tmp_path, stopping):
+    ledger = open_ledger(tmp_path, stopping=stopping)
+    run_all(ledger)
+    assert len(ledger.trials) == 6
+
+
+def test_failed_trial_keeps_its_reason_and_cannot_be_best(tmp_path):
+    ledger = open_ledger(tmp_path)
+    number = ledger.ask().number
+    ledger.fail(number, "training loss is nan by step 3")
+    record = ledger.record(number)
+    assert (record.state, record.attributes["reason"]) == ("failed", "training loss is nan by step 3")
+    assert record.best is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_non_finite_objective_is_refused(tmp_path, value):
+    ledger = open_ledger(tmp_path)
+    with pytest.raises(ValueError, match="no objective"):
+        ledger.report(ledger.ask().number, 0.5, value)
+
+
+def test_notes_survive_and_can_be_read_from_outside(tmp_path):
+    ledger = open_ledger(tmp_path)
+    ledger.note(identity={"a": 1})
+    ledger.note(result={"b": [1, 2]})
+    run_all(ledger)
+    notes, trials = read_ledger(tmp_path / "study.db")
+    assert notes == {"identity": {"a": 1}, "result": {"b": [1, 2]}}
+    assert len(trials) == 6
+    assert read_ledger(tmp_path / "absent.db") is None

@@ -1,0 +1,68 @@
+"""Models that a test can work out by hand: one table row per word, no transformer."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from embsweep.data.collection import RetrievalSet
+
+
+@pytest.fixture(scope="session")
+def table_model():
+    """`table_model(rows)` embeds the text "w3" as rows[3], exactly, with sentence-transformers' own classes."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+
+    def build(rows: Sequence[Sequence[float]]):
+        tokenizer = Tokenizer(WordLevel({f"w{row}": row for row in range(len(rows))}, unk_token="w0"))
+        tokenizer.pre_tokenizer = WhitespaceSplit()
+        table = torch.tensor(rows, dtype=torch.float32)
+        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def word_set():
+    """`word_set(n_queries, n_corpus, relevant)`: queries are the first words, the corpus the next ones."""
+
+    def build(n_queries: int, n_corpus: int, relevant: Sequence[Sequence[int]]) -> RetrievalSet:
+        words = [f"w{row}" for row in range(n_queries + n_corpus)]
+        sorted_relevant = tuple(tuple(sorted(passages)) for passages in relevant)
+        return RetrievalSet("words", tuple(words[:n_queries]), tuple(words[n_queries:]), sorted_relevant)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def shared_set(shared_data):
+    """`shared_set(name)`: a real retrieval set that lies beside the repository, or a skip."""
+
+    def load(name: str) -> RetrievalSet:
+        folder = shared_data / name
+        corpus, queries = (_read_jsonl(folder / f"{part}.jsonl") for part in ("corpus", "queries"))
+        position = {doc: number for number, doc in enumerate(corpus)}
+        relevant: dict[str, set[int]] = {}
+        for line in (folder / "qrels.tsv").read_text("utf-8").splitlines():
+            query, doc = line.split("\t")[:2]
+            relevant.setdefault(query, set()).add(position[doc])
+        asked = [query for query in queries if query in relevant]
+        return RetrievalSet(
+            name,
+            tuple(queries[query] for query in asked),
+            tuple(corpus.values()),
+            tuple(tuple(sorted(relevant[query])) for query in asked),
+        )
+
+    return load
+
+
+def _read_jsonl(path: Path) -> dict[str, str]:
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return {row["id"]: row["text"] for row in rows}
