@@ -24,31 +24,32 @@ if TYPE_CHECKING:
 
 DIMS = (384, 256, 192, 128, 64, 32)
 BATCH_SIZE = 32
-WORDS = (
-    "tax law river engine poem fever orchard verdict signal court rent pension child school road bridge water "
-    "income notice appeal office deadline claim owner tenant permit budget council vote record fee refund"
-).split()
+ROUNDS = 2  # the faster one of each counts: other processes disturb
+WORDS = ("tax", "law", "river", "engine", "poem", "fever", "orchard", "verdict", "signal", "court", "rent", "pension")
 
 
 def main(n_queries: int = 60, n_corpus: int = 300) -> None:
-    """Print both times in seconds and their ratio; exit with a message if a metric differs."""
+    """Print the best time of each in seconds and their ratio; exit with a message if a metric differs."""
     data = make_set(n_queries, n_corpus)
     model = build_model(ModelConfig(name="minilm", kind="minilm", dim=384, max_seq_length=256))
     sequential = build_sequential(data)
     model.encode(list(data.corpus[:BATCH_SIZE]))  # warm
 
-    start = time.perf_counter()
-    once = evaluate_model(model, data, DIMS, batch_size=BATCH_SIZE).scores
-    once_s = time.perf_counter() - start
-    start = time.perf_counter()
-    library = sequential(model)
-    library_s = time.perf_counter() - start
+    once_s, library_s = [], []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        once = evaluate_model(model, data, DIMS, batch_size=BATCH_SIZE).scores
+        once_s.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        library = sequential(model)
+        library_s.append(time.perf_counter() - start)
 
     worst = max(abs(once[dim][metric] - library[library_metric(dim, metric)]) for dim in DIMS for metric in METRICS)
     if worst > 1e-6:
         sys.exit(f"a metric differs by {worst:.2e}")
     print(f"{n_queries} queries, {n_corpus} passages, {len(DIMS)} dims; largest difference {worst:.1e}")  # noqa: T201
-    print(f"encode once {once_s:.2f} s, SequentialEvaluator {library_s:.2f} s: {library_s / once_s:.2f}x")  # noqa: T201
+    best, library_best = min(once_s), min(library_s)
+    print(f"encode once {best:.2f} s, SequentialEvaluator {library_best:.2f} s: {library_best / best:.2f}x")  # noqa: T201
 
 
 def make_set(n_queries: int, n_corpus: int) -> RetrievalSet:

@@ -25,7 +25,9 @@ def test_only_finite_objectives_with_weights_can_win_and_the_best_is_first(found
     ranked = rank_contenders(found)
     assert all(c.has_checkpoint and math.isfinite(c.objective) for c in ranked)
     assert [c.objective for c in ranked] == sorted((c.objective for c in ranked), reverse=True)
-    assert len(ranked) == sum(c.has_checkpoint and c.objective is not None and math.isfinite(c.objective) for c in found)
+    assert len(ranked) == sum(
+        c.has_checkpoint and c.objective is not None and math.isfinite(c.objective) for c in found
+    )
 
 
 def test_equal_objectives_go_to_the_earlier_trial():

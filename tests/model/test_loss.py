@@ -54,12 +54,9 @@ def test_explicit_weights_are_used_as_they_are():
 @pytest.fixture(scope="module")
 def tiny_model():
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
+    from sentence_transformers.sentence_transformer.modules import BoW
 
-    tokenizer = Tokenizer(WordLevel({"a": 0, "b": 1}, unk_token="a"))
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
+    return SentenceTransformer(modules=[BoW(list("abcdefgh"))], device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +75,17 @@ def test_a_loss_is_what_its_configuration_says(tiny_model, config, name):
     assert list(loss.matryoshka_dims) == [8, 2]
     assert list(loss.matryoshka_weights) == pytest.approx([8 / 5, 2 / 5])
     assert loss.n_dims_per_step == -1
+
+
+def test_the_cached_loss_cannot_train_a_static_model():
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    static = SentenceTransformer(modules=[StaticEmbedding(Tokenizer(WordLevel({"a": 0})), embedding_dim=8)])
+    with pytest.raises(InputError, match=r"loss.name: cannot train a static model; .*loss=mnrl"):
+        build_loss(LossConfig(name="cached_mnrl", mini_batch_size=3), MatryoshkaConfig(dims=[8]), static)
 
 
 def test_an_unknown_loss_is_refused(tiny_model):

@@ -38,7 +38,7 @@ def test_an_installed_package_is_enough(package, kind):
 @pytest.mark.parametrize("kind", ["minilm", "static"])
 def test_altered_weights_are_refused(package, monkeypatch, kind):
     monkeypatch.setattr(embedded, "WEIGHTS_SHA256", "0" * 64)
-    with pytest.raises(InputError, match="was altered; got '53aa5117.*128d9db'"):
+    with pytest.raises(InputError, match=r"was altered; got '53aa5117.*128d9db'"):
         build_model(_config(kind), "cpu")
 
 

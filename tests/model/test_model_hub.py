@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -97,13 +98,8 @@ def test_a_hub_that_has_it(answer):
     assert check_model(_config("org/m")) == []
 
 
-class _Response:
-    headers: dict[str, str] = {}
-    request = None
-
-
 def _hub_error(kind):
-    return kind("said no", response=_Response())
+    return kind("said no", response=SimpleNamespace(headers={}, request=None))
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,7 @@ class FakeDesk:
     """Hands out `count` jobs; stops trials for which `should_stop(number, report)` holds."""
 
     def __init__(self, config, folder, count, should_stop=lambda number, report: False):
-        self.queue = [
-            TrialJob(number=n, attempt=1, config=config, folder=str(folder / str(n))) for n in range(count)
-        ]
+        self.queue = [TrialJob(number=n, attempt=1, config=config, folder=str(folder / str(n))) for n in range(count)]
         self.should_stop = should_stop
         self.starts, self.reports, self.results = {}, {}, {}
 

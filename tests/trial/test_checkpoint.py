@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,10 +26,9 @@ class FakeModel:
 
     def save_pretrained(self, path, create_model_card):
         assert not create_model_card
-        os.makedirs(f"{path}/1_Pooling")
+        Path(path, "1_Pooling").mkdir(parents=True)
         for name in ("modules.json", f"model.{self.suffix}", "1_Pooling/config.json"):
-            with open(f"{path}/{name}", "w") as stream:
-                stream.write(self.version * 1000)
+            Path(path, name).write_text(self.version * 1000)
 
 
 def _read_version(folder):
@@ -111,7 +111,7 @@ for version in range(10**9):
 @pytest.mark.parametrize("delay_s", [0.0, 0.011, 0.037])
 def test_a_killed_writer_leaves_a_whole_checkpoint(tmp_path, delay_s):
     folder = tmp_path / "best"
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", _SAVE_FOR_EVER, str(folder)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as writer:
         for _ in range(5):

@@ -47,7 +47,7 @@ def with_default_sweep(arguments: Sequence[str]) -> list[str]:
 
 def launch(loader: ConfigLoader, arguments: Sequence[str]) -> None:
     """Run a sweep inside Hydra: what the sweeper plugin calls."""
-    with exit_codes():
+    with exit_codes(resume=_command()):
         _run(read_request(loader, arguments, _command()))
 
 
@@ -71,7 +71,7 @@ def _raise_all(loader: ConfigLoader, good: Sequence[str], faults: list[Fault]) -
 
 def _run_single(tree: DictConfig) -> None:
     """One trial of one configuration (`hydra.mode=RUN`): a sweep of one, named by what it holds."""
-    with exit_codes():
+    with exit_codes(resume=_command()):
         _run(single_request(to_values(tree), _command()))
 
 

@@ -39,9 +39,7 @@ def read_request(loader: ConfigLoader, arguments: Sequence[str], command: str) -
     return SweepRequest(to_values(tree), space, recipe, compose_point, command, default_storage())
 
 
-def _build_space(
-    loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]
-) -> Space:
+def _build_space(loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]) -> Space:
     preset = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
     swept, faults = _parse_preset(parser, dict(preset))  # type: ignore[arg-type]
     for override in given:
@@ -54,7 +52,9 @@ def _build_space(
         if key not in known and not group_options(loader, key):
             del swept[key]
             hint = did_you_mean(key, known)
-            faults.append(Fault(f"hydra.sweeper.params.{key}", "is neither a key of the configuration nor a group", fix=hint))
+            faults.append(
+                Fault(f"hydra.sweeper.params.{key}", "is neither a key of the configuration nor a group", fix=hint)
+            )
     try:
         space = parse_space(swept.values())
     except InputError as error:

@@ -11,3 +11,8 @@ Scores = Mapping[int, Mapping[str, float]]
 def scores_from_json(values: Mapping[str | int, Mapping[str, float]]) -> Scores:
     """Scores that went through JSON, which has no integer keys."""
     return {int(dim): dict(by_metric) for dim, by_metric in values.items()}
+
+
+def scores_to_json(scores: Scores) -> dict[str, dict[str, float]]:
+    """Scores as plain JSON, dimensions as text."""
+    return {str(dim): dict(by_metric) for dim, by_metric in scores.items()}

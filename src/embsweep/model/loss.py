@@ -32,7 +32,8 @@ def compute_dim_weights(cfg: MatryoshkaConfig) -> tuple[float, ...]:
 def build_loss(cfg: LossConfig, matryoshka: MatryoshkaConfig, model: SentenceTransformer) -> MatryoshkaLoss:
     """The loss of `cfg.name` inside a MatryoshkaLoss over all of `matryoshka.dims` at every step.
 
-    It is bound to `model`: a new model needs a new loss. Raises InputError at `loss.name` for an unknown name.
+    It is bound to `model`: a new model needs a new loss. Raises InputError at `loss.name` for an unknown
+    name, and for cached_mnrl with a static model.
     Sampling dims (`n_dims_per_step`) is not offered: six dims cost 4 % of a step, sampling adds noise.
     """
     from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
@@ -58,7 +59,10 @@ def _build_mnrl(cfg: LossConfig, model: SentenceTransformer) -> nn.Module:
 
 def _build_cached_mnrl(cfg: LossConfig, model: SentenceTransformer) -> nn.Module:
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
+    if isinstance(model[0], StaticEmbedding):  # its inputs cannot be cut into mini-batches
+        raise InputError(Fault("loss.name", "cannot train a static model", cfg.name, "mnrl", "loss=mnrl"))
     assert cfg.mini_batch_size is not None  # LossConfig guarantees it for this loss
     return CachedMultipleNegativesRankingLoss(model, scale=cfg.scale, mini_batch_size=cfg.mini_batch_size)
 

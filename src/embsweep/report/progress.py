@@ -29,7 +29,9 @@ class Progress(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...  # noqa: E501
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 def open_progress(console: Console) -> Progress:
@@ -93,7 +95,13 @@ class LiveProgress:
 def build_table(view: SweepView) -> Table:
     """Running trials first, then the best of the finished ones."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("trial", "right"), ("state", "left"), ("done", "right"), ("best", "right"), ("time", "right")):
+    for name, justify in (
+        ("trial", "right"),
+        ("state", "left"),
+        ("done", "right"),
+        ("best", "right"),
+        ("time", "right"),
+    ):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("parameters", overflow="ellipsis", no_wrap=True)
     running = [row for row in view.rows if row.state == "running"]

@@ -22,7 +22,9 @@ def print_result(console: Console, result: Result, command: str) -> None:
         highlight=False,
     )
     say = _Plain(console)
-    say(f"\nWinner: trial {result.winner}, objective {score(result.objective)} (base {score(result.baseline_objective)})")
+    say(
+        f"\nWinner: trial {result.winner}, objective {score(result.objective)} (base {score(result.baseline_objective)})"
+    )
     for key, value in result.params.items():
         say(f"  {key} = {_shown(value)}")
     counts = ", ".join(f"{number} {state}" for state, number in result.counts.items() if number)

@@ -51,9 +51,7 @@ def _check(config: RunnerConfig, machine: Machine, by_gpu: int, by_cpu: int) -> 
     faults = []
     if by_gpu < 1:
         accepted = "0" if not machine.gpus else f"up to {machine.gpus}"
-        faults.append(
-            Fault("runner.gpus_per_trial", "more than this machine has", config.gpus_per_trial, accepted)
-        )
+        faults.append(Fault("runner.gpus_per_trial", "more than this machine has", config.gpus_per_trial, accepted))
     if by_cpu < 1:
         faults.append(
             Fault("runner.cpus_per_trial", "more than this machine has", config.cpus_per_trial, f"1 to {machine.cpus}")

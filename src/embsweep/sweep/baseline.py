@@ -8,7 +8,7 @@ from typing import Any
 from embsweep.config import TrialConfig
 from embsweep.data.collection import RetrievalSet
 from embsweep.decide.objective import compute_objective
-from embsweep.decide.scores import Scores, scores_from_json
+from embsweep.decide.scores import Scores, scores_from_json, scores_to_json
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,7 @@ class Baseline:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON for the ledger."""
-        scores = {str(dim): dict(by_metric) for dim, by_metric in self.scores.items()}
-        return {"scores": scores, "objective": self.objective, "bm25": self.bm25}
+        return {"scores": scores_to_json(self.scores), "objective": self.objective, "bm25": self.bm25}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Baseline:

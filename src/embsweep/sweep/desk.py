@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embsweep.config import Config, build_config
-from embsweep.decide.scores import Scores
+from embsweep.decide.scores import Scores, scores_to_json
 from embsweep.decide.winner import Contender, rank_contenders
 from embsweep.errors import InputError
 from embsweep.report.progress import Progress
@@ -71,7 +71,9 @@ class SweepDesk:
             self._best_scores[number] = report.scores
         should_stop = self.ledger.report(number, report.fraction, report.best_objective) and report.fraction < 1.0
         self.tracking.log_report(self._run_id(number), report)
-        what = f"trial {number} at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
+        what = (
+            f"trial {number} at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
+        )
         self._show(number, f"{what}, stopped" if should_stop else what)
         return should_stop
 
@@ -79,7 +81,9 @@ class SweepDesk:
         """See `Desk.finished`."""
         run_id = self._run_id(number)
         scores = result.best_scores or self._best_scores.pop(number, None)
-        self.ledger.annotate(number, ended_at=result.ended_at, checkpoint=result.checkpoint, scores=_plain(scores))
+        self.ledger.annotate(number, ended_at=result.ended_at, checkpoint=result.checkpoint)
+        if scores is not None:
+            self.ledger.annotate(number, scores=scores_to_json(scores))
         match result.outcome:
             case Outcome.COMPLETE if result.best_objective is not None:
                 self.ledger.complete(number, result.best_objective)
@@ -123,9 +127,3 @@ class SweepDesk:
 def _groups(params: Mapping[str, Any]) -> dict[str, Any]:
     """Swept groups (`matryoshka=halving`) are not keys of the configuration: recorded under their own name."""
     return {key: value for key, value in params.items() if "." not in key}
-
-
-def _plain(scores: Scores | None) -> dict[str, dict[str, float]] | None:
-    return None if scores is None else {str(dim): dict(by_metric) for dim, by_metric in scores.items()}
-
-

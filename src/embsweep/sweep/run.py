@@ -73,13 +73,11 @@ def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder)
     return ledger
 
 
-def _search(
-    request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledger: Ledger, console: Console
-) -> Result:
+def _search(request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledger: Ledger, console: Console) -> Result:
     with open_progress(console) as progress:
         for line in _opening_lines(request, prepared, ledger):
             progress.say(line)
-        tracking = open_tracking(request, prepared, ledger, folder)
+        tracking = open_tracking(request, prepared, ledger)
         try:
             baseline = _score_baseline(prepared, ledger, progress)
             tracking.log_baseline(baseline.scores, bm25_map=baseline.bm25)

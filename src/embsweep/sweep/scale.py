@@ -75,9 +75,7 @@ def _scale_matryoshka(config: MatryoshkaConfig, large: int, small: int) -> Matry
     return config.model_copy(update={"dims": dims, "weights": weights})
 
 
-def _scale_eval(
-    config: EvalConfig, caps: RehearsalConfig, dims: tuple[int, ...], large: int, small: int
-) -> EvalConfig:
+def _scale_eval(config: EvalConfig, caps: RehearsalConfig, dims: tuple[int, ...], large: int, small: int) -> EvalConfig:
     fractions = caps.fractions if len(config.fractions) > len(caps.fractions) else config.fractions
     return config.model_copy(update={"dims": scale_dims(dims, large=large, small=small), "fractions": fractions})
 

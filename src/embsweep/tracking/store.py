@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from embsweep.errors import Fault, InputError
 from embsweep.tracking.library import connect, first_contact
@@ -52,7 +53,15 @@ def fetch_artifacts(store: Store, location: str, folder: Path) -> Path:
 
 def store_uri(root: Path, uri: str | None) -> str:
     """`uri`, or MLflow's own local default as an absolute URI: `mlflow.db` in `root`."""
-    return uri if uri is not None else f"{_SQLITE}{root.resolve() / 'mlflow.db'}"
+    if uri is not None:
+        return uri
+    path = str(root.resolve() / "mlflow.db")
+    return _SQLITE + path.replace("%", "%25").replace("?", "%3F")  # SQLAlchemy reads it as a URL
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a `sqlite:///` URI, None for any other."""
+    return Path(unquote(uri.removeprefix(_SQLITE).split("?")[0])) if uri.startswith(_SQLITE) else None
 
 
 def open_store(root: Path, *, uri: str | None, experiment: str) -> Store:
@@ -85,8 +94,8 @@ def _check_database(uri: str) -> None:
         return
     import sqlalchemy
 
-    if uri.startswith(_SQLITE):
-        Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    if (file := sqlite_file(uri)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
     engine = sqlalchemy.create_engine(uri)
     try:
         engine.connect().close()
@@ -101,11 +110,13 @@ def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
     """
     if uri.startswith(("http://", "https://", "databricks")):
         return None
-    base = Path(uri.removeprefix(_SQLITE)).parent if uri.startswith(_SQLITE) else root
+    file = sqlite_file(uri)
+    base = file.parent if file is not None else root
     folder = re.sub(r"[^A-Za-z0-9_.-]", "_", experiment).lstrip(".") or "_"
     if folder != experiment:
         folder += "-" + hashlib.sha256(experiment.encode()).hexdigest()[:8]
-    return str(base.resolve() / "mlruns" / folder)
+    path = base.resolve() / "mlruns" / folder
+    return path.as_uri() if set("%?#") & set(str(path)) else str(path)  # MLflow unquotes plain paths too
 
 
 def _unreachable(uri: str, error: Exception) -> Fault:

@@ -19,7 +19,7 @@ from typing import IO
 
 from embsweep.errors import EmbsweepError, Fault, InputError
 from embsweep.tracking.redaction import redact
-from embsweep.tracking.store import store_uri
+from embsweep.tracking.store import sqlite_file, store_uri
 
 _START_TIMEOUT_S = 90
 _STOP_TIMEOUT_S = 10
@@ -93,7 +93,8 @@ def _check_store(root: Path, uri: str | None) -> None:
     if uri is not None and uri.startswith(("http://", "https://")):
         raise InputError(Fault("tracking.uri", "is a server with its own interface: open it in a browser", redact(uri)))
     where = store_uri(root, uri)
-    if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).is_file():
+    file = sqlite_file(where)
+    if file is not None and not file.is_file():
         raise InputError(Fault("tracking.uri", "there is no store yet", where, fix="run a sweep first"))
 
 

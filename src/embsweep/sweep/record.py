@@ -1,0 +1,65 @@
+"""Open the sweep's run in MLflow and put on record what it is: configuration, data, environment, code."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import yaml
+
+from embsweep.search.ledger import Ledger
+from embsweep.space import describe
+from embsweep.sweep.preflight import Prepared
+from embsweep.sweep.request import SweepRequest
+from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
+from embsweep.tracking.facts import DatasetFacts, SweepIdentity
+from embsweep.tracking.runs import SweepRun, open_sweep_run
+from embsweep.tracking.store import open_store
+
+
+def open_tracking(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> SweepRun:
+    """The sweep's run, found again on a resume, with its data, configuration and environment."""
+    if "study_id" not in ledger.notes:
+        ledger.note(study_id=uuid.uuid4().hex)
+    recipe = prepared.recipe
+    store = open_store(prepared.storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
+    identity = SweepIdentity(
+        name=recipe.sweep.name,
+        study_id=ledger.notes["study_id"],
+        base_model=recipe.model.name,
+        rehearsal=prepared.scale.is_rehearsal,
+        rehearses=prepared.asked.model.name if prepared.scale.is_rehearsal else None,
+    )
+    run = open_sweep_run(store, identity)
+    run.log_dataset(_dataset_facts(prepared))
+    run.log_params(
+        {"space": {d.key: describe(d) for d in request.space}, "search": recipe.search.model_dump(exclude={"trials"})}
+    )
+    run.set_tags({"embsweep.command": request.command})
+    texts = {
+        "config/resolved.yaml": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False),
+        "config/asked.yaml": yaml.safe_dump(prepared.asked.model_dump(mode="json"), sort_keys=False),
+        "environment/packages.txt": describe_packages(),
+        "environment/machine.txt": describe_machine(),
+        "environment/git.txt": str(read_git_state(Path(__file__).parent) or "no git repository\n"),
+    }
+    for name, text in texts.items():
+        run.log_artifact_text(name, text)
+    return run
+
+
+def _dataset_facts(prepared: Prepared) -> DatasetFacts:
+    splits = prepared.splits
+    data = prepared.recipe.data.model_dump(exclude={"split"})
+    source = ", ".join(f"{key}={value}" for key, value in data.items() if value is not None)
+    return DatasetFacts(
+        name=splits.name,
+        fingerprint=splits.fingerprint,
+        source=source,
+        sizes={
+            "train_pairs": len(splits.train),
+            "validation_queries": len(splits.validation.queries),
+            "test_queries": len(splits.test.queries),
+            "passages": len(splits.validation.corpus),
+        },
+    )

@@ -1,0 +1,96 @@
+"""One real MLflow store for the session (its migrations take seconds); each test has a sweep of its own in it."""
+
+import itertools
+
+import pytest
+
+from embsweep.names import METRICS
+from embsweep.tracking.facts import SweepIdentity
+from embsweep.tracking.runs import open_sweep_run
+from embsweep.tracking.store import open_store
+from embsweep.trial.reporter import Report
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("root é 100%41 #1 what?")
+
+
+@pytest.fixture(scope="session")
+def store(root):
+    return open_store(root, uri=None, experiment="embsweep tests")
+
+
+@pytest.fixture(scope="session")
+def client(store):
+    return store.client()
+
+
+@pytest.fixture
+def identity():
+    return SweepIdentity(name="legal", study_id=f"study-{next(_numbers)}", base_model="minilm")
+
+
+@pytest.fixture
+def sweep(store, identity):
+    return open_sweep_run(store, identity)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty working directory: nothing may appear in it."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_scores():
+    def make(base=0.1, dims=(384, 256, 128, 64)):
+        return {dim: dict.fromkeys(METRICS, base + dim / 10000) for dim in dims}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_report(make_scores):
+    def make(step=10, **changes):
+        values = {
+            "fraction": step / 100,
+            "step": step,
+            "epoch": step / 50,
+            "objective": 0.4,
+            "best_objective": 0.45,
+            "best_fraction": 0.05,
+            "scores": make_scores(),
+            "loss": 1.5,
+            "learning_rate": 2e-5,
+            "elapsed_s": float(step),
+        }
+        return Report(**(values | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    """A tiny real model, built in memory; different for each seed."""
+
+    def make(seed=0, dim=8):
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+        from tokenizers import Tokenizer
+        from tokenizers.models import WordLevel
+        from tokenizers.pre_tokenizers import Whitespace
+
+        torch.manual_seed(seed)
+        words = {word: number for number, word in enumerate(["[UNK]", "law", "tax", "permit", "street"])}
+        tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = Whitespace()
+        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=dim)], device="cpu")
+
+    return make

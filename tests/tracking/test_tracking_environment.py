@@ -1,0 +1,50 @@
+import subprocess
+from importlib.metadata import version
+
+from embsweep.tracking.environment import describe_machine, describe_packages, pin_requirements, read_git_state
+
+
+def _git(folder, *arguments):
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_commit_and_changed_files_but_not_their_contents(tmp_path):
+    _git(tmp_path, "init", "-q")
+    (tmp_path / "a.txt").write_text("one")
+    _git(tmp_path, "add", "."), _git(tmp_path, "commit", "-qm", "first")
+    clean = read_git_state(tmp_path)
+    assert len(clean.commit) == 40
+    assert not clean.dirty
+    (tmp_path / "a.txt").write_text("secret contents")
+    (tmp_path / "ü b.txt").write_text("two")
+    dirty = read_git_state(tmp_path)
+    assert dirty.dirty
+    assert [entry[3:] for entry in dirty.changed] == ["a.txt", "ü b.txt"]
+    assert "secret" not in str(dirty)
+    assert f"commit: {clean.commit}" in str(dirty)
+
+
+def test_no_repository_or_no_commit_is_no_state(tmp_path):
+    assert read_git_state(tmp_path) is None
+    _git(tmp_path, "init", "-q")
+    assert read_git_state(tmp_path) is None
+
+
+def test_packages_as_pip_would_list_them():
+    lines = describe_packages().splitlines()
+    assert f"mlflow=={version('mlflow')}" in lines
+    assert lines == sorted(lines, key=lambda line: line.split("==")[0].lower())
+
+
+def test_requirements_are_pinned_without_local_parts():
+    (pin,) = pin_requirements("torch")
+    assert pin == "torch==" + version("torch").split("+")[0]
+
+
+def test_the_machine_and_no_environment_variable(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hunter2")
+    text = describe_machine()
+    assert "python: 3." in text
+    assert "torch: " in text
+    assert "hunter2" not in text

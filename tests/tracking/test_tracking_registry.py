@@ -1,0 +1,235 @@
+"""Registering with a tiny real model: importing sentence-transformers costs seconds, hence slow."""
+
+import dataclasses
+import json
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from embsweep.errors import EmbsweepError, InputError
+from embsweep.tracking.facts import WinnerFacts
+from embsweep.tracking.loading import find_version, load_registered
+from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER
+from embsweep.tracking.manifest import UntrustedModel
+from embsweep.tracking.registry import register_winner
+from embsweep.tracking.runs import open_sweep_run
+
+pytestmark = pytest.mark.slow
+
+TEXTS = ["law tax", "permit", "street law nothing"]
+
+
+@pytest.fixture
+def name(identity):
+    return f"legal-{identity.study_id}"
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model()
+
+
+@pytest.fixture
+def checkpoint(model, tmp_path):
+    folder = tmp_path / "trial" / "best"
+    folder.parent.mkdir()
+    model.save(str(folder), create_model_card=False)
+    (folder / "training_args.bin").write_bytes(b"a pickle that must not travel")
+    return folder
+
+
+@pytest.fixture
+def facts(sweep, make_scores):
+    run_id = sweep.start_trial(4, 1, {"train.learning_rate": 2e-5})
+    return WinnerFacts(run_id, 4, 0.42, "map@100", make_scores(), card="# the card\n")
+
+
+@pytest.fixture
+def registered(sweep, checkpoint, facts, name):
+    return register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+
+
+def _files(client, version):
+    from pathlib import Path
+
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    return Path(local_file_uri_to_path(client.get_model_version_download_uri(version.name, version.version)))
+
+
+def test_embeddings_are_the_same_after_the_registry(elsewhere, store, model, registered):
+    loaded = load_registered(store, registered.name, "challenger")
+    np.testing.assert_array_equal(loaded.encode(TEXTS), model.encode(TEXTS))
+    assert np.abs(model.encode(TEXTS)).max() > 0
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_version_says_where_it_comes_from(client, identity, facts, registered):
+    version = client.get_model_version_by_alias(registered.name, "challenger")
+    assert registered.new
+    assert registered.uri == f"models:/{registered.name}/{version.version}"
+    assert version.run_id == facts.run_id
+    assert version.tags["embsweep.study"] == identity.study_id
+    assert version.tags["embsweep.base_model"] == "minilm"
+    assert version.tags["embsweep.objective"] == "0.420000"
+    assert version.tags["test/dim_256/map_at_100"] == "0.125600"
+    assert version.description == "# the card\n"
+    logged = client.get_logged_model(version.model_id)
+    assert str(logged.status) == "READY"
+    assert {metric.key: metric.value for metric in logged.metrics}["test/dim_64/map_at_100"] == pytest.approx(0.1064)
+    assert client.get_run(facts.run_id).outputs.model_outputs[0].model_id == logged.model_id
+
+
+def test_what_is_stored_is_data_and_recorded_by_hash(client, registered):
+    folder = _files(client, registered)
+    stored = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert not [name for name in stored if name.endswith((".bin", ".pt", ".pkl", ".py"))]
+    assert f"{MODEL_FOLDER}/model.safetensors" in stored
+    assert (folder / MODEL_FOLDER / "README.md").read_text() == "# the card\n"
+    recorded = client.get_model_version(registered.name, registered.version).tags[MANIFEST_TAG]
+    assert set(json.loads(recorded)) == stored
+    assert all("==" in line for line in (folder / "requirements.txt").read_text().splitlines())
+
+
+def test_the_same_winner_is_one_version(store, client, identity, checkpoint, facts, name, registered):
+    again = register_winner(open_sweep_run(store, identity), checkpoint, registered_name=name, facts=facts)
+    assert again == dataclasses.replace(registered, new=False)
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+
+
+@pytest.mark.parametrize("broken", ["create_model_version", "log_model_artifacts", "set_registered_model_alias"])
+def test_an_interrupted_registration_leaves_one_version_and_one_model(
+    store, client, sweep, checkpoint, facts, name, broken
+):
+    with mock.patch.object(type(client), broken, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+    version = register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+    assert client.get_registered_model(name).aliases == {"challenger": version.version}
+    left = client.search_logged_models([store.experiment_id], f"source_run_id = '{facts.run_id}'")
+    assert [str(model.status) for model in left] == ["READY"]
+    load_registered(store, name, version.version)
+
+
+def test_an_old_sweep_run_again_does_not_take_the_alias_back(
+    store, client, identity, name, facts, checkpoint, registered, sweep
+):
+    newer = open_sweep_run(store, dataclasses.replace(identity, study_id=identity.study_id + "-newer"))
+    second = register_winner(newer, checkpoint, registered_name=name, facts=facts)
+    assert second.version == registered.version + 1
+    register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+    assert client.get_registered_model(name).aliases["challenger"] == second.version
+
+
+def test_an_upload_that_went_wrong_is_never_a_version(client, store, sweep, checkpoint, facts, name):
+    original = type(client).log_model_artifacts
+
+    def lose_half(self, model_id, local_dir, artifact_path=None):
+        original(self, model_id, local_dir, artifact_path)
+        location = self.get_logged_model(model_id).artifact_location
+        from pathlib import Path
+
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        weights = Path(local_file_uri_to_path(location)) / MODEL_FOLDER / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:20])
+
+    with (
+        mock.patch.object(type(client), "log_model_artifacts", lose_half),
+        pytest.raises(UntrustedModel, match=r"model\.safetensors was changed"),
+    ):
+        register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+    assert not client.search_registered_models(f"name = '{name}'")
+    (left,) = client.search_logged_models([store.experiment_id], f"source_run_id = '{facts.run_id}'")
+    assert str(left.status) == "FAILED"
+
+
+def test_a_rehearsal_cannot_take_the_real_name(store, identity, checkpoint, facts, name):
+    rehearsal = open_sweep_run(store, dataclasses.replace(identity, rehearsal=True, rehearses="bge-m3"))
+    version = register_winner(rehearsal, checkpoint, registered_name=name, facts=facts)
+    assert version.name == f"{name}-rehearsal"
+
+
+@pytest.mark.parametrize("objective", [float("nan"), float("inf")])
+def test_an_objective_that_is_not_finite_is_not_registered(sweep, checkpoint, facts, name, objective):
+    with pytest.raises(EmbsweepError, match="cannot be registered"):
+        register_winner(sweep, checkpoint, registered_name=name, facts=dataclasses.replace(facts, objective=objective))
+
+
+@pytest.mark.parametrize("bad", ["a/b", "a:b", "", "it's", ".."])
+def test_a_name_that_mlflow_does_not_take_is_bad_input(sweep, checkpoint, facts, bad):
+    with pytest.raises(InputError, match=r"tracking\.registered_model"):
+        register_winner(sweep, checkpoint, registered_name=bad, facts=facts)
+
+
+def test_a_truncating_model_is_not_saved(sweep, checkpoint, facts, name, make_model):
+    model = make_model()
+    model.truncate_dim = 4
+    with pytest.raises(EmbsweepError, match="truncate_dim"):
+        register_winner(sweep, checkpoint, registered_name=name, facts=facts, model=model)
+
+
+def _plant_code(folder):
+    marker = folder / "ran"
+    (folder / MODEL_FOLDER / "evil.py").write_text(f"open({str(marker)!r}, 'w'); Evil = None")
+    modules = folder / MODEL_FOLDER / "modules.json"
+    listed = json.loads(modules.read_text())
+    listed[0]["type"] = "evil.Evil"
+    modules.write_text(json.dumps(listed))
+
+
+def _plant_pickle(folder):
+    (folder / MODEL_FOLDER / "pytorch_model.bin").write_bytes(b"cos\nsystem\n")
+
+
+def _change_weights(folder):
+    weights = folder / MODEL_FOLDER / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+
+
+def _remove_weights(folder):
+    (folder / MODEL_FOLDER / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("tamper", [_plant_code, _plant_pickle, _change_weights, _remove_weights])
+def test_files_changed_after_registration_are_refused(store, client, registered, tamper):
+    folder = _files(client, registered)
+    tamper(folder)
+    with pytest.raises(UntrustedModel, match="not the model that was registered"):
+        load_registered(store, registered.name, registered.version)
+    assert not (folder / "ran").exists()
+
+
+def test_code_is_refused_even_where_the_hashes_fit(store, client, registered):
+    from embsweep.tracking.manifest import dump_manifest, hash_files
+
+    folder = _files(client, registered)
+    _plant_code(folder)
+    client.set_model_version_tag(
+        registered.name, str(registered.version), MANIFEST_TAG, dump_manifest(hash_files(folder))
+    )
+    with pytest.raises(UntrustedModel, match=r"evil\.py is not data"):
+        load_registered(store, registered.name, registered.version)
+    assert not (folder / "ran").exists()
+
+
+def test_a_version_without_hashes_is_refused(store, client, registered):
+    client.delete_model_version_tag(registered.name, str(registered.version), MANIFEST_TAG)
+    with pytest.raises(UntrustedModel, match="no hashes"):
+        load_registered(store, registered.name, registered.version)
+
+
+def test_a_version_that_is_not_there_says_what_is(store, registered):
+    with pytest.raises(InputError, match=r"versions \[1\], aliases \['challenger'\]"):
+        find_version(store, registered.name, "champion")
+    with pytest.raises(InputError, match="registered models: "):
+        find_version(store, "no-such-model", 1)
+
+
+def test_the_checkpoint_itself_is_left_as_it_was(checkpoint, registered, client):
+    version = client.get_model_version(registered.name, registered.version)
+    from embsweep.tracking.manifest import hash_files, hash_manifest
+
+    assert version.tags[CHECKPOINT_TAG] == hash_manifest(hash_files(checkpoint))
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["best"]

@@ -1,0 +1,126 @@
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from embsweep.errors import InputError
+from embsweep.tracking.store import Store, open_store, sqlite_file
+
+
+def _folder(store):
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    return Path(local_file_uri_to_path(store.artifact_root))
+
+
+def test_the_default_is_mlflows_own_default_made_absolute(root, store):
+    from mlflow.store.tracking import DEFAULT_TRACKING_URI
+
+    assert sqlite_file(store.uri) == root / DEFAULT_TRACKING_URI.removeprefix("sqlite:///")
+    assert sqlite_file(store.uri).is_file()
+    assert _folder(store).parent == root / "mlruns"
+
+
+def test_plain_mlflow_in_the_root_finds_the_sweep_and_its_artifacts(root, store, sweep):
+    sweep.log_artifact_text("configuration.yaml", "a: 1\n")
+    script = (
+        "import mlflow, sys; c = mlflow.MlflowClient();"
+        "run = c.get_run(sys.argv[1]); print(run.info.run_name);"
+        "print(mlflow.artifacts.load_text(run.info.artifact_uri + '/configuration.yaml'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, sweep.run_id],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"},
+    )
+    assert done.stdout.split() == ["legal", "a:", "1"]
+
+
+def test_opening_again_finds_the_same_experiment(root, store):
+    assert open_store(root, uri=None, experiment=store.experiment) == store
+
+
+def test_a_given_uri_is_used_as_it_is(root, store, tmp_path):
+    other = open_store(tmp_path, uri=store.uri, experiment="other")
+    assert other.uri == store.uri
+    assert _folder(other).parent == root / "mlruns"
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("experiment", ["../../escape", "a/b", ".", "ü", "100%"])
+def test_artifacts_stay_under_mlruns_whatever_the_experiment_is_called(root, store, experiment):
+    found = open_store(root, uri=None, experiment=experiment)
+    assert _folder(found).resolve().parent == root / "mlruns"
+
+
+def test_a_new_database_is_made_quietly(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from embsweep.tracking.store import open_store;"
+        "open_store(Path(sys.argv[1]), uri=None, experiment='x')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout + done.stderr == ""
+    assert sqlite3.connect(tmp_path / "mlflow.db").execute("select name from experiments").fetchall()[-1] == ("x",)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def _closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://ann:hunter2@127.0.0.1:{port}", "http://ann:hunter2@no-such-host.invalid:{port}"]
+)
+def test_an_unreachable_server_is_bad_input_within_seconds(tmp_path, uri):
+    start = time.monotonic()
+    with pytest.raises(InputError) as caught:
+        open_store(tmp_path, uri=uri.format(port=_closed_port()), experiment="x")
+    assert time.monotonic() - start < 15
+    (fault,) = caught.value.faults
+    assert fault.where == "tracking.uri"
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_silent_server_is_given_up_too(tmp_path):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        start = time.monotonic()
+        with pytest.raises(InputError, match=r"tracking\.uri"):
+            open_store(tmp_path, uri=f"http://127.0.0.1:{silent.getsockname()[1]}", experiment="x")
+        assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:////proc/nowhere/mlflow.db", "nonsense", "postgresql://ann:hunter2@127.0.0.1:1/x"]
+)
+def test_a_database_that_cannot_be_used_is_bad_input_at_once(tmp_path, uri):
+    start = time.monotonic()
+    with pytest.raises(InputError, match=r"tracking\.uri") as caught:
+        open_store(tmp_path, uri=uri, experiment="x")
+    assert time.monotonic() - start < 5
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_deleted_experiment_is_not_written_to(root, store, client):
+    gone = open_store(root, uri=None, experiment="gone")
+    client.delete_experiment(gone.experiment_id)
+    with pytest.raises(InputError, match=r"tracking\.experiment"):
+        open_store(root, uri=None, experiment="gone")
+
+
+def test_a_store_never_shows_its_password():
+    store = Store("postgresql://ann:hunter2@db/x", "e", "1", "/a")
+    assert "hunter2" not in f"{store} {store!r}"

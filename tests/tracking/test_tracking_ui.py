@@ -1,0 +1,91 @@
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from embsweep.errors import InputError
+from embsweep.tracking.ui import choose_port, run_ui, ui_command
+
+SERVE = """
+import sys; from pathlib import Path; from embsweep.tracking.ui import run_ui
+run_ui(Path(sys.argv[1]), None, port=0, on_ready=lambda url: print(url, flush=True))
+"""
+
+
+def test_a_taken_port_is_bad_input():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InputError, match="--port"):
+            choose_port(taken.getsockname()[1])
+
+
+def test_port_zero_is_a_free_one():
+    assert choose_port(choose_port(0)) > 1023
+
+
+def test_a_port_beyond_all_is_bad_input():
+    with pytest.raises(InputError, match="--port"):
+        choose_port(70_000)
+
+
+def test_the_command_can_be_copied(root, store):
+    command = ui_command(root, None, 5001)
+    assert command[:4] == [sys.executable, "-m", "mlflow", "ui"]
+    assert command[command.index("--backend-store-uri") + 1] == store.uri
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == "5001"
+
+
+def test_a_server_has_its_own_interface(tmp_path):
+    with pytest.raises(InputError, match=r"tracking\.uri") as caught:
+        run_ui(tmp_path, "http://ann:hunter2@host", port=0)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_without_a_store_there_is_nothing_to_show(tmp_path):
+    with pytest.raises(InputError, match="no store yet"):
+        run_ui(tmp_path, None, port=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _children(pid):
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            found += [int(status.parent.name), *_children(int(status.parent.name))]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_quietly_and_leaves_nothing_running(root, sweep, sign):
+    before = set(root.iterdir())
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        url = process.stdout.readline().strip()
+        with urllib.request.urlopen(f"{url}/ajax-api/2.0/mlflow/runs/get?run_id={sweep.run_id}") as answer:
+            assert answer.status == 200
+        children = _children(process.pid)
+        assert children
+        process.send_signal(sign)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, out, err) == (0, "", "")
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert set(root.iterdir()) == before
