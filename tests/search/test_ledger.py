@@ -6,6 +6,7 @@ import pytest
 
 from embsweep.config.machinery import SearchConfig, StoppingConfig
 from embsweep.search.ledger import Ledger, read_ledger
+from embsweep.search.pruners import build_pruner
 from embsweep.space import Choice, FloatRange, IntRange
 
 SPACE = (FloatRange("lr", 1e-6, 1e-4, log=True), IntRange("epochs", 1, 5), Choice("loss", ("a", "b")))
@@ -14,9 +15,8 @@ RECIPE = {"lr": 2e-5, "epochs": 4, "loss": "a"}
 
 def open_ledger(path, *, space=SPACE, stopping="none", **search):
     values = {"sampler": "random", "trials": 6, "seed": 3, "recipe_first": True, **search}
-    return Ledger.open(
-        path / "study.db", space=space, search=SearchConfig(**values), stopping=StoppingConfig(kind=stopping)
-    )
+    pruner = build_pruner(StoppingConfig(kind=stopping), first_fraction=0.25)
+    return Ledger.open(path / "study.db", space=space, search=SearchConfig(**values), pruner=pruner)
 
 
 def run_all(ledger, score=lambda params: params["lr"]):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -51,7 +52,6 @@ def registered(sweep, checkpoint, facts, name):
 
 
 def _files(client, version):
-    from pathlib import Path
 
     from mlflow.utils.file_utils import local_file_uri_to_path
 
@@ -75,7 +75,7 @@ def test_a_version_says_where_it_comes_from(client, identity, facts, registered)
     assert version.tags["embsweep.objective"] == "0.420000"
     assert version.tags["test/dim_256/map_at_100"] == "0.125600"
     assert version.description == "# the card\n"
-    logged = client.get_logged_model(version.model_id)
+    logged = client.get_logged_model(version.tags["embsweep.model_id"])
     assert str(logged.status) == "READY"
     assert {metric.key: metric.value for metric in logged.metrics}["test/dim_64/map_at_100"] == pytest.approx(0.1064)
     assert client.get_run(facts.run_id).outputs.model_outputs[0].model_id == logged.model_id
@@ -122,13 +122,19 @@ def test_an_old_sweep_run_again_does_not_take_the_alias_back(
     assert client.get_registered_model(name).aliases["challenger"] == second.version
 
 
+def test_two_names_share_one_stored_model(store, client, sweep, checkpoint, facts, name, registered):
+    other = register_winner(sweep, checkpoint, registered_name=f"{name}-other", facts=facts)
+    assert len(client.search_logged_models([store.experiment_id], f"source_run_id = '{facts.run_id}'")) == 1
+    load_registered(store, registered.name, registered.version)
+    load_registered(store, other.name, other.version)
+
+
 def test_an_upload_that_went_wrong_is_never_a_version(client, store, sweep, checkpoint, facts, name):
     original = type(client).log_model_artifacts
 
     def lose_half(self, model_id, local_dir, artifact_path=None):
         original(self, model_id, local_dir, artifact_path)
         location = self.get_logged_model(model_id).artifact_location
-        from pathlib import Path
 
         from mlflow.utils.file_utils import local_file_uri_to_path
 

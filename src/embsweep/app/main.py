@@ -91,6 +91,6 @@ def _run(request: SweepRequest) -> None:
 
 
 def _command() -> str:
-    """The command line as it can be typed again."""
-    arguments = [a for a in sys.argv[1:] if a not in (DEFAULT_SWEEP, "sweep.fresh=true")]
+    """The command line as it can be typed again to go on with the sweep."""
+    arguments = [a for a in sys.argv[1:] if a != DEFAULT_SWEEP and not a.startswith("sweep.fresh=")]
     return shlex.join(["python", "run_sweep.py", *arguments])

@@ -68,20 +68,21 @@ def build_config(values: Mapping[str, Any]) -> Config:
 
 def check_trainable(config: Config) -> list[Fault]:
     """Faults between parts that only matter when a trial is to be trained."""
-    return [*_check_dims(config), *_check_objective(config), *_check_loss(config)]
+    fix = f"for example matryoshka=from_{config.model.dim}" if config.model.dim in (384, 768) else None
+    trained = _check_dims("matryoshka.dims", config.matryoshka.dims, config.model, fix)
+    return [*trained, *check_measurable(config), *_check_loss(config)]
 
 
-def _check_dims(config: Config) -> Iterator[Fault]:
-    for where, dims in (("matryoshka.dims", config.matryoshka.dims), ("eval.dims", config.eval.dims or ())):
-        too_large = [d for d in dims if d > config.model.dim]
-        if too_large:
-            yield Fault(
-                where,
-                f"{too_large[0]} is larger than the {config.model.dim} dimensions of model '{config.model.name}'",
-                list(dims),
-                f"dimensions up to {config.model.dim}",
-                f"for example matryoshka=from_{config.model.dim}" if config.model.dim in (384, 768) else None,
-            )
+def check_measurable(config: Config) -> list[Fault]:
+    """Faults between parts that matter when a model is measured, trained or not."""
+    return [*_check_dims("eval.dims", config.eval.dims or (), config.model), *_check_objective(config)]
+
+
+def _check_dims(where: str, dims: tuple[int, ...], model: ModelConfig, fix: str | None = None) -> Iterator[Fault]:
+    too_large = [d for d in dims if d > model.dim]
+    if too_large:
+        problem = f"{too_large[0]} is larger than the {model.dim} dimensions of model '{model.name}'"
+        yield Fault(where, problem, list(dims), f"dimensions up to {model.dim}", fix)
 
 
 def _check_objective(config: Config) -> Iterator[Fault]:
@@ -94,6 +95,8 @@ def _check_objective(config: Config) -> Iterator[Fault]:
 
 
 def _check_loss(config: Config) -> Iterator[Fault]:
+    if config.loss.name == "cached_mnrl" and config.model.kind == "static":
+        yield Fault("loss", "cached_mnrl has nothing to cache in model 'static'", "cached_mnrl", "mnrl", "loss=mnrl")
     if config.loss.name == "cached_mnrl" and config.train.gradient_checkpointing:
         yield Fault(
             "train.gradient_checkpointing", "cannot be combined with loss=cached_mnrl", True, "false, or loss=mnrl"

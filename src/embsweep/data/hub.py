@@ -61,7 +61,7 @@ def _check_config(config: HubConfig, faults: FaultList) -> None:
 
 def _download(config: HubConfig) -> Any:
     """The part as a `datasets.Dataset`. Any failure of hub or library becomes one fault."""
-    import datasets  # type: ignore[import-untyped]
+    import datasets
 
     try:
         _check_reachable(config)

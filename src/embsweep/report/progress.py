@@ -89,7 +89,7 @@ class LiveProgress:
         if self._view is None:
             return Text("")
         elapsed = time.monotonic() - self._start
-        return Group(_footer(self._view, elapsed), build_table(self._view))
+        return Group(_headline(self._view, elapsed), build_table(self._view))
 
 
 def build_table(view: SweepView) -> Table:
@@ -125,11 +125,13 @@ def _cells(row: TrialRow, *, is_best: bool) -> tuple[str | Text, ...]:
     )
 
 
-def _footer(view: SweepView, elapsed_s: float) -> Text:
-    return Text(
-        f"{view.name}: {len(view.finished)} of {view.asked} trials · {_outlook(view)} · {duration(elapsed_s)} elapsed",
-        style="bold",
-    )
+def describe_view(view: SweepView) -> str:
+    """How far the sweep is and what is best, in one line."""
+    return f"{view.name}: {len(view.finished)} of {view.asked} trials, {_outlook(view)}"
+
+
+def _headline(view: SweepView, elapsed_s: float) -> Text:
+    return Text(f"{describe_view(view)}, {duration(elapsed_s)} elapsed", style="bold")
 
 
 def _outlook(view: SweepView) -> str:

@@ -22,16 +22,16 @@ def print_result(console: Console, result: Result, command: str) -> None:
         highlight=False,
     )
     say = _Plain(console)
-    say(
-        f"\nWinner: trial {result.winner}, objective {score(result.objective)} (base {score(result.baseline_objective)})"
-    )
+    base = score(result.baseline_objective)
+    say(f"\nWinner: trial {result.winner}, objective {score(result.objective)} (base {base})")
     for key, value in result.params.items():
         say(f"  {key} = {_shown(value)}")
     counts = ", ".join(f"{number} {state}" for state, number in result.counts.items() if number)
     say(f"Trials: {counts}")
     say(f"Registered: {result.registered}")
     say(f"\nCompare the trials:  {result.ui_command}")
-    say(f"Extend the sweep:    {command} search.trials=N   (N above {sum(result.counts.values())})")
+    done = sum(result.counts.values())
+    say(f"Extend the sweep:    {_without_trials(command)} search.trials={2 * done}   (any number above {done})")
     say(f"Repeat it afresh:    {command} sweep.fresh=true")
 
 
@@ -52,6 +52,10 @@ def _scores_table(result: Result) -> Table:
 
 def _base_best_gain(base: float, best: float) -> tuple[str, str, str]:
     return score(base), score(best), gain(best - base)
+
+
+def _without_trials(command: str) -> str:
+    return " ".join(part for part in command.split(" ") if not part.startswith("search.trials="))
 
 
 def _shown(value: object) -> str:

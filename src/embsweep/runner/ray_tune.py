@@ -78,6 +78,7 @@ class RayRunner:
             raise KeyboardInterrupt
 
     def _init_ray(self) -> None:
+        logging.getLogger("ray").propagate = True
         if ray.is_initialized():
             return
         threads = str(self._slots.cpus)
@@ -133,7 +134,7 @@ class _TuneReporter:
             tune.report({_MESSAGE: to_text(result)})
 
 
-class _DeskSearcher(Searcher):  # type: ignore[misc]
+class _DeskSearcher(Searcher):
     """Asks the desk for jobs and closes them there."""
 
     def __init__(self, desk: Desk) -> None:
@@ -143,12 +144,11 @@ class _DeskSearcher(Searcher):  # type: ignore[misc]
         self.results: dict[str, TrialResult] = {}
         self.is_exhausted = False
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         job = self.desk.next_job()
         if job is None:
             self.is_exhausted = True
-            finished: str = Searcher.FINISHED
-            return finished
+            return Searcher.FINISHED
         self.open[trial_id] = job
         return {"number": job.number, "job": job.model_dump_json()}
 
@@ -173,11 +173,11 @@ class _DeskSearcher(Searcher):  # type: ignore[misc]
         return {}
 
 
-class _DeskScheduler(FIFOScheduler):  # type: ignore[misc]
+class _DeskScheduler(FIFOScheduler):
     """Hands every report to the desk and stops what the desk stops."""
 
     def __init__(self, searcher: _DeskSearcher) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

@@ -14,11 +14,12 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.config.machinery import SearchConfig
 from embsweep.search.distributions import to_distributions
-from embsweep.search.pruners import build_pruner, to_resource
+from embsweep.search.pruners import to_resource
 from embsweep.search.record import TrialRecord, to_record
 from embsweep.search.samplers import build_sampler
 from embsweep.space import Space, Value, grid_values
@@ -38,7 +39,7 @@ class Ledger:
         self._open: dict[int, Trial] = {}
 
     @classmethod
-    def open(cls, path: Path, *, space: Space, search: SearchConfig, stopping: StoppingConfig) -> Ledger:
+    def open(cls, path: Path, *, space: Space, search: SearchConfig, pruner: BasePruner) -> Ledger:
         """Open the ledger at `path`, created where there is none."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ class Ledger:
             study_name=STUDY,
             direction="maximize",
             load_if_exists=True,
-            pruner=build_pruner(stopping),
+            pruner=pruner,
         )
         return cls(study, space, search)
 

@@ -18,9 +18,13 @@ def to_resource(fraction: float) -> int:
     return max(1, int(fraction * FULL))
 
 
-def build_pruner(config: StoppingConfig) -> BasePruner:
-    """The pruner of a study; it decides from reported running bests."""
-    minimum = to_resource(config.min_fraction)
+def build_pruner(config: StoppingConfig, first_fraction: float) -> BasePruner:
+    """The pruner of a study; it decides from reported running bests.
+
+    The first rung is never below the first evaluation: a trial that passed several rungs at once would have to
+    be in the better half of the better half.
+    """
+    minimum = to_resource(max(config.min_fraction, first_fraction))
     match config.kind:
         case "successive_halving":
             return SuccessiveHalvingPruner(min_resource=minimum, reduction_factor=config.reduction_factor)

@@ -69,13 +69,19 @@ def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepa
     return Prepared(asked, recipe, scale, slots, splits, storage)
 
 
+def find_missing(values: Mapping[str, Any]) -> list[Fault]:
+    """A fault for every key that conf/ leaves to the user and the user left out."""
+    keys = [key for key, value in flatten(values) if value == _MISSING]
+    return [Fault(key, "must be given", fix=f"add {key}=…") for key in keys]
+
+
 def _checked_config(values: Mapping[str, Any], faults: list[Fault]) -> Config | None:
-    missing = [key for key, value in flatten(values) if value == _MISSING]
-    faults.extend(Fault(key, "must be given", fix=f"add {key}=…") for key in missing)
+    missing = find_missing(values)
+    faults.extend(missing)
     try:
         config = build_config(values)
     except InputError as error:
-        faults.extend(fault for fault in error.faults if fault.where not in missing)
+        faults.extend(fault for fault in error.faults if fault.where not in {fault.where for fault in missing})
         return None
     faults.extend(check_trainable(config))
     return config

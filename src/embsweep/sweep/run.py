@@ -19,6 +19,7 @@ from embsweep.report.view import Result
 from embsweep.runner.desk import Runner
 from embsweep.runner.slots import Slots
 from embsweep.search.ledger import Ledger
+from embsweep.search.pruners import build_pruner
 from embsweep.sweep.baseline import Baseline, measure_baseline
 from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.folder import SweepFolder
@@ -57,7 +58,8 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
 
 def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder) -> Ledger:
     recipe = prepared.recipe
-    ledger = Ledger.open(folder.ledger, space=request.space, search=recipe.search, stopping=recipe.stopping)
+    pruner = build_pruner(recipe.stopping, recipe.eval.fractions[0])
+    ledger = Ledger.open(folder.ledger, space=request.space, search=recipe.search, pruner=pruner)
     identity = compute_identity(recipe, request.space, prepared.splits.fingerprint)
     if "identity" in ledger.notes:
         check_identity(folder.name, ledger.notes["identity"], identity)

@@ -6,6 +6,7 @@ Step by step with explicit ids: MLflow's own `log_model` works on a process-glob
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from embsweep.errors import EmbsweepError
 from embsweep.names import tracked_metric
 from embsweep.tracking.environment import pin_requirements
 from embsweep.tracking.facts import WinnerFacts
-from embsweep.tracking.manifest import check_data_only, check_same, hash_files
+from embsweep.tracking.manifest import check_data_only, check_same, dump_manifest, hash_files
 from embsweep.tracking.store import Store, fetch_artifacts
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ def log_winner(
 ) -> tuple[LoggedModel, dict[str, str]]:
     """Log the checkpoint under its trial's run. Returns it with the hashes of its files.
 
-    What an interrupted call left behind for the same checkpoint is deleted first.
+    One that is READY for the same checkpoint is returned again; what an interrupted call left is deleted first.
     """
     client = store.client()
-    _delete_leftovers(client, store, tags[CHECKPOINT_TAG], facts.run_id)
+    known = _find_ready(client, store, tags[CHECKPOINT_TAG], facts.run_id)
+    if known is not None:
+        return known, json.loads(known.tags[MANIFEST_TAG])
     model = model if model is not None else _load_checkpoint(checkpoint)
     logged = client.create_logged_model(
         store.experiment_id,
@@ -57,6 +60,7 @@ def log_winner(
             manifest = hash_files(folder)
             client.log_model_artifacts(logged.model_id, str(folder))
             check_same(_hash_stored(store, logged, Path(scratch)), manifest)
+        client.set_logged_model_tags(logged.model_id, {MANIFEST_TAG: dump_manifest(manifest)})
         _attach(client, logged, facts)
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")
@@ -124,7 +128,14 @@ def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerFacts) -> No
     client.log_batch(facts.run_id, metrics=metrics, synchronous=True)
 
 
-def _delete_leftovers(client: MlflowClient, store: Store, checkpoint: str, run_id: str) -> None:
-    for left in client.search_logged_models([store.experiment_id], f"tags.`{CHECKPOINT_TAG}` = '{checkpoint}'"):
-        if left.source_run_id == run_id:
-            client.delete_logged_model(left.model_id)
+def _find_ready(client: MlflowClient, store: Store, checkpoint: str, run_id: str) -> LoggedModel | None:
+    """The finished model of an earlier call. Unfinished ones are deleted on the way."""
+    ready: LoggedModel | None = None
+    for model in client.search_logged_models([store.experiment_id], f"tags.`{CHECKPOINT_TAG}` = '{checkpoint}'"):
+        if model.source_run_id != run_id:
+            continue
+        if str(model.status) == "READY" and MANIFEST_TAG in model.tags:
+            ready = model
+        else:
+            client.delete_logged_model(model.model_id)
+    return ready

@@ -59,7 +59,7 @@ def register_winner(
             name,
             source=logged.artifact_location,  # a `models:/…` source is looked up in a process-global store
             run_id=facts.run_id,
-            tags=tags | {MANIFEST_TAG: dump_manifest(manifest)},
+            tags=tags | {MANIFEST_TAG: dump_manifest(manifest), "embsweep.model_id": logged.model_id},
             description=facts.card,
             model_id=logged.model_id,
         )

@@ -25,7 +25,7 @@ _CHECK_LOSS_EVERY = 10
 """Steps between two looks at the loss: each look waits for the GPU."""
 
 
-class RungCallback(TrainerCallback):  # type: ignore[misc]
+class RungCallback(TrainerCallback):
     """Guards one trial's state: its rungs, its best evaluation, whether it was told to stop."""
 
     def __init__(self, job: TrialJob, model: SentenceTransformer, validation: RetrievalSet, reporter: Reporter) -> None:

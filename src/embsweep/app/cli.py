@@ -1,0 +1,76 @@
+"""The `embsweep` command: evaluate a model, see how a sweep stands, open the MLflow UI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embsweep.app.paths import default_storage
+from embsweep.app.terminal import console, exit_codes, quiet_environment
+
+app = typer.Typer(
+    help="Hyperparameter sweeps for Matryoshka embedding models. Sweeps run with: python run_sweep.py +sweep=bgem3",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Storage = Annotated[
+    Path | None, typer.Option("--storage", help="Folder of sweeps/ and mlflow.db; default: the repository's root.")
+]
+
+
+def main() -> None:
+    """Entry point of the `embsweep` command."""
+    quiet_environment()
+    app()
+
+
+@app.command()
+def evaluate(
+    overrides: Annotated[list[str] | None, typer.Argument(help="As for a sweep: model=minilm data=beir …")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write every metric at every dimension there.")] = None,
+    split: Annotated[str, typer.Option(help="all, or one side of the sweep's split: validation, test.")] = "all",
+) -> None:
+    """Score any model on any data at every dimension, BM25 beside it. Trains nothing, records nothing."""
+    from embsweep.app.evaluate import evaluate_request
+
+    with exit_codes():
+        evaluate_request(overrides or [], split=split, json_file=json, console=console())
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="A sweep's name; without one, all sweeps are listed.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Show how a sweep stands: its trials, what was stopped, the best so far. Reads the ledger only."""
+    from embsweep.app.status import show_status
+
+    with exit_codes():
+        show_status(storage or default_storage(), name, console())
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 5000,
+    uri: Annotated[str | None, typer.Option(help="Another store than mlflow.db, as in tracking.uri.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Open the MLflow UI on this machine's loopback address, until Ctrl-C."""
+    from embsweep.tracking.ui import run_ui
+
+    out = console()
+    with exit_codes():
+        run_ui(
+            storage or default_storage(),
+            uri,
+            port=port,
+            on_ready=lambda url: out.print(f"MLflow UI: {url}   (Ctrl-C ends it)", highlight=False),
+        )
+
+
+if __name__ == "__main__":
+    main()

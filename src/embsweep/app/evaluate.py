@@ -1,0 +1,77 @@
+"""`embsweep evaluate`: any model on any data, at every dimension."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from embsweep.app.composer import compose, config_loader, to_values
+from embsweep.app.overrides import check_overrides
+from embsweep.app.paths import default_storage
+from embsweep.data.collection import RetrievalSet
+from embsweep.decide.scores import Scores, scores_to_json
+from embsweep.errors import Fault, InputError
+from embsweep.report.text import score
+from embsweep.sweep.evaluate import SPLITS, EvaluationRequest, check_evaluation, measure
+
+_SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
+
+
+def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | None, console: Console) -> None:
+    """Check everything, measure, print a table and write the file. InputError with every fault."""
+    faults = [] if split in SPLITS else [Fault("--split", "unknown", split, ", ".join(SPLITS))]
+    if json_file is not None and not json_file.expanduser().absolute().parent.is_dir():
+        faults.append(Fault("--json", "no such folder", str(json_file.parent)))
+    with config_loader() as loader:
+        good, found = check_overrides(loader, overrides)
+        faults.extend(found)
+        faults.extend(
+            Fault(line.split("=")[0], "cannot be swept here", line, "one value") for line in good if _is_sweep(line)
+        )
+        values = to_values(compose(loader, good))
+    if faults:
+        raise InputError(faults)
+    request = check_evaluation(values, split, default_storage())
+    scores, bm25 = measure(request)
+    console.print(f"{request.config.model.name} on {_describe(request.data)}", highlight=False, soft_wrap=True)
+    console.print(_table(scores, bm25))
+    if json_file is not None:
+        json_file.expanduser().write_text(json.dumps(_to_json(request, scores, bm25), indent=2) + "\n", "utf-8")
+        console.print(f"Written: {json_file}", highlight=False, soft_wrap=True)
+
+
+def _is_sweep(line: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return bool(OverridesParser.create().parse_override(line).is_sweep_override())
+
+
+def _describe(data: RetrievalSet) -> str:
+    return f"{data.name}: {len(data.queries)} queries, {len(data.corpus)} passages"
+
+
+def _table(scores: Scores, bm25: dict[str, float]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("dim", *_SHOWN):
+        table.add_column(name, justify="right", no_wrap=True)
+    for dim in sorted(scores, reverse=True):
+        table.add_row(str(dim), *(score(scores[dim][metric]) for metric in _SHOWN))
+    table.add_row("BM25", *(score(bm25[metric]) for metric in _SHOWN), style="dim")
+    return table
+
+
+def _to_json(request: EvaluationRequest, scores: Scores, bm25: dict[str, float]) -> dict[str, Any]:
+    return {
+        "model": request.config.model.model_dump(mode="json"),
+        "data": request.config.data.model_dump(mode="json"),
+        "split": request.split,
+        "queries": len(request.data.queries),
+        "passages": len(request.data.corpus),
+        "scores": scores_to_json(scores),
+        "bm25": bm25,
+    }

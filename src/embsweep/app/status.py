@@ -1,0 +1,53 @@
+"""`embsweep status`: what the ledgers say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from embsweep.errors import Fault, InputError, did_you_mean
+from embsweep.report.progress import build_table, describe_view
+from embsweep.report.text import score
+from embsweep.report.view import SweepView
+from embsweep.search.ledger import read_ledger
+from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.view import build_view
+
+
+def show_status(storage: Path, name: str | None, console: Console) -> None:
+    """One sweep's table, or a line for each sweep. InputError for a sweep that is not there."""
+    views = _read_all(storage)
+    if name is None:
+        console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.")
+        return
+    if name not in views:
+        known = sorted(views)
+        raise InputError(
+            Fault("NAME", "no such sweep", name, ", ".join(known) or "none yet", did_you_mean(name, known))
+        )
+    console.print(views[name].headline, highlight=False, soft_wrap=True)
+    console.print(describe_view(views[name]), highlight=False, soft_wrap=True)
+    console.print(build_table(views[name]))
+
+
+def _read_all(storage: Path) -> dict[str, SweepView]:
+    views = {}
+    for path in sorted((storage / "sweeps").glob("*/study.db")):
+        found = read_ledger(SweepFolder(storage, path.parent.name).ledger)
+        if found is not None and "name" in found[0]:
+            views[path.parent.name] = build_view(dict(found[0]), found[1])
+    return views
+
+
+def _overview(views: dict[str, SweepView]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("sweep", no_wrap=True)
+    for column in ("trials", "stopped", "failed", "base", "best"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, view in views.items():
+        counts = [sum(row.state == state for row in view.rows) for state in ("stopped", "failed")]
+        best = score(view.best.best) if view.best else "–"
+        table.add_row(name, f"{len(view.finished)}/{view.asked}", *map(str, counts), score(view.baseline), best)
+    return table
