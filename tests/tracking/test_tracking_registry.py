@@ -11,8 +11,8 @@ import pytest
 from embsweep.errors import EmbsweepError, InputError
 from embsweep.tracking.facts import WinnerFacts
 from embsweep.tracking.loading import find_version, load_registered
-from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER
-from embsweep.tracking.manifest import UntrustedModel
+from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
+from embsweep.tracking.manifest import UntrustedModel, hash_files, hash_manifest
 from embsweep.tracking.registry import register_winner
 from embsweep.tracking.runs import open_sweep_run
 
@@ -74,8 +74,11 @@ def test_a_version_says_where_it_comes_from(client, identity, facts, registered)
     assert version.tags["embsweep.base_model"] == "minilm"
     assert version.tags["embsweep.objective"] == "0.420000"
     assert version.tags["test/dim_256/map_at_100"] == "0.125600"
-    assert version.description == "# the card\n"
-    logged = client.get_logged_model(version.tags["embsweep.model_id"])
+    assert version.description.splitlines()[0].startswith(
+        "minilm, trial 4 of legal: map@100 0.1384 at 384, 0.1256 at 256"
+    )
+    assert version.description.endswith("\n\n# the card\n")
+    logged = client.get_logged_model(version.tags[MODEL_ID_TAG])
     assert str(logged.status) == "READY"
     assert {metric.key: metric.value for metric in logged.metrics}["test/dim_64/map_at_100"] == pytest.approx(0.1064)
     assert client.get_run(facts.run_id).outputs.model_outputs[0].model_id == logged.model_id
@@ -87,8 +90,10 @@ def test_what_is_stored_is_data_and_recorded_by_hash(client, registered):
     assert not [name for name in stored if name.endswith((".bin", ".pt", ".pkl", ".py"))]
     assert f"{MODEL_FOLDER}/model.safetensors" in stored
     assert (folder / MODEL_FOLDER / "README.md").read_text() == "# the card\n"
-    recorded = client.get_model_version(registered.name, registered.version).tags[MANIFEST_TAG]
-    assert set(json.loads(recorded)) == stored
+    tags = client.get_model_version(registered.name, registered.version).tags
+    listed = json.loads(client.get_logged_model(tags[MODEL_ID_TAG]).tags[MANIFEST_TAG])
+    assert set(listed) == stored
+    assert tags[MANIFEST_TAG] == hash_manifest(listed)
     assert all("==" in line for line in (folder / "requirements.txt").read_text().splitlines())
 
 
@@ -207,13 +212,20 @@ def test_files_changed_after_registration_are_refused(store, client, registered,
     assert not (folder / "ran").exists()
 
 
-def test_code_is_refused_even_where_the_hashes_fit(store, client, registered):
-    from embsweep.tracking.manifest import dump_manifest, hash_files
+def test_a_change_is_refused_even_where_the_list_of_files_was_changed_with_it(store, client, registered):
+    folder = _files(client, registered)
+    _change_weights(folder)
+    tags = client.get_model_version(registered.name, registered.version).tags
+    client.set_logged_model_tags(tags[MODEL_ID_TAG], {MANIFEST_TAG: json.dumps(hash_files(folder))})
+    with pytest.raises(UntrustedModel, match="not the model that was registered"):
+        load_registered(store, registered.name, registered.version)
 
+
+def test_code_is_refused_even_where_the_hashes_fit(store, client, registered):
     folder = _files(client, registered)
     _plant_code(folder)
     client.set_model_version_tag(
-        registered.name, str(registered.version), MANIFEST_TAG, dump_manifest(hash_files(folder))
+        registered.name, str(registered.version), MANIFEST_TAG, hash_manifest(hash_files(folder))
     )
     with pytest.raises(UntrustedModel, match=r"evil\.py is not data"):
         load_registered(store, registered.name, registered.version)
@@ -235,7 +247,5 @@ def test_a_version_that_is_not_there_says_what_is(store, registered):
 
 def test_the_checkpoint_itself_is_left_as_it_was(checkpoint, registered, client):
     version = client.get_model_version(registered.name, registered.version)
-    from embsweep.tracking.manifest import hash_files, hash_manifest
-
     assert version.tags[CHECKPOINT_TAG] == hash_manifest(hash_files(checkpoint))
     assert [path.name for path in checkpoint.parent.iterdir()] == ["best"]

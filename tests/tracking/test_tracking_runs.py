@@ -182,7 +182,7 @@ def test_the_data_by_name_digest_and_sizes_and_not_by_its_texts(client, sweep):
     for _ in range(2):
         sweep.log_dataset(facts)
     (found,) = client.get_run(sweep.run_id).inputs.dataset_inputs
-    assert (found.dataset.name, found.dataset.digest) == ("docs", "f" * 36)
+    assert (found.dataset.name, found.dataset.digest) == ("docs", "f" * 16)
     assert json.loads(found.dataset.profile) == {"train": 30, "test": 5}
 
 

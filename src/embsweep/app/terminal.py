@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -24,9 +25,11 @@ _QUIET = {
 
 
 def quiet_environment() -> None:
-    """Before any library is imported: no progress bars, no telemetry. What the user set stays."""
+    """Before any library is imported: no progress bars, no telemetry, no held-back lines. What the user set stays."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log that is followed shows each line at once
 
 
 def console(*, stderr: bool = False) -> Console:

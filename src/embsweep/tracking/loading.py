@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.errors import Fault, InputError
-from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_FOLDER
-from embsweep.tracking.manifest import UntrustedModel, check_data_only, check_same, hash_files
+from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
+from embsweep.tracking.manifest import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
 from embsweep.tracking.store import Store, fetch_artifacts
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ def load_registered(
         location = store.client().get_model_version_download_uri(name, version.version)
         # a copy, so that nothing changes between the check and the load
         folder = fetch_artifacts(store, location, Path(scratch) / "model")
-        check_same(hash_files(folder), json.loads(recorded))
+        found = hash_files(folder)
+        if hash_manifest(found) != recorded:
+            check_same(found, _listed_files(store, version))  # names the differences
+            raise UntrustedModel(f"{name} version {version.version} is not the model that was registered")
         check_data_only(folder)
         return SentenceTransformer(
             str(folder / MODEL_FOLDER), device=device, trust_remote_code=False, local_files_only=True
@@ -62,3 +65,15 @@ def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelV
             aliases = sorted(client.get_registered_model(name).aliases)
             there = f"versions {sorted(int(v.version) for v in versions)}, aliases {aliases}"
         raise InputError(Fault(name, "no such version of a registered model", wanted, there)) from None
+
+
+def _listed_files(store: Store, version: ModelVersion) -> dict[str, str]:
+    """The files by hash as listed when the model was logged; none if that list is gone."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        logged = store.client().get_logged_model(version.tags[MODEL_ID_TAG])
+        files: dict[str, str] = json.loads(logged.tags[MANIFEST_TAG])
+    except (MlflowException, KeyError):
+        return {}
+    return files

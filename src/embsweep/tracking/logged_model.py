@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_TAG = "embsweep.checkpoint"
 MANIFEST_TAG = "embsweep.manifest"
+MODEL_ID_TAG = "embsweep.model_id"
 MODEL_FOLDER = "model.sentence_transformer"
 """MLflow's name of the folder that sentence-transformers itself saves and loads."""
 

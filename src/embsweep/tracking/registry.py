@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from embsweep.errors import EmbsweepError, Fault, InputError
 from embsweep.names import CHALLENGER, rehearsal_name, tracked_metric
 from embsweep.tracking.facts import SweepIdentity, WinnerFacts
-from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, log_winner
-from embsweep.tracking.manifest import dump_manifest, hash_files, hash_manifest
+from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_ID_TAG, log_winner
+from embsweep.tracking.manifest import hash_files, hash_manifest
 from embsweep.tracking.runs import SweepRun
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def register_winner(
             name,
             source=logged.artifact_location,  # a `models:/…` source is looked up in a process-global store
             run_id=facts.run_id,
-            tags=tags | {MANIFEST_TAG: dump_manifest(manifest), "embsweep.model_id": logged.model_id},
-            description=facts.card,
+            tags=tags | {MANIFEST_TAG: hash_manifest(manifest), MODEL_ID_TAG: logged.model_id},
+            description=_describe(sweep.identity, facts),
             model_id=logged.model_id,
         )
     _point_challenger(client, name, int(version.version))
@@ -104,3 +104,10 @@ def _facts_tags(facts: WinnerFacts) -> dict[str, str]:
         for dim in sorted(facts.scores, reverse=True)
     }
     return own | scores | dict(facts.tags)
+
+
+def _describe(identity: SweepIdentity, facts: WinnerFacts) -> str:
+    """One line that tells versions apart in the registry's table, then the card."""
+    scores = ", ".join(f"{scores[facts.metric]:.4f} at {dim}" for dim, scores in sorted(facts.scores.items())[::-1])
+    line = f"{identity.base_model}, trial {facts.trial} of {identity.name}: {facts.metric} {scores} ({facts.split})"
+    return f"{line}\n\n{facts.card}" if facts.card else line

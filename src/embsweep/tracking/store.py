@@ -78,7 +78,9 @@ def open_store(root: Path, *, uri: str | None, experiment: str) -> Store:
             found = client.get_experiment_by_name(experiment)
             if found is None:
                 location = _artifact_location(root, where, experiment)
-                found = client.get_experiment(client.create_experiment(experiment, artifact_location=location))
+                kind = {"mlflow.experimentKind": "custom_model_development"}  # not the interface for chat models
+                created = client.create_experiment(experiment, artifact_location=location, tags=kind)
+                found = client.get_experiment(created)
         except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
             raise InputError(_unreachable(where, error)) from None
     if found.lifecycle_stage != "active":

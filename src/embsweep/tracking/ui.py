@@ -19,7 +19,7 @@ from typing import IO
 
 from embsweep.errors import EmbsweepError, Fault, InputError
 from embsweep.tracking.redaction import redact
-from embsweep.tracking.store import sqlite_file, store_uri
+from embsweep.tracking.store import Store, sqlite_file, store_uri
 
 _START_TIMEOUT_S = 90
 _STOP_TIMEOUT_S = 10
@@ -74,6 +74,11 @@ def run_ui(
             pass
         finally:
             _stop(child)
+
+
+def runs_url(url: str, store: Store) -> str:
+    """Where a served store shows its runs. MLflow 3.17 opens on its chat-model side unless it is told otherwise."""
+    return f"{url}/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
 
 
 def choose_port(port: int, host: str = "127.0.0.1") -> int:

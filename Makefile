@@ -1,0 +1,41 @@
+# Two commands do all set-up: `make sweep` and `make test`. The plain-pip lines stand in the README.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?= +sweep=bgem3
+
+.PHONY: install sweep test test-fast lint format clean
+
+install: $(VENV)/.installed
+
+# constraints.txt holds the tested versions. torch comes first: it is the largest, and pip takes the build that
+# suits the machine.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[embedded,dev,browser]"
+	touch $@
+
+sweep: install
+	$(BIN)/python run_sweep.py $(ARGS)
+
+# Everything but what needs a GPU; tests of the browser are skipped where there is no Chromium.
+test: install
+	$(BIN)/python -m pytest -m "not gpu" --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+test-fast: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
