@@ -25,11 +25,16 @@ _SERVE = """
 import sys; from pathlib import Path; from embsweep.tracking.ui import run_ui
 run_ui(Path(sys.argv[1]), None, port=0, on_ready=lambda url: print(url, flush=True))
 """
+# The assistant's panel opens by itself on the first visit and covers a quarter of the page.
+_NO_ASSISTANT = """
+localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
+localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
+"""
 _QUIET = ("gpu", "quic", "background-networking", "component-update", "sync")
 
 
 def _scores(base):
-    return {dim: {metric: base - 0.08 * (1 - dim / 384) ** 2 for metric in METRICS} for dim in DIMS}
+    return {dim: dict.fromkeys(METRICS, base - 0.08 * (1 - dim / 384) ** 2) for dim in DIMS}
 
 
 def _run_trial(sweep, number, learning_rate, epochs):
@@ -43,10 +48,19 @@ def _run_trial(sweep, number, learning_rate, epochs):
     for rung in range(1, 6):
         fraction = rung / 5
         now = top - 0.1 * (1 - fraction)
-        sweep.log_report(
-            run_id,
-            Report(fraction, 20 * rung, epochs * fraction, now, now, fraction, _scores(now), 2 - fraction, learning_rate, rung * 3.0),
-        )  # fmt: skip
+        report = Report(
+            fraction=fraction,
+            step=20 * rung,
+            epoch=epochs * fraction,
+            objective=now,
+            best_objective=now,
+            best_fraction=fraction,
+            scores=_scores(now),
+            loss=2 - fraction,
+            learning_rate=learning_rate,
+            elapsed_s=3.0 * rung,
+        )
+        sweep.log_report(run_id, report)
     outcome = Outcome.STOPPED if number == 0 else Outcome.COMPLETE
     sweep.finish_trial(run_id, TrialResult(outcome, top, _scores(top), None, time.time()))
     return run_id
@@ -112,8 +126,10 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    opened = browser.new_page(viewport={"width": 1500, "height": 900})
+    opened = browser.new_page(viewport={"width": 1400, "height": 800})
+    opened.route(lambda address: "//127.0.0.1" not in address, lambda route: route.abort())
     opened.set_default_timeout(45_000)
+    opened.add_init_script(_NO_ASSISTANT)
     yield opened
     opened.close()
 

@@ -19,10 +19,11 @@ class Kind(StrEnum):
     ("params", "flat"),
     [
         ({"train": {"learning_rate": 2e-5}}, {"train.learning_rate": "2e-05"}),
-        ({"matryoshka": {"dims": [384, 128]}}, {"matryoshka.dims": "[384, 128]"}),
+        ({"matryoshka": {"dims": [384, 128]}}, {"matryoshka.dims": "384, 128"}),
         ({"matryoshka": "halving"}, {"matryoshka": "halving"}),
         ({"a": None, "b": True, "c": Kind.A}, {"a": "null", "b": "true", "c": "a"}),
         ({"objective": {"dim_weights": {256: 1.0}}}, {"objective.dim_weights.256": "1.0"}),
+        ({"a": [], "b": [{"c": 1}]}, {"a": "[]", "b": '[{"c": 1}]'}),
         ({"empty": {}}, {"empty": "{}"}),
         ({"train.epochs": 3}, {"train.epochs": "3"}),
         ({"odd@key": "x"}, {"odd_key": "x"}),

@@ -109,5 +109,5 @@ def _facts_tags(facts: WinnerFacts) -> dict[str, str]:
 def _describe(identity: SweepIdentity, facts: WinnerFacts) -> str:
     """One line that tells versions apart in the registry's table, then the card."""
     scores = ", ".join(f"{scores[facts.metric]:.4f} at {dim}" for dim, scores in sorted(facts.scores.items())[::-1])
-    line = f"{identity.base_model}, trial {facts.trial} of {identity.name}: {facts.metric} {scores} ({facts.split})"
+    line = f"{facts.metric} {scores} ({facts.split}); trial {facts.trial} of {identity.name} on {identity.base_model}"
     return f"{line}\n\n{facts.card}" if facts.card else line

@@ -24,7 +24,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. :/]")
 
 
 def flatten_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values under dotted keys as texts: numbers as numbers, lists and null as JSON, secrets masked."""
+    """Nested values under dotted keys as texts: null and true as in YAML, secrets masked."""
     flat: dict[str, str] = {}
     for key, value in params.items():
         name = f"{prefix}{key}"
@@ -44,6 +44,8 @@ def to_name(name: str) -> str:
 
 def _to_text(value: Any) -> str:
     plain = value.value if isinstance(value, Enum) else value
+    if isinstance(plain, list | tuple) and plain and all(isinstance(item, str | int | float) for item in plain):
+        plain = ", ".join(str(item) for item in plain)  # MLflow draws a JSON list over one line an item
     text = redact(plain if isinstance(plain, str) else json.dumps(plain, default=str, ensure_ascii=False))
     if len(text) <= _VALUE_CHARS:
         return text

@@ -1,0 +1,160 @@
+"""The desk between runner, ledger, tracking and screen, driven by the inline runner and a scripted trial."""
+
+import math
+from pathlib import Path
+from unittest.mock import create_autospec
+
+import pytest
+
+from embsweep.config import build_config
+from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.report.progress import LineProgress
+from embsweep.runner.inline import InlineRunner
+from embsweep.search.ledger import Ledger
+from embsweep.search.pruners import build_pruner
+from embsweep.space import Choice, FloatRange
+from embsweep.sweep.desk import SweepDesk
+from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.scale import Scale
+from embsweep.tracking.runs import SweepRun
+from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
+
+SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4), Choice("matryoshka", ("halving", "coarse")))
+FRACTIONS = (0.25, 0.5, 1.0)
+
+
+@pytest.fixture
+def make_desk(make_config, tmp_path):
+    def make(trials=6, stopping="none", compose=None, **sweep):
+        config = make_config()
+        config = config.model_copy(update={"sweep": config.sweep.model_copy(update=sweep)})
+        values = config.model_dump(mode="json")
+        search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
+        pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
+        ledger = Ledger.open(tmp_path / "study.db", space=SPACE, search=search, pruner=pruner)
+        ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
+        tracking = create_autospec(SweepRun, instance=True)
+        tracking.start_trial.side_effect = lambda number, attempt, params: f"run-{number}"
+        progress = create_autospec(LineProgress, instance=True)
+        folder = SweepFolder(tmp_path, "s")
+        scale = Scale(is_rehearsal=False)
+        return SweepDesk(ledger, tracking, progress, compose or (lambda point: values), scale, folder, config)
+
+    return make
+
+
+def scripted(score=lambda number, fraction: number + fraction, fail=()):
+    """A trial that scores as told and leaves weights behind when it improves."""
+
+    def work(job, reporter):
+        reporter.start(Started(1, "here", 0.0, 0.1, 0.0))
+        best = -math.inf
+        for step, fraction in enumerate(FRACTIONS, start=1):
+            if job.number in fail:
+                reporter.finish(TrialResult(Outcome.FAILED, None, None, None, 1.0, "scripted"))
+                return
+            value = score(job.number, fraction)
+            if value > best:
+                best, best_fraction = value, fraction
+                job.best.mkdir(parents=True, exist_ok=True)
+            scores = {64: {"map@100": value}}
+            if reporter.report(
+                Report(fraction, step, fraction, value, best, best_fraction, scores, 0.1, 1e-5, float(step))
+            ):
+                reporter.finish(TrialResult(Outcome.STOPPED, best, None, str(job.best), float(step)))
+                return
+        reporter.finish(TrialResult(Outcome.COMPLETE, best, None, str(job.best), 9.0))
+
+    return work
+
+
+def test_every_trial_is_in_the_ledger_with_its_run_scores_and_times(make_desk):
+    desk = make_desk()
+    InlineRunner().run(desk, scripted())
+    records = desk.ledger.trials
+    assert [r.number for r in records] == list(range(6))
+    for record in records:
+        assert (record.state, record.best) == ("complete", record.number + 1.0)
+        assert record.attributes["run_id"] == f"run-{record.number}"
+        assert record.attributes["scores"] == {"64": {"map@100": record.number + 1.0}}
+        assert (record.attributes["started_at"], record.attributes["ended_at"]) == (0.0, 9.0)
+    assert desk.tracking.finish_trial.call_count == 6
+    assert desk.tracking.log_report.call_count == 6 * len(FRACTIONS)
+
+
+def test_the_best_and_not_the_last_evaluation_counts(make_desk):
+    desk = make_desk(trials=1)
+    InlineRunner().run(desk, scripted(score=lambda number, fraction: 0.9 if fraction == 0.5 else 0.1))
+    record = desk.ledger.record(0)
+    assert record.best == 0.9
+    assert record.attributes["scores"] == {"64": {"map@100": 0.9}}
+
+
+def test_stopping_goes_from_the_ledger_to_the_trial(make_desk):
+    desk = make_desk(stopping="successive_halving")
+    InlineRunner().run(desk, scripted(score=lambda number, fraction: 1.0 - 0.1 * number))
+    states = [r.state for r in desk.ledger.trials]
+    assert states == ["complete", *["stopped"] * 5]
+    assert all(r.fraction == 0.25 for r in desk.ledger.trials[1:])
+
+
+def test_weights_of_the_best_few_stay(make_desk):
+    desk = make_desk(keep_checkpoints=2)
+    InlineRunner().run(desk, scripted())
+    kept = [n for n in range(6) if (desk.folder.trial(n) / "best").is_dir()]
+    assert kept == [4, 5]
+    assert [c.number for c in desk.contenders()] == [5, 4]
+
+
+def test_failed_trials_do_not_end_the_sweep_until_there_are_too_many(make_desk):
+    desk = make_desk(trials=8, max_failed_trials=2)
+    InlineRunner().run(desk, scripted(fail={0, 2}))
+    assert len(desk.ledger.trials) == 8
+    assert not desk.is_hopeless
+
+
+def test_too_many_failed_trials_end_it(make_desk):
+    desk = make_desk(trials=8, max_failed_trials=2)
+    InlineRunner().run(desk, scripted(fail={0, 2, 3}))
+    assert desk.is_hopeless
+    assert len(desk.ledger.trials) == 4
+    assert [c.number for c in desk.contenders()] == [1]
+
+
+def test_a_point_that_composes_to_nothing_valid_fails_alone(make_desk, make_config):
+    good = make_config().model_dump(mode="json")
+    bad = {**good, "train": {**good["train"], "batch_size": 1}}
+    desk = make_desk(
+        trials=4, compose=lambda point: bad if point["matryoshka"] == "coarse" else good, max_failed_trials=9
+    )
+    InlineRunner().run(desk, scripted())
+    for record in desk.ledger.trials:
+        expected = "failed" if record.params["matryoshka"] == "coarse" else "complete"
+        assert record.state == expected
+    assert {"failed", "complete"} == {r.state for r in desk.ledger.trials}
+    reason = next(r.attributes["reason"] for r in desk.ledger.trials if r.state == "failed")
+    assert "train.batch_size" in reason
+
+
+def test_interrupted_trial_is_handed_out_again_first(make_desk):
+    first = make_desk()
+    number = first.next_job().number
+    again = make_desk()
+    job = again.next_job()
+    assert (job.number, job.attempt) == (number, 2)
+    assert again.next_job().number == 1
+
+
+def test_parameters_of_a_trial_hold_the_configuration_and_the_chosen_groups(make_desk):
+    desk = make_desk(trials=1)
+    job = desk.next_job()
+    (number, attempt, params), _ = desk.tracking.start_trial.call_args
+    assert (number, attempt) == (0, 1)
+    assert params["train.batch_size"] == 16
+    assert params["matryoshka"] in ("halving", "coarse")
+    assert Path(job.folder).name == "0000"
+
+
+def test_configurations_validate_again_from_plain_values(make_config):
+    config = make_config()
+    assert build_config(config.model_dump(mode="json")) == config

@@ -1,0 +1,152 @@
+"""A sweep as a user runs it: Ray, MLflow and the ledger for real."""
+
+import json
+
+import pytest
+
+from embsweep.names import METRICS, tracked_metric
+from embsweep.search.ledger import read_ledger
+
+from .conftest import SMALL, run_sweep
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+DIMS = (384, 256, 128, 64)
+
+
+@pytest.fixture(scope="session")
+def client(finished_sweep):
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{finished_sweep[0] / 'mlflow.db'}")
+
+
+def runs_of(client, role):
+    experiment = client.get_experiment_by_name("embsweep")
+    return [
+        run
+        for run in client.search_runs([experiment.experiment_id])
+        if run.data.tags["embsweep.role"] == role and run.data.tags["embsweep.sweep"] == "e2e"
+    ]
+
+
+def test_it_says_what_it_does_and_what_came_out(finished_sweep):
+    _, ran = finished_sweep
+    for words in ("Sweep 'e2e' on static", "trial 0 starts", "base model", "MAP@100 by dimension", "mlflow ui"):
+        assert words in ran.output
+    assert "Traceback" not in ran.output
+    assert "WARNING" not in ran.output
+    assert "Failed to fetch" not in ran.output, "Ray's own log drowns the progress"
+
+
+def test_the_ledger_accounts_for_every_trial(finished_sweep):
+    storage, _ = finished_sweep
+    notes, trials = read_ledger(storage / "sweeps/e2e/study.db")
+    assert [t.number for t in trials] == list(range(5))
+    assert {t.state for t in trials} <= {"complete", "stopped"}
+    assert trials[0].params["train.learning_rate"] == 1e-2, "the recipe is trial 0"
+    assert notes["result"]["winner"] == max(trials, key=lambda t: (t.best, -t.number)).number
+    assert notes["result"]["objective"] > notes["baseline"]["objective"]
+
+
+def test_trials_overlap_and_only_the_first_of_a_process_pays_the_imports(finished_sweep):
+    storage, _ = finished_sweep
+    trials = read_ledger(storage / "sweeps/e2e/study.db")[1]
+    spans = [(t.attributes["started_at"], t.attributes["ended_at"]) for t in trials]
+    overlaps = sum(a[0] < b[1] and b[0] < a[1] for i, a in enumerate(spans) for b in spans[i + 1 :])
+    assert overlaps > 0
+    by_pid = {}
+    for trial in sorted(trials, key=lambda t: t.attributes["started_at"]):
+        by_pid.setdefault(trial.attributes["pid"], []).append(trial.attributes["import_s"])
+    assert len(by_pid) <= 2
+    for first, *later in by_pid.values():
+        assert all(import_s < min(0.5, first) for import_s in later)
+
+
+def test_one_parent_and_one_child_a_trial_with_every_metric_at_every_dimension(client):
+    (parent,) = runs_of(client, "sweep")
+    children = runs_of(client, "trial")
+    assert sorted(int(c.data.tags["embsweep.trial"]) for c in children) == list(range(5))
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
+    for child in children:
+        assert child.info.status == "FINISHED"
+        assert float(child.data.params["train.learning_rate"]) > 0
+        for dim in DIMS:
+            for metric in METRICS:
+                assert 0 <= child.data.metrics[tracked_metric(dim, metric)] <= 1
+            assert child.data.metrics[tracked_metric(dim, "map@100", prefix="best")] >= 0
+    assert parent.info.status == "FINISHED"
+    assert parent.inputs.dataset_inputs[0].dataset.name == "docstrings"
+
+
+def test_configuration_environment_and_code_are_on_record(client):
+    (parent,) = runs_of(client, "sweep")
+    names = {f.path for folder in ("config", "environment") for f in client.list_artifacts(parent.info.run_id, folder)}
+    assert names == {
+        "config/resolved.yaml", "config/asked.yaml",
+        "environment/packages.txt", "environment/machine.txt", "environment/git.txt",
+    }  # fmt: skip
+
+
+def test_the_registered_model_is_safe_and_gives_the_winners_embeddings(finished_sweep, client):
+    from embsweep.tracking.loading import load_registered
+    from embsweep.tracking.store import open_store
+    from embsweep.trial.checkpoint import load_checkpoint
+
+    storage, _ = finished_sweep
+    (version,) = client.search_model_versions("name = 'e2e'")
+    assert client.get_model_version_by_alias("e2e", "challenger").version == version.version
+    store = open_store(storage, uri=None, experiment="embsweep")
+    winner = read_ledger(storage / "sweeps/e2e/study.db")[0]["result"]["winner"]
+    texts = ["Return the sum of all elements.", "Open a file."]
+    again = load_registered(store, "e2e", "challenger").encode(texts)
+    assert (again == load_checkpoint(storage / f"sweeps/e2e/trials/{winner:04d}/best").encode(texts)).all()
+    assert not [p for p in (storage / "mlruns").rglob("*") if p.suffix in {".bin", ".pt", ".pkl"}]
+
+
+def test_the_same_command_prints_the_result_and_runs_nothing(finished_sweep, client):
+    storage, first = finished_sweep
+    before = len(runs_of(client, "trial"))
+    again = run_sweep(storage, *SMALL, "search.trials=5", "sweep.name=e2e")
+    assert again.code == 0
+    assert "is finished" in again.output
+    assert "starts" not in again.output
+    table = first.output[first.output.index("MAP@100 by dimension") :]
+    assert table.split("Compare")[0] in again.output
+    assert len(runs_of(client, "trial")) == before
+
+
+def test_another_space_under_the_same_name_is_refused(finished_sweep):
+    storage, _ = finished_sweep
+    ran = run_sweep(storage, *SMALL, "sweep.name=e2e", "train.learning_rate=interval(0.1,0.2)")
+    assert ran.code == 2
+    assert "space train.learning_rate" in ran.output
+    assert "sweep.fresh=true" in ran.output
+
+
+def test_a_raised_budget_extends_without_repeating(finished_sweep, client):
+    storage, _ = finished_sweep
+    ran = run_sweep(storage, *SMALL, "search.trials=7", "sweep.name=e2e")
+    assert ran.code == 0, ran.output
+    assert "Going on: 5 of 7 trials are finished" in ran.output
+    trials = read_ledger(storage / "sweeps/e2e/study.db")[1]
+    assert [(t.number, t.attempt) for t in trials] == [(n, 1) for n in range(7)]
+    assert len(runs_of(client, "trial")) == 7
+    assert len(runs_of(client, "sweep")) == 1
+
+
+def test_status_and_json_evaluation_of_the_same_kind_of_model(finished_sweep, tmp_path):
+    from typer.testing import CliRunner
+
+    from embsweep.app.cli import app
+
+    storage, _ = finished_sweep
+    listed = CliRunner().invoke(app, ["status", "--storage", str(storage)])
+    assert "e2e" in listed.output
+    target = tmp_path / "r.json"
+    overrides = ["model=static", "data.packages=[stdlib]", "data.max_pairs=300"]
+    done = CliRunner().invoke(app, ["evaluate", *overrides, "--split", "validation", "--json", str(target)])
+    assert done.exit_code == 0, done.output
+    found = json.loads(target.read_text())
+    assert set(found["scores"]) == {str(d) for d in DIMS}
+    assert set(found["scores"]["64"]) == set(METRICS) == set(found["bm25"])

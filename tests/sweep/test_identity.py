@@ -1,0 +1,65 @@
+"""What may change under one name and what may not."""
+
+import pytest
+
+from embsweep.errors import SweepRefused
+from embsweep.space import FloatRange
+from embsweep.sweep.identity import check_identity, compute_identity, flatten
+
+SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4, log=True),)
+
+
+def identity(make_config, *overrides, space=SPACE, data="abc"):
+    return compute_identity(make_config(*overrides), space, data)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "search.trials=99",
+        "runner=inline",
+        "runner.max_concurrent=1",
+        "tracking.experiment=other",
+        "storage.path=/tmp/x",
+        "sweep.fresh=true",
+        "train.learning_rate=1e-3",  # swept: the space speaks for it
+    ],
+)
+def test_the_same_sweep_goes_on(make_config, override):
+    check_identity("s", identity(make_config), identity(make_config, override))
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("train.batch_size=32", "train.batch_size"),
+        ("loss.scale=30.0", "loss.scale"),
+        ("eval.dims=[64]", "eval.dims"),
+        ("objective=worst", "objective.aggregate"),
+        ("search.seed=1", "search.seed"),
+        ("stopping=none", "stopping.kind"),
+        ("data.split.seed=1", "data.split.seed"),
+    ],
+)
+def test_another_one_is_refused_with_the_key_and_both_values(make_config, override, key):
+    with pytest.raises(SweepRefused) as caught:
+        check_identity("s", identity(make_config), identity(make_config, override))
+    assert f"{key}: " in str(caught.value)
+    assert "sweep.fresh=true" in str(caught.value)
+
+
+def test_another_space_is_refused(make_config):
+    wider = (FloatRange("train.learning_rate", 1e-6, 1e-3, log=True),)
+    with pytest.raises(SweepRefused, match=r"space train\.learning_rate: interval 1e-06 to 0\.0001, log then"):
+        check_identity("s", identity(make_config), identity(make_config, space=wider))
+    with pytest.raises(SweepRefused, match=r"absent now"):
+        check_identity("s", identity(make_config), identity(make_config, space=()))
+
+
+def test_other_data_is_refused(make_config):
+    with pytest.raises(SweepRefused, match="data fingerprint: abc then, xyz now"):
+        check_identity("s", identity(make_config), identity(make_config, data="xyz"))
+
+
+def test_flatten():
+    assert dict(flatten({"a": {"b": 1, "c": {}}, "d": [1]})) == {"a.b": 1, "d": [1]}
