@@ -1,0 +1,180 @@
+"""One trial for real, on the static model: it learns, reports, stops, keeps its best weights, fails with reasons."""
+
+import math
+
+import pytest
+
+from embsweep.config.training import TrainConfig
+from embsweep.data.collection import Pair, RetrievalSet
+from embsweep.errors import TrialFailed
+from embsweep.trial.reporter import Outcome, TrialJob
+from embsweep.trial.train import TrialData, run_trial
+
+pytestmark = pytest.mark.slow
+
+WORDS = ["river", "engine", "piano", "desert", "court", "bakery", "glacier", "tunnel", "violin", "harvest"]
+
+
+class Recorder:
+    """A reporter that remembers, and stops when told."""
+
+    def __init__(self, stop_at=None):
+        self.stop_at = stop_at
+        self.started, self.reports, self.results = [], [], []
+
+    def start(self, started):
+        self.started.append(started)
+
+    def report(self, report):
+        self.reports.append(report)
+        return report.fraction == self.stop_at
+
+    def finish(self, result):
+        self.results.append(result)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Forty questions about forty passages that share no words with them: only training can join them."""
+    passages = [f"{a} {b} number {i}" for i, (a, b) in enumerate(zip(WORDS * 4, sorted(WORDS) * 4, strict=True))]
+    queries = [f"what of {chr(97 + i % 26)}{chr(97 + i // 26)}{i}" for i in range(40)]
+    train = tuple(Pair(q, p) for q, p in zip(queries, passages, strict=True))
+    held = RetrievalSet("toy", tuple(queries), tuple(passages), tuple((i,) for i in range(40)))
+    return TrialData(train, held)
+
+
+@pytest.fixture
+def make_job(make_config, tmp_path):
+    def make(*overrides):
+        config = make_config("model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", *overrides)
+        return TrialJob(number=3, attempt=1, config=config.trial, folder=str(tmp_path / "0003"))
+
+    return make
+
+
+def test_a_trial_learns_and_its_best_weights_are_on_disk(make_job, data):
+    from embsweep.trial.checkpoint import load_checkpoint
+    from embsweep.trial.evaluator import evaluate_model
+
+    job, recorder = make_job("train.epochs=4", "eval.fractions=[0.25,0.5,1.0]"), Recorder()
+    run_trial(job, recorder, data)
+    assert [r.fraction for r in recorder.reports] == [0.25, 0.5, 1.0]
+    assert [r.step for r in recorder.reports] == [5, 10, 20]
+    (result,) = recorder.results
+    assert result.outcome == Outcome.COMPLETE
+    assert result.best_objective == max(r.objective for r in recorder.reports)
+    assert recorder.reports[-1].objective > recorder.reports[0].objective
+    assert all(math.isfinite(r.loss) for r in recorder.reports)
+    assert recorder.reports[-1].learning_rate < recorder.reports[0].learning_rate, "cosine falls"
+    model = load_checkpoint(job.best)
+    again = evaluate_model(model, data.validation, job.config.eval_dims, batch_size=64).scores
+    assert again == result.best_scores, "the weights on disk are those of the best evaluation"
+
+
+def test_start_says_what_was_paid_and_chosen(make_job, data):
+    recorder = Recorder()
+    run_trial(make_job("train.epochs=1", "eval.fractions=[1.0]"), recorder, data)
+    (started,) = recorder.started
+    assert started.setup_s >= started.import_s >= 0
+    assert started.facts["train_pairs"] == 40
+    assert started.facts["in_batch_negatives"] == 7
+
+
+def test_running_best_never_falls_and_belongs_to_its_fraction(make_job, data):
+    recorder = Recorder()
+    run_trial(make_job("train.epochs=3", "train.learning_rate=0.3", "eval.fractions=[0.2,0.4,0.6,0.8,1.0]"), recorder, data)
+    best = -1.0
+    for report in recorder.reports:
+        best = max(best, report.objective)
+        assert report.best_objective == best
+        assert next(r.objective for r in recorder.reports if r.fraction == report.best_fraction) == best
+
+
+def test_stop_ends_training_at_that_report(make_job, data):
+    recorder = Recorder(stop_at=0.5)
+    run_trial(make_job("eval.fractions=[0.25,0.5,1.0]"), recorder, data)
+    assert [r.fraction for r in recorder.reports] == [0.25, 0.5]
+    assert recorder.results[0].outcome == Outcome.STOPPED
+    assert recorder.results[0].best_objective is not None
+
+
+def test_the_same_job_gives_the_same_numbers(make_job, data):
+    first, second = Recorder(), Recorder()
+    run_trial(make_job("train.epochs=2"), first, data)
+    run_trial(make_job("train.epochs=2"), second, data)
+    assert [r.scores for r in first.reports] == [r.scores for r in second.reports]
+    other = Recorder()
+    run_trial(make_job("train.epochs=2", "train.seed=7"), other, data)
+    assert [r.loss for r in other.reports] != [r.loss for r in first.reports]
+
+
+@pytest.mark.parametrize("loss", ["mnrl", "cached_mnrl"])
+def test_every_loss_trains_with_negatives_too(make_config, tmp_path, data, loss):
+    pairs = tuple(Pair(p.anchor, p.positive, data.train[i - 1].positive) for i, p in enumerate(data.train))
+    config = make_config(
+        "model=minilm", "matryoshka=from_384", f"loss={loss}", "train.epochs=0.4", "eval.fractions=[1.0]",
+        "model.max_seq_length=16", "train.batch_size=8",
+    )  # fmt: skip
+    recorder = Recorder()
+    job = TrialJob(number=0, attempt=1, config=config.trial, folder=str(tmp_path))
+    run_trial(job, recorder, TrialData(pairs, data.validation))
+    assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
+
+
+def test_a_loss_that_is_not_finite_fails_at_once(make_job, data, monkeypatch):
+    from embsweep.model import loss as losses
+
+    build = losses.build_loss
+
+    def poisoned(*arguments):
+        found = build(*arguments)
+        found.register_forward_hook(lambda module, inputs, output: output * math.nan, prepend=True)
+        return found
+
+    monkeypatch.setattr(losses, "build_loss", poisoned)
+    recorder = Recorder()
+    run_trial(make_job("train.epochs=4"), recorder, data)
+    (result,) = recorder.results
+    assert result.outcome == Outcome.FAILED
+    assert "training loss is nan" in result.reason
+    assert recorder.reports == []
+
+
+def test_an_exception_becomes_a_reason(make_job, data):
+    class Broken(Recorder):
+        def report(self, report):
+            raise OSError("disk full")
+
+    recorder = Broken()
+    run_trial(make_job("train.epochs=1"), recorder, data)
+    (result,) = recorder.results
+    assert (result.outcome, result.reason) == (Outcome.FAILED, "OSError: disk full")
+
+
+def test_precision(make_config):
+    from embsweep.trial.arguments import resolve_precision
+
+    assert resolve_precision("auto") in ("fp32", "bf16")
+    assert resolve_precision("bf16") == "bf16"
+    import torch
+
+    if not torch.cuda.is_available():
+        with pytest.raises(TrialFailed, match="fp16 needs a GPU"):
+            resolve_precision("fp16")
+
+
+def test_arguments_carry_every_setting(make_config, tmp_path):
+    from embsweep.trial.arguments import build_arguments
+
+    config = TrainConfig(
+        learning_rate=3e-5, epochs=2.5, batch_size=12, accumulation=3, warmup=0.2, scheduler="linear",
+        weight_decay=0.01, optimizer="adamw_torch", precision="fp32", batch_sampler="batch_sampler",
+        gradient_checkpointing=True, max_grad_norm=0.5, seed=9,
+    )  # fmt: skip
+    found = build_arguments(config, tmp_path)
+    assert (found.learning_rate, found.num_train_epochs, found.per_device_train_batch_size) == (3e-5, 2.5, 12)
+    assert (found.gradient_accumulation_steps, found.warmup_steps, found.weight_decay) == (3, 0.2, 0.01)
+    assert (found.lr_scheduler_type, found.optim, found.batch_sampler) == ("linear", "adamw_torch", "batch_sampler")
+    assert (found.gradient_checkpointing, found.max_grad_norm, found.seed, found.data_seed) == (True, 0.5, 9, 9)
+    assert (found.bf16, found.fp16) == (False, False)
+    assert (found.eval_strategy, found.save_strategy, found.report_to) == ("no", "no", [])
