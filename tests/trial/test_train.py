@@ -82,7 +82,9 @@ def test_start_says_what_was_paid_and_chosen(make_job, data):
 
 def test_running_best_never_falls_and_belongs_to_its_fraction(make_job, data):
     recorder = Recorder()
-    run_trial(make_job("train.epochs=3", "train.learning_rate=0.3", "eval.fractions=[0.2,0.4,0.6,0.8,1.0]"), recorder, data)
+    run_trial(
+        make_job("train.epochs=3", "train.learning_rate=0.3", "eval.fractions=[0.2,0.4,0.6,0.8,1.0]"), recorder, data
+    )
     best = -1.0
     for report in recorder.reports:
         best = max(best, report.objective)

@@ -16,11 +16,12 @@ from omegaconf import DictConfig
 
 from embsweep.app.composer import config_loader, to_values
 from embsweep.app.overrides import check_overrides
-from embsweep.app.paths import conf_dir, default_storage
+from embsweep.app.paths import conf_dir, default_storage, program
 from embsweep.app.request import read_request
 from embsweep.app.terminal import console, exit_codes, quiet_environment
 from embsweep.errors import Fault, InputError
 from embsweep.sweep.request import SweepRequest
+from embsweep.tracking.redaction import redact
 
 DEFAULT_SWEEP = "+sweep=quickstart"
 
@@ -85,12 +86,24 @@ def single_request(values: dict[str, Any], command: str) -> SweepRequest:
 
 
 def _run(request: SweepRequest) -> None:
+    from embsweep.report.summary import print_result
     from embsweep.sweep.run import run_sweep
 
-    run_sweep(request, console())
+    out = console()
+    result = run_sweep(request, out)
+    print_result(out, result, command=request.command, ui_command=_ui_command(request))
+
+
+def _ui_command(request: SweepRequest) -> str:
+    """The command that shows this sweep in MLflow's UI."""
+    uri, path = request.values["tracking"]["uri"], request.values["storage"]["path"]
+    if uri is not None and uri.startswith("http"):
+        return f"open {redact(uri)}"
+    storage = [] if path is None else ["--storage", path]
+    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", redact(uri)] if uri else [])])
 
 
 def _command() -> str:
     """The command line as it can be typed again to go on with the sweep."""
     arguments = [a for a in sys.argv[1:] if a != DEFAULT_SWEEP and not a.startswith("sweep.fresh=")]
-    return shlex.join(["python", "run_sweep.py", *arguments])
+    return shlex.join([program("python"), "run_sweep.py", *arguments])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[3]
@@ -12,6 +15,18 @@ def conf_dir() -> Path:
     """`conf/` of the repository, or the copy inside an installed package."""
     in_repository = _SOURCE_ROOT / "conf"
     return in_repository if (in_repository / "config.yaml").is_file() else _PACKAGED
+
+
+def program(name: str) -> str:
+    """How to call a program of this environment (`python`, `embsweep`) from the working directory."""
+    ours = Path(sys.executable).with_name(name)
+    on_path = shutil.which(name)
+    if not ours.exists() or (
+        on_path and Path(on_path).resolve() == ours.resolve() and Path(on_path).parent == ours.parent
+    ):
+        return name
+    near = os.path.relpath(ours)
+    return str(ours) if near.startswith("..") else near
 
 
 def default_storage() -> Path:

@@ -11,7 +11,7 @@ from embsweep.report.view import Result
 _METRIC = "map@100"
 
 
-def print_result(console: Console, result: Result, command: str) -> None:
+def print_result(console: Console, result: Result, *, command: str, ui_command: str) -> None:
     """Per dimension base and best, the winning parameters, where the model is, and what to do next."""
     console.print()
     console.print(_scores_table(result))
@@ -29,7 +29,7 @@ def print_result(console: Console, result: Result, command: str) -> None:
     counts = ", ".join(f"{number} {state}" for state, number in result.counts.items() if number)
     say(f"Trials: {counts}")
     say(f"Registered: {result.registered}")
-    say(f"\nCompare the trials:  {result.ui_command}")
+    say(f"\nCompare the trials:  {ui_command}")
     done = sum(result.counts.values())
     say(f"Extend the sweep:    {_without_trials(command)} search.trials={2 * done}   (any number above {done})")
     say(f"Repeat it afresh:    {command} sweep.fresh=true")

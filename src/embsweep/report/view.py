@@ -71,5 +71,4 @@ class Result:
     bm25_validation: float
     bm25_test: float
     registered: str
-    ui_command: str
     counts: Mapping[str, int]

@@ -14,7 +14,6 @@ from rich.console import Console
 from embsweep.config import Config
 from embsweep.errors import TooManyFailures
 from embsweep.report.progress import Progress, open_progress
-from embsweep.report.summary import print_result
 from embsweep.report.view import Result
 from embsweep.runner.desk import Runner
 from embsweep.runner.slots import Slots
@@ -35,12 +34,13 @@ log = logging.getLogger(__name__)
 
 
 def run_sweep(request: SweepRequest, console: Console) -> Result:
-    """Run, resume or extend the sweep that `request` asks for, or print the result it already has.
+    """Run, resume or extend the sweep that `request` asks for; a finished one gives the result it has.
 
     InputError or SweepRefused before anything is started; TooManyFailures where no winner can be named;
     KeyboardInterrupt leaves a sweep that the same command goes on with.
     """
-    prepared = check_request(request)
+    with console.status("Checking the configuration, the space, the data and the model"):
+        prepared = check_request(request)
     folder = SweepFolder(prepared.storage, prepared.recipe.sweep.name)
     if prepared.recipe.sweep.fresh and (aside := folder.move_aside()):
         console.print(f"The earlier sweep of this name is now {aside}", soft_wrap=True, highlight=False)
@@ -52,7 +52,6 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
             result = _search(request, prepared, folder, ledger, console)
         else:
             console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
-    print_result(console, result, request.command)
     return result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections import Counter
 from typing import Any
 
@@ -20,7 +19,6 @@ from embsweep.trial.checkpoint import load_checkpoint
 from embsweep.trial.evaluator import evaluate_model
 
 _SCORES = ("validation", "base_validation", "test", "base_test")
-UI_PORT = 5000
 
 
 def crown_winner(prepared: Prepared, ledger: Ledger, number: int, folder: SweepFolder, tracking: SweepRun) -> Result:
@@ -55,7 +53,6 @@ def crown_winner(prepared: Prepared, ledger: Ledger, number: int, folder: SweepF
         bm25_validation=baseline.bm25,
         bm25_test=base_test.bm25,
         registered=_describe(version),
-        ui_command=_ui_command(prepared),
         counts=dict(Counter(r.state for r in ledger.trials)),
     )
     ledger.note(result=_to_json(result))
@@ -95,10 +92,3 @@ def _summary(result: Result) -> dict[str, float]:
 
 def _describe(version: RegisteredVersion) -> str:
     return f"{version.uri} (alias challenger: models:/{version.name}@challenger)"
-
-
-def _ui_command(prepared: Prepared) -> str:
-    uri = prepared.recipe.tracking.uri
-    if uri is not None and uri.startswith("http"):
-        return f"open {uri}"
-    return shlex.join(["mlflow", "ui", "--backend-store-uri", f"sqlite:///{prepared.storage / 'mlflow.db'}"])

@@ -52,7 +52,7 @@ def register_winner(
     version = _find_version(client, name, sweep.identity, marks[CHECKPOINT_TAG])
     new = version is None
     if version is None:
-        tags = marks | _facts_tags(facts)
+        tags = _facts_tags(facts) | marks
         logged, manifest = log_winner(sweep.store, checkpoint, tags, facts, model)
         _create_registered_model(client, name)
         version = client.create_model_version(
@@ -87,7 +87,7 @@ def _find_version(client: MlflowClient, name: str, identity: SweepIdentity, chec
 
 def _create_registered_model(client: MlflowClient, name: str) -> None:
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, tags={"embsweep": "true"})
+        client.create_registered_model(name)
 
 
 def _point_challenger(client: MlflowClient, name: str, version: int) -> None:
@@ -103,7 +103,7 @@ def _facts_tags(facts: WinnerFacts) -> dict[str, str]:
         tracked_metric(dim, facts.metric, prefix=facts.split): f"{facts.scores[dim][facts.metric]:.6f}"
         for dim in sorted(facts.scores, reverse=True)
     }
-    return own | scores | dict(facts.tags)
+    return scores | own | dict(facts.tags)  # shown in this order
 
 
 def _describe(identity: SweepIdentity, facts: WinnerFacts) -> str:

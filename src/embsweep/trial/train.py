@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
 import platform
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,11 +43,13 @@ def run_trial(job: TrialJob, reporter: Reporter, data: TrialData) -> None:
     start = _import_libraries()
     try:
         rungs = _train(job, reporter, data, start)
+        result = rungs.to_result()
     except Exception as error:
         log.exception("trial %d failed", job.number)
-        reporter.finish(_failure(error))
-        return
-    reporter.finish(rungs.to_result())
+        _keep_traceback(Path(job.folder))
+        result = _failure(error)
+    _release_gpu()
+    reporter.finish(result)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,22 @@ def _facts(trainer: SentenceTransformerTrainer) -> dict[str, object]:
         "train_pairs": len(trainer.train_dataset),  # type: ignore[arg-type]
         "in_batch_negatives": args.per_device_train_batch_size - 1,
     }
+
+
+def _keep_traceback(folder: Path) -> None:
+    """A worker's log is hard to find: the traceback stays with the trial."""
+    with contextlib.suppress(OSError):  # a full disk must not hide the reason
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(traceback.format_exc(), "utf-8")
+
+
+def _release_gpu() -> None:
+    """Give the card's memory back: this process stays, for the next trial."""
+    import torch
+
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _failure(error: Exception) -> TrialResult:
