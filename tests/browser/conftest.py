@@ -25,8 +25,9 @@ _SERVE = """
 import sys; from pathlib import Path; from embsweep.tracking.ui import run_ui
 run_ui(Path(sys.argv[1]), None, port=0, on_ready=lambda url: print(url, flush=True))
 """
-# The assistant's panel opens by itself on the first visit and covers a quarter of the page.
-_NO_ASSISTANT = """
+# On a first visit MLflow shows its chat-model side, and its assistant's panel over a quarter of the page.
+_SETTINGS = """
+localStorage.setItem('mlflow.workflowType_v1', '"machine_learning"');
 localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
 localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
 """
@@ -129,7 +130,7 @@ def page(browser):
     opened = browser.new_page(viewport={"width": 1400, "height": 800})
     opened.route(lambda address: "//127.0.0.1" not in address, lambda route: route.abort())
     opened.set_default_timeout(45_000)
-    opened.add_init_script(_NO_ASSISTANT)
+    opened.add_init_script(_SETTINGS)
     yield opened
     opened.close()
 

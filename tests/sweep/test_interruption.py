@@ -1,5 +1,6 @@
 """A driver that dies: the same command goes on from the ledger."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -45,10 +46,8 @@ def children_of(pid):
 
 def kill_all(pids):
     for pid in pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def test_sigkill_in_mid_sweep_loses_nothing_that_was_finished(tmp_path):

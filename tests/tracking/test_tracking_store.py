@@ -61,6 +61,7 @@ def test_artifacts_stay_under_mlruns_whatever_the_experiment_is_called(root, sto
     assert _folder(found).resolve().parent == root / "mlruns"
 
 
+@pytest.mark.slow
 def test_a_new_database_is_made_quietly(tmp_path):
     script = (
         "import sys; from pathlib import Path; from embsweep.tracking.store import open_store;"
@@ -93,6 +94,7 @@ def test_an_unreachable_server_is_bad_input_within_seconds(tmp_path, uri):
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_silent_server_is_given_up_too(tmp_path):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

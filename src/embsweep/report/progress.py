@@ -89,32 +89,28 @@ class LiveProgress:
         if self._view is None:
             return Text("")
         elapsed = time.monotonic() - self._start
-        return Group(_headline(self._view, elapsed), build_table(self._view))
+        return Group(_headline(self._view, elapsed), build_table(self._view, shown=_SHOWN_FINISHED))
 
 
-def build_table(view: SweepView) -> Table:
-    """Running trials first, then the best of the finished ones."""
+def build_table(view: SweepView, *, shown: int | None = None) -> Table:
+    """Running trials first, then the finished ones from best to worst, the first `shown` of them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (
-        ("trial", "right"),
-        ("state", "left"),
-        ("done", "right"),
-        ("best", "right"),
-        ("time", "right"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("trial", justify="right", no_wrap=True, min_width=5)
+    table.add_column("state", no_wrap=True, min_width=8)
+    for name in ("done", "best", "time"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=5)
     table.add_column("parameters", overflow="ellipsis", no_wrap=True)
     running = [row for row in view.rows if row.state == "running"]
     finished = sorted(view.finished, key=lambda row: (row.state == "failed", -(row.best or 0.0), row.number))
-    for row in (*running, *finished[:_SHOWN_FINISHED]):
+    for row in (*running, *finished[:shown]):
         table.add_row(*_cells(row, is_best=row is view.best), style="bold" if row is view.best else None)
-    if len(finished) > _SHOWN_FINISHED:
-        table.add_row("", Text(f"and {len(finished) - _SHOWN_FINISHED} more", style="dim"))
+    if shown is not None and len(finished) > shown:
+        table.add_row(*[""] * 5, Text(f"and {len(finished) - shown} more", style="dim"))
     return table
 
 
 def _cells(row: TrialRow, *, is_best: bool) -> tuple[str | Text, ...]:
-    mark = "★ " if is_best else ""
+    mark = "★" if is_best else ""
     return (
         f"{mark}{row.number}",
         Text(row.state, style=_STYLES[row.state]),

@@ -31,7 +31,8 @@ def print_result(console: Console, result: Result, *, command: str, ui_command: 
     say(f"Registered: {result.registered}")
     say(f"\nCompare the trials:  {ui_command}")
     done = sum(result.counts.values())
-    say(f"Extend the sweep:    {_without_trials(command)} search.trials={2 * done}   (any number above {done})")
+    if result.params:
+        say(f"Extend the sweep:    {_without_trials(command)} search.trials={2 * done}   (any number above {done})")
     say(f"Repeat it afresh:    {command} sweep.fresh=true")
 
 

@@ -141,6 +141,9 @@ def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) ->
         f"{len(splits.test.queries)} test queries, {len(splits.validation.corpus)} passages"
     )
     yield from (f"  {note}" for note in splits.notes)
+    if not request.space:
+        yield "One trial of this configuration, no search"
+        return
     yield (
         f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {recipe.search.trials} trials, "
         f"{prepared.slots.count} at once with {prepared.slots.cpus} CPU and {prepared.slots.gpus:g} GPU each"

@@ -1,0 +1,124 @@
+"""The whole use case in one process: inline runner, real MLflow, the user's own file of pairs."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from embsweep.app.request import read_request
+from embsweep.errors import InputError, SweepRefused, TooManyFailures
+from embsweep.search.ledger import read_ledger
+from embsweep.sweep.run import run_sweep
+
+pytestmark = pytest.mark.slow
+
+SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Ninety pairs of made-up words; each passage has two questions."""
+    path = tmp_path_factory.mktemp("data") / "my.jsonl"
+    rows = []
+    for i in range(45):
+        name = SYLLABLES[i] + SYLLABLES[(7 * i + 3) % 60] + SYLLABLES[(11 * i + 5) % 60]
+        passage = f"The {name} is kept in room {i} and opened on day {i % 7} of the week."
+        rows += [{"question": f"Where is the {name}?", "passage": passage}]
+        rows += [{"question": f"When is the {name} opened?", "passage": passage}]
+    path.write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+    return path
+
+
+@pytest.fixture
+def launch(loader, pairs, tmp_path):
+    """Run a sweep with the inline runner under `tmp_path`; returns its result and what was printed."""
+
+    def run(*arguments):
+        common = [
+            "+sweep=quickstart", "data=files", f"data.pairs={pairs}", "data.anchor=question", "data.positive=passage",
+            "data.max_pairs=null", "data.split.validation=0.2", "data.split.test=0.2", "runner=inline",
+            "eval.fractions=[0.5,1.0]", "train.batch_size=8", "search.trials=3", f"storage.path={tmp_path}",
+        ]  # fmt: skip
+        keys = {argument.split("=")[0] for argument in arguments}
+        kept = [argument for argument in common if argument.split("=")[0] not in keys]
+        out = io.StringIO()
+        request = read_request(loader, [*kept, *arguments], "python run_sweep.py")
+        return run_sweep(request, Console(file=out, width=160)), out.getvalue()
+
+    return run
+
+
+def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
+    result, output = launch()
+    assert result.objective >= result.baseline_objective
+    assert result.registered.startswith("models:/quickstart/1")
+    assert set(result.validation) == set(result.test) == {384, 256, 128, 64}
+    assert sum(result.counts.values()) == 3
+    assert "Sweep 'quickstart' on static" in output
+    assert "54 training pairs" in output
+    assert (tmp_path / "sweeps/quickstart/log.txt").stat().st_size > 0
+    assert oct((tmp_path / "sweeps/quickstart").stat().st_mode)[-3:] == "700"
+
+    again, output = launch()
+    assert again == result
+    assert "is finished" in output
+
+    extended, output = launch("search.trials=4")
+    assert sum(extended.counts.values()) == 4
+    assert "Going on: 3 of 4" in output
+
+    with pytest.raises(SweepRefused, match=r"loss\.scale: 20\.0 then, 30\.0 now"):
+        launch("loss.scale=30.0")
+
+    fresh, output = launch("sweep.fresh=true")
+    assert "The earlier sweep of this name is now" in output
+    assert fresh.winner == result.winner
+    assert fresh.validation == result.validation, "the same seeds give the same sweep"
+    assert fresh.registered.startswith("models:/quickstart/"), "a new version, not a new model"
+
+
+def test_a_rehearsal_says_so_everywhere(launch, tmp_path):
+    result, output = launch("scale=rehearsal", "search.trials=2")
+    assert output.startswith("REHEARSAL of 'quickstart'")
+    assert result.registered.startswith("models:/quickstart-rehearsal/1")
+    notes, _ = read_ledger(tmp_path / "sweeps/quickstart-rehearsal/study.db")
+    assert notes["identity"]["train.epochs"] == 1.0
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("embsweep")
+    tags = [run.data.tags for run in client.search_runs([experiment.experiment_id])]
+    assert len(tags) == 3
+    assert {t["embsweep.rehearsal"] for t in tags} == {"true"}
+    assert {t["embsweep.rehearses"] for t in tags} == {"static"}
+
+
+def test_when_every_trial_fails_nothing_is_registered_and_the_reasons_are_told(launch, tmp_path):
+    with pytest.raises(TooManyFailures) as caught:
+        launch("train.precision=fp16", "sweep.max_failed_trials=1")
+    assert "fp16 needs a GPU" in str(caught.value)
+    assert "nothing was registered" in str(caught.value)
+    _, trials = read_ledger(tmp_path / "sweeps/quickstart/study.db")
+    assert [t.state for t in trials] == ["failed", "failed"]
+    assert "fp16" in (tmp_path / "sweeps/quickstart/trials/0000/error.txt").read_text()
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert client.search_registered_models() == []
+    statuses = {run.info.status for run in client.search_runs(["1"])}
+    assert statuses == {"FAILED"}
+
+
+def test_bad_data_is_found_before_anything_is_created(launch, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"question": "q", "passage": ""}\n{"question": "q2"}\n', "utf-8")
+    with pytest.raises(InputError) as caught:
+        launch(f"data.pairs={bad}")
+    places = [fault.where for fault in caught.value.faults]
+    assert "bad.jsonl:1" in places[0]
+    assert "bad.jsonl:2" in places[1]
+    assert not (tmp_path / "sweeps/quickstart").exists()
+    assert not (tmp_path / "mlflow.db").exists()
