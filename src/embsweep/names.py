@@ -28,11 +28,6 @@ def tracked_metric(dim: int, metric: str, *, prefix: str = "eval") -> str:
     return f"{prefix}/dim_{dim}/{metric.replace('@', '_at_')}"
 
 
-def library_metric(dim: int, metric: str) -> str:
-    """The same metric as sentence-transformers' evaluators call it: `dim_256_cosine_map@100`."""
-    return f"dim_{dim}_cosine_{metric}"
-
-
 def rehearsal_name(name: str) -> str:
     """`legal` → `legal-rehearsal`; a name that has the suffix keeps it."""
     return name if name.endswith(REHEARSAL_SUFFIX) else name + REHEARSAL_SUFFIX

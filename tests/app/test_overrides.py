@@ -31,10 +31,10 @@ def test_fault(loader, line, where, words):
 
 
 def test_all_faults_at_once_and_the_good_ones_go_through(loader):
-    lines = ["+sweep=bgem3", "train.epoch=3", "model=x", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.mode=RUN"]
+    lines = ["+sweep=bgem3", "train.epoch=3", "model=x", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"]
     good, faults = check_overrides(loader, lines)
     assert [f.where for f in faults] == ["model", "train.epoch"]
-    assert sorted(good) == sorted(["+sweep=bgem3", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.mode=RUN"])
+    assert sorted(good) == sorted(["+sweep=bgem3", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"])
 
 
 def test_keys_of_a_chosen_group_are_known(loader):

@@ -230,3 +230,17 @@ class TestFingerprint:
             self.of([replace(pair, negative="u") for pair in self.pairs]),
         }
         assert len(found) == 9
+
+
+def test_a_capped_whole_set_holds_whole_groups_and_their_passages():
+    pairs = [Pair(f"question {i} {j}", f"passage {i}") for i in range(20) for j in range(2)]
+    collection = build_collection("toy", pairs, ["a passage that nobody asked for"])
+    capped = whole_set(collection, seed=1, max_pairs=10)
+    assert (len(capped.queries), len(capped.corpus)) == (10, 5)
+    assert all(
+        capped.corpus[r[0]].split()[1] == q.split()[1] for q, r in zip(capped.queries, capped.relevant, strict=True)
+    )
+    whole = whole_set(collection, seed=1, max_pairs=40)
+    assert (len(whole.queries), len(whole.corpus)) == (40, 21)
+    with pytest.raises(InputError, match="smaller than every passage group"):
+        whole_set(collection, seed=1, max_pairs=1)

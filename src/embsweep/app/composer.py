@@ -12,8 +12,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from embsweep.app.paths import conf_dir
+from embsweep.errors import Fault, InputError
 
 CONFIG_NAME = "config"
 
@@ -36,8 +38,16 @@ def group_options(loader: ConfigLoader, group: str) -> list[str]:
 
 
 def to_values(tree: DictConfig) -> dict[str, Any]:
-    """Plain containers of everything but Hydra's own node; a value left as `???` stays that text."""
-    values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=False)
-    if not isinstance(values, dict):
-        raise TypeError(f"a configuration is a mapping, not {type(values).__name__}")
-    return {str(key): value for key, value in values.items() if key != "hydra"}
+    """Plain containers of everything but Hydra's own node; a value left as `???` stays that text.
+
+    InputError where an interpolation (`${…}`) leads nowhere.
+    """
+    try:
+        return {str(key): _to_plain(tree[key]) for key in tree if key != "hydra"}
+    except OmegaConfBaseException as error:
+        where = str(error.full_key or "the configuration")
+        raise InputError(Fault(where, "cannot be resolved", fix=str(error).splitlines()[0])) from None
+
+
+def _to_plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=False) if OmegaConf.is_config(node) else node

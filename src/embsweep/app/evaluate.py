@@ -25,24 +25,31 @@ _SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
 def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | None, console: Console) -> None:
     """Check everything, measure, print a table and write the file. InputError with every fault."""
     faults = [] if split in SPLITS else [Fault("--split", "unknown", split, ", ".join(SPLITS))]
-    if json_file is not None and not json_file.expanduser().absolute().parent.is_dir():
-        faults.append(Fault("--json", "no such folder", str(json_file.parent)))
+    if json_file is not None:
+        faults.extend(_check_json_file(json_file.expanduser().absolute()))
     with config_loader() as loader:
         good, found = check_overrides(loader, overrides)
         faults.extend(found)
         faults.extend(
             Fault(line.split("=")[0], "cannot be swept here", line, "one value") for line in good if _is_sweep(line)
         )
-        values = to_values(compose(loader, good))
-    if faults:
-        raise InputError(faults)
-    request = check_evaluation(values, split, default_storage())
+        try:
+            values = to_values(compose(loader, [line for line in good if not _is_sweep(line)]))
+        except InputError as error:
+            raise InputError([*faults, *error.faults]) from None
+    request = check_evaluation(values, split, default_storage(), faults)
     scores, bm25 = measure(request)
     console.print(f"{request.config.model.name} on {_describe(request.data)}", highlight=False, soft_wrap=True)
     console.print(_table(scores, bm25))
     if json_file is not None:
         json_file.expanduser().write_text(json.dumps(_to_json(request, scores, bm25), indent=2) + "\n", "utf-8")
         console.print(f"Written: {json_file}", highlight=False, soft_wrap=True)
+
+
+def _check_json_file(file: Path) -> list[Fault]:
+    if file.is_dir():
+        return [Fault("--json", "is a folder", str(file), "a file")]
+    return [] if file.parent.is_dir() else [Fault("--json", "no such folder", str(file.parent))]
 
 
 def _is_sweep(line: str) -> bool:

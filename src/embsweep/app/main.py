@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from embsweep.app.composer import config_loader, to_values
 from embsweep.app.overrides import check_overrides
 from embsweep.app.paths import conf_dir, default_storage, program
-from embsweep.app.request import read_request
+from embsweep.app.request import NOTHING_TO_SEARCH, draft_request
 from embsweep.app.terminal import console, exit_codes, quiet_environment
 from embsweep.errors import Fault, InputError
 from embsweep.sweep.request import SweepRequest
@@ -49,25 +49,31 @@ def with_default_sweep(arguments: Sequence[str]) -> list[str]:
 def launch(loader: ConfigLoader, arguments: Sequence[str]) -> None:
     """Run a sweep inside Hydra: what the sweeper plugin calls."""
     with exit_codes(resume=_command()):
-        _run(read_request(loader, arguments, _command()))
+        request, faults = draft_request(loader, arguments, _command())
+        if faults:
+            _raise_all(request, faults)
+        _run(request)
 
 
 def _check_before_hydra(overrides: Sequence[str]) -> None:
     """Hydra stops at the first fault; here all of them are found, those beyond the command line too."""
     with config_loader() as loader:
         good, faults = check_overrides(loader, overrides)
-        if faults:
-            _raise_all(loader, good, faults)
+        if not faults:
+            return
+        try:
+            request, more = draft_request(loader, good, _command())
+        except InputError as error:
+            raise InputError([*faults, *error.faults]) from None
+        _raise_all(request, [*faults, *(fault for fault in more if fault != NOTHING_TO_SEARCH)])
 
 
-def _raise_all(loader: ConfigLoader, good: Sequence[str], faults: list[Fault]) -> None:
+def _raise_all(request: SweepRequest, faults: Sequence[Fault]) -> NoReturn:
+    """Raise what is known together with what the configuration, the data and the model have wrong."""
     from embsweep.sweep.preflight import check_request
 
-    try:
-        request = read_request(loader, good, _command())
-    except InputError as error:
-        raise InputError([*faults, *error.faults]) from None
     check_request(request, faults)
+    raise InputError(faults)
 
 
 def _run_single(tree: DictConfig) -> None:
@@ -105,5 +111,5 @@ def _ui_command(request: SweepRequest) -> str:
 
 def _command() -> str:
     """The command line as it can be typed again to go on with the sweep."""
-    arguments = [a for a in sys.argv[1:] if a != DEFAULT_SWEEP and not a.startswith("sweep.fresh=")]
+    arguments = [a for a in sys.argv[1:] if not a.startswith("sweep.fresh=")]
     return shlex.join([program("python"), "run_sweep.py", *arguments])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -12,8 +13,10 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from embsweep.app.composer import CONFIG_NAME, compose, group_options
+from embsweep.app.composer import compose, group_options
 from embsweep.errors import Fault, did_you_mean
+
+_NOWHERE = "the command line"
 
 
 def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[str], list[Fault]]:
@@ -24,7 +27,20 @@ def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[st
     base = compose(loader, [_as_line(o) for o in good_groups if not o.is_sweep_override()])
     keys = [o for o in parsed if o not in groups]
     good_keys, key_faults = _check_keys(loader, base, keys)
-    return [_as_line(o) for o in (*good_groups, *good_keys)], [*faults, *group_faults, *key_faults]
+    good, together = _check_together(loader, good_groups, good_keys)
+    faults = [*faults, *group_faults, *key_faults, *together, *_check_single(parsed)]
+    return [_as_line(override) for override in good], faults
+
+
+def _check_single(overrides: Sequence[Override]) -> list[Fault]:
+    """Faults of a sweep where `hydra.mode=RUN` asks for one trial."""
+    if not any(o.key_or_group == "hydra.mode" and str(o.value()) == "RUN" for o in overrides):
+        return []
+    return [
+        Fault(o.key_or_group, "cannot be swept with hydra.mode=RUN", o.get_value_string(), "one value")
+        for o in overrides
+        if o.is_sweep_override()
+    ]
 
 
 def all_keys(tree: DictConfig) -> list[str]:
@@ -47,16 +63,33 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
         try:
             parsed.append(parser.parse_override(line))
         except HydraException as error:
-            fault = Fault(line.split("=", 1)[0], "cannot be read as an override", line, "key=value, as Hydra writes it")
-            faults.append(Fault(fault.where, fault.problem, line, fault.accepted, str(error).splitlines()[0]))
+            key, _, value = line.partition("=")
+            fix = (_quoted(parser, key, value) if key and value else None) or str(error).splitlines()[0]
+            accepted = "key=value, as Hydra writes it"
+            faults.append(Fault(key or _NOWHERE, "cannot be read as an override", line, accepted, fix))
     return parsed, faults
 
 
+def _quoted(parser: OverridesParser, key: str, value: str) -> str | None:
+    """How to write a value that Hydra's grammar does not take bare (`ü`, brackets cut by the shell); None: no way."""
+    if sum(map(value.count, "{[(")) != sum(map(value.count, "}])")):
+        return "brackets do not match: quote the whole argument for the shell, 'key={a: 1}'"
+    line = f'{key}="{value}"'
+    try:
+        parser.parse_override(line)
+    except HydraException:
+        return None
+    return f"quote the value: {shlex.quote(line)}"
+
+
 def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[list[Override], list[Fault]]:
+    in_defaults = compose(loader, []).hydra.runtime.choices
     good, faults = [], []
+    seen: set[str] = set()
     for override in overrides:
         options = group_options(loader, override.key_or_group)
         unknown = [name for name in _chosen(override) if name not in options]
+        misplaced = None if override.is_delete() else _check_place(override, in_defaults, seen)
         if override.is_delete():
             faults.append(Fault(override.key_or_group, "a group cannot be removed", accepted=", ".join(options)))
         elif unknown:
@@ -64,9 +97,28 @@ def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[
                 Fault(override.key_or_group, "unknown option", name, ", ".join(options), did_you_mean(name, options))
                 for name in unknown
             )
+        elif misplaced:
+            faults.append(misplaced)
         else:
             good.append(override)
     return good, faults
+
+
+def _check_place(override: Override, in_defaults: Container[str], seen: set[str]) -> Fault | None:
+    """A group of the defaults list is replaced (`model=…`), any other is added (`+sweep=…`), each once."""
+    key, value = override.get_key_element().lstrip("+"), str(override.value())
+    if key in seen:
+        return Fault(key, "is chosen twice", value, "one choice of a group")
+    seen.add(key)
+    if key.startswith(("hydra/sweeper", "hydra/launcher")) and value != "embsweep":
+        return Fault(key, "is embsweep's own", value, "leave it out")
+    if "@" in key and key not in in_defaults:
+        return Fault(key, "there is no such place in the configuration", value, override.key_or_group)
+    if key in in_defaults and override.is_add():
+        return Fault(key, "is in the configuration already", override.input_line, fix=f"write {key}={value}")
+    if key not in in_defaults and not override.is_add():
+        return Fault(key, "must be added with '+'", override.input_line, fix=f"write +{key}={value}")
+    return None
 
 
 def _chosen(override: Override) -> list[str]:
@@ -83,7 +135,9 @@ def _check_keys(
     for override in overrides:
         key = override.key_or_group
         if key == "hydra" or key.startswith("hydra."):
-            good.append(override)
+            fault = _check_hydra_key(loader, override)
+            faults.extend([fault] if fault else [])
+            good.extend([] if fault else [override])
         elif override.is_delete():
             faults.append(Fault(key, "a key cannot be removed", accepted="key=value"))
         elif key in known:
@@ -91,6 +145,42 @@ def _check_keys(
         else:
             faults.append(_unknown_key(loader, override, known))
     return good, faults
+
+
+def _check_hydra_key(loader: ConfigLoader, override: Override) -> Fault | None:
+    """Hydra's own schema judges Hydra's own keys."""
+    if override.is_sweep_override():
+        key, value = override.key_or_group, override.get_value_string()
+        fix = f"write {inner}={value}" if (inner := key.removeprefix("hydra.sweeper.params.")) != key else None
+        return Fault(key, "cannot be swept", value, "one value", fix)
+    said = _refusal(loader, [override])
+    return Fault(override.key_or_group, "Hydra refuses it", override.get_value_string(), fix=said) if said else None
+
+
+def _check_together(
+    loader: ConfigLoader, groups: Sequence[Override], keys: Sequence[Override]
+) -> tuple[list[Override], list[Fault]]:
+    """Overrides that compose together, and a fault for each that those before it exclude (`storage=null …`)."""
+    if not _refusal(loader, [*groups, *keys]):
+        return [*groups, *keys], []
+    good, faults = list(groups), []
+    for override in keys:
+        if said := _refusal(loader, [*good, override]):
+            faults.append(
+                Fault(override.key_or_group, "does not go with what is before it", override.input_line, fix=said)
+            )
+        else:
+            good.append(override)
+    return good, faults
+
+
+def _refusal(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
+    """What Hydra says against composing these, without its advice and inner types; None where it composes them."""
+    try:
+        compose(loader, [_as_line(o) for o in overrides if not o.is_sweep_override()])
+    except HydraException as error:
+        return str(error.__cause__ or error).strip().splitlines()[0]
+    return None
 
 
 def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str]) -> Fault:
@@ -101,10 +191,9 @@ def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str])
         return Fault(key, f"is a key of {group}={home[0]}, which is not chosen", fix=f"add {group}={home[0]}")
     groups = loader.get_group_options("", ObjectType.GROUP)
     siblings = [k.removeprefix(f"{group}.") for k in known if k.startswith(f"{group}.")]
-    accepted = ", ".join(siblings) if rest and siblings else None
-    return Fault(
-        key, "unknown key or group", override.get_value_string(), accepted, did_you_mean(key, [*known, *groups])
-    )
+    accepted = ", ".join(siblings if rest and siblings else groups)
+    similar = did_you_mean(key, [k for k in known if "." in k] if rest else [*known, *groups])
+    return Fault(key or _NOWHERE, "unknown key or group", override.get_value_string(), accepted, similar)
 
 
 def _option_has(loader: ConfigLoader, group: str, option: str, key: str) -> bool:
@@ -120,6 +209,3 @@ def _as_line(override: Override) -> str:
     if line is None:
         raise ValueError(f"an override without its text: {override}")
     return line
-
-
-__all__ = ["CONFIG_NAME", "all_keys", "check_overrides"]

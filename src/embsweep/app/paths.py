@@ -20,10 +20,7 @@ def conf_dir() -> Path:
 def program(name: str) -> str:
     """How to call a program of this environment (`python`, `embsweep`) from the working directory."""
     ours = Path(sys.executable).with_name(name)
-    on_path = shutil.which(name)
-    if not ours.exists() or (
-        on_path and Path(on_path).resolve() == ours.resolve() and Path(on_path).parent == ours.parent
-    ):
+    if not ours.exists() or shutil.which(name) == str(ours):
         return name
     near = os.path.relpath(ours)
     return str(ours) if near.startswith("..") else near

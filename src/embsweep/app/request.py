@@ -19,27 +19,47 @@ from embsweep.errors import Fault, InputError, did_you_mean
 from embsweep.space import Choice, Dimension, Space, Value, contains, to_override
 from embsweep.sweep.request import SweepRequest
 
+NOTHING_TO_SEARCH = Fault(
+    "hydra.sweeper.params",
+    "there is nothing to search: every key is fixed",
+    fix="sweep a key (train.learning_rate=1e-5,3e-5), or run one trial (hydra.mode=RUN)",
+)
+_SEARCHABLE = ("model", "loss", "matryoshka", "train", "eval")
+"""What may differ from trial to trial. Trials on other data or with another objective could not be compared."""
+
 
 def read_request(loader: ConfigLoader, arguments: Sequence[str], command: str) -> SweepRequest:
-    """Compose the recipe and parse the space.
+    """`draft_request`, with InputError where there are faults."""
+    request, faults = draft_request(loader, arguments, command)
+    if faults:
+        raise InputError(faults)
+    return request
+
+
+def draft_request(
+    loader: ConfigLoader, arguments: Sequence[str], command: str
+) -> tuple[SweepRequest, tuple[Fault, ...]]:
+    """Compose the recipe and parse the space; the faults of the space, whose sound dimensions are in the request.
 
     The space is the preset's `hydra.sweeper.params`, in which a sweep on the command line replaces the entry
-    of its key and a fixed value removes it. InputError with every fault of the space.
+    of its key and a fixed value removes it.
     """
     parser = OverridesParser.create(config_loader=loader)
     given = parser.parse_overrides(list(arguments))
     fixed = [str(override.input_line) for override in given if not override.is_sweep_override()]
     tree = compose(loader, fixed)
-    space = _build_space(loader, tree, parser, given)
+    space, faults = _build_space(loader, tree, parser, given)
 
     def compose_point(point: Mapping[str, Value]) -> Mapping[str, Any]:
         return to_values(compose(loader, [*fixed, *(to_override(key, value) for key, value in point.items())]))
 
     recipe = {d.key: v for d in space if (v := _recipe_value(tree, d, parser)) is not None and contains(d, v)}
-    return SweepRequest(to_values(tree), space, recipe, compose_point, command, default_storage())
+    return SweepRequest(to_values(tree), space, recipe, compose_point, command, default_storage()), tuple(faults)
 
 
-def _build_space(loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]) -> Space:
+def _build_space(
+    loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]
+) -> tuple[Space, list[Fault]]:
     preset = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
     swept, faults = _parse_preset(parser, dict(preset))  # type: ignore[arg-type]
     for override in given:
@@ -51,20 +71,21 @@ def _build_space(loader: ConfigLoader, tree: DictConfig, parser: OverridesParser
     for key in list(swept):
         if key not in known and not group_options(loader, key):
             del swept[key]
-            hint = did_you_mean(key, known)
-            faults.append(
-                Fault(f"hydra.sweeper.params.{key}", "is neither a key of the configuration nor a group", fix=hint)
-            )
-    try:
-        space = parse_space(swept.values())
-    except InputError as error:
-        faults.extend(error.faults)
-    if faults:
-        raise InputError(faults)
-    if not space:
-        fix = "sweep a key (train.learning_rate=1e-5,3e-5), or run one trial (hydra.mode=RUN)"
-        raise InputError(Fault("hydra.sweeper.params", "there is nothing to search: every key is fixed", fix=fix))
-    return space
+            problem, hint = "is neither a key of the configuration nor a group", did_you_mean(key, known)
+            faults.append(Fault(f"hydra.sweeper.params.{key}", problem, fix=hint))
+        elif key.split(".")[0] not in _SEARCHABLE or key == "eval.dims":
+            text = swept.pop(key).get_value_string()
+            accepted = f"one value; keys of {', '.join(_SEARCHABLE)} can be searched"
+            faults.append(Fault(key, "is the same for all trials of a sweep", text, accepted))
+    space: list[Dimension] = []
+    for override in swept.values():
+        try:
+            space.extend(parse_space([override]))
+        except InputError as error:
+            faults.extend(error.faults)
+    if not space and not faults:
+        faults.append(NOTHING_TO_SEARCH)
+    return tuple(space), faults
 
 
 def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict[str, Override], list[Fault]]:

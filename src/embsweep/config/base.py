@@ -11,7 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 class Part(BaseModel):
     """A part of the configuration. Values never change; a key that is not declared is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Misfit(ValueError):
+    """Raised by validators: a fault of `key` inside the part that is validated, or of the value itself."""
+
+    def __init__(
+        self, problem: str, accepted: str, *, key: str | None = None, value: object = None, fix: str | None = None
+    ) -> None:
+        self.problem, self.accepted, self.key, self.value, self.fix = problem, accepted, key, value, fix
+        super().__init__(f"{problem}; accepted: {accepted}")
 
 
 # YAML knows no tuples: sequences are taken from lists, their elements stay strict.
@@ -22,10 +32,17 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 def check_descending(dims: tuple[int, ...]) -> tuple[int, ...]:
-    """Dimensions must be given from large to small, each once; ValueError names the offending neighbours."""
+    """Dimensions must be given from large to small, each once; Misfit names the offending neighbours."""
     for larger, smaller in itertools.pairwise(dims):
         if larger == smaller:
-            raise ValueError(f"{larger} is repeated; accepted: each dimension once, from large to small")
+            raise Misfit(f"{larger} is repeated", "each dimension once, from large to small")
         if larger < smaller:
-            raise ValueError(f"{smaller} stands after {larger}; accepted: dimensions from large to small")
+            raise Misfit(f"{smaller} stands after {larger}", "dimensions from large to small")
     return dims
+
+
+def check_rising(fractions: tuple[float, ...]) -> tuple[float, ...]:
+    """Fractions of a schedule must rise strictly within (0, 1] and end with 1.0; Misfit otherwise."""
+    if list(fractions) != sorted(set(fractions)) or fractions[0] <= 0 or fractions[-1] != 1.0:
+        raise Misfit("are no fractions of a schedule", "numbers that rise strictly within (0, 1] and end with 1.0")
+    return fractions

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from embsweep.config.base import Floats, Part
+from embsweep.config.base import Floats, Misfit, Part, check_rising
 from embsweep.config.training import ModelConfig
 
 
@@ -41,7 +41,7 @@ class RunnerConfig(Part):
     @classmethod
     def _no_multi_gpu(cls, gpus: float | None) -> float | None:
         if gpus is not None and gpus > 1:
-            raise ValueError("a trial uses at most one GPU; accepted: 0 to 1, such as 0.5")
+            raise Misfit("a trial uses at most one GPU", "0 to 1, such as 0.5")
         return gpus
 
 
@@ -62,6 +62,8 @@ class RehearsalConfig(Part):
     max_trials: int = Field(gt=0)
     max_epochs: float = Field(gt=0)
     fractions: Floats
+
+    _rising = field_validator("fractions")(check_rising)
 
 
 class ScaleConfig(Part):
@@ -90,5 +92,6 @@ class SweepConfig(Part):
     def _fits_a_folder(cls, name: str) -> str:
         ok = name and len(name) <= 80 and all(c.isalnum() or c in "-_." for c in name) and name[0].isalnum()
         if not (ok and name.isascii()):
-            raise ValueError("accepted: 1 to 80 letters, digits, '-', '_', '.', beginning with a letter or digit")
+            allowed = "1 to 80 letters, digits, '-', '_', '.' (ASCII), beginning with a letter or digit"
+            raise Misfit("cannot be the name of a folder", allowed)
         return name

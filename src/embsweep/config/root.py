@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from embsweep.config.base import Part
+from embsweep.config.base import Misfit, Part
 from embsweep.config.machinery import (
     RunnerConfig,
     ScaleConfig,
@@ -31,6 +31,18 @@ from embsweep.config.training import (
 from embsweep.errors import Fault, InputError, did_you_mean
 
 DATA_KINDS = ("docstrings", "files", "beir", "hub")
+_WANTED = {
+    "float_type": "a number",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list, such as [1, 2]",
+    "dict_type": "a mapping, such as {64: 1}",
+    "model_type": "keys with values",
+    "model_attributes_type": "keys with values",
+}
+"""pydantic's types of error → what would be right, in the terms of YAML."""
 
 
 class Config(Part):
@@ -62,8 +74,19 @@ def build_config(values: Mapping[str, Any]) -> Config:
     try:
         config = Config.model_validate(dict(values))
     except ValidationError as error:
-        raise InputError([_to_fault(details, values) for details in error.errors()]) from None
+        raise InputError([_to_fault(details, values) for details in _own_errors(error)]) from None
     return config
+
+
+def _own_errors(error: ValidationError) -> list[ErrorDetails]:
+    """Without those that follow from another: a list whose only element is wrong also counts as empty."""
+    found = error.errors()
+    places = [details["loc"] for details in found]
+    return [
+        details
+        for details in found
+        if not any(len(p) > len(details["loc"]) and p[: len(details["loc"])] == details["loc"] for p in places)
+    ]
 
 
 def check_trainable(config: Config) -> list[Fault]:
@@ -104,7 +127,7 @@ def _check_loss(config: Config) -> Iterator[Fault]:
 
 
 def _to_fault(details: ErrorDetails, values: Mapping[str, Any]) -> Fault:
-    loc = tuple(str(part) for part in details["loc"])
+    loc = tuple(str(part) for part in details["loc"] if part != "[key]")
     if len(loc) > 1 and loc[0] == "data" and loc[1] in DATA_KINDS:
         loc = (loc[0], *loc[2:])  # pydantic puts the chosen union member into the path
     where = ".".join(loc)
@@ -114,11 +137,27 @@ def _to_fault(details: ErrorDetails, values: Mapping[str, Any]) -> Fault:
     if details["type"] == "missing":
         return Fault(where, "is missing")
     if details["type"] == "union_tag_invalid":
-        return Fault(f"{where}.kind", "unknown kind of data", accepted=", ".join(DATA_KINDS))
-    message = details["msg"].removeprefix("Value error, ")
-    value = details["input"]
-    whole_part = isinstance(value, dict | Part)  # a check over several keys: the message names them
-    return Fault(where, message[0].lower() + message[1:], None if whole_part else value)
+        tag = str(details["ctx"]["tag"])
+        return Fault(f"{where}.kind", "unknown kind of data", tag, ", ".join(DATA_KINDS), did_you_mean(tag, DATA_KINDS))
+    misfit = details.get("ctx", {}).get("error")
+    if isinstance(misfit, Misfit):
+        place = f"{where}.{misfit.key}" if misfit.key else where
+        value = details["input"] if misfit.key is None and misfit.value is None else misfit.value
+        return Fault(place, misfit.problem, value, misfit.accepted, misfit.fix)
+    return _to_plain_fault(where, details)
+
+
+def _to_plain_fault(where: str, details: ErrorDetails) -> Fault:
+    """A fault of a single value, out of pydantic's words."""
+    value, message, kind = details["input"], details["msg"], details["type"]
+    if kind == "too_short":
+        return Fault(where, "is empty", value, "at least one element")
+    if kind == "literal_error":
+        options = str(details["ctx"]["expected"])
+        names = options.replace("'", "").replace(" or ", ", ").split(", ")
+        return Fault(where, "unknown value", value, options, did_you_mean(str(value), names))
+    accepted = _WANTED.get(kind) or message.removeprefix("Input should be ")
+    return Fault(where, "is null" if value is None else "does not fit", value, accepted)
 
 
 def _siblings(details: ErrorDetails, values: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from embsweep.config.base import Fraction, Part, Strings
+from embsweep.config.base import Fraction, Misfit, Part, Strings
 
 
 class SplitConfig(Part):
@@ -19,7 +19,8 @@ class SplitConfig(Part):
     @model_validator(mode="after")
     def _leaves_training(self) -> Self:
         if self.validation + self.test >= 1:
-            raise ValueError(f"validation + test = {self.validation + self.test:g} leaves nothing to train on")
+            taken = {"validation": self.validation, "test": self.test}
+            raise Misfit("leaves nothing to train on", "validation + test below 1", value=taken)
         return self
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import Dims, Floats, Part, check_descending
+from embsweep.config.base import Dims, Floats, Misfit, Part, check_descending, check_rising
+from embsweep.errors import did_you_mean
 from embsweep.names import METRICS
 
 STANDARD_DIMS = (1024, 768, 512, 256, 128, 64)
@@ -26,7 +27,9 @@ class ModelConfig(Part):
     @model_validator(mode="after")
     def _hub_needs_source(self) -> Self:
         if self.kind == "hub" and not self.source:
-            raise ValueError("kind 'hub' needs model.source: a hub id (BAAI/bge-m3) or a local folder")
+            raise Misfit(
+                "kind 'hub' needs it", "a hub id (BAAI/bge-m3) or a local folder", key="source", value=self.source
+            )
         return self
 
 
@@ -40,7 +43,11 @@ class LossConfig(Part):
     @model_validator(mode="after")
     def _mini_batch_is_for_cached(self) -> Self:
         if (self.name == "cached_mnrl") != (self.mini_batch_size is not None):
-            raise ValueError("loss.mini_batch_size belongs to loss=cached_mnrl, and only there")
+            accepted = "an integer above 0" if self.name == "cached_mnrl" else f"null with loss={self.name}"
+            size = self.mini_batch_size
+            fix = None if self.name == "cached_mnrl" else "or add loss=cached_mnrl"
+            problem = "belongs to loss=cached_mnrl, and only there"
+            raise Misfit(problem, accepted, key="mini_batch_size", value=size, fix=fix)
         return self
 
 
@@ -58,12 +65,16 @@ class MatryoshkaConfig(Part):
         if self.weights is None:
             return self
         if len(self.weights) != len(self.dims):
-            raise ValueError(f"{len(self.weights)} weights for {len(self.dims)} dims; accepted: one weight a dim")
+            raise self._misfit(f"{len(self.weights)} weights for {len(self.dims)} dims", "one weight a dimension")
         if min(self.weights) < 0 or max(self.weights) == 0:
-            raise ValueError("weights must be >= 0 and at least one above 0")
+            raise self._misfit("are no weights", "numbers from 0, at least one above 0")
         if self.weight_power != 0:
-            raise ValueError("give matryoshka.weights or matryoshka.weight_power, not both")
+            fix = "matryoshka.weight_power=0, or matryoshka.weights=null"
+            raise self._misfit("stand beside matryoshka.weight_power", "one of the two", fix)
         return self
+
+    def _misfit(self, problem: str, accepted: str, fix: str | None = None) -> Misfit:
+        return Misfit(problem, accepted, key="weights", value=list(self.weights or ()), fix=fix)
 
 
 class TrainConfig(Part):
@@ -96,12 +107,7 @@ class EvalConfig(Part):
     def _descending(cls, dims: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return dims if dims is None else check_descending(dims)
 
-    @field_validator("fractions")
-    @classmethod
-    def _ascending_to_one(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
-        if list(fractions) != sorted(set(fractions)) or fractions[0] <= 0 or fractions[-1] != 1.0:
-            raise ValueError("fractions of the schedule must rise strictly within (0, 1] and end with 1.0")
-        return fractions
+    _rising = field_validator("fractions")(check_rising)
 
 
 class ObjectiveConfig(Part):
@@ -115,7 +121,7 @@ class ObjectiveConfig(Part):
     @classmethod
     def _known_metric(cls, metric: str) -> str:
         if metric not in METRICS:
-            raise ValueError(f"unknown metric; accepted: {', '.join(METRICS)}")
+            raise Misfit("unknown metric", ", ".join(METRICS), fix=did_you_mean(metric, METRICS))
         return metric
 
     @model_validator(mode="after")
@@ -123,10 +129,15 @@ class ObjectiveConfig(Part):
         if self.dim_weights is None:
             return self
         if self.aggregate == "worst":
-            raise ValueError("objective.dim_weights belongs to aggregate 'mean'")
+            raise self._misfit(
+                "belong to aggregate 'mean'", "null with aggregate 'worst'", "objective.dim_weights=null"
+            )
         if not self.dim_weights or min(self.dim_weights.values()) < 0 or max(self.dim_weights.values()) == 0:
-            raise ValueError("dim_weights must be >= 0 and at least one above 0")
+            raise self._misfit("are no weights", "numbers from 0, at least one above 0")
         return self
+
+    def _misfit(self, problem: str, accepted: str, fix: str | None = None) -> Misfit:
+        return Misfit(problem, accepted, key="dim_weights", value=self.dim_weights, fix=fix)
 
 
 class TrialConfig(Part):

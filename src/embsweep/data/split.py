@@ -40,12 +40,19 @@ def split_collection(collection: Collection, config: SplitConfig, max_pairs: int
     return Splits(collection.name, fingerprint, train, validation, test, tuple(notes))
 
 
-def whole_set(collection: Collection) -> RetrievalSet:
-    """Every judged query against every passage; `corpus` is `collection.passages`. InputError where none is judged."""
-    queries = [query for query, passages in enumerate(collection.relevant) if passages]
-    if not queries:
+def whole_set(collection: Collection, seed: int = 0, max_pairs: int | None = None) -> RetrievalSet:
+    """Every judged query against every passage; InputError where none is judged.
+
+    `max_pairs` keeps whole passage groups, drawn by `seed` as in `split_collection`, and their passages only.
+    """
+    groups = find_groups(collection, seed)
+    kept = cap_groups(groups, max_pairs)
+    if not groups:
         raise InputError(Fault("data", "no query has a relevant passage"))
-    return _build_set(collection, None, queries, range(len(collection.passages)))
+    if not kept:
+        raise InputError(Fault("data.max_pairs", "is smaller than every passage group", max_pairs))
+    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
+    return _build_set(collection, None, _list_queries(kept), corpus)
 
 
 def _check_enough(collection: Collection, groups: list[Group], kept: list[Group], max_pairs: int | None) -> None:

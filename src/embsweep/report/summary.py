@@ -30,9 +30,9 @@ def print_result(console: Console, result: Result, *, command: str, ui_command: 
     say(f"Trials: {counts}")
     say(f"Registered: {result.registered}")
     say(f"\nCompare the trials:  {ui_command}")
-    done = sum(result.counts.values())
     if result.params:
-        say(f"Extend the sweep:    {_without_trials(command)} search.trials={2 * done}   (any number above {done})")
+        done = sum(result.counts.values())
+        say(f"Extend the sweep:    {_extended(command, 2 * done, result)}   (any number above {done})")
     say(f"Repeat it afresh:    {command} sweep.fresh=true")
 
 
@@ -55,8 +55,11 @@ def _base_best_gain(base: float, best: float) -> tuple[str, str, str]:
     return score(base), score(best), gain(best - base)
 
 
-def _without_trials(command: str) -> str:
-    return " ".join(part for part in command.split(" ") if not part.startswith("search.trials="))
+def _extended(command: str, trials: int, result: Result) -> str:
+    """The command with a larger budget; a rehearsal's cap on it is raised too."""
+    keys = ["search.trials", *(["scale.rehearsal.max_trials"] if result.is_rehearsal else [])]
+    kept = [part for part in command.split(" ") if part.split("=")[0] not in keys]
+    return " ".join([*kept, *(f"{key}={trials}" for key in keys)])
 
 
 def _shown(value: object) -> str:

@@ -71,4 +71,5 @@ class Result:
     bm25_validation: float
     bm25_test: float
     registered: str
+    is_rehearsal: bool
     counts: Mapping[str, int]

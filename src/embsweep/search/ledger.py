@@ -21,7 +21,7 @@ from embsweep.config.machinery import SearchConfig
 from embsweep.search.distributions import to_distributions
 from embsweep.search.pruners import to_resource
 from embsweep.search.record import TrialRecord, to_record
-from embsweep.search.samplers import build_sampler
+from embsweep.search.samplers import build_sampler, sampling_threads
 from embsweep.space import Space, Value, grid_values
 
 STUDY = "sweep"
@@ -98,7 +98,8 @@ class Ledger:
         if number >= self._search.trials or (self._search.sampler == "grid" and not self._queued()):
             return None
         self._study.sampler = build_sampler(self._search, number)
-        trial = self._study.ask(self._distributions)
+        with sampling_threads(self._search):
+            trial = self._study.ask(self._distributions)
         self._open[trial.number] = trial
         self.annotate(trial.number, attempt=1)
         return self.record(trial.number)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
@@ -34,3 +36,19 @@ def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
                 )
         case "random" | "grid":
             return RandomSampler(seed=seed)
+
+
+@contextmanager
+def sampling_threads(config: SearchConfig) -> Iterator[None]:
+    """One thread for the Gaussian process, whose matrices are too small to be worth sharing out."""
+    if config.sampler != "gp":
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

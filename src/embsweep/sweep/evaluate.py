@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embsweep.config import Config, build_config
+from embsweep.config import Config
 from embsweep.config.root import check_measurable
-from embsweep.data.collection import RetrievalSet
-from embsweep.data.load import load_collection
+from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.split import split_collection, whole_set
 from embsweep.decide.scores import Scores
-from embsweep.errors import InputError
-from embsweep.model.base import check_model
-from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.preflight import find_missing
+from embsweep.errors import Fault, InputError
+from embsweep.sweep.preflight import check_chosen_model, checked_config, checked_data, distinct, find_storage
 
 SPLITS = ("all", "validation", "test")
 
@@ -30,25 +27,26 @@ class EvaluationRequest:
     data: RetrievalSet
 
 
-def check_evaluation(values: Mapping[str, Any], split: str, storage: Path) -> EvaluationRequest:
-    """Check configuration, model and data. InputError with every fault."""
-    missing = find_missing(values)
-    if missing:
-        raise InputError(missing)
-    config = build_config(values)
-    faults = [*check_measurable(config), *check_model(config.model)]
-    try:
-        collection = load_collection(config.data, SweepFolder.cache(storage))
-        if split == "all":
-            data = whole_set(collection)
-        else:
-            splits = split_collection(collection, config.data.split, config.data.max_pairs)
-            data = splits.validation if split == "validation" else splits.test
-    except InputError as error:
-        faults.extend(error.faults)
-    if faults:
-        raise InputError(faults)
-    return EvaluationRequest(config, split, data)
+def check_evaluation(
+    values: Mapping[str, Any], split: str, default_storage: Path, earlier: Iterable[Fault] = ()
+) -> EvaluationRequest:
+    """Check configuration, model and data. InputError with every fault, `earlier` ones among them."""
+    faults = list(earlier)
+    config = checked_config(values, faults, check_measurable)
+    if config is not None:
+        faults.extend(check_chosen_model(config.model, faults))
+    collection = checked_data(values, find_storage(values, default_storage), faults)
+    if config is None or collection is None or faults:
+        raise InputError(distinct(faults))
+    return EvaluationRequest(config, split, _choose_side(collection, config, split))
+
+
+def _choose_side(collection: Collection, config: Config, split: str) -> RetrievalSet:
+    how, max_pairs = config.data.split, config.data.max_pairs
+    if split == "all":
+        return whole_set(collection, how.seed, max_pairs)
+    splits = split_collection(collection, how, max_pairs)
+    return splits.validation if split == "validation" else splits.test
 
 
 def measure(request: EvaluationRequest) -> tuple[Scores, dict[str, float]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from embsweep.config import Config, build_config, check_trainable
-from embsweep.config.source import DataConfig
+from embsweep.config.source import DataConfig, DocstringsConfig
 from embsweep.config.training import ModelConfig
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.load import load_collection
+from embsweep.data.packages import find_packages
 from embsweep.data.split import split_collection
 from embsweep.errors import Fault, InputError
 from embsweep.model.base import check_model
@@ -46,14 +48,15 @@ def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepa
     cache of a data set.
     """
     faults = list(earlier)
-    asked = _checked_config(request.values, faults)
+    asked = checked_config(request.values, faults, check_trainable)
     _check_space(request, faults)
-    storage = _storage(request)
-    collection = _checked_data(request.values, storage, faults)
+    storage = find_storage(request.values, request.default_storage)
+    faults.extend(_check_storage(storage))
     machine = inspect_machine()
     if asked is None:
-        faults.extend(_check_model_alone(request.values, machine))
-        raise InputError(_distinct(faults))
+        checked_data(request.values, storage, faults)
+        faults.extend(_check_model_alone(request.values, machine, faults))
+        raise InputError(distinct(faults))
     scale = decide_scale(
         asked.scale.mode,
         has_gpu=machine.gpus > 0,
@@ -61,11 +64,13 @@ def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepa
         caps=asked.scale.rehearsal,
     )
     recipe = scale.apply(asked)
-    faults.extend(check_model(recipe.model))
+    faults.extend(check_chosen_model(recipe.model, faults))
     slots = _checked_slots(recipe, machine, faults)
+    collection = checked_data(request.values, storage, faults)
     splits = _checked_splits(recipe, collection, faults)
     if faults or slots is None or splits is None:
-        raise InputError(_distinct(faults))
+        raise InputError(distinct(faults))
+    _check_tracking(recipe, storage)
     return Prepared(asked, recipe, scale, slots, splits, storage)
 
 
@@ -75,15 +80,19 @@ def find_missing(values: Mapping[str, Any]) -> list[Fault]:
     return [Fault(key, "must be given", fix=f"add {key}=…") for key in keys]
 
 
-def _checked_config(values: Mapping[str, Any], faults: list[Fault]) -> Config | None:
+def checked_config(
+    values: Mapping[str, Any], faults: list[Fault], check: Callable[[Config], Iterable[Fault]]
+) -> Config | None:
+    """The configuration, or None with its faults added to `faults`; `check` looks for those between its parts."""
     missing = find_missing(values)
-    faults.extend(missing)
+    named = {fault.where for fault in faults}
+    faults.extend(fault for fault in missing if fault.where not in named)
     try:
         config = build_config(values)
     except InputError as error:
         faults.extend(fault for fault in error.faults if fault.where not in {fault.where for fault in missing})
         return None
-    faults.extend(check_trainable(config))
+    faults.extend(check(config))
     return config
 
 
@@ -123,23 +132,35 @@ def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault])
     return faults
 
 
-def _check_model_alone(values: Mapping[str, Any], machine: Machine) -> list[Fault]:
+def check_chosen_model(model: ModelConfig, faults: Iterable[Fault]) -> list[Fault]:
+    """`check_model`, unless the choice itself is at fault: then `model` is only what stands in its place."""
+    return [] if any(fault.where == "model" for fault in faults) else check_model(model)
+
+
+def _check_model_alone(values: Mapping[str, Any], machine: Machine, faults: Iterable[Fault]) -> list[Fault]:
     """Reach for the model of a configuration that is wrong elsewhere, unless it would be rehearsed."""
     mode = values.get("scale", {}).get("mode")
     if mode == "rehearsal" or (mode == "auto" and not machine.gpus):
         return []
     try:
-        return check_model(ModelConfig.model_validate(values.get("model")))
+        return check_chosen_model(ModelConfig.model_validate(values.get("model")), faults)
     except ValidationError:
         return []
 
 
-def _checked_data(values: Mapping[str, Any], storage: Path, faults: list[Fault]) -> Collection | None:
+def checked_data(values: Mapping[str, Any], storage: Path, faults: list[Fault]) -> Collection | None:
+    """The data, or None with its faults added to `faults`.
+
+    The built-in docstrings take half a minute to gather: where anything else is wrong they are only looked for.
+    """
     data = values.get("data", {})
-    if _MISSING in dict(data).values():
+    if not isinstance(data, Mapping) or _MISSING in data.values():
         return None
     try:
         config: DataConfig = TypeAdapter(DataConfig).validate_python(data)
+        if faults and isinstance(config, DocstringsConfig):
+            find_packages(config.packages)
+            return None
         return load_collection(config, SweepFolder.cache(storage))
     except ValidationError:
         return None  # already among the configuration's faults
@@ -169,9 +190,30 @@ def _checked_slots(recipe: Config, machine: Machine, faults: list[Fault]) -> Slo
         return None
 
 
-def _storage(request: SweepRequest) -> Path:
-    path = request.values.get("storage", {}).get("path")
-    return Path(path).expanduser().resolve() if isinstance(path, str) else request.default_storage
+def find_storage(values: Mapping[str, Any], default: Path) -> Path:
+    """The absolute folder of `sweeps/` and `mlflow.db`."""
+    part = values.get("storage")
+    path = part.get("path") if isinstance(part, Mapping) else None
+    return Path(path).expanduser().resolve() if isinstance(path, str) else default
+
+
+def _check_storage(storage: Path) -> list[Fault]:
+    """A fault where the folder cannot be made or written to; leaves nothing behind."""
+    existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
+    try:
+        tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()
+    except OSError as error:
+        problem = f"cannot be written to ({existing}: {error.strerror})"
+        return [Fault("storage.path", problem, str(storage), "a folder that you may write to")]
+    return []
+
+
+def _check_tracking(recipe: Config, storage: Path) -> None:
+    """InputError where a store that is there already cannot be used; a new local one is left to the sweep."""
+    if recipe.tracking.uri is not None or (storage / "mlflow.db").exists():
+        from embsweep.tracking.store import open_store  # importing MLflow takes seconds
+
+        open_store(storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
 
 
 def _longest_epochs(recipe: Config, space: Space) -> float:
@@ -179,6 +221,6 @@ def _longest_epochs(recipe: Config, space: Space) -> float:
     return max(float(value) for value in (recipe.train.epochs, *(v for d in swept for v in end_points(d))))
 
 
-def _distinct(faults: Iterable[Fault]) -> list[Fault]:
+def distinct(faults: Iterable[Fault]) -> list[Fault]:
     """Each message once, in order. Values may not be hashable, their text is."""
     return list({str(fault): fault for fault in faults}.values())

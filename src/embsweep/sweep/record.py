@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 
 import yaml
 
@@ -41,7 +40,7 @@ def open_tracking(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> 
         "config/asked.yaml": yaml.safe_dump(prepared.asked.model_dump(mode="json"), sort_keys=False),
         "environment/packages.txt": describe_packages(),
         "environment/machine.txt": describe_machine(),
-        "environment/git.txt": str(read_git_state(Path(__file__).parent) or "no git repository\n"),
+        "environment/git.txt": str(read_git_state(request.default_storage) or "no git repository\n"),
     }
     for name, text in texts.items():
         run.log_artifact_text(name, text)

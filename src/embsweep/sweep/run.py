@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +90,8 @@ def _search(request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledg
             progress.say("All trials are over: reading the test split and registering the winner.")
             return crown_winner(prepared, ledger, desk.contenders()[0].number, folder, tracking)
         except BaseException as error:
-            tracking.close(interrupted=isinstance(error, KeyboardInterrupt))
+            with contextlib.suppress(Exception):  # what ended the sweep must be heard, not a server that is gone too
+                tracking.close(interrupted=isinstance(error, KeyboardInterrupt))
             raise
 
 

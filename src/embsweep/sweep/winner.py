@@ -53,6 +53,7 @@ def crown_winner(prepared: Prepared, ledger: Ledger, number: int, folder: SweepF
         bm25_validation=baseline.bm25,
         bm25_test=base_test.bm25,
         registered=_describe(version),
+        is_rehearsal=prepared.scale.is_rehearsal,
         counts=dict(Counter(r.state for r in ledger.trials)),
     )
     ledger.note(result=_to_json(result))

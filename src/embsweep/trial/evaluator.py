@@ -62,7 +62,7 @@ def encode_texts(
     check_untruncated(model)
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     encode = model.encode_query if role == "query" else model.encode_document
-    with torch.autocast(model.device.type, enabled=False), _keep_mode(model):
+    with torch.autocast(model.device.type, enabled=False), _plain_forward(model), _keep_mode(model):
         distinct = encode(list(rows), batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
     distinct = distinct.float()
     if len(rows) == len(texts):
@@ -106,6 +106,17 @@ def _check_dims(dims: Sequence[int], available: int) -> None:
     wrong = [dim for dim in dims if not 1 <= dim <= available]
     if wrong or not dims:
         raise InputError(Fault("eval.dims", "not all of them exist", list(dims), f"dimensions from 1 to {available}"))
+
+
+@contextmanager
+def _plain_forward(model: SentenceTransformer) -> Iterator[None]:
+    """The class's own `forward`: for bf16 and fp16 accelerate puts one on the model that opens an autocast itself."""
+    patched = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if patched is not None:
+            model.__dict__["forward"] = patched
 
 
 @contextmanager

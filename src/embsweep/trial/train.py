@@ -42,13 +42,12 @@ def run_trial(job: TrialJob, reporter: Reporter, data: TrialData) -> None:
     """
     start = _import_libraries()
     try:
-        rungs = _train(job, reporter, data, start)
-        result = rungs.to_result()
+        result = _train(job, reporter, data, start)
     except Exception as error:
         log.exception("trial %d failed", job.number)
         _keep_traceback(Path(job.folder))
         result = _failure(error)
-    _release_gpu()
+    release_memory()
     reporter.finish(result)
 
 
@@ -70,7 +69,7 @@ def _import_libraries() -> _Start:
     return _Start(started_at, clock, time.perf_counter() - clock)
 
 
-def _train(job: TrialJob, reporter: Reporter, data: TrialData, start: _Start) -> RungCallback:
+def _train(job: TrialJob, reporter: Reporter, data: TrialData, start: _Start) -> TrialResult:
     from transformers import set_seed
 
     from embsweep.model.base import build_model
@@ -88,7 +87,7 @@ def _train(job: TrialJob, reporter: Reporter, data: TrialData, start: _Start) ->
     setup_s = time.perf_counter() - start.clock
     reporter.start(Started(os.getpid(), platform.node(), start.started_at, setup_s, start.import_s, _facts(trainer)))
     trainer.train()
-    return rungs
+    return rungs.to_result()
 
 
 def _build_trainer(
@@ -129,12 +128,15 @@ def _keep_traceback(folder: Path) -> None:
         (folder / "error.txt").write_text(traceback.format_exc(), "utf-8")
 
 
-def _release_gpu() -> None:
-    """Give the card's memory back: this process stays, for the next trial."""
+def release_memory() -> None:
+    """Give back what a model took that nobody refers to any more: this process stays, other trials need the card.
+
+    A trainer and its model refer to each other, so that only the collector frees them.
+    """
     import torch
 
+    gc.collect()
     if torch.cuda.is_available():
-        gc.collect()
         torch.cuda.empty_cache()
 
 

@@ -1,0 +1,80 @@
+"""Faults between parts: a trial that could not be trained, a model that could not be measured as asked."""
+
+import pytest
+
+from embsweep.config import check_trainable
+from embsweep.config.root import check_measurable
+from embsweep.config.training import standard_dims
+from embsweep.errors import nearest
+
+SMALL = ("model=minilm", "matryoshka=from_384")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "where", "words"),
+    [
+        (["model=minilm"], "matryoshka.dims", "1024 is larger than the 384 dimensions of model 'minilm'"),
+        (["model=minilm"], "matryoshka.dims", "accepted: dimensions up to 384; for example matryoshka=from_384"),
+        (["matryoshka.dims=[2048,64]"], "matryoshka.dims", "2048 is larger than the 1024 dimensions"),
+        ([*SMALL, "eval.dims=[512,64]"], "eval.dims", "512 is larger than the 384 dimensions"),
+        (["objective.dim_weights={7: 1}"], "objective.dim_weights.7", "not evaluated; got 7; accepted: one of [1024, 768"),
+        (["eval.dims=[64]", "objective.dim_weights={128: 1}"], "objective.dim_weights.128", "accepted: one of [64]"),
+        (["model=static", "matryoshka=from_384", "loss=cached_mnrl"], "loss", "nothing to cache in model 'static'"),
+        (["loss=cached_mnrl", "train.gradient_checkpointing=true"], "train.gradient_checkpointing", "loss=cached_mnrl"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained(make_config, overrides, where, words):
+    (fault,) = check_trainable(make_config(*overrides))
+    assert fault.where == where
+    assert words in str(fault)
+
+
+def test_all_of_them_at_once(make_config):
+    config = make_config("model=minilm", "eval.dims=[1024]", "objective.dim_weights={7: 1}")
+    assert [f.where for f in check_trainable(config)] == ["matryoshka.dims", "eval.dims", "objective.dim_weights.7"]
+
+
+def test_what_is_only_measured_may_have_any_trained_dims(make_config):
+    assert check_measurable(make_config("model=minilm")) == []
+    assert [f.where for f in check_measurable(make_config("model=minilm", "eval.dims=[512]"))] == ["eval.dims"]
+
+
+def test_weights_that_fit_are_taken(make_config):
+    config = make_config("matryoshka=ends", "matryoshka.weights=[2,0]", "objective.dim_weights={1024: 0, 64: 3}")
+    assert config.matryoshka.weights == (2.0, 0.0)
+    assert config.objective.dim_weights == {1024: 0.0, 64: 3.0}
+    assert check_trainable(config) == []
+
+
+@pytest.mark.parametrize(
+    ("dim", "dims"),
+    [
+        (1024, (1024, 768, 512, 256, 128, 64)),
+        (384, (384, 256, 128, 64)),
+        (1000, (1000, 768, 512, 256, 128, 64)),
+        (64, (64,)),
+        (8, (8,)),
+    ],
+)
+def test_standard_dims_of_a_model(dim, dims):
+    assert standard_dims(dim) == dims
+
+
+def test_evaluated_dims_do_not_depend_on_the_trained_ones(make_config):
+    assert make_config("matryoshka=ends").trial.eval_dims == make_config("matryoshka=halving").trial.eval_dims
+    assert make_config("eval.dims=[512,64]").trial.eval_dims == (512, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("train.learnig_rate", "train.learning_rate"),
+        ("learning_rat", "train.learning_rate"),
+        ("trials", "search.trials"),
+        ("modle", "model"),
+        ("zzz", None),
+        ("", None),
+    ],
+)
+def test_nearest_spelling(name, found):
+    assert nearest(name, ["model", "train.learning_rate", "train.epochs", "search.trials"]) == found
