@@ -53,7 +53,7 @@ class InputError(EmbsweepError):
 
 
 class SweepRefused(EmbsweepError):
-    """A sweep of this name exists and is not the one asked for. Exit code 2; nothing was started."""
+    """A sweep of this name exists and is not the one asked for, or is running. Exit code 2; nothing was started."""
 
     exit_code = 2
 

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from huggingface_hub import constants
+from hydra.core.global_hydra import GlobalHydra
 
 from embsweep.app import main
 from embsweep.runner.slots import Machine

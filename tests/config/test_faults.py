@@ -50,7 +50,7 @@ CASES = [
     ("sweep.name=", "sweep.name", "cannot be the name of a folder; got ''"),
     ("sweep.name=.hidden", "sweep.name", "beginning with a letter or digit"),
     # dimensions and weights
-    ("matryoshka.dims=[64,128]", "matryoshka.dims", "128 stands after 64; got [64, 128]; accepted: dimensions from lar"),
+    ("matryoshka.dims=[64,128]", "matryoshka.dims", "128 stands after 64; got [64, 128]; accepted: dimensions"),
     ("matryoshka.dims=[128,128,64]", "matryoshka.dims", "128 is repeated; got [128, 128, 64]"),
     ("eval.dims=[64,128]", "eval.dims", "128 stands after 64"),
     ("matryoshka.dims=[]", "matryoshka.dims", "is empty; got []; accepted: at least one element"),

@@ -42,3 +42,15 @@ def test_asking_for_what_is_not_there_names_every_key():
     with pytest.raises(InputError) as caught:
         plan_slots(config, Machine(2, 0))
     assert [f.where for f in caught.value.faults] == ["runner.gpus_per_trial", "runner.cpus_per_trial"]
+
+
+@pytest.mark.parametrize(
+    ("config", "machine", "expected"),
+    [
+        ({}, Machine(16, 0), Slots(4, 4, 0.0)),
+        ({}, Machine(16, 8), Slots(4, 4, 1.0)),
+        ({}, Machine(2, 0), Slots(2, 1, 0.0)),
+    ],
+)
+def test_no_slot_without_a_trial(config, machine, expected):
+    assert plan_slots(RunnerConfig(kind="ray", **config), machine, 4) == expected

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from optuna.trial import Trial
 
 from embsweep.config.machinery import SearchConfig, StoppingConfig
 from embsweep.search.ledger import Ledger, read_ledger
@@ -139,3 +140,71 @@ def test_notes_survive_and_can_be_read_from_outside(tmp_path):
     assert notes == {"identity": {"a": 1}, "result": {"b": [1, 2]}}
     assert len(trials) == 6
     assert read_ledger(tmp_path / "absent.db") is None
+
+
+def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(tmp_path, monkeypatch):
+    ledger = open_ledger(tmp_path, recipe_first=False)
+    suggest, calls = Trial._suggest, []
+
+    def crash_at_the_second(trial, name, distribution):
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return suggest(trial, name, distribution)
+
+    monkeypatch.setattr(Trial, "_suggest", crash_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.ask()
+    monkeypatch.undo()
+    (half,) = ledger.trials
+    assert len(half.params) == 1
+    record = open_ledger(tmp_path, recipe_first=False).ask()
+    assert record.number == 0
+    assert record.params.keys() == {"lr", "epochs", "loss"}
+    assert half.params.items() <= record.params.items()
+
+
+def test_what_an_interrupted_attempt_reported_does_not_speak_for_the_next(tmp_path):
+    first = open_ledger(tmp_path)
+    number = first.ask().number
+    first.report(number, 0.25, 0.3)
+    first.report(number, 0.5, 0.9)
+    again = open_ledger(tmp_path)
+    again.ask()
+    assert (again.record(number).best, again.record(number).fraction) == (None, 0.0)
+    again.report(number, 0.25, 0.4)
+    again.stop(number)
+    assert (again.record(number).best, again.record(number).fraction) == (0.4, 0.25)
+
+
+def test_a_grid_whose_queueing_was_interrupted_is_completed(tmp_path, monkeypatch):
+    space = (IntRange("epochs", 1, 3), Choice("loss", ("a", "b")))
+    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=100)
+    cells = ledger._grid()
+    monkeypatch.setattr(Ledger, "_grid", lambda _: cells[:2])
+    ledger.plan({"epochs": 2, "loss": "b"})
+    monkeypatch.undo()
+    again = open_ledger(tmp_path, space=space, sampler="grid", trials=100)
+    again.plan({"epochs": 2, "loss": "b"})
+    run_all(again, score=lambda params: params["epochs"])
+    assert sorted((r.params["epochs"], r.params["loss"]) for r in again.trials) == [
+        (e, loss) for e in (1, 2, 3) for loss in ("a", "b")
+    ]
+
+
+def test_spent_means_the_whole_budget_is_finished(tmp_path):
+    ledger = open_ledger(tmp_path, trials=1)
+    assert not ledger.is_spent
+    number = ledger.ask().number
+    assert not ledger.is_spent, "its last trial is still open"
+    ledger.complete(number, 0.5)
+    assert ledger.is_spent
+    assert not open_ledger(tmp_path, trials=2).is_spent, "a raised budget"
+
+
+def test_a_grid_is_spent_when_every_cell_was_tried(tmp_path):
+    ledger = open_ledger(tmp_path, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=100)
+    ledger.plan({})
+    assert ledger.budget == 2
+    run_all(ledger, score=lambda _: 0.5)
+    assert ledger.is_spent

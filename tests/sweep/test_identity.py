@@ -63,3 +63,9 @@ def test_other_data_is_refused(make_config):
 
 def test_flatten():
     assert dict(flatten({"a": {"b": 1, "c": {}}, "d": [1]})) == {"a.b": 1, "d": [1]}
+
+
+def test_shorter_schedules_of_a_rehearsal_are_another_sweep(make_config):
+    half = compute_identity(make_config(), SPACE, "abc", epoch_factor=0.5)
+    with pytest.raises(SweepRefused, match=r"scale\.epoch_factor: 1\.0 then, 0\.5 now"):
+        check_identity("s", identity(make_config), half)

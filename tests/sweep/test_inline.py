@@ -78,6 +78,22 @@ def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
     assert fresh.registered.startswith("models:/quickstart/"), "a new version, not a new model"
 
 
+def test_an_extension_that_was_interrupted_goes_on_and_is_not_taken_for_finished(launch, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    first, _ = launch("search.trials=2")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("embsweep.sweep.desk.SweepDesk.finished", interrupted)  # while its last trial runs
+        launch("search.trials=3")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("embsweep.sweep.run.crown_winner", interrupted)  # when all trials are over
+        launch("search.trials=3")
+    extended, _ = launch("search.trials=3")
+    assert sum(first.counts.values()) == 2
+    assert dict(extended.counts) == {"complete": 3}
+
+
 def test_a_rehearsal_says_so_everywhere(launch, tmp_path):
     result, output = launch("scale=rehearsal", "search.trials=2")
     assert output.startswith("REHEARSAL of 'quickstart'")
@@ -122,3 +138,8 @@ def test_bad_data_is_found_before_anything_is_created(launch, tmp_path):
     assert "bad.jsonl:2" in places[1]
     assert not (tmp_path / "sweeps/quickstart").exists()
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_batch_that_cannot_be_filled_is_refused(launch):
+    with pytest.raises(InputError, match="larger than the 27 training passages"):
+        launch("train.batch_size=64")

@@ -161,6 +161,24 @@ def test_autocast_around_the_call_changes_nothing(table_model, word_set):
     assert evaluation.scores == evaluate_model(model, data, DIMS, batch_size=8).scores
 
 
+def test_encoding_is_float32_while_the_trainer_trains_in_bf16(table_model):
+    import torch
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from sentence_transformers.base.modules import Dense
+
+    torch.manual_seed(0)
+    model = table_model([[1.0, 0.3], [0.7, 1.1]])
+    model.append(Dense(2, 2))
+    plain = encode_texts(model, ["w0", "w1"], "query", batch_size=2)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    Accelerator(mixed_precision="bf16", cpu=True).prepare(model)  # what the trainer does
+    AcceleratorState._reset_state(reset_partial_state=True)
+    patched = model.forward
+    assert torch.equal(encode_texts(model, ["w0", "w1"], "query", batch_size=2), plain)
+    assert model.forward is patched, "training goes on in bf16"
+
+
 def test_a_truncating_model_is_refused(table_model, word_set):
     model = table_model([[1.0, 0.0], [0.0, 1.0]])
     model.truncate_dim = 1

@@ -71,6 +71,11 @@ def test_a_trial_learns_and_its_best_weights_are_on_disk(make_job, data):
     assert again == result.best_scores, "the weights on disk are those of the best evaluation"
 
 
+def test_training_prints_nothing(make_job, data, capsys):
+    run_trial(make_job("train.epochs=1", "eval.fractions=[1.0]"), Recorder(), data)
+    assert capsys.readouterr().out == ""
+
+
 def test_start_says_what_was_paid_and_chosen(make_job, data):
     recorder = Recorder()
     run_trial(make_job("train.epochs=1", "eval.fractions=[1.0]"), recorder, data)
@@ -180,3 +185,50 @@ def test_arguments_carry_every_setting(make_config, tmp_path):
     assert (found.gradient_checkpointing, found.max_grad_norm, found.seed, found.data_seed) == (True, 0.5, 9, 9)
     assert (found.bf16, found.fp16) == (False, False)
     assert (found.eval_strategy, found.save_strategy, found.report_to) == ("no", "no", [])
+
+
+def test_a_trial_trains_on_one_gpu_however_many_its_process_sees(monkeypatch, tmp_path, make_config):
+    from sentence_transformers import SentenceTransformerTrainingArguments
+
+    from embsweep.trial.arguments import build_arguments
+
+    original = SentenceTransformerTrainingArguments.__post_init__
+
+    def on_a_machine_with_four(self):
+        original(self)
+        self._n_gpu = 4
+
+    monkeypatch.setattr(SentenceTransformerTrainingArguments, "__post_init__", on_a_machine_with_four)
+    arguments = build_arguments(make_config("train.batch_size=8").trial.train, tmp_path)
+    assert arguments.n_gpu == 1
+    assert arguments.train_batch_size == 8
+
+
+def test_nothing_of_a_trial_is_left_when_its_memory_is_released(make_job, data, monkeypatch):
+    import gc
+    import weakref
+
+    from embsweep.model import base
+    from embsweep.trial import train
+
+    built, left = [], []
+    build = base.build_model
+
+    def remember(*args, **kwargs):
+        model = build(*args, **kwargs)
+        built.append(weakref.ref(model))
+        return model
+
+    def look():
+        release()
+        left.extend(ref() for ref in built)
+
+    release = train.release_memory
+    monkeypatch.setattr(base, "build_model", remember)
+    monkeypatch.setattr(train, "release_memory", look)
+    gc.disable()
+    try:
+        run_trial(make_job("train.epochs=1", "eval.fractions=[1.0]"), Recorder(), data)
+    finally:
+        gc.enable()
+    assert left == [None]

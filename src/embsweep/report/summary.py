@@ -24,6 +24,8 @@ def print_result(console: Console, result: Result, *, command: str, ui_command: 
     say = _Plain(console)
     base = score(result.baseline_objective)
     say(f"\nWinner: trial {result.winner}, objective {score(result.objective)} (base {base})")
+    if result.objective <= result.baseline_objective:
+        say("  No trial beats the untrained base model: serve that one.")
     for key, value in result.params.items():
         say(f"  {key} = {_shown(value)}")
     counts = ", ".join(f"{number} {state}" for state, number in result.counts.items() if number)

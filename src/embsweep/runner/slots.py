@@ -33,8 +33,8 @@ def inspect_machine() -> Machine:
     return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count())
 
 
-def plan_slots(config: RunnerConfig, machine: Machine) -> Slots:
-    """Share the machine out. InputError with every key that asks for more than there is."""
+def plan_slots(config: RunnerConfig, machine: Machine, trials: int | None = None) -> Slots:
+    """Share the machine out among at most `trials`. InputError with every key that asks for more than there is."""
     if config.kind == "inline":
         return Slots(1, config.cpus_per_trial or machine.cpus, float(min(machine.gpus, 1)))
     gpus = config.gpus_per_trial
@@ -43,7 +43,7 @@ def plan_slots(config: RunnerConfig, machine: Machine) -> Slots:
     by_gpu = int(machine.gpus / gpus + 1e-9) if gpus else machine.cpus
     by_cpu = machine.cpus // config.cpus_per_trial if config.cpus_per_trial else machine.cpus
     _check(config, machine, by_gpu, by_cpu)
-    count = min(n for n in (by_gpu, by_cpu, config.max_concurrent) if n is not None)
+    count = min(n for n in (by_gpu, by_cpu, config.max_concurrent, trials) if n is not None)
     return Slots(count, config.cpus_per_trial or max(1, machine.cpus // count), gpus)
 
 

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from embsweep.config.machinery import SearchConfig
 from embsweep.search.distributions import to_distributions
 from embsweep.search.pruners import to_resource
-from embsweep.search.record import TrialRecord, to_record
+from embsweep.search.record import REACHED, TrialRecord, to_record
 from embsweep.search.samplers import build_sampler, sampling_threads
 from embsweep.space import Space, Value, grid_values
 
@@ -75,14 +75,14 @@ class Ledger:
     def plan(self, recipe: Mapping[str, Value]) -> None:
         """Queue the known first points, once: the recipe as trial 0, and every cell of a grid.
 
+        A grid whose queueing was interrupted is completed.
         Keys of the recipe that lie outside their dimension are absent from it and left to the sampler.
         """
-        if self._study.get_trials(deepcopy=False):
-            return
-        first = [dict(recipe)] if recipe and self._search.recipe_first else []
-        cells = self._grid() if self._search.sampler == "grid" else []
-        for point in (*first, *(cell for cell in cells if cell not in first)):
-            self._study.enqueue_trial(point)
+        is_new = not self._study.get_trials(deepcopy=False)
+        if is_new and recipe and self._search.recipe_first:
+            self._study.enqueue_trial(dict(recipe))
+        for cell in self._grid() if self._search.sampler == "grid" else []:
+            self._study.enqueue_trial(cell, skip_if_exists=True)
 
     def _grid(self) -> list[dict[str, Value]]:
         axes = [grid_values(dimension) or () for dimension in self._space]
@@ -94,23 +94,45 @@ class Ledger:
         interrupted = [r.number for r in self.trials if r.state == "running" and r.number not in self._open]
         if interrupted:
             return self._reopen(min(interrupted))
-        number = len(self.trials)
-        if number >= self._search.trials or (self._search.sampler == "grid" and not self._queued()):
+        if not self._has_budget():
             return None
-        self._study.sampler = build_sampler(self._search, number)
+        self._study.sampler = build_sampler(self._search, len(self.trials))
         with sampling_threads(self._search):
             trial = self._study.ask(self._distributions)
         self._open[trial.number] = trial
         self.annotate(trial.number, attempt=1)
         return self.record(trial.number)
 
+    @property
+    def budget(self) -> int:
+        """How many trials the sweep will have: those asked for, or the cells of its grid where these are fewer."""
+        is_grid = self._search.sampler == "grid"
+        laid_out = len(self._study.get_trials(deepcopy=False)) if is_grid else self._search.trials
+        return min(self._search.trials, laid_out)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the whole budget, or every cell of the grid, was tried, and no trial is open or interrupted."""
+        return not self._has_budget() and all(record.is_finished for record in self.trials)
+
+    def _has_budget(self) -> bool:
+        within = len(self.trials) < self._search.trials
+        return within and (self._search.sampler != "grid" or bool(self._queued()))
+
     def _queued(self) -> Sequence[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
     def _reopen(self, number: int) -> TrialRecord:
-        trial_id = self._study.get_trials(deepcopy=False)[number]._trial_id
-        self._open[number] = Trial(self._study, trial_id)  # Optuna's own way for a trial of another process
-        self.annotate(number, attempt=self.record(number).attempt + 1)
+        frozen = self._study.get_trials(deepcopy=False)[number]
+        undrawn = self._distributions.keys() - frozen.params.keys()  # by a crash in the middle of `ask`
+        if undrawn:
+            self._study.sampler = build_sampler(self._search, number)
+        with sampling_threads(self._search):
+            trial = Trial(self._study, frozen._trial_id)  # Optuna's own way for a trial of another process
+            for key in (key for key in self._distributions if key in undrawn):
+                trial._suggest(key, self._distributions[key])
+        self._open[number] = trial
+        self.annotate(number, attempt=self.record(number).attempt + 1, **{REACHED: 0})
         return self.record(number)
 
     def record(self, number: int) -> TrialRecord:
@@ -133,6 +155,7 @@ class Ledger:
         # Through the storage: Trial.report ignores a step that an interrupted attempt has already reported, and
         # later steps of such an attempt must not speak for this one.
         trial.storage.set_trial_intermediate_value(trial._trial_id, step, best)
+        self.annotate(number, **{REACHED: step})
         frozen = trial.storage.get_trial(trial._trial_id)
         frozen.intermediate_values = {s: v for s, v in frozen.intermediate_values.items() if s <= step}
         return bool(self._study.pruner.prune(self._study, frozen))

@@ -11,6 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from embsweep.space import Value
 
+REACHED = "reached"
+"""Attribute: the step that a trial's latest attempt has reported; later values are an interrupted attempt's."""
+
 State = Literal["running", "complete", "stopped", "failed"]
 
 _STATES: Mapping[TrialState, State] = {
@@ -49,7 +52,8 @@ class TrialRecord:
 
 def to_record(trial: FrozenTrial) -> TrialRecord:
     """The record of an Optuna trial that was started."""
-    reported = trial.intermediate_values
+    reached = trial.user_attrs.get(REACHED, math.inf)
+    reported = {step: value for step, value in trial.intermediate_values.items() if step <= reached}
     best = trial.value if trial.state == TrialState.COMPLETE else max(reported.values(), default=None)
     return TrialRecord(
         number=trial.number,

@@ -34,7 +34,10 @@ def measure_baseline(config: TrialConfig, data: RetrievalSet) -> Baseline:
     from embsweep.model.base import build_model
     from embsweep.trial.evaluator import evaluate_model
     from embsweep.trial.lexical import evaluate_bm25
+    from embsweep.trial.train import release_memory
 
     model = build_model(config.model)
     scores = evaluate_model(model, data, config.eval_dims, batch_size=config.eval.batch_size).scores
+    del model
+    release_memory()  # this process lives as long as the sweep: the card is for the trials
     return Baseline(scores, compute_objective(scores, config.objective), evaluate_bm25(data)["map@100"])

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from embsweep.errors import SweepRefused
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,25 @@ class SweepFolder:
     def cache(storage: Path) -> Path:
         """Data sets that were read once, shared by all sweeps."""
         return storage / "sweeps" / ".cache"
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Inside, no other process runs this sweep; SweepRefused where one does. A crash lets go of it too."""
+        path = self.storage / "sweeps" / f".{self.name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+", encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise SweepRefused(
+                    f"sweep '{self.name}' is running already, in process {file.read() or 'unknown'}; "
+                    "`embsweep status` shows how far it is"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
 
     def create(self) -> None:
         """Make the folder, readable by its owner alone."""

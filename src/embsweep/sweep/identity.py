@@ -13,12 +13,18 @@ from embsweep.space import Space, describe
 _FREE = ("search.trials", "runner.", "tracking.", "storage.", "scale.", "sweep.")
 
 
-def compute_identity(recipe: Config, space: Space, data_fingerprint: str) -> dict[str, Any]:
-    """Dotted key → value of all that may not change under one name; plain JSON."""
+def compute_identity(
+    recipe: Config, space: Space, data_fingerprint: str, *, epoch_factor: float = 1.0
+) -> dict[str, Any]:
+    """Dotted key → value of all that may not change under one name; plain JSON.
+
+    `epoch_factor` is what a rehearsal shortens every schedule by: where epochs are swept, no key shows it.
+    """
     config = {key: value for key, value in flatten(recipe.model_dump(mode="json")) if not key.startswith(_FREE)}
     axes = {f"space {dimension.key}": describe(dimension) for dimension in space}
     swept = tuple(dimension.key for dimension in space)
-    return {**{k: v for k, v in config.items() if k not in swept}, **axes, "data fingerprint": data_fingerprint}
+    facts = {"data fingerprint": data_fingerprint, "scale.epoch_factor": epoch_factor}
+    return {**{k: v for k, v in config.items() if k not in swept}, **axes, **facts}
 
 
 def check_identity(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

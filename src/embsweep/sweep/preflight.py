@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from embsweep.config import Config, build_config, check_trainable
 from embsweep.config.source import DataConfig, DocstringsConfig
-from embsweep.config.training import ModelConfig
+from embsweep.config.training import ModelConfig, TrainConfig
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.load import load_collection
 from embsweep.data.packages import find_packages
@@ -179,12 +179,24 @@ def _checked_splits(recipe: Config, collection: Collection | None, faults: list[
         return None
     if len(splits.train) < 2:
         faults.append(Fault("data", "too few pairs to train on", len(splits.train), "at least 2"))
+    faults.extend(_check_batch(recipe.train, splits))
     return splits
+
+
+def _check_batch(train: TrainConfig, splits: Splits) -> Iterator[Fault]:
+    """With several questions a passage, a batch without duplicates holds no more rows than there are passages.
+
+    The trainer would count an epoch as rows / batch_size steps all the same, and most rows would go unseen.
+    """
+    passages = len({pair.positive for pair in splits.train})
+    if train.batch_sampler != "batch_sampler" and train.batch_size > passages:
+        problem = f"no batch without duplicates can be larger than the {passages} training passages"
+        yield Fault("train.batch_size", problem, train.batch_size, f"2 to {passages}, or another train.batch_sampler")
 
 
 def _checked_slots(recipe: Config, machine: Machine, faults: list[Fault]) -> Slots | None:
     try:
-        return plan_slots(recipe.runner, machine)
+        return plan_slots(recipe.runner, machine, recipe.search.trials)
     except InputError as error:
         faults.extend(error.faults)
         return None

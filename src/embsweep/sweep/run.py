@@ -43,24 +43,26 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
     with console.status("Checking the configuration, the space, the data and the model"):
         prepared = check_request(request)
     folder = SweepFolder(prepared.storage, prepared.recipe.sweep.name)
-    if prepared.recipe.sweep.fresh and (aside := folder.move_aside()):
-        console.print(f"The earlier sweep of this name is now {aside}", soft_wrap=True, highlight=False)
-    folder.create()
-    with _libraries_to_file(folder.log):
-        ledger = _open_ledger(request, prepared, folder)
-        result = load_result(ledger)
-        if result is None or len(ledger.trials) < prepared.recipe.search.trials:
-            result = _search(request, prepared, folder, ledger, console)
-        else:
-            console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
-    return result
+    with folder.hold():
+        if prepared.recipe.sweep.fresh and (aside := folder.move_aside()):
+            console.print(f"The earlier sweep of this name is now {aside}", soft_wrap=True, highlight=False)
+        folder.create()
+        with _libraries_to_file(folder.log):
+            ledger = _open_ledger(request, prepared, folder)
+            result = load_result(ledger)
+            if result is None or not ledger.is_spent:
+                return _search(request, prepared, folder, ledger, console)
+        console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
+        return result
 
 
 def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder) -> Ledger:
     recipe = prepared.recipe
     pruner = build_pruner(recipe.stopping, recipe.eval.fractions[0])
     ledger = Ledger.open(folder.ledger, space=request.space, search=recipe.search, pruner=pruner)
-    identity = compute_identity(recipe, request.space, prepared.splits.fingerprint)
+    identity = compute_identity(
+        recipe, request.space, prepared.splits.fingerprint, epoch_factor=prepared.scale.epoch_factor
+    )
     if "identity" in ledger.notes:
         check_identity(folder.name, ledger.notes["identity"], identity)
     ledger.note(
@@ -72,6 +74,7 @@ def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder)
         slots=prepared.slots.count,
     )
     ledger.plan(request.recipe)
+    ledger.note(asked=ledger.budget)
     return ledger
 
 
@@ -147,7 +150,7 @@ def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) ->
         yield "One trial of this configuration, no search"
         return
     yield (
-        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {recipe.search.trials} trials, "
+        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {ledger.budget} trials, "
         f"{prepared.slots.count} at once with {prepared.slots.cpus} CPU and {prepared.slots.gpus:g} GPU each"
     )
     absent = [d.key for d in request.space if d.key not in request.recipe]
@@ -155,7 +158,7 @@ def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) ->
         yield f"  trial 0 is the recipe, but for what lies outside the space: {', '.join(absent)}"
     done = sum(record.is_finished for record in ledger.trials)
     if ledger.trials:
-        yield f"Going on: {done} of {recipe.search.trials} trials are finished, the others follow."
+        yield f"Going on: {done} of {ledger.budget} trials are finished, the others follow."
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def crown_winner(prepared: Prepared, ledger: Ledger, number: int, folder: SweepF
         bm25_test=base_test.bm25,
         registered=_describe(version),
         is_rehearsal=prepared.scale.is_rehearsal,
-        counts=dict(Counter(r.state for r in ledger.trials)),
+        counts=_count(ledger),
     )
     ledger.note(result=_to_json(result))
     tracking.finish(_summary(result))
@@ -62,11 +62,15 @@ def crown_winner(prepared: Prepared, ledger: Ledger, number: int, folder: SweepF
 
 
 def load_result(ledger: Ledger) -> Result | None:
-    """The result of a sweep that has one."""
+    """The result that speaks for every trial of the ledger; one that an interrupted extension left behind is none."""
     found: dict[str, Any] | None = ledger.notes.get("result")
-    if found is None:
+    if found is None or found["counts"] != _count(ledger):
         return None
     return Result(**{**found, **{name: scores_from_json(found[name]) for name in _SCORES}})
+
+
+def _count(ledger: Ledger) -> dict[str, int]:
+    return dict(Counter(record.state for record in ledger.trials))
 
 
 def _test_baseline(prepared: Prepared, ledger: Ledger) -> Baseline:

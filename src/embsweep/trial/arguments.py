@@ -18,7 +18,7 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
     from sentence_transformers import SentenceTransformerTrainingArguments
 
     precision = resolve_precision(config.precision)
-    return SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
@@ -43,6 +43,10 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    # A trial has one GPU at most: where a process sees several, the trainer would multiply the batch size by their
+    # number and split each batch among them, and with it the in-batch negatives.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def resolve_precision(wanted: str) -> str:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
     from torch import nn
 
-    from embsweep.trial.rungs import RungCallback
-
 log = logging.getLogger(__name__)
 
 
@@ -95,18 +93,21 @@ def _build_trainer(
 ) -> SentenceTransformerTrainer:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer
+    from transformers import PrinterCallback
 
     from embsweep.trial.arguments import build_arguments
 
     columns = {"anchor": [p.anchor for p in data.train], "positive": [p.positive for p in data.train]}
     if data.train[0].negative is not None:
         columns["negative"] = [p.negative or "" for p in data.train]
-    return SentenceTransformerTrainer(
+    trainer = SentenceTransformerTrainer(
         model=model,
         args=build_arguments(config.train, folder / "trainer"),
         train_dataset=Dataset.from_dict(columns),
         loss=loss,
     )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, into the progress
+    return trainer
 
 
 def _facts(trainer: SentenceTransformerTrainer) -> dict[str, object]:
