@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each composes every end of a space: seconds
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+FIXED = ("train.epochs=1", "train.warmup=0.1", "matryoshka=halving", "matryoshka.weight_power=0", "loss=mnrl")
+"""Leaves the learning rate as the preset's only dimension: fewer points to compose, faster tests."""
 
 
 @pytest.fixture
@@ -35,61 +41,71 @@ def refused(call, two_cores, pairs, tmp_path, monkeypatch):
     return run
 
 
+def given(*arguments):
+    """Arguments after `FIXED`, without what they replace."""
+    keys = {argument.split("=")[0] for argument in arguments}
+    return [*(line for line in FIXED if line.split("=")[0] not in keys), *arguments]
+
+
+NAMED = [
+    (["train.learnig_rate=3"], "train.learnig_rate", "did you mean 'train.learning_rate'?"),
+    (["modle=minilm"], "modle", "did you mean 'model'?"),
+    (["trials=0"], "trials", "did you mean 'search.trials'?"),
+    (["model=minilm6"], "model", "accepted: bge-m3, minilm, static; did you mean 'minilm'?"),
+    (["search.trials=0"], "search.trials", "got 0"),
+    (["objective.metric=map@10"], "objective.metric", "unknown metric"),
+    (["model=minilm"], "matryoshka.dims", "1024 is larger than the 384"),
+    (["matryoshka.dims=[64,128]"], "matryoshka.dims", "128 stands after 64"),
+    (["matryoshka.dims=[128,128]"], "matryoshka.dims", "128 is repeated"),
+    (["matryoshka.weights=[1]"], "matryoshka.weights", "1 weights for 6 dims"),
+    (["matryoshka.weights=[0,0,0,0,0,0]"], "matryoshka.weights", "are no weights"),
+    (["train.learning_rate=interval(1e-4,1e-6)"], "train.learning_rate", "impossible interval"),
+    (["++hydra.sweeper.params={train.epoch: 'range(1,4)'}"], "hydra.sweeper.params.train.epoch", "neither a key"),
+    (["scale=full"], "model.source", "is not in the local cache"),
+    (["scale=full", "model.source=/nope"], "model.source", "no such folder; got '/nope'"),
+    (["storage.path=/dev/null"], "storage.path", "cannot be written to"),
+]
+"""What the project promises by name."""
+
+MORE = [
+    # the command line
+    (["+sweep=quickstart"], "sweep", "is chosen twice"),
+    (["+model=minilm"], "model", "write model=minilm"),
+    (["model@here=minilm"], "model@here", "no such place"),
+    (["data.path=x"], "data.path", "is a key of data=beir, which is not chosen"),
+    (["hydra/sweeper=basic"], "hydra/sweeper", "embsweep's own"),
+    (["hydra.mode=FOO"], "hydra.mode", "expected one of [RUN, MULTIRUN]"),
+    (["hydra.foo=1"], "hydra.foo", "Hydra refuses it"),
+    (["train.epochs=${train.nope}"], "train.epochs", "'train.nope' not found"),
+    (["sweep.name=über"], "sweep.name", """quote the value: 'sweep.name="über"'"""),
+    (["objective.dim_weights={7:"], "objective.dim_weights", "brackets do not match"),
+    ([""], "the command line", "cannot be read"),
+    (["=3"], "the command line", "unknown key or group"),
+    # values
+    (["sweep.name=../x"], "sweep.name", "accepted: 1 to 80 letters"),
+    (["objective.dim_weights={7: 1}"], "objective.dim_weights.7", "is not evaluated"),
+    (["runner.cpus_per_trial=99"], "runner.cpus_per_trial", "got 99; accepted: 1 to 2"),
+    # the space
+    (["train.epochs=interval(0,3)"], "train.epochs", "in the search space at train.epochs=0.0"),
+    (["model=bge-m3,minilm"], "matryoshka.dims", "(in the search space at model=minilm)"),
+    (["train.scheduler=cosine,linaer"], "train.scheduler", "did you mean 'linear'?"),
+    (["train.seed=1,2,1"], "train.seed", "an option is repeated"),
+    (["+hydra.sweeper.params.train.epochs=range(1,4)"], "hydra.sweeper.params.train.epochs", "write train.epochs="),
+    (["search.trials=3,4"], "search.trials", "is the same for all trials"),
+    (["objective=mean,worst"], "objective", "is the same for all trials"),
+    (["eval.dims=[64],[32]"], "eval.dims", "is the same for all trials"),
+    (["loss.name=mnrl,cached_mnrl"], "loss.mini_batch_size", "in the search space at loss.name=cached_mnrl"),
+    # the place, the store
+    (["storage.path=/proc/nope"], "storage.path", "cannot be written to"),
+    (["tracking.uri=nonsense"], "tracking.uri", "no MLflow store"),
+]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "where", "words"),
-    [
-        # the command line
-        (["train.learnig_rate=3"], "train.learnig_rate", "did you mean 'train.learning_rate'?"),
-        (["modle=minilm"], "modle", "did you mean 'model'?"),
-        (["trials=0"], "trials", "did you mean 'search.trials'?"),
-        (["model=minilm6"], "model", "accepted: bge-m3, minilm, static; did you mean 'minilm'?"),
-        (["+sweep=quickstart"], "sweep", "is chosen twice"),
-        (["+model=minilm"], "model", "write model=minilm"),
-        (["model@here=minilm"], "model@here", "no such place"),
-        (["data.path=x"], "data.path", "is a key of data=beir, which is not chosen"),
-        (["hydra/sweeper=basic"], "hydra/sweeper", "embsweep's own"),
-        (["hydra.mode=FOO"], "hydra.mode", "expected one of [RUN, MULTIRUN]"),
-        (["hydra.foo=1"], "hydra.foo", "Hydra refuses it"),
-        (["train.epochs=${train.nope}"], "train.epochs", "'train.nope' not found"),
-        (["storage=null", "storage.path=x"], "the command line", "do not go together"),
-        (["sweep.name=über"], "sweep.name", """quote the value: 'sweep.name="über"'"""),
-        (["objective.dim_weights={7:"], "objective.dim_weights", "brackets do not match"),
-        ([""], "the command line", "cannot be read"),
-        (["=3"], "the command line", "unknown key or group"),
-        # values
-        (["search.trials=0"], "search.trials", "got 0"),
-        (["objective.metric=map@10"], "objective.metric", "unknown metric"),
-        (["model=minilm", "matryoshka=halving"], "matryoshka.dims", "1024 is larger than the 384"),
-        (["matryoshka=halving", "matryoshka.dims=[64,128]"], "matryoshka.dims", "128 stands after 64"),
-        (["matryoshka=halving", "matryoshka.dims=[128,128]"], "matryoshka.dims", "128 is repeated"),
-        (["matryoshka=ends", "matryoshka.weights=[1]", "matryoshka.weight_power=0"], "matryoshka.weights", "1 weights"),
-        (["matryoshka=ends", "matryoshka.weights=[0,0]", "matryoshka.weight_power=0"], "matryoshka.weights", "no weig"),
-        (["sweep.name=../x"], "sweep.name", "accepted: 1 to 80 letters"),
-        (["objective.dim_weights={7: 1}"], "objective.dim_weights.7", "is not evaluated"),
-        (["runner.cpus_per_trial=99"], "runner.cpus_per_trial", "got 99; accepted: 1 to 2"),
-        # the space
-        (["train.learning_rate=interval(1e-4,1e-6)"], "train.learning_rate", "impossible interval"),
-        (["train.epochs=interval(0,3)"], "train.epochs", "in the search space at train.epochs=0.0"),
-        (["model=bge-m3,minilm"], "matryoshka.dims", "(in the search space at model=minilm)"),
-        (["train.scheduler=cosine,linaer"], "train.scheduler", "did you mean 'linear'?"),
-        (["train.seed=1,2,1"], "train.seed", "an option is repeated"),
-        (["++hydra.sweeper.params={train.epoch: 'range(1,4)'}"], "hydra.sweeper.params.train.epoch", "neither a key"),
-        (["+hydra.sweeper.params.train.epochs=range(1,4)"], "hydra.sweeper.params.train.epochs", "write train.epochs="),
-        (["search.trials=3,4"], "search.trials", "is the same for all trials"),
-        (["objective=mean,worst"], "objective", "is the same for all trials"),
-        (["eval.dims=[64],[32]"], "eval.dims", "is the same for all trials"),
-        (["loss=mnrl", "train.scheduler=cosine,linear", "model.name=a,b", "loss.name=mnrl,cached_mnrl"],
-         "loss.mini_batch_size", "in the search space at loss.name=cached_mnrl"),
-        # the model, the place, the store
-        (["scale=full"], "model.source", "is not in the local cache"),
-        (["scale=full", "model.source=/nope"], "model.source", "no such folder; got '/nope'"),
-        (["storage.path=/dev/null"], "storage.path", "cannot be written to"),
-        (["storage.path=/proc/nope"], "storage.path", "cannot be written to"),
-        (["tracking.uri=nonsense"], "tracking.uri", "no MLflow store"),
-    ],
-)  # fmt: skip
+    ("arguments", "where", "words"), [*NAMED, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
+)
 def test_refused_with_one_fault(refused, arguments, where, words):
-    left = refused(*arguments)
+    left = refused(*given(*arguments))
     assert left.faults == [where]
     assert words in left.err
 
@@ -108,7 +124,7 @@ def test_refused_with_one_fault(refused, arguments, where, words):
 def test_refused_file(refused, tmp_path, content, where, words):
     file = tmp_path / "data.jsonl"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    left = refused(data=["data=files", f"data.pairs={file}"])
+    left = refused(*FIXED, data=["data=files", f"data.pairs={file}"])
     assert left.faults == [where]
     assert words in left.err
 
@@ -125,7 +141,7 @@ def test_refused_file(refused, tmp_path, content, where, words):
     ],
 )
 def test_refused_source(refused, data, where, words):
-    left = refused(data=data)
+    left = refused(*FIXED, data=data)
     assert left.faults == [where]
     assert words in left.err
 
@@ -136,7 +152,7 @@ def test_query_without_passage(refused, tmp_path):
     (folder / "corpus.jsonl").write_text(json.dumps({"_id": "d1", "text": "x"}) + "\n")
     (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": q, "text": q}) + "\n" for q in ("q1", "q2")))
     (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
-    left = refused(data=["data=beir", f"data.path={folder}"])
+    left = refused(*FIXED, data=["data=beir", f"data.path={folder}"])
     assert left.faults == ["queries.jsonl:2"]
 
 
@@ -179,6 +195,12 @@ def test_an_unknown_model_is_not_also_reported_as_unreachable(refused):
 
 def test_an_interpolation_that_leads_nowhere_does_not_hide_the_rest(refused):
     assert refused("train.epochs=${train.nope}", "train.epoch=3").faults == ["train.epoch", "train.epochs"]
+
+
+def test_overrides_that_exclude_each_other(refused):
+    left = refused("storage=null", "storage.path=x")
+    assert left.faults == ["storage.path", "storage"]
+    assert "does not go with what is before it" in left.err
 
 
 def test_grid_with_intervals(refused):

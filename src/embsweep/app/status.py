@@ -20,7 +20,7 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
     """One sweep's table, or a line for each sweep. InputError for a sweep that is not there."""
     views = _read_all(storage)
     if name is None:
-        console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.")
+        console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.", markup=False)
         return
     if name not in views:
         known = sorted(views)

@@ -117,7 +117,7 @@ def _cells(row: TrialRow, *, is_best: bool) -> tuple[str | Text, ...]:
         f"{row.fraction:.0%}",
         score(row.best),
         duration(row.elapsed_s),
-        row.note or row.params,
+        Text((row.note or row.params).partition("\n")[0]),  # a reason may hold what looks like markup
     )
 
 

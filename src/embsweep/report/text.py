@@ -21,4 +21,5 @@ def score(value: float | None) -> str:
 
 def gain(value: float) -> str:
     """A signed difference of scores: `+.0123`."""
-    return f"{value:+.4f}".replace("0.", ".", 1)
+    rounded = round(value, 4) + 0.0  # no negative zero
+    return f"{rounded:+.4f}".replace("0.", ".", 1)

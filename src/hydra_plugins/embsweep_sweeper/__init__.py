@@ -32,9 +32,10 @@ class EmbsweepSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
         self.loader = hydra_context.config_loader
+        self.hydra_overrides = list(config.hydra.overrides.hydra)  # a space of one's own: hydra.sweeper.params=…
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep that `arguments`, the task overrides of the command line, ask for."""
         from embsweep.app.main import launch  # only now: Hydra imports every plugin at start-up
 
-        launch(self.loader, arguments)
+        launch(self.loader, [*self.hydra_overrides, *arguments])
