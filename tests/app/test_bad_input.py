@@ -101,9 +101,7 @@ MORE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "where", "words"), [*NAMED, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
-)
+@pytest.mark.parametrize(("arguments", "where", "words"), [*NAMED, *MORE])
 def test_refused_with_one_fault(refused, arguments, where, words):
     left = refused(*given(*arguments))
     assert left.faults == [where]

@@ -21,6 +21,20 @@ from embsweep.app.overrides import check_overrides
         ("~train.epochs", "train.epochs", "cannot be removed"),
         ("~model", "model", "cannot be removed"),
         ("nonsense", "nonsense", "cannot be read"),
+        ("", "the command line", "cannot be read"),
+        ("=3", "the command line", "unknown key or group"),
+        ("sweep=bgem3", "sweep", "write +sweep=bgem3"),
+        ("+model=minilm", "model", "write model=minilm"),
+        ("model@here=minilm", "model@here", "no such place in the configuration"),
+        ("hydra/sweeper=basic", "hydra/sweeper", "is embsweep's own"),
+        ("hydra.mode=FOO", "hydra.mode", "expected one of [RUN, MULTIRUN]"),
+        ("hydra.foo=1", "hydra.foo", "Hydra refuses it"),
+        ("hydra.verbose=true,false", "hydra.verbose", "cannot be swept"),
+        ("+hydra.sweeper.params.train.epochs=1,2", "hydra.sweeper.params.train.epochs", "write train.epochs=1,2"),
+        ("data.pairs=/tmp/ü.jsonl", "data.pairs", """quote the value: 'data.pairs="/tmp/ü.jsonl"'"""),
+        ("objective.dim_weights={7:", "objective.dim_weights", "brackets do not match: quote the whole argument"),
+        ("storage.paht=x", "storage.paht", "accepted: path; did you mean 'storage.path'?"),
+        ("zzz=3", "zzz", "accepted: data, eval,"),
     ],
 )
 def test_fault(loader, line, where, words):
@@ -39,3 +53,28 @@ def test_all_faults_at_once_and_the_good_ones_go_through(loader):
 
 def test_keys_of_a_chosen_group_are_known(loader):
     assert check_overrides(loader, ["data=files", "data.pairs=my.jsonl"])[1] == []
+
+
+def test_a_group_is_chosen_once(loader):
+    good, faults = check_overrides(loader, ["+sweep=bgem3", "+sweep=quickstart", "model=minilm", "model=static"])
+    assert good == ["+sweep=bgem3", "model=minilm"]
+    assert [(f.where, f.value) for f in faults] == [("sweep", "quickstart"), ("model", "static")]
+
+
+def test_a_group_inside_the_configuration_can_be_replaced(loader):
+    assert check_overrides(loader, ["model@scale.rehearsal.model=static"])[1] == []
+
+
+def test_of_overrides_that_exclude_each_other_the_later_is_at_fault(loader):
+    good, faults = check_overrides(loader, ["storage=null", "storage.path=x", "train.epochs=2"])
+    assert good == ["storage=null", "train.epochs=2"]
+    assert [f.where for f in faults] == ["storage.path"]
+
+
+def test_one_trial_takes_no_sweep(loader):
+    _, faults = check_overrides(loader, ["hydra.mode=RUN", "train.epochs=1,2", "train.warmup=0.1"])
+    assert [f.where for f in faults] == ["train.epochs"]
+
+
+def test_a_key_given_twice_is_the_last_one_as_in_hydra(loader):
+    assert check_overrides(loader, ["train.epochs=1", "train.epochs=2"]) == (["train.epochs=1", "train.epochs=2"], [])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embsweep.app.request import read_request
+from embsweep.app.request import draft_request, read_request
 from embsweep.config import build_config
 from embsweep.errors import InputError
 from embsweep.space import Choice, FloatRange, IntRange
@@ -113,3 +113,32 @@ def test_all_faults_of_a_space_at_once(loader):
 def test_nothing_to_search(loader):
     with pytest.raises(InputError, match="nothing to search"):
         read_request(loader, ["train.epochs=3"], "")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "search.trials=3,4",
+        "data=docstrings,files",
+        "data.split.seed=1,2",
+        "objective.metric=map@100,ndcg@10",
+        "stopping=none,hyperband",
+        "runner=local,inline",
+        "tracking.experiment=a,b",
+        "scale=full,rehearsal",
+        "storage.path=a,b",
+        "sweep.name=a,b",
+        "eval.dims=[64],[32]",
+    ],
+)
+def test_what_all_trials_share_cannot_be_searched(loader, argument):
+    request, faults = draft_request(loader, ["+sweep=bgem3", argument], "")
+    assert [(f.where, f.problem) for f in faults] == [(argument.split("=")[0], "is the same for all trials of a sweep")]
+    assert len(request.space) == 6
+
+
+def test_draft_keeps_the_sound_dimensions_beside_the_faults(loader):
+    request, faults = draft_request(loader, ["+sweep=bgem3", "train.epochs=range(3,3)"], "")
+    assert [f.where for f in faults] == ["train.epochs"]
+    assert {"train.learning_rate", "loss"} < {d.key for d in request.space}
+    assert "train.epochs" not in {d.key for d in request.space}

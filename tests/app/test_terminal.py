@@ -1,33 +1,107 @@
-"""Exit codes and what is printed with them."""
+"""The terminal: errors as messages with exit codes, output that is never wrapped in a pipe, quiet libraries."""
+
+import io
+import sys
 
 import pytest
 
-from embsweep.app.terminal import exit_codes
-from embsweep.errors import EmbsweepError, Fault, InputError, SweepRefused, TooManyFailures
+from embsweep.app.terminal import console, exit_codes, quiet_environment
+from embsweep.errors import EmbsweepError, Fault, InputError, SweepRefused, TooManyFailures, TrialFailed
+
+
+class FakeTerminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def left_with(error, resume=None):
+    with pytest.raises(SystemExit) as left, exit_codes(resume):
+        raise error
+    return left.value.code
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
+    ("error", "code", "said"),
     [
-        (InputError([Fault("a.b", "is wrong", 3, "1 or 2", "try 1"), Fault("c", "too")]), 2, "2 things to mend"),
         (
-            InputError(Fault("a.b", "is wrong", 3, "1 or 2", "try 1")),
+            InputError(Fault("a.b", "is wrong", 3)),
             2,
-            "a.b: is wrong; got 3; accepted: 1 or 2; try 1",
+            "1 thing to mend; nothing was started:\n  - a.b: is wrong; got 3\n",
         ),
-        (SweepRefused("differs"), 2, "differs"),
-        (TooManyFailures("5 of 5 trials failed"), 3, "5 of 5 trials failed"),
-        (EmbsweepError("altered"), 1, "altered"),
-        (KeyboardInterrupt(), 130, "go on with: again"),
+        (
+            InputError([Fault("a", "x"), Fault("b", "y")]),
+            2,
+            "2 things to mend; nothing was started:\n  - a: x\n  - b: y\n",
+        ),
+        (SweepRefused("it differs"), 2, "it differs\n"),
+        (TooManyFailures("4 of 4 failed"), 3, "4 of 4 failed\n"),
+        (TrialFailed("loss is nan"), 1, "loss is nan\n"),
+        (EmbsweepError("something of ours"), 1, "something of ours\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
     ],
 )
-def test_exit_code_and_message(error, code, words, capsys):
-    with pytest.raises(SystemExit) as caught, exit_codes(resume="again"):
-        raise error
-    assert caught.value.code == code
-    assert words in capsys.readouterr().err
+def test_errors_are_messages_on_stderr(capsys, error, code, said):
+    assert left_with(error) == code
+    assert capsys.readouterr() == ("", said)
+
+
+def test_interrupted_with_a_command_to_go_on(capsys):
+    assert left_with(KeyboardInterrupt(), "python run_sweep.py +sweep=x") == 130
+    assert capsys.readouterr().err == (
+        "Interrupted. Finished trials are kept; go on with: python run_sweep.py +sweep=x\n"
+    )
 
 
 def test_a_defect_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), exit_codes():
         raise ZeroDivisionError
+
+
+def test_no_error_no_exit(capsys):
+    with exit_codes():
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_messages_are_neither_wrapped_nor_read_as_markup(capsys):
+    text = "[bold]a reason[/nonsense] " + "x" * 500
+    left_with(EmbsweepError(text))
+    assert capsys.readouterr().err == text + "\n"
+
+
+def test_a_pipe_is_wide_and_never_wrapped(capsys):
+    out = console()
+    out.print("x" * 500)
+    assert not out.is_terminal
+    assert capsys.readouterr().out == "x" * 500 + "\n"
+
+
+def test_a_terminal_keeps_its_own_width(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", FakeTerminal())
+    monkeypatch.setenv("COLUMNS", "77")
+    monkeypatch.setenv("TERM", "xterm")
+    assert console().width == 77
+    assert console().is_terminal
+
+
+def test_stderr_has_a_console_of_its_own(capsys):
+    console(stderr=True).print("there")
+    assert capsys.readouterr() == ("", "there\n")
+
+
+def test_libraries_are_quiet_unless_the_user_wants_them_loud(monkeypatch):
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    quiet_environment()
+    import os
+
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert os.environ["TQDM_DISABLE"] == "0"
+
+
+def test_a_followed_log_shows_each_line_at_once(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw))
+    quiet_environment()
+    sys.stdout.write("one line\n")
+    assert raw.getvalue() == b"one line\n"

@@ -27,10 +27,10 @@ def test_output_decides_the_kind(plain, terminal):
 def test_a_line_an_event(plain, view):
     with LineProgress(plain) as progress:
         progress.say("Going on")
-        progress.update(view, "trial 2 complete, best .5200")
+        progress.update(view, "trial 2 ends")
     assert printed(plain).splitlines() == [
         "Going on",
-        "[0:00] trial 2 complete, best .5200 | 4/10 done, best .5200 (base .4000), 1 stopped, 1 failed, about 5:00 left",
+        "[0:00] trial 2 ends | 4/10 done, best .5200 (base .4000), 1 stopped, 1 failed, about 5:00 left",
     ]
 
 
@@ -61,7 +61,7 @@ def test_live_table_before_the_first_event(terminal):
 
 
 def test_live_table_is_left_when_something_fails(terminal, view):
-    with pytest.raises(RuntimeError), LiveProgress(terminal) as progress:  # noqa: PT012
+    with pytest.raises(RuntimeError), LiveProgress(terminal) as progress:
         progress.update(view, "event")
         raise RuntimeError
     assert "mine: 4 of 10 trials" in printed(terminal)
@@ -107,7 +107,10 @@ def test_narrow_terminal_shortens_only_the_parameters(view):
     [
         (make_view(baseline=None), "mine: 0 of 10 trials, best – (base –), 0 stopped"),
         (make_view(row(0), asked=1), "mine: 1 of 1 trials, best .5000 (base .4000), 0 stopped"),
-        (make_view(row(0), asked=3, slots=2), "mine: 1 of 3 trials, best .5000 (base .4000), 0 stopped, about 1:00 left"),
+        (
+            make_view(row(0), asked=3, slots=2),
+            "mine: 1 of 3 trials, best .5000 (base .4000), 0 stopped, about 1:00 left",
+        ),
         (make_view(row(0), row(1), asked=1), "mine: 2 of 1 trials, best .5000 (base .4000), 0 stopped"),
     ],
 )

@@ -39,7 +39,9 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
             raise InputError([*faults, *error.faults]) from None
     request = check_evaluation(values, split, default_storage(), faults)
     scores, bm25 = measure(request)
-    console.print(f"{request.config.model.name} on {_describe(request.data)}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"{request.config.model.name} on {_describe(request.data)}", highlight=False, markup=False, soft_wrap=True
+    )
     console.print(_table(scores, bm25))
     if json_file is not None:
         json_file.expanduser().write_text(json.dumps(_to_json(request, scores, bm25), indent=2) + "\n", "utf-8")

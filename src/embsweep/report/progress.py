@@ -99,7 +99,7 @@ def build_table(view: SweepView, *, shown: int | None = None) -> Table:
     table.add_column("state", no_wrap=True, min_width=8)
     for name in ("done", "best", "time"):
         table.add_column(name, justify="right", no_wrap=True, min_width=5)
-    table.add_column("parameters", overflow="ellipsis", no_wrap=True)
+    table.add_column("parameters")  # not no_wrap: where the terminal is narrow, rich shortens this column alone
     running = [row for row in view.rows if row.state == "running"]
     finished = sorted(view.finished, key=lambda row: (row.state == "failed", -(row.best or 0.0), row.number))
     for row in (*running, *finished[:shown]):
@@ -117,8 +117,13 @@ def _cells(row: TrialRow, *, is_best: bool) -> tuple[str | Text, ...]:
         f"{row.fraction:.0%}",
         score(row.best),
         duration(row.elapsed_s),
-        Text((row.note or row.params).partition("\n")[0]),  # a reason may hold what looks like markup
+        _one_line(row.note or row.params),
     )
+
+
+def _one_line(text: str) -> Text:
+    """Never wrapped, nor read as markup: a reason may hold both."""
+    return Text(text.partition("\n")[0], no_wrap=True, overflow="ellipsis")
 
 
 def describe_view(view: SweepView) -> str:

