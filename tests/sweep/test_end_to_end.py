@@ -32,7 +32,7 @@ def runs_of(client, role):
 
 def test_it_says_what_it_does_and_what_came_out(finished_sweep):
     _, ran = finished_sweep
-    for words in ("Sweep 'e2e' on static", "trial 0 starts", "base model", "MAP@100 by dimension", "mlflow ui"):
+    for words in ("Sweep 'e2e' on static", "trial 0 starts", "base model", "MAP@100 by dimension", "embsweep ui"):
         assert words in ran.output
     assert "Traceback" not in ran.output
     assert "WARNING" not in ran.output
