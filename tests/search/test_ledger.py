@@ -6,6 +6,7 @@ import pytest
 from optuna.trial import Trial
 
 from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.errors import EmbsweepError
 from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.space import Choice, FloatRange, IntRange
@@ -208,3 +209,10 @@ def test_a_grid_is_spent_when_every_cell_was_tried(tmp_path):
     assert ledger.budget == 2
     run_all(ledger, score=lambda _: 0.5)
     assert ledger.is_spent
+
+
+def test_a_damaged_ledger_is_named(tmp_path):
+    path = tmp_path / "study.db"
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(EmbsweepError, match=r"study\.db: is no readable ledger"):
+        read_ledger(path)

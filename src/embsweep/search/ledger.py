@@ -14,10 +14,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import DatabaseError
 
 from embsweep.config.machinery import SearchConfig
+from embsweep.errors import EmbsweepError
 from embsweep.search.distributions import to_distributions
 from embsweep.search.pruners import to_resource
 from embsweep.search.record import REACHED, TrialRecord, to_record
@@ -175,7 +178,7 @@ class Ledger:
 
 
 def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]] | None:
-    """Notes and trials of a ledger without changing it; None where there is none."""
+    """Notes and trials of a ledger without changing it; None where there is none. EmbsweepError for a damaged one."""
     if not path.is_file():
         return None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -183,6 +186,8 @@ def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]]
         study = optuna.load_study(storage=_storage(path), study_name=STUDY)
     except KeyError:
         return None
+    except (DatabaseError, StorageInternalError) as error:
+        raise EmbsweepError(f"{path}: is no readable ledger ({str(error).splitlines()[0]})") from None
     ledger = Ledger(study, (), _ANY_SEARCH)
     return ledger.notes, ledger.trials
 
