@@ -1,6 +1,5 @@
 """One real sweep through the command line, shared by the end-to-end tests."""
 
-import os
 import re
 import subprocess
 import sys
@@ -24,8 +23,7 @@ class Ran:
 def run_sweep(storage, *arguments):
     """`python run_sweep.py …` as a user types it, but with state under `storage`."""
     command = [sys.executable, str(ROOT / "run_sweep.py"), f"storage.path={storage}", *arguments]
-    environment = {**os.environ, "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=540, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=540, check=False)
     return Ran(done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr))
 
 
