@@ -7,8 +7,8 @@ import sys
 from dataclasses import replace
 
 import pytest
+from split_checks import assert_disjoint, config, passages_by_side, relevant_texts
 
-from embsweep.config.source import SplitConfig
 from embsweep.data.collection import Collection, Judgement, Pair
 from embsweep.data.corpus import build_collection
 from embsweep.data.groups import find_groups
@@ -16,36 +16,8 @@ from embsweep.data.split import split_collection, whole_set
 from embsweep.errors import InputError
 
 
-def config(seed=13, validation=0.2, test=0.2):
-    return SplitConfig(seed=seed, validation=validation, test=test)
-
-
 def single_pairs(count, questions=1):
     return [Pair(f"q{p}.{q}", f"p{p}") for p in range(count) for q in range(questions)]
-
-
-def relevant_texts(answers):
-    return {
-        query: {answers.corpus[position] for position in found}
-        for query, found in zip(answers.queries, answers.relevant, strict=True)
-    }
-
-
-def passages_by_side(splits):
-    return {
-        "train": {pair.positive for pair in splits.train},
-        "validation": set().union(*relevant_texts(splits.validation).values()),
-        "test": set().union(*relevant_texts(splits.test).values()),
-    }
-
-
-def assert_disjoint(splits):
-    sides = passages_by_side(splits)
-    assert not sides["train"] & sides["validation"]
-    assert not sides["train"] & sides["test"]
-    assert not sides["validation"] & sides["test"]
-    queries = [{pair.anchor for pair in splits.train}, set(splits.validation.queries), set(splits.test.queries)]
-    assert sum(map(len, queries)) == len(set().union(*queries))
 
 
 def test_groups_are_connected_components():

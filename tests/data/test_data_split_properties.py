@@ -6,40 +6,12 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from split_checks import assert_disjoint, config, relevant_texts
 
-from embsweep.config.source import SplitConfig
 from embsweep.data.collection import Pair
 from embsweep.data.corpus import build_collection
 from embsweep.data.split import split_collection, whole_set
 from embsweep.errors import InputError
-
-
-def config(seed=13, validation=0.2, test=0.2):
-    return SplitConfig(seed=seed, validation=validation, test=test)
-
-
-def relevant_texts(answers):
-    return {
-        query: {answers.corpus[position] for position in found}
-        for query, found in zip(answers.queries, answers.relevant, strict=True)
-    }
-
-
-def passages_by_side(splits):
-    return {
-        "train": {pair.positive for pair in splits.train},
-        "validation": set().union(*relevant_texts(splits.validation).values()),
-        "test": set().union(*relevant_texts(splits.test).values()),
-    }
-
-
-def assert_disjoint(splits):
-    sides = passages_by_side(splits)
-    assert not sides["train"] & sides["validation"]
-    assert not sides["train"] & sides["test"]
-    assert not sides["validation"] & sides["test"]
-    queries = [{pair.anchor for pair in splits.train}, set(splits.validation.queries), set(splits.test.queries)]
-    assert sum(map(len, queries)) == len(set().union(*queries))
 
 
 @st.composite
