@@ -4,6 +4,8 @@ import pytest
 
 from embsweep.app.overrides import check_overrides
 
+pytestmark = pytest.mark.slow  # composes again and again
+
 
 @pytest.mark.parametrize(
     ("line", "where", "words"),

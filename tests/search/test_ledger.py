@@ -11,6 +11,8 @@ from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.space import Choice, FloatRange, IntRange
 
+pytestmark = pytest.mark.slow  # a database a test
+
 SPACE = (FloatRange("lr", 1e-6, 1e-4, log=True), IntRange("epochs", 1, 5), Choice("loss", ("a", "b")))
 RECIPE = {"lr": 2e-5, "epochs": 4, "loss": "a"}
 

@@ -19,6 +19,8 @@ from embsweep.sweep.scale import Scale
 from embsweep.tracking.runs import SweepRun
 from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
 
+pytestmark = pytest.mark.slow  # a database a test
+
 SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4), Choice("matryoshka", ("halving", "coarse")))
 FRACTIONS = (0.25, 0.5, 1.0)
 
