@@ -39,7 +39,7 @@ def _check_contract(model, data, dims, *, chunk=50_000, batch_size=16):
     for dim in dims:
         expected = _score_with_library(model, data, dim, chunk, batch_size)
         assert evaluation.scores[dim] == pytest.approx(expected, abs=1e-6), f"dim {dim}"
-        average = evaluation.average_precision[dim]
+        average = evaluation.per_query[dim]["map@100"]
         assert average.shape == (len(data.queries),)
         assert average.dtype == np.float64
         assert np.mean(average) == pytest.approx(expected["map@100"], abs=1e-6)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from embsweep.config.base import Floats, Misfit, Part, check_rising
+from embsweep.config.base import Dims, Floats, Misfit, Part, Strings, check_rising
 from embsweep.config.training import ModelConfig
 
 
@@ -53,6 +53,46 @@ class TrackingConfig(Part):
     registered_model: str | None = Field(default=None, min_length=1)
 
 
+GateRule = Literal["significant", "higher", "not_worse"]
+
+
+class AuditConfig(Part):
+    """What is looked for in the data before anything is trained. `waive` names errors that are accepted as they are."""
+
+    waive: Strings = ()
+    near_duplicate_similarity: float = Field(gt=0, le=1)
+
+
+class ConfirmConfig(Part):
+    """How the finalists are run again. `seeds` 0 leaves it out; `folds` cross-validates by passage group as well."""
+
+    finalists: int = Field(ge=1)
+    seeds: int = Field(ge=0)
+    folds: int | None = Field(default=None, ge=2)
+    alpha: float = Field(gt=0, lt=0.5)
+
+    @field_validator("seeds")
+    @classmethod
+    def _can_measure_noise(cls, seeds: int) -> int:
+        if seeds == 1:
+            raise Misfit("one seed tells nothing about the luck of a seed", "0 (no confirmation), or at least 2")
+        return seeds
+
+
+class GateConfig(Part):
+    """What a challenger must show at every one of `dims` (null: every evaluated one) to become champion.
+
+    `significant`: higher by more than `margin`, adjusted p below `alpha`; `higher`: higher by more than `margin`;
+    `not_worse`: the lower end of the interval above -`margin`.
+    """
+
+    dims: Dims | None = None
+    against_base: GateRule
+    against_champion: GateRule
+    margin: float = Field(ge=0, lt=1)
+    alpha: float = Field(gt=0, lt=0.5)
+
+
 class RehearsalConfig(Part):
     """What a rehearsal caps, so that a sweep of any size ends in minutes on two cores."""
 
@@ -61,6 +101,9 @@ class RehearsalConfig(Part):
     max_seq_length: int = Field(gt=0)
     max_trials: int = Field(gt=0)
     max_epochs: float = Field(gt=0)
+    max_finalists: int = Field(gt=0)
+    max_folds: int = Field(ge=2)
+    gate_rule: GateRule
     fractions: Floats
 
     _rising = field_validator("fractions")(check_rising)

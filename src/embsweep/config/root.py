@@ -10,6 +10,9 @@ from pydantic_core import ErrorDetails
 
 from embsweep.config.base import Misfit, Part
 from embsweep.config.machinery import (
+    AuditConfig,
+    ConfirmConfig,
+    GateConfig,
     RunnerConfig,
     ScaleConfig,
     SearchConfig,
@@ -57,6 +60,9 @@ class Config(Part):
     objective: ObjectiveConfig
     search: SearchConfig
     stopping: StoppingConfig
+    audit: AuditConfig
+    confirm: ConfirmConfig
+    gate: GateConfig
     runner: RunnerConfig
     tracking: TrackingConfig
     scale: ScaleConfig
@@ -110,11 +116,15 @@ def _check_dims(where: str, dims: tuple[int, ...], model: ModelConfig, fix: str 
 
 def _check_objective(config: Config) -> Iterator[Fault]:
     measured = config.trial.eval_dims
-    for dim in config.objective.dim_weights or ():
-        if dim not in measured:
-            yield Fault(
-                f"objective.dim_weights.{dim}", "this dimension is not evaluated", dim, f"one of {list(measured)}"
-            )
+    named = {
+        "objective.dim_weights": config.objective.dim_weights,
+        "objective.floors": config.objective.floors,
+        "gate.dims": config.gate.dims,
+    }
+    for key, dims in named.items():
+        for dim in dims or ():
+            if dim not in measured:
+                yield Fault(f"{key}.{dim}", "this dimension is not evaluated", dim, f"one of {list(measured)}")
 
 
 def _check_loss(config: Config) -> Iterator[Fault]:

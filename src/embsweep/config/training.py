@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -78,7 +79,11 @@ class MatryoshkaConfig(Part):
 
 
 class TrainConfig(Part):
-    """One training run. `warmup` is the fraction of the schedule; `epochs` may be fractional."""
+    """One training run. `warmup` is the fraction of the schedule; `epochs` may be fractional.
+
+    `tf32` null leaves torch's own setting. `patience` ends a trial after so many evaluations in a row without a new
+    best; null runs the whole schedule.
+    """
 
     learning_rate: float = Field(gt=0, le=1)
     epochs: float = Field(gt=0)
@@ -91,15 +96,21 @@ class TrainConfig(Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     batch_sampler: Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed"]
     gradient_checkpointing: bool = False
+    tf32: bool | None = None
+    patience: int | None = Field(default=None, ge=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
     seed: int = Field(ge=0)
 
 
 class EvalConfig(Part):
-    """When and where a trial is measured. `dims` null means the model's own and the standard ones below it."""
+    """When and where a trial is measured. `dims` null means the model's own and the standard ones below it.
+
+    Either at `fractions` of the planned schedule, or `per_epoch` times in every epoch; one of the two is null.
+    """
 
     dims: Dims | None = None
-    fractions: Floats
+    fractions: Floats | None = None
+    per_epoch: int | None = Field(default=None, ge=1)
     batch_size: int = Field(gt=0)
 
     @field_validator("dims")
@@ -107,15 +118,43 @@ class EvalConfig(Part):
     def _descending(cls, dims: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return dims if dims is None else check_descending(dims)
 
-    _rising = field_validator("fractions")(check_rising)
+    @field_validator("fractions")
+    @classmethod
+    def _rising(cls, fractions: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        return fractions if fractions is None else check_rising(fractions)
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Self:
+        if (self.fractions is None) == (self.per_epoch is None):
+            problem = "are both given" if self.fractions is not None else "are both null"
+            fix = "eval.fractions=null with eval.per_epoch=1, or eval.per_epoch=null"
+            raise Misfit(f"eval.fractions and eval.per_epoch {problem}", "one of the two", key="per_epoch", fix=fix)
+        return self
+
+    def schedule(self, epochs: float) -> tuple[float, ...]:
+        """Fractions of a schedule of so many `epochs` at which a trial is measured, the last of them 1.0."""
+        if self.fractions is not None:
+            return self.fractions
+        count = epochs * (self.per_epoch or 1)
+        whole = tuple(step / count for step in range(1, math.ceil(count)))
+        return (*whole, 1.0)
+
+
+Floor = Literal["base"] | Annotated[float, Field(ge=0, le=1)]
 
 
 class ObjectiveConfig(Part):
-    """One number out of all dimensions: sampler, stopping, checkpoint and winner all use it."""
+    """A deployment profile, one number out of all dimensions: sampler, stopping, checkpoint, winner and gate use it.
+
+    `floors` holds the lowest score that is acceptable at a dimension, a number or `base` (the untrained base model's);
+    `min_retention` the share of the largest dimension's score that every other one must keep.
+    """
 
     metric: str
     aggregate: Literal["mean", "worst"]
     dim_weights: Annotated[dict[int, float], Field(strict=False)] | None = None
+    floors: Annotated[dict[int, Floor], Field(strict=False)] | None = None
+    min_retention: float | None = Field(default=None, gt=0, le=1)
 
     @field_validator("metric")
     @classmethod

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 Scores = Mapping[int, Mapping[str, float]]
 """Dimension → metric name (`embsweep.names.METRICS`) → mean over the queries, in [0, 1]."""
+
+
+PerQuery = Mapping[int, NDArray[np.float64]]
+"""Dimension → one metric of each query, float64 [n_queries], in the order of the set's queries."""
 
 
 def scores_from_json(values: Mapping[str | int, Mapping[str, float]]) -> Scores:

@@ -9,8 +9,8 @@ from embsweep.config import Config
 from embsweep.errors import SweepRefused
 from embsweep.space import Space, describe
 
-# Raising the budget, another runner or tracker, more checkpoints: the same sweep goes on.
-_FREE = ("search.trials", "runner.", "tracking.", "storage.", "scale.", "sweep.")
+# Raising the budget, another runner or tracker, more checkpoints, another proof: the same sweep goes on.
+_FREE = ("search.trials", "audit.", "confirm.", "gate.", "runner.", "tracking.", "storage.", "scale.", "sweep.")
 
 
 def compute_identity(

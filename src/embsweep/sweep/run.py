@@ -58,7 +58,7 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
 
 def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder) -> Ledger:
     recipe = prepared.recipe
-    pruner = build_pruner(recipe.stopping, recipe.eval.fractions[0])
+    pruner = build_pruner(recipe.stopping, recipe.eval.schedule(recipe.train.epochs)[0])
     ledger = Ledger.open(folder.ledger, space=request.space, search=recipe.search, pruner=pruner)
     identity = compute_identity(
         recipe, request.space, prepared.splits.fingerprint, epoch_factor=prepared.scale.epoch_factor

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from embsweep.config import Config
-from embsweep.config.machinery import RehearsalConfig
+from embsweep.config.machinery import ConfirmConfig, GateConfig, RehearsalConfig
 from embsweep.config.training import EvalConfig, MatryoshkaConfig, ModelConfig, ObjectiveConfig
 from embsweep.names import rehearsal_name
 
@@ -52,6 +52,8 @@ def _rehearse(config: Config, epoch_factor: float) -> Config:
             "eval": _scale_eval(config.eval, caps, config.trial.eval_dims, large, small),
             "objective": _scale_objective(config.objective, large, small),
             "train": train.model_copy(update={"epochs": train.epochs * epoch_factor}),
+            "confirm": _scale_confirm(config.confirm, caps),
+            "gate": _scale_gate(config.gate, caps, large, small),
             "search": search.model_copy(update={"trials": min(search.trials, caps.max_trials)}),
             "data": data.model_copy(update={"max_pairs": min(data.max_pairs or caps.max_pairs, caps.max_pairs)}),
             "sweep": config.sweep.model_copy(update={"name": rehearsal_name(config.sweep.name)}),
@@ -76,12 +78,30 @@ def _scale_matryoshka(config: MatryoshkaConfig, large: int, small: int) -> Matry
 
 
 def _scale_eval(config: EvalConfig, caps: RehearsalConfig, dims: tuple[int, ...], large: int, small: int) -> EvalConfig:
-    fractions = caps.fractions if len(config.fractions) > len(caps.fractions) else config.fractions
-    return config.model_copy(update={"dims": scale_dims(dims, large=large, small=small), "fractions": fractions})
+    few = config.fractions is not None and len(config.fractions) <= len(caps.fractions)
+    fractions = config.fractions if few else caps.fractions
+    scaled = scale_dims(dims, large=large, small=small)
+    return config.model_copy(update={"dims": scaled, "fractions": fractions, "per_epoch": None})
 
 
 def _scale_objective(config: ObjectiveConfig, large: int, small: int) -> ObjectiveConfig:
-    if config.dim_weights is None:
-        return config
-    scaled = {max(1, round(dim * small / large)): weight for dim, weight in config.dim_weights.items()}
-    return config.model_copy(update={"dim_weights": scaled})
+    by_dim = {"dim_weights": config.dim_weights, "floors": config.floors}
+    return config.model_copy(
+        update={
+            name: {max(1, round(dim * small / large)): value for dim, value in values.items()}
+            for name, values in by_dim.items()
+            if values is not None
+        }
+    )
+
+
+def _scale_gate(config: GateConfig, caps: RehearsalConfig, large: int, small: int) -> GateConfig:
+    dims = config.dims and scale_dims(config.dims, large=large, small=small)
+    return config.model_copy(
+        update={"dims": dims, "against_base": caps.gate_rule, "against_champion": caps.gate_rule, "margin": 0.0}
+    )
+
+
+def _scale_confirm(config: ConfirmConfig, caps: RehearsalConfig) -> ConfirmConfig:
+    folds = config.folds and min(config.folds, caps.max_folds)
+    return config.model_copy(update={"finalists": min(config.finalists, caps.max_finalists), "folds": folds})

@@ -30,6 +30,7 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
         optim=config.optimizer,
         max_grad_norm=config.max_grad_norm,
         bf16=precision == "bf16",
+        tf32=resolve_tf32(config.tf32),
         fp16=precision == "fp16",
         batch_sampler=config.batch_sampler,
         gradient_checkpointing=config.gradient_checkpointing,
@@ -47,6 +48,13 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
     # number and split each batch among them, and with it the in-batch negatives.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def resolve_tf32(wanted: bool | None) -> bool | None:
+    """`wanted` where there is a GPU; None elsewhere: the trainer refuses either answer on a CPU."""
+    import torch
+
+    return wanted if torch.cuda.is_available() else None
 
 
 def resolve_precision(wanted: str) -> str:

@@ -1,4 +1,4 @@
-"""What one evaluation found: every metric at every dimension, and each query's average precision."""
+"""What one evaluation found: every metric at every dimension, as a mean and for each query."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embsweep.decide.scores import Scores
+from embsweep.decide.scores import PerQuery, Scores
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`average_precision[dim]` is float64 [n_queries], in the order of the set's queries; its mean is MAP@100."""
+    """`per_query[dim][metric]` is float64 [n_queries], in the order of the set's queries; its mean is the score."""
 
     scores: Scores
-    average_precision: Mapping[int, NDArray[np.float64]]
+    per_query: Mapping[int, Mapping[str, NDArray[np.float64]]]
+
+    def of_metric(self, metric: str) -> PerQuery:
+        """One metric of each query, at every dimension."""
+        return {dim: by_metric[metric] for dim, by_metric in self.per_query.items()}
 
 
 __all__ = ["Evaluation", "Scores"]

@@ -15,7 +15,7 @@ import numpy as np
 from embsweep.data.collection import RetrievalSet
 from embsweep.errors import EmbsweepError, Fault, InputError
 from embsweep.trial.evaluation import Evaluation
-from embsweep.trial.metrics import MAX_RANK, Hits, compute_average_precision, compute_metrics
+from embsweep.trial.metrics import MAX_RANK, Hits, compute_means, compute_per_query
 from embsweep.trial.ranking import rank
 
 if TYPE_CHECKING:
@@ -80,13 +80,12 @@ def evaluate_embeddings(
     """
     _check_dims(dims, queries.shape[1])
     n_relevant = np.array([len(set(passages)) for passages in relevant], dtype=np.int64)
-    scores, average_precision = {}, {}
+    per_query = {}
     for dim in dims:
         ranking = rank(queries[:, :dim], corpus[:, :dim], MAX_RANK).cpu().numpy()
         hits = mark_hits(ranking, relevant, len(corpus))
-        scores[dim] = compute_metrics(hits, n_relevant)
-        average_precision[dim] = compute_average_precision(hits, n_relevant)
-    return Evaluation(scores, average_precision)
+        per_query[dim] = compute_per_query(hits, n_relevant)
+    return Evaluation({dim: compute_means(values) for dim, values in per_query.items()}, per_query)
 
 
 def mark_hits(ranking: np.ndarray, relevant: Sequence[Sequence[int]], n_corpus: int) -> Hits:

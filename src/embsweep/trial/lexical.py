@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embsweep.data.collection import RetrievalSet
 from embsweep.trial.evaluator import mark_hits
@@ -14,7 +15,14 @@ _WORD = re.compile(r"\w+")
 
 
 def evaluate_bm25(data: RetrievalSet) -> dict[str, float]:
-    """Every metric of `embsweep.names.METRICS` for BM25 on one set, each in [0, 1].
+    """Every metric of `embsweep.names.METRICS` for BM25 on one set, each in [0, 1]; see `rank_bm25`."""
+    ranking = rank_bm25(data)
+    n_relevant = np.array([len(set(passages)) for passages in data.relevant], dtype=np.int64)
+    return compute_metrics(mark_hits(ranking, data.relevant, len(data.corpus)), n_relevant)
+
+
+def rank_bm25(data: RetrievalSet) -> NDArray[np.int64]:
+    """Positions of the 100 best passages of each query (or all, where there are fewer), best first.
 
     Lucene's BM25 with k1 = 1.5, b = .75 (defaults of `bm25s`) over lower-cased runs of Unicode letters, digits
     and underscores; no stemming and no stop words, so it is the same for every language. Equal scores are
@@ -25,9 +33,7 @@ def evaluate_bm25(data: RetrievalSet) -> dict[str, float]:
     index = bm25s.BM25(backend="numpy")
     index.index([split_words(text) for text in data.corpus], show_progress=False)
     ids = (index.get_tokens_ids(split_words(text)) for text in data.queries)
-    ranking = np.array([_rank(index.get_scores_from_ids(known)) for known in ids])
-    n_relevant = np.array([len(set(passages)) for passages in data.relevant], dtype=np.int64)
-    return compute_metrics(mark_hits(ranking, data.relevant, len(data.corpus)), n_relevant)
+    return np.array([_rank(index.get_scores_from_ids(known)) for known in ids])
 
 
 def split_words(text: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,17 @@ Values = NDArray[np.float64]
 
 
 def compute_metrics(hits: Hits, n_relevant: Counts) -> dict[str, float]:
-    """Mean over the queries of every metric in `embsweep.names.METRICS`, each in [0, 1].
+    """Mean over the queries of every metric in `embsweep.names.METRICS`; arguments as in `compute_per_query`."""
+    return compute_means(compute_per_query(hits, n_relevant))
+
+
+def compute_means(per_query: Mapping[str, Values]) -> dict[str, float]:
+    """Metric → its mean over the queries."""
+    return {metric: float(np.mean(values)) for metric, values in per_query.items()}
+
+
+def compute_per_query(hits: Hits, n_relevant: Counts) -> dict[str, Values]:
+    """Every metric in `embsweep.names.METRICS` of each query: float64 [n_queries], each value in [0, 1].
 
     `hits` is bool [n_queries, k]: whether the passage at each rank is relevant, best rank first. A k below 100
     says that the corpus has no more passages (ranks that do not exist are misses). `n_relevant` is int
@@ -31,23 +43,23 @@ def compute_metrics(hits: Hits, n_relevant: Counts) -> dict[str, float]:
     padded = np.zeros((len(hits), MAX_RANK), dtype=bool)
     padded[:, : hits.shape[1]] = hits[:, :MAX_RANK]
     found = np.cumsum(padded, axis=1)
-    means: dict[str, float] = {}
+    values: dict[str, Values] = {}
     for k in _CUTOFFS:
         found_at_k = found[:, k - 1]
-        means[f"accuracy@{k}"] = float(np.mean(found_at_k > 0))
-        means[f"precision@{k}"] = float(np.mean(found_at_k / k))
-        means[f"recall@{k}"] = float(np.mean(found_at_k / n_relevant))
-    means[f"ndcg@{_NDCG_RANK}"] = float(np.mean(_compute_ndcg(padded, n_relevant)))
-    means[f"mrr@{_MRR_RANK}"] = float(np.mean(_compute_reciprocal_rank(padded)))
-    means[f"map@{MAX_RANK}"] = float(np.mean(compute_average_precision(hits, n_relevant)))
-    return {name: means[name] for name in METRICS}
+        values[f"accuracy@{k}"] = (found_at_k > 0).astype(np.float64)
+        values[f"precision@{k}"] = found_at_k / k
+        values[f"recall@{k}"] = found_at_k / n_relevant
+    values[f"ndcg@{_NDCG_RANK}"] = _compute_ndcg(padded, n_relevant)
+    values[f"mrr@{_MRR_RANK}"] = _compute_reciprocal_rank(padded)
+    values[f"map@{MAX_RANK}"] = compute_average_precision(hits, n_relevant)
+    return {name: values[name] for name in METRICS}
 
 
 def compute_average_precision(hits: Hits, n_relevant: Counts) -> Values:
     """Average precision at 100 of each query, float64 [n_queries]; their mean is MAP@100.
 
     AP = sum over relevant ranks r <= 100 of (relevant found up to r) / r, divided by min(100, n_relevant).
-    Arguments and errors as in `compute_metrics`.
+    Arguments and errors as in `compute_per_query`.
     """
     _check(hits, n_relevant)
     top = hits[:, :MAX_RANK]

@@ -38,6 +38,7 @@ class RungCallback(TrainerCallback):
         self._rungs: dict[int, float] = {}
         self._best: tuple[float, float, Scores] | None = None  # objective, fraction, scores
         self._stopped = False
+        self._since_best = 0
 
     def watch(self, loss: nn.Module) -> None:
         """Collect the training loss of every forward pass, without waiting for the device."""
@@ -53,7 +54,8 @@ class RungCallback(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The schedule's length is known: place the rungs."""
-        self._rungs = dict(compute_rungs(self._job.config.eval.fractions, state.max_steps))
+        fractions = self._job.config.eval.schedule(self._job.config.train.epochs)
+        self._rungs = dict(compute_rungs(fractions, state.max_steps))
         self._clock = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -70,6 +72,8 @@ class RungCallback(TrainerCallback):
         if self._reporter.report(self._evaluate(state, fraction, loss, rate)):
             self._stopped = fraction < 1.0
             control.should_training_stop = True
+        elif self._is_out_of_patience:  # the recipe's own end: the trial is complete
+            control.should_training_stop = True
 
     def _evaluate(self, state: TrainerState, fraction: float, loss: float | None, rate: float | None) -> Report:
         config = self._job.config
@@ -79,9 +83,11 @@ class RungCallback(TrainerCallback):
         objective = compute_objective(scores, config.objective)
         if not math.isfinite(objective):
             raise TrialFailed(f"objective is {objective} at step {state.global_step}")
+        self._since_best += 1
         if self._best is None or is_better(objective, self._best[0]):
             save_checkpoint(self._model, self._job.best)
             self._best = (objective, fraction, scores)
+            self._since_best = 0
         return Report(
             fraction=fraction,
             step=state.global_step,
@@ -94,6 +100,11 @@ class RungCallback(TrainerCallback):
             learning_rate=rate,
             elapsed_s=time.perf_counter() - self._clock,
         )
+
+    @property
+    def _is_out_of_patience(self) -> bool:
+        patience = self._job.config.train.patience
+        return patience is not None and self._since_best >= patience
 
     def _mean_loss(self, step: int) -> float | None:
         """Mean training loss since the last rung. TrialFailed at once where it is not finite."""
