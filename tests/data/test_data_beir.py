@@ -48,6 +48,22 @@ def test_equal_texts_are_merged_and_counted(write_beir, tmp_path):
     assert dict(collection.merged) == {"duplicate passages": 1, "duplicate queries": 1, "duplicate rows": 1}
 
 
+def test_texts_equal_but_for_case_and_white_space_are_merged_and_counted_apart(write_beir, tmp_path):
+    corpus = [
+        {"_id": "d1", "text": "One  of them"},
+        {"_id": "d2", "text": "one of them"},
+        {"_id": "d3", "text": "ONE OF THEM"},
+    ]
+    queries = [{"_id": "q1", "text": "Who?"}, {"_id": "q2", "text": "who?"}]
+    collection = load_collection(write_beir(corpus, queries, "q1\td1\t1\nq2\td2\t1\n"), tmp_path)
+    assert relevant_texts(collection) == {"Who?": {"ONE OF THEM"}}
+    assert dict(collection.merged) == {
+        "normalised duplicate passages": 2,
+        "normalised duplicate queries": 1,
+        "duplicate rows": 1,
+    }
+
+
 def test_several_questions_of_a_passage_are_no_duplicates(write_beir, tmp_path):
     collection = load_collection(write_beir(qrels="q1\td1\t1\nq2\td1\t1\n"), tmp_path)
     assert collection.merged == ()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from embsweep.data.collection import Judgement, Pair
 from embsweep.data.corpus import build_collection
+from embsweep.data.text import normalise_text
 from embsweep.errors import InputError
 
 TEXTS = st.sampled_from(["a", "b", "c ", " c", "d\u00a0", "d", "ß", "ss", "é", "e\u0301", "A"])
@@ -51,17 +52,75 @@ def test_contradictions(pairs, where, message):
     assert message in str(fault)
 
 
-@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1), st.lists(TEXTS))
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("Wie hoch ist die Steuer?", "wie hoch  ist\u00a0die\nSTEUER?"),
+        ("Straße", "STRASSE"),
+        ("ﬁnal", "final"),
+        ("e\u0301tat", "état"),
+        ("ＡＢＣ１", "abc1"),
+    ],
+)
+def test_texts_that_differ_in_case_form_or_white_space_are_one(text, same):
+    collection = build_collection("x", [Pair(text, "p"), Pair(same, "q"), Pair("other", text), Pair("another", same)])
+    assert collection.queries == (min(text, same), "other", "another")
+    assert collection.passages == ("p", "q", min(text, same))
+    assert collection.relevant == ((0, 1), (2,), (2,))
+    assert dict(collection.merged) == {"normalised duplicate queries": 1, "normalised duplicate passages": 1}
+
+
+def test_exact_and_normalised_duplicates_are_counted_apart():
+    pairs = [Pair("a?", "p"), Pair("A?", "P"), Pair("a?", "p "), Pair("b?", "p"), Pair("A?", "q")]
+    assert dict(build_collection("x", pairs, ["r", "R", "r "]).merged) == {
+        "duplicate queries": 2,
+        "normalised duplicate queries": 1,
+        "duplicate passages": 3,
+        "normalised duplicate passages": 2,
+        "duplicate rows": 2,
+    }
+
+
+def test_a_negative_in_other_letters_is_still_the_relevant_passage():
+    with pytest.raises(InputError, match="relevant passage of the same question"):
+        build_collection("x", [Pair("a", "Passage", "PASSAGE"), Pair("b", "q", "n")])
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(text):
+    assert normalise_text(normalise_text(text)) == normalise_text(text)
+    assert normalise_text(f" {text}\n") == normalise_text(text)
+
+
+ROWS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1)
+
+
+@given(ROWS, st.lists(TEXTS))
 def test_every_pair_is_there_once_and_texts_are_distinct(rows, extra):
     collection = build_collection("x", [Pair(*row) for row in rows], extra)
-    assert len(set(collection.queries)) == len(collection.queries)
-    assert len(set(collection.passages)) == len(collection.passages)
+    pairs = [(normalise_text(anchor), normalise_text(positive)) for anchor, positive in rows]
+    for texts in (collection.queries, collection.passages):
+        assert len(set(map(normalise_text, texts))) == len(texts)
     found = [(collection.queries[j.query], collection.passages[j.passage]) for j in collection.judgements]
-    assert found == list(dict.fromkeys((anchor.strip(), positive.strip()) for anchor, positive in rows))
-    assert set(collection.passages) == {text.strip() for _, text in rows} | {text.strip() for text in extra}
+    assert [tuple(map(normalise_text, pair)) for pair in found] == list(dict.fromkeys(pairs))
+    given = [text.strip() for row in rows for text in row] + [text.strip() for text in extra]
+    assert {*collection.queries, *collection.passages} <= set(given)
+    assert set(map(normalise_text, collection.passages)) == {p for _, p in pairs} | set(map(normalise_text, extra))
     merged = dict(collection.merged)
-    assert merged.get("duplicate queries", 0) == len(rows) - len(collection.queries)
+    lost = merged.get("duplicate queries", 0) + merged.get("normalised duplicate queries", 0)
+    assert lost == len(rows) - len(collection.queries)
+    assert merged.get("duplicate queries", 0) == len(rows) - len({anchor.strip() for anchor, _ in rows})
     assert merged.get("duplicate rows", 0) == len(rows) - len(collection.judgements)
     for query, relevant in enumerate(collection.relevant):
         assert set(relevant) == {j.passage for j in collection.judgements if j.query == query}
         assert list(relevant) == sorted(relevant)
+
+
+@given(ROWS, st.randoms(use_true_random=False))
+def test_the_order_of_rows_decides_nothing_but_the_numbers(rows, shuffler):
+    again = rows.copy()
+    shuffler.shuffle(again)
+    one, other = (build_collection("x", [Pair(*row) for row in order]) for order in (rows, again))
+    assert set(one.queries) == set(other.queries)
+    assert set(one.passages) == set(other.passages)
+    assert dict(one.merged) == dict(other.merged)

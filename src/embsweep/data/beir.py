@@ -8,7 +8,7 @@ from typing import Any
 
 from embsweep.config.source import BeirConfig
 from embsweep.data.collection import Collection, Pair
-from embsweep.data.corpus import build_collection
+from embsweep.data.corpus import build_collection, count_duplicates, keep_counts
 from embsweep.data.faults import FaultList
 from embsweep.data.jsonl import read_objects
 from embsweep.data.qrels import Qrels, read_qrels
@@ -36,14 +36,15 @@ def load_beir(config: BeirConfig) -> Collection:
     faults.raise_if_any()
     pairs = [Pair(queries[q][0], passages[p][0], None, place) for (q, p), place in qrels.relevant.items()]
     collection = build_collection(folder.resolve().name, pairs, [text for text, _ in passages.values()])
+    answered = {query for query, _ in qrels.relevant}
     counts = {
-        "duplicate passages": len(passages) - len(collection.passages),
-        "duplicate queries": len(queries) - unjudged - len(collection.queries),
+        **count_duplicates("passages", [text for text, _ in passages.values()]),
+        **count_duplicates("queries", [text for query, (text, _) in queries.items() if query in answered]),
         "duplicate rows": len(pairs) - len(collection.judgements),
         "judgements with a score of 0 or less": qrels.not_relevant,
         f"queries that {qrels_path.name} does not judge": unjudged,
     }
-    return replace(collection, merged=tuple((what, count) for what, count in counts.items() if count))
+    return replace(collection, merged=keep_counts(counts))
 
 
 def _check_folder(folder: Path, faults: FaultList) -> Path:

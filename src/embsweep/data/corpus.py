@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from embsweep.data.collection import Collection, Judgement, Pair
 from embsweep.data.faults import FaultList
+from embsweep.data.text import normalise_text
 
 
 class Numbering:
-    """Distinct stripped texts, numbered by first appearance."""
+    """Distinct texts, numbered by first appearance; texts that `normalise_text` makes equal share a number.
+
+    Of such texts the first in code-point order stands for all, so that the order of rows decides nothing.
+    """
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+        self._by_text: dict[str, int] = {}
+        self._by_meaning: dict[str, int] = {}
+        self._texts: list[str] = []
 
     def add(self, text: str) -> int:
-        """The text's number, a new one where it was not seen before."""
-        return self._numbers.setdefault(text.strip(), len(self._numbers))
+        """The text's number, a new one where neither it nor its like was seen before."""
+        stripped = text.strip()
+        known = self._by_text.get(stripped)
+        return self._add_new(stripped) if known is None else known
+
+    def _add_new(self, text: str) -> int:
+        number = self._by_meaning.setdefault(normalise_text(text), len(self._texts))
+        if number == len(self._texts):
+            self._texts.append(text)
+        else:
+            self._texts[number] = min(self._texts[number], text)
+        self._by_text[text] = number
+        return number
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._texts)
 
     @property
     def texts(self) -> tuple[str, ...]:
         """Every text, by number."""
-        return tuple(self._numbers)
+        return tuple(self._texts)
 
 
 def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[str] = ()) -> Collection:
-    """Unify equal texts (after stripping, otherwise character by character) and number them by appearance.
+    """Unify texts that are equal after stripping or after `normalise_text`, and number them by appearance.
 
     A query that stands with several passages gets several relevant ones; a passage that stands with several
     queries is one passage. Negatives and `extra_passages` are passages too. Rows that are wholly equal count
@@ -45,18 +62,31 @@ def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[
     if not rows:
         faults.add("data", "there are no pairs")
     faults.raise_if_any()
-    extra = [passages.add(text) for text in extra_passages]
+    extra = list(extra_passages)
+    for text in extra:
+        passages.add(text)
     merged = {
-        "duplicate queries": len(pairs) - len(queries),
-        "duplicate passages": len(pairs) - len({row.passage for row in rows}) + _count_repeats(extra),
+        **count_duplicates("queries", [pair.anchor for pair in pairs]),
+        **_add(count_duplicates("passages", [pair.positive for pair in pairs]), count_duplicates("passages", extra)),
         "duplicate rows": len(pairs) - len(rows),
     }
-    counts = tuple((what, count) for what, count in merged.items() if count)
-    return Collection(name, queries.texts, passages.texts, tuple(rows), counts)
+    return Collection(name, queries.texts, passages.texts, tuple(rows), keep_counts(merged))
 
 
-def _count_repeats(numbers: list[int]) -> int:
-    return len(numbers) - len(set(numbers))
+def count_duplicates(what: str, texts: Sequence[str]) -> dict[str, int]:
+    """How many `texts` say no more than an earlier one: equal after stripping, and equal only once normalised."""
+    exact = dict.fromkeys(text.strip() for text in texts)
+    normalised = len(set(map(normalise_text, exact)))
+    return {f"duplicate {what}": len(texts) - len(exact), f"normalised duplicate {what}": len(exact) - normalised}
+
+
+def keep_counts(merged: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """The counts above 0, as a collection holds them."""
+    return tuple((what, count) for what, count in merged.items() if count)
+
+
+def _add(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {what: count + more[what] for what, count in some.items()}
 
 
 def _judge(pair: Pair, queries: Numbering, passages: Numbering) -> Judgement:

@@ -41,6 +41,15 @@ def is_blank(text: str) -> bool:
     return all(unicodedata.category(character)[0] in "CZ" for character in text)
 
 
+def normalise_text(text: str) -> str:
+    """What two texts must share to count as one: NFKC, case folded, each run of white space one space.
+
+    Case folding can undo NFKC, so that is applied after it again; the result of a result is itself.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
 def read_text_file(path: Path, faults: FaultList) -> str:
     """The file's text without byte-order mark; line ends stay as they are.
 
