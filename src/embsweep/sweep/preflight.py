@@ -10,13 +10,16 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from embsweep.audit.examine import audit_data
+from embsweep.audit.finding import check_waivers, to_fault
+from embsweep.audit.report import AuditReport
 from embsweep.config import Config, build_config, check_trainable
 from embsweep.config.source import DataConfig, DocstringsConfig
 from embsweep.config.training import ModelConfig, TrainConfig
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.load import load_collection
 from embsweep.data.packages import find_packages
-from embsweep.data.split import split_collection
+from embsweep.data.split import split_collection, split_folds
 from embsweep.errors import Fault, InputError
 from embsweep.model.base import check_model
 from embsweep.runner.slots import Machine, Slots, inspect_machine, plan_slots
@@ -38,7 +41,9 @@ class Prepared:
     scale: Scale
     slots: Slots
     splits: Splits
+    audit: AuditReport
     storage: Path
+    folds: tuple[Splits, ...] = ()
 
 
 def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepared:
@@ -68,10 +73,12 @@ def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepa
     slots = _checked_slots(recipe, machine, faults)
     collection = checked_data(request.values, storage, faults)
     splits = _checked_splits(recipe, collection, faults)
-    if faults or slots is None or splits is None:
+    folds = _checked_folds(recipe, collection, faults)
+    audit = _checked_audit(recipe, collection, splits, faults)
+    if faults or slots is None or splits is None or audit is None:
         raise InputError(distinct(faults))
     _check_tracking(recipe, storage)
-    return Prepared(asked, recipe, scale, slots, splits, storage)
+    return Prepared(asked, recipe, scale, slots, splits, audit, storage, folds)
 
 
 def find_missing(values: Mapping[str, Any]) -> list[Fault]:
@@ -181,6 +188,28 @@ def _checked_splits(recipe: Config, collection: Collection | None, faults: list[
         faults.append(Fault("data", "too few pairs to train on", len(splits.train), "at least 2"))
     faults.extend(_check_batch(recipe.train, splits))
     return splits
+
+
+def _checked_folds(recipe: Config, collection: Collection | None, faults: list[Fault]) -> tuple[Splits, ...]:
+    """Training and validation cut anew for the confirmation, where it cross-validates."""
+    if collection is None or recipe.confirm.folds is None or faults:
+        return ()
+    try:
+        return split_folds(collection, recipe.data.split, recipe.data.max_pairs, recipe.confirm.folds)
+    except InputError as error:
+        faults.extend(error.faults)
+        return ()
+
+
+def _checked_audit(
+    recipe: Config, collection: Collection | None, splits: Splits | None, faults: list[Fault]
+) -> AuditReport | None:
+    faults.extend(check_waivers(recipe.audit.waive))
+    if collection is None or splits is None:
+        return None
+    report = audit_data(collection, splits, config=recipe.audit, model=recipe.model, train=recipe.train)
+    faults.extend(map(to_fault, report.unwaived))
+    return report
 
 
 def _check_batch(train: TrainConfig, splits: Splits) -> Iterator[Fault]:

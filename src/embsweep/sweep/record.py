@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Iterable
 
 import yaml
 
+from embsweep.audit.report import AuditReport, to_facts
+from embsweep.data.collection import Splits
 from embsweep.search.ledger import Ledger
 from embsweep.space import describe
 from embsweep.sweep.preflight import Prepared
@@ -34,10 +38,17 @@ def open_tracking(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> 
     run.log_params(
         {"space": {d.key: describe(d) for d in request.space}, "search": recipe.search.model_dump(exclude={"trials"})}
     )
-    run.set_tags({"embsweep.command": request.command})
+    run.set_tags(
+        {
+            "embsweep.command": request.command,
+            "embsweep.audit.errors": _list_names(finding.name for finding in prepared.audit.of("error")),
+            "embsweep.audit.waived": _list_names(prepared.audit.waived),
+        }
+    )
     texts = {
         "config/resolved.yaml": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False),
         "config/asked.yaml": yaml.safe_dump(prepared.asked.model_dump(mode="json"), sort_keys=False),
+        "audit/audit.json": _audit_to_json(prepared.audit),
         "environment/packages.txt": describe_packages(),
         "environment/machine.txt": describe_machine(),
         "environment/git.txt": str(read_git_state(request.default_storage) or "no git repository\n"),
@@ -45,6 +56,14 @@ def open_tracking(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> 
     for name, text in texts.items():
         run.log_artifact_text(name, text)
     return run
+
+
+def _list_names(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _audit_to_json(report: AuditReport) -> str:
+    return json.dumps([facts.model_dump() for facts in to_facts(report)], indent=2, ensure_ascii=False) + "\n"
 
 
 def _dataset_facts(prepared: Prepared) -> DatasetFacts:
@@ -55,10 +74,15 @@ def _dataset_facts(prepared: Prepared) -> DatasetFacts:
         name=splits.name,
         fingerprint=splits.fingerprint,
         source=source,
-        sizes={
-            "train_pairs": len(splits.train),
-            "validation_queries": len(splits.validation.queries),
-            "test_queries": len(splits.test.queries),
-            "passages": len(splits.validation.corpus),
-        },
+        sizes=split_sizes(splits),
     )
+
+
+def split_sizes(splits: Splits) -> dict[str, int]:
+    """How much stands on each side, and in the corpus."""
+    return {
+        "train_pairs": len(splits.train),
+        "validation_queries": len(splits.validation.queries),
+        "test_queries": len(splits.test.queries),
+        "passages": len(splits.validation.corpus),
+    }

@@ -1,0 +1,125 @@
+"""Duplicates: what was merged, what is nearly the same, and what stands on two sides of the split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from types import MappingProxyType
+
+from embsweep.audit.finding import MAX_EXAMPLES, Finding, Severity
+from embsweep.audit.near import PASSAGES, QUERIES, Near, find_near
+from embsweep.audit.used import Side, UsedData
+from embsweep.data.text import normalise_text
+
+LEAK_IS_ERROR: Mapping[str, float] = MappingProxyType({"queries": 0.2, "passages": 0.1})
+"""Share of a held-out side's queries from which a leak is an error.
+
+A passage that training has seen is the answer itself; a question that reads alike may still ask for something else.
+"""
+
+
+def report_merged(merged: Mapping[str, int]) -> Iterator[Finding]:
+    """A note for each kind of duplicate that was merged while reading, in the whole of the source."""
+    for what in ("queries", "passages"):
+        exact, normalised = merged.get(f"duplicate {what}", 0), merged.get(f"normalised duplicate {what}", 0)
+        if exact:
+            yield Finding(f"exact-duplicate-{what}", "note", f"{exact:,} repeated {what} were merged with their equals")
+        if normalised:
+            message = f"{normalised:,} {what} that differ in case, Unicode form or white space only were merged"
+            yield Finding(f"normalised-duplicate-{what}", "note", message)
+
+
+def check_sides(data: UsedData) -> Iterator[Finding]:
+    """An error for a text that two sides share, hard negatives of training that answer a held-out query included."""
+    sides = [(side.name, side.queries, side.passages) for side in data.sides]
+    negatives = tuple(dict.fromkeys(pair.negative for pair in data.train if pair.negative is not None))
+    yield from _check_shared("query", [(name, queries) for name, queries, _ in sides])
+    held_out = [(name, passages) for name, _, passages in sides[1:]]
+    trained = (sides[0][0], tuple(dict.fromkeys([*sides[0][2], *negatives])))
+    yield from _check_shared("passage", [trained, *held_out])
+
+
+def _check_shared(what: str, sides: Sequence[tuple[str, Sequence[str]]]) -> Iterator[Finding]:
+    by_text = [{normalise_text(text): text for text in texts} for _, texts in sides]
+    counts, examples = [], []
+    for (one, ours), (two, theirs) in combinations(zip((name for name, _ in sides), by_text, strict=True), 2):
+        shared = [text for normal, text in ours.items() if normal in theirs]
+        if shared:
+            counts.append(f"{len(shared):,} of {one} and {two}")
+            examples += shared
+    if counts:
+        plural = "queries" if what == "query" else "passages"
+        message = f"{plural} that stand on two sides of the split: {', '.join(counts)}"
+        yield Finding(f"{what}-on-two-sides", "error", message, tuple(examples[:MAX_EXAMPLES]))
+
+
+@dataclass(frozen=True)
+class NearTexts:
+    """Near-duplicates among queries or passages: how many have one, and which of a held-out side's texts leak."""
+
+    texts: tuple[str, ...]
+    having: int
+    best: tuple[Near, ...]
+    leaks: Mapping[str, Mapping[str, str]]
+
+
+def find_near_queries(data: UsedData, threshold: float) -> NearTexts:
+    """Near-duplicates among the distinct queries of all sides."""
+    return _find(data.queries, [(side.name, side.queries) for side in data.sides], threshold, is_query=True)
+
+
+def find_near_passages(data: UsedData, threshold: float) -> NearTexts:
+    """Near-duplicates among the whole corpus; only passages relevant to a query have a side."""
+    return _find(data.corpus, [(side.name, side.passages) for side in data.sides], threshold, is_query=False)
+
+
+def _find(
+    texts: tuple[str, ...], sides: Sequence[tuple[str, Sequence[str]]], threshold: float, *, is_query: bool
+) -> NearTexts:
+    side_of = {text: number for number, (_, held) in enumerate(sides) for text in held}
+    labels = [side_of.get(text, -1) for text in texts]
+    pairs = find_near(texts, labels, QUERIES if is_query else PASSAGES, threshold)
+    leaks: dict[str, dict[str, str]] = {name: {} for name, _ in sides[1:]}
+    for near in pairs:
+        for text, other in ((near.text, near.other), (near.other, near.text)):
+            if 0 <= labels[other] < labels[text]:  # validation leaks from training, test from both
+                leaks[sides[labels[text]][0]].setdefault(texts[text], texts[other])
+    having = {position for near in pairs for position in (near.text, near.other)}
+    return NearTexts(texts, len(having), tuple(near for near in pairs if near.text < near.other), leaks)
+
+
+def report_near(what: str, near: NearTexts, threshold: float) -> Iterator[Finding]:
+    """A note where texts have a near-duplicate; `what` is queries or passages."""
+    if near.having:
+        message = (
+            f"{near.having:,} of {len(near.texts):,} {what} have a near-duplicate "
+            f"(similarity of their words from {threshold:g})"
+        )
+        examples = [_pair(near.texts[n.text], near.texts[n.other]) for n in near.best]
+        yield Finding(f"near-duplicate-{what}", "note", message, tuple(examples[:MAX_EXAMPLES]))
+
+
+def report_leaks(what: str, near: NearTexts, sides: Sequence[Side]) -> Iterator[Finding]:
+    """A finding where held-out texts have a near-duplicate on an earlier side: an error from `LEAK_IS_ERROR`.
+
+    A passage counts with the queries that it answers.
+    """
+    shares, examples = [], []
+    for side in sides[1:]:
+        leaked = near.leaks[side.name]
+        touched = [q for q, passages in side.answers.items() if q in leaked or any(p in leaked for p in passages)]
+        if touched:
+            shares.append((len(touched) / len(side.answers), side.name, len(touched), len(side.answers)))
+            examples += [_pair(text, other) for text, other in leaked.items()]
+    if not shares:
+        return
+    counts = ", ".join(f"{name} {count:,} of {total:,} ({share:.1%})" for share, name, count, total in shares)
+    subject = "held-out queries that" if what == "queries" else "held-out queries whose passage"
+    message = f"{subject} nearly stand{'s' if what == 'passages' else ''} on another side too: {counts}"
+    severity: Severity = "error" if max(shares)[0] >= LEAK_IS_ERROR[what] else "warning"
+    yield Finding(f"leaked-{what}", severity, message, tuple(examples[:MAX_EXAMPLES]))
+
+
+def _pair(text: str, other: str) -> str:
+    return f"{text} ↔ {other}"

@@ -1,0 +1,53 @@
+"""The report of an audit: what was found, what of it is waived, and how it is told elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embsweep.audit.finding import Finding, Severity
+from embsweep.decide.evidence import FindingFacts
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """All findings, errors first; `waived` names the errors among them that the configuration accepts."""
+
+    findings: tuple[Finding, ...]
+    waived: tuple[str, ...] = ()
+
+    def of(self, severity: Severity) -> tuple[Finding, ...]:
+        """Findings of one severity."""
+        return tuple(finding for finding in self.findings if finding.severity == severity)
+
+    @property
+    def unwaived(self) -> tuple[Finding, ...]:
+        """Errors that stop a sweep."""
+        return tuple(finding for finding in self.of("error") if finding.name not in self.waived)
+
+
+def to_facts(report: AuditReport) -> tuple[FindingFacts, ...]:
+    """The findings as evidence: counts and messages, never a text of the data."""
+    return tuple(
+        FindingFacts(
+            name=finding.name,
+            severity=finding.severity,
+            message=finding.message,
+            waived=finding.name in report.waived,
+        )
+        for finding in report.findings
+    )
+
+
+def summary_lines(report: AuditReport) -> list[str]:
+    """One line for each error and warning, one that counts the notes and says how to see them."""
+    lines = [_describe(report, finding) for finding in (*report.of("error"), *report.of("warning"))]
+    notes = len(report.of("note"))
+    if notes or not lines:
+        counted = f"{notes} note{'' if notes == 1 else 's'}" if notes else "nothing found"
+        lines.append(f"Data audit: {counted}; all of it: embsweep audit with the same settings")
+    return lines
+
+
+def _describe(report: AuditReport, finding: Finding) -> str:
+    severity = "waived error" if finding.name in report.waived else finding.severity
+    return f"Data audit, {severity} {finding.name}: {finding.message}"

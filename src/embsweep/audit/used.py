@@ -1,0 +1,76 @@
+"""The data that is really used, seen as sides: what each holds is read from its texts and not assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from embsweep.data.collection import Pair, RetrievalSet, Splits
+
+TRAIN, VALIDATION, TEST = "training", "validation", "test"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a split: distinct query texts → texts of their relevant passages, in order."""
+
+    name: str
+    answers: dict[str, tuple[str, ...]]
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """Distinct queries."""
+        return tuple(self.answers)
+
+    @cached_property
+    def passages(self) -> tuple[str, ...]:
+        """Distinct relevant passages."""
+        return tuple(dict.fromkeys(text for texts in self.answers.values() for text in texts))
+
+
+@dataclass(frozen=True)
+class UsedData:
+    """All that training and evaluation see. `rows` are (query, passage) of every side, training first."""
+
+    sides: tuple[Side, ...]
+    train: tuple[Pair, ...]
+    corpus: tuple[str, ...]
+
+    @cached_property
+    def queries(self) -> tuple[str, ...]:
+        """Distinct queries of all sides."""
+        return tuple(dict.fromkeys(query for side in self.sides for query in side.queries))
+
+    @cached_property
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """A row for each query and each passage relevant to it."""
+        return tuple((q, p) for side in self.sides for q, texts in side.answers.items() for p in texts)
+
+
+def read_used(splits: Splits) -> UsedData:
+    """The sides of a split. The corpus is the held-out sets', with every passage that only training names."""
+    train: dict[str, list[str]] = {}
+    for pair in splits.train:
+        train.setdefault(pair.anchor, []).append(pair.positive)
+    sides = (
+        Side(TRAIN, {query: tuple(dict.fromkeys(texts)) for query, texts in train.items()}),
+        _read_set(VALIDATION, splits.validation),
+        _read_set(TEST, splits.test),
+    )
+    trained = (text for pair in splits.train for text in (pair.positive, pair.negative) if text is not None)
+    corpus = tuple(dict.fromkeys([*splits.validation.corpus, *splits.test.corpus, *trained]))
+    return UsedData(sides, splits.train, corpus)
+
+
+def _read_set(name: str, data: RetrievalSet) -> Side:
+    answers: dict[str, tuple[str, ...]] = {}
+    for query, relevant in zip(data.queries, data.relevant, strict=True):
+        answers[query] = (*answers.get(query, ()), *(data.corpus[position] for position in relevant))
+    return Side(name, answers)
+
+
+def draw_sample(texts: Sequence[str], limit: int) -> tuple[str, ...]:
+    """At most `limit` texts at equal steps: the same ones every time."""
+    count = min(len(texts), limit)
+    return tuple(texts[number * len(texts) // count] for number in range(count))
