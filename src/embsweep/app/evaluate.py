@@ -26,15 +26,15 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
     """Check everything, measure, print a table and write the file. InputError with every fault."""
     faults = [] if split in SPLITS else [Fault("--split", "unknown", split, ", ".join(SPLITS))]
     if json_file is not None:
-        faults.extend(_check_json_file(json_file.expanduser().absolute()))
+        faults.extend(check_json_file(json_file.expanduser().absolute()))
     with config_loader() as loader:
         good, found = check_overrides(loader, overrides)
         faults.extend(found)
         faults.extend(
-            Fault(line.split("=")[0], "cannot be swept here", line, "one value") for line in good if _is_sweep(line)
+            Fault(line.split("=")[0], "cannot be swept here", line, "one value") for line in good if is_sweep(line)
         )
         try:
-            values = to_values(compose(loader, [line for line in good if not _is_sweep(line)]))
+            values = to_values(compose(loader, [line for line in good if not is_sweep(line)]))
         except InputError as error:
             raise InputError([*faults, *error.faults]) from None
     request = check_evaluation(values, split, default_storage(), faults)
@@ -48,13 +48,15 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
         console.print(f"Written: {json_file}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _check_json_file(file: Path) -> list[Fault]:
+def check_json_file(file: Path) -> list[Fault]:
+    """A fault of `--json` where the file cannot be written."""
     if file.is_dir():
         return [Fault("--json", "is a folder", str(file), "a file")]
     return [] if file.parent.is_dir() else [Fault("--json", "no such folder", str(file.parent))]
 
 
-def _is_sweep(line: str) -> bool:
+def is_sweep(line: str) -> bool:
+    """Whether an override sweeps its key."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return bool(OverridesParser.create().parse_override(line).is_sweep_override())

@@ -61,6 +61,7 @@ class NearTexts:
     texts: tuple[str, ...]
     having: int
     best: tuple[Near, ...]
+    is_complete: bool
     leaks: Mapping[str, Mapping[str, str]]
 
 
@@ -79,23 +80,22 @@ def _find(
 ) -> NearTexts:
     side_of = {text: number for number, (_, held) in enumerate(sides) for text in held}
     labels = [side_of.get(text, -1) for text in texts]
-    pairs = find_near(texts, labels, QUERIES if is_query else PASSAGES, threshold)
+    found = find_near(texts, labels, QUERIES if is_query else PASSAGES, threshold)
     leaks: dict[str, dict[str, str]] = {name: {} for name, _ in sides[1:]}
-    for near in pairs:
+    for near in found.pairs:
         for text, other in ((near.text, near.other), (near.other, near.text)):
             if 0 <= labels[other] < labels[text]:  # validation leaks from training, test from both
                 leaks[sides[labels[text]][0]].setdefault(texts[text], texts[other])
-    having = {position for near in pairs for position in (near.text, near.other)}
-    return NearTexts(texts, len(having), tuple(near for near in pairs if near.text < near.other), leaks)
+    having = {position for near in found.pairs for position in (near.text, near.other)}
+    best = tuple(near for near in found.pairs if near.text < near.other)
+    return NearTexts(texts, len(having), best, found.is_complete, leaks)
 
 
 def report_near(what: str, near: NearTexts, threshold: float) -> Iterator[Finding]:
     """A note where texts have a near-duplicate; `what` is queries or passages."""
     if near.having:
-        message = (
-            f"{near.having:,} of {len(near.texts):,} {what} have a near-duplicate "
-            f"(similarity of their words from {threshold:g})"
-        )
+        having = f"{'' if near.is_complete else 'at least '}{near.having:,} of {len(near.texts):,} {what}"
+        message = f"{having} have a near-duplicate (similarity of their words from {threshold:g})"
         examples = [_pair(near.texts[n.text], near.texts[n.other]) for n in near.best]
         yield Finding(f"near-duplicate-{what}", "note", message, tuple(examples[:MAX_EXAMPLES]))
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embsweep.audit.used import draw_sample
+from embsweep.audit.words import split_words
 from embsweep.data.text import normalise_text
-
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f]|\w+")
-"""Chinese characters and kana are words of their own: no space stands between the words of such a text."""
 
 _HASHES = 128
 _SEED = 1
@@ -21,6 +20,9 @@ _RECALL = 0.9
 _MARGIN = 0.15
 _CHUNK = 1000
 _MOST_CANDIDATES = 2000
+_BUDGET = 10_000_000
+"""Candidates looked at in all, some 3 s of work: where all texts come from one template there are n² of them."""
+
 _MOST_COMPARED = 10
 
 
@@ -47,35 +49,49 @@ class Near:
     similarity: float
 
 
-def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, threshold: float) -> list[Near]:
-    """Near-duplicates of each text: up to ten, and up to ten whose label is another one, the most alike first.
+@dataclass(frozen=True)
+class NearPairs:
+    """Near-duplicates, the most alike first; not `is_complete` where there were too many candidates to look at."""
+
+    pairs: tuple[Near, ...]
+    is_complete: bool = True
+
+
+def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, threshold: float) -> NearPairs:
+    """Near-duplicates of each text: up to ten, and up to ten whose label is another one.
 
     MinHash finds the candidates (at least 90 of 100 pairs at `threshold`, practically all above it); their exact
-    similarity decides, so no pair is below `threshold`. Pairs are found from either end, so mostly twice.
+    similarity decides, so no pair is below `threshold`. Pairs are found from either end, so mostly twice. Texts
+    with a label above 0 are looked at first.
     """
     if len(texts) < 2:
-        return []
-    sketches, candidates = _find_candidates(texts, how, threshold)
+        return NearPairs(())
+    sketches, index = _build_index(texts, how, threshold)
+    digests = np.array([sketch.digest() for sketch in sketches], dtype=np.uint32)
     of_label = np.asarray(labels)
 
     @lru_cache(maxsize=20_000)
     def shingles(position: int) -> frozenset[str]:
         return frozenset(list_shingles(texts[position], how))
 
-    found = []
-    for text, others in candidates:
-        chosen = _choose(sketches, of_label, text, others, threshold)
-        for other in chosen:
+    found, left = [], _BUDGET
+    for text in np.argsort(of_label <= 0, kind="stable").tolist():
+        candidates = [other for other in index.query(sketches[text]) if other != text]
+        left -= len(candidates)
+        if left < 0:
+            break
+        for other in _choose(digests, of_label, text, candidates, threshold) if candidates else ():
             similarity = _compare(shingles(text), shingles(other))
             if similarity >= threshold and not (how.numbers_matter and _numbers(texts[text]) != _numbers(texts[other])):
                 found.append(Near(text, other, similarity))
-    return sorted(found, key=lambda near: (-near.similarity, near.text, near.other))
+    ordered = sorted(found, key=lambda near: (-near.similarity, near.text, near.other))
+    return NearPairs(tuple(ordered), is_complete=left >= 0)
 
 
 def list_shingles(text: str, how: Shingling) -> list[str]:
     """Runs of `how.words` words of the normalised text; the whole text where it has fewer, or none."""
     normal = normalise_text(text)
-    words = _WORD.findall(normal)
+    words = split_words(normal)
     if len(words) < how.words:
         return [" ".join(words) or normal]
     if how.words == 1:
@@ -93,29 +109,26 @@ def choose_rows(threshold: float) -> int:
     return max(fitting, default=1)
 
 
-def _find_candidates(
-    texts: Sequence[str], how: Shingling, threshold: float
-) -> tuple[NDArray[np.uint32], Iterator[tuple[int, list[int]]]]:
-    """The sketches, uint32 [n, 128], and for each text that has any the positions of its candidates."""
+def _build_index(texts: Sequence[str], how: Shingling, threshold: float) -> tuple[list[Any], Any]:
+    """A sketch of 128 hashes of each text, and the index of all of them by position."""
     # Rust: 25,000 passages of 150 words take .4 s and datasketch's Python 5.8 s; both MIT, both kept up (2026).
     from rensa import RMinHash, RMinHashLSH  # type: ignore[import-untyped]
 
-    sketches = []
+    sketches: list[Any] = []
     for start in range(0, len(texts), _CHUNK):  # all shingles of 25,000 passages at once are half a gigabyte
         chunk = [list_shingles(text, how) for text in texts[start : start + _CHUNK]]
         sketches.extend(RMinHash.from_token_sets(chunk, _HASHES, _SEED))
     index = RMinHashLSH(threshold=threshold, num_perm=_HASHES, num_bands=_HASHES // choose_rows(threshold))
     index.insert_pairs(list(enumerate(sketches)))
-    found = ((text, [o for o in index.query(sketch) if o != text]) for text, sketch in enumerate(sketches))
-    return np.array([sketch.digest() for sketch in sketches], dtype=np.uint32), (pair for pair in found if pair[1])
+    return sketches, index
 
 
 def _choose(
-    sketches: NDArray[np.uint32], labels: NDArray[np.int64], text: int, others: list[int], threshold: float
+    digests: NDArray[np.uint32], labels: NDArray[np.int64], text: int, others: list[int], threshold: float
 ) -> list[int]:
-    """The candidates worth comparing, by the similarity that the sketches estimate."""
-    near = np.array(sorted(others)[:_MOST_CANDIDATES])
-    estimate = (sketches[near] == sketches[text]).mean(axis=1)
+    """The candidates worth comparing, by the similarity that the digests (uint32 [n, 128]) estimate."""
+    near = np.array(draw_sample(sorted(others), _MOST_CANDIDATES))
+    estimate = (digests[near] == digests[text]).mean(axis=1)
     order = np.argsort(-estimate, kind="stable")
     near = near[order[estimate[order] >= threshold - _MARGIN]]
     across = near[labels[near] != labels[text]]
@@ -128,4 +141,4 @@ def _compare(some: frozenset[str], more: frozenset[str]) -> float:
 
 
 def _numbers(text: str) -> list[str]:
-    return sorted(word for word in _WORD.findall(normalise_text(text)) if any(map(str.isdigit, word)))
+    return sorted(word for word in split_words(normalise_text(text)) if any(map(str.isdigit, word)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from embsweep.audit.figures import Figures
 from embsweep.audit.finding import Finding, Severity
 from embsweep.decide.evidence import FindingFacts
 
@@ -13,6 +15,7 @@ class AuditReport:
     """All findings, errors first; `waived` names the errors among them that the configuration accepts."""
 
     findings: tuple[Finding, ...]
+    figures: Figures
     waived: tuple[str, ...] = ()
 
     def of(self, severity: Severity) -> tuple[Finding, ...]:
@@ -51,3 +54,18 @@ def summary_lines(report: AuditReport) -> list[str]:
 def _describe(report: AuditReport, finding: Finding) -> str:
     severity = "waived error" if finding.name in report.waived else finding.severity
     return f"Data audit, {severity} {finding.name}: {finding.message}"
+
+
+def report_to_json(report: AuditReport) -> dict[str, Any]:
+    """The whole report as plain JSON: counts, messages and fixes, never a text of the data."""
+    findings = [
+        {**facts.model_dump(), "fix": finding.fix}
+        for facts, finding in zip(to_facts(report), report.findings, strict=True)
+    ]
+    return {"findings": findings, "waived": list(report.waived), "figures": _without_texts(asdict(report.figures))}
+
+
+def _without_texts(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _without_texts(part) for key, part in value.items() if key != "examples"}
+    return [_without_texts(part) for part in value] if isinstance(value, tuple | list) else value

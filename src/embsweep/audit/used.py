@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from embsweep.data.collection import Pair, RetrievalSet, Splits
+
+Item = TypeVar("Item")
 
 TRAIN, VALIDATION, TEST = "training", "validation", "test"
 
@@ -70,7 +73,7 @@ def _read_set(name: str, data: RetrievalSet) -> Side:
     return Side(name, answers)
 
 
-def draw_sample(texts: Sequence[str], limit: int) -> tuple[str, ...]:
-    """At most `limit` texts at equal steps: the same ones every time."""
-    count = min(len(texts), limit)
-    return tuple(texts[number * len(texts) // count] for number in range(count))
+def draw_sample(items: Sequence[Item], limit: int) -> tuple[Item, ...]:
+    """At most `limit` items at equal steps: the same ones every time."""
+    count = min(len(items), limit)
+    return tuple(items[number * len(items) // count] for number in range(count))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 import yaml
 
-from embsweep.audit.report import AuditReport, to_facts
+from embsweep.audit.report import report_to_json
 from embsweep.data.collection import Splits
 from embsweep.search.ledger import Ledger
 from embsweep.space import describe
@@ -48,7 +49,7 @@ def open_tracking(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> 
     texts = {
         "config/resolved.yaml": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False),
         "config/asked.yaml": yaml.safe_dump(prepared.asked.model_dump(mode="json"), sort_keys=False),
-        "audit/audit.json": _audit_to_json(prepared.audit),
+        "audit/audit.json": _to_json_text(report_to_json(prepared.audit)),
         "environment/packages.txt": describe_packages(),
         "environment/machine.txt": describe_machine(),
         "environment/git.txt": str(read_git_state(request.default_storage) or "no git repository\n"),
@@ -62,8 +63,8 @@ def _list_names(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _audit_to_json(report: AuditReport) -> str:
-    return json.dumps([facts.model_dump() for facts in to_facts(report)], indent=2, ensure_ascii=False) + "\n"
+def _to_json_text(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _dataset_facts(prepared: Prepared) -> DatasetFacts:

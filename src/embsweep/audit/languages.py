@@ -1,0 +1,78 @@
+"""Which languages queries and passages are in, as far as a text shows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from embsweep.audit.finding import MAX_EXAMPLES, Finding
+from embsweep.audit.used import UsedData, draw_sample
+
+UNKNOWN = "und"
+"""ISO 639's code where a text does not show its language."""
+
+MIX_SHARE = 0.05
+DIFFER_SHARE = 0.2
+
+_MOST_ROWS = 1000
+_MOST_CHARACTERS = 1000
+_CONFIDENCE = 0.8
+
+
+@dataclass(frozen=True)
+class Languages:
+    """ISO 639 code → texts of the sample, most frequent first; `differing` rows join two known languages."""
+
+    queries: Mapping[str, int]
+    passages: Mapping[str, int]
+    rows: int
+    differing: int
+    examples: tuple[str, ...] = ()
+
+
+def find_languages(data: UsedData) -> Languages:
+    """Languages of at most 1,000 rows (2,000 texts), each text by its first 1,000 characters."""
+    # 139 languages, 4 MB, numpy alone, 20,000 questions/s, loads in .5 s, BSD, kept up (2026); lingua is 180 MB.
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
+
+    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=_CONFIDENCE)
+    sample = draw_sample(data.rows, _MOST_ROWS)
+    found = [tuple(model.classify(text[:_MOST_CHARACTERS])[0] for text in row) for row in sample]
+    differing = [row for row, (one, two) in zip(sample, found, strict=True) if one != two and UNKNOWN not in (one, two)]
+    return Languages(
+        dict(Counter(query for query, _ in found).most_common()),
+        dict(Counter(passage for _, passage in found).most_common()),
+        len(sample),
+        len(differing),
+        tuple(f"query: {query} — passage: {passage}" for query, passage in differing[:MAX_EXAMPLES]),
+    )
+
+
+def report_languages(found: Languages) -> Iterator[Finding]:
+    """A warning where queries ask in another language than passages answer in, a note where one column mixes some."""
+    main = _main(found.queries), _main(found.passages)
+    if (main[0] != main[1] and None not in main) or found.differing >= DIFFER_SHARE * found.rows:
+        message = (
+            f"queries are mostly in '{main[0]}', passages in '{main[1]}'; "
+            f"in {found.differing:,} of {found.rows:,} rows the two differ"
+        )
+        yield Finding("languages-differ", "warning", message, found.examples)
+    mixed = {"queries": found.queries, "passages": found.passages}
+    parts = [f"{what}: {_describe(counts)}" for what, counts in mixed.items() if len(_frequent(counts)) > 1]
+    if parts:
+        yield Finding("language-mix", "note", f"more than one language ({'; '.join(parts)})")
+
+
+def _main(counts: Mapping[str, int]) -> str | None:
+    known = [language for language in counts if language != UNKNOWN]
+    return known[0] if known else None
+
+
+def _frequent(counts: Mapping[str, int]) -> dict[str, float]:
+    total = sum(counts.values())
+    return {name: n / total for name, n in counts.items() if name != UNKNOWN and n >= MIX_SHARE * total}
+
+
+def _describe(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in _frequent(counts).items())

@@ -1,0 +1,103 @@
+"""How long the texts are, and what of them the model will never see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embsweep.audit.finding import MAX_EXAMPLES, Finding, Severity
+from embsweep.audit.used import UsedData, draw_sample
+from embsweep.audit.words import split_words
+from embsweep.config.training import ModelConfig
+from embsweep.model.tokens import TokenCounter, find_token_counter
+
+CUT_IS_WARNING = 0.1
+"""Share of the tokens beyond the limit from which it is a warning."""
+
+_MOST_TOKENISED = 2000
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Words of a text: median, 95th percentile, longest, and a histogram by powers of two (`8–15` → texts)."""
+
+    texts: int
+    median: int
+    p95: int
+    longest: int
+    histogram: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A sample of texts in tokens of the model, special ones included, against the limit: shares in [0, 1]."""
+
+    limit: int
+    texts: int
+    median: int
+    longest: int
+    cut_texts: float
+    cut_tokens: float
+    examples: tuple[str, ...] = ()
+
+
+def measure_lengths(texts: Sequence[str]) -> Lengths:
+    """Lengths in words; no tokenizer is needed."""
+    words = np.array([len(split_words(text)) for text in texts])
+    exponents = Counter(int(count).bit_length() for count in words)
+    histogram = {_label(exponent): exponents[exponent] for exponent in range(min(exponents), max(exponents) + 1)}
+    median, p95 = np.percentile(words, [50, 95])
+    return Lengths(len(texts), int(median), int(p95), int(words.max()), histogram)
+
+
+def measure_cuts(data: UsedData, model: ModelConfig) -> dict[str, Cut]:
+    """`queries` and `passages` → what of at most 2,000 of them is cut; empty where no tokenizer can be had."""
+    counter = find_token_counter(model)
+    if counter is None:
+        return {}
+    kinds = {"queries": data.queries, "passages": data.corpus}
+    return {what: measure_cut(draw_sample(texts, _MOST_TOKENISED), counter) for what, texts in kinds.items()}
+
+
+def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Cut:
+    """The share of texts longer than the limit, and of tokens beyond it."""
+    tokens = np.array([counter.count(text) for text in texts])
+    beyond = np.maximum(tokens - counter.limit, 0)
+    cut = np.flatnonzero(beyond)
+    return Cut(
+        limit=counter.limit,
+        texts=len(texts),
+        median=int(np.median(tokens)),
+        longest=int(tokens.max()),
+        cut_texts=len(cut) / len(texts),
+        cut_tokens=float(beyond.sum() / max(1, tokens.sum())),
+        examples=tuple(texts[position] for position in cut[:MAX_EXAMPLES]),
+    )
+
+
+def report_cuts(cuts: Mapping[str, Cut], model: ModelConfig) -> Iterator[Finding]:
+    """A warning where a tenth of the tokens is cut, a note where any is; a note where it cannot be known."""
+    if not cuts:
+        message = f"how much of the texts is cut at model.max_seq_length={model.max_seq_length} cannot be said: "
+        yield Finding(
+            "tokens-unknown", "note", f"{message}the tokenizer of model '{model.name}' is not on this machine"
+        )
+    cut = {what: found for what, found in cuts.items() if found.cut_tokens}
+    if cut:
+        parts = [
+            f"{found.cut_texts:.0%} of the {what} are longer and lose {found.cut_tokens:.1%} of all tokens"
+            for what, found in cut.items()
+        ]
+        limit = next(iter(cut.values())).limit
+        worst = max(found.cut_tokens for found in cut.values())
+        severity: Severity = "warning" if worst >= CUT_IS_WARNING else "note"
+        examples = tuple(text for found in cut.values() for text in found.examples)[:MAX_EXAMPLES]
+        yield Finding("cut-texts", severity, f"the model sees {limit} tokens: {'; '.join(parts)}", examples)
+
+
+def _label(exponent: int) -> str:
+    low, high = 2**exponent // 2, 2**exponent - 1
+    return str(low) if low >= high else f"{low}–{high}"

@@ -1,0 +1,89 @@
+"""Texts that cannot be right: without a word, very short, equal to their answer, or in the wrong column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from embsweep.audit.finding import MAX_EXAMPLES, Finding, Severity
+from embsweep.audit.used import UsedData
+from embsweep.audit.words import is_wordless, split_words
+from embsweep.data.text import normalise_text
+
+EMPTY_IS_ERROR = 0.01
+"""Share of queries, or of passages, from which texts without a word are an error."""
+
+SHORT_WORDS = {"queries": 2, "passages": 3}
+"""A text of fewer words is very short; one word may well be a query."""
+
+SHORT_IS_WARNING = 0.05
+SWAPPED_LENGTHS = 2.0
+QUESTION_SHARE = 0.5
+
+_QUESTION_MARKS = ("?", "？", "؟", ";", "՞")  # Greek asks with U+037E, which NFKC makes a semicolon
+
+
+def check_texts(data: UsedData) -> Iterator[Finding]:
+    """Findings about single texts and about the two columns."""
+    kinds = {"queries": data.queries, "passages": data.corpus}
+    yield from _check_empty(kinds)
+    yield from _check_short(kinds)
+    yield from _check_equal(data)
+    yield from _check_columns(data)
+
+
+def _check_empty(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+    found = {what: [text for text in texts if is_wordless(text)] for what, texts in kinds.items()}
+    if any(found.values()):
+        is_error = any(len(found[what]) >= EMPTY_IS_ERROR * len(texts) for what, texts in kinds.items() if found[what])
+        message = f"{_count(found, kinds)} hold neither a letter nor a digit"
+        yield Finding("empty-texts", "error" if is_error else "warning", message, _examples(found))
+
+
+def _check_short(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+    found = {
+        what: [text for text in texts if not is_wordless(text) and len(split_words(text)) < SHORT_WORDS[what]]
+        for what, texts in kinds.items()
+    }
+    if any(found.values()):
+        share = max(len(found[what]) / len(texts) for what, texts in kinds.items())
+        limits = ", ".join(f"{what} below {words}" for what, words in SHORT_WORDS.items())
+        message = f"{_count(found, kinds)} are very short (words of {limits})"
+        yield Finding("short-texts", "warning" if share >= SHORT_IS_WARNING else "note", message, _examples(found))
+
+
+def _check_equal(data: UsedData) -> Iterator[Finding]:
+    equal = [query for query, passage in data.rows if normalise_text(query) == normalise_text(passage)]
+    if equal:
+        message = f"in {len(equal):,} of {len(data.rows):,} rows the query is its own passage"
+        yield Finding("query-equals-passage", "warning", message, tuple(equal[:MAX_EXAMPLES]))
+
+
+def _check_columns(data: UsedData) -> Iterator[Finding]:
+    """Queries are short and ask, passages are long and tell: an error where both columns say the opposite."""
+    passages = tuple(dict.fromkeys(passage for _, passage in data.rows))
+    lengths = {what: median(map(len, texts)) for what, texts in (("queries", data.queries), ("passages", passages))}
+    asking = {what: _share_asking(texts) for what, texts in (("queries", data.queries), ("passages", passages))}
+    reasons = []
+    if lengths["queries"] > SWAPPED_LENGTHS * lengths["passages"]:
+        reasons.append(f"the median query has {lengths['queries']:g} characters, passage {lengths['passages']:g}")
+    if asking["passages"] >= QUESTION_SHARE and asking["queries"] < asking["passages"] / 2:
+        reasons.append(
+            f"{asking['passages']:.0%} of the passages are questions, {asking['queries']:.0%} of the queries"
+        )
+    if reasons:
+        examples = tuple(f"query: {query} — passage: {passage}" for query, passage in data.rows[:1])
+        severity: Severity = "error"
+        yield Finding("columns-swapped", severity, f"the columns look swapped: {'; '.join(reasons)}", examples)
+
+
+def _share_asking(texts: Sequence[str]) -> float:
+    return sum(text.rstrip().endswith(_QUESTION_MARKS) for text in texts) / len(texts)
+
+
+def _count(found: dict[str, list[str]], kinds: dict[str, tuple[str, ...]]) -> str:
+    return " and ".join(f"{len(texts):,} of {len(kinds[what]):,} {what}" for what, texts in found.items() if texts)
+
+
+def _examples(found: dict[str, list[str]]) -> tuple[str, ...]:
+    return tuple(text for texts in found.values() for text in texts)[:MAX_EXAMPLES]
