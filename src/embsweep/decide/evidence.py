@@ -15,6 +15,7 @@ from embsweep.config.base import Dims, Part
 from embsweep.config.machinery import GateConfig
 from embsweep.config.training import ObjectiveConfig, TrialConfig
 from embsweep.decide.comparison import Comparison, Interval
+from embsweep.decide.objective import compute_objective
 from embsweep.decide.scores import PerQuery
 
 WINNER, BASE, BM25, RECIPE, RUNNER_UP = "winner", "base", "BM25", "recipe", "runner-up"
@@ -125,7 +126,8 @@ class TrainingFacts(Part):
 class Evidence(Part):
     """Everything that is claimed of a registered winner. `look` counts how often the test split has been read.
 
-    `optimism` is the winner's objective on validation minus that on test. `smallest_dim` is the smallest dimension
+    `validation` holds the scores of winner, base and BM25 there, `test` the readings and `objectives` their objective
+    of every model that was read. `optimism` is the winner's objective on validation minus that on test. `smallest_dim` is the smallest dimension
     that is not significantly below the largest on test.
     """
 
@@ -157,6 +159,10 @@ class Evidence(Part):
     smallest_dim: int
     versions: dict[str, str]
     created_at: str
+
+    def on_validation(self, name: str) -> float:
+        """The objective of the winner, base or BM25 on the validation split."""
+        return compute_objective(self.validation[name], self.objective)
 
     @property
     def metric(self) -> str:

@@ -1,30 +1,106 @@
 """The objective: one number out of every dimension's scores.
 
-Sampler, stopping, choice of checkpoint and choice of winner all call `compute_objective`, so none of them can
+Sampler, stopping, choice of checkpoint, choice of winner and gate all call `compute_objective`, so none of them can
 disagree about what is better.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embsweep.config.training import ObjectiveConfig
 from embsweep.decide.scores import Scores
 
+Array = NDArray[np.float64]
+
 
 def compute_objective(scores: Scores, config: ObjectiveConfig) -> float:
-    """Weighted mean over the dimensions (all alike by default), or the worst dimension's score.
+    """Weighted mean over the dimensions (all alike by default), or the worst dimension's score, in [0, 1].
 
-    NaN where a score that counts is NaN, so that it can be refused: see `is_better`.
+    Where a constraint of `config` is violated it is minus the total shortfall instead. That is below 0 and so below
+    whatever keeps the constraints, and it still says which of two violations is the smaller (Deb 2000, "An efficient
+    constraint handling method for genetic algorithms"). It rises with every score but one: with `min_retention` a
+    better largest dimension asks more of the others.
+
+    NaN where a score that counts is NaN, so that it can be refused: see `is_better`. ValueError where a floor still
+    says "base" (see `resolve_floors`), KeyError where weights or floors name a dimension that has no score.
     """
-    values = {dim: by_metric[config.metric] for dim, by_metric in scores.items()}
-    if config.aggregate == "worst":
-        return math.nan if any(map(math.isnan, values.values())) else min(values.values())
-    weights = config.dim_weights or dict.fromkeys(values, 1.0)
-    total = math.fsum(weights.values())
-    return math.fsum(weight * values[dim] for dim, weight in weights.items() if weight) / total
+    by_dim = {dim: np.float64(by_metric[config.metric]) for dim, by_metric in scores.items()}
+    return float(compute_objectives(by_dim, config))
+
+
+def compute_objectives(values: Mapping[int, Array | np.float64], config: ObjectiveConfig) -> Array:
+    """`compute_objective` of many evaluations at once.
+
+    `values` is dimension → the metric's score in each evaluation, all of one shape, which is the result's.
+    """
+    aggregate = _aggregate(values, config)
+    shortfall = sum((np.maximum(s, 0.0) for s in _shortfalls(values, config).values()), start=np.zeros_like(aggregate))
+    objective = np.where(shortfall > 0, -shortfall, aggregate)
+    return np.where(np.isnan(aggregate + shortfall), math.nan, objective)
 
 
 def is_better(value: float, best: float | None) -> bool:
     """Whether `value` replaces `best`. A non-finite value never does; an equal one does not: the earlier stays."""
     return math.isfinite(value) and (best is None or value > best)
+
+
+def resolve_floors(config: ObjectiveConfig, base: Scores) -> ObjectiveConfig:
+    """The configuration with the base model's scores where floors say "base". ValueError where it has no such score."""
+    if config.floors is None:
+        return config
+    missing = [dim for dim, floor in config.floors.items() if floor == "base" and dim not in base]
+    if missing:
+        raise ValueError(f"floor of dimension {missing[0]}: the base model has scores at {sorted(base)} only")
+    floors = {dim: base[dim][config.metric] if floor == "base" else floor for dim, floor in config.floors.items()}
+    return ObjectiveConfig.model_validate({**config.model_dump(), "floors": floors})
+
+
+def describe_shortfalls(scores: Scores, config: ObjectiveConfig) -> tuple[str, ...]:
+    """One line for each violated constraint: dimension, value, what was asked, by how much it is missed."""
+    values = {dim: np.float64(by_metric[config.metric]) for dim, by_metric in scores.items()}
+    return tuple(
+        f"{config.metric} at dimension {dim} is {values[dim]:.4f}, below {what} {values[dim] + shortfall:.4f} "
+        f"by {shortfall:.4f}"
+        for (dim, what), shortfall in _shortfalls(values, config).items()
+        if shortfall > 0
+    )
+
+
+def describe_objective(config: ObjectiveConfig) -> str:
+    """Short text for headlines: `mean map@100, 1024 at least base, every dimension at least 80 % of the largest`."""
+    weighted = "weighted " if config.dim_weights else ""
+    floors = [f"{dim} at least {floor}" for dim, floor in sorted((config.floors or {}).items(), reverse=True)]
+    kept = config.min_retention
+    retention = [] if kept is None else [f"every dimension at least {kept * 100:g} % of the largest"]
+    return ", ".join([f"{weighted}{config.aggregate} {config.metric}", *floors, *retention])
+
+
+def _aggregate(values: Mapping[int, Array | np.float64], config: ObjectiveConfig) -> Array:
+    """Summed in the order of the dimensions, not of the mapping: rounding must not depend on who asks."""
+    if config.aggregate == "worst":
+        return np.min([values[dim] for dim in sorted(values)], axis=0)
+    weights = config.dim_weights or dict.fromkeys(values, 1.0)
+    counted = [(weights[dim], values[dim]) for dim in sorted(weights) if weights[dim]]
+    return np.asarray(sum(weight * value for weight, value in counted) / sum(weight for weight, _ in counted))
+
+
+def _shortfalls(
+    values: Mapping[int, Array | np.float64], config: ObjectiveConfig
+) -> dict[tuple[int, str], Array | np.float64]:
+    """(Dimension, constraint) → how far its score lies below what is asked; negative where it is kept."""
+    found: dict[tuple[int, str], Array | np.float64] = {}
+    for dim, floor in sorted((config.floors or {}).items()):
+        if isinstance(floor, str):
+            raise ValueError(f"floor of dimension {dim} says '{floor}': resolve_floors first")
+        found[dim, "its floor"] = floor - values[dim]
+    if config.min_retention is not None:
+        largest = max(values)
+        asked = config.min_retention * values[largest]
+        what = f"{config.min_retention * 100:g} % of dimension {largest}'s, that is"
+        found |= {(dim, what): asked - values[dim] for dim in sorted(values) if dim != largest}
+    return found

@@ -1,0 +1,91 @@
+"""Two models on the same queries: their difference at every dimension and on the objective, resampled by groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embsweep.config.training import ObjectiveConfig
+from embsweep.decide.intervals import estimate_errors, randomisation_p
+from embsweep.decide.objective import compute_objective, list_dims
+from embsweep.decide.resampling import RESAMPLES, Array, Grouping, flip_means, resample_means, round_means
+from embsweep.decide.scores import PerQuery
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Ours minus the rival's, a column for each dimension from large to small, then None for the objective.
+
+    `observed` [n_columns]; `resampled` [n_resamples, n_columns] by bootstrap; `p_values` [n_columns] of the two-sided
+    randomisation test; `errors` [n_columns], standard errors.
+    """
+
+    columns: tuple[int | None, ...]
+    observed: Array
+    resampled: Array
+    p_values: Array
+    errors: Array
+
+
+def compute_difference(
+    ours: PerQuery,
+    rival: PerQuery,
+    grouping: Grouping,
+    *,
+    config: ObjectiveConfig,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Difference:
+    """Compare at the dimensions that both have, and on the objective where these are all that it needs.
+
+    The same seed gives the same draws for any two models. ValueError where the queries differ in number or a value
+    is not finite.
+    """
+    dims = sorted(set(ours) & set(rival), reverse=True)
+    columns = (*dims, None) if dims and set(list_dims(dict.fromkeys(dims), config)) <= set(dims) else tuple(dims)
+    one, other = stack_values(ours, dims, grouping), stack_values(rival, dims, grouping)
+    both = resample_means(np.hstack([one, other]), grouping, seed=seed, resamples=resamples)
+    resampled = _subtract(both[:, : len(dims)], both[:, len(dims) :], columns, config)
+    middle, half = (one + other).mean(axis=0) / 2, flip_means(one - other, grouping, seed=seed, resamples=resamples) / 2
+    swapped = _subtract(middle + half, middle - half, columns, config)
+    return Difference(
+        columns=columns,
+        observed=swapped[0],
+        resampled=resampled,
+        p_values=randomisation_p(swapped),
+        errors=estimate_errors(resampled, grouping),
+    )
+
+
+def stack_values(values: PerQuery, dims: Sequence[int], grouping: Grouping) -> Array:
+    """Per-query values as float64 [n_queries, n_dims]. ValueError where they do not fit the groups or are not finite."""
+    stacked = np.column_stack([values[dim] for dim in dims]) if dims else np.zeros((len(grouping.labels), 0))
+    if len(stacked) != len(grouping.labels):
+        raise ValueError(f"values of {len(stacked)} queries, groups of {len(grouping.labels)}")
+    if not np.isfinite(stacked).all():
+        raise ValueError("a value of a query is not finite")
+    return stacked.astype(np.float64)
+
+
+def _subtract(ours: Array, rival: Array, columns: Sequence[int | None], config: ObjectiveConfig) -> Array:
+    """Rows of means → rows of differences."""
+    differences = ours - rival
+    if columns and columns[-1] is None:
+        dims = [dim for dim in columns if dim is not None]
+        objective = compute_objectives(ours, dims, config) - compute_objectives(rival, dims, config)
+        differences = np.column_stack([differences, objective])
+    return round_means(differences)
+
+
+def compute_objectives(means: Array, dims: Sequence[int], config: ObjectiveConfig) -> Array:
+    """The objective of every row of means: [n, n_dims] → [n]."""
+    if config.aggregate == "mean" and not config.floors and config.min_retention is None:
+        return np.asarray(means @ [_objective_of(row, dims, config) for row in np.eye(len(dims))])  # it is linear
+    return np.array([_objective_of(row, dims, config) for row in means])
+
+
+def _objective_of(means: Array, dims: Sequence[int], config: ObjectiveConfig) -> float:
+    scores = {dim: {config.metric: value} for dim, value in zip(dims, means.tolist(), strict=True)}
+    return compute_objective(scores, config)

@@ -1,0 +1,119 @@
+"""The choice among configurations that were run again with fresh seeds: named, tied, or unconfirmed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from embsweep.config.training import ObjectiveConfig
+from embsweep.decide import doubts
+from embsweep.decide.candidate import Candidate, Contest
+from embsweep.decide.comparison import Comparison
+from embsweep.decide.evidence import VerdictFacts
+from embsweep.decide.intervals import adjust_holm
+from embsweep.decide.resampling import RESAMPLES, index_groups
+from embsweep.decide.seed_noise import measure_seed_noise
+from embsweep.decide.significance import Groups
+
+__all__ = ["Candidate", "decide_verdict"]
+
+_SEARCH_ALONE = "Highest objective of the search, the lower trial where equal; nothing was run again"
+_CHEAPEST = (
+    "Cheapest of the tied: the smaller model dimension, then the shorter maximum sequence length, then fewer epochs, "
+    "then the recipe, then the lower trial number"
+)
+_BETTER = "Highest objective over the fresh seeds, and better than every other beyond the chance of queries and seeds"
+_ALONE = "The only finalist whose fresh runs all ended"
+
+
+def decide_verdict(
+    candidates: Sequence[Candidate],
+    groups: Groups,
+    *,
+    objective: ObjectiveConfig,
+    alpha: float,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> VerdictFacts:
+    """Choose. A difference is real only beyond the chance of the queries and the luck of the seed together.
+
+    The leader has the highest objective of the seed-averaged values. Those not significantly worse (Holm over all
+    others, at `alpha`) are tied with it, and the cheapest of them that meets the constraints wins. A candidate with a
+    failed run cannot win. Without any run the search alone decides. ValueError where nobody can win.
+    """
+    able = [candidate for candidate in candidates if not candidate.failures]
+    if not able:
+        raise ValueError("every finalist had a run that failed: none can be chosen")
+    if not any(candidate.runs for candidate in able):
+        return _choose_unconfirmed(able, candidates, objective)
+    noise = measure_seed_noise([candidate.runs for candidate in candidates], objective)
+    contest = Contest(index_groups(groups), objective, noise, seed, resamples)
+    return _choose(contest, [candidate for candidate in able if candidate.runs], candidates, alpha)
+
+
+def _choose_unconfirmed(
+    able: Sequence[Candidate], candidates: Sequence[Candidate], objective: ObjectiveConfig
+) -> VerdictFacts:
+    found = [c for c in able if c.searched is not None and math.isfinite(c.searched)]
+    if not found:
+        raise ValueError("no finalist has a finite objective: none can be chosen")
+    return VerdictFacts(
+        outcome="unconfirmed",
+        winner=min(found, key=lambda c: (-(c.searched or 0.0), c.trial)).trial,
+        tied_with=(),
+        rule=_SEARCH_ALONE,
+        comparisons=(),
+        confirmed=tuple(c.to_facts(objective) for c in candidates),
+        warnings=tuple(doubts.warn_unable(candidates, any_runs=False)),
+    )
+
+
+def _choose(contest: Contest, able: Sequence[Candidate], candidates: Sequence[Candidate], alpha: float) -> VerdictFacts:
+    leader = min(able, key=lambda c: (-contest.score(c), c.trial))
+    equals = _find_equals(contest, leader, [c for c in able if c is not leader], alpha)
+    winner = _pick_cheapest(contest, leader, equals)
+    comparisons = contest.compare_all(winner, [c for c in candidates if c.runs and c is not winner])
+    return VerdictFacts(
+        outcome="tied" if equals else "named",
+        winner=winner.trial,
+        tied_with=tuple(sorted(c.trial for c in (leader, *equals))) if equals else (),
+        rule=_CHEAPEST if equals else f"{_BETTER} (alpha {alpha:g}, Holm)" if len(able) > 1 else _ALONE,
+        comparisons=comparisons,
+        confirmed=tuple(c.to_facts(contest.objective) for c in candidates),
+        warnings=_list_doubts(contest, winner, candidates, comparisons, alpha),
+    )
+
+
+def _find_equals(contest: Contest, leader: Candidate, others: Sequence[Candidate], alpha: float) -> list[Candidate]:
+    """Those that are not significantly worse than the leader on the objective."""
+    found = [contest.compare(leader, other) for other in others]
+    # Candidates without a common objective (other dimensions) cannot be told apart.
+    p_values = [float(bounds.p_values[-1]) if d.columns[-1:] == (None,) else 1.0 for d, bounds in found]
+    adjusted = adjust_holm(p_values)
+    is_worse = [p < alpha and d.observed[-1] > 0 for p, (d, _) in zip(adjusted, found, strict=True)]
+    return [other for other, worse in zip(others, is_worse, strict=True) if not worse]
+
+
+def _pick_cheapest(contest: Contest, leader: Candidate, equals: Sequence[Candidate]) -> Candidate:
+    """Of the leader and its equals; one that violates a constraint is no cheaper way to what the leader does."""
+    must_meet = contest.score(leader) >= 0
+    eligible = [c for c in (leader, *equals) if not (must_meet and contest.score(c) < 0)]
+    return min(eligible, key=lambda c: (c.cost, not c.is_recipe, c.trial))
+
+
+def _list_doubts(
+    contest: Contest,
+    winner: Candidate,
+    candidates: Sequence[Candidate],
+    comparisons: Sequence[Comparison],
+    alpha: float,
+) -> tuple[str, ...]:
+    judged = [candidate for candidate in candidates if candidate.runs]
+    return (
+        *doubts.warn_unable(candidates, any_runs=True),
+        *doubts.warn_better_looking(contest, winner, candidates),
+        *doubts.warn_constraints(contest, winner),
+        *doubts.warn_seeds(contest, judged),
+        *doubts.warn_small(contest, judged, alpha),
+        *doubts.warn_undetectable(comparisons, candidates),
+    )
