@@ -7,7 +7,7 @@ disagree about what is better.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from embsweep.config.training import ObjectiveConfig
 from embsweep.decide.scores import Scores
 
 Array = NDArray[np.float64]
+
+_ROUNDING = 1e-9
+"""A score this little below what is asked meets it: .9 * .7 is not .63 in float64."""
 
 
 def compute_objective(scores: Scores, config: ObjectiveConfig) -> float:
@@ -39,14 +42,34 @@ def compute_objectives(values: Mapping[int, Array | np.float64], config: Objecti
     `values` is dimension → the metric's score in each evaluation, all of one shape, which is the result's.
     """
     aggregate = _aggregate(values, config)
-    shortfall = sum((np.maximum(s, 0.0) for s in _shortfalls(values, config).values()), start=np.zeros_like(aggregate))
+    shortfall = np.zeros_like(aggregate)
+    for missing in _shortfalls(values, config).values():
+        shortfall = shortfall + np.where(missing > _ROUNDING, missing, missing * 0.0)  # NaN and infinity stay NaN
     objective = np.where(shortfall > 0, -shortfall, aggregate)
     return np.where(np.isnan(aggregate + shortfall), math.nan, objective)
+
+
+def list_dims(dims: Iterable[int], config: ObjectiveConfig) -> tuple[int, ...]:
+    """The dimensions whose scores count where `dims` are measured, from large to small.
+
+    Weights and floors may name a dimension that is not among `dims`: `compute_objective` cannot do without it.
+    """
+    found = tuple(dims)
+    all_count = config.aggregate == "worst" or config.dim_weights is None or config.min_retention is not None
+    weighted = [dim for dim, weight in (config.dim_weights or {}).items() if weight]
+    return tuple(sorted({*(found if all_count else ()), *weighted, *(config.floors or {})}, reverse=True))
 
 
 def is_better(value: float, best: float | None) -> bool:
     """Whether `value` replaces `best`. A non-finite value never does; an equal one does not: the earlier stays."""
     return math.isfinite(value) and (best is None or value > best)
+
+
+def list_dims(measured: Iterable[int], config: ObjectiveConfig) -> list[int]:
+    """The dimensions that count, from large to small; what the profile names may be none of the `measured` ones."""
+    named = {dim for dim, weight in (config.dim_weights or {}).items() if weight} | set(config.floors or ())
+    takes_all = config.dim_weights is None or config.min_retention is not None
+    return sorted(named | set(measured) if takes_all else named, reverse=True)
 
 
 def resolve_floors(config: ObjectiveConfig, base: Scores) -> ObjectiveConfig:
@@ -67,7 +90,7 @@ def describe_shortfalls(scores: Scores, config: ObjectiveConfig) -> tuple[str, .
         f"{config.metric} at dimension {dim} is {values[dim]:.4f}, below {what} {values[dim] + shortfall:.4f} "
         f"by {shortfall:.4f}"
         for (dim, what), shortfall in _shortfalls(values, config).items()
-        if shortfall > 0
+        if shortfall > _ROUNDING
     )
 
 
@@ -83,10 +106,11 @@ def describe_objective(config: ObjectiveConfig) -> str:
 def _aggregate(values: Mapping[int, Array | np.float64], config: ObjectiveConfig) -> Array:
     """Summed in the order of the dimensions, not of the mapping: rounding must not depend on who asks."""
     if config.aggregate == "worst":
-        return np.min([values[dim] for dim in sorted(values)], axis=0)
+        return np.asarray(np.min([values[dim] for dim in sorted(values)], axis=0))
     weights = config.dim_weights or dict.fromkeys(values, 1.0)
-    counted = [(weights[dim], values[dim]) for dim in sorted(weights) if weights[dim]]
-    return np.asarray(sum(weight * value for weight, value in counted) / sum(weight for weight, _ in counted))
+    counted = [(weights[dim], np.asarray(values[dim])) for dim in sorted(weights) if weights[dim]]
+    total = sum((weight * value for weight, value in counted), start=np.zeros_like(counted[0][1]))
+    return np.asarray(total / math.fsum(weight for weight, _ in counted))
 
 
 def _shortfalls(
@@ -95,8 +119,8 @@ def _shortfalls(
     """(Dimension, constraint) → how far its score lies below what is asked; negative where it is kept."""
     found: dict[tuple[int, str], Array | np.float64] = {}
     for dim, floor in sorted((config.floors or {}).items()):
-        if isinstance(floor, str):
-            raise ValueError(f"floor of dimension {dim} says '{floor}': resolve_floors first")
+        if floor == "base":
+            raise ValueError(f"floor of dimension {dim} says 'base': resolve_floors first")
         found[dim, "its floor"] = floor - values[dim]
     if config.min_retention is not None:
         largest = max(values)

@@ -9,7 +9,7 @@ import numpy as np
 
 from embsweep.config.training import ObjectiveConfig
 from embsweep.decide.intervals import estimate_errors, randomisation_p
-from embsweep.decide.objective import compute_objective, list_dims
+from embsweep.decide.objective import compute_objectives, list_dims
 from embsweep.decide.resampling import RESAMPLES, Array, Grouping, flip_means, resample_means, round_means
 from embsweep.decide.scores import PerQuery
 
@@ -44,7 +44,7 @@ def compute_difference(
     is not finite.
     """
     dims = sorted(set(ours) & set(rival), reverse=True)
-    columns = (*dims, None) if dims and set(list_dims(dict.fromkeys(dims), config)) <= set(dims) else tuple(dims)
+    columns = (*dims, None) if dims and set(list_dims(dims, config)) <= set(dims) else tuple(dims)
     one, other = stack_values(ours, dims, grouping), stack_values(rival, dims, grouping)
     both = resample_means(np.hstack([one, other]), grouping, seed=seed, resamples=resamples)
     resampled = _subtract(both[:, : len(dims)], both[:, len(dims) :], columns, config)
@@ -60,7 +60,7 @@ def compute_difference(
 
 
 def stack_values(values: PerQuery, dims: Sequence[int], grouping: Grouping) -> Array:
-    """Per-query values as float64 [n_queries, n_dims]. ValueError where they do not fit the groups or are not finite."""
+    """Per-query values as float64 [n_queries, n_dims]. ValueError if they misfit the groups or are not finite."""
     stacked = np.column_stack([values[dim] for dim in dims]) if dims else np.zeros((len(grouping.labels), 0))
     if len(stacked) != len(grouping.labels):
         raise ValueError(f"values of {len(stacked)} queries, groups of {len(grouping.labels)}")
@@ -74,18 +74,10 @@ def _subtract(ours: Array, rival: Array, columns: Sequence[int | None], config: 
     differences = ours - rival
     if columns and columns[-1] is None:
         dims = [dim for dim in columns if dim is not None]
-        objective = compute_objectives(ours, dims, config) - compute_objectives(rival, dims, config)
+        objective = _to_objectives(ours, dims, config) - _to_objectives(rival, dims, config)
         differences = np.column_stack([differences, objective])
     return round_means(differences)
 
 
-def compute_objectives(means: Array, dims: Sequence[int], config: ObjectiveConfig) -> Array:
-    """The objective of every row of means: [n, n_dims] → [n]."""
-    if config.aggregate == "mean" and not config.floors and config.min_retention is None:
-        return np.asarray(means @ [_objective_of(row, dims, config) for row in np.eye(len(dims))])  # it is linear
-    return np.array([_objective_of(row, dims, config) for row in means])
-
-
-def _objective_of(means: Array, dims: Sequence[int], config: ObjectiveConfig) -> float:
-    scores = {dim: {config.metric: value} for dim, value in zip(dims, means.tolist(), strict=True)}
-    return compute_objective(scores, config)
+def _to_objectives(means: Array, dims: Sequence[int], config: ObjectiveConfig) -> Array:
+    return compute_objectives(dict(zip(dims, means.T, strict=True)), config)

@@ -43,7 +43,7 @@ class Bounds:
 
 
 def measure_seed_noise(configurations: Iterable[Sequence[PerQuery]], config: ObjectiveConfig) -> SeedNoise:
-    """From the runs of each configuration, on the same queries: all share one deviation, for two runs alone say little."""
+    """From the runs of each configuration on the same queries. All share one deviation: two runs alone say little."""
     squares: dict[int | None, float] = defaultdict(float)
     df = 0
     for runs in configurations:
@@ -58,7 +58,9 @@ def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]
     """One run's mean at every dimension, and under None its objective."""
     means = {dim: float(values.mean()) for dim, values in run.items()}
     objective = compute_objective({dim: {config.metric: mean} for dim, mean in means.items()}, config)
-    return {**means, None: objective}
+    found: dict[int | None, float] = dict(means)
+    found[None] = objective
+    return found
 
 
 def add_seed_noise(
@@ -95,7 +97,7 @@ def _widen(difference: Difference, grouping: Grouping) -> Array:
 
 def _tail_p(samples: Array) -> Array:
     beyond = np.minimum((samples <= 0).sum(axis=0), (samples >= 0).sum(axis=0))
-    return np.minimum(1.0, 2 * (1 + beyond) / (1 + len(samples)))
+    return np.asarray(np.minimum(1.0, 2 * (1 + beyond) / (1 + len(samples))))
 
 
 def _know_nothing(difference: Difference, grouping: Grouping) -> Bounds:
