@@ -65,13 +65,6 @@ def is_better(value: float, best: float | None) -> bool:
     return math.isfinite(value) and (best is None or value > best)
 
 
-def list_dims(measured: Iterable[int], config: ObjectiveConfig) -> list[int]:
-    """The dimensions that count, from large to small; what the profile names may be none of the `measured` ones."""
-    named = {dim for dim, weight in (config.dim_weights or {}).items() if weight} | set(config.floors or ())
-    takes_all = config.dim_weights is None or config.min_retention is not None
-    return sorted(named | set(measured) if takes_all else named, reverse=True)
-
-
 def resolve_floors(config: ObjectiveConfig, base: Scores) -> ObjectiveConfig:
     """The configuration with the base model's scores where floors say "base". ValueError where it has no such score."""
     if config.floors is None:

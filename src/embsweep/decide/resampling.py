@@ -85,12 +85,12 @@ def _draw_counts(rng: np.random.Generator, rows: int, groups: int) -> Array:
 def _draw_signs(groups: int, seed: int, resamples: int) -> Iterator[Array]:
     if groups < 63 and 2**groups <= resamples:
         patterns = np.arange(2**groups)[:, np.newaxis]
-        yield 1.0 - 2.0 * (patterns >> np.arange(groups) & 1)
+        yield np.where(patterns >> np.arange(groups) & 1, -1.0, 1.0)
         return
     yield np.ones((1, groups))
     rng = np.random.default_rng((seed, 1))
     for rows in _batches(resamples, groups):
-        yield 2.0 * rng.integers(0, 2, (rows, groups), dtype=np.int8) - 1.0
+        yield np.where(rng.integers(0, 2, (rows, groups), dtype=np.int8), -1.0, 1.0)
 
 
 def _batches(resamples: int, groups: int) -> Iterator[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.decide.intervals import CONFIDENCE, bound_means, sum_quantiles, t_quantile, widen
+from embsweep.decide.intervals import CONFIDENCE, sum_quantiles, t_quantile, widen
 from embsweep.decide.objective import compute_objective
 from embsweep.decide.paired import Difference
 from embsweep.decide.resampling import Array, Grouping
@@ -56,10 +56,9 @@ def measure_seed_noise(configurations: Iterable[Sequence[PerQuery]], config: Obj
 
 def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]:
     """One run's mean at every dimension, and under None its objective."""
-    means = {dim: float(values.mean()) for dim, values in run.items()}
-    objective = compute_objective({dim: {config.metric: mean} for dim, mean in means.items()}, config)
-    found: dict[int | None, float] = dict(means)
-    found[None] = objective
+    scores = {dim: {config.metric: float(values.mean())} for dim, values in run.items()}
+    found: dict[int | None, float] = {dim: by_metric[config.metric] for dim, by_metric in scores.items()}
+    found[None] = compute_objective(scores, config)
     return found
 
 
@@ -73,7 +72,7 @@ def add_seed_noise(
     samples beyond 0, twice. With one group, or nothing that was run twice, nothing can be said.
     """
     if grouping.count == 1 or noise.df == 0:
-        return _know_nothing(difference, grouping)
+        return _know_nothing(difference)
     by_seed = noise.of(difference, runs)
     samples = _widen(difference, grouping)
     draws = np.random.default_rng((seed, 2)).standard_t(noise.df, size=len(samples))
@@ -90,8 +89,10 @@ def add_seed_noise(
 
 
 def _widen(difference: Difference, grouping: Grouping) -> Array:
-    normal = t_quantile((1 + CONFIDENCE) / 2, 10**9)
-    factor = widen(grouping.count) * t_quantile((1 + CONFIDENCE) / 2, grouping.count - 1) / normal
+    from scipy.special import ndtri
+
+    middle = (1 + CONFIDENCE) / 2
+    factor = widen(grouping.count) * t_quantile(middle, grouping.count - 1) / float(ndtri(middle))
     return np.asarray(difference.observed + factor * (difference.resampled - difference.observed))
 
 
@@ -100,9 +101,6 @@ def _tail_p(samples: Array) -> Array:
     return np.asarray(np.minimum(1.0, 2 * (1 + beyond) / (1 + len(samples))))
 
 
-def _know_nothing(difference: Difference, grouping: Grouping) -> Bounds:
+def _know_nothing(difference: Difference) -> Bounds:
     ones = np.ones(len(difference.columns))
-    low, high = bound_means(difference.observed, difference.resampled, grouping, (-1.0, 1.0))
-    if grouping.count > 1:
-        low, high = -ones, ones
-    return Bounds(low, high, p_values=ones, detectable=ones)
+    return Bounds(-ones, ones, p_values=ones, detectable=ones)
