@@ -43,6 +43,13 @@ def test_a_rehearsal_caps_everything_and_says_so_in_its_names(make_config):
     assert check_trainable(config) == []
 
 
+def test_a_rehearsal_takes_steps_enough_in_the_precision_of_the_machine(make_config):
+    asked = make_config("train=accumulated", "train.batch_size=64", "train.precision=fp16")
+    found = Scale(is_rehearsal=True).apply(asked).train
+    assert (found.batch_size, found.accumulation, found.precision) == (32, 1, "auto")
+    assert Scale(is_rehearsal=True).apply(make_config("train.batch_size=8")).train.batch_size == 8
+
+
 def test_what_is_small_already_stays(make_config):
     asked = make_config("+sweep=bgem3", "data.max_pairs=50", "search.trials=2")
     config = decide_scale("rehearsal", has_gpu=False, longest_epochs=0.5, caps=asked.scale.rehearsal).apply(asked)

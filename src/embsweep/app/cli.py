@@ -20,6 +20,7 @@ app = typer.Typer(
 Storage = Annotated[
     Path | None, typer.Option("--storage", help="Folder of sweeps/ and mlflow.db; default: the repository's root.")
 ]
+RecipeName = Annotated[str, typer.Argument(help="es_boe, ca_procedures or de_tax.")]
 
 
 def main() -> None:
@@ -51,6 +52,40 @@ def status(
 
     with exit_codes():
         show_status(storage or default_storage(), name, console())
+
+
+recipe = typer.Typer(help="The published fine-tunes, as sweeps: what their cards say.", no_args_is_help=True)
+app.add_typer(recipe, name="recipe")
+
+
+@recipe.command("list")
+def list_recipes() -> None:
+    """List the recipes."""
+    from embsweep.app import recipe
+
+    with exit_codes():
+        recipe.list_recipes(console())
+
+
+@recipe.command("show")
+def show_recipe(name: RecipeName) -> None:
+    """Show a recipe as it is composed, and what the log of its card says about the weights it ships."""
+    from embsweep.app import recipe
+
+    with exit_codes():
+        recipe.show_recipe(name, console())
+
+
+@recipe.command("diff")
+def diff_recipe(
+    name: RecipeName,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Your own variant: train.epochs=3 …")] = None,
+) -> None:
+    """Set every fact of a card beside the recipe's value, or beside that of your variant of it."""
+    from embsweep.app import recipe
+
+    with exit_codes():
+        recipe.diff_recipe(name, overrides or [], console())
 
 
 @app.command()

@@ -101,6 +101,8 @@ class RehearsalConfig(Part):
     max_seq_length: int = Field(gt=0)
     max_trials: int = Field(gt=0)
     max_epochs: float = Field(gt=0)
+    max_batch_size: int = Field(gt=1)
+    max_accumulation: int = Field(ge=1)
     max_finalists: int = Field(gt=0)
     max_folds: int = Field(ge=2)
     gate_rule: GateRule

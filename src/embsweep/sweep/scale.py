@@ -1,7 +1,8 @@
 """Full scale or rehearsal: the same sweep, with model, data, length, trials and epochs capped.
 
 A rehearsal keeps the proportions: a dimension of the real model becomes the same share of the small one's, and
-the longest schedule of the space becomes `max_epochs`, so that every point of the space stays a different trial.
+the longest schedule of the space becomes `max_epochs`, so that points of the space stay different trials. Batches and
+accumulation are capped as they are: few pairs leave no room for a share of them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from embsweep.config import Config
 from embsweep.config.machinery import ConfirmConfig, GateConfig, RehearsalConfig
-from embsweep.config.training import EvalConfig, MatryoshkaConfig, ModelConfig, ObjectiveConfig
+from embsweep.config.training import EvalConfig, MatryoshkaConfig, ModelConfig, ObjectiveConfig, TrainConfig
 from embsweep.names import rehearsal_name
 
 
@@ -43,7 +44,7 @@ def scale_dims(dims: Iterable[int], *, large: int, small: int) -> tuple[int, ...
 def _rehearse(config: Config, epoch_factor: float) -> Config:
     caps = config.scale.rehearsal
     large, small = config.model.dim, min(config.model.dim, caps.model.dim)
-    search, train, data = config.search, config.train, config.data
+    search, data = config.search, config.data
     name = config.tracking.registered_model or config.sweep.name
     return config.model_copy(
         update={
@@ -51,7 +52,7 @@ def _rehearse(config: Config, epoch_factor: float) -> Config:
             "matryoshka": _scale_matryoshka(config.matryoshka, large, small),
             "eval": _scale_eval(config.eval, caps, config.trial.eval_dims, large, small),
             "objective": _scale_objective(config.objective, large, small),
-            "train": train.model_copy(update={"epochs": train.epochs * epoch_factor}),
+            "train": _scale_train(config.train, caps, epoch_factor),
             "confirm": _scale_confirm(config.confirm, caps),
             "gate": _scale_gate(config.gate, caps, large, small),
             "search": search.model_copy(update={"trials": min(search.trials, caps.max_trials)}),
@@ -66,6 +67,18 @@ def _rehearsal_model(model: ModelConfig, caps: RehearsalConfig) -> ModelConfig:
     length = min(model.max_seq_length, caps.model.max_seq_length, caps.max_seq_length)
     chosen = caps.model if model.dim >= caps.model.dim and model.kind == "hub" else model
     return chosen.model_copy(update={"max_seq_length": length})
+
+
+def _scale_train(config: TrainConfig, caps: RehearsalConfig, epoch_factor: float) -> TrainConfig:
+    """Steps enough to learn something from few pairs, in the precision that this machine has."""
+    return config.model_copy(
+        update={
+            "epochs": config.epochs * epoch_factor,
+            "batch_size": min(config.batch_size, caps.max_batch_size),
+            "accumulation": min(config.accumulation, caps.max_accumulation),
+            "precision": "auto",
+        }
+    )
 
 
 def _scale_matryoshka(config: MatryoshkaConfig, large: int, small: int) -> MatryoshkaConfig:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from embsweep.config.training import TrainConfig
 from embsweep.errors import TrialFailed
+from embsweep.trial.precision import set_tf32
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainingArguments
@@ -18,6 +19,7 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
     from sentence_transformers import SentenceTransformerTrainingArguments
 
     precision = resolve_precision(config.precision)
+    set_tf32(resolve_tf32(config.tf32))
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
@@ -30,7 +32,6 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
         optim=config.optimizer,
         max_grad_norm=config.max_grad_norm,
         bf16=precision == "bf16",
-        tf32=resolve_tf32(config.tf32),
         fp16=precision == "fp16",
         batch_sampler=config.batch_sampler,
         gradient_checkpointing=config.gradient_checkpointing,
@@ -51,7 +52,7 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
 
 
 def resolve_tf32(wanted: bool | None) -> bool | None:
-    """`wanted` where there is a GPU; None elsewhere: the trainer refuses either answer on a CPU."""
+    """`wanted` where there is a GPU; None elsewhere: on some CPUs the setting would change the arithmetic as well."""
     import torch
 
     return wanted if torch.cuda.is_available() else None

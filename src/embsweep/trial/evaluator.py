@@ -16,6 +16,7 @@ from embsweep.data.collection import RetrievalSet
 from embsweep.errors import EmbsweepError, Fault, InputError
 from embsweep.trial.evaluation import Evaluation
 from embsweep.trial.metrics import MAX_RANK, Hits, compute_means, compute_per_query
+from embsweep.trial.precision import own_precision
 from embsweep.trial.ranking import rank
 
 if TYPE_CHECKING:
@@ -35,18 +36,19 @@ def evaluate_sets(
 ) -> list[Evaluation]:
     """One evaluation for each set, in order; a corpus that several sets share is encoded once.
 
-    Texts are encoded in float32 without autocast, whatever surrounds the call, with `encode_query` and
-    `encode_document` as sentence-transformers' evaluator does; the score is cosine. The model's train/eval mode
-    is left as it was. Raises InputError for a dimension that the model has not, EmbsweepError if
+    Texts are encoded in float32 without autocast and without a trainer's tf32, whatever surrounds the call, with
+    `encode_query` and `encode_document` as sentence-transformers' evaluator does; the score is cosine. The model's
+    train/eval mode is left as it was. Raises InputError for a dimension that the model has not, EmbsweepError if
     `model.truncate_dim` is set, TrialFailed if an embedding is not finite.
     """
     corpora: dict[tuple[str, ...], Tensor] = {}
     evaluations = []
-    for data in sets:
-        if data.corpus not in corpora:
-            corpora[data.corpus] = encode_texts(model, data.corpus, "document", batch_size=batch_size)
-        queries = encode_texts(model, data.queries, "query", batch_size=batch_size)
-        evaluations.append(evaluate_embeddings(queries, corpora[data.corpus], data.relevant, dims))
+    with own_precision():
+        for data in sets:
+            if data.corpus not in corpora:
+                corpora[data.corpus] = encode_texts(model, data.corpus, "document", batch_size=batch_size)
+            queries = encode_texts(model, data.queries, "query", batch_size=batch_size)
+            evaluations.append(evaluate_embeddings(queries, corpora[data.corpus], data.relevant, dims))
     return evaluations
 
 

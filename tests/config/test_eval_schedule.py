@@ -1,0 +1,76 @@
+"""When a trial is measured: at fractions of its schedule, or so many times in every epoch."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embsweep.config.training import EvalConfig
+from embsweep.errors import InputError
+
+epochs = st.one_of(st.integers(1, 60).map(float), st.floats(0.05, 60, allow_nan=False))
+
+
+def per_epoch(times):
+    return EvalConfig(per_epoch=times, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("times", "length", "fractions"),
+    [
+        (1, 1, [1.0]),
+        (1, 4, [0.25, 0.5, 0.75, 1.0]),
+        (2, 1, [0.5, 1.0]),
+        (1, 2.5, [0.4, 0.8, 1.0]),
+        (1, 0.3, [1.0]),
+        (4, 0.5, [0.5, 1.0]),
+    ],
+)
+def test_so_many_times_in_every_epoch(times, length, fractions):
+    assert per_epoch(times).schedule(length) == pytest.approx(fractions)
+
+
+@given(st.integers(1, 8), epochs)
+def test_every_evaluation_ends_a_share_of_an_epoch_and_the_last_one_the_schedule(times, length):
+    found = per_epoch(times).schedule(length)
+    assert list(found) == sorted(set(found))
+    assert found[0] > 0
+    assert found[-1] == 1.0
+    shares = [fraction * length * times for fraction in found[:-1]]
+    assert shares == pytest.approx([float(number) for number in range(1, len(found))])
+    assert 0 < length * times - len(shares) <= 1 + 1e-9
+
+
+@given(epochs)
+def test_fractions_do_not_depend_on_the_epochs(length):
+    assert EvalConfig(fractions=[0.1, 0.5, 1.0], batch_size=8).schedule(length) == (0.1, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["eval.per_epoch=1"], "are both given"),
+        (["eval.fractions=null"], "are both null"),
+        (["eval=epochs", "eval.per_epoch=0"], "eval.per_epoch: "),
+    ],
+)
+def test_one_of_the_two(make_config, overrides, words):
+    with pytest.raises(InputError, match=words) as caught:
+        make_config(*overrides)
+    assert [fault.where for fault in caught.value.faults] == ["eval.per_epoch"]
+
+
+def test_the_published_schedule_is_an_option(make_config):
+    assert make_config("eval=epochs").eval.schedule(5) == pytest.approx((0.2, 0.4, 0.6, 0.8, 1.0))
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "1.5", "true"])
+def test_a_patience_that_is_none(make_config, wrong):
+    with pytest.raises(InputError) as caught:
+        make_config(f"train.patience={wrong}")
+    assert [fault.where for fault in caught.value.faults] == ["train.patience"]
+
+
+@pytest.mark.parametrize("given_tf32", [True, False, None])
+def test_tf32_is_on_off_or_left_alone(make_config, given_tf32):
+    text = {True: "true", False: "false", None: "null"}[given_tf32]
+    assert make_config(f"train.tf32={text}").train.tf32 is given_tf32
