@@ -18,7 +18,7 @@ from embsweep.decide.scores import Scores
 Array = NDArray[np.float64]
 
 _ROUNDING = 1e-9
-"""A score this little below what is asked meets it: .9 * .7 is not .63 in float64."""
+"""A score this little below what is asked meets it: 0.9 * 0.8 is more than 0.72 in float64."""
 
 
 def compute_objective(scores: Scores, config: ObjectiveConfig) -> float:
@@ -29,8 +29,8 @@ def compute_objective(scores: Scores, config: ObjectiveConfig) -> float:
     constraint handling method for genetic algorithms"). It rises with every score but one: with `min_retention` a
     better largest dimension asks more of the others.
 
-    NaN where a score that counts is NaN, so that it can be refused: see `is_better`. ValueError where a floor still
-    says "base" (see `resolve_floors`), KeyError where weights or floors name a dimension that has no score.
+    NaN where a score that counts is not finite, so that it can be refused: see `is_better`. ValueError where a floor
+    still says "base" (see `resolve_floors`), KeyError where weights or floors name a dimension that has no score.
     """
     by_dim = {dim: np.float64(by_metric[config.metric]) for dim, by_metric in scores.items()}
     return float(compute_objectives(by_dim, config))
@@ -41,12 +41,14 @@ def compute_objectives(values: Mapping[int, Array | np.float64], config: Objecti
 
     `values` is dimension → the metric's score in each evaluation, all of one shape, which is the result's.
     """
-    aggregate = _aggregate(values, config)
-    shortfall = np.zeros_like(aggregate)
-    for missing in _shortfalls(values, config).values():
-        shortfall = shortfall + np.where(missing > _ROUNDING, missing, missing * 0.0)  # NaN and infinity stay NaN
+    counted = np.stack([np.asarray(values[dim]) for dim in list_dims(values, config)])
+    with np.errstate(invalid="ignore"):  # infinities, refused below
+        aggregate = _aggregate(values, config)
+        shortfall = np.zeros_like(aggregate)
+        for missing in _shortfalls(values, config).values():
+            shortfall = shortfall + np.where(missing > _ROUNDING, missing, 0.0)
     objective = np.where(shortfall > 0, -shortfall, aggregate)
-    return np.where(np.isnan(aggregate + shortfall), math.nan, objective)
+    return np.where(np.isfinite(counted).all(axis=0), objective, math.nan)
 
 
 def list_dims(dims: Iterable[int], config: ObjectiveConfig) -> tuple[int, ...]:
