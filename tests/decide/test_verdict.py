@@ -1,0 +1,186 @@
+"""The choice among configurations that were run again."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embsweep.config.training import ObjectiveConfig
+from embsweep.decide.verdict import Candidate, decide_verdict
+
+MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
+QUERIES = 40
+HOW = {"objective": MEAN, "alpha": 0.05, "seed": 1, "resamples": 499}
+rng = np.random.default_rng(0)
+HARDNESS = np.clip(rng.normal(0.5, 0.2, QUERIES), 0.1, 0.9)
+
+
+def make(trial, means, *, cost=(384, 256, 3.0), failures=0, searched=0.5, is_recipe=False):
+    """A candidate with one run a mean: the queries' hardness and a little noise of its own, shifted to the mean."""
+    noise = np.random.default_rng(trial + 100).normal(0, 0.02, (len(means), QUERIES))
+    values = [HARDNESS + own - (HARDNESS + own).mean() + mean for own, mean in zip(noise, means, strict=True)]
+    runs = tuple({128: value, 64: value - 0.02} for value in values)
+    return Candidate(trial, {"train.epochs": cost[-1]}, is_recipe, cost, searched, runs, failures)
+
+
+def decide(*candidates, groups=range(QUERIES), **how):
+    return decide_verdict(candidates, groups, **{**HOW, **how})
+
+
+def test_a_clearly_better_one_is_named():
+    found = decide(make(0, [0.40, 0.41], is_recipe=True), make(5, [0.60, 0.61], cost=(768, 512, 9.0)))
+    assert (found.outcome, found.winner, found.tied_with) == ("named", 5, ())
+    assert "better than every other" in found.rule and "0.05" in found.rule
+    assert {(c.rival, c.dim) for c in found.comparisons} == {("recipe", dim) for dim in (128, 64, None)}
+    on_objective = next(c for c in found.comparisons if c.dim is None)
+    assert on_objective.difference == pytest.approx(0.2) and on_objective.adjusted_p < 0.05
+    assert 0.1 < on_objective.low < 0.2 < on_objective.high < 0.3
+    assert [facts.confirmed for facts in found.confirmed] == [pytest.approx((0.39, 0.40)), pytest.approx((0.59, 0.60))]
+    assert (found.confirmed[0].trial, found.confirmed[0].is_recipe, found.confirmed[0].searched) == (0, True, 0.5)
+
+
+def test_the_cheapest_of_the_tied_wins():
+    dear, cheap = make(3, [0.50, 0.52], cost=(384, 256, 3.0)), make(8, [0.49, 0.51], cost=(384, 128, 9.0))
+    worse = make(1, [0.20, 0.21], cost=(64, 32, 1.0))
+    found = decide(dear, cheap, worse)
+    assert (found.outcome, found.winner, found.tied_with) == ("tied", 8, (3, 8))
+    assert "model dimension, then" in found.rule
+    against = {c.rival: c.difference for c in found.comparisons if c.dim is None}
+    assert against == {"trial 3": pytest.approx(-0.01), "trial 1": pytest.approx(0.295)}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "winner"),
+    [
+        ({"cost": (384, 512, 9.0)}, {"cost": (768, 128, 1.0)}, 4),  # the model's dimension before all else
+        ({"cost": (384, 512, 1.0)}, {"cost": (384, 256, 9.0)}, 6),  # then the sequence length
+        ({"cost": (384, 256, 2.0)}, {"cost": (384, 256, 1.0)}, 6),  # then epochs
+        ({}, {"is_recipe": True}, 6),  # then the recipe
+        ({}, {}, 4),  # then the lower trial
+    ],
+)
+def test_order_of_cost(one, other, winner):
+    assert decide(make(4, [0.5, 0.52], **one), make(6, [0.5, 0.52], **other)).winner == winner
+
+
+def test_a_large_difference_is_not_real_when_seeds_differ_as_much():
+    steady = decide(make(0, [0.50, 0.505]), make(1, [0.60, 0.605]))
+    lucky = decide(make(0, [0.42, 0.58]), make(1, [0.52, 0.68]))
+    assert (steady.outcome, lucky.outcome) == ("named", "tied")
+    widths = [next(c.high - c.low for c in found.comparisons if c.dim is None) for found in (steady, lucky)]
+    assert widths[1] > 3 * widths[0]
+
+
+def test_a_seedless_difference_is_not_real_when_queries_contradict_each_other():
+    values = HARDNESS + np.where(np.arange(QUERIES) % 2, 0.09, -0.08)
+    runs = ({128: values, 64: values},) * 2
+    found = decide(
+        Candidate(0, {}, True, (1,), 0.5, ({128: HARDNESS, 64: HARDNESS},) * 2, 0),
+        Candidate(1, {}, False, (2,), 0.5, runs, 0),
+    )
+    assert (found.outcome, found.winner) == ("tied", 0)
+    assert any("identical" in warning for warning in found.warnings)
+
+
+def test_exactly_equal_runs_are_tied():
+    one = make(2, [0.5, 0.55])
+    found = decide(one, Candidate(7, {}, False, one.cost, 0.5, one.runs, 0))
+    assert (found.outcome, found.winner, found.tied_with) == ("tied", 2, (2, 7))
+    assert {(c.difference, c.adjusted_p) for c in found.comparisons} == {(0.0, 1.0)}
+
+
+def test_a_better_looking_but_failed_one_cannot_win_and_is_told_of():
+    found = decide(make(0, [0.5, 0.51]), make(1, [0.4, 0.41]), make(2, [0.9], failures=1), make(3, [], failures=2))
+    assert found.winner == 0
+    assert 2 not in found.tied_with
+    assert any("trial 2 cannot win: 1 of its 2 fresh runs failed" in warning for warning in found.warnings)
+    assert any("trial 2 looks better than the winner" in warning for warning in found.warnings)
+    assert any("trial 3 cannot win: 2 of its 2" in warning for warning in found.warnings)
+    assert [facts.failures for facts in found.confirmed] == [0, 0, 1, 2]
+
+
+def test_all_failed_is_an_error():
+    with pytest.raises(ValueError, match="every finalist"):
+        decide(make(0, [0.5], failures=1), make(1, [], failures=2))
+
+
+def test_the_only_one_left_is_said_to_be():
+    found = decide(make(0, [0.5, 0.52]), make(1, [0.6], failures=1))
+    assert (found.outcome, found.winner) == ("named", 0)
+    assert "only finalist" in found.rule
+
+
+@pytest.mark.parametrize(
+    ("searched", "winner"), [((0.4, 0.6), 9), ((0.6, 0.6), 3), ((None, 0.1), 9), ((0.1, math.nan), 3)]
+)
+def test_without_runs_the_search_decides_and_says_so(searched, winner):
+    found = decide(make(3, [], searched=searched[0]), make(9, [], searched=searched[1])) if not (
+        searched[1] is not None and math.isnan(searched[1])
+    ) else decide(make(3, [], searched=searched[0]), make(9, [], searched=None))  # fmt: skip
+    assert (found.outcome, found.winner, found.comparisons) == ("unconfirmed", winner, ())
+    assert "nothing was run again" in found.rule
+
+
+def test_without_runs_and_without_scores_nobody_wins():
+    with pytest.raises(ValueError, match="finite"):
+        decide(make(3, [], searched=None))
+
+
+def test_one_run_each_says_nothing_about_seeds():
+    found = decide(make(0, [0.4]), make(1, [0.9]))
+    assert found.outcome == "tied"
+    assert any("luck of the seed is not known" in warning for warning in found.warnings)
+
+
+def test_one_that_was_not_run_again_cannot_win():
+    found = decide(make(0, [0.4, 0.41]), make(1, [], searched=0.9))
+    assert found.winner == 0
+    assert any("trial 1 cannot win: it was not run again" in warning for warning in found.warnings)
+
+
+def test_warns_of_what_could_not_have_shown():
+    close = [make(0, [0.50, 0.53], searched=0.510), make(1, [0.51, 0.48], searched=0.511)]
+    apart = [make(0, [0.50, 0.505], searched=0.1), make(1, [0.51, 0.505], searched=0.9)]
+    assert any("80 of 100" in warning for warning in decide(*close).warnings)
+    assert not any("80 of 100" in warning for warning in decide(*apart).warnings)
+
+
+def test_few_passage_groups_can_show_nothing():
+    found = decide(make(0, [0.2, 0.2]), make(1, [0.9, 0.9]), groups=np.arange(QUERIES) % 4)
+    assert found.outcome == "tied"
+    assert any("4 passage groups" in warning for warning in found.warnings)
+    one = decide(make(0, [0.2, 0.2]), make(1, [0.9, 0.9]), groups=[3] * QUERIES)
+    assert {(c.low, c.high, c.adjusted_p) for c in one.comparisons} == {(-1.0, 1.0, 1.0)}
+
+
+def test_what_violates_a_constraint_is_no_cheaper_way():
+    profile = MEAN.model_copy(update={"floors": {128: 0.5}})
+    meets, violates = make(5, [0.51, 0.52], cost=(384, 256, 9.0)), make(2, [0.49, 0.495], cost=(384, 256, 1.0))
+    found = decide(meets, violates, objective=profile)
+    assert found.winner == 5
+    alone = decide(violates, make(3, [0.4, 0.41]), objective=profile)
+    assert any("violates a constraint" in warning and "0.5000" in warning for warning in alone.warnings)
+
+
+@given(
+    st.lists(st.lists(st.floats(0.3, 0.7), min_size=2, max_size=3), min_size=2, max_size=4),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=25, deadline=None)
+def test_order_of_candidates_does_not_matter_and_the_winner_is_never_significantly_worse(means, random):
+    candidates = [make(trial, list(own), cost=(trial % 2,)) for trial, own in enumerate(means)]
+    found = decide(*candidates, resamples=199)
+    random.shuffle(candidates)
+    again = decide(*candidates, resamples=199)
+    assert (found.outcome, found.winner, found.tied_with) == (again.outcome, again.winner, again.tied_with)
+    if found.outcome == "tied":
+        assert found.winner in found.tied_with and len(found.tied_with) > 1
+    else:
+        assert all(c.difference > 0 and c.adjusted_p < 0.05 for c in found.comparisons if c.dim is None)
+
+
+def test_same_seed_same_verdict():
+    candidates = make(0, [0.5, 0.53]), make(1, [0.52, 0.55])
+    assert decide(*candidates) == decide(*candidates)
