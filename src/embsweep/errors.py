@@ -64,6 +64,12 @@ class TooManyFailures(EmbsweepError):
     exit_code = 3
 
 
+class GateRefused(EmbsweepError):
+    """A promotion or a rollback was refused; the registry's aliases are as they were."""
+
+    exit_code = 4
+
+
 class TrialFailed(EmbsweepError):
     """One trial cannot go on (a non-finite loss, say); the sweep can."""
 

@@ -19,6 +19,9 @@ METRICS: tuple[str, ...] = (
 CHALLENGER = "challenger"
 """Registry alias of the newest winner."""
 
+CHAMPION = "champion"
+"""Registry alias of the version that serves."""
+
 REHEARSAL_SUFFIX = "-rehearsal"
 """A rehearsal's sweep and registered model carry it, so it can never be taken for the real one."""
 

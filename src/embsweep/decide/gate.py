@@ -1,124 +1,254 @@
-"""The gate between challenger and champion: conditions on numbers, each of which says by how much it holds."""
+"""The gate between challenger and champion: every condition judged, each with the numbers that decided it.
+
+Pure: what was measured comes in as a `Case`, what follows from it goes out as a `Judgement`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from dataclasses import dataclass, field
 
-from embsweep.config.base import Part
 from embsweep.config.machinery import GateConfig, GateRule
 from embsweep.decide.comparison import Comparison
-from embsweep.decide.evidence import Evidence
+from embsweep.decide.evidence import WINNER, Evidence
 from embsweep.decide.objective import describe_shortfalls
+from embsweep.decide.rule import check_comparison, describe_rule
 from embsweep.decide.scores import PerQuery, Scores
+from embsweep.decide.significance import compare_models
 from embsweep.names import REHEARSAL_SUFFIX
 
+_SEED = 0  # of the resampling: the same numbers must give the same verdict
 
-class Condition(Part):
-    """One thing that must hold for a promotion; `detail` says by how much it does, or does not."""
+
+@dataclass(frozen=True)
+class Reading:
+    """A model read on the test set just now, in a fresh process; `fault` says why there is none.
+
+    `values` holds the objective's metric of each query at every dimension that the model has, at most `dim`.
+    `tolerance` is how far a repeated measurement may be off on `device`.
+    """
+
+    scores: Scores = field(default_factory=dict)
+    values: PerQuery = field(default_factory=dict)
+    dim: int = 0
+    device: str = ""
+    tolerance: float = 0.0
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Whom the challenger must beat. `serves` are dimensions that are in use and must not be lost."""
+
+    label: str
+    reading: Reading
+    serves: tuple[int, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that is judged.
+
+    `rehearsal_tag` is what the version says of itself, `found_fingerprint` that of the data now, `groups` the passage
+    group of each query in the order of the readings: the source's rows may have another order than they had.
+    """
 
     name: str
-    holds: bool
-    detail: str
+    rehearsal_tag: bool
+    evidence: Evidence
+    rule: GateConfig
+    found_fingerprint: str
+    groups: tuple[int, ...]
+    challenger: Reading
+    base: Rival
+    champion: Rival | None
 
 
-def required_dims(evidence: Evidence, gate: GateConfig) -> tuple[int, ...]:
-    """The dimensions at which the gate looks, from large to small."""
-    return gate.dims or tuple(sorted(evidence.dims, reverse=True))
+@dataclass(frozen=True)
+class DimCheck:
+    """One rival at one dimension."""
+
+    dim: int
+    passed: bool
+    text: str
 
 
-def cut_dims(values: PerQuery, dims: Sequence[int]) -> PerQuery:
-    """`values` at `dims` alone, where they have them: comparisons are corrected for what the gate asks."""
-    return {dim: values[dim] for dim in dims if dim in values}
+@dataclass(frozen=True)
+class Condition:
+    """One condition. `passed` None means that it could not be judged, and that counts as not passed."""
+
+    name: str
+    passed: bool | None
+    text: str
+    dims: tuple[DimCheck, ...] = ()
 
 
-def check_name(evidence: Evidence, name: str) -> Condition:
-    """A rehearsal is promoted under its own name only, and nothing else under such a name."""
-    is_named_so = name.endswith(REHEARSAL_SUFFIX)
-    kind = "a rehearsal" if evidence.rehearsal else "no rehearsal"
-    fits = evidence.rehearsal == is_named_so
-    wanted = f"names that end in {REHEARSAL_SUFFIX} are for rehearsals, and for them alone"
-    return Condition(
-        name="name", holds=fits, detail=f"{kind}" if fits else f"{kind}, but registered as {name}: {wanted}"
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict: every condition, and the comparisons behind them."""
+
+    conditions: tuple[Condition, ...]
+    comparisons: tuple[Comparison, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the challenger may become champion."""
+        return all(condition.passed for condition in self.conditions)
+
+    @property
+    def failed(self) -> tuple[Condition, ...]:
+        """Conditions that do not hold or could not be judged."""
+        return tuple(condition for condition in self.conditions if not condition.passed)
+
+
+def judge(case: Case) -> Judgement:
+    """Judge every condition, whatever the others say."""
+    comparisons = _compare(case)
+    base = check_rival("beats base", case, case.base, case.rule.against_base, comparisons)
+    return Judgement(
+        (
+            check_complete(case.evidence),
+            check_data(case),
+            check_proof(case),
+            base,
+            _check_champion(case, comparisons),
+            check_audit(case.evidence),
+            check_name(case),
+            check_floors(case),
+        ),
+        comparisons,
     )
 
 
 def check_complete(evidence: Evidence) -> Condition:
-    """Every trial of the budget has ended."""
-    ended = sum(evidence.counts.values())
-    detail = f"{ended} of {evidence.budget} trials ended"
-    return Condition(name="complete", holds=evidence.complete and ended >= evidence.budget, detail=detail)
+    """Whether the sweep ran to its end."""
+    done = f"{sum(evidence.counts.values())} of {evidence.budget} trials"
+    text = done if evidence.complete else f"{done}: run the sweep's command again to finish it"
+    return Condition("complete", evidence.complete, text)
 
 
-def check_audit(evidence: Evidence) -> Condition:
-    """The data audit found no error, or each was waived by name."""
-    errors = [finding for finding in evidence.audit if finding.severity == "error"]
-    open_ones = [finding.name for finding in errors if not finding.waived]
-    if open_ones:
-        return Condition(name="audit", holds=False, detail=f"errors that nobody waived: {', '.join(open_ones)}")
-    waived = ", ".join(finding.name for finding in errors)
-    return Condition(name="audit", holds=True, detail=f"waived: {waived}" if waived else "no error")
+def check_data(case: Case) -> Condition:
+    """Whether the test set is the one that the sweep read."""
+    then, found = case.evidence.data.fingerprint, case.found_fingerprint
+    if then == found:
+        return Condition("same test set", True, f"fingerprint {then[:12]}")
+    return Condition("same test set", False, f"fingerprint {found[:12]} now, {then[:12]} when the sweep read it")
 
 
-def check_profile(evidence: Evidence, scores: Scores) -> Condition:
-    """The floors and the retention of the objective hold on the test split too."""
-    broken = describe_shortfalls(scores, evidence.objective)
-    has_some = evidence.objective.floors or evidence.objective.min_retention is not None
-    met = "floors and retention hold on test" if has_some else "the objective sets no floors"
-    return Condition(name="profile", holds=not broken, detail="; ".join(broken) or met)
-
-
-def check_rival(
-    label: str, rule: GateRule, comparisons: Mapping[int, Comparison], dims: Sequence[int], gate: GateConfig
-) -> Condition:
-    """Whether the challenger does what `rule` asks against one rival, at every one of `dims`.
-
-    `comparisons` holds the challenger minus the rival by dimension; one that is missing fails.
-    """
-    lacking = [f"{dim}: {label} has no such dimension" for dim in dims if dim not in comparisons]
-    failed = [
-        _describe(dim, comparisons[dim])
-        for dim in dims
-        if dim in comparisons and not _holds(rule, comparisons[dim], gate)
-    ]
-    asked = _RULES[rule].format(margin=gate.margin, alpha=gate.alpha)
-    if lacking or failed:
-        return Condition(
-            name=f"beats {label}", holds=False, detail=f"{asked}, but not at {'; '.join([*lacking, *failed])}"
-        )
-    least = min(dims, key=lambda dim: comparisons[dim].difference)
-    detail = f"{asked} at all of {', '.join(map(str, dims))}; least at {_describe(least, comparisons[least])}"
-    return Condition(name=f"beats {label}", holds=True, detail=detail)
-
-
-_RULES: Mapping[str, str] = {
-    "significant": "higher by more than {margin:g} with adjusted p below {alpha:g}",
-    "higher": "higher by more than {margin:g}",
-    "not_worse": "interval above -{margin:g}",
-}
-
-
-def _holds(rule: GateRule, comparison: Comparison, gate: GateConfig) -> bool:
-    match rule:
-        case "significant":
-            return comparison.difference > gate.margin and comparison.adjusted_p < gate.alpha
-        case "higher":
-            return comparison.difference > gate.margin
-        case "not_worse":
-            return comparison.low > -gate.margin
-
-
-def _describe(dim: int, comparison: Comparison) -> str:
-    return (
-        f"{dim}: {comparison.difference:+.4f} ({comparison.low:+.4f} to {comparison.high:+.4f}, "
-        f"adjusted p {comparison.adjusted_p:.3g})"
+def check_proof(case: Case) -> Condition:
+    """Whether the stored weights still give every score that was recorded of them."""
+    name, reading = "proof", case.challenger
+    if reading.fault:
+        return Condition(name, None if _has_moved(case) else False, reading.fault)
+    recorded = case.evidence.test[WINNER].scores
+    missing = sorted(set(recorded) - set(reading.scores), reverse=True)
+    if missing:
+        return Condition(name, False, f"the stored model has no dimension {missing[0]}")
+    gaps = {
+        (dim, metric): _gap(reading.scores[dim][metric], value)
+        for dim, by_metric in recorded.items()
+        for metric, value in by_metric.items()
+    }
+    (dim, metric), largest = max(gaps.items(), key=lambda item: item[1])
+    held = largest <= reading.tolerance
+    limit = f"tolerance {reading.tolerance:g} on {reading.device}"
+    if held:
+        return Condition(name, True, f"reproduced within {largest:.1e} ({limit})")
+    was, now = recorded[dim][metric], reading.scores[dim][metric]
+    return Condition(
+        name, False, f"{metric} at {dim} is {now:.6f}, {was:.6f} was recorded: off by {largest:.1e}, {limit}"
     )
 
 
-def grounds_of(gate: GateConfig, conditions: Sequence[Condition], comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """All that a decision rests on, as plain JSON."""
-    return {
-        "rule": gate.model_dump(mode="json"),
-        "conditions": [condition.model_dump() for condition in conditions],
-        "comparisons": [comparison.model_dump() for comparison in comparisons],
+def check_rival(name: str, case: Case, rival: Rival, rule: GateRule, comparisons: tuple[Comparison, ...]) -> Condition:
+    """Whether the challenger stands up to a rival at every required dimension."""
+    fault = case.challenger.fault or rival.reading.fault
+    if fault:
+        return Condition(name, None, fault)
+    found = {c.dim: c for c in comparisons if c.rival == rival.label}
+    checks = tuple(_check_dim(dim, case, rival, rule, found.get(dim)) for dim in _dims(case))
+    held = sum(check.passed for check in checks)
+    text = f"{rival.label}: {describe_rule(rule, case.rule)} at {held} of {len(checks)} dimensions"
+    return Condition(name, held == len(checks), f"{text}; {rival.note}" if rival.note else text, checks)
+
+
+def check_audit(evidence: Evidence) -> Condition:
+    """Whether the data have no error that nobody has waived."""
+    errors = [finding.name for finding in evidence.audit if finding.severity == "error" and not finding.waived]
+    waived = [finding.name for finding in evidence.audit if finding.severity == "error" and finding.waived]
+    if errors:
+        return Condition("audit", False, f"{len(errors)} unwaived: {', '.join(errors)}")
+    return Condition("audit", True, f"waived: {', '.join(waived)}" if waived else "no error in the data")
+
+
+def check_name(case: Case) -> Condition:
+    """Whether a rehearsal stays among rehearsals, and the real thing out of them."""
+    rehearsal, suffixed = case.evidence.rehearsal, case.name.endswith(REHEARSAL_SUFFIX)
+    if rehearsal != case.rehearsal_tag:
+        return Condition("name", False, f"evidence says rehearsal={rehearsal}, the version's tag {case.rehearsal_tag}")
+    if rehearsal and not suffixed:
+        return Condition("name", False, f"a rehearsal is promoted under '{case.name}{REHEARSAL_SUFFIX}' only")
+    if suffixed and not rehearsal:
+        return Condition("name", False, f"'{case.name}' is for rehearsals only, and this is none")
+    return Condition("name", True, "a rehearsal under a rehearsal's name" if rehearsal else "no rehearsal")
+
+
+def check_floors(case: Case) -> Condition:
+    """Whether the deployment profile's floors and retention hold on the test set."""
+    dims, recorded = case.evidence.dims, case.evidence.test[WINNER].scores
+    found = case.challenger.scores if set(dims) <= set(case.challenger.scores) else recorded
+    scores = {dim: found[dim] for dim in dims}
+    shortfalls = describe_shortfalls(scores, case.evidence.objective)
+    asked = case.evidence.objective.floors or case.evidence.objective.min_retention
+    fine = "all floors hold on test" if asked else "the objective sets none"
+    return Condition("floors", not shortfalls, "; ".join(shortfalls) or fine)
+
+
+def required_dims(rule: GateConfig, evidence: Evidence, served: tuple[int, ...]) -> tuple[int, ...]:
+    """`gate.dims`, or every dimension that was evaluated and every one that the champion serves; large to small."""
+    return tuple(sorted(set(rule.dims or (*evidence.dims, *served)), reverse=True))
+
+
+def _dims(case: Case) -> tuple[int, ...]:
+    return required_dims(case.rule, case.evidence, case.champion.serves if case.champion else ())
+
+
+def _check_champion(case: Case, comparisons: tuple[Comparison, ...]) -> Condition:
+    name = "beats champion"
+    if case.champion is None:
+        return Condition(name, True, "there is no champion yet")
+    return check_rival(name, case, case.champion, case.rule.against_champion, comparisons)
+
+
+def _check_dim(dim: int, case: Case, rival: Rival, rule: GateRule, found: Comparison | None) -> DimCheck:
+    for who, reading in (("the challenger", case.challenger), (f"the {rival.label}", rival.reading)):
+        if dim > reading.dim:
+            return DimCheck(dim, False, f"{who} has only {reading.dim} dimensions")
+    if found is None:
+        return DimCheck(dim, False, "not measured; evaluated are " + ", ".join(map(str, case.evidence.dims)))
+    passed, text = check_comparison(found, rule, case.rule)
+    return DimCheck(dim, passed, text)
+
+
+def _compare(case: Case) -> tuple[Comparison, ...]:
+    """The challenger against everyone that was read, corrected for all comparisons that are asked for."""
+    if case.challenger.fault:
+        return ()
+    ours = {dim: case.challenger.values[dim] for dim in _dims(case) if dim in case.challenger.values}
+    rivals = {
+        rival.label: rival.reading.values
+        for rival in (case.base, case.champion)
+        if rival is not None and not rival.reading.fault and set(ours) & set(rival.reading.values)
     }
+    return compare_models(ours, rivals, case.groups, config=case.evidence.objective, seed=_SEED)
+
+
+def _gap(found: float, recorded: float) -> float:
+    """The difference of two scores; NaN counts as infinitely far, for it would get past every comparison."""
+    gap = abs(found - recorded)
+    return gap if math.isfinite(gap) else math.inf
+
+
+def _has_moved(case: Case) -> bool:
+    return case.evidence.data.fingerprint != case.found_fingerprint

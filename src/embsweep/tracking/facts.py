@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from embsweep.decide.evidence import Evidence
 from embsweep.trial.evaluation import Scores
 
 
@@ -49,6 +50,7 @@ class WinnerFacts:
     """The winner of a sweep as proven: `scores` were measured on `split` with weights reloaded from disk.
 
     `run_id` is the MLflow run of its trial, `metric` the one that counts (`map@100`), `card` the model card.
+    `evidence` is what the gate will judge; a version without it can never become champion.
     """
 
     run_id: str
@@ -58,4 +60,5 @@ class WinnerFacts:
     scores: Scores
     split: str = "test"
     card: str | None = None
+    evidence: Evidence | None = None
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -7,17 +7,35 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embsweep.decide.evidence import Evidence
 from embsweep.errors import Fault, InputError
+from embsweep.tracking.evidence_store import EVIDENCE_FILE, UnreadableEvidence, read_evidence
 from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.manifest import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
+from embsweep.tracking.redaction import redact
 from embsweep.tracking.store import Store, fetch_artifacts
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from sentence_transformers import SentenceTransformer
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A copy of a version's files. `fault` says why they may not be loaded, `unread` why there is no evidence.
+
+    The evidence can be trusted where the weights cannot: each file has a hash of its own.
+    """
+
+    folder: Path
+    manifest_sha256: str
+    fault: str | None = None
+    evidence: Evidence | None = None
+    unread: str | None = None
 
 
 def load_registered(
@@ -28,23 +46,63 @@ def load_registered(
     Raises InputError if there is no such version, UntrustedModel if its files are not those that were registered.
     """
     version = find_version(store, name, alias_or_version)
+    with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
+        fetched = fetch_version(store, version, Path(scratch) / "model")
+        if fetched.fault:
+            raise UntrustedModel(fetched.fault)
+        return load_fetched(fetched.folder, fetched.manifest_sha256, device=device)
+
+
+def fetch_version(store: Store, version: ModelVersion, folder: Path) -> Fetched:
+    """Copy a version's files to `folder`, so that nothing changes between check and load, and compare their hashes."""
+    from mlflow.exceptions import MlflowException
+
+    label = f"{version.name} version {version.version}"
     recorded = version.tags.get(MANIFEST_TAG)
     if recorded is None:
-        raise UntrustedModel(f"{name} version {version.version} carries no hashes; it was not registered by embsweep")
-    from sentence_transformers import SentenceTransformer
+        fault = f"{label} carries no hashes; it was not registered by embsweep"
+        return Fetched(folder, "", fault, unread=fault)
+    location = store.client().get_model_version_download_uri(version.name, version.version)
+    try:
+        place = fetch_artifacts(store, location, folder)
+        found = hash_files(place)
+    except (MlflowException, OSError, UntrustedModel) as error:
+        fault = f"{label} cannot be fetched: {redact(str(error))}"
+        return Fetched(folder, recorded, fault, unread=fault)
+    listed = found if hash_manifest(found) == recorded else _listed_files(store, version)
+    evidence, unread = _read_evidence(place, found, listed if hash_manifest(listed) == recorded else {})
+    return Fetched(place, recorded, _find_fault(label, place, found, listed, recorded), evidence, unread)
 
-    with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
-        location = store.client().get_model_version_download_uri(name, version.version)
-        # a copy, so that nothing changes between the check and the load
-        folder = fetch_artifacts(store, location, Path(scratch) / "model")
-        found = hash_files(folder)
+
+def load_fetched(folder: Path, manifest_sha256: str, *, device: str | None = None) -> SentenceTransformer:
+    """The model in a fetched folder, its hashes compared once more: it may have come through another process."""
+    from embsweep.model.load import load_model
+
+    if hash_manifest(hash_files(folder)) != manifest_sha256:
+        raise UntrustedModel("the fetched copy is not the model that was registered")
+    check_data_only(folder)
+    return load_model(str(folder / MODEL_FOLDER), device, local_files_only=True)
+
+
+def _find_fault(label: str, folder: Path, found: dict[str, str], listed: dict[str, str], recorded: str) -> str | None:
+    try:
         if hash_manifest(found) != recorded:
-            check_same(found, _listed_files(store, version))  # names the differences
-            raise UntrustedModel(f"{name} version {version.version} is not the model that was registered")
+            check_same(found, listed)  # names the differences
+            return f"{label} is not the model that was registered"
         check_data_only(folder)
-        return SentenceTransformer(
-            str(folder / MODEL_FOLDER), device=device, trust_remote_code=False, local_files_only=True
-        )
+    except UntrustedModel as error:
+        return f"{label}: {error}"
+    return None
+
+
+def _read_evidence(folder: Path, found: dict[str, str], listed: dict[str, str]) -> tuple[Evidence | None, str | None]:
+    """The evidence as registered, or why it cannot be had."""
+    if found.get(EVIDENCE_FILE) != listed.get(EVIDENCE_FILE):
+        return None, f"its {EVIDENCE_FILE} is not the one that was registered"
+    try:
+        return read_evidence(folder), None
+    except UnreadableEvidence as error:
+        return None, str(error)
 
 
 def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelVersion:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from embsweep.errors import EmbsweepError
 from embsweep.names import tracked_metric
 from embsweep.tracking.environment import pin_requirements
+from embsweep.tracking.evidence_store import EVIDENCE_TAG, write_evidence
 from embsweep.tracking.facts import WinnerFacts
 from embsweep.tracking.manifest import check_data_only, check_same, dump_manifest, hash_files
 from embsweep.tracking.store import Store, fetch_artifacts
@@ -38,10 +39,11 @@ def log_winner(
 ) -> tuple[LoggedModel, dict[str, str]]:
     """Log the checkpoint under its trial's run. Returns it with the hashes of its files.
 
-    One that is READY for the same checkpoint is returned again; what an interrupted call left is deleted first.
+    One that is READY for the same checkpoint and evidence is returned again; what an interrupted call left is
+    deleted first.
     """
     client = store.client()
-    known = _find_ready(client, store, tags[CHECKPOINT_TAG], facts.run_id)
+    known = _find_ready(client, store, tags, facts.run_id)
     if known is not None:
         return known, json.loads(known.tags[MANIFEST_TAG])
     model = model if model is not None else _load_checkpoint(checkpoint)
@@ -105,6 +107,8 @@ def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: 
     )
     if facts.card is not None:
         (folder / MODEL_FOLDER / "README.md").write_text(facts.card, encoding="utf-8")
+    if facts.evidence is not None:
+        write_evidence(folder, facts.evidence)
 
 
 def _hash_stored(store: Store, logged: LoggedModel, scratch: Path) -> dict[str, str]:
@@ -129,14 +133,15 @@ def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerFacts) -> No
     client.log_batch(facts.run_id, metrics=metrics, synchronous=True)
 
 
-def _find_ready(client: MlflowClient, store: Store, checkpoint: str, run_id: str) -> LoggedModel | None:
+def _find_ready(client: MlflowClient, store: Store, tags: Mapping[str, str], run_id: str) -> LoggedModel | None:
     """The finished model of an earlier call. Unfinished ones are deleted on the way."""
     ready: LoggedModel | None = None
-    for model in client.search_logged_models([store.experiment_id], f"tags.`{CHECKPOINT_TAG}` = '{checkpoint}'"):
+    checkpoint = f"tags.`{CHECKPOINT_TAG}` = '{tags[CHECKPOINT_TAG]}'"
+    for model in client.search_logged_models([store.experiment_id], checkpoint):
         if model.source_run_id != run_id:
             continue
-        if str(model.status) == "READY" and MANIFEST_TAG in model.tags:
-            ready = model
-        else:
+        if str(model.status) != "READY" or MANIFEST_TAG not in model.tags:
             client.delete_logged_model(model.model_id)
+        elif model.tags.get(EVIDENCE_TAG) == tags.get(EVIDENCE_TAG):
+            ready = model
     return ready

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.errors import EmbsweepError, Fault, InputError
-from embsweep.names import CHALLENGER, rehearsal_name, tracked_metric
+from embsweep.names import CHALLENGER, CHAMPION, rehearsal_name, tracked_metric
+from embsweep.tracking.evidence_store import EVIDENCE_TAG, evidence_tags
 from embsweep.tracking.facts import SweepIdentity, WinnerFacts
 from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_ID_TAG, log_winner
 from embsweep.tracking.manifest import hash_files, hash_manifest
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
     from sentence_transformers import SentenceTransformer
+
+
+PROMOTED_TAG = "embsweep.promoted_at"
+"""When a version became champion, on that version; it stays when another one replaces it."""
+
+_SAME_VERSION = ("embsweep.sweep", "embsweep.study", CHECKPOINT_TAG, EVIDENCE_TAG)
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,8 @@ def register_winner(
 ) -> RegisteredVersion:
     """Register a proven checkpoint as a version with the alias `challenger`, attached to its trial's run.
 
-    The same sweep and checkpoint find the same version again, whatever was interrupted in between. A rehearsal's
-    model gets its suffix here. `model` saves loading the checkpoint, if the caller has it in memory.
+    The same sweep, checkpoint and evidence find the same version again, whatever was interrupted in between. A
+    rehearsal's model gets its suffix here. `model` saves loading the checkpoint, if the caller has it in memory.
     Raises InputError for a name that MLflow does not take, UntrustedModel if anything but data would be stored.
     """
     name = check_model_name(rehearsal_name(registered_name) if sweep.identity.rehearsal else registered_name)
@@ -49,7 +57,8 @@ def register_winner(
         raise EmbsweepError(f"trial {facts.trial} has the objective {facts.objective}; it cannot be registered")
     client = sweep.store.client()
     marks = sweep.identity.tags | {CHECKPOINT_TAG: hash_manifest(hash_files(checkpoint))}
-    version = _find_version(client, name, sweep.identity, marks[CHECKPOINT_TAG])
+    marks |= evidence_tags(facts.evidence) if facts.evidence is not None else {}
+    version = _find_version(client, name, marks)
     new = version is None
     if version is None:
         tags = _facts_tags(facts) | marks
@@ -63,7 +72,7 @@ def register_winner(
             description=_describe(sweep.identity, facts),
             model_id=logged.model_id,
         )
-    _point_challenger(client, name, int(version.version))
+    _point_challenger(client, name, version)
     return RegisteredVersion(name, int(version.version), f"models:/{name}/{version.version}", new)
 
 
@@ -76,10 +85,12 @@ def check_model_name(name: str) -> str:
     return name
 
 
-def _find_version(client: MlflowClient, name: str, identity: SweepIdentity, checkpoint: str) -> ModelVersion | None:
-    wanted = {"embsweep.sweep": identity.name, "embsweep.study": identity.study_id, CHECKPOINT_TAG: checkpoint}
+def _find_version(client: MlflowClient, name: str, marks: Mapping[str, str]) -> ModelVersion | None:
+    wanted = {tag: marks[tag] for tag in _SAME_VERSION if tag in marks}
     found: ModelVersion
-    for found in client.search_model_versions(f"name = '{name}' and tags.`{CHECKPOINT_TAG}` = '{checkpoint}'"):
+    for found in client.search_model_versions(
+        f"name = '{name}' and tags.`{CHECKPOINT_TAG}` = '{marks[CHECKPOINT_TAG]}'"
+    ):
         if all(found.tags.get(tag) == value for tag, value in wanted.items()):
             return found
     return None
@@ -90,11 +101,16 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name)
 
 
-def _point_challenger(client: MlflowClient, name: str, version: int) -> None:
-    """Alias the newest winner. Running an old sweep's command again must not take the alias back to its version."""
-    now = client.get_registered_model(name).aliases.get(CHALLENGER)
-    if now is None or int(now) < version:
-        client.set_registered_model_alias(name, CHALLENGER, str(version))
+def _point_challenger(client: MlflowClient, name: str, version: ModelVersion) -> None:
+    """Alias the newest winner.
+
+    Running an old sweep's command again must neither take the alias back to its version nor enter one that is,
+    or once was, champion.
+    """
+    aliases = client.get_registered_model(name).aliases
+    newest = max((int(aliases[alias]) for alias in (CHALLENGER, CHAMPION) if alias in aliases), default=0)
+    if int(version.version) > newest and PROMOTED_TAG not in version.tags:
+        client.set_registered_model_alias(name, CHALLENGER, str(version.version))
 
 
 def _facts_tags(facts: WinnerFacts) -> dict[str, str]:

@@ -1,0 +1,261 @@
+"""Each condition of the gate by itself, and the verdict over all of them."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embsweep.config.machinery import GateConfig
+from embsweep.decide.comparison import Comparison
+from embsweep.decide.evidence import BASE, WINNER, FindingFacts
+from embsweep.decide.gate import Case, Reading, Rival, judge
+from embsweep.decide.rule import check_comparison, describe_rule
+from tests.report.evidence_samples import DIMS, GATE, OBJECTIVE, make_evidence
+
+EVIDENCE = make_evidence()
+
+
+def read(name, evidence=EVIDENCE, **changes):
+    """The reading of one model as the sweep recorded it."""
+    stored = evidence.test[name]
+    values = {"scores": stored.scores, "values": stored.per_query, "dim": max(stored.scores)}
+    return Reading(**{**values, "device": "cpu", "tolerance": 1e-6, **changes})
+
+
+def make_case(evidence=EVIDENCE, **changes):
+    values = {
+        "name": "legal",
+        "rehearsal_tag": evidence.rehearsal,
+        "evidence": evidence,
+        "rule": evidence.gate,
+        "found_fingerprint": evidence.data.fingerprint,
+        "groups": evidence.groups,
+        "challenger": read(WINNER, evidence),
+        "base": Rival("base model minilm", read(BASE, evidence)),
+        "champion": Rival("champion, version 1", read(BASE, evidence), DIMS),
+    }
+    return Case(**{**values, **changes})
+
+
+def failed(case):
+    """Names of the conditions that do not hold."""
+    return [condition.name for condition in judge(case).failed]
+
+
+def condition(case, name):
+    return next(c for c in judge(case).conditions if c.name == name)
+
+
+def shift(scores, by):
+    return {dim: {metric: value + by for metric, value in values.items()} for dim, values in scores.items()}
+
+
+def test_a_sound_challenger_passes_with_every_condition_listed():
+    judgement = judge(make_case())
+    assert judgement.passed
+    names = [c.name for c in judgement.conditions]
+    expected = ["complete", "same test set", "proof", "beats base", "beats champion", "audit", "name", "floors"]
+    assert names == expected
+    assert [check.dim for check in condition(make_case(), "beats base").dims] == list(DIMS)
+
+
+ERROR = FindingFacts(name="leaked-passages", severity="error", message="4 passages on two sides")
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "says"),
+    [
+        (make_case(make_evidence(complete=False, counts={"complete": 5})), "complete", "5 of 8 trials"),
+        (make_case(make_evidence(audit=(ERROR,))), "audit", "1 unwaived: leaked-passages"),
+        (make_case(name="legal-rehearsal"), "name", "for rehearsals only"),
+        (
+            make_case(make_evidence(objective=OBJECTIVE.model_copy(update={"floors": {64: 0.99}}))),
+            "floors",
+            "below its floor 0.9900",
+        ),
+        (
+            make_case(challenger=read(WINNER, scores=shift(EVIDENCE.test[WINNER].scores, 2e-6))),
+            "proof",
+            "off by 2.0e-06",
+        ),
+        (make_case(base=Rival("base model minilm", read(WINNER))), "beats base", "at 0 of 3 dimensions"),
+        (make_case(champion=Rival("champion, version 1", read(WINNER))), "beats champion", "at 0 of 3 dimensions"),
+    ],
+)
+def test_one_fault_fails_one_condition_and_says_by_how_much(case, name, says):
+    assert failed(case) == [name]
+    assert says in condition(case, name).text
+    assert len(judge(case).conditions) == 8
+
+
+def test_several_faults_are_all_told():
+    evidence = make_evidence(complete=False, audit=(ERROR,))
+    case = make_case(evidence, name="legal-rehearsal", base=Rival("base model minilm", read(WINNER, evidence)))
+    assert failed(case) == ["complete", "beats base", "audit", "name"]
+
+
+def test_a_waived_error_passes_and_is_named():
+    waived = ERROR.model_copy(update={"waived": True})
+    found = condition(make_case(make_evidence(audit=(waived,))), "audit")
+    assert (found.passed, found.text) == (True, "waived: leaked-passages")
+
+
+@pytest.mark.parametrize(
+    ("device", "tolerance", "off", "passed"),
+    [("cpu", 1e-6, 9e-7, True), ("cpu", 1e-6, 5e-4, False), ("cuda", 1e-3, 5e-4, True), ("cuda", 1e-3, 2e-3, False)],
+)
+def test_the_proof_has_the_tolerance_of_its_device(device, tolerance, off, passed):
+    scores = shift(EVIDENCE.test[WINNER].scores, off)
+    case = make_case(challenger=read(WINNER, scores=scores, device=device, tolerance=tolerance))
+    assert condition(case, "proof").passed is passed
+
+
+@pytest.mark.parametrize("metric", ["accuracy@1", "map@100"])
+def test_a_score_that_is_nan_never_proves_anything(metric):
+    scores = {dim: dict(values) for dim, values in EVIDENCE.test[WINNER].scores.items()}
+    scores[64][metric] = math.nan
+    assert condition(make_case(challenger=read(WINNER, scores=scores)), "proof").passed is False
+
+
+def test_a_stored_model_without_a_recorded_dimension_proves_nothing():
+    scores = {dim: values for dim, values in EVIDENCE.test[WINNER].scores.items() if dim < 384}
+    found = condition(make_case(challenger=read(WINNER, scores=scores)), "proof")
+    assert (found.passed, found.text) == (False, "the stored model has no dimension 384")
+
+
+def test_on_other_data_nobody_is_compared_but_the_rest_is_judged():
+    unread = Reading(fault="not read: this is not the sweep's test set")
+    case = make_case(
+        make_evidence(complete=False), found_fingerprint="ef" * 32, challenger=unread, base=Rival("base", unread)
+    )
+    assert failed(case) == ["complete", "same test set", "proof", "beats base", "beats champion"]
+    assert condition(case, "same test set").text == "fingerprint efefefefefef now, abababababab when the sweep read it"
+    assert [condition(case, name).passed for name in ("proof", "beats base", "beats champion")] == [None] * 3
+
+
+def test_altered_weights_fail_the_proof_and_leave_the_comparisons_open():
+    case = make_case(challenger=Reading(fault="legal version 2: model.safetensors was changed"))
+    assert condition(case, "proof").passed is False
+    assert condition(case, "beats base").passed is None
+    assert judge(case).comparisons == ()
+
+
+def test_without_a_champion_that_condition_passes_with_a_note():
+    found = condition(make_case(champion=None), "beats champion")
+    assert (found.passed, found.text) == (True, "there is no champion yet")
+
+
+def test_a_champion_that_cannot_be_read_stands_in_the_way():
+    case = make_case(champion=Rival("champion, version 1", Reading(fault="carries no hashes")))
+    assert failed(case) == ["beats champion"]
+
+
+def test_dimensions_that_the_champion_lacks_fail_with_the_reason_unless_not_required():
+    small = {dim: values for dim, values in EVIDENCE.test[BASE].per_query.items() if dim <= 128}
+    champion = Rival("champion, version 1", read(BASE, values=small, dim=128), (128, 64))
+    checks = condition(make_case(champion=champion), "beats champion").dims
+    assert [(c.dim, c.passed) for c in checks] == [(384, False), (128, True), (64, True)]
+    assert checks[0].text == "the champion, version 1 has only 128 dimensions"
+    rule = GATE.model_copy(update={"dims": (128, 64)})
+    assert judge(make_case(champion=champion, rule=rule)).passed
+
+
+def test_dimensions_that_are_served_now_must_not_be_lost():
+    champion = Rival("champion, version 1", read(BASE, dim=1024), (1024, *DIMS))
+    checks = condition(make_case(champion=champion), "beats champion").dims
+    assert [(c.dim, c.passed) for c in checks] == [(1024, False), (384, True), (128, True), (64, True)]
+    assert checks[0].text == "the challenger has only 384 dimensions"
+
+
+def test_only_required_dimensions_are_corrected_for():
+    all_dims = judge(make_case(champion=None)).comparisons
+    one = judge(make_case(champion=None, rule=GATE.model_copy(update={"dims": (64,)}))).comparisons
+    assert {c.dim for c in one} == {64, None}
+    assert next(c for c in one if c.dim == 64).adjusted_p <= next(c for c in all_dims if c.dim == 64).adjusted_p
+
+
+@pytest.mark.parametrize("suffixed", [True, False])
+@pytest.mark.parametrize("rehearsal", [True, False])
+@pytest.mark.parametrize("tag", [True, False])
+def test_a_rehearsal_stays_among_rehearsals(suffixed, rehearsal, tag):
+    evidence = make_evidence(rehearsal=rehearsal, rehearses="bge-m3" if rehearsal else None)
+    name = "legal-rehearsal" if suffixed else "legal"
+    found = condition(make_case(evidence, name=name, rehearsal_tag=tag), "name")
+    assert found.passed is (suffixed == rehearsal == tag)
+
+
+def test_the_challenger_is_compared_in_the_order_of_the_data_now():
+    order = [*range(1, len(EVIDENCE.groups)), 0]
+    moved = {
+        name: read(name, values={dim: values[order] for dim, values in EVIDENCE.test[name].per_query.items()})
+        for name in (WINNER, BASE)
+    }
+    groups = tuple(EVIDENCE.groups[place] for place in order)
+    case = make_case(
+        challenger=moved[WINNER], base=Rival("base model minilm", moved[BASE]), groups=groups, champion=None
+    )
+    there, here = judge(case).comparisons, judge(make_case(champion=None)).comparisons
+    assert [c.difference for c in there] == pytest.approx([c.difference for c in here])
+
+
+def compare(difference=0.02, low=0.01, adjusted_p=0.01):
+    fixed = {"rival": "x", "dim": 64, "high": 0.5, "p_value": 0.01, "detectable": 0.03, "queries": 60, "groups": 30}
+    return Comparison(difference=difference, low=low, adjusted_p=adjusted_p, **fixed)
+
+
+def rule(**changes):
+    return GATE.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("found", "name", "config", "passed", "says"),
+    [
+        (compare(), "significant", rule(), True, "+0.0200 [+0.0100, +0.5000], p 0.0100"),
+        (compare(adjusted_p=0.08), "significant", rule(), False, "p 0.0800 must be below 0.05"),
+        (compare(adjusted_p=0.05), "significant", rule(), False, "must be below 0.05"),
+        (compare(-0.01, -0.02), "significant", rule(), False, "must be above +0.0000, short by 0.0100"),
+        (compare(), "significant", rule(margin=0.03), False, "must be above +0.0300, short by 0.0100"),
+        (compare(adjusted_p=0.9), "higher", rule(), True, "+0.0200"),
+        (compare(0.0), "higher", rule(), False, "short by 0.0000"),
+        (compare(-0.002, -0.008), "not_worse", rule(margin=0.01), True, "-0.0020"),
+        (compare(-0.002, -0.015), "not_worse", rule(margin=0.01), False, "above -0.0100, short by 0.0050"),
+    ],
+)
+def test_rules(found, name, config, passed, says):
+    held, text = check_comparison(found, name, config)
+    assert held is passed
+    assert says in text
+
+
+SCORES = st.floats(-1, 1)
+
+
+@given(SCORES, SCORES, st.floats(0, 1), st.floats(0, 0.9), st.floats(0, 0.9))
+def test_rules_are_ordered(difference, low, p, one, other):
+    """Significant implies higher; a wider margin makes `higher` harder and `not_worse` easier."""
+    found = compare(difference, min(low, difference), p)
+    small, large = (rule(margin=margin) for margin in sorted((one, other)))
+    held = {(name, c): check_comparison(found, name, c)[0] for name in RULES for c in (small, large)}
+    assert held["higher", small] or not held["significant", small]
+    assert held["higher", small] or not held["higher", large]
+    assert held["not_worse", large] or not held["not_worse", small]
+
+
+RULES = ("significant", "higher", "not_worse")
+
+
+def test_rules_in_words():
+    assert [describe_rule(name, rule(margin=0.01)) for name in RULES] == [
+        "significantly higher by more than 0.01 (p < 0.05)",
+        "higher by more than 0.01",
+        "not worse by more than 0.01",
+    ]
+    assert describe_rule("significant", GateConfig(**GATE.model_dump())) == "significantly higher (p < 0.05)"
+
+
+def test_a_judgement_without_conditions_that_hold_is_no_pass():
+    judgement = judge(make_case())
+    open_one = dataclasses.replace(judgement.conditions[0], passed=None)
+    assert not dataclasses.replace(judgement, conditions=(open_one, *judgement.conditions[1:])).passed

@@ -1,0 +1,161 @@
+"""The evidence in the registry: stored with the weights, covered by their hash, and what follows for the alias."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from tests.report.evidence_samples import make_evidence
+
+from embsweep.tracking.evidence_store import (
+    EVIDENCE_FILE,
+    UnreadableEvidence,
+    hash_evidence,
+    read_evidence,
+    write_evidence,
+)
+from embsweep.tracking.facts import WinnerFacts
+from embsweep.tracking.loading import fetch_version, find_version, load_registered
+from embsweep.tracking.manifest import UntrustedModel
+from embsweep.tracking.promotion import Decision, switch_champion
+from embsweep.tracking.registry import register_winner
+from embsweep.tracking.runs import Child
+from embsweep.tracking.standing import read_standing
+
+
+def test_evidence_survives_its_file(tmp_path):
+    evidence = make_evidence()
+    write_evidence(tmp_path, evidence)
+    assert read_evidence(tmp_path) == evidence
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(None, "without evidence"), ('{"format": 2}', "format"), ("{", "cannot be read"), ("[]", "cannot be read")],
+)
+def test_evidence_of_another_kind_is_named(tmp_path, text, says):
+    if text is not None:
+        (tmp_path / EVIDENCE_FILE).write_text(text)
+    with pytest.raises(UnreadableEvidence, match=says):
+        read_evidence(tmp_path)
+
+
+def test_the_hash_is_that_of_what_is_claimed_and_not_of_when_it_was_written():
+    evidence = make_evidence()
+    later = make_evidence(created_at="2027", proof=evidence.proof.model_copy(update={"pid": 1, "difference": 2e-9}))
+    assert hash_evidence(later) == hash_evidence(evidence)
+    assert hash_evidence(make_evidence(look=2)) != hash_evidence(evidence)
+
+
+@pytest.fixture
+def name(identity):
+    return f"legal-{identity.study_id}"
+
+
+@pytest.fixture
+def checkpoint(make_model, tmp_path):
+    folder = tmp_path / "trial" / "best"
+    make_model().save(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture
+def register(sweep, checkpoint, name, make_scores):
+    """`register(evidence)` enters the one checkpoint with what is claimed of it."""
+    run_id = sweep.start_trial(Child(3, "trial 3"), 1, {})
+
+    def make(evidence):
+        facts = WinnerFacts(run_id, 3, 0.42, "map@100", make_scores(), evidence=evidence)
+        return register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+
+    return make
+
+
+def stored(client, version):
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    return Path(local_file_uri_to_path(client.get_model_version_download_uri(version.name, version.version)))
+
+
+def fetch(store, version, folder):
+    return fetch_version(store, find_version(store, version.name, version.version), folder)
+
+
+@pytest.mark.slow
+def test_the_evidence_lies_beside_the_weights_and_shows_in_tags(store, client, register, tmp_path):
+    evidence = make_evidence(look=2)
+    version = register(evidence)
+    fetched = fetch(store, version, tmp_path / "copy")
+    assert (fetched.fault, fetched.unread) == (None, None)
+    assert fetched.evidence == evidence
+    tags = client.get_model_version(version.name, str(version.version)).tags
+    shown = {key: tags[f"embsweep.{key}"] for key in ("complete", "verdict", "look", "smallest_dim", "evidence")}
+    assert shown == {
+        "complete": "true",
+        "verdict": "named",
+        "look": "2",
+        "smallest_dim": str(evidence.smallest_dim),
+        "evidence": hash_evidence(evidence),
+    }
+    load_registered(store, version.name, version.version)
+
+
+@pytest.mark.slow
+def test_changed_evidence_is_neither_believed_nor_loaded(store, client, register, tmp_path):
+    version = register(make_evidence(complete=False))
+    path = stored(client, version) / EVIDENCE_FILE
+    path.write_text(path.read_text().replace('"complete":false', '"complete":true'))
+    fetched = fetch(store, version, tmp_path / "copy")
+    assert "evidence.json was changed" in fetched.fault
+    assert fetched.evidence is None
+    assert "not the one that was registered" in fetched.unread
+    with pytest.raises(UntrustedModel):
+        load_registered(store, version.name, version.version)
+
+
+@pytest.mark.slow
+def test_evidence_that_was_removed_is_not_evidence_that_never_was(store, client, register, tmp_path):
+    version = register(make_evidence())
+    (stored(client, version) / EVIDENCE_FILE).unlink()
+    fetched = fetch(store, version, tmp_path / "copy")
+    assert "evidence.json was removed" in fetched.fault
+    assert "not the one that was registered" in fetched.unread
+
+
+@pytest.mark.slow
+def test_evidence_is_still_believed_where_the_weights_are_not(store, client, register, tmp_path):
+    version = register(make_evidence())
+    weights = next(stored(client, version).rglob("model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    fetched = fetch(store, version, tmp_path / "copy")
+    assert "model.safetensors was changed" in fetched.fault
+    assert fetched.evidence == make_evidence()
+
+
+@pytest.mark.slow
+def test_a_version_whose_files_are_gone_has_a_fault_and_no_traceback(store, client, register, tmp_path):
+    import shutil
+
+    version = register(make_evidence())
+    shutil.rmtree(stored(client, version))
+    fetched = fetch(store, version, tmp_path / "copy")
+    assert fetched.fault.startswith(f"{version.name} version 1 cannot be fetched")
+
+
+@pytest.mark.slow
+def test_the_same_claims_are_one_version_and_new_ones_another(client, register):
+    first = register(make_evidence())
+    assert register(make_evidence(created_at="later")) == dataclasses.replace(first, new=False)
+    extended = register(make_evidence(budget=16))
+    assert (extended.version, extended.new) == (first.version + 1, True)
+    assert int(client.get_registered_model(first.name).aliases["challenger"]) == extended.version
+
+
+@pytest.mark.slow
+def test_a_version_that_was_promoted_is_not_entered_again(store, client, register, name):
+    version = register(make_evidence())
+    switch_champion(store, read_standing(store, name), Decision("promoted", version.version, {}))
+    assert register(make_evidence()) == dataclasses.replace(version, new=False)
+    assert set(client.get_registered_model(name).aliases) == {"champion"}
+    client.delete_registered_model_alias(name, "champion")
+    register(make_evidence())
+    assert client.get_registered_model(name).aliases == {}

@@ -1,0 +1,270 @@
+"""Aliases, lock and history in a real sqlite registry; versions without files, for nobody loads them here."""
+
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from embsweep.errors import GateRefused, InputError
+from embsweep.tracking import lock
+from embsweep.tracking.decisions import Decision, record_decision
+from embsweep.tracking.lock import LOCK_SUFFIX, hold_lock
+from embsweep.tracking.promotion import Overtaken, restore_champion, switch_champion
+from embsweep.tracking.registry import PROMOTED_TAG
+from embsweep.tracking.standing import Standing, open_registry, read_standing
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def name(identity):
+    return f"legal-{identity.study_id}"
+
+
+@pytest.fixture
+def run_id(sweep):
+    return sweep.run_id
+
+
+@pytest.fixture
+def enter(client, name, run_id):
+    """`enter()` registers a version and makes it challenger; returns its number."""
+    client.create_registered_model(name)
+
+    def make():
+        version = client.create_model_version(name, source="/nowhere", run_id=run_id)
+        client.set_registered_model_alias(name, "challenger", version.version)
+        return int(version.version)
+
+    return make
+
+
+@pytest.fixture
+def promote(store, name, enter):
+    """`promote()` enters a version and makes it champion."""
+
+    def make():
+        number = enter()
+        switch_champion(store, read_standing(store, name), Decision("promoted", number, {}))
+        return number
+
+    return make
+
+
+def roll_back(store, name):
+    standing = read_standing(store, name)
+    target = next(number for number in reversed(standing.earlier) if number != standing.champion)
+    restored, away = Decision("restored", target, {}), Decision("rolled back", standing.champion, {})
+    return restore_champion(store, standing, restored, away)
+
+
+def aliases(client, name):
+    return {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
+
+
+def locks(client):
+    return [model.name for model in client.search_registered_models() if model.name.endswith(LOCK_SUFFIX)]
+
+
+def test_the_challenger_becomes_champion_and_the_alias_challenger_goes(store, client, name, enter):
+    number = enter()
+    decision = Decision("promoted", number, {"rule": {"margin": 0.0}})
+    path = switch_champion(store, read_standing(store, name), decision)
+    assert aliases(client, name) == {"champion": number}
+    assert read_standing(store, name) == Standing(name, None, number)
+    tags = client.get_model_version(name, str(number)).tags
+    assert tags["embsweep.decision"] == "promoted"
+    assert (tags[PROMOTED_TAG], tags["embsweep.decision_file"]) == (decision.at, path)
+    assert locks(client) == []
+
+
+def test_a_decision_is_a_file_of_the_run_behind_the_version(store, client, name, enter, run_id, tmp_path):
+    decision = Decision("refused", enter(), {"rule": {"alpha": 0.05}, "conditions": []}, ("audit", "proof"))
+    path = record_decision(store, name, decision)
+    found = json.loads(Path(client.download_artifacts(run_id, path, str(tmp_path))).read_text())
+    assert found["model"] == name
+    assert (found["version"], found["outcome"], found["at"]) == (decision.version, "refused", decision.at)
+    assert (found["failed"], found["rule"]) == (["audit", "proof"], {"alpha": 0.05})
+    tags = client.get_model_version(name, str(decision.version)).tags
+    assert (tags["embsweep.decision"], tags["embsweep.failed"]) == ("refused", "audit, proof")
+    assert path.startswith("promotion/")
+
+
+def test_champions_are_remembered_and_come_back_one_by_one(store, client, name, promote):
+    numbers = [promote() for _ in range(3)]
+    assert read_standing(store, name).earlier == tuple(numbers[:2])
+    assert client.get_model_version(name, str(numbers[1])).tags["embsweep.replaced_by"] == str(numbers[2])
+    roll_back(store, name)
+    assert read_standing(store, name) == Standing(name, None, numbers[1], (numbers[0],))
+    tags = client.get_model_version(name, str(numbers[2])).tags
+    assert (tags["embsweep.decision"], tags["embsweep.rolled_back_to"]) == ("rolled back", str(numbers[1]))
+    back = client.get_model_version(name, str(numbers[1])).tags
+    assert back["embsweep.decision"] == "restored"
+    assert "embsweep.replaced_by" not in back
+    roll_back(store, name)
+    assert read_standing(store, name) == Standing(name, None, numbers[0])
+
+
+def test_a_champion_that_is_promoted_again_does_not_make_a_circle(store, client, name, promote):
+    first, second = promote(), promote()
+    client.set_registered_model_alias(name, "challenger", str(first))
+    switch_champion(store, read_standing(store, name), Decision("promoted", first, {}))
+    seen = [first]
+    while [number for number in read_standing(store, name).earlier if number != seen[-1]]:
+        roll_back(store, name)
+        seen.append(read_standing(store, name).champion)
+        assert len(seen) < 5
+    assert seen == [first, second, first]
+
+
+def test_whoever_judged_another_champion_is_told_and_changes_nothing(store, client, name, promote, enter):
+    promote()
+    enter()
+    judged = read_standing(store, name)
+    switch_champion(store, judged, Decision("promoted", judged.challenger, {}))
+    before = dict(client.get_model_version(name, str(judged.challenger)).tags)
+    with pytest.raises(Overtaken, match=rf"champion is version {judged.challenger} since .* \(it was version"):
+        switch_champion(store, judged, Decision("promoted", judged.challenger, {}))
+    assert dict(client.get_model_version(name, str(judged.challenger)).tags) == before
+    assert locks(client) == []
+
+
+def test_a_newer_challenger_stops_the_switch_of_the_one_that_was_judged(store, client, name, enter):
+    enter()
+    judged = read_standing(store, name)
+    newer = enter()
+    with pytest.raises(Overtaken, match=f"the challenger is version {newer}"):
+        switch_champion(store, judged, Decision("promoted", judged.challenger, {}))
+    assert aliases(client, name) == {"challenger": newer}
+
+
+def test_a_challenger_that_a_sweep_enters_during_the_switch_stays(store, client, name, enter):
+    number, original = enter(), type(client).set_registered_model_alias
+    newer = []
+
+    def enter_another(self, model, alias, version):
+        original(self, model, alias, version)
+        if alias == "champion":
+            newer.append(enter())
+
+    with mock.patch.object(type(client), "set_registered_model_alias", enter_another):
+        switch_champion(store, read_standing(store, name), Decision("promoted", number, {}))
+    assert aliases(client, name) == {"champion": number, "challenger": newer[0]}
+
+
+@pytest.mark.parametrize(
+    "broken", ["log_text", "set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias"]
+)
+def test_a_switch_that_was_cut_off_can_be_finished_and_undone(store, client, name, promote, enter, broken):
+    first, second = promote(), enter()
+    judged = read_standing(store, name)
+    with mock.patch.object(type(client), broken, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        switch_champion(store, judged, Decision("promoted", second, {}))
+    assert locks(client) == []
+    now = read_standing(store, name)
+    if now.challenger is not None:
+        switch_champion(store, now, Decision("promoted", second, {}))
+    assert read_standing(store, name) == Standing(name, None, second, (first,))
+    roll_back(store, name)
+    assert read_standing(store, name) == Standing(name, None, first)
+
+
+def _race(arguments):
+    store, judged = arguments
+    try:
+        switch_champion(store, judged, Decision("promoted", judged.challenger, {}))
+    except GateRefused as error:
+        return f"{type(error).__name__}: {error}"
+    return "won"
+
+
+def test_of_two_processes_that_judged_the_same_one_wins_and_the_other_is_told(store, client, name, promote, enter):
+    first, second = promote(), enter()
+    judged = read_standing(store, name)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        said = sorted(pool.map(_race, [(store, judged)] * 2))
+    assert said[1] == "won"
+    assert said[0].startswith("Overtaken: ")
+    assert f"the champion is version {second} since" in said[0]
+    assert read_standing(store, name) == Standing(name, None, second, (first,))
+    assert locks(client) == []
+
+
+def test_inside_the_lock_there_is_nobody_else(store, client, name):
+    with hold_lock(store, name):
+        with (
+            pytest.raises(GateRefused, match=r"switching right now \(process \d+, since 20"),
+            hold_lock(store, name, patience_s=0.3),
+        ):
+            pytest.fail("two are inside")
+        with hold_lock(store, f"{name}-other"):
+            pass
+    assert locks(client) == []
+    with hold_lock(store, name):
+        pass
+
+
+def test_the_lock_is_waited_for(store, name, monkeypatch):
+    holder = hold_lock(store, name)
+    holder.__enter__()
+    monkeypatch.setattr(lock.time, "sleep", lambda _: holder.__exit__(None, None, None))
+    with hold_lock(store, name):
+        pass
+
+
+def test_a_lock_that_was_left_behind_says_how_to_get_rid_of_it(store, client, name, monkeypatch):
+    monkeypatch.setattr(lock, "STALE_S", -1.0)
+    with (
+        hold_lock(store, name),
+        pytest.raises(GateRefused, match=f"delete the registered model '{name}.promotion-lock'"),
+        hold_lock(store, name),
+    ):
+        pytest.fail("broken by itself")
+
+
+def test_a_request_that_was_sent_twice_knows_its_own_lock(store, client, name):
+    original = type(client).create_registered_model
+
+    def send_twice(self, *arguments, **options):
+        original(self, *arguments, **options)
+        return original(self, *arguments, **options)
+
+    with mock.patch.object(type(client), "create_registered_model", send_twice), hold_lock(store, name, patience_s=0.3):
+        assert locks(client) == [name + LOCK_SUFFIX]
+    assert locks(client) == []
+
+
+def test_a_lock_that_somebody_else_took_over_is_left_to_them(store, client, name):
+    with hold_lock(store, name):
+        client.delete_registered_model(name + LOCK_SUFFIX)
+        client.create_registered_model(name + LOCK_SUFFIX, tags={"embsweep.lock_owner": "another"})
+    assert locks(client) == [name + LOCK_SUFFIX]
+    client.delete_registered_model(name + LOCK_SUFFIX)
+
+
+def test_staleness_is_a_matter_of_time():
+    old = (datetime.now(UTC) - timedelta(seconds=lock.STALE_S + 5)).isoformat()
+    assert lock._is_stale({"embsweep.lock_since": old})
+    assert not lock._is_stale({"embsweep.lock_since": datetime.now(UTC).isoformat()})
+    assert lock._is_stale({})
+
+
+def test_a_model_that_is_not_there_says_what_is(store, client, name, enter):
+    enter()
+    with hold_lock(store, name), pytest.raises(InputError, match="did you mean") as caught:
+        read_standing(store, name[:-1] + "x")
+    assert name in str(caught.value)
+    assert LOCK_SUFFIX not in str(caught.value)
+
+
+def test_a_registry_is_never_created_by_looking_for_it(tmp_path):
+    with pytest.raises(InputError, match="no store yet"):
+        open_registry(tmp_path, None)
+    (tmp_path / "mlflow.db").write_text("not a database at all, " * 100)
+    with pytest.raises(InputError, match="no MLflow registry answers"):
+        open_registry(tmp_path, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
