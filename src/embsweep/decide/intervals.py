@@ -12,25 +12,23 @@ from embsweep.decide.resampling import Array, Grouping
 CONFIDENCE = 0.95
 _SAME = 1e-10
 """Statistics closer than this are equal: they are sums of the same numbers in another order."""
-_FEWEST_FOR_PERCENTILES = 7
-"""Below it the expanded percentiles near the smallest and largest resample: 91 of 100 intervals of 5 normal values hold
-the truth."""
 
 
 def bound_means(observed: Array, resampled: Array, grouping: Grouping, limits: tuple[float, float]) -> Array:
     """95 % bounds of each column: float64 [2, n_columns], low and high.
 
-    The percentile interval at the level that a small sample needs: `expand_level`. With fewer than 7 groups it is
-    Student's, cut at `limits`; with one group `limits` themselves, for nothing can be said.
+    At each end the outer one of two: the percentile of the resamples at the level that a small sample needs
+    (`expand_level`), which follows a skewed distribution, and Student's, cut at `limits`, which few values need. Of 9
+    queries with mostly equal scores, the two together hold the truth in 88 of 100 repetitions, percentiles in 81. With
+    one group it is `limits` themselves, for nothing can be said.
     """
-    columns = len(observed)
     if grouping.count == 1:
-        return np.repeat(np.array(limits)[:, np.newaxis], columns, axis=1)
-    if grouping.count < _FEWEST_FOR_PERCENTILES:
-        reach = t_quantile((1 + CONFIDENCE) / 2, grouping.count - 1) * estimate_errors(resampled, grouping)
-        return np.clip(np.stack([observed - reach, observed + reach]), *limits)
+        return np.repeat(np.array(limits)[:, np.newaxis], len(observed), axis=1)
     tail = expand_level(1 - CONFIDENCE, grouping.count) / 2
-    return np.quantile(resampled, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
+    reach = t_quantile((1 + CONFIDENCE) / 2, grouping.count - 1) * estimate_errors(resampled, grouping)
+    floor, ceiling = np.clip(np.stack([observed - reach, observed + reach]), *limits)
+    return np.stack([np.minimum(low, floor), np.maximum(high, ceiling)])
 
 
 def expand_level(alpha: float, groups: int) -> float:
