@@ -128,6 +128,17 @@ def test_worse_than_bm25_is_said_at_the_top():
     assert "Serve the base model `minilm`." in top
 
 
+def test_further_finalists_are_called_by_their_trial():
+    whole = typical()
+    third = without(whole.test["runner-up"], trial=9)
+    made = [without(c, rival="trial 9") for c in whole.comparisons if c.rival == "runner-up"]
+    more = make_evidence(test={**whole.test, "trial 9": third}, comparisons=(*whole.comparisons, *made))
+    readings = section(write(more), "Test Readings")
+    assert "- Against the runner-up (trial 5): " in readings
+    assert "- Against trial 9: " in readings
+    assert "| Runner-up | trial 9 |" in readings
+
+
 def test_shorter_embeddings():
     cut = section(write(make_evidence(smallest_dim=128)), "Shorter Embeddings")
     assert 'SentenceTransformer("sentence_transformers_model_id", truncate_dim=128)' in cut

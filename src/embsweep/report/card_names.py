@@ -40,12 +40,12 @@ def column(name: str) -> str:
 
 
 def rival_name(name: str, evidence: Evidence) -> str:
-    """A model within a sentence, with its trial where it has one."""
+    """A model within a sentence, with its trial where its name does not say it."""
     if name == BASE:
         return f"the base model {code(evidence.base_model)}"
     words = _WORDS.get(name, plain(name))
     trial = evidence.test[name].trial if name in evidence.test else None
-    return words if trial is None else f"{words} (trial {trial})"
+    return words if trial is None or name not in _WORDS else f"{words} (trial {trial})"
 
 
 def in_groups(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
