@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from embsweep.audit.figures import Figures
-from embsweep.audit.finding import SEVERITIES, Finding
+from embsweep.audit.finding import SEVERITIES, Example, Finding
 from embsweep.audit.naive import SHOWN
 from embsweep.audit.report import AuditReport
 from embsweep.report.text import score
 
 _STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
-_EXAMPLE_CHARS = 110
+_EXAMPLE_CHARS = 72
+_BEFORE_DIFFERENCE = 36
 _BAR_CHARS = 14
 _MOST_BARS = 12
 
@@ -50,10 +51,11 @@ def _show_findings(report: AuditReport, findings: Sequence[Finding], console: Co
     console.print(Text(f"{len(findings)} {severity}{'s' if len(findings) > 1 else ''}", _STYLES[severity]))
     for finding in findings:
         waived = " (waived)" if finding.name in report.waived else ""
-        text = Text.assemble((finding.name, "bold"), (waived, "magenta"), f"  {_capitalise(finding.message)}. ")
-        _print_indented(text.append(f"→ {finding.fix}", "dim" if severity == "note" else "green"), 2, console)
+        _print_indented(Text.assemble((finding.name, "bold"), (waived, "magenta")), 2, console)
+        _print_indented(Text(f"{_capitalise(finding.message)}."), 4, console)
+        _print_indented(Text(f"→ {finding.fix}", "dim" if severity == "note" else "green"), 4, console)
         for example in finding.examples:
-            _print_indented(Text(f"· {_shorten(example)}", "dim"), 4, console)
+            _print_indented(Text("\n".join(_show_example(example)), "dim"), 4, console)
     console.print()
 
 
@@ -102,7 +104,7 @@ def _readings(figures: Figures) -> RenderableType:
 def _verdict(report: AuditReport) -> Text:
     stopping = report.unwaived
     if not stopping:
-        return Text("A sweep may start on this data.", "green")
+        return Text("No error: nothing here stops a sweep.", "green")
     names = ",".join(finding.name for finding in stopping)
     count = f"{len(stopping)} error{'s' if len(stopping) > 1 else ''}"
     return Text(f"{count} would stop a sweep; accepted as they are by audit.waive=[{names}]", "bold red")
@@ -123,8 +125,21 @@ def _capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _shorten(text: str) -> str:
-    """One line; of a pair of texts, as much of each."""
-    parts = [" ".join(part.split()) for part in text.split(" ↔ ")]
-    limit = _EXAMPLE_CHARS // len(parts)
-    return " ↔ ".join(part if len(part) <= limit else part[: limit - 1] + "…" for part in parts)
+def _show_example(texts: Example) -> list[str]:
+    """A line for each text, of the length of a terminal's; of long texts alike, from shortly before they differ."""
+    lines = [" ".join(text.split()) for text in texts]
+    start = max(0, _count_common(lines) - _BEFORE_DIFFERENCE) if max(map(len, lines)) > _EXAMPLE_CHARS else 0
+    shown = [f"…{line[start:]}" if start else line for line in lines]
+    return [f"{mark} {_shorten(line)}" for mark, line in zip("·↔", shown, strict=False)]
+
+
+def _count_common(lines: Sequence[str]) -> int:
+    """Characters at the start of both of two lines; 0 of a single one."""
+    if len(lines) < 2:
+        return 0
+    pairs = zip(*lines, strict=False)
+    return next((place for place, (one, two) in enumerate(pairs) if one != two), min(map(len, lines)))
+
+
+def _shorten(line: str) -> str:
+    return line if len(line) <= _EXAMPLE_CHARS else f"{line[: _EXAMPLE_CHARS - 1]}…"

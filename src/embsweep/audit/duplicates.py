@@ -42,12 +42,13 @@ def check_sides(data: UsedData) -> Iterator[Finding]:
 
 def _check_shared(what: str, sides: Sequence[tuple[str, Sequence[str]]]) -> Iterator[Finding]:
     by_text = [{normalise_text(text): text for text in texts} for _, texts in sides]
-    counts, examples = [], []
+    counts: list[str] = []
+    examples: list[tuple[str, ...]] = []
     for (one, ours), (two, theirs) in combinations(zip((name for name, _ in sides), by_text, strict=True), 2):
         shared = [text for normal, text in ours.items() if normal in theirs]
         if shared:
             counts.append(f"{len(shared):,} of {one} and {two}")
-            examples += shared
+            examples += [(text,) for text in shared]
     if counts:
         plural = "queries" if what == "query" else "passages"
         message = f"{plural} that stand on two sides of the split: {', '.join(counts)}"
@@ -96,7 +97,7 @@ def report_near(what: str, near: NearTexts, threshold: float) -> Iterator[Findin
     if near.having:
         having = f"{'' if near.is_complete else 'at least '}{near.having:,} of {len(near.texts):,} {what}"
         message = f"{having} have a near-duplicate (similarity of their words from {threshold:g})"
-        examples = [_pair(near.texts[n.text], near.texts[n.other]) for n in near.best]
+        examples = [(near.texts[n.text], near.texts[n.other]) for n in near.best]
         yield Finding(f"near-duplicate-{what}", "note", message, tuple(examples[:MAX_EXAMPLES]))
 
 
@@ -105,13 +106,14 @@ def report_leaks(what: str, near: NearTexts, sides: Sequence[Side]) -> Iterator[
 
     A passage counts with the queries that it answers.
     """
-    shares, examples = [], []
+    shares: list[tuple[float, str, int, int]] = []
+    examples: list[tuple[str, str]] = []
     for side in sides[1:]:
         leaked = near.leaks[side.name]
         touched = [q for q, passages in side.answers.items() if q in leaked or any(p in leaked for p in passages)]
         if touched:
             shares.append((len(touched) / len(side.answers), side.name, len(touched), len(side.answers)))
-            examples += [_pair(text, other) for text, other in leaked.items()]
+            examples += leaked.items()
     if not shares:
         return
     counts = ", ".join(f"{name} {count:,} of {total:,} ({share:.1%})" for share, name, count, total in shares)
@@ -119,7 +121,3 @@ def report_leaks(what: str, near: NearTexts, sides: Sequence[Side]) -> Iterator[
     message = f"{subject} nearly stand{'s' if what == 'passages' else ''} on another side too: {counts}"
     severity: Severity = "error" if max(shares)[0] >= LEAK_IS_ERROR[what] else "warning"
     yield Finding(f"leaked-{what}", severity, message, tuple(examples[:MAX_EXAMPLES]))
-
-
-def _pair(text: str, other: str) -> str:
-    return f"{text} ↔ {other}"

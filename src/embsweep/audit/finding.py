@@ -13,6 +13,8 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """From grave to slight: an error stops a sweep, a warning says what a result will be worth, a note informs."""
 
+Example = tuple[str, ...]
+
 MAX_EXAMPLES = 3
 
 FIXES: Mapping[str, str] = MappingProxyType(
@@ -58,12 +60,15 @@ WAIVABLE = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found. `message` holds counts and never a text of the data; `examples` are such texts."""
+    """One thing found. `message` holds counts and never a text of the data; `examples` are such texts.
+
+    An example is a text, two that are alike, or a query with its passage.
+    """
 
     name: str
     severity: Severity
     message: str
-    examples: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
 
     @property
     def fix(self) -> str:

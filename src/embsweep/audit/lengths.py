@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embsweep.audit.finding import MAX_EXAMPLES, Finding, Severity
+from embsweep.audit.finding import MAX_EXAMPLES, Example, Finding, Severity
 from embsweep.audit.used import UsedData, draw_sample
 from embsweep.audit.words import split_words
 from embsweep.config.training import ModelConfig
@@ -41,7 +41,7 @@ class Cut:
     longest: int
     cut_texts: float
     cut_tokens: float
-    examples: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 def measure_lengths(texts: Sequence[str]) -> Lengths:
@@ -74,7 +74,7 @@ def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Cut:
         longest=int(tokens.max()),
         cut_texts=len(cut) / len(texts),
         cut_tokens=float(beyond.sum() / max(1, tokens.sum())),
-        examples=tuple(texts[position] for position in cut[:MAX_EXAMPLES]),
+        examples=tuple((texts[position],) for position in cut[:MAX_EXAMPLES]),
     )
 
 
@@ -94,7 +94,7 @@ def report_cuts(cuts: Mapping[str, Cut], model: ModelConfig) -> Iterator[Finding
         limit = next(iter(cut.values())).limit
         worst = max(found.cut_tokens for found in cut.values())
         severity: Severity = "warning" if worst >= CUT_IS_WARNING else "note"
-        examples = tuple(text for found in cut.values() for text in found.examples)[:MAX_EXAMPLES]
+        examples = tuple(example for found in cut.values() for example in found.examples)[:MAX_EXAMPLES]
         yield Finding("cut-texts", severity, f"the model sees {limit} tokens: {'; '.join(parts)}", examples)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from embsweep.audit.finding import MAX_EXAMPLES, Finding, Severity
+from embsweep.audit.finding import MAX_EXAMPLES, Example, Finding
 from embsweep.audit.used import UsedData
 from embsweep.audit.words import is_wordless, split_words
 from embsweep.data.text import normalise_text
@@ -20,7 +20,7 @@ SHORT_IS_WARNING = 0.05
 SWAPPED_LENGTHS = 2.0
 QUESTION_SHARE = 0.5
 
-_QUESTION_MARKS = ("?", "？", "؟", ";", "՞")  # Greek asks with U+037E, which NFKC makes a semicolon
+_QUESTION_MARKS = ("?", "？", "؟", "\u037e", "՞")  # the Greek one, not the semicolon: statutes end their items with that
 
 
 def check_texts(data: UsedData) -> Iterator[Finding]:
@@ -56,7 +56,7 @@ def _check_equal(data: UsedData) -> Iterator[Finding]:
     equal = [query for query, passage in data.rows if normalise_text(query) == normalise_text(passage)]
     if equal:
         message = f"in {len(equal):,} of {len(data.rows):,} rows the query is its own passage"
-        yield Finding("query-equals-passage", "warning", message, tuple(equal[:MAX_EXAMPLES]))
+        yield Finding("query-equals-passage", "warning", message, tuple((query,) for query in equal[:MAX_EXAMPLES]))
 
 
 def _check_columns(data: UsedData) -> Iterator[Finding]:
@@ -72,9 +72,7 @@ def _check_columns(data: UsedData) -> Iterator[Finding]:
             f"{asking['passages']:.0%} of the passages are questions, {asking['queries']:.0%} of the queries"
         )
     if reasons:
-        examples = tuple(f"query: {query} — passage: {passage}" for query, passage in data.rows[:1])
-        severity: Severity = "error"
-        yield Finding("columns-swapped", severity, f"the columns look swapped: {'; '.join(reasons)}", examples)
+        yield Finding("columns-swapped", "error", f"the columns look swapped: {'; '.join(reasons)}", data.rows[:1])
 
 
 def _share_asking(texts: Sequence[str]) -> float:
@@ -85,5 +83,5 @@ def _count(found: dict[str, list[str]], kinds: dict[str, tuple[str, ...]]) -> st
     return " and ".join(f"{len(texts):,} of {len(kinds[what]):,} {what}" for what, texts in found.items() if texts)
 
 
-def _examples(found: dict[str, list[str]]) -> tuple[str, ...]:
-    return tuple(text for texts in found.values() for text in texts)[:MAX_EXAMPLES]
+def _examples(found: dict[str, list[str]]) -> tuple[Example, ...]:
+    return tuple((text,) for texts in found.values() for text in texts)[:MAX_EXAMPLES]

@@ -51,7 +51,7 @@ def build_static(cfg: ModelConfig, device: str | None) -> SentenceTransformer:
 
 def find_weights() -> Path:
     """model.safetensors of the installed package, its hash checked. InputError at `model.kind` otherwise."""
-    path = _locate_weights()
+    path = locate_weights()
     if path is None:
         raise InputError(_missing())
     with path.open("rb") as stream:
@@ -65,11 +65,14 @@ def find_weights() -> Path:
 
 def check_embedded(_: ModelConfig) -> list[Fault]:
     """A fault at `model.kind` if the package that carries the weights is not installed."""
-    return [] if _locate_weights() else [_missing()]
+    return [] if locate_weights() else [_missing()]
 
 
-def _locate_weights() -> Path | None:
-    """Found without importing the package: its code is not needed."""
+def locate_weights() -> Path | None:
+    """model.safetensors of the installed package, its hash not checked; None where there is none.
+
+    Found without importing the package: its code is not needed.
+    """
     spec = find_spec(PACKAGE)
     for location in (spec.submodule_search_locations or []) if spec else []:
         path = Path(location, "model", "model.safetensors")

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embsweep.config.training import ModelConfig
-from embsweep.errors import InputError
-from embsweep.model.embedded import find_weights
+from embsweep.model.embedded import locate_weights
 from embsweep.model.hub import find_folder
 
 if TYPE_CHECKING:
@@ -57,10 +56,8 @@ def find_token_counter(cfg: ModelConfig) -> TokenCounter | None:
 
 def _find_tokenizer(cfg: ModelConfig) -> Path | None:
     if cfg.kind != "hub":
-        try:
-            return find_weights().parent / "tokenizer.json"
-        except InputError:
-            return None
+        weights = locate_weights()
+        return weights and weights.parent / "tokenizer.json"
     folder = find_folder(cfg)
     names = [f"{module}/tokenizer.json".lstrip("/") for module in _FIRST_MODULES]
     found = [folder / name for name in names] if folder else [_find_cached(cfg, name) for name in names]

@@ -1,0 +1,84 @@
+"""Expected false negatives of a batch against the count over all batches, and over drawn ones."""
+
+import random
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up import TRAIN, as_splits, make_rows, sound_sides
+
+from embsweep.audit.batch import count_false_negatives
+from embsweep.data.collection import Pair
+
+
+def count(rows, size, sampler="batch_sampler"):
+    config = TRAIN.model_copy(update={"batch_size": size, "batch_sampler": sampler})
+    return count_false_negatives(rows, config)
+
+
+def wrong_in(batch, answers):
+    """(query, passage or negative of another row) of one batch that are in truth relevant."""
+    return sum(
+        (other.positive in answers[row.anchor]) + (other.negative in answers[row.anchor])
+        for row in batch
+        for other in batch
+        if other is not row
+    )
+
+
+def list_answers(rows):
+    answers = {}
+    for row in rows:
+        answers.setdefault(row.anchor, set()).add(row.positive)
+    return answers
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=8, unique=True)
+
+
+@settings(max_examples=80, deadline=None)
+@given(ROWS, st.integers(2, 5), st.booleans())
+def test_at_random_it_is_the_mean_over_all_batches(drawn, size, with_negatives):
+    answers = list_answers([Pair(f"q{q}", f"p{p}") for q, p in drawn])
+    rows = []
+    for q, p in drawn:
+        free = next(n for n in range(6) if f"p{n}" not in answers[f"q{q}"])
+        rows.append(Pair(f"q{q}", f"p{p}", f"p{free}" if with_negatives else None))
+    batches = list(combinations(rows, min(size, len(rows))))
+    expected = np.mean([wrong_in(batch, answers) for batch in batches])
+    assert count(rows, size).at_random == pytest.approx(expected)
+
+
+def test_without_duplicates_near_what_is_drawn():
+    draw = random.Random(3)
+    rows = [Pair(f"q{q}", f"p{p}") for q, p in {(draw.randrange(60), draw.randrange(40)) for _ in range(160)}]
+    answers, counted = list_answers(rows), []
+    for _ in range(2500):
+        batch, seen = [], set()
+        for row in draw.sample(rows, len(rows)):
+            if len(batch) < 8 and not seen & {row.anchor, row.positive}:
+                batch.append(row)
+                seen |= {row.anchor, row.positive}
+        counted.append(wrong_in(batch, answers))
+    assert count(rows, 8).without_duplicates == pytest.approx(np.mean(counted), rel=0.1)
+
+
+def test_several_questions_to_a_passage_vanish_without_duplicates():
+    rows = [Pair(query, passage) for query, passage in make_rows(100, questions=5)]
+    found = count(rows, 16, "no_duplicates")
+    assert found.at_random == pytest.approx(16 * 15 * 4 / 99)
+    assert found.without_duplicates == found.chosen == 0
+    assert count(rows, 16).chosen == found.at_random
+
+
+@pytest.mark.parametrize(
+    ("sampler", "questions", "severity"),
+    [("batch_sampler", 1, None), ("no_duplicates", 5, "note"), ("batch_sampler", 5, "warning")],
+)
+def test_severity(found, sampler, questions, severity):
+    _, validation, test = sound_sides()
+    splits = as_splits(make_rows(200, start=5000, questions=questions), validation, test)
+    finding = found(splits, batch_sampler=sampler).get("in-batch-false-negatives")
+    assert (finding and finding.severity) == severity

@@ -1,0 +1,136 @@
+"""`embsweep audit`: on a real set with several questions to a passage, and on planted faults."""
+
+import io
+import json
+from contextlib import nullcontext
+
+import pytest
+from made_up import make_rows
+from rich.console import Console
+from typer.testing import CliRunner
+
+from embsweep.app.audit import audit_request
+from embsweep.app.cli import app
+from embsweep.errors import InputError
+
+XQUAD = ("data=beir", "model=minilm", "train.batch_size=32")
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def one_hydra(loader, monkeypatch):
+    """The session's loader where the command would open its own."""
+    monkeypatch.setattr("embsweep.app.audit.config_loader", lambda: nullcontext(loader))
+
+
+@pytest.fixture
+def embsweep():
+    def run(*arguments):
+        return CliRunner().invoke(app, ["audit", *map(str, arguments)])
+
+    return run
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """pairs(rows) → the overrides that read them from a file."""
+
+    def write(rows):
+        path = tmp_path / "pairs.jsonl"
+        path.write_text("".join(json.dumps({"anchor": q, "positive": p}) + "\n" for q, p in rows), "utf-8")
+        return ("data=files", f"data.pairs={path}", "data.anchor=anchor", "data.positive=positive", "model=minilm")
+
+    return write
+
+
+def swap(rows):
+    return [(passage, query) for query, passage in rows]
+
+
+def test_xquad_de_has_several_questions_a_passage_and_no_shared_one(embsweep, shared_data, tmp_path):
+    file = tmp_path / "audit.json"
+    done = embsweep(*XQUAD, f"data.path={shared_data / 'xquad_de'}", "--json", file)
+    assert done.exit_code == 0, done.output
+    written = json.loads(file.read_text("utf-8"))
+    findings = {finding["name"]: finding for finding in written["findings"]}
+    assert not [finding for finding in written["findings"] if finding["severity"] == "error"]
+    assert "237 of 240 answered passages have more than one question, 4.9 on average" in str(findings)
+    assert findings["exact-duplicate-queries"]["message"].startswith("9 repeated queries")
+
+    (bm25,) = written["figures"]["readings"]
+    assert bm25["right"]["map@100"] == pytest.approx(0.90, abs=0.02)
+    assert bm25["naive"]["map@100"] < 0.5
+    assert bm25["naive"]["accuracy@1"] < 0.25 < 0.8 < bm25["right"]["accuracy@1"]
+    assert bm25["naive"]["recall@10"] > 0.85
+    for shown in ("several-questions-per-passage", "BM25, one id a row", f"{bm25['naive']['map@100']:.4f}"[1:]):
+        assert shown in done.output
+
+    passages = [set(), *(size["passages"] for size in written["figures"]["sizes"])]
+    assert sum(passages[1:]) == written["figures"]["corpus"] == 240  # each passage on one side
+
+
+def test_the_base_model_ranks_beside_bm25(embsweep, shared_data, tmp_path):
+    file = tmp_path / "audit.json"
+    small = ("data.max_pairs=400", "model.max_seq_length=64")
+    done = embsweep(*XQUAD, f"data.path={shared_data / 'xquad_de'}", *small, "--model", "--json", file)
+    assert done.exit_code == 0, done.output
+    bm25, minilm = json.loads(file.read_text("utf-8"))["figures"]["readings"]
+    assert (bm25["ranker"], minilm["ranker"]) == ("BM25", "minilm")
+    assert minilm["naive"]["map@100"] < 0.6 * minilm["right"]["map@100"]
+
+
+def test_exit_code_2_where_an_error_is_not_waived(embsweep, pairs):
+    data = pairs(swap(make_rows(60)))
+    done = embsweep(*data)
+    assert done.exit_code == 2
+    assert "1 error would stop a sweep; accepted as they are by audit.waive=[columns-swapped]" in done.output
+    waived = embsweep(*data, "audit.waive=[columns-swapped]")
+    assert waived.exit_code == 0
+    assert "columns-swapped (waived)" in waived.output
+
+
+def test_every_fault_of_the_command_line_at_once(embsweep, pairs, tmp_path):
+    done = embsweep(*pairs(make_rows(60)), "audit.waive=[column-swapped]", "--json", tmp_path / "no" / "file.json")
+    assert done.exit_code == 2
+    assert "audit.waive" in done.output
+    assert "did you mean 'columns-swapped'?" in done.output
+    assert "--json: no such folder" in done.output
+
+
+def test_a_sweeps_command_line_is_taken_as_it_is(embsweep, pairs):
+    done = embsweep("+sweep=quickstart", *pairs(make_rows(60))[:4], "train.learning_rate=1e-5,1e-4")
+    assert done.exit_code == 0, done.output
+    assert "Swept, and audited at the recipe's value: train.learning_rate=1e-5,1e-4" in done.output
+
+
+def test_only_an_explicit_rehearsal_is_one(embsweep, pairs):
+    data = pairs(make_rows(900))
+    assert "training     720" in embsweep(*data).output
+    assert "training     320" in embsweep(*data, "scale=rehearsal").output
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_nothing_is_cut_or_runs_over_the_edge(width, shared_data):
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None)
+    request = [*XQUAD, f"data.path={shared_data / 'xquad_de'}"]
+    assert audit_request(request, with_model=False, json_file=None, console=console)
+    text = out.getvalue().split("Data audit of", 1)[1]
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    for word in ("Queries per passage", "an evaluation with one id a row".capitalize(), "→ do not compare"):
+        assert word in text
+
+
+def test_data_that_cannot_be_split_is_a_fault(embsweep, pairs):
+    done = embsweep(*pairs(make_rows(60, questions=60)))
+    assert done.exit_code == 2
+    assert "data.split" in done.output
+
+
+def test_a_fault_of_the_data_is_raised_before_anything_is_audited(tmp_path):
+    with pytest.raises(InputError, match="there is no such"):
+        audit_request(
+            ["data=beir", f"data.path={tmp_path / 'no'}"], with_model=False, json_file=None, console=Console()
+        )

@@ -1,0 +1,118 @@
+"""Duplicates planted: merged ones are counted, near ones found, and what stands on two sides stops a sweep."""
+
+import pytest
+from made_up import as_splits, make_rows, make_text, sound_sides
+
+
+def change_word(text, to="xyz"):
+    """The same text with its last word replaced."""
+    mark = "?" if text.endswith("?") else ""
+    return " ".join([*text.rstrip("?").split()[:-1], to]) + mark
+
+
+def extend(text, word="xyz"):
+    """The same question with a word more: of 7 words 6 are shared."""
+    return f"{text.rstrip('?')} {word}?"
+
+
+def test_sound_data_has_no_error_and_no_warning(audit):
+    report = audit(as_splits(*sound_sides()))
+    assert report.of("error") == report.of("warning") == ()
+
+
+def test_merged_duplicates_are_counted_by_kind(found):
+    merged = {"duplicate queries": 3, "normalised duplicate passages": 1200, "duplicate rows": 9}
+    findings = found(as_splits(*sound_sides()), merged=merged.items())
+    assert findings["exact-duplicate-queries"].message.startswith("3 repeated queries")
+    assert findings["normalised-duplicate-passages"].message.startswith("1,200 passages")
+    assert "exact-duplicate-passages" not in findings
+    assert findings["exact-duplicate-queries"].severity == "note"
+
+
+@pytest.mark.parametrize("same", [str, str.upper, lambda text: text.replace(" ", "  ")])
+def test_a_passage_on_two_sides_is_an_error(found, same):
+    train, validation, test = sound_sides()
+    test[0] = (test[0][0], same(train[0][1]))
+    finding = found(as_splits(train, validation, test))["passage-on-two-sides"]
+    assert finding.severity == "error"
+    assert "1 of training and test" in finding.message
+
+
+def test_a_query_on_two_sides_is_an_error(found):
+    train, validation, test = sound_sides()
+    test[0], test[1] = (validation[0][0], test[0][1]), (train[0][0].upper(), test[1][1])
+    finding = found(as_splits(train, validation, test))["query-on-two-sides"]
+    assert finding.severity == "error"
+    assert "1 of training and test, 1 of validation and test" in finding.message
+    assert (validation[0][0],) in finding.examples
+
+
+def test_a_hard_negative_that_answers_a_held_out_query_is_an_error(found):
+    train, validation, test = sound_sides()
+    train = [(*row, test[0][1]) for row in train]
+    finding = found(as_splits(train, validation, test))["passage-on-two-sides"]
+    assert "1 of training and test" in finding.message
+
+
+def test_a_few_leaked_queries_are_a_warning(found):
+    train, validation, test = sound_sides()
+    test[:3] = [(extend(train[row][0]), test[row][1]) for row in range(3)]
+    finding = found(as_splits(train, validation, test))["leaked-queries"]
+    assert finding.severity == "warning"
+    assert "test 3 of 100 (3.0%)" in finding.message
+    assert (test[0][0], train[0][0]) in finding.examples
+
+
+@pytest.mark.parametrize(("count", "severity"), [(19, "warning"), (20, "error")])
+def test_leaked_queries_are_an_error_from_a_fifth(found, count, severity):
+    train, validation, test = sound_sides()
+    validation[:count] = [(extend(train[row][0]), validation[row][1]) for row in range(count)]
+    finding = found(as_splits(train, validation, test))["leaked-queries"]
+    assert finding.severity == severity
+    assert f"validation {count} of 100" in finding.message
+
+
+@pytest.mark.parametrize(("count", "severity"), [(9, "warning"), (10, "error")])
+def test_leaked_passages_are_an_error_from_a_tenth(found, count, severity):
+    train, validation, test = sound_sides()
+    test[:count] = [(test[row][0], change_word(train[row][1])) for row in range(count)]
+    finding = found(as_splits(train, validation, test))["leaked-passages"]
+    assert finding.severity == severity
+    assert f"test {count} of 100" in finding.message
+
+
+def test_a_test_text_near_a_validation_text_leaks_too(found):
+    train, validation, test = sound_sides()
+    test[0] = (test[0][0], change_word(validation[0][1]))
+    assert "test 1 of 100" in found(as_splits(train, validation, test))["leaked-passages"].message
+
+
+def test_near_duplicates_on_one_side_are_a_note(found):
+    train, validation, test = sound_sides()
+    train[1] = (extend(train[0][0]), change_word(train[0][1]))
+    findings = found(as_splits(train, validation, test))
+    assert findings["near-duplicate-queries"].severity == findings["near-duplicate-passages"].severity == "note"
+    assert findings["near-duplicate-passages"].message.startswith("2 of 300 passages")
+    assert not {"leaked-queries", "leaked-passages"} & set(findings)
+
+
+def test_an_unjudged_passage_has_no_side_to_leak_from(found):
+    train, validation, test = sound_sides()
+    findings = found(as_splits(train, validation, test, unjudged=[change_word(test[0][1])]))
+    assert "leaked-passages" not in findings
+    assert findings["near-duplicate-passages"].message.startswith("2 of 301 passages")
+
+
+def test_the_same_question_about_another_year_is_another_question(found):
+    train, validation, test = sound_sides()
+    question = f"{make_text('year', 12)} in"
+    train[0], test[0] = (f"{question} 2020?", train[0][1]), (f"{question} 2021?", test[0][1])
+    assert "leaked-queries" not in found(as_splits(train, validation, test))
+
+
+def test_a_passage_leaks_with_every_query_that_it_answers(found):
+    train, validation, _ = sound_sides()
+    test = make_rows(100, start=2000, questions=4)
+    near = change_word(train[0][1])
+    test = [(query, near if passage == test[0][1] else passage) for query, passage in test]
+    assert "test 4 of 100" in found(as_splits(train, validation, test))["leaked-passages"].message

@@ -1,0 +1,138 @@
+"""Structure, lengths, cut tokens, languages and the size of the held-out sides."""
+
+import math
+
+import pytest
+from made_up import MINILM, as_splits, make_rows, make_text, sound_sides
+
+from embsweep.audit.lengths import measure_lengths
+from embsweep.audit.used import draw_sample
+
+GERMAN = "Der Versicherte hat Anspruch auf eine Rente, wenn er die Wartezeit von fünf Jahren erfüllt hat, Absatz {}."
+SPANISH = "El asegurado tiene derecho a una pensión cuando haya cumplido el plazo de espera de cinco años, artículo {}."
+QUESTION = "Wann haben Versicherte nach Absatz {} einen Anspruch auf diese Rente?"
+ENGLISH = "When are insured persons entitled to this pension according to section {}?"
+
+
+def in_languages(query, passage, count=320):
+    rows = [(query.format(number), passage.format(number)) for number in range(count)]
+    return as_splits(rows[: count - 200], rows[count - 200 : count - 100], rows[count - 100 :])
+
+
+# -- structure -----------------------------------------------------------------------------------------------
+
+
+def test_several_questions_a_passage_are_named_and_counted(audit):
+    _, validation, test = sound_sides()
+    report = audit(
+        as_splits(make_rows(100, start=5000, questions=4), validation, test, unjudged=["so zu sagen nichts"])
+    )
+    finding = next(finding for finding in report.findings if finding.name == "several-questions-per-passage")
+    assert finding.severity == "note"
+    assert "25 of 225 answered passages have more than one question, 1.3 on average, 4 at most" in finding.message
+    assert report.figures.structure.queries_per_passage == {0: 1, 1: 200, 4: 25}
+    assert report.figures.structure.passages_per_query == {1: 300}
+
+
+def test_several_passages_a_query(found):
+    train, validation, test = sound_sides()
+    train[1] = (train[0][0], train[1][1])
+    message = found(as_splits(train, validation, test))["several-passages-per-query"].message
+    assert message == "1 of 299 queries have several passages, 2 at most"
+
+
+def test_sound_pairs_have_no_structure_to_tell(found):
+    names = set(found(as_splits(*sound_sides())))
+    assert not names & {"several-questions-per-passage", "several-passages-per-query", "unjudged-passages"}
+
+
+# -- held out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("queries", "questions", "small"), [(120, 1, False), (99, 1, True), (120, 6, True)])
+def test_few_held_out_queries_or_groups_are_a_warning(found, queries, questions, small):
+    train, _, test = sound_sides()
+    splits = as_splits(train, make_rows(queries, start=6000, questions=questions), test)
+    finding = found(splits).get("few-held-out-queries")
+    assert (finding is not None) == small
+    if finding is not None:
+        groups = math.ceil(queries / questions)
+        assert finding.severity == "warning"
+        assert f"validation has {queries} queries in {groups} passage groups" in finding.message
+        assert "test" not in finding.message
+
+
+def test_the_detectable_difference_falls_with_the_root_of_the_queries(audit):
+    draw = sound_sides(train=200)
+    hard = [(make_text(f"other{number}", 6), passage) for number, (_, passage) in enumerate(draw[0])]
+    figures = audit(as_splits(hard, draw[1][:25], draw[2][:100])).figures
+    few, more = figures.held_out
+    assert (few.queries, more.queries) == (25, 100)
+    assert few.detectable == pytest.approx(2 * more.detectable)
+    assert few.detectable == pytest.approx(2.8 * figures.readings[0].spread / 5)
+
+
+# -- lengths -------------------------------------------------------------------------------------------------
+
+
+def test_lengths_in_words_by_powers_of_two():
+    lengths = measure_lengths([" ".join(["w"] * count) for count in (0, 1, 2, 3, 3, 9)])
+    assert dict(lengths.histogram) == {"0": 1, "1": 1, "2–3": 3, "4–7": 0, "8–15": 1}
+    assert (lengths.texts, lengths.median, lengths.longest) == (6, 2, 9)
+
+
+@pytest.mark.parametrize(("words", "severity"), [(61, None), (62, "note"), (63, "note"), (80, "warning")])
+def test_cut_tokens(found, words, severity):
+    sides = [[("where?", " ".join(["house"] * (words - 1) + [letter]))] for letter in "abc"]
+    finding = found(as_splits(*sides), model=MINILM.model_copy(update={"max_seq_length": 63})).get("cut-texts")
+    assert (finding and finding.severity) == severity
+    if finding is not None:
+        assert finding.message.startswith("the model sees 63 tokens: 100% of the passages are longer and lose")
+
+
+def test_the_share_of_cut_tokens_is_exact(audit):
+    train, validation, test = sound_sides()
+    sides = [
+        [(f"house {query}", " ".join(["house"] * 98)) for query, _ in side[:1]] for side in (train, validation, test)
+    ]
+    report = audit(as_splits(*sides), model=MINILM.model_copy(update={"max_seq_length": 50}))
+    cut = report.figures.cuts["passages"]  # one passage of 98 words and two special tokens
+    assert (cut.limit, cut.longest, cut.cut_texts, cut.cut_tokens) == (50, 100, 1.0, 0.5)
+
+
+def test_without_a_tokenizer_a_note(found):
+    finding = found(as_splits(*sound_sides()))["tokens-unknown"]
+    assert finding.severity == "note"
+    assert "'elsewhere'" in finding.message
+
+
+# -- languages -----------------------------------------------------------------------------------------------
+
+
+def test_languages_are_counted(audit):
+    report = audit(in_languages(QUESTION, GERMAN))
+    assert next(iter(report.figures.languages.passages)) == "de"
+    assert next(iter(report.figures.languages.queries)) == "de"
+    assert not {"languages-differ", "language-mix"} & {finding.name for finding in report.findings}
+
+
+def test_queries_in_another_language_than_their_passages(found):
+    finding = found(in_languages(ENGLISH, GERMAN))["languages-differ"]
+    assert finding.severity == "warning"
+    assert "queries are mostly in 'en', passages in 'de'" in finding.message
+
+
+def test_a_mix_of_languages_is_a_note(found):
+    rows = [(QUESTION.format(n), (SPANISH if n % 5 == 0 else GERMAN).format(n)) for n in range(320)]
+    findings = found(as_splits(rows[:120], rows[120:220], rows[220:]))
+    assert findings["language-mix"].severity == "note"
+    assert "passages: de 80%, es 20%" in findings["language-mix"].message
+
+
+# -- sampling ------------------------------------------------------------------------------------------------
+
+
+def test_a_sample_is_spread_and_the_same_every_time():
+    assert draw_sample(range(10), 5) == (0, 2, 4, 6, 8)
+    assert draw_sample(range(3), 5) == (0, 1, 2)
+    assert draw_sample([], 5) == ()

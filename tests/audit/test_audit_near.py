@@ -1,0 +1,91 @@
+"""MinHash against the comparison of every pair."""
+
+import random
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embsweep.audit import near
+from embsweep.audit.near import PASSAGES, QUERIES, choose_rows, find_near, list_shingles
+
+WORDS = [f"w{chr(97 + number)}" for number in range(26)]
+
+
+@cache
+def shingles(text, how):
+    return frozenset(list_shingles(text, how))
+
+
+def jaccard(one, two, how):
+    one, two = shingles(one, how), shingles(two, how)
+    return len(one & two) / len(one | two)
+
+
+def by_hand(texts, how, threshold):
+    count = range(len(texts))
+    return {(i, j) for i in count for j in count if i != j and jaccard(texts[i], texts[j], how) >= threshold}
+
+
+def change_some(text, draw, chance):
+    return " ".join(draw.choice(WORDS) if draw.random() < chance else word for word in text.split())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join), min_size=2, max_size=30))
+def test_what_is_found_is_near_and_the_similarity_is_exact(texts):
+    for how in (QUERIES, PASSAGES):
+        for pair in find_near(texts, [0] * len(texts), how, 0.8).pairs:
+            assert pair.similarity == pytest.approx(jaccard(texts[pair.text], texts[pair.other], how))
+            assert pair.similarity >= 0.8
+            assert pair.text != pair.other
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9])
+def test_nearly_all_near_pairs_are_found(threshold):
+    draw = random.Random(7)
+    originals = [" ".join(draw.choices(WORDS, k=40)) for _ in range(60)]
+    texts = originals + [change_some(text, draw, 0.05) for text in originals]
+    wanted = by_hand(texts, PASSAGES, threshold)
+    found = {(pair.text, pair.other) for pair in find_near(texts, [0] * len(texts), PASSAGES, threshold).pairs}
+    assert len(wanted) >= 10
+    assert found <= wanted
+    assert len(found) >= 0.9 * len(wanted)
+
+
+@given(st.floats(0.3, 1.0))
+def test_bands_find_a_pair_at_the_threshold_nine_times_in_ten(threshold):
+    rows = choose_rows(threshold)
+    assert 128 % rows == 0
+    assert 1 - (1 - threshold**rows) ** (128 // rows) >= 0.9 or rows == 1
+
+
+def test_the_texts_of_one_template_end_in_time_and_say_so(monkeypatch):
+    monkeypatch.setattr(near, "_BUDGET", 500)
+    texts = [" ".join([*WORDS, f"x{number}"]) for number in range(60)]
+    labels = [1 if number >= 50 else 0 for number in range(60)]
+    result = find_near(texts, labels, PASSAGES, 0.8)
+    assert not result.is_complete
+    assert min(pair.text for pair in result.pairs) >= 50  # held-out texts are looked at first
+    assert find_near(texts[:10], labels[:10], PASSAGES, 0.8).is_complete
+
+
+def test_a_text_with_many_alike_on_its_side_still_meets_the_other_side():
+    texts = [" ".join([*WORDS, f"x{number}"]) for number in range(40)]
+    labels = np.array([0] * 39 + [1])
+    pairs = find_near(texts, labels, PASSAGES, 0.8).pairs
+    assert any(labels[pair.text] != labels[pair.other] for pair in pairs)
+
+
+def test_words_of_other_scripts():
+    one, two = "年金の受給資格期間は何年ですか", "年金の受給資格期間は何年でしょうか"
+    assert jaccard(one, two, QUERIES) > 0.7
+    assert list_shingles("Straße", PASSAGES) == list_shingles("STRASSE ", PASSAGES)
+    assert list_shingles("…!", QUERIES) == ["...!"]
+
+
+@pytest.mark.parametrize("texts", [[], ["one"]])
+def test_no_pair_of_fewer_than_two(texts):
+    assert find_near(texts, [0] * len(texts), QUERIES, 0.8).pairs == ()

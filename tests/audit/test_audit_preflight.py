@@ -1,0 +1,101 @@
+"""Before a sweep: errors of the audit stand in the list of all faults, waived ones are on record in the run."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+from made_up import make_rows
+
+from embsweep.app.request import read_request
+from embsweep.errors import InputError
+from embsweep.runner.slots import Machine
+from embsweep.search.ledger import Ledger
+from embsweep.search.pruners import build_pruner
+from embsweep.sweep.identity import compute_identity
+from embsweep.sweep.preflight import check_request
+from embsweep.sweep.record import open_tracking, split_sizes
+
+
+@pytest.fixture
+def request_for(loader, tmp_path, monkeypatch):
+    """request_for(rows, *overrides) → a request for a quickstart on a file of these rows."""
+    monkeypatch.setattr("embsweep.sweep.preflight.inspect_machine", lambda: Machine(2, 0))
+
+    def make(rows, *overrides):
+        path = tmp_path / "pairs.jsonl"
+        path.write_text("".join(json.dumps({"anchor": q, "positive": p}) + "\n" for q, p in rows), "utf-8")
+        data = ["data=files", f"data.pairs={path}", "data.anchor=anchor", "data.positive=positive"]
+        fixed = ["+sweep=quickstart", *data, f"storage.path={tmp_path}", "train.batch_size=8", *overrides]
+        return read_request(loader, fixed, "python run_sweep.py")
+
+    return make
+
+
+def places_of(request):
+    with pytest.raises(InputError) as caught:
+        check_request(request)
+    return [fault.where for fault in caught.value.faults]
+
+
+SWAPPED = [(passage, query) for query, passage in make_rows(80)]
+
+
+@pytest.mark.slow
+def test_sound_data_passes_with_its_report(request_for):
+    prepared = check_request(request_for(make_rows(80)))
+    assert prepared.audit.of("error") == ()
+    assert prepared.audit.figures.corpus == 80
+    assert prepared.audit.figures.batch.batch_size == 8
+
+
+def test_errors_join_the_other_faults(request_for):
+    found = places_of(request_for(SWAPPED, "train.batch_size=100", "audit.waive=[no-such-thing]"))
+    assert {"audit.columns-swapped", "train.batch_size", "audit.waive"} <= set(found)
+
+
+@pytest.mark.slow
+def test_a_waived_error_lets_the_sweep_start(request_for):
+    prepared = check_request(request_for(SWAPPED, "audit.waive=[columns-swapped]"))
+    assert prepared.audit.waived == ("columns-swapped",)
+
+
+@pytest.mark.slow
+def test_what_is_audited_is_what_is_used(request_for):
+    rows = [*make_rows(60), ("—", "…"), ("–", "...")]
+    prepared = check_request(request_for(rows, "data.max_pairs=30", "audit.waive=[empty-texts]"))
+    assert sum(size.rows for size in prepared.audit.figures.sizes) == 30
+
+
+@pytest.mark.slow
+def test_the_waiver_is_no_part_of_what_makes_a_sweep_the_same(request_for):
+    identities = []
+    for overrides in ([], ["audit.waive=[columns-swapped]"]):
+        request = request_for(make_rows(80), *overrides)
+        prepared = check_request(request)
+        identities.append(compute_identity(prepared.recipe, request.space, prepared.splits.fingerprint))
+    assert identities[0] == identities[1]
+
+
+@pytest.mark.slow
+def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
+    request = request_for(SWAPPED, "audit.waive=[columns-swapped]")
+    prepared = check_request(request)
+    recipe = prepared.recipe
+    pruner = build_pruner(recipe.stopping, 0.25)
+    ledger = Ledger.open(tmp_path / "study.db", space=request.space, search=recipe.search, pruner=pruner)
+    run = open_tracking(request, prepared, ledger)
+    client = mlflow.MlflowClient(run.store.uri)
+    tags = client.get_run(run.run_id).data.tags
+    assert tags["embsweep.audit.errors"] == tags["embsweep.audit.waived"] == "columns-swapped"
+    text = Path(client.download_artifacts(run.run_id, "audit/audit.json", str(tmp_path))).read_text("utf-8")
+    written = json.loads(text)
+    assert written["waived"] == ["columns-swapped"]
+    assert [f["name"] for f in written["findings"] if f["waived"]] == ["columns-swapped"]
+    assert not [words for row in SWAPPED for words in row if words in text]
+
+
+@pytest.mark.slow
+def test_sizes(request_for):
+    splits = check_request(request_for(make_rows(80))).splits
+    assert split_sizes(splits) == {"train_pairs": 64, "validation_queries": 8, "test_queries": 8, "passages": 80}

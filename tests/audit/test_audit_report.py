@@ -1,0 +1,86 @@
+"""The report elsewhere: evidence, the first lines of a sweep, JSON; waivers; the documented rules."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from made_up import as_splits, sound_sides
+
+from embsweep.audit.finding import FIXES, WAIVABLE, Finding, check_waivers, order_findings, to_fault
+from embsweep.audit.report import report_to_json, summary_lines, to_facts
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
+
+
+@pytest.fixture
+def leaky():
+    """A test query that training has too, and one near-duplicate."""
+    train, validation, test = sound_sides()
+    test[0] = (train[0][0], test[0][1])
+    test[1] = (f"{train[1][0].rstrip('?')} xyz?", test[1][1])
+    return as_splits(train, validation, test)
+
+
+def test_an_error_stops_unless_waived_by_its_name(audit, leaky):
+    assert [finding.name for finding in audit(leaky).unwaived] == ["query-on-two-sides"]
+    waived = audit(leaky, waive=["query-on-two-sides", "query-on-two-sides"])
+    assert waived.unwaived == ()
+    assert waived.waived == ("query-on-two-sides",)
+    assert [facts.name for facts in to_facts(waived) if facts.waived] == ["query-on-two-sides"]
+
+
+def test_a_waiver_of_what_is_not_found_is_no_waiver(audit):
+    assert audit(as_splits(*sound_sides()), waive=["empty-texts"]).waived == ()
+
+
+def test_facts_are_the_findings_in_order(audit, leaky):
+    report = audit(leaky)
+    facts = to_facts(report)
+    assert [(f.name, f.severity, f.message) for f in facts] == [
+        (f.name, f.severity, f.message) for f in report.findings
+    ]
+    assert [f.severity for f in facts] == sorted((f.severity for f in facts), key=["error", "warning", "note"].index)
+
+
+def test_summary_has_a_line_for_each_error_and_warning_and_one_for_the_notes(audit, leaky):
+    lines = summary_lines(audit(leaky, waive=["query-on-two-sides"]))
+    assert len(lines) == 3
+    assert lines[0].startswith("Data audit, waived error query-on-two-sides: ")
+    assert lines[1].startswith("Data audit, warning leaked-queries: ")
+    assert re.fullmatch(r"Data audit: \d notes?; all of it: embsweep audit .*", lines[2])
+
+
+def test_no_text_of_the_data_leaves_the_report(audit, leaky):
+    report = audit(leaky)
+    written = json.dumps(report_to_json(report)) + " ".join(summary_lines(report)) + str(to_facts(report))
+    assert any(finding.examples for finding in report.findings)
+    for text in (*leaky.test.queries, *leaky.test.corpus):
+        assert text not in written
+        assert " ".join(text.split()[:3]) not in written
+    assert report_to_json(report)["figures"]["batch"]["batch_size"] == 16
+
+
+def test_a_fault_says_what_to_mend_and_how_to_waive():
+    fault = to_fault(Finding("columns-swapped", "error", "the columns look swapped"))
+    assert fault.where == "audit.columns-swapped"
+    assert fault.fix == "exchange data.anchor and data.positive; or audit.waive=[columns-swapped]"
+
+
+def test_unknown_waivers_are_faults_with_the_nearest_spelling():
+    spelling, note, right = check_waivers(["column-swapped"]), check_waivers(["language-mix"]), check_waivers(WAIVABLE)
+    assert right == []
+    assert (spelling[0].where, spelling[0].value) == ("audit.waive", "column-swapped")
+    assert "did you mean 'columns-swapped'?" in str(spelling[0])
+    assert "is never an error" in str(note[0])
+
+
+def test_errors_come_first():
+    findings = [Finding(name, severity, "") for name, severity in (("a", "note"), ("b", "error"), ("c", "warning"))]
+    assert [finding.name for finding in order_findings(findings)] == ["b", "c", "a"]
+
+
+def test_every_finding_is_documented_with_its_severities():
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| ([a-z, ]+) \|", DOCS.read_text("utf-8"), re.MULTILINE))
+    assert set(rows) == set(FIXES)
+    assert {name for name, severities in rows.items() if "error" in severities} == set(WAIVABLE)

@@ -1,0 +1,76 @@
+"""Texts planted that cannot be right, and columns that were swapped."""
+
+import pytest
+from made_up import as_splits, make_text, sound_sides
+
+from embsweep.audit.words import is_wordless, split_words
+
+
+def swap(side):
+    return [(passage, query) for query, passage in side]
+
+
+def test_swapped_columns_are_an_error_of_length(found):
+    finding = found(as_splits(*map(swap, sound_sides())))["columns-swapped"]
+    assert finding.severity == "error"
+    assert "median query" in finding.message
+    assert finding.fix == "exchange data.anchor and data.positive"
+
+
+def test_passages_that_are_the_questions_are_an_error_whatever_their_length(found):
+    sides = [[(make_text(query, 6), query) for query, _ in side] for side in sound_sides()]
+    finding = found(as_splits(*sides))["columns-swapped"]
+    assert finding.severity == "error"
+    assert "100% of the passages are questions, 0% of the queries" in finding.message
+
+
+def test_passages_that_end_with_a_semicolon_are_no_questions(found):
+    sides = [[(make_text(query, 6), f"{make_text(passage, 8)};") for query, passage in side] for side in sound_sides()]
+    assert "columns-swapped" not in found(as_splits(*sides))
+
+
+@pytest.mark.parametrize("words", [4, 6, 11])
+def test_queries_up_to_twice_as_long_as_passages_are_not_swapped(found, words):
+    sides = [[(query, make_text(passage, words)) for query, passage in side] for side in sound_sides()]
+    assert "columns-swapped" not in found(as_splits(*sides))
+
+
+def test_questions_to_questions_are_not_swapped(found):
+    sides = [[(query, f"{make_text(passage, 8)}?") for query, passage in side] for side in sound_sides()]
+    assert "columns-swapped" not in found(as_splits(*sides))
+
+
+@pytest.mark.parametrize(("count", "severity"), [(2, "warning"), (3, "error")])
+def test_texts_without_a_word_are_an_error_from_one_in_a_hundred(found, count, severity):
+    train, validation, test = sound_sides()
+    train[:count] = [(train[row][0], "—" * (row + 1)) for row in range(count)]
+    finding = found(as_splits(train, validation, test))["empty-texts"]
+    assert finding.severity == severity
+    assert f"{count} of 300 passages" in finding.message
+    assert ("—",) in finding.examples
+
+
+@pytest.mark.parametrize(("count", "severity"), [(1, "note"), (14, "note"), (15, "warning")])
+def test_very_short_texts(found, count, severity):
+    train, validation, test = sound_sides()
+    train[:count] = [(make_text(query, 1), passage) for query, passage in train[:count]]
+    finding = found(as_splits(train, validation, test))["short-texts"]
+    assert finding.severity == severity
+    assert finding.message.startswith(f"{count} of 300 queries are very short")
+
+
+def test_a_query_that_is_its_own_passage(found):
+    train, validation, test = sound_sides()
+    train[0] = (train[0][1].upper(), train[0][1])
+    finding = found(as_splits(train, validation, test))["query-equals-passage"]
+    assert finding.severity == "warning"
+    assert finding.message == "in 1 of 300 rows the query is its own passage"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("Was gilt?", 2), ("年金", 2), ("§ 12", 1), ("a_b c", 2), ("…", 0), ("Ünlü", 1), ("قانون مدني", 2)],
+)
+def test_words(text, words):
+    assert len(split_words(text)) == words
+    assert is_wordless(text) == (words == 0)
