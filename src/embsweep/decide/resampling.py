@@ -1,8 +1,8 @@
 """Resampling of whole passage groups: bootstrap means and sign flips, the same draws for every column.
 
 numpy and not scipy.stats: `bootstrap` and `permutation_test` draw anew for each column and gather every value of
-every resample, where one product of the drawn counts with the groups' sums serves all dimensions at once. The tests
-compare the two.
+every resample, where one product of the drawn counts with the groups' sums serves all columns at once. The tests
+compare results and times of the two.
 """
 
 from __future__ import annotations
