@@ -61,7 +61,8 @@ def _show_findings(report: AuditReport, findings: Sequence[Finding], console: Co
 
 def _print_indented(text: Text, indent: int, console: Console) -> None:
     """Wrapped lines keep the indent; where nothing is to be wrapped, one long line stays one."""
-    console.print(Text(" " * indent) + text if console.soft_wrap else Padding(text, (0, 0, 0, indent)))
+    lines = (Text(" " * indent) + line for line in text.split())
+    console.print(Text("\n").join(lines) if console.soft_wrap else Padding(text, (0, 0, 0, indent)))
 
 
 def _histograms(figures: Figures) -> RenderableType:

@@ -43,6 +43,20 @@ def evaluate(
 
 
 @app.command()
+def audit(
+    overrides: Annotated[list[str] | None, typer.Argument(help="As for a sweep: +sweep=bgem3 data=beir …")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write findings and figures there, no texts.")] = None,
+    model: Annotated[bool, typer.Option("--model", help="Let the base model rank too, beside BM25.")] = False,
+) -> None:
+    """Say what is wrong with the data, before anything is trained. Exit code 2 where a sweep would not start."""
+    from embsweep.app.audit import audit_request
+
+    with exit_codes():
+        may_start = audit_request(overrides or [], with_model=model, json_file=json, console=console())
+    raise typer.Exit(0 if may_start else 2)
+
+
+@app.command()
 def status(
     name: Annotated[str | None, typer.Argument(help="A sweep's name; without one, all sweeps are listed.")] = None,
     storage: Storage = None,

@@ -20,7 +20,8 @@ SHORT_IS_WARNING = 0.05
 SWAPPED_LENGTHS = 2.0
 QUESTION_SHARE = 0.5
 
-_QUESTION_MARKS = ("?", "？", "؟", "\u037e", "՞")  # the Greek one, not the semicolon: statutes end their items with that
+_QUESTION_MARKS = ("?", "？", "؟", "\u037e", "՞")
+"""The Greek one is not the semicolon that it looks like: statutes end their items with that."""
 
 
 def check_texts(data: UsedData) -> Iterator[Finding]:
