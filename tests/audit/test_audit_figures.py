@@ -5,6 +5,7 @@ import math
 import pytest
 from made_up import MINILM, as_splits, make_rows, make_text, sound_sides
 
+from embsweep.audit.languages import Languages, report_languages
 from embsweep.audit.lengths import measure_lengths
 from embsweep.audit.used import draw_sample
 
@@ -127,6 +128,13 @@ def test_a_mix_of_languages_is_a_note(found):
     findings = found(as_splits(rows[:120], rows[120:220], rows[220:]))
     assert findings["language-mix"].severity == "note"
     assert "passages: de 80%, es 20%" in findings["language-mix"].message
+
+
+def test_a_few_short_texts_that_look_foreign_make_no_main_language():
+    some = Languages({"und": 950, "gl": 50}, {"es": 1000}, rows=1000, differing=50)
+    many = Languages({"und": 850, "gl": 150}, {"es": 1000}, rows=1000, differing=150)
+    assert "languages-differ" not in {finding.name for finding in report_languages(some)}
+    assert "languages-differ" in {finding.name for finding in report_languages(many)}
 
 
 # -- sampling ------------------------------------------------------------------------------------------------

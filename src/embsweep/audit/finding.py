@@ -32,7 +32,7 @@ FIXES: Mapping[str, str] = MappingProxyType(
         "languages-differ": "check that this is meant: the base model must know both languages",
         "language-mix": "check that this is meant",
         "few-held-out-queries": "more data, larger data.split fractions, or confirm=cross_validated",
-        "in-batch-false-negatives": "train.batch_sampler=no_duplicates if it is not that, or a smaller train.batch_size",
+        "in-batch-false-negatives": "train.batch_sampler=no_duplicates where it is not, or a smaller train.batch_size",
         "near-duplicate-queries": "nothing, if they are different questions",
         "near-duplicate-passages": "nothing, if they are different passages",
         "exact-duplicate-queries": "nothing: they were merged",
