@@ -101,6 +101,14 @@ def test_a_better_looking_but_failed_one_cannot_win_and_is_told_of():
     assert [facts.failures for facts in found.confirmed] == [0, 0, 1, 2]
 
 
+def test_what_is_shown_of_a_named_winner_is_what_named_it():
+    failed = [make(trial, [0.59], failures=1) for trial in range(2, 6)]
+    found = decide(make(0, [0.40, 0.42]), make(1, [0.60, 0.61]), *failed)
+    assert found.outcome == "named"
+    assert {c.rival for c in found.comparisons} == {"trial 0"}
+    assert all(c.adjusted_p < 0.05 for c in found.comparisons if c.dim is None)
+
+
 def test_all_failed_is_an_error():
     with pytest.raises(ValueError, match="every finalist"):
         decide(make(0, [0.5], failures=1), make(1, [], failures=2))

@@ -39,7 +39,8 @@ def decide_verdict(
 
     The leader has the highest objective of the seed-averaged values. Those not significantly worse (Holm over all
     others, at `alpha`) are tied with it, and the cheapest of them that meets the constraints wins. A candidate with a
-    failed run cannot win. Without any run the search alone decides. ValueError where nobody can win.
+    failed run cannot win, and is not compared: runs that happened to end are no fair sample. Without any run the
+    search alone decides. ValueError where nobody can win.
     """
     able = [candidate for candidate in candidates if not candidate.failures]
     if not able:
@@ -72,7 +73,7 @@ def _choose(contest: Contest, able: Sequence[Candidate], candidates: Sequence[Ca
     leader = min(able, key=lambda c: (-contest.score(c), c.trial))
     equals = _find_equals(contest, leader, [c for c in able if c is not leader], alpha)
     winner = _pick_cheapest(contest, leader, equals)
-    comparisons = contest.compare_all(winner, [c for c in candidates if c.runs and c is not winner])
+    comparisons = contest.compare_all(winner, [c for c in able if c is not winner])
     return VerdictFacts(
         outcome="tied" if equals else "named",
         winner=winner.trial,
