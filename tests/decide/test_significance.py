@@ -140,7 +140,8 @@ def test_is_finite_ordered_and_antisymmetric(groups, seed, config):
     there = compare_models(ours, {"r": rival}, labels, config=config, **QUICK)
     back = compare_models(rival, {"r": ours}, labels, config=config, **QUICK)
     for c, d in zip(there, back, strict=True):
-        assert -1.0001 <= c.low <= c.high <= 1.0001
+        assert c.low <= c.difference <= c.high
+        assert c.dim is None or (c.low >= -1 and c.high <= 1)  # shortfalls reach further than scores
         assert 0 < c.p_value <= c.adjusted_p <= 1
         assert c.difference == pytest.approx(-d.difference, abs=1e-12)
         assert (c.low, c.high) == pytest.approx((-d.high, -d.low), abs=1e-9)

@@ -78,7 +78,8 @@ def add_seed_noise(
     draws = np.random.default_rng((seed, 2)).standard_t(noise.df, size=len(samples))
     samples += draws[:, np.newaxis] * by_seed
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.clip(np.quantile(samples, [tail, 1 - tail], axis=0), -1.0, 1.0)
+    limits = np.maximum(1.0, np.abs(difference.observed))  # beyond 1 only where constraints fall short
+    low, high = np.clip(np.quantile(samples, [tail, 1 - tail], axis=0), -limits, limits)
     by_query = sum_quantiles(grouping.count - 1) * difference.errors
     return Bounds(
         low=low,
