@@ -14,9 +14,8 @@ from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.space import Choice, FloatRange
 from embsweep.sweep.desk import SweepDesk
-from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.scale import Scale
-from embsweep.tracking.runs import SweepRun
+from embsweep.sweep.stage import find_contenders, search_stage
+from embsweep.tracking.runs import Child, SweepRun
 from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
 
 pytestmark = pytest.mark.slow  # a database a test
@@ -27,20 +26,19 @@ FRACTIONS = (0.25, 0.5, 1.0)
 
 @pytest.fixture
 def make_desk(make_config, tmp_path):
-    def make(trials=6, stopping="none", compose=None, **sweep):
+    def make(trials=6, stopping="none", configure=None, keep_checkpoints=3, max_failed_trials=3):
         config = make_config()
-        config = config.model_copy(update={"sweep": config.sweep.model_copy(update=sweep)})
-        values = config.model_dump(mode="json")
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
         ledger = Ledger.open(tmp_path / "study.db", space=SPACE, search=search, pruner=pruner)
         ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
         tracking = create_autospec(SweepRun, instance=True)
-        tracking.start_trial.side_effect = lambda number, attempt, params: f"run-{number}"
+        tracking.start_trial.side_effect = lambda child, attempt, params: f"run-{child.number}"
         progress = create_autospec(LineProgress, instance=True)
-        folder = SweepFolder(tmp_path, "s")
-        scale = Scale(is_rehearsal=False)
-        return SweepDesk(ledger, tracking, progress, compose or (lambda point: values), scale, folder, config)
+        stage = search_stage(
+            tmp_path / "trials", keep=keep_checkpoints, keep_recipe=False, max_failed=max_failed_trials
+        )
+        return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage, "map@100")
 
     return make
 
@@ -103,9 +101,9 @@ def test_stopping_goes_from_the_ledger_to_the_trial(make_desk):
 def test_weights_of_the_best_few_stay(make_desk):
     desk = make_desk(keep_checkpoints=2)
     InlineRunner().run(desk, scripted())
-    kept = [n for n in range(6) if (desk.folder.trial(n) / "best").is_dir()]
+    kept = [n for n in range(6) if (desk.stage.folder(n) / "best").is_dir()]
     assert kept == [4, 5]
-    assert [c.number for c in desk.contenders()] == [5, 4]
+    assert [c.number for c in find_contenders(desk.ledger.trials, desk.stage.runs)] == [5, 4]
 
 
 def test_failed_trials_do_not_end_the_sweep_until_there_are_too_many(make_desk):
@@ -120,15 +118,17 @@ def test_too_many_failed_trials_end_it(make_desk):
     InlineRunner().run(desk, scripted(fail={0, 2, 3}))
     assert desk.is_hopeless
     assert len(desk.ledger.trials) == 4
-    assert [c.number for c in desk.contenders()] == [1]
+    assert [c.number for c in find_contenders(desk.ledger.trials, desk.stage.runs)] == [1]
 
 
 def test_a_point_that_composes_to_nothing_valid_fails_alone(make_desk, make_config):
     good = make_config().model_dump(mode="json")
     bad = {**good, "train": {**good["train"], "batch_size": 1}}
-    desk = make_desk(
-        trials=4, compose=lambda point: bad if point["matryoshka"] == "coarse" else good, max_failed_trials=9
-    )
+
+    def configure(record):
+        return build_config(bad if record.params["matryoshka"] == "coarse" else good)
+
+    desk = make_desk(trials=4, configure=configure, max_failed_trials=9)
     InlineRunner().run(desk, scripted())
     for record in desk.ledger.trials:
         expected = "failed" if record.params["matryoshka"] == "coarse" else "complete"
@@ -150,8 +150,8 @@ def test_interrupted_trial_is_handed_out_again_first(make_desk):
 def test_parameters_of_a_trial_hold_the_configuration_and_the_chosen_groups(make_desk):
     desk = make_desk(trials=1)
     job = desk.next_job()
-    (number, attempt, params), _ = desk.tracking.start_trial.call_args
-    assert (number, attempt) == (0, 1)
+    (child, attempt, params), _ = desk.tracking.start_trial.call_args
+    assert (child, attempt) == (Child(0, "trial 0", "trial"), 1)
     assert params["train.batch_size"] == 16
     assert params["matryoshka"] in ("halving", "coarse")
     assert Path(job.folder).name == "0000"

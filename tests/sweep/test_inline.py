@@ -39,6 +39,7 @@ def launch(loader, pairs, tmp_path):
             "+sweep=quickstart", "data=files", f"data.pairs={pairs}", "data.anchor=question", "data.positive=passage",
             "data.max_pairs=null", "data.split.validation=0.2", "data.split.test=0.2", "runner=inline",
             "eval.fractions=[0.5,1.0]", "train.batch_size=8", "search.trials=3", f"storage.path={tmp_path}",
+            "confirm=none",
         ]  # fmt: skip
         keys = {argument.split("=")[0] for argument in arguments}
         kept = [argument for argument in common if argument.split("=")[0] not in keys]
@@ -51,10 +52,12 @@ def launch(loader, pairs, tmp_path):
 
 def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
     result, output = launch()
-    assert result.objective >= result.baseline_objective
+    evidence = result.evidence
+    assert evidence.on_validation("winner") >= evidence.on_validation("base")
     assert result.registered.startswith("models:/quickstart/1")
-    assert set(result.validation) == set(result.test) == {384, 256, 128, 64}
-    assert sum(result.counts.values()) == 3
+    assert set(evidence.validation["winner"]) == set(evidence.test["winner"].scores) == {384, 256, 128, 64}
+    assert sum(evidence.counts.values()) == 3
+    assert evidence.verdict.outcome == "unconfirmed"
     assert "Sweep 'quickstart' on static" in output
     assert "54 training pairs" in output
     assert (tmp_path / "sweeps/quickstart/log.txt").stat().st_size > 0
@@ -65,7 +68,7 @@ def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
     assert "is finished" in output
 
     extended, output = launch("search.trials=4")
-    assert sum(extended.counts.values()) == 4
+    assert sum(extended.evidence.counts.values()) == 4
     assert "Going on: 3 of 4" in output
 
     with pytest.raises(SweepRefused, match=r"loss\.scale: 20\.0 then, 30\.0 now"):
@@ -73,8 +76,8 @@ def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
 
     fresh, output = launch("sweep.fresh=true")
     assert "The earlier sweep of this name is now" in output
-    assert fresh.winner == result.winner
-    assert fresh.validation == result.validation, "the same seeds give the same sweep"
+    assert fresh.evidence.verdict.winner == evidence.verdict.winner
+    assert fresh.evidence.validation == evidence.validation, "the same seeds give the same sweep"
     assert fresh.registered.startswith("models:/quickstart/"), "a new version, not a new model"
 
 
@@ -90,8 +93,8 @@ def test_an_extension_that_was_interrupted_goes_on_and_is_not_taken_for_finished
         patch.setattr("embsweep.sweep.run.crown_winner", interrupted)  # when all trials are over
         launch("search.trials=3")
     extended, _ = launch("search.trials=3")
-    assert sum(first.counts.values()) == 2
-    assert dict(extended.counts) == {"complete": 3}
+    assert sum(first.evidence.counts.values()) == 2
+    assert extended.evidence.counts == {"complete": 3}
 
 
 def test_a_rehearsal_says_so_everywhere(launch, tmp_path):
@@ -109,6 +112,8 @@ def test_a_rehearsal_says_so_everywhere(launch, tmp_path):
     assert len(tags) == 3
     assert {t["embsweep.rehearsal"] for t in tags} == {"true"}
     assert {t["embsweep.rehearses"] for t in tags} == {"static"}
+    assert result.evidence.rehearsal
+    assert result.evidence.rehearses == "static"
 
 
 def test_when_every_trial_fails_nothing_is_registered_and_the_reasons_are_told(launch, tmp_path):

@@ -14,7 +14,7 @@ from embsweep.tracking.loading import find_version, load_registered
 from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.manifest import UntrustedModel, hash_files, hash_manifest
 from embsweep.tracking.registry import register_winner
-from embsweep.tracking.runs import open_sweep_run
+from embsweep.tracking.runs import Child, open_sweep_run
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def checkpoint(model, tmp_path):
 
 @pytest.fixture
 def facts(sweep, make_scores):
-    run_id = sweep.start_trial(4, 1, {"train.learning_rate": 2e-5})
+    run_id = sweep.start_trial(Child(4, "trial 4"), 1, {"train.learning_rate": 2e-5})
     return WinnerFacts(run_id, 4, 0.42, "map@100", make_scores(), card="# the card\n")
 
 

@@ -12,7 +12,7 @@ import pytest
 from embsweep.tracking.facts import WinnerFacts
 from embsweep.tracking.loading import load_registered
 from embsweep.tracking.registry import register_winner
-from embsweep.tracking.runs import open_sweep_run
+from embsweep.tracking.runs import Child, open_sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.tracking.ui import choose_port
 
@@ -54,11 +54,11 @@ def remote(server, tmp_path):
 
 def test_a_sweep_and_its_winner_over_http(elsewhere, remote, identity, make_model, make_report, make_scores, tmp_path):
     sweep = open_sweep_run(remote, identity)
-    run_id = sweep.start_trial(0, 1, {f"k{n}": n for n in range(150)})
+    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {f"k{n}": n for n in range(150)})
     sweep.log_report(run_id, make_report())
     sweep.log_report(run_id, make_report())
     sweep.log_artifact_text("configuration.yaml", "a: 1\n")
-    assert open_sweep_run(remote, identity).start_trial(0, 2, {}) == run_id
+    assert open_sweep_run(remote, identity).start_trial(Child(0, "trial 0"), 2, {}) == run_id
     client = remote.client()
     assert len(client.get_metric_history(run_id, "objective")) == 1
     assert len(client.get_run(run_id).data.params) == 150
@@ -77,7 +77,7 @@ def test_a_sweep_and_its_winner_over_http(elsewhere, remote, identity, make_mode
 
 def test_a_server_that_dies_is_noticed_within_a_minute(server, remote, identity, make_report):
     sweep = open_sweep_run(remote, identity)
-    run_id = sweep.start_trial(0, 1, {})
+    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
     server[1].terminate()
     server[1].wait(20)
     start = time.monotonic()

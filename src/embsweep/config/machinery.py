@@ -104,6 +104,7 @@ class RehearsalConfig(Part):
     max_batch_size: int = Field(gt=1)
     max_accumulation: int = Field(ge=1)
     max_finalists: int = Field(gt=0)
+    max_seeds: int = Field(ge=2)
     max_folds: int = Field(ge=2)
     gate_rule: GateRule
     fractions: Floats

@@ -25,7 +25,7 @@ def find_groups(collection: Collection, seed: int) -> list[Group]:
     rows has no part in it. A hard negative does not tie groups together.
     """
     members: dict[int, list[int]] = defaultdict(list)
-    labels = _label_queries(collection)
+    labels = label_groups(collection.relevant)
     for query, passages in enumerate(collection.relevant):
         if passages:
             members[labels[query]].append(query)
@@ -46,19 +46,22 @@ def cap_groups(groups: Sequence[Group], max_pairs: int | None) -> list[Group]:
     return kept
 
 
-def _label_queries(collection: Collection) -> list[int]:
-    """Component number of each query in the bipartite graph."""
+def label_groups(relevant: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The passage group of each query, as a number: queries that share a relevant passage, directly or not, share it.
+
+    `relevant[i]` holds the passages relevant to query i.
+    """
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    offset = len(collection.queries)
-    size = offset + len(collection.passages)
-    queries = np.array([judgement.query for judgement in collection.judgements], dtype=np.int64)
-    passages = np.array([judgement.passage + offset for judgement in collection.judgements], dtype=np.int64)
+    offset = len(relevant)
+    size = offset + 1 + max((passage for passages in relevant for passage in passages), default=0)
+    queries = np.repeat(np.arange(offset), [len(passages) for passages in relevant])
+    passages = np.array([passage + offset for passages in relevant for passage in passages], dtype=np.int64)
     edges = coo_array((np.ones(len(queries), dtype=np.int8), (queries, passages)), shape=(size, size))
     labels = connected_components(edges, directed=False)[1]
-    return [int(label) for label in labels[:offset]]
+    return tuple(int(label) for label in labels[:offset])
 
 
 def _draw(seed: int, text: str) -> str:

@@ -28,6 +28,17 @@ def assign_sides(groups: Sequence[Group], config: SplitConfig) -> dict[str, list
     return sides
 
 
+def deal_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
+    """`count` folds of whole groups, each group in turn to the fold that has the fewest queries so far."""
+    folds: list[list[Group]] = [[] for _ in range(count)]
+    held = [0] * count
+    for group in sorted(groups, key=lambda group: -len(group.queries)):
+        smallest = held.index(min(held))
+        folds[smallest].append(group)
+        held[smallest] += len(group.queries)
+    return folds
+
+
 def describe_misses(sides: dict[str, list[Group]], config: SplitConfig) -> list[str]:
     """A line for each held-out side whose share of the queries is far from the one asked for."""
     counts = {side: sum(len(group.queries) for group in groups) for side, groups in sides.items()}

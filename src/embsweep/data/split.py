@@ -8,7 +8,7 @@ from embsweep.config.source import SplitConfig
 from embsweep.data.collection import Collection, Pair, RetrievalSet, Splits
 from embsweep.data.fingerprint import compute_fingerprint
 from embsweep.data.groups import Group, cap_groups, find_groups
-from embsweep.data.sides import TEST, TRAIN, VALIDATION, assign_sides, describe_misses
+from embsweep.data.sides import TEST, TRAIN, VALIDATION, assign_sides, deal_groups, describe_misses
 from embsweep.errors import Fault, InputError
 
 
@@ -20,24 +20,31 @@ def split_collection(collection: Collection, config: SplitConfig, max_pairs: int
     out and counted in `notes`. Raises InputError where there are fewer than three groups or no training row
     is left.
     """
-    groups = find_groups(collection, config.seed)
-    kept = cap_groups(groups, max_pairs)
-    _check_enough(collection, groups, kept, max_pairs)
-    sides = assign_sides(kept, config)
+    groups, kept, sides = _assign(collection, config, max_pairs)
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
-    train, left_out = _list_train(collection, sides)
-    if not train:
-        raise InputError(Fault("data.split", "no training row is left: every hard negative answers a held-out query"))
-    validation = _build_set(collection, VALIDATION, _list_queries(sides[VALIDATION]), corpus)
-    test = _build_set(collection, TEST, _list_queries(sides[TEST]), corpus)
     notes = [f"{what}: {count:,}" for what, count in collection.merged]
     if len(kept) < len(groups):
         notes.append(_describe_cap(collection, groups, kept, len(corpus)))
-    if left_out:
-        notes.append(f"training rows left out because their hard negative answers a held-out query: {left_out:,}")
-    notes += describe_misses(sides, config)
-    fingerprint = compute_fingerprint(train, (validation, test), validation.corpus)
-    return Splits(collection.name, fingerprint, train, validation, test, tuple(notes))
+    return _build_splits(collection, sides, corpus, [*notes, *describe_misses(sides, config)])
+
+
+def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | None, count: int) -> tuple[Splits, ...]:
+    """Training and validation of `split_collection` cut anew into `count` folds, each validation once.
+
+    Whole passage groups, dealt out so that the folds hold about as many queries. Test and corpus stay what they are.
+    InputError where there are fewer groups than folds.
+    """
+    groups, kept, sides = _assign(collection, config, max_pairs)
+    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
+    pool = [*sides[VALIDATION], *sides[TRAIN]]
+    if len(pool) < count:
+        problem = f"more folds than the {len(pool)} passage groups outside test"
+        raise InputError(Fault("confirm.folds", problem, count, f"2 to {len(pool)}, or null"))
+    folds = deal_groups(pool, count)
+    return tuple(
+        _build_splits(collection, {TEST: sides[TEST], VALIDATION: fold, TRAIN: _without(pool, fold)}, corpus, [])
+        for fold in folds
+    )
 
 
 def whole_set(collection: Collection, seed: int = 0, max_pairs: int | None = None) -> RetrievalSet:
@@ -53,6 +60,35 @@ def whole_set(collection: Collection, seed: int = 0, max_pairs: int | None = Non
         raise InputError(Fault("data.max_pairs", "is smaller than every passage group", max_pairs))
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
     return _build_set(collection, None, _list_queries(kept), corpus)
+
+
+def _assign(
+    collection: Collection, config: SplitConfig, max_pairs: int | None
+) -> tuple[list[Group], list[Group], dict[str, list[Group]]]:
+    """All groups, those that `max_pairs` keeps, and which side each of these is on."""
+    groups = find_groups(collection, config.seed)
+    kept = cap_groups(groups, max_pairs)
+    _check_enough(collection, groups, kept, max_pairs)
+    return groups, kept, assign_sides(kept, config)
+
+
+def _without(groups: Sequence[Group], some: Sequence[Group]) -> list[Group]:
+    left_out = {group.queries for group in some}
+    return [group for group in groups if group.queries not in left_out]
+
+
+def _build_splits(
+    collection: Collection, sides: dict[str, list[Group]], corpus: Sequence[int], notes: list[str]
+) -> Splits:
+    train, left_out = _list_train(collection, sides)
+    if not train:
+        raise InputError(Fault("data.split", "no training row is left: every hard negative answers a held-out query"))
+    validation = _build_set(collection, VALIDATION, _list_queries(sides[VALIDATION]), corpus)
+    test = _build_set(collection, TEST, _list_queries(sides[TEST]), corpus)
+    if left_out:
+        notes = [*notes, f"training rows left out because their hard negative answers a held-out query: {left_out:,}"]
+    fingerprint = compute_fingerprint(train, (validation, test), validation.corpus)
+    return Splits(collection.name, fingerprint, train, validation, test, tuple(notes))
 
 
 def _check_enough(collection: Collection, groups: list[Group], kept: list[Group], max_pairs: int | None) -> None:
@@ -102,12 +138,15 @@ def _list_train(collection: Collection, sides: dict[str, list[Group]]) -> tuple[
 
 
 def _build_set(collection: Collection, side: str | None, queries: list[int], corpus: Sequence[int]) -> RetrievalSet:
-    position = {passage: place for place, passage in enumerate(corpus)}
+    """In the order of the texts: the same data in another order of rows gives the same set, query by query."""
+    asked = sorted(queries, key=lambda query: collection.queries[query])
+    ordered = sorted(corpus, key=lambda passage: collection.passages[passage])
+    position = {passage: place for place, passage in enumerate(ordered)}
     return RetrievalSet(
         f"{collection.name}/{side}" if side else collection.name,
-        tuple(collection.queries[query] for query in queries),
-        tuple(collection.passages[passage] for passage in corpus),
-        tuple(tuple(position[passage] for passage in collection.relevant[query]) for query in queries),
+        tuple(collection.queries[query] for query in asked),
+        tuple(collection.passages[passage] for passage in ordered),
+        tuple(tuple(sorted(position[passage] for passage in collection.relevant[query])) for query in asked),
     )
 
 

@@ -126,9 +126,9 @@ class TrainingFacts(Part):
 class Evidence(Part):
     """Everything that is claimed of a registered winner. `look` counts how often the test split has been read.
 
-    `validation` holds the scores of winner, base and BM25 there, `test` the readings and `objectives` their objective
-    of every model that was read. `optimism` is the winner's objective on validation minus that on test. `smallest_dim` is the smallest dimension
-    that is not significantly below the largest on test.
+    `validation` holds the scores of winner, base and BM25 there, `test` the readings of every model on the test split
+    and `objectives` the objective of each of these. `optimism` is the winner's objective on validation minus that on
+    test. `smallest_dim` is the smallest dimension that is not significantly below the largest on test.
     """
 
     format: Literal[1] = 1

@@ -51,7 +51,7 @@ class Case:
     """All that is judged.
 
     `rehearsal_tag` is what the version says of itself, `found_fingerprint` that of the data now, `groups` the passage
-    group of each query in the order of the readings: the source's rows may have another order than they had.
+    group of each query in the order of the readings.
     """
 
     name: str

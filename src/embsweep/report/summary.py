@@ -5,50 +5,45 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from embsweep.report.text import gain, score
+from embsweep.decide.comparison import Comparison
+from embsweep.decide.evidence import BASE, BM25, WINNER, Evidence
+from embsweep.report.confirmed import build_confirmed_table, describe_verdict
+from embsweep.report.text import TABLE_STYLE, gain, score
 from embsweep.report.view import Result
 
-_METRIC = "map@100"
+ALPHA = 0.05
+"""Adjusted p below which a difference is called one."""
 
 
 def print_result(console: Console, result: Result, *, command: str, ui_command: str) -> None:
-    """Per dimension base and best, the winning parameters, where the model is, and what to do next."""
-    console.print()
-    console.print(_scores_table(result))
-    console.print(
-        f"\nBM25: {score(result.bm25_validation)} validation, {score(result.bm25_test)} test. "
-        "Validation chose the winner; test was read once, afterwards.",
-        soft_wrap=True,
-        highlight=False,
-    )
-    say = _Plain(console)
-    base = score(result.baseline_objective)
-    say(f"\nWinner: trial {result.winner}, objective {score(result.objective)} (base {base})")
-    if result.objective <= result.baseline_objective:
-        say("  No trial beats the untrained base model: serve that one.")
-    for key, value in result.params.items():
-        say(f"  {key} = {_shown(value)}")
-    counts = ", ".join(f"{number} {state}" for state, number in result.counts.items() if number)
-    say(f"Trials: {counts}")
-    say(f"Registered: {result.registered}")
-    say(f"\nCompare the trials:  {ui_command}")
-    if result.params:
-        done = sum(result.counts.values())
-        say(f"Extend the sweep:    {_extended(command, 2 * done, result)}   (any number above {done})")
-    say(f"Repeat it afresh:    {command} sweep.fresh=true")
+    """Per dimension base and winner, how sure that is, why it was chosen, where the model is, and what to do next."""
+    evidence, say = result.evidence, _Plain(console)
+    say("")
+    console.print(_scores_table(evidence))
+    for line in _read_lines(evidence):
+        say(line)
+    say("")
+    if evidence.verdict.outcome != "unconfirmed":
+        console.print(build_confirmed_table(evidence.verdict))
+    for line in (*_winner_lines(evidence), *_next_lines(result, command, ui_command)):
+        say(line)
 
 
-def _scores_table(result: Result) -> Table:
-    table = Table(title="MAP@100 by dimension", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in ("dim", "base", "best", "gain", "", "base", "best", "gain"):
-        table.add_column(name, justify="right")
-    table.add_row("", "validation", "", "", "  ", "test", "", "", style="dim")
-    for dim in sorted(result.validation, reverse=True):
+def _scores_table(evidence: Evidence) -> Table:
+    table = Table(title=f"{evidence.metric.upper()} by dimension", **TABLE_STYLE)
+    for name in ("dim", "base", "best", "gain", "", "base", "best", "gain", "95 % of it", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row("", "validation", "", "", "  ", "test", "", "", "", "", style="dim")
+    against_base = {c.dim: c for c in evidence.comparisons if c.rival == BASE}
+    for dim in sorted(evidence.dims, reverse=True):
+        base, best = (evidence.validation[name][dim][evidence.metric] for name in (BASE, WINNER))
+        base_test, best_test = (evidence.test[name].scores[dim][evidence.metric] for name in (BASE, WINNER))
         table.add_row(
             str(dim),
-            *_base_best_gain(result.base_validation[dim][_METRIC], result.validation[dim][_METRIC]),
+            *_base_best_gain(base, best),
             "",
-            *_base_best_gain(result.base_test[dim][_METRIC], result.test[dim][_METRIC]),
+            *_base_best_gain(base_test, best_test),
+            *_certainty(against_base[dim]),
         )
     return table
 
@@ -57,9 +52,70 @@ def _base_best_gain(base: float, best: float) -> tuple[str, str, str]:
     return score(base), score(best), gain(best - base)
 
 
-def _extended(command: str, trials: int, result: Result) -> str:
+def _certainty(comparison: Comparison) -> tuple[str, str]:
+    return f"{gain(comparison.low)} to {gain(comparison.high)}", score(comparison.adjusted_p)
+
+
+def _read_lines(evidence: Evidence) -> list[str]:
+    bm25 = (evidence.validation[BM25], evidence.test[BM25].scores)
+    largest = max(evidence.dims)
+    validation, test = (scores[largest][evidence.metric] for scores in bm25)
+    looks = "once" if evidence.look == 1 else f"in {evidence.look} looks, the later ones no longer untouched"
+    queries, groups = len(evidence.groups), len(set(evidence.groups))
+    return [
+        f"\nBM25: {score(validation)} validation, {score(test)} test. p is adjusted for all comparisons made.",
+        f"Validation chose the winner; test ({queries} queries on {groups} passage groups) was read {looks}.",
+    ]
+
+
+def _winner_lines(evidence: Evidence) -> list[str]:
+    objectives, training = evidence.objectives, evidence.training
+    lines = [
+        "",
+        f"Winner: trial {training.trial}, objective {score(evidence.on_validation(WINNER))} "
+        f"(base {score(evidence.on_validation(BASE))})",
+        f"  on test {score(objectives[WINNER])} (base {score(objectives[BASE])}), validation minus "
+        f"test {gain(evidence.optimism)} (base {gain(evidence.on_validation(BASE) - objectives[BASE])})",
+        f"  {describe_verdict(evidence.verdict)}",
+        f"  {_describe_gain(evidence)}",
+        f"  The smallest dimension not significantly below {max(evidence.dims)}: {evidence.smallest_dim}.",
+    ]
+    lines += [f"  Weights: {training.run}"] if training.run != f"trial {training.trial}" else []
+    lines += [f"  Warning: {warning}" for warning in evidence.verdict.warnings]
+    return [*lines, *(f"  {key} = {_shown(value)}" for key, value in training.params.items())]
+
+
+def _describe_gain(evidence: Evidence) -> str:
+    """Whether the winner beats the untrained base model on test, in one sentence."""
+    (overall,) = (c for c in evidence.comparisons if c.rival == BASE and c.dim is None)
+    if overall.adjusted_p < ALPHA:
+        return (
+            "It beats the base model on test." if overall.difference > 0 else "It is worse than the base model on test."
+        )
+    detectable = f"so few queries show no difference below {score(overall.detectable)}"
+    return f"No difference from the base model is certain on test: {gain(overall.difference)}, and {detectable}."
+
+
+def _next_lines(result: Result, command: str, ui_command: str) -> list[str]:
+    evidence = result.evidence
+    counts = ", ".join(f"{number} {state}" for state, number in evidence.counts.items() if number)
+    held = f"every metric within {evidence.proof.difference:.1g} ({evidence.proof.tolerance:g} allowed)"
+    lines = [
+        f"Trials: {counts}",
+        f"Proven: read back in a fresh process, {held}",
+        f"Registered: {result.registered}",
+        f"\nCompare the trials:  {ui_command}",
+    ]
+    if evidence.space:
+        done = sum(evidence.counts.values())
+        extended = _extended(command, 2 * done, is_rehearsal=evidence.rehearsal)
+        lines.append(f"Extend the sweep:    {extended}   (any number above {done})")
+    return [*lines, f"Repeat it afresh:    {command} sweep.fresh=true"]
+
+
+def _extended(command: str, trials: int, *, is_rehearsal: bool) -> str:
     """The command with a larger budget; a rehearsal's cap on it is raised too."""
-    keys = ["search.trials", *(["scale.rehearsal.max_trials"] if result.is_rehearsal else [])]
+    keys = ["search.trials", *(["scale.rehearsal.max_trials"] if is_rehearsal else [])]
     kept = [part for part in command.split(" ") if part.split("=")[0] not in keys]
     return " ".join([*kept, *(f"{key}={trials}" for key in keys)])
 

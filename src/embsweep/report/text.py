@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+TABLE_STYLE: dict[str, Any] = {"title_justify": "left", "box": None, "pad_edge": False, "header_style": "bold"}
+"""How every table of a result looks."""
+
 
 def duration(seconds: float | None) -> str:
     """`75` → `1:15`, `4000` → `1:06:40`, None → `–`."""

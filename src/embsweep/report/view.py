@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from embsweep.decide.scores import Scores
+from embsweep.decide.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -55,21 +54,7 @@ class SweepView:
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a sweep: what the winner scores beside the baselines, and where it is.
+    """The end of a sweep: the evidence about its winner, and where that is registered."""
 
-    `validation` chose the winner; `test` was read once, afterwards. BM25 has no dimensions.
-    """
-
-    winner: int
-    params: Mapping[str, object]
-    objective: float
-    baseline_objective: float
-    validation: Scores
-    base_validation: Scores
-    test: Scores
-    base_test: Scores
-    bm25_validation: float
-    bm25_test: float
+    evidence: Evidence
     registered: str
-    is_rehearsal: bool
-    counts: Mapping[str, int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +42,18 @@ class Ledger:
         self._open: dict[int, Trial] = {}
 
     @classmethod
-    def open(cls, path: Path, *, space: Space, search: SearchConfig, pruner: BasePruner) -> Ledger:
-        """Open the ledger at `path`, created where there is none."""
+    def open(cls, path: Path, *, space: Space, search: SearchConfig, pruner: BasePruner, study: str = STUDY) -> Ledger:
+        """Open the ledger at `path`, created where there is none. `study` names one of several in the same file."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path.parent.mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
+        opened = optuna.create_study(
             storage=_storage(path),
-            study_name=STUDY,
+            study_name=study,
             direction="maximize",
             load_if_exists=True,
             pruner=pruner,
         )
-        return cls(study, space, search)
+        return cls(opened, space, search)
 
     # -- what is known ---------------------------------------------------------------------------------------
 
@@ -84,8 +84,13 @@ class Ledger:
         is_new = not self._study.get_trials(deepcopy=False)
         if is_new and recipe and self._search.recipe_first:
             self._study.enqueue_trial(dict(recipe))
-        for cell in self._grid() if self._search.sampler == "grid" else []:
-            self._study.enqueue_trial(cell, skip_if_exists=True)
+        if self._search.sampler == "grid":
+            self.queue(self._grid())
+
+    def queue(self, points: Iterable[Mapping[str, Value]]) -> None:
+        """Queue points that were neither queued nor tried before. With the sampler `grid` nothing else is tried."""
+        for point in points:
+            self._study.enqueue_trial(dict(point), skip_if_exists=True)
 
     def _grid(self) -> list[dict[str, Value]]:
         axes = [grid_values(dimension) or () for dimension in self._space]

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from embsweep.config import TrialConfig
+from embsweep.config.training import ObjectiveConfig
 from embsweep.data.collection import RetrievalSet
-from embsweep.decide.objective import compute_objective
+from embsweep.decide.objective import compute_objective, resolve_floors
 from embsweep.decide.scores import Scores, scores_from_json, scores_to_json
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The base model's scores on one set, their objective, and BM25's MAP@100 on the same set."""
+    """The base model's scores on the validation split, their objective, and every metric of BM25 there.
+
+    `profile` is the sweep's objective with these scores in place of the floors that name the base model.
+    """
 
     scores: Scores
     objective: float
-    bm25: float
+    bm25: Mapping[str, float]
+    profile: ObjectiveConfig
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON for the ledger."""
-        return {"scores": scores_to_json(self.scores), "objective": self.objective, "bm25": self.bm25}
+        scores = scores_to_json(self.scores)
+        return {"scores": scores, "objective": self.objective, "bm25": dict(self.bm25)}
 
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> Baseline:
-        """What `to_json` gave."""
-        return Baseline(scores_from_json(values["scores"]), values["objective"], values["bm25"])
+
+def baseline_from_json(values: dict[str, Any], config: ObjectiveConfig) -> Baseline:
+    """What `Baseline.to_json` gave, under the sweep's objective."""
+    scores = scores_from_json(values["scores"])
+    return Baseline(scores, values["objective"], values["bm25"], resolve_floors(config, scores))
 
 
 def measure_baseline(config: TrialConfig, data: RetrievalSet) -> Baseline:
@@ -40,4 +48,5 @@ def measure_baseline(config: TrialConfig, data: RetrievalSet) -> Baseline:
     scores = evaluate_model(model, data, config.eval_dims, batch_size=config.eval.batch_size).scores
     del model
     release_memory()  # this process lives as long as the sweep: the card is for the trials
-    return Baseline(scores, compute_objective(scores, config.objective), evaluate_bm25(data)["map@100"])
+    profile = resolve_floors(config.objective, scores)
+    return Baseline(scores, compute_objective(scores, profile), evaluate_bm25(data), profile)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from embsweep.config import Config, build_config
+from embsweep.config import Config
 from embsweep.decide.scores import Scores, scores_to_json
-from embsweep.decide.winner import Contender, rank_contenders
 from embsweep.errors import InputError
 from embsweep.report.progress import Progress
 from embsweep.report.text import score
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import TrialRecord
-from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import flatten
-from embsweep.sweep.request import Compose
-from embsweep.sweep.scale import Scale
+from embsweep.sweep.stage import Stage
 from embsweep.sweep.view import build_view, describe_params
 from embsweep.tracking.runs import SweepRun
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
@@ -26,37 +23,46 @@ from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialRes
 
 @dataclass
 class SweepDesk:
-    """Implements `runner.desk.Desk`. The ledger is written first, so that a crash loses at most a metric."""
+    """Implements `runner.desk.Desk`. The ledger is written first, so that a crash loses at most a metric.
+
+    `configure` makes a run's configuration out of what the ledger asks for; InputError says that it is none.
+    """
 
     ledger: Ledger
     tracking: SweepRun
     progress: Progress
-    compose: Compose
-    scale: Scale
-    folder: SweepFolder
-    recipe: Config
+    configure: Callable[[TrialRecord], Config]
+    stage: Stage
+    metric: str
     _best_scores: dict[int, Scores] = field(default_factory=dict)
+    _logs: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
     def next_job(self) -> TrialJob | None:
         """The next trial; None when the budget is spent or too many have failed."""
         while not self.is_hopeless and (record := self.ledger.ask()) is not None:
             try:
-                config = self.scale.apply(build_config(self.compose(record.params)))
+                config = self.configure(record)
             except InputError as error:  # a combination that only fails together
                 self.ledger.fail(record.number, str(error))
-                self._show(record.number, f"trial {record.number} is no valid configuration: {error}")
+                self._show(record, f"is no valid configuration: {error}")
                 continue
             self._start_tracking(record, config)
-            self._show(record.number, f"trial {record.number} starts: {describe_params(record) or 'the configuration'}")
-            folder = self.folder.trial(record.number)
-            return TrialJob(number=record.number, attempt=record.attempt, config=config.trial, folder=str(folder))
+            self._logs[record.number] = []
+            self._show(record, f"starts: {describe_params(record) or 'the configuration'}")
+            return TrialJob(
+                number=record.number,
+                attempt=record.attempt,
+                config=config.trial,
+                folder=str(self.stage.folder(record.number)),
+                fold=self.stage.fold(record),
+            )
         return None
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether more trials have failed than the sweep allows."""
+        """Whether more runs have failed than the stage allows."""
         failed = sum(record.state == "failed" for record in self.ledger.trials)
-        return failed > self.recipe.sweep.max_failed_trials
+        return self.stage.max_failed is not None and failed > self.stage.max_failed
 
     def started(self, number: int, started: Started) -> None:
         """See `Desk.started`."""
@@ -69,12 +75,12 @@ class SweepDesk:
         """See `Desk.report`."""
         if report.best_fraction == report.fraction:
             self._best_scores[number] = report.scores
+        self._logs[number].append(_log_row(report, self.metric))
+        self.ledger.annotate(number, log=self._logs[number])
         should_stop = self.ledger.report(number, report.fraction, report.best_objective) and report.fraction < 1.0
         self.tracking.log_report(self._run_id(number), report)
-        what = (
-            f"trial {number} at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
-        )
-        self._show(number, f"{what}, stopped" if should_stop else what)
+        what = f"at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
+        self._show(self.ledger.record(number), f"{what}, stopped" if should_stop else what)
         return should_stop
 
     def finished(self, number: int, result: TrialResult) -> None:
@@ -94,34 +100,34 @@ class SweepDesk:
         self.tracking.finish_trial(run_id, result, scores)
         self._drop_checkpoints()
         reason = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
-        self._show(number, f"trial {number} {result.outcome}{reason}")
-
-    def contenders(self) -> list[Contender]:
-        """Finished trials that can win, from best to worst."""
-        return rank_contenders(
-            Contender(r.number, r.best, (self.folder.trial(r.number) / "best").is_dir())
-            for r in self.ledger.trials
-            if r.state in ("complete", "stopped")
-        )
+        self._show(self.ledger.record(number), f"{result.outcome}{reason}")
 
     def _drop_checkpoints(self) -> None:
-        """Keep the weights of the best few finished trials."""
-        kept = {c.number for c in self.contenders()[: self.recipe.sweep.keep_checkpoints]}
-        for record in self.ledger.trials:
-            weights = self.folder.trial(record.number) / "best"
+        """Free the disk of the weights that the stage does not keep."""
+        records = self.ledger.trials
+        kept = self.stage.kept(records)
+        for record in records:
+            weights = self.stage.folder(record.number) / "best"
             if record.is_finished and record.number not in kept and weights.is_dir():
                 shutil.rmtree(weights)
 
     def _start_tracking(self, record: TrialRecord, config: Config) -> None:
         params = {**dict(flatten(config.trial.model_dump(mode="json"))), **_groups(record.params)}
-        run_id = self.tracking.start_trial(record.number, record.attempt, params)
+        run_id = self.tracking.start_trial(self.stage.child(record), record.attempt, params)
         self.ledger.annotate(record.number, run_id=run_id)
 
     def _run_id(self, number: int) -> str:
         return str(self.ledger.record(number).attributes["run_id"])
 
-    def _show(self, number: int, event: str) -> None:
-        self.progress.update(build_view(dict(self.ledger.notes), self.ledger.trials), event)
+    def _show(self, record: TrialRecord, event: str) -> None:
+        view = build_view(dict(self.ledger.notes), self.ledger.trials)
+        self.progress.update(view, f"{self.stage.child(record).name} {event}")
+
+
+def _log_row(report: Report, metric: str) -> dict[str, Any]:
+    """One evaluation for the ledger: the metric that counts, at every dimension."""
+    row = {name: getattr(report, name) for name in ("fraction", "epoch", "step", "loss", "objective")}
+    return {**row, "values": {str(dim): by_metric[metric] for dim, by_metric in report.scores.items()}}
 
 
 def _groups(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,11 @@ from pathlib import Path
 from embsweep.errors import SweepRefused
 
 
+def run_folder(runs: Path, number: int) -> Path:
+    """The folder of one run among those of the search or of the confirmation."""
+    return runs / f"{number:04d}"
+
+
 @dataclass(frozen=True)
 class SweepFolder:
     """Every path of one sweep, derived from the storage folder and the sweep's name."""
@@ -40,9 +45,23 @@ class SweepFolder:
         """Ray's own bookkeeping; removed when a run ends."""
         return self.root / "ray"
 
+    @property
+    def trials(self) -> Path:
+        """The search's runs, a folder each."""
+        return self.root / "trials"
+
+    def look(self, number: int) -> Path:
+        """What one look at the test split has found."""
+        return self.root / "test" / f"look-{number}.json"
+
+    @property
+    def evidence(self) -> Path:
+        """All that is claimed of the winner."""
+        return self.root / "evidence.json"
+
     def trial(self, number: int) -> Path:
         """One trial's folder."""
-        return self.root / "trials" / f"{number:04d}"
+        return run_folder(self.trials, number)
 
     @staticmethod
     def cache(storage: Path) -> Path:

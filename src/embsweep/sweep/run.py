@@ -1,4 +1,4 @@
-"""Run a sweep from its request to its result: resume or refuse, baselines, trials, winner, registry."""
+"""Run a sweep from its request to its result: resume or refuse, baselines, trials, confirmation, winner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
+from embsweep.audit.report import summary_lines
 from embsweep.config import Config
+from embsweep.decide.objective import describe_objective
 from embsweep.errors import TooManyFailures
 from embsweep.report.progress import Progress, open_progress
 from embsweep.report.view import Result
@@ -20,13 +22,16 @@ from embsweep.runner.desk import Runner
 from embsweep.runner.slots import Slots
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
-from embsweep.sweep.baseline import Baseline, measure_baseline
+from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline
+from embsweep.sweep.confirm import confirm_finalists
+from embsweep.sweep.context import SweepContext
 from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import check_identity, compute_identity
 from embsweep.sweep.preflight import Prepared, check_request
 from embsweep.sweep.record import open_tracking
 from embsweep.sweep.request import SweepRequest
+from embsweep.sweep.stage import find_contenders, search_stage
 from embsweep.sweep.view import build_view
 from embsweep.sweep.winner import crown_winner, load_result
 from embsweep.trial.train import TrialData, run_trial
@@ -49,7 +54,7 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
         folder.create()
         with _libraries_to_file(folder.log):
             ledger = _open_ledger(request, prepared, folder)
-            result = load_result(ledger)
+            result = load_result(ledger, folder, prepared.recipe.confirm)
             if result is None or not ledger.is_spent:
                 return _search(request, prepared, folder, ledger, console)
         console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
@@ -69,7 +74,7 @@ def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder)
         name=folder.name,
         identity=identity,
         headline=_headline(prepared),
-        objective=f"{recipe.objective.aggregate} {recipe.objective.metric}",
+        objective=describe_objective(recipe.objective),
         asked=recipe.search.trials,
         slots=prepared.slots.count,
     )
@@ -85,23 +90,42 @@ def _search(request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledg
         tracking = open_tracking(request, prepared, ledger)
         try:
             baseline = _score_baseline(prepared, ledger, progress)
-            tracking.log_baseline(baseline.scores, bm25_map=baseline.bm25)
-            desk = SweepDesk(ledger, tracking, progress, request.compose, prepared.scale, folder, prepared.recipe)
-            data = TrialData(prepared.splits.train, prepared.splits.validation)
-            _build_runner(prepared.recipe, prepared.slots, folder).run(desk, partial(run_trial, data=data))
-            _check_usable(desk, ledger)
-            progress.say("All trials are over: reading the test split and registering the winner.")
-            return crown_winner(prepared, ledger, desk.contenders()[0].number, folder, tracking)
+            tracking.log_baseline(baseline.scores, bm25_map=baseline.bm25["map@100"])
+            context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline)
+            runner = _build_runner(prepared.recipe, prepared.slots, folder)
+            _run_search(context, runner)
+            return crown_winner(context, confirm_finalists(context, runner))
         except BaseException as error:
             with contextlib.suppress(Exception):  # what ended the sweep must be heard, not a server that is gone too
                 tracking.close(interrupted=isinstance(error, KeyboardInterrupt))
             raise
 
 
+def _run_search(context: SweepContext, runner: Runner) -> None:
+    """Run what is left of the budget. TooManyFailures where no winner can be named."""
+    sweep, splits = context.recipe.sweep, context.prepared.splits
+    stage = search_stage(
+        context.folder.trials,
+        keep=max(sweep.keep_checkpoints, context.recipe.confirm.finalists),
+        keep_recipe=context.recipe.search.recipe_first,
+        max_failed=sweep.max_failed_trials,
+    )
+    desk = SweepDesk(
+        context.ledger,
+        context.tracking,
+        context.progress,
+        lambda record: context.configure(record.params),
+        stage,
+        context.objective.metric,
+    )
+    runner.run(desk, partial(run_trial, data=TrialData(splits.train, splits.validation)))
+    _check_usable(context, desk)
+
+
 def _score_baseline(prepared: Prepared, ledger: Ledger, progress: Progress) -> Baseline:
     known = ledger.notes.get("baseline")
     if known is not None:
-        return Baseline.from_json(known)
+        return baseline_from_json(known, prepared.recipe.objective)
     progress.say("Scoring the untrained base model and BM25 on the validation split.")
     baseline = measure_baseline(prepared.recipe.trial, prepared.splits.validation)
     ledger.note(baseline=baseline.to_json())
@@ -119,13 +143,14 @@ def _build_runner(recipe: Config, slots: Slots, folder: SweepFolder) -> Runner:
     return RayRunner(slots, folder.scratch)
 
 
-def _check_usable(desk: SweepDesk, ledger: Ledger) -> None:
-    failed = [record for record in ledger.trials if record.state == "failed"]
-    if desk.is_hopeless or not desk.contenders():
+def _check_usable(context: SweepContext, desk: SweepDesk) -> None:
+    records = context.ledger.trials
+    failed = [record for record in records if record.state == "failed"]
+    if desk.is_hopeless or not find_contenders(records, context.folder.trials):
         reasons = "\n".join(f"  trial {r.number}: {r.attributes.get('reason', 'no reason given')}" for r in failed)
         raise TooManyFailures(
-            f"{len(failed)} of {len(ledger.trials)} trials failed (sweep.max_failed_trials allows "
-            f"{desk.recipe.sweep.max_failed_trials}); nothing was registered.\n{reasons}"
+            f"{len(failed)} of {len(records)} trials failed (sweep.max_failed_trials allows "
+            f"{context.recipe.sweep.max_failed_trials}); nothing was registered.\n{reasons}"
         )
 
 
@@ -146,6 +171,7 @@ def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) ->
         f"{len(splits.test.queries)} test queries, {len(splits.validation.corpus)} passages"
     )
     yield from (f"  {note}" for note in splits.notes)
+    yield from (f"  {line}" for line in summary_lines(prepared.audit))
     if not request.space:
         yield "One trial of this configuration, no search"
         return

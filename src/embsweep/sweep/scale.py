@@ -117,4 +117,5 @@ def _scale_gate(config: GateConfig, caps: RehearsalConfig, large: int, small: in
 
 def _scale_confirm(config: ConfirmConfig, caps: RehearsalConfig) -> ConfirmConfig:
     folds = config.folds and min(config.folds, caps.max_folds)
-    return config.model_copy(update={"finalists": min(config.finalists, caps.max_finalists), "folds": folds})
+    finalists, seeds = min(config.finalists, caps.max_finalists), min(config.seeds, caps.max_seeds)
+    return config.model_copy(update={"finalists": finalists, "seeds": seeds, "folds": folds})

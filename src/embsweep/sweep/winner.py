@@ -1,98 +1,122 @@
-"""After the last trial: the winner is read back from disk, measured once on the test split, and registered."""
+"""After the last run: the winner is proven, read on the test split, described, and only then registered."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
-from typing import Any
+import hashlib
+from collections.abc import Iterable
 
-from embsweep.decide.scores import scores_from_json, scores_to_json
+from pydantic import ValidationError
+
+from embsweep.config.machinery import ConfirmConfig
+from embsweep.decide.evidence import BASE, RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
+from embsweep.names import tracked_metric
 from embsweep.report.view import Result
 from embsweep.search.ledger import Ledger
-from embsweep.sweep.baseline import Baseline, measure_baseline
+from embsweep.sweep.confirm import Confirmation
+from embsweep.sweep.context import SweepContext
+from embsweep.sweep.evidence import build_evidence, count_states
 from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.preflight import Prepared
+from embsweep.sweep.looks import write_whole
+from embsweep.sweep.served import ServedRun, find_served
+from embsweep.sweep.testing import read_test
 from embsweep.tracking.facts import WinnerFacts
 from embsweep.tracking.registry import RegisteredVersion, register_winner
-from embsweep.tracking.runs import SweepRun
 from embsweep.trial.checkpoint import load_checkpoint
-from embsweep.trial.evaluator import evaluate_model
-
-_SCORES = ("validation", "base_validation", "test", "base_test")
+from embsweep.trial.proof import Claim
 
 
-def crown_winner(prepared: Prepared, ledger: Ledger, number: int, folder: SweepFolder, tracking: SweepRun) -> Result:
-    """Test, register and record the winning trial. The result is in the ledger when this returns."""
-    checkpoint = folder.trial(number) / "best"
-    config, test_set = prepared.recipe.trial, prepared.splits.test
-    model = load_checkpoint(checkpoint)
-    test = evaluate_model(model, test_set, config.eval_dims, batch_size=config.eval.batch_size).scores
-    base_test = _test_baseline(prepared, ledger)
-    record = ledger.record(number)
-    if record.best is None:
-        raise ValueError(f"trial {number} has no objective")
-    facts = WinnerFacts(
-        run_id=record.attributes["run_id"],
-        trial=number,
-        objective=record.best,
-        metric=config.objective.metric,
-        scores=test,
+def crown_winner(context: SweepContext, confirmation: Confirmation) -> Result:
+    """Prove, test, describe and register the winner. The result is in the ledger when this returns."""
+    names = name_finalists(confirmation.verdict, confirmation.finalists, has_recipe=context.has_recipe)
+    runs = {name: find_served(context, confirmation, trial) for name, trial in names.items()}
+    claims = [Claim(name, run.weights, run.scores) for name, run in runs.items()]
+    test = read_test(context, claims, names)
+    evidence = build_evidence(context, confirmation.verdict, runs[WINNER], test)
+    version = _register(context, runs[WINNER], evidence)
+    result = Result(evidence, _describe(version))
+    text = evidence.model_dump_json(indent=1).encode()
+    write_whole(context.folder.evidence, text)
+    context.ledger.note(
+        result={
+            "winner": confirmation.verdict.winner,
+            "objective": runs[WINNER].objective,
+            "counts": count_states(context.ledger),
+            "confirm": context.recipe.confirm.model_dump(mode="json"),
+            "registered": result.registered,
+            "evidence_sha256": hashlib.sha256(text).hexdigest(),
+        }
     )
-    name = prepared.recipe.tracking.registered_model or prepared.recipe.sweep.name
-    version = register_winner(tracking, checkpoint, registered_name=name, facts=facts, model=model)
-    baseline = Baseline.from_json(ledger.notes["baseline"])
-    result = Result(
-        winner=number,
-        params=record.params,
-        objective=record.best,
-        baseline_objective=baseline.objective,
-        validation=scores_from_json(record.attributes["scores"]),
-        base_validation=baseline.scores,
-        test=test,
-        base_test=base_test.scores,
-        bm25_validation=baseline.bm25,
-        bm25_test=base_test.bm25,
-        registered=_describe(version),
-        is_rehearsal=prepared.scale.is_rehearsal,
-        counts=_count(ledger),
-    )
-    ledger.note(result=_to_json(result))
-    tracking.finish(_summary(result))
+    context.tracking.finish(_summary(evidence))
     return result
 
 
-def load_result(ledger: Ledger) -> Result | None:
-    """The result that speaks for every trial of the ledger; one that an interrupted extension left behind is none."""
-    found: dict[str, Any] | None = ledger.notes.get("result")
-    if found is None or found["counts"] != _count(ledger):
+def load_result(ledger: Ledger, folder: SweepFolder, confirm: ConfirmConfig) -> Result | None:
+    """The result that speaks for every trial of the ledger and for this confirmation; None where there is none.
+
+    One that an interrupted extension left behind is none, nor is one whose evidence was altered.
+    """
+    noted = ledger.notes.get("result")
+    asked = {"counts": count_states(ledger), "confirm": confirm.model_dump(mode="json")}
+    if noted is None or any(noted[key] != value for key, value in asked.items()):
         return None
-    return Result(**{**found, **{name: scores_from_json(found[name]) for name in _SCORES}})
+    try:
+        text = folder.evidence.read_bytes()
+        if hashlib.sha256(text).hexdigest() != noted["evidence_sha256"]:
+            return None
+        return Result(Evidence.model_validate_json(text), noted["registered"])
+    except (OSError, ValidationError):
+        return None
 
 
-def _count(ledger: Ledger) -> dict[str, int]:
-    return dict(Counter(record.state for record in ledger.trials))
+def name_finalists(verdict: VerdictFacts, finalists: Iterable[int], *, has_recipe: bool) -> dict[str, int]:
+    """Name on the test split → trial: the winner, the recipe, the best of the others, and the rest by number."""
+    order = {facts.trial: _strength(facts) for facts in verdict.confirmed}
+    others = sorted((n for n in finalists if n != verdict.winner), key=lambda n: (-order[n], n))
+    names = {WINNER: verdict.winner}
+    if has_recipe and 0 in others:
+        names[RECIPE] = 0
+        others.remove(0)
+    if others:
+        names[RUNNER_UP] = others[0]
+    return {**names, **{f"trial {number}": number for number in others[1:]}}
 
 
-def _test_baseline(prepared: Prepared, ledger: Ledger) -> Baseline:
-    """The base model on the test split; read once a sweep, however often it is extended."""
-    known = ledger.notes.get("baseline_test")
-    if known is not None:
-        return Baseline.from_json(known)
-    measured = measure_baseline(prepared.recipe.trial, prepared.splits.test)
-    ledger.note(baseline_test=measured.to_json())
-    return measured
+def _strength(facts: ConfirmedFacts) -> float:
+    """The mean objective of the fresh runs, or that of the search where there were none."""
+    return sum(facts.confirmed) / len(facts.confirmed) if facts.confirmed else facts.searched or 0.0
 
 
-def _to_json(result: Result) -> dict[str, Any]:
-    plain = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    return {**plain, **{name: scores_to_json(plain[name]) for name in _SCORES}}
+def _register(context: SweepContext, served: ServedRun, evidence: Evidence) -> RegisteredVersion:
+    from embsweep.report.card import build_card
+
+    model = load_checkpoint(served.weights)
+    facts = WinnerFacts(
+        run_id=served.record.attributes["run_id"],
+        trial=served.trial,
+        objective=served.objective,
+        metric=evidence.metric,
+        scores=evidence.test[WINNER].scores,
+        card=build_card(evidence, model),
+        evidence=evidence,
+    )
+    name = context.recipe.tracking.registered_model or context.recipe.sweep.name
+    return register_winner(context.tracking, served.weights, registered_name=name, facts=facts, model=model)
 
 
-def _summary(result: Result) -> dict[str, float]:
-    metric = "map_at_100"
-    test = {f"test/dim_{dim}/{metric}": by_metric["map@100"] for dim, by_metric in result.test.items()}
-    base = {f"test_baseline/dim_{dim}/{metric}": s["map@100"] for dim, s in result.base_test.items()}
-    return {"best_objective": result.objective, "baseline_objective": result.baseline_objective, **test, **base}
+def _summary(evidence: Evidence) -> dict[str, float]:
+    """What the sweep's run shows in MLflow: the metric that counts, at every dimension, and the objectives."""
+    test = {
+        tracked_metric(dim, evidence.metric, prefix=prefix): by_metric[evidence.metric]
+        for name, prefix in ((WINNER, "test"), (BASE, "test_baseline"))
+        for dim, by_metric in evidence.test[name].scores.items()
+    }
+    objectives = {
+        "best_objective": evidence.on_validation(WINNER),
+        "baseline_objective": evidence.on_validation(BASE),
+        "test_objective": evidence.objectives[WINNER],
+        "optimism": evidence.optimism,
+    }
+    return {**objectives, **test}
 
 
 def _describe(version: RegisteredVersion) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from embsweep.tracking.facts import DatasetFacts, SweepIdentity
@@ -18,6 +19,16 @@ from embsweep.trial.reporter import Outcome, Report, TrialResult
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class Child:
+    """A run below the sweep's: a trial of the search, or one of another `role`, by its number there."""
+
+    number: int
+    name: str
+    role: str = "trial"
+
 
 _REASON_CHARS = 2000
 _OF_ONE_ATTEMPT = ("embsweep.outcome", "embsweep.reason", "embsweep.non_finite")
@@ -50,15 +61,15 @@ class SweepRun:
         self._client = client
         self._attempt_ms: dict[str, int] = {}
 
-    def start_trial(self, number: int, attempt: int, params: Mapping[str, Any]) -> str:
+    def start_trial(self, child: Child, attempt: int, params: Mapping[str, Any]) -> str:
         """The run of a trial, RUNNING, with its whole configuration as parameters. Returns the run id.
 
         On a later attempt the run is found again and only its tags change; parameters that it lacks are added.
         """
-        wanted = {"mlflow.parentRunId": self.run_id, "embsweep.trial": str(number)}
+        wanted = {"mlflow.parentRunId": self.run_id, "embsweep.role": child.role, "embsweep.trial": str(child.number)}
         run = find_run(self.store, self._client, wanted)
         if run is None:
-            run = self._create_trial(number, attempt, wanted)
+            run = self._create_trial(child, attempt, wanted)
         elif run.data.tags.get("embsweep.attempt") != str(attempt) or run.info.status != "RUNNING":
             run = self._restart_trial(run, attempt)
         run_id: str = run.info.run_id
@@ -135,14 +146,14 @@ class SweepRun:
             self._client.set_terminated(trial.info.run_id, status=status)
         self._client.set_terminated(self.run_id, status=status)
 
-    def _create_trial(self, number: int, attempt: int, wanted: Mapping[str, str]) -> Run:
+    def _create_trial(self, child: Child, attempt: int, wanted: Mapping[str, str]) -> Run:
         now_ms = _now_ms()
-        fixed = {"embsweep.role": "trial", "mlflow.source.name": "embsweep"}
+        fixed = {"mlflow.source.name": "embsweep"}
         return self._client.create_run(
             self.store.experiment_id,
             start_time=now_ms,
             tags=self.identity.tags | fixed | _attempt_tags(attempt, now_ms) | dict(wanted),
-            run_name=f"trial {number}",
+            run_name=child.name,
         )
 
     def _restart_trial(self, run: Run, attempt: int) -> Run:

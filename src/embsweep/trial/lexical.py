@@ -9,16 +9,22 @@ from numpy.typing import NDArray
 
 from embsweep.data.collection import RetrievalSet
 from embsweep.trial.evaluator import mark_hits
-from embsweep.trial.metrics import MAX_RANK, compute_metrics
+from embsweep.trial.metrics import MAX_RANK, compute_means, compute_per_query
 
 _WORD = re.compile(r"\w+")
 
 
 def evaluate_bm25(data: RetrievalSet) -> dict[str, float]:
     """Every metric of `embsweep.names.METRICS` for BM25 on one set, each in [0, 1]; see `rank_bm25`."""
-    ranking = rank_bm25(data)
+    return measure_bm25(data)[0]
+
+
+def measure_bm25(data: RetrievalSet) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    """Every metric for BM25 on one set: the means, and each query's."""
+    hits = mark_hits(rank_bm25(data), data.relevant, len(data.corpus))
     n_relevant = np.array([len(set(passages)) for passages in data.relevant], dtype=np.int64)
-    return compute_metrics(mark_hits(ranking, data.relevant, len(data.corpus)), n_relevant)
+    per_query = compute_per_query(hits, n_relevant)
+    return compute_means(per_query), per_query
 
 
 def rank_bm25(data: RetrievalSet) -> NDArray[np.int64]:

@@ -13,17 +13,26 @@ from embsweep.trial.evaluation import Scores
 
 
 class TrialJob(Part):
-    """One trial to run. `number` is its place in the ledger, `attempt` counts its starts from 1."""
+    """One trial to run. `number` is its place in the ledger, `attempt` counts its starts from 1.
+
+    `fold` chooses a fold of the cross-validation instead of the sweep's own split.
+    """
 
     number: int
     attempt: int
     config: TrialConfig
     folder: str
+    fold: int | None = None
 
     @property
     def best(self) -> Path:
         """Where the trial's best weights are kept."""
         return Path(self.folder) / "best"
+
+    @property
+    def values(self) -> Path:
+        """Where each query's score at the best evaluation is kept."""
+        return Path(self.folder) / "values.npz"
 
 
 @dataclass(frozen=True)

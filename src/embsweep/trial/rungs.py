@@ -14,6 +14,7 @@ from embsweep.decide.scores import Scores
 from embsweep.errors import TrialFailed
 from embsweep.trial.checkpoint import save_checkpoint
 from embsweep.trial.evaluator import evaluate_model
+from embsweep.trial.reading import save_values
 from embsweep.trial.reporter import Outcome, Report, Reporter, TrialJob, TrialResult
 from embsweep.trial.schedule import compute_rungs
 
@@ -77,15 +78,15 @@ class RungCallback(TrainerCallback):
 
     def _evaluate(self, state: TrainerState, fraction: float, loss: float | None, rate: float | None) -> Report:
         config = self._job.config
-        scores = evaluate_model(
-            self._model, self._validation, config.eval_dims, batch_size=config.eval.batch_size
-        ).scores
+        evaluation = evaluate_model(self._model, self._validation, config.eval_dims, batch_size=config.eval.batch_size)
+        scores = evaluation.scores
         objective = compute_objective(scores, config.objective)
         if not math.isfinite(objective):
             raise TrialFailed(f"objective is {objective} at step {state.global_step}")
         self._since_best += 1
         if self._best is None or is_better(objective, self._best[0]):
             save_checkpoint(self._model, self._job.best)
+            save_values(self._job.values, evaluation.of_metric(config.objective.metric))
             self._best = (objective, fraction, scores)
             self._since_best = 0
         return Report(

@@ -27,10 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial may see: never the test split."""
+    """What a trial may see: never the test split. `folds` cut training and validation anew, for cross-validation."""
 
     train: tuple[Pair, ...]
     validation: RetrievalSet
+    folds: tuple[TrialData, ...] = ()
+
+    def of(self, fold: int | None) -> TrialData:
+        """The data of one fold, or the sweep's own split."""
+        return self if fold is None else self.folds[fold]
 
 
 def run_trial(job: TrialJob, reporter: Reporter, data: TrialData) -> None:
@@ -40,7 +45,7 @@ def run_trial(job: TrialJob, reporter: Reporter, data: TrialData) -> None:
     """
     start = _import_libraries()
     try:
-        result = _train(job, reporter, data, start)
+        result = _train(job, reporter, data.of(job.fold), start)
     except Exception as error:
         log.exception("trial %d failed", job.number)
         _keep_traceback(Path(job.folder))

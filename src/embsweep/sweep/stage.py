@@ -1,0 +1,51 @@
+"""The two stages in which a sweep runs trials: the search, and the confirmation of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embsweep.decide.winner import Contender, rank_contenders
+from embsweep.search.record import TrialRecord
+from embsweep.sweep.folder import run_folder
+from embsweep.tracking.runs import Child
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a desk must know of the runs that it hands out. `fold` names a run's fold of the cross-validation, if any.
+
+    `kept` says whose weights stay on disk, of the runs that are finished; more than `max_failed` failed runs end the
+    stage, None never does.
+    """
+
+    name: str
+    runs: Path
+    child: Callable[[TrialRecord], Child]
+    kept: Callable[[Sequence[TrialRecord]], set[int]]
+    max_failed: int | None = None
+    fold: Callable[[TrialRecord], int | None] = lambda record: None
+
+    def folder(self, number: int) -> Path:
+        """One run's folder."""
+        return run_folder(self.runs, number)
+
+
+def find_contenders(records: Iterable[TrialRecord], runs: Path) -> list[Contender]:
+    """Finished runs that can win, from best to worst."""
+    return rank_contenders(
+        Contender(r.number, r.best, (run_folder(runs, r.number) / "best").is_dir())
+        for r in records
+        if r.state in ("complete", "stopped")
+    )
+
+
+def search_stage(runs: Path, *, keep: int, keep_recipe: bool, max_failed: int) -> Stage:
+    """The search keeps the weights of the best few and, where trial 0 is the recipe, of that too."""
+
+    def kept(records: Sequence[TrialRecord]) -> set[int]:
+        best = {contender.number for contender in find_contenders(records, runs)[:keep]}
+        return best | ({0} if keep_recipe else set())
+
+    return Stage("search", runs, lambda record: Child(record.number, f"trial {record.number}"), kept, max_failed)

@@ -1,0 +1,111 @@
+"""The test split is read once, after the choice; a second look says that it is one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from embsweep.data.groups import label_groups
+from embsweep.decide.evidence import BASE, BM25, ProofFacts, Reading
+from embsweep.decide.significance import compute_intervals
+from embsweep.sweep.context import SweepContext
+from embsweep.sweep.looks import Look, load_looks, record_look
+from embsweep.trial import proof
+from embsweep.trial.evaluation import Evaluation
+from embsweep.trial.proof import Claim, Measurement, hash_of_manifest, prove_and_read
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What is known of each named model on the test split, and how many looks that took."""
+
+    __test__ = False  # pytest takes the name for a test
+
+    look: int
+    at: str
+    readings: Mapping[str, Reading]
+    proofs: Mapping[str, ProofFacts]
+
+
+def read_test(context: SweepContext, claims: Sequence[Claim], trials: Mapping[str, int]) -> TestResult:
+    """Prove `claims` and read the test split for them, for the base model and BM25.
+
+    A model that was read before is not read again. ProofFailed where weights are not what was recorded of them:
+    nothing of the test split is known then. `trials` gives the trial behind each name.
+    """
+    claims = [*claims, Claim(BASE, None, context.baseline.scores)]
+    looks = load_looks(context.ledger, context.folder)
+    known = {key for look in looks for key in look.readings}
+    new = [claim for claim in claims if _key(claim) not in known]
+    if new or BM25 not in known:
+        looks.append(_look_again(context, new, number=len(looks) + 1))
+    readings = {key: reading for look in looks for key, reading in look.readings.items()}
+    proofs = {key: facts for look in looks for key, facts in look.proofs.items()}
+    named = {claim.name: readings[_key(claim)].model_copy(update={"trial": trials.get(claim.name)}) for claim in claims}
+    return TestResult(
+        look=looks[-1].number,
+        at=looks[-1].at,
+        readings={**named, BM25: readings[BM25]},
+        proofs={claim.name: proofs[_key(claim)] for claim in claims},
+    )
+
+
+def _look_again(context: SweepContext, claims: Sequence[Claim], *, number: int) -> Look:
+    """Read, write what was read, and put it on record."""
+    _announce(context, number, len(claims))
+    splits, trial = context.prepared.splits, context.recipe.trial
+    how = Measurement(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
+    found = {_key(claim): reading for claim, reading in zip(claims, prove_and_read(claims, how), strict=True)}
+    evaluations = {**{key: reading.test for key, reading in found.items()}, BM25: _measure_bm25(context)}
+    look = Look(
+        number=number,
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        readings={key: _to_reading(context, evaluation) for key, evaluation in evaluations.items()},
+        proofs={key: _to_proof(reading) for key, reading in found.items()},
+    )
+    record_look(context.ledger, context.folder, look, [claim.name for claim in claims])
+    return look
+
+
+def _announce(context: SweepContext, number: int, models: int) -> None:
+    if number == 1:
+        context.progress.say(f"Proving {models} models from disk and reading the test split, once, for them and BM25.")
+    else:
+        context.progress.say(
+            f"Look {number} at the test split, for {models} new models: it has been read before, so that its numbers "
+            "are no longer untouched by what was decided since."
+        )
+
+
+def _key(claim: Claim) -> str:
+    return BASE if claim.folder is None else hash_of_manifest(claim.folder)
+
+
+def _measure_bm25(context: SweepContext) -> Evaluation:
+    """BM25 has no dimensions: it stands at every one alike."""
+    from embsweep.trial.lexical import measure_bm25
+
+    scores, per_query = measure_bm25(context.prepared.splits.test)
+    dims = context.recipe.trial.eval_dims
+    return Evaluation(dict.fromkeys(dims, scores), dict.fromkeys(dims, per_query))
+
+
+def _to_reading(context: SweepContext, evaluation: Evaluation) -> Reading:
+    values = evaluation.of_metric(context.objective.metric)
+    groups = label_groups(context.prepared.splits.test.relevant)
+    return Reading(
+        scores={dim: dict(by_metric) for dim, by_metric in evaluation.scores.items()},
+        values={dim: tuple(array.tolist()) for dim, array in values.items()},
+        intervals=compute_intervals(values, groups, seed=context.recipe.search.seed),
+    )
+
+
+def _to_proof(reading: proof.Reading) -> ProofFacts:
+    return ProofFacts(
+        manifest_sha256=reading.manifest_sha256,
+        device=reading.device,
+        difference=reading.difference,
+        tolerance=reading.tolerance,
+        pid=reading.pid,
+    )

@@ -1,0 +1,116 @@
+"""Weights on disk, read back and measured in a fresh process: whether they are what was recorded of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embsweep.config.training import ModelConfig
+from embsweep.data.collection import RetrievalSet
+from embsweep.decide.scores import Scores
+from embsweep.errors import EmbsweepError
+from embsweep.trial.checkpoint import MANIFEST, load_checkpoint, read_manifest
+from embsweep.trial.evaluation import Evaluation
+from embsweep.trial.fresh import run_fresh
+
+CPU_TOLERANCE = 1e-6
+GPU_TOLERANCE = 1e-3
+"""Largest difference of any metric between two measurements of the same weights, by device."""
+
+
+class ProofFailed(EmbsweepError):
+    """The weights on disk are not those that were measured. Nothing is registered."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is claimed of the weights in `folder` (None: the untrained base model): `recorded` scores on validation."""
+
+    name: str
+    folder: Path | None
+    recorded: Scores
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A claim that held, with what the same process then found on the test split.
+
+    `difference` is the largest of any recorded metric, `manifest_sha256` empty for a base model.
+    """
+
+    test: Evaluation
+    difference: float
+    tolerance: float
+    manifest_sha256: str
+    device: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How to measure: the base model, both held-out sides, the dimensions, texts a batch."""
+
+    model: ModelConfig
+    validation: RetrievalSet
+    test: RetrievalSet
+    dims: tuple[int, ...]
+    batch_size: int
+
+
+def prove_and_read(claims: Sequence[Claim], how: Measurement) -> list[Reading]:
+    """Load each claim's weights in one newly started process, prove the claim, then read the test split.
+
+    ProofFailed where a recorded metric is not reproduced, before any number of the test split leaves that process;
+    EmbsweepError names a file that is missing, altered or unknown.
+    """
+    return run_fresh(_read_all, list(claims), how)
+
+
+def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str) -> float:
+    """The largest difference of any metric at any dimension. ProofFailed where it is beyond the device's tolerance."""
+    differences = {
+        (dim, metric): abs(found[dim][metric] - value)
+        for dim, values in recorded.items()
+        for metric, value in values.items()
+    }
+    (dim, metric), largest = max(differences.items(), key=lambda item: item[1])
+    tolerance = tolerance_of(device)
+    if not largest <= tolerance:
+        raise ProofFailed(
+            f"{name}: its weights on disk give {metric} {found[dim][metric]:.6f} at {dim}, but "
+            f"{recorded[dim][metric]:.6f} was recorded (tolerance {tolerance:g} on {device}); nothing was registered"
+        )
+    return largest
+
+
+def tolerance_of(device: str) -> float:
+    """How far a repeated measurement may be off on a device (`cpu`, `cuda`, …)."""
+    return CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE
+
+
+def hash_of_manifest(folder: Path) -> str:
+    """One sha256 for a checkpoint: its manifest lists the hash of every file. EmbsweepError where there is none."""
+    read_manifest(folder)
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+
+
+def _read_all(claims: Sequence[Claim], how: Measurement) -> list[Reading]:
+    return [_read_one(claim, how) for claim in claims]
+
+
+def _read_one(claim: Claim, how: Measurement) -> Reading:
+    from embsweep.model.base import build_model
+    from embsweep.trial.evaluator import evaluate_sets
+    from embsweep.trial.train import release_memory
+
+    model = build_model(how.model) if claim.folder is None else load_checkpoint(claim.folder)
+    validation, test = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
+    device = model.device.type
+    del model
+    release_memory()
+    difference = check_reproduced(claim.name, claim.recorded, validation.scores, device=device)
+    digest = hash_of_manifest(claim.folder) if claim.folder else ""
+    return Reading(test, difference, tolerance_of(device), digest, device, os.getpid())

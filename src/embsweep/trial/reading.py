@@ -1,0 +1,38 @@
+"""Each query's score at the best evaluation of a trial, beside its weights: what comparisons are made of."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from embsweep.decide.scores import PerQuery, Scores
+from embsweep.errors import EmbsweepError
+
+_TOLERANCE = 1e-9
+
+
+def save_values(path: Path, values: PerQuery) -> None:
+    """Write `values` to `path` (npz, one float64 array a dimension), whole or not at all."""
+    fresh = path.with_name(f".{path.name}.tmp")
+    with fresh.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{str(dim): array for dim, array in values.items()})
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def load_values(path: Path, scores: Scores, metric: str) -> PerQuery:
+    """What `save_values` wrote. EmbsweepError if it cannot be read or its means are not the recorded `scores`."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = {int(dim): stored[dim].astype(np.float64) for dim in stored.files}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise EmbsweepError(f"{path}: cannot be read ({error})") from None
+    for dim, by_metric in scores.items():
+        found = float(np.mean(values[dim])) if dim in values else None
+        if found is None or abs(found - by_metric[metric]) > _TOLERANCE:
+            raise EmbsweepError(f"{path}: {metric} at {dim} is {found}, but {by_metric[metric]} was recorded")
+    return values

@@ -1,0 +1,53 @@
+"""Folds for the confirmation: every query outside test is validation once, and no passage stands on two sides."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embsweep.config.source import SplitConfig
+from embsweep.data.collection import Pair
+from embsweep.data.corpus import build_collection
+from embsweep.data.groups import label_groups
+from embsweep.data.split import split_collection, split_folds
+from embsweep.errors import InputError
+
+SPLIT = SplitConfig(seed=3, validation=0.2, test=0.2)
+
+
+def collection_of(sizes):
+    """One passage for each of `sizes`, with so many questions."""
+    return build_collection("x", [Pair(f"q{g}.{n}", f"p{g}") for g, size in enumerate(sizes) for n in range(size)])
+
+
+@given(sizes=st.lists(st.integers(1, 6), min_size=8, max_size=40), count=st.integers(2, 5))
+def test_folds_partition_what_is_not_test(sizes, count):
+    collection = collection_of(sizes)
+    whole = split_collection(collection, SPLIT, None)
+    folds = split_folds(collection, SPLIT, None, count)
+    asked = [query for fold in folds for query in fold.validation.queries]
+    assert sorted(asked) == sorted([*whole.validation.queries, *(pair.anchor for pair in whole.train)])
+    for fold in folds:
+        assert fold.test == whole.test
+        held_out = {fold.validation.corpus[p] for found in fold.validation.relevant for p in found}
+        assert held_out.isdisjoint(pair.positive for pair in fold.train)
+        assert {pair.anchor for pair in fold.train}.isdisjoint(fold.validation.queries)
+
+
+def test_folds_hold_about_as_many_queries():
+    folds = split_folds(collection_of([5] * 60), SPLIT, None, 4)
+    assert {len(fold.validation.queries) for fold in folds} == {60}
+
+
+def test_more_folds_than_groups_are_refused():
+    with pytest.raises(InputError, match=r"confirm\.folds: more folds than the 3 passage groups outside test"):
+        split_folds(collection_of([1] * 4), SPLIT, None, 5)
+
+
+@pytest.mark.parametrize(
+    ("relevant", "same"),
+    [([[0], [0], [1]], {(0, 1)}), ([[0, 1], [1, 2], [2]], {(0, 1), (1, 2), (0, 2)}), ([[0], [1]], set())],
+)
+def test_queries_that_share_a_passage_share_a_group(relevant, same):
+    labels = label_groups(relevant)
+    pairs = {(a, b) for a in range(len(labels)) for b in range(a + 1, len(labels)) if labels[a] == labels[b]}
+    assert pairs == same
