@@ -34,7 +34,7 @@ def make_case(evidence=EVIDENCE, **changes):
         "groups": evidence.groups,
         "challenger": read(WINNER, evidence),
         "base": Rival("base model minilm", read(BASE, evidence)),
-        "champion": Rival("champion, version 1", read(BASE, evidence), DIMS),
+        "champion": Rival("champion (version 1)", read(BASE, evidence), DIMS),
     }
     return Case(**{**values, **changes})
 
@@ -81,7 +81,7 @@ ERROR = FindingFacts(name="leaked-passages", severity="error", message="4 passag
             "off by 2.0e-06",
         ),
         (make_case(base=Rival("base model minilm", read(WINNER))), "beats base", "at 0 of 3 dimensions"),
-        (make_case(champion=Rival("champion, version 1", read(WINNER))), "beats champion", "at 0 of 3 dimensions"),
+        (make_case(champion=Rival("champion (version 1)", read(WINNER))), "beats champion", "at 0 of 3 dimensions"),
     ],
 )
 def test_one_fault_fails_one_condition_and_says_by_how_much(case, name, says):
@@ -148,22 +148,22 @@ def test_without_a_champion_that_condition_passes_with_a_note():
 
 
 def test_a_champion_that_cannot_be_read_stands_in_the_way():
-    case = make_case(champion=Rival("champion, version 1", Reading(fault="carries no hashes")))
+    case = make_case(champion=Rival("champion (version 1)", Reading(fault="carries no hashes")))
     assert failed(case) == ["beats champion"]
 
 
 def test_dimensions_that_the_champion_lacks_fail_with_the_reason_unless_not_required():
     small = {dim: values for dim, values in EVIDENCE.test[BASE].per_query.items() if dim <= 128}
-    champion = Rival("champion, version 1", read(BASE, values=small, dim=128), (128, 64))
+    champion = Rival("champion (version 1)", read(BASE, values=small, dim=128), (128, 64))
     checks = condition(make_case(champion=champion), "beats champion").dims
     assert [(c.dim, c.passed) for c in checks] == [(384, False), (128, True), (64, True)]
-    assert checks[0].text == "the champion, version 1 has only 128 dimensions"
+    assert checks[0].text == "the champion (version 1) has only 128 dimensions"
     rule = GATE.model_copy(update={"dims": (128, 64)})
     assert judge(make_case(champion=champion, rule=rule)).passed
 
 
 def test_dimensions_that_are_served_now_must_not_be_lost():
-    champion = Rival("champion, version 1", read(BASE, dim=1024), (1024, *DIMS))
+    champion = Rival("champion (version 1)", read(BASE, dim=1024), (1024, *DIMS))
     checks = condition(make_case(champion=champion), "beats champion").dims
     assert [(c.dim, c.passed) for c in checks] == [(1024, False), (384, True), (128, True), (64, True)]
     assert checks[0].text == "the challenger has only 384 dimensions"

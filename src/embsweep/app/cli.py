@@ -102,6 +102,36 @@ def diff_recipe(
         recipe.diff_recipe(name, overrides or [], console())
 
 
+ModelName = Annotated[str, typer.Argument(help="A registered model, as in embsweep ui.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Judge everything, change and record nothing.")]
+Registry = Annotated[str | None, typer.Option("--uri", help="Another store than mlflow.db, as in tracking.uri.")]
+
+
+@app.command()
+def promote(
+    name: ModelName,
+    overrides: Annotated[list[str] | None, typer.Argument(help="gate.against_base=higher data.pairs=… …")] = None,
+    dry_run: DryRun = False,
+    uri: Registry = None,
+    storage: Storage = None,
+) -> None:
+    """Make the challenger champion if it passes the gate. Exit code 4 where it is refused."""
+    from embsweep.app.promote import promote_request
+
+    folder = storage or default_storage()
+    with exit_codes():
+        promote_request(name, overrides or [], storage=folder, uri=uri, dry_run=dry_run, console=console())
+
+
+@app.command()
+def rollback(name: ModelName, dry_run: DryRun = False, uri: Registry = None, storage: Storage = None) -> None:
+    """Restore the previous champion; again, the one before it. Exit code 4 where there is none."""
+    from embsweep.app.promote import roll_back_request
+
+    with exit_codes():
+        roll_back_request(name, storage=storage or default_storage(), uri=uri, dry_run=dry_run, console=console())
+
+
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 5000,

@@ -22,7 +22,7 @@ def check_comparison(found: Comparison, rule: GateRule, config: GateConfig) -> t
     p = f"p {found.adjusted_p:.4f}"
     if found.adjusted_p < config.alpha:
         return True, f"{interval}, {p}"
-    return False, f"{interval}: {p} must be below {config.alpha:g}; {found.detectable:.4f} could be told"
+    return False, f"{interval}: {p} must be below {config.alpha:g}, detectable from {found.detectable:.4f}"
 
 
 def describe_rule(rule: GateRule, config: GateConfig) -> str:

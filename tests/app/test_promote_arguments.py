@@ -1,0 +1,73 @@
+"""`embsweep promote`: what its arguments mean, and how a judgement looks at 80 columns."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from embsweep.app.promote import build_conditions, describe_refusal, read_overrides
+from embsweep.decide.gate import Condition, DimCheck, Judgement
+from embsweep.errors import InputError
+from embsweep.sweep.promote import Promotion
+from embsweep.tracking.standing import Standing
+
+JUDGEMENT = Judgement(
+    (
+        Condition("complete", True, "8 of 8 trials"),
+        Condition(
+            "beats base",
+            False,
+            "base model minilm: significantly higher (p < 0.05) at 1 of 2 dimensions; it is read as it was recorded",
+            (
+                DimCheck(1024, True, "+0.1624 [+0.1445, +0.1803], p 0.0007"),
+                DimCheck(64, False, "-0.0100 [-0.0245, +0.0003]: must be above +0.0000, short by 0.0100"),
+            ),
+        ),
+        Condition("beats champion", None, "not read"),
+    )
+)
+
+
+def test_overrides_are_read_as_everywhere_else(outside_hydra):
+    rule, data = read_overrides(
+        ["gate.against_base=higher", "gate.dims=[256,64]", "gate.margin=1e-3", "data.pairs=a.csv"]
+    )
+    assert rule == {"against_base": "higher", "dims": [256, 64], "margin": 0.001}
+    assert data == {"pairs": "a.csv"}
+
+
+def test_a_group_is_a_whole_rule_and_later_keys_change_it(outside_hydra):
+    rule, _ = read_overrides(["gate=not_worse", "gate.margin=0.02"])
+    assert (rule["against_champion"], rule["margin"], rule["dims"]) == ("not_worse", 0.02, None)
+
+
+def test_every_fault_of_the_command_line_is_told(outside_hydra):
+    with pytest.raises(InputError) as caught:
+        read_overrides(
+            ["gate=standart", "train.epochs=3", "gate.margin=0.1,0.2", "data=beir", "gate.margin", "+gate.x=1"]
+        )
+    faults = [str(fault) for fault in caught.value.faults]
+    assert "did you mean 'standard'" in faults[0]
+    assert faults[1].startswith("train.epochs: cannot be changed at a promotion")
+    assert faults[2].startswith("gate.margin: is one value here")
+    assert faults[3].startswith("data: cannot be changed at a promotion")
+    assert len(faults) == 6
+
+
+def test_conditions_fit_80_columns():
+    file = io.StringIO()
+    Console(file=file, width=80).print(build_conditions(JUDGEMENT, 80))
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["✓", "complete", "8", "of", "8", "trials"]
+    assert any(line.split()[:3] == ["64", "✗", "-0.0100"] for line in lines)
+    assert lines[-1].split() == ["?", "beats", "champion", "not", "read"]
+    assert "short by 0.0100" in " ".join(" ".join(lines).split())
+
+
+def test_a_refusal_names_what_failed_and_by_how_much():
+    said = describe_refusal("legal", Promotion(Standing("legal", 2, None), 2, JUDGEMENT, None, ()))
+    assert said.splitlines()[0] == "legal version 2 is not promoted, 2 of 3 conditions failed:"
+    assert "      64: -0.0100 [-0.0245, +0.0003]: must be above +0.0000, short by 0.0100" in said.splitlines()
+    assert "complete" not in said
+    assert "1024" not in said
