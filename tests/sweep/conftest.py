@@ -1,5 +1,7 @@
-"""One real sweep through the command line, shared by the end-to-end tests."""
+"""Sweeps for tests: one through the command line, shared by the end-to-end tests, and small ones in this process."""
 
+import io
+import json
 import re
 import subprocess
 import sys
@@ -7,9 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from embsweep.app.request import read_request
+from embsweep.sweep.run import run_sweep as run_sweep_here
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("data.packages=[stdlib]", "data.max_pairs=900", "eval.fractions=[0.5,1.0]")
+SMALL = ("data.packages=[stdlib]", "data.max_pairs=900", "eval.fractions=[0.5,1.0]", "confirm.finalists=2")
+SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
 
 
 @dataclass(frozen=True)
@@ -34,3 +41,43 @@ def finished_sweep(tmp_path_factory):
     ran = run_sweep(storage, *SMALL, "search.trials=5", "sweep.name=e2e")
     assert ran.code == 0, ran.output
     return storage, ran
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """Ninety pairs of made-up words; each passage has two questions."""
+    path = tmp_path_factory.mktemp("data") / "my.jsonl"
+    rows = []
+    for i in range(45):
+        name = SYLLABLES[i] + SYLLABLES[(7 * i + 3) % 60] + SYLLABLES[(11 * i + 5) % 60]
+        passage = f"The {name} is kept in room {i} and opened on day {i % 7} of the week."
+        rows += [{"question": f"Where is the {name}?", "passage": passage}]
+        rows += [{"question": f"When is the {name} opened?", "passage": passage}]
+    path.write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def launch_in(loader, pairs):
+    """`launch_in(storage, *arguments)`: a sweep with the inline runner; its result and what was printed."""
+
+    def run(storage, *arguments):
+        common = [
+            "+sweep=quickstart", "data=files", f"data.pairs={pairs}", "data.anchor=question", "data.positive=passage",
+            "data.max_pairs=null", "data.split.validation=0.2", "data.split.test=0.2", "runner=inline",
+            "eval.fractions=[0.5,1.0]", "train.batch_size=8", "search.trials=3", f"storage.path={storage}",
+            "confirm=none",
+        ]  # fmt: skip
+        keys = {argument.split("=")[0] for argument in arguments}
+        kept = [argument for argument in common if argument.split("=")[0] not in keys]
+        out = io.StringIO()
+        request = read_request(loader, [*kept, *arguments], "python run_sweep.py")
+        return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def launch(launch_in, tmp_path):
+    """`launch(*arguments)`: the same with state under `tmp_path`."""
+    return lambda *arguments: launch_in(tmp_path, *arguments)

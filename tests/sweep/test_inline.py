@@ -1,53 +1,11 @@
 """The whole use case in one process: inline runner, real MLflow, the user's own file of pairs."""
 
-import io
-import json
-
 import pytest
-from rich.console import Console
 
-from embsweep.app.request import read_request
 from embsweep.errors import InputError, SweepRefused, TooManyFailures
 from embsweep.search.ledger import read_ledger
-from embsweep.sweep.run import run_sweep
 
 pytestmark = pytest.mark.slow
-
-SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """Ninety pairs of made-up words; each passage has two questions."""
-    path = tmp_path_factory.mktemp("data") / "my.jsonl"
-    rows = []
-    for i in range(45):
-        name = SYLLABLES[i] + SYLLABLES[(7 * i + 3) % 60] + SYLLABLES[(11 * i + 5) % 60]
-        passage = f"The {name} is kept in room {i} and opened on day {i % 7} of the week."
-        rows += [{"question": f"Where is the {name}?", "passage": passage}]
-        rows += [{"question": f"When is the {name} opened?", "passage": passage}]
-    path.write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
-    return path
-
-
-@pytest.fixture
-def launch(loader, pairs, tmp_path):
-    """Run a sweep with the inline runner under `tmp_path`; returns its result and what was printed."""
-
-    def run(*arguments):
-        common = [
-            "+sweep=quickstart", "data=files", f"data.pairs={pairs}", "data.anchor=question", "data.positive=passage",
-            "data.max_pairs=null", "data.split.validation=0.2", "data.split.test=0.2", "runner=inline",
-            "eval.fractions=[0.5,1.0]", "train.batch_size=8", "search.trials=3", f"storage.path={tmp_path}",
-            "confirm=none",
-        ]  # fmt: skip
-        keys = {argument.split("=")[0] for argument in arguments}
-        kept = [argument for argument in common if argument.split("=")[0] not in keys]
-        out = io.StringIO()
-        request = read_request(loader, [*kept, *arguments], "python run_sweep.py")
-        return run_sweep(request, Console(file=out, width=160)), out.getvalue()
-
-    return run
 
 
 def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):

@@ -17,6 +17,7 @@ from embsweep.data.groups import label_groups
 from embsweep.decide.evidence import VerdictFacts
 from embsweep.decide.scores import PerQuery, scores_from_json
 from embsweep.decide.verdict import Candidate, decide_verdict
+from embsweep.errors import TooManyFailures
 from embsweep.runner.desk import Runner
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
@@ -50,6 +51,7 @@ def confirm_finalists(context: SweepContext, runner: Runner) -> Confirmation:
         fresh = _run_again(context, runner, finalists, folds)
     sets = [fold.validation for fold in folds] or [context.prepared.splits.validation]
     candidates = [_to_candidate(context, number, fresh, sets) for number in finalists]
+    _check_able(candidates, fresh)
     verdict = decide_verdict(
         candidates,
         _label_all(sets),
@@ -58,6 +60,18 @@ def confirm_finalists(context: SweepContext, runner: Runner) -> Confirmation:
         seed=context.recipe.search.seed,
     )
     return Confirmation(verdict, finalists, fresh)
+
+
+def _check_able(candidates: Sequence[Candidate], fresh: Sequence[TrialRecord]) -> None:
+    if all(candidate.failures for candidate in candidates):
+        reasons = dict.fromkeys(
+            str(r.attributes.get("reason", "no reason given")) for r in fresh if r.state == "failed"
+        )
+        listed = "\n".join(f"  {reason}" for reason in reasons)
+        raise TooManyFailures(
+            f"every finalist failed when it was run again; nothing was registered. More finalists: "
+            f"confirm.finalists={len(candidates) + 2}\n{listed}"
+        )
 
 
 def choose_finalists(context: SweepContext) -> tuple[int, ...]:

@@ -41,8 +41,9 @@ class SweepContext:
 
     @property
     def has_recipe(self) -> bool:
-        """Whether trial 0 is the recipe."""
-        return self.recipe.search.recipe_first and bool(self.ledger.trials)
+        """Whether trial 0 is the recipe: it is not where one of its values lies outside the space."""
+        whole = {dimension.key for dimension in self.request.space} == self.request.recipe.keys()
+        return self.recipe.search.recipe_first and whole
 
     def configure(self, params: Mapping[str, Value]) -> Config:
         """The configuration of one point of the space, scaled. InputError for a point that is not valid."""

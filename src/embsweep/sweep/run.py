@@ -107,7 +107,7 @@ def _run_search(context: SweepContext, runner: Runner) -> None:
     stage = search_stage(
         context.folder.trials,
         keep=max(sweep.keep_checkpoints, context.recipe.confirm.finalists),
-        keep_recipe=context.recipe.search.recipe_first,
+        keep_recipe=context.has_recipe,
         max_failed=sweep.max_failed_trials,
     )
     desk = SweepDesk(
