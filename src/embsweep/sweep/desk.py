@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from embsweep.config import Config
@@ -18,7 +19,12 @@ from embsweep.sweep.identity import flatten
 from embsweep.sweep.stage import Stage
 from embsweep.sweep.view import build_view, describe_params
 from embsweep.tracking.runs import SweepRun
+from embsweep.trial.checkpoint import MANIFEST
+from embsweep.trial.proof import hash_of_manifest
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
+
+MANIFEST_NOTE = "manifest_sha256"
+"""Attribute of a run in the ledger: the hash of its weights' manifest when it ended."""
 
 
 @dataclass
@@ -87,7 +93,7 @@ class SweepDesk:
         """See `Desk.finished`."""
         run_id = self._run_id(number)
         scores = result.best_scores or self._best_scores.pop(number, None)
-        self.ledger.annotate(number, ended_at=result.ended_at, checkpoint=result.checkpoint)
+        self.ledger.annotate(number, ended_at=result.ended_at, checkpoint=result.checkpoint, **_manifest_of(result))
         if scores is not None:
             self.ledger.annotate(number, scores=scores_to_json(scores))
         match result.outcome:
@@ -122,6 +128,12 @@ class SweepDesk:
     def _show(self, record: TrialRecord, event: str) -> None:
         view = build_view(dict(self.ledger.notes), self.ledger.trials)
         self.progress.update(view, f"{self.stage.child(record).name} {event}")
+
+
+def _manifest_of(result: TrialResult) -> dict[str, str]:
+    """The hash of the weights' manifest now, for the proof later."""
+    folder = Path(result.checkpoint) if result.checkpoint else None
+    return {MANIFEST_NOTE: hash_of_manifest(folder)} if folder and (folder / MANIFEST).is_file() else {}
 
 
 def _log_row(report: Report, metric: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from embsweep.errors import EmbsweepError
 from embsweep.search.record import TrialRecord
 from embsweep.sweep.confirm import Confirmation, configure_again, confirmation_stage
 from embsweep.sweep.context import SweepContext
+from embsweep.sweep.desk import MANIFEST_NOTE
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class ServedRun:
     def objective(self) -> float:
         """The run's best objective on validation."""
         return float(self.record.best or 0.0)
+
+    @property
+    def manifest_sha256(self) -> str | None:
+        """The hash of its weights' manifest when it ended."""
+        found: str | None = self.record.attributes.get(MANIFEST_NOTE)
+        return found
 
     @property
     def scores(self) -> Scores:

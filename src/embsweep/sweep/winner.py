@@ -29,7 +29,7 @@ def crown_winner(context: SweepContext, confirmation: Confirmation) -> Result:
     """Prove, test, describe and register the winner. The result is in the ledger when this returns."""
     names = name_finalists(confirmation.verdict, confirmation.finalists, has_recipe=context.has_recipe)
     runs = {name: find_served(context, confirmation, trial) for name, trial in names.items()}
-    claims = [Claim(name, run.weights, run.scores) for name, run in runs.items()]
+    claims = [Claim(name, run.weights, run.scores, run.manifest_sha256) for name, run in runs.items()]
     test = read_test(context, claims, names)
     evidence = build_evidence(context, confirmation.verdict, runs[WINNER], test)
     version = _register(context, runs[WINNER], evidence)

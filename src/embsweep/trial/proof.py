@@ -27,11 +27,15 @@ class ProofFailed(EmbsweepError):
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed of the weights in `folder` (None: the untrained base model): `recorded` scores on validation."""
+    """What is claimed of the weights in `folder` (None: the untrained base model): `recorded` scores on validation.
+
+    `manifest_sha256` is that of the checkpoint's manifest when its run ended, None where nobody noted it.
+    """
 
     name: str
     folder: Path | None
     recorded: Scores
+    manifest_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,15 @@ def _read_one(claim: Claim, how: Measurement) -> Reading:
     from embsweep.trial.evaluator import evaluate_sets
     from embsweep.trial.train import release_memory
 
+    digest = hash_of_manifest(claim.folder) if claim.folder else ""
+    if claim.folder and claim.manifest_sha256 not in (None, digest):
+        raise ProofFailed(
+            f"{claim.name}: {claim.folder / MANIFEST} is not the one of when its run ended; nothing was registered"
+        )
     model = build_model(how.model) if claim.folder is None else load_checkpoint(claim.folder)
     validation, test = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
     device = model.device.type
     del model
     release_memory()
     difference = check_reproduced(claim.name, claim.recorded, validation.scores, device=device)
-    digest = hash_of_manifest(claim.folder) if claim.folder else ""
     return Reading(test, difference, tolerance_of(device), digest, device, os.getpid())

@@ -1,0 +1,138 @@
+"""Weights that are not what was recorded of them: the sweep fails loudly and registers nothing."""
+
+import hashlib
+import json
+import os
+
+import pytest
+
+from embsweep.errors import EmbsweepError
+from embsweep.search.ledger import read_ledger
+from embsweep.sweep import run as sweep_run
+from embsweep.tracking.store import open_store
+from embsweep.trial.checkpoint import MANIFEST
+from embsweep.trial.proof import (
+    Claim,
+    Measurement,
+    ProofFailed,
+    check_reproduced,
+    hash_of_manifest,
+    prove_and_read,
+    tolerance_of,
+)
+
+
+def scores(value):
+    return {64: {"map@100": value, "ndcg@10": 0.5}}
+
+
+def test_what_is_reproduced_and_by_how_much():
+    assert check_reproduced("winner", scores(0.5), scores(0.5 + 5e-7), device="cpu") == pytest.approx(5e-7)
+    assert check_reproduced("winner", scores(0.5), scores(0.5009), device="cuda") == pytest.approx(9e-4)
+
+
+@pytest.mark.parametrize(("found", "device"), [(0.500002, "cpu"), (0.502, "cuda"), (float("nan"), "cpu")])
+def test_what_is_not_reproduced_is_named(found, device):
+    with pytest.raises(ProofFailed, match=r"winner: its weights on disk give map@100 .* at 64") as caught:
+        check_reproduced("winner", scores(0.5), scores(found), device=device)
+    assert "nothing was registered" in str(caught.value)
+    assert f"{tolerance_of(device):g} on {device}" in str(caught.value)
+
+
+def truncate(weights):
+    (file,) = weights.rglob("model.safetensors")
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def alter_with_manifest(weights):
+    """Other weights under a manifest that fits them: only what was noted when the run ended tells."""
+    from safetensors.torch import load_file, save_file
+
+    (file,) = weights.rglob("model.safetensors")
+    tensors = {name: -tensor.flip(0).contiguous() for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    manifest = json.loads((weights / MANIFEST).read_text())
+    entry = manifest["files"][file.relative_to(weights).as_posix()]
+    entry.update(sha256=hashlib.sha256(file.read_bytes()).hexdigest(), size_bytes=file.stat().st_size)
+    (weights / MANIFEST).write_text(json.dumps(manifest))
+
+
+def add_pickle(weights):
+    (weights / "training_args.bin").write_bytes(b"\x80\x04.")
+
+
+def alter_values(weights):
+    """Other scores of single queries: what the comparisons are made of."""
+    import numpy as np
+
+    path = weights.parent / "values.npz"
+    with np.load(path) as stored:
+        values = {name: np.clip(stored[name] + 0.1, 0, 1) * 0.9 for name in stored.files}
+    np.savez(path, **values)
+
+
+@pytest.mark.slow
+def test_weights_are_measured_again_in_another_process(tmp_path):
+    from embsweep.config.training import ModelConfig
+    from embsweep.data.collection import RetrievalSet
+    from embsweep.model.base import build_model
+    from embsweep.trial.checkpoint import save_checkpoint
+    from embsweep.trial.evaluator import evaluate_model
+
+    config = ModelConfig(name="static", kind="static", dim=384, max_seq_length=32)
+    data = RetrievalSet("x", ("a river", "a lamp"), ("the river bank", "a stone", "one lamp"), ((0,), (2,)))
+    model = build_model(config)
+    folder = save_checkpoint(model, tmp_path / "best")
+    recorded = evaluate_model(model, data, (384, 64), batch_size=4).scores
+    how = Measurement(config, data, data, (384, 64), 4)
+    (reading,) = prove_and_read([Claim("winner", folder, recorded, hash_of_manifest(folder))], how)
+    assert reading.pid != os.getpid()
+    assert (reading.difference, reading.test.scores) == (0.0, recorded)
+    wrong = {**recorded, 64: {**recorded[64], "ndcg@10": recorded[64]["ndcg@10"] - 0.01}}
+    with pytest.raises(ProofFailed, match=r"winner: its weights on disk give ndcg@10 .* at 64"):
+        prove_and_read([Claim("winner", folder, wrong)], how)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "message"),
+    [
+        (truncate, r"model\.safetensors: was altered, it does not match manifest\.json"),
+        (alter_with_manifest, r"winner: .*manifest\.json is not the one of when its run ended"),
+        (add_pickle, r"training_args\.bin: is not in manifest\.json"),
+    ],
+)
+def test_weights_that_change_after_the_search_are_never_registered(launch, tmp_path, monkeypatch, plant, message):
+    chosen = sweep_run.confirm_finalists
+
+    def confirm(context, runner):
+        confirmation = chosen(context, runner)
+        plant(context.folder.trial(confirmation.verdict.winner) / "best")
+        return confirmation
+
+    monkeypatch.setattr(sweep_run, "confirm_finalists", confirm)
+    with pytest.raises(EmbsweepError, match=message):
+        launch("search.trials=1")
+    store = open_store(tmp_path, uri=None, experiment="embsweep")
+    assert store.client().search_registered_models() == []
+    (run,) = store.client().search_runs([store.experiment_id], "tags.`embsweep.role` = 'sweep'")
+    assert run.info.status == "FAILED"
+    notes, _ = read_ledger(tmp_path / "sweeps/quickstart/study.db")
+    assert "result" not in notes
+    assert "looks" not in notes, "no number of the test split came out"
+
+
+@pytest.mark.slow
+def test_single_scores_that_change_after_a_run_are_never_compared(launch, monkeypatch):
+    from embsweep.sweep import confirm
+
+    inner = confirm._run_again
+
+    def run_again(context, runner, finalists, folds):
+        fresh = inner(context, runner, finalists, folds)
+        alter_values(confirm.confirmation_stage(context).folder(fresh[0].number) / "best")
+        return fresh
+
+    monkeypatch.setattr(confirm, "_run_again", run_again)
+    with pytest.raises(EmbsweepError, match=r"values\.npz: map@100 at \d+ is .* but .* was recorded"):
+        launch("search.trials=2", "confirm=standard", "confirm.seeds=2")
