@@ -63,7 +63,7 @@ def test_counts_leave_out_what_did_not_happen(typical):
         (make_evidence(), "It beats the base model on test."),
         (make_evidence(gain=-0.2), "It is worse than the base model on test."),
         (nine_queries(), "No difference from the base model is certain on test"),
-        (make_evidence(), "Better than every other finalist"),
+        (make_evidence(verdict=make_verdict(rule="Highest of all")), "Highest of all."),
         (tied(), "Tied: trials 0, 3 cannot be told apart."),
         (make_evidence(verdict=make_verdict("unconfirmed")), "Not confirmed: nothing was run again"),
         (make_evidence(look=2), "was read in 2 looks"),

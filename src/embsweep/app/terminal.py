@@ -40,9 +40,9 @@ def console(*, stderr: bool = False) -> Console:
 
 @contextmanager
 def exit_codes(resume: str | None = None) -> Iterator[None]:
-    """Turn errors into messages: 2 bad input, 3 too many failed trials, 130 interrupted, 1 anything of ours else.
+    """Turn errors into messages, and leave with their exit code. A defect keeps its traceback.
 
-    A defect keeps its traceback.
+    2 bad input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 1 anything else of ours.
     """
     try:
         yield

@@ -24,11 +24,11 @@ def build_confirmed_table(verdict: VerdictFacts) -> Table:
 def describe_verdict(verdict: VerdictFacts) -> str:
     """What the confirmation says about the choice, in one sentence."""
     if verdict.outcome == "named":
-        return "Better than every other finalist, by more than the luck of seeds and queries."
+        return f"{verdict.rule}."
     if verdict.outcome == "unconfirmed":
         return "Not confirmed: nothing was run again, so part of the lead may be the luck of one seed."
     tied = ", ".join(str(number) for number in verdict.tied_with)
-    return f"Tied: trials {tied} cannot be told apart. {verdict.rule}"
+    return f"Tied: trials {tied} cannot be told apart. {verdict.rule}."
 
 
 def _mean(facts: ConfirmedFacts) -> float:

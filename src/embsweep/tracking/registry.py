@@ -12,7 +12,7 @@ from embsweep.errors import EmbsweepError, Fault, InputError
 from embsweep.names import CHALLENGER, CHAMPION, rehearsal_name, tracked_metric
 from embsweep.tracking.evidence_store import EVIDENCE_TAG, evidence_tags
 from embsweep.tracking.facts import SweepIdentity, WinnerFacts
-from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_ID_TAG, log_winner
+from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG, log_winner
 from embsweep.tracking.manifest import hash_files, hash_manifest
 from embsweep.tracking.runs import SweepRun
 
@@ -123,7 +123,7 @@ def _facts_tags(facts: WinnerFacts) -> dict[str, str]:
 
 
 def _describe(identity: SweepIdentity, facts: WinnerFacts) -> str:
-    """One line that tells versions apart in the registry's table, then the card."""
+    """One line that tells versions apart in the registry's table. It holds 5,000 characters: no card fits."""
     scores = ", ".join(f"{scores[facts.metric]:.4f} at {dim}" for dim, scores in sorted(facts.scores.items())[::-1])
     line = f"{facts.metric} {scores} ({facts.split}); trial {facts.trial} of {identity.name} on {identity.base_model}"
-    return f"{line}\n\n{facts.card}" if facts.card else line
+    return f"{line}\n\nThe model card is {MODEL_FOLDER}/README.md among the artifacts." if facts.card else line
