@@ -219,7 +219,7 @@ def test_options_that_are_the_same_here(refused):
         ("sweep=bgem3", "sweep", "write +sweep=bgem3"),
         ("+sweep=bgem", "sweep", "did you mean 'bgem3'?"),
         ("+sweep=bgem3,quickstart", "sweep", "is the same for all trials"),
-        ("+sweep=", "sweep", "accepted: bgem3, quickstart"),
+        ("+sweep=", "sweep", "accepted: bgem3, ca_procedures, de_tax, es_boe, quickstart"),
     ],
 )
 def test_wrong_name_of_a_sweep(refused, sweep, where, words):

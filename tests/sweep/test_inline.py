@@ -106,3 +106,8 @@ def test_bad_data_is_found_before_anything_is_created(launch, tmp_path):
 def test_a_batch_that_cannot_be_filled_is_refused(launch):
     with pytest.raises(InputError, match="larger than the 27 training passages"):
         launch("train.batch_size=64")
+
+
+def test_a_batch_in_the_space_that_cannot_be_filled_is_refused(launch):
+    with pytest.raises(InputError, match=r"27 training passages \(in the search space at train\.batch_size=64\)"):
+        launch("train=published", "train.batch_size=8,64")

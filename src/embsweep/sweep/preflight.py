@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepa
     audit = _checked_audit(recipe, collection, splits, faults)
     if faults or slots is None or splits is None or audit is None:
         raise InputError(distinct(faults))
+    _check_swept_batches(request, scale, splits)
     _check_tracking(recipe, storage)
     return Prepared(asked, recipe, scale, slots, splits, audit, storage, folds)
 
@@ -127,16 +128,17 @@ def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault])
         except InputError as error:
             found = list(error.faults)
         new = [fault for fault in found if fault not in known]
-        faults.extend(
-            Fault(f.where, f"{f.problem} (in the search space at {dimension.key}={value})", f.value, f.accepted, f.fix)
-            for f in new
-        )
+        faults.extend(_in_space(fault, dimension, value) for fault in new)
     for same in composed.values():
         if isinstance(dimension, Choice) and len(same) > 1:
             names = " and ".join(map(str, same))
             fix = f"fix it: {dimension.key}={same[0]}"
             faults.append(Fault(dimension.key, f"{names} compose to the same configuration here", fix=fix))
     return faults
+
+
+def _in_space(fault: Fault, dimension: Dimension, value: Value) -> Fault:
+    return replace(fault, problem=f"{fault.problem} (in the search space at {dimension.key}={value})")
 
 
 def check_chosen_model(model: ModelConfig, faults: Iterable[Fault]) -> list[Fault]:
@@ -221,6 +223,19 @@ def _check_batch(train: TrainConfig, splits: Splits) -> Iterator[Fault]:
     if train.batch_sampler != "batch_sampler" and train.batch_size > passages:
         problem = f"no batch without duplicates can be larger than the {passages} training passages"
         yield Fault("train.batch_size", problem, train.batch_size, f"2 to {passages}, or another train.batch_sampler")
+
+
+def _check_swept_batches(request: SweepRequest, scale: Scale, splits: Splits) -> None:
+    """InputError where an end of the space asks for batches that the data cannot fill."""
+    faults = [
+        _in_space(fault, dimension, value)
+        for dimension in request.space
+        if dimension.key.split(".")[0] == "train"
+        for value in end_points(dimension)
+        for fault in _check_batch(scale.apply(build_config(request.compose({dimension.key: value}))).train, splits)
+    ]
+    if faults:
+        raise InputError(distinct(faults))
 
 
 def _checked_slots(recipe: Config, machine: Machine, faults: list[Fault]) -> Slots | None:
