@@ -30,6 +30,7 @@ SWEEP = (
     "train.warmup=0.1",
     "matryoshka=from_384",
     "matryoshka.weight_power=0.0",
+    "confirm=none",
 )
 # On a first visit MLflow shows its chat-model side, and its assistant's panel over a quarter of the page.
 _SETTINGS = """

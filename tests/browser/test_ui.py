@@ -75,7 +75,7 @@ def test_the_registered_version_has_its_alias_and_scores(page, url, finished, sc
     row.wait_for()
     page.get_by_text("challenger").first.wait_for()
     text = row.inner_text()
-    score = finished.result.test[384]["map@100"]
+    score = finished.result.evidence.test["winner"].scores[384]["map@100"]
     for expected in ("challenger", f"map@100 {score:.4f} at 384", "test/dim_256/map_at_100"):
         assert expected in text
     screenshot("registry")

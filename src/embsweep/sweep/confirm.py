@@ -154,7 +154,9 @@ def confirmation_stage(context: SweepContext) -> Stage:
 
     def child(record: TrialRecord) -> Child:
         fold = f", fold {record.params['fold']}" if with_folds else ""
-        return Child(record.number, f"trial {record.params['trial']} again, seed {record.params['seed']}{fold}", name)
+        return Child(
+            record.number, f"confirmation of trial {record.params['trial']}, seed {record.params['seed']}{fold}", name
+        )
 
     def kept(records: Sequence[TrialRecord]) -> set[int]:
         by_number = {record.number: record for record in records}
