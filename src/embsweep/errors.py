@@ -51,6 +51,10 @@ class InputError(EmbsweepError):
         self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Fault, ...]]]:
+        """Its faults and not its text: it crosses processes."""
+        return type(self), (self.faults,)
+
 
 class SweepRefused(EmbsweepError):
     """A sweep of this name exists and is not the one asked for, or is running. Exit code 2; nothing was started."""

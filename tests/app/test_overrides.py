@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow  # composes again and again
         ("data.pairs=/tmp/ü.jsonl", "data.pairs", """quote the value: 'data.pairs="/tmp/ü.jsonl"'"""),
         ("objective.dim_weights={7:", "objective.dim_weights", "brackets do not match: quote the whole argument"),
         ("storage.paht=x", "storage.paht", "accepted: path; did you mean 'storage.path'?"),
-        ("zzz=3", "zzz", "accepted: data, eval,"),
+        ("zzz=3", "zzz", "accepted: audit, confirm, data, eval,"),
     ],
 )
 def test_fault(loader, line, where, words):

@@ -110,10 +110,10 @@ def test_a_rehearsal_is_tagged():
 @pytest.mark.parametrize(
     ("evidence", "said"),
     [
-        (typical, "Trial 3 was better than every other finalist"),
+        (typical, "Trial 3 was named."),
         (tied, "**Tied:** trial 3 could not be told apart from trial 0 when all were run again."),
         (unconfirmed, "**Unconfirmed:** nothing was run again."),
-        (lambda: make_evidence(verdict=make_verdict(confirmed=())), "Trial 3 was the only finalist."),
+        (lambda: make_evidence(verdict=make_verdict(confirmed=())), "Trial 3 was named."),
         (lambda: make_evidence(verdict=make_verdict(warnings=("too *few* queries",))), r"too \*few\* queries"),
     ],
 )

@@ -218,3 +218,21 @@ def test_a_damaged_ledger_is_named(tmp_path):
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(EmbsweepError, match=r"study\.db: is no readable ledger"):
         read_ledger(path)
+
+
+def test_only_what_is_asked_for_stays_queued_and_what_failed_is_tried_again(tmp_path):
+    space = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))
+    points = [{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)]
+    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    ledger.queue_only(points)
+    ledger.complete(ledger.ask().number, 0.5)
+    ledger.fail(ledger.ask().number, "scripted")
+    interrupted = ledger.ask()
+    assert interrupted.params == {"trial": 4, "seed": 2}
+    again = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    again.queue_only([*points[:2], {"trial": 9, "seed": 1}])
+    handed = []
+    while (record := again.ask()) is not None:
+        handed.append(record.params)
+        again.complete(record.number, 0.5)
+    assert handed == [{"trial": 7, "seed": 1}, {"trial": 9, "seed": 1}]

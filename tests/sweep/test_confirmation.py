@@ -159,13 +159,32 @@ def test_test_was_read_once_for_finalists_recipe_base_and_bm25(equal, storage):
 def test_a_finished_sweep_that_is_extended_looks_a_second_time_and_says_so(sweep, storage):
     first, _ = sweep("looks", "train.learning_rate=1e-6,2e-2,3e-2", "search.trials=2", "confirm=none")
     again, output = sweep("looks", "train.learning_rate=1e-6,2e-2,3e-2", "search.trials=3", "confirm=none")
-    assert (first.look, again.look) == (1, 2)
-    assert "Look 2 at the test split" in output
+    assert again.look == first.look + 1
+    assert f"Look {again.look} at the test split" in output
     once_more, output = sweep("looks", "train.learning_rate=1e-6,2e-2,3e-2", "search.trials=3", "confirm=none")
     assert once_more == again
     assert "is finished" in output
     notes, _ = read_ledger(storage / "sweeps/looks/study.db")
     assert [look["number"] for look in notes["looks"]] == [1, 2]
+    assert first.look == notes["looks"][0]["earlier"] + 1, "other sweeps have looked at the same data"
+
+
+def test_another_choice_among_models_already_read_is_another_look(sweep, monkeypatch):
+    arguments = ("choices", "train.learning_rate=2e-2,3e-2", "search.trials=2", "confirm=none", "confirm.finalists=2")
+    first, _ = sweep(*arguments)
+    loser = 1 - first.verdict.winner
+    from embsweep.sweep import confirm
+
+    decided = confirm.decide_verdict
+
+    def decide(*given, **named):
+        return decided(*given, **named).model_copy(update={"winner": loser})
+
+    monkeypatch.setattr(confirm, "decide_verdict", decide)
+    second, output = sweep(*arguments, "gate.alpha=0.01")
+    assert second.verdict.winner == loser
+    assert second.look == first.look + 1
+    assert "0 models newly read" in output
 
 
 def test_an_interrupted_confirmation_goes_on_where_it_was(sweep, storage, monkeypatch):
@@ -223,11 +242,15 @@ def test_when_every_finalist_fails_again_nothing_is_registered(sweep, storage, m
             raise FloatingPointError("scripted")
         return inner(job, reporter, data, start)
 
-    monkeypatch.setattr(train, "_train", fail)
-    with pytest.raises(TooManyFailures, match="scripted"):
-        sweep("hopeless", "train.learning_rate=1e-2,2e-2", "search.trials=2")
+    arguments = ("hopeless", "train.learning_rate=1e-2,2e-2", "search.trials=2")
+    with monkeypatch.context() as patch, pytest.raises(TooManyFailures, match="scripted"):
+        patch.setattr(train, "_train", fail)
+        sweep(*arguments)
     store = open_store(storage, uri=None, experiment="embsweep")
     assert not store.client().search_registered_models("name = 'hopeless'")
+    evidence, _ = sweep(*arguments)
+    assert evidence.verdict.outcome in ("named", "tied"), "the same command tries the failed runs again"
+    assert all(facts.failures == 0 for facts in evidence.verdict.confirmed)
 
 
 def test_a_first_trial_that_is_not_the_recipe_is_not_called_so(sweep):

@@ -31,6 +31,12 @@ def test_what_is_reproduced_and_by_how_much():
     assert check_reproduced("winner", scores(0.5), scores(0.5009), device="cuda") == pytest.approx(9e-4)
 
 
+def test_a_metric_that_is_no_number_is_not_reproduced_wherever_it_stands():
+    found = {64: {"map@100": 0.5, "ndcg@10": float("nan")}}
+    with pytest.raises(ProofFailed, match="ndcg@10 nan"):
+        check_reproduced("winner", scores(0.5), found, device="cpu")
+
+
 @pytest.mark.parametrize(("found", "device"), [(0.500002, "cpu"), (0.502, "cuda"), (float("nan"), "cpu")])
 def test_what_is_not_reproduced_is_named(found, device):
     with pytest.raises(ProofFailed, match=r"winner: its weights on disk give map@100 .* at 64") as caught:

@@ -64,6 +64,7 @@ class Contest:
     noise: SeedNoise
     seed: int
     resamples: int
+    searched: tuple[float, ...] = ()
 
     def score(self, candidate: Candidate) -> float:
         """The objective of the seed-averaged means."""

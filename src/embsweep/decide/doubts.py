@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from embsweep.decide.candidate import Candidate, Contest
 from embsweep.decide.comparison import Comparison
 from embsweep.decide.objective import describe_shortfalls
+
+_ROUNDING = 1e-9
 
 
 def warn_unable(candidates: Sequence[Candidate], *, any_runs: bool) -> Iterator[str]:
@@ -45,14 +48,17 @@ def warn_small(contest: Contest, judged: Sequence[Candidate], alpha: float) -> I
         yield f"{groups} {many}: no difference can be significant, the smallest possible p is {least:.3g}"
 
 
-def warn_undetectable(comparisons: Sequence[Comparison], candidates: Sequence[Candidate]) -> Iterator[str]:
+def warn_undetectable(
+    contest: Contest, comparisons: Sequence[Comparison], candidates: Sequence[Candidate]
+) -> Iterator[str]:
     """What the search tells apart is less than what these queries and seeds could show."""
-    searched = [candidate.searched for candidate in candidates if candidate.searched is not None]
+    searched = contest.searched or [candidate.searched for candidate in candidates if candidate.searched is not None]
+    spread = max(searched) - min(searched) if len(searched) > 1 else math.inf
     detectable = max((c.detectable for c in comparisons if c.dim is None), default=0.0)
-    if len(searched) > 1 and detectable > max(searched) - min(searched):
+    if detectable > spread + _ROUNDING:
         yield (
             f"the smallest difference that would be found in 80 of 100 repetitions is {detectable:.4f}, more than "
-            f"the search's whole spread among the finalists ({max(searched) - min(searched):.4f})"
+            f"the whole spread between the trials ({spread:.4f})"
         )
 
 

@@ -15,7 +15,7 @@ from embsweep.config.base import Dims, Part
 from embsweep.config.machinery import GateConfig
 from embsweep.config.training import ObjectiveConfig, TrialConfig
 from embsweep.decide.comparison import Comparison, Interval
-from embsweep.decide.objective import compute_objective
+from embsweep.decide.objective import compute_objective, resolve_floors
 from embsweep.decide.scores import PerQuery
 
 WINNER, BASE, BM25, RECIPE, RUNNER_UP = "winner", "base", "BM25", "recipe", "runner-up"
@@ -161,8 +161,13 @@ class Evidence(Part):
     created_at: str
 
     def on_validation(self, name: str) -> float:
-        """The objective of the winner, base or BM25 on the validation split."""
-        return compute_objective(self.validation[name], self.objective)
+        """The objective of the winner, base or BM25 on the validation split, floors as the base model scores there."""
+        return compute_objective(self.validation[name], resolve_floors(self.objective, self.validation[BASE]))
+
+    @property
+    def test_objective(self) -> ObjectiveConfig:
+        """The objective with the base model's test scores in place of the floors that name it."""
+        return resolve_floors(self.objective, self.test[BASE].scores)
 
     @property
     def metric(self) -> str:

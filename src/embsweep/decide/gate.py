@@ -199,7 +199,7 @@ def check_floors(case: Case) -> Condition:
     dims, recorded = case.evidence.dims, case.evidence.test[WINNER].scores
     found = case.challenger.scores if set(dims) <= set(case.challenger.scores) else recorded
     scores = {dim: found[dim] for dim in dims}
-    shortfalls = describe_shortfalls(scores, case.evidence.objective)
+    shortfalls = describe_shortfalls(scores, case.evidence.test_objective)
     asked = case.evidence.objective.floors or case.evidence.objective.min_retention
     fine = "all floors hold on test" if asked else "the objective sets none"
     return Condition("floors", not shortfalls, "; ".join(shortfalls) or fine)
@@ -241,7 +241,7 @@ def _compare(case: Case) -> tuple[Comparison, ...]:
         for rival in (case.base, case.champion)
         if rival is not None and not rival.reading.fault and set(ours) & set(rival.reading.values)
     }
-    return compare_models(ours, rivals, case.groups, config=case.evidence.objective, seed=_SEED)
+    return compare_models(ours, rivals, case.groups, config=case.evidence.test_objective, seed=_SEED)
 
 
 def _gap(found: float, recorded: float) -> float:

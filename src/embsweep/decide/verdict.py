@@ -26,7 +26,7 @@ _BETTER = "Highest objective over the fresh seeds, and better than every other b
 _ALONE = "The only finalist whose fresh runs all ended"
 
 
-def decide_verdict(
+def decide_verdict(  # noqa: PLR0913 - all but two are optional or by name
     candidates: Sequence[Candidate],
     groups: Groups,
     *,
@@ -34,13 +34,15 @@ def decide_verdict(
     alpha: float,
     seed: int,
     resamples: int = RESAMPLES,
+    searched: Sequence[float] = (),
 ) -> VerdictFacts:
     """Choose. A difference is real only beyond the chance of the queries and the luck of the seed together.
 
     The leader has the highest objective of the seed-averaged values. Those not significantly worse (Holm over all
     others, at `alpha`) are tied with it, and the cheapest of them that meets the constraints wins. A candidate with a
     failed run cannot win, and is not compared: runs that happened to end are no fair sample. Without any run the
-    search alone decides. ValueError where nobody can win.
+    search alone decides. `searched` are the objectives of all trials of the search: a difference that could not be
+    detected among them is warned of. ValueError where nobody can win.
     """
     able = [candidate for candidate in candidates if not candidate.failures]
     if not able:
@@ -48,7 +50,7 @@ def decide_verdict(
     if not any(candidate.runs for candidate in able):
         return _choose_unconfirmed(able, candidates, objective)
     noise = measure_seed_noise([candidate.runs for candidate in candidates], objective)
-    contest = Contest(index_groups(groups), objective, noise, seed, resamples)
+    contest = Contest(index_groups(groups), objective, noise, seed, resamples, tuple(searched))
     return _choose(contest, [candidate for candidate in able if candidate.runs], candidates, alpha)
 
 
@@ -116,5 +118,5 @@ def _list_doubts(
         *doubts.warn_constraints(contest, winner),
         *doubts.warn_seeds(contest, judged),
         *doubts.warn_small(contest, judged, alpha),
-        *doubts.warn_undetectable(comparisons, candidates),
+        *doubts.warn_undetectable(contest, comparisons, candidates),
     )

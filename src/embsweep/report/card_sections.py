@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from embsweep.decide.evidence import WINNER, Evidence
-from embsweep.decide.objective import compute_objective, describe_objective
+from embsweep.decide.objective import describe_objective
 from embsweep.report.card_tables import (
     audit_table,
     comparisons_table,
@@ -122,7 +122,7 @@ def _objective(evidence: Evidence) -> str:
 
 
 def _optimism(evidence: Evidence) -> str:
-    searched = compute_objective(evidence.validation[WINNER], evidence.objective)
+    searched = evidence.on_validation(WINNER)
     return (
         f"**Optimism of the search:** {signed(evidence.optimism)}, the objective on validation ({number(searched)}) "
         f"minus that on test ({number(evidence.objectives[WINNER])}). Validation chose; only test is to be quoted."

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from embsweep.decide.comparison import Comparison
 from embsweep.decide.evidence import WINNER, Evidence
-from embsweep.decide.objective import compute_objective
 from embsweep.decide.scores import Scores
 from embsweep.report.card_names import column, in_groups, in_order
 from embsweep.report.card_text import (
@@ -75,7 +74,7 @@ def validation_table(evidence: Evidence) -> str:
         {"Dimension": str(dim), **{column(name): _validation(sets[name], dim, evidence.metric) for name in names}}
         for dim in sorted(evidence.dims, reverse=True)
     ]
-    objective = {column(name): number(compute_objective(sets[name], evidence.objective)) for name in names}
+    objective = {column(name): number(evidence.on_validation(name)) for name in names}
     return build_table([*rows, {"Dimension": "objective", **objective}])
 
 

@@ -60,7 +60,7 @@ def _notice_standing(evidence: Evidence) -> list[str]:
 
 
 def _shortfalls(evidence: Evidence) -> tuple[str, ...]:
-    return describe_shortfalls(evidence.test[WINNER].scores, evidence.objective)
+    return describe_shortfalls(evidence.test[WINNER].scores, evidence.test_objective)
 
 
 def describe_look(evidence: Evidence) -> str:
@@ -119,9 +119,7 @@ def describe_outcome(evidence: Evidence) -> str:
             "with whatever luck its seed brought."
         )
     if verdict.outcome == "named":
-        alone = len(verdict.confirmed) < 2
-        how = "was the only finalist" if alone else "was better than every other finalist when all were run again"
-        return f"Trial {verdict.winner} {how}."
+        return f"Trial {verdict.winner} was named. {plain(verdict.rule)}."
     others = [trial for trial in verdict.tied_with if trial != verdict.winner]
     return (
         f"**Tied:** trial {verdict.winner} could not be told apart from trial{'s' if len(others) > 1 else ''} "

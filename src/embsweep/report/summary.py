@@ -11,9 +11,6 @@ from embsweep.report.confirmed import build_confirmed_table, describe_verdict
 from embsweep.report.text import TABLE_STYLE, gain, score
 from embsweep.report.view import Result
 
-ALPHA = 0.05
-"""Adjusted p below which a difference is called one."""
-
 
 def print_result(console: Console, result: Result, *, command: str, ui_command: str) -> None:
     """Per dimension base and winner, how sure that is, why it was chosen, where the model is, and what to do next."""
@@ -88,7 +85,7 @@ def _winner_lines(evidence: Evidence) -> list[str]:
 def _describe_gain(evidence: Evidence) -> str:
     """Whether the winner beats the untrained base model on test, in one sentence."""
     (overall,) = (c for c in evidence.comparisons if c.rival == BASE and c.dim is None)
-    if overall.adjusted_p < ALPHA:
+    if overall.adjusted_p < evidence.gate.alpha:
         return (
             "It beats the base model on test." if overall.difference > 0 else "It is worse than the base model on test."
         )

@@ -92,6 +92,24 @@ class Ledger:
         for point in points:
             self._study.enqueue_trial(dict(point), skip_if_exists=True)
 
+    def queue_only(self, points: Sequence[Mapping[str, Value]]) -> None:
+        """Queue points that are neither queued, open nor done; one that failed is tried again.
+
+        What is queued or was interrupted but is not among `points` is given up.
+        """
+        alive = []
+        for trial in self._study.get_trials(deepcopy=False):
+            params = trial.params or trial.system_attrs.get("fixed_params", {})
+            if trial.state.is_finished():
+                alive += [params] if trial.state != TrialState.FAIL else []
+            elif params in points:
+                alive.append(params)
+            else:
+                self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        for point in points:
+            if point not in alive:
+                self._study.enqueue_trial(dict(point))
+
     def _grid(self) -> list[dict[str, Value]]:
         axes = [grid_values(dimension) or () for dimension in self._space]
         keys = [dimension.key for dimension in self._space]

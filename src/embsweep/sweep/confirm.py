@@ -12,6 +12,7 @@ import numpy as np
 
 from embsweep.config import Config
 from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.config.training import ObjectiveConfig
 from embsweep.data.collection import RetrievalSet
 from embsweep.data.groups import label_groups
 from embsweep.decide.evidence import VerdictFacts
@@ -55,11 +56,21 @@ def confirm_finalists(context: SweepContext, runner: Runner) -> Confirmation:
     verdict = decide_verdict(
         candidates,
         _label_all(sets),
-        objective=context.objective,
+        objective=_verdict_objective(context),
         alpha=context.recipe.confirm.alpha,
         seed=context.recipe.search.seed,
+        searched=[r.best for r in context.ledger.trials if r.state != "failed" and r.best is not None],
     )
     return Confirmation(verdict, finalists, fresh)
+
+
+def _verdict_objective(context: SweepContext) -> ObjectiveConfig:
+    """The base model was not read on the folds: floors that name it are left to validation and test there."""
+    floors = context.recipe.objective.floors
+    if floors is None or not context.prepared.folds:
+        return context.objective
+    numbers = {dim: floor for dim, floor in floors.items() if floor != "base"}
+    return context.objective.model_copy(update={"floors": numbers or None})
 
 
 def _check_able(candidates: Sequence[Candidate], fresh: Sequence[TrialRecord]) -> None:
@@ -69,8 +80,8 @@ def _check_able(candidates: Sequence[Candidate], fresh: Sequence[TrialRecord]) -
         )
         listed = "\n".join(f"  {reason}" for reason in reasons)
         raise TooManyFailures(
-            f"every finalist failed when it was run again; nothing was registered. More finalists: "
-            f"confirm.finalists={len(candidates) + 2}\n{listed}"
+            f"every finalist failed when it was run again; nothing was registered. The same command tries them again.\n"
+            f"{listed}"
         )
 
 
@@ -112,8 +123,8 @@ def _run_again(
     splits = context.prepared.splits
     data = TrialData(splits.train, splits.validation, tuple(folds))
     runner.run(desk, partial(run_trial, data=data))
-    asked = [tuple(sorted(point.items())) for point in points]
-    return tuple(record for record in ledger.trials if tuple(sorted(record.params.items())) in asked)
+    latest = {tuple(sorted(record.params.items())): record for record in ledger.trials}
+    return tuple(latest[key] for point in points if (key := tuple(sorted(point.items()))) in latest)
 
 
 def _plan_points(context: SweepContext, finalists: Sequence[int], folds: int) -> list[dict[str, Value]]:
@@ -133,7 +144,7 @@ def _open_ledger(context: SweepContext, stage: Stage, points: Sequence[dict[str,
         pruner=build_pruner(StoppingConfig(kind="none"), 1.0),
         study=stage.name,
     )
-    ledger.queue(points)
+    ledger.queue_only(points)
     notes = context.ledger.notes
     ledger.note(**{key: notes[key] for key in ("headline", "objective", "slots")})
     ledger.note(name=f"{context.folder.name}, confirmation", baseline=notes["baseline"], asked=ledger.budget)

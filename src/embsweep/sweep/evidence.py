@@ -9,10 +9,11 @@ from importlib.metadata import version
 from typing import Any
 
 from embsweep.audit.report import to_facts
+from embsweep.config.training import ObjectiveConfig
 from embsweep.data.groups import label_groups
 from embsweep.decide.comparison import Comparison
 from embsweep.decide.evidence import BASE, BM25, WINNER, DataFacts, Evidence, LogRow, TrainingFacts, VerdictFacts
-from embsweep.decide.objective import compute_objective
+from embsweep.decide.objective import compute_objective, resolve_floors
 from embsweep.decide.significance import compare_models, find_smallest_dim
 from embsweep.search.ledger import Ledger
 from embsweep.space import describe
@@ -30,7 +31,8 @@ def build_evidence(context: SweepContext, verdict: VerdictFacts, served: ServedR
     recipe, splits = context.recipe, context.prepared.splits
     groups = label_groups(splits.test.relevant)
     winner = test.readings[WINNER]
-    objectives = {name: compute_objective(reading.scores, context.objective) for name, reading in test.readings.items()}
+    profile = resolve_floors(recipe.objective, test.readings[BASE].scores)
+    objectives = {name: compute_objective(reading.scores, profile) for name, reading in test.readings.items()}
     return Evidence(
         sweep=context.folder.name,
         study=context.ledger.notes["study_id"],
@@ -42,7 +44,7 @@ def build_evidence(context: SweepContext, verdict: VerdictFacts, served: ServedR
         counts=count_states(context.ledger),
         space={dimension.key: describe(dimension) for dimension in context.request.space},
         dims=recipe.trial.eval_dims,
-        objective=context.objective,
+        objective=recipe.objective,
         gate=recipe.gate,
         data=_data_facts(context),
         audit=to_facts(context.prepared.audit),
@@ -54,9 +56,9 @@ def build_evidence(context: SweepContext, verdict: VerdictFacts, served: ServedR
         validation=_validation_scores(context, served),
         objectives=objectives,
         test=dict(test.readings),
-        comparisons=_compare(context, test, groups),
+        comparisons=_compare(test, groups, profile, seed=recipe.search.seed),
         optimism=served.objective - objectives[WINNER],
-        smallest_dim=find_smallest_dim(winner.per_query, groups, alpha=recipe.confirm.alpha, seed=recipe.search.seed),
+        smallest_dim=find_smallest_dim(winner.per_query, groups, alpha=recipe.gate.alpha, seed=recipe.search.seed),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         created_at=test.at,
     )
@@ -67,11 +69,9 @@ def count_states(ledger: Ledger) -> dict[str, int]:
     return dict(Counter(record.state for record in ledger.trials))
 
 
-def _compare(context: SweepContext, test: TestResult, groups: Sequence[int]) -> tuple[Comparison, ...]:
+def _compare(test: TestResult, groups: Sequence[int], profile: ObjectiveConfig, *, seed: int) -> tuple[Comparison, ...]:
     rivals = {name: reading.per_query for name, reading in test.readings.items() if name != WINNER}
-    return compare_models(
-        test.readings[WINNER].per_query, rivals, groups, config=context.objective, seed=context.recipe.search.seed
-    )
+    return compare_models(test.readings[WINNER].per_query, rivals, groups, config=profile, seed=seed)
 
 
 def _validation_scores(context: SweepContext, served: ServedRun) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepa
     audit = _checked_audit(recipe, collection, splits, faults)
     if faults or slots is None or splits is None or audit is None:
         raise InputError(distinct(faults))
-    _check_swept_batches(request, scale, splits)
+    _check_swept_batches(request, scale, (splits, *folds))
     _check_tracking(recipe, storage)
     return Prepared(asked, recipe, scale, slots, splits, audit, storage, folds)
 
@@ -107,6 +107,7 @@ def checked_config(
 def _check_space(request: SweepRequest, faults: list[Fault]) -> None:
     for dimension in request.space:
         faults.extend(_check_dimension(dimension, request.compose, known=list(faults)))
+    faults.extend(_check_same_dims(request))
     if request.values.get("search", {}).get("sampler") == "grid":
         faults.extend(
             Fault(d.key, "a grid cannot hold an interval", describe(d), "choice(…) or range(…)", "or search=tpe")
@@ -135,6 +136,23 @@ def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault])
             fix = f"fix it: {dimension.key}={same[0]}"
             faults.append(Fault(dimension.key, f"{names} compose to the same configuration here", fix=fix))
     return faults
+
+
+def _check_same_dims(request: SweepRequest) -> Iterator[Fault]:
+    """Models of several sizes are measured at dimensions that all of them have, or nothing compares them."""
+    found: dict[str, tuple[int, ...]] = {}
+    for dimension in request.space:
+        for value in end_points(dimension) if dimension.key.split(".")[0] == "model" else ():
+            try:
+                config = build_config(request.compose({dimension.key: value}))
+            except InputError:
+                continue  # among the faults of its dimension
+            found[f"{dimension.key}={value}"] = config.trial.eval_dims
+    if len(set(found.values())) > 1:
+        listed = "; ".join(f"{place}: {list(dims)}" for place, dims in found.items())
+        common = sorted(set.intersection(*map(set, found.values())), reverse=True)
+        fix = f"eval.dims=[{','.join(map(str, common))}]" if common else None
+        yield Fault("eval.dims", f"differ across the space ({listed})", accepted="the same for every trial", fix=fix)
 
 
 def _in_space(fault: Fault, dimension: Dimension, value: Value) -> Fault:
@@ -197,10 +215,12 @@ def _checked_folds(recipe: Config, collection: Collection | None, faults: list[F
     if collection is None or recipe.confirm.folds is None or faults:
         return ()
     try:
-        return split_folds(collection, recipe.data.split, recipe.data.max_pairs, recipe.confirm.folds)
+        folds = split_folds(collection, recipe.data.split, recipe.data.max_pairs, recipe.confirm.folds)
     except InputError as error:
         faults.extend(error.faults)
         return ()
+    faults.extend(fault for fold in folds for fault in _check_batch(recipe.train, fold))
+    return folds
 
 
 def _checked_audit(
@@ -225,14 +245,16 @@ def _check_batch(train: TrainConfig, splits: Splits) -> Iterator[Fault]:
         yield Fault("train.batch_size", problem, train.batch_size, f"2 to {passages}, or another train.batch_sampler")
 
 
-def _check_swept_batches(request: SweepRequest, scale: Scale, splits: Splits) -> None:
+def _check_swept_batches(request: SweepRequest, scale: Scale, cuts: Sequence[Splits]) -> None:
     """InputError where an end of the space asks for batches that the data cannot fill."""
     faults = [
         _in_space(fault, dimension, value)
         for dimension in request.space
         if dimension.key.split(".")[0] == "train"
         for value in end_points(dimension)
-        for fault in _check_batch(scale.apply(build_config(request.compose({dimension.key: value}))).train, splits)
+        for train in (scale.apply(build_config(request.compose({dimension.key: value}))).train,)
+        for splits in cuts
+        for fault in _check_batch(train, splits)
     ]
     if faults:
         raise InputError(distinct(faults))

@@ -54,7 +54,7 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
         folder.create()
         with _libraries_to_file(folder.log):
             ledger = _open_ledger(request, prepared, folder)
-            result = load_result(ledger, folder, prepared.recipe.confirm)
+            result = load_result(ledger, folder, prepared.recipe)
             if result is None or not ledger.is_spent:
                 return _search(request, prepared, folder, ledger, console)
         console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
@@ -183,7 +183,7 @@ def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) ->
     if absent and recipe.search.recipe_first:
         yield f"  trial 0 is the recipe, but for what lies outside the space: {', '.join(absent)}"
     done = sum(record.is_finished for record in ledger.trials)
-    if ledger.trials:
+    if ledger.trials and done < ledger.budget:
         yield f"Going on: {done} of {ledger.budget} trials are finished, the others follow."
 
 

@@ -10,7 +10,7 @@ from embsweep.data.groups import label_groups
 from embsweep.decide.evidence import BASE, BM25, ProofFacts, Reading
 from embsweep.decide.significance import compute_intervals
 from embsweep.sweep.context import SweepContext
-from embsweep.sweep.looks import Look, load_looks, record_look
+from embsweep.sweep.looks import Look, count_other_looks, load_looks, record_look
 from embsweep.trial import proof
 from embsweep.trial.evaluation import Evaluation
 from embsweep.trial.proof import Claim, Measurement, hash_of_manifest, prove_and_read
@@ -38,28 +38,33 @@ def read_test(context: SweepContext, claims: Sequence[Claim], trials: Mapping[st
     looks = load_looks(context.ledger, context.folder)
     known = {key for look in looks for key in look.readings}
     new = [claim for claim in claims if _key(claim) not in known]
-    if new or BM25 not in known:
-        looks.append(_look_again(context, new, number=len(looks) + 1))
+    choice = {claim.name: _key(claim) for claim in claims}
+    if new or BM25 not in known or looks[-1].choice != choice:
+        looks.append(_look_again(context, new, choice, number=len(looks) + 1))
     readings = {key: reading for look in looks for key, reading in look.readings.items()}
     proofs = {key: facts for look in looks for key, facts in look.proofs.items()}
     named = {claim.name: readings[_key(claim)].model_copy(update={"trial": trials.get(claim.name)}) for claim in claims}
     return TestResult(
-        look=looks[-1].number,
+        look=looks[-1].earlier + looks[-1].number,
         at=looks[-1].at,
         readings={**named, BM25: readings[BM25]},
         proofs={claim.name: proofs[_key(claim)] for claim in claims},
     )
 
 
-def _look_again(context: SweepContext, claims: Sequence[Claim], *, number: int) -> Look:
-    """Read, write what was read, and put it on record."""
-    _announce(context, number, len(claims))
+def _look_again(context: SweepContext, claims: Sequence[Claim], choice: dict[str, str], *, number: int) -> Look:
+    """Read what is new, and put on record that it was read, or that a choice was made with the readings known."""
+    earlier = count_other_looks(context.folder, context.prepared.splits.fingerprint)
+    _announce(context, earlier + number, len(claims))
     splits, trial = context.prepared.splits, context.recipe.trial
     how = Measurement(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
-    found = {_key(claim): reading for claim, reading in zip(claims, prove_and_read(claims, how), strict=True)}
+    read = prove_and_read(claims, how) if claims else []
+    found = {_key(claim): reading for claim, reading in zip(claims, read, strict=True)}
     evaluations = {**{key: reading.test for key, reading in found.items()}, BM25: _measure_bm25(context)}
     look = Look(
         number=number,
+        earlier=earlier,
+        choice=choice,
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         readings={key: _to_reading(context, evaluation) for key, evaluation in evaluations.items()},
         proofs={key: _to_proof(reading) for key, reading in found.items()},
@@ -73,7 +78,7 @@ def _announce(context: SweepContext, number: int, models: int) -> None:
         context.progress.say(f"Proving {models} models from disk and reading the test split, once, for them and BM25.")
     else:
         context.progress.say(
-            f"Look {number} at the test split, for {models} new models: it has been read before, so that its numbers "
+            f"Look {number} at the test split, {models} models newly read: it was read before, so that its numbers "
             "are no longer untouched by what was decided since."
         )
 

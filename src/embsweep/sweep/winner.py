@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import ValidationError
 
-from embsweep.config.machinery import ConfirmConfig
+from embsweep.config import Config
 from embsweep.decide.evidence import BASE, RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
 from embsweep.names import tracked_metric
 from embsweep.report.view import Result
@@ -27,37 +28,37 @@ from embsweep.trial.proof import Claim
 
 def crown_winner(context: SweepContext, confirmation: Confirmation) -> Result:
     """Prove, test, describe and register the winner. The result is in the ledger when this returns."""
-    names = name_finalists(confirmation.verdict, confirmation.finalists, has_recipe=context.has_recipe)
+    verdict = confirmation.verdict
+    names = name_finalists(verdict, confirmation.finalists, has_recipe=context.has_recipe)
     runs = {name: find_served(context, confirmation, trial) for name, trial in names.items()}
     claims = [Claim(name, run.weights, run.scores, run.manifest_sha256) for name, run in runs.items()]
     test = read_test(context, claims, names)
-    evidence = build_evidence(context, confirmation.verdict, runs[WINNER], test)
+    verdict = _warn_stopped(verdict, runs[WINNER])
+    evidence = build_evidence(context, verdict, runs[WINNER], test)
     version = _register(context, runs[WINNER], evidence)
     result = Result(evidence, _describe(version))
     text = evidence.model_dump_json(indent=1).encode()
     write_whole(context.folder.evidence, text)
+    context.tracking.finish(_summary(evidence))  # before the note: a sweep that has a result is not taken up again
     context.ledger.note(
         result={
-            "winner": confirmation.verdict.winner,
+            "winner": verdict.winner,
             "objective": runs[WINNER].objective,
-            "counts": count_states(context.ledger),
-            "confirm": context.recipe.confirm.model_dump(mode="json"),
             "registered": result.registered,
             "evidence_sha256": hashlib.sha256(text).hexdigest(),
+            **_speaks_for(context.ledger, context.recipe),
         }
     )
-    context.tracking.finish(_summary(evidence))
     return result
 
 
-def load_result(ledger: Ledger, folder: SweepFolder, confirm: ConfirmConfig) -> Result | None:
-    """The result that speaks for every trial of the ledger and for this confirmation; None where there is none.
+def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result | None:
+    """The result that speaks for every trial, this confirmation, gate and registered model; None where there is none.
 
     One that an interrupted extension left behind is none, nor is one whose evidence was altered.
     """
     noted = ledger.notes.get("result")
-    asked = {"counts": count_states(ledger), "confirm": confirm.model_dump(mode="json")}
-    if noted is None or any(noted[key] != value for key, value in asked.items()):
+    if noted is None or any(noted.get(key) != value for key, value in _speaks_for(ledger, recipe).items()):
         return None
     try:
         text = folder.evidence.read_bytes()
@@ -66,6 +67,23 @@ def load_result(ledger: Ledger, folder: SweepFolder, confirm: ConfirmConfig) -> 
         return Result(Evidence.model_validate_json(text), noted["registered"])
     except (OSError, ValidationError):
         return None
+
+
+def _speaks_for(ledger: Ledger, recipe: Config) -> dict[str, Any]:
+    """What a result rests on besides the sweep's identity: where one of these changes, there is no result yet."""
+    return {
+        "counts": count_states(ledger),
+        "confirm": recipe.confirm.model_dump(mode="json"),
+        "gate": recipe.gate.model_dump(mode="json"),
+        "registered_model": recipe.tracking.registered_model,
+    }
+
+
+def _warn_stopped(verdict: VerdictFacts, served: ServedRun) -> VerdictFacts:
+    if served.record.state != "stopped":
+        return verdict
+    warning = f"the weights of {served.name} are those of a schedule that was stopped at {served.record.fraction:.0%}"
+    return verdict.model_copy(update={"warnings": (*verdict.warnings, warning)})
 
 
 def name_finalists(verdict: VerdictFacts, finalists: Iterable[int], *, has_recipe: bool) -> dict[str, int]:

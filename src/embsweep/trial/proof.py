@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def prove_and_read(claims: Sequence[Claim], how: Measurement) -> list[Reading]:
 def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str) -> float:
     """The largest difference of any metric at any dimension. ProofFailed where it is beyond the device's tolerance."""
     differences = {
-        (dim, metric): abs(found[dim][metric] - value)
+        (dim, metric): _gap(found[dim][metric], value)
         for dim, values in recorded.items()
         for metric, value in values.items()
     }
@@ -88,6 +89,12 @@ def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str)
             f"{recorded[dim][metric]:.6f} was recorded (tolerance {tolerance:g} on {device}); nothing was registered"
         )
     return largest
+
+
+def _gap(found: float, recorded: float) -> float:
+    """Infinite where there is no number: no comparison with it would fail."""
+    gap = abs(found - recorded)
+    return gap if math.isfinite(gap) else math.inf
 
 
 def tolerance_of(device: str) -> float:
