@@ -87,7 +87,8 @@ MORE = [
     (["runner.cpus_per_trial=99"], "runner.cpus_per_trial", "got 99; accepted: 1 to 2"),
     # the space
     (["train.epochs=interval(0,3)"], "train.epochs", "in the search space at train.epochs=0.0"),
-    (["model=bge-m3,minilm"], "matryoshka.dims", "(in the search space at model=minilm)"),
+    (["model=bge-m3,minilm", "eval.dims=[384,64]"], "matryoshka.dims", "(in the search space at model=minilm)"),
+    (["model=bge-m3,minilm", "matryoshka=from_384"], "eval.dims", "eval.dims=[256,128,64]"),
     (["train.scheduler=cosine,linaer"], "train.scheduler", "did you mean 'linear'?"),
     (["train.seed=1,2,1"], "train.seed", "an option is repeated"),
     (["+hydra.sweeper.params.train.epochs=range(1,4)"], "hydra.sweeper.params.train.epochs", "write train.epochs="),
