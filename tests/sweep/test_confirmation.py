@@ -202,7 +202,7 @@ def test_an_interrupted_confirmation_goes_on_where_it_was(sweep, storage, monkey
         patch.setattr(Ledger, "complete", complete)
         sweep(*arguments)
     evidence, output = sweep(*arguments)
-    assert "Going on: 2 of 2 trials are finished" in output
+    assert "Going on: 2 of 2 trials are finished, confirmation and test follow" in output
     runs = confirmation_records(storage / "sweeps/resumed/study.db", "confirmation")
     assert sorted(record.attempt for record in runs) == [1, 1, 1, 2]
     assert evidence.verdict.outcome == "named"

@@ -183,8 +183,9 @@ def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) ->
     if absent and recipe.search.recipe_first:
         yield f"  trial 0 is the recipe, but for what lies outside the space: {', '.join(absent)}"
     done = sum(record.is_finished for record in ledger.trials)
-    if ledger.trials and done < ledger.budget:
-        yield f"Going on: {done} of {ledger.budget} trials are finished, the others follow."
+    if ledger.trials:
+        rest = "the others follow" if done < ledger.budget else "confirmation and test follow"
+        yield f"Going on: {done} of {ledger.budget} trials are finished, {rest}."
 
 
 @contextmanager
