@@ -55,3 +55,10 @@ def test_nothing_to_do(runner, make_desk):
     desk = make_desk(0)
     runner.run(desk, scripted_work())
     assert desk.results == {}
+
+
+@pytest.mark.timeout(60)
+def test_a_desk_without_jobs_is_left_at_once(runner, make_desk):
+    desk = make_desk(0)
+    runner.run(desk, scripted_work())
+    assert not desk.starts

@@ -51,9 +51,12 @@ class RayRunner:
 
     def run(self, desk: Desk, work: Work) -> None:
         """See `Runner.run`. KeyboardInterrupt if Tune was told to stop before the desk ran out of jobs."""
+        first = desk.next_job()
+        if first is None:
+            return  # Tune would wait for ever for a first trial
         os.environ.update(_DRIVER_ENVIRONMENT)
         self._init_ray()
-        searcher = _DeskSearcher(desk)
+        searcher = _DeskSearcher(desk, first)
         resources = {"cpu": self._slots.cpus, "gpu": self._slots.gpus}
         trainable = tune.with_resources(tune.with_parameters(_train, work=work), resources)
         try:
@@ -137,15 +140,16 @@ class _TuneReporter:
 class _DeskSearcher(Searcher):
     """Asks the desk for jobs and closes them there."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, first: TrialJob) -> None:
         super().__init__(metric=_MESSAGE, mode="max")
         self.desk = desk
+        self.first: TrialJob | None = first
         self.open: dict[str, TrialJob] = {}
         self.results: dict[str, TrialResult] = {}
         self.is_exhausted = False
 
     def suggest(self, trial_id: str) -> Any:
-        job = self.desk.next_job()
+        job, self.first = self.first or self.desk.next_job(), None
         if job is None:
             self.is_exhausted = True
             return Searcher.FINISHED
