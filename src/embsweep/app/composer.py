@@ -22,9 +22,14 @@ CONFIG_NAME = "config"
 
 @contextmanager
 def config_loader() -> Iterator[ConfigLoader]:
-    """Hydra's loader over `conf/`, for use outside a Hydra application."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
+    """Hydra's loader over `conf/`, for use outside a Hydra application, or beside another such loader."""
+    state = GlobalHydra.instance()
+    before, state.hydra = state.hydra, None  # Hydra refuses to start inside itself
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        state.hydra = before
 
 
 def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
