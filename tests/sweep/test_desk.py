@@ -121,6 +121,20 @@ def test_too_many_failed_trials_end_it(make_desk):
     assert [c.number for c in find_contenders(desk.ledger.trials, desk.stage.runs)] == [1]
 
 
+def test_a_trial_that_looked_better_before_it_failed_never_wins(make_desk):
+    desk = make_desk(trials=2)
+    good, better = desk.next_job(), desk.next_job()
+    for job, value in ((good, 0.5), (better, 0.99)):
+        desk.started(job.number, Started(1, "here", 0.0, 0.1, 0.0))
+        job.best.mkdir(parents=True)
+        desk.report(job.number, Report(0.5, 1, 0.5, value, value, 0.5, {64: {"map@100": value}}, 0.1, 1e-5, 1.0))
+    desk.finished(good.number, TrialResult(Outcome.COMPLETE, 0.5, None, str(good.best), 2.0))
+    desk.finished(better.number, TrialResult(Outcome.FAILED, None, None, None, 2.0, "loss is nan"))
+    records = desk.ledger.trials
+    assert records[1].best == 0.99
+    assert [c.number for c in find_contenders(records, desk.stage.runs)] == [0]
+
+
 def test_a_point_that_composes_to_nothing_valid_fails_alone(make_desk, make_config):
     good = make_config().model_dump(mode="json")
     bad = {**good, "train": {**good["train"], "batch_size": 1}}
