@@ -15,6 +15,7 @@ from rich.text import Text
 from embsweep.app.composer import compose, config_loader, group_options
 from embsweep.decide.gate import Condition, Judgement
 from embsweep.errors import Fault, GateRefused, InputError, did_you_mean
+from embsweep.report.plain import PlainLines
 from embsweep.sweep.promote import Promotion, PromotionRequest, promote
 from embsweep.sweep.rollback import roll_back
 
@@ -27,7 +28,7 @@ def promote_request(
 ) -> None:
     """Judge, print every condition, switch. GateRefused where a condition fails, InputError for bad arguments."""
     rule, data = read_overrides(overrides)
-    say = _Plain(console)
+    say = PlainLines(console)
     done = promote(PromotionRequest(name, storage, uri, rule, data, dry_run), say)
     console.print()
     console.print(build_conditions(done.judgement, min(console.width, _WIDTH)))
@@ -48,7 +49,7 @@ def promote_request(
 def roll_back_request(name: str, *, storage: Path, uri: str | None, dry_run: bool, console: Console) -> None:
     """Restore the previous champion and say so. GateRefused where there is none."""
     done = roll_back(name, storage, uri, dry_run=dry_run)
-    say = _Plain(console)
+    say = PlainLines(console)
     for note in done.notes:
         say(f"Note: {note}.")
     if dry_run:
@@ -133,13 +134,3 @@ def _read_group(option: str) -> dict[str, Any]:
             raise InputError(Fault("gate", "unknown option", option, ", ".join(known), did_you_mean(option, known)))
         values = OmegaConf.to_container(compose(loader, [f"gate={option}"]).gate)
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
-
-
-class _Plain:
-    """Prints a line as it is: no wrapping, no markup, so that it can be copied."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def __call__(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -8,13 +8,14 @@ from rich.table import Table
 from embsweep.decide.comparison import Comparison
 from embsweep.decide.evidence import BASE, BM25, WINNER, Evidence
 from embsweep.report.confirmed import build_confirmed_table, describe_verdict
+from embsweep.report.plain import PlainLines
 from embsweep.report.text import TABLE_STYLE, gain, score
 from embsweep.report.view import Result
 
 
 def print_result(console: Console, result: Result, *, command: str, ui_command: str) -> None:
     """Per dimension base and winner, how sure that is, why it was chosen, where the model is, and what to do next."""
-    evidence, say = result.evidence, _Plain(console)
+    evidence, say = result.evidence, PlainLines(console)
     say("")
     console.print(_scores_table(evidence))
     for line in _read_lines(evidence):
@@ -119,13 +120,3 @@ def _extended(command: str, trials: int, *, is_rehearsal: bool) -> str:
 
 def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-class _Plain:
-    """Prints a line as it is: no wrapping, no markup, so that commands can be copied."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def __call__(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)

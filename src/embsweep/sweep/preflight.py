@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from embsweep.data.split import split_collection, split_folds
 from embsweep.errors import Fault, InputError
 from embsweep.model.base import check_model
 from embsweep.runner.slots import Machine, Slots, inspect_machine, plan_slots
-from embsweep.space import Choice, Dimension, Space, Value, describe, end_points, grid_values
+from embsweep.space import Space, end_points
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import flatten
-from embsweep.sweep.request import Compose, SweepRequest
+from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.scale import Scale, decide_scale
+from embsweep.sweep.space_check import check_space, in_space
 
 _MISSING = "???"
 
@@ -54,7 +55,7 @@ def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepa
     """
     faults = list(earlier)
     asked = checked_config(request.values, faults, check_trainable)
-    _check_space(request, faults)
+    check_space(request, faults)
     storage = find_storage(request.values, request.default_storage)
     faults.extend(_check_storage(storage))
     machine = inspect_machine()
@@ -102,61 +103,6 @@ def checked_config(
         return None
     faults.extend(check(config))
     return config
-
-
-def _check_space(request: SweepRequest, faults: list[Fault]) -> None:
-    for dimension in request.space:
-        faults.extend(_check_dimension(dimension, request.compose, known=list(faults)))
-    faults.extend(_check_same_dims(request))
-    if request.values.get("search", {}).get("sampler") == "grid":
-        faults.extend(
-            Fault(d.key, "a grid cannot hold an interval", describe(d), "choice(…) or range(…)", "or search=tpe")
-            for d in request.space
-            if grid_values(d) is None
-        )
-
-
-def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault]) -> list[Fault]:
-    """Compose both ends, or every option, and check each as if it were a trial."""
-    faults: list[Fault] = []
-    composed: dict[str, list[Value]] = {}
-    for value in end_points(dimension):
-        values = compose({dimension.key: value})
-        try:
-            config = build_config(values)
-            found = check_trainable(config)
-            composed.setdefault(config.model_dump_json(), []).append(value)
-        except InputError as error:
-            found = list(error.faults)
-        new = [fault for fault in found if fault not in known]
-        faults.extend(_in_space(fault, dimension, value) for fault in new)
-    for same in composed.values():
-        if isinstance(dimension, Choice) and len(same) > 1:
-            names = " and ".join(map(str, same))
-            fix = f"fix it: {dimension.key}={same[0]}"
-            faults.append(Fault(dimension.key, f"{names} compose to the same configuration here", fix=fix))
-    return faults
-
-
-def _check_same_dims(request: SweepRequest) -> Iterator[Fault]:
-    """Models of several sizes are measured at dimensions that all of them have, or nothing compares them."""
-    found: dict[str, tuple[int, ...]] = {}
-    for dimension in request.space:
-        for value in end_points(dimension) if dimension.key.split(".")[0] == "model" else ():
-            try:
-                config = build_config(request.compose({dimension.key: value}))
-            except InputError:
-                continue  # among the faults of its dimension
-            found[f"{dimension.key}={value}"] = config.trial.eval_dims
-    if len(set(found.values())) > 1:
-        listed = "; ".join(f"{place}: {list(dims)}" for place, dims in found.items())
-        common = sorted(set.intersection(*map(set, found.values())), reverse=True)
-        fix = f"eval.dims=[{','.join(map(str, common))}]" if common else None
-        yield Fault("eval.dims", f"differ across the space ({listed})", accepted="the same for every trial", fix=fix)
-
-
-def _in_space(fault: Fault, dimension: Dimension, value: Value) -> Fault:
-    return replace(fault, problem=f"{fault.problem} (in the search space at {dimension.key}={value})")
 
 
 def check_chosen_model(model: ModelConfig, faults: Iterable[Fault]) -> list[Fault]:
@@ -248,7 +194,7 @@ def _check_batch(train: TrainConfig, splits: Splits) -> Iterator[Fault]:
 def _check_swept_batches(request: SweepRequest, scale: Scale, cuts: Sequence[Splits]) -> None:
     """InputError where an end of the space asks for batches that the data cannot fill."""
     faults = [
-        _in_space(fault, dimension, value)
+        in_space(fault, dimension, value)
         for dimension in request.space
         if dimension.key.split(".")[0] == "train"
         for value in end_points(dimension)

@@ -12,7 +12,7 @@ from embsweep.data.collection import RetrievalSet
 from embsweep.decide.gate import Reading
 from embsweep.errors import EmbsweepError
 from embsweep.trial.fresh import run_fresh
-from embsweep.trial.proof import CPU_TOLERANCE, GPU_TOLERANCE
+from embsweep.trial.proof import tolerance_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -68,8 +68,7 @@ def _read(which: Stored | ModelConfig, how: Measure) -> Reading:
     device = model.device.type
     del model
     release_memory()
-    tolerance = CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE
-    return Reading(found.scores, found.of_metric(how.metric), dim, device, tolerance)
+    return Reading(found.scores, found.of_metric(how.metric), dim, device, tolerance_of(device))
 
 
 def _load(which: Stored | ModelConfig) -> SentenceTransformer:
