@@ -1,0 +1,79 @@
+"""Every command that deploy/ and docs/cluster.md show is one that its program accepts."""
+
+import re
+import subprocess
+
+import pytest
+from typer.testing import CliRunner
+
+from embsweep.app.composer import compose, to_values
+from embsweep.app.overrides import check_overrides
+from embsweep.config import build_config
+from tests.deploy.shipped import DEPLOY, ROOT, SHELLCHECK, commands
+
+SWEEPS = commands("run_sweep.py")
+STARTS = commands("ray start")
+SUBMITS = commands("ray job submit")
+
+
+def test_commands_are_found_at_all():
+    assert len(SWEEPS) >= 5
+    assert len(STARTS) >= 6
+    assert SUBMITS
+
+
+@pytest.mark.parametrize("arguments", SWEEPS, ids=" ".join)
+def test_sweep_composes_and_validates(loader, arguments):
+    good, faults = check_overrides(loader, arguments)
+    assert faults == []
+    config = build_config(to_values(compose(loader, good)))
+    assert config.runner.kind == "cluster"
+
+
+@pytest.mark.parametrize("arguments", STARTS, ids=" ".join)
+def test_ray_start_knows_its_options(arguments):
+    from ray.scripts.scripts import start
+
+    start.make_context("ray start", list(arguments))
+
+
+@pytest.mark.parametrize("arguments", SUBMITS, ids=" ".join)
+def test_ray_job_submit_knows_its_options_and_runs_a_sweep(arguments):
+    from ray.dashboard.modules.job.cli import submit
+
+    entrypoint = submit.make_context("ray job submit", list(arguments)).params["entrypoint"]
+    assert any(part.endswith("run_sweep.py") for part in entrypoint)
+
+
+def test_no_head_shows_its_dashboard_to_the_network():
+    heads = [arguments for arguments in STARTS if "--head" in arguments]
+    assert len(heads) >= 3
+    for arguments in heads:
+        hosts = [a.partition("=")[2] for a in arguments if a.startswith("--dashboard-host")]
+        assert hosts in (["127.0.0.1"], ["localhost"], []), arguments  # none: loopback is Ray's default
+
+
+@pytest.mark.parametrize("arguments", commands("embsweep"), ids=" ".join)
+def test_embsweep_knows_its_commands(arguments):
+    from embsweep.app.cli import app
+
+    done = CliRunner().invoke(app, [*arguments[:1], "--help"])
+    assert done.exit_code == 0
+    for option in (a for a in arguments if a.startswith("--")):
+        assert option.partition("=")[0] in done.output
+
+
+def test_documents_name_files_that_exist():
+    text = (ROOT / "docs/cluster.md").read_text() + (DEPLOY / "README.md").read_text()
+    named = set(re.findall(r"\bdeploy/[\w./-]+\w", text))
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("script", sorted(DEPLOY.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_parse_and_shellcheck_has_nothing_to_say(script):
+    subprocess.run(["bash", "-n", script], check=True, timeout=10)
+    done = subprocess.run(
+        [SHELLCHECK, "--enable=quote-safe-variables", script], check=False, capture_output=True, text=True
+    )
+    assert done.stdout + done.stderr == ""
