@@ -14,15 +14,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[embedded,dev,browser]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[embedded,cluster,dev,browser]"
 	touch $@
 
 sweep: install
 	$(BIN)/python run_sweep.py $(ARGS)
 
-# Everything but what needs a GPU; tests of the browser are skipped where there is no Chromium.
+# Everything but what needs a GPU, in two processes; tests of the browser are skipped where there is no Chromium.
 test: install
-	$(BIN)/python -m pytest -m "not gpu" --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 test-fast: install
 	$(BIN)/python -m pytest

@@ -41,6 +41,7 @@ def outside_hydra():
 @pytest.fixture
 def two_cores(monkeypatch):
     """A machine without GPU, hub or torch: what is found wrong must not depend on this one."""
+    monkeypatch.setattr("embsweep.sweep.machines.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr("embsweep.sweep.preflight.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 

@@ -20,6 +20,7 @@ from embsweep.sweep.record import open_tracking, split_sizes
 @pytest.fixture
 def request_for(loader, tmp_path, monkeypatch):
     """request_for(rows, *overrides) → a request for a quickstart on a file of these rows."""
+    monkeypatch.setattr("embsweep.sweep.machines.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr("embsweep.sweep.preflight.inspect_machine", lambda: Machine(2, 0))
 
     def make(rows, *overrides):

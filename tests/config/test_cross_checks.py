@@ -8,6 +8,7 @@ from embsweep.config.training import standard_dims
 from embsweep.errors import nearest
 
 SMALL = ("model=minilm", "matryoshka=from_384")
+STATIC = ("model=static", "matryoshka=from_384")
 
 
 @pytest.mark.parametrize(
@@ -21,12 +22,21 @@ SMALL = ("model=minilm", "matryoshka=from_384")
         (["eval.dims=[64]", "objective.dim_weights={128: 1}"], "objective.dim_weights.128", "accepted: one of [64]"),
         (["model=static", "matryoshka=from_384", "loss=cached_mnrl"], "loss", "nothing to cache in model 'static'"),
         (["loss=cached_mnrl", "train.gradient_checkpointing=true"], "train.gradient_checkpointing", "loss=cached_mnrl"),
+        ([*STATIC, "train.attention=sdpa"], "train.attention", "model 'static' has no attention; got 'sdpa'"),
+        ([*STATIC, "train.gradient_checkpointing=true"], "train.gradient_checkpointing", "nothing to recompute"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained(make_config, overrides, where, words):
     (fault,) = check_trainable(make_config(*overrides))
     assert fault.where == where
     assert words in str(fault)
+
+
+@pytest.mark.parametrize("loss", ["loss=mnrl", "loss=cached_mnrl"])
+def test_what_is_left_to_the_hardware_can_be_combined(make_config, loss):
+    config = make_config(loss, "train.gradient_checkpointing=auto", "train.attention=auto")
+    assert check_trainable(config) == []
+    assert config.train.gradient_checkpointing == "auto"
 
 
 def test_all_of_them_at_once(make_config):

@@ -34,14 +34,14 @@ CASES = [
     ("train.batch_size=1", "train.batch_size", "got 1; accepted: greater than 1"),
     ("train.warmup=1", "train.warmup", "got 1; accepted: less than 1"),
     ("stopping.min_fraction=0.01", "stopping.min_fraction", "accepted: greater than or equal to 0.05"),
-    ("runner.gpus_per_trial=2", "runner.gpus_per_trial", "at most one GPU; got 2; accepted: 0 to 1"),
+    ("runner.gpus_per_trial=2", "runner.gpus_per_trial", "at most one GPU; got 2.0; accepted: 0 to 1"),
     # names
     ("search.sampler=tpes", "search.sampler", "accepted: 'tpe', 'random', 'qmc', 'gp' or 'grid'; did you mean 'tpe'?"),
     ("train.scheduler=linaer", "train.scheduler", "did you mean 'linear'?"),
     ("objective.metric=map@10", "objective.metric", "unknown metric; got 'map@10'; accepted: accuracy@1, "),
     ("objective.metric=ndgc@10", "objective.metric", "did you mean 'ndcg@10'?"),
     ("data.kind=fils", "data.kind", "got 'fils'; accepted: docstrings, files, beir, hub; did you mean 'files'?"),
-    ("+train={epoch: 1}", "train.epoch", "unknown key; accepted: accumulation, batch_sampler, "),
+    ("+train={epoch: 1}", "train.epoch", "unknown key; accepted: accumulation, attention, batch_sampler, "),
     ("+train={epoch: 1}", "train.epoch", "did you mean 'epochs'?"),
     ("+data.split={sed: 1}", "data.split.sed", "accepted: seed, test, validation; did you mean 'seed'?"),
     ("+data.pakages=[x]", "data.pakages", "did you mean 'packages'?"),
@@ -72,6 +72,13 @@ CASES = [
     ("scale.rehearsal.fractions=[2]", "scale.rehearsal.fractions", "got [2]; accepted: numbers that rise"),
     ("data.split.test=0.95", "data.split", "leaves nothing to train on; got {'validation': 0.1, 'test': 0.95}"),
     ("model.source=null", "model.source", "kind 'hub' needs it; accepted: a hub id"),
+    ("loss.mini_batch_size=0", "loss.mini_batch_size", "is no size; got 0; accepted: an integer above 0, or auto"),
+    ("loss.mini_batch_size=1.5", "loss.mini_batch_size", "is no size; got 1.5"),
+    ("loss.mini_batch_size=largest", "loss.mini_batch_size", "is no size; got 'largest'"),
+    ("loss.mini_batch_size=auto", "loss.mini_batch_size", "got 'auto'; accepted: null with loss=mnrl"),
+    ("train.gradient_checkpointing=1", "train.gradient_checkpointing", "got 1; accepted: true, false or auto"),
+    ("train.gradient_checkpointing=on_gpu", "train.gradient_checkpointing", "got 'on_gpu'; accepted: true, false"),
+    ("train.attention=flash", "train.attention", "accepted: 'auto', 'eager', 'sdpa' or 'flash_attention_2'"),
     ("loss.mini_batch_size=3", "loss.mini_batch_size", "got 3; accepted: null with loss=mnrl; or add loss=cached_mnrl"),
 ]  # fmt: skip
 
@@ -99,7 +106,7 @@ def test_one_fault_with_its_place(loader, override, where, words):
         (
             ["loss=cached_mnrl", "loss.mini_batch_size=null"],
             "loss.mini_batch_size",
-            "only there; accepted: an integer above 0",
+            "only there; accepted: an integer above 0, or auto",
         ),
     ],
 )

@@ -77,6 +77,14 @@ def test_a_loss_is_what_its_configuration_says(tiny_model, config, name):
     assert loss.n_dims_per_step == -1
 
 
+@pytest.mark.parametrize("name", ["mnrl", "cached_mnrl"])
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_workers_share_their_negatives(tiny_model, name, is_shared):
+    config = LossConfig(name=name, mini_batch_size=3 if name == "cached_mnrl" else None)
+    loss = build_loss(config, MatryoshkaConfig(dims=[8]), tiny_model, is_shared=is_shared)
+    assert loss.loss.gather_across_devices is is_shared
+
+
 def test_the_cached_loss_cannot_train_a_static_model():
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding

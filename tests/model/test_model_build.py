@@ -78,7 +78,7 @@ def test_static_cuts_at_max_seq_length_and_saves_it(package, tmp_path):
 def test_a_published_truncation_is_undone(package, tmp_path, monkeypatch):
     from embsweep.model import base
 
-    def build(cfg, device):
+    def build(cfg, device, _attention):
         model = embedded.build_static(cfg, device)
         model.truncate_dim = 64
         return model

@@ -19,6 +19,7 @@ SETS = [
 def test_a_recipe_can_be_rehearsed(request_of, shared_data, tmp_path, monkeypatch, name, data):
     from embsweep.sweep.preflight import check_request
 
+    monkeypatch.setattr("embsweep.sweep.machines.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr("embsweep.sweep.preflight.inspect_machine", lambda: Machine(2, 0))
     folder = shared_data / data
     if not folder.is_dir():

@@ -37,14 +37,6 @@ def test_a_process_survives_a_stopped_trial(runner, make_desk):
     assert len({s.pid for s in desk.starts.values()}) <= 2, "no process more than there are slots"
 
 
-def test_a_worker_that_dies_fails_its_trial_only(runner, make_desk):
-    desk = make_desk(4)
-    runner.run(desk, scripted_work({1: "die"}))
-    assert desk.results[1].outcome == Outcome.FAILED
-    assert "died" in desk.results[1].reason
-    assert {desk.results[n].outcome for n in (0, 2, 3)} == {Outcome.COMPLETE}
-
-
 def test_scratch_is_gone_afterwards(runner, make_desk, tmp_path):
     runner.run(make_desk(1), scripted_work())
     assert not (tmp_path / "scratch").exists()

@@ -27,20 +27,20 @@ from embsweep.runner.slots import Machine, Slots, plan_slots
     ],
 )
 def test_plan(config, machine, expected):
-    assert plan_slots(RunnerConfig(**{"kind": "ray", **config}), machine) == expected
+    assert plan_slots(RunnerConfig(**{"kind": "ray", **config}), [machine]) == expected
 
 
 @pytest.mark.parametrize("cpus", range(1, 20))
 @pytest.mark.parametrize("limit", [None, 1, 3, 7])
 def test_never_more_than_there_is(cpus, limit):
-    slots = plan_slots(RunnerConfig(kind="ray", max_concurrent=limit), Machine(cpus, 0))
+    slots = plan_slots(RunnerConfig(kind="ray", max_concurrent=limit), [Machine(cpus, 0)])
     assert 1 <= slots.count * slots.cpus <= cpus
 
 
 def test_asking_for_what_is_not_there_names_every_key():
     config = RunnerConfig(kind="ray", gpus_per_trial=1.0, cpus_per_trial=8)
     with pytest.raises(InputError) as caught:
-        plan_slots(config, Machine(2, 0))
+        plan_slots(config, [Machine(2, 0)])
     assert [f.where for f in caught.value.faults] == ["runner.gpus_per_trial", "runner.cpus_per_trial"]
 
 
@@ -53,4 +53,4 @@ def test_asking_for_what_is_not_there_names_every_key():
     ],
 )
 def test_no_slot_without_a_trial(config, machine, expected):
-    assert plan_slots(RunnerConfig(kind="ray", **config), machine, 4) == expected
+    assert plan_slots(RunnerConfig(kind="ray", **config), [machine], 4) == expected

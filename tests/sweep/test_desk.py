@@ -26,8 +26,8 @@ FRACTIONS = (0.25, 0.5, 1.0)
 
 @pytest.fixture
 def make_desk(make_config, tmp_path):
-    def make(trials=6, stopping="none", configure=None, keep_checkpoints=3, max_failed_trials=3):
-        config = make_config()
+    def make(trials=6, stopping="none", configure=None, **limits):
+        config = make_config("confirm.finalists=1", *(f"sweep.{key}={value}" for key, value in limits.items()))
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
         ledger = Ledger.open(tmp_path / "study.db", space=SPACE, search=search, pruner=pruner)
@@ -35,9 +35,7 @@ def make_desk(make_config, tmp_path):
         tracking = create_autospec(SweepRun, instance=True)
         tracking.start_trial.side_effect = lambda child, attempt, params: f"run-{child.number}"
         progress = create_autospec(LineProgress, instance=True)
-        stage = search_stage(
-            tmp_path / "trials", keep=keep_checkpoints, keep_recipe=False, max_failed=max_failed_trials
-        )
+        stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
         return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage, "map@100")
 
     return make
@@ -159,6 +157,77 @@ def test_interrupted_trial_is_handed_out_again_first(make_desk):
     job = again.next_job()
     assert (job.number, job.attempt) == (number, 2)
     assert again.next_job().number == 1
+
+
+def report_at(fraction, value, best=None, best_fraction=None, at=1.0):
+    best, best_fraction = best or value, best_fraction or fraction
+    step = round(fraction * 4)
+    return Report(fraction, step, fraction, value, best, best_fraction, {64: {"map@100": value}}, 0.1, 1e-5, at)
+
+
+def test_a_trial_whose_process_died_is_handed_out_again_and_goes_on(make_desk):
+    desk = make_desk(trials=2)
+    job = desk.next_job()
+    desk.started(job.number, Started(1, "here", 0.0, 0.1, 0.0))
+    first, second = report_at(0.25, 0.4), report_at(0.5, 0.3, best=0.4, best_fraction=0.25, at=2.0)
+    desk.report(job.number, first)
+    desk.lost(job.number, "its process died")
+    again = desk.next_job()
+    assert (again.number, again.attempt, again.folder) == (job.number, 2, job.folder)
+    desk.started(again.number, Started(2, "there", 3.0, 0.1, 0.0, {}, earlier=(first,)))
+    record = desk.ledger.record(job.number)
+    assert (record.fraction, record.best, record.losses) == (0.25, 0.4, 1)
+    desk.report(again.number, second)
+    desk.finished(again.number, TrialResult(Outcome.STOPPED, 0.4, None, str(job.best), 9.0))
+    record = desk.ledger.record(job.number)
+    assert (record.state, record.best, record.attributes["scores"]) == ("stopped", 0.4, {"64": {"map@100": 0.4}})
+    assert [row["fraction"] for row in record.attributes["log"]] == [0.25, 0.5]
+    logged = [call.args[1] for call in desk.tracking.log_report.call_args_list]
+    assert logged == [first, first, second], "the first again, word for word: MLflow keeps one of two equal ones"
+
+
+def test_what_was_reported_before_is_not_judged_again(make_desk):
+    """A stop that was not given at 25 % is not given afterwards for what happened there."""
+    desk = make_desk(trials=3, stopping="successive_halving")
+    slow, fast = desk.next_job(), desk.next_job()
+    for job in (slow, fast):
+        desk.started(job.number, Started(1, "here", 0.0, 0.1, 0.0))
+    early = report_at(0.25, 0.1)
+    assert not desk.report(slow.number, early)
+    assert not desk.report(fast.number, report_at(0.25, 0.9))
+    desk.lost(slow.number, "its process died")
+    again = desk.next_job()
+    desk.started(again.number, Started(1, "here", 0.0, 0.1, 0.0, {}, earlier=(early,)))
+    assert desk.ledger.record(slow.number).state == "running"
+    assert desk.report(slow.number, report_at(0.5, 0.1)) is not None
+
+
+def test_a_process_that_dies_every_time_fails_its_trial(make_desk):
+    desk = make_desk(trials=1, max_attempts=2)
+    for attempt in (1, 2):
+        job = desk.next_job()
+        assert (job.number, job.attempt) == (0, attempt)
+        desk.lost(0, "its process died")
+    record = desk.ledger.record(0)
+    assert record.state == "failed"
+    assert record.attributes["reason"] == "its process died; 2 times, which is all that sweep.max_attempts allows"
+    assert desk.next_job() is None
+
+
+def test_restarts_of_the_driver_are_not_held_against_a_trial(make_desk):
+    for attempt in range(1, 6):
+        assert make_desk(trials=1, max_attempts=2).next_job().attempt == attempt
+
+
+def test_what_a_trial_needs_to_go_on_is_gone_when_it_is_over(make_desk):
+    desk = make_desk(trials=1)
+    job = desk.next_job()
+    desk.started(0, Started(1, "here", 0.0, 0.1, 0.0))
+    job.state.mkdir(parents=True)
+    desk.report(0, report_at(0.5, 0.4))
+    assert job.state.is_dir()
+    desk.finished(0, TrialResult(Outcome.FAILED, None, None, None, 2.0, "scripted"))
+    assert not job.state.exists()
 
 
 def test_parameters_of_a_trial_hold_the_configuration_and_the_chosen_groups(make_desk):

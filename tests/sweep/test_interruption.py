@@ -76,11 +76,12 @@ def test_sigkill_in_mid_sweep_loses_nothing_that_was_finished(tmp_path):
     assert ran.output.count("trial 0 starts") == (0 if before[0].is_finished else 1)
 
 
-def test_ctrl_c_leaves_with_130_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_or_a_batch_system_ends_it_in_order(tmp_path, sent, code):
     process = start(tmp_path)
     wait_for(process, "trial 0 starts")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, output
+    assert process.returncode == code, output
     assert re.search(r"go on with: \S*python run_sweep\.py", output)
     assert "Traceback" not in output

@@ -10,7 +10,7 @@ from embsweep.errors import EmbsweepError
 from embsweep.search.ledger import read_ledger
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
-from embsweep.trial.checkpoint import MANIFEST
+from embsweep.trial.folder import MANIFEST
 from embsweep.trial.proof import (
     Claim,
     Measurement,

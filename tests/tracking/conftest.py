@@ -68,7 +68,7 @@ def make_report(make_scores):
             "scores": make_scores(),
             "loss": 1.5,
             "learning_rate": 2e-5,
-            "elapsed_s": float(step),
+            "reported_at": 1.7e9 + step,
         }
         return Report(**(values | changes))
 

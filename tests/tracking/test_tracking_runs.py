@@ -117,12 +117,12 @@ def test_the_same_report_again_changes_nothing(client, sweep, make_report):
 
 def test_tables_show_the_best_objective_of_the_last_attempt(store, client, identity, sweep, make_report):
     run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
-    sweep.log_report(run_id, make_report(step=90, best_objective=0.9))
+    sweep.log_report(run_id, make_report(step=90, best_objective=0.9, reported_at=1000.0))
     time.sleep(0.01)
     again = open_sweep_run(store, identity)
     with mock.patch("embsweep.tracking.runs.time.time", return_value=time.time() + 1000):
         again.start_trial(Child(0, "trial 0"), 2, {})
-    again.log_report(run_id, make_report(step=10, best_objective=0.5))
+    again.log_report(run_id, make_report(step=10, best_objective=0.5, reported_at=2000.0))
     assert client.get_run(run_id).data.metrics["best_objective"] == 0.5
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from embsweep.data.collection import RetrievalSet
+from embsweep.data.collection import Pair, RetrievalSet
+from embsweep.trial.train import TrialData
+
+WORDS = ["river", "engine", "piano", "desert", "court", "bakery", "glacier", "tunnel", "violin", "harvest"]
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +69,13 @@ def shared_set(shared_data):
 def _read_jsonl(path: Path) -> dict[str, str]:
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     return {row["id"]: row["text"] for row in rows}
+
+
+@pytest.fixture(scope="session")
+def data():
+    """Forty questions about forty passages that share no words with them: only training can join them."""
+    passages = [f"{a} {b} number {i}" for i, (a, b) in enumerate(zip(WORDS * 4, sorted(WORDS) * 4, strict=True))]
+    queries = [f"what of {chr(97 + i % 26)}{chr(97 + i // 26)}{i}" for i in range(40)]
+    train = tuple(Pair(q, p) for q, p in zip(queries, passages, strict=True))
+    held = RetrievalSet("toy", tuple(queries), tuple(passages), tuple((i,) for i in range(40)))
+    return TrialData(train, held)

@@ -13,7 +13,9 @@ import pytest
 
 from embsweep.errors import EmbsweepError
 from embsweep.trial import checkpoint
-from embsweep.trial.checkpoint import check_checkpoint, load_checkpoint, read_manifest, save_checkpoint
+from embsweep.trial import folder as folders
+from embsweep.trial.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
+from embsweep.trial.folder import read_manifest
 
 
 class FakeModel:
@@ -53,7 +55,7 @@ def test_a_second_save_takes_the_place_of_the_first(tmp_path):
 
 
 def test_a_file_system_that_cannot_exchange_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(folders, "_exchange", lambda first, second: False)
     save_checkpoint(FakeModel(1), tmp_path / "best")
     save_checkpoint(FakeModel(2), tmp_path / "best")
     assert _read_version(tmp_path / "best") == "2"
@@ -62,7 +64,7 @@ def test_a_file_system_that_cannot_exchange_names(tmp_path, monkeypatch):
 
 def test_a_save_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     folder = save_checkpoint(FakeModel(1), tmp_path / "best")
-    monkeypatch.setattr(checkpoint, "_write_manifest", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(folders, "_write_manifest", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(FakeModel(2), folder)
     assert _read_version(folder) == "1"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embsweep.runner.messages import from_text, to_text
+from embsweep.trial.messages import from_text, to_text
 from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
 
 numbers = st.floats(allow_nan=False)

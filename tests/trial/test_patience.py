@@ -13,6 +13,7 @@ from embsweep.trial import rungs
 from embsweep.trial.evaluation import Evaluation
 from embsweep.trial.reporter import Outcome, TrialJob
 from embsweep.trial.rungs import RungCallback
+from embsweep.trial.state import Setup, TrialState
 
 
 class Reports(list):
@@ -42,12 +43,16 @@ def train(config):
         patch = pytest.MonkeyPatch()
         patch.setattr(rungs, "evaluate_model", lambda *_, **__: evaluation(next(scores)))
         patch.setattr(rungs, "save_checkpoint", lambda _, path: saved.append(path))
-        patch.setattr(rungs, "save_values", lambda *_: None, raising=False)
+        patch.setattr(rungs, "save_values", lambda *_: None)
+        patch.setattr(rungs, "save_state", lambda *_: None)
         changed = config.train.model_copy(update={"epochs": float(len(objectives)), "patience": patience})
         job = TrialJob(number=0, attempt=1, config=config.model_copy(update={"train": changed}), folder="0000")
         reports = Reports(stop_at)
         try:
-            return *_train(RungCallback(job, None, None, reports), len(objectives)), reports
+            callback = RungCallback(
+                job, SimpleNamespace(model=None), None, reports, TrialState(job.state, Setup(""), ())
+            )
+            return *_train(callback, len(objectives)), reports
         finally:
             patch.undo()
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from embsweep.trial.arguments import build_arguments, resolve_tf32
+from embsweep.trial.arguments import build_arguments
 from embsweep.trial.evaluator import evaluate_model
+from embsweep.trial.hardware import Accelerator, Choice, resolve_tf32
 from embsweep.trial.precision import own_precision
 
 
@@ -17,11 +18,9 @@ def backends():
 
 
 @pytest.mark.parametrize("wanted", [True, False, None])
-def test_a_gpu_gets_what_is_wanted_and_a_cpu_nothing(monkeypatch, wanted):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert resolve_tf32(wanted) is wanted
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert resolve_tf32(wanted) is None
+def test_a_gpu_gets_what_is_wanted_and_a_cpu_nothing(wanted):
+    assert resolve_tf32(wanted, Accelerator("H100", (9, 0))) is wanted
+    assert resolve_tf32(wanted, Accelerator()) is None
 
 
 @pytest.mark.parametrize("wanted", ["true", "false", "null"])
@@ -31,11 +30,11 @@ def test_every_setting_can_be_rehearsed_on_a_cpu(monkeypatch, make_config, tmp_p
     assert backends.fp32_precision == "none"
 
 
-def test_each_trial_of_a_warm_process_gets_its_own(monkeypatch, make_config, tmp_path, backends):
+def test_each_trial_of_a_warm_process_gets_its_own(make_config, tmp_path, backends):
     """Twice the same value, and one that comes back: transformers' own switch works once for each value."""
-    monkeypatch.setattr("embsweep.trial.arguments.resolve_tf32", lambda wanted: wanted)  # as where a GPU is
-    for wanted, found in [("true", "tf32"), ("false", "ieee"), ("true", "tf32"), ("null", "none"), ("true", "tf32")]:
-        build_arguments(make_config(f"train.tf32={wanted}").train, tmp_path)
+    train = make_config("train.precision=fp32").train
+    for wanted, found in [(True, "tf32"), (False, "ieee"), (True, "tf32"), (None, "none"), (True, "tf32")]:
+        build_arguments(train, tmp_path, choice=Choice(tf32=wanted))
         assert backends.fp32_precision == found
 
 

@@ -5,42 +5,13 @@ import math
 import pytest
 
 from embsweep.config.training import TrainConfig
-from embsweep.data.collection import Pair, RetrievalSet
-from embsweep.errors import TrialFailed
+from embsweep.data.collection import Pair
 from embsweep.trial.reporter import Outcome, TrialJob
 from embsweep.trial.train import TrialData, run_trial
 
+from .recorder import Recorder
+
 pytestmark = pytest.mark.slow
-
-WORDS = ["river", "engine", "piano", "desert", "court", "bakery", "glacier", "tunnel", "violin", "harvest"]
-
-
-class Recorder:
-    """A reporter that remembers, and stops when told."""
-
-    def __init__(self, stop_at=None):
-        self.stop_at = stop_at
-        self.started, self.reports, self.results = [], [], []
-
-    def start(self, started):
-        self.started.append(started)
-
-    def report(self, report):
-        self.reports.append(report)
-        return report.fraction == self.stop_at
-
-    def finish(self, result):
-        self.results.append(result)
-
-
-@pytest.fixture(scope="module")
-def data():
-    """Forty questions about forty passages that share no words with them: only training can join them."""
-    passages = [f"{a} {b} number {i}" for i, (a, b) in enumerate(zip(WORDS * 4, sorted(WORDS) * 4, strict=True))]
-    queries = [f"what of {chr(97 + i % 26)}{chr(97 + i // 26)}{i}" for i in range(40)]
-    train = tuple(Pair(q, p) for q, p in zip(queries, passages, strict=True))
-    held = RetrievalSet("toy", tuple(queries), tuple(passages), tuple((i,) for i in range(40)))
-    return TrialData(train, held)
 
 
 @pytest.fixture
@@ -108,7 +79,8 @@ def test_stop_ends_training_at_that_report(make_job, data):
 def test_the_same_job_gives_the_same_numbers(make_job, data):
     first, second = Recorder(), Recorder()
     run_trial(make_job("train.epochs=2"), first, data)
-    run_trial(make_job("train.epochs=2"), second, data)
+    again = make_job("train.epochs=2")
+    run_trial(again.model_copy(update={"folder": f"{again.folder}-again"}), second, data)
     assert [r.scores for r in first.reports] == [r.scores for r in second.reports]
     other = Recorder()
     run_trial(make_job("train.epochs=2", "train.seed=7"), other, data)
@@ -133,8 +105,8 @@ def test_a_loss_that_is_not_finite_fails_at_once(make_job, data, monkeypatch):
 
     build = losses.build_loss
 
-    def poisoned(*arguments):
-        found = build(*arguments)
+    def poisoned(*arguments, **options):
+        found = build(*arguments, **options)
         found.register_forward_hook(lambda module, inputs, output: output * math.nan, prepend=True)
         return found
 
@@ -156,18 +128,6 @@ def test_an_exception_becomes_a_reason(make_job, data):
     run_trial(make_job("train.epochs=1"), recorder, data)
     (result,) = recorder.results
     assert (result.outcome, result.reason) == (Outcome.FAILED, "OSError: disk full")
-
-
-def test_precision(make_config):
-    from embsweep.trial.arguments import resolve_precision
-
-    assert resolve_precision("auto") in ("fp32", "bf16")
-    assert resolve_precision("bf16") == "bf16"
-    import torch
-
-    if not torch.cuda.is_available():
-        with pytest.raises(TrialFailed, match="fp16 needs a GPU"):
-            resolve_precision("fp16")
 
 
 def test_arguments_carry_every_setting(make_config, tmp_path):

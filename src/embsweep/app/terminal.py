@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -42,10 +44,18 @@ def console(*, stderr: bool = False) -> Console:
 def exit_codes(resume: str | None = None) -> Iterator[None]:
     """Turn errors into messages, and leave with their exit code. A defect keeps its traceback.
 
-    2 bad input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 1 anything else of ours.
+    2 bad input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 143 terminated, 1 anything else of
+    ours. SIGTERM, by which batch systems and service managers end a process, leaves as Ctrl-C does.
     """
+    terminated: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        terminated.append(number)
+        os.kill(os.getpid(), signal.SIGINT)
+
     try:
-        yield
+        with _on_sigterm(interrupt):
+            yield
     except InputError as error:
         _say(f"{len(error.faults)} thing{'s' if len(error.faults) > 1 else ''} to mend; nothing was started:")
         for fault in error.faults:
@@ -56,7 +66,20 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _say(f"Interrupted. Finished trials are kept; go on with: {resume}" if resume else "Interrupted.")
-        sys.exit(130)
+        sys.exit(143 if terminated else 130)
+
+
+@contextmanager
+def _on_sigterm(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Only the main thread may ask for signals: elsewhere nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(text: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from embsweep.config.base import Dims, Floats, Misfit, Part, Strings, check_rising
 from embsweep.config.training import ModelConfig
@@ -29,20 +30,48 @@ class StoppingConfig(Part):
 
 
 class RunnerConfig(Part):
-    """Where trials run. Null means: as many as the machine's GPUs (or CPUs, where it has none) allow."""
+    """Where trials run. Null means: as many as the machine's GPUs (or CPUs, where it has none) allow.
 
-    kind: Literal["ray", "inline"]
+    `cpus_per_trial` and `gpus_per_trial` are a trial's total, shared evenly by its `workers_per_trial` processes;
+    `address` is that of a Ray cluster, null the one in RAY_ADDRESS.
+    """
+
+    kind: Literal["ray", "inline", "cluster"]
+    address: str | None = Field(default=None, min_length=1)
+    workers_per_trial: int = Field(default=1, ge=1)
     cpus_per_trial: int | None = Field(default=None, ge=1)
     gpus_per_trial: float | None = Field(default=None, ge=0)
     trials_per_gpu: int = Field(default=1, ge=1)
     max_concurrent: int | None = Field(default=None, ge=1)
 
-    @field_validator("gpus_per_trial")
-    @classmethod
-    def _no_multi_gpu(cls, gpus: float | None) -> float | None:
-        if gpus is not None and gpus > 1:
-            raise Misfit("a trial uses at most one GPU", "0 to 1, such as 0.5")
-        return gpus
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.address is not None and self.kind != "cluster":
+            raise Misfit(
+                "belongs to a cluster", "null with this runner", key="address", value=self.address, fix="runner=cluster"
+            )
+        workers, gpus, cpus = self.workers_per_trial, self.gpus_per_trial, self.cpus_per_trial
+        if workers > 1 and self.kind == "inline":
+            accepted, fix = "1 with runner=inline", "runner=local"
+            raise Misfit(
+                "one process cannot be several workers", accepted, key="workers_per_trial", value=workers, fix=fix
+            )
+        if workers > 1 and self.trials_per_gpu > 1:
+            problem = "workers of one trial cannot share their GPUs with other trials"
+            raise Misfit(problem, "1 with several workers", key="trials_per_gpu", value=self.trials_per_gpu)
+        if gpus and gpus != (workers if workers > 1 else min(gpus, 1)):
+            fits = f"{workers} (a GPU each), or 0" if workers > 1 else "0 to 1, such as 0.5"
+            problem = f"is not what {workers} workers can use" if workers > 1 else "one worker uses at most one GPU"
+            advice = None if workers > 1 else f"runner.workers_per_trial={math.ceil(gpus)} trains on several"
+            raise Misfit(problem, fits, key="gpus_per_trial", value=gpus, fix=advice)
+        if cpus and cpus % workers:
+            raise Misfit(
+                f"cannot be shared evenly by {workers} workers",
+                f"a multiple of {workers}",
+                key="cpus_per_trial",
+                value=cpus,
+            )
+        return self
 
 
 class TrackingConfig(Part):
@@ -126,12 +155,16 @@ class StorageConfig(Part):
 
 
 class SweepConfig(Part):
-    """One sweep's identity. `fresh` moves an earlier sweep of the same name aside and starts over."""
+    """One sweep's identity. `fresh` moves an earlier sweep of the same name aside and starts over.
+
+    A trial whose process dies is started again from its last checkpoint, `max_attempts` starts in all.
+    """
 
     name: str
     fresh: bool
     keep_checkpoints: int = Field(ge=1)
     max_failed_trials: int = Field(ge=0)
+    max_attempts: int = Field(default=3, ge=1)
 
     @field_validator("name")
     @classmethod

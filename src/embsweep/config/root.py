@@ -99,7 +99,7 @@ def check_trainable(config: Config) -> list[Fault]:
     """Faults between parts that only matter when a trial is to be trained."""
     fix = f"for example matryoshka=from_{config.model.dim}" if config.model.dim in (384, 768) else None
     trained = _check_dims("matryoshka.dims", config.matryoshka.dims, config.model, fix)
-    return [*trained, *check_measurable(config), *_check_loss(config)]
+    return [*trained, *check_measurable(config), *_check_loss(config), *_check_static(config)]
 
 
 def check_measurable(config: Config) -> list[Fault]:
@@ -130,10 +130,23 @@ def _check_objective(config: Config) -> Iterator[Fault]:
 def _check_loss(config: Config) -> Iterator[Fault]:
     if config.loss.name == "cached_mnrl" and config.model.kind == "static":
         yield Fault("loss", "cached_mnrl has nothing to cache in model 'static'", "cached_mnrl", "mnrl", "loss=mnrl")
-    if config.loss.name == "cached_mnrl" and config.train.gradient_checkpointing:
+    if config.loss.name == "cached_mnrl" and config.train.gradient_checkpointing is True:
         yield Fault(
-            "train.gradient_checkpointing", "cannot be combined with loss=cached_mnrl", True, "false, or loss=mnrl"
+            "train.gradient_checkpointing",
+            "cannot be combined with loss=cached_mnrl",
+            True,
+            "false or auto, or loss=mnrl",
         )
+
+
+def _check_static(config: Config) -> Iterator[Fault]:
+    """A table of token embeddings has no layers: what is asked of them would have no effect."""
+    if config.model.kind != "static":
+        return
+    if config.train.attention != "auto":
+        yield Fault("train.attention", "model 'static' has no attention", config.train.attention, "auto")
+    if config.train.gradient_checkpointing is True:
+        yield Fault("train.gradient_checkpointing", "model 'static' has nothing to recompute", True, "false or auto")
 
 
 def _to_fault(details: ErrorDetails, values: Mapping[str, Any]) -> Fault:

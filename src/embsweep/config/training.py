@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,9 @@ from embsweep.names import METRICS
 
 STANDARD_DIMS = (1024, 768, 512, 256, 128, 64)
 """The dimensions that the three published bge-m3 fine-tunes serve."""
+
+
+_SIZES = "an integer above 0, or auto"
 
 
 class ModelConfig(Part):
@@ -35,16 +38,27 @@ class ModelConfig(Part):
 
 
 class LossConfig(Part):
-    """The ranking loss inside MatryoshkaLoss. `mini_batch_size` bounds memory in the cached variant."""
+    """The ranking loss inside MatryoshkaLoss. `mini_batch_size` bounds memory in the cached variant.
+
+    `auto` is measured by every trial where it runs (`trial/micro_batch.py`).
+    """
 
     name: Literal["mnrl", "cached_mnrl"]
     scale: float = Field(default=20.0, gt=0)
-    mini_batch_size: int | None = Field(default=None, gt=0)
+    mini_batch_size: int | Literal["auto"] | None = None
+
+    @field_validator("mini_batch_size", mode="before")
+    @classmethod
+    def _is_a_size(cls, size: Any) -> Any:
+        is_number = isinstance(size, int) and not isinstance(size, bool) and size > 0
+        if not (is_number or size in (None, "auto")):
+            raise Misfit("is no size", _SIZES)
+        return size
 
     @model_validator(mode="after")
     def _mini_batch_is_for_cached(self) -> Self:
         if (self.name == "cached_mnrl") != (self.mini_batch_size is not None):
-            accepted = "an integer above 0" if self.name == "cached_mnrl" else f"null with loss={self.name}"
+            accepted = _SIZES if self.name == "cached_mnrl" else f"null with loss={self.name}"
             size = self.mini_batch_size
             fix = None if self.name == "cached_mnrl" else "or add loss=cached_mnrl"
             problem = "belongs to loss=cached_mnrl, and only there"
@@ -81,8 +95,9 @@ class MatryoshkaConfig(Part):
 class TrainConfig(Part):
     """One training run. `warmup` is the fraction of the schedule; `epochs` may be fractional.
 
-    `tf32` null leaves torch's own setting. `patience` ends a trial after so many evaluations in a row without a new
-    best; null runs the whole schedule.
+    `batch_size` is that of all workers of a trial together. `precision`, `attention`, `gradient_checkpointing` and
+    `tf32` meet the hardware in `trial/hardware.py`; `tf32` null leaves torch's own setting. `patience` ends a trial
+    after so many evaluations in a row without a new best; null runs the whole schedule.
     """
 
     learning_rate: float = Field(gt=0, le=1)
@@ -95,11 +110,19 @@ class TrainConfig(Part):
     optimizer: Literal["adamw_torch", "adamw_torch_fused"]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     batch_sampler: Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed"]
-    gradient_checkpointing: bool = False
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    gradient_checkpointing: bool | Literal["auto"] = False
     tf32: bool | None = None
     patience: int | None = Field(default=None, ge=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
     seed: int = Field(ge=0)
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _is_a_switch(cls, wanted: Any) -> Any:
+        if not (isinstance(wanted, bool) or wanted == "auto"):
+            raise Misfit("is no switch", "true, false or auto")
+        return wanted
 
 
 class EvalConfig(Part):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a kind of model owes: `build` allocates it on a device, `check` is fast and loads no torch."""
+    """What a kind of model owes: `build` allocates it on a device with an attention, `check` is fast, without torch."""
 
-    build: Callable[[ModelConfig, str | None], SentenceTransformer]
+    build: Callable[[ModelConfig, str | None, str | None], SentenceTransformer]
     check: Callable[[ModelConfig], list[Fault]]
 
 
@@ -34,14 +34,15 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 """`model.kind` → how it is built and checked."""
 
 
-def build_model(cfg: ModelConfig, device: str | None = None) -> SentenceTransformer:
+def build_model(cfg: ModelConfig, device: str | None = None, *, attention: str | None = None) -> SentenceTransformer:
     """The base model with float32 weights, inputs cut at `cfg.max_seq_length` tokens, at full dimension.
 
-    Deterministic. Code that comes with a model never runs. `device` None takes the GPU where there is one.
+    Deterministic. Code that comes with a model never runs. `device` None takes the GPU where there is one, `attention`
+    None the model's own implementation; a static model has none at all.
     Raises InputError if the model cannot be had (`model.source`, `model.kind`) or does not have `cfg.dim`
     dimensions (`model.dim`).
     """
-    model = KINDS[cfg.kind].build(cfg, device)
+    model = KINDS[cfg.kind].build(cfg, device, attention)
     model.truncate_dim = None  # a published model may carry one: it would hide dimensions
     found = model.get_embedding_dimension()
     if found != cfg.dim:

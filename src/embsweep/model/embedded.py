@@ -21,14 +21,14 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 _TOKEN_TABLE = "embeddings.word_embeddings.weight"  # noqa: S105 -- a tensor's name
 
 
-def build_minilm(cfg: ModelConfig, device: str | None) -> SentenceTransformer:
+def build_minilm(cfg: ModelConfig, device: str | None, attention: str | None = None) -> SentenceTransformer:
     """all-MiniLM-L6-v2: 384 dimensions, at most 256 tokens. InputError if the package is missing or altered."""
-    model = load_model(str(find_weights().parent), device, local_files_only=True)
+    model = load_model(str(find_weights().parent), device, local_files_only=True, attention=attention)
     limit_length(model, cfg.max_seq_length)
     return model
 
 
-def build_static(cfg: ModelConfig, device: str | None) -> SentenceTransformer:
+def build_static(cfg: ModelConfig, device: str | None, _attention: str | None = None) -> SentenceTransformer:
     """The mean of MiniLM's own token embeddings (30,522 x 384), trainable. InputError as in `build_minilm`.
 
     No CLS, SEP or padding token enters the mean; the tokenizer cuts at `cfg.max_seq_length` word pieces, and

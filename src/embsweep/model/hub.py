@@ -33,7 +33,7 @@ _WEIGHTS = (
 )
 
 
-def build_hub(cfg: ModelConfig, device: str | None) -> SentenceTransformer:
+def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None) -> SentenceTransformer:
     """The model at `cfg.source`, float32, cut at min(`cfg.max_seq_length`, its own limit) tokens.
 
     A folder is read as it is. Anything else is a hub id: what the cache holds is used without asking the hub,
@@ -41,7 +41,7 @@ def build_hub(cfg: ModelConfig, device: str | None) -> SentenceTransformer:
     Raises InputError at `model.source` if it cannot be had, without the minutes of the client's own retries.
     """
     try:
-        model = _load(cfg, device)
+        model = _load(cfg, device, attention)
     except (OSError, ValueError) as error:
         problem = f"cannot be loaded ({str(error).strip().partition(chr(10))[0]})"
         raise InputError(Fault("model.source", problem, cfg.source, fix=_WAYS_OUT)) from error
@@ -49,19 +49,19 @@ def build_hub(cfg: ModelConfig, device: str | None) -> SentenceTransformer:
     return model
 
 
-def _load(cfg: ModelConfig, device: str | None) -> SentenceTransformer:
+def _load(cfg: ModelConfig, device: str | None, attention: str | None) -> SentenceTransformer:
     source = str(cfg.source)
     folder = find_folder(cfg)
     if folder is not None:
-        return load_model(str(folder), device, local_files_only=True)
+        return load_model(str(folder), device, local_files_only=True, attention=attention)
     if _is_cached(source, cfg.revision):
         try:
-            return load_model(source, device, revision=cfg.revision, local_files_only=True)
+            return load_model(source, device, revision=cfg.revision, local_files_only=True, attention=attention)
         except OSError:
             _log.warning("the cached copy of %s is incomplete: asking the hub", source)
     if faults := _check_reachable(cfg):
         raise InputError(faults)
-    return load_model(source, device, revision=cfg.revision)
+    return load_model(source, device, revision=cfg.revision, attention=attention)
 
 
 def check_hub(cfg: ModelConfig) -> list[Fault]:

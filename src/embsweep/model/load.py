@@ -11,11 +11,17 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    source: str, device: str | None = None, *, revision: str | None = None, local_files_only: bool = False
+    source: str,
+    device: str | None = None,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    attention: str | None = None,
 ) -> SentenceTransformer:
     """The model in a folder or of a hub id, with float32 weights; the library's own errors pass through.
 
-    `device` None takes the GPU where there is one. Code that comes with a model never runs.
+    `device` None takes the GPU where there is one, `attention` None the model's own implementation. Code that comes
+    with a model never runs.
     """
     import torch
     from sentence_transformers import SentenceTransformer
@@ -27,7 +33,7 @@ def load_model(
             trust_remote_code=False,
             revision=revision,
             local_files_only=local_files_only,
-            model_kwargs={"dtype": torch.float32},
+            model_kwargs={"dtype": torch.float32, **({"attn_implementation": attention} if attention else {})},
         )
 
 

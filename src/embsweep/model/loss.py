@@ -29,9 +29,13 @@ def compute_dim_weights(cfg: MatryoshkaConfig) -> tuple[float, ...]:
     return tuple(weight / mean for weight in raw)
 
 
-def build_loss(cfg: LossConfig, matryoshka: MatryoshkaConfig, model: SentenceTransformer) -> MatryoshkaLoss:
+def build_loss(
+    cfg: LossConfig, matryoshka: MatryoshkaConfig, model: SentenceTransformer, *, is_shared: bool = False
+) -> MatryoshkaLoss:
     """The loss of `cfg.name` inside a MatryoshkaLoss over all of `matryoshka.dims` at every step.
 
+    `is_shared`: the batch is spread over several processes, which share their negatives. A `mini_batch_size` of `auto`
+    must have been measured before (`trial/micro_batch.py`).
     It is bound to `model`: a new model needs a new loss. Raises InputError at `loss.name` for an unknown
     name, and for cached_mnrl with a static model.
     Sampling dims (`n_dims_per_step`) is not offered: six dims cost 4 % of a step, sampling adds noise.
@@ -44,30 +48,32 @@ def build_loss(cfg: LossConfig, matryoshka: MatryoshkaConfig, model: SentenceTra
         )
     return MatryoshkaLoss(
         model,
-        LOSSES[cfg.name](cfg, model),
+        LOSSES[cfg.name](cfg, model, is_shared),
         matryoshka_dims=list(matryoshka.dims),
         matryoshka_weights=list(compute_dim_weights(matryoshka)),
         n_dims_per_step=-1,
     )
 
 
-def _build_mnrl(cfg: LossConfig, model: SentenceTransformer) -> nn.Module:
+def _build_mnrl(cfg: LossConfig, model: SentenceTransformer, is_shared: bool) -> nn.Module:
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    return MultipleNegativesRankingLoss(model, scale=cfg.scale)
+    return MultipleNegativesRankingLoss(model, scale=cfg.scale, gather_across_devices=is_shared)
 
 
-def _build_cached_mnrl(cfg: LossConfig, model: SentenceTransformer) -> nn.Module:
+def _build_cached_mnrl(cfg: LossConfig, model: SentenceTransformer, is_shared: bool) -> nn.Module:
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     if isinstance(model[0], StaticEmbedding):  # its inputs cannot be cut into mini-batches
         raise InputError(Fault("loss.name", "cannot train a static model", cfg.name, "mnrl", "loss=mnrl"))
-    assert cfg.mini_batch_size is not None  # LossConfig guarantees it for this loss
-    return CachedMultipleNegativesRankingLoss(model, scale=cfg.scale, mini_batch_size=cfg.mini_batch_size)
+    assert isinstance(cfg.mini_batch_size, int)  # LossConfig and the trial guarantee it for this loss
+    return CachedMultipleNegativesRankingLoss(
+        model, scale=cfg.scale, mini_batch_size=cfg.mini_batch_size, gather_across_devices=is_shared
+    )
 
 
-LOSSES: Mapping[str, Callable[[LossConfig, SentenceTransformer], nn.Module]] = MappingProxyType(
+LOSSES: Mapping[str, Callable[[LossConfig, SentenceTransformer, bool], nn.Module]] = MappingProxyType(
     {"mnrl": _build_mnrl, "cached_mnrl": _build_cached_mnrl}
 )
 """`loss.name` → what builds it."""

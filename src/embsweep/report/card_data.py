@@ -24,9 +24,13 @@ from embsweep.model.loss import build_loss
 from embsweep.report.card_tables import metric_table
 from embsweep.report.card_text import number, plain
 from embsweep.trial.arguments import build_arguments
+from embsweep.trial.hardware import Choice
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+_DECIDED = ("bf16", "fp16", "gradient_checkpointing")
+"""Arguments that the training machine has decided, as a trial records them."""
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -133,7 +137,7 @@ def _add_hyperparameters(data: EvidenceCardData, training: TrainingFacts) -> Non
 def _arguments(config: TrainConfig) -> dict[str, Any]:
     """The trainer's arguments, made on whatever machine writes the card."""
     anywhere = config.model_copy(update={"precision": "fp32"})
-    arguments: Any = build_arguments(anywhere, Path("unused"))
+    arguments: Any = build_arguments(anywhere, Path("unused"), choice=Choice())
     return dict(arguments.to_dict())
 
 
@@ -141,7 +145,7 @@ def _as_it_ran(training: TrainingFacts) -> dict[str, Any]:
     """What the training machine decided, in place of what this one would."""
     facts = training.facts
     on_cpu = str(facts.get("device", "cpu")).startswith("cpu")
-    decided: dict[str, Any] = {name: facts[name] for name in ("bf16", "fp16") if name in facts}
+    decided: dict[str, Any] = {name: facts[name] for name in _DECIDED if name in facts}
     return {**decided, "use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu, "tf32": training.config.train.tf32}
 
 

@@ -24,11 +24,14 @@ class Desk(Protocol):
         """A trial was evaluated; True stops it."""
 
     def finished(self, number: int, result: TrialResult) -> None:
-        """A trial is over; called exactly once for each job handed out."""
+        """A trial is over; this or `lost` is called exactly once for each job handed out."""
+
+    def lost(self, number: int, reason: str) -> None:
+        """The process of a trial, or its machine, is gone; `next_job` may give the same trial once more."""
 
 
 class Runner(Protocol):
     """Runs the desk's jobs until it has no more. A trial that fails or dies never ends the others."""
 
     def run(self, desk: Desk, work: Work) -> None:
-        """Blocks until every job handed out has been finished at the desk."""
+        """Blocks until every job handed out has been finished at the desk and it has no more."""

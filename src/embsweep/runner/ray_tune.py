@@ -22,31 +22,27 @@ from ray.tune.search import Searcher
 
 from embsweep.runner.attempt import run_attempt
 from embsweep.runner.desk import Desk, Work
-from embsweep.runner.messages import from_text, to_text
-from embsweep.runner.slots import Slots
+from embsweep.runner.environment import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, pin_threads
+from embsweep.runner.quiet import keep_sigterm, log_daemon_messages
+from embsweep.runner.shipping import ship_work
+from embsweep.runner.slots import Place, Slots
+from embsweep.runner.token import secure_token_file
+from embsweep.trial.messages import from_text, to_text
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
 
 log = logging.getLogger(__name__)
 
 _MESSAGE = "message"
+_DRIVER_BYTES = 2**20
 _OBJECT_STORE_BYTES = 256 * 2**20  # one copy of the texts; Ray's default of 30 % of memory is not ours to take
-
-_DRIVER_ENVIRONMENT = {
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial may still be at its last step: wait, keep the process
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table whatever `verbose` says
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that was given no GPU sees none
-}
 
 
 class RayRunner:
-    """Runs jobs in Ray's worker processes on this machine, `slots.count` at once."""
+    """Runs jobs in Ray's worker processes, `slots.count` at once: on this machine, or on the cluster joined before."""
 
-    def __init__(self, slots: Slots, scratch: Path) -> None:
+    def __init__(self, slots: Slots, scratch: Path, *, has_other_machines: bool = False) -> None:
         self._slots = slots
+        self._has_other_machines = has_other_machines
         self._scratch = scratch.resolve()
 
     def run(self, desk: Desk, work: Work) -> None:
@@ -54,11 +50,12 @@ class RayRunner:
         first = desk.next_job()
         if first is None:
             return  # Tune would wait for ever for a first trial
-        os.environ.update(_DRIVER_ENVIRONMENT)
+        os.environ.update(DRIVER_ENVIRONMENT)
         self._init_ray()
         searcher = _DeskSearcher(desk, first)
-        resources = {"cpu": self._slots.cpus, "gpu": self._slots.gpus}
-        trainable = tune.with_resources(tune.with_parameters(_train, work=work), resources)
+        shipped = ship_work(work, to_other_machines=self._has_other_machines)
+        parameters = {"work": shipped, "place": Place(self._slots, self._scratch, _choose_backend(self._slots))}
+        trainable = tune.with_resources(tune.with_parameters(_train, **parameters), _resources(self._slots))
         try:
             tune.Tuner(
                 trainable,
@@ -82,32 +79,56 @@ class RayRunner:
 
     def _init_ray(self) -> None:
         logging.getLogger("ray").propagate = True
+        log_daemon_messages()
         if ray.is_initialized():
             return
-        threads = str(self._slots.cpus)
-        ray.init(
-            address="local",
-            num_cpus=max(self._slots.count * self._slots.cpus, 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,  # its loggers then speak through ours
-            object_store_memory=_OBJECT_STORE_BYTES,
-            runtime_env={
-                "env_vars": {
-                    "OMP_NUM_THREADS": threads,
-                    "MKL_NUM_THREADS": threads,
-                    "TOKENIZERS_PARALLELISM": "false",
-                    "TUNE_FUNCTION_THREAD_TIMEOUT_S": _DRIVER_ENVIRONMENT["TUNE_FUNCTION_THREAD_TIMEOUT_S"],
-                    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-                }
-            },
-        )
+        with keep_sigterm():
+            ray.init(
+                address="local",
+                num_cpus=max(self._slots.count * self._slots.cpus, 1),
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,  # its loggers then speak through ours
+                object_store_memory=_OBJECT_STORE_BYTES,
+                runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            )
+        secure_token_file()  # Ray has just written it, readable for all
 
 
-def _train(config: dict[str, Any], work: Work) -> None:
-    """What a worker process runs for each trial."""
+def _resources(slots: Slots) -> tune.PlacementGroupFactory:
+    """What Tune sets aside for a trial: its only worker, or the small driver of several, which find their own place.
+
+    A driver takes no CPU, so that it never stands in the way of a worker; Ray wants some resource all the same.
+    """
+    worker: dict[str, float] = {"CPU": slots.cpus, "GPU": slots.gpus}
+    return tune.PlacementGroupFactory([worker if slots.workers == 1 else {"memory": _DRIVER_BYTES}])
+
+
+def _choose_backend(slots: Slots) -> str:
+    """How the workers of a trial speak to each other: asked where they will run, the driver may have no GPU."""
+    if slots.workers == 1 or not slots.gpus:
+        return "gloo"
+    has_cuda = ray.remote(_has_cuda).options(num_cpus=0, num_gpus=1)
+    return "nccl" if ray.get(has_cuda.remote()) else "gloo"
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _train(config: dict[str, Any], work: Work, place: Place) -> None:
+    """What a process of Tune's runs for each trial."""
     reporter = _TuneReporter()
-    run_attempt(work, TrialJob.model_validate_json(config["job"]), reporter)
+    job = TrialJob.model_validate_json(config["job"])
+    if place.slots.workers == 1:
+        pin_threads(place.slots.cpus)
+        run_attempt(work, job, reporter)
+    else:
+        from embsweep.runner.group import run_group  # importing Ray Train takes seconds
+
+        run_group(work, job, reporter, place)
     if reporter.is_stopped:
         sys.exit(0)  # as Tune asked: returning instead would make its thread wait for a driver that has moved on
 
@@ -150,6 +171,8 @@ class _DeskSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         job, self.first = self.first or self.desk.next_job(), None
+        if job is None and self.open:
+            return None  # one of them may be lost, and be handed out once more
         if job is None:
             self.is_exhausted = True
             return Searcher.FINISHED
@@ -158,11 +181,11 @@ class _DeskSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         found = self.results.pop(trial_id, None)
-        if found is None and error:
-            reason = "its worker process died (killed, out of memory, or crashed)"
-            found = TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
-        if found is not None:  # else Tune itself was interrupted: the trial stays open in the ledger
+        if found is not None:
             self.desk.finished(self.open.pop(trial_id).number, found)
+        elif error:
+            self.desk.lost(self.open.pop(trial_id).number, "its process died (killed, out of memory, crashed, or gone)")
+        # else Tune itself was interrupted: the trial stays open in the ledger
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the desk's ledger is the state."""

@@ -1,9 +1,12 @@
-"""How many trials run at once, and with what: from the configuration and what the machine has."""
+"""How many trials run at once, and with what: from the configuration and what the machines have."""
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from embsweep.config.machinery import RunnerConfig
 from embsweep.errors import Fault, InputError
@@ -11,7 +14,7 @@ from embsweep.errors import Fault, InputError
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to share out."""
+    """What one machine has to share out."""
 
     cpus: int
     gpus: int
@@ -19,11 +22,31 @@ class Machine:
 
 @dataclass(frozen=True)
 class Slots:
-    """`count` trials at once, each with `cpus` CPUs (and as many threads) and `gpus` GPUs."""
+    """`count` trials at once, each with `cpus` CPUs (and as many threads) and `gpus` GPUs, shared by its `workers`."""
 
     count: int
     cpus: int
     gpus: float
+    workers: int = 1
+
+    @property
+    def cpus_per_worker(self) -> int:
+        """CPUs, and threads, of one of a trial's processes."""
+        return self.cpus // self.workers
+
+    @property
+    def gpus_per_worker(self) -> float:
+        """GPUs of one of a trial's processes."""
+        return self.gpus / self.workers
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial runs: its share of the machines, a folder for Ray's own files, torch's backend for its workers."""
+
+    slots: Slots
+    scratch: Path
+    backend: str
 
 
 def inspect_machine() -> Machine:
@@ -33,28 +56,60 @@ def inspect_machine() -> Machine:
     return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count())
 
 
-def plan_slots(config: RunnerConfig, machine: Machine, trials: int | None = None) -> Slots:
-    """Share the machine out among at most `trials`. InputError with every key that asks for more than there is."""
+def plan_slots(config: RunnerConfig, machines: Sequence[Machine], trials: int | None = None) -> Slots:
+    """Share the machines out among at most `trials`. InputError with every key that asks for more than there is.
+
+    A worker lies on one machine, and a fraction of a GPU on one GPU. All workers want the same, so that however they
+    are placed, as many fit as are counted here: nothing in flight waits for what another one holds.
+    """
     if config.kind == "inline":
+        machine = machines[0]
         return Slots(1, config.cpus_per_trial or machine.cpus, float(min(machine.gpus, 1)))
-    gpus = config.gpus_per_trial
-    if gpus is None:
-        gpus = 1 / config.trials_per_gpu if machine.gpus else 0.0
-    by_gpu = int(machine.gpus / gpus + 1e-9) if gpus else machine.cpus
-    by_cpu = machine.cpus // config.cpus_per_trial if config.cpus_per_trial else machine.cpus
-    _check(config, machine, by_gpu, by_cpu)
-    count = min(n for n in (by_gpu, by_cpu, config.max_concurrent, trials) if n is not None)
-    return Slots(count, config.cpus_per_trial or max(1, machine.cpus // count), gpus)
+    workers, gpus = config.workers_per_trial, _gpus_per_worker(config, machines)
+    cpus = None if config.cpus_per_trial is None else config.cpus_per_trial // workers
+    _check(config, machines, gpus, cpus)
+    fitting = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines) // workers
+    count = min(n for n in (fitting, config.max_concurrent, trials) if n is not None)
+    cpus = cpus or _share_cpus(machines, gpus, count * workers)
+    return Slots(count, cpus * workers, gpus * workers, workers)
 
 
-def _check(config: RunnerConfig, machine: Machine, by_gpu: int, by_cpu: int) -> None:
+def _gpus_per_worker(config: RunnerConfig, machines: Sequence[Machine]) -> float:
+    if config.gpus_per_trial is not None:
+        return config.gpus_per_trial / config.workers_per_trial
+    return 1 / config.trials_per_gpu if any(machine.gpus for machine in machines) else 0.0
+
+
+def _count_workers(machine: Machine, gpus: float, cpus: int) -> int:
+    """How many workers of so many GPUs (at most one) and CPUs fit one machine."""
+    by_cpu = machine.cpus // cpus
+    return min(by_cpu, machine.gpus * math.floor(1 / gpus + 1e-9)) if gpus else by_cpu
+
+
+def _share_cpus(machines: Sequence[Machine], gpus: float, workers: int) -> int:
+    """The most CPUs for each of `workers` with which all of them still fit."""
+    most = max(machine.cpus for machine in machines)
+    return next(cpus for cpus in range(most, 0, -1) if sum(_count_workers(m, gpus, cpus) for m in machines) >= workers)
+
+
+def _check(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus: int | None) -> None:
+    """What a trial asks for must be there at all; then whether GPUs and CPUs come together."""
+    workers, there = config.workers_per_trial, "this machine has" if len(machines) == 1 else "the cluster has"
+    by_gpu = sum(machine.gpus * math.floor(1 / gpus + 1e-9) for machine in machines) if gpus else workers
+    by_cpu = sum(machine.cpus // (cpus or 1) for machine in machines)
+    together = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines)
+    total_gpus, total_cpus = (sum(getattr(machine, name) for machine in machines) for name in ("gpus", "cpus"))
     faults = []
-    if by_gpu < 1:
-        accepted = "0" if not machine.gpus else f"up to {machine.gpus}"
-        faults.append(Fault("runner.gpus_per_trial", "more than this machine has", config.gpus_per_trial, accepted))
-    if by_cpu < 1:
-        faults.append(
-            Fault("runner.cpus_per_trial", "more than this machine has", config.cpus_per_trial, f"1 to {machine.cpus}")
-        )
+    if by_gpu < workers:
+        key = "gpus_per_trial" if config.gpus_per_trial is not None else "workers_per_trial"
+        accepted = "0" if not total_gpus else f"up to {total_gpus}"
+        faults.append(Fault(f"runner.{key}", f"more GPUs than {there}", getattr(config, key), accepted))
+    if by_cpu < workers:
+        key = "cpus_per_trial" if config.cpus_per_trial is not None else "workers_per_trial"
+        problem = f"more than {there}, {total_cpus} CPUs"
+        faults.append(Fault(f"runner.{key}", problem, getattr(config, key), f"1 to {total_cpus}"))
+    if not faults and together < workers:
+        problem = f"only {together} workers of {cpus or 1} CPUs and {gpus:g} GPUs find both on one machine"
+        faults.append(Fault("runner.workers_per_trial", problem, workers, fix="fewer CPUs: runner.cpus_per_trial"))
     if faults:
         raise InputError(faults)

@@ -23,7 +23,7 @@ from embsweep.config.machinery import SearchConfig
 from embsweep.errors import EmbsweepError
 from embsweep.search.distributions import to_distributions
 from embsweep.search.pruners import to_resource
-from embsweep.search.record import REACHED, TrialRecord, to_record
+from embsweep.search.record import LOSSES, REACHED, TrialRecord, to_record
 from embsweep.search.samplers import build_sampler, sampling_threads
 from embsweep.space import Space, Value, grid_values
 
@@ -172,8 +172,19 @@ class Ledger:
         for name, value in values.items():
             self._open[number].set_user_attr(name, value)
 
+    def replay(self, number: int, fraction: float, best: float) -> None:
+        """Record again what an earlier attempt has reported; nothing is decided."""
+        self._record(number, fraction, best)
+
     def report(self, number: int, fraction: float, best: float) -> bool:
         """Record the running best at a fraction of the schedule; True if the trial should stop."""
+        step = self._record(number, fraction, best)
+        trial = self._open[number]
+        frozen = trial.storage.get_trial(trial._trial_id)
+        frozen.intermediate_values = {s: v for s, v in frozen.intermediate_values.items() if s <= step}
+        return bool(self._study.pruner.prune(self._study, frozen))
+
+    def _record(self, number: int, fraction: float, best: float) -> int:
         trial = self._open[number]
         if not math.isfinite(best):
             raise ValueError(f"trial {number}: {best} is no objective")
@@ -182,9 +193,7 @@ class Ledger:
         # later steps of such an attempt must not speak for this one.
         trial.storage.set_trial_intermediate_value(trial._trial_id, step, best)
         self.annotate(number, **{REACHED: step})
-        frozen = trial.storage.get_trial(trial._trial_id)
-        frozen.intermediate_values = {s: v for s, v in frozen.intermediate_values.items() if s <= step}
-        return bool(self._study.pruner.prune(self._study, frozen))
+        return step
 
     def complete(self, number: int, objective: float) -> None:
         """The trial ran its whole schedule; `objective` is its best."""
@@ -193,6 +202,11 @@ class Ledger:
     def stop(self, number: int) -> None:
         """The trial was stopped early; its value is the last reported running best."""
         self._study.tell(self._open.pop(number), state=TrialState.PRUNED)
+
+    def interrupt(self, number: int, reason: str) -> None:
+        """The trial's process is gone under a driver that lives on: `ask` gives it once more."""
+        self.annotate(number, **{LOSSES: self.record(number).losses + 1, "lost": reason})
+        del self._open[number]
 
     def fail(self, number: int, reason: str) -> None:
         """The trial failed; the sampler leaves it out."""

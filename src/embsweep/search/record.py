@@ -14,6 +14,9 @@ from embsweep.space import Value
 REACHED = "reached"
 """Attribute: the step that a trial's latest attempt has reported; later values are an interrupted attempt's."""
 
+LOSSES = "losses"
+"""Attribute: how often the trial's process died under a driver that lived on."""
+
 State = Literal["running", "complete", "stopped", "failed"]
 
 _STATES: Mapping[TrialState, State] = {
@@ -43,6 +46,11 @@ class TrialRecord:
     def attempt(self) -> int:
         """How many times the trial was started."""
         return int(self.attributes.get("attempt", 0))
+
+    @property
+    def losses(self) -> int:
+        """How often its process died under a driver that lived on."""
+        return int(self.attributes.get(LOSSES, 0))
 
     @property
     def is_finished(self) -> bool:

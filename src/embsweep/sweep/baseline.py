@@ -11,6 +11,7 @@ from embsweep.config.training import ObjectiveConfig
 from embsweep.data.collection import RetrievalSet
 from embsweep.decide.objective import compute_objective, resolve_floors
 from embsweep.decide.scores import Scores, scores_from_json, scores_to_json
+from embsweep.model.snapshot import Snapshot, localise
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,25 @@ def baseline_from_json(values: dict[str, Any], config: ObjectiveConfig) -> Basel
     return Baseline(scores, values["objective"], values["bm25"], resolve_floors(config, scores))
 
 
-def measure_baseline(config: TrialConfig, data: RetrievalSet) -> Baseline:
-    """Score the untrained model as the trials will be scored: same dimensions, same precision."""
+def measure_baseline(scores: Scores, config: ObjectiveConfig, data: RetrievalSet) -> Baseline:
+    """The base model's `scores` as a baseline, with BM25 beside them."""
+    from embsweep.trial.lexical import evaluate_bm25
+
+    profile = resolve_floors(config, scores)
+    return Baseline(scores, compute_objective(scores, profile), evaluate_bm25(data), profile)
+
+
+def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[Snapshot, ...] = ()) -> Scores:
+    """Score the untrained model as the trials will be scored: same dimensions, same precision.
+
+    `models` holds base models that may not lie where this is called.
+    """
     from embsweep.model.base import build_model
     from embsweep.trial.evaluator import evaluate_model
-    from embsweep.trial.lexical import evaluate_bm25
-    from embsweep.trial.train import release_memory
+    from embsweep.trial.memory import release_memory
 
-    model = build_model(config.model)
+    model = build_model(localise(config.model, models))
     scores = evaluate_model(model, data, config.eval_dims, batch_size=config.eval.batch_size).scores
     del model
-    release_memory()  # this process lives as long as the sweep: the card is for the trials
-    profile = resolve_floors(config.objective, scores)
-    return Baseline(scores, compute_objective(scores, profile), evaluate_bm25(data), profile)
+    release_memory()  # this process may live as long as the sweep: the card is for the trials
+    return scores

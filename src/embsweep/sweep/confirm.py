@@ -27,9 +27,10 @@ from embsweep.space import IntRange, Value
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.stage import Stage, find_contenders
+from embsweep.sweep.work import build_work
 from embsweep.tracking.runs import Child
 from embsweep.trial.reading import load_values
-from embsweep.trial.train import TrialData, run_trial
+from embsweep.trial.train import TrialData
 
 _MANY = 2**31 - 1
 
@@ -122,7 +123,7 @@ def _run_again(
     )
     splits = context.prepared.splits
     data = TrialData(splits.train, splits.validation, tuple(folds))
-    runner.run(desk, partial(run_trial, data=data))
+    runner.run(desk, build_work(context, data))
     latest = {tuple(sorted(record.params.items())): record for record in ledger.trials}
     return tuple(latest[key] for point in points if (key := tuple(sorted(point.items()))) in latest)
 
@@ -176,7 +177,10 @@ def confirmation_stage(context: SweepContext) -> Stage:
             best.setdefault(by_number[contender.number].params["trial"], contender.number)
         return set(best.values())
 
-    return Stage(name, runs, child, kept, fold=lambda record: int(record.params["fold"]) if with_folds else None)
+    def fold(record: TrialRecord) -> int | None:
+        return int(record.params["fold"]) if with_folds else None
+
+    return Stage(name, runs, child, kept, context.recipe.sweep.max_attempts, fold=fold)
 
 
 def _to_candidate(

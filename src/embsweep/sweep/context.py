@@ -14,6 +14,7 @@ from embsweep.sweep.baseline import Baseline
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.preflight import Prepared
 from embsweep.sweep.request import SweepRequest
+from embsweep.sweep.supplies import Supplies
 from embsweep.tracking.runs import SweepRun
 
 
@@ -28,6 +29,7 @@ class SweepContext:
     tracking: SweepRun
     progress: Progress
     baseline: Baseline
+    supplies: Supplies
 
     @property
     def recipe(self) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from embsweep.sweep.identity import flatten
 from embsweep.sweep.stage import Stage
 from embsweep.sweep.view import build_view, describe_params
 from embsweep.tracking.runs import SweepRun
-from embsweep.trial.checkpoint import MANIFEST
+from embsweep.trial.folder import MANIFEST
 from embsweep.trial.proof import hash_of_manifest
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
 
@@ -71,23 +72,36 @@ class SweepDesk:
         return self.stage.max_failed is not None and failed > self.stage.max_failed
 
     def started(self, number: int, started: Started) -> None:
-        """See `Desk.started`."""
+        """See `Desk.started`. What earlier attempts have said is written again: a crash may have come before it was."""
         facts = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
         times = {"setup_s": started.setup_s, "import_s": started.import_s}
         self.ledger.annotate(number, **facts, **times, **started.facts)
         self.tracking.log_facts(self._run_id(number), {**times, **started.facts})
+        for report in started.earlier:
+            self._remember(number, report)
+            self.ledger.replay(number, report.fraction, report.best_objective)
+            self.tracking.log_report(self._run_id(number), report)
+        if started.earlier:
+            self._show(self.ledger.record(number), f"goes on behind {started.earlier[-1].fraction:.0%}")
 
     def report(self, number: int, report: Report) -> bool:
         """See `Desk.report`."""
-        if report.best_fraction == report.fraction:
-            self._best_scores[number] = report.scores
-        self._logs[number].append(_log_row(report, self.metric))
-        self.ledger.annotate(number, log=self._logs[number])
+        self._remember(number, report)
         should_stop = self.ledger.report(number, report.fraction, report.best_objective) and report.fraction < 1.0
         self.tracking.log_report(self._run_id(number), report)
         what = f"at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
         self._show(self.ledger.record(number), f"{what}, stopped" if should_stop else what)
         return should_stop
+
+    def lost(self, number: int, reason: str) -> None:
+        """See `Desk.lost`: the trial is handed out again, or has failed if that has happened too often."""
+        losses = self.ledger.record(number).losses + 1
+        if losses >= self.stage.max_attempts:
+            why = f"{reason}; {losses} times, which is all that sweep.max_attempts allows"
+            self.finished(number, TrialResult(Outcome.FAILED, None, None, None, time.time(), why))
+            return
+        self.ledger.interrupt(number, reason)
+        self._show(self.ledger.record(number), f"was lost: {reason}; it starts again from its last evaluation")
 
     def finished(self, number: int, result: TrialResult) -> None:
         """See `Desk.finished`."""
@@ -109,13 +123,23 @@ class SweepDesk:
         self._show(self.ledger.record(number), f"{result.outcome}{reason}")
 
     def _drop_checkpoints(self) -> None:
-        """Free the disk of the weights that the stage does not keep."""
+        """Free the disk of the weights that the stage does not keep, and of what finished runs needed to go on."""
         records = self.ledger.trials
         kept = self.stage.kept(records)
         for record in records:
-            weights = self.stage.folder(record.number) / "best"
-            if record.is_finished and record.number not in kept and weights.is_dir():
-                shutil.rmtree(weights)
+            if not record.is_finished:
+                continue
+            folder = self.stage.folder(record.number)
+            for part in ("state",) if record.number in kept else ("state", "best"):
+                if (folder / part).is_dir():
+                    shutil.rmtree(folder / part)
+
+    def _remember(self, number: int, report: Report) -> None:
+        """For the ledger: the best scores so far, and a line of the trial's log."""
+        if report.best_fraction == report.fraction:
+            self._best_scores[number] = report.scores
+        self._logs[number].append(_log_row(report, self.metric))
+        self.ledger.annotate(number, log=self._logs[number])
 
     def _start_tracking(self, record: TrialRecord, config: Config) -> None:
         params = {**dict(flatten(config.trial.model_dump(mode="json"))), **_groups(record.params)}

@@ -23,7 +23,10 @@ from embsweep.sweep.served import ServedRun
 from embsweep.sweep.testing import TestResult
 
 _PACKAGES = ("embsweep", "sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
-_FACTS = ("device", "bf16", "fp16", "train_pairs", "in_batch_negatives")
+_FACTS = (
+    *("device", "bf16", "fp16", "attention", "gradient_checkpointing"),
+    *("train_pairs", "workers", "in_batch_negatives", "effective_batch"),
+)
 
 
 def build_evidence(context: SweepContext, verdict: VerdictFacts, served: ServedRun, test: TestResult) -> Evidence:

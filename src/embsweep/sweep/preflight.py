@@ -15,7 +15,7 @@ from embsweep.audit.finding import check_waivers, to_fault
 from embsweep.audit.report import AuditReport
 from embsweep.config import Config, build_config, check_trainable
 from embsweep.config.source import DataConfig, DocstringsConfig
-from embsweep.config.training import ModelConfig, TrainConfig
+from embsweep.config.training import ModelConfig
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.load import load_collection
 from embsweep.data.packages import find_packages
@@ -26,6 +26,8 @@ from embsweep.runner.slots import Machine, Slots, inspect_machine, plan_slots
 from embsweep.space import Space, end_points
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import flatten
+from embsweep.sweep.machines import find_machines, leave_machines
+from embsweep.sweep.memory_check import check_gpu_memory
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.scale import Scale, decide_scale
 from embsweep.sweep.space_check import check_space, in_space
@@ -48,30 +50,37 @@ class Prepared:
 
 
 def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepared:
-    """Check the configuration, the space, the data, the model and the machine.
+    """Check the configuration, the space, the data, the model and the machines.
 
     InputError with all faults, `earlier` ones (of the command line) among them. Nothing is created but the
-    cache of a data set.
+    cache of a data set. A cluster that the configuration names is joined, and left again where anything is wrong.
     """
-    faults = list(earlier)
+    try:
+        return _check_request(request, list(earlier))
+    except BaseException:
+        leave_machines(request.values)
+        raise
+
+
+def _check_request(request: SweepRequest, faults: list[Fault]) -> Prepared:
     asked = checked_config(request.values, faults, check_trainable)
     check_space(request, faults)
     storage = find_storage(request.values, request.default_storage)
     faults.extend(_check_storage(storage))
-    machine = inspect_machine()
     if asked is None:
         checked_data(request.values, storage, faults)
-        faults.extend(_check_model_alone(request.values, machine, faults))
+        faults.extend(_check_model_alone(request.values, inspect_machine(), faults))
         raise InputError(distinct(faults))
+    machines = _checked_machines(asked, storage, faults)
     scale = decide_scale(
         asked.scale.mode,
-        has_gpu=machine.gpus > 0,
+        has_gpu=any(machine.gpus for machine in machines),
         longest_epochs=_longest_epochs(asked, request.space),
         caps=asked.scale.rehearsal,
     )
     recipe = scale.apply(asked)
     faults.extend(check_chosen_model(recipe.model, faults))
-    slots = _checked_slots(recipe, machine, faults)
+    slots = _checked_slots(recipe, machines, faults)
     collection = checked_data(request.values, storage, faults)
     splits = _checked_splits(recipe, collection, faults)
     folds = _checked_folds(recipe, collection, faults)
@@ -80,6 +89,8 @@ def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepa
         raise InputError(distinct(faults))
     _check_swept_batches(request, scale, (splits, *folds))
     _check_tracking(recipe, storage)
+    if crowded := check_gpu_memory(request, scale, splits, slots):
+        raise InputError(crowded)
     return Prepared(asked, recipe, scale, slots, splits, audit, storage, folds)
 
 
@@ -152,7 +163,7 @@ def _checked_splits(recipe: Config, collection: Collection | None, faults: list[
         return None
     if len(splits.train) < 2:
         faults.append(Fault("data", "too few pairs to train on", len(splits.train), "at least 2"))
-    faults.extend(_check_batch(recipe.train, splits))
+    faults.extend(_check_batch(recipe, splits))
     return splits
 
 
@@ -165,7 +176,7 @@ def _checked_folds(recipe: Config, collection: Collection | None, faults: list[F
     except InputError as error:
         faults.extend(error.faults)
         return ()
-    faults.extend(fault for fold in folds for fault in _check_batch(recipe.train, fold))
+    faults.extend(fault for fold in folds for fault in _check_batch(recipe, fold))
     return folds
 
 
@@ -180,11 +191,16 @@ def _checked_audit(
     return report
 
 
-def _check_batch(train: TrainConfig, splits: Splits) -> Iterator[Fault]:
+def _check_batch(config: Config, splits: Splits) -> Iterator[Fault]:
     """With several questions a passage, a batch without duplicates holds no more rows than there are passages.
 
-    The trainer would count an epoch as rows / batch_size steps all the same, and most rows would go unseen.
+    The trainer would count an epoch as rows / batch_size steps all the same, and most rows would go unseen. Workers
+    share a batch evenly.
     """
+    train, workers = config.train, config.runner.workers_per_trial
+    if train.batch_size % workers:
+        problem = f"cannot be shared evenly by the {workers} workers of a trial"
+        yield Fault("train.batch_size", problem, train.batch_size, f"a multiple of {workers}")
     passages = len({pair.positive for pair in splits.train})
     if train.batch_sampler != "batch_sampler" and train.batch_size > passages:
         problem = f"no batch without duplicates can be larger than the {passages} training passages"
@@ -198,17 +214,28 @@ def _check_swept_batches(request: SweepRequest, scale: Scale, cuts: Sequence[Spl
         for dimension in request.space
         if dimension.key.split(".")[0] == "train"
         for value in end_points(dimension)
-        for train in (scale.apply(build_config(request.compose({dimension.key: value}))).train,)
+        for config in (scale.apply(build_config(request.compose({dimension.key: value}))),)
         for splits in cuts
-        for fault in _check_batch(train, splits)
+        for fault in _check_batch(config, splits)
     ]
     if faults:
         raise InputError(distinct(faults))
 
 
-def _checked_slots(recipe: Config, machine: Machine, faults: list[Fault]) -> Slots | None:
+def _checked_machines(asked: Config, storage: Path, faults: list[Fault]) -> tuple[Machine, ...]:
+    """What the sweep may use; where a cluster is at fault only this machine, so that the other checks can go on."""
     try:
-        return plan_slots(recipe.runner, machine, recipe.search.trials)
+        return find_machines(asked, storage)
+    except InputError as error:
+        faults.extend(error.faults)
+        return ()
+
+
+def _checked_slots(recipe: Config, machines: Sequence[Machine], faults: list[Fault]) -> Slots | None:
+    if not machines:
+        return None
+    try:
+        return plan_slots(recipe.runner, machines, recipe.search.trials)
     except InputError as error:
         faults.extend(error.faults)
         return None

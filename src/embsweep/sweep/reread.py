@@ -51,7 +51,7 @@ def read_all(models: Sequence[Stored | ModelConfig], how: Measure) -> list[Readi
 
 def _read(which: Stored | ModelConfig, how: Measure) -> Reading:
     from embsweep.trial.evaluator import evaluate_model
-    from embsweep.trial.train import release_memory
+    from embsweep.trial.memory import release_memory
 
     try:
         model = _load(which)

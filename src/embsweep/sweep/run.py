@@ -6,35 +6,35 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from embsweep.audit.report import summary_lines
-from embsweep.config import Config
 from embsweep.decide.objective import describe_objective
 from embsweep.errors import TooManyFailures
 from embsweep.report.progress import Progress, open_progress
 from embsweep.report.view import Result
 from embsweep.runner.desk import Runner
-from embsweep.runner.slots import Slots
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
-from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline
+from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline, score_base
 from embsweep.sweep.confirm import confirm_finalists
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import check_identity, compute_identity
+from embsweep.sweep.machines import choose_call
 from embsweep.sweep.preflight import Prepared, check_request
 from embsweep.sweep.record import open_tracking
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.stage import find_contenders, search_stage
+from embsweep.sweep.supplies import Supplies, gather_supplies
 from embsweep.sweep.view import build_view
 from embsweep.sweep.winner import crown_winner, load_result
-from embsweep.trial.train import TrialData, run_trial
+from embsweep.sweep.work import build_work
+from embsweep.trial.train import TrialData
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +89,11 @@ def _search(request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledg
             progress.say(line)
         tracking = open_tracking(request, prepared, ledger)
         try:
-            baseline = _score_baseline(prepared, ledger, progress)
+            supplies = gather_supplies(request, prepared)
+            baseline = _score_baseline(prepared, supplies, ledger, progress)
             tracking.log_baseline(baseline.scores, bm25_map=baseline.bm25["map@100"])
-            context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline)
-            runner = _build_runner(prepared.recipe, prepared.slots, folder)
+            context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, supplies)
+            runner = _build_runner(prepared, folder)
             _run_search(context, runner)
             return crown_winner(context, confirm_finalists(context, runner))
         except BaseException as error:
@@ -103,13 +104,8 @@ def _search(request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledg
 
 def _run_search(context: SweepContext, runner: Runner) -> None:
     """Run what is left of the budget. TooManyFailures where no winner can be named."""
-    sweep, splits = context.recipe.sweep, context.prepared.splits
-    stage = search_stage(
-        context.folder.trials,
-        keep=max(sweep.keep_checkpoints, context.recipe.confirm.finalists),
-        keep_recipe=context.has_recipe,
-        max_failed=sweep.max_failed_trials,
-    )
+    splits = context.prepared.splits
+    stage = search_stage(context.folder.trials, context.recipe, keep_recipe=context.has_recipe)
     desk = SweepDesk(
         context.ledger,
         context.tracking,
@@ -118,29 +114,35 @@ def _run_search(context: SweepContext, runner: Runner) -> None:
         stage,
         context.objective.metric,
     )
-    runner.run(desk, partial(run_trial, data=TrialData(splits.train, splits.validation)))
+    runner.run(desk, build_work(context, TrialData(splits.train, splits.validation)))
     _check_usable(context, desk)
 
 
-def _score_baseline(prepared: Prepared, ledger: Ledger, progress: Progress) -> Baseline:
+def _score_baseline(prepared: Prepared, supplies: Supplies, ledger: Ledger, progress: Progress) -> Baseline:
+    recipe, data = prepared.recipe, prepared.splits.validation
     known = ledger.notes.get("baseline")
     if known is not None:
-        return baseline_from_json(known, prepared.recipe.objective)
+        return baseline_from_json(known, recipe.objective)
     progress.say("Scoring the untrained base model and BM25 on the validation split.")
-    baseline = measure_baseline(prepared.recipe.trial, prepared.splits.validation)
+    if recipe.runner.kind == "cluster":
+        scores = choose_call(recipe, prepared.slots)(score_base, recipe.trial, data, models=supplies.models)
+    else:  # this process has imported all that it takes
+        scores = score_base(recipe.trial, data)
+    baseline = measure_baseline(scores, recipe.objective, data)
     ledger.note(baseline=baseline.to_json())
     progress.update(build_view(dict(ledger.notes), ledger.trials), f"base model: {baseline.objective:.4f}")
     return baseline
 
 
-def _build_runner(recipe: Config, slots: Slots, folder: SweepFolder) -> Runner:
-    if recipe.runner.kind == "inline":
+def _build_runner(prepared: Prepared, folder: SweepFolder) -> Runner:
+    kind = prepared.recipe.runner.kind
+    if kind == "inline":
         from embsweep.runner.inline import InlineRunner
 
         return InlineRunner()
     from embsweep.runner.ray_tune import RayRunner  # importing Ray takes seconds
 
-    return RayRunner(slots, folder.scratch)
+    return RayRunner(prepared.slots, folder.scratch, has_other_machines=kind == "cluster")
 
 
 def _check_usable(context: SweepContext, desk: SweepDesk) -> None:

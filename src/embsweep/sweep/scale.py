@@ -77,6 +77,7 @@ def _scale_train(config: TrainConfig, caps: RehearsalConfig, epoch_factor: float
             "batch_size": min(config.batch_size, caps.max_batch_size),
             "accumulation": min(config.accumulation, caps.max_accumulation),
             "precision": "auto",
+            "attention": "auto",
         }
     )
 

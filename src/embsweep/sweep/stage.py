@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from embsweep.config import Config
 from embsweep.decide.winner import Contender, rank_contenders
 from embsweep.search.record import TrialRecord
 from embsweep.sweep.folder import run_folder
@@ -17,13 +18,14 @@ class Stage:
     """What a desk must know of the runs that it hands out. `fold` names a run's fold of the cross-validation, if any.
 
     `kept` says whose weights stay on disk, of the runs that are finished; more than `max_failed` failed runs end the
-    stage, None never does.
+    stage, None never does. A run whose process died is started again, `max_attempts` starts in all.
     """
 
     name: str
     runs: Path
     child: Callable[[TrialRecord], Child]
     kept: Callable[[Sequence[TrialRecord]], set[int]]
+    max_attempts: int
     max_failed: int | None = None
     fold: Callable[[TrialRecord], int | None] = lambda record: None
 
@@ -41,11 +43,16 @@ def find_contenders(records: Iterable[TrialRecord], runs: Path) -> list[Contende
     )
 
 
-def search_stage(runs: Path, *, keep: int, keep_recipe: bool, max_failed: int) -> Stage:
+def search_stage(runs: Path, config: Config, *, keep_recipe: bool) -> Stage:
     """The search keeps the weights of the best few and, where trial 0 is the recipe, of that too."""
+    sweep = config.sweep
+    keep = max(sweep.keep_checkpoints, config.confirm.finalists)
 
     def kept(records: Sequence[TrialRecord]) -> set[int]:
         best = {contender.number for contender in find_contenders(records, runs)[:keep]}
         return best | ({0} if keep_recipe else set())
 
-    return Stage("search", runs, lambda record: Child(record.number, f"trial {record.number}"), kept, max_failed)
+    def child(record: TrialRecord) -> Child:
+        return Child(record.number, f"trial {record.number}")
+
+    return Stage("search", runs, child, kept, sweep.max_attempts, sweep.max_failed_trials)

@@ -11,6 +11,7 @@ from embsweep.decide.evidence import BASE, BM25, ProofFacts, Reading
 from embsweep.decide.significance import compute_intervals
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.looks import Look, count_other_looks, load_looks, record_look
+from embsweep.sweep.machines import choose_call
 from embsweep.trial import proof
 from embsweep.trial.evaluation import Evaluation
 from embsweep.trial.proof import Claim, Measurement, hash_of_manifest, prove_and_read
@@ -58,7 +59,8 @@ def _look_again(context: SweepContext, claims: Sequence[Claim], choice: dict[str
     _announce(context, earlier + number, len(claims))
     splits, trial = context.prepared.splits, context.recipe.trial
     how = Measurement(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
-    read = prove_and_read(claims, how) if claims else []
+    call = choose_call(context.recipe, context.prepared.slots)
+    read = prove_and_read(claims, how, call=call, models=context.supplies.models) if claims else []
     found = {_key(claim): reading for claim, reading in zip(claims, read, strict=True)}
     evaluations = {**{key: reading.test for key, reading in found.items()}, BM25: _measure_bm25(context)}
     look = Look(

@@ -98,7 +98,7 @@ class SweepRun:
         `best_objective` has no step, so that tables show the best and not the last (they show the highest step).
         Values that are not finite are named in the tag `embsweep.non_finite` and not logged.
         """
-        at_ms = self._started_ms(run_id) + round(report.elapsed_s * 1000)
+        at_ms = round(report.reported_at * 1000)
         best = {"best_objective": report.best_objective}
         write(self._client, run_id, Points(report_metrics(report), at_ms, report.step), Points(best, at_ms))
 

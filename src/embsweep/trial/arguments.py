@@ -1,4 +1,4 @@
-"""From the training configuration to the trainer's arguments: the one place where hardware decides a setting."""
+"""From the training configuration to the trainer's arguments."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.config.training import TrainConfig
-from embsweep.errors import TrialFailed
+from embsweep.trial.hardware import Choice, inspect_accelerator, resolve_precision, resolve_tf32
 from embsweep.trial.precision import set_tf32
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainingArguments
 
 
-def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTrainingArguments:
-    """Arguments under which the trainer neither evaluates, saves nor reports: the rungs do."""
+def build_arguments(
+    config: TrainConfig, folder: Path, *, choice: Choice | None = None, workers: int = 1
+) -> SentenceTransformerTrainingArguments:
+    """Arguments under which the trainer neither evaluates, saves nor reports: the rungs do.
+
+    `choice` is what `choose_hardware` made of the configuration; None chooses here, for a loss that rules nothing out.
+    Several workers share each batch of `config.batch_size`, so that their number changes no result.
+    """
     import torch
     from sentence_transformers import SentenceTransformerTrainingArguments
 
-    precision = resolve_precision(config.precision)
-    set_tf32(resolve_tf32(config.tf32))
+    choice = choice or _choose_alone(config)
+    set_tf32(choice.tf32)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
@@ -31,10 +37,10 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
         weight_decay=config.weight_decay,
         optim=config.optimizer,
         max_grad_norm=config.max_grad_norm,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
+        bf16=choice.precision == "bf16",
+        fp16=choice.precision == "fp16",
         batch_sampler=config.batch_sampler,
-        gradient_checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing=choice.gradient_checkpointing,
         use_cpu=not torch.cuda.is_available(),
         seed=config.seed,
         data_seed=config.seed,
@@ -44,6 +50,9 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
+        accelerator_config={"split_batches": workers > 1},
+        # BERT and XLM-R carry a pooler that no embedding passes through: without looking for it, workers wait for ever.
+        ddp_find_unused_parameters=True if workers > 1 else None,
     )
     # A trial has one GPU at most: where a process sees several, the trainer would multiply the batch size by their
     # number and split each batch among them, and with it the in-batch negatives.
@@ -51,20 +60,8 @@ def build_arguments(config: TrainConfig, folder: Path) -> SentenceTransformerTra
     return arguments
 
 
-def resolve_tf32(wanted: bool | None) -> bool | None:
-    """`wanted` where there is a GPU; None elsewhere: on some CPUs the setting would change the arithmetic as well."""
-    import torch
-
-    return wanted if torch.cuda.is_available() else None
-
-
-def resolve_precision(wanted: str) -> str:
-    """`auto` is bf16 where the GPU has it, else fp32. TrialFailed where a wanted precision does not exist here."""
-    import torch
-
-    has_gpu = torch.cuda.is_available()
-    if wanted == "auto":
-        return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"
-    if wanted == "fp16" and not has_gpu:
-        raise TrialFailed("train.precision=fp16 needs a GPU; accepted here: auto, fp32, bf16")
-    return wanted
+def _choose_alone(config: TrainConfig) -> Choice:
+    """Without a model and a loss, `auto` recomputes nothing."""
+    machine = inspect_accelerator()
+    precision, tf32 = resolve_precision(config.precision, machine), resolve_tf32(config.tf32, machine)
+    return Choice(precision, tf32, gradient_checkpointing=config.gradient_checkpointing is True)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
 from embsweep.data.collection import RetrievalSet
 from embsweep.errors import EmbsweepError, Fault, InputError
+from embsweep.model.attention import float32_attention
 from embsweep.trial.evaluation import Evaluation
+from embsweep.trial.group import SOLO, Group
 from embsweep.trial.metrics import MAX_RANK, Hits, compute_means, compute_per_query
 from embsweep.trial.precision import own_precision
 from embsweep.trial.ranking import rank
@@ -25,17 +27,23 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(
-    model: SentenceTransformer, data: RetrievalSet, dims: Sequence[int], *, batch_size: int
+    model: SentenceTransformer, data: RetrievalSet, dims: Sequence[int], *, batch_size: int, group: Group = SOLO
 ) -> Evaluation:
     """Every metric of `model` on one set at each of `dims`; `evaluate_sets` says how."""
-    return evaluate_sets(model, [data], dims, batch_size=batch_size)[0]
+    return evaluate_sets(model, [data], dims, batch_size=batch_size, group=group)[0]
 
 
 def evaluate_sets(
-    model: SentenceTransformer, sets: Sequence[RetrievalSet], dims: Sequence[int], *, batch_size: int
+    model: SentenceTransformer,
+    sets: Sequence[RetrievalSet],
+    dims: Sequence[int],
+    *,
+    batch_size: int,
+    group: Group = SOLO,
 ) -> list[Evaluation]:
     """One evaluation for each set, in order; a corpus that several sets share is encoded once.
 
+    Each process of `group` encodes its share of the texts; the first one ranks, and all are told what it found.
     Texts are encoded in float32 without autocast and without a trainer's tf32, whatever surrounds the call, with
     `encode_query` and `encode_document` as sentence-transformers' evaluator does; the score is cosine. The model's
     train/eval mode is left as it was. Raises InputError for a dimension that the model has not, EmbsweepError if
@@ -46,14 +54,20 @@ def evaluate_sets(
     with own_precision():
         for data in sets:
             if data.corpus not in corpora:
-                corpora[data.corpus] = encode_texts(model, data.corpus, "document", batch_size=batch_size)
-            queries = encode_texts(model, data.queries, "query", batch_size=batch_size)
-            evaluations.append(evaluate_embeddings(queries, corpora[data.corpus], data.relevant, dims))
+                corpora[data.corpus] = encode_texts(model, data.corpus, "document", batch_size=batch_size, group=group)
+            queries = encode_texts(model, data.queries, "query", batch_size=batch_size, group=group)
+            found = evaluate_embeddings(queries, corpora[data.corpus], data.relevant, dims) if group.is_first else None
+            evaluations.append(cast(Evaluation, group.share(found)))
     return evaluations
 
 
 def encode_texts(
-    model: SentenceTransformer, texts: Sequence[str], role: Literal["query", "document"], *, batch_size: int
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    role: Literal["query", "document"],
+    *,
+    batch_size: int,
+    group: Group = SOLO,
 ) -> Tensor:
     """Embeddings at full dimension, float32 [n_texts, dim], on the model's device, not normalised by us.
 
@@ -64,9 +78,11 @@ def encode_texts(
     check_untruncated(model)
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     encode = model.encode_query if role == "query" else model.encode_document
-    with torch.autocast(model.device.type, enabled=False), _plain_forward(model), _keep_mode(model):
-        distinct = encode(list(rows), batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
-    distinct = distinct.float()
+    own = group.part(list(rows)) or list(rows)[:1]  # fewer texts than processes: nobody encodes nothing
+    autocast = torch.autocast(model.device.type, enabled=False)
+    with float32_attention(model), autocast, _plain_forward(model), _keep_mode(model):
+        part = encode(own, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
+    distinct = group.join(part.float(), len(rows))
     if len(rows) == len(texts):
         return distinct
     return distinct[torch.tensor([rows[text] for text in texts], device=distinct.device)]

@@ -1,9 +1,11 @@
-"""A trial's reports as JSON text: how they travel between processes without Tune looking into them."""
+"""A trial's reports as JSON text: how they travel between processes, and how a trial remembers its own."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from embsweep.decide.scores import scores_from_json
@@ -12,7 +14,6 @@ from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
 Message = Started | Report | TrialResult
 
 _KINDS: dict[str, type[Any]] = {"started": Started, "report": Report, "result": TrialResult}
-_SCORES = ("scores", "best_scores")
 
 
 def to_text(message: Message) -> str:
@@ -24,11 +25,32 @@ def to_text(message: Message) -> str:
 def from_text(text: str) -> Message:
     """The message that `to_text` was given."""
     fields = json.loads(text)
-    kind = fields.pop("kind")
-    for name in _SCORES:
-        if fields.get(name) is not None:
-            fields[name] = scores_from_json(fields[name])
-    if kind == "result":
-        fields["outcome"] = Outcome(fields["outcome"])
-    message: Message = _KINDS[kind](**fields)
+    message: Message = _KINDS[fields.pop("kind")](**_restore(fields))
     return message
+
+
+def reports_to_text(reports: tuple[Report, ...]) -> str:
+    """Several reports as one line of JSON."""
+    return json.dumps([dataclasses.asdict(report) for report in reports])
+
+
+def reports_from_text(text: str) -> tuple[Report, ...]:
+    """The reports that `reports_to_text` was given. ValueError, KeyError or TypeError for any other text."""
+    return _to_reports(json.loads(text))
+
+
+def _to_reports(rows: list[dict[str, Any]]) -> tuple[Report, ...]:
+    return tuple(Report(**_restore(row)) for row in rows)
+
+
+_RESTORE: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {"scores": scores_from_json, "best_scores": scores_from_json, "outcome": Outcome, "earlier": _to_reports}
+)
+"""Fields that JSON has no type for."""
+
+
+def _restore(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _RESTORE[name](value) if name in _RESTORE and value is not None else value
+        for name, value in fields.items()
+    }

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embsweep.config.training import ModelConfig
 from embsweep.data.collection import RetrievalSet
 from embsweep.decide.scores import Scores
 from embsweep.errors import EmbsweepError
-from embsweep.trial.checkpoint import MANIFEST, load_checkpoint, read_manifest
+from embsweep.model.snapshot import Snapshot, localise
+from embsweep.trial.checkpoint import load_checkpoint
 from embsweep.trial.evaluation import Evaluation
+from embsweep.trial.folder import MANIFEST, read_manifest
 from embsweep.trial.fresh import run_fresh
 
 CPU_TOLERANCE = 1e-6
@@ -65,13 +67,21 @@ class Measurement:
     batch_size: int
 
 
-def prove_and_read(claims: Sequence[Claim], how: Measurement) -> list[Reading]:
+def prove_and_read(
+    claims: Sequence[Claim],
+    how: Measurement,
+    *,
+    call: Callable[..., list[Reading]] = run_fresh,
+    models: tuple[Snapshot, ...] = (),
+) -> list[Reading]:
     """Load each claim's weights in one newly started process, prove the claim, then read the test split.
+
+    `call` starts the process, as `run_fresh` does; `models` holds base models that may not lie there.
 
     ProofFailed where a recorded metric is not reproduced, before any number of the test split leaves that process;
     EmbsweepError names a file that is missing, altered or unknown.
     """
-    return run_fresh(_read_all, list(claims), how)
+    return call(_read_all, list(claims), how, models=models)
 
 
 def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str) -> float:
@@ -108,14 +118,15 @@ def hash_of_manifest(folder: Path) -> str:
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
-def _read_all(claims: Sequence[Claim], how: Measurement) -> list[Reading]:
-    return [_read_one(claim, how) for claim in claims]
+def _read_all(claims: Sequence[Claim], how: Measurement, models: tuple[Snapshot, ...]) -> list[Reading]:
+    here = replace(how, model=localise(how.model, models))
+    return [_read_one(claim, here) for claim in claims]
 
 
 def _read_one(claim: Claim, how: Measurement) -> Reading:
     from embsweep.model.base import build_model
     from embsweep.trial.evaluator import evaluate_sets
-    from embsweep.trial.train import release_memory
+    from embsweep.trial.memory import release_memory
 
     digest = hash_of_manifest(claim.folder) if claim.folder else ""
     if claim.folder and claim.manifest_sha256 not in (None, digest):

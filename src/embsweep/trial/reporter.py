@@ -34,17 +34,10 @@ class TrialJob(Part):
         """Where each query's score at the best evaluation is kept."""
         return Path(self.folder) / "values.npz"
 
-
-@dataclass(frozen=True)
-class Started:
-    """A trial's process is up: `setup_s` is what it paid before the first step (imports, loading the model)."""
-
-    pid: int
-    host: str
-    started_at: float
-    setup_s: float
-    import_s: float
-    facts: dict[str, Any] = field(default_factory=dict)
+    @property
+    def state(self) -> Path:
+        """Where the trial keeps what it needs to go on after its process died; gone when it is over."""
+        return Path(self.folder) / "state"
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,8 @@ class Report:
     """One evaluation inside a trial, at `fraction` of the planned schedule.
 
     `objective` belongs to this evaluation, `best_objective` to the best one so far, whose weights are
-    the ones on disk; `loss` is the mean training loss since the last report.
+    the ones on disk; `loss` is the mean training loss since the last report. A report that is handed over again
+    after a crash is equal to the first one, `reported_at` (seconds since the epoch) included.
     """
 
     fraction: float
@@ -64,7 +58,23 @@ class Report:
     scores: Scores
     loss: float | None
     learning_rate: float | None
-    elapsed_s: float
+    reported_at: float
+
+
+@dataclass(frozen=True)
+class Started:
+    """A trial's process is up: `setup_s` is what it paid before the first step (imports, loading the model).
+
+    `earlier` holds what attempts before this one have reported: it goes on behind the last of them.
+    """
+
+    pid: int
+    host: str
+    started_at: float
+    setup_s: float
+    import_s: float
+    facts: dict[str, Any] = field(default_factory=dict)
+    earlier: tuple[Report, ...] = ()
 
 
 class Outcome(StrEnum):

@@ -1,25 +1,29 @@
-"""What happens at a rung: evaluate every dimension, keep the weights if they are the best, report, perhaps stop."""
+"""What happens at a rung: evaluate every dimension, keep what is needed to go on, report, perhaps stop."""
 
 from __future__ import annotations
 
 import math
+import shutil
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from embsweep.data.collection import RetrievalSet
 from embsweep.decide.objective import compute_objective, is_better
-from embsweep.decide.scores import Scores
 from embsweep.errors import TrialFailed
 from embsweep.trial.checkpoint import save_checkpoint
+from embsweep.trial.evaluation import Evaluation
 from embsweep.trial.evaluator import evaluate_model
+from embsweep.trial.group import current_group
 from embsweep.trial.reading import save_values
 from embsweep.trial.reporter import Outcome, Report, Reporter, TrialJob, TrialResult
 from embsweep.trial.schedule import compute_rungs
+from embsweep.trial.state import TrialState, save_state
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformerTrainer
     from torch import Tensor, nn
 
 _CHECK_LOSS_EVERY = 10
@@ -27,37 +31,57 @@ _CHECK_LOSS_EVERY = 10
 
 
 class RungCallback(TrainerCallback):
-    """Guards one trial's state: its rungs, its best evaluation, whether it was told to stop."""
+    """Guards one trial's progress: its rungs, what it has reported, whether it was told to stop.
 
-    def __init__(self, job: TrialJob, model: SentenceTransformer, validation: RetrievalSet, reporter: Reporter) -> None:
+    Every process of the group has one; the first writes, all leave together.
+    """
+
+    def __init__(
+        self,
+        job: TrialJob,
+        trainer: SentenceTransformerTrainer,
+        validation: RetrievalSet,
+        reporter: Reporter,
+        state: TrialState,
+    ) -> None:
         self._job = job
-        self._model = model
+        self._trainer = trainer
         self._validation = validation
         self._reporter = reporter
+        self._state = state
+        self._group = current_group()
         self._losses: list[Tensor] = []
-        self._clock = time.perf_counter()
         self._rungs: dict[int, float] = {}
-        self._best: tuple[float, float, Scores] | None = None  # objective, fraction, scores
         self._stopped = False
-        self._since_best = 0
 
     def watch(self, loss: nn.Module) -> None:
         """Collect the training loss of every forward pass, without waiting for the device."""
         loss.register_forward_hook(lambda _module, _inputs, output: self._losses.append(output.detach()))
 
+    def go_on(self) -> bool:
+        """Take up what an earlier attempt left, and hand its last report over again; True if nothing is left to train.
+
+        The weights of the best evaluation are on disk unless it was the last one, whose state holds them.
+        """
+        state = self._state
+        if self._group.is_first and self._best is self._reports[-1]:
+            self._trainer._load_from_checkpoint(str(state.folder))
+            save_checkpoint(self._trainer.model, self._job.best)
+            shutil.copy(state.values, self._job.values)
+        return self._hand_over(self._reports[-1]) or self._reports[-1].fraction == 1.0
+
     def to_result(self) -> TrialResult:
-        """The trial's end, once training has returned. TrialFailed if no evaluation gave a finite objective."""
-        if self._best is None:
-            raise TrialFailed("no evaluation gave a finite objective")
-        objective, _, scores = self._best
+        """The trial's end, once training has returned."""
+        best = self._best
+        if best is None:
+            raise TrialFailed("training ended before its first evaluation")
         outcome = Outcome.STOPPED if self._stopped else Outcome.COMPLETE
-        return TrialResult(outcome, objective, scores, str(self._job.best), time.time())
+        return TrialResult(outcome, best.objective, best.scores, str(self._job.best), time.time())
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The schedule's length is known: place the rungs."""
         fractions = self._job.config.eval.schedule(self._job.config.train.epochs)
         self._rungs = dict(compute_rungs(fractions, state.max_steps))
-        self._clock = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Look at the loss now and then, and at a rung evaluate."""
@@ -66,46 +90,76 @@ class RungCallback(TrainerCallback):
             if state.global_step % _CHECK_LOSS_EVERY == 0:
                 self._mean_loss(state.global_step)
             return
-        loss = self._mean_loss(state.global_step)
-        self._losses.clear()
         scheduler = kwargs.get("lr_scheduler")
         rate = float(scheduler.get_last_lr()[0]) if scheduler is not None else None
-        if self._reporter.report(self._evaluate(state, fraction, loss, rate)):
-            self._stopped = fraction < 1.0
-            control.should_training_stop = True
-        elif self._is_out_of_patience:  # the recipe's own end: the trial is complete
+        loss = self._mean_loss(state.global_step)
+        self._losses.clear()
+        evaluation = self._evaluate()
+        report = replace(self._to_report(state, fraction, evaluation), loss=self._mean_of_all(loss), learning_rate=rate)
+        report = self._group.share(report)
+        self._keep(report, evaluation)
+        if self._hand_over(report):
             control.should_training_stop = True
 
-    def _evaluate(self, state: TrainerState, fraction: float, loss: float | None, rate: float | None) -> Report:
-        config = self._job.config
-        evaluation = evaluate_model(self._model, self._validation, config.eval_dims, batch_size=config.eval.batch_size)
-        scores = evaluation.scores
-        objective = compute_objective(scores, config.objective)
+    def _evaluate(self) -> Evaluation:
+        config, model = self._job.config, self._trainer.model
+        return evaluate_model(
+            model, self._validation, config.eval_dims, batch_size=config.eval.batch_size, group=self._group
+        )
+
+    def _to_report(self, state: TrainerState, fraction: float, evaluation: Evaluation) -> Report:
+        objective = compute_objective(evaluation.scores, self._job.config.objective)
         if not math.isfinite(objective):
             raise TrialFailed(f"objective is {objective} at step {state.global_step}")
-        self._since_best += 1
-        if self._best is None or is_better(objective, self._best[0]):
-            save_checkpoint(self._model, self._job.best)
-            save_values(self._job.values, evaluation.of_metric(config.objective.metric))
-            self._best = (objective, fraction, scores)
-            self._since_best = 0
+        before = self._best
+        is_best = before is None or is_better(objective, before.objective)
         return Report(
             fraction=fraction,
             step=state.global_step,
             epoch=float(state.epoch or 0.0),
             objective=objective,
-            best_objective=self._best[0],
-            best_fraction=self._best[1],
-            scores=scores,
-            loss=loss,
-            learning_rate=rate,
-            elapsed_s=time.perf_counter() - self._clock,
+            best_objective=objective if is_best or before is None else before.objective,
+            best_fraction=fraction if is_best or before is None else before.fraction,
+            scores=evaluation.scores,
+            loss=None,
+            learning_rate=None,
+            reported_at=time.time(),
         )
+
+    def _keep(self, report: Report, evaluation: Evaluation) -> None:
+        """First the state, then the best weights: a crash between the two finds the weights in the state."""
+        values = evaluation.of_metric(self._job.config.objective.metric)
+        self._state = replace(self._state, reports=(*self._reports, report))
+        save_state(self._trainer, self._state, values, self._group)
+        if self._group.is_first and self._best is report:
+            save_checkpoint(self._trainer.model, self._job.best)
+            save_values(self._job.values, values)
+
+    def _hand_over(self, report: Report) -> bool:
+        """Report; True if the trial ends here, told to or out of patience."""
+        if self._reporter.report(report):
+            self._stopped = report.fraction < 1.0
+            return True
+        return self._is_out_of_patience  # the recipe's own end: the trial is complete
+
+    @property
+    def _reports(self) -> tuple[Report, ...]:
+        return self._state.reports
+
+    @property
+    def _best(self) -> Report | None:
+        """The report of the best evaluation so far."""
+        return next((report for report in reversed(self._reports) if report.best_fraction == report.fraction), None)
 
     @property
     def _is_out_of_patience(self) -> bool:
         patience = self._job.config.train.patience
-        return patience is not None and self._since_best >= patience
+        since_best = sum(report.fraction > self._reports[-1].best_fraction for report in self._reports)
+        return patience is not None and since_best >= patience
+
+    def _mean_of_all(self, loss: float | None) -> float | None:
+        """All workers have equally many pairs of each batch."""
+        return None if loss is None else sum(self._group.gather(loss)) / self._group.size
 
     def _mean_loss(self, step: int) -> float | None:
         """Mean training loss since the last rung. TrialFailed at once where it is not finite."""

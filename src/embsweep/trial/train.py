@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import platform
@@ -15,12 +14,18 @@ from typing import TYPE_CHECKING
 
 from embsweep.config import TrialConfig
 from embsweep.data.collection import Pair, RetrievalSet
-from embsweep.errors import EmbsweepError
+from embsweep.model.snapshot import Snapshot, localise
+from embsweep.model.token_table import TokenTable
+from embsweep.trial.group import current_group
+from embsweep.trial.hardware import Choice, choose_here
+from embsweep.trial.memory import describe_failure, release_memory
+from embsweep.trial.micro_batch import Limits, settle_loss
 from embsweep.trial.reporter import Outcome, Reporter, Started, TrialJob, TrialResult
+from embsweep.trial.state import Setup, TrialState, digest_job, find_state
+from embsweep.trial.trainer import build_trainer, describe_training
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
-    from torch import nn
+    from sentence_transformers import SentenceTransformer
 
 log = logging.getLogger(__name__)
 
@@ -38,20 +43,43 @@ class TrialData:
         return self if fold is None else self.folds[fold]
 
 
-def run_trial(job: TrialJob, reporter: Reporter, data: TrialData) -> None:
+def run_trial(
+    job: TrialJob,
+    reporter: Reporter,
+    data: TrialData,
+    *,
+    tokens: tuple[TokenTable, ...] = (),
+    models: tuple[Snapshot, ...] = (),
+    memory_share: float = 1.0,
+) -> None:
     """Train `job.config` on `data.train`, measured on `data.validation`; the reporter hears everything.
 
-    Never raises for a failing trial: the reporter's `finish` gets FAILED with the reason.
+    In a process of torch's process group the trial is that of the whole group. `tokens` and `models` spare it the
+    tokenizer and the hub where they fit; `memory_share` is its share of a GPU. Never raises for a failing trial: the
+    reporter's `finish` gets FAILED with the reason.
     """
     start = _import_libraries()
     try:
-        result = _train(job, reporter, data.of(job.fold), start)
+        trial = _Trial(job, data.of(job.fold), tokens, models, memory_share)
+        result = _train(trial, reporter, start)
     except Exception as error:
         log.exception("trial %d failed", job.number)
         _keep_traceback(Path(job.folder))
-        result = _failure(error)
+        reason = describe_failure(error, job.config)
+        result = TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
     release_memory()
     reporter.finish(result)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One trial with all it was given."""
+
+    job: TrialJob
+    data: TrialData
+    tokens: tuple[TokenTable, ...]
+    models: tuple[Snapshot, ...]
+    memory_share: float
 
 
 @dataclass(frozen=True)
@@ -72,59 +100,62 @@ def _import_libraries() -> _Start:
     return _Start(started_at, clock, time.perf_counter() - clock)
 
 
-def _train(job: TrialJob, reporter: Reporter, data: TrialData, start: _Start) -> TrialResult:
+def _train(trial: _Trial, reporter: Reporter, start: _Start) -> TrialResult:
     from transformers import set_seed
 
     from embsweep.model.base import build_model
+    from embsweep.model.token_lookup import use_tokens
+
+    config = trial.job.config
+    set_seed(config.train.seed)
+    base = localise(config.model, trial.models)
+    choice = choose_here(config.model_copy(update={"model": base}))
+    model = build_model(base, attention=choice.attention)
+    with use_tokens(model, trial.tokens):
+        return _train_model(trial, model, choice, reporter, start)
+
+
+def _train_model(
+    trial: _Trial, model: SentenceTransformer, choice: Choice, reporter: Reporter, start: _Start
+) -> TrialResult:
     from embsweep.model.loss import build_loss
     from embsweep.trial.rungs import RungCallback
 
-    config = job.config
-    set_seed(config.train.seed)
-    model = build_model(config.model)
-    loss = build_loss(config.loss, config.matryoshka, model)
-    rungs = RungCallback(job, model, data.validation, reporter)
+    job, data, config, group = trial.job, trial.data, trial.job.config, current_group()
+    state = find_state(job, group)
+    limits = Limits(config.train.batch_size // group.size, choice.precision, trial.memory_share)
+    settled = settle_loss(_as_begun(config, state), model, data.train, limits)
+    loss = build_loss(settled.loss, config.matryoshka, model, is_shared=group.size > 1)
+    trainer = build_trainer(job, model, loss, data.train, choice)
+    if state is None:
+        state = TrialState(job.state, Setup(digest_job(job), group.size, settled.size), ())
+    rungs = RungCallback(job, trainer, data.validation, reporter, state)
     rungs.watch(loss)
-    trainer = _build_trainer(config, model, loss, data, Path(job.folder))
     trainer.add_callback(rungs)
+    facts = {**choice.facts(), **settled.facts, **describe_training(trainer, config), **_tokens(model, trial.tokens)}
     setup_s = time.perf_counter() - start.clock
-    reporter.start(Started(os.getpid(), platform.node(), start.started_at, setup_s, start.import_s, _facts(trainer)))
-    trainer.train()
+    earlier = state.reports[:-1]
+    reporter.start(Started(os.getpid(), platform.node(), start.started_at, setup_s, start.import_s, facts, earlier))
+    if not state.reports:
+        trainer.train()
+    elif not rungs.go_on():
+        trainer.train(resume_from_checkpoint=str(state.folder))
     return rungs.to_result()
 
 
-def _build_trainer(
-    config: TrialConfig, model: SentenceTransformer, loss: nn.Module, data: TrialData, folder: Path
-) -> SentenceTransformerTrainer:
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer
-    from transformers import PrinterCallback
+def _tokens(model: SentenceTransformer, tables: tuple[TokenTable, ...]) -> dict[str, object]:
+    from embsweep.model.token_lookup import find_table
 
-    from embsweep.trial.arguments import build_arguments
+    return {"tokens": "table" if find_table(model, tables) is not None else "tokenizer"}
 
-    columns = {"anchor": [p.anchor for p in data.train], "positive": [p.positive for p in data.train]}
-    if data.train[0].negative is not None:
-        columns["negative"] = [p.negative or "" for p in data.train]
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=build_arguments(config.train, folder / "trainer"),
-        train_dataset=Dataset.from_dict(columns),
-        loss=loss,
+
+def _as_begun(config: TrialConfig, state: TrialState | None) -> TrialConfig:
+    """Another mini-batch draws other dropout masks: a trial that goes on keeps the one that was chosen for it."""
+    if state is None or config.loss.mini_batch_size != "auto":
+        return config
+    return config.model_copy(
+        update={"loss": config.loss.model_copy(update={"mini_batch_size": state.setup.mini_batch_size})}
     )
-    trainer.remove_callback(PrinterCallback)  # it prints to stdout, into the progress
-    return trainer
-
-
-def _facts(trainer: SentenceTransformerTrainer) -> dict[str, object]:
-    """What was chosen by the hardware or follows from the data, for the record."""
-    args = trainer.args
-    return {
-        "device": str(args.device),
-        "bf16": args.bf16,
-        "fp16": args.fp16,
-        "train_pairs": len(trainer.train_dataset),  # type: ignore[arg-type]
-        "in_batch_negatives": args.per_device_train_batch_size - 1,
-    }
 
 
 def _keep_traceback(folder: Path) -> None:
@@ -132,20 +163,3 @@ def _keep_traceback(folder: Path) -> None:
     with contextlib.suppress(OSError):  # a full disk must not hide the reason
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.txt").write_text(traceback.format_exc(), "utf-8")
-
-
-def release_memory() -> None:
-    """Give back what a model took that nobody refers to any more: this process stays, other trials need the card.
-
-    A trainer and its model refer to each other, so that only the collector frees them.
-    """
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _failure(error: Exception) -> TrialResult:
-    reason = str(error) if isinstance(error, EmbsweepError) else f"{type(error).__name__}: {error}"
-    return TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)

@@ -1,0 +1,34 @@
+"""A call in a newly started process on some node of the cluster, with a worker's share of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from embsweep.errors import EmbsweepError
+from embsweep.runner.shipping import Parcel, open_parcel, ship
+from embsweep.runner.slots import Slots
+
+R = TypeVar("R")
+
+
+def call_on_cluster(slots: Slots, function: Callable[..., R], *args: Any, **shipped: Any) -> R:
+    """`function(*args, **shipped)` on the cluster; its exceptions are raised here. What is `shipped` travels in chunks.
+
+    As `trial.fresh.run_fresh`, for a driver that has neither a GPU nor time. EmbsweepError if the process dies.
+    """
+    task: Any = ray.remote(max_calls=1, num_cpus=slots.cpus_per_worker, num_gpus=slots.gpus_per_worker)(_call)
+    try:
+        found: R = ray.get(task.remote(function, args, ship(shipped, to_other_machines=True)))
+    except RayTaskError as error:
+        raise error.cause from error
+    except RayError as error:
+        raise EmbsweepError(f"a process on the cluster died ({type(error).__name__})") from error
+    return found
+
+
+def _call(function: Callable[..., R], args: tuple[Any, ...], parcel: Parcel) -> R:
+    return function(*args, **open_parcel(parcel))

@@ -1,0 +1,130 @@
+"""What one node says about itself. Ray ships this file's functions by value, to nodes that may lack embsweep.
+
+So they import nothing but the standard library and, where the node has it (all have), Ray's own NVML binding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+import ssl
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, TypedDict
+
+PACKAGES = ("embsweep", "ray", "torch", "sentence-transformers", "transformers")
+TRACKING_TIMEOUT_S = 5.0
+NONCE_FILE = "driver"
+
+
+class Folder(TypedDict):
+    """How the shared folder looked from a node: `nonce` is what it read, None where it read nothing."""
+
+    exists: bool
+    nonce: str | None
+    error: str | None
+
+
+class Facts(TypedDict):
+    """One node's answer. `source` digests the installed package's Python files, None where it is not installed.
+
+    `gpus` are name and memory (bytes) of every NVIDIA GPU of the machine; `tracking_error` and `folder` are None where
+    nothing was asked.
+    """
+
+    python: str
+    packages: dict[str, str | None]
+    source: str | None
+    gpus: list[tuple[str, int]]
+    folder: Folder | None
+    tracking_error: str | None
+
+
+def probe(folder: str | None, reply: str, health_url: str | None) -> Facts:
+    """Look around on this node. Reads NONCE_FILE in `folder` and writes it again as `reply`; raises nothing."""
+    return Facts(
+        python=platform.python_version(),
+        packages={name: find_version(name) for name in PACKAGES},
+        source=digest_sources("embsweep"),
+        gpus=list_gpus(),
+        folder=try_folder(folder, reply) if folder else None,
+        tracking_error=try_tracking(health_url) if health_url else None,
+    )
+
+
+def read_clock() -> float:
+    """Seconds since the epoch, as this node has it."""
+    return time.time()
+
+
+def find_version(package: str) -> str | None:
+    """The installed version, without importing anything."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def digest_sources(package: str) -> str | None:
+    """Digest (sha256) of names and contents of a package's Python files as an import here would find them."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:  # no origin: a bare folder of that name
+        return None
+    root = Path(spec.origin).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def list_gpus() -> list[tuple[str, int]]:
+    """Name and memory (bytes) of each NVIDIA GPU; through NVML, as Ray hides them from CUDA in a task without GPUs."""
+    try:
+        from ray._private.thirdparty import pynvml
+
+        nvml: Any = pynvml
+        nvml.nvmlInit()
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        names = [nvml.nvmlDeviceGetName(handle) for handle in handles]
+        sizes = [int(nvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles]
+    except Exception:  # no driver, no library, no permission: all mean that nothing can be trained on one
+        return []
+    return [(n.decode() if isinstance(n, bytes) else n, size) for n, size in zip(names, sizes, strict=True)]
+
+
+def try_folder(folder: str, reply: str) -> Folder:
+    """Read the driver's nonce and write it under this node's own name.
+
+    Both files are opened by a name that was never looked up here before: no network file system has it cached.
+    """
+    place = Path(folder)
+    try:
+        nonce = (place / NONCE_FILE).read_text()
+    except OSError as error:
+        return Folder(exists=place.parent.is_dir(), nonce=None, error=error.strerror)
+    try:
+        (place / reply).write_text(nonce)
+    except OSError as error:
+        return Folder(exists=True, nonce=nonce, error=error.strerror)
+    return Folder(exists=True, nonce=nonce, error=None)
+
+
+def try_tracking(health_url: str) -> str | None:
+    """None where a server answers, else why not. A refusal (401, 404) is an answer, a gateway's 502 is none."""
+    context = ssl.create_default_context()
+    context.check_hostname = False  # whether it can be reached is asked, not who it is: nothing is sent
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        urllib.request.urlopen(health_url, timeout=TRACKING_TIMEOUT_S, context=context).close()  # noqa: S310
+    except urllib.error.HTTPError as error:
+        return None if error.code < 500 else f"HTTP {error.code}"
+    except urllib.error.URLError as error:
+        return str(error.reason)
+    except (OSError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return None

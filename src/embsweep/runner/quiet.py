@@ -1,0 +1,36 @@
+"""Ray as a guest in this process: its daemons speak to the log, and signals stay with whoever asked for them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray._private.worker
+
+log = logging.getLogger(__name__)
+
+
+def log_daemon_messages() -> None:
+    """Ray prints them from a thread of its own, whatever `log_to_driver` says (2.60, `listen_error_messages`)."""
+    ray._private.worker.print_to_stdstream = _to_log
+
+
+@contextmanager
+def keep_sigterm() -> Iterator[None]:
+    """`ray.init` takes SIGTERM for itself, and ends the process with a stack trace: give it back to who had it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if is_main and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+    for line in data.get("lines", ()):
+        log.warning("%s: %s", data.get("pid", "ray"), str(line).strip())

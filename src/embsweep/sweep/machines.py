@@ -1,0 +1,53 @@
+"""The machines that a sweep may use: this one, or those of a Ray cluster that is joined for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from embsweep.config import Config
+from embsweep.runner.environment import WORKER_ENVIRONMENT
+from embsweep.runner.slots import Machine, Slots, inspect_machine
+from embsweep.trial.fresh import run_fresh
+
+
+def find_machines(config: Config, storage: Path) -> tuple[Machine, ...]:
+    """What each machine has to share out; a cluster is joined, and stays so.
+
+    InputError with all that is wrong with the cluster's nodes.
+    """
+    if config.runner.kind != "cluster":
+        return (inspect_machine(),)
+    from embsweep.runner.cluster import inspect_cluster  # importing Ray takes seconds
+
+    nodes = inspect_cluster(
+        config.runner,
+        storage=storage,
+        tracking_uri=config.tracking.uri,
+        init_options={"runtime_env": {"env_vars": WORKER_ENVIRONMENT}},
+    )
+    return tuple(Machine(int(node.cpus), int(node.gpus)) for node in nodes)
+
+
+def choose_call(config: Config, slots: Slots) -> Callable[..., Any]:
+    """`call(function, *args, **kwargs)` in a newly started process: beside this one, or on the cluster.
+
+    The driver of a cluster may have no GPU, and is not where the trials were measured.
+    """
+    if config.runner.kind != "cluster":
+        return run_fresh
+    from embsweep.runner.elsewhere import call_on_cluster
+
+    return partial(call_on_cluster, slots)
+
+
+def leave_machines(values: Mapping[str, Any]) -> None:
+    """Leave the cluster, if the configuration made this process join one."""
+    runner = values.get("runner")
+    if isinstance(runner, Mapping) and runner.get("kind") == "cluster" and "ray" in sys.modules:
+        from embsweep.runner.cluster import leave_cluster
+
+        leave_cluster()

@@ -1,0 +1,63 @@
+"""What all trials of a sweep need and none should fetch for itself: texts as tokens, and base models as files."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from embsweep.config import build_config
+from embsweep.config.training import ModelConfig
+from embsweep.data.collection import Splits
+from embsweep.errors import InputError
+from embsweep.model.base import build_model
+from embsweep.model.snapshot import Snapshot, find_snapshot
+from embsweep.model.token_table import Texts, TokenTable, build_token_table
+from embsweep.space import Space, end_points
+from embsweep.sweep.preflight import Prepared
+from embsweep.sweep.request import SweepRequest
+
+
+@dataclass(frozen=True)
+class Supplies:
+    """A table for each way of cutting texts into tokens; the files of each model that other machines may not have."""
+
+    tokens: tuple[TokenTable, ...] = ()
+    models: tuple[Snapshot, ...] = ()
+
+
+def gather_supplies(request: SweepRequest, prepared: Prepared) -> Supplies:
+    """Tokenise all texts once for every model of the space, and find what must travel to a cluster."""
+    texts = collect_texts((prepared.splits, *prepared.folds))
+    chosen = dict.fromkeys(_find_models(request, prepared))
+    tables = (build_token_table(build_model(model, "cpu"), texts) for model in chosen)
+    is_cluster = prepared.recipe.runner.kind == "cluster"
+    snapshots = (find_snapshot(model) for model in chosen) if is_cluster else ()
+    return Supplies(
+        tuple(table for table in tables if table is not None),
+        tuple(snapshot for snapshot in snapshots if snapshot is not None),
+    )
+
+
+def collect_texts(cuts: Iterable[Splits]) -> Texts:
+    """Every text that a trial on one of the `cuts` trains on or is measured with."""
+    cuts = tuple(cuts)
+    pairs = [pair for cut in cuts for pair in cut.train]
+    training = [text or "" for pair in pairs for text in (pair.anchor, pair.positive, pair.negative)]
+    queries = [query for cut in cuts for query in cut.validation.queries]
+    return Texts(training, queries, [text for cut in cuts for text in cut.validation.corpus])
+
+
+def _find_models(request: SweepRequest, prepared: Prepared) -> Iterator[ModelConfig]:
+    """The recipe's model, and those at the ends or options of the dimensions that choose one."""
+    yield prepared.recipe.model
+    axes = [[(d.key, value) for value in end_points(d)] for d in _model_axes(request.space)]
+    for point in itertools.product(*axes) if axes else ():
+        try:
+            yield prepared.scale.apply(build_config(request.compose(dict(point)))).model
+        except InputError:
+            continue  # a combination that only fails together
+
+
+def _model_axes(space: Space) -> Space:
+    return tuple(dimension for dimension in space if dimension.key.split(".")[0] == "model")

@@ -1,0 +1,132 @@
+"""A folder on disk: written whole or not at all, with the hash of every file, read back only if they match."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from embsweep.errors import EmbsweepError
+
+MANIFEST = "manifest.json"
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2  # linux/fs.h
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder that then takes the place of `folder`.
+
+    Its files, then `manifest.json` with the sha256 and the size in bytes of each, are written and synced in a
+    hidden sibling folder that takes the name in one step: a reader sees the old folder or the new one, and a
+    crash leaves the old one (its leftovers are removed by the next call). One writer per folder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        fresh.mkdir()
+        write(fresh)
+        _write_manifest(fresh)
+        _replace(folder, fresh)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def check_files(folder: Path) -> None:
+    """Raises EmbsweepError naming the file that is missing, altered, or not listed in the manifest."""
+    listed = read_manifest(folder)
+    present = {_relative(file, folder): file for file in list_files(folder)}
+    for name in sorted(listed.keys() | present.keys()):
+        if name not in present:
+            raise EmbsweepError(f"{folder / name}: is missing")
+        if name not in listed:
+            raise EmbsweepError(f"{folder / name}: is not in {MANIFEST}")
+        if describe_file(present[name]) != listed[name]:
+            raise EmbsweepError(f"{folder / name}: was altered, it does not match {MANIFEST}")
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """File name relative to `folder` → `sha256` (hex) and `size_bytes`; EmbsweepError if it cannot be read."""
+    path = folder / MANIFEST
+    try:
+        files: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["files"]
+    except FileNotFoundError:
+        raise EmbsweepError(f"{path}: is missing") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EmbsweepError(f"{path}: cannot be read ({error!r})") from None
+    if not isinstance(files, dict) or not files:
+        raise EmbsweepError(f"{path}: lists no files")
+    return files
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Every file below `folder` but the manifest; a link counts as a file."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    return [path for path in found if path != folder / MANIFEST]
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {_relative(file, folder): describe_file(file) for file in list_files(folder)}
+    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2) + "\n", "utf-8")
+    for root, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync(Path(root, name))
+        _sync(Path(root))
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def describe_file(file: Path) -> dict[str, Any]:
+    """Hash and size, as the manifest has them. EmbsweepError if the file cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "size_bytes": file.stat().st_size}
+    except OSError as error:
+        raise EmbsweepError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _replace(target: Path, fresh: Path) -> None:
+    """`fresh` becomes `target`; what `target` was is removed. Both lie in the same parent folder.
+
+    Linux exchanges the two names atomically. A file system that cannot do so gets two renames, between which
+    `target` is absent for a moment (and the old one stands beside it, with the suffix `.old`).
+    """
+    if not target.exists():
+        fresh.rename(target)
+    elif _exchange(fresh, target):
+        shutil.rmtree(fresh)
+    else:
+        old = fresh.with_suffix(".old")
+        target.rename(old)
+        fresh.rename(target)
+        shutil.rmtree(old)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Force a file or folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names (renameat2 of Linux, glibc 2.28); False where the system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    done: int = renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
+    return done == 0

@@ -1,0 +1,182 @@
+"""Trials that share a GPU: whether they fit, which of them is measured, and what a user is told."""
+
+from dataclasses import replace
+
+import pytest
+
+from embsweep.app.composer import compose, to_values
+from embsweep.errors import EmbsweepError, Fault, InputError
+from embsweep.runner.slots import Slots
+from embsweep.space import Choice, FloatRange, IntRange, to_override
+from embsweep.sweep import memory_check
+from embsweep.sweep.memory_check import check_gpu_memory, check_memory, count_fitting, count_sharing, find_hungriest
+from embsweep.sweep.request import SweepRequest
+from embsweep.sweep.scale import Scale
+from embsweep.trial.footprint import Footprint, Gpu, measure_footprint
+
+GIB = 2**30
+FULL = Scale(is_rehearsal=False)
+
+
+def _gpu(free_gib, total_gib=80):
+    return Gpu("H100", total_gib * GIB, int(free_gib * GIB))
+
+
+@pytest.mark.parametrize(
+    ("slots", "sharing"),
+    [
+        (Slots(4, 1, 0.0), 1),
+        (Slots(4, 1, 1.0), 1),
+        (Slots(4, 1, 2.0), 1),
+        (Slots(8, 1, 0.25), 4),
+        (Slots(3, 1, 1 / 3), 3),
+        (Slots(2, 1, 0.25), 2),
+        (Slots(8, 1, 0.4), 2),
+    ],
+)
+def test_how_many_are_on_one_gpu(slots, sharing):
+    assert count_sharing(slots) == sharing
+
+
+@pytest.mark.parametrize(
+    ("peak_gib", "free_gib", "fits"),
+    [(10, 79, 7), (10, 22, 2), (10, 20, 1), (9.5, 9.5, 0), (80, 79, 0), (0.1, 79, 125)],
+)
+def test_each_trial_has_its_peak_and_its_context(peak_gib, free_gib, fits):
+    """0.95 of what is free, half a GiB of context for all but the first."""
+    assert count_fitting(int(peak_gib * GIB), int(free_gib * GIB)) == fits
+
+
+@pytest.mark.parametrize(
+    ("found", "trials_per_gpu"),
+    [
+        (Footprint(_gpu(79), 10 * GIB), 7),
+        (Footprint(_gpu(79), 10 * GIB), 2),
+        (Footprint(None, None), 4),
+    ],
+)
+def test_what_fits(found, trials_per_gpu):
+    assert check_memory(found, trials_per_gpu) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (
+            Footprint(_gpu(79), 30 * GIB),
+            "runner.gpus_per_trial: the largest trial takes 30.0 GiB at its peak, and 79.0 GiB of 80.0 GiB are free on "
+            "H100: 2 fit; got '4 trials a GPU'; accepted: 0.5 to 1; runner.trials_per_gpu=2, or trials that take less",
+        ),
+        (
+            Footprint(_gpu(20), 30 * GIB),
+            "runner.gpus_per_trial: the largest trial takes 30.0 GiB at its peak, and 20.0 GiB of 80.0 GiB are free on "
+            "H100: 0 fit; got '4 trials a GPU'; trials that take less",
+        ),
+        (
+            Footprint(_gpu(20), None, "What helps here: less."),
+            "runner.gpus_per_trial: one trial alone runs out of memory on H100 (20.0 GiB free); got '4 trials a GPU'; "
+            "accepted: a trial that fits; What helps here: less.",
+        ),
+    ],
+)
+def test_what_does_not(found, text):
+    (fault,) = check_memory(found, 4)
+    assert str(fault) == text
+
+
+@pytest.fixture
+def request_of(loader):
+    """A request over `space`, composed as the command line would."""
+
+    def build(*space, fixed=()):
+        def compose_point(point):
+            return to_values(compose(loader, [*fixed, *(to_override(k, v) for k, v in point.items())]))
+
+        return SweepRequest(compose_point({}), space, {}, compose_point, "x", None)
+
+    return build
+
+
+def test_the_hungriest_point_of_a_space(request_of):
+    request = request_of(
+        FloatRange("train.learning_rate", 1e-6, 1e-4),
+        IntRange("train.batch_size", 8, 64),
+        Choice("model.max_seq_length", ("1024", "256")),
+        Choice("train.gradient_checkpointing", ("true", "false")),
+    )
+    found = find_hungriest(request, FULL)
+    assert (found.train.batch_size, found.model.max_seq_length) == (64, 1024)
+    assert found.train.gradient_checkpointing is False
+
+
+def test_a_group_is_a_parameter_too(request_of):
+    request = request_of(Choice("train", ("published", "cached_256")), fixed=["train.precision=bf16"])
+    assert find_hungriest(request, FULL).loss.name == "mnrl"
+
+
+def test_an_end_that_is_no_configuration_is_left_out(request_of):
+    request = request_of(
+        Choice("loss.name", ("mnrl", "cached_mnrl")),  # cached_mnrl needs a mini_batch_size
+        IntRange("train.batch_size", 8, 64),
+    )
+    found = find_hungriest(request, FULL)
+    assert (found.loss.name, found.train.batch_size) == ("mnrl", 64)
+
+
+def test_ends_that_exclude_each_other_are_taken_alone(request_of):
+    asked = request_of(IntRange("train.batch_size", 8, 64), IntRange("model.max_seq_length", 64, 8192))
+
+    def compose_one(point):
+        if len(point) > 1:
+            raise InputError(Fault("train.batch_size", "too large for texts of this length"))
+        return asked.compose(point)
+
+    found = find_hungriest(replace(asked, compose=compose_one), FULL)
+    assert (found.train.batch_size, found.model.max_seq_length) == (16, 8192)
+
+
+def test_without_a_space_it_is_the_recipe(request_of):
+    request = request_of()
+    assert find_hungriest(request, FULL).train.batch_size == 16
+
+
+def test_what_runs_is_what_is_measured(request_of):
+    request = request_of(IntRange("train.batch_size", 8, 64))
+    assert find_hungriest(request, Scale(is_rehearsal=True)).model.kind == "minilm"
+
+
+@pytest.fixture
+def splits():
+    from types import SimpleNamespace
+
+    validation = SimpleNamespace(corpus=("c",) * 30, queries=("q",) * 12)
+    return SimpleNamespace(train=("pairs",), validation=validation)
+
+
+def test_nothing_is_measured_for_a_trial_alone(request_of, splits, monkeypatch):
+    monkeypatch.setattr(memory_check, "choose_call", lambda *_: pytest.fail("measured"))
+    assert check_gpu_memory(request_of(), FULL, splits, Slots(4, 1, 1.0)) == []
+
+
+def test_the_measurement_is_asked_for_in_a_fresh_process(request_of, splits, monkeypatch):
+    asked = []
+
+    def fake(*args, **kwargs):
+        asked.append((args, kwargs))
+        return Footprint(_gpu(79), 30 * GIB)
+
+    monkeypatch.setattr(memory_check, "choose_call", lambda *_: fake)
+    (fault,) = check_gpu_memory(request_of(IntRange("train.batch_size", 8, 64)), FULL, splits, Slots(4, 1, 0.25))
+    assert fault.where == "runner.gpus_per_trial"
+    ((function, config, pairs), options) = asked[0]
+    assert (function, config.train.batch_size, pairs) == (measure_footprint, 64, ("pairs",))
+    assert options == {"corpus_size": 42, "memory_share": 0.25, "models": ()}
+
+
+def test_a_measurement_that_dies_is_a_fault(request_of, splits, monkeypatch):
+    def die(*_, **__):
+        raise EmbsweepError("the fresh process died")
+
+    monkeypatch.setattr(memory_check, "choose_call", lambda *_: die)
+    (fault,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5))
+    assert str(fault) == "runner.gpus_per_trial: the memory of a trial could not be measured: the fresh process died"

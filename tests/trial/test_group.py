@@ -1,0 +1,105 @@
+"""Several processes train one trial as one process would: the batch is shared, and with it the negatives."""
+
+import math
+
+import pytest
+
+from embsweep.data.collection import Pair, RetrievalSet
+from embsweep.trial.group import SOLO, Group
+from embsweep.trial.reporter import Outcome, TrialJob
+from embsweep.trial.train import TrialData
+
+from .groups import run_in_group
+
+TOLERANCE = 2e-3
+"""Largest difference of a metric between one process and two: sums in another order, grown over a whole epoch."""
+
+
+def test_every_row_is_somebodys_and_nobody_has_two():
+    rows = list(range(10))
+    parts = [Group(rank, 3).part(rows) for rank in range(3)]
+    assert sorted(row for part in parts for row in part) == rows
+    assert SOLO.part(rows) == rows
+
+
+@pytest.fixture
+def make_job(make_config, tmp_path):
+    def make(name, *overrides):
+        config = make_config("matryoshka=from_384", "eval.fractions=[0.5,1.0]", *overrides)
+        return TrialJob(number=0, attempt=1, config=config.trial, folder=str(tmp_path / name))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def sentences(shared_set):
+    """Real questions and passages (XQuAD, German), 96 pairs to train on and 60 queries to measure."""
+    full = shared_set("xquad_de")
+    pairs = [(full.queries[row], full.corpus[full.relevant[row][0]][:300]) for row in range(0, 1000, 5)]
+    train = tuple(Pair(*pair) for pair in pairs[:96])
+    corpus = tuple(dict.fromkeys(text for _, text in pairs))
+    held = pairs[100:160]
+    return TrialData(
+        train, RetrievalSet("held", tuple(q for q, _ in held), corpus, tuple((corpus.index(p),) for _, p in held))
+    )
+
+
+MINILM = (
+    "model=minilm",
+    "model.max_seq_length=48",
+    "train.epochs=1",
+    "train.learning_rate=1e-4",
+    "train.batch_size=16",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "loss",
+    [("loss=mnrl", "train.accumulation=2"), ("loss=cached_mnrl", "loss.mini_batch_size=4")],
+    ids=["mnrl", "cached"],
+)
+def test_two_with_half_a_batch_each_match_one_with_the_whole(make_job, sentences, loss):
+    (one,) = run_in_group(make_job("one", *MINILM, *loss), sentences, size=1)
+    first, second = run_in_group(make_job("two", *MINILM, *loss), sentences, size=2)
+    assert first.results[0].outcome == Outcome.COMPLETE, first.results[0].reason
+    for alone, shared in zip(one.reports, first.reports, strict=True):
+        assert (shared.step, shared.fraction, shared.learning_rate) == (
+            alone.step,
+            alone.fraction,
+            alone.learning_rate,
+        )
+        assert shared.loss == pytest.approx(alone.loss, rel=1e-3)
+        for dim, by_metric in alone.scores.items():
+            for metric, value in by_metric.items():
+                assert shared.scores[dim][metric] == pytest.approx(value, abs=TOLERANCE), (dim, metric)
+    assert [r.scores for r in second.reports] == [r.scores for r in first.reports], "all know what the first has found"
+    assert one.reports[0].scores != one.reports[1].scores, "something was learned"
+    facts = first.started[0].facts
+    assert (facts["workers"], facts["batch_per_worker"], facts["in_batch_negatives"]) == (2, 8, 15)
+    accumulation = 2 if "train.accumulation=2" in loss else 1
+    assert facts["effective_batch"] == one.started[0].facts["effective_batch"] == 16 * accumulation
+
+
+STATIC = ("model=static", "train=static", "train.batch_size=8", "train.epochs=2")
+
+
+@pytest.mark.slow
+def test_they_leave_together_when_told_to_stop(make_job, data):
+    first, second = run_in_group(make_job("stop", *STATIC), data, size=2, stop_at=0.5)
+    for recorder in (first, second):
+        assert [r.fraction for r in recorder.reports] == [0.5]
+        assert recorder.results[0].outcome == Outcome.STOPPED
+
+
+@pytest.mark.slow
+def test_a_state_is_taken_up_by_as_many(make_job, data, tmp_path):
+    """The first run is stopped at half: its state lies there, as after a crash."""
+    whole, _ = run_in_group(make_job("whole", *STATIC), data, size=2)
+    run_in_group(make_job("cut", *STATIC), data, size=2, stop_at=0.5)
+    again, _ = run_in_group(make_job("cut", *STATIC), data, size=2)
+    assert [r.fraction for r in again.reports] == [0.5, 1.0], "the last report is handed over again"
+    assert again.results[0].outcome == Outcome.COMPLETE
+    assert again.results[0].best_scores == whole.results[0].best_scores
+    assert math.isfinite(again.reports[-1].loss)
+    assert not list((tmp_path / "cut").glob(".*.tmp")), "one writer"

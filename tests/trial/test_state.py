@@ -1,0 +1,190 @@
+"""A trial that dies at any moment goes on from its last evaluation, and ends as if nothing had happened."""
+
+import functools
+import os
+from itertools import count
+
+import pytest
+
+from embsweep.trial import rungs
+from embsweep.trial.group import Group
+from embsweep.trial.reporter import Outcome, TrialJob
+from embsweep.trial.state import find_state
+from embsweep.trial.train import run_trial
+
+from .recorder import Recorder
+
+pytestmark = pytest.mark.slow
+
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+
+
+class Killed(BaseException):
+    """What a SIGKILL is to a process: nothing of the trial's own handles it."""
+
+
+def to_job(make_config, folder, *overrides):
+    config = make_config(
+        "model=static",
+        "matryoshka=from_384",
+        "train=static",
+        "train.batch_size=8",
+        "train.epochs=2.5",
+        f"eval.fractions={list(FRACTIONS)}",
+        *overrides,
+    )
+    return TrialJob(number=3, attempt=1, config=config.trial, folder=str(folder))
+
+
+@pytest.fixture
+def make_job(make_config, tmp_path):
+    return functools.partial(to_job, make_config, tmp_path / "trial")
+
+
+def run_and_kill(monkeypatch, job, data, where, time_to_die):
+    """Run the trial until `where` is called for the `time_to_die`-th time."""
+    calls = count(1)
+    module, name, before = where
+    real = getattr(module, name)
+
+    def dying(*args, **kwargs):
+        if before and next(calls) == time_to_die:
+            raise Killed
+        found = real(*args, **kwargs)
+        if not before and next(calls) == time_to_die:
+            raise Killed
+        return found
+
+    recorder = Recorder()
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, dying)
+        with pytest.raises(Killed):
+            run_trial(job, recorder, data)
+    assert not recorder.results
+    return recorder
+
+
+def same(one, other):
+    """Equal but for the moment."""
+    return [{k: v for k, v in vars(a).items() if k != "reported_at"} for a in one] == [
+        {k: v for k, v in vars(b).items() if k != "reported_at"} for b in other
+    ]
+
+
+BEFORE_STATE = (rungs, "save_state", True)
+AFTER_STATE = (rungs, "save_state", False)
+AFTER_BEST = (rungs, "save_values", False)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_config, data, tmp_path_factory):
+    """`undisturbed(sampler)`: the job and the recorder of the same trial without any fault, run once a sampler."""
+
+    @functools.cache
+    def run(sampler):
+        job, recorder = (
+            to_job(make_config, tmp_path_factory.mktemp(sampler), f"train.batch_sampler={sampler}"),
+            Recorder(),
+        )
+        run_trial(job, recorder, data)
+        return job, recorder
+
+    return run
+
+
+MOMENTS = {"before": BEFORE_STATE, "between": AFTER_STATE, "after": AFTER_BEST}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "moment", "rung"),
+    [
+        *((("no_duplicates"), moment, rung) for moment in MOMENTS for rung in (1, 3, 4)),
+        ("batch_sampler", "between", 3),
+    ],
+)
+def test_the_end_is_that_of_a_trial_that_never_died(monkeypatch, make_job, data, undisturbed, sampler, moment, rung):
+    whole_job, whole = undisturbed(sampler)
+    job = make_job(f"train.batch_sampler={sampler}")
+    first = run_and_kill(monkeypatch, job, data, MOMENTS[moment], rung)
+    second = Recorder()
+    run_trial(job, second, data)
+
+    (result,) = second.results
+    assert result.outcome == Outcome.COMPLETE
+    assert (result.best_objective, result.best_scores) == (
+        whole.results[0].best_objective,
+        whole.results[0].best_scores,
+    )
+    said = [*second.started[0].earlier, *second.reports]
+    assert same(said, whole.reports), "together with what it was told before, everything was said"
+    assert len(second.reports) <= len(FRACTIONS) - len(first.reports) + 1, "at most the last one is said again"
+    assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
+    assert job.values.read_bytes() == whole_job.values.read_bytes()
+
+
+def test_a_report_is_handed_over_again_word_for_word(monkeypatch, make_job, data):
+    job = make_job()
+    first = run_and_kill(monkeypatch, job, data, (Recorder, "report", False), 2)
+    second = Recorder()
+    run_trial(job, second, data)
+    assert second.started[0].earlier == (first.reports[0],)
+    assert second.reports[0] == first.reports[1], "the time included"
+
+
+def test_a_stop_that_was_not_heard_is_heard_the_next_time(monkeypatch, make_job, data):
+    job = make_job()
+    run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
+    second = Recorder(stop_at=0.5)
+    run_trial(job, second, data)
+    assert [r.fraction for r in second.reports] == [0.5]
+    assert second.results[0].outcome == Outcome.STOPPED
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: _flip(folder / "optimizer.pt"),
+        lambda folder: os.truncate(folder / "reports.json", 20),
+        lambda folder: (folder / "manifest.json").unlink(),
+        lambda folder: (folder / "rng_state.pth").write_bytes(os.urandom(100)),
+        lambda folder: (folder / "stray.py").write_text("print('ran')"),
+    ],
+)
+def test_a_spoiled_state_is_not_used_and_the_log_says_so(monkeypatch, make_job, data, spoil, caplog):
+    job = make_job()
+    run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
+    assert find_state(job) is not None
+    spoil(job.state)
+    assert find_state(job) is None
+    assert "the trial starts over" in caplog.text
+    second = Recorder()
+    run_trial(job, second, data)
+    assert [r.fraction for r in second.reports] == list(FRACTIONS)
+    assert second.results[0].outcome == Outcome.COMPLETE
+
+
+def test_a_state_of_other_training_is_not_used(monkeypatch, make_job, data):
+    job = make_job()
+    run_and_kill(monkeypatch, job, data, AFTER_BEST, 1)
+    assert find_state(job, Group(0, 2)) is None
+    assert find_state(job.model_copy(update={"fold": 1})) is None
+    other = job.config.model_copy(update={"train": job.config.train.model_copy(update={"seed": 7})})
+    assert find_state(job.model_copy(update={"config": other})) is None
+    assert find_state(job.model_copy(update={"attempt": 2})) is not None
+
+
+def test_a_state_holds_no_pickle_that_could_run_code(monkeypatch, make_job, data):
+    import torch
+
+    job = make_job()
+    run_and_kill(monkeypatch, job, data, AFTER_BEST, 1)
+    names = {path.name for path in job.state.rglob("*") if path.is_file()}
+    assert "training_args.bin" not in names
+    for name in ("optimizer.pt", "scheduler.pt"):
+        torch.load(job.state / name, weights_only=True)
