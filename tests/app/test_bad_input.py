@@ -84,7 +84,7 @@ MORE = [
     # values
     (["sweep.name=../x"], "sweep.name", "accepted: 1 to 80 letters"),
     (["objective.dim_weights={7: 1}"], "objective.dim_weights.7", "is not evaluated"),
-    (["runner.cpus_per_trial=99"], "runner.cpus_per_trial", "got 99; accepted: 1 to 2"),
+    (["runner.cpus_per_trial=99"], "runner.cpus_per_trial", "got 99; accepted: up to 2"),
     # the space
     (["train.epochs=interval(0,3)"], "train.epochs", "in the search space at train.epochs=0.0"),
     (["model=bge-m3,minilm", "eval.dims=[384,64]"], "matryoshka.dims", "(in the search space at model=minilm)"),

@@ -1,6 +1,8 @@
 """How a machine is shared out."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embsweep.config.machinery import RunnerConfig
 from embsweep.errors import InputError
@@ -54,3 +56,69 @@ def test_asking_for_what_is_not_there_names_every_key():
 )
 def test_no_slot_without_a_trial(config, machine, expected):
     assert plan_slots(RunnerConfig(kind="ray", **config), [machine], 4) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "machines", "expected"),
+    [
+        ({"workers_per_trial": 2}, [Machine(8, 4)], Slots(2, 4, 2.0, 2)),
+        ({"workers_per_trial": 2}, [Machine(2, 0)], Slots(1, 2, 0.0, 2)),
+        ({"workers_per_trial": 2}, [Machine(2, 0)] * 3, Slots(3, 2, 0.0, 2)),
+        ({"workers_per_trial": 2, "max_concurrent": 2}, [Machine(2, 0)] * 3, Slots(2, 2, 0.0, 2)),
+        ({"workers_per_trial": 3}, [Machine(8, 1), Machine(8, 1), Machine(8, 1)], Slots(1, 24, 3.0, 3)),
+        ({"workers_per_trial": 2, "cpus_per_trial": 4}, [Machine(3, 1), Machine(3, 1)], Slots(1, 4, 2.0, 2)),
+        ({"workers_per_trial": 2, "gpus_per_trial": 0.0}, [Machine(4, 2)], Slots(2, 2, 0.0, 2)),
+        ({}, [Machine(0, 0), Machine(4, 2)], Slots(2, 2, 1.0)),
+        ({"gpus_per_trial": 0.4}, [Machine(16, 2)], Slots(4, 4, 0.4)),
+        ({"cpus_per_trial": 3}, [Machine(4, 0), Machine(8, 0)], Slots(3, 3, 0.0)),
+    ],
+)
+def test_several_workers_and_several_machines(config, machines, expected):
+    assert plan_slots(RunnerConfig(**{"kind": "cluster", **config}), machines) == expected
+
+
+machines = st.lists(st.builds(Machine, st.integers(0, 9), st.integers(0, 4)), min_size=1, max_size=4)
+configs = st.fixed_dictionaries(
+    {"workers_per_trial": st.integers(1, 4)},
+    optional={"trials_per_gpu": st.integers(1, 4), "max_concurrent": st.integers(1, 5)},
+)
+
+
+@given(machines, configs, st.none() | st.integers(1, 3))
+def test_whatever_is_planned_fits_however_it_is_placed(machines, config, cpus):
+    """Workers are put down one by one wherever one fits, as a cluster may do it: the last one still finds a place."""
+    workers = config["workers_per_trial"]
+    if workers > 1:
+        config = {**config, "trials_per_gpu": 1}
+    try:
+        slots = plan_slots(
+            RunnerConfig(kind="cluster", **config, cpus_per_trial=None if cpus is None else cpus * workers), machines
+        )
+    except InputError as error:
+        assert {fault.where for fault in error.faults} <= {
+            f"runner.{key}" for key in ("workers_per_trial", "cpus_per_trial", "gpus_per_trial", "trials_per_gpu")
+        }
+        return
+    assert slots.count >= 1
+    assert slots.cpus % workers == 0
+    cpus_left = [machine.cpus for machine in machines]
+    gpus_left = [[1.0] * machine.gpus for machine in machines]
+    for _ in range(slots.count * workers):
+        place, gpu = next(
+            (place, gpu)
+            for place in range(len(machines))
+            if cpus_left[place] >= slots.cpus_per_worker
+            for gpu in ([None] if not slots.gpus else range(len(gpus_left[place])))
+            if gpu is None or gpus_left[place][gpu] >= slots.gpus_per_worker - 1e-9
+        )
+        cpus_left[place] -= slots.cpus_per_worker
+        if gpu is not None:
+            gpus_left[place][gpu] -= slots.gpus_per_worker
+
+
+def test_what_does_not_come_together_is_said():
+    config = RunnerConfig(kind="cluster", cpus_per_trial=4, workers_per_trial=2)
+    with pytest.raises(
+        InputError, match=r"runner.workers_per_trial: only 1 of its workers find 2 CPU and 1 GPU on one machine"
+    ):
+        plan_slots(config, [Machine(2, 1), Machine(1, 3), Machine(8, 0)])

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SWEEP = (
     *("data.packages=[stdlib]", "data.max_pairs=900", "eval.fractions=[0.25,0.5,1.0]", "confirm=none"),
-    *("search=random", "search.trials=4", "sweep.name=cluster", "train.epochs=3", "runner.workers_per_trial=2"),
+    *("search=random", "search.trials=3", "sweep.name=cluster", "train.epochs=3", "runner.workers_per_trial=2"),
     # one point of the space learns far better than any other: stopping and order of arrival cannot hide it
     *("train.learning_rate=choice(1e-2,1e-6)", "train.batch_size=64", "train.warmup=0.1", "matryoshka=from_384"),
     *("matryoshka.weight_power=0.0",),
@@ -56,7 +56,7 @@ def test_a_node_is_lost_and_nothing_else(tmp_path):
     assert alone.code == 0, alone.output
 
     trials, reference = read_trials(tmp_path / "cluster"), read_trials(tmp_path / "local")
-    assert [t.number for t in trials] == [t.number for t in reference] == [0, 1, 2, 3]
+    assert [t.number for t in trials] == [t.number for t in reference] == [0, 1, 2]
     assert all(t.state in ("complete", "stopped") for t in trials), [t.attributes.get("reason") for t in trials]
     assert [t.params for t in trials] == [t.params for t in reference]
     best, expected = (max(found, key=lambda t: t.best) for found in (trials, reference))

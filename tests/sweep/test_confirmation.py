@@ -220,10 +220,10 @@ def test_folds_let_every_query_outside_test_speak(sweep, storage):
 def test_a_configuration_that_fails_when_it_is_run_again_cannot_win(sweep, monkeypatch):
     from embsweep.trial import train
 
-    def fail_the_fast(job, reporter, data, start):
-        if job.folder.split("/")[-2] == "confirmation" and job.config.train.learning_rate > 0.01:
+    def fail_the_fast(trial, reporter, start):
+        if trial.job.folder.split("/")[-2] == "confirmation" and trial.job.config.train.learning_rate > 0.01:
             raise FloatingPointError("scripted")
-        return inner(job, reporter, data, start)
+        return inner(trial, reporter, start)
 
     inner = train._train
     monkeypatch.setattr(train, "_train", fail_the_fast)
@@ -237,10 +237,10 @@ def test_when_every_finalist_fails_again_nothing_is_registered(sweep, storage, m
 
     inner = train._train
 
-    def fail(job, reporter, data, start):
-        if "confirmation" in job.folder:
+    def fail(trial, reporter, start):
+        if "confirmation" in trial.job.folder:
             raise FloatingPointError("scripted")
-        return inner(job, reporter, data, start)
+        return inner(trial, reporter, start)
 
     arguments = ("hopeless", "train.learning_rate=1e-2,2e-2", "search.trials=2")
     with monkeypatch.context() as patch, pytest.raises(TooManyFailures, match="scripted"):

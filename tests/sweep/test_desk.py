@@ -186,7 +186,7 @@ def test_a_trial_whose_process_died_is_handed_out_again_and_goes_on(make_desk):
     assert logged == [first, first, second], "the first again, word for word: MLflow keeps one of two equal ones"
 
 
-def test_what_was_reported_before_is_not_judged_again(make_desk):
+def test_what_was_reported_before_is_not_judged_again(make_desk, monkeypatch):
     """A stop that was not given at 25 % is not given afterwards for what happened there."""
     desk = make_desk(trials=3, stopping="successive_halving")
     slow, fast = desk.next_job(), desk.next_job()
@@ -197,9 +197,53 @@ def test_what_was_reported_before_is_not_judged_again(make_desk):
     assert not desk.report(fast.number, report_at(0.25, 0.9))
     desk.lost(slow.number, "its process died")
     again = desk.next_job()
-    desk.started(again.number, Started(1, "here", 0.0, 0.1, 0.0, {}, earlier=(early,)))
-    assert desk.ledger.record(slow.number).state == "running"
-    assert desk.report(slow.number, report_at(0.5, 0.1)) is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.ledger._study.pruner, "prune", lambda *_: pytest.fail("judged"))
+        desk.started(again.number, Started(1, "here", 0.0, 0.1, 0.0, {}, earlier=(early,)))
+
+
+@pytest.mark.parametrize("stopping", ["successive_halving", "hyperband"])
+def test_a_stop_that_a_crash_kept_from_its_trial_is_given_again(make_desk, stopping):
+    """Optuna's pruners look at each rung once: asked again, they would let the trial go on."""
+    desk = make_desk(trials=20, stopping=stopping)
+    stopped = None
+    for rank in range(20):
+        job = desk.next_job()
+        desk.started(job.number, Started(1, "here", 0.0, 0.1, 0.0))
+        if desk.report(job.number, report_at(0.25, 0.9 - rank / 100)):
+            stopped = job.number
+            break
+    assert stopped is not None
+    resumed = make_desk(trials=20, stopping=stopping)
+    while (job := resumed.next_job()).number != stopped:
+        pass
+    resumed.started(stopped, Started(1, "here", 0.0, 0.1, 0.0))
+    assert resumed.report(stopped, report_at(0.25, 0.9 - rank / 100))
+
+
+def test_the_end_that_a_crash_kept_from_mlflow_is_told_afterwards(make_desk):
+    desk = make_desk(trials=2)
+    desk.tracking.finish_trial.side_effect = [None, ConnectionError("gone")]
+    run_until_it_fails(desk)
+    assert [t.state for t in desk.ledger.trials] == ["complete", "complete"]
+    again = make_desk(trials=2)
+    again.catch_up()
+    ((run_id, result, _), _) = again.tracking.finish_trial.call_args
+    assert again.tracking.finish_trial.call_count == 1, "the other one was told"
+    assert (run_id, result.outcome, result.best_objective, result.ended_at) == ("run-1", Outcome.COMPLETE, 2.0, 9.0)
+    assert result.best_scores == {64: {"map@100": 2.0}}
+
+
+def run_until_it_fails(desk):
+    with pytest.raises(ConnectionError):
+        InlineRunner().run(desk, scripted())
+
+
+def test_a_server_that_is_gone_does_not_fail_the_trial(make_desk):
+    desk = make_desk(trials=1)
+    desk.tracking.log_report.side_effect = ConnectionError("gone")
+    run_until_it_fails(desk)
+    assert desk.ledger.record(0).state == "running", "it goes on when the server is back"
 
 
 def test_a_process_that_dies_every_time_fails_its_trial(make_desk):

@@ -1,7 +1,5 @@
 """Several processes train one trial as one process would: the batch is shared, and with it the negatives."""
 
-import math
-
 import pytest
 
 from embsweep.data.collection import Pair, RetrievalSet
@@ -93,13 +91,15 @@ def test_they_leave_together_when_told_to_stop(make_job, data):
 
 
 @pytest.mark.slow
-def test_a_state_is_taken_up_by_as_many(make_job, data, tmp_path):
-    """The first run is stopped at half: its state lies there, as after a crash."""
-    whole, _ = run_in_group(make_job("whole", *STATIC), data, size=2)
-    run_in_group(make_job("cut", *STATIC), data, size=2, stop_at=0.5)
-    again, _ = run_in_group(make_job("cut", *STATIC), data, size=2)
-    assert [r.fraction for r in again.reports] == [0.5, 1.0], "the last report is handed over again"
+@pytest.mark.parametrize("sampler", ["no_duplicates", "batch_sampler"])
+def test_a_state_is_taken_up_by_as_many(make_job, data, tmp_path, sampler):
+    """The first run is stopped within its second epoch: its state lies there, as after a crash."""
+    setup = (*STATIC, f"train.batch_sampler={sampler}", "eval.fractions=[0.75,1.0]")
+    whole, _ = run_in_group(make_job("whole", *setup), data, size=2)
+    run_in_group(make_job("cut", *setup), data, size=2, stop_at=0.75)
+    again, _ = run_in_group(make_job("cut", *setup), data, size=2)
+    assert [r.fraction for r in again.reports] == [0.75, 1.0], "the last report is handed over again"
     assert again.results[0].outcome == Outcome.COMPLETE
     assert again.results[0].best_scores == whole.results[0].best_scores
-    assert math.isfinite(again.reports[-1].loss)
+    assert again.reports[-1].loss == whole.reports[-1].loss, "the same batches as without the fault"
     assert not list((tmp_path / "cut").glob(".*.tmp")), "one writer"

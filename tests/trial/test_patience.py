@@ -44,14 +44,13 @@ def train(config):
         patch.setattr(rungs, "evaluate_model", lambda *_, **__: evaluation(next(scores)))
         patch.setattr(rungs, "save_checkpoint", lambda _, path: saved.append(path))
         patch.setattr(rungs, "save_values", lambda *_: None)
+        patch.setattr(rungs, "check_owner", lambda _: None)
         patch.setattr(rungs, "save_state", lambda *_: None)
         changed = config.train.model_copy(update={"epochs": float(len(objectives)), "patience": patience})
         job = TrialJob(number=0, attempt=1, config=config.model_copy(update={"train": changed}), folder="0000")
         reports = Reports(stop_at)
         try:
-            callback = RungCallback(
-                job, SimpleNamespace(model=None), None, reports, TrialState(job.state, Setup(""), ())
-            )
+            callback = RungCallback(job, SimpleNamespace(model=None), None, reports, TrialState(job.state, Setup("")))
             return *_train(callback, len(objectives)), reports
         finally:
             patch.undo()

@@ -1,5 +1,6 @@
 """A trial that dies at any moment goes on from its last evaluation, and ends as if nothing had happened."""
 
+import dataclasses
 import functools
 import os
 from itertools import count
@@ -7,9 +8,11 @@ from itertools import count
 import pytest
 
 from embsweep.trial import rungs
-from embsweep.trial.group import Group
+from embsweep.trial import state as states
+from embsweep.trial.hardware import choose_here
+from embsweep.trial.owner import Superseded, take_over
 from embsweep.trial.reporter import Outcome, TrialJob
-from embsweep.trial.state import find_state
+from embsweep.trial.state import StateUnusable, describe_setup, find_state
 from embsweep.trial.train import run_trial
 
 from .recorder import Recorder
@@ -98,7 +101,7 @@ MOMENTS = {"before": BEFORE_STATE, "between": AFTER_STATE, "after": AFTER_BEST}
 @pytest.mark.parametrize(
     ("sampler", "moment", "rung"),
     [
-        *((("no_duplicates"), moment, rung) for moment in MOMENTS for rung in (1, 3, 4)),
+        *(("no_duplicates", moment, rung) for moment in MOMENTS for rung in (1, 3, 4)),
         ("batch_sampler", "between", 3),
     ],
 )
@@ -146,25 +149,30 @@ def _flip(path):
     path.write_bytes(content)
 
 
+def take_up(job, **changes):
+    setup = describe_setup(job, choose_here(job.config))
+    return find_state(job, dataclasses.replace(setup, **changes))
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda folder: _flip(folder / "optimizer.pt"),
         lambda folder: os.truncate(folder / "reports.json", 20),
         lambda folder: (folder / "manifest.json").unlink(),
-        lambda folder: (folder / "rng_state.pth").write_bytes(os.urandom(100)),
         lambda folder: (folder / "stray.py").write_text("print('ran')"),
     ],
 )
-def test_a_spoiled_state_is_not_used_and_the_log_says_so(monkeypatch, make_job, data, spoil, caplog):
+def test_a_spoiled_state_is_not_used_and_the_record_says_so(monkeypatch, make_job, data, spoil):
     job = make_job()
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
-    assert find_state(job) is not None
+    assert take_up(job) is not None
     spoil(job.state)
-    assert find_state(job) is None
-    assert "the trial starts over" in caplog.text
+    with pytest.raises(StateUnusable, match="cannot be read"):
+        take_up(job)
     second = Recorder()
     run_trial(job, second, data)
+    assert second.started[0].facts["started_over"].startswith("its state cannot be read")
     assert [r.fraction for r in second.reports] == list(FRACTIONS)
     assert second.results[0].outcome == Outcome.COMPLETE
 
@@ -172,11 +180,55 @@ def test_a_spoiled_state_is_not_used_and_the_log_says_so(monkeypatch, make_job, 
 def test_a_state_of_other_training_is_not_used(monkeypatch, make_job, data):
     job = make_job()
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 1)
-    assert find_state(job, Group(0, 2)) is None
-    assert find_state(job.model_copy(update={"fold": 1})) is None
     other = job.config.model_copy(update={"train": job.config.train.model_copy(update={"seed": 7})})
-    assert find_state(job.model_copy(update={"config": other})) is None
-    assert find_state(job.model_copy(update={"attempt": 2})) is not None
+    for differs, words in [({"fold": 1}, "another configuration"), ({"config": other}, "another configuration")]:
+        with pytest.raises(StateUnusable, match=words):
+            take_up(job.model_copy(update=differs))
+    for change in ({"workers": 2}, {"hardware": "a bigger GPU"}, {"libraries": "torch 9"}):
+        with pytest.raises(StateUnusable, match=r"another number|other (choices|versions)"):
+            take_up(job, **change)
+    assert take_up(job.model_copy(update={"attempt": 2})) is not None
+
+
+def test_a_crash_between_two_renames_is_mended(monkeypatch, make_job, data):
+    """A file system that cannot exchange names: the state has lost its name for a moment."""
+    job = make_job()
+    run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
+    job.state.rename(job.state.with_name(".state.0123abcd.old"))
+    assert len(take_up(job).reports) == 2
+
+
+def test_a_full_disk_costs_the_state_and_not_the_trial(monkeypatch, make_job, data):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    job, recorder = make_job(), Recorder()
+    with monkeypatch.context() as patched:
+        patched.setattr(states, "write_folder", full)
+        run_trial(job, recorder, data)
+    assert recorder.results[0].outcome == Outcome.COMPLETE
+    assert not job.state.exists(), "an older state would not fit the newer weights"
+
+
+def test_an_attempt_that_was_cut_off_writes_nothing_any_more(monkeypatch, make_job, data):
+    """The machine of the first attempt was taken for dead; the second one has begun when the first evaluates again."""
+    job = make_job()
+
+    class Overtaken(Recorder):
+        def report(self, report):
+            take_over(job.model_copy(update={"attempt": 2}))
+            return super().report(report)
+
+    first = Overtaken()
+    with pytest.raises(Superseded):
+        run_trial(job, first, data)
+    assert [r.fraction for r in first.reports] == [0.25]
+    assert not first.results, "it does not fail the trial either"
+    with pytest.raises(Superseded):
+        run_trial(job, Recorder(), data)
+    second = Recorder()
+    run_trial(job.model_copy(update={"attempt": 2}), second, data)
+    assert second.results[0].outcome == Outcome.COMPLETE
 
 
 def test_a_state_holds_no_pickle_that_could_run_code(monkeypatch, make_job, data):

@@ -50,12 +50,13 @@ class RunnerConfig(Part):
             raise Misfit(
                 "belongs to a cluster", "null with this runner", key="address", value=self.address, fix="runner=cluster"
             )
+        self._check_inline()
         workers, gpus, cpus = self.workers_per_trial, self.gpus_per_trial, self.cpus_per_trial
-        if workers > 1 and self.kind == "inline":
-            accepted, fix = "1 with runner=inline", "runner=local"
-            raise Misfit(
-                "one process cannot be several workers", accepted, key="workers_per_trial", value=workers, fix=fix
-            )
+        if gpus is not None and self.trials_per_gpu > 1:
+            problem = "says the same as runner.trials_per_gpu in another way"
+            raise Misfit(problem, "null, or runner.trials_per_gpu=1", key="gpus_per_trial", value=gpus)
+        if gpus is not None and 0 < gpus < _SMALLEST_SHARE:
+            raise Misfit("is no share of a GPU", f"0, or from {_SMALLEST_SHARE}", key="gpus_per_trial", value=gpus)
         if workers > 1 and self.trials_per_gpu > 1:
             problem = "workers of one trial cannot share their GPUs with other trials"
             raise Misfit(problem, "1 with several workers", key="trials_per_gpu", value=self.trials_per_gpu)
@@ -72,6 +73,20 @@ class RunnerConfig(Part):
                 value=cpus,
             )
         return self
+
+    def _check_inline(self) -> None:
+        """One process runs one trial, with what it has."""
+        if self.kind != "inline":
+            return
+        for key in ("workers_per_trial", "gpus_per_trial", "trials_per_gpu", "max_concurrent"):
+            value, default = getattr(self, key), type(self).model_fields[key].default
+            if value != default:
+                accepted = f"{'null' if default is None else default} with runner=inline"
+                raise Misfit("has no effect in one process", accepted, key=key, value=value, fix="runner=local")
+
+
+_SMALLEST_SHARE = 0.01
+"""A hundred trials on a GPU; Ray's books end at 0.0001."""
 
 
 class TrackingConfig(Part):

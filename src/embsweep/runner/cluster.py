@@ -102,8 +102,9 @@ def _inspect(view: _View, config: RunnerConfig, init_options: Mapping[str, Any])
 
 def _join(config: RunnerConfig, init_options: Mapping[str, Any]) -> Head:
     head = question_head(config)
-    if ray.is_initialized():
+    if ray.is_initialized() and ray.get_runtime_context().gcs_address == head.address:
         return head
+    ray.shutdown()  # another cluster's, of an earlier sweep in this process
     os.environ.update(DRIVER_ENVIRONMENT)
     if head.asks_token:
         use_token()

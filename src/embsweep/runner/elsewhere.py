@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,15 +15,24 @@ from embsweep.runner.slots import Slots
 
 R = TypeVar("R")
 
+log = logging.getLogger(__name__)
+
+
+_SAY_EVERY_S = 60.0
+
 
 def call_on_cluster(slots: Slots, function: Callable[..., R], *args: Any, **shipped: Any) -> R:
     """`function(*args, **shipped)` on the cluster; its exceptions are raised here. What is `shipped` travels in chunks.
 
-    As `trial.fresh.run_fresh`, for a driver that has neither a GPU nor time. EmbsweepError if the process dies.
+    As `trial.fresh.run_fresh`, for a driver that has neither a GPU nor time. Waits for a free place, as a trial would,
+    and says so in the log. EmbsweepError if the process dies.
     """
     task: Any = ray.remote(max_calls=1, num_cpus=slots.cpus_per_worker, num_gpus=slots.gpus_per_worker)(_call)
+    reference = task.remote(function, args, ship(shipped, to_other_machines=True))
+    while not ray.wait([reference], timeout=_SAY_EVERY_S)[0]:
+        log.warning("%s on the cluster is not done yet, or waits for a free place", getattr(function, "__name__", "?"))
     try:
-        found: R = ray.get(task.remote(function, args, ship(shipped, to_other_machines=True)))
+        found: R = ray.get(reference)
     except RayTaskError as error:
         raise error.cause from error
     except RayError as error:

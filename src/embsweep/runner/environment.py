@@ -22,6 +22,7 @@ WORKER_ENVIRONMENT = {
     **{name: DRIVER_ENVIRONMENT[name] for name in ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "RAY_CHDIR_TO_TRIAL_DIR")},
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),  # waiting for a place is no failure (`room`)
 }
 """Given to Ray for every process of a trial."""
 

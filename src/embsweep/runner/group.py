@@ -11,8 +11,10 @@ import ray
 import ray.train
 from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.config import FailureConfig
+from ray.train.v2.api.exceptions import ControllerError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from embsweep.errors import EmbsweepError
@@ -29,8 +31,19 @@ _COLLECTIVE_TIMEOUT_S = 3600
 """How long one worker waits for the others: the first one writes a state between two steps, on a shared disk."""
 
 
-_LOST_NEIGHBOUR = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "ncclRemoteError")
-"""What torch says in a worker whose neighbour is gone."""
+_START_ATTEMPTS = 10
+"""How often the processes of the workers may fail to start before the trial is given back."""
+
+_LOST_NEIGHBOUR = ("gloo/transport", "DistBackendError", "DistNetworkError", "ncclRemoteError")
+"""What torch says in a worker whose neighbour is gone: of its own collectives, and of nothing else."""
+
+
+class _Trainer(TorchTrainer):
+    """Without Ray's cleaner of placement groups, see `orphans`."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
 
 
 class WorkersDied(EmbsweepError):
@@ -46,7 +59,7 @@ def run_group(work: Work, job: TrialJob, reporter: Reporter, place: Place) -> No
     slots = place.slots
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     mailbox = _Mailbox.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _work_in_group,
         train_loop_config={
             "work": work,
@@ -63,12 +76,18 @@ def run_group(work: Work, job: TrialJob, reporter: Reporter, place: Place) -> No
         run_config=ray.train.RunConfig(
             name=f"{job.number:04d}-{time.time_ns()}",
             storage_path=str(place.scratch / "groups"),
-            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+            failure_config=FailureConfig(
+                max_failures=0, max_preemption_failures=0, controller_failure_limit=_START_ATTEMPTS
+            ),
         ),
     )
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(trainer.fit)
-        is_over = _relay(mailbox, training, reporter)
+        try:
+            is_over = _relay(mailbox, training, reporter)
+        except BaseException:
+            ray.kill(mailbox)  # the first worker waits for an answer there: it falls, and the others with it
+            raise
         error = training.exception()
     if not is_over:
         reporter.finish(_explain(error))
@@ -100,6 +119,8 @@ def _explain(error: BaseException | None) -> TrialResult:
     """The end of a trial that did not tell it itself. WorkersDied if it could not."""
     if error is None:
         return _failed("the trial ended without a result")
+    if isinstance(error, ControllerError):
+        raise WorkersDied(f"its workers could not be started: {error.controller_failure}")
     failures = [_unwrap(failure) for failure in getattr(error, "worker_failures", {}).values()]
     told = [failure for failure in failures if not isinstance(failure, _DEATHS)]
     if not told:

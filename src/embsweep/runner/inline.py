@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from embsweep.runner.attempt import run_attempt
 from embsweep.runner.desk import Desk, Work
 from embsweep.trial.reporter import Report, Started, TrialResult
+
+
+class _DeskFailed(BaseException):
+    """What the desk raised on its way through a trial, which is not to blame and must not handle it."""
 
 
 @dataclass(frozen=True)
@@ -17,19 +23,34 @@ class _DeskReporter:
     number: int
 
     def start(self, started: Started) -> None:
-        self.desk.started(self.number, started)
+        with _past_the_trial():
+            self.desk.started(self.number, started)
 
     def report(self, report: Report) -> bool:
-        return self.desk.report(self.number, report)
+        with _past_the_trial():
+            return self.desk.report(self.number, report)
 
     def finish(self, result: TrialResult) -> None:
-        self.desk.finished(self.number, result)
+        with _past_the_trial():
+            self.desk.finished(self.number, result)
+
+
+@contextmanager
+def _past_the_trial() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _DeskFailed from error
 
 
 class InlineRunner:
     """Runs jobs one by one in the calling thread."""
 
     def run(self, desk: Desk, work: Work) -> None:
-        """See `Runner.run`."""
+        """See `Runner.run`. What the desk raises is raised here, the trial stays open."""
         while (job := desk.next_job()) is not None:
-            run_attempt(work, job, _DeskReporter(desk, job.number))
+            try:
+                run_attempt(work, job, _DeskReporter(desk, job.number))
+            except _DeskFailed as failed:
+                assert failed.__cause__ is not None  # `raise … from`
+                raise failed.__cause__ from None

@@ -117,9 +117,10 @@ def check_tracking(who: str, there: Facts, uri: str | None) -> Iterator[Fault]:
 
 
 def without_credentials(uri: str) -> str:
-    """The URI without user, password, query and fragment."""
-    parts = urlsplit(uri)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """The URI without user, password, query and fragment; a password may hold a slash or a hash that nobody quoted."""
+    scheme, separator, rest = uri.partition("://")
+    parts = urlsplit(f"{scheme}{separator}{rest.rpartition('@')[2]}")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
 
 
 def find_health_url(uri: str | None) -> str | None:

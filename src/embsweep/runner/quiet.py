@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import ray._private.worker
@@ -22,13 +23,42 @@ def log_daemon_messages() -> None:
 @contextmanager
 def keep_sigterm() -> Iterator[None]:
     """`ray.init` takes SIGTERM for itself, and ends the process with a stack trace: give it back to who had it."""
-    is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        if is_main and before is not None:
+        if _is_main_thread() and before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+@dataclass
+class Interrupts:
+    """Whether SIGINT came."""
+
+    came: bool = False
+
+
+@contextmanager
+def notice_interrupts() -> Iterator[Interrupts]:
+    """Tune takes SIGINT for itself, returns as if nothing had been, and keeps the handler: notice it, and give it back.
+
+    Inside, a KeyboardInterrupt ends the block and is noticed too. Tune gives the handler back only when it was used.
+    """
+    found = Interrupts()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield found
+    except KeyboardInterrupt:
+        found.came = True
+    else:
+        found.came = signal.getsignal(signal.SIGINT) is before and _is_main_thread()
+    finally:
+        if _is_main_thread() and before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:

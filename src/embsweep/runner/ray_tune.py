@@ -20,10 +20,13 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from embsweep.errors import EmbsweepError
 from embsweep.runner.attempt import run_attempt
 from embsweep.runner.desk import Desk, Work
+from embsweep.runner.elsewhere import call_on_cluster
 from embsweep.runner.environment import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, pin_threads
-from embsweep.runner.quiet import keep_sigterm, log_daemon_messages
+from embsweep.runner.quiet import keep_sigterm, log_daemon_messages, notice_interrupts
+from embsweep.runner.room import PATIENCE_S, watch_room
 from embsweep.runner.shipping import ship_work
 from embsweep.runner.slots import Place, Slots
 from embsweep.runner.token import secure_token_file
@@ -33,6 +36,8 @@ from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialRes
 log = logging.getLogger(__name__)
 
 _MESSAGE = "message"
+_LOSS = "loss of the process"
+_DIED = "its process died (killed, out of memory, crashed, or its machine is gone)"
 _DRIVER_BYTES = 2**20
 _OBJECT_STORE_BYTES = 256 * 2**20  # one copy of the texts; Ray's default of 30 % of memory is not ours to take
 
@@ -56,25 +61,29 @@ class RayRunner:
         shipped = ship_work(work, to_other_machines=self._has_other_machines)
         parameters = {"work": shipped, "place": Place(self._slots, self._scratch, _choose_backend(self._slots))}
         trainable = tune.with_resources(tune.with_parameters(_train, **parameters), _resources(self._slots))
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_DeskScheduler(searcher),
+                num_samples=-1,
+                reuse_actors=True,
+                max_concurrent_trials=self._slots.count,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(self._scratch), name=f"{os.getpid()}-{time.time_ns()}", verbose=0
+            ),
+        )
         try:
-            tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    scheduler=_DeskScheduler(searcher),
-                    num_samples=-1,
-                    reuse_actors=True,
-                    max_concurrent_trials=self._slots.count,
-                    trial_name_creator=_trial_name,
-                    trial_dirname_creator=_trial_name,
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=str(self._scratch), name=f"{os.getpid()}-{time.time_ns()}", verbose=0
-                ),
-            ).fit()
+            with notice_interrupts() as interrupts, watch_room(self._slots, PATIENCE_S) as room:
+                tuner.fit()
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
-        if searcher.open or not searcher.is_exhausted:
+        if room.problem:
+            raise EmbsweepError(f"{room.problem}; finished trials are kept, the same command goes on")
+        if interrupts.came or searcher.open or not searcher.is_exhausted:
             raise KeyboardInterrupt
 
     def _init_ray(self) -> None:
@@ -108,8 +117,7 @@ def _choose_backend(slots: Slots) -> str:
     """How the workers of a trial speak to each other: asked where they will run, the driver may have no GPU."""
     if slots.workers == 1 or not slots.gpus:
         return "gloo"
-    has_cuda = ray.remote(_has_cuda).options(num_cpus=0, num_gpus=1)
-    return "nccl" if ray.get(has_cuda.remote()) else "gloo"
+    return "nccl" if call_on_cluster(slots, _has_cuda) else "gloo"
 
 
 def _has_cuda() -> bool:
@@ -126,9 +134,13 @@ def _train(config: dict[str, Any], work: Work, place: Place) -> None:
         pin_threads(place.slots.cpus)
         run_attempt(work, job, reporter)
     else:
-        from embsweep.runner.group import run_group  # importing Ray Train takes seconds
+        from embsweep.runner.group import WorkersDied, run_group  # importing Ray Train takes seconds
 
-        run_group(work, job, reporter, place)
+        try:
+            run_group(work, job, reporter, place)
+        except WorkersDied as error:
+            reporter.lose(str(error))
+            raise
     if reporter.is_stopped:
         sys.exit(0)  # as Tune asked: returning instead would make its thread wait for a driver that has moved on
 
@@ -153,6 +165,11 @@ class _TuneReporter:
             self.is_stopped = True
         return self.is_stopped
 
+    def lose(self, reason: str) -> None:
+        """Why this process will raise: the trial is not over, its workers are gone."""
+        if not self.is_stopped:
+            tune.report({_MESSAGE: "", _LOSS: reason})  # Tune wants its metric in every result
+
     def finish(self, result: TrialResult) -> None:
         if not self.is_stopped:  # the driver closed a stopped trial when it decided to stop it
             tune.report({_MESSAGE: to_text(result)})
@@ -167,6 +184,7 @@ class _DeskSearcher(Searcher):
         self.first: TrialJob | None = first
         self.open: dict[str, TrialJob] = {}
         self.results: dict[str, TrialResult] = {}
+        self.losses: dict[str, str] = {}
         self.is_exhausted = False
 
     def suggest(self, trial_id: str) -> Any:
@@ -184,7 +202,7 @@ class _DeskSearcher(Searcher):
         if found is not None:
             self.desk.finished(self.open.pop(trial_id).number, found)
         elif error:
-            self.desk.lost(self.open.pop(trial_id).number, "its process died (killed, out of memory, crashed, or gone)")
+            self.desk.lost(self.open.pop(trial_id).number, self.losses.pop(trial_id, _DIED))
         # else Tune itself was interrupted: the trial stays open in the ledger
 
     def save(self, checkpoint_path: str) -> None:
@@ -209,6 +227,9 @@ class _DeskScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         job = self._searcher.open.get(trial.trial_id)
+        if _LOSS in result:
+            self._searcher.losses[trial.trial_id] = result[_LOSS]
+            return str(TrialScheduler.CONTINUE)
         if job is None or _MESSAGE not in result or result.get("done"):
             return str(TrialScheduler.CONTINUE)
         message = from_text(result[_MESSAGE])

@@ -74,6 +74,19 @@ def plan_slots(config: RunnerConfig, machines: Sequence[Machine], trials: int | 
     return Slots(count, cpus * workers, gpus * workers, workers)
 
 
+def describe_slots(slots: Slots) -> str:
+    """`2 at once with 1 CPU and 0.5 GPU each`; of several workers, what each of them has."""
+    share = f"{slots.cpus_per_worker} CPU and {slots.gpus_per_worker:g} GPU"
+    if slots.workers == 1:
+        return f"{slots.count} at once with {share} each"
+    return f"{slots.count} at once on {slots.workers} workers each, a worker with {share}"
+
+
+def count_places(slots: Slots, machines: Sequence[Machine]) -> int:
+    """How many workers of these slots find a place on `machines` that are otherwise empty."""
+    return sum(_count_workers(machine, slots.gpus_per_worker, slots.cpus_per_worker) for machine in machines)
+
+
 def _gpus_per_worker(config: RunnerConfig, machines: Sequence[Machine]) -> float:
     if config.gpus_per_trial is not None:
         return config.gpus_per_trial / config.workers_per_trial
@@ -92,24 +105,33 @@ def _share_cpus(machines: Sequence[Machine], gpus: float, workers: int) -> int:
     return next(cpus for cpus in range(most, 0, -1) if sum(_count_workers(m, gpus, cpus) for m in machines) >= workers)
 
 
+def _largest_share(machines: Sequence[Machine], workers: int) -> int:
+    """The most CPUs of a whole trial with which its workers find a place; 0 where there is none."""
+    most = max(machine.cpus for machine in machines)
+    fits = (cpus for cpus in range(most, 0, -1) if sum(machine.cpus // cpus for machine in machines) >= workers)
+    return workers * next(fits, 0)
+
+
 def _check(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus: int | None) -> None:
     """What a trial asks for must be there at all; then whether GPUs and CPUs come together."""
     workers, there = config.workers_per_trial, "this machine has" if len(machines) == 1 else "the cluster has"
     by_gpu = sum(machine.gpus * math.floor(1 / gpus + 1e-9) for machine in machines) if gpus else workers
     by_cpu = sum(machine.cpus // (cpus or 1) for machine in machines)
     together = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines)
-    total_gpus, total_cpus = (sum(getattr(machine, name) for machine in machines) for name in ("gpus", "cpus"))
+    total_gpus = sum(machine.gpus for machine in machines)
+    fewer = "fewer workers (runner.workers_per_trial)" if workers > 1 else None
     faults = []
     if by_gpu < workers:
         key = "gpus_per_trial" if config.gpus_per_trial is not None else "workers_per_trial"
-        accepted = "0" if not total_gpus else f"up to {total_gpus}"
-        faults.append(Fault(f"runner.{key}", f"more GPUs than {there}", getattr(config, key), accepted))
+        accepted = f"up to {total_gpus}" if total_gpus else "0"
+        faults.append(Fault(f"runner.{key}", f"more GPUs than {there}", getattr(config, key), accepted, fewer))
     if by_cpu < workers:
         key = "cpus_per_trial" if config.cpus_per_trial is not None else "workers_per_trial"
-        problem = f"more than {there}, {total_cpus} CPUs"
-        faults.append(Fault(f"runner.{key}", problem, getattr(config, key), f"1 to {total_cpus}"))
+        most = _largest_share(machines, workers) if key == "cpus_per_trial" else sum(m.cpus for m in machines)
+        room = f"up to {most}" if most else None
+        faults.append(Fault(f"runner.{key}", f"more CPUs than {there}", getattr(config, key), room, fewer))
     if not faults and together < workers:
-        problem = f"only {together} workers of {cpus or 1} CPUs and {gpus:g} GPUs find both on one machine"
+        problem = f"only {together} of its workers find {cpus or 1} CPU and {gpus:g} GPU on one machine"
         faults.append(Fault("runner.workers_per_trial", problem, workers, fix="fewer CPUs: runner.cpus_per_trial"))
     if faults:
         raise InputError(faults)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +38,7 @@ def survey_nodes(
         asked = {i: look.options(**_on_node(i)).remote(folder, i, health_url) for i in identities}
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=timeout_s)
         answers = {identity: _collect(reference, timeout_s) for identity, reference in asked.items()}
-        read_clock = ray.remote(probe.read_clock)
-        return {
-            identity: _with_clock(answer, read_clock.options(**_on_node(identity)).remote) if answer.facts else answer
-            for identity, answer in answers.items()
-        }
+        return {**answers, **_read_clocks({i: answer for i, answer in answers.items() if answer.facts})}
     finally:
         cloudpickle.unregister_pickle_by_value(probe)  # type: ignore[no-untyped-call]
 
@@ -62,8 +59,14 @@ def _collect(reference: Any, timeout_s: float) -> Answer:
         return Answer(problem=f"could not be asked ({_describe(error)})")
 
 
-def _with_clock(answer: Answer, ask: Callable[[], Any]) -> Answer:
-    """The clock is read by a second task: its process is warm, so that the round trip is short."""
+def _read_clocks(answers: Mapping[str, Answer]) -> dict[str, Answer]:
+    """A second task reads each clock: its process is warm, so that the round trip is short. All nodes side by side."""
+    with ThreadPoolExecutor(max(1, len(answers))) as pool:
+        return dict(zip(answers, pool.map(_with_clock, answers, answers.values()), strict=True))
+
+
+def _with_clock(identity: str, answer: Answer) -> Answer:
+    ask = ray.remote(probe.read_clock).options(**_on_node(identity)).remote
     sent = time.time()
     try:
         there = ray.get(ask(), timeout=CLOCK_TIMEOUT_S)

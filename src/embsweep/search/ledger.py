@@ -23,7 +23,7 @@ from embsweep.config.machinery import SearchConfig
 from embsweep.errors import EmbsweepError
 from embsweep.search.distributions import to_distributions
 from embsweep.search.pruners import to_resource
-from embsweep.search.record import LOSSES, REACHED, TrialRecord, to_record
+from embsweep.search.record import LOSSES, REACHED, STOP_AT, TrialRecord, to_record
 from embsweep.search.samplers import build_sampler, sampling_threads
 from embsweep.space import Space, Value, grid_values
 
@@ -177,12 +177,20 @@ class Ledger:
         self._record(number, fraction, best)
 
     def report(self, number: int, fraction: float, best: float) -> bool:
-        """Record the running best at a fraction of the schedule; True if the trial should stop."""
+        """Record the running best at a fraction of the schedule; True if the trial should stop.
+
+        A stop is given again to a report that comes again: Optuna's pruners look at each rung once.
+        """
         step = self._record(number, fraction, best)
         trial = self._open[number]
+        if self.record(number).attributes.get(STOP_AT) == step:
+            return True
         frozen = trial.storage.get_trial(trial._trial_id)
         frozen.intermediate_values = {s: v for s, v in frozen.intermediate_values.items() if s <= step}
-        return bool(self._study.pruner.prune(self._study, frozen))
+        should_stop = bool(self._study.pruner.prune(self._study, frozen))
+        if should_stop:
+            self.annotate(number, **{STOP_AT: step})
+        return should_stop
 
     def _record(self, number: int, fraction: float, best: float) -> int:
         trial = self._open[number]

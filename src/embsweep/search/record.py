@@ -17,6 +17,9 @@ REACHED = "reached"
 LOSSES = "losses"
 """Attribute: how often the trial's process died under a driver that lived on."""
 
+STOP_AT = "stop_at"
+"""Attribute: the step at which the trial was told to stop."""
+
 State = Literal["running", "complete", "stopped", "failed"]
 
 _STATES: Mapping[TrialState, State] = {

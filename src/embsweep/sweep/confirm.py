@@ -123,6 +123,7 @@ def _run_again(
     )
     splits = context.prepared.splits
     data = TrialData(splits.train, splits.validation, tuple(folds))
+    desk.catch_up()
     runner.run(desk, build_work(context, data))
     latest = {tuple(sorted(record.params.items())): record for record in ledger.trials}
     return tuple(latest[key] for point in points if (key := tuple(sorted(point.items()))) in latest)

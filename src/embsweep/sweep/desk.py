@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from embsweep.config import Config
-from embsweep.decide.scores import Scores, scores_to_json
+from embsweep.decide.scores import Scores, scores_from_json, scores_to_json
 from embsweep.errors import InputError
 from embsweep.report.progress import Progress
 from embsweep.report.text import score
@@ -20,9 +20,12 @@ from embsweep.sweep.identity import flatten
 from embsweep.sweep.stage import Stage
 from embsweep.sweep.view import build_view, describe_params
 from embsweep.tracking.runs import SweepRun
-from embsweep.trial.folder import MANIFEST
+from embsweep.trial.folder import MANIFEST, remove_leftovers
 from embsweep.trial.proof import hash_of_manifest
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
+
+TOLD_NOTE = "told"
+"""Note of the ledger: the runs whose end is on record in MLflow."""
 
 MANIFEST_NOTE = "manifest_sha256"
 """Attribute of a run in the ledger: the hash of its weights' manifest when it ended."""
@@ -43,6 +46,14 @@ class SweepDesk:
     metric: str
     _best_scores: dict[int, Scores] = field(default_factory=dict)
     _logs: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def catch_up(self) -> None:
+        """Do what a crash may have kept an earlier process from doing after it had closed a run in the ledger."""
+        known = set(self.ledger.notes.get(TOLD_NOTE, ()))
+        for record in self.ledger.trials:
+            if record.is_finished and record.number not in known and "run_id" in record.attributes:
+                self._tell_end(record.number, _result_of(record), None)
+        self._drop_checkpoints()
 
     def next_job(self) -> TrialJob | None:
         """The next trial; None when the budget is spent or too many have failed."""
@@ -105,7 +116,6 @@ class SweepDesk:
 
     def finished(self, number: int, result: TrialResult) -> None:
         """See `Desk.finished`."""
-        run_id = self._run_id(number)
         scores = result.best_scores or self._best_scores.pop(number, None)
         self.ledger.annotate(number, ended_at=result.ended_at, checkpoint=result.checkpoint, **_manifest_of(result))
         if scores is not None:
@@ -117,10 +127,14 @@ class SweepDesk:
                 self.ledger.stop(number)
             case _:
                 self.ledger.fail(number, result.reason or "no reason given")
-        self.tracking.finish_trial(run_id, result, scores)
+        self._tell_end(number, result, scores)
         self._drop_checkpoints()
         reason = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
         self._show(self.ledger.record(number), f"{result.outcome}{reason}")
+
+    def _tell_end(self, number: int, result: TrialResult, scores: Scores | None) -> None:
+        self.tracking.finish_trial(self._run_id(number), result, scores)
+        self.ledger.note(**{TOLD_NOTE: sorted({*self.ledger.notes.get(TOLD_NOTE, ()), number})})
 
     def _drop_checkpoints(self) -> None:
         """Free the disk of the weights that the stage does not keep, and of what finished runs needed to go on."""
@@ -131,8 +145,8 @@ class SweepDesk:
                 continue
             folder = self.stage.folder(record.number)
             for part in ("state",) if record.number in kept else ("state", "best"):
-                if (folder / part).is_dir():
-                    shutil.rmtree(folder / part)
+                remove_leftovers(folder / part)
+                shutil.rmtree(folder / part, ignore_errors=True)
 
     def _remember(self, number: int, report: Report) -> None:
         """For the ledger: the best scores so far, and a line of the trial's log."""
@@ -152,6 +166,23 @@ class SweepDesk:
     def _show(self, record: TrialRecord, event: str) -> None:
         view = build_view(dict(self.ledger.notes), self.ledger.trials)
         self.progress.update(view, f"{self.stage.child(record).name} {event}")
+
+
+def _result_of(record: TrialRecord) -> TrialResult:
+    """The end of a finished run, as the ledger has it."""
+    facts, outcome = record.attributes, _OUTCOMES[record.state]
+    scores = facts.get("scores")
+    return TrialResult(
+        outcome,
+        None if outcome is Outcome.FAILED else record.best,
+        None if scores is None else scores_from_json(scores),
+        facts.get("checkpoint"),
+        facts.get("ended_at", 0.0),
+        facts.get("reason"),
+    )
+
+
+_OUTCOMES = {"complete": Outcome.COMPLETE, "stopped": Outcome.STOPPED, "failed": Outcome.FAILED}
 
 
 def _manifest_of(result: TrialResult) -> dict[str, str]:

@@ -17,6 +17,7 @@ from embsweep.errors import TooManyFailures
 from embsweep.report.progress import Progress, open_progress
 from embsweep.report.view import Result
 from embsweep.runner.desk import Runner
+from embsweep.runner.slots import describe_slots
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline, score_base
@@ -25,7 +26,7 @@ from embsweep.sweep.context import SweepContext
 from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import check_identity, compute_identity
-from embsweep.sweep.machines import choose_call
+from embsweep.sweep.machines import choose_call, leave_machines
 from embsweep.sweep.preflight import Prepared, check_request
 from embsweep.sweep.record import open_tracking
 from embsweep.sweep.request import SweepRequest
@@ -45,6 +46,13 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
     InputError or SweepRefused before anything is started; TooManyFailures where no winner can be named;
     KeyboardInterrupt leaves a sweep that the same command goes on with.
     """
+    try:
+        return _run(request, console)
+    finally:
+        leave_machines(request.values)
+
+
+def _run(request: SweepRequest, console: Console) -> Result:
     with console.status("Checking the configuration, the space, the data and the model"):
         prepared = check_request(request)
     folder = SweepFolder(prepared.storage, prepared.recipe.sweep.name)
@@ -114,6 +122,7 @@ def _run_search(context: SweepContext, runner: Runner) -> None:
         stage,
         context.objective.metric,
     )
+    desk.catch_up()
     runner.run(desk, build_work(context, TrialData(splits.train, splits.validation)))
     _check_usable(context, desk)
 
@@ -179,7 +188,7 @@ def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) ->
         return
     yield (
         f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {ledger.budget} trials, "
-        f"{prepared.slots.count} at once with {prepared.slots.cpus} CPU and {prepared.slots.gpus:g} GPU each"
+        f"{describe_slots(prepared.slots)}"
     )
     absent = [d.key for d in request.space if d.key not in request.recipe]
     if absent and recipe.search.recipe_first:

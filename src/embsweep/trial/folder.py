@@ -28,8 +28,8 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     crash leaves the old one (its leftovers are removed by the next call). One writer per folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    restore_folder(folder)
+    remove_leftovers(folder)
     fresh = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         fresh.mkdir()
@@ -39,6 +39,20 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def restore_folder(folder: Path) -> None:
+    """Give `folder` back the name that a crash took from it, on a file system that cannot exchange two names."""
+    if not folder.exists():
+        for old in sorted(folder.parent.glob(f".{folder.name}.*.old"))[:1]:
+            old.rename(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a crash in the middle of a write has left beside `folder`."""
+    for suffix in ("tmp", "old"):
+        for leftover in folder.parent.glob(f".{folder.name}.*.{suffix}"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def check_files(folder: Path) -> None:
@@ -105,12 +119,12 @@ def _replace(target: Path, fresh: Path) -> None:
     if not target.exists():
         fresh.rename(target)
     elif _exchange(fresh, target):
-        shutil.rmtree(fresh)
+        shutil.rmtree(fresh, ignore_errors=True)  # a reader may still hold a file open: NFS keeps its name then
     else:
         old = fresh.with_suffix(".old")
         target.rename(old)
         fresh.rename(target)
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
     _sync(target.parent)
 
 

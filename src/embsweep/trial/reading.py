@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def save_values(path: Path, values: PerQuery) -> None:
         np.savez(file, allow_pickle=False, **{str(dim): array for dim, array in values.items()})
         file.flush()
         os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def copy_values(source: Path, path: Path) -> None:
+    """A file of `save_values` in another place, whole or not at all."""
+    fresh = path.with_name(f".{path.name}.tmp")
+    shutil.copyfile(source, fresh)
     fresh.replace(path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,8 @@ from embsweep.trial.checkpoint import save_checkpoint
 from embsweep.trial.evaluation import Evaluation
 from embsweep.trial.evaluator import evaluate_model
 from embsweep.trial.group import current_group
-from embsweep.trial.reading import save_values
+from embsweep.trial.owner import check_owner
+from embsweep.trial.reading import copy_values, save_values
 from embsweep.trial.reporter import Outcome, Report, Reporter, TrialJob, TrialResult
 from embsweep.trial.schedule import compute_rungs
 from embsweep.trial.state import TrialState, save_state
@@ -67,7 +67,7 @@ class RungCallback(TrainerCallback):
         if self._group.is_first and self._best is self._reports[-1]:
             self._trainer._load_from_checkpoint(str(state.folder))
             save_checkpoint(self._trainer.model, self._job.best)
-            shutil.copy(state.values, self._job.values)
+            copy_values(state.values, self._job.values)
         return self._hand_over(self._reports[-1]) or self._reports[-1].fraction == 1.0
 
     def to_result(self) -> TrialResult:
@@ -77,6 +77,16 @@ class RungCallback(TrainerCallback):
             raise TrialFailed("training ended before its first evaluation")
         outcome = Outcome.STOPPED if self._stopped else Outcome.COMPLETE
         return TrialResult(outcome, best.objective, best.scores, str(self._job.best), time.time())
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell the innermost sampler its epoch: behind accelerate's shards of several workers nobody else does."""
+        sampler = kwargs.get("train_dataloader")
+        while sampler is not None:
+            if hasattr(sampler, "set_epoch") and not hasattr(sampler, "batch_sampler"):
+                sampler.set_epoch(math.floor((state.epoch or 0.0) + 1e-9))
+            sampler = getattr(sampler, "batch_sampler", None)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The schedule's length is known: place the rungs."""
@@ -128,6 +138,8 @@ class RungCallback(TrainerCallback):
 
     def _keep(self, report: Report, evaluation: Evaluation) -> None:
         """First the state, then the best weights: a crash between the two finds the weights in the state."""
+        if self._group.is_first:
+            check_owner(self._job)
         values = evaluation.of_metric(self._job.config.objective.metric)
         self._state = replace(self._state, reports=(*self._reports, report))
         save_state(self._trainer, self._state, values, self._group)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING
 from embsweep.decide.scores import PerQuery
 from embsweep.errors import EmbsweepError
 from embsweep.trial.checkpoint import save_model
-from embsweep.trial.folder import check_files, write_folder
+from embsweep.trial.folder import check_files, restore_folder, write_folder
 from embsweep.trial.group import SOLO, Group
+from embsweep.trial.hardware import Choice
 from embsweep.trial.messages import reports_from_text, reports_to_text
 from embsweep.trial.reading import save_values
 from embsweep.trial.reporter import Report, TrialJob
@@ -32,27 +34,51 @@ log = logging.getLogger(__name__)
 _REPORTS = "reports.json"
 _VALUES = "values.npz"
 _SETUP = "setup.json"
+_MINI_BATCH = "mini_batch_size"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What was decided when the trial began, and must be the same when it goes on; `job` is `digest_job` of it."""
+    """What must be the same when a trial goes on: the training itself, who computes it, how, and with what."""
 
     job: str
     workers: int = 1
-    mini_batch_size: int | None = None
+    hardware: str = ""
+    libraries: str = ""
+
+    def difference(self, other: Setup) -> str | None:
+        """What differs, in words; None where nothing does."""
+        names = {
+            "job": "another configuration",
+            "workers": "another number of workers",
+            "hardware": "other choices of the hardware",
+            "libraries": "other versions of the libraries",
+        }
+        return next((what for name, what in names.items() if getattr(self, name) != getattr(other, name)), None)
+
+
+def describe_setup(job: TrialJob, choice: Choice, group: Group = SOLO) -> Setup:
+    """The setup of this process for `job`; that of every attempt where nothing has changed."""
+    import torch
+    import transformers
+
+    training = hashlib.sha256(f"{job.fold} {job.config.model_dump_json()}".encode()).hexdigest()
+    libraries = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    return Setup(training, group.size, json.dumps(asdict(choice), sort_keys=True), libraries)
 
 
 @dataclass(frozen=True)
 class TrialState:
     """A state on disk, whole and unaltered: what was reported up to it, and the trainer's files in `folder`.
 
-    `values` is the file of each query's score at its own evaluation.
+    `mini_batch_size` is that of the cached loss, as chosen when the trial began; `values` the file of each query's
+    score at the state's own evaluation. Without reports it is that of a trial about to begin.
     """
 
     folder: Path
     setup: Setup
-    reports: tuple[Report, ...]
+    reports: tuple[Report, ...] = ()
+    mini_batch_size: int | None = None
 
     @property
     def values(self) -> Path:
@@ -78,37 +104,38 @@ def save_state(trainer: SentenceTransformerTrainer, state: TrialState, values: P
         for name, content in chance.items():
             (fresh / name).write_bytes(content)
         save_values(fresh / _VALUES, values)
-        (fresh / _SETUP).write_text(json.dumps(asdict(state.setup)), "ascii")
+        setup = {**asdict(state.setup), _MINI_BATCH: state.mini_batch_size}
+        (fresh / _SETUP).write_text(json.dumps(setup), "ascii")
         (fresh / _REPORTS).write_text(reports_to_text(state.reports), "utf-8")
 
-    write_folder(state.folder, write)
+    try:
+        write_folder(state.folder, write)
+    except OSError as error:  # a full disk: the trial needs its state only if it dies. An older one would not fit
+        log.warning("the state of the trial cannot be kept, it would start over: %s", error)
+        shutil.rmtree(state.folder, ignore_errors=True)
 
 
-def digest_job(job: TrialJob) -> str:
-    """The same for every attempt at the same training."""
-    return hashlib.sha256(f"{job.fold} {job.config.model_dump_json()}".encode()).hexdigest()
+class StateUnusable(EmbsweepError):
+    """There is a state, and it is not one to go on from."""
 
 
-def find_state(job: TrialJob, group: Group = SOLO) -> TrialState | None:
-    """What an earlier attempt at `job` left; None where there is none, or with a warning where it cannot be used.
-
-    One that another number of processes wrote is not: their shares of the data and of chance are others.
-    """
+def find_state(job: TrialJob, setup: Setup) -> TrialState | None:
+    """What an earlier attempt at `job` left, or None where there is none. StateUnusable says why one is not used."""
     folder = job.state
+    restore_folder(folder)
     if not folder.is_dir():
         return None
     try:
         check_files(folder)
-        setup = Setup(**json.loads((folder / _SETUP).read_text("ascii")))
-        if (setup.job, setup.workers) != (digest_job(job), group.size):
-            log.warning(
-                "the state in %s is of another configuration or number of workers: the trial starts over", folder
-            )
-            return None
-        return TrialState(folder, setup, reports_from_text((folder / _REPORTS).read_text("utf-8")))
+        stored = json.loads((folder / _SETUP).read_text("ascii"))
+        mini_batch_size = stored.pop(_MINI_BATCH)
+        reports = reports_from_text((folder / _REPORTS).read_text("utf-8"))
+        difference = setup.difference(Setup(**stored))
     except (EmbsweepError, OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("the state in %s cannot be used, the trial starts over: %s", folder, error)
-        return None
+        raise StateUnusable(f"its state cannot be read ({error})") from None
+    if difference is not None:
+        raise StateUnusable(f"its state is of {difference}")
+    return TrialState(folder, setup, reports, mini_batch_size)
 
 
 def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:

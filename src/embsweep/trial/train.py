@@ -8,20 +8,21 @@ import os
 import platform
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from embsweep.config import TrialConfig
 from embsweep.data.collection import Pair, RetrievalSet
 from embsweep.model.snapshot import Snapshot, localise
 from embsweep.model.token_table import TokenTable
-from embsweep.trial.group import current_group
+from embsweep.trial.group import Group, current_group
 from embsweep.trial.hardware import Choice, choose_here
 from embsweep.trial.memory import describe_failure, release_memory
 from embsweep.trial.micro_batch import Limits, settle_loss
+from embsweep.trial.owner import take_over
 from embsweep.trial.reporter import Outcome, Reporter, Started, TrialJob, TrialResult
-from embsweep.trial.state import Setup, TrialState, digest_job, find_state
+from embsweep.trial.state import StateUnusable, TrialState, describe_setup, find_state
 from embsweep.trial.trainer import build_trainer, describe_training
 
 if TYPE_CHECKING:
@@ -122,17 +123,17 @@ def _train_model(
     from embsweep.trial.rungs import RungCallback
 
     job, data, config, group = trial.job, trial.data, trial.job.config, current_group()
-    state = find_state(job, group)
+    state, doubts = _take_up(job, choice, group)
     limits = Limits(config.train.batch_size // group.size, choice.precision, trial.memory_share)
     settled = settle_loss(_as_begun(config, state), model, data.train, limits)
     loss = build_loss(settled.loss, config.matryoshka, model, is_shared=group.size > 1)
     trainer = build_trainer(job, model, loss, data.train, choice)
-    if state is None:
-        state = TrialState(job.state, Setup(digest_job(job), group.size, settled.size), ())
+    state = replace(state, mini_batch_size=settled.size)
     rungs = RungCallback(job, trainer, data.validation, reporter, state)
     rungs.watch(loss)
     trainer.add_callback(rungs)
     facts = {**choice.facts(), **settled.facts, **describe_training(trainer, config), **_tokens(model, trial.tokens)}
+    facts |= doubts
     setup_s = time.perf_counter() - start.clock
     earlier = state.reports[:-1]
     reporter.start(Started(os.getpid(), platform.node(), start.started_at, setup_s, start.import_s, facts, earlier))
@@ -149,13 +150,25 @@ def _tokens(model: SentenceTransformer, tables: tuple[TokenTable, ...]) -> dict[
     return {"tokens": "table" if find_table(model, tables) is not None else "tokenizer"}
 
 
-def _as_begun(config: TrialConfig, state: TrialState | None) -> TrialConfig:
+def _take_up(job: TrialJob, choice: Choice, group: Group) -> tuple[TrialState, dict[str, object]]:
+    """What an earlier attempt left, or a beginning, decided by the first process for all; and why it starts over."""
+    found: tuple[TrialState, dict[str, object]] | None = None
+    if group.is_first:
+        take_over(job)
+        setup = describe_setup(job, choice, group)
+        try:
+            found = find_state(job, setup) or TrialState(job.state, setup), {}
+        except StateUnusable as error:
+            log.warning("trial %d starts over: %s", job.number, error)
+            found = TrialState(job.state, setup), {"started_over": str(error)}
+    return cast("tuple[TrialState, dict[str, object]]", group.share(found))
+
+
+def _as_begun(config: TrialConfig, state: TrialState) -> TrialConfig:
     """Another mini-batch draws other dropout masks: a trial that goes on keeps the one that was chosen for it."""
-    if state is None or config.loss.mini_batch_size != "auto":
+    if not state.reports or config.loss.mini_batch_size != "auto":
         return config
-    return config.model_copy(
-        update={"loss": config.loss.model_copy(update={"mini_batch_size": state.setup.mini_batch_size})}
-    )
+    return config.model_copy(update={"loss": config.loss.model_copy(update={"mini_batch_size": state.mini_batch_size})})
 
 
 def _keep_traceback(folder: Path) -> None:
