@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from embsweep.space import Space, end_points
 from embsweep.sweep.preflight import Prepared
 from embsweep.sweep.request import SweepRequest
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Supplies:
@@ -30,13 +33,22 @@ def gather_supplies(request: SweepRequest, prepared: Prepared) -> Supplies:
     """Tokenise all texts once for every model of the space, and find what must travel to a cluster."""
     texts = collect_texts((prepared.splits, *prepared.folds))
     chosen = dict.fromkeys(_find_models(request, prepared))
-    tables = (build_token_table(build_model(model, "cpu"), texts) for model in chosen)
+    tables = (_tokenise(model, texts) for model in chosen)
     is_cluster = prepared.recipe.runner.kind == "cluster"
     snapshots = (find_snapshot(model) for model in chosen) if is_cluster else ()
     return Supplies(
         tuple(table for table in tables if table is not None),
         tuple(snapshot for snapshot in snapshots if snapshot is not None),
     )
+
+
+def _tokenise(model: ModelConfig, texts: Texts) -> TokenTable | None:
+    """None for a model that cannot be had: the trials that want it fail with the reason, and no others."""
+    try:
+        return build_token_table(build_model(model, "cpu"), texts)
+    except InputError as error:
+        log.warning("no tokens of model %s: %s", model.name, error)
+        return None
 
 
 def collect_texts(cuts: Iterable[Splits]) -> Texts:
