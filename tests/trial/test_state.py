@@ -198,9 +198,10 @@ def test_a_crash_between_two_renames_is_mended(monkeypatch, make_job, data):
     assert len(take_up(job).reports) == 2
 
 
-def test_a_full_disk_costs_the_state_and_not_the_trial(monkeypatch, make_job, data):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("failed writing file")])
+def test_a_full_disk_costs_the_state_and_not_the_trial(monkeypatch, make_job, data, error):
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise error
 
     job, recorder = make_job(), Recorder()
     with monkeypatch.context() as patched:

@@ -110,7 +110,8 @@ def save_state(trainer: SentenceTransformerTrainer, state: TrialState, values: P
 
     try:
         write_folder(state.folder, write)
-    except OSError as error:  # a full disk: the trial needs its state only if it dies. An older one would not fit
+    except Exception as error:  # a full disk, in the words of torch, safetensors or the system
+        # The trial needs its state only if it dies. An older one would not fit the weights that follow.
         log.warning("the state of the trial cannot be kept, it would start over: %s", error)
         shutil.rmtree(state.folder, ignore_errors=True)
 
