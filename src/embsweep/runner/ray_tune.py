@@ -33,8 +33,6 @@ from embsweep.runner.token import secure_token_file
 from embsweep.trial.messages import from_text, to_text
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
 
-log = logging.getLogger(__name__)
-
 _MESSAGE = "message"
 _LOSS = "loss of the process"
 _DIED = "its process died (killed, out of memory, crashed, or its machine is gone)"

@@ -82,6 +82,11 @@ def describe_slots(slots: Slots) -> str:
     return f"{slots.count} at once on {slots.workers} workers each, a worker with {share}"
 
 
+def count_shares(gpus: float) -> int:
+    """How many shares of this size (above 0, at most 1) one GPU has."""
+    return math.floor(1 / gpus + 1e-9)
+
+
 def count_places(slots: Slots, machines: Sequence[Machine]) -> int:
     """How many workers of these slots find a place on `machines` that are otherwise empty."""
     return sum(_count_workers(machine, slots.gpus_per_worker, slots.cpus_per_worker) for machine in machines)
@@ -96,7 +101,7 @@ def _gpus_per_worker(config: RunnerConfig, machines: Sequence[Machine]) -> float
 def _count_workers(machine: Machine, gpus: float, cpus: int) -> int:
     """How many workers of so many GPUs (at most one) and CPUs fit one machine."""
     by_cpu = machine.cpus // cpus
-    return min(by_cpu, machine.gpus * math.floor(1 / gpus + 1e-9)) if gpus else by_cpu
+    return min(by_cpu, machine.gpus * count_shares(gpus)) if gpus else by_cpu
 
 
 def _share_cpus(machines: Sequence[Machine], gpus: float, workers: int) -> int:
@@ -115,7 +120,7 @@ def _largest_share(machines: Sequence[Machine], workers: int) -> int:
 def _check(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus: int | None) -> None:
     """What a trial asks for must be there at all; then whether GPUs and CPUs come together."""
     workers, there = config.workers_per_trial, "this machine has" if len(machines) == 1 else "the cluster has"
-    by_gpu = sum(machine.gpus * math.floor(1 / gpus + 1e-9) for machine in machines) if gpus else workers
+    by_gpu = sum(machine.gpus * count_shares(gpus) for machine in machines) if gpus else workers
     by_cpu = sum(machine.cpus // (cpus or 1) for machine in machines)
     together = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines)
     total_gpus = sum(machine.gpus for machine in machines)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from embsweep.config import Config, TrialConfig, build_config
 from embsweep.data.collection import Splits
 from embsweep.errors import EmbsweepError, Fault, InputError
 from embsweep.model.snapshot import find_snapshot
-from embsweep.runner.slots import Slots
+from embsweep.runner.slots import Slots, count_shares
 from embsweep.space import Value, end_points
 from embsweep.sweep.machines import choose_call
 from embsweep.sweep.request import SweepRequest
@@ -26,7 +24,7 @@ FILL = 0.95
 
 def count_sharing(slots: Slots) -> int:
     """How many trials can be on one GPU at once; 1 where each has its own, or none has any."""
-    return min(slots.count, math.floor(1 / slots.gpus + 1e-9)) if 0 < slots.gpus < 1 else 1
+    return min(slots.count, count_shares(slots.gpus)) if 0 < slots.gpus < 1 else 1
 
 
 def check_gpu_memory(request: SweepRequest, scale: Scale, splits: Splits, slots: Slots) -> list[Fault]:

@@ -84,6 +84,15 @@ class _Trial:
 
 
 @dataclass(frozen=True)
+class _Ready:
+    """The model, with what the hardware decided and whether its tokens come from a table or the tokenizer."""
+
+    model: SentenceTransformer
+    choice: Choice
+    tokens: str
+
+
+@dataclass(frozen=True)
 class _Start:
     """When a trial began (wall clock and `perf_counter`, seconds) and what its imports took."""
 
@@ -112,17 +121,17 @@ def _train(trial: _Trial, reporter: Reporter, start: _Start) -> TrialResult:
     base = localise(config.model, trial.models)
     choice = choose_here(config.model_copy(update={"model": base}))
     model = build_model(base, attention=choice.attention)
-    with use_tokens(model, trial.tokens):
-        return _train_model(trial, model, choice, reporter, start)
+    with use_tokens(model, trial.tokens) as is_looked_up:
+        ready = _Ready(model, choice, "table" if is_looked_up else "tokenizer")
+        return _train_model(trial, ready, reporter, start)
 
 
-def _train_model(
-    trial: _Trial, model: SentenceTransformer, choice: Choice, reporter: Reporter, start: _Start
-) -> TrialResult:
+def _train_model(trial: _Trial, ready: _Ready, reporter: Reporter, start: _Start) -> TrialResult:
     from embsweep.model.loss import build_loss
     from embsweep.trial.rungs import RungCallback
 
     job, data, config, group = trial.job, trial.data, trial.job.config, current_group()
+    model, choice = ready.model, ready.choice
     state, doubts = _take_up(job, choice, group)
     limits = Limits(config.train.batch_size // group.size, choice.precision, trial.memory_share)
     settled = settle_loss(_as_begun(config, state), model, data.train, limits)
@@ -132,8 +141,7 @@ def _train_model(
     rungs = RungCallback(job, trainer, data.validation, reporter, state)
     rungs.watch(loss)
     trainer.add_callback(rungs)
-    facts = {**choice.facts(), **settled.facts, **describe_training(trainer, config), **_tokens(model, trial.tokens)}
-    facts |= doubts
+    facts = {**choice.facts(), **settled.facts, **describe_training(trainer, config), **doubts, "tokens": ready.tokens}
     setup_s = time.perf_counter() - start.clock
     earlier = state.reports[:-1]
     reporter.start(Started(os.getpid(), platform.node(), start.started_at, setup_s, start.import_s, facts, earlier))
@@ -142,12 +150,6 @@ def _train_model(
     elif not rungs.go_on():
         trainer.train(resume_from_checkpoint=str(state.folder))
     return rungs.to_result()
-
-
-def _tokens(model: SentenceTransformer, tables: tuple[TokenTable, ...]) -> dict[str, object]:
-    from embsweep.model.token_lookup import find_table
-
-    return {"tokens": "table" if find_table(model, tables) is not None else "tokenizer"}
 
 
 def _take_up(job: TrialJob, choice: Choice, group: Group) -> tuple[TrialState, dict[str, object]]:
