@@ -58,7 +58,7 @@ def test_diff_of_the_recipe_itself(recipe, name):
     done = recipe("diff", name)
     assert done.exit_code == 0
     assert [line.split()[0] for line in done.output.splitlines() if " ≠ " in line] == ["objective"]
-    assert "22 of 23 facts as on the card; different: objective." in done.output
+    assert "23 of 24 facts as on the card; different: objective." in done.output
 
 
 def test_diff_of_a_variant(recipe):
