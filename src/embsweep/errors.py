@@ -74,6 +74,10 @@ class GateRefused(EmbsweepError):
     exit_code = 4
 
 
+class TrackingUnavailable(EmbsweepError):
+    """MLflow stays away where it must be heard (registration); the same command goes on from here."""
+
+
 class TrialFailed(EmbsweepError):
     """One trial cannot go on (a non-finite loss, say); the sweep can."""
 

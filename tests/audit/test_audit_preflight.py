@@ -12,9 +12,10 @@ from embsweep.errors import InputError
 from embsweep.runner.slots import Machine
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
+from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import compute_identity
 from embsweep.sweep.preflight import check_request
-from embsweep.sweep.record import open_tracking, split_sizes
+from embsweep.sweep.record import describe_sweep, open_tracking, split_sizes
 
 
 @pytest.fixture
@@ -85,7 +86,9 @@ def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
     recipe = prepared.recipe
     pruner = build_pruner(recipe.stopping, 0.25)
     ledger = Ledger.open(tmp_path / "study.db", space=request.space, search=recipe.search, pruner=pruner)
-    run = open_tracking(request, prepared, ledger)
+    with open_tracking(prepared, ledger, SweepFolder(tmp_path, "audited"), print) as tracking:
+        describe_sweep(tracking, request, prepared)
+        run = tracking.settle()
     client = mlflow.MlflowClient(run.store.uri)
     tags = client.get_run(run.run_id).data.tags
     assert tags["embsweep.audit.errors"] == tags["embsweep.audit.waived"] == "columns-swapped"

@@ -48,11 +48,14 @@ def finished(browser, loader, tmp_path_factory):
     request = read_request(loader, [*SWEEP, f"storage.path={root}"], "python run_sweep.py")
     result = run_sweep(request, Console(file=io.StringIO()))
     _, records = read_ledger(root / "sweeps/quickstart/study.db")
+    store = open_store(root, uri=None, experiment="embsweep")
+    runs = store.client().search_runs([store.experiment_id], "tags.`embsweep.role` = 'trial'")
+    ids = {run.data.tags["embsweep.trial"]: run.info.run_id for run in runs}
     return SimpleNamespace(
         root=root,
-        experiment_id=open_store(root, uri=None, experiment="embsweep").experiment_id,
+        experiment_id=store.experiment_id,
         records=records,
-        trials=[record.attributes["run_id"] for record in records],
+        trials=[ids[str(record.number)] for record in records],
         result=result,
     )
 

@@ -15,7 +15,8 @@ from embsweep.search.pruners import build_pruner
 from embsweep.space import Choice, FloatRange
 from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.stage import find_contenders, search_stage
-from embsweep.tracking.runs import Child, SweepRun
+from embsweep.tracking.recorder import Recorder
+from embsweep.tracking.runs import Child
 from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
 
 pytestmark = pytest.mark.slow  # a database a test
@@ -32,8 +33,7 @@ def make_desk(make_config, tmp_path):
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
         ledger = Ledger.open(tmp_path / "study.db", space=SPACE, search=search, pruner=pruner)
         ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
-        tracking = create_autospec(SweepRun, instance=True)
-        tracking.start_trial.side_effect = lambda child, attempt, params: f"run-{child.number}"
+        tracking = create_autospec(Recorder, instance=True)
         progress = create_autospec(LineProgress, instance=True)
         stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
         return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage, "map@100")
@@ -73,7 +73,7 @@ def test_every_trial_is_in_the_ledger_with_its_run_scores_and_times(make_desk):
     assert [r.number for r in records] == list(range(6))
     for record in records:
         assert (record.state, record.best) == ("complete", record.number + 1.0)
-        assert record.attributes["run_id"] == f"run-{record.number}"
+        assert record.attributes["tracked"]
         assert record.attributes["scores"] == {"64": {"map@100": record.number + 1.0}}
         assert (record.attributes["started_at"], record.attributes["ended_at"]) == (0.0, 9.0)
     assert desk.tracking.finish_trial.call_count == 6
@@ -228,9 +228,9 @@ def test_the_end_that_a_crash_kept_from_mlflow_is_told_afterwards(make_desk):
     assert [t.state for t in desk.ledger.trials] == ["complete", "complete"]
     again = make_desk(trials=2)
     again.catch_up()
-    ((run_id, result, _), _) = again.tracking.finish_trial.call_args
+    ((child, result, _), _) = again.tracking.finish_trial.call_args
     assert again.tracking.finish_trial.call_count == 1, "the other one was told"
-    assert (run_id, result.outcome, result.best_objective, result.ended_at) == ("run-1", Outcome.COMPLETE, 2.0, 9.0)
+    assert (child.number, result.outcome, result.best_objective, result.ended_at) == (1, Outcome.COMPLETE, 2.0, 9.0)
     assert result.best_scores == {64: {"map@100": 2.0}}
 
 

@@ -72,7 +72,22 @@ def test_a_new_database_is_made_quietly(tmp_path):
     )
     assert done.stdout + done.stderr == ""
     assert sqlite3.connect(tmp_path / "mlflow.db").execute("select name from experiments").fetchall()[-1] == ("x",)
-    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+
+
+@pytest.mark.slow
+def test_eight_first_writers_make_one_database(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from embsweep.tracking.store import open_store;"
+        "print(open_store(Path(sys.argv[1]), uri=None, experiment='x').experiment_id)"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(8)
+    ]
+    said = [writer.communicate(timeout=200) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 8, said
+    assert len({out for out, _ in said}) == 1
 
 
 def _closed_port():

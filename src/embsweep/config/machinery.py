@@ -90,9 +90,13 @@ _SMALLEST_SHARE = 0.01
 
 
 class TrackingConfig(Part):
-    """MLflow. `uri` null means mlflow.db under storage.path, `registered_model` null the sweep's name."""
+    """MLflow. `uri` null means mlflow.db under storage.path, `registered_model` null the sweep's name.
+
+    `must_answer` refuses to begin a sweep while nothing answers at `uri`; one that has begun never waits for it.
+    """
 
     uri: str | None = None
+    must_answer: bool = True
     experiment: str = Field(min_length=1)
     registered_model: str | None = Field(default=None, min_length=1)
 

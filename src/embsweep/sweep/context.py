@@ -15,7 +15,7 @@ from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.preflight import Prepared
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.supplies import Supplies
-from embsweep.tracking.runs import SweepRun
+from embsweep.tracking.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SweepContext:
     prepared: Prepared
     folder: SweepFolder
     ledger: Ledger
-    tracking: SweepRun
+    tracking: Recorder
     progress: Progress
     baseline: Baseline
     supplies: Supplies

@@ -19,13 +19,17 @@ from embsweep.search.record import TrialRecord
 from embsweep.sweep.identity import flatten
 from embsweep.sweep.stage import Stage
 from embsweep.sweep.view import build_view, describe_params
-from embsweep.tracking.runs import SweepRun
+from embsweep.tracking.recorder import Recorder
+from embsweep.tracking.runs import Child
 from embsweep.trial.folder import MANIFEST, remove_leftovers
 from embsweep.trial.proof import hash_of_manifest
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
 
 TOLD_NOTE = "told"
-"""Note of the ledger: the runs whose end is on record in MLflow."""
+"""Note of the ledger: the runs whose end was told to MLflow's outbox."""
+
+TRACKED_NOTE = "tracked"
+"""Attribute of a run in the ledger: its start was told to MLflow's outbox."""
 
 MANIFEST_NOTE = "manifest_sha256"
 """Attribute of a run in the ledger: the hash of its weights' manifest when it ended."""
@@ -39,7 +43,7 @@ class SweepDesk:
     """
 
     ledger: Ledger
-    tracking: SweepRun
+    tracking: Recorder
     progress: Progress
     configure: Callable[[TrialRecord], Config]
     stage: Stage
@@ -51,8 +55,8 @@ class SweepDesk:
         """Do what a crash may have kept an earlier process from doing after it had closed a run in the ledger."""
         known = set(self.ledger.notes.get(TOLD_NOTE, ()))
         for record in self.ledger.trials:
-            if record.is_finished and record.number not in known and "run_id" in record.attributes:
-                self._tell_end(record.number, _result_of(record), None)
+            if record.is_finished and record.number not in known and TRACKED_NOTE in record.attributes:
+                self._tell_end(record, _result_of(record), None)
         self._drop_checkpoints()
 
     def next_job(self) -> TrialJob | None:
@@ -61,10 +65,11 @@ class SweepDesk:
             try:
                 config = self.configure(record)
             except InputError as error:  # a combination that only fails together
-                self.ledger.fail(record.number, str(error))
-                self._show(record, f"is no valid configuration: {error}")
+                self._start_tracking(record, record.params)
+                self._close(record.number, _failure(f"is no valid configuration: {error}"), None)
                 continue
-            self._start_tracking(record, config)
+            params = dict(flatten(config.trial.model_dump(mode="json")))
+            self._start_tracking(record, {**params, **_groups(record.params)})
             self._logs[record.number] = []
             self._show(record, f"starts: {describe_params(record) or 'the configuration'}")
             return TrialJob(
@@ -87,11 +92,11 @@ class SweepDesk:
         facts = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
         times = {"setup_s": started.setup_s, "import_s": started.import_s}
         self.ledger.annotate(number, **facts, **times, **started.facts)
-        self.tracking.log_facts(self._run_id(number), {**times, **started.facts})
+        self.tracking.log_facts(self._child(number), {**times, **started.facts})
         for report in started.earlier:
             self._remember(number, report)
             self.ledger.replay(number, report.fraction, report.best_objective)
-            self.tracking.log_report(self._run_id(number), report)
+            self.tracking.log_report(self._child(number), report)
         if started.earlier:
             self._show(self.ledger.record(number), f"goes on behind {started.earlier[-1].fraction:.0%}")
 
@@ -99,7 +104,7 @@ class SweepDesk:
         """See `Desk.report`."""
         self._remember(number, report)
         should_stop = self.ledger.report(number, report.fraction, report.best_objective) and report.fraction < 1.0
-        self.tracking.log_report(self._run_id(number), report)
+        self.tracking.log_report(self._child(number), report)
         what = f"at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
         self._show(self.ledger.record(number), f"{what}, stopped" if should_stop else what)
         return should_stop
@@ -109,14 +114,17 @@ class SweepDesk:
         losses = self.ledger.record(number).losses + 1
         if losses >= self.stage.max_attempts:
             why = f"{reason}; {losses} times, which is all that sweep.max_attempts allows"
-            self.finished(number, TrialResult(Outcome.FAILED, None, None, None, time.time(), why))
+            self.finished(number, _failure(why))
             return
         self.ledger.interrupt(number, reason)
         self._show(self.ledger.record(number), f"was lost: {reason}; it starts again from its last evaluation")
 
     def finished(self, number: int, result: TrialResult) -> None:
         """See `Desk.finished`."""
-        scores = result.best_scores or self._best_scores.pop(number, None)
+        self._close(number, result, result.best_scores or self._best_scores.pop(number, None))
+
+    def _close(self, number: int, result: TrialResult, scores: Scores | None) -> None:
+        """The ledger first, then MLflow's outbox, then the disk."""
         self.ledger.annotate(number, ended_at=result.ended_at, checkpoint=result.checkpoint, **_manifest_of(result))
         if scores is not None:
             self.ledger.annotate(number, scores=scores_to_json(scores))
@@ -127,14 +135,14 @@ class SweepDesk:
                 self.ledger.stop(number)
             case _:
                 self.ledger.fail(number, result.reason or "no reason given")
-        self._tell_end(number, result, scores)
+        self._tell_end(self.ledger.record(number), result, scores)
         self._drop_checkpoints()
         reason = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
         self._show(self.ledger.record(number), f"{result.outcome}{reason}")
 
-    def _tell_end(self, number: int, result: TrialResult, scores: Scores | None) -> None:
-        self.tracking.finish_trial(self._run_id(number), result, scores)
-        self.ledger.note(**{TOLD_NOTE: sorted({*self.ledger.notes.get(TOLD_NOTE, ()), number})})
+    def _tell_end(self, record: TrialRecord, result: TrialResult, scores: Scores | None) -> None:
+        self.tracking.finish_trial(self.stage.child(record), result, scores)
+        self.ledger.note(**{TOLD_NOTE: sorted({*self.ledger.notes.get(TOLD_NOTE, ()), record.number})})
 
     def _drop_checkpoints(self) -> None:
         """Free the disk of the weights that the stage does not keep, and of what finished runs needed to go on."""
@@ -155,17 +163,20 @@ class SweepDesk:
         self._logs[number].append(_log_row(report, self.metric))
         self.ledger.annotate(number, log=self._logs[number])
 
-    def _start_tracking(self, record: TrialRecord, config: Config) -> None:
-        params = {**dict(flatten(config.trial.model_dump(mode="json"))), **_groups(record.params)}
-        run_id = self.tracking.start_trial(self.stage.child(record), record.attempt, params)
-        self.ledger.annotate(record.number, run_id=run_id)
+    def _start_tracking(self, record: TrialRecord, params: Mapping[str, Any]) -> None:
+        self.tracking.start_trial(self.stage.child(record), record.attempt, params)
+        self.ledger.annotate(record.number, **{TRACKED_NOTE: True})
 
-    def _run_id(self, number: int) -> str:
-        return str(self.ledger.record(number).attributes["run_id"])
+    def _child(self, number: int) -> Child:
+        return self.stage.child(self.ledger.record(number))
 
     def _show(self, record: TrialRecord, event: str) -> None:
         view = build_view(dict(self.ledger.notes), self.ledger.trials)
         self.progress.update(view, f"{self.stage.child(record).name} {event}")
+
+
+def _failure(reason: str) -> TrialResult:
+    return TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
 
 
 def _result_of(record: TrialRecord) -> TrialResult:

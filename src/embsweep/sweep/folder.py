@@ -41,6 +41,11 @@ class SweepFolder:
         return self.root / "log.txt"
 
     @property
+    def outbox(self) -> Path:
+        """What MLflow has yet to be told."""
+        return self.root / "outbox"
+
+    @property
     def scratch(self) -> Path:
         """Ray's own bookkeeping; removed when a run ends."""
         return self.root / "ray"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from embsweep.config.base import Part
 from embsweep.decide.evidence import ProofFacts, Reading
+from embsweep.durable import write_whole
 from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.sweep.folder import SweepFolder
 
@@ -59,17 +59,6 @@ def record_look(ledger: Ledger, folder: SweepFolder, look: Look, models: Sequenc
     digest = hashlib.sha256(data).hexdigest()
     ledger.note(**{_NOTE: [*ledger.notes.get(_NOTE, []), {**noted, "sha256": digest}]})
     write_whole(folder.look(look.number), data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, sync it and move it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.tmp")
-    with fresh.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def _load(path: Path, sha256: str) -> Look | None:

@@ -260,11 +260,20 @@ def _check_storage(storage: Path) -> list[Fault]:
 
 
 def _check_tracking(recipe: Config, storage: Path) -> None:
-    """InputError where a store that is there already cannot be used; a new local one is left to the sweep."""
-    if recipe.tracking.uri is not None or (storage / "mlflow.db").exists():
-        from embsweep.tracking.store import open_store  # importing MLflow takes seconds
+    """InputError where a store that is there already cannot be used; a new local one is left to the sweep.
 
+    A sweep that has begun goes on without an answer, and so does one that was told to: its records wait.
+    """
+    if recipe.tracking.uri is None and not (storage / "mlflow.db").exists():
+        return
+    from embsweep.tracking.store import StoreUnreachable, open_store  # importing MLflow takes seconds
+
+    try:
         open_store(storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
+    except StoreUnreachable:
+        has_begun = SweepFolder(storage, recipe.sweep.name).ledger.exists() and not recipe.sweep.fresh
+        if recipe.tracking.must_answer and not has_begun:
+            raise
 
 
 def _longest_epochs(recipe: Config, space: Space) -> float:

@@ -1,10 +1,10 @@
-"""Open the sweep's run in MLflow and put on record what it is: configuration, data, environment, code."""
+"""What MLflow is told of a sweep as a whole: who it is, its configuration, data, environment and code."""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import yaml
@@ -13,20 +13,21 @@ from embsweep.audit.report import report_to_json
 from embsweep.data.collection import Splits
 from embsweep.search.ledger import Ledger
 from embsweep.space import describe
+from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.preflight import Prepared
 from embsweep.sweep.request import SweepRequest
 from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
 from embsweep.tracking.facts import DatasetFacts, SweepIdentity
+from embsweep.tracking.recorder import Recorder
 from embsweep.tracking.runs import SweepRun, open_sweep_run
 from embsweep.tracking.store import open_store
 
 
-def open_tracking(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> SweepRun:
-    """The sweep's run, found again on a resume, with its data, configuration and environment."""
+def open_tracking(prepared: Prepared, ledger: Ledger, folder: SweepFolder, say: Callable[[str], None]) -> Recorder:
+    """The way to the sweep's run, which is found again on a resume; `say` hears when MLflow goes and comes."""
     if "study_id" not in ledger.notes:
         ledger.note(study_id=uuid.uuid4().hex)
     recipe = prepared.recipe
-    store = open_store(prepared.storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
     identity = SweepIdentity(
         name=recipe.sweep.name,
         study_id=ledger.notes["study_id"],
@@ -34,12 +35,22 @@ def open_tracking(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> 
         rehearsal=prepared.scale.is_rehearsal,
         rehearses=prepared.asked.model.name if prepared.scale.is_rehearsal else None,
     )
-    run = open_sweep_run(store, identity)
-    run.log_dataset(_dataset_facts(prepared))
-    run.log_params(
+
+    def connect() -> SweepRun:
+        store = open_store(prepared.storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
+        return open_sweep_run(store, identity)
+
+    return Recorder(folder.outbox, connect, say)
+
+
+def describe_sweep(tracking: Recorder, request: SweepRequest, prepared: Prepared) -> None:
+    """Tell MLflow the sweep's data, space, command, configuration, audit and environment."""
+    recipe = prepared.recipe
+    tracking.log_dataset(_dataset_facts(prepared))
+    tracking.log_params(
         {"space": {d.key: describe(d) for d in request.space}, "search": recipe.search.model_dump(exclude={"trials"})}
     )
-    run.set_tags(
+    tracking.set_tags(
         {
             "embsweep.command": request.command,
             "embsweep.audit.errors": _list_names(finding.name for finding in prepared.audit.of("error")),
@@ -55,8 +66,7 @@ def open_tracking(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> 
         "environment/git.txt": str(read_git_state(request.default_storage) or "no git repository\n"),
     }
     for name, text in texts.items():
-        run.log_artifact_text(name, text)
-    return run
+        tracking.log_artifact_text(name, text)
 
 
 def _list_names(names: Iterable[str]) -> str:

@@ -28,7 +28,7 @@ from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import check_identity, compute_identity
 from embsweep.sweep.machines import choose_call, leave_machines
 from embsweep.sweep.preflight import Prepared, check_request
-from embsweep.sweep.record import open_tracking
+from embsweep.sweep.record import describe_sweep, open_tracking
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.stage import find_contenders, search_stage
 from embsweep.sweep.supplies import Supplies, gather_supplies
@@ -92,11 +92,11 @@ def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder)
 
 
 def _search(request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledger: Ledger, console: Console) -> Result:
-    with open_progress(console) as progress:
-        for line in _opening_lines(request, prepared, ledger):
-            progress.say(line)
-        tracking = open_tracking(request, prepared, ledger)
+    with open_progress(console) as progress, open_tracking(prepared, ledger, folder, progress.say) as tracking:
         try:
+            for line in _opening_lines(request, prepared, ledger):
+                progress.say(line)
+            describe_sweep(tracking, request, prepared)
             supplies = gather_supplies(request, prepared)
             baseline = _score_baseline(prepared, supplies, ledger, progress)
             tracking.log_baseline(baseline.scores, bm25_map=baseline.bm25["map@100"])
@@ -105,7 +105,7 @@ def _search(request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledg
             _run_search(context, runner)
             return crown_winner(context, confirm_finalists(context, runner))
         except BaseException as error:
-            with contextlib.suppress(Exception):  # what ended the sweep must be heard, not a server that is gone too
+            with contextlib.suppress(Exception):  # what ended the sweep must be heard, not a disk that is full too
                 tracking.close(interrupted=isinstance(error, KeyboardInterrupt))
             raise
 

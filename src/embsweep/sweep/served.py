@@ -13,6 +13,8 @@ from embsweep.search.record import TrialRecord
 from embsweep.sweep.confirm import Confirmation, configure_again, confirmation_stage
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.desk import MANIFEST_NOTE
+from embsweep.sweep.stage import search_child
+from embsweep.tracking.runs import Child
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,15 @@ class ServedRun:
     """One run of a configuration: `trial` is the configuration's number in the search, `record` the run's own."""
 
     trial: int
-    name: str
+    child: Child
     record: TrialRecord
     weights: Path
     config: Config
+
+    @property
+    def name(self) -> str:
+        """As it is called in MLflow."""
+        return self.child.name
 
     @property
     def objective(self) -> float:
@@ -49,7 +56,7 @@ def find_served(context: SweepContext, confirmation: Confirmation, trial: int) -
     """
     record = context.ledger.record(trial)
     own = ServedRun(
-        trial, f"trial {trial}", record, context.folder.trial(trial) / "best", context.configure(record.params)
+        trial, search_child(record), record, context.folder.trial(trial) / "best", context.configure(record.params)
     )
     runs = [own, *_fresh_runs(context, confirmation.fresh, trial)]
     able = [run for run in runs if run.weights.is_dir() and run.record.best is not None]
@@ -65,7 +72,7 @@ def _fresh_runs(context: SweepContext, fresh: Sequence[TrialRecord], trial: int)
     return [
         ServedRun(
             trial,
-            stage.child(record).name,
+            stage.child(record),
             record,
             stage.folder(record.number) / "best",
             configure_again(context, record),

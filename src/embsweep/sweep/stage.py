@@ -43,6 +43,11 @@ def find_contenders(records: Iterable[TrialRecord], runs: Path) -> list[Contende
     )
 
 
+def search_child(record: TrialRecord) -> Child:
+    """The run of MLflow that stands for a trial of the search."""
+    return Child(record.number, f"trial {record.number}")
+
+
 def search_stage(runs: Path, config: Config, *, keep_recipe: bool) -> Stage:
     """The search keeps the weights of the best few and, where trial 0 is the recipe, of that too."""
     sweep = config.sweep
@@ -52,7 +57,4 @@ def search_stage(runs: Path, config: Config, *, keep_recipe: bool) -> Stage:
         best = {contender.number for contender in find_contenders(records, runs)[:keep]}
         return best | ({0} if keep_recipe else set())
 
-    def child(record: TrialRecord) -> Child:
-        return Child(record.number, f"trial {record.number}")
-
-    return Stage("search", runs, child, kept, sweep.max_attempts, sweep.max_failed_trials)
+    return Stage("search", runs, search_child, kept, sweep.max_attempts, sweep.max_failed_trials)

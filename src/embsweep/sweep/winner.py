@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from embsweep.config import Config
 from embsweep.decide.evidence import BASE, RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
+from embsweep.durable import write_whole
 from embsweep.names import tracked_metric
 from embsweep.report.view import Result
 from embsweep.search.ledger import Ledger
@@ -17,10 +18,10 @@ from embsweep.sweep.confirm import Confirmation
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.evidence import build_evidence, count_states
 from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.looks import write_whole
 from embsweep.sweep.served import ServedRun, find_served
 from embsweep.sweep.testing import read_test
 from embsweep.tracking.facts import WinnerFacts
+from embsweep.tracking.library import naming_outages
 from embsweep.tracking.registry import RegisteredVersion, register_winner
 from embsweep.trial.checkpoint import load_checkpoint
 from embsweep.trial.proof import Claim
@@ -39,7 +40,8 @@ def crown_winner(context: SweepContext, confirmation: Confirmation) -> Result:
     result = Result(evidence, _describe(version))
     text = evidence.model_dump_json(indent=1).encode()
     write_whole(context.folder.evidence, text)
-    context.tracking.finish(_summary(evidence))  # before the note: a sweep that has a result is not taken up again
+    context.tracking.finish(_summary(evidence))
+    context.tracking.settle()  # before the note: a sweep that has a result is not taken up again
     context.ledger.note(
         result={
             "winner": verdict.winner,
@@ -108,8 +110,9 @@ def _register(context: SweepContext, served: ServedRun, evidence: Evidence) -> R
     from embsweep.report.card import build_card
 
     model = load_checkpoint(served.weights)
+    run = context.tracking.settle()
     facts = WinnerFacts(
-        run_id=served.record.attributes["run_id"],
+        run_id=context.tracking.run_id(served.child),
         trial=served.trial,
         objective=served.objective,
         metric=evidence.metric,
@@ -118,7 +121,8 @@ def _register(context: SweepContext, served: ServedRun, evidence: Evidence) -> R
         evidence=evidence,
     )
     name = context.recipe.tracking.registered_model or context.recipe.sweep.name
-    return register_winner(context.tracking, served.weights, registered_name=name, facts=facts, model=model)
+    with naming_outages("the winner was not registered"):
+        return register_winner(run, served.weights, registered_name=name, facts=facts, model=model)
 
 
 def _summary(evidence: Evidence) -> dict[str, float]:

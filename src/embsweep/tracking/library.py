@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from embsweep.errors import EmbsweepError, InputError, TrackingUnavailable
+from embsweep.tracking.redaction import redact
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -16,6 +19,7 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -48,3 +52,34 @@ def first_contact() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+# What MLflow says of a request that would be as wrong the next time; never of a database that is locked or gone.
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
+
+
+@contextmanager
+def naming_outages(consequence: str) -> Iterator[None]:
+    """Turn a failure of MLflow or of the way there into TrackingUnavailable, which says what was not done."""
+    try:
+        yield
+    except EmbsweepError:
+        raise
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        reason = next(iter(redact(str(error)).splitlines()), "")[:300]
+        raise TrackingUnavailable(
+            f"MLflow does not answer ({type(error).__name__}: {reason}); {consequence}. Every trial is kept; once it "
+            "answers, the same command goes on from here."
+        ) from error
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether a request failed because MLflow, its database or the way there is out of order for now."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if isinstance(error, MlflowException):
+        return error.error_code not in _REFUSALS
+    return isinstance(error, OSError | SQLAlchemyError | InputError)  # requests' errors are OSErrors

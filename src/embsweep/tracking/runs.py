@@ -61,17 +61,25 @@ class SweepRun:
         self._client = client
         self._attempt_ms: dict[str, int] = {}
 
-    def start_trial(self, child: Child, attempt: int, params: Mapping[str, Any]) -> str:
+    def find_trial(self, child: Child) -> str | None:
+        """The id of a trial's run, None where it has none."""
+        run = find_run(self.store, self._client, self._marks(child))
+        return None if run is None else str(run.info.run_id)
+
+    def start_trial(
+        self, child: Child, attempt: int, params: Mapping[str, Any], *, started_ms: int | None = None
+    ) -> str:
         """The run of a trial, RUNNING, with its whole configuration as parameters. Returns the run id.
 
         On a later attempt the run is found again and only its tags change; parameters that it lacks are added.
+        `started_ms` is when the attempt began, now by default.
         """
-        wanted = {"mlflow.parentRunId": self.run_id, "embsweep.role": child.role, "embsweep.trial": str(child.number)}
-        run = find_run(self.store, self._client, wanted)
+        started_ms = _now_ms() if started_ms is None else started_ms
+        run = find_run(self.store, self._client, self._marks(child))
         if run is None:
-            run = self._create_trial(child, attempt, wanted)
+            run = self._create_trial(child, attempt, started_ms)
         elif run.data.tags.get("embsweep.attempt") != str(attempt) or run.info.status != "RUNNING":
-            run = self._restart_trial(run, attempt)
+            run = self._restart_trial(run, attempt, started_ms)
         run_id: str = run.info.run_id
         self._attempt_ms[run_id] = int(run.data.tags["embsweep.attempt_started_ms"])
         log_missing_params(self._client, run_id, flatten_params(params), run.data.params)
@@ -86,10 +94,10 @@ class SweepRun:
         """Set tags of the sweep's run (or of one of its runs), secrets masked."""
         write(self._client, run_id or self.run_id, tags={name: redact(value) for name, value in tags.items()})
 
-    def log_facts(self, run_id: str, facts: Mapping[str, Any]) -> None:
+    def log_facts(self, run_id: str, values: Mapping[str, Any]) -> None:
         """What is known of a trial besides its scores: numbers as metrics, anything else as tags `embsweep.…`."""
-        numbers = {to_name(k): float(v) for k, v in facts.items() if isinstance(v, int | float)}
-        texts = {f"embsweep.{to_name(k)}": redact(str(v)) for k, v in facts.items() if to_name(k) not in numbers}
+        numbers = {to_name(k): float(v) for k, v in values.items() if isinstance(v, int | float)}
+        texts = {f"embsweep.{to_name(k)}": redact(str(v)) for k, v in values.items() if to_name(k) not in numbers}
         write(self._client, run_id, Points(numbers, self._started_ms(run_id)), tags=texts)
 
     def log_report(self, run_id: str, report: Report) -> None:
@@ -131,37 +139,46 @@ class SweepRun:
         """`text` as an artifact file of the sweep's run (or of a trial's), secrets masked; replaces an earlier one."""
         self._client.log_text(run_id or self.run_id, redact(text), name)
 
-    def finish(self, summary: Mapping[str, float], *, status: str = "FINISHED") -> None:
-        """The end of the sweep: its summary as metrics of its run, and FINISHED or FAILED."""
-        write(self._client, self.run_id, Points(dict(summary), _now_ms()))
-        self._client.set_terminated(self.run_id, status=status)
+    def finish(self, summary: Mapping[str, float], *, ended_ms: int | None = None) -> None:
+        """The end of the sweep: its summary as metrics of its run, and FINISHED."""
+        ended_ms = _now_ms() if ended_ms is None else ended_ms
+        write(self._client, self.run_id, Points(dict(summary), ended_ms))
+        self._client.set_terminated(self.run_id, status="FINISHED", end_time=ended_ms)
 
-    def close(self, *, interrupted: bool) -> None:
+    def close(self, *, interrupted: bool, ended_ms: int | None = None) -> None:
         """The sweep ends early: it and its running trials are KILLED (interrupted) or FAILED.
 
-        `open_sweep_run` takes it up again.
+        `reopen` takes it up again.
         """
+        ended_ms = _now_ms() if ended_ms is None else ended_ms
         status = "KILLED" if interrupted else "FAILED"
         for trial in find_runs(self.store, self._client, {"mlflow.parentRunId": self.run_id}, status="RUNNING"):
-            self._client.set_terminated(trial.info.run_id, status=status)
-        self._client.set_terminated(self.run_id, status=status)
+            self._client.set_terminated(trial.info.run_id, status=status, end_time=ended_ms)
+        self._client.set_terminated(self.run_id, status=status, end_time=ended_ms)
 
-    def _create_trial(self, child: Child, attempt: int, wanted: Mapping[str, str]) -> Run:
-        now_ms = _now_ms()
+    def reopen(self) -> None:
+        """The sweep goes on: its run is RUNNING."""
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def _marks(self, child: Child) -> dict[str, str]:
+        """The tags by which a trial's run is found."""
+        return {"mlflow.parentRunId": self.run_id, "embsweep.role": child.role, "embsweep.trial": str(child.number)}
+
+    def _create_trial(self, child: Child, attempt: int, started_ms: int) -> Run:
         fixed = {"mlflow.source.name": "embsweep"}
         return self._client.create_run(
             self.store.experiment_id,
-            start_time=now_ms,
-            tags=self.identity.tags | fixed | _attempt_tags(attempt, now_ms) | dict(wanted),
+            start_time=started_ms,
+            tags=self.identity.tags | fixed | _attempt_tags(attempt, started_ms) | self._marks(child),
             run_name=child.name,
         )
 
-    def _restart_trial(self, run: Run, attempt: int) -> Run:
+    def _restart_trial(self, run: Run, attempt: int, started_ms: int) -> Run:
         run_id = run.info.run_id
         for tag in _OF_ONE_ATTEMPT:
             if tag in run.data.tags:
                 self._client.delete_tag(run_id, tag)
-        write(self._client, run_id, tags=_attempt_tags(attempt, _now_ms()))
+        write(self._client, run_id, tags=_attempt_tags(attempt, started_ms))
         self._client.update_run(run_id, status="RUNNING")
         return self._client.get_run(run_id)
 
@@ -172,8 +189,8 @@ class SweepRun:
         return self._attempt_ms[run_id]
 
 
-def _attempt_tags(attempt: int, now_ms: int) -> dict[str, str]:
-    return {"embsweep.attempt": str(attempt), "embsweep.attempt_started_ms": str(now_ms)}
+def _attempt_tags(attempt: int, started_ms: int) -> dict[str, str]:
+    return {"embsweep.attempt": str(attempt), "embsweep.attempt_started_ms": str(started_ms)}
 
 
 def _now_ms() -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +18,13 @@ from embsweep.tracking.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 _SQLITE = "sqlite:///"
+
+
+class StoreUnreachable(InputError):
+    """Nothing answers at `tracking.uri`, or its database cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -68,26 +76,49 @@ def open_store(root: Path, *, uri: str | None, experiment: str) -> Store:
     """Create what is missing (database, tables, experiment) and return the store.
 
     Call it in the driver before any trial: concurrent first writers crash in MLflow's migrations.
-    Takes about 2 s for a new database. Raises InputError at `tracking.uri` when nothing answers there.
+    For a local database several may call it at once: each waits until the others have made the tables.
+    Takes about 2 s for a new database. Raises StoreUnreachable when nothing answers there.
     """
     where = store_uri(root, uri)
-    with first_contact():
-        try:
+    try:
+        with first_contact(), _alone(sqlite_file(where)):
             _check_database(where)
-            client = connect(where)
-            found = client.get_experiment_by_name(experiment)
-            if found is None:
-                location = _artifact_location(root, where, experiment)
-                kind = {"mlflow.experimentKind": "custom_model_development"}  # not the interface for chat models
-                created = client.create_experiment(experiment, artifact_location=location, tags=kind)
-                found = client.get_experiment(created)
-        except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
-            raise InputError(_unreachable(where, error)) from None
+            found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
+    except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
+        raise StoreUnreachable(_unreachable(where, error)) from None
     if found.lifecycle_stage != "active":
         raise InputError(
             Fault("tracking.experiment", "this experiment was deleted", experiment, fix="restore it or choose another")
         )
     return Store(where, experiment, found.experiment_id, found.artifact_location)
+
+
+def _find_or_create(client: MlflowClient, experiment: str, location: str | None) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    if (found := client.get_experiment_by_name(experiment)) is not None:
+        return found
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # not the interface for chat models
+    try:
+        client.create_experiment(experiment, artifact_location=location, tags=kind)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another sweep that starts on the same server
+            raise
+    made = client.get_experiment_by_name(experiment)
+    assert made is not None  # an experiment that is deleted is still found
+    return made
+
+
+@contextmanager
+def _alone(database: Path | None) -> Iterator[None]:
+    """Inside, no other process makes tables in the same file: MLflow's migrations crash when two run at once."""
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f".{database.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _check_database(uri: str) -> None:
@@ -96,8 +127,6 @@ def _check_database(uri: str) -> None:
         return
     import sqlalchemy
 
-    if (file := sqlite_file(uri)) is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
     engine = sqlalchemy.create_engine(uri)
     try:
         engine.connect().close()
@@ -128,4 +157,5 @@ def _unreachable(uri: str, error: Exception) -> Fault:
         f"no MLflow store can be used there ({type(error).__name__}: {reason[0][:300] if reason else ''})",
         redact(uri),
         "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",
+        "start it, or begin without it: tracking.must_answer=false keeps what it must be told until it is back",
     )

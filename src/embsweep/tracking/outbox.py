@@ -1,0 +1,158 @@
+"""The outbox: what MLflow has yet to be told, on disk and in order until it has been."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from embsweep.durable import write_whole
+
+Entry = Mapping[str, Any]
+"""One thing to tell, as plain JSON; NaN and infinities are kept."""
+
+_DIGEST_CHARS = 16
+
+
+class Outbox:
+    """A queue that outlives its process: one line an entry, each behind its own hash.
+
+    What was appended is on disk when `append` returns. An entry counts as delivered after `advance`; a crash between
+    the two means that it is delivered again, so that deliveries must bear repetition. One process at a time has it
+    open; its threads may share it. `unreadable` says how many lines were torn or altered; they are set aside in the
+    same folder, under the path in `torn`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._entries = folder / "entries.jsonl"
+        self._cursor = folder / "delivered"
+        self._refused = folder / "refused.jsonl"
+        self._torn = folder / f"torn-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[int, Entry]] = deque()
+        self._size = 0
+        self.unreadable = 0
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def torn(self) -> Path:
+        """Where unreadable lines were put."""
+        return self._torn
+
+    @property
+    def refused(self) -> Path:
+        """Where entries are kept that MLflow will never take, each with the reason."""
+        return self._refused
+
+    def append(self, entry: Entry) -> None:
+        """Put an entry behind all others. OSError where the disk is full: the outbox then is as it was before."""
+        line = _to_line(entry)
+        with self._changed:
+            try:
+                _append(self._entries, line)
+            except OSError:
+                self._cut()
+                raise
+            self._size += len(line)
+            self._waiting.append((self._size, entry))
+            self._changed.notify_all()
+
+    def head(self, timeout_s: float) -> Entry | None:
+        """The oldest entry that is not delivered, waited for; None where none comes within `timeout_s`."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._waiting), timeout_s)
+            return self._waiting[0][1] if self._waiting else None
+
+    def advance(self) -> None:
+        """The oldest entry is delivered."""
+        with self._changed:
+            end, _ = self._waiting.popleft()
+            write_whole(self._cursor, str(end).encode())
+            self._changed.notify_all()
+
+    def refuse(self, reason: str) -> None:
+        """The oldest entry will never be taken: keep it aside with the reason, and go on behind it."""
+        with self._changed:
+            _append(self._refused, _to_line({"reason": reason, "entry": self._waiting[0][1]}))
+        self.advance()
+
+    def wait_empty(self, timeout_s: float) -> bool:
+        """Whether everything was delivered within `timeout_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting, timeout_s)
+
+    def _open(self) -> None:
+        data = self._entries.read_bytes() if self._entries.exists() else b""
+        start = self._read_cursor(data)
+        lines = list(_read_lines(data[start:]))
+        bad = [line for line, entry in lines if entry is None]
+        good = [(line, entry) for line, entry in lines if entry is not None]
+        if bad:
+            self.unreadable = len(bad)
+            write_whole(self._torn, b"".join(bad))
+        if bad or start:  # written anew without what is delivered; first the cursor: too early means once more
+            write_whole(self._cursor, b"0")
+            write_whole(self._entries, b"".join(line for line, _ in good))
+        for line, entry in good:
+            self._size += len(line)
+            self._waiting.append((self._size, entry))
+
+    def _read_cursor(self, data: bytes) -> int:
+        """Behind the last delivered entry; 0 where that cannot be: everything is delivered once more then."""
+        try:
+            cursor = int(self._cursor.read_bytes())
+        except (OSError, ValueError):
+            return 0
+        return cursor if 0 < cursor <= len(data) and data[cursor - 1 : cursor] == b"\n" else 0
+
+    def _cut(self) -> None:
+        """Take back what a failed append may have left."""
+        if self._entries.exists():
+            os.truncate(self._entries, self._size)
+
+
+def count_waiting(folder: Path) -> int:
+    """How many entries an outbox holds that are not delivered, without opening it; 0 where there is none."""
+    entries, cursor = folder / "entries.jsonl", folder / "delivered"
+    try:
+        data = entries.read_bytes()
+        start = int(cursor.read_bytes()) if cursor.exists() else 0
+    except (OSError, ValueError):
+        return 0
+    return data[start:].count(b"\n")
+
+
+def _append(path: Path, line: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _to_line(entry: Entry) -> bytes:
+    text = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode()
+    return b"%s %s\n" % (_digest(text), text)
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest()[:_DIGEST_CHARS].encode()
+
+
+def _read_lines(data: bytes) -> Iterator[tuple[bytes, Entry | None]]:
+    """Each line with its entry, None for one that is torn or altered."""
+    for line in io.BytesIO(data):
+        digest, _, text = line.rstrip(b"\n").partition(b" ")
+        whole = line.endswith(b"\n") and digest == _digest(text)
+        yield line, json.loads(text) if whole else None

@@ -1,0 +1,109 @@
+"""An MLflow server that is away for a while, or for the whole of a sweep: training does not notice, nothing is lost."""
+
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from embsweep.errors import InputError, TrackingUnavailable
+from embsweep.search.ledger import read_ledger
+from embsweep.sweep.desk import SweepDesk
+from embsweep.tracking import recorder
+from tests.servers import MlflowServer
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def unbroken(launch_in, tmp_path_factory):
+    result, _ = launch_in(tmp_path_factory.mktemp("unbroken"))
+    return result.evidence
+
+
+@pytest.fixture
+def server(tmp_path):
+    with MlflowServer(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def at_call(monkeypatch):
+    """`at_call("report", 2, action)`: call `action` before the desk's second report; how long each one took."""
+
+    def arrange(method, number, action):
+        original, times = getattr(SweepDesk, method), []
+
+        def call(self, *args):
+            if len(times) == number - 1:
+                action()
+            begun = time.perf_counter()
+            answer = original(self, *args)
+            times.append(time.perf_counter() - begun)
+            return answer
+
+        monkeypatch.setattr(SweepDesk, method, call)
+        return times
+
+    return arrange
+
+
+def check_all_arrived(server, storage, unbroken, result):
+    """Every evaluation of the ledger is a point in MLflow, none twice; the winner is that of an unbroken sweep."""
+    client = MlflowClient(server.url)
+    experiment = client.get_experiment_by_name("embsweep").experiment_id
+    runs = client.search_runs([experiment])
+    trials = {int(r.data.tags["embsweep.trial"]): r for r in runs if r.data.tags["embsweep.role"] == "trial"}
+    _, records = read_ledger(storage / "sweeps/quickstart/study.db")
+    assert (len(runs), len(trials), len(records)) == (4, 3, 3)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for record in records:
+        points = client.get_metric_history(trials[record.number].info.run_id, "objective")
+        logged = [(row["step"], row["objective"]) for row in record.attributes["log"]]
+        assert [(point.step, point.value) for point in points] == logged
+        assert trials[record.number].data.params["train.learning_rate"]
+    assert result.evidence.verdict.winner == unbroken.verdict.winner
+    assert result.evidence.validation == unbroken.validation
+    assert len(client.search_model_versions("name = 'quickstart'")) == 1
+
+
+def test_a_server_that_goes_and_comes_back(server, launch, tmp_path, unbroken, at_call):
+    server.start()
+    times = at_call("report", 2, server.kill)
+    at_call("finished", 3, server.start)
+    result, output = launch(f"tracking.uri={server.url}")
+    assert max(times) < 5
+    assert "MLflow does not answer" in output
+    assert "MLflow answers again" in output
+    check_all_arrived(server, tmp_path, unbroken, result)
+
+
+def test_a_server_that_is_away_from_the_first_trial_to_the_end(
+    server, launch, tmp_path, unbroken, at_call, monkeypatch
+):
+    monkeypatch.setattr(recorder, "PATIENCE_S", 1.0)
+    server.start()
+    at_call("next_job", 1, server.kill)
+    uri = f"tracking.uri={server.url}"
+    for _ in range(2):  # the second time nothing is left to train
+        with pytest.raises(TrackingUnavailable, match=r"records wait in .*outbox"):
+            launch(uri)
+    _, records = read_ledger(tmp_path / "sweeps/quickstart/study.db")
+    assert [(record.state, record.attempt) for record in records] == [("complete", 1)] * 3
+    server.start()
+    result, output = launch(uri)
+    assert "records for MLflow wait from before" in output
+    assert "trial 0 starts" not in output
+    check_all_arrived(server, tmp_path, unbroken, result)
+
+
+def test_a_server_that_was_never_there(server, launch, tmp_path, unbroken, monkeypatch):
+    monkeypatch.setattr(recorder, "PATIENCE_S", 1.0)
+    uri = f"tracking.uri={server.url}"
+    with pytest.raises(InputError, match=r"tracking\.uri.*must_answer=false"):
+        launch(uri)
+    assert not (tmp_path / "sweeps/quickstart").exists()
+    with pytest.raises(TrackingUnavailable):
+        launch(uri, "tracking.must_answer=false")
+    server.start()
+    result, _ = launch(uri)
+    check_all_arrived(server, tmp_path, unbroken, result)
