@@ -1,6 +1,7 @@
 """Trials that share a GPU: whether they fit, which of them is measured, and what a user is told."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,14 @@ from embsweep.errors import EmbsweepError, Fault, InputError
 from embsweep.runner.slots import Slots
 from embsweep.space import Choice, FloatRange, IntRange, to_override
 from embsweep.sweep import memory_check
-from embsweep.sweep.memory_check import check_gpu_memory, check_memory, count_fitting, count_sharing, find_hungriest
+from embsweep.sweep.memory_check import (
+    check_gpu_memory,
+    check_memory,
+    count_fitting,
+    count_sharing,
+    find_hungriest,
+    on_smallest,
+)
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.scale import Scale
 from embsweep.trial.footprint import Footprint, Gpu, measure_footprint
@@ -82,6 +90,29 @@ def test_what_fits(found, trials_per_gpu):
 def test_what_does_not(found, text):
     (fault,) = check_memory(found, 4)
     assert str(fault) == text
+
+
+@pytest.mark.parametrize(
+    ("smallest_gib", "fits"),
+    [(None, 4), (80, 4), (96, 4), (40, 2), (24, 1), (8, 0)],
+)
+def test_trials_must_fit_on_the_smallest_of_unequal_gpus(smallest_gib, fits):
+    measured = Footprint(_gpu(78), 17 * GIB)
+    found = on_smallest(measured, smallest_gib and smallest_gib * GIB)
+    assert count_fitting(found.peak_bytes, found.gpu.free_bytes) == fits
+    faults = check_memory(found, 4)
+    assert bool(faults) == (fits < 4)
+    assert all("on the smallest GPU of the cluster" in str(fault) for fault in faults)
+
+
+def test_the_smallest_gpu_of_the_cluster_counts(request_of, monkeypatch):
+    measured = Footprint(_gpu(78), 17 * GIB)
+    monkeypatch.setattr(memory_check, "choose_call", lambda *_: lambda *_, **__: measured)
+    splits = SimpleNamespace(train=(), validation=SimpleNamespace(corpus={}, queries={}))
+    slots = Slots(8, 1, 0.25)
+    assert check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=80 * GIB) == []
+    (fault,) = check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=40 * GIB)
+    assert fault.fix.startswith("runner.trials_per_gpu=2")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from embsweep.errors import Fault, InputError
 
 @dataclass(frozen=True)
 class Machine:
-    """What one machine has to share out."""
+    """What one machine has to share out; `gpu_bytes` is the memory of its smallest GPU, where that was asked."""
 
     cpus: int
     gpus: int
+    gpu_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ def describe_slots(slots: Slots) -> str:
     if slots.workers == 1:
         return f"{slots.count} at once with {share} each"
     return f"{slots.count} at once on {slots.workers} workers each, a worker with {share}"
+
+
+def find_smallest_gpu(machines: Iterable[Machine]) -> int | None:
+    """Memory in bytes of the smallest GPU that a trial may be put on; None where none is known."""
+    return min((machine.gpu_bytes for machine in machines if machine.gpu_bytes is not None), default=None)
 
 
 def count_shares(gpus: float) -> int:

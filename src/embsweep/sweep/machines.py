@@ -29,7 +29,7 @@ def find_machines(config: Config, storage: Path) -> tuple[Machine, ...]:
         tracking_uri=config.tracking.uri,
         init_options={"runtime_env": {"env_vars": WORKER_ENVIRONMENT}},
     )
-    return tuple(Machine(int(node.cpus), int(node.gpus)) for node in nodes)
+    return tuple(Machine(int(n.cpus), int(n.gpus), min(n.gpu_memory_bytes, default=None)) for n in nodes)
 
 
 def choose_call(config: Config, slots: Slots) -> Callable[..., Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from embsweep.config import Config, TrialConfig, build_config
 from embsweep.data.collection import Splits
 from embsweep.errors import EmbsweepError, Fault, InputError
@@ -12,7 +14,7 @@ from embsweep.sweep.machines import choose_call
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.scale import Scale
 from embsweep.trial.estimate import estimate_bytes
-from embsweep.trial.footprint import Footprint, measure_footprint
+from embsweep.trial.footprint import Footprint, Gpu, measure_footprint
 
 GIB = 2**30
 CONTEXT_BYTES = GIB // 2
@@ -27,11 +29,14 @@ def count_sharing(slots: Slots) -> int:
     return min(slots.count, count_shares(slots.gpus)) if 0 < slots.gpus < 1 else 1
 
 
-def check_gpu_memory(request: SweepRequest, scale: Scale, splits: Splits, slots: Slots) -> list[Fault]:
+def check_gpu_memory(
+    request: SweepRequest, scale: Scale, splits: Splits, slots: Slots, *, smallest_bytes: int | None = None
+) -> list[Fault]:
     """Faults at `runner.gpus_per_trial` where the trials of a GPU might run out of memory; half a minute on a GPU.
 
     Measured is the point of the space that is estimated to take most, in a process of its own on a GPU of this machine
-    or of the cluster. Nothing is done where a trial has its GPU for itself.
+    or of the cluster; `smallest_bytes` is what the smallest card has where cards differ, and they must fit on that.
+    Nothing is done where a trial has its GPU for itself.
     """
     trials_per_gpu = count_sharing(slots)
     if trials_per_gpu < 2:
@@ -53,7 +58,16 @@ def check_gpu_memory(request: SweepRequest, scale: Scale, splits: Splits, slots:
         return list(error.faults)
     except EmbsweepError as error:
         return [Fault("runner.gpus_per_trial", f"the memory of a trial could not be measured: {error}")]
-    return check_memory(found, trials_per_gpu)
+    return check_memory(on_smallest(found, smallest_bytes), trials_per_gpu)
+
+
+def on_smallest(found: Footprint, smallest_bytes: int | None) -> Footprint:
+    """What was measured, as if on the smallest card, with as much of it taken by others; unchanged where that is it."""
+    if found.gpu is None or smallest_bytes is None or smallest_bytes >= found.gpu.total_bytes:
+        return found
+    taken = found.gpu.total_bytes - found.gpu.free_bytes
+    gpu = Gpu("the smallest GPU of the cluster", smallest_bytes, max(0, smallest_bytes - taken))
+    return replace(found, gpu=gpu)
 
 
 def check_memory(found: Footprint, trials_per_gpu: int) -> list[Fault]:

@@ -22,7 +22,7 @@ from embsweep.data.packages import find_packages
 from embsweep.data.split import split_collection, split_folds
 from embsweep.errors import Fault, InputError
 from embsweep.model.base import check_model
-from embsweep.runner.slots import Machine, Slots, inspect_machine, plan_slots
+from embsweep.runner.slots import Machine, Slots, find_smallest_gpu, inspect_machine, plan_slots
 from embsweep.space import Space, end_points
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import flatten
@@ -89,7 +89,8 @@ def _check_request(request: SweepRequest, faults: list[Fault]) -> Prepared:
         raise InputError(distinct(faults))
     _check_swept_batches(request, scale, (splits, *folds))
     _check_tracking(recipe, storage)
-    if crowded := check_gpu_memory(request, scale, splits, slots):
+    smallest = find_smallest_gpu(machines)
+    if crowded := check_gpu_memory(request, scale, splits, slots, smallest_bytes=smallest):
         raise InputError(crowded)
     return Prepared(asked, recipe, scale, slots, splits, audit, storage, folds)
 
