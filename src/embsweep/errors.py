@@ -24,16 +24,34 @@ class Fault:
     def __str__(self) -> str:
         parts = [f"{self.where}: {self.problem}"]
         if self.value is not None:
-            parts.append(f"got {_shorten(repr(self.value))}")
+            parts.append(f"got {_shorten(_represent(self.value))}")
         if self.accepted:
             parts.append(f"accepted: {self.accepted}")
         if self.fix:
             parts.append(self.fix)
-        return "; ".join(parts)
+        return "; ".join(_shorten(_escape(part), _LONGEST_PART) for part in parts)
+
+
+_LONGEST_PART = 1000
 
 
 def _shorten(text: str, limit: int = 160) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _represent(value: object) -> str:
+    """`repr`, of no more of a text than is shown; some values have none (thousands of digits, a thousand lists deep)."""
+    try:
+        return repr(value[:200] if isinstance(value, str | bytes) else value)
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__} that is too large to show"
+
+
+def _escape(text: str) -> str:
+    """A message may hold names from the user's data: what could steer a terminal, or begin a line, is spelt out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: 2 * _LONGEST_PART])
 
 
 class EmbsweepError(Exception):

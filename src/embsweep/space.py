@@ -55,16 +55,26 @@ def end_points(dimension: Dimension) -> tuple[Value, ...]:
     return (dimension.low, dimension.high)
 
 
+def count_values(dimension: Dimension) -> int | None:
+    """How many values `grid_values` lists, without listing them; None where there are infinitely many."""
+    if isinstance(dimension, Choice):
+        return len(dimension.options)
+    if isinstance(dimension, IntRange):
+        return (dimension.high - dimension.low) // dimension.step + 1
+    return None if dimension.step is None else round((dimension.high - dimension.low) / dimension.step) + 1
+
+
 def grid_values(dimension: Dimension) -> tuple[Value, ...] | None:
     """All values of a dimension in order, or None where there are infinitely many."""
     if isinstance(dimension, Choice):
         return dimension.options
     if isinstance(dimension, IntRange):
         return tuple(range(dimension.low, dimension.high + 1, dimension.step))
-    if dimension.step is None:
+    count = count_values(dimension)
+    if count is None or dimension.step is None:
         return None
-    count = round((dimension.high - dimension.low) / dimension.step)
-    return tuple(float(f"{dimension.low + i * dimension.step:.12g}") for i in range(count + 1))
+    values = (float(f"{dimension.low + i * dimension.step:.15g}") for i in range(count))  # 0.3 for 3 × 0.1
+    return tuple(min(max(value, dimension.low), dimension.high) for value in values)
 
 
 def contains(dimension: Dimension, value: Value) -> bool:

@@ -169,7 +169,6 @@ def test_parquet_cut_short(tmp_path, files_config, faults_of):
         ("pairs", "unknown kind of file"),
         ("pipe.csv", "is not a regular file"),
         ("x" * 300 + ".jsonl", "cannot be read"),
-        ("nul\0.jsonl", "there is no such file"),
     ],
 )
 def test_faulty_path(tmp_path, files_config, faults_of, path, message):

@@ -137,3 +137,11 @@ class TestReach:
         (fault,) = faults_of(hub_config())
         assert time.monotonic() - begin < 5
         assert "could not be loaded: ConnectError" in str(fault)
+
+
+def test_a_column_that_is_no_text_and_cannot_be_decoded(monkeypatch, hub_config, faults_of):
+    kinds = datasets.Features({"anchor": datasets.Image(), "positive": datasets.Value("string")})
+    broken = datasets.Dataset.from_dict({"anchor": [{"path": None, "bytes": b"x"}], "positive": ["p"]}, features=kinds)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: broken)
+    (fault,) = faults_of(hub_config())
+    assert (fault.where, fault.accepted) == ("owner/name:1", "texts")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,6 +20,17 @@ from embsweep.app.paths import conf_dir
 from embsweep.errors import Fault, InputError
 
 CONFIG_NAME = "config"
+
+CALL_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
+"""With these, `hydra.utils.instantiate` calls what a configuration names; nothing here is built that way."""
+
+_CALLS = "names something to call"
+_NO_CALLS = "values; what is built from them is chosen by name (loss=mnrl)"
+_LOGGING = ("hydra.job_logging.", "hydra.hydra_logging.")
+_OWN_CALLS = (
+    ("hydra.sweeper._target_", "hydra_plugins.embsweep_sweeper.EmbsweepSweeper"),
+    ("hydra.launcher._target_", "hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
+)
 
 
 @contextmanager
@@ -34,7 +47,53 @@ def config_loader() -> Iterator[ConfigLoader]:
 
 def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
     """Compose `conf/config.yaml`, Hydra's own node included; sweep overrides are left aside."""
-    return loader.load_configuration(CONFIG_NAME, list(overrides), run_mode=RunMode.MULTIRUN)
+    try:
+        tree = loader.load_configuration(CONFIG_NAME, list(overrides), run_mode=RunMode.MULTIRUN)
+        check_no_calls(tree)
+    except RecursionError:
+        raise InputError(Fault("the configuration", "is nested too deeply", accepted="a few levels")) from None
+    return tree
+
+
+def check_folder(folder: Path, overrides: Sequence[str]) -> None:
+    """InputError where `overrides`, composed with a user's own folder (`--config-dir`), name something to call."""
+    place = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    with config_loader() as loader:
+        try:
+            compose(loader, [f"hydra.searchpath=['file://{place}']", *overrides])
+        except HydraException as error:
+            problem = "cannot be composed"
+            raise InputError(Fault("--config-dir", problem, str(folder), fix=str(error).splitlines()[0])) from None
+
+
+def check_no_calls(tree: DictConfig) -> None:
+    """InputError where a file of the configuration names something to call: Hydra would import and run it.
+
+    Only Hydra's sweeper and launcher are chosen that way, and they are embsweep's.
+    """
+    values = OmegaConf.to_container(tree, resolve=False)
+    faults = [call_fault(where, value) for where, value in find_calls(values) if (where, value) not in _OWN_CALLS]
+    if faults:
+        raise InputError(faults)
+
+
+def find_calls(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys that make Hydra, or the logging that it sets up, call something, and what they name."""
+    if isinstance(node, list):
+        for number, inner in enumerate(node):
+            yield from find_calls(inner, f"{prefix}{number}.")
+    if not isinstance(node, dict):
+        return
+    for name, value in node.items():
+        if name in CALL_KEYS or (prefix.startswith(_LOGGING) and name in ("()", "class")):
+            yield f"{prefix}{name}", value
+        else:
+            yield from find_calls(value, f"{prefix}{name}.")
+
+
+def call_fault(where: str, value: Any) -> Fault:
+    """What is wrong with a key of `CALL_KEYS`."""
+    return Fault(where, _CALLS, value, _NO_CALLS)
 
 
 def group_options(loader: ConfigLoader, group: str) -> list[str]:

@@ -32,10 +32,10 @@ def main() -> None:
     sys.argv[1:] = with_default_sweep(sys.argv[1:])
     args = get_args_parser().parse_args(sys.argv[1:])
     informs_only = args.help or args.hydra_help or args.cfg or args.info is not None or args.shell_completion
-    if not informs_only and not args.config_dir:
-        with exit_codes():
+    with exit_codes(resume=_command()):
+        if not informs_only and not args.config_dir:
             _check_before_hydra(args.overrides)
-    hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_run_single)()
+        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_run_single)()
 
 
 def with_default_sweep(arguments: Sequence[str]) -> list[str]:

@@ -13,15 +13,17 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from embsweep.app.composer import compose, group_options
+from embsweep.app.composer import CALL_KEYS, call_fault, compose, find_calls, group_options
 from embsweep.errors import Fault, did_you_mean
 
 _NOWHERE = "the command line"
+_UNREADABLE = (HydraException, ValueError, ArithmeticError, RecursionError)
+"""What Hydra's parser raises: not only its own exceptions where a number or a nesting is beyond Python's limits."""
 
 
 def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[str], list[Fault]]:
     """The overrides that can be composed, and the faults of the others."""
-    parsed, faults = _parse_all(loader, lines)
+    parsed, faults = _refuse_calls(*_parse_all(loader, lines))
     groups = [o for o in parsed if group_options(loader, o.key_or_group)]
     good_groups, group_faults = _check_groups(loader, groups)
     base = compose(loader, [_as_line(o) for o in good_groups if not o.is_sweep_override()])
@@ -61,13 +63,32 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
     parsed, faults = [], []
     for line in lines:
         try:
-            parsed.append(parser.parse_override(line))
-        except HydraException as error:
+            parsed.extend(parser.parse_overrides([line]))
+        except _UNREADABLE as error:
             key, _, value = line.partition("=")
-            fix = (_quoted(parser, key, value) if key and value else None) or str(error).splitlines()[0]
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            fix = (_quoted(parser, key, value) if key and value else None) or said
             accepted = "key=value, as Hydra writes it"
             faults.append(Fault(key or _NOWHERE, "cannot be read as an override", line, accepted, fix))
     return parsed, faults
+
+
+def _refuse_calls(parsed: Sequence[Override], faults: Sequence[Fault]) -> tuple[list[Override], list[Fault]]:
+    """Without the overrides that would make Hydra call something, by key or inside a value (`train={_target_: …}`)."""
+    found = {id(override): list(_calls(override)) for override in parsed}
+    refused = [call_fault(where, value) for override in parsed for where, value in found[id(override)]]
+    return [override for override in parsed if not found[id(override)]], [*faults, *refused]
+
+
+def _calls(override: Override) -> Iterator[tuple[str, Any]]:
+    key = override.key_or_group
+    if CALL_KEYS & set(key.split(".")):
+        yield key, override.get_value_string()
+    elif override.is_sweep_override():
+        text = override.get_value_string()
+        yield from ((key, text) for name in sorted(CALL_KEYS) if name in text)
+    elif not override.is_delete():
+        yield from find_calls(override.value(), f"{key}.")
 
 
 def _quoted(parser: OverridesParser, key: str, value: str) -> str | None:
@@ -77,7 +98,7 @@ def _quoted(parser: OverridesParser, key: str, value: str) -> str | None:
     line = f'{key}="{value}"'
     try:
         parser.parse_override(line)
-    except HydraException:
+    except _UNREADABLE:
         return None
     return f"quote the value: {shlex.quote(line)}"
 
@@ -88,7 +109,7 @@ def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[
     seen: set[str] = set()
     for override in overrides:
         options = group_options(loader, override.key_or_group)
-        unknown = [name for name in _chosen(override) if name not in options]
+        unknown = [] if override.is_delete() else [name for name in _chosen(override) if name not in options]
         misplaced = None if override.is_delete() else _check_place(override, in_defaults, seen)
         if override.is_delete():
             faults.append(Fault(override.key_or_group, "a group cannot be removed", accepted=", ".join(options)))

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from embsweep.app.composer import compose, group_options, to_values
 from embsweep.app.overrides import all_keys
@@ -60,8 +61,7 @@ def draft_request(
 def _build_space(
     loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]
 ) -> tuple[Space, list[Fault]]:
-    preset = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
-    swept, faults = _parse_preset(parser, dict(preset))  # type: ignore[arg-type]
+    swept, faults = _parse_preset(parser, _read_params(tree))
     for override in given:
         key = override.get_key_element().lstrip("+")
         swept.pop(key, None)
@@ -88,14 +88,23 @@ def _build_space(
     return tuple(space), faults
 
 
+def _read_params(tree: DictConfig) -> dict[str, Any]:
+    """The preset's space as plain values, a mapping by Hydra's own schema. InputError where it cannot be resolved."""
+    try:
+        params: Any = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise InputError(Fault("hydra.sweeper.params", "cannot be resolved", fix=_first_line(error))) from None
+    return dict(params)
+
+
 def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict[str, Override], list[Fault]]:
     swept: dict[str, Override] = {}
     faults: list[Fault] = []
     for key, text in params.items():
         try:
-            swept[key] = parser.parse_override(f"{key}={text}")
-        except HydraException as error:
-            faults.append(Fault(f"hydra.sweeper.params.{key}", "cannot be read", text, fix=str(error).splitlines()[0]))
+            (swept[key],) = parser.parse_overrides([f"{key}={text}"])  # gives a glob its options
+        except (HydraException, ValueError, ArithmeticError, RecursionError) as error:  # the grammar lets these through
+            faults.append(Fault(f"hydra.sweeper.params.{key}", "cannot be read", text, fix=_first_line(error)))
     return swept, faults
 
 
@@ -108,3 +117,7 @@ def _recipe_value(tree: DictConfig, dimension: Dimension, parser: OverridesParse
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     same = [o for o in dimension.options if parser.parse_override(f"{dimension.key}={o}").value() == plain]
     return same[0] if same else None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 
+from embsweep.app.leaving import watch_signals
 from embsweep.errors import EmbsweepError, InputError
 
 _QUIET = {
@@ -45,16 +44,11 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
     """Turn errors into messages, and leave with their exit code. A defect keeps its traceback.
 
     2 bad input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 143 terminated, 1 anything else of
-    ours. SIGTERM, by which batch systems and service managers end a process, leaves as Ctrl-C does.
+    ours. SIGTERM, by which batch systems and service managers end a process, leaves as Ctrl-C does; a second one of
+    either leaves at once. `resume` is the command that goes on.
     """
-    terminated: list[int] = []
-
-    def interrupt(number: int, _: object) -> None:
-        terminated.append(number)
-        os.kill(os.getpid(), signal.SIGINT)
-
     try:
-        with _on_sigterm(interrupt):
+        with watch_signals(lambda: _interrupted("Left at once", resume)) as leaving:
             yield
     except InputError as error:
         _say(f"{len(error.faults)} thing{'s' if len(error.faults) > 1 else ''} to mend; nothing was started:")
@@ -65,21 +59,12 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
         _say(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _say(f"Interrupted. Finished trials are kept; go on with: {resume}" if resume else "Interrupted.")
-        sys.exit(143 if terminated else 130)
+        _say(_interrupted("Interrupted", resume))
+        sys.exit(leaving.settle())
 
 
-@contextmanager
-def _on_sigterm(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Only the main thread may ask for signals: elsewhere nothing is changed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _interrupted(what: str, resume: str | None) -> str:
+    return f"{what}. Finished trials are kept; go on with: {resume}" if resume else f"{what}."
 
 
 def _say(text: str) -> None:

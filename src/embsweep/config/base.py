@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_LARGEST_INTEGER = 2**53
 
 
 class Part(BaseModel):
     """A part of the configuration. Values never change; a key that is not declared is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_written(cls, value: Any) -> Any:
+        """Half a surrogate pair cannot be stored anywhere, a NUL in no path, a larger integer not in every JSON."""
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, str) and ("\0" in part or any("\ud800" <= c <= "\udfff" for c in part)):
+                raise Misfit("holds a character that cannot be written", "text in UTF-8 without NUL")
+            if isinstance(part, int) and abs(part) > _LARGEST_INTEGER:
+                raise Misfit("is too large", f"an integer up to {_LARGEST_INTEGER:,}")
+        return value
 
 
 class Misfit(ValueError):
@@ -28,6 +41,8 @@ class Misfit(ValueError):
 Dims = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1)]
 Floats = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+"""numpy takes seeds below 2**32, and samplers add the trial's number to theirs."""
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import Dims, Floats, Misfit, Part, Strings, check_rising
+from embsweep.config.base import Dims, Floats, Misfit, Part, Seed, Strings, check_rising
 from embsweep.config.training import ModelConfig
 
 
@@ -16,7 +16,7 @@ class SearchConfig(Part):
 
     sampler: Literal["tpe", "random", "qmc", "gp", "grid"]
     trials: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    seed: Seed
     startup_trials: int = Field(default=8, ge=1)
     recipe_first: bool
 
@@ -100,6 +100,25 @@ class TrackingConfig(Part):
     experiment: str = Field(min_length=1)
     registered_model: str | None = Field(default=None, min_length=1)
 
+    @field_validator("experiment", "registered_model")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        """MLflow would refuse it as well, but the model's name only once everything is trained."""
+        if name is not None and (not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME):
+            raise Misfit("cannot be a name in MLflow", f"1 to {_LONGEST_NAME} characters, not all of them blank")
+        return name
+
+    @field_validator("registered_model")
+    @classmethod
+    def _fits_the_registry(cls, name: str | None) -> str | None:
+        if name is not None and (set("/:") & set(name) or name in (".", "..") or name.startswith("..")):
+            raise Misfit(
+                "cannot be the name of a registered model", "a name without '/' and ':', not beginning with '..'"
+            )
+        return name
+
+
+_LONGEST_NAME = 250
 
 GateRule = Literal["significant", "higher", "not_worse"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,6 +33,8 @@ from embsweep.config.training import (
 )
 from embsweep.errors import Fault, InputError, did_you_mean
 
+_LISTED = 50
+_MOST_EVALUATIONS = 10_000
 DATA_KINDS = ("docstrings", "files", "beir", "hub")
 _WANTED = {
     "float_type": "a number",
@@ -80,26 +82,30 @@ def build_config(values: Mapping[str, Any]) -> Config:
     try:
         config = Config.model_validate(dict(values))
     except ValidationError as error:
-        raise InputError([_to_fault(details, values) for details in _own_errors(error)]) from None
+        raise InputError(_to_faults(_own_errors(error), values)) from None
     return config
+
+
+def _to_faults(errors: Sequence[ErrorDetails], values: Mapping[str, Any]) -> list[Fault]:
+    """The first `_LISTED` of them, and the number of the others: a list of a wrong kind has one for every element."""
+    faults = [_to_fault(details, values) for details in errors[:_LISTED]]
+    more = len(errors) - len(faults)
+    return [*faults, *([Fault("the configuration", f"and {more:,} more faults")] if more else [])]
 
 
 def _own_errors(error: ValidationError) -> list[ErrorDetails]:
     """Without those that follow from another: a list whose only element is wrong also counts as empty."""
     found = error.errors()
-    places = [details["loc"] for details in found]
-    return [
-        details
-        for details in found
-        if not any(len(p) > len(details["loc"]) and p[: len(details["loc"])] == details["loc"] for p in places)
-    ]
+    outer = {details["loc"][:length] for details in found for length in range(len(details["loc"]))}
+    return [details for details in found if details["loc"] not in outer]
 
 
 def check_trainable(config: Config) -> list[Fault]:
     """Faults between parts that only matter when a trial is to be trained."""
     fix = f"for example matryoshka=from_{config.model.dim}" if config.model.dim in (384, 768) else None
     trained = _check_dims("matryoshka.dims", config.matryoshka.dims, config.model, fix)
-    return [*trained, *check_measurable(config), *_check_loss(config), *_check_static(config)]
+    measured = [*check_measurable(config), *_check_schedule(config)]
+    return [*trained, *measured, *_check_loss(config), *_check_static(config)]
 
 
 def check_measurable(config: Config) -> list[Fault]:
@@ -127,6 +133,15 @@ def _check_objective(config: Config) -> Iterator[Fault]:
                 yield Fault(f"{key}.{dim}", "this dimension is not evaluated", dim, f"one of {list(measured)}")
 
 
+def _check_schedule(config: Config) -> Iterator[Fault]:
+    if config.eval.per_epoch is None:
+        return
+    count = config.train.epochs * config.eval.per_epoch
+    if count > _MOST_EVALUATIONS:
+        problem = f"with train.epochs={config.train.epochs:g} every trial would be measured {count:,.0f} times"
+        yield Fault("eval.per_epoch", problem, config.eval.per_epoch, f"at most {_MOST_EVALUATIONS:,} times in all")
+
+
 def _check_loss(config: Config) -> Iterator[Fault]:
     if config.loss.name == "cached_mnrl" and config.model.kind == "static":
         yield Fault("loss", "cached_mnrl has nothing to cache in model 'static'", "cached_mnrl", "mnrl", "loss=mnrl")
@@ -150,10 +165,10 @@ def _check_static(config: Config) -> Iterator[Fault]:
 
 
 def _to_fault(details: ErrorDetails, values: Mapping[str, Any]) -> Fault:
-    loc = tuple(str(part) for part in details["loc"] if part != "[key]")
+    loc = tuple(str(part) or "''" for part in details["loc"] if part != "[key]")
     if len(loc) > 1 and loc[0] == "data" and loc[1] in DATA_KINDS:
         loc = (loc[0], *loc[2:])  # pydantic puts the chosen union member into the path
-    where = ".".join(loc)
+    where = ".".join(loc) or "the configuration"
     if details["type"] == "extra_forbidden":
         siblings = _siblings(details, values)
         return Fault(where, "unknown key", accepted=", ".join(siblings), fix=did_you_mean(loc[-1], siblings))
@@ -178,7 +193,8 @@ def _to_plain_fault(where: str, details: ErrorDetails) -> Fault:
     if kind == "literal_error":
         options = str(details["ctx"]["expected"])
         names = options.replace("'", "").replace(" or ", ", ").split(", ")
-        return Fault(where, "unknown value", value, options, did_you_mean(str(value), names))
+        hint = did_you_mean(value, names) if isinstance(value, str) else None
+        return Fault(where, "unknown value", value, options, hint)
     accepted = _WANTED.get(kind) or message.removeprefix("Input should be ")
     return Fault(where, "is null" if value is None else "does not fit", value, accepted)
 

@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from embsweep.config.base import Fraction, Misfit, Part, Strings
+from embsweep.config.base import Fraction, Misfit, Part, Seed, Strings
 
 
 class SplitConfig(Part):
     """Three-way split by passage group; fractions are of the queries."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     validation: Fraction
     test: Fraction
 

@@ -7,13 +7,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import Dims, Floats, Misfit, Part, check_descending, check_rising
+from embsweep.config.base import Dims, Floats, Misfit, Part, Seed, check_descending, check_rising
 from embsweep.errors import did_you_mean
 from embsweep.names import METRICS
 
 STANDARD_DIMS = (1024, 768, 512, 256, 128, 64)
 """The dimensions that the three published bge-m3 fine-tunes serve."""
 
+
+MOST_EPOCHS = 10_000
+"""Far above what any training takes: a slip of the hand must not plan a billion evaluations."""
 
 _SIZES = "an integer above 0, or auto"
 
@@ -101,7 +104,7 @@ class TrainConfig(Part):
     """
 
     learning_rate: float = Field(gt=0, le=1)
-    epochs: float = Field(gt=0)
+    epochs: float = Field(gt=0, le=MOST_EPOCHS)
     batch_size: int = Field(gt=1)
     accumulation: int = Field(default=1, ge=1)
     warmup: float = Field(ge=0, lt=1)
@@ -115,7 +118,7 @@ class TrainConfig(Part):
     tf32: bool | None = None
     patience: int | None = Field(default=None, ge=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    seed: int = Field(ge=0)
+    seed: Seed
 
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
@@ -133,7 +136,7 @@ class EvalConfig(Part):
 
     dims: Dims | None = None
     fractions: Floats | None = None
-    per_epoch: int | None = Field(default=None, ge=1)
+    per_epoch: int | None = Field(default=None, ge=1, le=1000)
     batch_size: int = Field(gt=0)
 
     @field_validator("dims")

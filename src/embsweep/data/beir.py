@@ -8,8 +8,10 @@ from typing import Any
 
 from embsweep.config.source import BeirConfig
 from embsweep.data.collection import Collection, Pair
+from embsweep.data.columns import list_names
 from embsweep.data.corpus import build_collection, count_duplicates, keep_counts
 from embsweep.data.faults import FaultList
+from embsweep.data.files import to_path
 from embsweep.data.jsonl import read_objects
 from embsweep.data.qrels import Qrels, read_qrels
 from embsweep.data.text import check_text, is_blank
@@ -25,7 +27,8 @@ def load_beir(config: BeirConfig) -> Collection:
     judgements of its other parts apart, queries that it does not name are left out and counted in `merged`.
     """
     faults = FaultList()
-    folder = Path(config.path).expanduser()
+    folder = to_path(config.path, "data.path", faults)
+    faults.raise_if_any()
     qrels_path = _check_folder(folder, faults)
     faults.raise_if_any()
     passages = _read_texts(folder / "corpus.jsonl", "passage", faults)
@@ -42,6 +45,7 @@ def load_beir(config: BeirConfig) -> Collection:
         **count_duplicates("queries", [text for query, (text, _) in queries.items() if query in answered]),
         "duplicate rows": len(pairs) - len(collection.judgements),
         "judgements with a score of 0 or less": qrels.not_relevant,
+        "judgements that stand more than once": qrels.repeated,
         f"queries that {qrels_path.name} does not judge": unjudged,
     }
     return replace(collection, merged=keep_counts(counts))
@@ -96,10 +100,8 @@ def _read_id(row: dict[str, Any], where: str, faults: FaultList) -> str | None:
 def _read_text(row: dict[str, Any], where: str, faults: FaultList) -> str:
     """Title and text joined by a space, as BEIR does."""
     if "text" not in row:
-        listed = ", ".join(map(repr, row))
-        faults.add(
-            where, "has no 'text'", accepted="{'_id' or 'id', 'title' (optional), 'text'}", fix=f"it has {listed}"
-        )
+        fix = f"it has {list_names(row)}"
+        faults.add(where, "has no 'text'", accepted="{'_id' or 'id', 'title' (optional), 'text'}", fix=fix)
         return ""
     title, text = row.get("title"), row["text"]
     title = "" if title is None else title

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection as Sized
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from embsweep.data.collection import Pair
 from embsweep.data.faults import FaultList
@@ -12,6 +14,9 @@ from embsweep.data.text import check_text
 from embsweep.errors import did_you_mean
 
 _LISTED = 30
+_LONGEST_NAME = 80
+_LIKENED = 1000
+"""Columns among which a misspelt one is sought: a broken file may seem to have a million."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,30 @@ def check_header(columns: Columns, present: Sized[str], where: str, faults: Faul
     """Whether all columns asked for are `present`; each that is not is a fault at `where`."""
     missing = [(key, name) for key, name in columns.by_key.items() if name not in present]
     for key, name in missing:
-        listed = ", ".join(map(repr, list(present)[:_LISTED])) or "none"
-        guess = did_you_mean(name, [column for column in present if column not in columns.by_key.values()])
+        problem = f"there is no column '{name}' (data.{key})"
+        if faults.is_full:
+            faults.add(where, problem)
+            continue
+        guess = did_you_mean(name, [c for c in islice(present, _LIKENED) if c not in columns.by_key.values()])
         fix = guess or f"set data.{key} to the name of one of these columns"
-        faults.add(where, f"there is no column '{name}' (data.{key})", accepted=f"columns here: {listed}", fix=fix)
+        faults.add(where, problem, accepted=f"columns here: {list_names(present)}", fix=fix)
     return not missing
+
+
+def list_names(present: Sized[str]) -> str:
+    """The first names, each quoted and cut short; a file of the wrong kind has names as long as itself."""
+    names = [
+        repr(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…") for name in islice(present, _LISTED)
+    ]
+    more = len(present) - len(names)
+    return ", ".join([*names, *([f"and {more:,} more"] if more > 0 else [])]) or "none"
 
 
 def check_repeated(present: list[str], where: str, faults: FaultList) -> None:
     """Record each column name that stands more than once: which of them is meant cannot be known."""
-    for name in dict.fromkeys(present):
-        if present.count(name) > 1:
-            faults.add(where, f"column '{name}' stands there {present.count(name)} times", accepted="once")
+    for name, count in Counter(present).items():
+        if count > 1:
+            faults.add(where, f"column '{name}' stands there {count} times", accepted="once")
 
 
 def read_pair(row: Mapping[str, object], columns: Columns, where: str, faults: FaultList) -> Pair | None:

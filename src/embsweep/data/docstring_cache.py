@@ -40,8 +40,12 @@ def read_cache(cache_dir: Path, packages: Sequence[Package]) -> list[Pair] | Non
     if recorded.decode("ascii", errors="replace") != hashlib.sha256(body).hexdigest():
         _log.warning("the cache %s is damaged: it is built again", path)
         return None
-    rows = [json.loads(line) for line in body.decode("ascii").splitlines()]
-    return [Pair(summary, text, place=place) for summary, text, place in rows]
+    try:
+        rows = [json.loads(line) for line in body.decode("ascii").splitlines()]
+        return [Pair(summary, text, place=place) for summary, text, place in rows]
+    except (ValueError, TypeError, RecursionError):
+        _log.warning("the cache %s is whole but holds no pairs: it is built again", path)
+        return None
 
 
 def write_cache(cache_dir: Path, packages: Sequence[Package], pairs: Sequence[Pair]) -> None:

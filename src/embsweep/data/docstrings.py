@@ -87,7 +87,7 @@ def _list_definitions(file: Path) -> list[_Definition]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in other people's strings
             tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, OSError, RecursionError) as error:
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:  # MemoryError: nested too deeply
         _log.debug("%s passed over: %s", file, error)
         return []
     nodes: list[_Definition] = [tree]

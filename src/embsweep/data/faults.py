@@ -29,6 +29,11 @@ class FaultList:
     def __len__(self) -> int:
         return self._total
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the next fault is only counted: what costs time to say need not be worked out for it."""
+        return self._total >= LISTED
+
     def raise_if_any(self) -> None:
         """Raise InputError with the faults listed and, where there were more, their number."""
         if not self._total:

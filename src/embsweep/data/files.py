@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from embsweep.config.source import FilesConfig
@@ -16,12 +17,14 @@ from embsweep.data.parquet import read_parquet
 from embsweep.errors import did_you_mean
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+_LIKENED = 10_000
+"""Files of a folder among which a misspelt name is sought."""
 
 
 def load_files(config: FilesConfig) -> Collection:
     """The pairs of `config.pairs` as one collection, named after the file. InputError with every fault found."""
     faults = FaultList()
-    path = Path(config.pairs).expanduser()
+    path = to_path(config.pairs, "data.pairs", faults)
     columns = Columns(config.anchor, config.positive, config.negative)
     check_distinct(columns, faults)
     check_path(path, "data.pairs", faults)
@@ -31,6 +34,15 @@ def load_files(config: FilesConfig) -> Collection:
         faults.add(path.name, "holds no rows", accepted="one pair a row")
     faults.raise_if_any()
     return build_collection(path.stem, pairs)
+
+
+def to_path(text: str, key: str, faults: FaultList) -> Path:
+    """The path with `~` replaced; a fault under `key` where it names a user's home that is not there."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        faults.add(key, "begins with '~' and the name of no user here", text, accepted="a path")
+        return Path(text)
 
 
 def check_path(path: Path, key: str, faults: FaultList) -> None:
@@ -52,7 +64,7 @@ def _name_neighbour(path: Path) -> str:
     here = f"the path is taken from {Path.cwd()}" if not path.is_absolute() else "check the path"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent} either; {here}"
-    return did_you_mean(path.name, (entry.name for entry in path.parent.iterdir())) or here
+    return did_you_mean(path.name, (entry.name for entry in islice(path.parent.iterdir(), _LIKENED))) or here
 
 
 def _read_pairs(path: Path, columns: Columns, faults: FaultList) -> Iterator[Pair | None]:

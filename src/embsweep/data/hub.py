@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,24 @@ def load_hub(config: HubConfig) -> Collection:
     if not check_header(columns, list(dataset.column_names), config.id, faults):
         faults.raise_if_any()
     rows = dataset.select_columns(list(columns.by_key.values()))
-    pairs = [read_pair(row, columns, f"{config.id}:{number}", faults) for number, row in enumerate(rows, 1)]
+    pairs = [read_pair(row, columns, where, faults) for where, row in _read_rows(rows, config)]
     if not pairs:
         faults.add(config.id, f"part '{config.part}' holds no rows")
     faults.raise_if_any()
     return build_collection(config.id, [pair for pair in pairs if pair is not None])
+
+
+def _read_rows(rows: Any, config: HubConfig) -> Iterator[tuple[str, Any]]:
+    """(`id:row`, row) of every row. A column of another kind (an image, a recording) may fail in any library's way."""
+    number = 0
+    try:
+        for number, row in enumerate(rows, 1):
+            yield f"{config.id}:{number}", row
+    except Exception as error:
+        _log.debug("reading %s failed", config.id, exc_info=True)
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        where = f"{config.id}:{number + 1}"
+        raise InputError(Fault(where, f"cannot be read: {type(error).__name__}: {said}", accepted="texts")) from error
 
 
 def _check_config(config: HubConfig, faults: FaultList) -> None:

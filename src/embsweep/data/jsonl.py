@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def _parse_line(line: str, where: str, faults: FaultList) -> dict[str, Any] | No
             return row
         fix = "one JSON object a line; `jq -c '.[]'` turns one array into such lines"
         faults.add(
-            where, "is not a JSON object", row, accepted='an object such as {"anchor": …, "positive": …}', fix=fix
+            where, "is not a JSON object", line, accepted='an object such as {"anchor": …, "positive": …}', fix=fix
         )
     return None
 
@@ -52,6 +53,6 @@ def _parse_line(line: str, where: str, faults: FaultList) -> dict[str, Any] | No
 def _to_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(items)
     if len(found) < len(items):
-        names = [name for name, _ in items]
-        raise _RepeatedKey(next(name for name in names if names.count(name) > 1))
+        counts = Counter(name for name, _ in items)
+        raise _RepeatedKey(next(name for name, count in counts.items() if count > 1))
     return found

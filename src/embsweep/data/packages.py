@@ -82,6 +82,6 @@ def _read_version(name: str, roots: tuple[Path, ...], distributions: Mapping[str
     digest = hashlib.sha256()
     for root in roots:
         for file in [root] if root.is_file() else sorted(root.rglob("*.py")):
-            status = file.stat()
+            status = file.lstat()  # an editor's lock file is a link that leads nowhere
             digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]

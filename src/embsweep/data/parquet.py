@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from embsweep.data.columns import Columns, check_header, check_repeated
 from embsweep.data.faults import FaultList
+
+_NO_VALUE = (ValueError, ArithmeticError, LookupError, ImportError, TypeError)
+"""What Arrow raises for bytes that are no text, dates after the year 9999, time zones that are not known, …"""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for a value that Python has no value for; `kind` is Arrow's name of its type."""
+
+    kind: str
 
 
 def read_parquet(path: Path, columns: Columns, faults: FaultList) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -23,9 +34,13 @@ def read_parquet(path: Path, columns: Columns, faults: FaultList) -> Iterator[tu
             return
         names = list(columns.by_key.values())
         table = file.read().select(names)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column's name that is not UTF-8
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         faults.add(path.name, f"cannot be read as Parquet: {first_line}", accepted="a Parquet file")
+        return
+    if table.num_rows != file.metadata.num_rows:
+        problem = f"holds {table.num_rows:,} rows and says that it has {file.metadata.num_rows:,}"
+        faults.add(path.name, problem, fix="write the file again")
         return
     values = [_read_column(table.column(name)) for name in names]
     for number, row in enumerate(zip(*values, strict=True), 1):
@@ -33,15 +48,18 @@ def read_parquet(path: Path, columns: Columns, faults: FaultList) -> Iterator[tu
 
 
 def _read_column(column: Any) -> list[Any]:
-    """Python values; a text that is not UTF-8 stays bytes, which the row check then names."""
+    """Python values, or what stands for them; the row check names what is no text."""
     try:
         return list(column.to_pylist())
-    except UnicodeDecodeError:
+    except _NO_VALUE:
         return [_read_value(scalar) for scalar in column]
 
 
 def _read_value(scalar: Any) -> Any:
+    """A text that is not UTF-8 becomes bytes."""
     try:
         return scalar.as_py()
-    except UnicodeDecodeError:
-        return scalar.as_buffer().to_pybytes()
+    except UnicodeDecodeError as error:
+        return bytes(error.object)
+    except _NO_VALUE:
+        return Unreadable(str(scalar.type))

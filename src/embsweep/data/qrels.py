@@ -21,6 +21,8 @@ class Qrels:
     judged: dict[tuple[str, str], str] = field(default_factory=dict)
     relevant: dict[tuple[str, str], str] = field(default_factory=dict)
     not_relevant: int = 0
+    repeated: int = 0
+    """Lines that say again what an earlier one said."""
 
 
 def read_qrels(path: Path, faults: FaultList) -> Qrels:
@@ -47,7 +49,7 @@ def read_qrels(path: Path, faults: FaultList) -> Qrels:
 
 
 def _is_header(fields: list[str]) -> bool:
-    return fields[0].lower() in _HEADER_STARTS and (len(fields) != 3 or fields[2].lower() in _HEADER_ENDS)
+    return fields[0].lower() in _HEADER_STARTS and fields[-1].lower() in _HEADER_ENDS
 
 
 def _read_score(fields: list[str], where: str, faults: FaultList) -> int | None:
@@ -65,9 +67,11 @@ def _read_score(fields: list[str], where: str, faults: FaultList) -> int | None:
 
 
 def _keep(qrels: Qrels, key: tuple[str, str], score: int, where: str) -> None:
-    known = key in qrels.judged
+    if key in qrels.judged:
+        qrels.repeated += 1
+        return
     qrels.judged.setdefault(key, where)
     if score > 0:
         qrels.relevant.setdefault(key, where)
-    elif not known:
+    else:
         qrels.not_relevant += 1

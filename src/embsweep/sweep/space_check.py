@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 from embsweep.config import build_config, check_trainable
 from embsweep.errors import Fault, InputError
-from embsweep.space import Choice, Dimension, Value, describe, end_points, grid_values
+from embsweep.space import Choice, Dimension, Value, count_values, describe, end_points
 from embsweep.sweep.request import Compose, SweepRequest
+
+_MOST_CELLS = 100_000
+"""The ledger lists every cell of a grid before the first trial."""
 
 
 def check_space(request: SweepRequest, faults: list[Fault]) -> None:
@@ -20,8 +24,12 @@ def check_space(request: SweepRequest, faults: list[Fault]) -> None:
         faults.extend(
             Fault(d.key, "a grid cannot hold an interval", describe(d), "choice(…) or range(…)", "or search=tpe")
             for d in request.space
-            if grid_values(d) is None
+            if count_values(d) is None
         )
+        cells = math.prod(count_values(d) or 1 for d in request.space)
+        if cells > _MOST_CELLS:
+            accepted = f"at most {_MOST_CELLS:,}"
+            faults.append(Fault("search.sampler", f"its grid has {cells:,} cells", "grid", accepted, "or search=tpe"))
 
 
 def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault]) -> list[Fault]:

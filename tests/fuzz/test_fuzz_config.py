@@ -1,0 +1,174 @@
+"""Configurations with wild values in them: refused with faults under dotted keys, or a configuration."""
+
+import copy
+import math
+
+import pytest
+from budget import budget, check_message, refused_well
+from hypothesis import given
+from hypothesis import strategies as st
+from wild import ODD_NUMBERS, ODD_TEXTS, nest, texts, trees
+
+from embsweep.app.composer import compose, to_values
+from embsweep.config import Config, build_config, check_trainable
+
+
+@pytest.fixture(scope="module")
+def recipes(loader):
+    lines = [
+        ["+sweep=quickstart"],
+        ["+sweep=bgem3"],
+        ["data=files", "data.pairs=x.csv"],
+        ["data=beir", "data.path=x"],
+        ["runner=cluster"],
+    ]
+    return [to_values(compose(loader, line)) for line in lines]
+
+
+def places(node, prefix=()):
+    """Every path into a tree of mappings and lists."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        yield (*prefix, key)
+        yield from places(child, (*prefix, key))
+
+
+def put(tree, path, value):
+    node = tree
+    for step in path[:-1]:
+        node = node[step]
+    node[path[-1]] = value
+
+
+def check(values):
+    """Build it, and check what is only asked of what can be built; the faults."""
+    found = None
+    with refused_well() as faults:
+        found = build_config(values)
+    assert (found is None) == bool(faults)
+    if found is not None:
+        for fault in check_trainable(found):
+            check_message(str(fault))
+        fractions = (1.0,) if check_trainable(found) else found.eval.schedule(found.train.epochs)
+        assert fractions[-1] == 1.0
+        assert all(0 < fraction <= 1 for fraction in fractions)
+        assert Config.model_validate_json(found.model_dump_json(), strict=False) == found
+    return faults
+
+
+def cut(tree, path):
+    node = tree
+    for step in path[:-1]:
+        node = node[step]
+    del node[path[-1]]
+
+
+@given(data=st.data())
+@budget(300)
+def test_values_of_the_wrong_kind(recipes, data):
+    values = copy.deepcopy(data.draw(st.sampled_from(recipes)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(sorted(places(values), key=repr)))
+        if data.draw(st.booleans()) or isinstance(path[-1], int):
+            put(values, path, data.draw(trees))
+        else:
+            put(values, (*path[:-1], data.draw(st.one_of(texts, st.integers(), st.none()))), data.draw(trees))
+    check(values)
+
+
+@given(data=st.data())
+@budget(100)
+def test_keys_that_are_missing(recipes, data):
+    values = copy.deepcopy(data.draw(st.sampled_from(recipes)))
+    path = data.draw(st.sampled_from([p for p in places(values) if isinstance(p[-1], str)]))
+    cut(values, path)
+    check(values)
+
+
+@given(trees)
+@budget(200)
+def test_trees_that_are_no_configuration(tree):
+    assert check(tree if isinstance(tree, dict) else {"model": tree})
+
+
+def test_every_key_with_every_odd_number_and_text(recipes):
+    for recipe in recipes[:2]:
+        for path in list(places(recipe)):
+            for value in (
+                *ODD_NUMBERS,
+                *ODD_TEXTS[::4],
+                [],
+                {},
+                [math.nan],
+                {"_target_": "os.system"},
+                b"x",
+                nest(200),
+            ):
+                values = copy.deepcopy(recipe)
+                put(values, path, value)
+                check(values)
+
+
+@pytest.mark.parametrize("kind", [["files"], {"a": 1}, 3, None, True, "FILES", "\x1b[2J", "Files", "part", ""])
+def test_kinds_of_data_that_are_none(recipes, kind):
+    values = copy.deepcopy(recipes[2])
+    values["data"] = {**values["data"], "kind": kind, "surprise": 1}
+    assert check(values)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("data", "split", "surprise"), ("scale", "rehearsal", "model", "surprise"), ("data", "hub"), ("data", "beir")],
+)
+def test_unknown_keys_at_any_depth(recipes, path):
+    for recipe in recipes:
+        values = copy.deepcopy(recipe)
+        put(values, path, 1)
+        assert check(values)[0].where == ".".join(path)
+
+
+HUGE = {
+    "a hundred thousand wrong numbers": (("matryoshka", "dims"), ["x"] * 100_000),
+    "a text of 8 MB": (("sweep", "name"), "x" * 8_000_000),
+    "a kind of 8 MB": (("data", "kind"), "x" * 8_000_000),
+    "a key of 8 MB": (("train", "x" * 8_000_000), 1),
+    "100,000 dimensions": (("matryoshka", "dims"), list(range(100_000, 0, -1))),
+    "100,000 unknown keys": (("train",), {f"k{i}": i for i in range(100_000)}),
+    "a thousand million evaluations": (("eval",), {"fractions": None, "per_epoch": 10**9, "batch_size": 32}),
+    "epochs without end": (("train", "epochs"), 1e300),
+}
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_huge_and_wrong_is_refused_in_seconds(recipes, case):
+    values = copy.deepcopy(recipes[1])
+    put(values, *HUGE[case])
+    with refused_well() as faults:
+        config = build_config(values)
+        faults.extend(check_trainable(config))
+    assert faults
+
+
+@pytest.mark.parametrize("name", ["a/b", "models:/x", "..", ".", "../x", " ", "x\x1b[2J", "x\ny", "x" * 300])
+def test_a_name_that_the_registry_would_refuse_after_days_is_refused_before(recipes, name):
+    values = copy.deepcopy(recipes[0])
+    values["tracking"]["registered_model"] = name
+    assert check(values)[0].where == "tracking.registered_model"
+
+
+@pytest.mark.parametrize("key", [("train", "seed"), ("search", "seed"), ("data", "split", "seed")])
+@pytest.mark.parametrize("seed", [2**31, 2**32, 10**30, -1, 1.0, "1"])
+def test_seeds_that_numpy_would_refuse_in_every_trial(recipes, key, seed):
+    values = copy.deepcopy(recipes[0])
+    put(values, key, seed)
+    assert check(values)[0].where == ".".join(key)
+
+
+@pytest.mark.parametrize("text", ["a\0.csv", "\ud800.csv", "\udcff.csv"])
+@pytest.mark.parametrize(
+    "key", [("data", "pairs"), ("data", "anchor"), ("tracking", "uri"), ("storage", "path"), ("model", "name")]
+)
+def test_a_text_that_cannot_be_written_is_refused(recipes, key, text):
+    values = copy.deepcopy(recipes[2])
+    put(values, key, text)
+    assert check(values)[0].where == ".".join(key)

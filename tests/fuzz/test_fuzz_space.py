@@ -1,0 +1,158 @@
+"""Search spaces out of a grammar with mistakes: refused with faults, or a space whose every promise holds."""
+
+import math
+
+import pytest
+from budget import budget, refused_well
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wild import texts
+
+from embsweep.app.request import draft_request
+from embsweep.app.space_parser import parse_space
+from embsweep.errors import InputError
+from embsweep.search.distributions import to_distribution
+from embsweep.space import Choice, contains, count_values, describe, end_points, grid_values, to_override
+
+PARSER = OverridesParser.create()
+
+numbers = st.one_of(
+    st.integers(-5, 20).map(str),
+    st.sampled_from([
+        "0", "-1", "0.1", "1e-6", "1e-4", "1e308", "-1e308", "1e400", "inf", "-inf", "nan", "1e-320",
+        "0.30000000000000004", "1000000000000", "9" * 30, "-" + "9" * 400, "9" * 5000, "true", "null", "1_000",
+        "1e16", "9007199254740993", "0.1e-15",
+        "1.2345678901234567", "2**3", "''", "x", "0x10", "1.", ".5",
+    ]),
+    st.floats(0, 10).map(repr),
+)  # fmt: skip
+elements = st.one_of(
+    numbers,
+    texts,
+    st.sampled_from(
+        ["a", "'a'", '"a"', "[1,2]", "{a:1}", "[[[]]]", "a b", "a\\,b", "halving", "${x}", "???", "null", "é", "*"]
+    ),
+)
+arguments = st.one_of(
+    st.lists(elements, max_size=4).map(",".join),
+    st.lists(
+        st.tuples(st.sampled_from(["start", "stop", "step", "end", "foo"]), numbers).map("=".join), max_size=4
+    ).map(",".join),
+    st.tuples(numbers, numbers, numbers).map(lambda three: "{},{},step={}".format(*three)),
+    st.tuples(numbers, numbers).map(",".join),
+)
+calls = st.tuples(st.sampled_from(["interval", "range", "choice", "glob", "interval", "range"]), arguments).map(
+    lambda c: f"{c[0]}({c[1]})"
+)
+wrappings = st.sampled_from([
+    "tag(log,{})", "tag(lg,{})", "tag({})", "int({})", "float({})", "str({})", "bool({})", "shuffle({})", "sort({})",
+    "sort({},reverse=true)", "choice({},1)", "[{}]", "{}{}", "({})", "{},{}", "tag(log,lg,{})",
+])  # fmt: skip
+spaces = st.recursive(
+    st.one_of(calls, arguments),
+    lambda inner: st.tuples(wrappings, inner).map(lambda both: both[0].replace("{}", both[1])),
+    max_leaves=3,
+)
+
+
+def parse(text):
+    """The space, None where it is refused; what Hydra's own grammar refuses is not asked of the parser."""
+    try:
+        override = PARSER.parse_override(f"train.learning_rate={text}")
+    except (HydraException, ValueError, ArithmeticError, RecursionError, TypeError, AttributeError):
+        return None
+    with refused_well() as faults:
+        return parse_space([override])[0]
+    assert faults
+    return None
+
+
+@given(spaces)
+@example("range(0,1000000000000)")
+@example("range(0,1,1e-12)")
+@example("range(0.0,inf)")
+@example("interval(0," + "9" * 400 + ")")
+@example("interval(-1e308,1e308)")
+@example("choice(interval(0,1),2)")
+@example("shuffle(choice(a,b))")
+@example("[interval(0,0)],[interval(0,0)]")
+@example("{a:range(1,2)},{a:1}")
+@example("range(1.2345678901234567,2.2345678901234567,0.1)")
+@example("range(10000000000000000.0,10000000000000010.0,1.0)")
+@budget(1500)
+def test_a_space_is_refused_or_keeps_its_promises(text):
+    dimension = parse(text)
+    if dimension is not None:
+        check_promises(dimension)
+
+
+def check_promises(dimension):
+    assert describe(dimension).isprintable() or isinstance(dimension, Choice)
+    assert all(contains(dimension, end) for end in end_points(dimension))
+    to_distribution(dimension)
+    if isinstance(dimension, Choice):
+        assert 0 < len(set(dimension.options)) == len(dimension.options)
+        return
+    assert -math.inf < dimension.low < dimension.high < math.inf
+    if (count_values(dimension) or 3000) < 3000:
+        values = grid_values(dimension)
+        assert all(contains(dimension, value) for value in values)
+        assert len(set(values)) == len(values) == count_values(dimension) >= 2
+    for end in end_points(dimension):
+        assert PARSER.parse_override(to_override("key", end)).value() == end
+
+
+@given(st.lists(st.one_of(numbers, st.sampled_from(["a", "b", "[1]"])), min_size=2, max_size=5))
+@budget(200)
+def test_a_choice_holds_every_option_or_is_refused(options):
+    dimension = parse(f"choice({','.join(options)})")
+    if dimension is not None:
+        assert len(dimension.options) == len(options)
+
+
+@pytest.fixture(scope="module")
+def wild_request(loader):
+    def draft(key, text):
+        with refused_well() as faults:
+            request, found = draft_request(loader, [f"++hydra.sweeper.params={{{key}: {text}}}"], "")
+            if found:
+                raise InputError(found)
+            return request, faults
+        return None, faults
+
+    return draft
+
+
+def quote(text):
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+@given(
+    key=st.sampled_from(["train.learning_rate", "matryoshka", "train", "model.dim", "x", "hydra.mode", "eval"]),
+    text=spaces,
+)
+@example("train.learning_rate", "${nothing}")
+@example("train.learning_rate", "${hydra.sweeper.params}")
+@example("train.learning_rate", "9" * 5000)
+@budget(60)
+def test_a_presets_space_is_refused_or_searched(wild_request, key, text):
+    try:
+        PARSER.parse_override(f"key={quote(text)}")
+    except HydraException:
+        return
+    request, faults = wild_request(key, quote(text))
+    assert faults or request.space
+
+
+@pytest.mark.parametrize("text", ["null", "{a: 1}", "'${oc.env:NOPE}'", "'${hydra.sweeper.params}'", "''", "[]", "3"])
+def test_a_presets_entry_of_another_shape_is_refused(wild_request, text):
+    assert wild_request("train.epochs", text)[1]
+
+
+def test_a_presets_glob_finds_the_options_of_its_group(wild_request):
+    request, faults = wild_request("matryoshka", "'glob(from_*)'")
+    assert not faults
+    options = {dimension.key: dimension.options for dimension in request.space}["matryoshka"]
+    assert options == ("from_384", "from_384_coarse", "from_768")
