@@ -40,7 +40,7 @@ def _shorten(text: str, limit: int = 160) -> str:
 
 
 def _represent(value: object) -> str:
-    """`repr`, of no more of a text than is shown; some values have none (thousands of digits, a thousand lists deep)."""
+    """`repr`, of no more of a text than is shown; some values have none (too many digits, lists too deep)."""
     try:
         return repr(value[:200] if isinstance(value, str | bytes) else value)
     except (ValueError, RecursionError):
