@@ -43,7 +43,7 @@ def record(store, identity, tmp_path, said):
 
 
 def tell_a_trial(recorder, make_report, make_scores):
-    recorder.log_dataset(DatasetFacts("docs", "f" * 64, "file:///data", {"train": 30}))
+    recorder.log_dataset(DatasetFacts("told", "e" * 64, "file:///data", {"train": 30}))
     recorder.log_params({"space": {"train.epochs": "1..4"}})
     recorder.set_tags({"embsweep.command": "python run_sweep.py"})
     recorder.log_artifact_text("config/resolved.yaml", "a: 1\n")

@@ -6,7 +6,9 @@ import hashlib
 import json
 import shlex
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -14,7 +16,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from embsweep.app.composer import config_loader, to_values
+from embsweep.app.composer import check_folder, config_loader, to_values
 from embsweep.app.overrides import check_overrides
 from embsweep.app.paths import conf_dir, default_storage, program
 from embsweep.app.request import NOTHING_TO_SEARCH, draft_request
@@ -24,6 +26,7 @@ from embsweep.sweep.request import SweepRequest
 from embsweep.tracking.redaction import redact
 
 DEFAULT_SWEEP = "+sweep=quickstart"
+_NOT_OURS = ("config-path", "config-name", "experimental-rerun")
 
 
 def main() -> None:
@@ -33,9 +36,24 @@ def main() -> None:
     args = get_args_parser().parse_args(sys.argv[1:])
     informs_only = args.help or args.hydra_help or args.cfg or args.info is not None or args.shell_completion
     with exit_codes(resume=_command()):
-        if not informs_only and not args.config_dir:
+        _refuse_options(args)
+        if args.config_dir:  # before Hydra itself reads it: it calls what a folder of others names
+            check_folder(Path(args.config_dir), args.overrides)
+        elif not informs_only:
             _check_before_hydra(args.overrides)
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_run_single)()
+
+
+def _refuse_options(args: Namespace) -> None:
+    """InputError for those of Hydra's options that would run another program's configuration, or load a pickle."""
+    given = {name: getattr(args, name.replace("-", "_"), None) for name in _NOT_OURS}
+    faults = [
+        Fault(f"--{name}", "is not for embsweep", value, fix="presets of your own: --config-dir FOLDER +sweep=NAME")
+        for name, value in given.items()
+        if value is not None
+    ]
+    if faults:
+        raise InputError(faults)
 
 
 def with_default_sweep(arguments: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from embsweep.config.training import ModelConfig
 from embsweep.errors import Fault, InputError
 from embsweep.model.load import limit_length, load_model
+from embsweep.model.safety import UnsafeModel, check_no_code
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -23,6 +24,7 @@ _WAYS_OUT = (
     "give a local folder (model.source=/path/to/model), a cache that has it (HF_HOME=/path/to/cache), "
     "or another model (model=minilm)"
 )
+_DATA_ONLY = "a model that is data alone: no class, kernel or loader of its own"
 _CONFIGS = ("modules.json", "config.json")
 _WEIGHTS = (
     "model.safetensors",
@@ -42,6 +44,8 @@ def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None
     """
     try:
         model = _load(cfg, device, attention)
+    except UnsafeModel as error:
+        raise InputError(Fault("model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)) from error
     except (OSError, ValueError) as error:
         problem = f"cannot be loaded ({str(error).strip().partition(chr(10))[0]})"
         raise InputError(Fault("model.source", problem, cfg.source, fix=_WAYS_OUT)) from error
@@ -53,15 +57,22 @@ def _load(cfg: ModelConfig, device: str | None, attention: str | None) -> Senten
     source = str(cfg.source)
     folder = find_folder(cfg)
     if folder is not None:
-        return load_model(str(folder), device, local_files_only=True, attention=attention)
+        return load_model(str(folder), device, local_files_only=True, attention=attention, may_hold_pickles=True)
     if _is_cached(source, cfg.revision):
         try:
-            return load_model(source, device, revision=cfg.revision, local_files_only=True, attention=attention)
+            return load_model(
+                source,
+                device,
+                revision=cfg.revision,
+                local_files_only=True,
+                attention=attention,
+                may_hold_pickles=True,
+            )
         except OSError:
             _log.warning("the cached copy of %s is incomplete: asking the hub", source)
     if faults := _check_reachable(cfg):
         raise InputError(faults)
-    return load_model(source, device, revision=cfg.revision, attention=attention)
+    return load_model(source, device, revision=cfg.revision, attention=attention, may_hold_pickles=True)
 
 
 def check_hub(cfg: ModelConfig) -> list[Fault]:
@@ -69,8 +80,17 @@ def check_hub(cfg: ModelConfig) -> list[Fault]:
     source = str(cfg.source)
     folder = find_folder(cfg)
     if folder is not None:
-        return [] if any((folder / name).is_file() for name in _CONFIGS) else [_not_a_model(source)]
+        is_model = any((folder / name).is_file() for name in _CONFIGS)
+        return _check_safe(folder, source) if is_model else [_not_a_model(source)]
     return [] if _is_cached(source, cfg.revision) else _check_reachable(cfg)
+
+
+def _check_safe(folder: Path, source: str) -> list[Fault]:
+    try:
+        check_no_code(folder)
+    except UnsafeModel as error:
+        return [Fault("model.source", f"is not loaded: {error}", source, _DATA_ONLY)]
+    return []
 
 
 def find_folder(cfg: ModelConfig) -> Path | None:

@@ -4,13 +4,47 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from embsweep.errors import SweepRefused
+from embsweep.errors import Fault, InputError, SweepRefused
+
+
+def check_folder(folder: Path) -> None:
+    """InputError where what is in `folder` may be another user's doing: a link, a foreign owner, writable for all."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    is_open = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+    if stat.S_ISLNK(found.st_mode):
+        problem = "is a link, and what it leads to may change"
+    elif not stat.S_ISDIR(found.st_mode):
+        problem = "is no folder"
+    elif found.st_uid != os.getuid():
+        problem = f"belongs to another user (uid {found.st_uid})"
+    elif is_open:
+        problem = "can be written by every user"
+    else:
+        return
+    raise InputError(
+        Fault("storage.path", problem, str(folder), "a folder of this user's own", "choose another storage.path")
+    )
+
+
+def _open_lock(path: Path) -> TextIO:
+    """Never through a link: it would overwrite what it leads to."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        problem = f"cannot be used as a lock ({error.strerror})"
+        raise InputError(Fault("storage.path", problem, str(path), fix="remove it")) from None
+    return os.fdopen(descriptor, "a+", encoding="ascii")
 
 
 def run_folder(runs: Path, number: int) -> Path:
@@ -78,7 +112,8 @@ class SweepFolder:
         """Inside, no other process runs this sweep; SweepRefused where one does. A crash lets go of it too."""
         path = self.storage / "sweeps" / f".{self.name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+", encoding="ascii") as file:
+        check_folder(path.parent)
+        with _open_lock(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -93,9 +128,11 @@ class SweepFolder:
             yield
 
     def create(self) -> None:
-        """Make the folder, readable by its owner alone."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.root.chmod(0o700)
+        """Make the folder and that of the cached data, readable by their owner alone. InputError as `check_folder`."""
+        for folder in (self.root, self.cache(self.storage)):
+            check_folder(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
 
     def move_aside(self) -> Path | None:
         """Rename the folder so that a new sweep can take its name; None where there was none."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from embsweep.decide.evidence import Evidence
 from embsweep.errors import Fault, InputError
+from embsweep.model.safety import UnsafeModel, check_no_code
 from embsweep.tracking.evidence_store import EVIDENCE_FILE, UnreadableEvidence, read_evidence
 from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.manifest import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
@@ -90,7 +91,8 @@ def _find_fault(label: str, folder: Path, found: dict[str, str], listed: dict[st
             check_same(found, listed)  # names the differences
             return f"{label} is not the model that was registered"
         check_data_only(folder)
-    except UntrustedModel as error:
+        check_no_code(folder)
+    except (UntrustedModel, UnsafeModel) as error:
         return f"{label}: {error}"
     return None
 

@@ -66,7 +66,8 @@ def _create(client: MlflowClient, lock: str, owner: str) -> bool:
     try:
         client.create_registered_model(lock, tags=tags, description="A promotion is switching aliases; see the tags.")
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        # MLflow looks at the one that is in the way, which its owner may have deleted meanwhile: not found, then.
+        if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
             raise
         return False
     return True

@@ -28,14 +28,24 @@ _STOP_TIMEOUT_S = 10
 def ui_command(root: Path, uri: str | None, port: int, *, host: str = "127.0.0.1") -> list[str]:
     """The command that serves the store; one worker, which is enough for one reader.
 
-    A password in `uri` is in it: redact it before it is shown.
+    A `uri` with a password is not in it, where every user of the machine could read it (`ps`): `ui_environment`.
     """
+    where = store_uri(root, uri)
     return [
         *(sys.executable, "-m", "mlflow", "ui"),
-        *("--backend-store-uri", store_uri(root, uri)),
+        *(("--backend-store-uri", where) if redact(where) == where else ()),
         *("--default-artifact-root", str(root.resolve() / "mlruns")),
         *("--host", host, "--port", str(port), "--workers", "1"),
     ]
+
+
+def ui_environment(root: Path, uri: str | None) -> dict[str, str]:
+    """What `ui_command` finds in its environment beside this process's own."""
+    return {
+        "MLFLOW_BACKEND_STORE_URI": store_uri(root, uri),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
 
 
 def run_ui(
@@ -53,12 +63,11 @@ def run_ui(
     """
     _check_store(root, uri)
     port = choose_port(port, host)
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         child = subprocess.Popen(  # noqa: S603 - our own command
             ui_command(root, uri, port, host=host),
             cwd=root,
-            env=environment,
+            env=os.environ | ui_environment(root, uri),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
