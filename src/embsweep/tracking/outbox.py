@@ -123,17 +123,6 @@ class Outbox:
             os.truncate(self._entries, self._size)
 
 
-def count_waiting(folder: Path) -> int:
-    """How many entries an outbox holds that are not delivered, without opening it; 0 where there is none."""
-    entries, cursor = folder / "entries.jsonl", folder / "delivered"
-    try:
-        data = entries.read_bytes()
-        start = int(cursor.read_bytes()) if cursor.exists() else 0
-    except (OSError, ValueError):
-        return 0
-    return data[start:].count(b"\n")
-
-
 def _append(path: Path, line: bytes) -> None:
     with path.open("ab") as file:
         file.write(line)
