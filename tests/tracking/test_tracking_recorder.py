@@ -10,7 +10,7 @@ import time
 import pytest
 
 from embsweep.errors import TrackingUnavailable
-from embsweep.tracking import courier
+from embsweep.tracking import courier, outbox
 from embsweep.tracking.facts import DatasetFacts
 from embsweep.tracking.recorder import Recorder
 from embsweep.tracking.runs import Child, SweepRun, open_sweep_run
@@ -171,6 +171,32 @@ def test_a_record_that_mlflow_never_takes_is_kept_aside_and_said(client, record,
         recorder.settle()
     assert "does not take" in said[0]
     assert client.get_run(run.run_id).data.tags["embsweep.command"] == "still told"
+
+
+@pytest.mark.parametrize("full", ["write_whole", "_append"])
+def test_a_full_disk_under_the_courier_holds_nobody_for_ever(client, record, make_report, monkeypatch, full):
+    """It notes what is delivered, and sets aside what is refused, on the same disk that everything else fills."""
+    real, is_full = getattr(outbox, full), threading.Event()
+
+    def write(*args):
+        if is_full.is_set() and threading.current_thread() is not threading.main_thread():
+            raise OSError(28, "No space left on device")
+        real(*args)
+
+    monkeypatch.setattr(outbox, full, write)
+    with record() as recorder:
+        recorder.start_trial(CHILD, 1, {})
+        recorder.settle()
+        client.delete_run(recorder.run_id(CHILD))
+        is_full.set()
+        recorder.log_report(CHILD, make_report())
+        recorder.set_tags({"embsweep.command": "told when there is space"})
+        if full == "_append":
+            with pytest.raises(TrackingUnavailable):
+                recorder.settle(patience_s=0.2)
+            is_full.clear()
+        run = recorder.settle(patience_s=5)
+    assert client.get_run(run.run_id).data.tags["embsweep.command"] == "told when there is space"
 
 
 def test_no_secret_gets_into_the_outbox(record, tmp_path, make_report):

@@ -62,19 +62,25 @@ class Courier:
             self._deliver(entry)
         except Exception as error:  # a thread that dies would keep everything back
             log.exception("an entry for MLflow was not delivered")
-            self.problem = _describe(error)
-            if is_outage(error):
-                self._wait_for_answer()
-                return
-            self._say(f"MLflow does not take a record of this sweep ({self.problem}); kept in {self._outbox.refused}")
-            self._outbox.refuse(self.problem)
+            if is_outage(error) or not self._refuse(_describe(error)):
+                self._wait_for_answer(_describe(error))
             return
         self._outbox.advance()
         if self._down_since is not None:
             self._down_since = None
             self._say(f"MLflow answers again; {len(self._outbox)} records follow.")
 
-    def _wait_for_answer(self) -> None:
+    def _refuse(self, reason: str) -> bool:
+        """Whether the entry could be set aside: a disk that is full is waited for like an outage."""
+        try:
+            self._outbox.refuse(reason)
+        except OSError:
+            return False
+        self._say(f"MLflow does not take a record of this sweep ({reason}); kept in {self._outbox.refused}")
+        return True
+
+    def _wait_for_answer(self, problem: str) -> None:
+        self.problem = problem
         now = time.monotonic()
         if self._down_since is None:
             self._down_since = now

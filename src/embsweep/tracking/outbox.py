@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -26,16 +27,16 @@ class Outbox:
 
     What was appended is on disk when `append` returns. An entry counts as delivered after `advance`; a crash between
     the two means that it is delivered again, so that deliveries must bear repetition. One process at a time has it
-    open; its threads may share it. `unreadable` says how many lines were torn or altered; they are set aside in the
-    same folder, under the path in `torn`.
+    open; its threads may share it. `unreadable` says how many lines were torn or altered; they are set aside in `torn`.
+    What MLflow will never take is kept in `refused`, each with the reason.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._entries = folder / "entries.jsonl"
         self._cursor = folder / "delivered"
-        self._refused = folder / "refused.jsonl"
-        self._torn = folder / f"torn-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
+        self.refused = folder / "refused.jsonl"
+        self.torn = folder / f"torn-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Entry]] = deque()
         self._size = 0
@@ -45,16 +46,6 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    @property
-    def torn(self) -> Path:
-        """Where unreadable lines were put."""
-        return self._torn
-
-    @property
-    def refused(self) -> Path:
-        """Where entries are kept that MLflow will never take, each with the reason."""
-        return self._refused
 
     def append(self, entry: Entry) -> None:
         """Put an entry behind all others. OSError where the disk is full: the outbox then is as it was before."""
@@ -76,16 +67,17 @@ class Outbox:
             return self._waiting[0][1] if self._waiting else None
 
     def advance(self) -> None:
-        """The oldest entry is delivered."""
+        """The oldest entry is delivered. A disk too full to say so means that the next process delivers it again."""
         with self._changed:
             end, _ = self._waiting.popleft()
-            write_whole(self._cursor, str(end).encode())
+            with contextlib.suppress(OSError):
+                write_whole(self._cursor, str(end).encode())
             self._changed.notify_all()
 
     def refuse(self, reason: str) -> None:
-        """The oldest entry will never be taken: keep it aside with the reason, and go on behind it."""
+        """Keep the oldest entry, which will never be taken, aside with the reason. OSError where it cannot be kept."""
         with self._changed:
-            _append(self._refused, _to_line({"reason": reason, "entry": self._waiting[0][1]}))
+            _append(self.refused, _to_line({"reason": reason, "entry": self._waiting[0][1]}))
         self.advance()
 
     def wait_empty(self, timeout_s: float) -> bool:
@@ -101,7 +93,7 @@ class Outbox:
         good = [(line, entry) for line, entry in lines if entry is not None]
         if bad:
             self.unreadable = len(bad)
-            write_whole(self._torn, b"".join(bad))
+            write_whole(self.torn, b"".join(bad))
         if bad or start:  # written anew without what is delivered; first the cursor: too early means once more
             write_whole(self._cursor, b"0")
             write_whole(self._entries, b"".join(line for line, _ in good))
