@@ -128,6 +128,6 @@ def _ui_command(request: SweepRequest) -> str:
 
 
 def _command() -> str:
-    """The command line as it can be typed again to go on with the sweep."""
+    """The command line as it can be typed again to go on with the sweep, but for a password in it."""
     arguments = [a for a in sys.argv[1:] if not a.startswith("sweep.fresh=")]
-    return shlex.join([program("python"), "run_sweep.py", *arguments])
+    return redact(shlex.join([program("python"), "run_sweep.py", *arguments]))

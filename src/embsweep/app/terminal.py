@@ -12,6 +12,7 @@ from rich.console import Console
 
 from embsweep.app.leaving import watch_signals
 from embsweep.errors import EmbsweepError, InputError
+from embsweep.tracking.redaction import redact
 
 _QUIET = {
     "TQDM_DISABLE": "1",
@@ -68,4 +69,4 @@ def _interrupted(what: str, resume: str | None) -> str:
 
 
 def _say(text: str) -> None:
-    console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)
+    console(stderr=True).print(redact(text), soft_wrap=True, highlight=False, markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from embsweep.sweep.identity import flatten
 from embsweep.sweep.stage import Stage
 from embsweep.sweep.view import build_view, describe_params
 from embsweep.tracking.recorder import Recorder
+from embsweep.tracking.redaction import redact
 from embsweep.tracking.runs import Child
 from embsweep.trial.folder import MANIFEST, remove_leftovers
 from embsweep.trial.proof import hash_of_manifest
@@ -111,6 +113,7 @@ class SweepDesk:
 
     def lost(self, number: int, reason: str) -> None:
         """See `Desk.lost`: the trial is handed out again, or has failed if that has happened too often."""
+        reason = redact(reason)
         losses = self.ledger.record(number).losses + 1
         if losses >= self.stage.max_attempts:
             why = f"{reason}; {losses} times, which is all that sweep.max_attempts allows"
@@ -124,7 +127,9 @@ class SweepDesk:
         self._close(number, result, result.best_scores or self._best_scores.pop(number, None))
 
     def _close(self, number: int, result: TrialResult, scores: Scores | None) -> None:
-        """The ledger first, then MLflow's outbox, then the disk."""
+        """The ledger first, then MLflow's outbox, then the disk. No secret of an error's text gets into any of them."""
+        if result.reason:
+            result = dataclasses.replace(result, reason=redact(result.reason))
         self.ledger.annotate(number, ended_at=result.ended_at, checkpoint=result.checkpoint, **_manifest_of(result))
         if scores is not None:
             self.ledger.annotate(number, scores=scores_to_json(scores))

@@ -35,6 +35,7 @@ from embsweep.sweep.supplies import Supplies, gather_supplies
 from embsweep.sweep.view import build_view
 from embsweep.sweep.winner import crown_winner, load_result
 from embsweep.sweep.work import build_work
+from embsweep.tracking.redaction import RedactingFormatter
 from embsweep.trial.train import TrialData
 
 log = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) ->
 def _libraries_to_file(path: Path) -> Iterator[None]:
     """Send what libraries log and warn to a file, so that it does not drown the progress."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     before: tuple[Any, int] = (list(root.handlers), root.level)
     root.handlers, root.level = [handler], logging.INFO

@@ -1,0 +1,182 @@
+"""Secrets of the environment and of `tracking.uri` reach no file of a sweep and no line of its output."""
+
+import base64
+import http.server
+import logging
+import re
+import threading
+from urllib.parse import quote
+
+import pytest
+
+from embsweep.errors import EmbsweepError
+from embsweep.tracking.redaction import RedactingFormatter, redact
+
+PASSWORD = "S3CRET-in-the-uri/#1"
+SECRETS = {
+    "MLFLOW_TRACKING_PASSWORD": "S3CRET-of-mlflow",
+    "HF_TOKEN": "S3CRET-of-the-hub",
+    "AWS_SECRET_ACCESS_KEY": "S3CRET+of/aws",
+    "RAY_AUTH_TOKEN": "S3CRET-of-ray-0123456789abcdef",
+    "MY_DATABASE_PASSWORD": "S3CRET-of-mine",
+}
+
+
+@pytest.fixture
+def secrets(monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    return SECRETS
+
+
+def traces(folder):
+    """Every file below `folder` in which a secret stands, with what is around it."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            found += [(path.name, path.read_bytes()[max(m.start() - 60, 0) : m.end() + 20]) for m in _find(path)]
+    return found
+
+
+def _find(path):
+    return re.finditer(rb"S3CRET", path.read_bytes())
+
+
+@pytest.fixture
+def failing(monkeypatch, secrets):
+    """Trial 1 fails, and its exception, cause and log line tell every secret."""
+    from embsweep.sweep import work
+    from embsweep.trial.train import run_trial as real
+
+    said = " and ".join(f"{name} is {value}" for name, value in secrets.items())
+    said += f" at postgresql://ann:{quote(PASSWORD, safe='')}@db.example.com/x"
+
+    def run(job, reporter, *args, **kwargs):
+        if job.number == 1:
+            logging.getLogger("embsweep.test").warning("about to say %s", said)
+            try:
+                raise OSError(said)  # noqa: TRY301
+            except OSError as error:
+                logging.getLogger("embsweep.test").exception("failed")
+                raise RuntimeError(f"no connection: {said}") from error
+        return real(job, reporter, *args, **kwargs)
+
+    monkeypatch.setattr(work, "run_trial", run)
+
+
+@pytest.mark.slow
+def test_a_failing_trial_tells_nobody(launch_in, tmp_path, failing, capfd):
+    _, said = launch_in(tmp_path, "sweep.name=quiet", "search.trials=2", "sweep.max_failed_trials=1")
+    said += "".join(capfd.readouterr())
+    assert "trial 1" in said and "failed" in said, said
+    assert "S3CRET" not in said
+    assert traces(tmp_path) == []
+    kept = (tmp_path / "sweeps/quiet/study.db").read_bytes() + (tmp_path / "sweeps/quiet/log.txt").read_bytes()
+    assert kept.count(b"no connection") >= 2, "the reason itself is kept"
+
+
+class _Refusing(http.server.BaseHTTPRequestHandler):
+    """A server that answers with the credentials it was given."""
+
+    def do_GET(self):
+        given = base64.b64decode(self.headers.get("Authorization", "").removeprefix("Basic ") or b"").decode()
+        body = f'{{"error_code": "INTERNAL_ERROR", "message": "no place for {given}"}}'.encode()
+        self.send_response(500)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_): ...
+
+
+@pytest.mark.slow
+def test_a_server_that_tells_the_password_back(launch_in, tmp_path, secrets, capfd, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    uri = f"http://ann:{quote(PASSWORD, safe='')}@127.0.0.1:{server.server_address[1]}"
+    try:
+        with pytest.raises(EmbsweepError) as caught:
+            launch_in(tmp_path, "sweep.name=quiet", f"tracking.uri='{uri}'")
+    finally:
+        server.shutdown()
+    said = str(caught.value) + "".join(capfd.readouterr())
+    assert "S3CRET" not in said, said
+    assert traces(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_server_is_away_keeps_no_password(launch_in, tmp_path, secrets, capfd, monkeypatch):
+    from embsweep.tracking import recorder
+
+    monkeypatch.setattr(recorder, "PATIENCE_S", 1.0)
+    uri = f"http://ann:{quote(PASSWORD, safe='')}@127.0.0.1:9"
+    with pytest.raises(EmbsweepError) as caught:
+        launch_in(tmp_path, "sweep.name=quiet", f"tracking.uri='{uri}'", "tracking.must_answer=false")
+    said = str(caught.value) + "".join(capfd.readouterr())
+    assert "S3CRET" not in said, said
+    assert (tmp_path / "sweeps/quiet/study.db").is_file()
+    assert traces(tmp_path) == []
+
+
+def test_the_resume_command_is_shown_without_the_password(monkeypatch):
+    from embsweep.app import main
+
+    monkeypatch.setattr("sys.argv", ["run_sweep.py", f"tracking.uri=http://ann:{PASSWORD}@mlflow.example.org"])
+    assert "S3CRET" not in main._command()
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_values_of_the_environment_go_wherever_they_stand(secrets, name):
+    for text in (
+        secrets[name],
+        f"x={secrets[name]}&y=1",
+        f"at {quote(secrets[name], safe='')}.",
+        repr([secrets[name]]),
+    ):
+        assert "S3CRET" not in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Basic YW5uOlMzQ1JFVC1S", "authorization: Bearer S3CRET-0123456789", "auth_token=S3CRETxx",
+        "'HF_TOKEN': 'S3CRETxx'", "http://ann:S3CRET%2F@host/x", "api-key: S3CRETxx", "?sig=S3CRETxx&x=1",
+    ],
+)  # fmt: skip
+def test_well_known_forms(text):
+    assert "S3CRET" not in redact(text) and "YW5u" not in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bos_token: <s>",
+        "tokens: 512",
+        "TOKENIZERS_PARALLELISM=false",
+        "basic auth",
+        "a basic question",
+        "bearer of news",
+    ],
+)
+def test_what_is_no_secret_stays(text):
+    assert redact(text) == text
+
+
+def test_short_values_and_paths_stay(monkeypatch):
+    monkeypatch.setenv("X_PASSWORD", "the")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/home/ann/token")
+    assert redact("the file /home/ann/token") == "the file /home/ann/token"
+
+
+def test_a_log_with_a_traceback(secrets):
+    try:
+        raise ValueError(secrets["HF_TOKEN"])  # noqa: TRY301
+    except ValueError as error:
+        info = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("x", logging.ERROR, "f", 1, "said %s", (secrets["RAY_AUTH_TOKEN"],), info)
+    said = RedactingFormatter("%(message)s").format(record)
+    assert "Traceback" in said and "S3CRET" not in said
