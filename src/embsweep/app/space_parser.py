@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
 
+from embsweep.config.base import LARGEST_INTEGER
 from embsweep.errors import Fault, InputError
 from embsweep.space import Choice, Dimension, FloatRange, IntRange, Space
 
-_LARGEST_INTEGER = 2**53
-"""Samplers compute in floats, which hold every integer up to here."""
 _MOST_VALUES = 100_000
 """Values of a range of floats, which Hydra makes one by one."""
 
@@ -124,8 +123,8 @@ def _find_ends(key: str, sweep: RangeSweep, text: str) -> tuple[float, float]:
 def _check_ends(key: str, *ends: float | None) -> None:
     """InputError where a number is infinite, none, or an integer that floats do not hold."""
     for end in ends:
-        if isinstance(end, int) and abs(end) > _LARGEST_INTEGER:
-            raise InputError(Fault(key, "a number of this space is too large", end, f"up to {_LARGEST_INTEGER:,}"))
+        if isinstance(end, int) and abs(end) > LARGEST_INTEGER:
+            raise InputError(Fault(key, "a number of this space is too large", end, f"up to {LARGEST_INTEGER:,}"))
         if isinstance(end, float) and not math.isfinite(end):
             problem = "impossible interval: an end is no finite number"
             raise InputError(Fault(key, problem, end, "finite start < end"))

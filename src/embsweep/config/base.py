@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-_LARGEST_INTEGER = 2**53
+LARGEST_INTEGER = 2**53
+"""Floats hold every integer up to here: samplers compute in them, and JSON is read as them."""
 
 
 class Part(BaseModel):
@@ -22,8 +23,8 @@ class Part(BaseModel):
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, str) and ("\0" in part or any("\ud800" <= c <= "\udfff" for c in part)):
                 raise Misfit("holds a character that cannot be written", "text in UTF-8 without NUL")
-            if isinstance(part, int) and abs(part) > _LARGEST_INTEGER:
-                raise Misfit("is too large", f"an integer up to {_LARGEST_INTEGER:,}")
+            if isinstance(part, int) and abs(part) > LARGEST_INTEGER:
+                raise Misfit("is too large", f"an integer up to {LARGEST_INTEGER:,}")
         return value
 
 

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from embsweep.config.training import ModelConfig
 from embsweep.errors import EmbsweepError
 from embsweep.model.hub import find_folder
+from embsweep.model.safety import PICKLES
 
 CHUNK_BYTES = 64 * 2**20
 """Bytes of a file that are held in memory at a time."""
 
 _CODE = frozenset({".py", ".pyc", ".so", ".sh", ".ipynb"})
-_PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 _FOREIGN = frozenset({".gguf", ".h5", ".mlmodel", ".msgpack", ".onnx", ".onnx_data", ".ot", ".tflite", ".xml"})
 _WEIGHTS = "pytorch_model"
 
@@ -109,7 +109,7 @@ def select_files(paths: Iterable[Path]) -> set[str]:
         str(name)
         for name in names
         if name.suffix not in _CODE | _FOREIGN
-        and (name.suffix not in _PICKLES or (name.name.startswith(_WEIGHTS) and name.parent not in with_tensors))
+        and (name.suffix not in PICKLES or (name.name.startswith(_WEIGHTS) and name.parent not in with_tensors))
     }
 
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from embsweep.errors import EmbsweepError
 from embsweep.model.load import load_model, no_progress_bars
+from embsweep.model.safety import PICKLES
 from embsweep.trial.evaluator import check_untruncated
 from embsweep.trial.folder import check_files, list_files, write_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
-"""Suffixes of files that run code when they are loaded; a checkpoint holds safetensors only."""
 
 
 def save_checkpoint(model: SentenceTransformer, folder: Path) -> Path:
