@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from embsweep.errors import EmbsweepError
+from embsweep.runner.orphans import free_orphans
 from embsweep.runner.shipping import Parcel, open_parcel, ship
 from embsweep.runner.slots import Slots
 
@@ -18,7 +19,9 @@ R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
-_SAY_EVERY_S = 60.0
+_LOOK_EVERY_S = 5.0
+_SAY_EVERY = 12
+"""Looks between two lines in the log."""
 
 
 def call_on_cluster(slots: Slots, function: Callable[..., R], *args: Any, **shipped: Any) -> R:
@@ -29,8 +32,7 @@ def call_on_cluster(slots: Slots, function: Callable[..., R], *args: Any, **ship
     """
     task: Any = ray.remote(max_calls=1, num_cpus=slots.cpus_per_worker, num_gpus=slots.gpus_per_worker)(_call)
     reference = task.remote(function, args, ship(shipped, to_other_machines=True))
-    while not ray.wait([reference], timeout=_SAY_EVERY_S)[0]:
-        log.warning("%s on the cluster is not done yet, or waits for a free place", getattr(function, "__name__", "?"))
+    _wait(reference, getattr(function, "__name__", "?"))
     try:
         found: R = ray.get(reference)
     except RayTaskError as error:
@@ -38,6 +40,16 @@ def call_on_cluster(slots: Slots, function: Callable[..., R], *args: Any, **ship
     except RayError as error:
         raise EmbsweepError(f"a process on the cluster died ({type(error).__name__})") from error
     return found
+
+
+def _wait(reference: Any, name: str) -> None:
+    """Until it is done; what the workers of a trial that was stopped last have left behind would be waited for too."""
+    looks = 0
+    while not ray.wait([reference], timeout=_LOOK_EVERY_S)[0]:
+        looks += 1
+        free_orphans()
+        if looks % _SAY_EVERY == 0:
+            log.warning("%s on the cluster is not done yet, or waits for a free place", name)
 
 
 def _call(function: Callable[..., R], args: tuple[Any, ...], parcel: Parcel) -> R:

@@ -1,7 +1,8 @@
 """Ray Tune places the trials; what to try, what to stop and what is remembered stays at the desk.
 
-Function trainables with reused actors keep one warm process a slot: the first trial pays the imports, the
-next ones start at once. Tune's own snapshots are not used for resuming, so its searcher has nothing to save.
+Function trainables with reused actors keep one warm process a slot: the first trial of one worker pays the
+imports, the next ones start at once. Tune's own snapshots are not used for resuming, so its searcher has nothing
+to save.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class RayRunner:
                 search_alg=searcher,
                 scheduler=_DeskScheduler(searcher),
                 num_samples=-1,
-                reuse_actors=True,
+                # a stopped trial waits until its actor is reused, and its workers with it, which hold their place
+                reuse_actors=self._slots.workers == 1,
                 max_concurrent_trials=self._slots.count,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
