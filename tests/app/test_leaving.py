@@ -39,14 +39,21 @@ with exit_codes(resume="the command"):
     {"stubborn": stubborn, "obedient": obedient}[sys.argv[1]]()
 """
 
+# What a script's `&` does to a command: it is started deaf to SIGINT, and so is what it starts.
+DEAF = [
+    *(sys.executable, "-c"),
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])",
+]
+
 
 @pytest.fixture
 def start():
     started = []
 
-    def begin(busy, patience_s=600):
+    def begin(busy, patience_s=600, is_deaf=False):
+        command = [sys.executable, "-c", PROGRAM, busy, str(patience_s)]
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, busy, str(patience_s)],
+            [*DEAF, *command] if is_deaf else command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -77,9 +84,10 @@ def dies(pid):
     return False
 
 
+@pytest.mark.parametrize("is_deaf", [False, True])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_one_signal_leaves_in_order(start, sent, code):
-    process, _ = start("obedient")
+def test_one_signal_leaves_in_order(start, sent, code, is_deaf):
+    process, _ = start("obedient", is_deaf=is_deaf)
     process.send_signal(sent)
     _, said = process.communicate(timeout=20)
     assert process.returncode == code

@@ -145,8 +145,11 @@ def test_notes_survive_and_can_be_read_from_outside(tmp_path):
     assert read_ledger(tmp_path / "absent.db") is None
 
 
-def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(tmp_path, monkeypatch):
-    ledger = open_ledger(tmp_path, recipe_first=False)
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(tmp_path, monkeypatch, sampler):
+    search = {"recipe_first": False, "sampler": sampler}
+    unbroken = open_ledger(tmp_path / "unbroken", **search).ask()
+    ledger = open_ledger(tmp_path, **search)
     suggest, calls = Trial._suggest, []
 
     def crash_at_the_second(trial, name, distribution):
@@ -161,10 +164,11 @@ def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(tmp_path, m
     monkeypatch.undo()
     (half,) = ledger.trials
     assert len(half.params) == 1
-    record = open_ledger(tmp_path, recipe_first=False).ask()
+    record = open_ledger(tmp_path, **search).ask()
     assert record.number == 0
     assert record.params.keys() == {"lr", "epochs", "loss"}
     assert half.params.items() <= record.params.items()
+    assert record.params == unbroken.params
 
 
 def test_what_an_interrupted_attempt_reported_does_not_speak_for_the_next(tmp_path):

@@ -71,8 +71,8 @@ def test_sigkill_in_mid_sweep_loses_nothing_that_was_finished(tmp_path):
         if earlier is None:
             assert trial.attempt == 1
         else:
-            assert trial.params == earlier.params
-            assert trial.attempt == (1 if earlier.is_finished else 2)
+            assert earlier.params.items() <= trial.params.items()  # the kill may have come while they were drawn
+            assert trial.attempt == earlier.attempt + (not earlier.is_finished)
     assert ran.output.count("trial 0 starts") == (0 if before[0].is_finished else 1)
 
 

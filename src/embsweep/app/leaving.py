@@ -85,6 +85,7 @@ def watch_signals(say: Callable[[], str]) -> Iterator[Leaving]:
     # These bytes are written at once, whoever handles the signal.
     earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = signal.signal(signal.SIGTERM, leaving.terminate)
+    hear_interrupts()
     threading.Thread(target=_read, args=(reader, leaving), name="embsweep-signals", daemon=True).start()
     _watches.append(leaving)
     try:
@@ -98,6 +99,16 @@ def watch_signals(say: Callable[[], str]) -> Iterator[Leaving]:
             signal.signal(signal.SIGTERM, before)
             signal.set_wakeup_fd(earlier)
             os.close(writer)
+
+
+def hear_interrupts() -> None:
+    """Have SIGINT raise KeyboardInterrupt, also in a process that was started deaf to it.
+
+    A shell without job control, as every script is, starts what it sends to the background so (POSIX, "Asynchronous
+    Lists"); SIGTERM, which is passed on as SIGINT, would be lost there too.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def leave_at_once(code: int, words: str) -> None:

@@ -155,11 +155,20 @@ class Ledger:
             self._study.sampler = build_sampler(self._search, number)
         with sampling_threads(self._search):
             trial = Trial(self._study, frozen._trial_id)  # Optuna's own way for a trial of another process
-            for key in (key for key in self._distributions if key in undrawn):
-                trial._suggest(key, self._distributions[key])
+            for key, distribution in self._distributions.items() if undrawn else ():
+                if key not in undrawn:
+                    self._draw_in_vain(trial, key, distribution)
+                trial._suggest(key, distribution)
         self._open[number] = trial
         self.annotate(number, attempt=self.record(number).attempt + 1, **{REACHED: 0})
         return self.record(number)
+
+    def _draw_in_vain(self, trial: Trial, key: str, distribution: BaseDistribution) -> None:
+        """Spend the random numbers that this value took, so that those after it come out as if nothing had been."""
+        is_given = trial._is_fixed_param(key, distribution) or distribution.single()
+        if not is_given and not trial._is_relative_param(key, distribution):
+            bare = trial.storage.get_trial(trial._trial_id)
+            self._study.sampler.sample_independent(self._study, bare, key, distribution)
 
     def record(self, number: int) -> TrialRecord:
         """One trial as it stands."""

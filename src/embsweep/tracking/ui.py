@@ -130,15 +130,19 @@ def _await_answer(url: str, child: subprocess.Popen[bytes], log: IO[str]) -> Non
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """While this lasts, SIGTERM ends the main thread as Ctrl-C does, so that no server outlives us."""
+    """While this lasts, SIGTERM ends the main thread as Ctrl-C does, so that no server outlives us.
+
+    Ctrl-C itself does so even where this process was started deaf to it, as a script's `&` does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {sign: signal.signal(sign, signal.default_int_handler) for sign in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
