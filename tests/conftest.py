@@ -15,6 +15,7 @@ from embsweep.config import build_config
 quiet_environment()
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items):
     """Side by side (`-n 2 --dist loadgroup`) a file stays in one process, and so do all that share the long sweep."""
     for item in items:

@@ -23,6 +23,9 @@ OBJECT_STORE_BYTES = 80_000_000
 _RAY = Path(sys.executable).with_name("ray")
 _START_TIMEOUT_S = 60
 
+QUICK_TO_NOTICE = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "2"}
+"""For the environment of nodes: Ray takes 15 s to believe that one is dead, and how long is not what is tested."""
+
 
 @dataclass(frozen=True)
 class NodeStart:
@@ -164,6 +167,14 @@ def end_tree(process, *, is_gentle=True):
             one.kill()
     psutil.wait_procs(alive, timeout=5)
     process.wait(timeout=10)
+
+
+def node_of(pid, roots):
+    """Which of `roots` (the processes of nodes, by id) this process descends from, by its place; None where none."""
+    import psutil
+
+    ancestors = {process.pid for process in psutil.Process(pid).parents()}
+    return next((place for place, root in enumerate(roots) if root in ancestors), None)
 
 
 def free_port():

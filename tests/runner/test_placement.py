@@ -1,6 +1,6 @@
 """Trials on a node with four GPUs: placed as asked, seen from their times and from what Ray gave them.
 
-The GPUs are Ray's books only; what runs on them are processes that sleep.
+The GPUs are Ray's books only; what runs on them are processes that wait for each other.
 """
 
 import time
@@ -35,8 +35,17 @@ def cluster(tmp_path_factory):
         yield found
 
 
-def sleeping_work(pause_s):
-    """A trial that says which GPUs it was given, and how much of them; a closure, so that Ray ships it by value."""
+HOLD_S = 2.0
+"""How long a trial stays once as many as there is room for are there: one too many would show itself."""
+
+_MEET_S = 120
+
+
+def meeting_work(folder, at_once):
+    """A trial that waits until `at_once` have begun, and says which GPUs it was given, and how much of them.
+
+    A closure, so that Ray ships it by value.
+    """
 
     def work(job, reporter):
         import ray
@@ -44,7 +53,10 @@ def sleeping_work(pause_s):
         context, begin = ray.get_runtime_context(), time.time()
         given = {"gpus": context.get_accelerator_ids()["GPU"], "share": context.get_assigned_resources().get("GPU", 0)}
         reporter.start(Started(1, "here", begin, 0.0, 0.0, given))
-        time.sleep(pause_s)
+        (folder / f"{job.number}.begun").touch()
+        while len(list(folder.glob("*.begun"))) < at_once and time.time() < begin + _MEET_S:
+            time.sleep(0.05)
+        time.sleep(HOLD_S)
         scores = {64: {"map@100": 0.5}}
         reporter.report(Report(1.0, 1, 1.0, 0.5, 0.5, 1.0, scores, 0.1, 1e-5, time.time()))
         reporter.finish(TrialResult(Outcome.COMPLETE, 0.5, scores, job.folder, time.time()))
@@ -69,7 +81,7 @@ def test_one_worker_trials_share_gpus_as_asked(cluster, make_desk, tmp_path, con
     slots = plan_slots(RunnerConfig(kind="cluster", **config), [Machine(CPUS, GPUS)])
     assert slots.count == at_once
     desk = make_desk(at_once + 1)
-    RayRunner(slots, tmp_path / "scratch").run(desk, sleeping_work(6.0))
+    RayRunner(slots, tmp_path / "scratch").run(desk, meeting_work(tmp_path, at_once))
     assert len(desk.results) == at_once + 1
     assert most_at_once(desk) == at_once, "as many at once as there is room for, and never one more"
     facts = [started.facts for started in desk.starts.values()]
@@ -82,7 +94,7 @@ def test_two_trials_of_two_gpus_each(cluster, make_desk, tmp_path):
     slots = plan_slots(RunnerConfig(kind="cluster", workers_per_trial=2), [Machine(CPUS, GPUS)], trials=3)
     assert (slots.count, slots.gpus, slots.workers) == (2, 2.0, 2)
     desk = make_desk(3)
-    RayRunner(slots, tmp_path / "scratch").run(desk, sleeping_work(20.0))
+    RayRunner(slots, tmp_path / "scratch").run(desk, meeting_work(tmp_path, 2))
     assert {result.outcome for result in desk.results.values()} == {Outcome.COMPLETE}
     assert most_at_once(desk) == 2
     assert {started.facts["share"] for started in desk.starts.values()} == {1.0}, "a GPU a worker"
