@@ -15,14 +15,6 @@ from embsweep.config import build_config
 quiet_environment()
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
-def pytest_collection_modifyitems(items):
-    """Side by side (`-n 2 --dist loadgroup`) a file stays in one process, and so do all that share the long sweep."""
-    for item in items:
-        shared = "finished_sweep" if "finished_sweep" in getattr(item, "fixturenames", ()) else None
-        item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture(scope="session")
 def loader():
     with config_loader() as found:
