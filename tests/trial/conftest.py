@@ -79,3 +79,30 @@ def data():
     train = tuple(Pair(q, p) for q, p in zip(queries, passages, strict=True))
     held = RetrievalSet("toy", tuple(queries), tuple(passages), tuple((i,) for i in range(40)))
     return TrialData(train, held)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(data, tmp_path_factory):
+    """Overrides for a model that a cached loss can train at once: BERT of one layer and eight units, with dropout."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("tiny")
+    texts = [*data.validation.queries, *data.validation.corpus]
+    words = sorted({word for text in texts for word in text.split()})
+    vocabulary = {word: row for row, word in enumerate(["[PAD]", "[UNK]", *words])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **sizes)).save_pretrained(folder)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(folder)
+    SentenceTransformer(modules=[Transformer(str(folder)), Pooling(8)], device="cpu").save(str(folder / "whole"))
+    return ("model=bge-m3", f"model.source={folder / 'whole'}", "model.dim=8", "model.max_seq_length=16",
+            "matryoshka.dims=[8,4]", "eval.dims=[8,4]")  # fmt: skip

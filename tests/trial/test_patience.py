@@ -98,7 +98,7 @@ def test_a_stop_from_outside_is_told_from_one_of_patience(train):
 
 
 def test_a_score_that_is_no_number_fails_whatever_the_patience(train):
-    with pytest.raises(TrialFailed, match="objective is nan"):
+    with pytest.raises(TrialFailed, match="map@100 at dimension 64 is nan"):
         train([0.5, float("nan"), 0.6], 2)
 
 

@@ -1,12 +1,20 @@
-"""One attempt at a job: whatever the work does, it finishes exactly once."""
+"""One attempt at a job: whatever the work does, it finishes exactly once, and nothing but numbers leaves it."""
 
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
+from embsweep.errors import TrialFailed
 from embsweep.runner.desk import Work
+from embsweep.trial.evaluation import check_scores
+from embsweep.trial.owner import Superseded
+from embsweep.trial.reason import to_reason
 from embsweep.trial.reporter import Outcome, Report, Reporter, Started, TrialJob, TrialResult
 
 log = logging.getLogger(__name__)
@@ -14,30 +22,75 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Watched:
-    """A reporter that remembers whether `finish` was called."""
+    """A reporter that lets only numbers pass, and remembers whether `finish` was called.
+
+    `is_leaving`: whoever listens has ended the attempt with an exception that is none of the trial's (Tune says *stop*
+    by SystemExit).
+    """
 
     inner: Reporter
+    metric: str
     is_finished: bool = False
+    is_leaving: bool = False
 
     def start(self, started: Started) -> None:
-        self.inner.start(started)
+        with self._passing():
+            self.inner.start(started)
 
     def report(self, report: Report) -> bool:
-        return self.inner.report(report)
+        for name in ("objective", "best_objective"):
+            if not math.isfinite(value := getattr(report, name)):
+                raise TrialFailed(f"{name} is {value} at step {report.step}")
+        check_scores(report.scores, self.metric)
+        with self._passing():
+            return self.inner.report(report)
 
     def finish(self, result: TrialResult) -> None:
         self.is_finished = True
-        self.inner.finish(result)
+        with self._passing():
+            self.inner.finish(_check_result(result))
+
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            self.is_leaving = True
+            raise
 
 
 def run_attempt(work: Work, job: TrialJob, reporter: Reporter) -> None:
-    """Do the work; a raised exception or a missing result becomes a FAILED result with the reason."""
-    watched = _Watched(reporter)
+    """Do the work; whatever it raises, and a missing result, becomes a FAILED result with the reason.
+
+    Not so what comes from outside: a Ctrl-C, a later attempt, and what the reporter's listener raises beyond Exception.
+    """
+    watched = _Watched(reporter, job.config.objective.metric)
     try:
         work(job, watched)
         reason = "the trial ended without a result"
-    except Exception as error:
+    except BaseException as error:
+        if watched.is_leaving or not _is_its_own(error):
+            raise
         log.exception("trial %d", job.number)
-        reason = f"{type(error).__name__}: {error}"
+        reason = to_reason(error)
     if not watched.is_finished:
         watched.finish(TrialResult(Outcome.FAILED, None, None, None, time.time(), reason))
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether the trial raised it. In the main thread an interrupt is the user's; no other thread ever gets one."""
+    if isinstance(error, Superseded):
+        return False
+    is_main = threading.current_thread() is threading.main_thread()
+    return isinstance(error, Exception | SystemExit) or not is_main
+
+
+def _check_result(result: TrialResult) -> TrialResult:
+    """A trial that says it did well and has no number to show for it has failed."""
+    best = result.best_objective
+    if result.outcome is Outcome.FAILED or (best is not None and math.isfinite(best)):
+        return result
+    reason = f"the trial ended with {best} as its best objective"
+    return replace(result, outcome=Outcome.FAILED, best_objective=None, best_scores=None, reason=reason)

@@ -24,6 +24,7 @@ from embsweep.runner.environment import pin_threads
 from embsweep.runner.slots import Place
 from embsweep.trial.group import Group, current_group
 from embsweep.trial.messages import Message, from_text, to_text
+from embsweep.trial.reason import to_reason
 from embsweep.trial.reporter import Outcome, Report, Reporter, Started, TrialJob, TrialResult
 
 _POLL_S = 0.5
@@ -125,8 +126,7 @@ def _explain(error: BaseException | None) -> TrialResult:
     told = [failure for failure in failures if not isinstance(failure, _DEATHS)]
     if not told:
         raise WorkersDied("a worker process of the trial died (killed, out of memory, crashed, or its machine is gone)")
-    first = told[0]
-    return _failed(str(first) if isinstance(first, EmbsweepError) else f"{type(first).__name__}: {first}")
+    return _failed(to_reason(told[0]))
 
 
 def _unwrap(failure: BaseException) -> BaseException:

@@ -52,7 +52,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what a crash in the middle of a write has left beside `folder`."""
     for suffix in ("tmp", "old"):
         for leftover in folder.parent.glob(f".{folder.name}.*.{suffix}"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove(leftover)
 
 
 def check_files(folder: Path) -> None:
@@ -75,7 +75,7 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         files: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["files"]
     except FileNotFoundError:
         raise EmbsweepError(f"{path}: is missing") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EmbsweepError(f"{path}: cannot be read ({error!r})") from None
     if not isinstance(files, dict) or not files:
         raise EmbsweepError(f"{path}: lists no files")
@@ -119,13 +119,21 @@ def _replace(target: Path, fresh: Path) -> None:
     if not target.exists():
         fresh.rename(target)
     elif _exchange(fresh, target):
-        shutil.rmtree(fresh, ignore_errors=True)  # a reader may still hold a file open: NFS keeps its name then
+        _remove(fresh)
     else:
         old = fresh.with_suffix(".old")
         target.rename(old)
         fresh.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     _sync(target.parent)
+
+
+def _remove(path: Path) -> None:
+    """As far as possible: a reader may still hold a file open, whose name NFS keeps then."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 
 from embsweep.config import TrialConfig
-from embsweep.errors import EmbsweepError
+from embsweep.trial.reason import to_line, to_reason
 
 _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 """Of a RuntimeError: CUDA's and NCCL's own words, torch's CPU allocator, the system's, cuBLAS and cuDNN."""
@@ -59,20 +59,31 @@ def advise(error: BaseException, config: TrialConfig) -> str | None:
     others = (
         "fewer trials on a GPU (runner.trials_per_gpu)" if on_gpu else "fewer trials at once (runner.max_concurrent)"
     )
-    ways = [*(_in_evaluation(config) if _was_evaluating(error) else _in_training(config)), others]
+    ways = [*(_in_evaluation(config) if was_evaluating(error) else _in_training(config)), others]
     return f"What helps here, first things first: {'; '.join(ways)}."
 
 
-def describe_failure(error: BaseException, config: TrialConfig) -> str:
-    """Why a trial failed, for its record; with advice where it ran out of memory."""
-    if isinstance(error, EmbsweepError) and not is_out_of_memory(error):
-        return str(error)
-    reason = f"{type(error).__name__}: {error}"
+def describe_failure(error: BaseException, config: TrialConfig, *, retry: str | None = None) -> str:
+    """Why a trial failed, in one line for its record; with advice where it ran out of memory.
+
+    `retry` says what was tried before giving up, or why nothing was.
+    """
     advice = advise(error, config)
     if advice is None:
-        return reason
+        return to_reason(error)
     where = "GPU memory" if _is_of_gpu(error) else "memory"
-    return f"ran out of {where}. {advice} ({_first_sentence(reason)})"
+    cause = _first_sentence(f"{type(error).__name__}: {error}")
+    return " ".join([f"ran out of {where}.", *([retry] if retry else []), advice, f"({to_line(cause)})"])
+
+
+def was_evaluating(error: BaseException) -> bool:
+    """Whether it was the evaluation in which `error` was raised, and not the training."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") == "embsweep.trial.evaluator":
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _in_training(config: TrialConfig) -> Iterator[str]:
@@ -98,15 +109,6 @@ def _in_evaluation(config: TrialConfig) -> Iterator[str]:
     yield f"a smaller eval.batch_size (now {config.eval.batch_size}): it was the evaluation, which runs in float32"
     if config.model.kind != "static":
         yield f"a shorter model.max_seq_length (now {config.model.max_seq_length}), where texts are that long"
-
-
-def _was_evaluating(error: BaseException) -> bool:
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__") == "embsweep.trial.evaluator":
-            return True
-        trace = trace.tb_next
-    return False
 
 
 def _is_of_gpu(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def load_values(path: Path, scores: Scores, metric: str) -> PerQuery:
     try:
         with np.load(path, allow_pickle=False) as stored:
             values = {int(dim): stored[dim].astype(np.float64) for dim in stored.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise EmbsweepError(f"{path}: cannot be read ({error})") from None
     for dim, by_metric in scores.items():
         found = float(np.mean(values[dim])) if dim in values else None

@@ -99,7 +99,11 @@ class TrialResult:
 
 @runtime_checkable
 class Reporter(Protocol):
-    """A trial's only way out. Calls come in the order start, report…, finish; finish comes exactly once."""
+    """A trial's only way out. Calls come in the order start, report…, finish; finish comes exactly once.
+
+    A trial that is tried again where it ran out of memory starts a second time, without `earlier`, and goes on behind
+    its last report.
+    """
 
     def start(self, started: Started) -> None:
         """The trial is set up and about to train."""

@@ -13,7 +13,7 @@ from embsweep.data.collection import RetrievalSet
 from embsweep.decide.objective import compute_objective, is_better
 from embsweep.errors import TrialFailed
 from embsweep.trial.checkpoint import save_checkpoint
-from embsweep.trial.evaluation import Evaluation
+from embsweep.trial.evaluation import Evaluation, check_scores
 from embsweep.trial.evaluator import evaluate_model
 from embsweep.trial.group import current_group
 from embsweep.trial.owner import check_owner
@@ -118,9 +118,9 @@ class RungCallback(TrainerCallback):
         )
 
     def _to_report(self, state: TrainerState, fraction: float, evaluation: Evaluation) -> Report:
-        objective = compute_objective(evaluation.scores, self._job.config.objective)
-        if not math.isfinite(objective):
-            raise TrialFailed(f"objective is {objective} at step {state.global_step}")
+        config = self._job.config
+        check_scores(evaluation.scores, config.objective.metric, config.eval_dims)
+        objective = compute_objective(evaluation.scores, config.objective)
         before = self._best
         is_best = before is None or is_better(objective, before.objective)
         return Report(
@@ -161,7 +161,7 @@ class RungCallback(TrainerCallback):
     @property
     def _best(self) -> Report | None:
         """The report of the best evaluation so far."""
-        return next((report for report in reversed(self._reports) if report.best_fraction == report.fraction), None)
+        return self._state.best
 
     @property
     def _is_out_of_patience(self) -> bool:

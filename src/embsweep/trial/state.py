@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from embsweep.decide.scores import PerQuery
 from embsweep.errors import EmbsweepError
-from embsweep.trial.checkpoint import save_model
+from embsweep.trial.checkpoint import check_checkpoint, save_model
 from embsweep.trial.folder import check_files, restore_folder, write_folder
 from embsweep.trial.group import SOLO, Group
 from embsweep.trial.hardware import Choice
 from embsweep.trial.messages import reports_from_text, reports_to_text
-from embsweep.trial.reading import save_values
+from embsweep.trial.reading import load_values, save_values
 from embsweep.trial.reporter import Report, TrialJob
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _REPORTS = "reports.json"
 _VALUES = "values.npz"
 _SETUP = "setup.json"
 _MINI_BATCH = "mini_batch_size"
+_RETRY = "memory_retry"
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,21 @@ def describe_setup(job: TrialJob, choice: Choice, group: Group = SOLO) -> Setup:
 class TrialState:
     """A state on disk, whole and unaltered: what was reported up to it, and the trainer's files in `folder`.
 
-    `mini_batch_size` is that of the cached loss, as chosen when the trial began; `values` the file of each query's
-    score at the state's own evaluation. Without reports it is that of a trial about to begin.
+    `mini_batch_size` is that of the cached loss, as chosen when the trial began or, where memory ran out then, as
+    `memory_retry` says; `values` the file of each query's score at the state's own evaluation. Without reports it is
+    that of a trial about to begin.
     """
 
     folder: Path
     setup: Setup
     reports: tuple[Report, ...] = ()
     mini_batch_size: int | None = None
+    memory_retry: str | None = None
+
+    @property
+    def best(self) -> Report | None:
+        """The report of the best evaluation so far."""
+        return next((report for report in reversed(self.reports) if report.best_fraction == report.fraction), None)
 
     @property
     def values(self) -> Path:
@@ -104,7 +112,7 @@ def save_state(trainer: SentenceTransformerTrainer, state: TrialState, values: P
         for name, content in chance.items():
             (fresh / name).write_bytes(content)
         save_values(fresh / _VALUES, values)
-        setup = {**asdict(state.setup), _MINI_BATCH: state.mini_batch_size}
+        setup = {**asdict(state.setup), _MINI_BATCH: state.mini_batch_size, _RETRY: state.memory_retry}
         (fresh / _SETUP).write_text(json.dumps(setup), "ascii")
         (fresh / _REPORTS).write_text(reports_to_text(state.reports), "utf-8")
 
@@ -121,22 +129,46 @@ class StateUnusable(EmbsweepError):
 
 
 def find_state(job: TrialJob, setup: Setup) -> TrialState | None:
-    """What an earlier attempt at `job` left, or None where there is none. StateUnusable says why one is not used."""
+    """What an earlier attempt at `job` left, or None where there is none. StateUnusable says why one is not used.
+
+    The weights of the best evaluation are checked with it, unless they are those of the state itself.
+    """
     folder = job.state
     restore_folder(folder)
-    if not folder.is_dir():
+    if not folder.exists():
         return None
     try:
-        check_files(folder)
-        stored = json.loads((folder / _SETUP).read_text("ascii"))
-        mini_batch_size = stored.pop(_MINI_BATCH)
-        reports = reports_from_text((folder / _REPORTS).read_text("utf-8"))
-        difference = setup.difference(Setup(**stored))
-    except (EmbsweepError, OSError, ValueError, KeyError, TypeError) as error:
+        state, difference = _read_state(folder, setup)
+    except _UNREADABLE as error:
         raise StateUnusable(f"its state cannot be read ({error})") from None
     if difference is not None:
         raise StateUnusable(f"its state is of {difference}")
-    return TrialState(folder, setup, reports, mini_batch_size)
+    _check_best(job, state)
+    return state
+
+
+_UNREADABLE = (EmbsweepError, OSError, ValueError, KeyError, TypeError)
+
+
+def _read_state(folder: Path, setup: Setup) -> tuple[TrialState, str | None]:
+    """The state as it lies there, and how its setup differs from `setup`. One of `_UNREADABLE` where it is torn."""
+    check_files(folder)
+    stored = json.loads((folder / _SETUP).read_text("ascii"))
+    size, retry = stored.pop(_MINI_BATCH), stored.pop(_RETRY, None)
+    reports = reports_from_text((folder / _REPORTS).read_text("utf-8"))
+    return TrialState(folder, setup, reports, size, retry), setup.difference(Setup(**stored))
+
+
+def _check_best(job: TrialJob, state: TrialState) -> None:
+    """StateUnusable where the best weights were an earlier evaluation's and are not what was written then."""
+    best = state.best
+    if best is None or best is state.reports[-1]:
+        return
+    try:
+        check_checkpoint(job.best)
+        load_values(job.values, best.scores, job.config.objective.metric)
+    except EmbsweepError as error:
+        raise StateUnusable(f"the weights of its best evaluation cannot be read ({error})") from None
 
 
 def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:

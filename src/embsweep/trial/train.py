@@ -7,7 +7,6 @@ import logging
 import os
 import platform
 import time
-import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,10 +18,12 @@ from embsweep.model.token_table import TokenTable
 from embsweep.trial.group import Group, current_group
 from embsweep.trial.hardware import Choice, choose_here
 from embsweep.trial.memory import describe_failure, release_memory
+from embsweep.trial.memory_retry import FACT, Heard, MemoryRetry, as_tried, describe_retry, plan_retry
 from embsweep.trial.micro_batch import Limits, settle_loss
 from embsweep.trial.owner import take_over
+from embsweep.trial.reason import describe_frames
 from embsweep.trial.reporter import Outcome, Reporter, Started, TrialJob, TrialResult
-from embsweep.trial.state import StateUnusable, TrialState, describe_setup, find_state
+from embsweep.trial.state import Setup, StateUnusable, TrialState, describe_setup, find_state
 from embsweep.trial.trainer import build_trainer, describe_training
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ def run_trial(
     tokenizer and the hub where they fit; `memory_share` is its share of a GPU. Never raises for a failing trial: the
     reporter's `finish` gets FAILED with the reason.
     """
-    start = _import_libraries()
+    start, heard = _import_libraries(), Heard(reporter)
     try:
         trial = _Trial(job, data.of(job.fold), tokens, models, memory_share)
-        result = _train(trial, reporter, start)
+        result = _train_within_memory(trial, heard, start)
     except Exception as error:
         log.exception("trial %d failed", job.number)
-        _keep_traceback(Path(job.folder))
-        reason = describe_failure(error, job.config)
+        _keep_traceback(Path(job.folder), error)
+        reason = describe_failure(error, as_tried(job.config, heard), retry=describe_retry(error, job, heard))
         result = TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
     release_memory()
     reporter.finish(result)
@@ -81,6 +82,7 @@ class _Trial:
     tokens: tuple[TokenTable, ...]
     models: tuple[Snapshot, ...]
     memory_share: float
+    retry: MemoryRetry | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,20 @@ def _import_libraries() -> _Start:
     return _Start(started_at, clock, time.perf_counter() - clock)
 
 
+def _train_within_memory(trial: _Trial, heard: Heard, start: _Start) -> TrialResult:
+    """`_train`, and where memory runs out once more with less of it, behind the last evaluation."""
+    try:
+        return _train(trial, heard, start)
+    except Exception as error:
+        heard.retry = plan_retry(error, trial.job, heard)
+        if heard.retry is None:
+            raise
+        log.warning("trial %d ran out of memory and is tried again with %s", trial.job.number, heard.retry)
+    release_memory()  # after the except block: the traceback holds the tensors
+    again = replace(start, clock=time.perf_counter())
+    return _train(replace(trial, retry=heard.retry), heard, again)
+
+
 def _train(trial: _Trial, reporter: Reporter, start: _Start) -> TrialResult:
     from transformers import set_seed
 
@@ -132,7 +148,7 @@ def _train_model(trial: _Trial, ready: _Ready, reporter: Reporter, start: _Start
 
     job, data, config, group = trial.job, trial.data, trial.job.config, current_group()
     model, choice = ready.model, ready.choice
-    state, doubts = _take_up(job, choice, group)
+    state, doubts = _take_up(trial, choice, group)
     limits = Limits(config.train.batch_size // group.size, choice.precision, trial.memory_share)
     settled = settle_loss(_as_begun(config, state), model, data.train, limits)
     loss = build_loss(settled.loss, config.matryoshka, model, is_shared=group.size > 1)
@@ -141,6 +157,7 @@ def _train_model(trial: _Trial, ready: _Ready, reporter: Reporter, start: _Start
     rungs = RungCallback(job, trainer, data.validation, reporter, state)
     rungs.watch(loss)
     trainer.add_callback(rungs)
+    doubts |= {FACT: state.memory_retry} if state.memory_retry else {}
     facts = {**choice.facts(), **settled.facts, **describe_training(trainer, config), **doubts, "tokens": ready.tokens}
     setup_s = time.perf_counter() - start.clock
     earlier = state.reports[:-1]
@@ -152,29 +169,40 @@ def _train_model(trial: _Trial, ready: _Ready, reporter: Reporter, start: _Start
     return rungs.to_result()
 
 
-def _take_up(job: TrialJob, choice: Choice, group: Group) -> tuple[TrialState, dict[str, object]]:
+def _take_up(trial: _Trial, choice: Choice, group: Group) -> tuple[TrialState, dict[str, object]]:
     """What an earlier attempt left, or a beginning, decided by the first process for all; and why it starts over."""
     found: tuple[TrialState, dict[str, object]] | None = None
     if group.is_first:
-        take_over(job)
-        setup = describe_setup(job, choice, group)
-        try:
-            found = find_state(job, setup) or TrialState(job.state, setup), {}
-        except StateUnusable as error:
-            log.warning("trial %d starts over: %s", job.number, error)
-            found = TrialState(job.state, setup), {"started_over": str(error)}
+        take_over(trial.job)
+        found = _find_or_begin(trial, describe_setup(trial.job, choice, group))
     return cast("tuple[TrialState, dict[str, object]]", group.share(found))
+
+
+def _find_or_begin(trial: _Trial, setup: Setup) -> tuple[TrialState, dict[str, object]]:
+    job, retry = trial.job, trial.retry
+    doubts: dict[str, object] = {}
+    try:
+        state = find_state(job, setup)
+    except StateUnusable as error:
+        if retry is not None:  # what was reported in this attempt is not said again
+            raise
+        log.warning("trial %d starts over: %s", job.number, error)
+        state, doubts = None, {"started_over": str(error)}
+    state = state or TrialState(job.state, setup)
+    if retry is not None:
+        state = replace(state, mini_batch_size=retry.after, memory_retry=str(retry))
+    return state, doubts
 
 
 def _as_begun(config: TrialConfig, state: TrialState) -> TrialConfig:
     """Another mini-batch draws other dropout masks: a trial that goes on keeps the one that was chosen for it."""
-    if not state.reports or config.loss.mini_batch_size != "auto":
+    if state.mini_batch_size is None:
         return config
     return config.model_copy(update={"loss": config.loss.model_copy(update={"mini_batch_size": state.mini_batch_size})})
 
 
-def _keep_traceback(folder: Path) -> None:
-    """A worker's log is hard to find: the traceback stays with the trial."""
+def _keep_traceback(folder: Path, error: Exception) -> None:
+    """A worker's log is hard to find: the traceback stays with the trial. What the error said is in the ledger."""
     with contextlib.suppress(OSError):  # a full disk must not hide the reason
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(traceback.format_exc(), "utf-8")
+        (folder / "error.txt").write_text(describe_frames(error), "utf-8", errors="backslashreplace")

@@ -1,0 +1,164 @@
+"""Torn or garbled files of a trial: found by their hash, not used, and the record says what was done instead."""
+
+import os
+import shutil
+from functools import partial
+
+import pytest
+
+from embsweep.trial import rungs
+from embsweep.trial.hardware import choose_here
+from embsweep.trial.reporter import Outcome, TrialJob
+from embsweep.trial.state import StateUnusable, describe_setup, find_state
+from embsweep.trial.train import run_trial
+
+from .recorder import Recorder
+
+pytestmark = pytest.mark.slow
+
+FRACTIONS = [0.25, 0.5, 1.0]
+
+
+def truncate(name):
+    return lambda folder: os.truncate(folder / name, (folder / name).stat().st_size // 2)
+
+
+def zero(name):
+    """A block in the middle, as a disk that lost power leaves it: the size is right."""
+
+    def spoil(folder):
+        with (folder / name).open("r+b") as file:
+            file.seek((folder / name).stat().st_size // 2)
+            file.write(bytes(4096))
+
+    return spoil
+
+
+def write(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+WEIGHTS = "model.safetensors"
+SPOILED = {
+    "half the weights": truncate(WEIGHTS),
+    "a block of zeros": zero(WEIGHTS),
+    "no weights": remove(WEIGHTS),
+    "garbage": write(WEIGHTS, b"\x00\xff garbage"),
+    "no manifest": remove("manifest.json"),
+    "half a manifest": truncate("manifest.json"),
+    "an empty manifest": write("manifest.json", b""),
+    "a manifest of garbage": write("manifest.json", b"\xff\xfe\x00["),
+    "a bottomless manifest": write("manifest.json", b"[" * 100_000),
+    "a manifest of other things": write("manifest.json", b'{"files": {"a": 1, "../b": null}}'),
+    "one file more": write("stray.py", b"print('ran')"),
+}
+
+
+def fallen(folder):
+    shutil.rmtree(folder)
+    folder.write_text("a file in its place")
+
+
+def stopped_trial(make_tiny, data, folder, objectives):
+    """A trial that lies there as after a crash behind its second evaluation; `objectives` are what those count."""
+    config = make_tiny("train.batch_size=8", "train.epochs=2", f"eval.fractions={FRACTIONS}")
+    job, left = TrialJob(number=3, attempt=1, config=config.trial, folder=str(folder)), iter(objectives)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rungs, "compute_objective", lambda *_: next(left))
+        run_trial(job, Recorder(stop_at=0.5), data)
+    return job
+
+
+@pytest.fixture(scope="module")
+def make_tiny(make_config, tiny_model):
+    return partial(make_config, *tiny_model)
+
+
+@pytest.fixture(scope="module")
+def rising(make_tiny, data, tmp_path_factory):
+    """Its best weights are those of its state."""
+    return stopped_trial(make_tiny, data, tmp_path_factory.mktemp("rising") / "trial", [0.1, 0.2])
+
+
+@pytest.fixture(scope="module")
+def falling(make_tiny, data, tmp_path_factory):
+    """Its best weights are those of its first evaluation, and nowhere but in `best`."""
+    return stopped_trial(make_tiny, data, tmp_path_factory.mktemp("falling") / "trial", [0.2, 0.1])
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    def copy(job):
+        shutil.copytree(job.folder, tmp_path / "trial")
+        return job.model_copy(update={"folder": str(tmp_path / "trial"), "attempt": 2})
+
+    return copy
+
+
+def take_up(job):
+    return find_state(job, describe_setup(job, choose_here(job.config)))
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_a_spoiled_state_is_found_out(rising, copy_of, kind):
+    job = copy_of(rising)
+    assert len(take_up(job).reports) == 2
+    SPOILED[kind](job.state)
+    with pytest.raises(StateUnusable, match="its state cannot be read"):
+        take_up(job)
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_spoiled_best_weights_are_found_out_where_nothing_else_holds_them(rising, falling, copy_of, kind, tmp_path):
+    job = copy_of(falling)
+    assert len(take_up(job).reports) == 2
+    SPOILED[kind](job.best)
+    with pytest.raises(StateUnusable, match="the weights of its best evaluation cannot be read"):
+        take_up(job)
+    shutil.rmtree(job.folder)
+    other = copy_of(rising)
+    SPOILED[kind](other.best)
+    assert len(take_up(other).reports) == 2, "the state has them"
+
+
+@pytest.mark.parametrize("spoil", [truncate("values.npz"), write("values.npz", b""), remove("values.npz")])
+def test_so_are_each_querys_scores(falling, copy_of, spoil):
+    job = copy_of(falling)
+    spoil(job.best.parent)
+    with pytest.raises(StateUnusable, match=r"best evaluation cannot be read .*values\.npz"):
+        take_up(job)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda job: SPOILED["a block of zeros"](job.state), f"its state cannot be read ({{}}/{WEIGHTS}: was altered"),
+        (lambda job: fallen(job.state), "its state cannot be read ({}/manifest.json: cannot be read"),
+        (lambda job: SPOILED["no manifest"](job.best), "the weights of its best evaluation cannot be read ("),
+    ],
+)
+def test_it_starts_over_and_the_record_says_why(falling, copy_of, data, spoil, said):
+    job, recorder = copy_of(falling), Recorder()
+    spoil(job)
+    run_trial(job, recorder, data)
+    (started,), (result,) = recorder.started, recorder.results
+    assert started.facts["started_over"].startswith(said.format(job.state))
+    assert started.earlier == ()
+    assert [r.fraction for r in recorder.reports] == FRACTIONS
+    assert result.outcome == Outcome.COMPLETE
+    assert [path.name for path in job.best.parent.glob(".*")] == [], "nothing is left lying about"
+
+
+def test_spoiled_best_weights_are_written_again_from_the_state(rising, copy_of, data):
+    from embsweep.trial.checkpoint import check_checkpoint
+
+    job, recorder = copy_of(rising), Recorder(stop_at=0.5)
+    SPOILED["half the weights"](job.best)
+    run_trial(job, recorder, data)
+    assert [r.fraction for r in recorder.reports] == [0.5]
+    check_checkpoint(job.best)
+    assert (job.best / "manifest.json").read_bytes() == (rising.best / "manifest.json").read_bytes()
