@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= +sweep=bgem3
 
-.PHONY: install sweep test test-fast lint format clean
+.PHONY: install sweep test test-fast chaos lint audit format clean
 
 install: $(VENV)/.installed
 
@@ -28,11 +28,19 @@ test: install
 test-fast: install
 	$(BIN)/python -m pytest
 
+# Faults at random over a scripted sweep of 30 trials, about five minutes; SEED=7 repeats a run (docs/faults.md).
+chaos: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.chaos $(if $(SEED),--seed $(SEED))
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known vulnerabilities of the pinned versions, where PyPI can be asked, and secrets among the tracked files.
+audit: install
+	BIN=$(BIN) .ci/audit
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -92,6 +92,10 @@ class GateRefused(EmbsweepError):
     exit_code = 4
 
 
+class DiskFull(EmbsweepError):
+    """There is no room where the sweep writes. What is on disk is whole; the same command goes on."""
+
+
 class TrackingUnavailable(EmbsweepError):
     """MLflow stays away where it must be heard (registration); the same command goes on from here."""
 

@@ -98,6 +98,8 @@ MORE = [
     (["loss.name=mnrl,cached_mnrl"], "loss.mini_batch_size", "in the search space at loss.name=cached_mnrl"),
     # the place, the store
     (["storage.path=/proc/nope"], "storage.path", "cannot be written to"),
+    (["storage.path='~nosuchuser/x'"], "storage.path", "begins with '~' and the name of no user here"),
+    (["scale=full", "model.source='~nosuchuser/x'"], "model.source", "no such folder; got '~nosuchuser/x'"),
     (["tracking.uri=nonsense"], "tracking.uri", "no MLflow store"),
 ]
 

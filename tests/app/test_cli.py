@@ -107,6 +107,7 @@ def test_evaluate_keeps_its_cache_where_it_is_told(embsweep, measured, tmp_path)
     [
         (["model=minilm", "--split", "tset"], ["--split: unknown; got 'tset'; accepted: all, validation, test"]),
         (["model=minilm", "--json", "/nope/r.json"], ["--json: no such folder; got '/nope'"]),
+        (["model=minilm", "--json", "~nosuchuser/r.json"], ["--json: begins with '~' and the name of no user here"]),
         (["model=minilm", "--json", "/tmp"], ["--json: is a folder; got '/tmp'; accepted: a file"]),
         (["model=minilm", "train.epochs=1,2"], ["train.epochs: cannot be swept here; got 'train.epochs=1,2'"]),
         (["model=minilm", "eval.dims=[512]"], ["eval.dims: 512 is larger than the 384 dimensions"]),

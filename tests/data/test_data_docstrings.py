@@ -197,7 +197,7 @@ class TestCache:
         def crash(handle):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(docstring_cache.os, "fsync", crash)
+        monkeypatch.setattr("embsweep.durable.os.fsync", crash)
         assert len(self.load(tmp_path).queries) == 5
         assert path.read_bytes() == b"old"
         assert [file.name for file in tmp_path.iterdir() if file.suffix == ".tmp"] == []

@@ -15,6 +15,7 @@ from embsweep.app.overrides import check_overrides
 from embsweep.app.paths import default_storage
 from embsweep.audit.report import AuditReport, report_to_json
 from embsweep.errors import InputError
+from embsweep.home import expand_home
 from embsweep.sweep.audit import AuditRequest, check_audit, run_audit
 
 
@@ -31,7 +32,7 @@ def audit_request(overrides: Sequence[str], *, with_model: bool, json_file: Path
     for line in swept:
         console.print(f"Swept, and audited at the recipe's value: {line}", highlight=False, markup=False)
     if json_file is not None:
-        _write(json_file.expanduser(), report)
+        _write(expand_home(json_file), report)
         console.print(f"Written: {json_file}", highlight=False, markup=False, soft_wrap=True)
     return not report.unwaived
 
@@ -39,7 +40,7 @@ def audit_request(overrides: Sequence[str], *, with_model: bool, json_file: Path
 def _read_request(
     overrides: Sequence[str], json_file: Path | None, *, with_model: bool
 ) -> tuple[AuditRequest, list[str]]:
-    faults = [] if json_file is None else check_json_file(json_file.expanduser().absolute())
+    faults = [] if json_file is None else check_json_file(json_file)
     with config_loader() as loader:
         good, found = check_overrides(loader, overrides)
         faults.extend(found)

@@ -16,6 +16,7 @@ from embsweep.app.paths import default_storage
 from embsweep.data.collection import RetrievalSet
 from embsweep.decide.scores import Scores, scores_to_json
 from embsweep.errors import Fault, InputError
+from embsweep.home import NO_USER, expand_home, names_no_user
 from embsweep.report.text import score
 from embsweep.sweep.evaluate import SPLITS, EvaluationRequest, check_evaluation, measure
 
@@ -26,7 +27,7 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
     """Check everything, measure, print a table and write the file. InputError with every fault."""
     faults = [] if split in SPLITS else [Fault("--split", "unknown", split, ", ".join(SPLITS))]
     if json_file is not None:
-        faults.extend(check_json_file(json_file.expanduser().absolute()))
+        faults.extend(check_json_file(json_file))
     with config_loader() as loader:
         good, found = check_overrides(loader, overrides)
         faults.extend(found)
@@ -44,15 +45,18 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
     )
     console.print(_table(scores, bm25))
     if json_file is not None:
-        json_file.expanduser().write_text(json.dumps(_to_json(request, scores, bm25), indent=2) + "\n", "utf-8")
+        expand_home(json_file).write_text(json.dumps(_to_json(request, scores, bm25), indent=2) + "\n", "utf-8")
         console.print(f"Written: {json_file}", highlight=False, markup=False, soft_wrap=True)
 
 
 def check_json_file(file: Path) -> list[Fault]:
     """A fault of `--json` where the file cannot be written."""
-    if file.is_dir():
-        return [Fault("--json", "is a folder", str(file), "a file")]
-    return [] if file.parent.is_dir() else [Fault("--json", "no such folder", str(file.parent))]
+    if names_no_user(file):
+        return [Fault("--json", NO_USER, str(file), "a file")]
+    path = expand_home(file).absolute()
+    if path.is_dir():
+        return [Fault("--json", "is a folder", str(path), "a file")]
+    return [] if path.parent.is_dir() else [Fault("--json", "no such folder", str(path.parent))]
 
 
 def is_sweep(line: str) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from embsweep.app.leaving import watch_signals
+from embsweep.durable import says_full
 from embsweep.errors import EmbsweepError, InputError
 from embsweep.tracking.redaction import redact
 
@@ -59,6 +60,11 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
     except EmbsweepError as error:
         _say(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if not says_full(str(error)):
+            raise
+        _say(_interrupted(f"A disk is full ({error}): free some space", resume))
+        sys.exit(EmbsweepError.exit_code)
     except KeyboardInterrupt:
         _say(_interrupted("Interrupted", resume))
         sys.exit(leaving.settle())

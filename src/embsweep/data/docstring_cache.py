@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from embsweep.data.collection import Pair
 from embsweep.data.packages import Package
+from embsweep.durable import write_whole
 
 FORMAT = 1
 """To be raised when the extraction of `docstrings.py` or the form of this file changes."""
@@ -53,20 +52,6 @@ def write_cache(cache_dir: Path, packages: Sequence[Package], pairs: Sequence[Pa
     body = "".join(json.dumps([pair.anchor, pair.positive, pair.place]) + "\n" for pair in pairs).encode("ascii")
     path = find_cache(cache_dir, packages)
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, hashlib.sha256(body).hexdigest().encode("ascii") + b"\n" + body)
+        write_whole(path, hashlib.sha256(body).hexdigest().encode("ascii") + b"\n" + body)
     except OSError as error:
         _log.warning("the cache %s cannot be written (%s): the next run reads the packages again", path, error)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise

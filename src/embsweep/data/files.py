@@ -15,6 +15,7 @@ from embsweep.data.faults import FaultList
 from embsweep.data.jsonl import read_objects
 from embsweep.data.parquet import read_parquet
 from embsweep.errors import did_you_mean
+from embsweep.home import NO_USER, expand_home, names_no_user
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _LIKENED = 10_000
@@ -38,11 +39,9 @@ def load_files(config: FilesConfig) -> Collection:
 
 def to_path(text: str, key: str, faults: FaultList) -> Path:
     """The path with `~` replaced; a fault under `key` where it names a user's home that is not there."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        faults.add(key, "begins with '~' and the name of no user here", text, accepted="a path")
-        return Path(text)
+    if names_no_user(text):
+        faults.add(key, NO_USER, text, accepted="a path")
+    return expand_home(text)
 
 
 def check_path(path: Path, key: str, faults: FaultList) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from embsweep.config.training import ModelConfig
 from embsweep.errors import Fault, InputError
+from embsweep.home import expand_home
 from embsweep.model.load import limit_length, load_model
 from embsweep.model.safety import UnsafeModel, check_no_code
 
@@ -95,7 +96,7 @@ def _check_safe(folder: Path, source: str) -> list[Fault]:
 
 def find_folder(cfg: ModelConfig) -> Path | None:
     """The local folder that `cfg.source` names, or None where it is none."""
-    folder = Path(str(cfg.source)).expanduser()
+    folder = expand_home(str(cfg.source))
     return folder if folder.is_dir() else None
 
 

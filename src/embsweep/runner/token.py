@@ -7,6 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+from embsweep.home import expand_home
+
 log = logging.getLogger(__name__)
 
 MODE_VARIABLE = "RAY_AUTH_MODE"
@@ -25,7 +27,7 @@ def has_token() -> bool:
 def find_token_file() -> Path:
     """The file that Ray would read the token from, there or not."""
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return Path(named).expanduser() if named else Path.home() / ".ray" / "auth_token"
+    return expand_home(named) if named else Path.home() / ".ray" / "auth_token"
 
 
 def secure_token_file() -> None:

@@ -27,6 +27,7 @@ from embsweep.space import IntRange, Value
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.stage import Stage, find_contenders
+from embsweep.sweep.torn import set_torn_aside
 from embsweep.sweep.work import build_work
 from embsweep.tracking.runs import Child
 from embsweep.trial.reading import load_values
@@ -125,6 +126,7 @@ def _run_again(
     data = TrialData(splits.train, splits.validation, tuple(folds))
     desk.catch_up()
     runner.run(desk, build_work(context, data))
+    set_torn_aside(ledger, stage, context.progress)
     latest = {tuple(sorted(record.params.items())): record for record in ledger.trials}
     return tuple(latest[key] for point in points if (key := tuple(sorted(point.items()))) in latest)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from embsweep.config import Config
 from embsweep.decide.scores import Scores, scores_from_json, scores_to_json
-from embsweep.errors import InputError
+from embsweep.durable import says_full
+from embsweep.errors import DiskFull, InputError
 from embsweep.report.progress import Progress
 from embsweep.report.text import score
 from embsweep.search.ledger import Ledger
@@ -35,6 +36,9 @@ TRACKED_NOTE = "tracked"
 
 MANIFEST_NOTE = "manifest_sha256"
 """Attribute of a run in the ledger: the hash of its weights' manifest when it ended."""
+
+_EVENTS = {"started_over": "starts over:", "memory_retry": "ran out of memory, and is tried again with"}
+"""Facts of a trial that its user is told at once, in these words."""
 
 
 @dataclass
@@ -91,16 +95,19 @@ class SweepDesk:
 
     def started(self, number: int, started: Started) -> None:
         """See `Desk.started`. What earlier attempts have said is written again: a crash may have come before it was."""
-        facts = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
-        times = {"setup_s": started.setup_s, "import_s": started.import_s}
-        self.ledger.annotate(number, **facts, **times, **started.facts)
-        self.tracking.log_facts(self._child(number), {**times, **started.facts})
+        where = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
+        facts = {"setup_s": started.setup_s, "import_s": started.import_s, **_without_secrets(started.facts)}
+        self.ledger.annotate(number, **where, **facts)
+        self.tracking.log_facts(self._child(number), facts)
         for report in started.earlier:
             self._remember(number, report)
             self.ledger.replay(number, report.fraction, report.best_objective)
             self.tracking.log_report(self._child(number), report)
         if started.earlier:
             self._show(self.ledger.record(number), f"goes on behind {started.earlier[-1].fraction:.0%}")
+        for name, words in _EVENTS.items():
+            if name in facts:
+                self._show(self.ledger.record(number), f"{words} {facts[name]}")
 
     def report(self, number: int, report: Report) -> bool:
         """See `Desk.report`."""
@@ -123,7 +130,12 @@ class SweepDesk:
         self._show(self.ledger.record(number), f"was lost: {reason}; it starts again from its last evaluation")
 
     def finished(self, number: int, result: TrialResult) -> None:
-        """See `Desk.finished`."""
+        """See `Desk.finished`. DiskFull where a full disk ended it: not the trial's fault, it stays open to go on."""
+        if result.outcome is Outcome.FAILED and says_full(result.reason or ""):
+            raise DiskFull(
+                f"{self.stage.folder(number)}: the disk is full ({result.reason}). Free some space; what is finished "
+                "is kept, and the same command goes on."
+            )
         self._close(number, result, result.best_scores or self._best_scores.pop(number, None))
 
     def _close(self, number: int, result: TrialResult, scores: Scores | None) -> None:
@@ -178,6 +190,11 @@ class SweepDesk:
     def _show(self, record: TrialRecord, event: str) -> None:
         view = build_view(dict(self.ledger.notes), self.ledger.trials)
         self.progress.update(view, f"{self.stage.child(record).name} {event}")
+
+
+def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A fact may quote an error's text."""
+    return {name: redact(value) if isinstance(value, str) else value for name, value in facts.items()}
 
 
 def _failure(reason: str) -> TrialResult:

@@ -21,6 +21,7 @@ from embsweep.data.load import load_collection
 from embsweep.data.packages import find_packages
 from embsweep.data.split import split_collection, split_folds
 from embsweep.errors import Fault, InputError
+from embsweep.home import NO_USER, expand_home, names_no_user
 from embsweep.model.base import check_model
 from embsweep.runner.slots import Machine, Slots, find_smallest_gpu, inspect_machine, plan_slots
 from embsweep.space import Space, end_points
@@ -66,7 +67,7 @@ def _check_request(request: SweepRequest, faults: list[Fault]) -> Prepared:
     asked = checked_config(request.values, faults, check_trainable)
     check_space(request, faults)
     storage = find_storage(request.values, request.default_storage)
-    faults.extend(_check_storage(storage))
+    faults.extend(_check_storage(request.values, storage))
     if asked is None:
         checked_data(request.values, storage, faults)
         faults.extend(_check_model_alone(request.values, inspect_machine(), faults))
@@ -244,13 +245,21 @@ def _checked_slots(recipe: Config, machines: Sequence[Machine], faults: list[Fau
 
 def find_storage(values: Mapping[str, Any], default: Path) -> Path:
     """The absolute folder of `sweeps/` and `mlflow.db`."""
+    path = _given_storage(values)
+    return default if path is None else expand_home(path).resolve()
+
+
+def _given_storage(values: Mapping[str, Any]) -> str | None:
     part = values.get("storage")
     path = part.get("path") if isinstance(part, Mapping) else None
-    return Path(path).expanduser().resolve() if isinstance(path, str) else default
+    return path if isinstance(path, str) else None
 
 
-def _check_storage(storage: Path) -> list[Fault]:
+def _check_storage(values: Mapping[str, Any], storage: Path) -> list[Fault]:
     """A fault where the folder cannot be made or written to; leaves nothing behind."""
+    given = _given_storage(values)
+    if given is not None and names_no_user(given):
+        return [Fault("storage.path", NO_USER, given, "a folder")]
     existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
     try:
         tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()

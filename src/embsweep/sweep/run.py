@@ -30,8 +30,10 @@ from embsweep.sweep.machines import choose_call, leave_machines
 from embsweep.sweep.preflight import Prepared, check_request
 from embsweep.sweep.record import describe_sweep, open_tracking
 from embsweep.sweep.request import SweepRequest
+from embsweep.sweep.rival import refuse_rival
 from embsweep.sweep.stage import find_contenders, search_stage
 from embsweep.sweep.supplies import Supplies, gather_supplies
+from embsweep.sweep.torn import set_torn_aside
 from embsweep.sweep.view import build_view
 from embsweep.sweep.winner import crown_winner, load_result
 from embsweep.sweep.work import build_work
@@ -47,6 +49,7 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
     InputError or SweepRefused before anything is started; TooManyFailures where no winner can be named;
     KeyboardInterrupt leaves a sweep that the same command goes on with.
     """
+    refuse_rival(request)
     try:
         return _run(request, console)
     finally:
@@ -125,6 +128,7 @@ def _run_search(context: SweepContext, runner: Runner) -> None:
     )
     desk.catch_up()
     runner.run(desk, build_work(context, TrialData(splits.train, splits.validation)))
+    set_torn_aside(context.ledger, stage, context.progress)
     _check_usable(context, desk)
 
 
@@ -200,10 +204,17 @@ def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) ->
         yield f"Going on: {done} of {ledger.budget} trials are finished, {rest}."
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written (a full disk) is no news for the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's own name
+        """Called where `record` could not be written."""
+
+
 @contextmanager
 def _libraries_to_file(path: Path) -> Iterator[None]:
     """Send what libraries log and warn to a file, so that it does not drown the progress."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     before: tuple[Any, int] = (list(root.handlers), root.level)

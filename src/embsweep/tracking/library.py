@@ -35,7 +35,10 @@ def connect(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # mlflow configures it while it is imported
+    ours = logging.getLogger("mlflow")
+    ours.setLevel(logging.WARNING)  # mlflow configures it while it is imported
+    ours.handlers.clear()  # its own prints the traceback of every request that a locked or full database refuses
+    ours.propagate = True
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

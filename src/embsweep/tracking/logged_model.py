@@ -7,6 +7,7 @@ Step by step with explicit ids: MLflow's own `log_model` works on a process-glob
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ MODEL_ID_TAG = "embsweep.model_id"
 MODEL_FOLDER = "model.sentence_transformer"
 """MLflow's name of the folder that sentence-transformers itself saves and loads."""
 
+_SCRATCH = ".registering-"
 _REQUIREMENTS = ("sentence-transformers", "transformers", "torch", "mlflow")
 
 
@@ -43,6 +45,8 @@ def log_winner(
     deleted first.
     """
     client = store.client()
+    for leftover in checkpoint.parent.glob(f"{_SCRATCH}*"):  # of a process that was killed: a whole copy of the model
+        shutil.rmtree(leftover, ignore_errors=True)
     known = _find_ready(client, store, tags, facts.run_id)
     if known is not None:
         return known, json.loads(known.tags[MANIFEST_TAG])
@@ -56,7 +60,7 @@ def log_winner(
         model_type="embedding",
     )
     try:
-        with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=".registering-") as scratch:
+        with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=_SCRATCH) as scratch:
             folder = Path(scratch) / "model"
             _save(model, folder, logged, facts)
             check_data_only(folder)
@@ -141,7 +145,10 @@ def _find_ready(client: MlflowClient, store: Store, tags: Mapping[str, str], run
         if model.source_run_id != run_id:
             continue
         if str(model.status) != "READY" or MANIFEST_TAG not in model.tags:
-            client.delete_logged_model(model.model_id)
+            client.delete_logged_model(model.model_id)  # which keeps its files
+            place = Path(model.artifact_location)
+            if place.is_absolute() and place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
         elif model.tags.get(EVIDENCE_TAG) == tags.get(EVIDENCE_TAG):
             ready = model
     return ready

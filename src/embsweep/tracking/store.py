@@ -63,8 +63,11 @@ def store_uri(root: Path, uri: str | None) -> str:
     """`uri`, or MLflow's own local default as an absolute URI: `mlflow.db` in `root`."""
     if uri is not None:
         return uri
-    path = str(root.resolve() / "mlflow.db")
-    return _SQLITE + path.replace("%", "%25").replace("?", "%3F")  # SQLAlchemy reads it as a URL
+    return _file_uri(root.resolve() / "mlflow.db")
+
+
+def _file_uri(path: Path) -> str:
+    return _SQLITE + str(path).replace("%", "%25").replace("?", "%3F")  # SQLAlchemy reads it as a URL
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -82,6 +85,7 @@ def open_store(root: Path, *, uri: str | None, experiment: str) -> Store:
     where = store_uri(root, uri)
     try:
         with first_contact(), _alone(sqlite_file(where)):
+            _make_whole(sqlite_file(where))
             _check_database(where)
             found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
@@ -119,6 +123,17 @@ def _alone(database: Path | None) -> Iterator[None]:
     with database.with_name(f".{database.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _make_whole(database: Path | None) -> None:
+    """Make the tables of a new database under another name: where a crash breaks that off, MLflow never mends it."""
+    if database is None or database.exists():
+        return
+    fresh = database.with_name(f".{database.name}.new")
+    for leftover in database.parent.glob(f"{fresh.name}*"):  # and its journal
+        leftover.unlink()
+    connect(_file_uri(fresh)).search_experiments(max_results=1)
+    fresh.replace(database)
 
 
 def _check_database(uri: str) -> None:

@@ -1,0 +1,65 @@
+"""The chaos run: faults at random over one scripted sweep, which must end as if nothing had happened.
+
+`python -m tests.chaos.chaos --seed 7 --trials 30 --lives 15` (or `make chaos SEED=7`). Exit code 1 where an invariant
+does not hold; what happened is printed, and the folder stays.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .faults import FAULTS, Chaos, draw_plan, has_traceback
+from .invariants import check_invariants, read_facts
+from .nursery import Nursery
+from .world import make_world
+
+
+def run_chaos(root, nursery, *, seed, trials, lives):
+    """What is wrong after at most `lives` faults and a last undisturbed life, and what happened on the way."""
+    rng = random.Random(seed)
+    plan, arguments = draw_plan(rng, trials), (f"search.trials={trials}",)
+    unbroken = make_world(root / "unbroken")
+    left = nursery.run(unbroken, *arguments, plan=plan)
+    problems = [f"unbroken: {problem}" for problem in check_invariants(unbroken, code=left.code, trials=trials)]
+    if problems:
+        return problems, [left.output]
+    chaos = Chaos(rng, make_world(root / "chaos"), nursery, arguments, {"plan": plan})
+    for _ in range(lives):
+        fault = rng.choice(FAULTS)
+        left = fault(chaos)
+        chaos.note(f"{fault.__name__}: exit code {left.code} after {left.lived_s:.1f} s")
+        if left.code not in (0, -9, 130, 143) or has_traceback(left.output):
+            problems.append(f"{fault.__name__} left with {left.code}:\n{left.output}")
+        if left.code == 0:
+            break
+    left = chaos.run()
+    found = check_invariants(chaos.world, read_facts(unbroken), code=left.code, trials=trials)
+    return [*problems, *found, *([left.output] if left.code else [])], chaos.events
+
+
+def main():
+    """Run it from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--lives", type=int, default=15)
+    asked = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix=f"chaos-{asked.seed}-"))
+    say = sys.stdout.write
+    say(f"seed {asked.seed}: {asked.trials} trials, up to {asked.lives} faults, in {root}\n")
+    with Nursery() as nursery:
+        problems, events = run_chaos(root, nursery, seed=asked.seed, trials=asked.trials, lives=asked.lives)
+    say("".join(f"  {event}\n" for event in events))
+    if problems:
+        say("".join(f"BROKEN: {problem}\n" for problem in problems))
+        sys.exit(1)
+    say("every invariant holds\n")
+    shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()

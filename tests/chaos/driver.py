@@ -1,0 +1,177 @@
+"""The driver of a scripted sweep: `run_sweep.py` itself, but for the training and for what is to go wrong.
+
+`python -m tests.chaos.driver <settings as JSON> <arguments of run_sweep.py>`. Settings:
+`die` [part, number] (SIGKILL at that moment),
+`fill` [part, number, file] (that file fills its disk), `signal` [part, number, signal],
+`clock_s` (the clock is off by so much),
+`moments` (a file that gets the number of moments in each part), `plan` (see `scripted`), `trace`, `real_proof`,
+`ignore_sigint` (as shells start what a script puts into the background).
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from .world import NAME
+
+
+def prepare(settings):
+    """Put the scripted training and the faults in place."""
+    from embsweep.sweep import testing, work
+
+    from . import scripted
+
+    os.environ[scripted.PLAN] = json.dumps(settings.get("plan", {}))
+    if "trace" in settings:
+        os.environ[scripted.TRACE] = settings["trace"]
+    work.run_trial = scripted.run_scripted
+    if not settings.get("real_proof"):
+        testing.choose_call = lambda *_: lambda function, *args, **kwargs: function(*args, **kwargs)
+    if "clock_s" in settings:
+        _set_clock(settings["clock_s"])
+    _watch(settings)
+
+
+def _watch(settings):
+    from embsweep.sweep import run, winner
+    from embsweep.sweep.desk import SweepDesk
+    from embsweep.trial import rungs
+
+    from .moments import Moments
+
+    moments = Moments()
+    for method in ("next_job", "started", "report", "finished"):
+        moments.watch(SweepDesk, method, method)
+    moments.watch(rungs, "save_state", "state")
+    moments.watch(rungs, "save_checkpoint", "checkpoint")
+    moments.watch(run, "confirm_finalists", "confirmation")
+    moments.watch(run, "crown_winner", "crowning")
+    moments.watch(winner, "read_test", "test")
+    moments.watch(winner, "_register", "registration")
+    moments.install()
+    if "die" in settings:
+        moments.aim(*settings["die"])
+    if "signal" in settings:
+        part, number, sent = settings["signal"]
+        moments.aim(part, number, lambda: os.kill(os.getpid(), sent))
+    if "fill" in settings:
+        part, number, ballast = settings["fill"]
+        moments.aim(part, number, lambda: fill_disk(Path(ballast)))
+    if "watch_disk" in settings:
+        _watch_disk(moments, Path(settings["watch_disk"]))
+    if "moments" in settings:
+        path = Path(settings["moments"])
+        atexit.register(lambda: path.write_text(json.dumps(moments.counts)))
+
+
+def _watch_disk(moments, path):
+    """Note in `path` the most folders with weights, and with states, that there ever were at once, and their bytes."""
+    from embsweep.sweep.folder import SweepFolder
+
+    most = {"weights": 0, "states": 0, "bytes": 0}
+    trials = SweepFolder(Path(_find_storage()), NAME).trials
+
+    def look():
+        counts = {"weights": 0, "states": 0, "bytes": 0}
+        for kind, names in (("weights", ("best", ".best.*")), ("states", ("state", ".state.*"))):
+            for folder in (folder for name in names for folder in trials.glob(f"*/{name}")):
+                counts[kind] += 1
+                counts["bytes"] += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        for name, value in counts.items():
+            most[name] = max(most[name], value)
+
+    moments.at_each = look
+    atexit.register(lambda: path.write_text(json.dumps(most)))
+
+
+def _find_storage():
+    (found,) = (a.partition("=")[2] for a in sys.argv if a.startswith("storage.path="))
+    return found
+
+
+def fill_disk(ballast):
+    """Leave no byte on the disk of `ballast`; removing it gives them back."""
+    descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for size in (2**16, 2**12, 1):
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(descriptor, bytes(size))
+    os.close(descriptor)
+
+
+def _set_clock(offset_s):
+    """The wall clock of this process, for Python's `time` and for what Optuna notes of a trial."""
+    import datetime
+
+    from optuna.storages._rdb import storage
+
+    real, moment = time.time, datetime.datetime
+
+    class Shifted(moment):
+        @classmethod
+        def now(cls, tz=None):
+            return moment.now(tz) + datetime.timedelta(seconds=offset_s)
+
+    time.time = lambda: real() + offset_s
+    storage.datetime = Shifted
+
+
+def run(settings, arguments):
+    """As `python run_sweep.py arguments`; leaves through SystemExit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["run_sweep.py", *arguments]
+    prepare(settings)
+    from embsweep.app.main import main
+
+    main()
+
+
+def run_warm(settings, arguments):
+    """The same behind Hydra, which takes two seconds and touches nothing: in a process that `warm_up` was called in."""
+    if settings.get("ignore_sigint"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.argv = ["run_sweep.py", *arguments]
+    prepare(settings)
+    from embsweep.app.composer import config_loader
+    from embsweep.app.main import launch
+
+    with config_loader() as loader:
+        launch(loader, arguments)
+
+
+SWEPT = ("train.learning_rate", "matryoshka.weight_power")
+_composed = {}
+
+
+def warm_up(arguments):
+    """Compose the recipe of `arguments` once; its points are put into copies of it from now on."""
+    import copy
+
+    from omegaconf import OmegaConf
+
+    from embsweep.app import request
+    from embsweep.app.composer import compose, config_loader
+
+    def compose_quickly(loader, overrides):
+        split = [override.partition("=") for override in overrides]
+        fixed = tuple(f"{key}={value}" for key, _, value in split if key not in SWEPT)
+        if fixed not in _composed:
+            _composed[fixed] = compose(loader, list(fixed))
+        tree = copy.deepcopy(_composed[fixed])
+        for key, _, value in split:
+            if key in SWEPT:
+                OmegaConf.update(tree, key, float(value))
+        return tree
+
+    request.compose = compose_quickly
+    with config_loader() as loader:
+        request.draft_request(loader, arguments, "")
+
+
+if __name__ == "__main__":
+    run(json.loads(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,162 @@
+"""What must hold after any fault, counted from the ledger, from MLflow and from the disk."""
+
+import json
+from collections import Counter, defaultdict
+
+import optuna
+from mlflow import MlflowClient
+
+from embsweep.search.record import to_record
+
+from .world import NAME
+
+STUDIES = {"sweep": "trial", "confirmation": "confirmation"}
+"""Studies of the ledger → the role of their runs in MLflow."""
+
+
+def check_invariants(world, unbroken=None, *, code=0, trials=None):
+    """What is wrong with the finished sweep in `world`, as a list of sentences; empty where nothing is.
+
+    `unbroken` is what `read_facts` found in the same sweep without any fault; `code` the exit code of the last run.
+    """
+    problems = [] if code == 0 else [f"exit code {code}"]
+    studies = _read_studies(world)
+    records = studies["sweep"]
+    if trials is not None and len(records) != trials:
+        problems.append(f"{len(records)} trials instead of {trials}")
+    points = [tuple(sorted(record.params.items())) for record in records]
+    problems += [f"{count} trials are the same point" for count in Counter(points).values() if count > 1]
+    for study, found in studies.items():
+        problems += [f"{study} {r.number} is {r.state} in the ledger" for r in found if not r.is_finished]
+    facts = read_facts(world)
+    if unbroken is not None:
+        problems += [f"{key}: {facts[key]} and not {unbroken[key]}" for key in unbroken if facts[key] != unbroken[key]]
+    return [*problems, *_check_mlflow(world, studies), *_check_repeated(world, studies), *_check_disk(world)]
+
+
+def read_facts(world):
+    """All of a finished sweep that no fault may change.
+
+    The number of looks at the test split may: a look that died before it was on record counts all the same.
+    """
+    facts = {}
+    for study, records in _read_studies(world).items():
+        for r in records:
+            log = [(row["fraction"], row["objective"]) for row in r.attributes.get("log", [])]
+            facts[f"{study} {r.number}"] = (r.state, dict(r.params), r.best, log)
+    path = world.folder / "evidence.json"
+    if path.exists():
+        evidence = json.loads(path.read_text())
+        facts["winner"] = evidence["verdict"]["winner"]
+        facts["validation"] = evidence["validation"]
+        facts["test"] = {name: reading["scores"] for name, reading in evidence["test"].items()}
+    return facts
+
+
+def _read_studies(world):
+    storage = optuna.storages.RDBStorage(f"sqlite:///{world.ledger}")
+    try:
+        names = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
+        return {
+            name: [
+                to_record(trial)
+                for trial in optuna.load_study(storage=storage, study_name=name).get_trials(deepcopy=False)
+                if trial.state != optuna.trial.TrialState.WAITING
+            ]
+            for name in STUDIES
+            if name in names
+        }
+    finally:
+        storage.engine.dispose()
+
+
+def _check_mlflow(world, studies):
+    client = MlflowClient(
+        f"sqlite:///{world.storage / 'mlflow.db'}", registry_uri=f"sqlite:///{world.storage / 'mlflow.db'}"
+    )
+    experiment = client.get_experiment_by_name("embsweep").experiment_id
+    runs = client.search_runs([experiment], max_results=5000)
+    problems = [
+        f"run {r.info.run_name} is {r.info.status} in MLflow" for r in runs if r.info.status in ("RUNNING", "KILLED")
+    ]
+    by_role = defaultdict(list)
+    for run in runs:
+        by_role[run.data.tags["embsweep.role"]].append(run)
+    if len(by_role["sweep"]) != 1:
+        problems.append(f"{len(by_role['sweep'])} runs of the sweep in MLflow")
+    for study, role in STUDIES.items():
+        problems += _check_runs(client, role, by_role[role], studies.get(study, []))
+    return [*problems, *_check_registry(client, experiment)]
+
+
+def _check_runs(client, role, runs, records):
+    numbers = Counter(int(run.data.tags["embsweep.trial"]) for run in runs)
+    problems = [f"{role} {number} has {count} runs in MLflow" for number, count in numbers.items() if count > 1]
+    if set(numbers) != {record.number for record in records}:
+        problems.append(f"runs of {role} in MLflow: {sorted(numbers)}, in the ledger: {[r.number for r in records]}")
+    known = {int(run.data.tags["embsweep.trial"]): run for run in runs}
+    for record in records:
+        run = known.get(record.number)
+        if run is None:
+            continue
+        wanted = "FAILED" if record.state == "failed" else "FINISHED"
+        if run.info.status != wanted:
+            problems.append(f"{role} {record.number} is {record.state} in the ledger, {run.info.status} in MLflow")
+        if record.state == "failed" and run.data.tags.get("embsweep.reason") != record.attributes.get("reason"):
+            problems.append(f"{role} {record.number}: another reason in MLflow")
+        if run.data.tags["embsweep.attempt"] != str(record.attempt):
+            problems.append(
+                f"{role} {record.number}: attempt {run.data.tags['embsweep.attempt']}, not {record.attempt}"
+            )
+        points = [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, "objective")]
+        logged = [(row["step"], row["objective"]) for row in record.attributes.get("log", [])]
+        if "started_over" in record.attributes:  # both attempts' points are there, and say the same
+            points = set(points)
+        if sorted(points) != sorted(logged):
+            problems.append(f"{role} {record.number}: points in MLflow {points}, evaluations in the ledger {logged}")
+    return problems
+
+
+def _check_registry(client, experiment):
+    versions = client.search_model_versions(f"name = '{NAME}'")
+    problems = [] if len(versions) == 1 else [f"{len(versions)} registered versions"]
+    logged = client.search_logged_models([experiment])
+    if len(logged) != len(versions) or any(str(model.status) != "READY" for model in logged):
+        problems.append(f"logged models: {[str(model.status) for model in logged]}")
+    aliases = client.get_registered_model(NAME).aliases if versions else {}
+    if versions and aliases != {"challenger": int(versions[0].version)}:
+        problems.append(f"aliases {aliases}")
+    return problems
+
+
+def _check_repeated(world, studies):
+    """No attempt trains more than one interval that an earlier one had trained, but for those that started over."""
+    known, problems = defaultdict(set), []
+    over = {
+        str(world.folder / ("trials" if study == "sweep" else study) / f"{record.number:04d}")
+        for study, records in studies.items()
+        for record in records
+        if "started_over" in record.attributes
+    }
+    lines = [json.loads(line) for line in world.trace.read_text().splitlines()] if world.trace.exists() else []
+    repeated = Counter()
+    for line in lines:
+        interval = (line["from"], line["to"])
+        if interval in known[line["folder"]]:
+            repeated[line["folder"], line["attempt"]] += 1
+        known[line["folder"]].add(interval)
+    for (folder, attempt), count in repeated.items():
+        if count > 1 and folder not in over:
+            problems.append(f"attempt {attempt} of {folder} repeated {count} intervals")
+    return problems
+
+
+def _check_disk(world):
+    """No half-written weights stay, no state of a finished trial, and nothing that MLflow was not told."""
+    folders = [path for path in world.folder.rglob("*") if path.is_dir()]
+    left = [path for path in folders if path.name == "state" or path.suffix in (".tmp", ".old")]
+    left += list(world.folder.rglob(".registering-*"))
+    problems = [f"left behind: {path.relative_to(world.folder)}" for path in left]
+    entries, cursor = (world.folder / "outbox" / name for name in ("entries.jsonl", "delivered"))
+    waiting = entries.read_bytes()[int(cursor.read_bytes()) :].count(b"\n")
+    return [*problems, *([f"{waiting} records wait in the outbox"] if waiting else [])]

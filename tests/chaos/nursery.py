@@ -1,0 +1,225 @@
+"""Drivers without the seconds that imports take: a process that has imported everything forks one for each request.
+
+Each is a process of its own, leads a session, and is killed like any other. The nursery itself never runs a sweep and
+has no threads, so that a fork of it is as good as a new process.
+"""
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Left:
+    """A driver that is gone: its exit code (-9 for SIGKILL), what it printed, the seconds it lived."""
+
+    code: int
+    output: str
+    lived_s: float
+
+
+class Driver:
+    """A driver that runs, forked by the nursery or started as a program."""
+
+    def __init__(self, pid, output, wait):
+        self.pid = pid
+        self._output = output
+        self._wait = wait
+        self._begun = time.monotonic()
+
+    @property
+    def output(self):
+        """What it has printed so far."""
+        return self._output.read_text("utf-8", errors="replace") if self._output.exists() else ""
+
+    def wait_for(self, words, timeout_s=120):
+        """Until `words` were printed, or it is gone."""
+        end = time.monotonic() + timeout_s
+        while words not in self.output and is_alive(self.pid):
+            assert time.monotonic() < end, self.output
+            time.sleep(0.02)
+
+    def send(self, number):
+        """A signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout_s=300):
+        """Its end; killed and an AssertionError where that does not come."""
+        code = self._wait(timeout_s)
+        return Left(code, self.output, time.monotonic() - self._begun)
+
+
+def is_alive(pid):
+    """Whether a process runs: not gone, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Nursery:
+    """The process that forks drivers, as a context."""
+
+    def __init__(self):
+        self._count = 0
+
+    def __enter__(self):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.nursery"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+        )  # fmt: skip
+        assert self._process.stdout.readline().strip() == "ready"
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+    def start(self, world, *arguments, **settings):
+        """A driver of the sweep in `world`; `settings` are those of `driver`."""
+        self._count += 1
+        output = world.root / f"driver-{os.getpid()}-{self._count:03d}.txt"
+        request = {
+            "settings": {"trace": str(world.trace), **settings},
+            "arguments": world.arguments(*arguments),
+            "output": str(output),
+        }
+        self._ask(request)
+        pid = int(self._answer())
+        return Driver(pid, output, lambda timeout_s: self._wait(pid, timeout_s))
+
+    def run(self, world, *arguments, **settings):
+        """`start`, and its end."""
+        return self.start(world, *arguments, **settings).wait()
+
+    def _wait(self, pid, timeout_s):
+        self._ask({"wait": pid, "timeout_s": timeout_s})
+        code = self._answer()
+        assert code != "late", "the driver did not end in time"
+        return int(code)
+
+    def _ask(self, request):
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+
+    def _answer(self):
+        return self._process.stdout.readline().strip()
+
+
+def start_program(world, *arguments, **settings):
+    """The same driver as a new interpreter: what a user starts, imports and all."""
+    output = world.root / f"program-{time.monotonic_ns()}.txt"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    given = json.dumps({"trace": str(world.trace), **settings})
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.driver", given, *world.arguments(*arguments)],
+            stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, start_new_session=True,
+        )  # fmt: skip
+
+    def wait(timeout_s):
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    return Driver(process.pid, output, wait)
+
+
+def serve():
+    """Fork a driver for each line of stdin; answer with its pid, and with its exit code when asked to wait for it."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    _import_everything()
+    from .driver import warm_up
+
+    gc.collect()
+    gc.freeze()  # what every fork has in common is not looked through again in each of them
+    answers.write("ready\n")
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answers.write(f"{_wait(request['wait'], request['timeout_s'])}\n")
+            continue
+        warm_up(request["arguments"])
+        pid = os.fork()
+        if pid == 0:
+            answers.close()
+            _live(request)
+        answers.write(f"{pid}\n")
+
+
+def _import_everything():
+    from embsweep.app.terminal import quiet_environment
+
+    quiet_environment()
+    import mlflow.sentence_transformers  # noqa: F401
+    import sentence_transformers  # noqa: F401
+    from sentence_transformers.sentence_transformer import losses, training_args  # noqa: F401
+
+    import embsweep.app.main
+    import embsweep.report.card
+    import embsweep.report.summary
+    import embsweep.runner.inline
+    import embsweep.sweep.run
+    import embsweep.tracking.store
+    import embsweep.trial.lexical
+    import embsweep.trial.rungs  # noqa: F401
+
+    from . import driver, moments, scripted  # noqa: F401
+
+
+def _live(request):
+    """The life of a driver; never returns."""
+    code = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        from . import driver
+
+        driver.run_warm(request["settings"], request["arguments"])
+        code = 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        import atexit
+
+        atexit._run_exitfuncs()
+        os._exit(code)
+
+
+def _wait(pid, timeout_s):
+    end = time.monotonic() + timeout_s
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return "late"
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,62 @@
+"""Full disks and held databases: said in plain words, readable all the same, and the same command goes on."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from embsweep.durable import says_full
+
+from .conftest import TRIALS
+from .faults import hold_lock
+from .nursery import ROOT
+from .world import make_world
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ARGUMENTS = (f"search.trials={TRIALS}",)
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Its storage is a small disk of its own."""
+    world = make_world(tmp_path / "world")
+    world.storage.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(world.storage)]
+    if os.getuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield world
+    subprocess.run(["umount", "-l", str(world.storage)], check=True)
+
+
+def read_status(world):
+    """What `embsweep status` says of the sweep."""
+    command = [sys.executable, "-m", "embsweep.app.cli", "status", "chaos", "--storage", str(world.storage)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("part", "number"),
+    [("next_job", 30), ("checkpoint", 8), ("report", 30), ("finished", 5), ("registration", 3)],
+)
+def test_a_full_disk_ends_the_sweep_in_order(nursery, world, check, part, number):
+    ballast = world.storage / "ballast"
+    left = nursery.run(world, *ARGUMENTS, fill=[part, number, str(ballast)])
+    assert left.code == 1, left.output
+    assert "Traceback" not in left.output, left.output
+    last = left.output.strip().splitlines()[-1]
+    assert says_full(last), last
+    assert "same command" in last or "go on with" in last, last
+    status = read_status(world)
+    assert status.returncode == 0, status.stderr
+    assert f"of {TRIALS} trials" in status.stdout
+    ballast.unlink()
+    check(nursery.run(world, *ARGUMENTS))
+
+
+def test_a_ledger_that_is_held_for_half_a_minute_is_waited_for(nursery, world, check):
+    driver = nursery.start(world, *ARGUMENTS)
+    driver.wait_for("trial 0 at 25%")
+    hold_lock(world.ledger, 30.0)
+    check(driver.wait())

@@ -1,0 +1,80 @@
+"""A sweep that is cheap enough to be killed a thousand times: sixty pairs, a tiny real model, a scripted training."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+PAIRS, DIM, NOISE = 60, 16, 5.0
+TRIALS = 6
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+NAME = "chaos"
+
+
+@dataclass(frozen=True)
+class World:
+    """A storage folder with what lies beside it: the model, the pairs, and the trace of every interval trained."""
+
+    root: Path
+
+    @property
+    def storage(self):
+        return self.root / "storage"
+
+    @property
+    def folder(self):
+        return self.storage / "sweeps" / NAME
+
+    @property
+    def ledger(self):
+        return self.folder / "study.db"
+
+    @property
+    def trace(self):
+        return self.root / "trace.jsonl"
+
+    def arguments(self, *more):
+        """A command line; `more` replaces what has the same key."""
+        common = [
+            "+sweep=quickstart", "model=static", "model.kind=hub", f"model.source={self.root / 'model'}",
+            "model.name=tiny", f"model.dim={DIM}", "matryoshka.dims=[16,8]", "data=files",
+            f"data.pairs={self.root / 'pairs.jsonl'}", "data.anchor=anchor", "data.positive=positive",
+            "data.max_pairs=null", "data.split.validation=0.3", "data.split.test=0.3", "train.batch_size=8",
+            f"eval.fractions={list(FRACTIONS)}".replace(" ", ""), "train.learning_rate=interval(1e-3,1e-1)",
+            "matryoshka=from_384", "matryoshka.weight_power=interval(-1.0,1.0)", "train.warmup=0.1",
+            "stopping.min_fraction=0.25",
+            "confirm.finalists=2", "confirm.seeds=2", f"storage.path={self.storage}", f"sweep.name={NAME}",
+            "sweep.max_failed_trials=30", "runner=inline",
+        ]  # fmt: skip
+        keys = {argument.split("=")[0] for argument in more}
+        return [*(argument for argument in common if argument.split("=")[0] not in keys), *more]
+
+
+def make_world(root):
+    """The model and the pairs under `root`."""
+    root.mkdir(parents=True, exist_ok=True)
+    world = World(root.resolve())
+    rows = [json.dumps({"anchor": f"q{i}", "positive": f"p{i}"}) + "\n" for i in range(PAIRS)]
+    (root / "pairs.jsonl").write_text("".join(rows), "ascii")
+    _make_model().save_pretrained(str(root / "model"), create_model_card=False)
+    return world
+
+
+def _make_model():
+    """Question i is passage i plus a lot of noise, which the scripted training takes away."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+
+    rng = np.random.default_rng(3)
+    passages = rng.normal(size=(PAIRS, DIM))
+    questions = passages + NOISE * rng.normal(size=(PAIRS, DIM))
+    words = [f"q{i}" for i in range(PAIRS)] + [f"p{i}" for i in range(PAIRS)]
+    tokenizer = Tokenizer(WordLevel({word: row for row, word in enumerate(words)}, unk_token="q0"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    table = torch.tensor(np.vstack([questions, passages]), dtype=torch.float32)
+    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu")

@@ -1,0 +1,42 @@
+"""A cache that is whole by its hash and holds no pairs all the same is built again, with a word about it."""
+
+import hashlib
+import logging
+
+import pytest
+
+from embsweep.data import docstring_cache
+from embsweep.data.collection import Pair
+from embsweep.data.packages import Package
+
+PACKAGES = (Package("toy", "toy==1", ()),)
+PAIRS = [Pair("What is read", "What was written", place="toy/a.py:1")]
+
+
+def plant(folder, body):
+    docstring_cache.find_cache(folder, PACKAGES).write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"no json\n", b"[1, 2]\n", b"7\n", b"null\n", b"\xff\xfe\x00\n", b"[" * 100_000, b'["a", "b", "c", "d"]\n'],
+)
+def test_no_pairs(tmp_path, caplog, body):
+    plant(tmp_path, body)
+    with caplog.at_level(logging.WARNING):
+        assert docstring_cache.read_cache(tmp_path, PACKAGES) is None
+    assert "holds no pairs: it is built again" in caplog.text
+
+
+def test_what_was_written_is_read(tmp_path, caplog):
+    docstring_cache.write_cache(tmp_path, PACKAGES, PAIRS)
+    assert docstring_cache.read_cache(tmp_path, PACKAGES) == PAIRS
+    assert caplog.text == ""
+
+
+def test_a_folder_in_its_place_is_passed_over(tmp_path, caplog):
+    docstring_cache.find_cache(tmp_path, PACKAGES).mkdir()
+    assert docstring_cache.read_cache(tmp_path, PACKAGES) is None
+    docstring_cache.write_cache(tmp_path, PACKAGES, PAIRS)
+    assert "cannot be read" in caplog.text
+    assert "cannot be written" in caplog.text
