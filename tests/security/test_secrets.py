@@ -159,6 +159,8 @@ def test_well_known_forms(text):
         "TOKENIZERS_PARALLELISM=false",
         "basic auth",
         "a basic question",
+        "basic configurations",
+        "Bearer confirmations",
         "bearer of news",
     ],
 )

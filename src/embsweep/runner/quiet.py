@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray._private.worker
+from ray._private import ray_constants
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,24 @@ def keep_sigterm() -> Iterator[None]:
     finally:
         if _is_main_thread() and before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Inside, a Ray that is started listens on 127.0.0.1 alone; by default its services listen on all addresses.
+
+    Ray has this for macOS and Windows only, where firewalls ask (`services.get_node_ip_address`, 2.60); its processes
+    bind to loopback when that is their node's address. Read at import here, from the environment by the daemons.
+    """
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before, inherited = ray_constants.ENABLE_RAY_CLUSTER, os.environ.pop(variable, None)
+    ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[variable]
+        os.environ.update({variable: inherited} if inherited is not None else {})
 
 
 @dataclass

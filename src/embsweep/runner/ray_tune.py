@@ -26,7 +26,7 @@ from embsweep.runner.attempt import run_attempt
 from embsweep.runner.desk import Desk, Work
 from embsweep.runner.elsewhere import call_on_cluster
 from embsweep.runner.environment import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, pin_threads
-from embsweep.runner.quiet import keep_sigterm, log_daemon_messages, notice_interrupts
+from embsweep.runner.quiet import keep_sigterm, log_daemon_messages, notice_interrupts, on_loopback
 from embsweep.runner.room import PATIENCE_S, watch_room
 from embsweep.runner.shipping import ship_work
 from embsweep.runner.slots import Place, Slots
@@ -91,7 +91,7 @@ class RayRunner:
         log_daemon_messages()
         if ray.is_initialized():
             return
-        with keep_sigterm():
+        with keep_sigterm(), on_loopback():
             ray.init(
                 address="local",
                 num_cpus=max(self._slots.count * self._slots.cpus, 1),

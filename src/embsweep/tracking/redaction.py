@@ -17,7 +17,8 @@ _KEYED = re.compile(
     r"(?:auth|access|hf|session)[_-]?token|sig)\b['\"]?\s*[=:]\s*)"
     r"['\"]?[^\s'\"&,;]+['\"]?"
 )
-_HEADER = re.compile(r"(?i)(?P<key>\b(?:bearer|basic)\s+)[A-Za-z0-9+/_.\-]{12,}=*")
+# A word has no capital or digit within; base64 and tokens of twelve characters have.
+_HEADER = re.compile(r"(?P<key>\b(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{11,}=*")
 _TOKENS = re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")
 _SECRET_NAME = re.compile(
     r"(?i)(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(?:_id)?$"

@@ -1,0 +1,171 @@
+"""The tracking server as docs/tracking_server.md starts it: who has no account gets nothing."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from embsweep.errors import InputError
+from embsweep.tracking.facts import SweepIdentity
+from embsweep.tracking.runs import Child, open_sweep_run
+from embsweep.tracking.store import open_store
+from embsweep.tracking.ui import choose_port
+
+pytest.importorskip("flask_wtf", reason="mlflow[auth] is not installed")
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+ADMIN, ANN, WRONG = ("admin", "only-for-tests-1"), ("ann", "only-for-tests-2"), ("ann", "only-for-tests-3")
+API = "/api/2.0/mlflow"
+
+
+def documented(name):
+    page = (ROOT / "docs/tracking_server.md").read_text("utf-8")
+    return re.search(rf"^```sh {name}\n(.*?)^```", page, re.M | re.S)[1]
+
+
+class Team:
+    """The running server, and requests to it."""
+
+    def __init__(self, folder):
+        self.port = choose_port(0)
+        self.url = f"http://127.0.0.1:{self.port}"
+        setup, start = (self._here(documented(name), folder) for name in ("setup", "start"))
+        setup = "\n".join(line for line in setup.splitlines() if not line.startswith("pip install"))
+        subprocess.run(["bash", "-ec", setup], check=True)
+        secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1], "MLFLOW_FLASK_SERVER_SECRET_KEY": "only-for-tests-0"}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.log = (folder / "log").open("w+")
+        self.process = subprocess.Popen(
+            ["bash", "-ec", start], cwd=folder, env=os.environ | secrets | {"PATH": path},
+            stdout=self.log, stderr=self.log, start_new_session=True,
+        )  # fmt: skip
+
+    def _here(self, text, folder):
+        return text.replace("/srv/mlflow", str(folder / "srv")).replace("5000", str(self.port))
+
+    def wait(self):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                return self.ask("/health", ADMIN)
+            except OSError:
+                time.sleep(0.3)
+        self.log.seek(0)
+        raise AssertionError(self.log.read())
+
+    def ask(self, path, account=None, body=None, host=None):
+        """Status and text of the answer."""
+        headers = {"Content-Type": "application/json"}
+        headers |= {"Authorization": "Basic " + b64encode(":".join(account).encode()).decode()} if account else {}
+        headers |= {"Host": host} if host else {}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory):
+    found = Team(tmp_path_factory.mktemp("team"))
+    try:
+        found.wait()
+        for name, password in (ANN, ("bob", "only-for-tests-4")):
+            status, said = found.ask(f"{API}/users/create", ADMIN, {"username": name, "password": password})
+            assert status == 200, said
+        yield found
+    finally:
+        os.killpg(found.process.pid, signal.SIGKILL)  # it and its workers: a session of its own
+        found.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def recorded(team, tmp_path_factory):
+    """A sweep of Ann's: its run, and a registered model."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MLFLOW_TRACKING_USERNAME", ANN[0])
+        patched.setenv("MLFLOW_TRACKING_PASSWORD", ANN[1])
+        store = open_store(tmp_path_factory.mktemp("storage"), uri=team.url, experiment="anns")
+        run = open_sweep_run(store, SweepIdentity("legal", "study", "minilm"))
+        run_id = run.start_trial(Child(0, "trial 0"), 1, {"k": 1})
+        run.log_artifact_text("report.txt", "what only Ann may read")
+        run.client = store.client()
+        run.client.create_registered_model("anns-model")
+        yield run, run_id
+
+
+def test_an_account_can_record_a_sweep(recorded):
+    run, run_id = recorded
+    assert run.client.get_run(run_id).data.params == {"k": "1"}
+    assert [file.path for file in run.client.list_artifacts(run.run_id)] == ["report.txt"]
+
+
+def questions(run, experiment):
+    search = {"experiment_ids": [experiment], "max_results": 10}
+    artifact = f"{experiment}/{run}/artifacts/report.txt"
+    return [
+        (f"{API}/experiments/search", {"max_results": 10}),
+        (f"{API}/experiments/get?experiment_id={experiment}", None),
+        (f"{API}/runs/get?run_id={run}", None),
+        (f"{API}/runs/search", search),
+        (f"{API}/artifacts/list?run_id={run}", None),
+        (f"/get-artifact?run_id={run}&path=report.txt", None),
+        (f"/api/2.0/mlflow-artifacts/artifacts/{artifact}", None),
+        (f"/ajax-api/2.0/mlflow-artifacts/artifacts/{artifact}", None),
+        (f"{API}/registered-models/get?name=anns-model", None),
+        (f"{API}/registered-models/search?max_results=10", None),
+        (f"{API}/users/get?username=ann", None),
+        ("/graphql", {"query": "{ __typename }"}),
+        ("/", None),
+    ]
+
+
+@pytest.mark.parametrize("account", [None, WRONG, ("", ""), ("admin", ""), ("nobody", "only-for-tests-1")])
+def test_without_the_right_password_there_is_nothing(team, recorded, account):
+    run, _ = recorded
+    for path, body in questions(run.run_id, run.store.experiment_id):
+        status, said = team.ask(path, account, body)
+        assert status in (401, 403), (path, status, said[:200])
+        assert "legal" not in said and "Ann" not in said
+
+
+def test_another_account_sees_nothing_of_it(team, recorded):
+    run, _ = recorded
+    for path, body in questions(run.run_id, run.store.experiment_id)[:-2]:
+        _, said = team.ask(path, ("bob", "only-for-tests-4"), body)
+        assert "legal" not in said and "only Ann" not in said and "anns" not in said, (path, said[:300])
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "192.168.1.1:5000", "10.0.0.1", "localhost.evil.example.com"])
+def test_another_host_name_is_refused(team, host):
+    status, _ = team.ask(f"{API}/experiments/search", ADMIN, {"max_results": 1}, host=host)
+    assert status == 403
+
+
+def test_the_name_of_the_proxy_is_served(team):
+    body = {"max_results": 1}
+    assert team.ask(f"{API}/experiments/search", ADMIN, body, host="mlflow.example.org")[0] == 200
+
+
+@pytest.mark.parametrize("password", [None, WRONG[1]])
+def test_a_sweep_is_told_so_and_the_password_is_not(team, tmp_path, monkeypatch, password):
+    for name, value in (("MLFLOW_TRACKING_USERNAME", ANN[0]), ("MLFLOW_TRACKING_PASSWORD", password)):
+        monkeypatch.delenv(name, raising=False)
+        if password:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"tracking\.uri") as caught:
+        open_store(tmp_path, uri=team.url, experiment="anns")
+    assert "401" in str(caught.value) or "authenticated" in str(caught.value)
+    assert WRONG[1] not in str(caught.value)
