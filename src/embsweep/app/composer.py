@@ -15,7 +15,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from embsweep.app.config_files import check_sizes, undecodable_faults, yaml_fault
 from embsweep.app.paths import conf_dir
 from embsweep.errors import Fault, InputError
 
@@ -46,24 +48,37 @@ def config_loader() -> Iterator[ConfigLoader]:
 
 
 def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
-    """Compose `conf/config.yaml`, Hydra's own node included; sweep overrides are left aside."""
+    """Compose `conf/config.yaml`, Hydra's own node included; sweep overrides are left aside.
+
+    InputError for a file that cannot be read, HydraException for overrides and presets that do not fit together.
+    """
     try:
         tree = loader.load_configuration(CONFIG_NAME, list(overrides), run_mode=RunMode.MULTIRUN)
         check_no_calls(tree)
     except RecursionError:
         raise InputError(Fault("the configuration", "is nested too deeply", accepted="a few levels")) from None
+    except YAMLError as error:
+        raise InputError(yaml_fault(error)) from None
+    except UnicodeDecodeError:
+        raise InputError(undecodable_faults(loader)) from None
     return tree
 
 
 def check_folder(folder: Path, overrides: Sequence[str]) -> None:
     """InputError where `overrides`, composed with a user's own folder (`--config-dir`), name something to call."""
+    check_sizes(folder)
     place = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
     with config_loader() as loader:
         try:
             compose(loader, [f"hydra.searchpath=['file://{place}']", *overrides])
         except HydraException as error:
-            problem = "cannot be composed"
-            raise InputError(Fault("--config-dir", problem, str(folder), fix=str(error).splitlines()[0])) from None
+            raise InputError(Fault("--config-dir", "cannot be composed", str(folder), fix=first_line(error))) from None
+
+
+def first_line(error: BaseException) -> str:
+    """What Hydra says before it lists where it has looked; its exception's name where it says nothing."""
+    lines = [*str(error).strip().splitlines(), type(error).__name__]
+    return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") else lines[0]
 
 
 def check_no_calls(tree: DictConfig) -> None:

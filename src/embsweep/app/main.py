@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -14,9 +15,10 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from embsweep.app.composer import check_folder, config_loader, to_values
+from embsweep.app.composer import check_folder, compose, config_loader, to_values
 from embsweep.app.overrides import check_overrides
 from embsweep.app.paths import conf_dir, default_storage, program
 from embsweep.app.request import NOTHING_TO_SEARCH, draft_request
@@ -39,7 +41,9 @@ def main() -> None:
         _refuse_options(args)
         if args.config_dir:  # before Hydra itself reads it: it calls what a folder of others names
             check_folder(Path(args.config_dir), args.overrides)
-        elif not informs_only:
+        elif informs_only:
+            _check_files(args.overrides)
+        else:
             _check_before_hydra(args.overrides)
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_run_single)()
 
@@ -57,9 +61,9 @@ def _refuse_options(args: Namespace) -> None:
 
 
 def with_default_sweep(arguments: Sequence[str]) -> list[str]:
-    """`quickstart` where no sweep is named and none is ruled out by `hydra.mode=RUN`."""
+    """`quickstart` where no sweep is named, unless `hydra.mode=RUN` rules one out or Hydra is asked about itself."""
     names_one = any(argument.lstrip("+").startswith("sweep=") for argument in arguments)
-    if names_one or "hydra.mode=RUN" in arguments:
+    if names_one or "hydra.mode=RUN" in arguments or "--hydra-help" in arguments:
         return list(arguments)
     return [*arguments, DEFAULT_SWEEP]
 
@@ -71,6 +75,12 @@ def launch(loader: ConfigLoader, arguments: Sequence[str]) -> None:
         if faults:
             _raise_all(request, faults)
         _run(request)
+
+
+def _check_files(overrides: Sequence[str]) -> None:
+    """InputError for a file that cannot be read. All else is Hydra's to say where it is only asked for information."""
+    with config_loader() as loader, contextlib.suppress(HydraException):
+        compose(loader, overrides)
 
 
 def _check_before_hydra(overrides: Sequence[str]) -> None:

@@ -13,8 +13,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from embsweep.app.composer import CALL_KEYS, call_fault, compose, find_calls, group_options
-from embsweep.errors import Fault, did_you_mean
+from embsweep.app.composer import CALL_KEYS, call_fault, compose, find_calls, first_line, group_options
+from embsweep.errors import Fault, InputError, did_you_mean
 
 _NOWHERE = "the command line"
 _UNREADABLE = (HydraException, ValueError, ArithmeticError, RecursionError)
@@ -26,12 +26,21 @@ def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[st
     parsed, faults = _refuse_calls(*_parse_all(loader, lines))
     groups = [o for o in parsed if group_options(loader, o.key_or_group)]
     good_groups, group_faults = _check_groups(loader, groups)
-    base = compose(loader, [_as_line(o) for o in good_groups if not o.is_sweep_override()])
+    base = _compose_groups(loader, good_groups)
     keys = [o for o in parsed if o not in groups]
     good_keys, key_faults = _check_keys(loader, base, keys)
     good, together = _check_together(loader, good_groups, good_keys)
     faults = [*faults, *group_faults, *key_faults, *together, *_check_single(parsed)]
     return [_as_line(override) for override in good], faults
+
+
+def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
+    """The chosen presets together; InputError where one of them does not fit to what there is."""
+    lines = [_as_line(override) for override in groups if not override.is_sweep_override()]
+    try:
+        return compose(loader, lines)
+    except HydraException as error:
+        raise InputError(Fault(" ".join(lines) or "conf/", f"cannot be composed: {first_line(error)}")) from None
 
 
 def _check_single(overrides: Sequence[Override]) -> list[Fault]:
@@ -200,7 +209,7 @@ def _refusal(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
     try:
         compose(loader, [_as_line(o) for o in overrides if not o.is_sweep_override()])
     except HydraException as error:
-        return str(error.__cause__ or error).strip().splitlines()[0]
+        return first_line(error.__cause__ or error)
     return None
 
 

@@ -1,0 +1,68 @@
+"""Configuration files that cannot be read: which one, which line, and what is wrong there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from hydra.core.config_loader import ConfigLoader
+
+from embsweep.errors import Fault, InputError
+
+MOST_VALUES = 100_000
+"""What one file may unfold to: `*alias` of `*alias` makes gigabytes of a few lines."""
+
+
+def yaml_fault(error: yaml.YAMLError) -> Fault:
+    """Where the file in `error` is no YAML, or names a type that is not read (`!!python/…`)."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        problem = " ".join(str(error.problem).split())
+        return Fault(f"{mark.name}:{mark.line + 1}", f"cannot be read as YAML ({problem})", accepted="plain values")
+    name, reason = getattr(error, "name", "a configuration file"), getattr(error, "reason", error)
+    return Fault(str(name), f"cannot be read as YAML ({reason})", accepted="text in UTF-8")
+
+
+def undecodable_faults(loader: ConfigLoader) -> list[Fault]:
+    """The files of the loader's folders that are no text; what is raised while one is composed does not name it."""
+    folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    return [fault for folder in folders for path in sorted(folder.rglob("*.yaml")) for fault in _check_text(path)]
+
+
+def check_sizes(folder: Path) -> None:
+    """InputError naming the files in `folder` that unfold to more than MOST_VALUES values."""
+    faults = [
+        Fault(str(path), f"unfolds to more than {MOST_VALUES:,} values by its aliases", accepted="a configuration")
+        for path in sorted(folder.rglob("*.yaml"))
+        if _count(path) > MOST_VALUES
+    ]
+    if faults:
+        raise InputError(faults)
+
+
+def _check_text(path: Path) -> Iterator[Fault]:
+    try:
+        path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        yield Fault(str(path), f"is no text ({error.reason} at byte {error.start})", accepted="UTF-8")
+
+
+def _count(path: Path) -> float:
+    """Values in a file once its aliases are followed; what cannot be read at all is told when it is composed."""
+    try:
+        root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        return 0
+    return _count_below(root, {})
+
+
+def _count_below(node: yaml.Node | None, known: dict[int, float]) -> float:
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is known: an alias of what holds it never ends
+        parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_count_below(part, known) for part in parts)
+    return known[id(node)]
