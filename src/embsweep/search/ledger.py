@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from embsweep.config.machinery import SearchConfig
 from embsweep.errors import EmbsweepError
@@ -30,6 +25,7 @@ from embsweep.search.distributions import to_distributions
 from embsweep.search.pruners import to_resource
 from embsweep.search.record import LOSSES, REACHED, STOP_AT, TrialRecord, to_record
 from embsweep.search.samplers import build_sampler, sampling_threads
+from embsweep.search.storage import open_storage
 from embsweep.space import Space, Value, grid_values
 
 STUDY = "sweep"
@@ -52,7 +48,7 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path.parent.mkdir(parents=True, exist_ok=True)
         opened = optuna.create_study(
-            storage=_storage(path),
+            storage=open_storage(path),
             study_name=study,
             direction="maximize",
             load_if_exists=True,
@@ -242,7 +238,7 @@ def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]]
         return None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = optuna.load_study(storage=_storage(path), study_name=STUDY)
+        study = optuna.load_study(storage=open_storage(path), study_name=STUDY)
     except KeyError:
         return None
     except (DatabaseError, StorageInternalError) as error:
@@ -252,50 +248,3 @@ def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]]
 
 
 _ANY_SEARCH = SearchConfig(sampler="random", trials=1, seed=0, recipe_first=False)
-
-
-_PATIENCE_S = 90.0
-
-
-class LedgerUnavailable(EmbsweepError):
-    """The ledger cannot be written or read: a full disk, a lock that stays. What it holds is as it was before."""
-
-
-def _storage(path: Path) -> optuna.storages.RDBStorage:
-    """A long timeout: a reader (`embsweep status`, a dashboard, a backup) may hold the file for a while.
-
-    A transaction that writes says so when it begins: one that read first would not be let wait for another's end.
-    """
-    options = {"timeout": _PATIENCE_S, "isolation_level": "IMMEDIATE"}
-    with _naming_failures(path):
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": options})
-    event.listen(storage.engine, "handle_error", partial(_raise_unavailable, path))
-    return storage
-
-
-def _raise_unavailable(path: Path, context: ExceptionContext) -> None:
-    """SQLAlchemy asks what to raise: Optuna would make "invalid data" of a full disk."""
-    if isinstance(context.original_exception, sqlite3.OperationalError):
-        raise LedgerUnavailable(_describe(path, context.original_exception)) from None
-
-
-@contextmanager
-def _naming_failures(path: Path) -> Iterator[None]:
-    """The same for the making of the tables, which is over before anybody can listen."""
-    try:
-        yield
-    except OperationalError as error:
-        raise LedgerUnavailable(_describe(path, error.orig)) from None
-
-
-def _describe(path: Path, error: BaseException | None) -> str:
-    problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-    ways = (
-        (("full", "disk i/o"), "free some space on that disk"),
-        (("locked", "busy"), f"another program has held it for {_PATIENCE_S:.0f} s, end that"),
-    )
-    way = next((way for signs, way in ways if any(sign in problem for sign in signs)), "make that file writable")
-    return (
-        f"{path}: the ledger cannot be used ({problem}). {way[0].upper()}{way[1:]}; what is finished is kept, and the "
-        "same command goes on."
-    )

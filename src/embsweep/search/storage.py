@@ -1,0 +1,63 @@
+"""The ledger's database: sqlite that waits for others, and says in plain words why it cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import optuna
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import OperationalError
+
+from embsweep.errors import EmbsweepError
+
+PATIENCE_S = 90.0
+"""How long another program may hold the database."""
+
+
+class LedgerUnavailable(EmbsweepError):
+    """The ledger cannot be written or read: a full disk, a lock that stays. What it holds is as it was before."""
+
+
+def open_storage(path: Path) -> optuna.storages.RDBStorage:
+    """A long timeout: a reader (`embsweep status`, a dashboard, a backup) may hold the file for a while.
+
+    A transaction that writes says so when it begins: one that read first would not be let wait for another's end.
+    """
+    options = {"timeout": PATIENCE_S, "isolation_level": "IMMEDIATE"}
+    with _naming_failures(path):
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": options})
+    event.listen(storage.engine, "handle_error", partial(_raise_unavailable, path))
+    return storage
+
+
+def _raise_unavailable(path: Path, context: ExceptionContext) -> None:
+    """SQLAlchemy asks what to raise: Optuna would make "invalid data" of a full disk."""
+    if isinstance(context.original_exception, sqlite3.OperationalError):
+        raise LedgerUnavailable(_describe(path, context.original_exception)) from None
+
+
+@contextmanager
+def _naming_failures(path: Path) -> Iterator[None]:
+    """The same for the making of the tables, which is over before anybody can listen."""
+    try:
+        yield
+    except OperationalError as error:
+        raise LedgerUnavailable(_describe(path, error.orig)) from None
+
+
+def _describe(path: Path, error: BaseException | None) -> str:
+    problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+    ways = (
+        (("full", "disk i/o"), "free some space on that disk"),
+        (("locked", "busy"), f"another program has held it for {PATIENCE_S:.0f} s, end that"),
+    )
+    way = next((way for signs, way in ways if any(sign in problem for sign in signs)), "make that file writable")
+    return (
+        f"{path}: the ledger cannot be used ({problem}). {way[0].upper()}{way[1:]}; what is finished is kept, and the "
+        "same command goes on."
+    )
