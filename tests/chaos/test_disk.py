@@ -10,7 +10,7 @@ from embsweep.durable import says_full
 
 from .conftest import TRIALS
 from .faults import hold_lock
-from .nursery import ROOT
+from .nursery import ROOT, start_program
 from .world import make_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -51,6 +51,21 @@ def test_a_full_disk_ends_the_sweep_in_order(nursery, world, check, part, number
     status = read_status(world)
     assert status.returncode == 0, status.stderr
     assert f"of {TRIALS} trials" in status.stdout
+    ballast.unlink()
+    check(nursery.run(world, *ARGUMENTS))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("part", ["report", "finished"])
+def test_with_ray_too(nursery, world, check, part):
+    """Where Tune writes to that disk as well, and would blame the trial for what the desk raises."""
+    ballast = world.storage / "ballast"
+    ray = ("runner=local", "runner.max_concurrent=1")
+    left = start_program(world, *ARGUMENTS, *ray, fill=[part, 12, str(ballast)]).wait()
+    assert left.code == 1, left.output
+    assert "Traceback" not in left.output, left.output
+    assert says_full(left.output.strip().splitlines()[-1]), left.output
+    assert " failed" not in read_status(world).stdout
     ballast.unlink()
     check(nursery.run(world, *ARGUMENTS))
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from embsweep.errors import DiskFull
 from embsweep.runner.inline import InlineRunner
 from embsweep.runner.slots import Slots
 from embsweep.trial.reporter import Outcome
@@ -66,6 +67,30 @@ def test_a_process_that_dies_is_started_again_and_the_others_go_on(runner, make_
     assert desk.results[2].outcome == Outcome.FAILED
     assert "died" in desk.results[2].reason
     assert len(desk.losses[2]) == ATTEMPTS
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("runner", "method"),
+    [(kind, method) for kind in ("inline", "ray") for method in ("started", "report", "finished", "next_job")],
+    indirect=["runner"],
+)
+def test_what_the_desk_raises_ends_the_run_and_blames_no_trial(runner, make_desk, monkeypatch, method):
+    desk, calls = make_desk(3), []
+    real = getattr(desk, method)
+
+    def fail_at_the_second(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise DiskFull("no room for the ledger")
+        return real(*arguments)
+
+    monkeypatch.setattr(desk, method, fail_at_the_second)
+    with pytest.raises(DiskFull, match="no room for the ledger"):
+        runner.run(desk, scripted_work())
+    assert len(calls) == 2, "nobody asks a desk that has failed"
+    assert not desk.losses
+    assert {result.outcome for result in desk.results.values()} <= {Outcome.COMPLETE}
 
 
 def test_nothing_to_do(runner, make_desk):

@@ -26,6 +26,7 @@ from embsweep.runner.attempt import run_attempt
 from embsweep.runner.desk import Desk, Work
 from embsweep.runner.elsewhere import call_on_cluster
 from embsweep.runner.environment import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, pin_threads
+from embsweep.runner.guard import EndWithDesk, GuardedDesk
 from embsweep.runner.quiet import keep_sigterm, log_daemon_messages, notice_interrupts, on_loopback
 from embsweep.runner.room import PATIENCE_S, watch_room
 from embsweep.runner.shipping import ship_work
@@ -50,13 +51,17 @@ class RayRunner:
         self._scratch = scratch.resolve()
 
     def run(self, desk: Desk, work: Work) -> None:
-        """See `Runner.run`. KeyboardInterrupt if Tune was told to stop before the desk ran out of jobs."""
+        """See `Runner.run`. What the desk raises is raised here, the trials stay open.
+
+        KeyboardInterrupt if Tune was told to stop before the desk ran out of jobs.
+        """
         first = desk.next_job()
         if first is None:
             return  # Tune would wait for ever for a first trial
         os.environ.update(DRIVER_ENVIRONMENT)
         self._init_ray()
-        searcher = _DeskSearcher(desk, first)
+        guarded = GuardedDesk(desk)
+        searcher = _DeskSearcher(guarded, first)
         shipped = ship_work(work, to_other_machines=self._has_other_machines)
         parameters = {"work": shipped, "place": Place(self._slots, self._scratch, _choose_backend(self._slots))}
         trainable = tune.with_resources(tune.with_parameters(_train, **parameters), _resources(self._slots))
@@ -73,14 +78,22 @@ class RayRunner:
                 trial_dirname_creator=_trial_name,
             ),
             run_config=tune.RunConfig(
-                storage_path=str(self._scratch), name=f"{os.getpid()}-{time.time_ns()}", verbose=0
+                storage_path=str(self._scratch),
+                name=f"{os.getpid()}-{time.time_ns()}",
+                stop=EndWithDesk(guarded),
+                verbose=0,
             ),
         )
         try:
             with notice_interrupts() as interrupts, watch_room(self._slots, PATIENCE_S) as room:
                 tuner.fit()
+        except Exception:
+            if guarded.failure is None:
+                raise
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
+        if guarded.failure is not None:
+            raise guarded.failure
         if room.problem:
             raise EmbsweepError(f"{room.problem}; finished trials are kept, the same command goes on")
         if interrupts.came or searcher.open or not searcher.is_exhausted:
