@@ -190,6 +190,21 @@ def test_status_passes_over_a_folder_without_a_sweep(embsweep, tmp_path):
     assert "No sweeps" in embsweep("status", "--storage", tmp_path).output
 
 
+def test_status_says_which_ledger_is_damaged_and_shows_the_others(embsweep, tmp_path):
+    make_ledger(tmp_path, "first")
+    damaged = tmp_path / "sweeps" / "second" / "study.db"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"this is no database" * 100)
+    done = embsweep("status", "--storage", tmp_path)
+    assert done.exit_code == 0
+    assert "first" in done.output
+    assert f"{damaged}: is no readable ledger" in done.output
+    assert embsweep("status", "first", "--storage", tmp_path).exit_code == 0
+    done = embsweep("status", "second", "--storage", tmp_path)
+    assert done.exit_code == 1
+    assert "is no readable ledger" in done.stderr
+
+
 def test_status_changes_nothing(embsweep, tmp_path):
     make_ledger(tmp_path, "first")
     before = (tmp_path / "sweeps" / "first" / "study.db").read_bytes()

@@ -52,6 +52,14 @@ def test_interrupted_with_a_command_to_go_on(capsys):
     )
 
 
+def test_a_full_disk_is_a_message_whoever_says_so(capsys):
+    """safetensors, torch and sqlite each raise something of their own."""
+    assert left_with(RuntimeError("I/O error: No space left on device (os error 28)"), resume="the command") == 1
+    said = capsys.readouterr().err
+    assert "free some space" in said
+    assert "go on with: the command" in said
+
+
 def test_a_defect_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), exit_codes():
         raise ZeroDivisionError

@@ -40,6 +40,7 @@ def prepare(settings):
 def _watch(settings):
     from embsweep.sweep import run, winner
     from embsweep.sweep.desk import SweepDesk
+    from embsweep.tracking.recorder import Recorder
     from embsweep.trial import rungs
 
     from .moments import Moments
@@ -53,6 +54,7 @@ def _watch(settings):
     moments.watch(run, "crown_winner", "crowning")
     moments.watch(winner, "read_test", "test")
     moments.watch(winner, "_register", "registration")
+    moments.watch(Recorder, "finish", "farewell")
     moments.install()
     if "die" in settings:
         moments.aim(*settings["die"])

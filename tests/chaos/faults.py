@@ -3,6 +3,7 @@
 `FAULTS` is the registry that the chaos run draws from; a new fault is one more function in it.
 """
 
+import os
 import random
 import signal
 import sqlite3
@@ -58,7 +59,7 @@ def kill_in_a_part(chaos):
 
 def kill_near_the_end(chaos):
     """SIGKILL once everything is trained; what comes before is run."""
-    part, number = chaos.rng.choice(LAST_PARTS), chaos.rng.randint(1, 60)
+    part, number = chaos.rng.choice((*LAST_PARTS, "farewell")), chaos.rng.randint(1, 60)
     chaos.note(f"SIGKILL at moment {number} of {part}")
     return chaos.run(die=[part, number])
 
@@ -137,6 +138,17 @@ def tear_the_outbox(chaos):
     return left
 
 
+def cut_the_outbox(chaos):
+    """SIGKILL, and the outbox has lost its end: what MLflow may have been told, and what it may not."""
+    left = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
+    path = chaos.world.folder / "outbox" / "entries.jsonl"
+    if path.exists():
+        lost = min(chaos.rng.choice([20, 500, 5000]), path.stat().st_size)
+        chaos.note(f"{lost} bytes less in the outbox")
+        os.truncate(path, path.stat().st_size - lost)
+    return left
+
+
 def lock_the_ledger(chaos):
     """Another program holds the ledger for some seconds."""
     return _lock(chaos, chaos.world.ledger, "the ledger")
@@ -163,6 +175,7 @@ FAULTS = [
     interrupt_twice,
     tear_the_state,
     tear_the_outbox,
+    cut_the_outbox,
     lock_the_ledger,
     lock_the_store,
     set_the_clock_back,

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 PLAN = "CHAOS_PLAN"
-"""Environment: JSON, number of a trial of the search → its fault behind its first evaluation: `nan`, `nan objective`,
-`raise`, `oom`, `die`, `die once`, `sleep`, `deaf` (as `sleep`, and it does not let itself be interrupted)."""
+"""Environment: JSON, number of a trial of the search, or `confirmation` and that of a run there → its fault behind its
+first evaluation: `nan`, `nan objective`, `raise`, `oom`, `die`, `die once`, `sleep`, `deaf` (a `sleep` that cannot be
+interrupted)."""
 
 TRACE = "CHAOS_TRACE"
 """Environment: the file that gets a line for every interval trained."""
@@ -81,8 +82,9 @@ class ScriptedTrainer:
     def _go_wrong(self):
         import torch
 
-        is_search = Path(self.job.folder).parent.name == "trials"
-        fault = json.loads(os.environ.get(PLAN, "{}")).get(str(self.job.number)) if is_search else None
+        stage = Path(self.job.folder).parent.name
+        name = f"{self.job.number}" if stage == "trials" else f"{stage} {self.job.number}"
+        fault = json.loads(os.environ.get(PLAN, "{}")).get(name)
         if fault == "nan":
             self.loss(torch.tensor(float("nan")))
         elif fault == "nan objective":

@@ -224,19 +224,27 @@ def test_a_damaged_ledger_is_named(tmp_path):
         read_ledger(path)
 
 
-def test_only_what_is_asked_for_stays_queued_and_what_failed_is_tried_again(tmp_path):
+def test_a_damaged_ledger_of_a_sweep_that_goes_on_is_named_too(tmp_path):
+    (tmp_path / "study.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(EmbsweepError, match=r"study\.db: is no readable ledger .*sweep\.fresh=true"):
+        open_ledger(tmp_path)
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_only_what_is_asked_for_stays_queued_and_what_does_not_count_is_tried_again(tmp_path, repeats):
     space = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))
     points = [{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)]
     ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
     ledger.queue_only(points)
     ledger.complete(ledger.ask().number, 0.5)
-    ledger.fail(ledger.ask().number, "scripted")
+    failed = ledger.ask().number
+    ledger.fail(failed, "scripted")
     interrupted = ledger.ask()
     assert interrupted.params == {"trial": 4, "seed": 2}
     again = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
-    again.queue_only([*points[:2], {"trial": 9, "seed": 1}])
+    again.queue_only([*points[:2], {"trial": 9, "seed": 1}], again={failed} if repeats else ())
     handed = []
     while (record := again.ask()) is not None:
         handed.append(record.params)
         again.complete(record.number, 0.5)
-    assert handed == [{"trial": 7, "seed": 1}, {"trial": 9, "seed": 1}]
+    assert handed == [*([{"trial": 7, "seed": 1}] if repeats else []), {"trial": 9, "seed": 1}]

@@ -9,7 +9,7 @@ from embsweep.decide.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, 
 from embsweep.errors import TooManyFailures
 from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.search.pruners import build_pruner
-from embsweep.sweep.confirm import fresh_seeds
+from embsweep.sweep.fresh_runs import fresh_seeds
 from embsweep.sweep.winner import name_finalists
 from embsweep.tracking.store import open_store
 

@@ -27,13 +27,13 @@ FRACTIONS = (0.25, 0.5, 1.0)
 
 @pytest.fixture
 def make_desk(make_config, tmp_path):
-    def make(trials=6, stopping="none", configure=None, **limits):
+    def make(trials=6, stopping="none", configure=None, *, has_lost_records=False, **limits):
         config = make_config("confirm.finalists=1", *(f"sweep.{key}={value}" for key, value in limits.items()))
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
         ledger = Ledger.open(tmp_path / "study.db", space=SPACE, search=search, pruner=pruner)
         ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
-        tracking = create_autospec(Recorder, instance=True)
+        tracking = create_autospec(Recorder, instance=True, has_lost_records=has_lost_records)
         progress = create_autospec(LineProgress, instance=True)
         stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
         return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage, "map@100")
@@ -232,6 +232,13 @@ def test_the_end_that_a_crash_kept_from_mlflow_is_told_afterwards(make_desk):
     assert again.tracking.finish_trial.call_count == 1, "the other one was told"
     assert (child.number, result.outcome, result.best_objective, result.ended_at) == (1, Outcome.COMPLETE, 2.0, 9.0)
     assert result.best_scores == {64: {"map@100": 2.0}}
+
+
+def test_a_torn_outbox_means_that_every_end_is_told_again(make_desk):
+    InlineRunner().run(make_desk(trials=2), scripted())
+    again = make_desk(trials=2, has_lost_records=True)
+    again.catch_up()
+    assert [call.args[0].number for call in again.tracking.finish_trial.call_args_list] == [0, 1]
 
 
 def run_until_it_fails(desk):

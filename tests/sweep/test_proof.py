@@ -130,15 +130,15 @@ def test_weights_that_change_after_the_search_are_never_registered(launch, tmp_p
 
 @pytest.mark.slow
 def test_single_scores_that_change_after_a_run_are_never_compared(launch, monkeypatch):
-    from embsweep.sweep import confirm
+    from embsweep.sweep import confirm, fresh_runs
 
-    inner = confirm._run_again
+    inner = fresh_runs.run_again
 
     def run_again(context, runner, finalists, folds):
         fresh = inner(context, runner, finalists, folds)
-        alter_values(confirm.confirmation_stage(context).folder(fresh[0].number) / "best")
+        alter_values(fresh_runs.confirmation_stage(context).folder(fresh[0].number) / "best")
         return fresh
 
-    monkeypatch.setattr(confirm, "_run_again", run_again)
+    monkeypatch.setattr(confirm, "run_again", run_again)
     with pytest.raises(EmbsweepError, match=r"values\.npz: map@100 at \d+ is .* but .* was recorded"):
         launch("search.trials=2", "confirm=standard", "confirm.seeds=2")

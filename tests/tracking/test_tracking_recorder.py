@@ -53,7 +53,7 @@ def tell_a_trial(recorder, make_report, make_scores):
     for step in (10, 20, 30):
         recorder.log_report(CHILD, make_report(step=step, loss=math.nan))
     recorder.finish_trial(CHILD, TrialResult(Outcome.COMPLETE, 0.45, make_scores(0.2), None, time.time()))
-    recorder.finish({"best_objective": 0.45})
+    recorder.finish({"best_objective": 0.45}, trials=1)
 
 
 def check_trial(client, run):

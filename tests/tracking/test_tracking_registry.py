@@ -116,6 +116,20 @@ def test_an_interrupted_registration_leaves_one_version_and_one_model(
     load_registered(store, name, version.version)
 
 
+def test_a_version_that_a_slow_server_has_made_twice_is_one(client, identity, checkpoint, facts, name, sweep):
+    """As when a request is sent again that was only slow."""
+    create = type(client).create_model_version
+
+    def create_three(self, *args, **kwargs):
+        return [create(self, *args, **kwargs) for _ in range(3)][2]
+
+    with mock.patch.object(type(client), "create_model_version", create_three):
+        version = register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+    (found,) = client.search_model_versions(f"name = '{name}'")
+    assert version.version == int(found.version)
+    assert client.get_registered_model(name).aliases == {"challenger": found.version}
+
+
 def test_an_old_sweep_run_again_does_not_take_the_alias_back(
     store, client, identity, name, facts, checkpoint, registered, sweep
 ):

@@ -115,15 +115,48 @@ def test_the_same_report_again_changes_nothing(client, sweep, make_report):
     assert [point.step for point in history] == [10, 20]
 
 
-def test_tables_show_the_best_objective_of_the_last_attempt(store, client, identity, sweep, make_report):
+@pytest.mark.parametrize("later_s", [+3600.0, -3600.0])
+def test_tables_show_the_best_objective_of_the_last_attempt(store, client, identity, sweep, make_report, later_s):
+    """Whatever an earlier one had reached, and though the clock was set back between them."""
     run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
-    sweep.log_report(run_id, make_report(step=90, best_objective=0.9, reported_at=1000.0))
-    time.sleep(0.01)
+    sweep.log_report(run_id, make_report(step=90, best_objective=0.9, reported_at=10_000.0))
     again = open_sweep_run(store, identity)
-    with mock.patch("embsweep.tracking.runs.time.time", return_value=time.time() + 1000):
-        again.start_trial(Child(0, "trial 0"), 2, {})
-    again.log_report(run_id, make_report(step=10, best_objective=0.5, reported_at=2000.0))
-    assert client.get_run(run_id).data.metrics["best_objective"] == 0.5
+    again.start_trial(Child(0, "trial 0"), 2, {})
+    again.log_report(run_id, make_report(step=10, best_objective=0.45, reported_at=10_000.0 + later_s))
+    for _ in range(2):
+        again.finish_trial(run_id, _result(ended_at=10_001.0 + later_s))
+        assert client.get_run(run_id).data.metrics["best_objective"] == 0.45
+    assert len(client.get_metric_history(run_id, "best_objective")) == 3
+
+
+def test_a_clock_that_was_set_back_hides_no_better_score(client, sweep, make_report):
+    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    sweep.log_report(run_id, make_report(step=10, best_objective=0.3, reported_at=10_000.0))
+    sweep.log_report(run_id, make_report(step=20, best_objective=0.45, reported_at=6_400.0))
+    assert client.get_run(run_id).data.metrics["best_objective"] == 0.45
+    for trials, best in ((6, 0.3), (9, 0.5)):
+        sweep.finish({"best_objective": best}, trials=trials, ended_ms=10_000_000 - trials)
+    assert client.get_run(sweep.run_id).data.metrics["best_objective"] == 0.5
+
+
+def test_runs_that_a_slow_server_has_made_twice_are_deleted(store, client, identity):
+    """As when a request is sent again that was only slow."""
+    create = type(client).create_run
+
+    def create_three(self, *args, **kwargs):
+        found = [create(self, *args, **kwargs) for _ in range(3)]
+        return found[1]
+
+    with mock.patch.object(type(client), "create_run", create_three):
+        sweep = open_sweep_run(store, identity)
+        run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    ours = f"tags.`embsweep.study` = '{identity.study_id}'"
+    assert len(client.search_runs([store.experiment_id], ours)) == 6
+    sweep.finish_trial(run_id, _result())
+    sweep.finish({"best_objective": 0.5}, trials=1)
+    found = client.search_runs([store.experiment_id], ours)
+    assert sorted(run.info.run_id for run in found) == sorted([run_id, sweep.run_id])
+    assert {run.info.status for run in found} == {"FINISHED"}
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from embsweep.errors import Fault, InputError, did_you_mean
+from embsweep.errors import EmbsweepError, Fault, InputError, did_you_mean
 from embsweep.report.progress import build_table, describe_view
 from embsweep.report.text import score
 from embsweep.report.view import SweepView
@@ -18,10 +18,14 @@ from embsweep.sweep.view import build_view
 
 def show_status(storage: Path, name: str | None, console: Console) -> None:
     """One sweep's table, or a line for each sweep. InputError for a sweep that is not there."""
-    views = _read_all(storage)
+    views, problems = _read_all(storage)
     if name is None:
         console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.", markup=False)
+        for problem in problems.values():
+            console.print(str(problem), markup=False, highlight=False, soft_wrap=True)
         return
+    if name in problems:
+        raise problems[name]
     if name not in views:
         known = sorted(views)
         raise InputError(
@@ -32,13 +36,19 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
     console.print(build_table(views[name]))
 
 
-def _read_all(storage: Path) -> dict[str, SweepView]:
-    views = {}
+def _read_all(storage: Path) -> tuple[dict[str, SweepView], dict[str, EmbsweepError]]:
+    """Every sweep by name, and what is wrong with those whose ledger cannot be read."""
+    views, problems = {}, {}
     for path in sorted((storage / "sweeps").glob("*/study.db")):
-        found = read_ledger(SweepFolder(storage, path.parent.name).ledger)
+        name = path.parent.name
+        try:
+            found = read_ledger(SweepFolder(storage, name).ledger)
+        except EmbsweepError as error:
+            problems[name] = error
+            continue
         if found is not None and "name" in found[0]:
-            views[path.parent.name] = build_view(dict(found[0]), found[1])
-    return views
+            views[name] = build_view(dict(found[0]), found[1])
+    return views, problems
 
 
 def _overview(views: dict[str, SweepView]) -> Table:

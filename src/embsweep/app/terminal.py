@@ -60,7 +60,7 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
     except EmbsweepError as error:
         _say(str(error))
         sys.exit(error.exit_code)
-    except OSError as error:
+    except Exception as error:  # sqlite, torch and safetensors each raise their own where a disk is full
         if not says_full(str(error)):
             raise
         _say(_interrupted(f"A disk is full ({error}): free some space", resume))

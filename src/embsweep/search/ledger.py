@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,8 @@ class Ledger:
         for point in points:
             self._study.enqueue_trial(dict(point), skip_if_exists=True)
 
-    def queue_only(self, points: Sequence[Mapping[str, Value]]) -> None:
-        """Queue points that are neither queued, open nor done; one that failed is tried again.
+    def queue_only(self, points: Sequence[Mapping[str, Value]], *, again: Collection[int] = ()) -> None:
+        """Queue points that are neither queued, open nor over; what trials of `again` tried counts as never tried.
 
         What is queued or was interrupted but is not among `points` is given up.
         """
@@ -102,7 +102,7 @@ class Ledger:
         for trial in self._study.get_trials(deepcopy=False):
             params = trial.params or trial.system_attrs.get("fixed_params", {})
             if trial.state.is_finished():
-                alive += [params] if trial.state != TrialState.FAIL else []
+                alive += [params] if trial.number not in again else []
             elif params in points:
                 alive.append(params)
             else:

@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from embsweep.errors import EmbsweepError
 
@@ -43,11 +43,15 @@ def _raise_unavailable(path: Path, context: ExceptionContext) -> None:
 
 @contextmanager
 def _naming_failures(path: Path) -> Iterator[None]:
-    """The same for the making of the tables, which is over before anybody can listen."""
+    """The same while the tables are made or looked for, which is over before anybody can listen."""
     try:
         yield
     except OperationalError as error:
         raise LedgerUnavailable(_describe(path, error.orig)) from None
+    except DatabaseError as error:
+        raise LedgerUnavailable(
+            f"{path}: is no readable ledger ({error.orig}). Put a copy of it back, or begin anew with sweep.fresh=true."
+        ) from None
 
 
 def _describe(path: Path, error: BaseException | None) -> str:

@@ -59,7 +59,7 @@ class SweepDesk:
 
     def catch_up(self) -> None:
         """Do what a crash may have kept an earlier process from doing after it had closed a run in the ledger."""
-        known = set(self.ledger.notes.get(TOLD_NOTE, ()))
+        known = set() if self.tracking.has_lost_records else set(self.ledger.notes.get(TOLD_NOTE, ()))
         for record in self.ledger.trials:
             if record.is_finished and record.number not in known and TRACKED_NOTE in record.attributes:
                 self._tell_end(record, _result_of(record), None)

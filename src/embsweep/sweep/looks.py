@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from embsweep.config.base import Part
 from embsweep.decide.evidence import ProofFacts, Reading
 from embsweep.durable import write_whole
+from embsweep.errors import EmbsweepError
 from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.sweep.folder import SweepFolder
 
@@ -33,11 +34,18 @@ class Look(Part):
     proofs: Annotated[dict[str, ProofFacts], Field(strict=False)]
 
 
-def count_other_looks(folder: SweepFolder, fingerprint: str) -> int:
-    """Looks at the same data on record in the other sweeps of this storage, those moved aside among them."""
+def count_other_looks(folder: SweepFolder, fingerprint: str, say: Callable[[str], None]) -> int:
+    """Looks at the same data on record in the other sweeps of this storage, those moved aside among them.
+
+    A ledger that cannot be read is said and left out: it must not stop another sweep.
+    """
     count = 0
     for path in (folder.storage / "sweeps").glob("*/study.db"):
-        found = read_ledger(path) if path != folder.ledger else None
+        try:
+            found = read_ledger(path) if path != folder.ledger else None
+        except EmbsweepError as error:
+            say(f"Looks at the test split that another sweep has taken are not counted: {error}")
+            continue
         if found and found[0].get("identity", {}).get("data fingerprint") == fingerprint:
             count += len(found[0].get(_NOTE, []))
     return count

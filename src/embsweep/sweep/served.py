@@ -10,9 +10,10 @@ from embsweep.config import Config
 from embsweep.decide.scores import Scores, scores_from_json
 from embsweep.errors import EmbsweepError
 from embsweep.search.record import TrialRecord
-from embsweep.sweep.confirm import Confirmation, configure_again, confirmation_stage
+from embsweep.sweep.confirm import Confirmation
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.desk import MANIFEST_NOTE
+from embsweep.sweep.fresh_runs import configure_again, confirmation_stage
 from embsweep.sweep.stage import search_child
 from embsweep.tracking.runs import Child
 

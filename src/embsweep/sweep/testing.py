@@ -55,7 +55,7 @@ def read_test(context: SweepContext, claims: Sequence[Claim], trials: Mapping[st
 
 def _look_again(context: SweepContext, claims: Sequence[Claim], choice: dict[str, str], *, number: int) -> Look:
     """Read what is new, and put on record that it was read, or that a choice was made with the readings known."""
-    earlier = count_other_looks(context.folder, context.prepared.splits.fingerprint)
+    earlier = count_other_looks(context.folder, context.prepared.splits.fingerprint, context.progress.say)
     _announce(context, earlier + number, len(claims))
     splits, trial = context.prepared.splits, context.recipe.trial
     how = Measurement(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)

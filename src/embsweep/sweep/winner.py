@@ -21,7 +21,7 @@ from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.served import ServedRun, find_served
 from embsweep.sweep.testing import read_test
 from embsweep.tracking.facts import WinnerFacts
-from embsweep.tracking.library import naming_outages
+from embsweep.tracking.library import insist
 from embsweep.tracking.registry import RegisteredVersion, register_winner
 from embsweep.trial.checkpoint import load_checkpoint
 from embsweep.trial.proof import Claim
@@ -40,7 +40,7 @@ def crown_winner(context: SweepContext, confirmation: Confirmation) -> Result:
     result = Result(evidence, _describe(version))
     text = evidence.model_dump_json(indent=1).encode()
     write_whole(context.folder.evidence, text)
-    context.tracking.finish(_summary(evidence))
+    context.tracking.finish(_summary(evidence), trials=len(context.ledger.trials))
     context.tracking.settle()  # before the note: a sweep that has a result is not taken up again
     context.ledger.note(
         result={
@@ -121,8 +121,10 @@ def _register(context: SweepContext, served: ServedRun, evidence: Evidence) -> R
         evidence=evidence,
     )
     name = context.recipe.tracking.registered_model or context.recipe.sweep.name
-    with naming_outages("the winner was not registered"):
-        return register_winner(run, served.weights, registered_name=name, facts=facts, model=model)
+    return insist(
+        lambda: register_winner(run, served.weights, registered_name=name, facts=facts, model=model),
+        "the winner was not registered",
+    )
 
 
 def _summary(evidence: Evidence) -> dict[str, float]:

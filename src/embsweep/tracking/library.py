@@ -1,30 +1,34 @@
-"""MLflow itself: imported late (1.5 s and more), quiet, without telemetry, with bounded retries."""
+"""MLflow itself: imported late (1.5 s and more), quiet, without telemetry, each request sent once."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from embsweep.errors import EmbsweepError, InputError, TrackingUnavailable
+from embsweep.durable import says_full
+from embsweep.errors import DiskFull, EmbsweepError, InputError, TrackingUnavailable
 from embsweep.tracking.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow's own defaults block one call for up to four minutes when its server is gone.
+# MLflow's own defaults block one call for up to four minutes when its server is gone, and send one that was slow again:
+# a server that stalls then makes two runs of it. Whoever asks repeats instead, and looks first.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 _FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+_TIMES, _PAUSE_S = 3, 2.0
 
 
 def connect(uri: str) -> MlflowClient:
@@ -61,21 +65,51 @@ def first_contact() -> Iterator[None]:
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
 
 
+T = TypeVar("T")
+
+
+def insist(request: Callable[[], T], consequence: str) -> T:
+    """What `request` gives, asked up to three times; it must bear being repeated. See `naming_outages`."""
+    with naming_outages(consequence):
+        for _ in range(_TIMES - 1):
+            try:
+                return request()
+            except EmbsweepError:
+                raise
+            except Exception as error:
+                if says_full(str(error)) or not is_outage(error):
+                    raise
+            time.sleep(_PAUSE_S)
+        return request()
+
+
 @contextmanager
 def naming_outages(consequence: str) -> Iterator[None]:
-    """Turn a failure of MLflow or of the way there into TrackingUnavailable, which says what was not done."""
+    """Turn a failure of MLflow or of the way there into TrackingUnavailable, which says what was not done.
+
+    DiskFull where it was this machine's disk that had no room.
+    """
     try:
         yield
     except EmbsweepError:
         raise
     except Exception as error:
+        if says_full(str(error)):
+            raise DiskFull(
+                f"a disk is full ({_describe(error)}); {consequence}. Free some space; every trial is kept, and the "
+                "same command goes on from here."
+            ) from error
         if not is_outage(error):
             raise
-        reason = next(iter(redact(str(error)).splitlines()), "")[:300]
         raise TrackingUnavailable(
-            f"MLflow does not answer ({type(error).__name__}: {reason}); {consequence}. Every trial is kept; once it "
-            "answers, the same command goes on from here."
+            f"MLflow does not answer ({_describe(error)}); {consequence}. Every trial is kept; once it answers, the "
+            "same command goes on from here."
         ) from error
+
+
+def _describe(error: Exception) -> str:
+    reason = next(iter(redact(str(error)).splitlines()), "")[:300]
+    return f"{type(error).__name__}: {reason}"
 
 
 def is_outage(error: Exception) -> bool:

@@ -28,7 +28,8 @@ class Outbox:
     What was appended is on disk when `append` returns. An entry counts as delivered after `advance`; a crash between
     the two means that it is delivered again, so that deliveries must bear repetition. One process at a time has it
     open; its threads may share it. `unreadable` says how many lines were torn or altered; they are set aside in `torn`.
-    What MLflow will never take is kept in `refused`, each with the reason.
+    `is_damaged` says whether there were any, or whether the file ends before what was delivered of it. What MLflow will
+    never take is kept in `refused`, each with the reason.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,6 +42,7 @@ class Outbox:
         self._waiting: deque[tuple[int, Entry]] = deque()
         self._size = 0
         self.unreadable = 0
+        self.is_damaged = False
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._open()
 
@@ -91,10 +93,11 @@ class Outbox:
         lines = list(_read_lines(data[start:]))
         bad = [line for line, entry in lines if entry is None]
         good = [(line, entry) for line, entry in lines if entry is not None]
+        self.is_damaged = bool(bad) or self._is_cut(data)
         if bad:
             self.unreadable = len(bad)
             write_whole(self.torn, b"".join(bad))
-        if bad or start:  # written anew without what is delivered; first the cursor: too early means once more
+        if self.is_damaged or start:  # anew without what is delivered; first the cursor: too early means once more
             write_whole(self._cursor, b"0")
             write_whole(self._entries, b"".join(line for line, _ in good))
         for line, entry in good:
@@ -103,11 +106,17 @@ class Outbox:
 
     def _read_cursor(self, data: bytes) -> int:
         """Behind the last delivered entry; 0 where that cannot be: everything is delivered once more then."""
+        cursor = self._noted_cursor()
+        return cursor if 0 < cursor <= len(data) and data[cursor - 1 : cursor] == b"\n" else 0
+
+    def _is_cut(self, data: bytes) -> bool:
+        return self._noted_cursor() > len(data)
+
+    def _noted_cursor(self) -> int:
         try:
-            cursor = int(self._cursor.read_bytes())
+            return int(self._cursor.read_bytes())
         except (OSError, ValueError):
             return 0
-        return cursor if 0 < cursor <= len(data) and data[cursor - 1 : cursor] == b"\n" else 0
 
     def _cut(self) -> None:
         """Take back what a failed append may have left."""

@@ -54,7 +54,7 @@ class Recorder:
         if self._outbox.unreadable:
             self._say(
                 f"{self._outbox.unreadable} records for MLflow were torn or altered and are set aside in "
-                f"{self._outbox.torn}; what they said of open trials is told again."
+                f"{self._outbox.torn}; what they said of trials is told again."
             )
         if len(self._outbox):
             self._say(f"{len(self._outbox)} records for MLflow wait from before.")
@@ -66,6 +66,11 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._courier.stop(_FAREWELL_S)
+
+    @property
+    def has_lost_records(self) -> bool:
+        """Whether something that was told before may never have reached MLflow: the outbox was torn or cut."""
+        return self._outbox.is_damaged
 
     def start_trial(self, child: Child, attempt: int, params: Mapping[str, Any]) -> None:
         """See `SweepRun.start_trial`."""
@@ -104,9 +109,9 @@ class Recorder:
         """See `SweepRun.log_artifact_text`."""
         self._put("log_artifact_text", name=name, text=text)
 
-    def finish(self, summary: Mapping[str, float]) -> None:
+    def finish(self, summary: Mapping[str, float], *, trials: int) -> None:
         """See `SweepRun.finish`."""
-        self._put("finish", summary=dict(summary), ended_ms=_now_ms())
+        self._put("finish", summary=dict(summary), trials=trials, ended_ms=_now_ms())
 
     def close(self, *, interrupted: bool) -> None:
         """See `SweepRun.close`. What MLflow does not take within seconds is told when the sweep goes on."""

@@ -72,6 +72,7 @@ def register_winner(
             description=_describe(sweep.identity, facts),
             model_id=logged.model_id,
         )
+    version = _drop_copies(client, name, version, marks)
     _point_challenger(client, name, version)
     return RegisteredVersion(name, int(version.version), f"models:/{name}/{version.version}", new)
 
@@ -85,15 +86,25 @@ def check_model_name(name: str) -> str:
     return name
 
 
-def _find_version(client: MlflowClient, name: str, marks: Mapping[str, str]) -> ModelVersion | None:
+def _find_versions(client: MlflowClient, name: str, marks: Mapping[str, str]) -> list[ModelVersion]:
+    """The versions of this sweep, checkpoint and evidence, the first one first."""
     wanted = {tag: marks[tag] for tag in _SAME_VERSION if tag in marks}
-    found: ModelVersion
-    for found in client.search_model_versions(
-        f"name = '{name}' and tags.`{CHECKPOINT_TAG}` = '{marks[CHECKPOINT_TAG]}'"
-    ):
-        if all(found.tags.get(tag) == value for tag, value in wanted.items()):
-            return found
-    return None
+    found = client.search_model_versions(f"name = '{name}' and tags.`{CHECKPOINT_TAG}` = '{marks[CHECKPOINT_TAG]}'")
+    same = [one for one in found if all(one.tags.get(tag) == value for tag, value in wanted.items())]
+    return sorted(same, key=lambda one: int(one.version))
+
+
+def _find_version(client: MlflowClient, name: str, marks: Mapping[str, str]) -> ModelVersion | None:
+    return next(iter(_find_versions(client, name, marks)), None)
+
+
+def _drop_copies(client: MlflowClient, name: str, version: ModelVersion, marks: Mapping[str, str]) -> ModelVersion:
+    """The first version of these marks; later ones are deleted: MLflow was slow to answer, and was asked again."""
+    first, *copies = _find_versions(client, name, marks) or [version]
+    for copy in copies:
+        if not copy.aliases and PROMOTED_TAG not in copy.tags:
+            client.delete_model_version(name, copy.version)
+    return first
 
 
 def _create_registered_model(client: MlflowClient, name: str) -> None:

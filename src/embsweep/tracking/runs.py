@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ class Child:
     role: str = "trial"
 
 
+_SWEEP_MARKS = ("embsweep.role", "embsweep.sweep", "embsweep.study")
+_TRIAL_MARKS = ("mlflow.parentRunId", "embsweep.role", "embsweep.trial")
 _REASON_CHARS = 2000
 _OF_ONE_ATTEMPT = ("embsweep.outcome", "embsweep.reason", "embsweep.non_finite")
 
@@ -37,11 +39,12 @@ _OF_ONE_ATTEMPT = ("embsweep.outcome", "embsweep.reason", "embsweep.non_finite")
 def open_sweep_run(store: Store, identity: SweepIdentity) -> SweepRun:
     """The run of this sweep, created if it is new, and RUNNING. The same identity always finds the same run."""
     client = store.client()
-    wanted = {"embsweep.role": "sweep", "embsweep.sweep": identity.name, "embsweep.study": identity.study_id}
+    wanted = dict(zip(_SWEEP_MARKS, ("sweep", identity.name, identity.study_id), strict=True))
     run = find_run(store, client, wanted)
     if run is None:
         tags = identity.tags | wanted | {"mlflow.source.name": "embsweep"}
-        run = client.create_run(store.experiment_id, tags=tags, run_name=identity.name)
+        made = client.create_run(store.experiment_id, tags=tags, run_name=identity.name)
+        run = find_run(store, client, wanted) or made  # a slow server may have made two: whoever comes later finds this
     elif run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
     return SweepRun(store, identity, client, run)
@@ -103,12 +106,9 @@ class SweepRun:
     def log_report(self, run_id: str, report: Report) -> None:
         """One evaluation in one request: every metric at every dimension, at the report's step.
 
-        `best_objective` has no step, so that tables show the best and not the last (they show the highest step).
         Values that are not finite are named in the tag `embsweep.non_finite` and not logged.
         """
-        at_ms = round(report.reported_at * 1000)
-        best = {"best_objective": report.best_objective}
-        write(self._client, run_id, Points(report_metrics(report), at_ms, report.step), Points(best, at_ms))
+        write(self._client, run_id, Points(report_metrics(report), round(report.reported_at * 1000), report.step))
 
     def finish_trial(self, run_id: str, result: TrialResult, scores: Scores | None = None) -> None:
         """The end of a trial: its best scores (`scores` where the result has none) under `best/…`, and its outcome.
@@ -117,14 +117,15 @@ class SweepRun:
         """
         at_ms = round(result.ended_at * 1000)
         best = score_metrics(result.best_scores or scores or {}, "best")
-        if result.best_objective is not None:
-            best["best_objective"] = float(result.best_objective)
         tags = {"embsweep.outcome": result.outcome.value}
         if result.reason:
             tags["embsweep.reason"] = redact(result.reason)[:_REASON_CHARS]
         write(self._client, run_id, Points(best, at_ms), tags=tags)
+        if result.best_objective is not None:
+            self._show_last(run_id, "best_objective", float(result.best_objective), at_ms)
         status = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED"
         self._client.set_terminated(run_id, status=status, end_time=at_ms)
+        self._drop_copies(self._client.get_run(run_id), _TRIAL_MARKS)
 
     def log_baseline(self, scores: Scores, *, bm25_map: float | None = None) -> None:
         """The untrained base model's scores under `baseline/…`; BM25's MAP@100 as `bm25/map_at_100`."""
@@ -139,11 +140,15 @@ class SweepRun:
         """`text` as an artifact file of the sweep's run (or of a trial's), secrets masked; replaces an earlier one."""
         self._client.log_text(run_id or self.run_id, redact(text), name)
 
-    def finish(self, summary: Mapping[str, float], *, ended_ms: int | None = None) -> None:
-        """The end of the sweep: its summary as metrics of its run, and FINISHED."""
+    def finish(self, summary: Mapping[str, float], *, trials: int = 0, ended_ms: int | None = None) -> None:
+        """The end of the sweep: its summary as metrics of its run, and FINISHED.
+
+        Its step is the number of trials that it speaks for: MLflow shows the highest step, whatever the clock says.
+        """
         ended_ms = _now_ms() if ended_ms is None else ended_ms
-        write(self._client, self.run_id, Points(dict(summary), ended_ms))
+        write(self._client, self.run_id, Points(dict(summary), ended_ms, trials))
         self._client.set_terminated(self.run_id, status="FINISHED", end_time=ended_ms)
+        self._drop_copies(self._client.get_run(self.run_id), _SWEEP_MARKS)
 
     def close(self, *, interrupted: bool, ended_ms: int | None = None) -> None:
         """The sweep ends early: it and its running trials are KILLED (interrupted) or FAILED.
@@ -160,18 +165,37 @@ class SweepRun:
         """The sweep goes on: its run is RUNNING."""
         self._client.update_run(self.run_id, status="RUNNING")
 
+    def _show_last(self, run_id: str, metric: str, value: float, at_ms: int) -> None:
+        """Make `value` the one that MLflow shows: that of the highest step, and there of the latest time.
+
+        An earlier attempt may have got further than the one that counts, and the clock may have gone back.
+        """
+        points = self._client.get_metric_history(run_id, metric)
+        shown = max(points, key=lambda point: (point.step, point.timestamp), default=None)
+        if shown is None or shown.value != value:
+            write(self._client, run_id, Points({metric: value}, at_ms, shown.step + 1 if shown else 0))
+
+    def _drop_copies(self, run: Run, marks: Sequence[str]) -> None:
+        """Delete other runs of the same tags: a request that MLflow was slow to answer was sent again."""
+        wanted = {name: run.data.tags[name] for name in marks}
+        for copy in find_runs(self.store, self._client, wanted):
+            if copy.info.run_id != run.info.run_id:
+                self._client.set_terminated(copy.info.run_id, status="KILLED")
+                self._client.delete_run(copy.info.run_id)
+
     def _marks(self, child: Child) -> dict[str, str]:
         """The tags by which a trial's run is found."""
-        return {"mlflow.parentRunId": self.run_id, "embsweep.role": child.role, "embsweep.trial": str(child.number)}
+        return dict(zip(_TRIAL_MARKS, (self.run_id, child.role, str(child.number)), strict=True))
 
     def _create_trial(self, child: Child, attempt: int, started_ms: int) -> Run:
         fixed = {"mlflow.source.name": "embsweep"}
-        return self._client.create_run(
+        made = self._client.create_run(
             self.store.experiment_id,
             start_time=started_ms,
             tags=self.identity.tags | fixed | _attempt_tags(attempt, started_ms) | self._marks(child),
             run_name=child.name,
         )
+        return find_run(self.store, self._client, self._marks(child)) or made
 
     def _restart_trial(self, run: Run, attempt: int, started_ms: int) -> Run:
         run_id = run.info.run_id

@@ -78,9 +78,10 @@ def score_metrics(scores: Scores, prefix: str) -> dict[str, float]:
 
 
 def report_metrics(report: Report) -> dict[str, float]:
-    """All that one report says, but for the running best."""
+    """All that one report says."""
     own = {
         "objective": report.objective,
+        "best_objective": report.best_objective,
         "loss": report.loss,
         "learning_rate": report.learning_rate,
         "epoch": report.epoch,

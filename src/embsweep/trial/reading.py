@@ -29,7 +29,10 @@ def save_values(path: Path, values: PerQuery) -> None:
 def copy_values(source: Path, path: Path) -> None:
     """A file of `save_values` in another place, whole or not at all."""
     fresh = path.with_name(f".{path.name}.tmp")
-    shutil.copyfile(source, fresh)
+    with source.open("rb") as old, fresh.open("wb") as new:
+        shutil.copyfileobj(old, new)
+        new.flush()
+        os.fsync(new.fileno())
     fresh.replace(path)
 
 

@@ -1,0 +1,52 @@
+"""What was decided stays decided, however often the driver dies before it is on record."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+
+from .conftest import TRIALS
+from .invariants import check_invariants, read_facts
+from .world import NAME
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+BUDGET = f"search.trials={TRIALS}"
+
+
+def versions_of(world):
+    uri = f"sqlite:///{world.storage / 'mlflow.db'}"
+    return MlflowClient(uri, registry_uri=uri).search_model_versions(f"name = '{NAME}'")
+
+
+def test_a_run_that_failed_for_a_passing_reason_does_not_make_a_second_winner(nursery, world):
+    """The version is there, the note in the ledger that would end the sweep is not; the fault has passed meanwhile."""
+    left = nursery.run(world, BUDGET, plan={"confirmation 0": "raise"}, die=["farewell", 1])
+    assert left.code == -9
+    assert len(versions_of(world)) == 1
+    winner = json.loads((world.folder / "evidence.json").read_text())["verdict"]["winner"]
+    left = nursery.run(world, BUDGET)
+    assert check_invariants(world, code=left.code, trials=TRIALS) == [], left.output
+    assert json.loads((world.folder / "evidence.json").read_text())["verdict"]["winner"] == winner
+    assert len(versions_of(world)) == 1
+
+
+def test_torn_values_of_a_confirmation_run_are_measured_again(nursery, world, unbroken):
+    assert nursery.run(world, BUDGET, die=["crowning", 1]).code == -9
+    (world.folder / "confirmation" / "0000" / "values.npz").write_bytes(b"")
+    left = nursery.run(world, BUDGET)
+    assert check_invariants(world, code=left.code, trials=TRIALS) == [], left.output
+    assert "is run again: " in left.output
+    assert "values.npz: cannot be read" in left.output
+    assert read_facts(world)["winner"] == unbroken["winner"]
+    assert read_facts(world)["test"] == unbroken["test"]
+
+
+def test_an_outbox_that_lost_its_end_leaves_no_run_open(nursery, world, check):
+    """Its last lines, delivered or not, told the ends of trials."""
+    for _ in range(3):
+        left = nursery.run(world, BUDGET, die=["finished", 25])
+        assert left.code in (-9, 0)
+        path = world.folder / "outbox" / "entries.jsonl"
+        path.write_bytes(path.read_bytes()[:-20])
+    check(nursery.run(world, BUDGET))

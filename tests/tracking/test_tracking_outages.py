@@ -1,0 +1,103 @@
+"""Outages and full disks told apart, and how often something is asked again."""
+
+import errno
+
+import pytest
+
+from embsweep.errors import DiskFull, InputError, TrackingUnavailable
+from embsweep.tracking import library
+from embsweep.tracking.library import connect, insist, naming_outages
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    monkeypatch.setattr(library, "_PAUSE_S", 0.0)
+
+
+def no_room():
+    from safetensors import SafetensorError
+
+    return [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . No space left on device"),
+    ]
+
+
+def test_a_full_disk_is_no_outage():
+    for error in no_room():
+        said = r"a disk is full .*the winner was not registered\. Free some space"
+        with pytest.raises(DiskFull, match=said), naming_outages("the winner was not registered"):
+            raise error
+
+
+def test_an_outage_is_asked_three_times_and_then_named():
+    asked = []
+
+    def request():
+        asked.append(1)
+        raise ConnectionError("https://ann:hunter2@host: refused")
+
+    with pytest.raises(TrackingUnavailable) as said:
+        insist(request, "nothing was registered")
+    assert "MLflow does not answer (ConnectionError: https://***@host" in str(said.value)
+    assert len(asked) == 3
+    assert "hunter2" not in str(said.value)
+
+
+def test_what_passes_is_not_heard_of():
+    answers = iter([ConnectionError("refused"), TimeoutError("slow"), 7])
+
+    def request():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert insist(request, "nothing was registered") == 7
+
+
+@pytest.mark.parametrize("error", [InputError([]), KeyError("a defect"), *no_room()])
+def test_what_would_come_again_is_asked_once(error):
+    asked = []
+
+    def request():
+        asked.append(1)
+        raise error
+
+    with pytest.raises((InputError, KeyError, DiskFull)):
+        insist(request, "nothing was registered")
+    assert len(asked) == 1
+
+
+def test_a_request_that_was_slow_is_not_sent_again(monkeypatch):
+    """A server that stalls would carry out each copy of it, and make as many runs."""
+    import http.server
+    import threading
+    import time
+
+    got = []
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            got.append(self.path)
+            time.sleep(1.5)
+
+        def log_message(self, *arguments):
+            pass
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with pytest.raises(Exception, match="timed out"):
+            connect(f"http://127.0.0.1:{server.server_port}").create_run("1")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert len(got) == 1
