@@ -18,19 +18,18 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from embsweep.app.config_files import check_sizes, undecodable_faults, yaml_fault
+from embsweep.app.hydra_node import CALL_KEYS, check_hydra_node
 from embsweep.app.paths import conf_dir
 from embsweep.errors import Fault, InputError
 
 CONFIG_NAME = "config"
-
-CALL_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
-"""With these, `hydra.utils.instantiate` calls what a configuration names; nothing here is built that way."""
 
 _CALLS = "names something to call"
 _NO_CALLS = "values; what is built from them is chosen by name (loss=mnrl)"
 _LOGGING = ("hydra.job_logging.", "hydra.hydra_logging.")
 _OWN_CALLS = (
     ("hydra.sweeper._target_", "hydra_plugins.embsweep_sweeper.EmbsweepSweeper"),
+    ("hydra.sweeper._recursive_", False),
     ("hydra.launcher._target_", "hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
 )
 
@@ -55,6 +54,7 @@ def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
     try:
         tree = loader.load_configuration(CONFIG_NAME, list(overrides), run_mode=RunMode.MULTIRUN)
         check_no_calls(tree)
+        check_hydra_node(loader, CONFIG_NAME, tree, overrides)
     except RecursionError:
         raise InputError(Fault("the configuration", "is nested too deeply", accepted="a few levels")) from None
     except YAMLError as error:

@@ -10,9 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from embsweep.app.composer import compose, group_options, to_values
+from embsweep.app.hydra_node import read_space
 from embsweep.app.overrides import all_keys
 from embsweep.app.paths import default_storage
 from embsweep.app.space_parser import parse_space
@@ -61,7 +61,7 @@ def draft_request(
 def _build_space(
     loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]
 ) -> tuple[Space, list[Fault]]:
-    swept, faults = _parse_preset(parser, _read_params(tree))
+    swept, faults = _parse_preset(parser, read_space(tree))
     for override in given:
         key = override.get_key_element().lstrip("+")
         swept.pop(key, None)
@@ -86,15 +86,6 @@ def _build_space(
     if not space and not faults:
         faults.append(NOTHING_TO_SEARCH)
     return tuple(space), faults
-
-
-def _read_params(tree: DictConfig) -> dict[str, Any]:
-    """The preset's space as plain values, a mapping by Hydra's own schema. InputError where it cannot be resolved."""
-    try:
-        params: Any = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
-    except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise InputError(Fault("hydra.sweeper.params", "cannot be resolved", fix=_first_line(error))) from None
-    return dict(params)
 
 
 def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict[str, Override], list[Fault]]:
