@@ -1,6 +1,7 @@
 """No code from a model, whichever way it comes in: each is planted, and nothing of it runs."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -52,6 +53,21 @@ def test_as_a_base_model(victim, marker, attack):
     with pytest.raises(InputError, match=r"model\.source: is not loaded"):
         build_model(config(victim), "cpu")
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["x.json", "model.safetensors"])
+def test_a_pipe_is_not_opened(victim, name):
+    """Whoever opens it waits for ever."""
+    (victim / name).unlink(missing_ok=True)
+    os.mkfifo(victim / name)
+    (fault,) = check_model(config(victim))
+    assert f"{name} is neither a file nor a folder" in fault.problem
+
+
+def test_links_to_files_are_what_the_hubs_cache_is_made_of(victim, tmp_path):
+    shutil.move(victim / "config.json", tmp_path / "blob")
+    (victim / "config.json").symlink_to(tmp_path / "blob")
+    assert check_model(config(victim)) == []
 
 
 def test_a_base_models_pickle_is_read_for_tensors_and_nothing_else(victim, marker):
