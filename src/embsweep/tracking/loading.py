@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from embsweep.decide.evidence import Evidence
 from embsweep.errors import Fault, InputError
 from embsweep.model.safety import UnsafeModel, check_no_code
+from embsweep.redaction import redact
 from embsweep.tracking.evidence_store import EVIDENCE_FILE, UnreadableEvidence, read_evidence
 from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.manifest import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
-from embsweep.tracking.redaction import redact
 from embsweep.tracking.store import Store, fetch_artifacts
 
 if TYPE_CHECKING:

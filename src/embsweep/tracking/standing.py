@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from embsweep.errors import Fault, InputError, did_you_mean
 from embsweep.names import CHALLENGER, CHAMPION
+from embsweep.redaction import redact
 from embsweep.tracking.library import first_contact
 from embsweep.tracking.lock import LOCK_SUFFIX
-from embsweep.tracking.redaction import redact
 from embsweep.tracking.registry import PROMOTED_TAG
 from embsweep.tracking.store import Store, sqlite_file, store_uri
 
