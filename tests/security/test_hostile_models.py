@@ -14,7 +14,7 @@ from embsweep.model.base import build_model, check_model
 from embsweep.trial.checkpoint import load_checkpoint
 from embsweep.trial.folder import write_folder
 
-from .hostile import CODE, EVERYTHING, plant_foreign_module, plant_pickle, write_module
+from .hostile import CODE, EVERYTHING, change, plant_foreign_module, plant_pickle, write_module
 
 pytestmark = pytest.mark.slow
 SOME = ["foreign_module", "auto_map", "careless_loading"]
@@ -84,6 +84,48 @@ def test_a_base_model_published_as_an_honest_pickle(victim):
     torch.save(load_file(victim / "model.safetensors"), victim / "pytorch_model.bin")
     (victim / "model.safetensors").unlink()
     assert build_model(config(victim), "cpu").encode(["law"]).shape == (1, 4)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 90868376\n"
+BROKEN = {
+    "model.safetensors": [POINTER],
+    "modules.json": ['[{"type": "sentence_transformers.models.Transformer"}]', "null", "[]"],
+    "1_Pooling/config.json": [None, "[]"],
+    "config.json": [
+        {"hidden_size": 0},
+        {"hidden_size": 8},
+        {"hidden_size": "four"},
+        {"dtype": "evil"},
+        {"hidden_act": "evil"},
+        "[]",
+    ],
+    "sentence_bert_config.json": ["[]", {"max_seq_length": "x"}],
+    "tokenizer_config.json": ["[]"],
+    "tokenizer.json": ["[]", "{}"],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, content) for name in BROKEN for content in BROKEN[name]])
+def test_a_broken_folder_is_a_fault_and_no_traceback(victim, name, content):
+    if content is None:
+        (victim / name).unlink()
+    elif isinstance(content, dict):
+        change(victim / name, **content)
+    else:
+        (victim / name).write_text(content)
+    try:
+        build_model(config(victim), "cpu").encode(["law"])
+    except InputError as error:
+        assert {fault.where for fault in error.faults} <= {"model.source", "model.dim"}
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_model(victim, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("embsweep.model.hub.load_model", fail)
+    with pytest.raises(MemoryError):
+        build_model(config(victim), "cpu")
 
 
 def test_a_file_of_code_beside_a_model_is_left_alone(victim, marker):
