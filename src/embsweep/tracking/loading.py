@@ -128,12 +128,12 @@ def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelV
 
 
 def _listed_files(store: Store, version: ModelVersion) -> dict[str, str]:
-    """The files by hash as listed when the model was logged; none if that list is gone."""
+    """The files by hash as listed when the model was logged; none if that list is gone or is no such list."""
     from mlflow.exceptions import MlflowException
 
     try:
         logged = store.client().get_logged_model(version.tags[MODEL_ID_TAG])
-        files: dict[str, str] = json.loads(logged.tags[MANIFEST_TAG])
-    except (MlflowException, KeyError):
+        files = json.loads(logged.tags[MANIFEST_TAG])
+    except (MlflowException, KeyError, ValueError, RecursionError):
         return {}
-    return files
+    return files if isinstance(files, dict) else {}
