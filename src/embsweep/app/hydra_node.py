@@ -31,12 +31,13 @@ def check_hydra_node(loader: ConfigLoader, config_name: str, tree: DictConfig, o
     Hydra builds objects from this node, and `${oc.create:…}` may hide from any search what it would call.
     """
     own = _compose_own(loader, config_name, tuple(line for line in overrides if _is_hydras(line)))
-    found = _find_changes(_plain_node(tree), own, "hydra")
+    node = _plain_node(tree)
+    found = _find_changes(node, own, "hydra")
     faults = [Fault(where, "cannot be set by a preset", value, _ACCEPTED) for where, value in found]
     faults += [
         Fault(f"hydra.overrides.{kind}", "cannot be set by a preset", line, _ACCEPTED)
         for kind in ("hydra", "task")
-        for line in tree.hydra.overrides[kind]
+        for line in node["overrides"][kind]
         if line not in overrides
     ]
     if faults:
