@@ -6,13 +6,16 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from embsweep.redaction import redact
+
 
 @dataclass(frozen=True)
 class Fault:
     """One thing that is wrong.
 
     `where` is a dotted configuration key (`train.learning_rate`) or a place in a file (`my.jsonl:17`);
-    `accepted` says what would be right, `fix` names the command or spelling that mends it.
+    `accepted` says what would be right, `fix` names the command or spelling that mends it. Its text is without secrets:
+    they are found before the text is shortened, and before quotes and line ends in them are spelt out.
     """
 
     where: str
@@ -29,7 +32,7 @@ class Fault:
             parts.append(f"accepted: {self.accepted}")
         if self.fix:
             parts.append(self.fix)
-        return "; ".join(_shorten(_escape(part), _LONGEST_PART) for part in parts)
+        return "; ".join(_shorten(_escape(redact(part)), _LONGEST_PART) for part in parts)
 
 
 _LONGEST_PART = 1000
@@ -42,9 +45,22 @@ def _shorten(text: str, limit: int = 160) -> str:
 def _represent(value: object) -> str:
     """`repr`, of no more of a text than is shown; some values have none (too many digits, lists too deep)."""
     try:
-        return repr(value[:200] if isinstance(value, str | bytes) else value)
+        clean = _without_secrets(value)
+        return repr(clean[:200] if isinstance(clean, str | bytes) else clean)
     except (ValueError, RecursionError):
         return f"a value of type {type(value).__name__} that is too large to show"
+
+
+def _without_secrets(value: object) -> object:
+    if isinstance(value, str):
+        return redact(value)
+    if type(value) is list:
+        return list(map(_without_secrets, value))
+    if type(value) is tuple:
+        return tuple(map(_without_secrets, value))
+    if type(value) is dict:
+        return {_without_secrets(key): _without_secrets(inner) for key, inner in value.items()}
+    return value
 
 
 def _escape(text: str) -> str:

@@ -196,6 +196,9 @@ def test_an_unknown_model_is_not_also_reported_as_unreachable(refused):
 
 def test_an_interpolation_that_leads_nowhere_does_not_hide_the_rest(refused):
     assert refused("train.epochs=${train.nope}", "train.epoch=3").faults == ["train.epoch", "train.epochs"]
+    left = refused("train.epochs=${nope}", "train.warmup=${nope}", "train.batch_size=abc", "data=files")
+    assert set(left.faults) >= {"train.epochs", "train.warmup", "train.batch_size", "data"}
+    assert len(left.faults) == len(set(left.faults))
 
 
 def test_overrides_that_exclude_each_other(refused):

@@ -1,10 +1,12 @@
 """Configuration files with a mistake in them: named with their line, whoever composes them."""
 
+import os
+
 import pytest
 
 from embsweep.app import composer
-from embsweep.app.composer import check_folder, compose, config_loader, first_line
-from embsweep.app.config_files import MOST_VALUES, check_sizes
+from embsweep.app.composer import check_folder, compose, config_loader, draft_values, first_line, to_values
+from embsweep.app.config_files import MOST_VALUES, check_sizes, undecodable_faults
 from embsweep.app.overrides import check_overrides
 from embsweep.errors import InputError
 
@@ -89,6 +91,62 @@ def test_a_few_aliases_are_none_of_that(tmp_path):
     (tmp_path / "x.yaml").write_text(f"a: &a [{', '.join(['1'] * 1000)}]\nb: [{', '.join(['*a'] * 90)}]\n")
     assert MOST_VALUES > 90 * 1000
     check_sizes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GLOBAL + "hydra: null\n",
+        GLOBAL + "sweep: {name: 0x_}\n",
+        GLOBAL + f"sweep: {{name: {'9' * 5000}}}\n",
+        GLOBAL + "sweep: {name: !!int abc}\n",
+        GLOBAL + "sweep: {name: !!bool abc}\n",
+        GLOBAL + "sweep: {name: !!timestamp abc}\n",
+        GLOBAL + "defaults: {a: b}\n",
+        GLOBAL + "defaults: null\n",
+        GLOBAL + "defaults: [null]\n",
+        GLOBAL + "defaults: [{override /model: 5}]\n",
+        "# @package\nsweep: {name: x}\n",
+        "5\n",
+    ],
+)
+def test_what_hydra_and_yaml_stumble_over_is_a_fault(their_own, content):
+    their_own(content)
+    with config_loader() as loader, pytest.raises(InputError, match="the configuration: cannot be read"):
+        compose(loader, ["+sweep=mine"])
+
+
+def test_another_folders_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    path = tmp_path / "sweep" / "theirs.yaml"
+    path.write_bytes(b"a: \xe9\n")
+    with pytest.raises(InputError) as caught:
+        check_folder(tmp_path, ["+sweep=theirs"])
+    assert [fault.where for fault in caught.value.faults] == [str(path)]
+
+
+def test_there_is_a_fault_where_no_file_is_found_to_blame(loader):
+    (fault,) = undecodable_faults(loader)
+    assert "is no text" in fault.problem
+
+
+def test_a_pipe_among_the_files_is_not_opened(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    os.mkfifo(tmp_path / "sweep" / "pipe.yaml")
+    (tmp_path / "sweep" / "theirs.yaml").write_bytes(b"a: \xe9\n")
+    with pytest.raises(InputError, match=r"theirs\.yaml: is no text"):
+        check_folder(tmp_path, ["+sweep=theirs"])
+
+
+def test_overrides_with_interpolations_compose(loader):
+    assert to_values(compose(loader, ["train.epochs=${train.batch_size}"]))["train"]["epochs"] == 16
+
+
+def test_every_interpolation_that_leads_nowhere_is_told(loader):
+    tree = compose(loader, ["train.epochs=${nope}", "train.warmup=${train.warmup}", "train.batch_size=8"])
+    values, faults = draft_values(tree)
+    assert (values["train"]["epochs"], values["train"]["batch_size"]) == ("???", 8)
+    assert sorted(fault.where for fault in faults) == ["train.epochs", "train.warmup"]
 
 
 def test_an_error_without_words_has_its_name():

@@ -57,6 +57,11 @@ def test_keys_of_a_chosen_group_are_known(loader):
     assert check_overrides(loader, ["data=files", "data.pairs=my.jsonl"])[1] == []
 
 
+def test_a_name_too_long_for_a_file_is_an_unknown_key(loader):
+    (fault,) = check_overrides(loader, [f"{'x' * 300}=1"])[1]
+    assert "unknown key or group" in fault.problem
+
+
 def test_a_group_is_chosen_once(loader):
     good, faults = check_overrides(loader, ["+sweep=bgem3", "+sweep=quickstart", "model=minilm", "model=static"])
     assert good == ["+sweep=bgem3", "model=minilm"]

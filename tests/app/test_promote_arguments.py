@@ -54,6 +54,11 @@ def test_every_fault_of_the_command_line_is_told(outside_hydra):
     assert len(faults) == 6
 
 
+def test_a_number_too_long_for_python_is_a_fault():
+    with pytest.raises(InputError, match=r"gate\.margin: cannot be read"):
+        read_overrides([f"gate.margin={'9' * 5000}"])
+
+
 def test_conditions_fit_80_columns():
     file = io.StringIO()
     Console(file=file, width=80).print(build_conditions(JUDGEMENT, 80))

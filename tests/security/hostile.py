@@ -104,6 +104,25 @@ def plant_route(folder, marker):
     change(folder / "router_config.json", types={"query_0": "custom_st.Transformer"}, structure={"query": ["query_0"]})
 
 
+def plant_old_route(folder, marker):
+    routes = folder / "r"
+    routes.mkdir()
+    types = {"query_0": "sentence_transformers.util.misc.importlib"}
+    change(routes / "config.json", types=types, structure={"query": ["query_0"]}, parameters={})
+
+
+def plant_linked_folder(folder, marker):
+    """What loaders read and a walk through the model's own folders does not see."""
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    change(elsewhere / "config.json", auto_map={"AutoConfig": "custom_st.Transformer"})
+    (folder / "3_Linked").symlink_to(elsewhere)
+
+
+def plant_other_tokenizer(folder, marker):
+    change(folder / "sentence_bert_config.json", tokenizer_name_or_path="somebody/else")
+
+
 def plant_adapter(folder, marker):
     change(folder / "adapter_config.json", base_model_name_or_path="somebody/else")
 

@@ -11,8 +11,10 @@ from .hostile import Payload
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
-CALLBACK = "hydra:\n  callbacks:\n    x: {{_target_: pathlib.Path.write_text, _args_: [{marker}, ran]}}\n"
+CALLBACK = "hydra:\n  callbacks:\n    x: {{_target_: builtins.open, _args_: [{marker}, w]}}\n"
 TARGET = "hydra:\n  callbacks:\n    x: {{_target_: embsweep_test_payload.Transformer}}\n"
+HIDDEN = "hydra:\n  callbacks:\n    x: '${{oc.create:{{_target_: embsweep_test_payload.Transformer}}}}'\n"
+SPACE = "hydra: {sweeper: {params: {train.epochs: '${oc.create:{_target_: embsweep_test_payload.Transformer}}'}}}\n"
 LOGGING = "hydra:\n  hydra_logging: {{version: 1, formatters: {{f: {{'()': embsweep_test_payload.Transformer}}}}}}\n"
 
 
@@ -24,14 +26,23 @@ def run(tmp_path, options, *overrides):
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("text", [TARGET, CALLBACK, LOGGING])
+@pytest.mark.parametrize("text", [TARGET, CALLBACK, LOGGING, HIDDEN])
 @pytest.mark.parametrize("option", ["--multirun", "--cfg=job"])
 def test_a_preset_of_another_folder(tmp_path, victim, marker, text, option):
     (tmp_path / "sweep").mkdir()
     body = "# @package _global_\n" + text.format(marker=marker)
     (tmp_path / "sweep" / "theirs.yaml").write_text(body)
     code, said = run(tmp_path, ["--config-dir", str(tmp_path), option], "+sweep=theirs")
-    assert (code, "names something to call" in said) == (2, True), said
+    assert code == 2, said
+    assert "names something to call" in said or "cannot be set by a preset" in said, said
+    assert not marker.exists()
+
+
+def test_a_space_of_another_folder(tmp_path, victim, marker):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "theirs.yaml").write_text("# @package _global_\n" + SPACE)
+    code, said = run(tmp_path, ["--config-dir", str(tmp_path)], "+sweep=theirs", "data=files", "data.pairs=/nope.csv")
+    assert (code, "hydra.sweeper.params.train.epochs: cannot be read" in said) == (2, True), said
     assert not marker.exists()
 
 

@@ -1,9 +1,12 @@
 """No code from a configuration: from the command line, from files, from sweeps of a key."""
 
+import contextlib
+
 import pytest
 from omegaconf import OmegaConf
 
-from embsweep.app.composer import CALL_KEYS, check_no_calls, compose, find_calls
+from embsweep.app.composer import check_no_calls, compose, find_calls
+from embsweep.app.hydra_node import CALL_KEYS
 from embsweep.app.overrides import check_overrides
 from embsweep.errors import InputError
 
@@ -54,10 +57,71 @@ def test_in_a_file_of_a_search_path(loader, tmp_path):
     (tmp_path / "sweep").mkdir()
     marker = tmp_path / "marker"
     (tmp_path / "sweep" / "evil.yaml").write_text(
-        f"# @package _global_\nhydra:\n  callbacks:\n    x: {{_target_: pathlib.Path.touch, self: {marker}}}\n"
+        f"# @package _global_\nhydra:\n  callbacks:\n    x: {{_target_: builtins.open, _args_: [{marker}, w]}}\n"
     )
     with pytest.raises(InputError, match=r"hydra\.callbacks\.x\._target_: names something to call"):
         compose(loader, [f"hydra.searchpath=[file://{tmp_path}]", "+sweep=evil"])
+    assert not marker.exists()
+
+
+HIDDEN = "'${{oc.create:{{_target_: builtins.open, _args_: [{marker}, w]}}}}'"
+ESCAPED = "'\\${{oc.create:{{_target_: builtins.open, _args_: [{marker}, w]}}}}'"
+
+
+@pytest.fixture
+def theirs(loader, tmp_path):
+    """`theirs(text)`: composes a preset of another folder with that content."""
+    (tmp_path / "sweep").mkdir()
+
+    def compose_theirs(text, *overrides):
+        (tmp_path / "sweep" / "theirs.yaml").write_text("# @package _global_\n" + text)
+        return compose(loader, [f"hydra.searchpath=[file://{tmp_path}]", "+sweep=theirs", *overrides])
+
+    return compose_theirs
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (f"hydra: {{{{callbacks: {{{{x: {HIDDEN}}}}}}}}}", "hydra.callbacks.x"),
+        (f"foo: {{{{x: {HIDDEN}}}}}\nhydra: {{{{callbacks: '${{{{foo}}}}'}}}}", "hydra.callbacks"),
+        ("foo: {{'()': open}}\nhydra: {{hydra_logging: {{formatters: '${{foo}}'}}}}", "hydra.hydra_logging.formatters"),
+        ("hydra: {{job_logging: {{formatters: {{f: {{format: 'ext://this.s'}}}}}}}}", "hydra.job_logging.formatters"),
+        ("hydra: {{sweeper: {{_target_: '${{oc.env:HOME}}'}}}}", "hydra.sweeper._target_"),
+        ("hydra: {{sweeper: {{_recursive_: true}}}}", "hydra.sweeper._recursive_"),
+        ("hydra: {{job: {{env_set: {{PYTHONPATH: x}}}}}}", "hydra.job.env_set.PYTHONPATH"),
+        ("hydra: {{job: {{env_copy: [HOME]}}}}", "hydra.job.env_copy"),
+        ("hydra: {{job: {{chdir: true}}}}", "hydra.job.chdir"),
+        ("hydra: {{run: {{dir: elsewhere}}}}", "hydra.run.dir"),
+        ("hydra: {{sweep: {{dir: elsewhere}}}}", "hydra.sweep.dir"),
+        ("hydra: {{output_subdir: x}}", "hydra.output_subdir"),
+        ("hydra: {{overrides: {{hydra: [hydra.run.dir=x]}}}}", "hydra.overrides.hydra"),
+    ],
+)
+def test_a_preset_does_not_say_how_hydra_runs(theirs, marker, text, where):
+    with pytest.raises(InputError) as caught:
+        theirs(text.format(marker=marker))
+    assert where in [fault.where[: len(where)] for fault in caught.value.faults]
+    assert not marker.exists()
+
+
+def test_the_command_line_does(theirs):
+    tree = theirs("hydra: {mode: RUN, verbose: true, sweeper: {params: {train.epochs: '1,2'}}}", "hydra.run.dir=x")
+    assert (tree.hydra.run.dir, tree.hydra.verbose, dict(tree.hydra.sweeper.params)) == (
+        "x",
+        True,
+        {"train.epochs": "1,2"},
+    )
+
+
+@pytest.mark.parametrize("text", [HIDDEN, ESCAPED])
+def test_nothing_is_built_of_a_space(theirs, marker, text):
+    from hydra.core.plugins import Plugins
+
+    value = text.format(marker=marker)
+    tree = theirs(f"hydra: {{sweeper: {{params: {{train.epochs: {value}}}}}}}")
+    with contextlib.suppress(Exception):
+        Plugins.instance()._instantiate(tree.hydra.sweeper)
     assert not marker.exists()
 
 

@@ -1,6 +1,7 @@
 """No code from a model, whichever way it comes in: each is planted, and nothing of it runs."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -13,7 +14,7 @@ from embsweep.model.base import build_model, check_model
 from embsweep.trial.checkpoint import load_checkpoint
 from embsweep.trial.folder import write_folder
 
-from .hostile import CODE, EVERYTHING, plant_foreign_module, plant_pickle, write_module
+from .hostile import CODE, EVERYTHING, change, plant_foreign_module, plant_pickle, write_module
 
 pytestmark = pytest.mark.slow
 SOME = ["foreign_module", "auto_map", "careless_loading"]
@@ -54,6 +55,21 @@ def test_as_a_base_model(victim, marker, attack):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("name", ["x.json", "model.safetensors"])
+def test_a_pipe_is_not_opened(victim, name):
+    """Whoever opens it waits for ever."""
+    (victim / name).unlink(missing_ok=True)
+    os.mkfifo(victim / name)
+    (fault,) = check_model(config(victim))
+    assert f"{name} is neither a file nor a folder" in fault.problem
+
+
+def test_links_to_files_are_what_the_hubs_cache_is_made_of(victim, tmp_path):
+    shutil.move(victim / "config.json", tmp_path / "blob")
+    (victim / "config.json").symlink_to(tmp_path / "blob")
+    assert check_model(config(victim)) == []
+
+
 def test_a_base_models_pickle_is_read_for_tensors_and_nothing_else(victim, marker):
     plant_pickle(victim, marker)
     with pytest.raises(InputError, match=r"model\.source"):
@@ -68,6 +84,48 @@ def test_a_base_model_published_as_an_honest_pickle(victim):
     torch.save(load_file(victim / "model.safetensors"), victim / "pytorch_model.bin")
     (victim / "model.safetensors").unlink()
     assert build_model(config(victim), "cpu").encode(["law"]).shape == (1, 4)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 90868376\n"
+BROKEN = {
+    "model.safetensors": [POINTER],
+    "modules.json": ['[{"type": "sentence_transformers.models.Transformer"}]', "null", "[]"],
+    "1_Pooling/config.json": [None, "[]"],
+    "config.json": [
+        {"hidden_size": 0},
+        {"hidden_size": 8},
+        {"hidden_size": "four"},
+        {"dtype": "evil"},
+        {"hidden_act": "evil"},
+        "[]",
+    ],
+    "sentence_bert_config.json": ["[]", {"max_seq_length": "x"}],
+    "tokenizer_config.json": ["[]"],
+    "tokenizer.json": ["[]", "{}"],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, content) for name in BROKEN for content in BROKEN[name]])
+def test_a_broken_folder_is_a_fault_and_no_traceback(victim, name, content):
+    if content is None:
+        (victim / name).unlink()
+    elif isinstance(content, dict):
+        change(victim / name, **content)
+    else:
+        (victim / name).write_text(content)
+    try:
+        build_model(config(victim), "cpu").encode(["law"])
+    except InputError as error:
+        assert {fault.where for fault in error.faults} <= {"model.source", "model.dim"}
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_model(victim, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("embsweep.model.hub.load_model", fail)
+    with pytest.raises(MemoryError):
+        build_model(config(victim), "cpu")
 
 
 def test_a_file_of_code_beside_a_model_is_left_alone(victim, marker):

@@ -2,15 +2,19 @@
 
 import base64
 import http.server
+import json
 import logging
 import re
+import shlex
 import threading
+import time
 from urllib.parse import quote
 
 import pytest
 
-from embsweep.errors import EmbsweepError
-from embsweep.tracking.redaction import RedactingFormatter, redact
+from embsweep.errors import EmbsweepError, Fault, InputError
+from embsweep.redaction import redact
+from embsweep.tracking.redaction import RedactingFormatter
 
 PASSWORD = "S3CRET-in-the-uri/#1"
 SECRETS = {
@@ -144,6 +148,9 @@ def test_values_of_the_environment_go_wherever_they_stand(secrets, name):
     "text",
     [
         "Authorization: Basic YW5uOlMzQ1JFVC1S", "authorization: Bearer S3CRET-0123456789", "auth_token=S3CRETxx",
+        "postgresql://ann:S3@with/CRET-S3CRET@db/x", "see http://u:S3'S3CRET@h now", "pg://ann:1234/S3CRET@h",
+        "http://mlflow.org:5000/,http://u:S3CRET@h", "https://x.org/a?X-Amz-Signature=S3CRET",
+        "password='a S3CRET'",
         "'HF_TOKEN': 'S3CRETxx'", "http://ann:S3CRET%2F@host/x", "api-key: S3CRETxx", "?sig=S3CRETxx&x=1",
     ],
 )  # fmt: skip
@@ -166,6 +173,43 @@ def test_well_known_forms(text):
 )
 def test_what_is_no_secret_stays(text):
     assert redact(text) == text
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:5000/a@b", "http://ml.example.org:80/#/a@b", "https://x.org/@ann"])
+def test_a_place_is_no_password(place):
+    assert redact(place) == place
+
+
+SLY = "S3CRET'of\\\"mine" + "-S3CRET" * 40
+"""Quotes, and longer than what is shown of a value."""
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("tracking.urii", "unknown key", f"'postgresql://ann:{'S3CRET' * 40}@db/x'"),
+        Fault("sweep.name", "is too long", SLY),
+        Fault("sweep.name", "is too long", ["a", {"b": (SLY,)}]),
+        Fault("sweep.name", f"cannot be read ({SLY!r})", 1, SLY, f"say {SLY}"),
+        Fault("sweep.name", "x" * 900 + SLY),
+    ],
+)
+def test_a_fault_is_shortened_when_its_secrets_are_out(monkeypatch, fault):
+    monkeypatch.setenv("MY_TOKEN", SLY)
+    assert "S3CRET" not in str(fault)
+    assert "S3CRET" not in str(InputError(fault))
+
+
+def test_the_shells_quotes_hide_no_secret(monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", SLY)
+    assert "S3CRET" not in redact(shlex.join(["run", f"x={SLY}"]) + json.dumps({"x": SLY}))
+
+
+def test_a_long_word_is_looked_through_at_once():
+    started = time.monotonic()
+    for text in ("a." * 20_000, "http://" * 5_000, "?x-amz-" * 5_000, "a://" + "b:@" * 10_000):
+        redact(text)
+    assert time.monotonic() - started < 5
 
 
 def test_short_values_and_paths_stay(monkeypatch):

@@ -1,6 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 
+from embsweep.errors import InputError
+from embsweep.tracking.loading import _find_fault, _listed_files
+from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_ID_TAG
 from embsweep.tracking.manifest import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
+from embsweep.tracking.standing import HISTORY_TAG, read_standing
 
 
 @pytest.fixture
@@ -46,12 +52,38 @@ def test_only_data_is_accepted(folder, name):
         check_data_only(folder)
 
 
+def find_fault(folder):
+    """What is wrong with a version whose hashes are those of its files."""
+    found = hash_files(folder)
+    return _find_fault("m version 1", folder, found, found, hash_manifest(found))
+
+
 def test_only_the_librarys_own_modules_are_accepted(folder):
     (folder / "modules.json").write_text('[{"type": "sentence_transformers.models.Transformer"}]')
-    check_data_only(folder)
+    assert find_fault(folder) is None
     (folder / "modules.json").write_text('[{"type": "sentence_transformersx.Evil"}]')
-    with pytest.raises(UntrustedModel, match=r"sentence_transformersx\.Evil"):
-        check_data_only(folder)
+    assert "sentence_transformersx.Evil" in find_fault(folder)
+
+
+@pytest.mark.parametrize("content", ["[{}]", "{", "[null]", "[1]", "[" * 100_000, '[{"type": null}]', "\x00"])
+def test_a_list_of_modules_that_is_none_is_a_fault(folder, content):
+    (folder / "modules.json").write_text(content)
+    assert "modules.json" in find_fault(folder)
+
+
+@pytest.mark.parametrize("tag", ["{", "[1]", "null", "[" * 100_000])
+def test_a_list_of_files_that_nobody_can_read_is_none(tag):
+    client = SimpleNamespace(get_logged_model=lambda _: SimpleNamespace(tags={MANIFEST_TAG: tag}))
+    version = SimpleNamespace(tags={MODEL_ID_TAG: "m-1"})
+    assert _listed_files(SimpleNamespace(client=lambda: client), version) == {}
+
+
+@pytest.mark.parametrize("tag", ["{", "null", "3", "[null]", '["x"]', "[1e400]", "[" * 100_000])
+def test_a_history_that_nobody_can_read_is_told(tag):
+    model = SimpleNamespace(aliases={}, tags={HISTORY_TAG: tag})
+    client = SimpleNamespace(get_registered_model=lambda _: model)
+    with pytest.raises(InputError, match=r"legal: the tag embsweep\.earlier_champions is no list of versions"):
+        read_standing(SimpleNamespace(client=lambda: client), "legal")
 
 
 def test_a_link_is_refused(folder):

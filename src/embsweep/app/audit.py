@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from embsweep.app.audit_view import show_report
-from embsweep.app.composer import compose, config_loader, to_values
+from embsweep.app.composer import compose, config_loader, draft_values
 from embsweep.app.evaluate import check_json_file, is_sweep
 from embsweep.app.overrides import check_overrides
 from embsweep.app.paths import default_storage
@@ -46,9 +46,10 @@ def _read_request(
         faults.extend(found)
         swept = [line for line in good if is_sweep(line)]
         try:
-            values = to_values(compose(loader, [line for line in good if line not in swept]))
+            values, unresolved = draft_values(compose(loader, [line for line in good if line not in swept]))
         except InputError as error:
             raise InputError([*faults, *error.faults]) from None
+    faults.extend(unresolved)
     return check_audit(values, default_storage(), faults, with_model=with_model), swept
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,24 +15,24 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from embsweep.app.config_files import check_sizes, undecodable_faults, yaml_fault
+from embsweep.app.hydra_node import CALL_KEYS, check_hydra_node
 from embsweep.app.paths import conf_dir
 from embsweep.errors import Fault, InputError
 
 CONFIG_NAME = "config"
 
-CALL_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
-"""With these, `hydra.utils.instantiate` calls what a configuration names; nothing here is built that way."""
-
+_WRITTEN = "files of keys and plain values, with `defaults` a list of groups"
 _CALLS = "names something to call"
 _NO_CALLS = "values; what is built from them is chosen by name (loss=mnrl)"
 _LOGGING = ("hydra.job_logging.", "hydra.hydra_logging.")
 _OWN_CALLS = (
     ("hydra.sweeper._target_", "hydra_plugins.embsweep_sweeper.EmbsweepSweeper"),
+    ("hydra.sweeper._recursive_", False),
     ("hydra.launcher._target_", "hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
 )
 
@@ -47,20 +49,27 @@ def config_loader() -> Iterator[ConfigLoader]:
         state.hydra = before
 
 
-def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
+def compose(loader: ConfigLoader, overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
     """Compose `conf/config.yaml`, Hydra's own node included; sweep overrides are left aside.
 
-    InputError for a file that cannot be read, HydraException for overrides and presets that do not fit together.
+    InputError for a file that cannot be read, looked for in `folders` besides the loader's own; HydraException for
+    overrides and presets that do not fit together.
     """
     try:
         tree = loader.load_configuration(CONFIG_NAME, list(overrides), run_mode=RunMode.MULTIRUN)
         check_no_calls(tree)
+        check_hydra_node(loader, CONFIG_NAME, tree, overrides)
     except RecursionError:
         raise InputError(Fault("the configuration", "is nested too deeply", accepted="a few levels")) from None
     except YAMLError as error:
         raise InputError(yaml_fault(error)) from None
     except UnicodeDecodeError:
-        raise InputError(undecodable_faults(loader)) from None
+        raise InputError(undecodable_faults(loader, folders)) from None
+    except HydraException:
+        raise
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:  # Hydra's and YAML's own, over a value
+        problem = f"cannot be read ({type(error).__name__}: {first_line(error)})"
+        raise InputError(Fault("the configuration", problem, accepted=_WRITTEN)) from None
     return tree
 
 
@@ -70,7 +79,7 @@ def check_folder(folder: Path, overrides: Sequence[str]) -> None:
     place = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
     with config_loader() as loader:
         try:
-            compose(loader, [f"hydra.searchpath=['file://{place}']", *overrides])
+            compose(loader, [f"hydra.searchpath=['file://{place}']", *overrides], [folder])
         except HydraException as error:
             raise InputError(Fault("--config-dir", "cannot be composed", str(folder), fix=first_line(error))) from None
 
@@ -113,19 +122,42 @@ def call_fault(where: str, value: Any) -> Fault:
 
 def group_options(loader: ConfigLoader, group: str) -> list[str]:
     """Names of a group's options; empty where there is no such group."""
-    return list(loader.get_group_options(group, ObjectType.CONFIG)) if group else []
+    try:
+        return list(loader.get_group_options(group, ObjectType.CONFIG)) if group else []
+    except OSError:  # a name too long for a file is no group's
+        return []
 
 
 def to_values(tree: DictConfig) -> dict[str, Any]:
     """Plain containers of everything but Hydra's own node; a value left as `???` stays that text.
 
-    InputError where an interpolation (`${…}`) leads nowhere.
+    InputError with every interpolation (`${…}`) that leads nowhere.
     """
+    values, faults = draft_values(tree)
+    if faults:
+        raise InputError(faults)
+    return values
+
+
+def draft_values(tree: DictConfig) -> tuple[dict[str, Any], list[Fault]]:
+    """`to_values` for those who look for other faults too: where an interpolation leads nowhere, `???` and a fault."""
+    draft, faults = copy.deepcopy(tree), dict[str, Fault]()
+    while True:
+        try:
+            return {str(key): _to_plain(draft[key]) for key in draft if key != "hydra"}, list(faults.values())
+        except (OmegaConfBaseException, RecursionError) as error:
+            where = re.sub(r"\[(\d+)\]", r".\1", str(getattr(error, "full_key", None) or "the configuration"))
+            is_new, faults[where] = where not in faults, Fault(where, "cannot be resolved", fix=first_line(error))
+            if not (is_new and "." in where and _set_missing(draft, where)):  # a whole group: nothing to go on with
+                raise InputError(list(faults.values())) from None
+
+
+def _set_missing(tree: DictConfig, where: str) -> bool:
     try:
-        return {str(key): _to_plain(tree[key]) for key in tree if key != "hydra"}
-    except OmegaConfBaseException as error:
-        where = str(error.full_key or "the configuration")
-        raise InputError(Fault(where, "cannot be resolved", fix=str(error).splitlines()[0])) from None
+        OmegaConf.update(tree, where, MISSING)
+    except OmegaConfBaseException:
+        return False
+    return True
 
 
 def _to_plain(node: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -25,21 +25,30 @@ def yaml_fault(error: yaml.YAMLError) -> Fault:
     return Fault(str(name), f"cannot be read as YAML ({reason})", accepted="text in UTF-8")
 
 
-def undecodable_faults(loader: ConfigLoader) -> list[Fault]:
-    """The files of the loader's folders that are no text; what is raised while one is composed does not name it."""
-    folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
-    return [fault for folder in folders for path in sorted(folder.rglob("*.yaml")) for fault in _check_text(path)]
+def undecodable_faults(loader: ConfigLoader, folders: Sequence[Path] = ()) -> list[Fault]:
+    """The files of the loader's folders, and of `folders`, that are no text.
+
+    What is raised while one is composed does not name it; one fault without a name where none is found.
+    """
+    own = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    found = [fault for folder in (*own, *folders) for path in _find_files(folder) for fault in _check_text(path)]
+    return found or [Fault("a configuration file", "is no text", accepted="UTF-8")]
 
 
 def check_sizes(folder: Path) -> None:
     """InputError naming the files in `folder` that unfold to more than MOST_VALUES values."""
     faults = [
         Fault(str(path), f"unfolds to more than {MOST_VALUES:,} values by its aliases", accepted="a configuration")
-        for path in sorted(folder.rglob("*.yaml"))
+        for path in _find_files(folder)
         if _count(path) > MOST_VALUES
     ]
     if faults:
         raise InputError(faults)
+
+
+def _find_files(folder: Path) -> list[Path]:
+    """Without pipes and devices, which Hydra does not read either."""
+    return [path for path in sorted(folder.rglob("*.yaml")) if path.is_file()]
 
 
 def _check_text(path: Path) -> Iterator[Fault]:

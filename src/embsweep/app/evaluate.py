@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from embsweep.app.composer import compose, config_loader, to_values
+from embsweep.app.composer import compose, config_loader, draft_values
 from embsweep.app.overrides import check_overrides
 from embsweep.app.paths import default_storage
 from embsweep.data.collection import RetrievalSet
@@ -35,9 +35,10 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
             Fault(line.split("=")[0], "cannot be swept here", line, "one value") for line in good if is_sweep(line)
         )
         try:
-            values = to_values(compose(loader, [line for line in good if not is_sweep(line)]))
+            values, unresolved = draft_values(compose(loader, [line for line in good if not is_sweep(line)]))
         except InputError as error:
             raise InputError([*faults, *error.faults]) from None
+    faults.extend(unresolved)
     request = check_evaluation(values, split, default_storage(), faults)
     scores, bm25 = measure(request)
     console.print(

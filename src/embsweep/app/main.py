@@ -24,8 +24,8 @@ from embsweep.app.paths import conf_dir, default_storage, program
 from embsweep.app.request import NOTHING_TO_SEARCH, draft_request
 from embsweep.app.terminal import console, exit_codes, quiet_environment
 from embsweep.errors import Fault, InputError
+from embsweep.redaction import redact
 from embsweep.sweep.request import SweepRequest
-from embsweep.tracking.redaction import redact
 
 DEFAULT_SWEEP = "+sweep=quickstart"
 _NOT_OURS = ("config-path", "config-name", "experimental-rerun")

@@ -13,11 +13,12 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from embsweep.app.composer import CALL_KEYS, call_fault, compose, find_calls, first_line, group_options
+from embsweep.app.composer import call_fault, compose, find_calls, first_line, group_options
+from embsweep.app.hydra_node import CALL_KEYS
 from embsweep.errors import Fault, InputError, did_you_mean
 
 _NOWHERE = "the command line"
-_UNREADABLE = (HydraException, ValueError, ArithmeticError, RecursionError)
+UNREADABLE = (HydraException, ValueError, ArithmeticError, RecursionError)
 """What Hydra's parser raises: not only its own exceptions where a number or a nesting is beyond Python's limits."""
 
 
@@ -73,7 +74,7 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
     for line in lines:
         try:
             parsed.extend(parser.parse_overrides([line]))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             key, _, value = line.partition("=")
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
             fix = (_quoted(parser, key, value) if key and value else None) or said
@@ -107,7 +108,7 @@ def _quoted(parser: OverridesParser, key: str, value: str) -> str | None:
     line = f'{key}="{value}"'
     try:
         parser.parse_override(line)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return f"quote the value: {shlex.quote(line)}"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from embsweep.app.composer import compose, config_loader, group_options
+from embsweep.app.composer import compose, config_loader, first_line, group_options
+from embsweep.app.overrides import UNREADABLE
 from embsweep.decide.gate import Condition, Judgement
 from embsweep.errors import Fault, GateRefused, InputError, did_you_mean
 from embsweep.report.plain import PlainLines
@@ -112,8 +112,8 @@ def _read_override(line: str) -> tuple[str, str | None, Any]:
     """Part, key (None for a whole group) and value."""
     try:
         override = OverridesParser.create().parse_override(line)
-    except HydraException as error:
-        problem, fix = "cannot be read", str(error).splitlines()[0]
+    except UNREADABLE as error:
+        problem, fix = "cannot be read", first_line(error)
         raise InputError(Fault(line.partition("=")[0] or "the command line", problem, line, "KEY=VALUE", fix)) from None
     key = override.key_or_group
     part, _, rest = key.partition(".")

@@ -10,9 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from embsweep.app.composer import compose, group_options, to_values
+from embsweep.app.composer import compose, draft_values, group_options, to_values
+from embsweep.app.hydra_node import read_space
 from embsweep.app.overrides import all_keys
 from embsweep.app.paths import default_storage
 from embsweep.app.space_parser import parse_space
@@ -55,13 +55,17 @@ def draft_request(
         return to_values(compose(loader, [*fixed, *(to_override(key, value) for key, value in point.items())]))
 
     recipe = {d.key: v for d in space if (v := _recipe_value(tree, d, parser)) is not None and contains(d, v)}
-    return SweepRequest(to_values(tree), space, recipe, compose_point, command, default_storage()), tuple(faults)
+    values, unresolved = draft_values(tree)
+    if unresolved:  # every point of the space would say it again
+        space, recipe = (), {}
+    request = SweepRequest(values, space, recipe, compose_point, command, default_storage())
+    return request, (*faults, *unresolved)
 
 
 def _build_space(
     loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]
 ) -> tuple[Space, list[Fault]]:
-    swept, faults = _parse_preset(parser, _read_params(tree))
+    swept, faults = _parse_preset(parser, read_space(tree))
     for override in given:
         key = override.get_key_element().lstrip("+")
         swept.pop(key, None)
@@ -88,15 +92,6 @@ def _build_space(
     return tuple(space), faults
 
 
-def _read_params(tree: DictConfig) -> dict[str, Any]:
-    """The preset's space as plain values, a mapping by Hydra's own schema. InputError where it cannot be resolved."""
-    try:
-        params: Any = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
-    except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise InputError(Fault("hydra.sweeper.params", "cannot be resolved", fix=_first_line(error))) from None
-    return dict(params)
-
-
 def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict[str, Override], list[Fault]]:
     swept: dict[str, Override] = {}
     faults: list[Fault] = []
@@ -111,12 +106,16 @@ def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict
 def _recipe_value(tree: DictConfig, dimension: Dimension, parser: OverridesParser) -> Value | None:
     """What the recipe has for a swept key, in the terms of the space; None where it has nothing comparable."""
     choices = tree.hydra.runtime.choices
-    value = choices[dimension.key] if dimension.key in choices else OmegaConf.select(tree, dimension.key)
+    value = choices[dimension.key] if dimension.key in choices else _select(tree, dimension.key)
     if not isinstance(dimension, Choice):
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     same = [o for o in dimension.options if parser.parse_override(f"{dimension.key}={o}").value() == plain]
     return same[0] if same else None
+
+
+def _select(tree: DictConfig, key: str) -> Any:
+    return OmegaConf.select(tree, key, throw_on_resolution_failure=False)
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 from embsweep.app.leaving import watch_signals
 from embsweep.durable import says_full
 from embsweep.errors import EmbsweepError, InputError
-from embsweep.tracking.redaction import redact
+from embsweep.redaction import redact
 
 _QUIET = {
     "TQDM_DISABLE": "1",

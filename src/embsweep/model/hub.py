@@ -41,17 +41,31 @@ def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None
 
     A folder is read as it is. Anything else is a hub id: what the cache holds is used without asking the hub,
     so that trials need no network; otherwise it is fetched at `cfg.revision`.
-    Raises InputError at `model.source` if it cannot be had, without the minutes of the client's own retries.
+    Raises InputError at `model.source` if it cannot be had, without the minutes of the client's own retries: whatever
+    the libraries raise over a broken file is one. Only a lack of memory passes, which is no fault of the model.
     """
     try:
         model = _load(cfg, device, attention)
+        limit_length(model, cfg.max_seq_length)
     except UnsafeModel as error:
         raise InputError(Fault("model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)) from error
-    except (OSError, ValueError) as error:
-        problem = f"cannot be loaded ({str(error).strip().partition(chr(10))[0]})"
+    except InputError:
+        raise
+    except Exception as error:
+        if _lacks_memory(error):
+            raise
+        problem = f"cannot be loaded ({_explain_load(error)})"
         raise InputError(Fault("model.source", problem, cfg.source, fix=_WAYS_OUT)) from error
-    limit_length(model, cfg.max_seq_length)
     return model
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "out of memory" in str(error)
+
+
+def _explain_load(error: Exception) -> str:
+    first = str(error).strip().partition("\n")[0]
+    return first if isinstance(error, OSError | ValueError) and first else f"{type(error).__name__}: {first}"
 
 
 def _load(cfg: ModelConfig, device: str | None, attention: str | None) -> SentenceTransformer:

@@ -2,7 +2,8 @@
 
 sentence-transformers and transformers ask for `trust_remote_code` before they import what a model brings along. That
 leaves what they import without asking: anything below `sentence_transformers.` (so also `….base.model.torch`), any
-`torch.…` as an activation, an attention kernel of the hub, and keywords for `torch.load` in a module's configuration.
+`torch.…` as an activation, an attention kernel of the hub, keywords for `torch.load` in a module's configuration, and
+whatever lies where a check does not look: another tokenizer, a linked folder.
 """
 
 from __future__ import annotations
@@ -45,8 +46,12 @@ class UnsafeModel(EmbsweepError):
 
 
 def check_no_code(folder: Path) -> None:
-    """Raises UnsafeModel with everything in `folder` that would choose code: classes, kernels, loaders' keywords."""
-    faults = [fault for path in sorted(folder.rglob("*.json")) for fault in _check_file(path, folder)]
+    """Raises UnsafeModel with everything in `folder` that would choose code: classes, kernels, loaders' keywords.
+
+    And with what cannot be looked into: linked folders, which loaders follow and a walk does not, pipes and devices.
+    Links to files stay: the hub's cache is made of them.
+    """
+    faults = [fault for path in sorted(folder.rglob("*")) for fault in _check_path(path, folder)]
     if faults:
         raise UnsafeModel("; ".join(faults))
 
@@ -58,8 +63,17 @@ def check_no_pickles(folder: Path) -> None:
             raise UnsafeModel(f"{path.relative_to(folder)} is a pickle; accepted: safetensors only")
 
 
-def _check_file(path: Path, folder: Path) -> Iterator[str]:
+def _check_path(path: Path, folder: Path) -> Iterator[str]:
     name = path.relative_to(folder).as_posix()
+    if path.is_dir() and path.is_symlink():
+        yield f"{name} is a link to a folder"
+    elif path.exists() and not (path.is_dir() or path.is_file()):
+        yield f"{name} is neither a file nor a folder"
+    elif path.suffix == ".json":
+        yield from _check_file(path, name)
+
+
+def _check_file(path: Path, name: str) -> Iterator[str]:
     if path.name in _NOT_CONFIGURATIONS or path.name.endswith(_WEIGHT_INDEX):
         return
     try:
@@ -77,8 +91,8 @@ def _check_classes(file: str, content: Any) -> Iterator[str]:
         yield "names another model to load; merge the adapter into its model"
     if not isinstance(content, dict):
         return
-    if file == "router_config.json":
-        types = content.get("types")
+    types = content.get("types")
+    if file == "router_config.json" or (file == "config.json" and isinstance(types, dict)):  # either is a router's
         for kind in types.values() if isinstance(types, dict) else [types]:
             yield from _check_module(kind)
     activation = content.get("activation_function")
@@ -114,6 +128,8 @@ def _check_values(node: Any) -> Iterator[str]:
     for key, value in node.items():
         if key in ("auto_map", "custom_pipelines", "trust_remote_code") and value:
             yield f"asks for code of its own ({key})"
+        elif key == "tokenizer_name_or_path" and value is not None:
+            yield f"names another tokenizer to load ({value!r})"
         elif key.lstrip("_").startswith("attn_implementation") and not _is_plain(value):
             yield f"names an attention kernel to fetch ({value!r})"
         elif (found := _KEYWORDS.fullmatch(key)) and isinstance(value, dict):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from embsweep.decide.evidence import Evidence
 from embsweep.errors import Fault, InputError
 from embsweep.model.safety import UnsafeModel, check_no_code
+from embsweep.redaction import redact
 from embsweep.tracking.evidence_store import EVIDENCE_FILE, UnreadableEvidence, read_evidence
 from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.manifest import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
-from embsweep.tracking.redaction import redact
 from embsweep.tracking.store import Store, fetch_artifacts
 
 if TYPE_CHECKING:
@@ -128,12 +128,12 @@ def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelV
 
 
 def _listed_files(store: Store, version: ModelVersion) -> dict[str, str]:
-    """The files by hash as listed when the model was logged; none if that list is gone."""
+    """The files by hash as listed when the model was logged; none if that list is gone or is no such list."""
     from mlflow.exceptions import MlflowException
 
     try:
         logged = store.client().get_logged_model(version.tags[MODEL_ID_TAG])
-        files: dict[str, str] = json.loads(logged.tags[MANIFEST_TAG])
-    except (MlflowException, KeyError):
+        files = json.loads(logged.tags[MANIFEST_TAG])
+    except (MlflowException, KeyError, ValueError, RecursionError):
         return {}
-    return files
+    return files if isinstance(files, dict) else {}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from embsweep.errors import Fault, InputError, did_you_mean
 from embsweep.names import CHALLENGER, CHAMPION
+from embsweep.redaction import redact
 from embsweep.tracking.library import first_contact
 from embsweep.tracking.lock import LOCK_SUFFIX
-from embsweep.tracking.redaction import redact
 from embsweep.tracking.registry import PROMOTED_TAG
 from embsweep.tracking.store import Store, sqlite_file, store_uri
 
@@ -59,7 +59,10 @@ def open_registry(root: Path, uri: str | None) -> Store:
 
 
 def read_standing(store: Store, name: str) -> Standing:
-    """The aliases of `name` now. InputError, with the names there are, where there is no such registered model."""
+    """The aliases of `name` now.
+
+    InputError where there is no such registered model, with the names there are, and for a history nobody can read.
+    """
     from mlflow.exceptions import MlflowException
 
     client = store.client()
@@ -71,8 +74,16 @@ def read_standing(store: Store, name: str) -> Standing:
         raise InputError(_unknown(client, name)) from None
     aliases = {alias: int(version) for alias, version in model.aliases.items()}
     champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
-    earlier = tuple(int(version) for version in json.loads(model.tags.get(HISTORY_TAG, "[]")))
+    earlier = _read_history(name, model.tags.get(HISTORY_TAG, "[]"))
     return Standing(name, None if challenger == champion else challenger, champion, earlier)
+
+
+def _read_history(name: str, tag: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(version) for version in json.loads(tag))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        problem, fix = f"the tag {HISTORY_TAG} is no list of versions", "mend or delete the tag in the registry"
+        raise InputError(Fault(name, problem, tag, "[1, 2]", fix)) from None
 
 
 def champion_since(version: ModelVersion) -> str:

@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 
 @dataclass
 class SweeperConf:
-    """`params` maps a key or a group to a sweep in Hydra's override grammar."""
+    """`params` maps a key or a group to a sweep in Hydra's override grammar: values, of which Hydra builds nothing."""
 
     _target_: str = "hydra_plugins.embsweep_sweeper.EmbsweepSweeper"
+    _recursive_: bool = False
     params: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,0 +1,86 @@
+"""Hydra's own node of a configuration: what a file may set of it. All else is config.yaml's, or the command line's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from embsweep.errors import Fault, InputError
+
+SPACE = "hydra.sweeper.params"
+
+CALL_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
+"""With these, `hydra.utils.instantiate` calls what a configuration names; nothing here is built that way."""
+
+_FREE = ("hydra.mode", "hydra.verbose", SPACE)
+_ACCEPTED = f"{', '.join(_FREE)}; what else is Hydra's belongs on the command line"
+_RECORDS = ("hydra.runtime", "hydra.overrides", "hydra.searchpath", "hydra.job.name", "hydra.job.override_dirname")
+"""What Hydra itself writes while it composes, or takes from nowhere but config.yaml and the command line."""
+
+
+def check_hydra_node(loader: ConfigLoader, config_name: str, tree: DictConfig, overrides: Sequence[str]) -> None:
+    """InputError where a preset changes how Hydra runs: callbacks, logging, environment, folders.
+
+    Compared before interpolations are followed, with what `config_name` and the command line alone compose to:
+    Hydra builds objects from this node, and `${oc.create:…}` may hide from any search what it would call.
+    """
+    own = _compose_own(loader, config_name, tuple(line for line in overrides if _is_hydras(line)))
+    node = _plain_node(tree)
+    found = _find_changes(node, own, "hydra")
+    faults = [Fault(where, "cannot be set by a preset", value, _ACCEPTED) for where, value in found]
+    faults += [
+        Fault(f"hydra.overrides.{kind}", "cannot be set by a preset", line, _ACCEPTED)
+        for kind in ("hydra", "task")
+        for line in node["overrides"][kind]
+        if line not in overrides
+    ]
+    if faults:
+        raise InputError(faults)
+    read_space(tree)
+
+
+def read_space(tree: DictConfig) -> dict[str, Any]:
+    """`hydra.sweeper.params` as plain values, a mapping by Hydra's schema. InputError where it cannot be resolved."""
+    try:
+        params: Any = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(Fault(SPACE, "cannot be resolved", fix=said)) from None
+    return dict(params)
+
+
+def _is_hydras(override: str) -> bool:
+    key = override.lstrip("+~")
+    return key.startswith(("hydra.", "hydra/", "hydra=")) and not key.startswith(SPACE)
+
+
+def _plain_node(tree: DictConfig) -> Any:
+    """The node as it is written: `tree.hydra` would follow an interpolation."""
+    values: Any = OmegaConf.to_container(tree, resolve=False)
+    return values["hydra"]
+
+
+@lru_cache(maxsize=8)
+def _compose_own(loader: ConfigLoader, config_name: str, overrides: tuple[str, ...]) -> Any:
+    tree = loader.load_configuration(config_name, list(overrides), run_mode=RunMode.MULTIRUN)
+    return _plain_node(tree)
+
+
+def _find_changes(node: Any, own: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Dotted keys below which `node` is not what it is in `own`, and what stands there."""
+    if where in _FREE or where in _RECORDS:
+        return
+    if isinstance(node, Mapping) and isinstance(own, Mapping):
+        for key, value in node.items():
+            yield from _find_changes(value, own.get(key, _ABSENT), f"{where}.{key}")
+    elif node != own:
+        yield where, node
+
+
+_ABSENT = object()

@@ -1,0 +1,66 @@
+"""Secrets out of texts before anybody else can read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+_SCHEME = r"\b[a-zA-Z][a-zA-Z0-9+.\-]{0,30}://"
+_URI = re.compile(rf"(?P<scheme>{_SCHEME})(?P<rest>(?:(?!{_SCHEME})\S)+)")
+_HOST_AND_PORT = re.compile(r"(?:localhost|\[[^\]]*\]|[\w\-]+(?:\.[\w\-]+)+):\d{1,5}(?!\d)")
+_KEYED = re.compile(
+    r"(?i)(?P<key>\b[\w.\-]{0,100}(?:password|passwd|secret|api[_-]?key|access[_-]?key|"
+    r"(?:auth|access|hf|session|security)[_-]?token|sig)\b['\"]?\s*[=:]\s*)"
+    r"(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|['\"]?[^\s'\"&,;]+['\"]?)"
+)
+_SIGNED = re.compile(r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)[\w.\-]{0,100}(?:signature|credential|token)=)[^\s&'\"]+")
+# A word has no capital or digit within; base64 and tokens of twelve characters have.
+_HEADER = re.compile(r"(?P<key>\b(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{11,}=*")
+_TOKENS = re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")
+_SECRET_NAME = re.compile(
+    r"(?i)(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(?:_id)?$"
+)
+_MIN_CHARS = 6
+"""A shorter value is no secret that anybody could keep, and would mask ordinary words."""
+
+
+def redact(text: str) -> str:
+    """`text` without secrets: user:password of URIs, values of keys such as `password=`, well-known tokens, headers.
+
+    And whatever this process was given in an environment variable of such a name (`MLFLOW_TRACKING_PASSWORD`,
+    `HF_TOKEN`, `AWS_SECRET_ACCESS_KEY`, …), wherever it stands. Before a text is shortened: half a secret is not found.
+
+    >>> redact("postgresql://ann:hunter2@db/x")
+    'postgresql://***@db/x'
+    """
+    for secret in _find_secrets(os.environ):
+        text = text.replace(secret, "***")
+    masked = _SIGNED.sub(r"\g<key>***", _URI.sub(_mask_credentials, text))
+    masked = _HEADER.sub(r"\g<key>***", _KEYED.sub(r"\g<key>***", masked))
+    return _TOKENS.sub("***", masked)
+
+
+def _mask_credentials(uri: re.Match[str]) -> str:
+    """Up to the last `@`, where a user or a password is before it: one typed bare may hold `/`, `@` and quotes."""
+    rest = uri["rest"]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    is_place = ":" not in authority or _HOST_AND_PORT.match(authority) is not None
+    if "@" not in rest or ("@" not in authority and is_place):
+        return uri[0]
+    last = rest.rindex("@") if ":" in authority else authority.rindex("@")
+    return f"{uri['scheme']}***{rest[last:]}"
+
+
+def _find_secrets(environment: Mapping[str, str]) -> Iterator[str]:
+    """Values of variables that hold a secret by their name, as they are and as they are written; longest first."""
+    found = {value for name, value in environment.items() if _SECRET_NAME.search(name) and len(value) >= _MIN_CHARS}
+    yield from sorted({form for value in found for form in _write(value)}, key=len, reverse=True)
+
+
+def _write(value: str) -> Iterator[str]:
+    """As it is, in a URL, in Python's and JSON's quotes, and in the shell's."""
+    yield from (value, quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1])
+    yield value.replace("'", "'\"'\"'")
