@@ -1,6 +1,8 @@
 """The ledger: every trial accounted for, across processes and crashes."""
 
+import contextlib
 import math
+import sqlite3
 
 import pytest
 from optuna.trial import Trial
@@ -228,6 +230,28 @@ def test_a_damaged_ledger_of_a_sweep_that_goes_on_is_named_too(tmp_path):
     (tmp_path / "study.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(EmbsweepError, match=r"study\.db: is no readable ledger .*sweep\.fresh=true"):
         open_ledger(tmp_path)
+
+
+def forget_a_param(tmp_path, number, name):
+    """As a crash in the middle of `ask` leaves a queued trial."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database, database:
+        database.execute("DELETE FROM trial_params WHERE param_name = ? AND trial_id = ?", (name, number + 1))
+
+
+@pytest.mark.parametrize("forgotten", [("seed",), ("seed", "trial")])
+def test_a_queued_point_that_a_crash_left_half_drawn_is_the_same_trial(tmp_path, forgotten):
+    space = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))
+    points = [{"trial": 4, "seed": 1}, {"trial": 7, "seed": 1}]
+    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    ledger.queue_only(points)
+    number = ledger.ask().number
+    for name in forgotten:
+        forget_a_param(tmp_path, number, name)
+    again = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    again.queue_only(points)
+    record = again.ask()
+    assert (record.number, record.params) == (number, points[0])
+    assert "failed" not in {trial.state for trial in again.trials}
 
 
 @pytest.mark.parametrize("repeats", [True, False])

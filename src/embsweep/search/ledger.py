@@ -100,7 +100,8 @@ class Ledger:
         """
         alive = []
         for trial in self._study.get_trials(deepcopy=False):
-            params = trial.params or trial.system_attrs.get("fixed_params", {})
+            fixed = trial.system_attrs.get("fixed_params", {})
+            params = {**fixed, **trial.params}  # a crash may have left a part of the latter
             if trial.state.is_finished():
                 alive += [params] if trial.number not in again else []
             elif params in points:

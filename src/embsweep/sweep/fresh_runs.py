@@ -136,7 +136,8 @@ def confirmation_stage(context: SweepContext) -> Stage:
         )
 
     def kept(records: Sequence[TrialRecord]) -> set[int]:
-        last = {tuple(sorted(record.params.items())): record for record in records}  # a run may have been repeated
+        over = [record for record in records if record.is_finished]
+        last = {tuple(sorted(record.params.items())): record for record in over}  # a run may have been repeated
         trials = {record.number: record.params["trial"] for record in last.values()}
         best: dict[Value, int] = {}
         for contender in [] if with_folds else find_contenders(last.values(), runs):
