@@ -254,6 +254,18 @@ def test_a_queued_point_that_a_crash_left_half_drawn_is_the_same_trial(tmp_path,
     assert "failed" not in {trial.state for trial in again.trials}
 
 
+def test_a_point_that_was_given_up_can_be_asked_for_again(tmp_path):
+    space = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))
+    first, second = [{"trial": 4, "seed": 1}], [{"trial": 7, "seed": 1}]
+    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    ledger.queue_only(first)
+    ledger.ask()
+    for points in (second, first):
+        again = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+        again.queue_only(points)
+        assert again.ask().params == points[0]
+
+
 @pytest.mark.parametrize("repeats", [True, False])
 def test_only_what_is_asked_for_stays_queued_and_what_does_not_count_is_tried_again(tmp_path, repeats):
     space = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))

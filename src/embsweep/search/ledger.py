@@ -23,7 +23,7 @@ from embsweep.config.machinery import SearchConfig
 from embsweep.errors import EmbsweepError
 from embsweep.search.distributions import to_distributions
 from embsweep.search.pruners import to_resource
-from embsweep.search.record import LOSSES, REACHED, STOP_AT, TrialRecord, to_record
+from embsweep.search.record import GIVEN_UP, LOSSES, REACHED, STOP_AT, TrialRecord, to_record
 from embsweep.search.samplers import build_sampler, sampling_threads
 from embsweep.search.storage import open_storage
 from embsweep.space import Space, Value, grid_values
@@ -103,10 +103,11 @@ class Ledger:
             fixed = trial.system_attrs.get("fixed_params", {})
             params = {**fixed, **trial.params}  # a crash may have left a part of the latter
             if trial.state.is_finished():
-                alive += [params] if trial.number not in again else []
+                alive += [] if trial.number in again or GIVEN_UP in trial.user_attrs else [params]
             elif params in points:
                 alive.append(params)
             else:
+                self._study._storage.set_trial_user_attr(trial._trial_id, GIVEN_UP, True)
                 self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         for point in points:
             if point not in alive:

@@ -17,6 +17,9 @@ REACHED = "reached"
 LOSSES = "losses"
 """Attribute: how often the trial's process died under a driver that lived on."""
 
+GIVEN_UP = "given_up"
+"""Attribute: the trial was not run to its end because nobody asks for its point any more; it says nothing about it."""
+
 STOP_AT = "stop_at"
 """Attribute: the step at which the trial was told to stop."""
 
