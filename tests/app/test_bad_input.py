@@ -76,6 +76,8 @@ MORE = [
     (["hydra/sweeper=basic"], "hydra/sweeper", "embsweep's own"),
     (["hydra.mode=FOO"], "hydra.mode", "expected one of [RUN, MULTIRUN]"),
     (["hydra.foo=1"], "hydra.foo", "Hydra refuses it"),
+    (["hydra.verbose='${nope}'"], "hydra.verbose", "accepted: a plain value"),
+    (["hydra.mode='${nope}'"], "hydra.mode", "accepted: a plain value"),
     (["train.epochs=${train.nope}"], "train.epochs", "'train.nope' not found"),
     (["sweep.name=über"], "sweep.name", """quote the value: 'sweep.name="über"'"""),
     (["objective.dim_weights={7:"], "objective.dim_weights", "brackets do not match"),

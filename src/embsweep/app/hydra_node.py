@@ -35,6 +35,11 @@ def check_hydra_node(loader: ConfigLoader, config_name: str, tree: DictConfig, o
     found = _find_changes(node, own, "hydra")
     faults = [Fault(where, "cannot be set by a preset", value, _ACCEPTED) for where, value in found]
     faults += [
+        Fault(f"hydra.{key}", "is read before interpolations are followed", node[key], "a plain value")
+        for key in ("mode", "verbose")
+        if "${" in str(node[key])
+    ]
+    faults += [
         Fault(f"hydra.overrides.{kind}", "cannot be set by a preset", line, _ACCEPTED)
         for kind in ("hydra", "task")
         for line in node["overrides"][kind]
