@@ -83,6 +83,19 @@ def test_with_ray_it_leaves_at_once_and_takes_its_processes_along(world):
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("delay_s", [1.0, 3.0])
+def test_while_ray_is_started_too(world, delay_s):
+    """It takes SIGTERM for itself meanwhile, and would end the process with a code of its own."""
+    driver = start_program(world, *RAY)
+    driver.wait_for("trial 0 starts", 240)
+    time.sleep(delay_s)
+    driver.send(signal.SIGTERM)
+    left = driver.wait()
+    assert left.code == 143, left.output
+    check_left(left, signal.SIGTERM)
+
+
+@pytest.mark.ray
 @pytest.mark.parametrize("sent", BOTH)
 def test_with_ray_it_leaves_in_order(world, sent):
     driver = start_program(world, *RAY, plan={"0": "sleep", "1": "sleep"})

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import ray._private.utils
 import ray._private.worker
 from ray._private import ray_constants
 
@@ -24,13 +25,23 @@ def log_daemon_messages() -> None:
 
 @contextmanager
 def keep_sigterm() -> Iterator[None]:
-    """`ray.init` takes SIGTERM for itself, and ends the process with a stack trace: give it back to who had it."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Inside, `ray.init` leaves SIGTERM to who has it.
+
+    Of its handlers, the one in C++ prints a stack trace and aborts, the one in Python ends the process with code 15.
+    Where Ray would replace the first by the second, that of before is put instead, and once more at the end.
+    """
+    before, theirs = signal.getsignal(signal.SIGTERM), ray._private.utils.set_sigterm_handler
+
+    def give_back(_: Any = None) -> None:
+        if _is_main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+    ray._private.utils.set_sigterm_handler = give_back
     try:
         yield
     finally:
-        if _is_main_thread() and before is not None:
-            signal.signal(signal.SIGTERM, before)
+        ray._private.utils.set_sigterm_handler = theirs
+        give_back()
 
 
 @contextmanager
