@@ -19,13 +19,14 @@ RAY = ("runner=local", "search.sampler=random", "stopping=none", *ARGUMENTS)
 AT_ONCE_S = 2.0
 
 
-@pytest.mark.parametrize("part", ["start", "state", "report", "finished", "confirmation", "registration"])
-def test_it_leaves_in_order_and_goes_on(nursery, world, check, part):
-    for sent in BOTH:
-        left = nursery.run(world, *ARGUMENTS, signal=[part, 3, int(sent)])
-        assert left.code == INTERRUPTED[sent], left.output
-        check_left(left, sent)
-        assert left.lived_s < GRACE_S + 60
+def test_it_leaves_in_order_and_goes_on(nursery, world, check):
+    """Part after part of one sweep, with either signal."""
+    for part in ("start", "state", "report", "finished", "confirmation", "registration"):
+        for sent in BOTH:
+            left = nursery.run(world, *ARGUMENTS, signal=[part, 3, int(sent)])
+            assert left.code == INTERRUPTED[sent], left.output
+            check_left(left, sent)
+            assert left.lived_s < GRACE_S + 60
     check(nursery.run(world, *ARGUMENTS))
 
 

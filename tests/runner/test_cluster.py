@@ -125,9 +125,9 @@ class TestGoodCluster:
     @pytest.mark.parametrize(
         ("changes", "where", "expected"),
         [
-            ({"RAY_AUTH_TOKEN": "0" * 64}, "RAY_AUTH_TOKEN", "does not accept it"),
-            ({"RAY_AUTH_TOKEN": None}, "RAY_AUTH_TOKEN", "none was found"),
-            ({"RAY_AUTH_TOKEN": None, "RAY_AUTH_MODE": "token"}, "RAY_AUTH_TOKEN", "none was found"),
+            ({"RAY_AUTH_TOKEN": "0" * 64}, "the cluster's token", "does not accept it"),
+            ({"RAY_AUTH_TOKEN": None}, "the cluster's token", "none was found"),
+            ({"RAY_AUTH_TOKEN": None, "RAY_AUTH_MODE": "token"}, "the cluster's token", "none was found"),
             ({"RAY_AUTH_MODE": "disabled"}, "RAY_AUTH_MODE", "this process may show none; got 'disabled'"),
         ],
     )

@@ -104,7 +104,7 @@ def _ask_with_token(address: str) -> dict[str, Any]:
 
 def _bad_token(problem: str) -> InputError:
     fix = "give it in RAY_AUTH_TOKEN, in the file RAY_AUTH_TOKEN_PATH or in ~/.ray/auth_token"
-    return InputError(Fault("RAY_AUTH_TOKEN", problem, None, "the token that the head was started with", fix))
+    return InputError(Fault("the cluster's token", problem, None, "the token that the head was started with", fix))
 
 
 def _check_answer(address: str, answer: dict[str, Any]) -> None:
