@@ -28,7 +28,7 @@ test: install
 test-fast: install
 	$(BIN)/python -m pytest
 
-# Faults at random over a scripted sweep of 30 trials, about five minutes; SEED=7 repeats a run (docs/faults.md).
+# Faults at random over a scripted sweep of 30 trials; SEED=7 repeats a run (docs/faults.md).
 chaos: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.chaos $(if $(SEED),--seed $(SEED))
 

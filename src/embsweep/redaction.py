@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,14 @@ def redact(text: str) -> str:
     masked = _SIGNED.sub(r"\g<key>***", _URI.sub(_mask_credentials, text))
     masked = _HEADER.sub(r"\g<key>***", _KEYED.sub(r"\g<key>***", masked))
     return _TOKENS.sub("***", masked)
+
+
+class RedactingFormatter(logging.Formatter):
+    """Log records, their tracebacks included, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        return redact(super().format(record))
 
 
 def _mask_credentials(uri: re.Match[str]) -> str:

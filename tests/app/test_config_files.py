@@ -5,8 +5,8 @@ import os
 import pytest
 
 from embsweep.app import composer
-from embsweep.app.composer import check_folder, compose, config_loader, draft_values, first_line, to_values
-from embsweep.app.config_files import MOST_VALUES, check_sizes, undecodable_faults
+from embsweep.app.composer import check_folder, compose, config_loader, draft_values, to_values
+from embsweep.app.config_files import MOST_VALUES, check_sizes, first_line, undecodable_faults
 from embsweep.app.overrides import check_overrides
 from embsweep.errors import InputError
 

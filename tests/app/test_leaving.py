@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from embsweep.app.leaving import find_descendants
+
+from ..processes import is_gone_within
 
 # A command that says when it is ready; `busy` is what it does then.
 PROGRAM = """
@@ -71,19 +72,6 @@ def start():
                 os.kill(child, signal.SIGKILL)
 
 
-def dies(pid):
-    """Whether it is gone, or will be in a moment: who was sent SIGKILL takes one."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.01)
-    return False
-
-
 @pytest.mark.parametrize("is_deaf", [False, True])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_one_signal_leaves_in_order(start, sent, code, is_deaf):
@@ -105,7 +93,7 @@ def test_a_second_one_leaves_at_once_with_all_that_was_started(start, sent, code
     _, said = process.communicate(timeout=20)
     assert time.monotonic() - begun < 5
     assert (process.returncode, said) == (code, "Left at once. Finished trials are kept; go on with: the command\n")
-    assert dies(child)
+    assert is_gone_within(child, 5)
 
 
 def test_a_first_one_that_nobody_follows_is_enough_after_a_while(start):
@@ -114,7 +102,7 @@ def test_a_first_one_that_nobody_follows_is_enough_after_a_while(start):
     _, said = process.communicate(timeout=20)
     assert process.returncode == 143
     assert "go on with: the command" in said
-    assert dies(child)
+    assert is_gone_within(child, 5)
 
 
 def test_descendants_are_found_in_other_sessions_too(start):

@@ -15,6 +15,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..processes import is_alive
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -56,14 +58,6 @@ class Driver:
         """Its end; killed and an AssertionError where that does not come."""
         code = self._wait(timeout_s)
         return Left(code, self.output, time.monotonic() - self._begun)
-
-
-def is_alive(pid):
-    """Whether a process runs: not gone, and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 class Nursery:

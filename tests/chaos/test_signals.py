@@ -7,9 +7,10 @@ import pytest
 
 from embsweep.app.leaving import find_descendants
 
+from ..processes import is_alive
 from .conftest import TRIALS
 from .faults import GRACE_S, INTERRUPTED, check_left
-from .nursery import is_alive, start_program
+from .nursery import start_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

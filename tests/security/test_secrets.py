@@ -13,8 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from embsweep.errors import EmbsweepError, Fault, InputError
-from embsweep.redaction import redact
-from embsweep.tracking.redaction import RedactingFormatter
+from embsweep.redaction import RedactingFormatter, redact
 
 PASSWORD = "S3CRET-in-the-uri/#1"
 SECRETS = {

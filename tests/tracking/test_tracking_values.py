@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embsweep.names import METRICS
-from embsweep.tracking.redaction import redact
+from embsweep.redaction import redact
 from embsweep.tracking.values import batches, flatten_params, report_metrics, score_metrics, split_finite, to_name
 
 

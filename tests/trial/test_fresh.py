@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from embsweep.errors import EmbsweepError
 from embsweep.trial.fresh import run_fresh
+
+from ..processes import is_gone_within
 
 pytestmark = pytest.mark.slow
 
@@ -18,6 +19,8 @@ PROGRAM = """
 import os, sys, time
 from pathlib import Path
 from embsweep.trial.fresh import run_fresh
+
+from ..processes import is_gone_within
 
 def work(path, seconds):
     Path(path).write_text(str(os.getpid()))
@@ -55,18 +58,6 @@ def start(tmp_path):
     for process in started:
         process.kill()
         process.communicate()
-
-
-def is_gone_within(pid, seconds):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.mark.parametrize("seconds", [0.0, 600.0])

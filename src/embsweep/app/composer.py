@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from embsweep.app.config_files import check_sizes, undecodable_faults, yaml_fault
+from embsweep.app.config_files import check_sizes, first_line, undecodable_faults, yaml_fault
 from embsweep.app.hydra_node import CALL_KEYS, check_hydra_node
 from embsweep.app.paths import conf_dir
 from embsweep.errors import Fault, InputError
@@ -82,12 +82,6 @@ def check_folder(folder: Path, overrides: Sequence[str]) -> None:
             compose(loader, [f"hydra.searchpath=['file://{place}']", *overrides], [folder])
         except HydraException as error:
             raise InputError(Fault("--config-dir", "cannot be composed", str(folder), fix=first_line(error))) from None
-
-
-def first_line(error: BaseException) -> str:
-    """What Hydra says before it lists where it has looked; its exception's name where it says nothing."""
-    lines = [*str(error).strip().splitlines(), type(error).__name__]
-    return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") else lines[0]
 
 
 def check_no_calls(tree: DictConfig) -> None:

@@ -25,6 +25,12 @@ def yaml_fault(error: yaml.YAMLError) -> Fault:
     return Fault(str(name), f"cannot be read as YAML ({reason})", accepted="text in UTF-8")
 
 
+def first_line(error: BaseException) -> str:
+    """What Hydra says before it lists where it has looked; its exception's name where it says nothing."""
+    lines = [*str(error).strip().splitlines(), type(error).__name__]
+    return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") else lines[0]
+
+
 def undecodable_faults(loader: ConfigLoader, folders: Sequence[Path] = ()) -> list[Fault]:
     """The files of the loader's folders, and of `folders`, that are no text.
 

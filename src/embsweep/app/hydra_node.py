@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from embsweep.app.config_files import first_line
 from embsweep.errors import Fault, InputError
 
 SPACE = "hydra.sweeper.params"
@@ -55,8 +56,7 @@ def read_space(tree: DictConfig) -> dict[str, Any]:
     try:
         params: Any = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(Fault(SPACE, "cannot be resolved", fix=said)) from None
+        raise InputError(Fault(SPACE, "cannot be resolved", fix=first_line(error))) from None
     return dict(params)
 
 

@@ -13,7 +13,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from embsweep.app.composer import call_fault, compose, find_calls, first_line, group_options
+from embsweep.app.composer import call_fault, compose, find_calls, group_options
+from embsweep.app.config_files import first_line
 from embsweep.app.hydra_node import CALL_KEYS
 from embsweep.errors import Fault, InputError, did_you_mean
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from embsweep.app.composer import compose, config_loader, first_line, group_options
+from embsweep.app.composer import compose, config_loader, group_options
+from embsweep.app.config_files import first_line
 from embsweep.app.overrides import UNREADABLE
 from embsweep.decide.gate import Condition, Judgement
 from embsweep.errors import Fault, GateRefused, InputError, did_you_mean

@@ -14,6 +14,7 @@ from embsweep.config import Config
 from embsweep.decide.scores import Scores, scores_from_json, scores_to_json
 from embsweep.durable import says_full
 from embsweep.errors import DiskFull, InputError
+from embsweep.redaction import redact
 from embsweep.report.progress import Progress
 from embsweep.report.text import score
 from embsweep.search.ledger import Ledger
@@ -22,7 +23,6 @@ from embsweep.sweep.identity import flatten
 from embsweep.sweep.stage import Stage
 from embsweep.sweep.view import build_view, describe_params
 from embsweep.tracking.recorder import Recorder
-from embsweep.tracking.redaction import redact
 from embsweep.tracking.runs import Child
 from embsweep.trial.folder import MANIFEST, remove_leftovers
 from embsweep.trial.proof import hash_of_manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from embsweep.config import Config
@@ -26,6 +26,7 @@ from embsweep.trial.reading import load_values
 from embsweep.trial.train import TrialData
 
 _MANY = 2**31 - 1
+Point = tuple[tuple[str, Value], ...]
 
 
 def fresh_seeds(count: int, search_seed: int, used: Sequence[int]) -> list[int]:
@@ -67,8 +68,17 @@ def run_again(
 
 def _latest(records: Sequence[TrialRecord], points: Sequence[Mapping[str, Value]]) -> tuple[TrialRecord, ...]:
     """The last run of each point that has had one."""
-    known = {tuple(sorted(record.params.items())): record for record in records}
-    return tuple(known[key] for point in points if (key := tuple(sorted(point.items()))) in known)
+    known = _by_point(records)
+    return tuple(known[key] for point in points if (key := _key(point)) in known)
+
+
+def _by_point(records: Iterable[TrialRecord]) -> dict[Point, TrialRecord]:
+    """The last run of each point: one may have been repeated."""
+    return {_key(record.params): record for record in records}
+
+
+def _key(params: Mapping[str, Value]) -> Point:
+    return tuple(sorted(params.items()))
 
 
 def _find_repeated(context: SweepContext, ledger: Ledger, points: Sequence[Mapping[str, Value]]) -> set[int]:
@@ -136,11 +146,10 @@ def confirmation_stage(context: SweepContext) -> Stage:
         )
 
     def kept(records: Sequence[TrialRecord]) -> set[int]:
-        over = [record for record in records if record.is_finished]
-        last = {tuple(sorted(record.params.items())): record for record in over}  # a run may have been repeated
-        trials = {record.number: record.params["trial"] for record in last.values()}
+        last = _by_point(record for record in records if record.is_finished).values()
+        trials = {record.number: record.params["trial"] for record in last}
         best: dict[Value, int] = {}
-        for contender in [] if with_folds else find_contenders(last.values(), runs):
+        for contender in [] if with_folds else find_contenders(last, runs):
             best.setdefault(trials[contender.number], contender.number)
         return set(best.values())
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from embsweep.audit.report import summary_lines
 from embsweep.decide.objective import describe_objective
 from embsweep.errors import TooManyFailures
+from embsweep.redaction import RedactingFormatter
 from embsweep.report.progress import Progress, open_progress
 from embsweep.report.view import Result
 from embsweep.runner.desk import Runner
@@ -37,7 +38,6 @@ from embsweep.sweep.torn import set_torn_aside
 from embsweep.sweep.view import build_view
 from embsweep.sweep.winner import crown_winner, load_result
 from embsweep.sweep.work import build_work
-from embsweep.tracking.redaction import RedactingFormatter
 from embsweep.trial.train import TrialData
 
 log = logging.getLogger(__name__)

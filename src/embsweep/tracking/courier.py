@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from embsweep.redaction import redact
 from embsweep.tracking.library import is_outage
 from embsweep.tracking.outbox import Entry, Outbox
-from embsweep.tracking.redaction import redact
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from embsweep.durable import says_full
 from embsweep.errors import DiskFull, EmbsweepError, InputError, TrackingUnavailable
-from embsweep.tracking.redaction import redact
+from embsweep.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,10 +11,10 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from embsweep.errors import TrackingUnavailable
+from embsweep.redaction import redact
 from embsweep.tracking.courier import Courier
 from embsweep.tracking.facts import DatasetFacts
 from embsweep.tracking.outbox import Entry, Outbox
-from embsweep.tracking.redaction import redact
 from embsweep.tracking.runs import Child, SweepRun
 from embsweep.tracking.values import flatten_params
 from embsweep.trial.evaluation import Scores

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from embsweep.redaction import redact
 from embsweep.tracking.facts import DatasetFacts, SweepIdentity
 from embsweep.tracking.lookup import find_run, find_runs
-from embsweep.tracking.redaction import redact
 from embsweep.tracking.store import Store
 from embsweep.tracking.values import flatten_params, report_metrics, score_metrics, to_name
 from embsweep.tracking.writing import Points, dataset_input, log_missing_params, write

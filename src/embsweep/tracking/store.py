@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from embsweep.errors import Fault, InputError
+from embsweep.redaction import redact
 from embsweep.tracking.library import connect, first_contact
-from embsweep.tracking.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from embsweep.errors import EmbsweepError, Fault, InputError
-from embsweep.tracking.redaction import redact
+from embsweep.redaction import redact
 from embsweep.tracking.store import Store, sqlite_file, store_uri
 
 _START_TIMEOUT_S = 90

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from embsweep.names import tracked_metric
-from embsweep.tracking.redaction import redact
+from embsweep.redaction import redact
 from embsweep.trial.evaluation import Scores
 from embsweep.trial.reporter import Report
 

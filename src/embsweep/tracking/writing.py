@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embsweep.redaction import redact
 from embsweep.tracking.facts import DatasetFacts
-from embsweep.tracking.redaction import redact
 from embsweep.tracking.values import batches, split_finite
 
 if TYPE_CHECKING:
