@@ -20,8 +20,6 @@ import os, sys, time
 from pathlib import Path
 from embsweep.trial.fresh import run_fresh
 
-from ..processes import is_gone_within
-
 def work(path, seconds):
     Path(path).write_text(str(os.getpid()))
     time.sleep(seconds)
