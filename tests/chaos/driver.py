@@ -80,8 +80,8 @@ def _watch_disk(moments, path):
 
     def look():
         counts = {"weights": 0, "states": 0, "bytes": 0}
-        for kind, names in (("weights", ("best", ".best.*")), ("states", ("state", ".state.*"))):
-            for folder in (folder for name in names for folder in trials.glob(f"*/{name}")):
+        for kind, name in (("weights", "best"), ("states", "state")):
+            for folder in (*trials.rglob(name), *trials.rglob(f".{name}.*")):
                 counts[kind] += 1
                 counts["bytes"] += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
         for name, value in counts.items():

@@ -1,6 +1,7 @@
 """What must hold after any fault, counted from the ledger, from MLflow and from the disk."""
 
 import json
+import math
 from collections import Counter, defaultdict
 
 import optuna
@@ -110,8 +111,6 @@ def _check_runs(client, role, runs, records):
             )
         points = [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, "objective")]
         logged = [(row["step"], row["objective"]) for row in record.attributes.get("log", [])]
-        if "started_over" in record.attributes:  # both attempts' points are there, and say the same
-            points = set(points)
         if sorted(points) != sorted(logged):
             problems.append(f"{role} {record.number}: points in MLflow {points}, evaluations in the ledger {logged}")
     return problems
@@ -130,14 +129,18 @@ def _check_registry(client, experiment):
 
 
 def _check_repeated(world, studies):
-    """No attempt trains more than one interval that an earlier one had trained, but for those that started over."""
-    known, problems = defaultdict(set), []
-    over = {
-        str(world.folder / ("trials" if study == "sweep" else study) / f"{record.number:04d}")
-        for study, records in studies.items()
-        for record in records
-        if "started_over" in record.attributes
-    }
+    """No attempt trains more than one interval that an earlier one had trained; two where it had to step back.
+
+    Those that started over may train all of them.
+    """
+    known, problems, allowed = defaultdict(set), [], defaultdict(lambda: 1)
+    for study, records in studies.items():
+        for record in records:
+            folder = str(world.folder / ("trials" if study == "sweep" else study) / f"{record.number:04d}")
+            if "stepped_back" in record.attributes:
+                allowed[folder] = 2
+            if "started_over" in record.attributes:
+                allowed[folder] = math.inf
     lines = [json.loads(line) for line in world.trace.read_text().splitlines()] if world.trace.exists() else []
     repeated = Counter()
     for line in lines:
@@ -146,7 +149,7 @@ def _check_repeated(world, studies):
             repeated[line["folder"], line["attempt"]] += 1
         known[line["folder"]].add(interval)
     for (folder, attempt), count in repeated.items():
-        if count > 1 and folder not in over:
+        if count > allowed[folder]:
             problems.append(f"attempt {attempt} of {folder} repeated {count} intervals")
     return problems
 
@@ -154,7 +157,7 @@ def _check_repeated(world, studies):
 def _check_disk(world):
     """No half-written weights stay, no state of a finished trial, and nothing that MLflow was not told."""
     folders = [path for path in world.folder.rglob("*") if path.is_dir()]
-    left = [path for path in folders if path.name == "state" or path.suffix in (".tmp", ".old")]
+    left = [path for path in folders if path.name in ("state", "before") or path.suffix in (".tmp", ".old")]
     left += list(world.folder.rglob(".registering-*"))
     problems = [f"left behind: {path.relative_to(world.folder)}" for path in left]
     entries, cursor = (world.folder / "outbox" / name for name in ("entries.jsonl", "delivered"))

@@ -22,4 +22,4 @@ def test_the_weights_of_many_trials(nursery, world):
     assert found["weights"] <= KEPT + 2, found
     assert found["states"] <= 2, found
     assert len(list((world.folder / "trials").glob("*/best"))) <= KEPT
-    assert not list((world.folder / "trials").glob("*/state"))
+    assert not [path for name in ("state", "before") for path in (world.folder / "trials").glob(f"*/{name}")]

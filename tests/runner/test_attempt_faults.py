@@ -41,7 +41,7 @@ def make_desk(make_config, tmp_path):
         ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
         listeners = create_autospec(Recorder, instance=True), create_autospec(LineProgress, instance=True)
         stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
-        return SweepDesk(ledger, *listeners, lambda record: config, stage, "map@100")
+        return SweepDesk(ledger, *listeners, lambda record: config, stage)
 
     return make
 

@@ -36,7 +36,7 @@ def make_desk(make_config, tmp_path):
         tracking = create_autospec(Recorder, instance=True, has_lost_records=has_lost_records)
         progress = create_autospec(LineProgress, instance=True)
         stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
-        return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage, "map@100")
+        return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage)
 
     return make
 
@@ -234,11 +234,34 @@ def test_the_end_that_a_crash_kept_from_mlflow_is_told_afterwards(make_desk):
     assert result.best_scores == {64: {"map@100": 2.0}}
 
 
-def test_a_torn_outbox_means_that_every_end_is_told_again(make_desk):
-    InlineRunner().run(make_desk(trials=2), scripted())
-    again = make_desk(trials=2, has_lost_records=True)
+def test_a_torn_outbox_means_that_all_of_every_trial_is_told_again(make_desk):
+    desk = make_desk(trials=3)
+    InlineRunner().run(desk, scripted(fail={1}))
+    again = make_desk(trials=3, has_lost_records=True)
     again.catch_up()
-    assert [call.args[0].number for call in again.tracking.finish_trial.call_args_list] == [0, 1]
+    for name in ("log_facts", "log_report"):
+        assert getattr(again.tracking, name).call_args_list == getattr(desk.tracking, name).call_args_list, name
+    told, knew = ([_to_end(*c.args) for c in d.tracking.finish_trial.call_args_list] for d in (again, desk))
+    assert told == knew
+    first, second = desk.tracking.start_trial.call_args_list, again.tracking.start_trial.call_args_list
+    assert [call.args for call in first] == [call.args for call in second]
+    assert [call.kwargs for call in second] == [{"started_at": 0.0}] * 3
+
+
+def _to_end(child, result, scores):
+    return child, result.outcome, result.best_objective, result.best_scores or scores, result.reason
+
+
+def test_an_evaluation_done_again_keeps_its_moment_unless_it_came_out_otherwise(make_desk):
+    """Of a trial that had to go back: MLflow knows a point by its moment, and would show two."""
+    for at, values in ((1.0, (0.1, 0.2)), (61.0, (0.1, 0.3))):
+        desk = make_desk(trials=1)
+        number = desk.next_job().number
+        desk.started(number, Started(1, "here", 0.0, 0.1, 0.0))
+        for fraction, value in zip((0.25, 0.5), values, strict=True):
+            desk.report(number, report_at(fraction, value, at=at))
+    told = [call.args[1].reported_at for call in desk.tracking.log_report.call_args_list]
+    assert told == [1.0, 61.0]
 
 
 def run_until_it_fails(desk):

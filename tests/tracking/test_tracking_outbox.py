@@ -46,13 +46,13 @@ def test_what_was_not_delivered_outlives_the_process(filled, folder):
     assert len(Outbox(folder)) == 0
 
 
-@pytest.mark.parametrize(("kept", "is_damaged"), [(1.0, False), (0.9, True), (0.0, True)])
-def test_a_file_that_lost_its_end_says_so_though_all_of_it_was_delivered(filled, folder, kept, is_damaged):
+@pytest.mark.parametrize(("kept", "is_cut"), [(1.0, False), (0.9, True), (0.0, True)])
+def test_a_file_that_lost_its_end_says_so_though_all_of_it_was_delivered(filled, folder, kept, is_cut):
     drain(filled)
     path = folder / "entries.jsonl"
     os.truncate(path, int(path.stat().st_size * kept))
-    assert Outbox(folder).is_damaged is is_damaged
-    assert not Outbox(folder).is_damaged, "once it was written anew"
+    assert Outbox(folder).is_cut is is_cut
+    assert not Outbox(folder).is_cut, "once it was written anew"
 
 
 def test_values_come_back_as_they_were(folder):

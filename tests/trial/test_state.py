@@ -163,8 +163,9 @@ def take_up(job, **changes):
         lambda folder: (folder / "stray.py").write_text("print('ran')"),
     ],
 )
-def test_a_spoiled_state_is_not_used_and_the_record_says_so(monkeypatch, make_job, data, spoil):
-    job = make_job()
+def test_a_spoiled_state_costs_one_step_and_the_record_says_so(monkeypatch, make_job, data, undisturbed, spoil):
+    whole_job, whole = undisturbed("no_duplicates")
+    job = make_job("train.batch_sampler=no_duplicates")
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
     assert take_up(job) is not None
     spoil(job.state)
@@ -172,9 +173,11 @@ def test_a_spoiled_state_is_not_used_and_the_record_says_so(monkeypatch, make_jo
         take_up(job)
     second = Recorder()
     run_trial(job, second, data)
-    assert second.started[0].facts["started_over"].startswith("its state cannot be read")
-    assert [r.fraction for r in second.reports] == list(FRACTIONS)
+    assert second.started[0].facts["stepped_back"].startswith("its state cannot be read")
+    assert same(second.reports, whole.reports), "behind the first, which is said again"
     assert second.results[0].outcome == Outcome.COMPLETE
+    assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
+    assert job.values.read_bytes() == whole_job.values.read_bytes()
 
 
 def test_a_state_of_other_training_is_not_used(monkeypatch, make_job, data):
@@ -208,7 +211,27 @@ def test_a_full_disk_costs_the_state_and_not_the_trial(monkeypatch, make_job, da
         patched.setattr(states, "write_folder", full)
         run_trial(job, recorder, data)
     assert recorder.results[0].outcome == Outcome.COMPLETE
-    assert not job.state.exists(), "an older state would not fit the newer weights"
+    assert not job.state.exists()
+
+
+def test_behind_a_full_disk_it_goes_on_from_the_state_before(monkeypatch, make_job, data, undisturbed):
+    """The second state and all behind it have no room; the weights of the best, which are smaller, have."""
+    whole_job, whole = undisturbed("no_duplicates")
+    job, calls, real = make_job("train.batch_sampler=no_duplicates"), count(1), states.write_folder
+
+    def full(*args, **kwargs):
+        if next(calls) > 1:
+            raise OSError(28, "No space left on device")
+        real(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(states, "write_folder", full)
+        run_and_kill(patched, job, data, AFTER_BEST, 3)
+    second = Recorder()
+    run_trial(job, second, data)
+    assert second.started[0].facts["stepped_back"] == "its last state could not be kept"
+    assert same(second.reports, whole.reports)
+    assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
 
 
 def test_an_attempt_that_was_cut_off_writes_nothing_any_more(monkeypatch, make_job, data):

@@ -8,6 +8,7 @@ import pytest
 
 from embsweep.trial import rungs
 from embsweep.trial.hardware import choose_here
+from embsweep.trial.reading import load_values
 from embsweep.trial.reporter import Outcome, TrialJob
 from embsweep.trial.state import StateUnusable, describe_setup, find_state
 from embsweep.trial.train import run_trial
@@ -63,13 +64,13 @@ def fallen(folder):
     folder.write_text("a file in its place")
 
 
-def stopped_trial(make_tiny, data, folder, objectives):
-    """A trial that lies there as after a crash behind its second evaluation; `objectives` are what those count."""
-    config = make_tiny("train.batch_size=8", "train.epochs=2", f"eval.fractions={FRACTIONS}")
+def stopped_trial(make_tiny, data, folder, objectives, fractions=FRACTIONS, stop_at=0.5):
+    """A trial that lies there as after a crash behind `stop_at`; `objectives` are what its evaluations count."""
+    config = make_tiny("train.batch_size=8", "train.epochs=2", f"eval.fractions={fractions}")
     job, left = TrialJob(number=3, attempt=1, config=config.trial, folder=str(folder)), iter(objectives)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rungs, "compute_objective", lambda *_: next(left))
-        run_trial(job, Recorder(stop_at=0.5), data)
+        run_trial(job, Recorder(stop_at=stop_at), data)
     return job
 
 
@@ -139,18 +140,73 @@ def test_so_are_each_querys_scores(falling, copy_of, spoil):
         (lambda job: SPOILED["a block of zeros"](job.state), f"its state cannot be read ({{}}/{WEIGHTS}: was altered"),
         (lambda job: fallen(job.state), "its state cannot be read ({}/manifest.json: cannot be read"),
         (lambda job: SPOILED["no manifest"](job.best), "the weights of its best evaluation cannot be read ("),
+        (lambda job: shutil.rmtree(job.state), "its last state could not be kept"),
     ],
 )
-def test_it_starts_over_and_the_record_says_why(falling, copy_of, data, spoil, said):
+def test_it_goes_one_evaluation_back_and_the_record_says_why(falling, copy_of, data, spoil, said):
     job, recorder = copy_of(falling), Recorder()
     spoil(job)
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
-    assert started.facts["started_over"].startswith(said.format(job.state))
+    assert started.facts["stepped_back"].startswith(said.format(job.state))
+    assert "started_over" not in started.facts
     assert started.earlier == ()
-    assert [r.fraction for r in recorder.reports] == FRACTIONS
+    assert [r.fraction for r in recorder.reports] == FRACTIONS, "the first is said again, the second is trained again"
     assert result.outcome == Outcome.COMPLETE
     assert [path.name for path in job.best.parent.glob(".*")] == [], "nothing is left lying about"
+
+
+def test_it_starts_over_where_the_state_before_is_torn_too(falling, copy_of, data):
+    job, recorder = copy_of(falling), Recorder()
+    SPOILED["garbage"](job.state)
+    SPOILED["half the weights"](job.before.state)
+    run_trial(job, recorder, data)
+    (started,) = recorder.started
+    assert started.facts["started_over"].startswith("its state cannot be read (")
+    assert [r.fraction for r in recorder.reports] == FRACTIONS
+    assert recorder.results[0].outcome == Outcome.COMPLETE
+
+
+@pytest.fixture(scope="module")
+def wavering(make_tiny, data, tmp_path_factory):
+    """Three evaluations: the last is the best, before it the first was, whose weights are nowhere but in `before`."""
+    folder = tmp_path_factory.mktemp("wavering") / "trial"
+    return stopped_trial(make_tiny, data, folder, [0.2, 0.1, 0.3], fractions=[0.25, 0.5, 0.75, 1.0], stop_at=0.75)
+
+
+def test_the_best_weights_of_that_time_come_back_with_it(wavering, copy_of, data, monkeypatch):
+    job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
+    kept = (job.before.best / "manifest.json").read_bytes()
+    SPOILED["garbage"](job.state)
+    run_trial(job, recorder, data)
+    (started,), (result,) = recorder.started, recorder.results
+    assert [r.fraction for r in started.earlier] == [0.25]
+    assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
+    assert (job.best / "manifest.json").read_bytes() == kept
+    assert result.best_objective == 0.2
+    load_values(job.values, result.best_scores, job.config.objective.metric)
+
+
+def test_what_it_trains_again_comes_out_the_same(wavering, copy_of, data, monkeypatch):
+    job, recorder, left = copy_of(wavering), Recorder(stop_at=0.75), iter([0.3])
+    SPOILED["no weights"](job.state)
+    monkeypatch.setattr(rungs, "compute_objective", lambda *_: next(left))
+    run_trial(job, recorder, data)
+    assert [r.fraction for r in recorder.reports] == [0.5, 0.75]
+    assert (job.best / "manifest.json").read_bytes() == (wavering.best / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize("died_behind", ["best", "values.npz"])
+def test_a_step_back_that_died_is_taken_again(wavering, copy_of, data, died_behind):
+    job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
+    SPOILED["garbage"](job.state)
+    for name in ("best", "values.npz")[: 1 + (died_behind == "values.npz")]:
+        now, then = job.best.with_name(name), job.before.best.with_name(name)
+        shutil.rmtree(now) if now.is_dir() else now.unlink()
+        then.rename(now)
+    run_trial(job, recorder, data)
+    assert "stepped_back" in recorder.started[0].facts
+    assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
 
 
 def test_spoiled_best_weights_are_written_again_from_the_state(rising, copy_of, data):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from embsweep.config import Config
-from embsweep.decide.scores import Scores, scores_from_json, scores_to_json
+from embsweep.decide.scores import Scores, scores_to_json
 from embsweep.durable import says_full
 from embsweep.errors import DiskFull, InputError
 from embsweep.redaction import redact
@@ -20,11 +20,13 @@ from embsweep.report.text import score
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import TrialRecord
 from embsweep.sweep.identity import flatten
+from embsweep.sweep.retell import FACTS_NOTE, LOG_NOTE, reports_of, result_of, tell_again
 from embsweep.sweep.stage import Stage
 from embsweep.sweep.view import build_view, describe_params
 from embsweep.tracking.recorder import Recorder
 from embsweep.tracking.runs import Child
 from embsweep.trial.folder import MANIFEST, remove_leftovers
+from embsweep.trial.messages import to_rows
 from embsweep.trial.proof import hash_of_manifest
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
 
@@ -37,7 +39,11 @@ TRACKED_NOTE = "tracked"
 MANIFEST_NOTE = "manifest_sha256"
 """Attribute of a run in the ledger: the hash of its weights' manifest when it ended."""
 
-_EVENTS = {"started_over": "starts over:", "memory_retry": "ran out of memory, and is tried again with"}
+_EVENTS = {
+    "started_over": "starts over:",
+    "stepped_back": "goes one evaluation back:",
+    "memory_retry": "ran out of memory, and is tried again with",
+}
 """Facts of a trial that its user is told at once, in these words."""
 
 
@@ -53,16 +59,18 @@ class SweepDesk:
     progress: Progress
     configure: Callable[[TrialRecord], Config]
     stage: Stage
-    metric: str
     _best_scores: dict[int, Scores] = field(default_factory=dict)
-    _logs: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    _logs: dict[int, list[Report]] = field(default_factory=dict)
+    _said: dict[int, dict[int, Report]] = field(default_factory=dict)
 
     def catch_up(self) -> None:
         """Do what a crash may have kept an earlier process from doing after it had closed a run in the ledger."""
         known = set() if self.tracking.has_lost_records else set(self.ledger.notes.get(TOLD_NOTE, ()))
         for record in self.ledger.trials:
             if record.is_finished and record.number not in known and TRACKED_NOTE in record.attributes:
-                self._tell_end(record, _result_of(record), None)
+                if self.tracking.has_lost_records:
+                    tell_again(record, self.tracking, self.stage.child(record), self._params_of(record))
+                self._tell_end(record, result_of(record), None)
         self._drop_checkpoints()
 
     def next_job(self) -> TrialJob | None:
@@ -74,8 +82,8 @@ class SweepDesk:
                 self._start_tracking(record, record.params)
                 self._close(record.number, _failure(f"is no valid configuration: {error}"), None)
                 continue
-            params = dict(flatten(config.trial.model_dump(mode="json")))
-            self._start_tracking(record, {**params, **_groups(record.params)})
+            self._start_tracking(record, _params(config, record))
+            self._said[record.number] = {report.step: report for report in reports_of(record)}
             self._logs[record.number] = []
             self._show(record, f"starts: {describe_params(record) or 'the configuration'}")
             return TrialJob(
@@ -97,7 +105,7 @@ class SweepDesk:
         """See `Desk.started`. What earlier attempts have said is written again: a crash may have come before it was."""
         where = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
         facts = {"setup_s": started.setup_s, "import_s": started.import_s, **_without_secrets(started.facts)}
-        self.ledger.annotate(number, **where, **facts)
+        self.ledger.annotate(number, **where, **facts, **{FACTS_NOTE: sorted(facts)})
         self.tracking.log_facts(self._child(number), facts)
         for report in started.earlier:
             self._remember(number, report)
@@ -111,6 +119,7 @@ class SweepDesk:
 
     def report(self, number: int, report: Report) -> bool:
         """See `Desk.report`."""
+        report = self._as_first_said(number, report)
         self._remember(number, report)
         should_stop = self.ledger.report(number, report.fraction, report.best_objective) and report.fraction < 1.0
         self.tracking.log_report(self._child(number), report)
@@ -169,16 +178,29 @@ class SweepDesk:
             if not record.is_finished:
                 continue
             folder = self.stage.folder(record.number)
-            for part in ("state",) if record.number in kept else ("state", "best"):
+            for part in ("state", "before") if record.number in kept else ("state", "before", "best"):
                 remove_leftovers(folder / part)
                 shutil.rmtree(folder / part, ignore_errors=True)
+
+    def _as_first_said(self, number: int, report: Report) -> Report:
+        """What comes out again as it did before has the moment of then: one point in MLflow, not two."""
+        first = self._said[number].get(report.step)
+        if first is None or first.objective != report.objective:
+            return report
+        return dataclasses.replace(report, reported_at=first.reported_at)
 
     def _remember(self, number: int, report: Report) -> None:
         """For the ledger: the best scores so far, and a line of the trial's log."""
         if report.best_fraction == report.fraction:
             self._best_scores[number] = report.scores
-        self._logs[number].append(_log_row(report, self.metric))
-        self.ledger.annotate(number, log=self._logs[number])
+        self._logs[number].append(report)
+        self.ledger.annotate(number, **{LOG_NOTE: to_rows(self._logs[number])})
+
+    def _params_of(self, record: TrialRecord) -> Mapping[str, Any]:
+        try:
+            return _params(self.configure(record), record)
+        except InputError:
+            return record.params
 
     def _start_tracking(self, record: TrialRecord, params: Mapping[str, Any]) -> None:
         self.tracking.start_trial(self.stage.child(record), record.attempt, params)
@@ -201,35 +223,13 @@ def _failure(reason: str) -> TrialResult:
     return TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
 
 
-def _result_of(record: TrialRecord) -> TrialResult:
-    """The end of a finished run, as the ledger has it."""
-    facts, outcome = record.attributes, _OUTCOMES[record.state]
-    scores = facts.get("scores")
-    return TrialResult(
-        outcome,
-        None if outcome is Outcome.FAILED else record.best,
-        None if scores is None else scores_from_json(scores),
-        facts.get("checkpoint"),
-        facts.get("ended_at", 0.0),
-        facts.get("reason"),
-    )
-
-
-_OUTCOMES = {"complete": Outcome.COMPLETE, "stopped": Outcome.STOPPED, "failed": Outcome.FAILED}
-
-
 def _manifest_of(result: TrialResult) -> dict[str, str]:
     """The hash of the weights' manifest now, for the proof later."""
     folder = Path(result.checkpoint) if result.checkpoint else None
     return {MANIFEST_NOTE: hash_of_manifest(folder)} if folder and (folder / MANIFEST).is_file() else {}
 
 
-def _log_row(report: Report, metric: str) -> dict[str, Any]:
-    """One evaluation for the ledger: the metric that counts, at every dimension."""
-    row = {name: getattr(report, name) for name in ("fraction", "epoch", "step", "loss", "objective")}
-    return {**row, "values": {str(dim): by_metric[metric] for dim, by_metric in report.scores.items()}}
-
-
-def _groups(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Swept groups (`matryoshka=halving`) are not keys of the configuration: recorded under their own name."""
-    return {key: value for key, value in params.items() if "." not in key}
+def _params(config: Config, record: TrialRecord) -> dict[str, Any]:
+    """A run's parameters in MLflow. Swept groups (`matryoshka=halving`) are no keys of it: under their own name."""
+    groups = {key: value for key, value in record.params.items() if "." not in key}
+    return {**dict(flatten(config.trial.model_dump(mode="json"))), **groups}

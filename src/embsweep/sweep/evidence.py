@@ -19,8 +19,10 @@ from embsweep.search.ledger import Ledger
 from embsweep.space import describe
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.record import split_sizes
+from embsweep.sweep.retell import reports_of
 from embsweep.sweep.served import ServedRun
 from embsweep.sweep.testing import TestResult
+from embsweep.trial.reporter import Report
 
 _PACKAGES = ("embsweep", "sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 _FACTS = (
@@ -99,17 +101,19 @@ def _data_facts(context: SweepContext) -> DataFacts:
 
 def _training_facts(context: SweepContext, served: ServedRun) -> TrainingFacts:
     record = served.record
-    rows = record.attributes.get("log", [])
-    saved = max(rows, key=lambda row: (row["objective"], -row["fraction"]))["fraction"] if rows else None
+    reports = reports_of(record)
+    saved = max(reports, key=lambda report: (report.objective, -report.fraction), default=None)
     return TrainingFacts(
         trial=served.trial,
         run=served.name,
         params=dict(context.ledger.record(served.trial).params),
         config=served.config.trial,
-        log=tuple(LogRow(**_typed(row), is_saved=row["fraction"] == saved) for row in rows),
+        log=tuple(_log_row(report, served.config.objective.metric, is_saved=report is saved) for report in reports),
         facts={key: record.attributes[key] for key in _FACTS if key in record.attributes},
     )
 
 
-def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "values": {int(dim): value for dim, value in row["values"].items()}}
+def _log_row(report: Report, metric: str, *, is_saved: bool) -> LogRow:
+    columns = {name: getattr(report, name) for name in ("fraction", "epoch", "step", "loss", "objective")}
+    values = {dim: by_metric[metric] for dim, by_metric in report.scores.items()}
+    return LogRow(**columns, values=values, is_saved=is_saved)

@@ -56,7 +56,6 @@ def run_again(
         context.progress,
         partial(configure_again, context),
         stage,
-        context.objective.metric,
     )
     splits = context.prepared.splits
     data = TrialData(splits.train, splits.validation, tuple(folds))

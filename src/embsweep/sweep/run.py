@@ -124,7 +124,6 @@ def _run_search(context: SweepContext, runner: Runner) -> None:
         context.progress,
         lambda record: context.configure(record.params),
         stage,
-        context.objective.metric,
     )
     desk.catch_up()
     runner.run(desk, build_work(context, TrialData(splits.train, splits.validation)))

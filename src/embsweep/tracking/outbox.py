@@ -28,8 +28,8 @@ class Outbox:
     What was appended is on disk when `append` returns. An entry counts as delivered after `advance`; a crash between
     the two means that it is delivered again, so that deliveries must bear repetition. One process at a time has it
     open; its threads may share it. `unreadable` says how many lines were torn or altered; they are set aside in `torn`.
-    `is_damaged` says whether there were any, or whether the file ends before what was delivered of it. What MLflow will
-    never take is kept in `refused`, each with the reason.
+    `is_cut` says whether the file ends before what was delivered of it, `is_new` whether there was none. What MLflow
+    will never take is kept in `refused`, each with the reason.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +42,8 @@ class Outbox:
         self._waiting: deque[tuple[int, Entry]] = deque()
         self._size = 0
         self.unreadable = 0
-        self.is_damaged = False
+        self.is_cut = False
+        self.is_new = not self._entries.exists()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._open()
 
@@ -88,16 +89,16 @@ class Outbox:
             return self._changed.wait_for(lambda: not self._waiting, timeout_s)
 
     def _open(self) -> None:
-        data = self._entries.read_bytes() if self._entries.exists() else b""
+        data = b"" if self.is_new else self._entries.read_bytes()
         start = self._read_cursor(data)
         lines = list(_read_lines(data[start:]))
         bad = [line for line, entry in lines if entry is None]
         good = [(line, entry) for line, entry in lines if entry is not None]
-        self.is_damaged = bool(bad) or self._is_cut(data)
+        self.is_cut = self._noted_cursor() > len(data)
         if bad:
             self.unreadable = len(bad)
             write_whole(self.torn, b"".join(bad))
-        if self.is_damaged or start:  # anew without what is delivered; first the cursor: too early means once more
+        if bad or self.is_cut or start:  # anew without what is delivered; first the cursor: too early means once more
             write_whole(self._cursor, b"0")
             write_whole(self._entries, b"".join(line for line, _ in good))
         for line, entry in good:
@@ -108,9 +109,6 @@ class Outbox:
         """Behind the last delivered entry; 0 where that cannot be: everything is delivered once more then."""
         cursor = self._noted_cursor()
         return cursor if 0 < cursor <= len(data) and data[cursor - 1 : cursor] == b"\n" else 0
-
-    def _is_cut(self, data: bytes) -> bool:
-        return self._noted_cursor() > len(data)
 
     def _noted_cursor(self) -> int:
         try:

@@ -56,6 +56,8 @@ class Recorder:
                 f"{self._outbox.unreadable} records for MLflow were torn or altered and are set aside in "
                 f"{self._outbox.torn}; what they said of trials is told again."
             )
+        elif self._outbox.is_cut:
+            self._say("The records for MLflow have lost their end; what they said of trials is told again.")
         if len(self._outbox):
             self._say(f"{len(self._outbox)} records for MLflow wait from before.")
         self._courier.start()
@@ -69,12 +71,15 @@ class Recorder:
 
     @property
     def has_lost_records(self) -> bool:
-        """Whether something that was told before may never have reached MLflow: the outbox was torn or cut."""
-        return self._outbox.is_damaged
+        """Whether something that was told before may never have reached MLflow: the outbox is torn, cut or gone."""
+        return bool(self._outbox.unreadable) or self._outbox.is_cut or self._outbox.is_new
 
-    def start_trial(self, child: Child, attempt: int, params: Mapping[str, Any]) -> None:
-        """See `SweepRun.start_trial`."""
-        self._put("start_trial", child=child, attempt=attempt, params=flatten_params(params), started_ms=_now_ms())
+    def start_trial(
+        self, child: Child, attempt: int, params: Mapping[str, Any], *, started_at: float | None = None
+    ) -> None:
+        """See `SweepRun.start_trial`; `started_at` in seconds since the epoch, now by default."""
+        started_ms = _now_ms() if started_at is None else round(started_at * 1000)
+        self._put("start_trial", child=child, attempt=attempt, params=flatten_params(params), started_ms=started_ms)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """See `SweepRun.log_params`."""

@@ -20,8 +20,8 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
 
 
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder that then takes the place of `folder`.
+def write_folder(folder: Path, write: Callable[[Path], None], *, keep_as: Path | None = None) -> None:
+    """Let `write` fill a folder that then takes the place of `folder`; what that was goes, or is kept as `keep_as`.
 
     Its files, then `manifest.json` with the sha256 and the size in bytes of each, are written and synced in a
     hidden sibling folder that takes the name in one step: a reader sees the old folder or the new one, and a
@@ -35,7 +35,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         fresh.mkdir()
         write(fresh)
         _write_manifest(fresh)
-        _replace(folder, fresh)
+        _replace(folder, fresh, keep_as)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -110,8 +110,8 @@ def describe_file(file: Path) -> dict[str, Any]:
         raise EmbsweepError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _replace(target: Path, fresh: Path) -> None:
-    """`fresh` becomes `target`; what `target` was is removed. Both lie in the same parent folder.
+def _replace(target: Path, fresh: Path, keep_as: Path | None) -> None:
+    """`fresh` becomes `target`; what `target` was becomes `keep_as`, or is removed. All lie on one file system.
 
     Linux exchanges the two names atomically. A file system that cannot do so gets two renames, between which
     `target` is absent for a moment (and the old one stands beside it, with the suffix `.old`).
@@ -119,13 +119,20 @@ def _replace(target: Path, fresh: Path) -> None:
     if not target.exists():
         fresh.rename(target)
     elif _exchange(fresh, target):
-        _remove(fresh)
+        _put_away(fresh, keep_as)
     else:
         old = fresh.with_suffix(".old")
         target.rename(old)
         fresh.rename(target)
-        _remove(old)
+        _put_away(old, keep_as)
     _sync(target.parent)
+
+
+def _put_away(old: Path, keep_as: Path | None) -> None:
+    if keep_as is None:
+        _remove(old)
+    else:
+        old.rename(keep_as)
 
 
 def _remove(path: Path) -> None:

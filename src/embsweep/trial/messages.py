@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -31,20 +31,26 @@ def from_text(text: str) -> Message:
 
 def reports_to_text(reports: tuple[Report, ...]) -> str:
     """Several reports as one line of JSON."""
-    return json.dumps([dataclasses.asdict(report) for report in reports])
+    return json.dumps(to_rows(reports))
 
 
 def reports_from_text(text: str) -> tuple[Report, ...]:
     """The reports that `reports_to_text` was given. ValueError, KeyError or TypeError for any other text."""
-    return _to_reports(json.loads(text))
+    return from_rows(json.loads(text))
 
 
-def _to_reports(rows: list[dict[str, Any]]) -> tuple[Report, ...]:
+def to_rows(reports: Iterable[Report]) -> list[dict[str, Any]]:
+    """Reports as plain JSON."""
+    return [dataclasses.asdict(report) for report in reports]
+
+
+def from_rows(rows: Iterable[dict[str, Any]]) -> tuple[Report, ...]:
+    """The reports that `to_rows` was given, once they went through JSON."""
     return tuple(Report(**_restore(row)) for row in rows)
 
 
 _RESTORE: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
-    {"scores": scores_from_json, "best_scores": scores_from_json, "outcome": Outcome, "earlier": _to_reports}
+    {"scores": scores_from_json, "best_scores": scores_from_json, "outcome": Outcome, "earlier": from_rows}
 )
 """Fields that JSON has no type for."""
 

@@ -11,6 +11,9 @@ from embsweep.config import TrialConfig
 from embsweep.config.base import Part
 from embsweep.trial.evaluation import Scores
 
+BEFORE = "before"
+"""Folder within a trial's own, of the same make: the trial as it stood one evaluation earlier."""
+
 
 class TrialJob(Part):
     """One trial to run. `number` is its place in the ledger, `attempt` counts its starts from 1.
@@ -38,6 +41,11 @@ class TrialJob(Part):
     def state(self) -> Path:
         """Where the trial keeps what it needs to go on after its process died; gone when it is over."""
         return Path(self.folder) / "state"
+
+    @property
+    def before(self) -> TrialJob:
+        """The same trial one evaluation earlier; gone with `state`."""
+        return self.model_copy(update={"folder": str(Path(self.folder) / BEFORE)})
 
 
 @dataclass(frozen=True)

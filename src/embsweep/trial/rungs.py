@@ -21,6 +21,7 @@ from embsweep.trial.reading import copy_values, save_values
 from embsweep.trial.reporter import Outcome, Report, Reporter, TrialJob, TrialResult
 from embsweep.trial.schedule import compute_rungs
 from embsweep.trial.state import TrialState, save_state
+from embsweep.trial.step_back import keep_best_before
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -66,6 +67,7 @@ class RungCallback(TrainerCallback):
         state = self._state
         if self._group.is_first and self._best is self._reports[-1]:
             self._trainer._load_from_checkpoint(str(state.folder))
+            keep_best_before(self._job)
             save_checkpoint(self._trainer.model, self._job.best)
             copy_values(state.values, self._job.values)
         return self._hand_over(self._reports[-1]) or self._reports[-1].fraction == 1.0
@@ -144,6 +146,7 @@ class RungCallback(TrainerCallback):
         self._state = replace(self._state, reports=(*self._reports, report))
         save_state(self._trainer, self._state, values, self._group)
         if self._group.is_first and self._best is report:
+            keep_best_before(self._job)
             save_checkpoint(self._trainer.model, self._job.best)
             save_values(self._job.values, values)
 

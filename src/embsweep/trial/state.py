@@ -1,7 +1,8 @@
 """What a trial needs to go on after its process died: weights, optimizer, schedule, chance, and what it has reported.
 
 The state of an evaluation is on disk before anybody hears of the evaluation. So whatever dies at whatever moment, the
-next attempt goes on behind the last report, and repeats at most what lay between two of them.
+next attempt goes on behind the last report, and repeats at most what lay between two of them. The state before the last
+is kept until the next one is written: where a disk spoils the last, `trial.step_back` goes on from there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from embsweep.trial.group import SOLO, Group
 from embsweep.trial.hardware import Choice
 from embsweep.trial.messages import reports_from_text, reports_to_text
 from embsweep.trial.reading import load_values, save_values
-from embsweep.trial.reporter import Report, TrialJob
+from embsweep.trial.reporter import BEFORE, Report, TrialJob
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -95,7 +96,7 @@ class TrialState:
 
 
 def save_state(trainer: SentenceTransformerTrainer, state: TrialState, values: PerQuery, group: Group = SOLO) -> None:
-    """Write the state of `trainer` behind the last of its reports to `state.folder`, in place of an earlier one.
+    """Write the state of `trainer` behind the last of its reports to `state.folder`; the last becomes the one before.
 
     `values` holds each query's score there. Called by every process of `group` at the same step; only the first one
     writes. There is no pickle in it but what torch reads with `weights_only=True`.
@@ -116,12 +117,23 @@ def save_state(trainer: SentenceTransformerTrainer, state: TrialState, values: P
         (fresh / _SETUP).write_text(json.dumps(setup), "ascii")
         (fresh / _REPORTS).write_text(reports_to_text(state.reports), "utf-8")
 
+    before = _make_room(state.folder)
     try:
-        write_folder(state.folder, write)
+        write_folder(state.folder, write, keep_as=before)
     except Exception as error:  # a full disk, in the words of torch, safetensors or the system
-        # The trial needs its state only if it dies. An older one would not fit the weights that follow.
-        log.warning("the state of the trial cannot be kept, it would start over: %s", error)
-        shutil.rmtree(state.folder, ignore_errors=True)
+        # The trial needs its state only if it dies. The last one does not fit the weights that may follow.
+        log.warning("the state of the trial cannot be kept: %s", error)
+        if state.folder.exists():
+            state.folder.rename(before)
+
+
+def _make_room(folder: Path) -> Path:
+    """Where the state in `folder` is to be kept as the one before; what was before that goes first."""
+    before = folder.parent / BEFORE / folder.name
+    if folder.exists():
+        shutil.rmtree(before.parent, ignore_errors=True)
+    before.parent.mkdir(parents=True, exist_ok=True)
+    return before
 
 
 class StateUnusable(EmbsweepError):
@@ -133,17 +145,23 @@ def find_state(job: TrialJob, setup: Setup) -> TrialState | None:
 
     The weights of the best evaluation are checked with it, unless they are those of the state itself.
     """
-    folder = job.state
-    restore_folder(folder)
-    if not folder.exists():
-        return None
+    restore_folder(job.state)
+    if job.state.exists():
+        return check_state(job, setup)
+    if job.before.state.exists():
+        raise StateUnusable("its last state could not be kept")
+    return None
+
+
+def check_state(job: TrialJob, setup: Setup, best: Path | None = None, values: Path | None = None) -> TrialState:
+    """The state of `job`, whole, of this setup and with the best weights of its time; else StateUnusable."""
     try:
-        state, difference = _read_state(folder, setup)
+        state, difference = _read_state(job.state, setup)
     except _UNREADABLE as error:
         raise StateUnusable(f"its state cannot be read ({error})") from None
     if difference is not None:
         raise StateUnusable(f"its state is of {difference}")
-    _check_best(job, state)
+    _check_best(job, state, best or job.best, values or job.values)
     return state
 
 
@@ -159,14 +177,14 @@ def _read_state(folder: Path, setup: Setup) -> tuple[TrialState, str | None]:
     return TrialState(folder, setup, reports, size, retry), setup.difference(Setup(**stored))
 
 
-def _check_best(job: TrialJob, state: TrialState) -> None:
+def _check_best(job: TrialJob, state: TrialState, weights: Path, values: Path) -> None:
     """StateUnusable where the best weights were an earlier evaluation's and are not what was written then."""
     best = state.best
     if best is None or best is state.reports[-1]:
         return
     try:
-        check_checkpoint(job.best)
-        load_values(job.values, best.scores, job.config.objective.metric)
+        check_checkpoint(weights)
+        load_values(values, best.scores, job.config.objective.metric)
     except EmbsweepError as error:
         raise StateUnusable(f"the weights of its best evaluation cannot be read ({error})") from None
 

@@ -24,6 +24,7 @@ from embsweep.trial.owner import take_over
 from embsweep.trial.reason import describe_frames
 from embsweep.trial.reporter import Outcome, Reporter, Started, TrialJob, TrialResult
 from embsweep.trial.state import Setup, StateUnusable, TrialState, describe_setup, find_state
+from embsweep.trial.step_back import step_back
 from embsweep.trial.trainer import build_trainer, describe_training
 
 if TYPE_CHECKING:
@@ -186,8 +187,9 @@ def _find_or_begin(trial: _Trial, setup: Setup) -> tuple[TrialState, dict[str, o
     except StateUnusable as error:
         if retry is not None:  # what was reported in this attempt is not said again
             raise
-        log.warning("trial %d starts over: %s", job.number, error)
-        state, doubts = None, {"started_over": str(error)}
+        state = step_back(job, setup)
+        doubts = {"started_over" if state is None else "stepped_back": str(error)}
+        log.warning("trial %d %s: %s", job.number, "starts over" if state is None else "goes one step back", error)
     state = state or TrialState(job.state, setup)
     if retry is not None:
         state = replace(state, mini_batch_size=retry.after, memory_retry=str(retry))
