@@ -5,6 +5,7 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import time
@@ -142,10 +143,13 @@ def tear_the_outbox(chaos):
 
 
 def cut_the_outbox(chaos):
-    """SIGKILL, and the outbox has lost its end: what MLflow may have been told, and what it may not."""
+    """SIGKILL, and the outbox has lost its end or is gone: what MLflow may have been told, and what it may not."""
     left = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
     path = chaos.world.folder / "outbox" / "entries.jsonl"
-    if path.exists():
+    if path.exists() and chaos.rng.random() < 0.25:
+        chaos.note("the outbox is gone")
+        shutil.rmtree(path.parent)
+    elif path.exists():
         lost = min(chaos.rng.choice([20, 500, 5000]), path.stat().st_size)
         chaos.note(f"{lost} bytes less in the outbox")
         os.truncate(path, path.stat().st_size - lost)

@@ -1,6 +1,7 @@
 """What was decided stays decided, however often the driver dies before it is on record."""
 
 import json
+import shutil
 
 import pytest
 from mlflow import MlflowClient
@@ -42,11 +43,15 @@ def test_torn_values_of_a_confirmation_run_are_measured_again(nursery, world, un
     assert read_facts(world)["test"] == unbroken["test"]
 
 
-def test_an_outbox_that_lost_its_end_leaves_no_run_open(nursery, world, check):
-    """Its last lines, delivered or not, told the ends of trials."""
+def cut(size):
+    return lambda path: path.write_bytes(path.read_bytes()[:-size])
+
+
+@pytest.mark.parametrize("spoil", [cut(20), cut(5000), lambda path: shutil.rmtree(path.parent)])
+def test_what_the_outbox_has_lost_is_told_again(nursery, world, check, spoil):
+    """Its last lines, delivered or not, told what the trials did and how they ended."""
     for _ in range(3):
         left = nursery.run(world, BUDGET, die=["finished", 25])
         assert left.code in (-9, 0)
-        path = world.folder / "outbox" / "entries.jsonl"
-        path.write_bytes(path.read_bytes()[:-20])
+        spoil(world.folder / "outbox" / "entries.jsonl")
     check(nursery.run(world, BUDGET))
