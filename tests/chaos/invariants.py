@@ -161,5 +161,5 @@ def _check_disk(world):
     left += list(world.folder.rglob(".registering-*"))
     problems = [f"left behind: {path.relative_to(world.folder)}" for path in left]
     entries, cursor = (world.folder / "outbox" / name for name in ("entries.jsonl", "delivered"))
-    waiting = entries.read_bytes()[int(cursor.read_bytes()) :].count(b"\n")
+    waiting = entries.read_bytes()[int(cursor.read_bytes().split()[0]) :].count(b"\n")
     return [*problems, *([f"{waiting} records wait in the outbox"] if waiting else [])]

@@ -27,13 +27,14 @@ FRACTIONS = (0.25, 0.5, 1.0)
 
 @pytest.fixture
 def make_desk(make_config, tmp_path):
-    def make(trials=6, stopping="none", configure=None, *, has_lost_records=False, **limits):
+    def make(trials=6, stopping="none", configure=None, *, has_lost=False, **limits):
         config = make_config("confirm.finalists=1", *(f"sweep.{key}={value}" for key, value in limits.items()))
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
         ledger = Ledger.open(tmp_path / "study.db", space=SPACE, search=search, pruner=pruner)
         ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
-        tracking = create_autospec(Recorder, instance=True, has_lost_records=has_lost_records)
+        tracking = create_autospec(Recorder, instance=True, told=7)
+        tracking.has_lost.return_value = has_lost
         progress = create_autospec(LineProgress, instance=True)
         stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
         return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage)
@@ -237,8 +238,9 @@ def test_the_end_that_a_crash_kept_from_mlflow_is_told_afterwards(make_desk):
 def test_a_torn_outbox_means_that_all_of_every_trial_is_told_again(make_desk):
     desk = make_desk(trials=3)
     InlineRunner().run(desk, scripted(fail={1}))
-    again = make_desk(trials=3, has_lost_records=True)
+    again = make_desk(trials=3, has_lost=True)
     again.catch_up()
+    again.tracking.has_lost.assert_called_once_with(7)
     for name in ("log_facts", "log_report"):
         assert getattr(again.tracking, name).call_args_list == getattr(desk.tracking, name).call_args_list, name
     told, knew = ([_to_end(*c.args) for c in d.tracking.finish_trial.call_args_list] for d in (again, desk))

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 
 import pytest
 
@@ -46,13 +47,27 @@ def test_what_was_not_delivered_outlives_the_process(filled, folder):
     assert len(Outbox(folder)) == 0
 
 
-@pytest.mark.parametrize(("kept", "is_cut"), [(1.0, False), (0.9, True), (0.0, True)])
-def test_a_file_that_lost_its_end_says_so_though_all_of_it_was_delivered(filled, folder, kept, is_cut):
-    drain(filled)
+@pytest.mark.parametrize("delivered", [0, 2, 5])
+@pytest.mark.parametrize("left", [0, 1, 4, 5])
+def test_lines_that_are_gone_are_missed_whether_they_were_delivered_or_not(filled, folder, delivered, left):
+    for _ in range(delivered):
+        filled.head(0)
+        filled.advance()
     path = folder / "entries.jsonl"
-    os.truncate(path, int(path.stat().st_size * kept))
-    assert Outbox(folder).is_cut is is_cut
-    assert not Outbox(folder).is_cut, "once it was written anew"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:left]))
+    assert filled.appended == 5
+    assert Outbox(folder).appended == left
+
+
+def test_it_counts_all_there_ever_were(filled, folder):
+    for n in range(3):
+        drain(filled)
+        filled = Outbox(folder)
+        assert filled.appended == 5 + n
+        filled.append({"n": 5 + n})
+        assert filled.appended == 6 + n
+    shutil.rmtree(folder)
+    assert Outbox(folder).appended == 0
 
 
 def test_values_come_back_as_they_were(folder):
@@ -61,7 +76,7 @@ def test_values_come_back_as_they_were(folder):
     assert drain(Outbox(folder)) == [entry]
 
 
-@pytest.mark.parametrize("cursor", [b"", b"garbage", b"-5", b"999999", b"3", "½".encode()])
+@pytest.mark.parametrize("cursor", [b"", b"garbage", b"-5 0", b"999999 0", b"3 0", b"71", b"0 0 0", "½ 0".encode()])
 def test_a_cursor_that_cannot_be_means_everything_once_more(filled, folder, cursor):
     filled.head(0)
     filled.advance()

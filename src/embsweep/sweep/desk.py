@@ -33,6 +33,9 @@ from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialRes
 TOLD_NOTE = "told"
 """Note of the ledger: the runs whose end was told to MLflow's outbox."""
 
+RECORDS_NOTE = "records"
+"""Note of the ledger: how many records MLflow's outbox had been given by then."""
+
 TRACKED_NOTE = "tracked"
 """Attribute of a run in the ledger: its start was told to MLflow's outbox."""
 
@@ -65,11 +68,13 @@ class SweepDesk:
 
     def catch_up(self) -> None:
         """Do what a crash may have kept an earlier process from doing after it had closed a run in the ledger."""
-        known = set() if self.tracking.has_lost_records else set(self.ledger.notes.get(TOLD_NOTE, ()))
+        if self.tracking.has_lost(self.ledger.notes.get(RECORDS_NOTE, 0)):
+            self.progress.say("Records for MLflow are lost: all of the finished trials is told again.")
+            self.ledger.note(**{TOLD_NOTE: []})
+        told = set(self.ledger.notes.get(TOLD_NOTE, ()))
         for record in self.ledger.trials:
-            if record.is_finished and record.number not in known and TRACKED_NOTE in record.attributes:
-                if self.tracking.has_lost_records:
-                    tell_again(record, self.tracking, self.stage.child(record), self._params_of(record))
+            if record.is_finished and record.number not in told and TRACKED_NOTE in record.attributes:
+                tell_again(record, self.tracking, self.stage.child(record), self._params_of(record))
                 self._tell_end(record, result_of(record), None)
         self._drop_checkpoints()
 
@@ -168,7 +173,8 @@ class SweepDesk:
 
     def _tell_end(self, record: TrialRecord, result: TrialResult, scores: Scores | None) -> None:
         self.tracking.finish_trial(self.stage.child(record), result, scores)
-        self.ledger.note(**{TOLD_NOTE: sorted({*self.ledger.notes.get(TOLD_NOTE, ()), record.number})})
+        told = sorted({*self.ledger.notes.get(TOLD_NOTE, ()), record.number})
+        self.ledger.note(**{TOLD_NOTE: told, RECORDS_NOTE: self.tracking.told})
 
     def _drop_checkpoints(self) -> None:
         """Free the disk of the weights that the stage does not keep, and of what finished runs needed to go on."""

@@ -28,8 +28,8 @@ class Outbox:
     What was appended is on disk when `append` returns. An entry counts as delivered after `advance`; a crash between
     the two means that it is delivered again, so that deliveries must bear repetition. One process at a time has it
     open; its threads may share it. `unreadable` says how many lines were torn or altered; they are set aside in `torn`.
-    `is_cut` says whether the file ends before what was delivered of it, `is_new` whether there was none. What MLflow
-    will never take is kept in `refused`, each with the reason.
+    `appended` counts all entries that there ever were, delivered ones included: fewer than somebody remembers means
+    that some are lost. What MLflow will never take is kept in `refused`, each with the reason.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,10 +40,9 @@ class Outbox:
         self.torn = folder / f"torn-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Entry]] = deque()
-        self._size = 0
+        self._size = self._gone = 0
         self.unreadable = 0
-        self.is_cut = False
-        self.is_new = not self._entries.exists()
+        self.appended = 0
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._open()
 
@@ -59,8 +58,8 @@ class Outbox:
             except OSError:
                 self._cut()
                 raise
-            self._size += len(line)
-            self._waiting.append((self._size, entry))
+            self._put(line, entry)
+            self.appended += 1
             self._changed.notify_all()
 
     def head(self, timeout_s: float) -> Entry | None:
@@ -74,7 +73,7 @@ class Outbox:
         with self._changed:
             end, _ = self._waiting.popleft()
             with contextlib.suppress(OSError):
-                write_whole(self._cursor, str(end).encode())
+                self._note(end, self._gone)
             self._changed.notify_all()
 
     def refuse(self, reason: str) -> None:
@@ -89,32 +88,39 @@ class Outbox:
             return self._changed.wait_for(lambda: not self._waiting, timeout_s)
 
     def _open(self) -> None:
-        data = b"" if self.is_new else self._entries.read_bytes()
-        start = self._read_cursor(data)
+        data = self._entries.read_bytes() if self._entries.exists() else b""
+        start, gone = self._read_cursor(data)
+        self._gone = gone + data[:start].count(b"\n")
         lines = list(_read_lines(data[start:]))
         bad = [line for line, entry in lines if entry is None]
         good = [(line, entry) for line, entry in lines if entry is not None]
-        self.is_cut = self._noted_cursor() > len(data)
         if bad:
             self.unreadable = len(bad)
             write_whole(self.torn, b"".join(bad))
-        if bad or self.is_cut or start:  # anew without what is delivered; first the cursor: too early means once more
-            write_whole(self._cursor, b"0")
+        if bad or start:  # anew without what is delivered; first the cursor: too early means once more
+            self._note(0, self._gone)
             write_whole(self._entries, b"".join(line for line, _ in good))
         for line, entry in good:
-            self._size += len(line)
-            self._waiting.append((self._size, entry))
+            self._put(line, entry)
+        self.appended = self._gone + len(good)
 
-    def _read_cursor(self, data: bytes) -> int:
-        """Behind the last delivered entry; 0 where that cannot be: everything is delivered once more then."""
-        cursor = self._noted_cursor()
-        return cursor if 0 < cursor <= len(data) and data[cursor - 1 : cursor] == b"\n" else 0
+    def _put(self, line: bytes, entry: Entry) -> None:
+        self._size += len(line)
+        self._waiting.append((self._size, entry))
 
-    def _noted_cursor(self) -> int:
+    def _note(self, end: int, gone: int) -> None:
+        write_whole(self._cursor, b"%d %d" % (end, gone))
+
+    def _read_cursor(self, data: bytes) -> tuple[int, int]:
+        """The place behind the last delivered entry, and how many are in the file no more.
+
+        A place that cannot be is 0: everything in the file is delivered once more then.
+        """
         try:
-            return int(self._cursor.read_bytes())
+            end, gone = (int(word) for word in self._cursor.read_bytes().split())
         except (OSError, ValueError):
-            return 0
+            return 0, 0
+        return end if 0 < end <= len(data) and data[end - 1 : end] == b"\n" else 0, max(gone, 0)
 
     def _cut(self) -> None:
         """Take back what a failed append may have left."""

@@ -44,6 +44,7 @@ class Recorder:
 
     def __init__(self, folder: Path, connect: Callable[[], SweepRun], say: Callable[[str], None]) -> None:
         self._outbox = Outbox(folder)
+        self._found = self._outbox.appended
         self._connect = connect
         self._run: SweepRun | None = None
         self._run_ids: dict[Child, str] = {}
@@ -54,10 +55,8 @@ class Recorder:
         if self._outbox.unreadable:
             self._say(
                 f"{self._outbox.unreadable} records for MLflow were torn or altered and are set aside in "
-                f"{self._outbox.torn}; what they said of trials is told again."
+                f"{self._outbox.torn}."
             )
-        elif self._outbox.is_cut:
-            self._say("The records for MLflow have lost their end; what they said of trials is told again.")
         if len(self._outbox):
             self._say(f"{len(self._outbox)} records for MLflow wait from before.")
         self._courier.start()
@@ -70,9 +69,13 @@ class Recorder:
         self._courier.stop(_FAREWELL_S)
 
     @property
-    def has_lost_records(self) -> bool:
-        """Whether something that was told before may never have reached MLflow: the outbox is torn, cut or gone."""
-        return bool(self._outbox.unreadable) or self._outbox.is_cut or self._outbox.is_new
+    def told(self) -> int:
+        """How many records there have been, those of earlier processes included."""
+        return self._outbox.appended
+
+    def has_lost(self, told: int) -> bool:
+        """Whether some of the `told` records of earlier processes are gone, and MLflow may never have heard of them."""
+        return self._found < told
 
     def start_trial(
         self, child: Child, attempt: int, params: Mapping[str, Any], *, started_at: float | None = None
