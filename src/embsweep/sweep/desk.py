@@ -20,7 +20,7 @@ from embsweep.report.text import score
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import TrialRecord
 from embsweep.sweep.identity import flatten
-from embsweep.sweep.retell import FACTS_NOTE, LOG_NOTE, reports_of, result_of, tell_again
+from embsweep.sweep.retell import FACTS_NOTE, LOG_NOTE, SAID_NOTE, reports_of, result_of, tell_again
 from embsweep.sweep.stage import Stage
 from embsweep.sweep.view import build_view, describe_params
 from embsweep.tracking.recorder import Recorder
@@ -88,7 +88,7 @@ class SweepDesk:
                 self._close(record.number, _failure(f"is no valid configuration: {error}"), None)
                 continue
             self._start_tracking(record, _params(config, record))
-            self._said[record.number] = {report.step: report for report in reports_of(record)}
+            self._keep_said(record)
             self._logs[record.number] = []
             self._show(record, f"starts: {describe_params(record) or 'the configuration'}")
             return TrialJob(
@@ -194,6 +194,13 @@ class SweepDesk:
         if first is None or first.objective != report.objective:
             return report
         return dataclasses.replace(report, reported_at=first.reported_at)
+
+    def _keep_said(self, record: TrialRecord) -> None:
+        """What earlier attempts have said, also where this one starts over and writes another log."""
+        said = {report.step: report for report in (*reports_of(record, SAID_NOTE), *reports_of(record))}
+        self._said[record.number] = said
+        if said:
+            self.ledger.annotate(record.number, **{SAID_NOTE: to_rows(said.values())})
 
     def _remember(self, number: int, report: Report) -> None:
         """For the ledger: the best scores so far, and a line of the trial's log."""

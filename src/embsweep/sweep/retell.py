@@ -15,13 +15,16 @@ from embsweep.trial.reporter import Outcome, Report, TrialResult
 LOG_NOTE = "log"
 """Attribute of a run in the ledger: its evaluations, whole and in order."""
 
+SAID_NOTE = "said"
+"""Attribute of a run in the ledger: the last that its earlier attempts have said of each step."""
+
 FACTS_NOTE = "facts"
 """Attribute of a run in the ledger: the names of the attributes that are facts of its training."""
 
 
-def reports_of(record: TrialRecord) -> tuple[Report, ...]:
-    """The evaluations of a run; those of its last attempt, and what that went on from."""
-    return from_rows(record.attributes.get(LOG_NOTE, []))
+def reports_of(record: TrialRecord, note: str = LOG_NOTE) -> tuple[Report, ...]:
+    """The evaluations of a run: those of its last attempt, and what that went on from."""
+    return from_rows(record.attributes.get(note, []))
 
 
 def result_of(record: TrialRecord) -> TrialResult:
