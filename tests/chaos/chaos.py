@@ -51,8 +51,11 @@ def main():
     root = Path(tempfile.mkdtemp(prefix=f"chaos-{asked.seed}-"))
     say = sys.stdout.write
     say(f"seed {asked.seed}: {asked.trials} trials, up to {asked.lives} faults, in {root}\n")
-    with Nursery() as nursery:
-        problems, events = run_chaos(root, nursery, seed=asked.seed, trials=asked.trials, lives=asked.lives)
+    try:
+        with Nursery() as nursery:
+            problems, events = run_chaos(root, nursery, seed=asked.seed, trials=asked.trials, lives=asked.lives)
+    except KeyboardInterrupt:
+        sys.exit(130)
     say("".join(f"  {event}\n" for event in events))
     if problems:
         say("".join(f"BROKEN: {problem}\n" for problem in problems))

@@ -134,7 +134,10 @@ def start_program(world, *arguments, **settings):
 
 
 def serve():
-    """Fork a driver for each line of stdin; answer with its pid, and with its exit code when asked to wait for it."""
+    """Fork a driver for each line of stdin; answer with its pid, and with its exit code when asked to wait for it.
+
+    Those that still live when stdin ends, or at Ctrl-C, are killed.
+    """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     _import_everything()
     from .driver import warm_up
@@ -142,17 +145,26 @@ def serve():
     gc.collect()
     gc.freeze()  # what every fork has in common is not looked through again in each of them
     answers.write("ready\n")
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "wait" in request:
-            answers.write(f"{_wait(request['wait'], request['timeout_s'])}\n")
-            continue
-        warm_up(request["arguments"])
-        pid = os.fork()
-        if pid == 0:
-            answers.close()
-            _live(request)
-        answers.write(f"{pid}\n")
+    alive, mine = set(), os.getpid()
+    try:
+        for line in sys.stdin:
+            request = json.loads(line)
+            if "wait" in request:
+                answers.write(f"{_wait(request['wait'], request['timeout_s'])}\n")
+                alive.discard(request["wait"])
+                continue
+            warm_up(request["arguments"])
+            pid = os.fork()
+            if pid == 0:
+                answers.close()
+                _live(request)
+            alive.add(pid)
+            answers.write(f"{pid}\n")
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for pid in alive if os.getpid() == mine else ():
+            os.kill(pid, signal.SIGKILL)
 
 
 def _import_everything():
