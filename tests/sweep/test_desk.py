@@ -264,6 +264,11 @@ def test_an_evaluation_done_again_keeps_its_moment_unless_it_came_out_otherwise(
             desk.report(number, report_at(fraction, value, at=at))
         told = [call.args[1].reported_at for call in desk.tracking.log_report.call_args_list]
         assert told == {1.0: [1.0, 1.0], 61.0: [1.0], 91.0: [], 121.0: [1.0, 1.0, 121.0], 181.0: [1.0, 181.0]}[at]
+    resumed = make_desk(trials=1)
+    resumed.next_job()
+    own = (report_at(0.25, 0.1, at=181.0), report_at(0.5, 0.3, at=181.0))  # as the trial itself has noted them
+    resumed.started(number, Started(1, "here", 0.0, 0.1, 0.0, earlier=own))
+    assert [call.args[1].reported_at for call in resumed.tracking.log_report.call_args_list] == [1.0, 181.0]
 
 
 def run_until_it_fails(desk):

@@ -112,7 +112,7 @@ class SweepDesk:
         facts = {"setup_s": started.setup_s, "import_s": started.import_s, **_without_secrets(started.facts)}
         self.ledger.annotate(number, **where, **facts, **{FACTS_NOTE: sorted(facts)})
         self.tracking.log_facts(self._child(number), facts)
-        for report in started.earlier:
+        for report in (self._as_first_said(number, report) for report in started.earlier):
             self._remember(number, report)
             self.ledger.replay(number, report.fraction, report.best_objective)
             self.tracking.log_report(self._child(number), report)
