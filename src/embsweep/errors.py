@@ -14,7 +14,8 @@ class Fault:
     """One thing that is wrong.
 
     `where` is a dotted configuration key (`train.learning_rate`) or a place in a file (`my.jsonl:17`);
-    `accepted` says what would be right, `fix` names the command or spelling that mends it. Its text is without secrets:
+    `accepted` says what would be right, `fix` names the command or spelling that mends it, `stands_for` how many it is
+    where not all are listed. Its text is without secrets:
     they are found before the text is shortened, and before quotes and line ends in them are spelt out.
     """
 
@@ -23,6 +24,7 @@ class Fault:
     value: object = None
     accepted: str | None = None
     fix: str | None = None
+    stands_for: int = 1
 
     def __str__(self) -> str:
         parts = [f"{self.where}: {self.problem}"]

@@ -17,7 +17,9 @@ _KEYED = re.compile(
     r"(?:auth|access|hf|session|security)[_-]?token|sig)\b['\"]?\s*[=:]\s*)"
     r"(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|['\"]?[^\s'\"&,;]+['\"]?)"
 )
-_SIGNED = re.compile(r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)[\w.\-]{0,100}(?:signature|credential|token)=)[^\s&'\"]+")
+_SIGNED = re.compile(
+    r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)[\w.\-]{0,100}(?:signature|credential|token|key|auth|code|pwd|pass)=)[^\s&'\"]+"
+)
 # A word has no capital or digit within; base64 and tokens of twelve characters have.
 _HEADER = re.compile(r"(?P<key>\b(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{11,}=*")
 _TOKENS = re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")

@@ -90,6 +90,31 @@ def test_evaluate_one_side_of_the_split(embsweep, measured, pairs, split, querie
     assert len(measured[0].data.corpus) == 60
 
 
+def test_evaluate_says_what_of_the_source_is_not_measured(embsweep, measured, tmp_path):
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    for name, ids in (("corpus", "d"), ("queries", "q")):
+        rows = [json.dumps({"_id": f"{ids}{n}", "text": f"{name} {n}"}) + "\n" for n in range(40)]
+        (folder / f"{name}.jsonl").write_text("".join(rows))
+    judged = "".join(f"q{n}\td{n}\t1\n" for n in range(40))
+    (folder / "qrels.tsv").write_text(judged + "q0\td0\t1\nq1\td2\t0\nq2\td3\t-3\n")
+    (folder / "qrels" / "test.tsv").write_text("q0\td0\t1\n")
+    file = tmp_path / "found.json"
+    said = [
+        "judgements with a score of 0 or less: 2",
+        "judgements that stand more than once: 1",
+        "files of judgements not read beside qrels.tsv: 1",
+    ]
+    for split in ("all", "test"):
+        arguments = ("model=minilm", "data=beir", f"data.path={folder}", "--split", split, "--json", file)
+        done = embsweep("evaluate", *arguments)
+        assert done.exit_code == 0, done.output
+        assert json.loads(file.read_text())["notes"] == said
+        assert all(f"  {note}\n" in done.output for note in said)
+    capped = embsweep("evaluate", "model=minilm", "data=beir", f"data.path={folder}", "data.max_pairs=10")
+    assert "max_pairs kept 10 of 40 pairs in 10 of 40 passage groups" in capped.output
+
+
 def test_evaluate_at_chosen_dimensions(embsweep, measured, pairs):
     embsweep("evaluate", "model=minilm", "eval.dims=[300,5]", "data=files", f"data.pairs={pairs}")
     assert measured[0].config.trial.eval_dims == (300, 5)

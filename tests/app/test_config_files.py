@@ -6,7 +6,7 @@ import pytest
 
 from embsweep.app import composer
 from embsweep.app.composer import check_folder, compose, config_loader, draft_values, to_values
-from embsweep.app.config_files import MOST_VALUES, check_sizes, first_line, undecodable_faults
+from embsweep.app.config_files import MOST_VALUES, check_files, first_line, undecodable_faults
 from embsweep.app.overrides import check_overrides
 from embsweep.errors import InputError
 
@@ -88,9 +88,17 @@ def test_aliases_that_unfold_without_end(tmp_path, content):
 
 
 def test_a_few_aliases_are_none_of_that(tmp_path):
-    (tmp_path / "x.yaml").write_text(f"a: &a [{', '.join(['1'] * 1000)}]\nb: [{', '.join(['*a'] * 90)}]\n")
-    assert MOST_VALUES > 90 * 1000
-    check_sizes(tmp_path)
+    (tmp_path / "x.yaml").write_text(f"a: &a [{', '.join(['1'] * 1000)}]\nb: [{', '.join(['*a'] * 8)}]\n")
+    assert MOST_VALUES > 8 * 1000
+    check_files(tmp_path)
+
+
+def test_a_byte_order_mark_would_hide_the_package_line(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("\ufeff# @package _global_\nsweep: {name: x}\n", "utf-8")
+    with pytest.raises(InputError, match="begins with a byte-order mark") as caught:
+        check_files(tmp_path)
+    assert [fault.where for fault in caught.value.faults] == [str(path)]
 
 
 @pytest.mark.parametrize(

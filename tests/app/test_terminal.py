@@ -4,6 +4,9 @@ import io
 import sys
 
 import pytest
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
 
 from embsweep.app.terminal import console, exit_codes, quiet_environment
 from embsweep.errors import EmbsweepError, Fault, InputError, SweepRefused, TooManyFailures, TrialFailed
@@ -75,6 +78,29 @@ def test_messages_are_neither_wrapped_nor_read_as_markup(capsys):
     text = "[bold]a reason[/nonsense] " + "x" * 500
     left_with(EmbsweepError(text))
     assert capsys.readouterr().err == text + "\n"
+
+
+def test_names_of_others_cannot_steer_the_terminal(capsys, monkeypatch):
+    evil = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eevil"
+    table = Table()
+    table.add_row(evil)
+    for shown in (evil, Text(evil), table, Panel(evil)):
+        console().print(shown, markup=False)
+    left_with(EmbsweepError(evil))
+    found = capsys.readouterr()
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(found.out + found.err)
+    assert r"\x1b[2J\x1b]0;title" in found.err
+    terminal = FakeTerminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    console().print(Text("red", "red"), evil)
+    assert "\x1b[31mred" in terminal.getvalue(), "its own colours stay"
+    assert "\x1b[2J" not in terminal.getvalue()
+
+
+def test_things_that_are_not_listed_are_counted(capsys):
+    left_with(InputError([Fault("a", "x"), Fault("b", "and 1,214 more faults", stands_for=1214)]))
+    assert capsys.readouterr().err.startswith("1,215 things to mend")
 
 
 def test_a_pipe_is_wide_and_never_wrapped(capsys):

@@ -1,5 +1,7 @@
 """Duplicates planted: merged ones are counted, near ones found, and what stands on two sides stops a sweep."""
 
+import dataclasses
+
 import pytest
 from made_up import as_splits, make_rows, make_text, sound_sides
 
@@ -27,6 +29,16 @@ def test_merged_duplicates_are_counted_by_kind(found):
     assert findings["normalised-duplicate-passages"].message.startswith("1,200 passages")
     assert "exact-duplicate-passages" not in findings
     assert findings["exact-duplicate-queries"].severity == "note"
+
+
+def test_what_else_was_left_out_is_told_as_it_is(found):
+    merged = {"duplicate queries": 3, "judgements with a score of 0 or less": 1200}
+    notes = ("duplicate queries: 3", "judgements with a score of 0 or less: 1,200", "max_pairs kept 9 of 40 pairs")
+    splits = dataclasses.replace(as_splits(*sound_sides()), notes=notes)
+    finding = found(splits, merged=merged.items())["rows-left-out"]
+    assert finding.message == "judgements with a score of 0 or less: 1,200; max_pairs kept 9 of 40 pairs"
+    assert finding.severity == "note"
+    assert "rows-left-out" not in found(dataclasses.replace(splits, notes=notes[:1]), merged=merged.items())
 
 
 @pytest.mark.parametrize("same", [str, str.upper, lambda text: text.replace(" ", "  ")])

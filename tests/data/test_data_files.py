@@ -168,6 +168,8 @@ def test_parquet_cut_short(tmp_path, files_config, faults_of):
         ("pairs.xlsx", "accepted: .jsonl, .ndjson, .csv, .tsv, .parquet"),
         ("pairs", "unknown kind of file"),
         ("pipe.csv", "is not a regular file"),
+        ("round.jsonl", "is a link that leads nowhere"),
+        ("dangling.csv", "is a link that leads nowhere"),
         ("x" * 300 + ".jsonl", "cannot be read"),
     ],
 )
@@ -176,9 +178,26 @@ def test_faulty_path(tmp_path, files_config, faults_of, path, message):
     for name in ("pairs.jsonl", "pairs.xlsx", "pairs"):
         (tmp_path / name).write_text(GOOD)
     os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "round.jsonl").symlink_to(tmp_path / "round.jsonl")
+    (tmp_path / "dangling.csv").symlink_to("gone.csv")
     (fault,) = faults_of(files_config(str(tmp_path / path)))
     assert fault.where == "data.pairs"
     assert message in str(fault)
+    assert f"did you mean '{path}'" not in str(fault)
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-16", "UTF-16"), ("utf-32", "UTF-32")])
+def test_the_encoding_is_named(tmp_path, files_config, faults_of, encoding, name):
+    (fault,) = faults_of(files_config(write(tmp_path / "x.jsonl", GOOD.encode(encoding))))
+    assert f"is encoded as {name}" in str(fault)
+
+
+def test_a_tower_of_marks_is_refused_before_it_takes_minutes(tmp_path, files_config, faults_of):
+    """A normal form puts them in order, by the square of their number."""
+    tower = json.dumps({"anchor": "Größe e" + "\u0301\u0323" * 300_000, "positive": "p"}) + "\n"
+    faults = faults_of(files_config(write(tmp_path / "x.jsonl", GOOD + tower)))
+    assert [fault.where for fault in faults] == ["x.jsonl:2"]
+    assert "column 'anchor' holds more than 100 combining marks in a row" in str(faults[0])
 
 
 def test_unreadable_file(tmp_path, files_config, faults_of, monkeypatch):

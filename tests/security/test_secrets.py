@@ -151,6 +151,7 @@ def test_values_of_the_environment_go_wherever_they_stand(secrets, name):
         "http://mlflow.org:5000/,http://u:S3CRET@h", "https://x.org/a?X-Amz-Signature=S3CRET",
         "password='a S3CRET'",
         "'HF_TOKEN': 'S3CRETxx'", "http://ann:S3CRET%2F@host/x", "api-key: S3CRETxx", "?sig=S3CRETxx&x=1",
+        "http://127.0.0.1:9/?x=1&key=S3CRETxx", "https://x.org/cb?code=S3CRETxx&state=1", "?pwd=S3CRETxx",
     ],
 )  # fmt: skip
 def test_well_known_forms(text):

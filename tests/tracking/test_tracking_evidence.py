@@ -1,6 +1,7 @@
 """The evidence in the registry: stored with the weights, covered by their hash, and what follows for the alias."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,28 @@ def test_evidence_of_another_kind_is_named(tmp_path, text, says):
     if text is not None:
         (tmp_path / EVIDENCE_FILE).write_text(text)
     with pytest.raises(UnreadableEvidence, match=says):
+        read_evidence(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+@pytest.mark.parametrize("name", ["winner", "base"])
+def test_evidence_that_speaks_of_a_dimension_it_has_not_read_is_none(tmp_path, part, name):
+    values = json.loads(make_evidence().model_dump_json())
+    table = values[part][name]["scores"] if part == "test" else values[part][name]
+    dim = min(table, key=int)
+    del table[dim]
+    (tmp_path / EVIDENCE_FILE).write_text(json.dumps(values))
+    with pytest.raises(UnreadableEvidence, match=f"{part} holds no map@100 of the {name} at dimension {dim}"):
+        read_evidence(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"dims": [99999, 64]}, {"objective": {"floors": {"99999": 0.1}}}])
+def test_nor_is_one_that_asks_for_such_a_dimension(tmp_path, change):
+    values = json.loads(make_evidence().model_dump_json())
+    for key, value in change.items():
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    (tmp_path / EVIDENCE_FILE).write_text(json.dumps(values))
+    with pytest.raises(UnreadableEvidence, match="at dimension 99999"):
         read_evidence(tmp_path)
 
 

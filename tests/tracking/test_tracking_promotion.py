@@ -268,3 +268,11 @@ def test_a_registry_is_never_created_by_looking_for_it(tmp_path):
     with pytest.raises(InputError, match="no MLflow registry answers"):
         open_registry(tmp_path, None)
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+@pytest.mark.parametrize("uri", ["", "  "])
+def test_a_blank_address_does_not_make_a_database_where_one_stands(tmp_path, monkeypatch, uri):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--uri: is blank"):
+        open_registry(tmp_path, uri)
+    assert list(tmp_path.iterdir()) == []

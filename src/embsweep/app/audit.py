@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +9,12 @@ from rich.console import Console
 
 from embsweep.app.audit_view import show_report
 from embsweep.app.composer import compose, config_loader, draft_values
-from embsweep.app.evaluate import check_json_file, is_sweep
+from embsweep.app.evaluate import is_sweep
+from embsweep.app.json_file import check_json_file, write_json_file
 from embsweep.app.overrides import check_overrides
 from embsweep.app.paths import default_storage
-from embsweep.audit.report import AuditReport, report_to_json
+from embsweep.audit.report import report_to_json
 from embsweep.errors import InputError
-from embsweep.home import expand_home
 from embsweep.sweep.audit import AuditRequest, check_audit, run_audit
 
 
@@ -32,7 +31,7 @@ def audit_request(overrides: Sequence[str], *, with_model: bool, json_file: Path
     for line in swept:
         console.print(f"Swept, and audited at the recipe's value: {line}", highlight=False, markup=False)
     if json_file is not None:
-        _write(expand_home(json_file), report)
+        write_json_file(json_file, report_to_json(report))
         console.print(f"Written: {json_file}", highlight=False, markup=False, soft_wrap=True)
     return not report.unwaived
 
@@ -51,7 +50,3 @@ def _read_request(
             raise InputError([*faults, *error.faults]) from None
     faults.extend(unresolved)
     return check_audit(values, default_storage(), faults, with_model=with_model), swept
-
-
-def _write(file: Path, report: AuditReport) -> None:
-    file.write_text(json.dumps(report_to_json(report), indent=2, ensure_ascii=False) + "\n", "utf-8")

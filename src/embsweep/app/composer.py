@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from embsweep.app.config_files import check_sizes, first_line, undecodable_faults, yaml_fault
+from embsweep.app.config_files import check_files, first_line, undecodable_faults, yaml_fault
 from embsweep.app.hydra_node import CALL_KEYS, check_hydra_node
 from embsweep.app.paths import conf_dir
 from embsweep.errors import Fault, InputError
@@ -75,7 +75,7 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], folders: Sequence[Pa
 
 def check_folder(folder: Path, overrides: Sequence[str]) -> None:
     """InputError where `overrides`, composed with a user's own folder (`--config-dir`), name something to call."""
-    check_sizes(folder)
+    check_files(folder)
     place = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
     with config_loader() as loader:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +13,8 @@ from hydra.core.config_loader import ConfigLoader
 
 from embsweep.errors import Fault, InputError
 
-MOST_VALUES = 100_000
-"""What one file may unfold to: `*alias` of `*alias` makes gigabytes of a few lines."""
+MOST_VALUES = 10_000
+"""What one file may hold: `*alias` of `*alias` makes gigabytes of a few lines, and Hydra takes its time for each."""
 
 
 def yaml_fault(error: yaml.YAMLError) -> Fault:
@@ -41,15 +43,20 @@ def undecodable_faults(loader: ConfigLoader, folders: Sequence[Path] = ()) -> li
     return found or [Fault("a configuration file", "is no text", accepted="UTF-8")]
 
 
-def check_sizes(folder: Path) -> None:
-    """InputError naming the files in `folder` that unfold to more than MOST_VALUES values."""
-    faults = [
-        Fault(str(path), f"unfolds to more than {MOST_VALUES:,} values by its aliases", accepted="a configuration")
-        for path in _find_files(folder)
-        if _count(path) > MOST_VALUES
-    ]
+def check_files(folder: Path) -> None:
+    """InputError naming the files in `folder` that hold more than MOST_VALUES values, or begin with a BOM."""
+    faults = [fault for path in _find_files(folder) for fault in _check_file(path)]
     if faults:
         raise InputError(faults)
+
+
+def _check_file(path: Path) -> Iterator[Fault]:
+    if _count(path) > MOST_VALUES:
+        yield Fault(str(path), f"holds more than {MOST_VALUES:,} values, aliases followed", accepted="a configuration")
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(3) == codecs.BOM_UTF8:
+            problem = "begins with a byte-order mark, which hides its first line from Hydra"
+            yield Fault(str(path), problem, accepted="UTF-8 without one")
 
 
 def _find_files(folder: Path) -> list[Path]:

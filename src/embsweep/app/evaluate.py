@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from embsweep.app.composer import compose, config_loader, draft_values
+from embsweep.app.json_file import check_json_file, write_json_file
 from embsweep.app.overrides import check_overrides
 from embsweep.app.paths import default_storage
 from embsweep.data.collection import RetrievalSet
 from embsweep.decide.scores import Scores, scores_to_json
 from embsweep.errors import Fault, InputError
-from embsweep.home import NO_USER, expand_home, names_no_user
 from embsweep.report.text import score
 from embsweep.sweep.evaluate import SPLITS, EvaluationRequest, check_evaluation, measure
 
@@ -44,20 +43,12 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
     console.print(
         f"{request.config.model.name} on {_describe(request.data)}", highlight=False, markup=False, soft_wrap=True
     )
+    for note in request.notes:
+        console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     console.print(_table(scores, bm25))
     if json_file is not None:
-        expand_home(json_file).write_text(json.dumps(_to_json(request, scores, bm25), indent=2) + "\n", "utf-8")
+        write_json_file(json_file, _to_json(request, scores, bm25))
         console.print(f"Written: {json_file}", highlight=False, markup=False, soft_wrap=True)
-
-
-def check_json_file(file: Path) -> list[Fault]:
-    """A fault of `--json` where the file cannot be written."""
-    if names_no_user(file):
-        return [Fault("--json", NO_USER, str(file), "a file")]
-    path = expand_home(file).absolute()
-    if path.is_dir():
-        return [Fault("--json", "is a folder", str(path), "a file")]
-    return [] if path.parent.is_dir() else [Fault("--json", "no such folder", str(path.parent))]
 
 
 def is_sweep(line: str) -> bool:
@@ -88,6 +79,7 @@ def _to_json(request: EvaluationRequest, scores: Scores, bm25: dict[str, float])
         "split": request.split,
         "queries": len(request.data.queries),
         "passages": len(request.data.corpus),
+        "notes": list(request.notes),
         "scores": scores_to_json(scores),
         "bm25": bm25,
     }

@@ -15,6 +15,8 @@ from embsweep.space import Choice, Dimension, FloatRange, IntRange, Space
 _MOST_VALUES = 100_000
 """Values of a range of floats, which Hydra makes one by one."""
 
+_MOST_OPTIONS = 200
+
 _GRAMMAR = "choice(a, b), range(1, 5), interval(0.0, 0.2), tag(log, interval(1e-6, 1e-4))"
 
 
@@ -70,6 +72,9 @@ def _parse_choice(key: str, override: Override) -> Choice:
         raise InputError(Fault(key, str(error), accepted=_GRAMMAR)) from None
     if not options:
         raise InputError(Fault(key, "this choice has no options", override.get_value_string()))
+    if len(options) > _MOST_OPTIONS:
+        problem = f"this choice has {len(options):,} options, and each is composed and checked before anything starts"
+        raise InputError(Fault(key, problem, accepted=f"at most {_MOST_OPTIONS}", fix="or range(…) for numbers"))
     if len(set(options)) < len(options):
         raise InputError(Fault(key, "an option is repeated", list(options), "each option once"))
     return Choice(key, options)

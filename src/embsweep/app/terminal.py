@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from embsweep.app.leaving import watch_signals
 from embsweep.durable import says_full
 from embsweep.errors import EmbsweepError, InputError
+from embsweep.printable import spell_out
 from embsweep.redaction import redact
 
 _QUIET = {
@@ -35,10 +37,19 @@ def quiet_environment() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # a log that is followed shows each line at once
 
 
+class _SafeConsole(Console):
+    """Names out of data, registries and servers reach the terminal as text and never as commands to it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """See `Console.render`."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=spell_out(segment.text))
+
+
 def console(*, stderr: bool = False) -> Console:
     """Where to print. Output that is no terminal is never wrapped."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 160, soft_wrap=not stream.isatty())
+    return _SafeConsole(file=stream, width=None if stream.isatty() else 160, soft_wrap=not stream.isatty())
 
 
 @contextmanager
@@ -53,7 +64,8 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
         with watch_signals(lambda: _interrupted("Left at once", resume)) as leaving:
             yield
     except InputError as error:
-        _say(f"{len(error.faults)} thing{'s' if len(error.faults) > 1 else ''} to mend; nothing was started:")
+        count = sum(fault.stands_for for fault in error.faults)
+        _say(f"{count:,} thing{'s' if count > 1 else ''} to mend; nothing was started:")
         for fault in error.faults:
             _say(f"  - {fault}")
         sys.exit(error.exit_code)

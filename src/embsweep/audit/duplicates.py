@@ -30,6 +30,15 @@ def report_merged(merged: Mapping[str, int]) -> Iterator[Finding]:
             yield Finding(f"normalised-duplicate-{what}", "note", message)
 
 
+def report_left_out(merged: Mapping[str, int], notes: Sequence[str]) -> Iterator[Finding]:
+    """A note with all that `notes` of the split say, but for the duplicates that have findings of their own."""
+    duplicates = {f"{kind}duplicate {what}" for kind in ("", "normalised ") for what in ("queries", "passages")}
+    told = {f"{what}: {count:,}" for what, count in merged.items() if what in duplicates}
+    left = [note for note in notes if note not in told]
+    if left:
+        yield Finding("rows-left-out", "note", "; ".join(left))
+
+
 def check_sides(data: UsedData) -> Iterator[Finding]:
     """An error for a text that two sides share, hard negatives of training that answer a held-out query included."""
     sides = [(side.name, side.queries, side.passages) for side in data.sides]

@@ -10,6 +10,7 @@ from embsweep.audit.duplicates import (
     find_near_passages,
     find_near_queries,
     report_leaks,
+    report_left_out,
     report_merged,
     report_near,
 )
@@ -41,6 +42,7 @@ def audit_data(
     findings = [
         *_check_duplicates(data, config.near_duplicate_similarity),
         *report_merged(figures.merged),
+        *report_left_out(figures.merged, splits.notes),
         *check_texts(data),
         *report_cuts(figures.cuts, model),
         *report_languages(figures.languages),

@@ -39,6 +39,7 @@ FIXES: Mapping[str, str] = MappingProxyType(
         "exact-duplicate-passages": "nothing: they were merged",
         "normalised-duplicate-queries": "nothing: they were merged",
         "normalised-duplicate-passages": "nothing: they were merged",
+        "rows-left-out": "nothing, if that is meant",
         "several-questions-per-passage": "nothing: passages are judged once, and kept on one side",
         "several-passages-per-query": "nothing: each of them counts as right",
         "naive-evaluation": "do not compare with scores of an evaluation that has one id a row",

@@ -39,7 +39,7 @@ class Misfit(ValueError):
 
 
 # YAML knows no tuples: sequences are taken from lists, their elements stay strict.
-Dims = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1)]
+Dims = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1, max_length=1000)]
 Floats = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

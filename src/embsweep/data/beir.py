@@ -47,6 +47,7 @@ def load_beir(config: BeirConfig) -> Collection:
         "judgements with a score of 0 or less": qrels.not_relevant,
         "judgements that stand more than once": qrels.repeated,
         f"queries that {qrels_path.name} does not judge": unjudged,
+        f"files of judgements not read beside {qrels_path.relative_to(folder)}": _count_others(folder, qrels_path),
     }
     return replace(collection, merged=keep_counts(counts))
 
@@ -70,6 +71,10 @@ def _check_folder(folder: Path, faults: FaultList) -> Path:
             return folder / name
     faults.add("data.path", "there are no judgements in this folder", str(folder), accepted=" or ".join(QRELS_PLACES))
     return folder
+
+
+def _count_others(folder: Path, qrels_path: Path) -> int:
+    return sum((folder / name).is_file() and folder / name != qrels_path for name in QRELS_PLACES)
 
 
 def _read_texts(path: Path, what: str, faults: FaultList) -> dict[str, tuple[str, str]]:

@@ -39,4 +39,6 @@ class FaultList:
         if not self._total:
             return
         more = self._total - len(self._listed)
-        raise InputError([*self._listed, *([Fault(self._more_in, f"and {more:,} more faults")] if more else [])])
+        raise InputError(
+            [*self._listed, *([Fault(self._more_in, f"and {more:,} more faults", stands_for=more)] if more else [])]
+        )

@@ -50,7 +50,8 @@ def check_path(path: Path, key: str, faults: FaultList) -> None:
         if path.is_dir():
             faults.add(key, "is a folder, not a file", str(path), accepted=f"a file ({', '.join(SUFFIXES)})")
         elif not path.exists():
-            faults.add(key, "there is no such file", str(path), fix=_name_neighbour(path))
+            problem = "is a link that leads nowhere" if path.is_symlink() else "there is no such file"
+            faults.add(key, problem, str(path), fix=_name_neighbour(path))
         elif not path.is_file():
             faults.add(key, "is not a regular file", str(path))
         elif path.suffix.lower() not in SUFFIXES:
@@ -63,7 +64,8 @@ def _name_neighbour(path: Path) -> str:
     here = f"the path is taken from {Path.cwd()}" if not path.is_absolute() else "check the path"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent} either; {here}"
-    return did_you_mean(path.name, (entry.name for entry in islice(path.parent.iterdir(), _LIKENED))) or here
+    others = (entry.name for entry in islice(path.parent.iterdir(), _LIKENED) if entry.name != path.name)
+    return did_you_mean(path.name, others) or here
 
 
 def _read_pairs(path: Path, columns: Columns, faults: FaultList) -> Iterator[Pair | None]:

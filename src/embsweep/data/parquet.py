@@ -14,11 +14,14 @@ _NO_VALUE = (ValueError, ArithmeticError, LookupError, ImportError, TypeError)
 """What Arrow raises for bytes that are no text, dates after the year 9999, time zones that are not known, …"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Unreadable:
     """Stands for a value that Python has no value for; `kind` is Arrow's name of its type."""
 
     kind: str
+
+    def __repr__(self) -> str:
+        return f"a value of type {self.kind}"
 
 
 def read_parquet(path: Path, columns: Columns, faults: FaultList) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from embsweep.config.source import SplitConfig
 from embsweep.data.collection import Collection, Pair, RetrievalSet, Splits
@@ -22,10 +22,8 @@ def split_collection(collection: Collection, config: SplitConfig, max_pairs: int
     """
     groups, kept, sides = _assign(collection, config, max_pairs)
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
-    notes = [f"{what}: {count:,}" for what, count in collection.merged]
-    if len(kept) < len(groups):
-        notes.append(_describe_cap(collection, groups, kept, len(corpus)))
-    return _build_splits(collection, sides, corpus, [*notes, *describe_misses(sides, config)])
+    notes = [*_describe_reading(collection, groups, kept, corpus), *describe_misses(sides, config)]
+    return _build_splits(collection, sides, corpus, notes)
 
 
 def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | None, count: int) -> tuple[Splits, ...]:
@@ -60,6 +58,14 @@ def whole_set(collection: Collection, seed: int = 0, max_pairs: int | None = Non
         raise InputError(Fault("data.max_pairs", "is smaller than every passage group", max_pairs))
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
     return _build_set(collection, None, _list_queries(kept), corpus)
+
+
+def describe_whole(collection: Collection, seed: int = 0, max_pairs: int | None = None) -> tuple[str, ...]:
+    """What of the source is not in `whole_set`, or was merged on the way in."""
+    groups = find_groups(collection, seed)
+    kept = cap_groups(groups, max_pairs)
+    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
+    return tuple(_describe_reading(collection, groups, kept, corpus))
 
 
 def _assign(
@@ -148,6 +154,14 @@ def _build_set(collection: Collection, side: str | None, queries: list[int], cor
         tuple(collection.passages[passage] for passage in ordered),
         tuple(tuple(sorted(position[passage] for passage in collection.relevant[query])) for query in asked),
     )
+
+
+def _describe_reading(
+    collection: Collection, groups: list[Group], kept: list[Group], corpus: Sequence[int]
+) -> Iterator[str]:
+    yield from (f"{what}: {count:,}" for what, count in collection.merged)
+    if len(kept) < len(groups):
+        yield _describe_cap(collection, groups, kept, len(corpus))
 
 
 def _describe_cap(collection: Collection, groups: list[Group], kept: list[Group], corpus_size: int) -> str:

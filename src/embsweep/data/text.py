@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import codecs
+import re
+import sys
 import unicodedata
+from functools import cache
 from pathlib import Path
 
 from embsweep.data.faults import FaultList
 
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+_MOST_MARKS = 100
+"""Marks on one letter: no script has more than a few, and a normal form takes time by the square of their number."""
+
 _REPLACEMENT = "\ufffd"
 _TYPE_NAMES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
@@ -29,11 +40,23 @@ def _find_problem(value: object) -> str | None:
         return f"is {_TYPE_NAMES.get(type(value), f'of type {type(value).__name__}')}, not text"
     if is_blank(value):
         return "is empty"
-    if "\0" in value:
+    return _find_bad_character(value)
+
+
+def _find_bad_character(text: str) -> str | None:
+    if "\0" in text:
         return "holds a NUL character"
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if any("\ud800" <= character <= "\udfff" for character in text):
         return "holds half of a surrogate pair, which is no character"
+    if not text.isascii() and _marks_pattern().search(text):
+        return f"holds more than {_MOST_MARKS} combining marks in a row"
     return None
+
+
+@cache
+def _marks_pattern() -> re.Pattern[str]:
+    marks = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(c))
+    return re.compile(f"[{marks}]{{{_MOST_MARKS + 1}}}")
 
 
 def is_blank(text: str) -> bool:
@@ -61,8 +84,9 @@ def read_text_file(path: Path, faults: FaultList) -> str:
     except OSError as error:
         faults.add(path.name, f"cannot be read: {error.strerror or error}", str(path))
         return ""
-    if data.startswith(_UTF16_MARKS):
-        faults.add(f"{path.name}:1", "is encoded as UTF-16", accepted="UTF-8", fix="save the file as UTF-8")
+    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
+    if encoding is not None:
+        faults.add(f"{path.name}:1", f"is encoded as {encoding}", accepted="UTF-8", fix="save the file as UTF-8")
         return ""
     data = data.removeprefix(codecs.BOM_UTF8)
     if not data.strip():

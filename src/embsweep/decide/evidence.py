@@ -6,16 +6,16 @@ changed: so every part is checked again.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from embsweep.config.base import Dims, Part
 from embsweep.config.machinery import GateConfig
 from embsweep.config.training import ObjectiveConfig, TrialConfig
 from embsweep.decide.comparison import Comparison, Interval
-from embsweep.decide.objective import compute_objective, resolve_floors
+from embsweep.decide.objective import compute_objective, list_dims, resolve_floors
 from embsweep.decide.scores import PerQuery
 
 WINNER, BASE, BM25, RECIPE, RUNNER_UP = "winner", "base", "BM25", "recipe", "runner-up"
@@ -159,6 +159,20 @@ class Evidence(Part):
     smallest_dim: int
     versions: dict[str, str]
     created_at: str
+
+    @model_validator(mode="after")
+    def _covers_every_dim(self) -> Self:
+        """Card and gate read winner and base model at every one of `dims`, and at those that the objective names."""
+        test = {name: reading.scores for name, reading in self.test.items()}
+        for split, tables in (("test", test), ("validation", self.validation)):
+            for name in (WINNER, BASE):
+                found = tables.get(name, {})
+                lacking = [
+                    d for d in (*self.dims, *list_dims((), self.objective)) if self.metric not in found.get(d, {})
+                ]
+                if lacking:
+                    raise ValueError(f"{split} holds no {self.metric} of the {name} at dimension {lacking[0]}")
+        return self
 
     def on_validation(self, name: str) -> float:
         """The objective of the winner, base or BM25 on the validation split, floors as the base model scores there."""

@@ -10,7 +10,7 @@ from typing import Any
 from embsweep.config import Config
 from embsweep.config.root import check_measurable
 from embsweep.data.collection import Collection, RetrievalSet
-from embsweep.data.split import split_collection, whole_set
+from embsweep.data.split import describe_whole, split_collection, whole_set
 from embsweep.decide.scores import Scores
 from embsweep.errors import Fault, InputError
 from embsweep.sweep.preflight import check_chosen_model, checked_config, checked_data, distinct, find_storage
@@ -20,11 +20,12 @@ SPLITS = ("all", "validation", "test")
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is measured on what; everything in it was checked."""
+    """What is measured on what, and what of the source is not; everything in it was checked."""
 
     config: Config
     split: str
     data: RetrievalSet
+    notes: tuple[str, ...]
 
 
 def check_evaluation(
@@ -38,15 +39,15 @@ def check_evaluation(
     collection = checked_data(values, find_storage(values, default_storage), faults)
     if config is None or collection is None or faults:
         raise InputError(distinct(faults))
-    return EvaluationRequest(config, split, _choose_side(collection, config, split))
+    return EvaluationRequest(config, split, *_choose_side(collection, config, split))
 
 
-def _choose_side(collection: Collection, config: Config, split: str) -> RetrievalSet:
+def _choose_side(collection: Collection, config: Config, split: str) -> tuple[RetrievalSet, tuple[str, ...]]:
     how, max_pairs = config.data.split, config.data.max_pairs
     if split == "all":
-        return whole_set(collection, how.seed, max_pairs)
+        return whole_set(collection, how.seed, max_pairs), describe_whole(collection, how.seed, max_pairs)
     splits = split_collection(collection, how, max_pairs)
-    return splits.validation if split == "validation" else splits.test
+    return (splits.validation if split == "validation" else splits.test), splits.notes
 
 
 def measure(request: EvaluationRequest) -> tuple[Scores, dict[str, float]]:

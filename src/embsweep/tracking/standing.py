@@ -43,6 +43,8 @@ def open_registry(root: Path, uri: str | None) -> Store:
 
     InputError at `--uri` where there is none or where it does not answer.
     """
+    if uri is not None and not uri.strip():
+        raise InputError(Fault("--uri", "is blank", uri, "the address of an MLflow server, or leave it out"))
     where = store_uri(root, uri)
     file = sqlite_file(where)
     if file is not None and not file.is_file():
