@@ -93,6 +93,7 @@ MORE = [
     (["model=bge-m3,minilm", "matryoshka=from_384"], "eval.dims", "eval.dims=[256,128,64]"),
     (["train.scheduler=cosine,linaer"], "train.scheduler", "did you mean 'linear'?"),
     (["train.seed=1,2,1"], "train.seed", "an option is repeated"),
+    ([f"train.seed={','.join(map(str, range(201)))}"], "train.seed", "this choice has 201 options"),
     (["+hydra.sweeper.params.train.epochs=range(1,4)"], "hydra.sweeper.params.train.epochs", "write train.epochs="),
     (["search.trials=3,4"], "search.trials", "is the same for all trials"),
     (["objective=mean,worst"], "objective", "is the same for all trials"),
