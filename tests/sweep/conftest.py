@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from embsweep.app.request import read_request
+from embsweep.sweep import testing
 from embsweep.sweep.run import run_sweep as run_sweep_here
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +60,10 @@ def pairs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def launch_in(loader, pairs):
-    """`launch_in(storage, *arguments)`: a sweep with the inline runner; its result and what was printed."""
+    """`launch_in(storage, *arguments)`: a sweep with the inline runner; its result and what was printed.
+
+    What a sweep has computed in a fresh process is computed in this one, which has paid for its imports.
+    """
 
     def run(storage, *arguments):
         common = [
@@ -72,7 +76,12 @@ def launch_in(loader, pairs):
         kept = [argument for argument in common if argument.split("=")[0] not in keys]
         out = io.StringIO()
         request = read_request(loader, [*kept, *arguments], "python run_sweep.py")
-        return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
+        with pytest.MonkeyPatch.context() as patch:
+            if "runner=inline" in (*kept, *arguments):
+                patch.setattr(
+                    testing, "choose_call", lambda *_: lambda function, *args, **given: function(*args, **given)
+                )
+            return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
 
     return run
 
