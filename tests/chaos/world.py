@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from ..toy_models import make_noisy
 
 PAIRS, DIM, NOISE = 60, 16, 5.0
 TRIALS = 6
@@ -57,24 +57,6 @@ def make_world(root):
     world = World(root.resolve())
     rows = [json.dumps({"anchor": f"q{i}", "positive": f"p{i}"}) + "\n" for i in range(PAIRS)]
     (root / "pairs.jsonl").write_text("".join(rows), "ascii")
-    _make_model().save_pretrained(str(root / "model"), create_model_card=False)
+    model = make_noisy(PAIRS, DIM, NOISE)  # the noise is what the scripted training takes away
+    model.save_pretrained(str(root / "model"), create_model_card=False)
     return world
-
-
-def _make_model():
-    """Question i is passage i plus a lot of noise, which the scripted training takes away."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import WhitespaceSplit
-
-    rng = np.random.default_rng(3)
-    passages = rng.normal(size=(PAIRS, DIM))
-    questions = passages + NOISE * rng.normal(size=(PAIRS, DIM))
-    words = [f"q{i}" for i in range(PAIRS)] + [f"p{i}" for i in range(PAIRS)]
-    tokenizer = Tokenizer(WordLevel({word: row for row, word in enumerate(words)}, unk_token="q0"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    table = torch.tensor(np.vstack([questions, passages]), dtype=torch.float32)
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu")

@@ -3,20 +3,13 @@
 import functools
 
 from embsweep.report.card import build_card
+from tests.toy_models import make_static
 
 
 @functools.cache
 def card_model():
     """384 dimensions, no transformer."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-
-    tokenizer = Tokenizer(WordLevel({"w0": 0, "w1": 1}, unk_token="w0"))
-    table = torch.zeros(2, 384)
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu")
+    return make_static(["w0", "w1"], [[0.0] * 384] * 2)
 
 
 def write(evidence):

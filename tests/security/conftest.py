@@ -66,4 +66,4 @@ def outside_hydra():
     state.hydra = before
 
 
-from tests.sweep.conftest import launch_in, pairs  # noqa: E402, F401 - a sweep in this process
+from tests.sweep.conftest import launch_in, model_of, pairs  # noqa: E402, F401 - a sweep in this process

@@ -1,5 +1,6 @@
 """Sweeps for tests: one through the command line, shared by the end-to-end tests, and small ones in this process."""
 
+import functools
 import io
 import json
 import re
@@ -8,12 +9,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from embsweep.app.request import read_request
 from embsweep.sweep import testing
 from embsweep.sweep.run import run_sweep as run_sweep_here
+from tests.toy_models import make_static
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("data.packages=[stdlib]", "data.max_pairs=900", "eval.fractions=[0.5,1.0]", "confirm.finalists=2")
@@ -59,7 +62,22 @@ def pairs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def launch_in(loader, pairs):
+def model_of(tmp_path_factory):
+    """`model_of(pairs)`: overrides for a model of the words in a file of pairs, trained and written in milliseconds."""
+
+    @functools.cache
+    def save(path):
+        words = sorted({"[UNK]", *re.findall(r"\w+|[^\w\s]+", path.read_text("utf-8"))})
+        folder = tmp_path_factory.mktemp("words")
+        table = np.random.default_rng(3).normal(size=(len(words), 384))
+        make_static(words, table).save_pretrained(str(folder), create_model_card=False)
+        return "model=static", "model.kind=hub", f"model.source={folder}"
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def launch_in(loader, pairs, model_of):
     """`launch_in(storage, *arguments)`: a sweep with the inline runner; its result and what was printed.
 
     What a sweep has computed in a fresh process is computed in this one, which has paid for its imports.
@@ -74,16 +92,21 @@ def launch_in(loader, pairs):
         ]  # fmt: skip
         keys = {argument.split("=")[0] for argument in arguments}
         kept = [argument for argument in common if argument.split("=")[0] not in keys]
+        if "model" not in keys:
+            (source,) = (a.partition("=")[2] for a in (*kept, *arguments) if a.startswith("data.pairs="))
+            kept += model_of(Path(source))
         out = io.StringIO()
         request = read_request(loader, [*kept, *arguments], "python run_sweep.py")
         with pytest.MonkeyPatch.context() as patch:
             if "runner=inline" in (*kept, *arguments):
-                patch.setattr(
-                    testing, "choose_call", lambda *_: lambda function, *args, **given: function(*args, **given)
-                )
+                patch.setattr(testing, "choose_call", lambda *_: _call_here)
             return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
 
     return run
+
+
+def _call_here(function, *args, **given):
+    return function(*args, **given)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from embsweep.config.machinery import GateConfig
 from embsweep.config.source import FilesConfig, SplitConfig
 from embsweep.config.training import ModelConfig, ObjectiveConfig
@@ -23,6 +21,7 @@ from embsweep.tracking.store import Store
 from embsweep.trial.checkpoint import save_checkpoint
 from embsweep.trial.evaluator import evaluate_model
 from tests.report.evidence_samples import make_evidence, make_training
+from tests.toy_models import make_noisy
 
 PAIRS, DIM, DIMS = 60, 16, (16, 8)
 GATE = GateConfig(against_base="significant", against_champion="significant", margin=0.0, alpha=0.05)
@@ -30,22 +29,8 @@ _numbers = itertools.count()
 
 
 def make_table(noise, dim=DIM):
-    """A model in which question i is passage i plus noise: the less, the better it retrieves."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import WhitespaceSplit
-
-    rng = np.random.default_rng(3)
-    passages = rng.normal(size=(PAIRS, dim))
-    questions = passages + noise * rng.normal(size=(PAIRS, dim))
-    words = [f"q{i}" for i in range(PAIRS)] + [f"p{i}" for i in range(PAIRS)]
-    tokenizer = Tokenizer(WordLevel({word: row for row, word in enumerate(words)}, unk_token="q0"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    table = torch.tensor(np.vstack([questions, passages]), dtype=torch.float32)
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu")
+    """See `make_noisy`."""
+    return make_noisy(PAIRS, dim, noise)
 
 
 def write_pairs(path, order=None, last="p59"):

@@ -19,7 +19,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SWEEP = (
     # one point of the space learns far better than any other: stopping and order of arrival cannot hide it
-    *("search=grid", "search.trials=3", "train.learning_rate=choice(3e-3,1e-5,1e-6)", "sweep.name=cluster"),
+    *(
+        "model=static",
+        "search=grid",
+        "search.trials=3",
+        "train.learning_rate=choice(3e-3,1e-5,1e-6)",
+        "sweep.name=cluster",
+    ),
     *("eval.fractions=[0.25,0.5,1.0]", "train.epochs=4", "train.warmup=0.1", "matryoshka=from_384"),
     # 54 pairs in whole batches: two workers leave out an incomplete one
     *("matryoshka.weight_power=0.0", "train.batch_size=18", "train.batch_sampler=batch_sampler"),

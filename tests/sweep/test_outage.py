@@ -88,7 +88,7 @@ def test_a_server_that_is_away_from_the_first_trial_to_the_end(
         with pytest.raises(TrackingUnavailable, match=r"records wait in .*outbox"):
             launch(uri)
     _, records = read_ledger(tmp_path / "sweeps/quickstart/study.db")
-    assert [(record.state, record.attempt) for record in records] == [("complete", 1)] * 3
+    assert [(record.is_finished, record.attempt) for record in records] == [(True, 1)] * 3
     server.start()
     result, output = launch(uri)
     assert "records for MLflow wait from before" in output

@@ -2,7 +2,9 @@
 
 import itertools
 
+import numpy as np
 import pytest
+from tests.toy_models import make_static
 
 from embsweep.names import METRICS
 from embsweep.tracking.facts import SweepIdentity
@@ -80,17 +82,7 @@ def make_model():
     """A tiny real model, built in memory; different for each seed."""
 
     def make(seed=0, dim=8):
-        import torch
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-        from tokenizers import Tokenizer
-        from tokenizers.models import WordLevel
-        from tokenizers.pre_tokenizers import Whitespace
-
-        torch.manual_seed(seed)
-        words = {word: number for number, word in enumerate(["[UNK]", "law", "tax", "permit", "street"])}
-        tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
-        tokenizer.pre_tokenizer = Whitespace()
-        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=dim)], device="cpu")
+        words = ["[UNK]", "law", "tax", "permit", "street"]
+        return make_static(words, np.random.default_rng(seed).normal(size=(len(words), dim)))
 
     return make

@@ -8,6 +8,7 @@ import pytest
 
 from embsweep.data.collection import Pair, RetrievalSet
 from embsweep.trial.train import TrialData
+from tests.toy_models import make_static
 
 WORDS = ["river", "engine", "piano", "desert", "court", "bakery", "glacier", "tunnel", "violin", "harvest"]
 
@@ -15,20 +16,7 @@ WORDS = ["river", "engine", "piano", "desert", "court", "bakery", "glacier", "tu
 @pytest.fixture(scope="session")
 def table_model():
     """`table_model(rows)` embeds the text "w3" as rows[3], exactly, with sentence-transformers' own classes."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import WhitespaceSplit
-
-    def build(rows: Sequence[Sequence[float]]):
-        tokenizer = Tokenizer(WordLevel({f"w{row}": row for row in range(len(rows))}, unk_token="w0"))
-        tokenizer.pre_tokenizer = WhitespaceSplit()
-        table = torch.tensor(rows, dtype=torch.float32)
-        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu")
-
-    return build
+    return lambda rows: make_static([f"w{row}" for row in range(len(rows))], rows)
 
 
 @pytest.fixture(scope="session")

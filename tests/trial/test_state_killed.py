@@ -24,6 +24,7 @@ from embsweep.trial.hardware import choose_here
 from embsweep.trial.reporter import Outcome, TrialJob
 from embsweep.trial.state import describe_setup, find_state, save_state
 from embsweep.trial.train import run_trial
+from tests.toy_models import make_static
 
 from .recorder import Recorder
 
@@ -56,16 +57,8 @@ def build_tiny(data):
 
     def build(*_, **__):
         import torch
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-        from tokenizers import Tokenizer
-        from tokenizers.models import WordLevel
-        from tokenizers.pre_tokenizers import WhitespaceSplit
 
-        tokenizer = Tokenizer(WordLevel({word: row for row, word in enumerate(words)}, unk_token=words[0]))
-        tokenizer.pre_tokenizer = WhitespaceSplit()
-        table = torch.randn(len(words), 384)  # the trial has set the seed
-        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu")
+        return make_static(words, torch.randn(len(words), 384))  # the trial has set the seed
 
     return build
 
