@@ -13,6 +13,7 @@ from embsweep.names import METRICS
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.space import FloatRange
+from embsweep.tracking.outbox import Outbox
 
 
 @pytest.fixture
@@ -201,6 +202,18 @@ def test_status_of_one_sweep(embsweep, tmp_path):
         ["2", "failed"],
     ]
     assert rows[-1].rstrip().endswith("loss is nan")
+
+
+def test_status_says_what_mlflow_has_yet_to_hear(embsweep, tmp_path):
+    make_ledger(tmp_path, "first")
+    outbox = Outbox(tmp_path / "sweeps" / "first" / "outbox")
+    for n in range(3):
+        outbox.append({"n": n})
+    said = "records for MLflow wait; the sweep, or its command given again, hands them over."
+    assert f"3 {said}" in embsweep("status", "first", "--storage", tmp_path).output
+    while outbox.head(0):
+        outbox.advance()
+    assert said not in embsweep("status", "first", "--storage", tmp_path).output
 
 
 def test_status_of_an_unknown_sweep(embsweep, tmp_path):

@@ -8,6 +8,7 @@ import optuna
 from mlflow import MlflowClient
 
 from embsweep.search.record import to_record
+from embsweep.tracking.outbox import count_waiting
 
 from .world import NAME
 
@@ -160,6 +161,5 @@ def _check_disk(world):
     left = [path for path in folders if path.name in ("state", "before") or path.suffix in (".tmp", ".old")]
     left += list(world.folder.rglob(".registering-*"))
     problems = [f"left behind: {path.relative_to(world.folder)}" for path in left]
-    entries, cursor = (world.folder / "outbox" / name for name in ("entries.jsonl", "delivered"))
-    waiting = entries.read_bytes()[int(cursor.read_bytes().split()[0]) :].count(b"\n")
+    waiting = count_waiting(world.folder / "outbox")
     return [*problems, *([f"{waiting} records wait in the outbox"] if waiting else [])]

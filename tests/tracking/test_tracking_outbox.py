@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from embsweep.tracking import outbox as module
-from embsweep.tracking.outbox import Outbox
+from embsweep.tracking.outbox import Outbox, count_waiting
 
 
 def drain(box):
@@ -57,6 +57,18 @@ def test_lines_that_are_gone_are_missed_whether_they_were_delivered_or_not(fille
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:left]))
     assert filled.appended == 5
     assert Outbox(folder).appended == left
+
+
+def test_a_look_counts_what_waits_and_changes_nothing(filled, folder):
+    assert count_waiting(folder) == 5
+    for left in (4, 3):
+        filled.head(0)
+        filled.advance()
+        assert count_waiting(folder) == left
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert count_waiting(folder) == 3
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert count_waiting(folder / "nowhere") == 0
 
 
 def test_it_counts_all_there_ever_were(filled, folder):

@@ -14,6 +14,7 @@ from embsweep.report.view import SweepView
 from embsweep.search.ledger import read_ledger
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.view import build_view
+from embsweep.tracking.outbox import count_waiting
 
 
 def show_status(storage: Path, name: str | None, console: Console) -> None:
@@ -34,6 +35,11 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
     console.print(views[name].headline, highlight=False, soft_wrap=True)
     console.print(describe_view(views[name]), highlight=False, soft_wrap=True)
     console.print(build_table(views[name]))
+    if waiting := count_waiting(SweepFolder(storage, name).outbox):
+        console.print(
+            f"{waiting:,} records for MLflow wait; the sweep, or its command given again, hands them over.",
+            highlight=False,
+        )
 
 
 def _read_all(storage: Path) -> tuple[dict[str, SweepView], dict[str, EmbsweepError]]:

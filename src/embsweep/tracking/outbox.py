@@ -20,6 +20,15 @@ Entry = Mapping[str, Any]
 """One thing to tell, as plain JSON; NaN and infinities are kept."""
 
 _DIGEST_CHARS = 16
+_ENTRIES, _CURSOR = "entries.jsonl", "delivered"
+
+
+def count_waiting(folder: Path) -> int:
+    """Entries of the outbox in `folder` that are not delivered; a look at it, also while a process has it open."""
+    path = folder / _ENTRIES
+    data = path.read_bytes() if path.is_file() else b""
+    start, _ = _read_cursor(folder / _CURSOR, data)
+    return data.count(b"\n", start)
 
 
 class Outbox:
@@ -34,8 +43,8 @@ class Outbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._entries = folder / "entries.jsonl"
-        self._cursor = folder / "delivered"
+        self._entries = folder / _ENTRIES
+        self._cursor = folder / _CURSOR
         self.refused = folder / "refused.jsonl"
         self.torn = folder / f"torn-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
         self._changed = threading.Condition()
@@ -89,7 +98,7 @@ class Outbox:
 
     def _open(self) -> None:
         data = self._entries.read_bytes() if self._entries.exists() else b""
-        start, gone = self._read_cursor(data)
+        start, gone = _read_cursor(self._cursor, data)
         self._gone = gone + data[:start].count(b"\n")
         lines = list(_read_lines(data[start:]))
         bad = [line for line, entry in lines if entry is None]
@@ -111,21 +120,22 @@ class Outbox:
     def _note(self, end: int, gone: int) -> None:
         write_whole(self._cursor, b"%d %d" % (end, gone))
 
-    def _read_cursor(self, data: bytes) -> tuple[int, int]:
-        """The place behind the last delivered entry, and how many are in the file no more.
-
-        A place that cannot be is 0: everything in the file is delivered once more then.
-        """
-        try:
-            end, gone = (int(word) for word in self._cursor.read_bytes().split())
-        except (OSError, ValueError):
-            return 0, 0
-        return end if 0 < end <= len(data) and data[end - 1 : end] == b"\n" else 0, max(gone, 0)
-
     def _cut(self) -> None:
         """Take back what a failed append may have left."""
         if self._entries.exists():
             os.truncate(self._entries, self._size)
+
+
+def _read_cursor(path: Path, data: bytes) -> tuple[int, int]:
+    """The place in `data` behind the last delivered entry, and how many are in it no more.
+
+    A place that cannot be is 0: everything in the file is delivered once more then.
+    """
+    try:
+        end, gone = (int(word) for word in path.read_bytes().split())
+    except (OSError, ValueError):
+        return 0, 0
+    return end if 0 < end <= len(data) and data[end - 1 : end] == b"\n" else 0, max(gone, 0)
 
 
 def _append(path: Path, line: bytes) -> None:
