@@ -6,12 +6,10 @@ import os
 import signal
 import time
 from pathlib import Path
-from unittest.mock import create_autospec
 
 import pytest
 
 from embsweep.config.machinery import SearchConfig, StoppingConfig
-from embsweep.report.progress import LineProgress
 from embsweep.runner.inline import InlineRunner
 from embsweep.runner.slots import Slots
 from embsweep.search.ledger import Ledger
@@ -19,8 +17,8 @@ from embsweep.search.pruners import build_pruner
 from embsweep.space import FloatRange
 from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.stage import search_stage
-from embsweep.tracking.recorder import Recorder
 from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
+from tests.listeners import make_listeners
 
 pytestmark = pytest.mark.slow
 
@@ -39,9 +37,8 @@ def make_desk(make_config, tmp_path):
         pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
         ledger = Ledger.open(tmp_path / "study.db", space=SPACE, search=search, pruner=pruner)
         ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
-        listeners = create_autospec(Recorder, instance=True), create_autospec(LineProgress, instance=True)
         stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
-        return SweepDesk(ledger, *listeners, lambda record: config, stage)
+        return SweepDesk(ledger, *make_listeners(), lambda record: config, stage)
 
     return make
 

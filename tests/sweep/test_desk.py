@@ -2,22 +2,20 @@
 
 import math
 from pathlib import Path
-from unittest.mock import create_autospec
 
 import pytest
 
 from embsweep.config import build_config
 from embsweep.config.machinery import SearchConfig, StoppingConfig
-from embsweep.report.progress import LineProgress
 from embsweep.runner.inline import InlineRunner
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.space import Choice, FloatRange
 from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.stage import find_contenders, search_stage
-from embsweep.tracking.recorder import Recorder
 from embsweep.tracking.runs import Child
 from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
+from tests.listeners import make_listeners
 
 pytestmark = pytest.mark.slow  # a database a test
 
@@ -33,9 +31,7 @@ def make_desk(make_config, tmp_path):
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
         ledger = Ledger.open(tmp_path / "study.db", space=SPACE, search=search, pruner=pruner)
         ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
-        tracking = create_autospec(Recorder, instance=True, told=7)
-        tracking.has_lost.return_value = has_lost
-        progress = create_autospec(LineProgress, instance=True)
+        tracking, progress = make_listeners(told=7, has_lost=has_lost)
         stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
         return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage)
 
