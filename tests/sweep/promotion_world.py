@@ -122,6 +122,7 @@ class World:
             ),
             "training": training.model_copy(update={"config": config}),
             "groups": groups,
+            "validation": {name: reading.scores for name, reading in test.items()},
             "test": test,
             "objectives": {name: compute_objective(reading.scores, objective) for name, reading in test.items()},
             "comparisons": compare_models(
