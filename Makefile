@@ -23,7 +23,7 @@ sweep: install
 # Everything but what needs a GPU, in two processes; a file stays in one, so that its tests share what takes long to make.
 # Tests of the browser are skipped where there is no Chromium.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 test-fast: install
 	$(BIN)/python -m pytest

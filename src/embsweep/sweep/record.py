@@ -18,6 +18,7 @@ from embsweep.sweep.preflight import Prepared
 from embsweep.sweep.request import SweepRequest
 from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
 from embsweep.tracking.facts import DatasetFacts, SweepIdentity
+from embsweep.tracking.library import settle_environment
 from embsweep.tracking.recorder import Recorder
 from embsweep.tracking.runs import SweepRun, open_sweep_run
 from embsweep.tracking.store import open_store
@@ -40,6 +41,7 @@ def open_tracking(prepared: Prepared, ledger: Ledger, folder: SweepFolder, say: 
         store = open_store(prepared.storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
         return open_sweep_run(store, identity)
 
+    settle_environment()
     return Recorder(folder.outbox, connect, say)
 
 

@@ -31,10 +31,18 @@ _FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_T
 _TIMES, _PAUSE_S = 3, 2.0
 
 
-def connect(uri: str) -> MlflowClient:
-    """A client of the tracking store and registry at `uri`. What the user set in the environment stays."""
+def settle_environment() -> None:
+    """What MLflow reads from the environment; what the user set there stays.
+
+    To be called before Ray starts: its threads read the environment, and a change under them can crash the process.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of the tracking store and registry at `uri`."""
+    settle_environment()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
@@ -48,7 +56,10 @@ def connect(uri: str) -> MlflowClient:
 
 @contextmanager
 def first_contact() -> Iterator[None]:
-    """While this lasts, a server that does not answer is given up within about ten seconds."""
+    """While this lasts, a server that does not answer is given up within about ten seconds.
+
+    It changes the environment: not for the courier's thread, see `settle_environment`.
+    """
     before = {name: os.environ.get(name) for name in _FIRST_CONTACT}
     os.environ.update(_FIRST_CONTACT)
     try:

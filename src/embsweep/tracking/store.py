@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from embsweep.errors import Fault, InputError
 from embsweep.redaction import redact
-from embsweep.tracking.library import connect, first_contact
+from embsweep.tracking.library import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,7 +84,7 @@ def open_store(root: Path, *, uri: str | None, experiment: str) -> Store:
     """
     where = store_uri(root, uri)
     try:
-        with first_contact(), _alone(sqlite_file(where)):
+        with _alone(sqlite_file(where)):
             _make_whole(sqlite_file(where))
             _check_database(where)
             found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
