@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def _watch_disk(moments, path):
     trials = SweepFolder(Path(_find_storage()), NAME).trials
 
     def look():
+        if threading.current_thread() is not threading.main_thread():
+            return  # a folder that the trial renames under the look would be counted twice
         counts = {"weights": 0, "states": 0, "bytes": 0}
         for kind, name in (("weights", "best"), ("states", "state")):
             for folder in (*trials.rglob(name), *trials.rglob(f".{name}.*")):
