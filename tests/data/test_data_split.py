@@ -12,7 +12,7 @@ from split_checks import assert_disjoint, config, passages_by_side, relevant_tex
 from embsweep.data.collection import Collection, Judgement, Pair
 from embsweep.data.corpus import build_collection
 from embsweep.data.groups import find_groups
-from embsweep.data.split import split_collection, whole_set
+from embsweep.data.split import read_whole, split_collection
 from embsweep.errors import InputError
 
 
@@ -103,7 +103,7 @@ class TestMaxPairs:
         splits = split_collection(self.collection, config(), 50)
         kept = len(splits.train) + len(splits.validation.queries) + len(splits.test.queries)
         assert kept == 50  # groups of one fill the last gap
-        everything = relevant_texts(whole_set(self.collection))
+        everything = relevant_texts(read_whole(self.collection)[0])
         chosen = {pair.positive for pair in splits.train} | set(splits.test.corpus)
         assert sum(next(iter(passages)) in chosen for passages in everything.values()) == kept
         assert set(splits.test.corpus) == set().union(*passages_by_side(splits).values())
@@ -161,14 +161,14 @@ def test_whole_set_holds_judged_queries_and_every_passage():
     collection = Collection(
         "x", ("a", "nobody", "b"), ("1", "2", "3"), (Judgement(2, 1), Judgement(0, 0), Judgement(2, 0))
     )
-    answers = whole_set(collection)
+    answers = read_whole(collection)[0]
     assert (answers.name, answers.queries, answers.corpus) == ("x", ("a", "b"), ("1", "2", "3"))
     assert answers.relevant == ((0,), (0, 1))
 
 
 def test_whole_set_without_judgements_is_an_error():
     with pytest.raises(InputError, match="no query has a relevant passage"):
-        whole_set(Collection("x", ("a",), ("1",), ()))
+        read_whole(Collection("x", ("a",), ("1",), ()))[0]
 
 
 class TestFingerprint:
@@ -211,12 +211,12 @@ class TestFingerprint:
 def test_a_capped_whole_set_holds_whole_groups_and_their_passages():
     pairs = [Pair(f"question {i} {j}", f"passage {i}") for i in range(20) for j in range(2)]
     collection = build_collection("toy", pairs, ["a passage that nobody asked for"])
-    capped = whole_set(collection, seed=1, max_pairs=10)
+    capped = read_whole(collection, seed=1, max_pairs=10)[0]
     assert (len(capped.queries), len(capped.corpus)) == (10, 5)
     assert all(
         capped.corpus[r[0]].split()[1] == q.split()[1] for q, r in zip(capped.queries, capped.relevant, strict=True)
     )
-    whole = whole_set(collection, seed=1, max_pairs=40)
+    whole = read_whole(collection, seed=1, max_pairs=40)[0]
     assert (len(whole.queries), len(whole.corpus)) == (40, 21)
     with pytest.raises(InputError, match="smaller than every passage group"):
-        whole_set(collection, seed=1, max_pairs=1)
+        read_whole(collection, seed=1, max_pairs=1)[0]

@@ -10,7 +10,7 @@ from split_checks import assert_disjoint, config, relevant_texts
 
 from embsweep.data.collection import Pair
 from embsweep.data.corpus import build_collection
-from embsweep.data.split import split_collection, whole_set
+from embsweep.data.split import read_whole, split_collection
 from embsweep.errors import InputError
 
 
@@ -60,7 +60,7 @@ def test_split_properties(drawn, split, cap, shuffler: random.Random):
     assert set(splits.test.corpus) == set(again.test.corpus)
 
     collection = build_collection("x", pairs, extra)
-    truth = relevant_texts(whole_set(collection))
+    truth = relevant_texts(read_whole(collection)[0])
     held_out = relevant_texts(splits.validation) | relevant_texts(splits.test)
     assert all(found == truth[query] for query, found in held_out.items())
     answers = set().union(*held_out.values())

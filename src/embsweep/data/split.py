@@ -45,10 +45,13 @@ def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | No
     )
 
 
-def whole_set(collection: Collection, seed: int = 0, max_pairs: int | None = None) -> RetrievalSet:
-    """Every judged query against every passage; InputError where none is judged.
+def read_whole(
+    collection: Collection, seed: int = 0, max_pairs: int | None = None
+) -> tuple[RetrievalSet, tuple[str, ...]]:
+    """Every judged query against every passage, and what of the source was merged or is not in it.
 
     `max_pairs` keeps whole passage groups, drawn by `seed` as in `split_collection`, and their passages only.
+    InputError where no query is judged.
     """
     groups = find_groups(collection, seed)
     kept = cap_groups(groups, max_pairs)
@@ -57,15 +60,8 @@ def whole_set(collection: Collection, seed: int = 0, max_pairs: int | None = Non
     if not kept:
         raise InputError(Fault("data.max_pairs", "is smaller than every passage group", max_pairs))
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
-    return _build_set(collection, None, _list_queries(kept), corpus)
-
-
-def describe_whole(collection: Collection, seed: int = 0, max_pairs: int | None = None) -> tuple[str, ...]:
-    """What of the source is not in `whole_set`, or was merged on the way in."""
-    groups = find_groups(collection, seed)
-    kept = cap_groups(groups, max_pairs)
-    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
-    return tuple(_describe_reading(collection, groups, kept, corpus))
+    notes = tuple(_describe_reading(collection, groups, kept, corpus))
+    return _build_set(collection, None, _list_queries(kept), corpus), notes
 
 
 def _assign(

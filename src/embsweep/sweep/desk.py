@@ -245,4 +245,4 @@ def _manifest_of(result: TrialResult) -> dict[str, str]:
 def _params(config: Config, record: TrialRecord) -> dict[str, Any]:
     """A run's parameters in MLflow. Swept groups (`matryoshka=halving`) are no keys of it: under their own name."""
     groups = {key: value for key, value in record.params.items() if "." not in key}
-    return {**dict(flatten(config.trial.model_dump(mode="json"))), **groups}
+    return dict(flatten(config.trial.model_dump(mode="json"))) | groups

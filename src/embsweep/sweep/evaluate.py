@@ -10,7 +10,7 @@ from typing import Any
 from embsweep.config import Config
 from embsweep.config.root import check_measurable
 from embsweep.data.collection import Collection, RetrievalSet
-from embsweep.data.split import describe_whole, split_collection, whole_set
+from embsweep.data.split import read_whole, split_collection
 from embsweep.decide.scores import Scores
 from embsweep.errors import Fault, InputError
 from embsweep.sweep.preflight import check_chosen_model, checked_config, checked_data, distinct, find_storage
@@ -45,7 +45,7 @@ def check_evaluation(
 def _choose_side(collection: Collection, config: Config, split: str) -> tuple[RetrievalSet, tuple[str, ...]]:
     how, max_pairs = config.data.split, config.data.max_pairs
     if split == "all":
-        return whole_set(collection, how.seed, max_pairs), describe_whole(collection, how.seed, max_pairs)
+        return read_whole(collection, how.seed, max_pairs)
     splits = split_collection(collection, how, max_pairs)
     return (splits.validation if split == "validation" else splits.test), splits.notes
 

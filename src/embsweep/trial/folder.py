@@ -52,7 +52,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what a crash in the middle of a write has left beside `folder`."""
     for suffix in ("tmp", "old"):
         for leftover in folder.parent.glob(f".{folder.name}.*.{suffix}"):
-            _remove(leftover)
+            remove(leftover)
 
 
 def check_files(folder: Path) -> None:
@@ -130,12 +130,12 @@ def _replace(target: Path, fresh: Path, keep_as: Path | None) -> None:
 
 def _put_away(old: Path, keep_as: Path | None) -> None:
     if keep_as is None:
-        _remove(old)
+        remove(old)
     else:
         old.rename(keep_as)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """As far as possible: a reader may still hold a file open, whose name NFS keeps then."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)

@@ -6,10 +6,9 @@ best at its time are moved there when better ones are written.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
+from embsweep.trial.folder import remove
 from embsweep.trial.reporter import TrialJob
 from embsweep.trial.state import Setup, StateUnusable, TrialState, check_state
 
@@ -37,13 +36,6 @@ def step_back(job: TrialJob, setup: Setup) -> TrialState | None:
         return None
     for then, now in (*pairs, (before.state, job.state)):  # the state last: until then the same is done once more
         if then.exists():
-            _remove(now)
+            remove(now)
             then.rename(now)
     return replace(state, folder=job.state)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
