@@ -3,8 +3,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= +sweep=bgem3
+TEST_ARGS ?=
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+IN_TWO := -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install sweep test test-fast chaos lint audit format clean
+.PHONY: install sweep test test-fast test-nightly coverage chaos lint audit format clean
 
 install: $(VENV)/.installed
 
@@ -20,13 +23,22 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 sweep: install
 	$(BIN)/python run_sweep.py $(ARGS)
 
-# Everything but what needs a GPU, in two processes; a file stays in one, so that its tests share what takes long to make.
+# Everything but `gpu` and `nightly`, in two processes and in random order (the seed is printed;
+# TEST_ARGS="--randomly-seed=N" gives it again); a file stays in one process, so that its tests share what takes long to make.
 # Tests of the browser are skipped where there is no Chromium.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	$(PYTEST) -m "not gpu and not nightly" $(IN_TWO) $(TEST_ARGS)
 
 test-fast: install
-	$(BIN)/python -m pytest
+	$(PYTEST) $(TEST_ARGS)
+
+# What takes too long for every change: random kills, simulations, and tests of code that will be removed.
+test-nightly: install
+	$(PYTEST) -m "nightly and not gpu" $(IN_TWO) --timeout 1200 $(TEST_ARGS)
+
+# Apart from `test`: measuring makes every Python process slower.
+coverage: install
+	$(PYTEST) -m "not gpu and not nightly" $(IN_TWO) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(TEST_ARGS)
 
 # Faults at random over a scripted sweep of 30 trials; SEED=7 repeats a run (docs/faults.md).
 chaos: install

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,33 @@ from embsweep.app.composer import compose, config_loader, to_values
 from embsweep.app.terminal import quiet_environment
 from embsweep.config import build_config
 
+from . import cpu_time
+
 quiet_environment()
+
+HEAVY = ("ray", "slow", "browser")
+
+
+def pytest_addoption(parser):
+    cpu_time.add_option(parser)
+    parser.addoption("--sample", type=int, default=None, metavar="N", help="run N tests drawn at random (by its seed)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    return (yield from cpu_time.measure_call(item))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Draw the sample; run files with heavy tests first, so that two processes end at about the same time."""
+    count = config.getoption("--sample")
+    if count is not None and count < len(items):
+        drawn = set(random.Random(config.getoption("randomly_seed")).sample(sorted(i.nodeid for i in items), count))
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in drawn])
+        items[:] = [item for item in items if item.nodeid in drawn]
+    heavy = {item.path for item in items if any(item.get_closest_marker(name) for name in HEAVY)}
+    items.sort(key=lambda item: item.path not in heavy)
 
 
 @pytest.fixture(scope="session")

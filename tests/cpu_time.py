@@ -1,0 +1,39 @@
+"""`--cpu-limit SECONDS`: a test whose call takes more CPU time than that fails, with its name and what it took."""
+
+import os
+
+import psutil
+import pytest
+
+
+def add_option(parser):
+    parser.addoption("--cpu-limit", type=float, default=None, metavar="SECONDS", help="CPU time of a test's call phase")
+
+
+def measure_call(item):
+    """Run the call phase of `item` (a hook wrapper's body); fail it where the limit is passed.
+
+    Tests marked `nightly` have no limit.
+    """
+    limit_s = item.config.getoption("--cpu-limit")
+    if limit_s is None or item.get_closest_marker("nightly"):
+        return (yield)
+    before_s = cpu_seconds()
+    result = yield
+    took_s = cpu_seconds() - before_s
+    if took_s > limit_s:
+        pytest.fail(f"{item.nodeid} took {took_s:.1f} s of CPU time, the limit is {limit_s:g} s", pytrace=False)
+    return result
+
+
+def cpu_seconds():
+    """CPU time so far: of this process, of its children that have ended, and of all descendants that live."""
+    own = os.times()
+    total_s = own.user + own.system + own.children_user + own.children_system
+    for process in psutil.Process().children(recursive=True):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue  # it has just ended
+        total_s += times.user + times.system + times.children_user + times.children_system
+    return total_s
