@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from embsweep.codes import Code
 from embsweep.redaction import redact
 
 
@@ -13,12 +14,13 @@ from embsweep.redaction import redact
 class Fault:
     """One thing that is wrong.
 
-    `where` is a dotted configuration key (`train.learning_rate`) or a place in a file (`my.jsonl:17`);
-    `accepted` says what would be right, `fix` names the command or spelling that mends it, `stands_for` how many it is
-    where not all are listed. Its text is without secrets: they are found before the text is shortened, and before
-    quotes and line ends in them are spelt out.
+    `code` is the kind of fault and not part of the text; `where` is a dotted configuration key
+    (`train.learning_rate`) or a place in a file (`my.jsonl:17`); `accepted` says what would be right, `fix` names the
+    command or spelling that mends it, `stands_for` how many it is where not all are listed. Its text is without
+    secrets: they are found before the text is shortened, and before quotes and line ends in them are spelt out.
     """
 
+    code: Code
     where: str
     problem: str
     value: object = None
@@ -92,7 +94,19 @@ class InputError(EmbsweepError):
         return type(self), (self.faults,)
 
 
-class SweepRefused(EmbsweepError):
+class CodedError(EmbsweepError):
+    """An error of a type that has several causes: `code` says which, the text tells it."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[CodedError], tuple[Code, str]]:
+        """With its code: it crosses processes."""
+        return type(self), (self.code, str(self))
+
+
+class SweepRefused(CodedError):
     """A sweep of this name exists and is not the one asked for, or is running. Exit code 2; nothing was started."""
 
     exit_code = 2
@@ -104,7 +118,7 @@ class TooManyFailures(EmbsweepError):
     exit_code = 3
 
 
-class GateRefused(EmbsweepError):
+class GateRefused(CodedError):
     """A promotion or a rollback was refused; the registry's aliases are as they were."""
 
     exit_code = 4
@@ -118,7 +132,7 @@ class TrackingUnavailable(EmbsweepError):
     """MLflow stays away where it must be heard (registration); the same command goes on from here."""
 
 
-class TrialFailed(EmbsweepError):
+class TrialFailed(CodedError):
     """One trial cannot go on (a non-finite loss, say); the sweep can."""
 
 

@@ -74,7 +74,7 @@ def test_what_only_informs_runs_nothing(call, started, arguments, words):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(SweepRefused("differs"), 2), (TooManyFailures("3 of 4"), 3), (KeyboardInterrupt(), 130)],
+    [(SweepRefused("other-sweep", "differs"), 2), (TooManyFailures("3 of 4"), 3), (KeyboardInterrupt(), 130)],
 )
 def test_exit_code_of_what_ends_a_sweep(call, monkeypatch, error, code):
     def end(_):

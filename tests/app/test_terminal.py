@@ -27,18 +27,18 @@ def left_with(error, resume=None):
     ("error", "code", "said"),
     [
         (
-            InputError(Fault("a.b", "is wrong", 3)),
+            InputError(Fault("out-of-range", "a.b", "is wrong", 3)),
             2,
             "1 thing to mend; nothing was started:\n  - a.b: is wrong; got 3\n",
         ),
         (
-            InputError([Fault("a", "x"), Fault("b", "y")]),
+            InputError([Fault("empty", "a", "x"), Fault("empty", "b", "y")]),
             2,
             "2 things to mend; nothing was started:\n  - a: x\n  - b: y\n",
         ),
-        (SweepRefused("it differs"), 2, "it differs\n"),
+        (SweepRefused("other-sweep", "it differs"), 2, "it differs\n"),
         (TooManyFailures("4 of 4 failed"), 3, "4 of 4 failed\n"),
-        (TrialFailed("loss is nan"), 1, "loss is nan\n"),
+        (TrialFailed("not-finite", "loss is nan"), 1, "loss is nan\n"),
         (EmbsweepError("something of ours"), 1, "something of ours\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
     ],
@@ -99,7 +99,9 @@ def test_names_of_others_cannot_steer_the_terminal(capsys, monkeypatch):
 
 
 def test_things_that_are_not_listed_are_counted(capsys):
-    left_with(InputError([Fault("a", "x"), Fault("b", "and 1,214 more faults", stands_for=1214)]))
+    left_with(
+        InputError([Fault("empty", "a", "x"), Fault("more-faults", "b", "and 1,214 more faults", stands_for=1214)])
+    )
     assert capsys.readouterr().err.startswith("1,215 things to mend")
 
 

@@ -140,10 +140,10 @@ def test_configuration_is_frozen(make_config):
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
-        (Fault("a.b", "is wrong"), "a.b: is wrong"),
-        (Fault("a.b", "is wrong", 0), "a.b: is wrong; got 0"),
-        (Fault("a.b", "is wrong", "", "x, y", "fix it"), "a.b: is wrong; got ''; accepted: x, y; fix it"),
-        (Fault("a.b", "is wrong", "x" * 500), f"a.b: is wrong; got '{'x' * 158}…"),
+        (Fault("bad-name", "a.b", "is wrong"), "a.b: is wrong"),
+        (Fault("bad-name", "a.b", "is wrong", 0), "a.b: is wrong; got 0"),
+        (Fault("bad-name", "a.b", "is wrong", "", "x, y", "fix it"), "a.b: is wrong; got ''; accepted: x, y; fix it"),
+        (Fault("bad-name", "a.b", "is wrong", "x" * 500), f"a.b: is wrong; got '{'x' * 158}…"),
     ],
 )
 def test_text_of_a_fault(fault, text):

@@ -187,11 +187,11 @@ SLY = "S3CRET'of\\\"mine" + "-S3CRET" * 40
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault("tracking.urii", "unknown key", f"'postgresql://ann:{'S3CRET' * 40}@db/x'"),
-        Fault("sweep.name", "is too long", SLY),
-        Fault("sweep.name", "is too long", ["a", {"b": (SLY,)}]),
-        Fault("sweep.name", f"cannot be read ({SLY!r})", 1, SLY, f"say {SLY}"),
-        Fault("sweep.name", "x" * 900 + SLY),
+        Fault("unknown-key", "tracking.urii", "unknown key", f"'postgresql://ann:{'S3CRET' * 40}@db/x'"),
+        Fault("bad-name", "sweep.name", "is too long", SLY),
+        Fault("bad-name", "sweep.name", "is too long", ["a", {"b": (SLY,)}]),
+        Fault("bad-name", "sweep.name", f"cannot be read ({SLY!r})", 1, SLY, f"say {SLY}"),
+        Fault("bad-name", "sweep.name", "x" * 900 + SLY),
     ],
 )
 def test_a_fault_is_shortened_when_its_secrets_are_out(monkeypatch, fault):

@@ -159,7 +159,7 @@ def test_ends_that_exclude_each_other_are_taken_alone(request_of):
 
     def compose_one(point):
         if len(point) > 1:
-            raise InputError(Fault("train.batch_size", "too large for texts of this length"))
+            raise InputError(Fault("out-of-range", "train.batch_size", "too large for texts of this length"))
         return asked.compose(point)
 
     found = find_hungriest(replace(asked, compose=compose_one), FULL)

@@ -148,8 +148,8 @@ def test_an_exit_is_left_to_who_runs_the_attempt(job, data, monkeypatch, error):
         (ValueError("no"), "ValueError: no"),
         (ValueError(), "ValueError"),
         (KeyError("map@100"), "KeyError: 'map@100'"),
-        (TrialFailed("training loss is nan"), "training loss is nan"),
-        (InputError([Fault("a.b", "is wrong"), Fault("c", "too")]), "a.b: is wrong | c: too"),
+        (TrialFailed("not-finite", "training loss is nan"), "training loss is nan"),
+        (InputError([Fault("empty", "a.b", "is wrong"), Fault("empty", "c", "too")]), "a.b: is wrong | c: too"),
         (SystemExit(3), "the trial called sys.exit(3)"),
         (SystemExit("a\nb"), r"the trial called sys.exit('a\nb')"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
@@ -173,7 +173,7 @@ def test_frames_tell_our_own_messages_and_no_others():
         try:
             deeper()
         except OSError as error:
-            raise TrialFailed("there is no room") from error
+            raise TrialFailed("no-evaluation", "there is no room") from error
 
     with pytest.raises(TrialFailed) as caught:
         fall()

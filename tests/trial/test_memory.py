@@ -50,7 +50,7 @@ def test_a_real_one_of_torch(make_config):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("no"), RuntimeError("shape"), TrialFailed("loss is nan"), OSError(28, "full")]
+    "error", [ValueError("no"), RuntimeError("shape"), TrialFailed("not-finite", "loss is nan"), OSError(28, "full")]
 )
 def test_other_failures_get_no_advice(make_config, error):
     config = make_config().trial

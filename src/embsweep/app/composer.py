@@ -60,7 +60,9 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], folders: Sequence[Pa
         check_no_calls(tree)
         check_hydra_node(loader, CONFIG_NAME, tree, overrides)
     except RecursionError:
-        raise InputError(Fault("the configuration", "is nested too deeply", accepted="a few levels")) from None
+        raise InputError(
+            Fault("too-many", "the configuration", "is nested too deeply", accepted="a few levels")
+        ) from None
     except YAMLError as error:
         raise InputError(yaml_fault(error)) from None
     except UnicodeDecodeError:
@@ -69,7 +71,7 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], folders: Sequence[Pa
         raise
     except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:  # Hydra's and YAML's own, over a value
         problem = f"cannot be read ({type(error).__name__}: {first_line(error)})"
-        raise InputError(Fault("the configuration", problem, accepted=_WRITTEN)) from None
+        raise InputError(Fault("bad-format", "the configuration", problem, accepted=_WRITTEN)) from None
     return tree
 
 
@@ -81,7 +83,9 @@ def check_folder(folder: Path, overrides: Sequence[str]) -> None:
         try:
             compose(loader, [f"hydra.searchpath=['file://{place}']", *overrides], [folder])
         except HydraException as error:
-            raise InputError(Fault("--config-dir", "cannot be composed", str(folder), fix=first_line(error))) from None
+            raise InputError(
+                Fault("refused-by-hydra", "--config-dir", "cannot be composed", str(folder), fix=first_line(error))
+            ) from None
 
 
 def check_no_calls(tree: DictConfig) -> None:
@@ -111,7 +115,7 @@ def find_calls(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def call_fault(where: str, value: Any) -> Fault:
     """What is wrong with a key of `CALL_KEYS`."""
-    return Fault(where, _CALLS, value, _NO_CALLS)
+    return Fault("forbidden-call", where, _CALLS, value, _NO_CALLS)
 
 
 def group_options(loader: ConfigLoader, group: str) -> list[str]:
@@ -141,7 +145,10 @@ def draft_values(tree: DictConfig) -> tuple[dict[str, Any], list[Fault]]:
             return {str(key): _to_plain(draft[key]) for key in draft if key != "hydra"}, list(faults.values())
         except (OmegaConfBaseException, RecursionError) as error:
             where = re.sub(r"\[(\d+)\]", r".\1", str(getattr(error, "full_key", None) or "the configuration"))
-            is_new, faults[where] = where not in faults, Fault(where, "cannot be resolved", fix=first_line(error))
+            is_new, faults[where] = (
+                where not in faults,
+                Fault("unresolved", where, "cannot be resolved", fix=first_line(error)),
+            )
             if not (is_new and "." in where and _set_missing(draft, where)):  # a whole group: nothing to go on with
                 raise InputError(list(faults.values())) from None
 

@@ -22,9 +22,11 @@ def yaml_fault(error: yaml.YAMLError) -> Fault:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         problem = " ".join(str(error.problem).split())
-        return Fault(f"{mark.name}:{mark.line + 1}", f"cannot be read as YAML ({problem})", accepted="plain values")
+        return Fault(
+            "bad-format", f"{mark.name}:{mark.line + 1}", f"cannot be read as YAML ({problem})", accepted="plain values"
+        )
     name, reason = getattr(error, "name", "a configuration file"), getattr(error, "reason", error)
-    return Fault(str(name), f"cannot be read as YAML ({reason})", accepted="text in UTF-8")
+    return Fault("bad-format", str(name), f"cannot be read as YAML ({reason})", accepted="text in UTF-8")
 
 
 def first_line(error: BaseException) -> str:
@@ -40,7 +42,7 @@ def undecodable_faults(loader: ConfigLoader, folders: Sequence[Path] = ()) -> li
     """
     own = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
     found = [fault for folder in (*own, *folders) for path in _find_files(folder) for fault in _check_text(path)]
-    return found or [Fault("a configuration file", "is no text", accepted="UTF-8")]
+    return found or [Fault("not-utf8", "a configuration file", "is no text", accepted="UTF-8")]
 
 
 def check_files(folder: Path) -> None:
@@ -52,11 +54,16 @@ def check_files(folder: Path) -> None:
 
 def _check_file(path: Path) -> Iterator[Fault]:
     if _count(path) > MOST_VALUES:
-        yield Fault(str(path), f"holds more than {MOST_VALUES:,} values, aliases followed", accepted="a configuration")
+        yield Fault(
+            "too-many",
+            str(path),
+            f"holds more than {MOST_VALUES:,} values, aliases followed",
+            accepted="a configuration",
+        )
     with contextlib.suppress(OSError), path.open("rb") as file:
         if file.read(3) == codecs.BOM_UTF8:
             problem = "begins with a byte-order mark, which hides its first line from Hydra"
-            yield Fault(str(path), problem, accepted="UTF-8 without one")
+            yield Fault("byte-order-mark", str(path), problem, accepted="UTF-8 without one")
 
 
 def _find_files(folder: Path) -> list[Path]:
@@ -68,7 +75,7 @@ def _check_text(path: Path) -> Iterator[Fault]:
     try:
         path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        yield Fault(str(path), f"is no text ({error.reason} at byte {error.start})", accepted="UTF-8")
+        yield Fault("not-utf8", str(path), f"is no text ({error.reason} at byte {error.start})", accepted="UTF-8")
 
 
 def _count(path: Path) -> float:

@@ -24,14 +24,16 @@ _SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
 
 def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | None, console: Console) -> None:
     """Check everything, measure, print a table and write the file. InputError with every fault."""
-    faults = [] if split in SPLITS else [Fault("--split", "unknown", split, ", ".join(SPLITS))]
+    faults = [] if split in SPLITS else [Fault("unknown-option", "--split", "unknown", split, ", ".join(SPLITS))]
     if json_file is not None:
         faults.extend(check_json_file(json_file))
     with config_loader() as loader:
         good, found = check_overrides(loader, overrides)
         faults.extend(found)
         faults.extend(
-            Fault(line.split("=")[0], "cannot be swept here", line, "one value") for line in good if is_sweep(line)
+            Fault("not-sweepable", line.split("=")[0], "cannot be swept here", line, "one value")
+            for line in good
+            if is_sweep(line)
         )
         try:
             values, unresolved = draft_values(compose(loader, [line for line in good if not is_sweep(line)]))

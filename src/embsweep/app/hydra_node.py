@@ -34,14 +34,14 @@ def check_hydra_node(loader: ConfigLoader, config_name: str, tree: DictConfig, o
     own = _compose_own(loader, config_name, tuple(line for line in overrides if _is_hydras(line)))
     node = _plain_node(tree)
     found = _find_changes(node, own, "hydra")
-    faults = [Fault(where, "cannot be set by a preset", value, _ACCEPTED) for where, value in found]
+    faults = [Fault("not-settable", where, "cannot be set by a preset", value, _ACCEPTED) for where, value in found]
     faults += [
-        Fault(f"hydra.{key}", "is read before interpolations are followed", node[key], "a plain value")
+        Fault("not-settable", f"hydra.{key}", "is read before interpolations are followed", node[key], "a plain value")
         for key in ("mode", "verbose")
         if "${" in str(node[key])
     ]
     faults += [
-        Fault(f"hydra.overrides.{kind}", "cannot be set by a preset", line, _ACCEPTED)
+        Fault("not-settable", f"hydra.overrides.{kind}", "cannot be set by a preset", line, _ACCEPTED)
         for kind in ("hydra", "task")
         for line in node["overrides"][kind]
         if line not in overrides
@@ -56,7 +56,7 @@ def read_space(tree: DictConfig) -> dict[str, Any]:
     try:
         params: Any = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise InputError(Fault(SPACE, "cannot be resolved", fix=first_line(error))) from None
+        raise InputError(Fault("unresolved", SPACE, "cannot be resolved", fix=first_line(error))) from None
     return dict(params)
 
 

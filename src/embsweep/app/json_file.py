@@ -15,20 +15,20 @@ from embsweep.home import NO_USER, expand_home, names_no_user
 def check_json_file(file: Path) -> list[Fault]:
     """A fault of `--json` where the file cannot be written; one that is not there yet is made and removed again."""
     if names_no_user(file):
-        return [Fault("--json", NO_USER, str(file), "a file")]
+        return [Fault("unknown-user", "--json", NO_USER, str(file), "a file")]
     path = expand_home(file).absolute()
     try:
         if path.is_dir():
-            return [Fault("--json", "is a folder", str(path), "a file")]
+            return [Fault("wrong-file-kind", "--json", "is a folder", str(path), "a file")]
         if not path.parent.is_dir():
-            return [Fault("--json", "no such folder", str(path.parent))]
+            return [Fault("missing-file", "--json", "no such folder", str(path.parent))]
         is_new = not os.path.lexists(path)
         if is_new or path.is_file():
             path.open("ab").close()
         if is_new:
             path.unlink()
     except OSError as error:
-        return [Fault("--json", f"cannot be written: {error.strerror}", str(path), "a file")]
+        return [Fault("not-writable", "--json", f"cannot be written: {error.strerror}", str(path), "a file")]
     return []
 
 

@@ -52,7 +52,13 @@ def _refuse_options(args: Namespace) -> None:
     """InputError for those of Hydra's options that would run another program's configuration, or load a pickle."""
     given = {name: getattr(args, name.replace("-", "_"), None) for name in _NOT_OURS}
     faults = [
-        Fault(f"--{name}", "is not for embsweep", value, fix="presets of your own: --config-dir FOLDER +sweep=NAME")
+        Fault(
+            "not-settable",
+            f"--{name}",
+            "is not for embsweep",
+            value,
+            fix="presets of your own: --config-dir FOLDER +sweep=NAME",
+        )
         for name, value in given.items()
         if value is not None
     ]

@@ -42,7 +42,9 @@ def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictCon
     try:
         return compose(loader, lines)
     except HydraException as error:
-        raise InputError(Fault(" ".join(lines) or "conf/", f"cannot be composed: {first_line(error)}")) from None
+        raise InputError(
+            Fault("refused-by-hydra", " ".join(lines) or "conf/", f"cannot be composed: {first_line(error)}")
+        ) from None
 
 
 def _check_single(overrides: Sequence[Override]) -> list[Fault]:
@@ -50,7 +52,7 @@ def _check_single(overrides: Sequence[Override]) -> list[Fault]:
     if not any(o.key_or_group == "hydra.mode" and str(o.value()) == "RUN" for o in overrides):
         return []
     return [
-        Fault(o.key_or_group, "cannot be swept with hydra.mode=RUN", o.get_value_string(), "one value")
+        Fault("not-sweepable", o.key_or_group, "cannot be swept with hydra.mode=RUN", o.get_value_string(), "one value")
         for o in overrides
         if o.is_sweep_override()
     ]
@@ -80,7 +82,7 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
             fix = (_quoted(parser, key, value) if key and value else None) or said
             accepted = "key=value, as Hydra writes it"
-            faults.append(Fault(key or _NOWHERE, "cannot be read as an override", line, accepted, fix))
+            faults.append(Fault("bad-override", key or _NOWHERE, "cannot be read as an override", line, accepted, fix))
     return parsed, faults
 
 
@@ -123,10 +125,19 @@ def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[
         unknown = [] if override.is_delete() else [name for name in _chosen(override) if name not in options]
         misplaced = None if override.is_delete() else _check_place(override, in_defaults, seen)
         if override.is_delete():
-            faults.append(Fault(override.key_or_group, "a group cannot be removed", accepted=", ".join(options)))
+            faults.append(
+                Fault("not-settable", override.key_or_group, "a group cannot be removed", accepted=", ".join(options))
+            )
         elif unknown:
             faults.extend(
-                Fault(override.key_or_group, "unknown option", name, ", ".join(options), did_you_mean(name, options))
+                Fault(
+                    "unknown-option",
+                    override.key_or_group,
+                    "unknown option",
+                    name,
+                    ", ".join(options),
+                    did_you_mean(name, options),
+                )
                 for name in unknown
             )
         elif misplaced:
@@ -140,16 +151,18 @@ def _check_place(override: Override, in_defaults: Container[str], seen: set[str]
     """A group of the defaults list is replaced (`model=…`), any other is added (`+sweep=…`), each once."""
     key, value = override.get_key_element().lstrip("+"), str(override.value())
     if key in seen:
-        return Fault(key, "is chosen twice", value, "one choice of a group")
+        return Fault("duplicate-value", key, "is chosen twice", value, "one choice of a group")
     seen.add(key)
     if key.startswith(("hydra/sweeper", "hydra/launcher")) and value != "embsweep":
-        return Fault(key, "is embsweep's own", value, "leave it out")
+        return Fault("not-settable", key, "is embsweep's own", value, "leave it out")
     if "@" in key and key not in in_defaults:
-        return Fault(key, "there is no such place in the configuration", value, override.key_or_group)
+        return Fault("unknown-key", key, "there is no such place in the configuration", value, override.key_or_group)
     if key in in_defaults and override.is_add():
-        return Fault(key, "is in the configuration already", override.input_line, fix=f"write {key}={value}")
+        return Fault(
+            "wrong-prefix", key, "is in the configuration already", override.input_line, fix=f"write {key}={value}"
+        )
     if key not in in_defaults and not override.is_add():
-        return Fault(key, "must be added with '+'", override.input_line, fix=f"write +{key}={value}")
+        return Fault("wrong-prefix", key, "must be added with '+'", override.input_line, fix=f"write +{key}={value}")
     return None
 
 
@@ -171,7 +184,7 @@ def _check_keys(
             faults.extend([fault] if fault else [])
             good.extend([] if fault else [override])
         elif override.is_delete():
-            faults.append(Fault(key, "a key cannot be removed", accepted="key=value"))
+            faults.append(Fault("not-settable", key, "a key cannot be removed", accepted="key=value"))
         elif key in known:
             good.append(override)
         else:
@@ -184,9 +197,13 @@ def _check_hydra_key(loader: ConfigLoader, override: Override) -> Fault | None:
     if override.is_sweep_override():
         key, value = override.key_or_group, override.get_value_string()
         fix = f"write {inner}={value}" if (inner := key.removeprefix("hydra.sweeper.params.")) != key else None
-        return Fault(key, "cannot be swept", value, "one value", fix)
+        return Fault("not-sweepable", key, "cannot be swept", value, "one value", fix)
     said = _refusal(loader, [override])
-    return Fault(override.key_or_group, "Hydra refuses it", override.get_value_string(), fix=said) if said else None
+    return (
+        Fault("refused-by-hydra", override.key_or_group, "Hydra refuses it", override.get_value_string(), fix=said)
+        if said
+        else None
+    )
 
 
 def _check_together(
@@ -199,7 +216,13 @@ def _check_together(
     for override in keys:
         if said := _refusal(loader, [*good, override]):
             faults.append(
-                Fault(override.key_or_group, "does not go with what is before it", override.input_line, fix=said)
+                Fault(
+                    "conflict",
+                    override.key_or_group,
+                    "does not go with what is before it",
+                    override.input_line,
+                    fix=said,
+                )
             )
         else:
             good.append(override)
@@ -220,12 +243,14 @@ def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str])
     group, _, rest = key.partition(".")
     home = [name for name in group_options(loader, group) if rest and _option_has(loader, group, name, rest)]
     if home:
-        return Fault(key, f"is a key of {group}={home[0]}, which is not chosen", fix=f"add {group}={home[0]}")
+        return Fault(
+            "inactive-key", key, f"is a key of {group}={home[0]}, which is not chosen", fix=f"add {group}={home[0]}"
+        )
     groups = loader.get_group_options("", ObjectType.GROUP)
     siblings = [k.removeprefix(f"{group}.") for k in known if k.startswith(f"{group}.")]
     accepted = ", ".join(siblings if rest and siblings else groups)
     similar = did_you_mean(key, [k for k in known if "." in k] if rest else [*known, *groups])
-    return Fault(key or _NOWHERE, "unknown key or group", override.get_value_string(), accepted, similar)
+    return Fault("unknown-key", key or _NOWHERE, "unknown key or group", override.get_value_string(), accepted, similar)
 
 
 def _option_has(loader: ConfigLoader, group: str, option: str, key: str) -> bool:

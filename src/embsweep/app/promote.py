@@ -36,7 +36,7 @@ def promote_request(
     for note in done.notes:
         say(f"Note: {note}.")
     if not done.judgement.passed:
-        raise GateRefused(describe_refusal(name, done))
+        raise GateRefused("conditions-failed", describe_refusal(name, done))
     say("")
     before = f" instead of version {done.standing.champion}" if done.standing.champion else ""
     if dry_run:
@@ -115,14 +115,16 @@ def _read_override(line: str) -> tuple[str, str | None, Any]:
         override = OverridesParser.create().parse_override(line)
     except UNREADABLE as error:
         problem, fix = "cannot be read", first_line(error)
-        raise InputError(Fault(line.partition("=")[0] or "the command line", problem, line, "KEY=VALUE", fix)) from None
+        raise InputError(
+            Fault("bad-override", line.partition("=")[0] or "the command line", problem, line, "KEY=VALUE", fix)
+        ) from None
     key = override.key_or_group
     part, _, rest = key.partition(".")
     if override.is_sweep_override() or override.is_delete() or override.is_add():
-        raise InputError(Fault(key, "is one value here", line, f"{key}=VALUE"))
+        raise InputError(Fault("not-sweepable", key, "is one value here", line, f"{key}=VALUE"))
     if part not in ("gate", "data") or (part == "data" and not rest):
         accepted = "gate.KEY=VALUE, gate=OPTION, data.KEY=VALUE"
-        raise InputError(Fault(key, "cannot be changed at a promotion", line, accepted))
+        raise InputError(Fault("not-settable", key, "cannot be changed at a promotion", line, accepted))
     return part, rest or None, override.value() if rest else _read_group(str(override.value()))
 
 
@@ -132,6 +134,8 @@ def _read_group(option: str) -> dict[str, Any]:
     with config_loader() as loader:
         known = group_options(loader, "gate")
         if option not in known:
-            raise InputError(Fault("gate", "unknown option", option, ", ".join(known), did_you_mean(option, known)))
+            raise InputError(
+                Fault("unknown-option", "gate", "unknown option", option, ", ".join(known), did_you_mean(option, known))
+            )
         values = OmegaConf.to_container(compose(loader, [f"gate={option}"]).gate)
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}

@@ -21,6 +21,7 @@ from embsweep.space import Choice, Dimension, Space, Value, contains, to_overrid
 from embsweep.sweep.request import SweepRequest
 
 NOTHING_TO_SEARCH = Fault(
+    "nothing-to-search",
     "hydra.sweeper.params",
     "there is nothing to search: every key is fixed",
     fix="sweep a key (train.learning_rate=1e-5,3e-5), or run one trial (hydra.mode=RUN)",
@@ -76,11 +77,11 @@ def _build_space(
         if key not in known and not group_options(loader, key):
             del swept[key]
             problem, hint = "is neither a key of the configuration nor a group", did_you_mean(key, known)
-            faults.append(Fault(f"hydra.sweeper.params.{key}", problem, fix=hint))
+            faults.append(Fault("unknown-key", f"hydra.sweeper.params.{key}", problem, fix=hint))
         elif key.split(".")[0] not in _SEARCHABLE or key == "eval.dims":
             text = swept.pop(key).get_value_string()
             accepted = f"one value; keys of {', '.join(_SEARCHABLE)} can be searched"
-            faults.append(Fault(key, "is the same for all trials of a sweep", text, accepted))
+            faults.append(Fault("not-sweepable", key, "is the same for all trials of a sweep", text, accepted))
     space: list[Dimension] = []
     for override in swept.values():
         try:
@@ -99,7 +100,9 @@ def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict
         try:
             (swept[key],) = parser.parse_overrides([f"{key}={text}"])  # gives a glob its options
         except (HydraException, ValueError, ArithmeticError, RecursionError) as error:  # the grammar lets these through
-            faults.append(Fault(f"hydra.sweeper.params.{key}", "cannot be read", text, fix=_first_line(error)))
+            faults.append(
+                Fault("bad-space", f"hydra.sweeper.params.{key}", "cannot be read", text, fix=_first_line(error))
+            )
     return swept, faults
 
 

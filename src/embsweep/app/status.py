@@ -30,7 +30,9 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
     if name not in views:
         known = sorted(views)
         raise InputError(
-            Fault("NAME", "no such sweep", name, ", ".join(known) or "none yet", did_you_mean(name, known))
+            Fault(
+                "unknown-name", "NAME", "no such sweep", name, ", ".join(known) or "none yet", did_you_mean(name, known)
+            )
         )
     console.print(views[name].headline, highlight=False, soft_wrap=True)
     console.print(describe_view(views[name]), highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from embsweep.codes import Code
 from embsweep.errors import Fault, did_you_mean
 
 Severity = Literal["error", "warning", "note"]
@@ -79,7 +80,9 @@ class Finding:
 
 def to_fault(finding: Finding) -> Fault:
     """An error as a fault at `audit.<name>`: what to mend, and how to accept it as it is."""
-    return Fault(f"audit.{finding.name}", finding.message, fix=f"{finding.fix}; or audit.waive=[{finding.name}]")
+    return Fault(
+        "audit-finding", f"audit.{finding.name}", finding.message, fix=f"{finding.fix}; or audit.waive=[{finding.name}]"
+    )
 
 
 def check_waivers(waive: Iterable[str]) -> list[Fault]:
@@ -89,7 +92,8 @@ def check_waivers(waive: Iterable[str]) -> list[Fault]:
         if name in WAIVABLE:
             continue
         problem = "is never an error" if name in FIXES else "no finding has this name"
-        faults.append(Fault("audit.waive", problem, name, ", ".join(WAIVABLE), did_you_mean(name, WAIVABLE)))
+        code: Code = "no-effect" if name in FIXES else "unknown-option"
+        faults.append(Fault(code, "audit.waive", problem, name, ", ".join(WAIVABLE), did_you_mean(name, WAIVABLE)))
     return faults
 
 

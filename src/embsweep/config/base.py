@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from embsweep.codes import Code
+
 LARGEST_INTEGER = 2**53
 """Floats hold every integer up to here: samplers compute in them, and JSON is read as them."""
 
@@ -22,9 +24,9 @@ class Part(BaseModel):
         """Half a surrogate pair cannot be stored anywhere, a NUL in no path, a larger integer not in every JSON."""
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, str) and ("\0" in part or any("\ud800" <= c <= "\udfff" for c in part)):
-                raise Misfit("holds a character that cannot be written", "text in UTF-8 without NUL")
+                raise Misfit("bad-character", "holds a character that cannot be written", "text in UTF-8 without NUL")
             if isinstance(part, int) and abs(part) > LARGEST_INTEGER:
-                raise Misfit("is too large", f"an integer up to {LARGEST_INTEGER:,}")
+                raise Misfit("out-of-range", "is too large", f"an integer up to {LARGEST_INTEGER:,}")
         return value
 
 
@@ -32,9 +34,23 @@ class Misfit(ValueError):
     """Raised by validators: a fault of `key` inside the part that is validated, or of the value itself."""
 
     def __init__(
-        self, problem: str, accepted: str, *, key: str | None = None, value: object = None, fix: str | None = None
+        self,
+        code: Code,
+        problem: str,
+        accepted: str,
+        *,
+        key: str | None = None,
+        value: object = None,
+        fix: str | None = None,
     ) -> None:
-        self.problem, self.accepted, self.key, self.value, self.fix = problem, accepted, key, value, fix
+        self.code, self.problem, self.accepted, self.key, self.value, self.fix = (
+            code,
+            problem,
+            accepted,
+            key,
+            value,
+            fix,
+        )
         super().__init__(f"{problem}; accepted: {accepted}")
 
 
@@ -51,14 +67,16 @@ def check_descending(dims: tuple[int, ...]) -> tuple[int, ...]:
     """Dimensions must be given from large to small, each once; Misfit names the offending neighbours."""
     for larger, smaller in itertools.pairwise(dims):
         if larger == smaller:
-            raise Misfit(f"{larger} is repeated", "each dimension once, from large to small")
+            raise Misfit("duplicate-value", f"{larger} is repeated", "each dimension once, from large to small")
         if larger < smaller:
-            raise Misfit(f"{smaller} stands after {larger}", "dimensions from large to small")
+            raise Misfit("wrong-order", f"{smaller} stands after {larger}", "dimensions from large to small")
     return dims
 
 
 def check_rising(fractions: tuple[float, ...]) -> tuple[float, ...]:
     """Fractions of a schedule must rise strictly within (0, 1] and end with 1.0; Misfit otherwise."""
     if list(fractions) != sorted(set(fractions)) or fractions[0] <= 0 or fractions[-1] != 1.0:
-        raise Misfit("are no fractions of a schedule", "numbers that rise strictly within (0, 1] and end with 1.0")
+        raise Misfit(
+            "wrong-order", "are no fractions of a schedule", "numbers that rise strictly within (0, 1] and end with 1.0"
+        )
     return fractions

@@ -48,25 +48,37 @@ class RunnerConfig(Part):
     def _fits_together(self) -> Self:
         if self.address is not None and self.kind != "cluster":
             raise Misfit(
-                "belongs to a cluster", "null with this runner", key="address", value=self.address, fix="runner=cluster"
+                "conflict",
+                "belongs to a cluster",
+                "null with this runner",
+                key="address",
+                value=self.address,
+                fix="runner=cluster",
             )
         self._check_inline()
         workers, gpus, cpus = self.workers_per_trial, self.gpus_per_trial, self.cpus_per_trial
         if gpus is not None and self.trials_per_gpu > 1:
             problem = "says the same as runner.trials_per_gpu in another way"
-            raise Misfit(problem, "null, or runner.trials_per_gpu=1", key="gpus_per_trial", value=gpus)
+            raise Misfit("conflict", problem, "null, or runner.trials_per_gpu=1", key="gpus_per_trial", value=gpus)
         if gpus is not None and 0 < gpus < _SMALLEST_SHARE:
-            raise Misfit("is no share of a GPU", f"0, or from {_SMALLEST_SHARE}", key="gpus_per_trial", value=gpus)
+            raise Misfit(
+                "out-of-range",
+                "is no share of a GPU",
+                f"0, or from {_SMALLEST_SHARE}",
+                key="gpus_per_trial",
+                value=gpus,
+            )
         if workers > 1 and self.trials_per_gpu > 1:
             problem = "workers of one trial cannot share their GPUs with other trials"
-            raise Misfit(problem, "1 with several workers", key="trials_per_gpu", value=self.trials_per_gpu)
+            raise Misfit("conflict", problem, "1 with several workers", key="trials_per_gpu", value=self.trials_per_gpu)
         if gpus and gpus != (workers if workers > 1 else min(gpus, 1)):
             fits = f"{workers} (a GPU each), or 0" if workers > 1 else "0 to 1, such as 0.5"
             problem = f"is not what {workers} workers can use" if workers > 1 else "one worker uses at most one GPU"
             advice = None if workers > 1 else f"runner.workers_per_trial={math.ceil(gpus)} trains on several"
-            raise Misfit(problem, fits, key="gpus_per_trial", value=gpus, fix=advice)
+            raise Misfit("out-of-range", problem, fits, key="gpus_per_trial", value=gpus, fix=advice)
         if cpus and cpus % workers:
             raise Misfit(
+                "not-divisible",
                 f"cannot be shared evenly by {workers} workers",
                 f"a multiple of {workers}",
                 key="cpus_per_trial",
@@ -82,7 +94,9 @@ class RunnerConfig(Part):
             value, default = getattr(self, key), type(self).model_fields[key].default
             if value != default:
                 accepted = f"{'null' if default is None else default} with runner=inline"
-                raise Misfit("has no effect in one process", accepted, key=key, value=value, fix="runner=local")
+                raise Misfit(
+                    "no-effect", "has no effect in one process", accepted, key=key, value=value, fix="runner=local"
+                )
 
 
 _SMALLEST_SHARE = 0.01
@@ -105,7 +119,9 @@ class TrackingConfig(Part):
     def _is_a_name(cls, name: str | None) -> str | None:
         """MLflow would refuse it as well, but the model's name only once everything is trained."""
         if name is not None and (not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME):
-            raise Misfit("cannot be a name in MLflow", f"1 to {_LONGEST_NAME} characters, not all of them blank")
+            raise Misfit(
+                "bad-name", "cannot be a name in MLflow", f"1 to {_LONGEST_NAME} characters, not all of them blank"
+            )
         return name
 
     @field_validator("registered_model")
@@ -113,7 +129,9 @@ class TrackingConfig(Part):
     def _fits_the_registry(cls, name: str | None) -> str | None:
         if name is not None and (set("/:") & set(name) or name in (".", "..") or name.startswith("..")):
             raise Misfit(
-                "cannot be the name of a registered model", "a name without '/' and ':', not beginning with '..'"
+                "bad-name",
+                "cannot be the name of a registered model",
+                "a name without '/' and ':', not beginning with '..'",
             )
         return name
 
@@ -142,7 +160,9 @@ class ConfirmConfig(Part):
     @classmethod
     def _can_measure_noise(cls, seeds: int) -> int:
         if seeds == 1:
-            raise Misfit("one seed tells nothing about the luck of a seed", "0 (no confirmation), or at least 2")
+            raise Misfit(
+                "out-of-range", "one seed tells nothing about the luck of a seed", "0 (no confirmation), or at least 2"
+            )
         return seeds
 
 
@@ -210,5 +230,5 @@ class SweepConfig(Part):
         ok = name and len(name) <= 80 and all(c.isalnum() or c in "-_." for c in name) and name[0].isalnum()
         if not (ok and name.isascii()):
             allowed = "1 to 80 letters, digits, '-', '_', '.' (ASCII), beginning with a letter or digit"
-            raise Misfit("cannot be the name of a folder", allowed)
+            raise Misfit("bad-name", "cannot be the name of a folder", allowed)
         return name

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from embsweep.codes import Code
 from embsweep.config.base import Misfit, Part
 from embsweep.config.machinery import (
     AuditConfig,
@@ -48,6 +49,9 @@ _WANTED = {
     "model_attributes_type": "keys with values",
 }
 """pydantic's types of error → what would be right, in the terms of YAML."""
+
+_RANGES = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"})
+_LENGTHS: dict[str, Code] = {"too_long": "too-many", "too_short": "empty", "string_too_short": "empty"}
 
 
 class Config(Part):
@@ -90,7 +94,7 @@ def _to_faults(errors: Sequence[ErrorDetails], values: Mapping[str, Any]) -> lis
     """The first `_LISTED` of them, and the number of the others: a list of a wrong kind has one for every element."""
     faults = [_to_fault(details, values) for details in errors[:_LISTED]]
     more = len(errors) - len(faults)
-    return [*faults, *([Fault("the configuration", f"and {more:,} more faults")] if more else [])]
+    return [*faults, *([Fault("more-faults", "the configuration", f"and {more:,} more faults")] if more else [])]
 
 
 def _own_errors(error: ValidationError) -> list[ErrorDetails]:
@@ -117,7 +121,7 @@ def _check_dims(where: str, dims: tuple[int, ...], model: ModelConfig, fix: str 
     too_large = [d for d in dims if d > model.dim]
     if too_large:
         problem = f"{too_large[0]} is larger than the {model.dim} dimensions of model '{model.name}'"
-        yield Fault(where, problem, list(dims), f"dimensions up to {model.dim}", fix)
+        yield Fault("out-of-range", where, problem, list(dims), f"dimensions up to {model.dim}", fix)
 
 
 def _check_objective(config: Config) -> Iterator[Fault]:
@@ -130,7 +134,9 @@ def _check_objective(config: Config) -> Iterator[Fault]:
     for key, dims in named.items():
         for dim in dims or ():
             if dim not in measured:
-                yield Fault(f"{key}.{dim}", "this dimension is not evaluated", dim, f"one of {list(measured)}")
+                yield Fault(
+                    "not-evaluated", f"{key}.{dim}", "this dimension is not evaluated", dim, f"one of {list(measured)}"
+                )
 
 
 def _check_schedule(config: Config) -> Iterator[Fault]:
@@ -139,14 +145,19 @@ def _check_schedule(config: Config) -> Iterator[Fault]:
     count = config.train.epochs * config.eval.per_epoch
     if count > _MOST_EVALUATIONS:
         problem = f"with train.epochs={config.train.epochs:g} every trial would be measured {count:,.0f} times"
-        yield Fault("eval.per_epoch", problem, config.eval.per_epoch, f"at most {_MOST_EVALUATIONS:,} times in all")
+        yield Fault(
+            "too-many", "eval.per_epoch", problem, config.eval.per_epoch, f"at most {_MOST_EVALUATIONS:,} times in all"
+        )
 
 
 def _check_loss(config: Config) -> Iterator[Fault]:
     if config.loss.name == "cached_mnrl" and config.model.kind == "static":
-        yield Fault("loss", "cached_mnrl has nothing to cache in model 'static'", "cached_mnrl", "mnrl", "loss=mnrl")
+        yield Fault(
+            "conflict", "loss", "cached_mnrl has nothing to cache in model 'static'", "cached_mnrl", "mnrl", "loss=mnrl"
+        )
     if config.loss.name == "cached_mnrl" and config.train.gradient_checkpointing is True:
         yield Fault(
+            "conflict",
             "train.gradient_checkpointing",
             "cannot be combined with loss=cached_mnrl",
             True,
@@ -159,9 +170,15 @@ def _check_static(config: Config) -> Iterator[Fault]:
     if config.model.kind != "static":
         return
     if config.train.attention != "auto":
-        yield Fault("train.attention", "model 'static' has no attention", config.train.attention, "auto")
+        yield Fault("no-effect", "train.attention", "model 'static' has no attention", config.train.attention, "auto")
     if config.train.gradient_checkpointing is True:
-        yield Fault("train.gradient_checkpointing", "model 'static' has nothing to recompute", True, "false or auto")
+        yield Fault(
+            "no-effect",
+            "train.gradient_checkpointing",
+            "model 'static' has nothing to recompute",
+            True,
+            "false or auto",
+        )
 
 
 def _to_fault(details: ErrorDetails, values: Mapping[str, Any]) -> Fault:
@@ -171,17 +188,26 @@ def _to_fault(details: ErrorDetails, values: Mapping[str, Any]) -> Fault:
     where = ".".join(loc) or "the configuration"
     if details["type"] == "extra_forbidden":
         siblings = _siblings(details, values)
-        return Fault(where, "unknown key", accepted=", ".join(siblings), fix=did_you_mean(loc[-1], siblings))
+        return Fault(
+            "unknown-key", where, "unknown key", accepted=", ".join(siblings), fix=did_you_mean(loc[-1], siblings)
+        )
     if details["type"] == "missing":
-        return Fault(where, "is missing")
+        return Fault("missing-value", where, "is missing")
     if details["type"] == "union_tag_invalid":
         tag = str(details["ctx"]["tag"])
-        return Fault(f"{where}.kind", "unknown kind of data", tag, ", ".join(DATA_KINDS), did_you_mean(tag, DATA_KINDS))
+        return Fault(
+            "unknown-option",
+            f"{where}.kind",
+            "unknown kind of data",
+            tag,
+            ", ".join(DATA_KINDS),
+            did_you_mean(tag, DATA_KINDS),
+        )
     misfit = details.get("ctx", {}).get("error")
     if isinstance(misfit, Misfit):
         place = f"{where}.{misfit.key}" if misfit.key else where
         value = details["input"] if misfit.key is None and misfit.value is None else misfit.value
-        return Fault(place, misfit.problem, value, misfit.accepted, misfit.fix)
+        return Fault(misfit.code, place, misfit.problem, value, misfit.accepted, misfit.fix)
     return _to_plain_fault(where, details)
 
 
@@ -189,14 +215,24 @@ def _to_plain_fault(where: str, details: ErrorDetails) -> Fault:
     """A fault of a single value, out of pydantic's words."""
     value, message, kind = details["input"], details["msg"], details["type"]
     if kind == "too_short":
-        return Fault(where, "is empty", value, "at least one element")
+        return Fault("empty", where, "is empty", value, "at least one element")
     if kind == "literal_error":
         options = str(details["ctx"]["expected"])
         names = options.replace("'", "").replace(" or ", ", ").split(", ")
         hint = did_you_mean(value, names) if isinstance(value, str) else None
-        return Fault(where, "unknown value", value, options, hint)
+        return Fault("unknown-option", where, "unknown value", value, options, hint)
     accepted = _WANTED.get(kind) or message.removeprefix("Input should be ")
-    return Fault(where, "is null" if value is None else "does not fit", value, accepted)
+    problem = "is null" if value is None else "does not fit"
+    return Fault(find_code(kind, value), where, problem, value, accepted)
+
+
+def find_code(kind: str, value: object) -> Code:
+    """The code of a fault of a single value that pydantic found: `kind` is its type of error."""
+    if value is None:
+        return "missing-value"
+    if kind in _RANGES:
+        return "out-of-range"
+    return "unknown-option" if kind == "literal_error" else _LENGTHS.get(kind, "wrong-type")
 
 
 def _siblings(details: ErrorDetails, values: Mapping[str, Any]) -> list[str]:

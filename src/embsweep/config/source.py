@@ -20,7 +20,7 @@ class SplitConfig(Part):
     def _leaves_training(self) -> Self:
         if self.validation + self.test >= 1:
             taken = {"validation": self.validation, "test": self.test}
-            raise Misfit("leaves nothing to train on", "validation + test below 1", value=taken)
+            raise Misfit("out-of-range", "leaves nothing to train on", "validation + test below 1", value=taken)
         return self
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from embsweep.codes import Code
 from embsweep.config.base import Dims, Floats, Misfit, Part, Seed, check_descending, check_rising
 from embsweep.errors import did_you_mean
 from embsweep.names import METRICS
@@ -35,7 +36,11 @@ class ModelConfig(Part):
     def _hub_needs_source(self) -> Self:
         if self.kind == "hub" and not self.source:
             raise Misfit(
-                "kind 'hub' needs it", "a hub id (BAAI/bge-m3) or a local folder", key="source", value=self.source
+                "missing-value",
+                "kind 'hub' needs it",
+                "a hub id (BAAI/bge-m3) or a local folder",
+                key="source",
+                value=self.source,
             )
         return self
 
@@ -55,7 +60,7 @@ class LossConfig(Part):
     def _is_a_size(cls, size: Any) -> Any:
         is_number = isinstance(size, int) and not isinstance(size, bool) and size > 0
         if not (is_number or size in (None, "auto")):
-            raise Misfit("is no size", _SIZES)
+            raise Misfit("wrong-type", "is no size", _SIZES)
         return size
 
     @model_validator(mode="after")
@@ -65,7 +70,7 @@ class LossConfig(Part):
             size = self.mini_batch_size
             fix = None if self.name == "cached_mnrl" else "or add loss=cached_mnrl"
             problem = "belongs to loss=cached_mnrl, and only there"
-            raise Misfit(problem, accepted, key="mini_batch_size", value=size, fix=fix)
+            raise Misfit("conflict", problem, accepted, key="mini_batch_size", value=size, fix=fix)
         return self
 
 
@@ -83,16 +88,18 @@ class MatryoshkaConfig(Part):
         if self.weights is None:
             return self
         if len(self.weights) != len(self.dims):
-            raise self._misfit(f"{len(self.weights)} weights for {len(self.dims)} dims", "one weight a dimension")
+            raise self._misfit(
+                "wrong-length", f"{len(self.weights)} weights for {len(self.dims)} dims", "one weight a dimension"
+            )
         if min(self.weights) < 0 or max(self.weights) == 0:
-            raise self._misfit("are no weights", "numbers from 0, at least one above 0")
+            raise self._misfit("bad-weights", "are no weights", "numbers from 0, at least one above 0")
         if self.weight_power != 0:
             fix = "matryoshka.weight_power=0, or matryoshka.weights=null"
-            raise self._misfit("stand beside matryoshka.weight_power", "one of the two", fix)
+            raise self._misfit("conflict", "stand beside matryoshka.weight_power", "one of the two", fix)
         return self
 
-    def _misfit(self, problem: str, accepted: str, fix: str | None = None) -> Misfit:
-        return Misfit(problem, accepted, key="weights", value=list(self.weights or ()), fix=fix)
+    def _misfit(self, code: Code, problem: str, accepted: str, fix: str | None = None) -> Misfit:
+        return Misfit(code, problem, accepted, key="weights", value=list(self.weights or ()), fix=fix)
 
 
 class TrainConfig(Part):
@@ -124,7 +131,7 @@ class TrainConfig(Part):
     @classmethod
     def _is_a_switch(cls, wanted: Any) -> Any:
         if not (isinstance(wanted, bool) or wanted == "auto"):
-            raise Misfit("is no switch", "true, false or auto")
+            raise Misfit("wrong-type", "is no switch", "true, false or auto")
         return wanted
 
 
@@ -154,7 +161,9 @@ class EvalConfig(Part):
         if (self.fractions is None) == (self.per_epoch is None):
             problem = "are both given" if self.fractions is not None else "are both null"
             fix = "eval.fractions=null with eval.per_epoch=1, or eval.per_epoch=null"
-            raise Misfit(f"eval.fractions and eval.per_epoch {problem}", "one of the two", key="per_epoch", fix=fix)
+            raise Misfit(
+                "conflict", f"eval.fractions and eval.per_epoch {problem}", "one of the two", key="per_epoch", fix=fix
+            )
         return self
 
     def schedule(self, epochs: float) -> tuple[float, ...]:
@@ -186,7 +195,7 @@ class ObjectiveConfig(Part):
     @classmethod
     def _known_metric(cls, metric: str) -> str:
         if metric not in METRICS:
-            raise Misfit("unknown metric", ", ".join(METRICS), fix=did_you_mean(metric, METRICS))
+            raise Misfit("unknown-option", "unknown metric", ", ".join(METRICS), fix=did_you_mean(metric, METRICS))
         return metric
 
     @model_validator(mode="after")
@@ -195,14 +204,14 @@ class ObjectiveConfig(Part):
             return self
         if self.aggregate == "worst":
             raise self._misfit(
-                "belong to aggregate 'mean'", "null with aggregate 'worst'", "objective.dim_weights=null"
+                "conflict", "belong to aggregate 'mean'", "null with aggregate 'worst'", "objective.dim_weights=null"
             )
         if not self.dim_weights or min(self.dim_weights.values()) < 0 or max(self.dim_weights.values()) == 0:
-            raise self._misfit("are no weights", "numbers from 0, at least one above 0")
+            raise self._misfit("bad-weights", "are no weights", "numbers from 0, at least one above 0")
         return self
 
-    def _misfit(self, problem: str, accepted: str, fix: str | None = None) -> Misfit:
-        return Misfit(problem, accepted, key="dim_weights", value=self.dim_weights, fix=fix)
+    def _misfit(self, code: Code, problem: str, accepted: str, fix: str | None = None) -> Misfit:
+        return Misfit(code, problem, accepted, key="dim_weights", value=self.dim_weights, fix=fix)
 
 
 class TrialConfig(Part):

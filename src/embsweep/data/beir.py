@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from embsweep.codes import Code
 from embsweep.config.source import BeirConfig
 from embsweep.data.collection import Collection, Pair
 from embsweep.data.columns import list_names
@@ -56,20 +57,28 @@ def _check_folder(folder: Path, faults: FaultList) -> Path:
     """Record what is missing; the file of judgements is returned."""
     try:
         if not folder.is_dir():
-            problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
+            there = folder.exists()
+            code: Code = "wrong-file-kind" if there else "missing-file"
+            problem = "is a file, not a folder" if there else "there is no such folder"
             accepted = "a folder with corpus.jsonl, queries.jsonl and qrels.tsv"
-            faults.add("data.path", problem, str(folder), accepted=accepted)
+            faults.add(code, "data.path", problem, str(folder), accepted=accepted)
             return folder
     except OSError as error:
-        faults.add("data.path", f"cannot be read: {error.strerror}", str(folder))
+        faults.add("unreadable", "data.path", f"cannot be read: {error.strerror}", str(folder))
         return folder
     for name in ("corpus.jsonl", "queries.jsonl"):
         if not (folder / name).is_file():
-            faults.add("data.path", f"there is no {name} in this folder", str(folder))
+            faults.add("missing-file", "data.path", f"there is no {name} in this folder", str(folder))
     for name in QRELS_PLACES:
         if (folder / name).is_file():
             return folder / name
-    faults.add("data.path", "there are no judgements in this folder", str(folder), accepted=" or ".join(QRELS_PLACES))
+    faults.add(
+        "missing-file",
+        "data.path",
+        "there are no judgements in this folder",
+        str(folder),
+        accepted=" or ".join(QRELS_PLACES),
+    )
     return folder
 
 
@@ -86,7 +95,13 @@ def _read_texts(path: Path, what: str, faults: FaultList) -> dict[str, tuple[str
         if identity is None:
             continue
         if identity in found:
-            faults.add(where, f"{what} id is not unique", identity, accepted=f"an id not used in {found[identity][1]}")
+            faults.add(
+                "duplicate-id",
+                where,
+                f"{what} id is not unique",
+                identity,
+                accepted=f"an id not used in {found[identity][1]}",
+            )
         else:
             found[identity] = (text, where)
     return found
@@ -98,7 +113,7 @@ def _read_id(row: dict[str, Any], where: str, faults: FaultList) -> str | None:
         return str(identity)
     if isinstance(identity, str) and not is_blank(identity):
         return identity.strip()
-    faults.add(where, "has no id", identity, accepted="a text under '_id' or 'id'")
+    faults.add("missing-id", where, "has no id", identity, accepted="a text under '_id' or 'id'")
     return None
 
 
@@ -106,7 +121,9 @@ def _read_text(row: dict[str, Any], where: str, faults: FaultList) -> str:
     """Title and text joined by a space, as BEIR does."""
     if "text" not in row:
         fix = f"it has {list_names(row)}"
-        faults.add(where, "has no 'text'", accepted="{'_id' or 'id', 'title' (optional), 'text'}", fix=fix)
+        faults.add(
+            "missing-column", where, "has no 'text'", accepted="{'_id' or 'id', 'title' (optional), 'text'}", fix=fix
+        )
         return ""
     title, text = row.get("title"), row["text"]
     title = "" if title is None else title
@@ -120,9 +137,9 @@ def _read_text(row: dict[str, Any], where: str, faults: FaultList) -> str:
 def _check_known(qrels: Qrels, queries: dict[str, Any], passages: dict[str, Any], faults: FaultList) -> None:
     for (query, passage), place in qrels.judged.items():
         if query not in queries:
-            faults.add(place, "judges a query that queries.jsonl does not hold", query)
+            faults.add("unknown-id", place, "judges a query that queries.jsonl does not hold", query)
         if passage not in passages:
-            faults.add(place, "judges a passage that corpus.jsonl does not hold", passage)
+            faults.add("unknown-id", place, "judges a passage that corpus.jsonl does not hold", passage)
 
 
 def _check_answered(qrels: Qrels, queries: dict[str, tuple[str, str]], *, strict: bool, faults: FaultList) -> int:
@@ -134,7 +151,11 @@ def _check_answered(qrels: Qrels, queries: dict[str, tuple[str, str]], *, strict
     for query, place in unanswered.items():
         if strict or query in judged:
             faults.add(
-                place, "query without a relevant passage", query, fix="judge it with a score above 0, or remove it"
+                "unanswered-query",
+                place,
+                "query without a relevant passage",
+                query,
+                fix="judge it with a score above 0, or remove it",
             )
         else:
             left_out += 1

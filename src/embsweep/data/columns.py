@@ -39,7 +39,13 @@ def check_distinct(columns: Columns, faults: FaultList) -> None:
     names = list(columns.by_key.values())
     for position, (key, name) in enumerate(columns.by_key.items()):
         if name in names[:position]:
-            faults.add(f"data.{key}", "names a column that is already used", name, accepted="another column")
+            faults.add(
+                "duplicate-column",
+                f"data.{key}",
+                "names a column that is already used",
+                name,
+                accepted="another column",
+            )
 
 
 def check_header(columns: Columns, present: Sized[str], where: str, faults: FaultList) -> bool:
@@ -48,11 +54,11 @@ def check_header(columns: Columns, present: Sized[str], where: str, faults: Faul
     for key, name in missing:
         problem = f"there is no column '{name}' (data.{key})"
         if faults.is_full:
-            faults.add(where, problem)
+            faults.add("missing-column", where, problem)
             continue
         guess = did_you_mean(name, [c for c in islice(present, _LIKENED) if c not in columns.by_key.values()])
         fix = guess or f"set data.{key} to the name of one of these columns"
-        faults.add(where, problem, accepted=f"columns here: {list_names(present)}", fix=fix)
+        faults.add("missing-column", where, problem, accepted=f"columns here: {list_names(present)}", fix=fix)
     return not missing
 
 
@@ -69,7 +75,7 @@ def check_repeated(present: list[str], where: str, faults: FaultList) -> None:
     """Record each column name that stands more than once: which of them is meant cannot be known."""
     for name, count in Counter(present).items():
         if count > 1:
-            faults.add(where, f"column '{name}' stands there {count} times", accepted="once")
+            faults.add("duplicate-column", where, f"column '{name}' stands there {count} times", accepted="once")
 
 
 def read_pair(row: Mapping[str, object], columns: Columns, where: str, faults: FaultList) -> Pair | None:

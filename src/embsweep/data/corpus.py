@@ -60,7 +60,7 @@ def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[
     collection = Collection(name, queries.texts, passages.texts, tuple(rows))
     _check_negatives(collection, rows, faults)
     if not rows:
-        faults.add("data", "there are no pairs")
+        faults.add("no-rows", "data", "there are no pairs")
     faults.raise_if_any()
     extra = list(extra_passages)
     for text in extra:
@@ -100,9 +100,10 @@ def _check_negatives(collection: Collection, rows: dict[Judgement, str], faults:
         where = place or "data"
         if row.negative is None:
             if with_negative:
-                faults.add(where, "has no negative", accepted="a negative in every row or in none")
+                faults.add("missing-value", where, "has no negative", accepted="a negative in every row or in none")
         elif row.negative in collection.relevant[row.query]:
             faults.add(
+                "negative-is-relevant",
                 where,
                 "its negative is a relevant passage of the same question",
                 collection.passages[row.negative],

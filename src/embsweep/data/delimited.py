@@ -30,6 +30,7 @@ def read_records(
             yield place, dict(zip(header, record, strict=True))
         else:
             faults.add(
+                "wrong-length",
                 place,
                 f"has {len(record)} fields where the header has {len(header)}",
                 accepted=f"{len(header)} fields; a field with a {delimiter!r}, a quote or a line end stands in quotes",
@@ -48,7 +49,7 @@ def _split_records(text: str, name: str, delimiter: str, faults: FaultList) -> I
             begin = reader.line_num + 1
     except csv.Error as error:
         fix = "the rest of the file was not read; a quote inside a quoted field is written twice"
-        faults.add(f"{name}:{begin}", f"is not a record that can be read: {error}", fix=fix)
+        faults.add("bad-format", f"{name}:{begin}", f"is not a record that can be read: {error}", fix=fix)
     finally:
         csv.field_size_limit(earlier_limit)
     return iter(rows)
@@ -59,5 +60,7 @@ def _check_delimiter(header: list[str], delimiter: str, where: str, faults: Faul
     others = [mark for mark in (";", "\t", ",", "|") if mark != delimiter and mark in header[0]]
     if len(header) > 1 or not others:
         return True
-    faults.add(where, f"columns seem to be separated by {others[0]!r}", header[0], accepted=repr(delimiter))
+    faults.add(
+        "wrong-separator", where, f"columns seem to be separated by {others[0]!r}", header[0], accepted=repr(delimiter)
+    )
     return False

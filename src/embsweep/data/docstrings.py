@@ -40,7 +40,7 @@ def load_docstrings(names: tuple[str, ...], cache_dir: Path) -> Collection:
         pairs = [pair for package in packages for pair in read_package(package)]
         write_cache(cache_dir, packages, pairs)
     if not pairs:
-        raise InputError(Fault("data.packages", "these packages hold no usable docstrings", list(names)))
+        raise InputError(Fault("no-rows", "data.packages", "these packages hold no usable docstrings", list(names)))
     return build_collection("docstrings", pairs)
 
 

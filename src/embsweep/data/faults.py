@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from embsweep.codes import Code
 from embsweep.errors import Fault, InputError
 
 LISTED = 20
@@ -17,12 +18,19 @@ class FaultList:
         self._more_in = ""
 
     def add(
-        self, where: str, problem: str, value: object = None, *, accepted: str | None = None, fix: str | None = None
+        self,
+        code: Code,
+        where: str,
+        problem: str,
+        value: object = None,
+        *,
+        accepted: str | None = None,
+        fix: str | None = None,
     ) -> None:
         """Record one fault; the arguments are those of `Fault`."""
         self._total += 1
         if len(self._listed) < LISTED:
-            self._listed.append(Fault(where, problem, value, accepted, fix))
+            self._listed.append(Fault(code, where, problem, value, accepted, fix))
         else:
             self._more_in = self._more_in or where.split(":", maxsplit=1)[0]
 
@@ -40,5 +48,8 @@ class FaultList:
             return
         more = self._total - len(self._listed)
         raise InputError(
-            [*self._listed, *([Fault(self._more_in, f"and {more:,} more faults", stands_for=more)] if more else [])]
+            [
+                *self._listed,
+                *([Fault("more-faults", self._more_in, f"and {more:,} more faults", stands_for=more)] if more else []),
+            ]
         )

@@ -32,7 +32,7 @@ def load_files(config: FilesConfig) -> Collection:
     faults.raise_if_any()
     pairs = [pair for pair in _read_pairs(path, columns, faults) if pair is not None]
     if not pairs and not len(faults):
-        faults.add(path.name, "holds no rows", accepted="one pair a row")
+        faults.add("no-rows", path.name, "holds no rows", accepted="one pair a row")
     faults.raise_if_any()
     return build_collection(path.stem, pairs)
 
@@ -40,7 +40,7 @@ def load_files(config: FilesConfig) -> Collection:
 def to_path(text: str, key: str, faults: FaultList) -> Path:
     """The path with `~` replaced; a fault under `key` where it names a user's home that is not there."""
     if names_no_user(text):
-        faults.add(key, NO_USER, text, accepted="a path")
+        faults.add("unknown-user", key, NO_USER, text, accepted="a path")
     return expand_home(text)
 
 
@@ -48,16 +48,20 @@ def check_path(path: Path, key: str, faults: FaultList) -> None:
     """Record a fault under `key` unless `path` is a file whose name says that pairs can be read from it."""
     try:
         if path.is_dir():
-            faults.add(key, "is a folder, not a file", str(path), accepted=f"a file ({', '.join(SUFFIXES)})")
+            faults.add(
+                "wrong-file-kind", key, "is a folder, not a file", str(path), accepted=f"a file ({', '.join(SUFFIXES)})"
+            )
         elif not path.exists():
             problem = "is a link that leads nowhere" if path.is_symlink() else "there is no such file"
-            faults.add(key, problem, str(path), fix=_name_neighbour(path))
+            faults.add("missing-file", key, problem, str(path), fix=_name_neighbour(path))
         elif not path.is_file():
-            faults.add(key, "is not a regular file", str(path))
+            faults.add("wrong-file-kind", key, "is not a regular file", str(path))
         elif path.suffix.lower() not in SUFFIXES:
-            faults.add(key, f"unknown kind of file '{path.suffix}'", str(path), accepted=", ".join(SUFFIXES))
+            faults.add(
+                "wrong-file-kind", key, f"unknown kind of file '{path.suffix}'", str(path), accepted=", ".join(SUFFIXES)
+            )
     except OSError as error:  # a name that is too long, a folder that may not be entered
-        faults.add(key, f"cannot be read: {error.strerror}", str(path))
+        faults.add("unreadable", key, f"cannot be read: {error.strerror}", str(path))
 
 
 def _name_neighbour(path: Path) -> str:

@@ -39,7 +39,7 @@ def load_hub(config: HubConfig) -> Collection:
     rows = dataset.select_columns(list(columns.by_key.values()))
     pairs = [read_pair(row, columns, where, faults) for where, row in _read_rows(rows, config)]
     if not pairs:
-        faults.add(config.id, f"part '{config.part}' holds no rows")
+        faults.add("no-rows", config.id, f"part '{config.part}' holds no rows")
     faults.raise_if_any()
     return build_collection(config.id, [pair for pair in pairs if pair is not None])
 
@@ -54,7 +54,9 @@ def _read_rows(rows: Any, config: HubConfig) -> Iterator[tuple[str, Any]]:
         _log.debug("reading %s failed", config.id, exc_info=True)
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = f"{config.id}:{number + 1}"
-        raise InputError(Fault(where, f"cannot be read: {type(error).__name__}: {said}", accepted="texts")) from error
+        raise InputError(
+            Fault("unreadable", where, f"cannot be read: {type(error).__name__}: {said}", accepted="texts")
+        ) from error
 
 
 def _check_config(config: HubConfig, faults: FaultList) -> None:
@@ -62,15 +64,17 @@ def _check_config(config: HubConfig, faults: FaultList) -> None:
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     if not config.revision.strip():
-        faults.add("data.revision", "is empty", config.revision, accepted="a commit hash, a tag or a branch")
+        faults.add("empty", "data.revision", "is empty", config.revision, accepted="a commit hash, a tag or a branch")
     try:
         validate_repo_id(config.id)
     except HFValidationError as error:
-        faults.add("data.id", str(error), config.id, accepted="owner/name")
+        faults.add("bad-hub-id", "data.id", str(error), config.id, accepted="owner/name")
     else:
         if Path(config.id).exists():  # load_dataset would read this folder and ignore the revision
             fix = "start elsewhere, or use data=files for a local file"
-            faults.add("data.id", "a file or folder of this name would be read in its place", config.id, fix=fix)
+            faults.add(
+                "ambiguous", "data.id", "a file or folder of this name would be read in its place", config.id, fix=fix
+            )
 
 
 def _download(config: HubConfig) -> Any:
@@ -99,14 +103,24 @@ def _describe(error: Exception, config: HubConfig) -> Fault:
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, RevisionNotFoundError):
         return Fault(
-            "data.revision", f"{config.id} has no such revision", config.revision, "a commit hash, tag or branch"
+            "not-on-hub",
+            "data.revision",
+            f"{config.id} has no such revision",
+            config.revision,
+            "a commit hash, tag or branch",
         )
     if isinstance(error, GatedRepoError):
         return Fault(
-            "data.id", "access to this data set must be asked for on the hub", config.id, fix="`hf auth login`"
+            "no-access",
+            "data.id",
+            "access to this data set must be asked for on the hub",
+            config.id,
+            fix="`hf auth login`",
         )
     if isinstance(error, RepositoryNotFoundError):
         fix = f"check the spelling, or `hf auth login` for a private one; without the hub: {_ELSEWHERE}"
-        return Fault("data.id", "the hub has no such data set", config.id, fix=fix)
+        return Fault("not-on-hub", "data.id", "the hub has no such data set", config.id, fix=fix)
     wanted = f"{config.id} (subset {config.subset}, part {config.part}, revision {config.revision})"
-    return Fault("data.id", f"could not be loaded: {type(error).__name__}: {said}", wanted, fix=_ELSEWHERE)
+    return Fault(
+        "not-loadable", "data.id", f"could not be loaded: {type(error).__name__}: {said}", wanted, fix=_ELSEWHERE
+    )

@@ -35,17 +35,28 @@ def _parse_line(line: str, where: str, faults: FaultList) -> dict[str, Any] | No
     try:
         row = json.loads(line, object_pairs_hook=_to_object)
     except _RepeatedKey as error:
-        faults.add(where, f"key '{error}' stands there more than once", accepted="each key once")
+        faults.add("duplicate-column", where, f"key '{error}' stands there more than once", accepted="each key once")
     except json.JSONDecodeError as error:
-        faults.add(where, f"is not valid JSON: {error.msg} at column {error.colno}", line, fix="one JSON object a line")
+        faults.add(
+            "bad-format",
+            where,
+            f"is not valid JSON: {error.msg} at column {error.colno}",
+            line,
+            fix="one JSON object a line",
+        )
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand nested lists
-        faults.add(where, f"is not JSON that can be read: {error}", line)
+        faults.add("bad-format", where, f"is not JSON that can be read: {error}", line)
     else:
         if isinstance(row, dict):
             return row
         fix = "one JSON object a line; `jq -c '.[]'` turns one array into such lines"
         faults.add(
-            where, "is not a JSON object", line, accepted='an object such as {"anchor": …, "positive": …}', fix=fix
+            "wrong-type",
+            where,
+            "is not a JSON object",
+            line,
+            accepted='an object such as {"anchor": …, "positive": …}',
+            fix=fix,
         )
     return None
 

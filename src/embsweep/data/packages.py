@@ -34,7 +34,7 @@ def find_packages(names: tuple[str, ...]) -> list[Package]:
     distributions = importlib.metadata.packages_distributions()
     found = [_find(name, distributions, faults) for name in dict.fromkeys(names)]
     if not names:
-        faults.add("data.packages", "is empty", accepted="import names such as [stdlib, numpy, torch]")
+        faults.add("empty", "data.packages", "is empty", accepted="import names such as [stdlib, numpy, torch]")
     faults.raise_if_any()
     return [package for package in found if package is not None]
 
@@ -47,7 +47,9 @@ def _find(name: str, distributions: Mapping[str, list[str]], faults: FaultList) 
         known = [STDLIB, *sorted(distributions), *sorted(sys.stdlib_module_names)]
         accepted = "'stdlib', or the import name of an installed top-level package written in Python"
         fix = did_you_mean(name, [option for option in known if option != name])
-        faults.add("data.packages", "is not installed as Python source", name, accepted=accepted, fix=fix)
+        faults.add(
+            "not-installed", "data.packages", "is not installed as Python source", name, accepted=accepted, fix=fix
+        )
         return None
     return Package(name, _read_version(name, roots, distributions), roots)
 

@@ -39,11 +39,11 @@ def read_parquet(path: Path, columns: Columns, faults: FaultList) -> Iterator[tu
         table = file.read().select(names)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column's name that is not UTF-8
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        faults.add(path.name, f"cannot be read as Parquet: {first_line}", accepted="a Parquet file")
+        faults.add("bad-format", path.name, f"cannot be read as Parquet: {first_line}", accepted="a Parquet file")
         return
     if table.num_rows != file.metadata.num_rows:
         problem = f"holds {table.num_rows:,} rows and says that it has {file.metadata.num_rows:,}"
-        faults.add(path.name, problem, fix="write the file again")
+        faults.add("wrong-length", path.name, problem, fix="write the file again")
         return
     values = [_read_column(table.column(name)) for name in names]
     for number, row in enumerate(zip(*values, strict=True), 1):

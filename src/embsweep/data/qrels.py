@@ -41,10 +41,18 @@ def read_qrels(path: Path, faults: FaultList) -> Qrels:
             continue
         key = (fields[0], fields[1])
         if scores.setdefault(key, score) != score:
-            faults.add(where, "judged before with another score", score, accepted=f"{scores[key]}, or one line only")
+            faults.add(
+                "conflict",
+                where,
+                "judged before with another score",
+                score,
+                accepted=f"{scores[key]}, or one line only",
+            )
         _keep(qrels, key, score, where)
     if not qrels.judged and len(faults) == before:
-        faults.add(path.name, "holds no judgements", accepted="query id, passage id, score, separated by tabs")
+        faults.add(
+            "no-rows", path.name, "holds no judgements", accepted="query id, passage id, score, separated by tabs"
+        )
     return qrels
 
 
@@ -55,13 +63,15 @@ def _is_header(fields: list[str]) -> bool:
 def _read_score(fields: list[str], where: str, faults: FaultList) -> int | None:
     if len(fields) != 3:
         accepted = "query id, passage id, score, separated by tabs"
-        faults.add(where, f"has {len(fields)} fields", "\t".join(fields), accepted=accepted)
+        faults.add("wrong-length", where, f"has {len(fields)} fields", "\t".join(fields), accepted=accepted)
         return None
     if not (fields[0] and fields[1]):
-        faults.add(where, "an id is empty", "\t".join(fields))
+        faults.add("missing-id", where, "an id is empty", "\t".join(fields))
         return None
     if not _SCORE.fullmatch(fields[2]):
-        faults.add(where, "the score is not an integer", fields[2], accepted="an integer; above 0 means relevant")
+        faults.add(
+            "wrong-type", where, "the score is not an integer", fields[2], accepted="an integer; above 0 means relevant"
+        )
         return None
     return int(fields[2])
 

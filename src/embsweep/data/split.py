@@ -37,7 +37,7 @@ def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | No
     pool = [*sides[VALIDATION], *sides[TRAIN]]
     if len(pool) < count:
         problem = f"more folds than the {len(pool)} passage groups outside test"
-        raise InputError(Fault("confirm.folds", problem, count, f"2 to {len(pool)}, or null"))
+        raise InputError(Fault("too-few-groups", "confirm.folds", problem, count, f"2 to {len(pool)}, or null"))
     folds = deal_groups(pool, count)
     return tuple(
         _build_splits(collection, {TEST: sides[TEST], VALIDATION: fold, TRAIN: _without(pool, fold)}, corpus, [])
@@ -56,9 +56,9 @@ def read_whole(
     groups = find_groups(collection, seed)
     kept = cap_groups(groups, max_pairs)
     if not groups:
-        raise InputError(Fault("data", "no query has a relevant passage"))
+        raise InputError(Fault("no-rows", "data", "no query has a relevant passage"))
     if not kept:
-        raise InputError(Fault("data.max_pairs", "is smaller than every passage group", max_pairs))
+        raise InputError(Fault("too-few-groups", "data.max_pairs", "is smaller than every passage group", max_pairs))
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
     notes = tuple(_describe_reading(collection, groups, kept, corpus))
     return _build_set(collection, None, _list_queries(kept), corpus), notes
@@ -84,7 +84,11 @@ def _build_splits(
 ) -> Splits:
     train, left_out = _list_train(collection, sides)
     if not train:
-        raise InputError(Fault("data.split", "no training row is left: every hard negative answers a held-out query"))
+        raise InputError(
+            Fault(
+                "too-few-pairs", "data.split", "no training row is left: every hard negative answers a held-out query"
+            )
+        )
     validation = _build_set(collection, VALIDATION, _list_queries(sides[VALIDATION]), corpus)
     test = _build_set(collection, TEST, _list_queries(sides[TEST]), corpus)
     if left_out:
@@ -99,7 +103,9 @@ def _check_enough(collection: Collection, groups: list[Group], kept: list[Group]
     if len(groups) >= 3:
         needed = sum(sorted(group.rows for group in groups)[:3])
         problem = f"leaves {len(kept)} of {len(groups):,} passage groups; a three-way split takes at least 3"
-        raise InputError(Fault("data.max_pairs", problem, max_pairs, f"at least {needed:,}, better a few hundred"))
+        raise InputError(
+            Fault("too-few-groups", "data.max_pairs", problem, max_pairs, f"at least {needed:,}, better a few hundred")
+        )
     total = sum(len(group.queries) for group in groups)
     largest = max((len(group.queries) for group in groups), default=0)
     problem = (
@@ -107,7 +113,7 @@ def _check_enough(collection: Collection, groups: list[Group], kept: list[Group]
         f"{len(collection.passages):,} passages: too few for training, validation and test without a shared passage"
     )
     fix = "add passages, or look for one passage that stands with nearly all questions"
-    raise InputError(Fault("data.split", problem, accepted="at least 3 groups, better 100", fix=fix))
+    raise InputError(Fault("too-few-groups", "data.split", problem, accepted="at least 3 groups, better 100", fix=fix))
 
 
 def _list_queries(groups: Iterable[Group]) -> list[int]:

@@ -9,6 +9,7 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
+from embsweep.codes import Code
 from embsweep.data.faults import FaultList
 
 _MARKS = {
@@ -26,21 +27,23 @@ _TYPE_NAMES = {bool: "true or false", int: "a number", float: "a number", list: 
 
 def check_text(value: object, where: str, column: str, faults: FaultList) -> str | None:
     """The stripped text, or None after recording why `value` is none (type, blank, NUL, half a surrogate pair)."""
-    problem = _find_problem(value)
-    if problem is None and isinstance(value, str):
-        return value.strip()
-    faults.add(where, f"column '{column}' {problem}", value, accepted="a text that is not blank")
+    found = _find_problem(value)
+    if found is None:
+        return str(value).strip()
+    code, problem = found
+    faults.add(code, where, f"column '{column}' {problem}", value, accepted="a text that is not blank")
     return None
 
 
-def _find_problem(value: object) -> str | None:
+def _find_problem(value: object) -> tuple[Code, str] | None:
     if value is None:
-        return "is null"
+        return "missing-value", "is null"
     if not isinstance(value, str):
-        return f"is {_TYPE_NAMES.get(type(value), f'of type {type(value).__name__}')}, not text"
+        return "wrong-type", f"is {_TYPE_NAMES.get(type(value), f'of type {type(value).__name__}')}, not text"
     if is_blank(value):
-        return "is empty"
-    return _find_bad_character(value)
+        return "empty", "is empty"
+    bad = _find_bad_character(value)
+    return ("bad-character", bad) if bad else None
 
 
 def _find_bad_character(text: str) -> str | None:
@@ -82,15 +85,17 @@ def read_text_file(path: Path, faults: FaultList) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        faults.add(path.name, f"cannot be read: {error.strerror or error}", str(path))
+        faults.add("unreadable", path.name, f"cannot be read: {error.strerror or error}", str(path))
         return ""
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
     if encoding is not None:
-        faults.add(f"{path.name}:1", f"is encoded as {encoding}", accepted="UTF-8", fix="save the file as UTF-8")
+        faults.add(
+            "not-utf8", f"{path.name}:1", f"is encoded as {encoding}", accepted="UTF-8", fix="save the file as UTF-8"
+        )
         return ""
     data = data.removeprefix(codecs.BOM_UTF8)
     if not data.strip():
-        faults.add(path.name, "is empty")
+        faults.add("empty", path.name, "is empty")
         return ""
     return _decode(data, path.name, faults)
 
@@ -105,7 +110,7 @@ def _decode(data: bytes, name: str, faults: FaultList) -> str:
     if "\0" in text:
         for number, line in enumerate(text.split("\n"), 1):
             if "\0" in line:
-                faults.add(f"{name}:{number}", "holds a NUL character", accepted="text in UTF-8")
+                faults.add("bad-character", f"{name}:{number}", "holds a NUL character", accepted="text in UTF-8")
     return text.replace("\0", _REPLACEMENT)
 
 
@@ -114,5 +119,5 @@ def _decode_line(line: bytes, where: str, faults: FaultList) -> str:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
         broken = line[error.start : error.start + 1]
-        faults.add(where, f"is not UTF-8 at byte {error.start + 1}", broken, fix="save the file as UTF-8")
+        faults.add("not-utf8", where, f"is not UTF-8 at byte {error.start + 1}", broken, fix="save the file as UTF-8")
         return line.decode("utf-8", errors="replace")

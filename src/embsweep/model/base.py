@@ -47,7 +47,14 @@ def build_model(cfg: ModelConfig, device: str | None = None, *, attention: str |
     found = model.get_embedding_dimension()
     if found != cfg.dim:
         raise InputError(
-            Fault("model.dim", f"model '{cfg.name}' has {found} dimensions", cfg.dim, str(found), f"model.dim={found}")
+            Fault(
+                "wrong-dim",
+                "model.dim",
+                f"model '{cfg.name}' has {found} dimensions",
+                cfg.dim,
+                str(found),
+                f"model.dim={found}",
+            )
         )
     model.float()
     return model

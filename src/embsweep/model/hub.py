@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embsweep.codes import Code
 from embsweep.config.training import ModelConfig
 from embsweep.errors import Fault, InputError
 from embsweep.home import expand_home
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 HUB_TIMEOUT_S = 5.0
 """All that the preflight waits for the hub, name lookup and retries included."""
 
+_Problem = tuple[Code, str]
 _WAYS_OUT = (
     "give a local folder (model.source=/path/to/model), a cache that has it (HF_HOME=/path/to/cache), "
     "or another model (model=minilm)"
@@ -48,14 +50,16 @@ def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None
         model = _load(cfg, device, attention)
         limit_length(model, cfg.max_seq_length)
     except UnsafeModel as error:
-        raise InputError(Fault("model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)) from error
+        raise InputError(
+            Fault("unsafe-model", "model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)
+        ) from error
     except InputError:
         raise
     except Exception as error:
         if _lacks_memory(error):
             raise
         problem = f"cannot be loaded ({_explain_load(error)})"
-        raise InputError(Fault("model.source", problem, cfg.source, fix=_WAYS_OUT)) from error
+        raise InputError(Fault("not-loadable", "model.source", problem, cfg.source, fix=_WAYS_OUT)) from error
     return model
 
 
@@ -104,7 +108,7 @@ def _check_safe(folder: Path, source: str) -> list[Fault]:
     try:
         check_no_code(folder)
     except UnsafeModel as error:
-        return [Fault("model.source", f"is not loaded: {error}", source, _DATA_ONLY)]
+        return [Fault("unsafe-model", "model.source", f"is not loaded: {error}", source, _DATA_ONLY)]
     return []
 
 
@@ -117,12 +121,14 @@ def find_folder(cfg: ModelConfig) -> Path | None:
 def _check_reachable(cfg: ModelConfig) -> list[Fault]:
     source = str(cfg.source)
     is_path = source.startswith(("/", "./", "../", "~"))
-    problem = "no such folder" if is_path else _ask_hub(source, cfg.revision)
-    return [Fault("model.source", problem, source, fix=_WAYS_OUT)] if problem else []
+    found: _Problem | None = ("missing-file", "no such folder") if is_path else _ask_hub(source, cfg.revision)
+    return [Fault(found[0], "model.source", found[1], source, fix=_WAYS_OUT)] if found else []
 
 
 def _not_a_model(source: str) -> Fault:
-    return Fault("model.source", "the folder holds no model", source, f"a folder with {' or '.join(_CONFIGS)}")
+    return Fault(
+        "wrong-file-kind", "model.source", "the folder holds no model", source, f"a folder with {' or '.join(_CONFIGS)}"
+    )
 
 
 def _is_cached(source: str, revision: str | None) -> bool:
@@ -139,12 +145,12 @@ def _is_cached(source: str, revision: str | None) -> bool:
         return False
 
 
-def _ask_hub(source: str, revision: str | None) -> str | None:
+def _ask_hub(source: str, revision: str | None) -> _Problem | None:
     """What is wrong with a hub id, or None. A thread bounds the wait: the client's own timeout is per attempt."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:
-        return "is not in the local cache, and HF_HUB_OFFLINE is set"
+        return "unreachable", "is not in the local cache, and HF_HUB_OFFLINE is set"
     answer: list[BaseException | None] = []
 
     def ask() -> None:
@@ -157,18 +163,20 @@ def _ask_hub(source: str, revision: str | None) -> str | None:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(HUB_TIMEOUT_S)
-    return _explain(answer[0]) if answer else f"is not in the local cache, and no hub answered in {HUB_TIMEOUT_S:g} s"
+    if not answer:
+        return "unreachable", f"is not in the local cache, and no hub answered in {HUB_TIMEOUT_S:g} s"
+    return _explain(answer[0])
 
 
-def _explain(error: BaseException | None) -> str | None:
+def _explain(error: BaseException | None) -> _Problem | None:
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     if error is None:
         return None
     if isinstance(error, HFValidationError):
-        return "is neither a folder nor a hub id"
+        return "bad-hub-id", "is neither a folder nor a hub id"
     if isinstance(error, RevisionNotFoundError):
-        return "the hub has no such revision of it"
+        return "not-on-hub", "the hub has no such revision of it"
     if isinstance(error, RepositoryNotFoundError):
-        return "the hub has no such model, or it is private (HF_TOKEN)"
-    return f"is not in the local cache, and the hub cannot be reached ({type(error).__name__})"
+        return "not-on-hub", "the hub has no such model, or it is private (HF_TOKEN)"
+    return "unreachable", f"is not in the local cache, and the hub cannot be reached ({type(error).__name__})"

@@ -44,7 +44,14 @@ def build_loss(
 
     if cfg.name not in LOSSES:
         raise InputError(
-            Fault("loss.name", "unknown loss", cfg.name, ", ".join(LOSSES), did_you_mean(cfg.name, LOSSES))
+            Fault(
+                "unknown-option",
+                "loss.name",
+                "unknown loss",
+                cfg.name,
+                ", ".join(LOSSES),
+                did_you_mean(cfg.name, LOSSES),
+            )
         )
     return MatryoshkaLoss(
         model,
@@ -66,7 +73,7 @@ def _build_cached_mnrl(cfg: LossConfig, model: SentenceTransformer, is_shared: b
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     if isinstance(model[0], StaticEmbedding):  # its inputs cannot be cut into mini-batches
-        raise InputError(Fault("loss.name", "cannot train a static model", cfg.name, "mnrl", "loss=mnrl"))
+        raise InputError(Fault("conflict", "loss.name", "cannot train a static model", cfg.name, "mnrl", "loss=mnrl"))
     assert isinstance(cfg.mini_batch_size, int)  # LossConfig and the trial guarantee it for this loss
     return CachedMultipleNegativesRankingLoss(
         model, scale=cfg.scale, mini_batch_size=cfg.mini_batch_size, gather_across_devices=is_shared

@@ -78,5 +78,7 @@ def find_card(name: str) -> Card:
     """The card of a sweep. InputError with the nearest spelling where there is none."""
     cards = load_cards()
     if name not in cards:
-        raise InputError(Fault("NAME", "no such recipe", name, ", ".join(cards), did_you_mean(name, cards)))
+        raise InputError(
+            Fault("unknown-name", "NAME", "no such recipe", name, ", ".join(cards), did_you_mean(name, cards))
+        )
     return cards[name]

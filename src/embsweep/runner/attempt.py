@@ -40,7 +40,7 @@ class _Watched:
     def report(self, report: Report) -> bool:
         for name in ("objective", "best_objective"):
             if not math.isfinite(value := getattr(report, name)):
-                raise TrialFailed(f"{name} is {value} at step {report.step}")
+                raise TrialFailed("not-finite", f"{name} is {value} at step {report.step}")
         check_scores(report.scores, self.metric)
         with self._passing():
             return self.inner.report(report)

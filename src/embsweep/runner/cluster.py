@@ -115,13 +115,13 @@ def _join(config: RunnerConfig, init_options: Mapping[str, Any]) -> Head:
             ray.init(address=head.address, log_to_driver=False, configure_logging=False, **init_options)
     except Exception as error:  # Ray raises whatever it met: ConnectionError, RuntimeError, its own
         problem = f"the cluster answers and cannot be joined ({' '.join(str(error).split())})"
-        raise InputError(Fault("runner.address", problem, head.address)) from error
+        raise InputError(Fault("unreachable", "runner.address", problem, head.address)) from error
     return head
 
 
 def _check_answer(answer: Answer, view: _View, *, identity: str, name: str) -> Iterator[Fault]:
     if answer.facts is None or answer.clock is None:
-        yield Fault("runner.address", f"node {name} {answer.problem}")
+        yield Fault("unreachable", "runner.address", f"node {name} {answer.problem}")
         return
     yield from check_versions(name, answer.facts, view.facts)
     has_arrived = view.meeting.has_reply(identity)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from embsweep.codes import Code
 from embsweep.config.machinery import RunnerConfig
 from embsweep.errors import Fault, InputError
 from embsweep.runner.token import MODE_VARIABLE, has_token
@@ -47,18 +48,20 @@ def find_address(config: RunnerConfig) -> str:
     address = config.address or os.environ.get("RAY_ADDRESS")
     source = "" if config.address else " (from RAY_ADDRESS)"
     if not address:
-        raise _refusal("no cluster is named, neither here nor in RAY_ADDRESS", None, "runner=local needs none")
+        raise _refusal(
+            "missing-value", "no cluster is named, neither here nor in RAY_ADDRESS", None, "runner=local needs none"
+        )
     if address.startswith("ray://"):
         fix = "run the sweep on a node of the cluster, or with `ray job submit`"
-        raise _refusal(f"a sweep cannot run through Ray Client{source}", address, fix)
+        raise _refusal("bad-address", f"a sweep cannot run through Ray Client{source}", address, fix)
     if not _ADDRESS.fullmatch(address):
-        raise _refusal(f"is not the address of a cluster{source}", address)
+        raise _refusal("bad-address", f"is not the address of a cluster{source}", address)
     return address
 
 
-def _refusal(problem: str, address: str | None, fix: str | None = None) -> InputError:
+def _refusal(code: Code, problem: str, address: str | None, fix: str | None = None) -> InputError:
     accepted = "host:port of the cluster's head, such as 10.0.0.1:6379"
-    return InputError(Fault("runner.address", problem, address, accepted, fix))
+    return InputError(Fault(code, "runner.address", problem, address, accepted, fix))
 
 
 def _knock(address: str) -> None:
@@ -67,7 +70,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         fix = "`ray start --head` starts a cluster, `ray status --address=…` shows whether one answers"
-        raise _refusal(f"nobody answers there ({error})", address, fix) from None
+        raise _refusal("unreachable", f"nobody answers there ({error})", address, fix) from None
 
 
 def _ask(address: str, mode: str) -> dict[str, Any]:
@@ -82,10 +85,10 @@ def _ask(address: str, mode: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         problem = f"something answers there, but not as the head of a Ray cluster would in {_ANSWER_TIMEOUT_S:g} s"
         fix = "its port is 6379 unless `ray start --head --port=…` says otherwise; 8265 and 10001 are other services"
-        raise _refusal(problem, address, fix) from None
+        raise _refusal("unreachable", problem, address, fix) from None
     except (subprocess.CalledProcessError, ValueError, IndexError) as error:
         last = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
-        raise _refusal(f"the head's answer was not understood ({''.join(last)})", address) from None
+        raise _refusal("unreachable", f"the head's answer was not understood ({''.join(last)})", address) from None
     return answer
 
 
@@ -93,7 +96,7 @@ def _ask_with_token(address: str) -> dict[str, Any]:
     mode = os.environ.get(MODE_VARIABLE, "token")
     if mode != "token":
         problem = f"the cluster at {address} asks for a token, and this process may show none"
-        raise InputError(Fault(MODE_VARIABLE, problem, mode, "token, or unset"))
+        raise InputError(Fault("bad-token", MODE_VARIABLE, problem, mode, "token, or unset"))
     if not has_token():
         raise _bad_token(f"none was found, and the cluster at {address} asks for one")
     answer = _ask(address, "token")
@@ -104,7 +107,9 @@ def _ask_with_token(address: str) -> dict[str, Any]:
 
 def _bad_token(problem: str) -> InputError:
     fix = "give it in RAY_AUTH_TOKEN, in the file RAY_AUTH_TOKEN_PATH or in ~/.ray/auth_token"
-    return InputError(Fault("the cluster's token", problem, None, "the token that the head was started with", fix))
+    return InputError(
+        Fault("bad-token", "the cluster's token", problem, None, "the token that the head was started with", fix)
+    )
 
 
 def _check_answer(address: str, answer: dict[str, Any]) -> None:
@@ -113,10 +118,12 @@ def _check_answer(address: str, answer: dict[str, Any]) -> None:
         there = f"Ray {answer['ray']}, Python {answer['python']}"
         here = f"Ray {version('ray')}, Python {platform.python_version()}"
         problem = f"the cluster at {address} runs other versions than this process"
-        faults.append(Fault("runner.address", problem, there, here, "start both from the same versions"))
+        faults.append(
+            Fault("other-version", "runner.address", problem, there, here, "start both from the same versions")
+        )
     if not answer["has_node_here"]:
         problem = f"this machine is no node of the cluster at {address}, and only a node can drive it"
         fix = f"`ray start --address={address}` here (with --num-cpus=0 it trains nothing), or `ray job submit`"
-        faults.append(Fault("runner.address", problem, None, None, fix))
+        faults.append(Fault("not-a-node", "runner.address", problem, None, None, fix))
     if faults:
         raise InputError(faults)

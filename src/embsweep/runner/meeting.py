@@ -52,5 +52,5 @@ def _prepare(folder: Path, storage: Path) -> Meeting:
     except OSError as error:
         problem = f"the driver cannot write to it ({error.strerror})"
         accepted = "a folder that the driver and every node can write to"
-        return Meeting(None, nonce, Fault("storage.path", problem, str(storage), accepted))
+        return Meeting(None, nonce, Fault("not-writable", "storage.path", problem, str(storage), accepted))
     return Meeting(folder, nonce)

@@ -57,20 +57,20 @@ def check_versions(name: str, there: Facts, here: Facts) -> Iterator[Fault]:
     What follows a version's `+` (`2.13.0+cu130`) may differ: it tells for which device, not which, torch it is.
     """
     if _minor(there["python"]) != _minor(here["python"]):
-        yield Fault(_WHERE, f"node {name} has another Python", there["python"], here["python"], _SAME)
+        yield Fault("other-version", _WHERE, f"node {name} has another Python", there["python"], here["python"], _SAME)
     if there["source"] is None:
-        yield Fault(_WHERE, f"node {name} has no embsweep", None, here["packages"]["embsweep"], _SAME)
+        yield Fault("not-installed", _WHERE, f"node {name} has no embsweep", None, here["packages"]["embsweep"], _SAME)
     for package in PACKAGES:
         found, wanted = there["packages"][package], here["packages"][package]
         if package == "embsweep" and found is None:
             continue  # there as plain files, by a runtime environment: its digest decides
         if found is None:
-            yield Fault(_WHERE, f"node {name} has no {package}", None, wanted, _SAME)
+            yield Fault("not-installed", _WHERE, f"node {name} has no {package}", None, wanted, _SAME)
         elif wanted is not None and found.partition("+")[0] != wanted.partition("+")[0]:
-            yield Fault(_WHERE, f"node {name} has another {package}", found, wanted, _SAME)
+            yield Fault("other-version", _WHERE, f"node {name} has another {package}", found, wanted, _SAME)
     if there["source"] not in (None, here["source"]) and _is_same_release(there, here):
         problem = f"node {name} has other source files of the same embsweep"
-        yield Fault(_WHERE, problem, _short(there["source"]), _short(here["source"]), _SAME)
+        yield Fault("other-version", _WHERE, problem, _short(there["source"]), _short(here["source"]), _SAME)
 
 
 def _minor(version: str) -> list[str]:
@@ -93,16 +93,23 @@ def check_folder(name: str, there: Facts, *, storage: str, has_arrived: bool) ->
     fix = "mount one shared folder at this path on every node"
     shared = "a folder that every node reads and writes"
     if folder["nonce"] is None and not folder["exists"]:
-        yield Fault("storage.path", f"node {name} has no such folder", storage, shared, fix)
+        yield Fault("not-shared", "storage.path", f"node {name} has no such folder", storage, shared, fix)
     elif folder["nonce"] is None:
         problem = f"node {name} has another folder at this path: the driver's file is not in it ({folder['error']})"
-        yield Fault("storage.path", problem, storage, shared, fix)
+        yield Fault("not-shared", "storage.path", problem, storage, shared, fix)
     elif folder["error"]:
         problem = f"node {name} cannot write to it ({folder['error']})"
-        yield Fault("storage.path", problem, storage, shared, "mount it writable, for the user that runs Ray there")
+        yield Fault(
+            "not-writable",
+            "storage.path",
+            problem,
+            storage,
+            shared,
+            "mount it writable, for the user that runs Ray there",
+        )
     elif not has_arrived:
         problem = f"node {name} has another folder at this path: what it writes does not reach the driver"
-        yield Fault("storage.path", problem, storage, shared, fix)
+        yield Fault("not-shared", "storage.path", problem, storage, shared, fix)
 
 
 def check_tracking(who: str, there: Facts, uri: str | None) -> Iterator[Fault]:
@@ -113,7 +120,9 @@ def check_tracking(who: str, there: Facts, uri: str | None) -> Iterator[Fault]:
     is_loopback = urlsplit(uri).hostname in _LOOPBACK
     fix = "give the server's address as other machines see it" if is_loopback else "start it, or open the way to it"
     problem = f"does not answer from {who} ({error})"
-    yield Fault("tracking.uri", problem, without_credentials(uri), "a server that every node reaches", fix)
+    yield Fault(
+        "unreachable", "tracking.uri", problem, without_credentials(uri), "a server that every node reaches", fix
+    )
 
 
 def without_credentials(uri: str) -> str:
@@ -147,13 +156,16 @@ def check_clock(name: str, reading: ClockReading) -> Iterator[Fault]:
     if abs(skew_s) > MAX_SKEW_S:
         side = "ahead of" if skew_s > 0 else "behind"
         problem = f"the clock of node {name} is {abs(skew_s):.1f} s {side} the driver's"
-        yield Fault(_WHERE, problem, None, f"within {MAX_SKEW_S:g} s", "let chrony or systemd-timesyncd keep it")
+        yield Fault(
+            "clock-skew", _WHERE, problem, None, f"within {MAX_SKEW_S:g} s", "let chrony or systemd-timesyncd keep it"
+        )
 
 
 def check_open_door(asks_token: bool, remote: Sequence[str]) -> Iterator[Fault]:
     """A cluster that lets anybody run code is refused once a node of it is on another machine than the driver."""
     if not asks_token and remote:
         yield Fault(
+            "open-cluster",
             _WHERE,
             f"the cluster asks nobody for a token, and {', '.join(remote)} can be reached over the network",
             None,

@@ -135,14 +135,22 @@ def _check(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus:
     if by_gpu < workers:
         key = "gpus_per_trial" if config.gpus_per_trial is not None else "workers_per_trial"
         accepted = f"up to {total_gpus}" if total_gpus else "0"
-        faults.append(Fault(f"runner.{key}", f"more GPUs than {there}", getattr(config, key), accepted, fewer))
+        faults.append(
+            Fault("not-enough-gpus", f"runner.{key}", f"more GPUs than {there}", getattr(config, key), accepted, fewer)
+        )
     if by_cpu < workers:
         key = "cpus_per_trial" if config.cpus_per_trial is not None else "workers_per_trial"
         most = _largest_share(machines, workers) if key == "cpus_per_trial" else sum(m.cpus for m in machines)
         room = f"up to {most}" if most else None
-        faults.append(Fault(f"runner.{key}", f"more CPUs than {there}", getattr(config, key), room, fewer))
+        faults.append(
+            Fault("not-enough-cpus", f"runner.{key}", f"more CPUs than {there}", getattr(config, key), room, fewer)
+        )
     if not faults and together < workers:
         problem = f"only {together} of its workers find {cpus or 1} CPU and {gpus:g} GPU on one machine"
-        faults.append(Fault("runner.workers_per_trial", problem, workers, fix="fewer CPUs: runner.cpus_per_trial"))
+        faults.append(
+            Fault(
+                "not-enough-room", "runner.workers_per_trial", problem, workers, fix="fewer CPUs: runner.cpus_per_trial"
+            )
+        )
     if faults:
         raise InputError(faults)

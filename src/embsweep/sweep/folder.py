@@ -33,7 +33,14 @@ def check_folder(folder: Path) -> None:
     else:
         return
     raise InputError(
-        Fault("storage.path", problem, str(folder), "a folder of this user's own", "choose another storage.path")
+        Fault(
+            "unsafe-folder",
+            "storage.path",
+            problem,
+            str(folder),
+            "a folder of this user's own",
+            "choose another storage.path",
+        )
     )
 
 
@@ -43,7 +50,7 @@ def _open_lock(path: Path) -> TextIO:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         problem = f"cannot be used as a lock ({error.strerror})"
-        raise InputError(Fault("storage.path", problem, str(path), fix="remove it")) from None
+        raise InputError(Fault("not-writable", "storage.path", problem, str(path), fix="remove it")) from None
     return os.fdopen(descriptor, "a+", encoding="ascii")
 
 
@@ -119,8 +126,9 @@ class SweepFolder:
             except BlockingIOError:
                 file.seek(0)
                 raise SweepRefused(
+                    "already-running",
                     f"sweep '{self.name}' is running already, in process {file.read() or 'unknown'}; "
-                    "`embsweep status` shows how far it is"
+                    "`embsweep status` shows how far it is",
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))

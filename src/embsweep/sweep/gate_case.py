@@ -43,7 +43,9 @@ def rebuild_splits(facts: DataFacts, overrides: Mapping[str, Any], cache: Path) 
         return split_collection(load_collection(config, cache), config.split, config.max_pairs)
     except InputError as error:
         key = _PATH_KEYS.get(config.kind)
-        moved = Fault("data", f"'{facts.name}' cannot be read as the sweep did", fix=f"if it was moved, add {key}=…")
+        moved = Fault(
+            "data-moved", "data", f"'{facts.name}' cannot be read as the sweep did", fix=f"if it was moved, add {key}=…"
+        )
         raise InputError([*error.faults, *([moved] if key else [])]) from None
 
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from embsweep.config.base import Misfit
 from embsweep.config.machinery import GateConfig
+from embsweep.config.root import find_code
 from embsweep.config.source import DataConfig
 from embsweep.errors import Fault, InputError, did_you_mean
 
@@ -38,9 +39,11 @@ def _to_fault(part: str, details: Mapping[str, Any], values: Mapping[str, Any]) 
     where = ".".join([part, *loc])
     if details["type"] == "extra_forbidden":
         known = [key for key in values if key != loc[-1]]
-        return Fault(where, "unknown key", details["input"], ", ".join(known), did_you_mean(loc[-1], known))
+        return Fault(
+            "unknown-key", where, "unknown key", details["input"], ", ".join(known), did_you_mean(loc[-1], known)
+        )
     misfit = details.get("ctx", {}).get("error")
     if isinstance(misfit, Misfit):
-        return Fault(where, misfit.problem, details["input"], misfit.accepted, misfit.fix)
+        return Fault(misfit.code, where, misfit.problem, details["input"], misfit.accepted, misfit.fix)
     accepted = details.get("ctx", {}).get("expected") or str(details["msg"]).removeprefix("Input should be ")
-    return Fault(where, "does not fit", details["input"], accepted)
+    return Fault(find_code(details["type"], details["input"]), where, "does not fit", details["input"], accepted)

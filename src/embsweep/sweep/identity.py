@@ -33,9 +33,10 @@ def check_identity(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -
     if keys:
         lines = [f"  {key}: {then.get(key, 'absent')} then, {now.get(key, 'absent')} now" for key in keys]
         raise SweepRefused(
+            "other-sweep",
             f"a sweep named '{name}' exists and differs:\n"
             + "\n".join(lines)
-            + "\nTake another name (sweep.name=…), or move the earlier one aside (sweep.fresh=true)."
+            + "\nTake another name (sweep.name=…), or move the earlier one aside (sweep.fresh=true).",
         )
 
 

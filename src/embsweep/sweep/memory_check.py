@@ -57,7 +57,7 @@ def check_gpu_memory(
     except InputError as error:
         return list(error.faults)
     except EmbsweepError as error:
-        return [Fault("runner.gpus_per_trial", f"the memory of a trial could not be measured: {error}")]
+        return [Fault("not-measured", "runner.gpus_per_trial", f"the memory of a trial could not be measured: {error}")]
     return check_memory(on_smallest(found, smallest_bytes), trials_per_gpu)
 
 
@@ -77,7 +77,7 @@ def check_memory(found: Footprint, trials_per_gpu: int) -> list[Fault]:
     asked = f"{trials_per_gpu} trials a GPU"
     if found.peak_bytes is None:
         problem = f"one trial alone runs out of memory on {found.gpu.name} ({_gib(found.gpu.free_bytes)} free)"
-        return [Fault("runner.gpus_per_trial", problem, asked, "a trial that fits", found.advice)]
+        return [Fault("not-enough-memory", "runner.gpus_per_trial", problem, asked, "a trial that fits", found.advice)]
     fits = count_fitting(found.peak_bytes, found.gpu.free_bytes)
     if fits >= trials_per_gpu:
         return []
@@ -86,7 +86,11 @@ def check_memory(found: Footprint, trials_per_gpu: int) -> list[Fault]:
         f"{_gib(found.gpu.total_bytes)} are free on {found.gpu.name}: {fits} fit"
     )
     fix = f"runner.trials_per_gpu={fits}, or trials that take less" if fits else "trials that take less"
-    return [Fault("runner.gpus_per_trial", problem, asked, f"{1 / fits:.3g} to 1" if fits else None, fix)]
+    return [
+        Fault(
+            "not-enough-memory", "runner.gpus_per_trial", problem, asked, f"{1 / fits:.3g} to 1" if fits else None, fix
+        )
+    ]
 
 
 def count_fitting(peak_bytes: int, free_bytes: int) -> int:

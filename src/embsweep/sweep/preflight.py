@@ -99,7 +99,7 @@ def _check_request(request: SweepRequest, faults: list[Fault]) -> Prepared:
 def find_missing(values: Mapping[str, Any]) -> list[Fault]:
     """A fault for every key that conf/ leaves to the user and the user left out."""
     keys = [key for key, value in flatten(values) if value == _MISSING]
-    return [Fault(key, "must be given", fix=f"add {key}=…") for key in keys]
+    return [Fault("missing-value", key, "must be given", fix=f"add {key}=…") for key in keys]
 
 
 def checked_config(
@@ -164,7 +164,7 @@ def _checked_splits(recipe: Config, collection: Collection | None, faults: list[
         faults.extend(error.faults)
         return None
     if len(splits.train) < 2:
-        faults.append(Fault("data", "too few pairs to train on", len(splits.train), "at least 2"))
+        faults.append(Fault("too-few-pairs", "data", "too few pairs to train on", len(splits.train), "at least 2"))
     faults.extend(_check_batch(recipe, splits))
     return splits
 
@@ -202,11 +202,17 @@ def _check_batch(config: Config, splits: Splits) -> Iterator[Fault]:
     train, workers = config.train, config.runner.workers_per_trial
     if train.batch_size % workers:
         problem = f"cannot be shared evenly by the {workers} workers of a trial"
-        yield Fault("train.batch_size", problem, train.batch_size, f"a multiple of {workers}")
+        yield Fault("not-divisible", "train.batch_size", problem, train.batch_size, f"a multiple of {workers}")
     passages = len({pair.positive for pair in splits.train})
     if train.batch_sampler != "batch_sampler" and train.batch_size > passages:
         problem = f"no batch without duplicates can be larger than the {passages} training passages"
-        yield Fault("train.batch_size", problem, train.batch_size, f"2 to {passages}, or another train.batch_sampler")
+        yield Fault(
+            "out-of-range",
+            "train.batch_size",
+            problem,
+            train.batch_size,
+            f"2 to {passages}, or another train.batch_sampler",
+        )
 
 
 def _check_swept_batches(request: SweepRequest, scale: Scale, cuts: Sequence[Splits]) -> None:
@@ -259,13 +265,13 @@ def _check_storage(values: Mapping[str, Any], storage: Path) -> list[Fault]:
     """A fault where the folder cannot be made or written to; leaves nothing behind."""
     given = _given_storage(values)
     if given is not None and names_no_user(given):
-        return [Fault("storage.path", NO_USER, given, "a folder")]
+        return [Fault("unknown-user", "storage.path", NO_USER, given, "a folder")]
     existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
     try:
         tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()
     except OSError as error:
         problem = f"cannot be written to ({existing}: {error.strerror})"
-        return [Fault("storage.path", problem, str(storage), "a folder that you may write to")]
+        return [Fault("not-writable", "storage.path", problem, str(storage), "a folder that you may write to")]
     return []
 
 

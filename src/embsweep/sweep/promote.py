@@ -60,7 +60,7 @@ def promote(request: PromotionRequest, say: Say = lambda line: None) -> Promotio
     if standing.challenger is None:
         if not request.dry_run:
             drop_stale_challenger(store, request.name)
-        raise GateRefused(_describe_no_challenger(store, standing))
+        raise GateRefused("no-challenger", _describe_no_challenger(store, standing))
     promotion = _judge(store, standing, request, say)
     if request.dry_run:
         return promotion

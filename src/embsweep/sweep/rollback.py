@@ -35,7 +35,7 @@ def roll_back(name: str, storage: Path, uri: str | None = None, *, dry_run: bool
     store = open_registry(storage, uri)
     standing = read_standing(store, name)
     if standing.champion is None:
-        raise GateRefused(f"{name} has no champion to roll back; nothing was changed")
+        raise GateRefused("no-champion", f"{name} has no champion to roll back; nothing was changed")
     try:
         return _roll_back(store, standing, standing.champion, dry_run=dry_run)
     except GateRefused as error:
@@ -77,7 +77,8 @@ def _find_target(store: Store, standing: Standing) -> tuple[int, list[int]]:
         return number, gone
     known = f"; versions {', '.join(map(str, gone))} were, but are gone" if gone else ""
     raise GateRefused(
-        f"{standing.name}: no champion before version {standing.champion} is known{known}; nothing was changed"
+        "no-earlier-champion",
+        f"{standing.name}: no champion before version {standing.champion} is known{known}; nothing was changed",
     )
 
 
@@ -85,4 +86,4 @@ def _check_files(store: Store, name: str, number: int) -> None:
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
         fetched = fetch_version(store, find_version(store, name, number), Path(scratch) / "model")
     if fetched.fault:
-        raise GateRefused(f"version {number} cannot serve again: {fetched.fault}; nothing was changed")
+        raise GateRefused("altered-file", f"version {number} cannot serve again: {fetched.fault}; nothing was changed")

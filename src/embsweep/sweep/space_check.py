@@ -22,14 +22,23 @@ def check_space(request: SweepRequest, faults: list[Fault]) -> None:
     faults.extend(_check_same_dims(request))
     if request.values.get("search", {}).get("sampler") == "grid":
         faults.extend(
-            Fault(d.key, "a grid cannot hold an interval", describe(d), "choice(…) or range(…)", "or search=tpe")
+            Fault(
+                "conflict",
+                d.key,
+                "a grid cannot hold an interval",
+                describe(d),
+                "choice(…) or range(…)",
+                "or search=tpe",
+            )
             for d in request.space
             if count_values(d) is None
         )
         cells = math.prod(count_values(d) or 1 for d in request.space)
         if cells > _MOST_CELLS:
             accepted = f"at most {_MOST_CELLS:,}"
-            faults.append(Fault("search.sampler", f"its grid has {cells:,} cells", "grid", accepted, "or search=tpe"))
+            faults.append(
+                Fault("too-many", "search.sampler", f"its grid has {cells:,} cells", "grid", accepted, "or search=tpe")
+            )
 
 
 def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault]) -> list[Fault]:
@@ -50,7 +59,9 @@ def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault])
         if isinstance(dimension, Choice) and len(same) > 1:
             names = " and ".join(map(str, same))
             fix = f"fix it: {dimension.key}={same[0]}"
-            faults.append(Fault(dimension.key, f"{names} compose to the same configuration here", fix=fix))
+            faults.append(
+                Fault("duplicate-value", dimension.key, f"{names} compose to the same configuration here", fix=fix)
+            )
     return faults
 
 
@@ -68,7 +79,9 @@ def _check_same_dims(request: SweepRequest) -> Iterator[Fault]:
         listed = "; ".join(f"{place}: {list(dims)}" for place, dims in found.items())
         common = sorted(set.intersection(*map(set, found.values())), reverse=True)
         fix = f"eval.dims=[{','.join(map(str, common))}]" if common else None
-        yield Fault("eval.dims", f"differ across the space ({listed})", accepted="the same for every trial", fix=fix)
+        yield Fault(
+            "conflict", "eval.dims", f"differ across the space ({listed})", accepted="the same for every trial", fix=fix
+        )
 
 
 def in_space(fault: Fault, dimension: Dimension, value: Value) -> Fault:

@@ -124,7 +124,7 @@ def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelV
             versions = client.search_model_versions(f"name = '{name}'")
             aliases = sorted(client.get_registered_model(name).aliases)
             there = f"versions {sorted(int(v.version) for v in versions)}, aliases {aliases}"
-        raise InputError(Fault(name, "no such version of a registered model", wanted, there)) from None
+        raise InputError(Fault("unknown-name", name, "no such version of a registered model", wanted, there)) from None
 
 
 def _listed_files(store: Store, version: ModelVersion) -> dict[str, str]:

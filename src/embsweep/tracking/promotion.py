@@ -86,7 +86,9 @@ def _check_unmoved(client: MlflowClient, judged: Standing, now: Standing) -> Non
     if now.challenger != judged.challenger:
         changes.append(f"the challenger is {_version(now.challenger)} (it was {_version(judged.challenger)})")
     what = " and ".join(changes) or "the list of earlier champions was changed"
-    raise Overtaken(f"{now.name} was changed by somebody else while this was judged: {what}; nothing was changed here")
+    raise Overtaken(
+        "overtaken", f"{now.name} was changed by somebody else while this was judged: {what}; nothing was changed here"
+    )
 
 
 def _version(number: int | None) -> str:

@@ -81,7 +81,9 @@ def check_model_name(name: str) -> str:
     """`name` if MLflow takes it for a registered model; InputError at `tracking.registered_model` otherwise."""
     if not name.strip() or any(char in name for char in "/:'\"`") or name.strip(".") == "":
         raise InputError(
-            Fault("tracking.registered_model", "not a name for a model", name, "a name without / : and quotes")
+            Fault(
+                "bad-name", "tracking.registered_model", "not a name for a model", name, "a name without / : and quotes"
+            )
         )
     return name
 

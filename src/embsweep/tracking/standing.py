@@ -44,11 +44,13 @@ def open_registry(root: Path, uri: str | None) -> Store:
     InputError at `--uri` where there is none or where it does not answer.
     """
     if uri is not None and not uri.strip():
-        raise InputError(Fault("--uri", "is blank", uri, "the address of an MLflow server, or leave it out"))
+        raise InputError(Fault("empty", "--uri", "is blank", uri, "the address of an MLflow server, or leave it out"))
     where = store_uri(root, uri)
     file = sqlite_file(where)
     if file is not None and not file.is_file():
-        raise InputError(Fault("--uri", "there is no store yet", redact(where), fix="run a sweep first"))
+        raise InputError(
+            Fault("missing-file", "--uri", "there is no store yet", redact(where), fix="run a sweep first")
+        )
     store = Store(where, experiment="", experiment_id="", artifact_root="")
     with first_contact():
         try:
@@ -56,7 +58,7 @@ def open_registry(root: Path, uri: str | None) -> Store:
         except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
             reason = (redact(str(error)).splitlines() or [""])[0][:300]
             problem = f"no MLflow registry answers there ({type(error).__name__}: {reason})"
-            raise InputError(Fault("--uri", problem, str(store))) from None
+            raise InputError(Fault("unreachable", "--uri", problem, str(store))) from None
     return store
 
 
@@ -85,7 +87,7 @@ def _read_history(name: str, tag: str) -> tuple[int, ...]:
         return tuple(int(version) for version in json.loads(tag))
     except (ValueError, TypeError, OverflowError, RecursionError):
         problem, fix = f"the tag {HISTORY_TAG} is no list of versions", "mend or delete the tag in the registry"
-        raise InputError(Fault(name, problem, tag, "[1, 2]", fix)) from None
+        raise InputError(Fault("bad-format", name, problem, tag, "[1, 2]", fix)) from None
 
 
 def champion_since(version: ModelVersion) -> str:
@@ -95,4 +97,11 @@ def champion_since(version: ModelVersion) -> str:
 
 def _unknown(client: MlflowClient, name: str) -> Fault:
     known = sorted(m.name for m in client.search_registered_models() if not m.name.endswith(LOCK_SUFFIX))
-    return Fault("NAME", "no such registered model", name, ", ".join(known) or "none yet", did_you_mean(name, known))
+    return Fault(
+        "unknown-name",
+        "NAME",
+        "no such registered model",
+        name,
+        ", ".join(known) or "none yet",
+        did_you_mean(name, known),
+    )

@@ -92,7 +92,13 @@ def open_store(root: Path, *, uri: str | None, experiment: str) -> Store:
         raise StoreUnreachable(_unreachable(where, error)) from None
     if found.lifecycle_stage != "active":
         raise InputError(
-            Fault("tracking.experiment", "this experiment was deleted", experiment, fix="restore it or choose another")
+            Fault(
+                "deleted-experiment",
+                "tracking.experiment",
+                "this experiment was deleted",
+                experiment,
+                fix="restore it or choose another",
+            )
         )
     return Store(where, experiment, found.experiment_id, found.artifact_location)
 
@@ -168,6 +174,7 @@ def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
 def _unreachable(uri: str, error: Exception) -> Fault:
     reason = redact(str(error)).splitlines()
     return Fault(
+        "unreachable",
         "tracking.uri",
         f"no MLflow store can be used there ({type(error).__name__}: {reason[0][:300] if reason else ''})",
         redact(uri),

@@ -98,18 +98,20 @@ def choose_port(port: int, host: str = "127.0.0.1") -> int:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             raise InputError(
-                Fault("--port", f"cannot be listened on ({error})", port, "a free port, or 0 for any")
+                Fault("bad-port", "--port", f"cannot be listened on ({error})", port, "a free port, or 0 for any")
             ) from None
         return int(probe.getsockname()[1])
 
 
 def _check_store(root: Path, uri: str | None) -> None:
     if uri is not None and uri.startswith(("http://", "https://")):
-        raise InputError(Fault("tracking.uri", "is a server with its own interface: open it in a browser", redact(uri)))
+        raise InputError(
+            Fault("not-local", "tracking.uri", "is a server with its own interface: open it in a browser", redact(uri))
+        )
     where = store_uri(root, uri)
     file = sqlite_file(where)
     if file is not None and not file.is_file():
-        raise InputError(Fault("tracking.uri", "there is no store yet", where, fix="run a sweep first"))
+        raise InputError(Fault("missing-file", "tracking.uri", "there is no store yet", where, fix="run a sweep first"))
 
 
 def _await_answer(url: str, child: subprocess.Popen[bytes], log: IO[str]) -> None:

@@ -32,11 +32,11 @@ def check_scores(scores: Scores, metric: str, dims: Collection[int] | None = Non
     """
     for dim in scores if dims is None else dims:
         if metric not in scores.get(dim, {}):
-            raise TrialFailed(f"the evaluation has no {metric} at dimension {dim}")
+            raise TrialFailed("missing-score", f"the evaluation has no {metric} at dimension {dim}")
     values = [(name, dim, value) for dim, by_metric in scores.items() for name, value in by_metric.items()]
     for name, dim, value in sorted(values, key=lambda found: found[0] != metric):  # the one that counts is told first
         if not math.isfinite(value):
-            raise TrialFailed(f"{name} at dimension {dim} is {value}")
+            raise TrialFailed("not-finite", f"{name} at dimension {dim} is {value}")
 
 
 __all__ = ["Evaluation", "Scores"]

@@ -122,7 +122,9 @@ def check_untruncated(model: SentenceTransformer) -> None:
 def _check_dims(dims: Sequence[int], available: int) -> None:
     wrong = [dim for dim in dims if not 1 <= dim <= available]
     if wrong or not dims:
-        raise InputError(Fault("eval.dims", "not all of them exist", list(dims), f"dimensions from 1 to {available}"))
+        raise InputError(
+            Fault("out-of-range", "eval.dims", "not all of them exist", list(dims), f"dimensions from 1 to {available}")
+        )
 
 
 @contextmanager

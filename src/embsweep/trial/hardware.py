@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 
+from embsweep.codes import Code
 from embsweep.config import TrialConfig
 from embsweep.errors import Fault, InputError
 from embsweep.trial.estimate import estimate_bytes
@@ -128,10 +129,10 @@ def _resolve_checkpointing(config: TrialConfig, machine: Accelerator) -> bool:
 def _check_precision(config: TrialConfig, machine: Accelerator) -> Iterator[Fault]:
     wanted = config.train.precision
     if wanted == "fp16" and not machine.has_gpu:
-        yield Fault("train.precision", "fp16 needs a GPU", wanted, "auto, fp32, bf16")
+        yield Fault("not-supported", "train.precision", "fp16 needs a GPU", wanted, "auto, fp32, bf16")
     if wanted == "bf16" and machine.has_gpu and not machine.is_ampere:
         problem = f"{machine.name} can only emulate bf16 (its compute capability is below 8.0)"
-        yield Fault("train.precision", problem, wanted, "auto, fp32, fp16")
+        yield Fault("not-supported", "train.precision", problem, wanted, "auto, fp32, fp16")
 
 
 def _check_attention(config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None) -> Iterator[Fault]:
@@ -140,17 +141,20 @@ def _check_attention(config: TrialConfig, machine: Accelerator, attentions: Coll
         return
     if attentions is not None and wanted not in attentions:
         problem = f"the architecture of model '{config.model.name}' does not have it"
-        yield Fault("train.attention", problem, wanted, ", ".join(["auto", *sorted(attentions)]))
+        yield Fault("not-supported", "train.attention", problem, wanted, ", ".join(["auto", *sorted(attentions)]))
     elif wanted == FLASH:
-        for problem in _flash_obstacles(machine, resolve_precision(config.train.precision, machine)):
-            yield Fault("train.attention", problem, wanted, "auto, sdpa, eager")
+        for code, problem in _flash_obstacles(machine, resolve_precision(config.train.precision, machine)):
+            yield Fault(code, "train.attention", problem, wanted, "auto, sdpa, eager")
 
 
-def _flash_obstacles(machine: Accelerator, precision: str) -> Iterator[str]:
+def _flash_obstacles(machine: Accelerator, precision: str) -> Iterator[tuple[Code, str]]:
     """Why flash attention 2 cannot be had, whatever the model."""
     if not machine.is_ampere:
-        yield f"flash attention needs a GPU of compute capability 8.0 or higher, this is {machine.name}"
+        yield (
+            "not-supported",
+            f"flash attention needs a GPU of compute capability 8.0 or higher, this is {machine.name}",
+        )
     elif not machine.has_flash_attn:
-        yield "flash attention needs the package flash_attn, which is not installed"
+        yield "not-installed", "flash attention needs the package flash_attn, which is not installed"
     elif precision not in ("bf16", "fp16"):
-        yield f"flash attention has no {precision}: it needs train.precision=bf16 or fp16"
+        yield "conflict", f"flash attention has no {precision}: it needs train.precision=bf16 or fp16"

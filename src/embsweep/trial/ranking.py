@@ -52,4 +52,6 @@ def _check_finite(embeddings: Tensor, what: str) -> None:
     bad = (~embeddings.isfinite()).any(dim=-1)
     if bad.any():
         first = int(bad.nonzero()[0])
-        raise TrialFailed(f"{int(bad.sum())} of {len(embeddings)} {what} embeddings are not finite, first at {first}")
+        raise TrialFailed(
+            "not-finite", f"{int(bad.sum())} of {len(embeddings)} {what} embeddings are not finite, first at {first}"
+        )

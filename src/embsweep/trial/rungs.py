@@ -76,7 +76,7 @@ class RungCallback(TrainerCallback):
         """The trial's end, once training has returned."""
         best = self._best
         if best is None:
-            raise TrialFailed("training ended before its first evaluation")
+            raise TrialFailed("no-evaluation", "training ended before its first evaluation")
         outcome = Outcome.STOPPED if self._stopped else Outcome.COMPLETE
         return TrialResult(outcome, best.objective, best.scores, str(self._job.best), time.time())
 
@@ -184,5 +184,7 @@ class RungCallback(TrainerCallback):
 
         mean = float(torch.stack(self._losses).float().mean())
         if not math.isfinite(mean):
-            raise TrialFailed(f"training loss is {mean} by step {step}; a lower train.learning_rate may hold")
+            raise TrialFailed(
+                "not-finite", f"training loss is {mean} by step {step}; a lower train.learning_rate may hold"
+            )
         return mean
