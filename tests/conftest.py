@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from embsweep.app.composer import compose, config_loader, to_values
 from embsweep.app.terminal import quiet_environment
@@ -16,6 +17,8 @@ from embsweep.config import build_config
 from . import cpu_time
 
 quiet_environment()
+settings.register_profile("any speed", settings(), deadline=None)  # an example's 200 ms say how busy the machine is
+settings.load_profile("any speed")
 
 HEAVY = ("ray", "slow", "browser")
 
