@@ -1,11 +1,13 @@
-"""The ledger: every trial accounted for, across processes and crashes."""
+"""The ledger: every trial accounted for, across processes and crashes.
 
-import contextlib
+What goes on after a crash is tried in memory and in a database, everything else in memory.
+"""
+
 import math
-import sqlite3
 
 import pytest
 from optuna.trial import Trial
+from tests.ledgers import Database, Memory
 
 from embsweep.config.machinery import SearchConfig, StoppingConfig
 from embsweep.errors import EmbsweepError
@@ -13,16 +15,31 @@ from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.space import Choice, FloatRange, IntRange
 
-pytestmark = pytest.mark.slow  # a database a test
-
 SPACE = (FloatRange("lr", 1e-6, 1e-4, log=True), IntRange("epochs", 1, 5), Choice("loss", ("a", "b")))
 RECIPE = {"lr": 2e-5, "epochs": 4, "loss": "a"}
 
 
-def open_ledger(path, *, space=SPACE, stopping="none", **search):
+@pytest.fixture
+def memory():
+    return Memory()
+
+
+@pytest.fixture(params=["memory", pytest.param("database", marks=pytest.mark.slow)])
+def place(request, tmp_path):
+    return Memory() if request.param == "memory" else Database(tmp_path / "study.db")
+
+
+def open_ledger(place, *, space=SPACE, stopping="none", **search):
     values = {"sampler": "random", "trials": 6, "seed": 3, "recipe_first": True, **search}
     pruner = build_pruner(StoppingConfig(kind=stopping), first_fraction=0.25)
-    return Ledger.open(path / "study.db", space=space, search=SearchConfig(**values), pruner=pruner)
+    return Ledger.over(place.open(), space=space, search=SearchConfig(**values), pruner=pruner)
+
+
+def open_in(folder):
+    search = SearchConfig(sampler="random", trials=6, seed=3, recipe_first=True)
+    return Ledger.open(
+        folder / "study.db", space=SPACE, search=search, pruner=build_pruner(StoppingConfig(kind="none"), 0.25)
+    )
 
 
 def run_all(ledger, score=lambda params: params["lr"]):
@@ -31,9 +48,11 @@ def run_all(ledger, score=lambda params: params["lr"]):
         ledger.complete(record.number, score(record.params))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
-def test_every_sampler_spends_the_budget_with_the_recipe_first(tmp_path, sampler):
-    ledger = open_ledger(tmp_path, sampler=sampler, startup_trials=2)
+@pytest.mark.parametrize(
+    "sampler", ["tpe", "random", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qmc", "gp"))]
+)
+def test_every_sampler_spends_the_budget_with_the_recipe_first(memory, sampler):
+    ledger = open_ledger(memory, sampler=sampler, startup_trials=2)
     ledger.plan(RECIPE)
     run_all(ledger)
     assert [r.number for r in ledger.trials] == list(range(6))
@@ -42,21 +61,21 @@ def test_every_sampler_spends_the_budget_with_the_recipe_first(tmp_path, sampler
     assert len({tuple(r.params.values()) for r in ledger.trials}) == 6, "a sampler that repeats itself"
 
 
-def test_partial_recipe_fixes_what_it_has(tmp_path):
-    ledger = open_ledger(tmp_path)
+def test_partial_recipe_fixes_what_it_has(memory):
+    ledger = open_ledger(memory)
     ledger.plan({"epochs": 4})
     assert ledger.ask().params["epochs"] == 4
 
 
-def test_no_recipe_first(tmp_path):
-    ledger = open_ledger(tmp_path, recipe_first=False)
+def test_no_recipe_first(memory):
+    ledger = open_ledger(memory, recipe_first=False)
     ledger.plan(RECIPE)
     assert ledger.ask().params != RECIPE
 
 
-def test_grid_visits_every_cell_once_recipe_first(tmp_path):
+def test_grid_visits_every_cell_once_recipe_first(memory):
     space = (IntRange("epochs", 1, 3), Choice("loss", ("a", "b")))
-    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=100)
+    ledger = open_ledger(memory, space=space, sampler="grid", trials=100)
     ledger.plan({"epochs": 2, "loss": "b"})
     run_all(ledger, score=lambda params: params["epochs"])
     cells = [(r.params["epochs"], r.params["loss"]) for r in ledger.trials]
@@ -64,12 +83,12 @@ def test_grid_visits_every_cell_once_recipe_first(tmp_path):
     assert sorted(cells) == [(e, loss) for e in (1, 2, 3) for loss in ("a", "b")]
 
 
-def test_a_resumed_search_draws_as_an_unbroken_one(tmp_path):
-    whole = open_ledger(tmp_path / "whole")
+def test_a_resumed_search_draws_as_an_unbroken_one(place):
+    whole = open_ledger(Memory())
     whole.plan(RECIPE)
     run_all(whole)
     for _ in range(6):  # a new process for every trial
-        broken = open_ledger(tmp_path / "broken")
+        broken = open_ledger(place)
         broken.plan(RECIPE)
         record = broken.ask()
         broken.report(record.number, 1.0, record.params["lr"])
@@ -77,12 +96,12 @@ def test_a_resumed_search_draws_as_an_unbroken_one(tmp_path):
     assert [r.params for r in broken.trials] == [r.params for r in whole.trials]
 
 
-def test_interrupted_trial_goes_on_under_its_own_number(tmp_path):
-    first = open_ledger(tmp_path)
+def test_interrupted_trial_goes_on_under_its_own_number(place):
+    first = open_ledger(place)
     first.plan(RECIPE)
     number, params = first.ask().number, first.record(0).params
     first.report(number, 0.25, 0.5)
-    again = open_ledger(tmp_path)
+    again = open_ledger(place)
     again.plan(RECIPE)
     record = again.ask()
     assert (record.number, record.params, record.attempt) == (number, params, 2)
@@ -92,17 +111,17 @@ def test_interrupted_trial_goes_on_under_its_own_number(tmp_path):
     assert again.ask().number == 1
 
 
-def test_raised_budget_extends(tmp_path):
-    ledger = open_ledger(tmp_path, trials=2)
+def test_raised_budget_extends(memory):
+    ledger = open_ledger(memory, trials=2)
     run_all(ledger)
     assert ledger.ask() is None
-    longer = open_ledger(tmp_path, trials=4)
+    longer = open_ledger(memory, trials=4)
     run_all(longer)
     assert [r.number for r in longer.trials] == [0, 1, 2, 3]
 
 
-def test_successive_halving_stops_the_worse_and_keeps_the_better(tmp_path):
-    ledger = open_ledger(tmp_path, stopping="successive_halving")
+def test_successive_halving_stops_the_worse_and_keeps_the_better(memory):
+    ledger = open_ledger(memory, stopping="successive_halving")
     good, bad = ledger.ask().number, ledger.ask().number
     assert ledger.report(good, 0.25, 0.9) is False
     assert ledger.report(bad, 0.25, 0.1) is True
@@ -114,14 +133,14 @@ def test_successive_halving_stops_the_worse_and_keeps_the_better(tmp_path):
 
 
 @pytest.mark.parametrize("stopping", ["hyperband", "none"])
-def test_other_pruners_open(tmp_path, stopping):
-    ledger = open_ledger(tmp_path, stopping=stopping)
+def test_other_pruners_open(memory, stopping):
+    ledger = open_ledger(memory, stopping=stopping)
     run_all(ledger)
     assert len(ledger.trials) == 6
 
 
-def test_failed_trial_keeps_its_reason_and_cannot_be_best(tmp_path):
-    ledger = open_ledger(tmp_path)
+def test_failed_trial_keeps_its_reason_and_cannot_be_best(memory):
+    ledger = open_ledger(memory)
     number = ledger.ask().number
     ledger.fail(number, "training loss is nan by step 3")
     record = ledger.record(number)
@@ -130,70 +149,82 @@ def test_failed_trial_keeps_its_reason_and_cannot_be_best(tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_non_finite_objective_is_refused(tmp_path, value):
-    ledger = open_ledger(tmp_path)
+def test_a_non_finite_objective_is_refused(memory, value):
+    ledger = open_ledger(memory)
     with pytest.raises(ValueError, match="no objective"):
         ledger.report(ledger.ask().number, 0.5, value)
 
 
+@pytest.mark.slow
 def test_notes_survive_and_can_be_read_from_outside(tmp_path):
-    ledger = open_ledger(tmp_path)
+    ledger = open_in(tmp_path / "new")
     ledger.note(identity={"a": 1})
     ledger.note(result={"b": [1, 2]})
     run_all(ledger)
-    notes, trials = read_ledger(tmp_path / "study.db")
+    notes, trials = read_ledger(tmp_path / "new" / "study.db")
     assert notes == {"identity": {"a": 1}, "result": {"b": [1, 2]}}
     assert len(trials) == 6
     assert read_ledger(tmp_path / "absent.db") is None
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
-def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(tmp_path, monkeypatch, sampler):
+@pytest.mark.parametrize("sampler", ["random", "tpe", pytest.param("gp", marks=pytest.mark.slow)])
+def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(place, monkeypatch, sampler):
     search = {"recipe_first": False, "sampler": sampler}
-    unbroken = open_ledger(tmp_path / "unbroken", **search).ask()
-    ledger = open_ledger(tmp_path, **search)
-    suggest, calls = Trial._suggest, []
-
-    def crash_at_the_second(trial, name, distribution):
-        calls.append(name)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return suggest(trial, name, distribution)
-
-    monkeypatch.setattr(Trial, "_suggest", crash_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
-        ledger.ask()
-    monkeypatch.undo()
+    unbroken = open_ledger(Memory(), **search).ask()
+    ledger = open_ledger(place, **search)
+    cut_off_drawing(monkeypatch, ledger, at=2)
     (half,) = ledger.trials
     assert len(half.params) == 1
-    record = open_ledger(tmp_path, **search).ask()
+    record = open_ledger(place, **search).ask()
     assert record.number == 0
     assert record.params.keys() == {"lr", "epochs", "loss"}
     assert half.params.items() <= record.params.items()
     assert record.params == unbroken.params
 
 
-def test_what_an_interrupted_attempt_reported_does_not_speak_for_the_next(tmp_path):
-    first = open_ledger(tmp_path)
+def test_what_an_interrupted_attempt_reported_does_not_speak_for_the_next(place):
+    """It starts over and is stopped earlier than it came before, and worse: Optuna's value is what samplers learn."""
+    first = open_ledger(place)
     number = first.ask().number
     first.report(number, 0.25, 0.3)
     first.report(number, 0.5, 0.9)
-    again = open_ledger(tmp_path)
+    again = open_ledger(place)
     again.ask()
     assert (again.record(number).best, again.record(number).fraction) == (None, 0.0)
     again.report(number, 0.25, 0.4)
     again.stop(number)
-    assert (again.record(number).best, again.record(number).fraction) == (0.4, 0.25)
+    for ledger in (again, open_ledger(place)):
+        record, frozen = ledger.record(number), ledger._study.trials[number]
+        assert (record.state, record.best, record.fraction) == ("stopped", 0.4, 0.25)
+        assert (frozen.value, frozen.intermediate_values) == (0.4, {250: 0.4})
 
 
-def test_a_grid_whose_queueing_was_interrupted_is_completed(tmp_path, monkeypatch):
+def test_a_stop_is_not_judged_by_what_the_attempt_before_reported(place, monkeypatch):
+    """It died between its report and the judgement, and its state is lost: it comes to the same place once more."""
+    first = open_ledger(place, stopping="successive_halving")
+    good = first.ask().number
+    for fraction, value in ((0.25, 0.5), (0.5, 0.9)):
+        assert not first.report(good, fraction, value)
+    number = first.ask().number
+    assert not first.report(number, 0.25, 0.6)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(first._study.pruner, "prune", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        first.report(number, 0.5, 0.1)
+    again = open_ledger(place, stopping="successive_halving")
+    while again.ask().number != number:
+        pass
+    assert not again.report(number, 0.25, 0.6)
+    assert not again.report(number, 0.5, 0.95)
+
+
+def test_a_grid_whose_queueing_was_interrupted_is_completed(memory, monkeypatch):
     space = (IntRange("epochs", 1, 3), Choice("loss", ("a", "b")))
-    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=100)
+    ledger = open_ledger(memory, space=space, sampler="grid", trials=100)
     cells = ledger._grid()
     monkeypatch.setattr(Ledger, "_grid", lambda _: cells[:2])
     ledger.plan({"epochs": 2, "loss": "b"})
     monkeypatch.undo()
-    again = open_ledger(tmp_path, space=space, sampler="grid", trials=100)
+    again = open_ledger(memory, space=space, sampler="grid", trials=100)
     again.plan({"epochs": 2, "loss": "b"})
     run_all(again, score=lambda params: params["epochs"])
     assert sorted((r.params["epochs"], r.params["loss"]) for r in again.trials) == [
@@ -201,18 +232,18 @@ def test_a_grid_whose_queueing_was_interrupted_is_completed(tmp_path, monkeypatc
     ]
 
 
-def test_spent_means_the_whole_budget_is_finished(tmp_path):
-    ledger = open_ledger(tmp_path, trials=1)
+def test_spent_means_the_whole_budget_is_finished(memory):
+    ledger = open_ledger(memory, trials=1)
     assert not ledger.is_spent
     number = ledger.ask().number
     assert not ledger.is_spent, "its last trial is still open"
     ledger.complete(number, 0.5)
     assert ledger.is_spent
-    assert not open_ledger(tmp_path, trials=2).is_spent, "a raised budget"
+    assert not open_ledger(memory, trials=2).is_spent, "a raised budget"
 
 
-def test_a_grid_is_spent_when_every_cell_was_tried(tmp_path):
-    ledger = open_ledger(tmp_path, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=100)
+def test_a_grid_is_spent_when_every_cell_was_tried(memory):
+    ledger = open_ledger(memory, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=100)
     ledger.plan({})
     assert ledger.budget == 2
     run_all(ledger, score=lambda _: 0.5)
@@ -229,55 +260,87 @@ def test_a_damaged_ledger_is_named(tmp_path):
 def test_a_damaged_ledger_of_a_sweep_that_goes_on_is_named_too(tmp_path):
     (tmp_path / "study.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(EmbsweepError, match=r"study\.db: is no readable ledger .*sweep\.fresh=true"):
-        open_ledger(tmp_path)
+        open_in(tmp_path)
 
 
-def forget_a_param(tmp_path, number, name):
-    """As a crash in the middle of `ask` leaves a queued trial."""
-    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database, database:
-        database.execute("DELETE FROM trial_params WHERE param_name = ? AND trial_id = ?", (name, number + 1))
+def cut_off_drawing(monkeypatch, ledger, at):
+    """Ask for a trial, and die before its `at`-th parameter is drawn."""
+    suggest, calls = Trial._suggest, []
+
+    def dying(trial, name, distribution):
+        calls.append(name)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return suggest(trial, name, distribution)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trial, "_suggest", dying)
+        ledger.ask()
 
 
-@pytest.mark.parametrize("forgotten", [("seed",), ("seed", "trial")])
-def test_a_queued_point_that_a_crash_left_half_drawn_is_the_same_trial(tmp_path, forgotten):
-    space = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))
+POINT_SPACE = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))
+
+
+def open_points(place):
+    """As the confirmation has them: nothing but what is queued is tried."""
+    return open_ledger(place, space=POINT_SPACE, sampler="grid", trials=99, recipe_first=False)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_queued_point_that_a_crash_left_half_drawn_is_the_same_trial(place, monkeypatch, at):
     points = [{"trial": 4, "seed": 1}, {"trial": 7, "seed": 1}]
-    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    ledger = open_points(place)
     ledger.queue_only(points)
-    number = ledger.ask().number
-    for name in forgotten:
-        forget_a_param(tmp_path, number, name)
-    again = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    cut_off_drawing(monkeypatch, ledger, at)
+    again = open_points(place)
     again.queue_only(points)
     record = again.ask()
-    assert (record.number, record.params) == (number, points[0])
-    assert "failed" not in {trial.state for trial in again.trials}
+    assert (record.number, record.params, record.attempt) == (0, points[0], 1)
+    assert [trial.state for trial in again.trials] == ["running"]
 
 
-def test_a_point_that_was_given_up_can_be_asked_for_again(tmp_path):
-    space = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_was_never_handed_out_and_is_given_up_is_no_trial(place, monkeypatch, at):
+    """It has no parameters, or a part of them; whoever reads the records takes for granted that they are there."""
+    ledger = open_points(place)
+    ledger.queue_only([{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)])
+    ledger.complete(ledger.ask().number, 0.5)
+    handed_out = ledger.ask()
+    cut_off_drawing(monkeypatch, ledger, at)  # and a fourth only waits
+    again = open_points(place)
+    again.queue_only([{"trial": 4, "seed": 1}, {"trial": 9, "seed": 1}])
+    assert [(r.number, r.state, r.params) for r in again.trials] == [
+        (0, "complete", {"trial": 4, "seed": 1}),
+        (handed_out.number, "failed", {"trial": 7, "seed": 1}),
+    ]
+    assert again.budget == 3, "two are over, one waits"
+    assert not again.is_spent
+    assert again.ask().params == {"trial": 9, "seed": 1}
+    assert again.ask() is None
+
+
+def test_a_point_that_was_given_up_can_be_asked_for_again(memory):
     first, second = [{"trial": 4, "seed": 1}], [{"trial": 7, "seed": 1}]
-    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    ledger = open_points(memory)
     ledger.queue_only(first)
     ledger.ask()
     for points in (second, first):
-        again = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+        again = open_points(memory)
         again.queue_only(points)
         assert again.ask().params == points[0]
 
 
 @pytest.mark.parametrize("repeats", [True, False])
-def test_only_what_is_asked_for_stays_queued_and_what_does_not_count_is_tried_again(tmp_path, repeats):
-    space = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))
+def test_only_what_is_asked_for_stays_queued_and_what_does_not_count_is_tried_again(memory, repeats):
     points = [{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)]
-    ledger = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    ledger = open_points(memory)
     ledger.queue_only(points)
     ledger.complete(ledger.ask().number, 0.5)
     failed = ledger.ask().number
     ledger.fail(failed, "scripted")
     interrupted = ledger.ask()
     assert interrupted.params == {"trial": 4, "seed": 2}
-    again = open_ledger(tmp_path, space=space, sampler="grid", trials=99, recipe_first=False)
+    again = open_points(memory)
     again.queue_only([*points[:2], {"trial": 9, "seed": 1}], again={failed} if repeats else ())
     handed = []
     while (record := again.ask()) is not None:

@@ -1,5 +1,6 @@
 """The desk between runner, ledger, tracking and screen, driven by the inline runner and a scripted trial."""
 
+import functools
 import math
 from pathlib import Path
 
@@ -15,27 +16,51 @@ from embsweep.sweep.desk import SweepDesk
 from embsweep.sweep.stage import find_contenders, search_stage
 from embsweep.tracking.runs import Child
 from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
+from tests.ledgers import Database, Memory
 from tests.listeners import make_listeners
-
-pytestmark = pytest.mark.slow  # a database a test
 
 SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4), Choice("matryoshka", ("halving", "coarse")))
 FRACTIONS = (0.25, 0.5, 1.0)
 
 
+@pytest.fixture(scope="module")
+def limited(make_config):
+    """`limited(keep_checkpoints=2)`: the configuration with these limits, composed once."""
+
+    @functools.cache
+    def make(**limits):
+        return make_config("confirm.finalists=1", *(f"sweep.{key}={value}" for key, value in limits.items()))
+
+    return make
+
+
 @pytest.fixture
-def make_desk(make_config, tmp_path):
+def make_desk(limited, tmp_path):
+    """`make_desk(…)`: a desk over the test's ledger; another call is another process that goes on with it.
+
+    The ledger lies in memory; `make_desk.place = Database(…)` puts it on disk.
+    """
+
     def make(trials=6, stopping="none", configure=None, *, has_lost=False, **limits):
-        config = make_config("confirm.finalists=1", *(f"sweep.{key}={value}" for key, value in limits.items()))
+        config = limited(**limits)
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
-        ledger = Ledger.open(tmp_path / "study.db", space=SPACE, search=search, pruner=pruner)
+        ledger = Ledger.over(make.place.open(), space=SPACE, search=search, pruner=pruner)
         ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
         tracking, progress = make_listeners(told=7, has_lost=has_lost)
         stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
         return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage)
 
+    make.place = Memory()
     return make
+
+
+@pytest.fixture(params=["memory", pytest.param("database", marks=pytest.mark.slow)])
+def make_kept_desk(request, make_desk, tmp_path):
+    """`make_desk` in memory, and over a database that is opened anew each time."""
+    if request.param == "database":
+        make_desk.place = Database(tmp_path / "study.db")
+    return make_desk
 
 
 def scripted(score=lambda number, fraction: number + fraction, fail=()):
@@ -147,10 +172,10 @@ def test_a_point_that_composes_to_nothing_valid_fails_alone(make_desk, make_conf
     assert "train.batch_size" in reason
 
 
-def test_interrupted_trial_is_handed_out_again_first(make_desk):
-    first = make_desk()
+def test_interrupted_trial_is_handed_out_again_first(make_kept_desk):
+    first = make_kept_desk()
     number = first.next_job().number
-    again = make_desk()
+    again = make_kept_desk()
     job = again.next_job()
     assert (job.number, job.attempt) == (number, 2)
     assert again.next_job().number == 1
@@ -200,9 +225,9 @@ def test_what_was_reported_before_is_not_judged_again(make_desk, monkeypatch):
 
 
 @pytest.mark.parametrize("stopping", ["successive_halving", "hyperband"])
-def test_a_stop_that_a_crash_kept_from_its_trial_is_given_again(make_desk, stopping):
+def test_a_stop_that_a_crash_kept_from_its_trial_is_given_again(make_kept_desk, stopping):
     """Optuna's pruners look at each rung once: asked again, they would let the trial go on."""
-    desk = make_desk(trials=20, stopping=stopping)
+    desk = make_kept_desk(trials=20, stopping=stopping)
     stopped = None
     for rank in range(20):
         job = desk.next_job()
@@ -211,19 +236,19 @@ def test_a_stop_that_a_crash_kept_from_its_trial_is_given_again(make_desk, stopp
             stopped = job.number
             break
     assert stopped is not None
-    resumed = make_desk(trials=20, stopping=stopping)
+    resumed = make_kept_desk(trials=20, stopping=stopping)
     while (job := resumed.next_job()).number != stopped:
         pass
     resumed.started(stopped, Started(1, "here", 0.0, 0.1, 0.0))
     assert resumed.report(stopped, report_at(0.25, 0.9 - rank / 100))
 
 
-def test_the_end_that_a_crash_kept_from_mlflow_is_told_afterwards(make_desk):
-    desk = make_desk(trials=2)
+def test_the_end_that_a_crash_kept_from_mlflow_is_told_afterwards(make_kept_desk):
+    desk = make_kept_desk(trials=2)
     desk.tracking.finish_trial.side_effect = [None, ConnectionError("gone")]
     run_until_it_fails(desk)
     assert [t.state for t in desk.ledger.trials] == ["complete", "complete"]
-    again = make_desk(trials=2)
+    again = make_kept_desk(trials=2)
     again.catch_up()
     ((child, result, _), _) = again.tracking.finish_trial.call_args
     assert again.tracking.finish_trial.call_count == 1, "the other one was told"
@@ -315,8 +340,3 @@ def test_parameters_of_a_trial_hold_the_configuration_and_the_chosen_groups(make
     assert params["train.batch_size"] == 16
     assert params["matryoshka"] in ("halving", "coarse")
     assert Path(job.folder).name == "0000"
-
-
-def test_configurations_validate_again_from_plain_values(make_config):
-    config = make_config()
-    assert build_config(config.model_dump(mode="json")) == config

@@ -16,6 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import DatabaseError
 
@@ -23,9 +24,9 @@ from embsweep.config.machinery import SearchConfig
 from embsweep.errors import EmbsweepError
 from embsweep.search.distributions import to_distributions
 from embsweep.search.pruners import to_resource
-from embsweep.search.record import GIVEN_UP, LOSSES, REACHED, STOP_AT, TrialRecord, to_record
+from embsweep.search.record import ATTEMPT, GIVEN_UP, LOSSES, STOP_AT, TrialRecord, to_record, was_started
 from embsweep.search.samplers import build_sampler, sampling_threads
-from embsweep.search.storage import open_storage
+from embsweep.search.storage import forget_reports, open_storage
 from embsweep.space import Space, Value, grid_values
 
 STUDY = "sweep"
@@ -45,10 +46,17 @@ class Ledger:
     @classmethod
     def open(cls, path: Path, *, space: Space, search: SearchConfig, pruner: BasePruner, study: str = STUDY) -> Ledger:
         """Open the ledger at `path`, created where there is none. `study` names one of several in the same file."""
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         path.parent.mkdir(parents=True, exist_ok=True)
+        return cls.over(open_storage(path), space=space, search=search, pruner=pruner, study=study)
+
+    @classmethod
+    def over(
+        cls, storage: BaseStorage, *, space: Space, search: SearchConfig, pruner: BasePruner, study: str = STUDY
+    ) -> Ledger:
+        """Open the ledger in a storage of Optuna's."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         opened = optuna.create_study(
-            storage=open_storage(path),
+            storage=storage,
             study_name=study,
             direction="maximize",
             load_if_exists=True,
@@ -60,9 +68,8 @@ class Ledger:
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
-        """Every trial that was ever started, by number; those only queued are not among them."""
-        frozen = self._study.get_trials(deepcopy=False)
-        return tuple(to_record(trial) for trial in frozen if trial.state != TrialState.WAITING)
+        """Every trial that was ever started, by number; those only queued are not among them, nor given up before."""
+        return tuple(to_record(trial) for trial in self._study.get_trials(deepcopy=False) if was_started(trial))
 
     @property
     def notes(self) -> Mapping[str, Any]:
@@ -129,14 +136,14 @@ class Ledger:
         with sampling_threads(self._search):
             trial = self._study.ask(self._distributions)
         self._open[trial.number] = trial
-        self.annotate(trial.number, attempt=1)
+        self.annotate(trial.number, **{ATTEMPT: 1})
         return self.record(trial.number)
 
     @property
     def budget(self) -> int:
         """How many trials the sweep will have: those asked for, or the cells of its grid where these are fewer."""
         is_grid = self._search.sampler == "grid"
-        laid_out = len(self._study.get_trials(deepcopy=False)) if is_grid else self._search.trials
+        laid_out = len(self.trials) + len(self._queued()) if is_grid else self._search.trials
         return min(self._search.trials, laid_out)
 
     @property
@@ -163,7 +170,8 @@ class Ledger:
                     self._draw_in_vain(trial, key, distribution)
                 trial._suggest(key, distribution)
         self._open[number] = trial
-        self.annotate(number, attempt=self.record(number).attempt + 1, **{REACHED: 0})
+        forget_reports(trial.storage, trial._trial_id)  # what this attempt goes on from comes again by `replay`
+        self.annotate(number, **{ATTEMPT: self.record(number).attempt + 1})
         return self.record(number)
 
     def _draw_in_vain(self, trial: Trial, key: str, distribution: BaseDistribution) -> None:
@@ -197,9 +205,7 @@ class Ledger:
         trial = self._open[number]
         if self.record(number).attributes.get(STOP_AT) == step:
             return True
-        frozen = trial.storage.get_trial(trial._trial_id)
-        frozen.intermediate_values = {s: v for s, v in frozen.intermediate_values.items() if s <= step}
-        should_stop = bool(self._study.pruner.prune(self._study, frozen))
+        should_stop = bool(self._study.pruner.prune(self._study, trial.storage.get_trial(trial._trial_id)))
         if should_stop:
             self.annotate(number, **{STOP_AT: step})
         return should_stop
@@ -209,10 +215,8 @@ class Ledger:
         if not math.isfinite(best):
             raise ValueError(f"trial {number}: {best} is no objective")
         step = to_resource(fraction)
-        # Through the storage: Trial.report ignores a step that an interrupted attempt has already reported, and
-        # later steps of such an attempt must not speak for this one.
+        # Through the storage: Trial.report ignores a step that was replayed.
         trial.storage.set_trial_intermediate_value(trial._trial_id, step, best)
-        self.annotate(number, **{REACHED: step})
         return step
 
     def complete(self, number: int, objective: float) -> None:

@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from embsweep.space import Value
 
-REACHED = "reached"
-"""Attribute: the step that a trial's latest attempt has reported; later values are an interrupted attempt's."""
+ATTEMPT = "attempt"
+"""Attribute: how many times the trial was started; absent until it is drawn whole."""
 
 LOSSES = "losses"
 """Attribute: how often the trial's process died under a driver that lived on."""
@@ -51,7 +51,7 @@ class TrialRecord:
     @property
     def attempt(self) -> int:
         """How many times the trial was started."""
-        return int(self.attributes.get("attempt", 0))
+        return int(self.attributes.get(ATTEMPT, 0))
 
     @property
     def losses(self) -> int:
@@ -64,10 +64,15 @@ class TrialRecord:
         return self.state != "running"
 
 
+def was_started(trial: FrozenTrial) -> bool:
+    """Whether an Optuna trial is one of the sweep: neither only queued, nor given up before it was handed out."""
+    is_void = GIVEN_UP in trial.user_attrs and ATTEMPT not in trial.user_attrs
+    return trial.state != TrialState.WAITING and not is_void
+
+
 def to_record(trial: FrozenTrial) -> TrialRecord:
     """The record of an Optuna trial that was started."""
-    reached = trial.user_attrs.get(REACHED, math.inf)
-    reported = {step: value for step, value in trial.intermediate_values.items() if step <= reached}
+    reported = trial.intermediate_values
     best = trial.value if trial.state == TrialState.COMPLETE else max(reported.values(), default=None)
     return TrialRecord(
         number=trial.number,

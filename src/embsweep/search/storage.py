@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import optuna
-from sqlalchemy import event
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
 
@@ -23,16 +23,31 @@ class LedgerUnavailable(EmbsweepError):
     """The ledger cannot be written or read: a full disk, a lock that stays. What it holds is as it was before."""
 
 
-def open_storage(path: Path) -> optuna.storages.RDBStorage:
+def open_storage(path: Path) -> RDBStorage:
     """A long timeout: a reader (`embsweep status`, a dashboard, a backup) may hold the file for a while.
 
     A transaction that writes says so when it begins: one that read first would not be let wait for another's end.
     """
     options = {"timeout": PATIENCE_S, "isolation_level": "IMMEDIATE"}
     with _naming_failures(path):
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": options})
+        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": options})
     event.listen(storage.engine, "handle_error", partial(_raise_unavailable, path))
     return storage
+
+
+def forget_reports(storage: BaseStorage, trial_id: int) -> None:
+    """Take back every intermediate value of a trial that is open, which Optuna has no call for.
+
+    The last one that is there becomes the value of a stopped trial, and TPE ranks stopped trials by it.
+    """
+    backend = getattr(storage, "_backend", storage)  # behind a cache that holds finished trials only
+    if isinstance(backend, RDBStorage):
+        with backend.engine.begin() as connection:
+            connection.execute(text("DELETE FROM trial_intermediate_values WHERE trial_id = :id"), {"id": trial_id})
+    elif isinstance(backend, InMemoryStorage):
+        backend.get_trial(trial_id).intermediate_values = {}
+    else:
+        raise TypeError(f"{type(backend).__name__}: not a storage of the ledger")
 
 
 def _raise_unavailable(path: Path, context: ExceptionContext) -> None:
