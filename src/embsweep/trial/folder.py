@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from embsweep.durable import sync
 from embsweep.errors import EmbsweepError
 
 MANIFEST = "manifest.json"
@@ -93,8 +94,8 @@ def _write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2) + "\n", "utf-8")
     for root, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _sync(Path(root, name))
-        _sync(Path(root))
+            sync(Path(root, name))
+        sync(Path(root))
 
 
 def _relative(file: Path, folder: Path) -> str:
@@ -125,7 +126,7 @@ def _replace(target: Path, fresh: Path, keep_as: Path | None) -> None:
         target.rename(old)
         fresh.rename(target)
         _put_away(old, keep_as)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _put_away(old: Path, keep_as: Path | None) -> None:
@@ -133,6 +134,7 @@ def _put_away(old: Path, keep_as: Path | None) -> None:
         remove(old)
     else:
         old.rename(keep_as)
+        sync(keep_as.parent)
 
 
 def remove(path: Path) -> None:
@@ -141,15 +143,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Force a file or folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _exchange(first: Path, second: Path) -> bool:

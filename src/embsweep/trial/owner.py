@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from embsweep.durable import write_whole
 from embsweep.trial.reporter import TrialJob
 
 _NAME = "attempt"
@@ -17,11 +17,7 @@ class Superseded(SystemExit):
 def take_over(job: TrialJob) -> None:
     """Say that this attempt writes from now on. Superseded where a later one has said so."""
     check_owner(job)
-    path = Path(job.folder) / _NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{_NAME}.{job.attempt}.{os.getpid()}")
-    fresh.write_text(str(job.attempt), "ascii")
-    fresh.replace(path)
+    write_whole(Path(job.folder) / _NAME, str(job.attempt).encode("ascii"))
 
 
 def check_owner(job: TrialJob) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from embsweep.decide.scores import PerQuery, Scores
+from embsweep.durable import open_whole
 from embsweep.errors import EmbsweepError
 
 _TOLERANCE = 1e-9
@@ -18,22 +18,14 @@ _TOLERANCE = 1e-9
 
 def save_values(path: Path, values: PerQuery) -> None:
     """Write `values` to `path` (npz, one float64 array a dimension), whole or not at all."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    with fresh.open("wb") as file:
+    with open_whole(path) as file:
         np.savez(file, allow_pickle=False, **{str(dim): array for dim, array in values.items()})
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def copy_values(source: Path, path: Path) -> None:
     """A file of `save_values` in another place, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    with source.open("rb") as old, fresh.open("wb") as new:
+    with source.open("rb") as old, open_whole(path) as new:
         shutil.copyfileobj(old, new)
-        new.flush()
-        os.fsync(new.fileno())
-    fresh.replace(path)
 
 
 def load_values(path: Path, scores: Scores, metric: str) -> PerQuery:
@@ -45,6 +37,7 @@ def load_values(path: Path, scores: Scores, metric: str) -> PerQuery:
         raise EmbsweepError(f"{path}: cannot be read ({error})") from None
     for dim, by_metric in scores.items():
         found = float(np.mean(values[dim])) if dim in values else None
-        if found is None or abs(found - by_metric[metric]) > _TOLERANCE:
+        # Asked this way round NaN is refused: it compares as false with everything.
+        if found is None or not abs(found - by_metric[metric]) <= _TOLERANCE:
             raise EmbsweepError(f"{path}: {metric} at {dim} is {found}, but {by_metric[metric]} was recorded")
     return values
