@@ -12,6 +12,7 @@ from embsweep.decide.comparison import Comparison
 from embsweep.decide.evidence import BASE, WINNER, FindingFacts
 from embsweep.decide.gate import Case, Reading, Rival, judge
 from embsweep.decide.rule import check_comparison, describe_rule
+from embsweep.decide.significance import compare_models
 from tests.report.evidence_samples import DIMS, GATE, OBJECTIVE, make_evidence
 
 EVIDENCE = make_evidence()
@@ -259,3 +260,28 @@ def test_a_judgement_without_conditions_that_hold_is_no_pass():
     judgement = judge(make_case())
     open_one = dataclasses.replace(judgement.conditions[0], passed=None)
     assert not dataclasses.replace(judgement, conditions=(open_one, *judgement.conditions[1:])).passed
+
+
+def test_where_a_margin_is_asked_for_its_p_is_tested_and_not_that_of_any_difference():
+    """Ours is .15 above the base model, and by much more than 0; that it is more than .149 above, nobody can say."""
+    for margin, held in ((0.0, True), (0.1, True), (0.149, False)):
+        case = make_case(rule=GATE.model_copy(update={"margin": margin}), champion=None)
+        found = judge(case).comparisons
+        lowered = {dim: values - margin for dim, values in case.challenger.values.items()}
+        tested = compare_models(lowered, {"base": case.base.reading.values}, case.groups, config=OBJECTIVE, seed=0)
+        assert [(c.p_value, c.adjusted_p) for c in found] == [(c.p_value, c.adjusted_p) for c in tested]
+        assert {c.margin for c in found} == {margin}
+        assert condition(case, "beats base").passed is held
+    checks = condition(case, "beats base").dims
+    assert all(check.text.split(": ")[0] == _interval(c) for check, c in zip(checks, found, strict=False))
+    assert f"detectable from {0.149 + found[0].detectable:.4f}" in checks[0].text
+
+
+def _interval(found):
+    return f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+
+def test_a_margin_that_ours_may_be_worse_by_is_no_margin_that_it_must_be_better_by():
+    rule = GATE.model_copy(update={"against_champion": "not_worse", "margin": 0.01})
+    found = judge(make_case(rule=rule)).comparisons
+    assert {(c.rival, c.margin) for c in found} == {("base model minilm", 0.01), ("champion (version 1)", 0.0)}

@@ -17,8 +17,9 @@ class Comparison(Part):
     """Ours minus a rival's on the same queries; `dim` None is the objective over all dimensions.
 
     `low` and `high` bound the difference in 95 of 100 samples of queries. `p_value` is that of a two-sided
-    randomisation test, `adjusted_p` the same after Holm's correction for all comparisons made together.
-    `detectable` is the smallest difference that so many queries would show in 80 of 100 samples.
+    randomisation test of a difference that is `margin`, `adjusted_p` the same after Holm's correction for all
+    comparisons made together. `detectable` is by how much a difference must be above `margin` so that so many queries
+    would show it in 80 of 100 samples.
     """
 
     rival: str
@@ -31,3 +32,4 @@ class Comparison(Part):
     detectable: float
     queries: int
     groups: int
+    margin: float = 0.0

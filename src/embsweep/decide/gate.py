@@ -232,16 +232,27 @@ def _check_dim(dim: int, case: Case, rival: Rival, rule: GateRule, found: Compar
 
 
 def _compare(case: Case) -> tuple[Comparison, ...]:
-    """The challenger against everyone that was read, corrected for all comparisons that are asked for."""
+    """The challenger against everyone that was read, corrected for all comparisons that are asked for.
+
+    Where it must be significantly higher by more than a margin, that is what is tested.
+    """
     if case.challenger.fault:
         return ()
     ours = {dim: case.challenger.values[dim] for dim in _dims(case) if dim in case.challenger.values}
-    rivals = {
-        rival.label: rival.reading.values
-        for rival in (case.base, case.champion)
+    rules = ((case.base, case.rule.against_base), (case.champion, case.rule.against_champion))
+    read = [
+        (rival, rule)
+        for rival, rule in rules
         if rival is not None and not rival.reading.fault and set(ours) & set(rival.reading.values)
-    }
-    return compare_models(ours, rivals, case.groups, config=case.evidence.test_objective, seed=_SEED)
+    ]
+    return compare_models(
+        ours,
+        {rival.label: rival.reading.values for rival, _ in read},
+        case.groups,
+        config=case.evidence.test_objective,
+        seed=_SEED,
+        margins={rival.label: case.rule.margin for rival, rule in read if rule == "significant"},
+    )
 
 
 def _gap(found: float, recorded: float) -> float:

@@ -19,7 +19,7 @@ class Difference:
     """Ours minus the rival's, a column for each dimension from large to small, then None for the objective.
 
     `observed` [n_columns]; `resampled` [n_resamples, n_columns] by bootstrap; `p_values` [n_columns] of the two-sided
-    randomisation test; `errors` [n_columns], standard errors.
+    randomisation test that it is `margin`; `errors` [n_columns], standard errors.
     """
 
     columns: tuple[int | None, ...]
@@ -27,9 +27,10 @@ class Difference:
     resampled: Array
     p_values: Array
     errors: Array
+    margin: float = 0.0
 
 
-def compute_difference(
+def compute_difference(  # noqa: PLR0913 - all but three are by name
     ours: PerQuery,
     rival: PerQuery,
     grouping: Grouping,
@@ -37,25 +38,33 @@ def compute_difference(
     config: ObjectiveConfig,
     seed: int,
     resamples: int = RESAMPLES,
+    margin: float = 0.0,
 ) -> Difference:
     """Compare at the dimensions that both have, and on the objective where these are all that it needs.
 
-    The same seed gives the same draws for any two models. ValueError where the queries differ in number or a value
-    is not finite.
+    That the difference is `margin` is tested with every score of ours lowered by it. The same seed gives the same draws
+    for any two models. ValueError where the queries differ in number or a value is not finite.
     """
     dims = sorted(set(ours) & set(rival), reverse=True)
     columns = (*dims, None) if dims and set(list_dims(dims, config)) <= set(dims) else tuple(dims)
     one, other = stack_values(ours, dims, grouping), stack_values(rival, dims, grouping)
     both = resample_means(np.hstack([one, other]), grouping, seed=seed, resamples=resamples)
     resampled = _subtract(both[:, : len(dims)], both[:, len(dims) :], columns, config)
-    middle, half = (one + other).mean(axis=0) / 2, flip_means(one - other, grouping, seed=seed, resamples=resamples) / 2
-    swapped = _subtract(middle + half, middle - half, columns, config)
+
+    def swap(ours: Array) -> Array:
+        """Differences had each group's two models been swapped or not, the observed ones first."""
+        middle = (ours + other).mean(axis=0) / 2
+        half = flip_means(ours - other, grouping, seed=seed, resamples=resamples) / 2
+        return _subtract(middle + half, middle - half, columns, config)
+
+    swapped = swap(one)
     return Difference(
         columns=columns,
         observed=swapped[0],
         resampled=resampled,
-        p_values=randomisation_p(swapped),
+        p_values=randomisation_p(swap(one - margin) if margin else swapped),
         errors=estimate_errors(resampled, grouping),
+        margin=margin,
     )
 
 

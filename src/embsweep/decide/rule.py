@@ -7,7 +7,10 @@ from embsweep.decide.comparison import Comparison
 
 
 def check_comparison(found: Comparison, rule: GateRule, config: GateConfig) -> tuple[bool, str]:
-    """Whether a difference satisfies `rule` at `config`'s margin and alpha, and the numbers that say so."""
+    """Whether a difference satisfies `rule` at `config`'s margin and alpha, and the numbers that say so.
+
+    For `significant` its p-value must be that of a difference of the margin.
+    """
     interval = f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
     if rule == "not_worse":
         short = -config.margin - found.low
@@ -22,7 +25,8 @@ def check_comparison(found: Comparison, rule: GateRule, config: GateConfig) -> t
     p = f"p {found.adjusted_p:.4f}"
     if found.adjusted_p < config.alpha:
         return True, f"{interval}, {p}"
-    return False, f"{interval}: {p} must be below {config.alpha:g}, detectable from {found.detectable:.4f}"
+    detectable = found.margin + found.detectable
+    return False, f"{interval}: {p} must be below {config.alpha:g}, detectable from {detectable:.4f}"
 
 
 def describe_rule(rule: GateRule, config: GateConfig) -> str:

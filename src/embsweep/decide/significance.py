@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ __all__ = ["adjust_holm", "compare_models", "compute_detectable", "compute_inter
 Groups = Sequence[int] | NDArray[np.integer]
 """Label of each query's passage group, [n_queries]."""
 
+_NO_MARGINS: Mapping[str, float] = MappingProxyType({})
+
 
 def compute_intervals(
     values: PerQuery, groups: Groups, *, seed: int, resamples: int = RESAMPLES
@@ -33,7 +36,7 @@ def compute_intervals(
     return {dim: Interval(mean=mean, low=low, high=high) for dim, mean, low, high in found}
 
 
-def compare_models(
+def compare_models(  # noqa: PLR0913 - all but three are by name
     ours: PerQuery,
     rivals: Mapping[str, PerQuery],
     groups: Groups,
@@ -41,16 +44,20 @@ def compare_models(
     config: ObjectiveConfig,
     seed: int,
     resamples: int = RESAMPLES,
+    margins: Mapping[str, float] = _NO_MARGINS,
 ) -> tuple[Comparison, ...]:
     """Ours minus each rival's, at every dimension both have (from large to small), then on the objective.
 
     The objective (`dim` None) is left out for a rival that lacks a dimension it needs, and is that over the common
-    dimensions otherwise. p-values are adjusted over everything that this call returns. ValueError where numbers of
-    queries differ, a value is not finite, or a floor still says `base`.
+    dimensions otherwise. Each rival's p-values are those of a difference of its margin (0 unless `margins` names it),
+    and adjusted over everything that this call returns. ValueError where numbers of queries differ, a value is not
+    finite, or a floor still says `base`.
     """
     grouping = index_groups(groups)
     found = {
-        name: compute_difference(ours, rival, grouping, config=config, seed=seed, resamples=resamples)
+        name: compute_difference(
+            ours, rival, grouping, config=config, seed=seed, resamples=resamples, margin=margins.get(name, 0.0)
+        )
         for name, rival in rivals.items()
     }
     adjusted = iter(adjust_holm([float(p) for difference in found.values() for p in difference.p_values]))
@@ -112,6 +119,7 @@ def _to_comparisons(rival: str, difference: Difference, grouping: Grouping) -> l
             detectable=least,
             queries=len(grouping.labels),
             groups=grouping.count,
+            margin=difference.margin,
         )
         for dim, observed, low, high, p, least in numbers
     ]
