@@ -5,6 +5,9 @@ import dataclasses
 import pytest
 from made_up import as_splits, make_rows, make_text, sound_sides
 
+from embsweep.audit.duplicates import NearTexts, report_leaks
+from embsweep.audit.used import Side
+
 
 def change_word(text, to="xyz"):
     """The same text with its last word replaced."""
@@ -128,3 +131,22 @@ def test_a_passage_leaks_with_every_query_that_it_answers(found):
     near = change_word(train[0][1])
     test = [(query, near if passage == test[0][1] else passage) for query, passage in test]
     assert "test 4 of 100" in found(as_splits(train, validation, test))["leaked-passages"].message
+
+
+@pytest.mark.parametrize(("validation", "test"), [(5, 1), (1, 5)])
+@pytest.mark.parametrize("what", ["queries", "passages"])
+def test_the_worse_of_two_sides_decides_whichever_it_is(what, validation, test):
+    sides = (
+        Side("training", {"t": ("T",)}),
+        Side("validation", {f"v{i}": (f"V{i}",) for i in range(20)}),
+        Side("test", {f"q{i}": (f"Q{i}",) for i in range(20)}),
+    )
+    names = dict(zip(("validation", "test"), "vq" if what == "queries" else "VQ", strict=True))
+    counts = {"validation": validation, "test": test}
+    leaks = {side: {f"{name}{i}": "t" for i in range(counts[side])} for side, name in names.items()}
+    near = NearTexts((), 0, (), True, leaks)
+    (finding,) = report_leaks(what, near, sides)
+    assert finding.severity == "error"
+    assert f"validation {validation} of 20" in finding.message and f"test {test} of 20" in finding.message
+    few = dataclasses.replace(near, leaks={side: {f"{name}0": "t"} for side, name in names.items()})
+    assert [found.severity for found in report_leaks(what, few, sides)] == ["warning"]

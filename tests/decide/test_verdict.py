@@ -1,5 +1,6 @@
 """The choice among configurations that were run again."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -82,6 +83,17 @@ def test_a_seedless_difference_is_not_real_when_queries_contradict_each_other():
     )
     assert (found.outcome, found.winner) == ("tied", 0)
     assert any("identical" in warning for warning in found.warnings)
+
+
+def test_a_difference_that_is_one_of_many_is_not_real_where_alone_it_would_be():
+    """Holm: four equal rivals, each of which the leader beats at 5 % taken alone."""
+    leader, rival = make(9, [0.508, 0.509]), make(1, [0.5, 0.501])
+    rivals = [dataclasses.replace(rival, trial=trial) for trial in (1, 2, 3, 4)]
+    alone, among = decide(leader, rival), decide(leader, *rivals)
+    assert (alone.outcome, alone.winner) == ("named", 9)
+    (p,) = (c.p_value for c in alone.comparisons if c.dim is None)
+    assert 0.0125 < p < 0.05, "significant alone, and not four times as high"
+    assert (among.outcome, among.tied_with) == ("tied", (1, 2, 3, 4, 9))
 
 
 def test_exactly_equal_runs_are_tied():

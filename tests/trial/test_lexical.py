@@ -4,7 +4,7 @@ import pytest
 
 from embsweep.data.collection import RetrievalSet
 from embsweep.names import METRICS
-from embsweep.trial.lexical import evaluate_bm25, split_words
+from embsweep.trial.lexical import evaluate_bm25, rank_bm25, split_words
 
 
 def _set(queries, corpus, relevant):
@@ -44,3 +44,12 @@ def test_it_is_quiet(capfd):
 @pytest.mark.parametrize(("name", "reported"), [("xquad_de", 0.897), ("xquad_es", 0.936)])
 def test_agrees_with_reported_figures(shared_set, name, reported):
     assert evaluate_bm25(shared_set(name))["map@100"] == pytest.approx(reported, abs=0.005)
+
+
+def test_many_ties_go_by_position_too():
+    """Sorts that do not keep the order of equals still do so where there are few: 60 tie here, and 240 behind them."""
+    corpus = ["tax town" if place % 5 == 2 else "river" for place in range(300)]
+    tied = [place for place in range(300) if place % 5 == 2]
+    others = [place for place in range(300) if place % 5 != 2]
+    ranking = rank_bm25(_set(["tax", "zebra"], corpus, [(0,), (0,)]))
+    assert ranking.tolist() == [(tied + others)[:100], list(range(100))]

@@ -1,0 +1,71 @@
+"""Rungs in fractions of a trial's own schedule: where the first one lies, and what is told at it."""
+
+import pytest
+from tests.ledgers import Memory
+
+from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.search.ledger import Ledger
+from embsweep.search.pruners import build_pruner, to_resource
+from embsweep.space import IntRange
+
+
+def stops_at(fractions, *, kind="successive_halving", first=0.25, **stopping):
+    """Where each of eight trials is stopped, the better ones first; None where it is not."""
+    search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
+    pruner = build_pruner(StoppingConfig(kind=kind, **stopping), first)
+    ledger = Ledger.over(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
+    found = []
+    for rank in range(8):
+        number = ledger.ask().number
+        value = 1.0 - rank / 10
+        found.append(next((f for f in fractions if ledger.report(number, f, value)), None))
+    return found
+
+
+def test_the_first_rung_is_the_larger_of_the_configured_and_the_first_evaluation():
+    """A trial that came by several rungs at once would have to be in the better half of the better half."""
+    later = stops_at((0.125, 0.25, 0.5), first=0.125, min_fraction=0.25)
+    assert later == [None, *[0.25] * 7]
+    assert stops_at((0.125, 0.25, 0.5), first=0.25, min_fraction=0.125) == later
+    assert stops_at((0.125, 0.25, 0.5), first=0.125, min_fraction=0.125) == [None, *[0.125] * 7]
+
+
+def test_a_first_evaluation_behind_the_configured_minimum_is_one_rung_and_not_several():
+    """With the default minimum of a sixteenth three rungs lie before the first evaluation."""
+    values = (0.30, 0.50, 0.40, 0.45, 0.42, 0.48, 0.47, 0.49)
+    search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
+    pruner = build_pruner(StoppingConfig(kind="successive_halving"), 0.25)
+    ledger = Ledger.over(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
+    assert [ledger.report(ledger.ask().number, 0.25, value) for value in values] == [
+        False, False, True, False, True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_a_larger_reduction_factor_keeps_fewer():
+    assert stops_at((0.25, 0.5), reduction_factor=2).count(None) == 1
+    values = (0.4, 0.5, 0.6, 0.7)
+    search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
+    kept = {}
+    for factor in (2, 4):
+        pruner = build_pruner(StoppingConfig(kind="successive_halving", reduction_factor=factor), 0.25)
+        ledger = Ledger.over(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
+        for value in values:
+            ledger.report(ledger.ask().number, 0.25, value)
+        kept[factor] = not ledger.report(ledger.ask().number, 0.25, 0.65)
+    assert kept == {2: True, 4: False}
+
+
+@pytest.mark.parametrize("kind", ["successive_halving", "hyperband"])
+def test_the_best_is_never_stopped(kind):
+    assert stops_at((0.25, 0.5, 1.0), kind=kind)[0] is None
+
+
+def test_brackets_begin_at_every_rung_of_the_schedule():
+    assert {0.25, 0.5, 1.0} <= set(stops_at((0.25, 0.5, 1.0), kind="hyperband"))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "resource"), [(1.0, 1000), (0.5, 500), (0.0625, 62), (0.0001, 1), (0.9999, 999), (1 / 3, 333)]
+)
+def test_a_rung_is_reached_and_never_missed(fraction, resource):
+    assert to_resource(fraction) == resource

@@ -1,0 +1,114 @@
+"""Which version an alias points to, over a registry made by hand: every order in which they can stand."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from embsweep.tracking import promotion
+from embsweep.tracking.logged_model import CHECKPOINT_TAG
+from embsweep.tracking.promotion import drop_stale_challenger
+from embsweep.tracking.registry import PROMOTED_TAG, _drop_copies, _find_versions, _point_challenger
+
+
+class Registry:
+    """The calls of an MLflow client on one registered model."""
+
+    def __init__(self, versions=(), **aliases):
+        self.aliases = {alias: str(version) for alias, version in aliases.items()}
+        self.versions = list(versions)
+
+    def client(self):
+        return self
+
+    def get_registered_model(self, name):
+        return SimpleNamespace(name=name, aliases=dict(self.aliases))
+
+    def set_registered_model_alias(self, name, alias, version):
+        self.aliases[alias] = version
+
+    def delete_registered_model_alias(self, name, alias):
+        del self.aliases[alias]
+
+    def search_model_versions(self, question):
+        return list(self.versions)
+
+    def delete_model_version(self, name, version):
+        self.versions = [one for one in self.versions if one.version != version]
+
+
+def version(number, *, aliases=(), **tags):
+    return SimpleNamespace(version=str(number), aliases=list(aliases), tags=tags)
+
+
+@pytest.mark.parametrize(
+    ("aliases", "number", "becomes"),
+    [
+        ({}, 1, True),
+        ({"challenger": 2}, 3, True),
+        ({"challenger": 2}, 1, False),
+        ({"champion": 2}, 3, True),
+        ({"champion": 2}, 1, False),
+        ({"challenger": 2, "champion": 5}, 3, False),
+        ({"challenger": 5, "champion": 2}, 3, False),
+        ({"challenger": 2, "champion": 5}, 6, True),
+        ({"challenger": 5, "champion": 2}, 6, True),
+        ({"challenger": 9, "champion": 2}, 10, True),
+        ({"challenger": 10, "champion": 2}, 9, False),
+        ({"stale": 9}, 1, True),
+    ],
+)
+def test_the_newest_version_is_challenger_unless_a_later_one_is_or_is_champion(aliases, number, becomes):
+    registry = Registry(**aliases)
+    _point_challenger(registry, "m", version(number))
+    before = {alias: str(one) for alias, one in aliases.items()}
+    assert registry.aliases == (before | {"challenger": str(number)} if becomes else before)
+
+
+def test_what_was_champion_is_not_made_challenger_again():
+    registry = Registry(challenger=2)
+    _point_challenger(registry, "m", version(3, **{PROMOTED_TAG: "then"}))
+    assert registry.aliases == {"challenger": "2"}
+
+
+@pytest.mark.parametrize(
+    ("aliases", "left"),
+    [
+        ({"challenger": 3, "champion": 3}, {"champion": "3"}),
+        ({"challenger": 4, "champion": 3}, {"challenger": "4", "champion": "3"}),
+        ({"challenger": 3}, {"challenger": "3"}),
+        ({"champion": 3}, {"champion": "3"}),
+        ({}, {}),
+    ],
+)
+def test_a_champion_is_no_challenger(aliases, left):
+    registry = Registry(**aliases)
+    drop_stale_challenger(registry, "m")
+    assert registry.aliases == left
+
+
+MARKS = {"embsweep.sweep": "legal", "embsweep.study": "a1", CHECKPOINT_TAG: "c0ffee", "embsweep.other": "x"}
+
+
+def test_a_version_is_the_same_where_sweep_study_and_checkpoint_are():
+    same = {name: MARKS[name] for name in ("embsweep.sweep", "embsweep.study", CHECKPOINT_TAG)}
+    others = [version(number, **{**same, name: "another"}) for number, name in enumerate(same, start=20)]
+    registry = Registry([version(10, **same), *others, version(9, **same, **{"embsweep.other": "y"})])
+    assert [one.version for one in _find_versions(registry, "m", MARKS)] == ["9", "10"]
+
+
+def test_copies_go_but_those_that_serve_or_served():
+    copies = [
+        version(2, **MARKS),
+        version(3, aliases=["champion"], **MARKS),
+        version(4, **{**MARKS, PROMOTED_TAG: "then"}),
+        version(5, **MARKS),
+        version(6, **{**MARKS, "embsweep.study": "b2"}),
+    ]
+    registry = Registry(copies)
+    assert _drop_copies(registry, "m", copies[3], MARKS).version == "2"
+    assert [one.version for one in registry.versions] == ["2", "3", "4", "6"]
+
+
+@pytest.mark.parametrize(("earlier", "version", "left"), [((), 3, ()), ((3, 1), 3, (1,)), ((1, 2), 3, (1, 2))])
+def test_a_version_stands_once_in_the_history(earlier, version, left):
+    assert promotion._without(earlier, version) == left
