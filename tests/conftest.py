@@ -15,6 +15,7 @@ from embsweep.app.terminal import quiet_environment
 from embsweep.config import build_config
 
 from . import cpu_time
+from .paid_once import compose_once, imports_paid, mlflow_template, seed_storage  # noqa: F401 - fixtures
 
 quiet_environment()
 settings.register_profile("any speed", settings(), deadline=None)  # an example's 200 ms say how busy the machine is

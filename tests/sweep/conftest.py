@@ -16,6 +16,7 @@ from rich.console import Console
 from embsweep.app.request import read_request
 from embsweep.sweep import testing
 from embsweep.sweep.run import run_sweep as run_sweep_here
+from embsweep.tracking import recorder
 from tests.toy_models import make_static
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,18 +78,21 @@ def model_of(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def launch_in(loader, pairs, model_of):
+def launch_in(loader, pairs, model_of, seed_storage, imports_paid, compose_once):
     """`launch_in(storage, *arguments)`: a sweep with the inline runner; its result and what was printed.
 
-    What a sweep has computed in a fresh process is computed in this one, which has paid for its imports.
+    What a sweep has computed in a fresh process is computed in this one, which has paid for its imports. A storage
+    that is new gets an MLflow database unless `seeded` is false.
     """
 
-    def run(storage, *arguments):
+    def run(storage, *arguments, seeded=True):
+        if seeded:
+            seed_storage(storage)
         common = [
             "+sweep=quickstart", "data=files", f"data.pairs={pairs}", "data.anchor=question", "data.positive=passage",
             "data.max_pairs=null", "data.split.validation=0.2", "data.split.test=0.2", "runner=inline",
-            "eval.fractions=[0.5,1.0]", "train.batch_size=8", "search.trials=3", f"storage.path={storage}",
-            "confirm=none",
+            "eval.fractions=[0.5,1.0]", "train.batch_size=8", "train.warmup=0.1", "matryoshka=from_384",
+            "matryoshka.weight_power=0", "search.trials=3", f"storage.path={storage}", "confirm=none",
         ]  # fmt: skip
         keys = {argument.split("=")[0] for argument in arguments}
         kept = [argument for argument in common if argument.split("=")[0] not in keys]
@@ -100,6 +104,8 @@ def launch_in(loader, pairs, model_of):
         with pytest.MonkeyPatch.context() as patch:
             if "runner=inline" in (*kept, *arguments):
                 patch.setattr(testing, "choose_call", lambda *_: _call_here)
+            if "tracking.uri" not in keys:  # a local database answers, however busy the machine is
+                patch.setattr(recorder, "_FAREWELL_S", 120.0)
             return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
 
     return run
@@ -112,4 +118,4 @@ def _call_here(function, *args, **given):
 @pytest.fixture
 def launch(launch_in, tmp_path):
     """`launch(*arguments)`: the same with state under `tmp_path`."""
-    return lambda *arguments: launch_in(tmp_path, *arguments)
+    return functools.partial(launch_in, tmp_path)

@@ -95,7 +95,7 @@ def test_bad_data_is_found_before_anything_is_created(launch, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"question": "q", "passage": ""}\n{"question": "q2"}\n', "utf-8")
     with pytest.raises(InputError) as caught:
-        launch(f"data.pairs={bad}")
+        launch(f"data.pairs={bad}", seeded=False)
     places = [fault.where for fault in caught.value.faults]
     assert "bad.jsonl:1" in places[0]
     assert "bad.jsonl:2" in places[1]

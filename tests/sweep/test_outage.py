@@ -11,7 +11,7 @@ from embsweep.sweep.desk import SweepDesk
 from embsweep.tracking import recorder
 from tests.servers import MlflowServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ def storage(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def store(storage):
+def store(storage, seed_storage, imports_paid):
+    seed_storage(storage)
     return open_store(storage, uri=None, experiment="promotion")
 
 

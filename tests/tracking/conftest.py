@@ -21,7 +21,8 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def store(root):
+def store(root, seed_storage):
+    seed_storage(root)
     return open_store(root, uri=None, experiment="embsweep tests")
 
 

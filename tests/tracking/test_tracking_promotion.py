@@ -182,6 +182,7 @@ def _race(arguments):
     return "won"
 
 
+@pytest.mark.nightly
 def test_of_two_processes_that_judged_the_same_one_wins_and_the_other_is_told(store, client, name, promote, enter):
     first, second = promote(), enter()
     judged = read_standing(store, name)

@@ -78,6 +78,7 @@ def test_all_that_is_told_arrives(client, record, said, make_report, make_scores
     assert said == []
 
 
+@pytest.mark.nightly
 def test_an_outage_holds_nobody_up_and_loses_nothing(client, record, said, store, identity, make_report, make_scores):
     is_up = threading.Event()
 
@@ -98,6 +99,7 @@ def test_an_outage_holds_nobody_up_and_loses_nothing(client, record, said, store
     assert "answers again" in said[-1]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_any_request_may_be_lost_before_or_after_it_worked(
@@ -127,6 +129,7 @@ def test_any_request_may_be_lost_before_or_after_it_worked(
     check_trial(client, run)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_process_that_dies_between_any_two_deliveries_repeats_at_most_what_changes_nothing(
     client, record, store, identity, make_report, make_scores
@@ -161,6 +164,7 @@ def open_sweep_run_quietly(store, identity, client):
     return SweepRun(store, identity, client, run)
 
 
+@pytest.mark.nightly
 def test_a_record_that_mlflow_never_takes_is_kept_aside_and_said(client, record, said, make_report):
     with record() as recorder:
         recorder.start_trial(CHILD, 1, {})
@@ -173,6 +177,7 @@ def test_a_record_that_mlflow_never_takes_is_kept_aside_and_said(client, record,
     assert client.get_run(run.run_id).data.tags["embsweep.command"] == "still told"
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("full", ["write_whole", "_append"])
 def test_a_full_disk_under_the_courier_holds_nobody_for_ever(client, record, make_report, monkeypatch, full):
     """It notes what is delivered, and sets aside what is refused, on the same disk that everything else fills."""
@@ -211,6 +216,7 @@ def test_no_secret_gets_into_the_outbox(record, tmp_path, make_report):
         assert b"hf_aaaa" not in path.read_bytes()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_database_that_is_locked_is_waited_for(client, record, store, make_report, make_scores):
     with record() as recorder:
@@ -228,6 +234,7 @@ def test_a_database_that_is_locked_is_waited_for(client, record, store, make_rep
         check_trial(client, recorder.settle())
 
 
+@pytest.mark.nightly
 def test_an_early_end_is_told_when_the_sweep_goes_on(client, record, store, identity):
     with record(lambda: (_ for _ in ()).throw(ConnectionError("down"))) as recorder:
         recorder.start_trial(CHILD, 1, {})

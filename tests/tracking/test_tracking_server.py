@@ -1,5 +1,6 @@
 """The same tracking against a real MLflow server: artifacts travel over HTTP, and the server may die."""
 
+import shutil
 import time
 
 import numpy as np
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, mlflow_template):
+    shutil.copyfile(mlflow_template, tmp_path / "server.db")
     with MlflowServer(tmp_path) as found:
         found.start()
         yield found
@@ -50,6 +52,7 @@ def test_a_sweep_and_its_winner_over_http(elsewhere, remote, identity, make_mode
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.nightly
 def test_a_server_that_dies_is_noticed_within_a_minute(server, remote, identity, make_report):
     sweep = open_sweep_run(remote, identity)
     run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})

@@ -27,6 +27,7 @@ def test_the_default_is_mlflows_own_default_made_absolute(root, store):
     assert _folder(store).parent == root / "mlruns"
 
 
+@pytest.mark.nightly
 def test_plain_mlflow_in_the_root_finds_the_sweep_and_its_artifacts(root, store, sweep):
     sweep.log_artifact_text("configuration.yaml", "a: 1\n")
     script = (
@@ -62,6 +63,7 @@ def test_artifacts_stay_under_mlruns_whatever_the_experiment_is_called(root, sto
     assert _folder(found).resolve().parent == root / "mlruns"
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_new_database_is_made_quietly(tmp_path):
     script = (
@@ -76,6 +78,7 @@ def test_a_new_database_is_made_quietly(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_eight_first_writers_make_one_database(tmp_path):
     script = (

@@ -66,6 +66,7 @@ def _children(pid):
     return found
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_quietly_and_leaves_nothing_running(root, sweep, sign):

@@ -1,0 +1,83 @@
+"""What is slow to make, made once for many tests: MLflow's tables, imports, composed configurations."""
+
+import fcntl
+import gc
+import importlib
+import os
+import shutil
+
+import pytest
+
+_LIBRARIES = (
+    "mlflow.sentence_transformers",
+    "sentence_transformers.sentence_transformer.losses",
+    "sentence_transformers.sentence_transformer.trainer",
+    "sentence_transformers.sentence_transformer.training_args",
+)
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory):
+    """Path of an MLflow database with all its tables and nothing in them.
+
+    The migrations take 1.5 s of CPU time, a copy of the file a millisecond. Where several processes run the tests,
+    the first one makes it for all.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "mlflow-template"
+    folder.mkdir(exist_ok=True)
+    path = folder / "mlflow.db"
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _make_database(folder / "new.db")
+            (folder / "new.db").replace(path)
+    return path
+
+
+def _make_database(path):
+    from embsweep.tracking.library import connect
+
+    connect(f"sqlite:///{path}").search_experiments(max_results=1)
+
+
+@pytest.fixture(scope="session")
+def seed_storage(mlflow_template):
+    """`seed_storage(folder)`: give a storage folder its `mlflow.db`, unless it has one."""
+
+    def seed(storage):
+        storage.mkdir(parents=True, exist_ok=True)
+        if not (storage / "mlflow.db").exists():
+            shutil.copyfile(mlflow_template, storage / "mlflow.db")
+
+    return seed
+
+
+@pytest.fixture(scope="session")
+def imports_paid():
+    """All that a trial imports is imported, and the garbage collector does not look at it any more.
+
+    A trial collects garbage when it ends: among a million objects of libraries, which is a third of a small sweep.
+    """
+    for name in _LIBRARIES:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def compose_once():
+    """Hydra composes each command line once: the files of `conf/` do not change while tests run."""
+    from embsweep.app import request
+
+    compose, composed = request.compose, {}
+
+    def look_up(loader, overrides):
+        key = tuple(overrides)
+        if key not in composed:
+            composed[key] = compose(loader, overrides)
+        return composed[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(request, "compose", look_up)
+        yield
