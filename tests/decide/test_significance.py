@@ -1,6 +1,5 @@
 """Comparisons, intervals and tests on queries: against scipy, in degenerate cases, and as laws."""
 
-import time
 import warnings
 
 import numpy as np
@@ -263,21 +262,3 @@ def test_draws_do_not_depend_on_how_many_columns_are_asked_for():
     values, grouping = np.random.default_rng(0).random((40, 3)), index_groups(np.arange(40) // 2)
     together = resample_means(values, grouping, seed=1, resamples=99)
     assert resample_means(values[:, 1:2], grouping, seed=1, resamples=99)[:, 0] == pytest.approx(together[:, 1])
-
-
-@pytest.mark.slow
-def test_full_comparison_takes_less_than_scipy_for_three_of_its_21_columns():
-    rng = np.random.default_rng(0)
-    dims, n = (1024, 768, 512, 256, 128, 64), 2_400
-    models = [{dim: rng.random(n) for dim in dims} for _ in range(4)]
-    start = time.perf_counter()
-    found = compare_models(models[0], {str(i): m for i, m in enumerate(models[1:])}, range(n), config=MEAN, seed=1)
-    ours = time.perf_counter() - start
-    start = time.perf_counter()
-    differences = models[0][64] - models[1][64]
-    stats.bootstrap((differences,), np.mean, n_resamples=9_999, method="percentile", batch=400)
-    zeros = np.zeros(n)
-    test = lambda a, b, axis: (a - b).mean(axis=axis)  # noqa: E731
-    stats.permutation_test((differences, zeros), test, permutation_type="samples", n_resamples=9_999, batch=400)
-    assert len(found) == 21
-    assert ours < 3 * (time.perf_counter() - start)

@@ -44,11 +44,13 @@ def count_answers(candidates, seeds, *, gap=0.0, simulations=SIMULATIONS, **size
     return [answers.count(name) / simulations for name in ("tied", "last", "other")]
 
 
+@pytest.mark.slow
 def test_two_truly_equal_ones_are_tied_after_two_seeds():
     tied, *_ = count_answers(2, 2)
     assert tied >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "least"), [(2, 0.87), (3, 0.97)])
 def test_a_clearly_better_one_of_three_is_named(seeds, least):
     _, named, wrong = count_answers(3, seeds, gap=GAP)
@@ -56,7 +58,7 @@ def test_a_clearly_better_one_of_three_is_named(seeds, least):
     assert wrong == 0
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("per_group", [1, 4])
 @pytest.mark.parametrize("queries", [60, 200])
 @pytest.mark.parametrize("seeds", [2, 3])
@@ -66,7 +68,7 @@ def test_truly_equal_ones_are_tied(candidates, seeds, queries, per_group):
     assert tied >= 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("candidates", "seeds", "queries", "least"),
     [
@@ -87,7 +89,7 @@ def test_a_clearly_better_one_is_named(candidates, seeds, queries, least):
     assert wrong == 0
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_taking_the_highest_score_would_name_one_of_equals_every_time():
     """What the rule prevents: some run is always the highest, by about what a seed's luck gives."""
     rng = np.random.default_rng(0)

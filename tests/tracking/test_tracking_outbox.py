@@ -47,6 +47,27 @@ def test_what_was_not_delivered_outlives_the_process(filled, folder):
     assert len(Outbox(folder)) == 0
 
 
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_a_crash_while_delivered_lines_are_dropped_hides_no_loss(filled, folder, monkeypatch, write):
+    for _ in range(3):
+        filled.head(0)
+        filled.advance()
+    real, calls = module.write_whole, []
+
+    def die(path, data):
+        calls.append(path)
+        if len(calls) == write:
+            raise KeyboardInterrupt
+        real(path, data)
+
+    monkeypatch.setattr(module, "write_whole", die)
+    with pytest.raises(KeyboardInterrupt):
+        Outbox(folder)
+    monkeypatch.undo()
+    assert Outbox(folder).appended <= 5
+    assert {entry["n"] for entry in drain(Outbox(folder))} >= {3, 4}
+
+
 @pytest.mark.parametrize("delivered", [0, 2, 5])
 @pytest.mark.parametrize("left", [0, 1, 4, 5])
 def test_lines_that_are_gone_are_missed_whether_they_were_delivered_or_not(filled, folder, delivered, left):

@@ -106,12 +106,21 @@ class Outbox:
         if bad:
             self.unreadable = len(bad)
             write_whole(self.torn, b"".join(bad))
-        if bad or start:  # anew without what is delivered; first the cursor: too early means once more
-            self._note(0, self._gone)
-            write_whole(self._entries, b"".join(line for line, _ in good))
+        if bad or start:
+            self._drop_delivered(gone, b"".join(line for line, _ in good))
         for line, entry in good:
             self._put(line, entry)
         self.appended = self._gone + len(good)
+
+    def _drop_delivered(self, gone_before: int, waiting: bytes) -> None:
+        """Write the entries anew, without those that are delivered.
+
+        Their number is counted last: a crash in between makes the file say too few, which means that records are
+        logged again, and never too many, which would hide a loss.
+        """
+        self._note(0, gone_before)
+        write_whole(self._entries, waiting)
+        self._note(0, self._gone)
 
     def _put(self, line: bytes, entry: Entry) -> None:
         self._size += len(line)
