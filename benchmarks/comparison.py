@@ -1,6 +1,6 @@
-"""A full comparison of four models beside scipy's resampling of three of its 21 columns, at the same number of resamples.
+"""Compare four models in full; beside it, scipy resamples one of the 21 comparisons as often.
 
-`python benchmarks/comparison.py` prints the seconds of both and their ratio.
+`python benchmarks/comparison.py`
 """
 
 import sys
@@ -16,7 +16,8 @@ MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
 DIMS, QUERIES, RESAMPLES = (1024, 768, 512, 256, 128, 64), 2_400, 9_999
 
 
-def main():
+def main() -> None:
+    """Print the seconds of both, and their ratio."""
     rng = np.random.default_rng(0)
     models = [{dim: rng.random(QUERIES) for dim in DIMS} for _ in range(4)]
     rivals = {str(number): model for number, model in enumerate(models[1:])}
