@@ -96,6 +96,14 @@ def test_a_resumed_search_draws_as_an_unbroken_one(place):
     assert [r.params for r in broken.trials] == [r.params for r in whole.trials]
 
 
+def test_interrupted_trials_go_on_in_the_order_of_their_numbers(memory):
+    first = open_ledger(memory)
+    started = [first.ask().number for _ in range(3)]
+    first.complete(started[1], 0.5)
+    again = open_ledger(memory)
+    assert [again.ask().number for _ in range(3)] == [started[0], started[2], 3]
+
+
 def test_interrupted_trial_goes_on_under_its_own_number(place):
     first = open_ledger(place)
     first.plan(RECIPE)
