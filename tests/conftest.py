@@ -14,7 +14,7 @@ from embsweep.app.composer import compose, config_loader, to_values
 from embsweep.app.terminal import quiet_environment
 from embsweep.config import build_config
 
-from . import cpu_time
+from . import cpu_time, steady_environment
 from .paid_once import compose_once, imports_paid, mlflow_template, seed_storage  # noqa: F401 - fixtures
 
 quiet_environment()
@@ -27,6 +27,10 @@ HEAVY = ("ray", "slow", "browser")
 def pytest_addoption(parser):
     cpu_time.add_option(parser)
     parser.addoption("--sample", type=int, default=None, metavar="N", help="run N tests drawn at random (by its seed)")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(steady_environment)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,6 +64,14 @@ def make_config(loader):
         return build_config(to_values(compose(loader, overrides)))
 
     return make
+
+
+@pytest.fixture
+def ray_session(tmp_path):
+    """See `ray_session.join_session`."""
+    from .ray_session import join_session
+
+    join_session(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def test_messages_are_neither_wrapped_nor_read_as_markup(capsys):
     assert capsys.readouterr().err == text + "\n"
 
 
-def test_names_of_others_cannot_steer_the_terminal(capsys, monkeypatch):
+def test_names_of_others_cannot_steer_the_terminal(capsys, monkeypatch, set_env):
     evil = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eevil"
     table = Table()
     table.add_row(evil)
@@ -92,7 +92,7 @@ def test_names_of_others_cannot_steer_the_terminal(capsys, monkeypatch):
     assert r"\x1b[2J\x1b]0;title" in found.err
     terminal = FakeTerminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("TERM", "xterm")
+    set_env(TERM="xterm")
     console().print(Text("red", "red"), evil)
     assert "\x1b[31mred" in terminal.getvalue(), "its own colours stay"
     assert "\x1b[2J" not in terminal.getvalue()
@@ -112,10 +112,9 @@ def test_a_pipe_is_wide_and_never_wrapped(capsys):
     assert capsys.readouterr().out == "x" * 500 + "\n"
 
 
-def test_a_terminal_keeps_its_own_width(monkeypatch):
+def test_a_terminal_keeps_its_own_width(monkeypatch, set_env):
     monkeypatch.setattr(sys, "stdout", FakeTerminal())
-    monkeypatch.setenv("COLUMNS", "77")
-    monkeypatch.setenv("TERM", "xterm")
+    set_env(COLUMNS="77", TERM="xterm")
     assert console().width == 77
     assert console().is_terminal
 
@@ -123,16 +122,6 @@ def test_a_terminal_keeps_its_own_width(monkeypatch):
 def test_stderr_has_a_console_of_its_own(capsys):
     console(stderr=True).print("there")
     assert capsys.readouterr() == ("", "there\n")
-
-
-def test_libraries_are_quiet_unless_the_user_wants_them_loud(monkeypatch):
-    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
-    monkeypatch.setenv("TQDM_DISABLE", "0")
-    quiet_environment()
-    import os
-
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert os.environ["TQDM_DISABLE"] == "0"
 
 
 def test_a_followed_log_shows_each_line_at_once(monkeypatch):

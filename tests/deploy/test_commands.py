@@ -22,6 +22,7 @@ def test_commands_are_found_at_all():
     assert SUBMITS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", SWEEPS, ids=" ".join)
 def test_sweep_composes_and_validates(loader, arguments):
     good, faults = check_overrides(loader, arguments)
@@ -30,6 +31,7 @@ def test_sweep_composes_and_validates(loader, arguments):
     assert config.runner.kind == "cluster"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", STARTS, ids=" ".join)
 def test_ray_start_knows_its_options(arguments):
     from ray.scripts.scripts import start
@@ -37,6 +39,7 @@ def test_ray_start_knows_its_options(arguments):
     start.make_context("ray start", list(arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", SUBMITS, ids=" ".join)
 def test_ray_job_submit_knows_its_options_and_runs_a_sweep(arguments):
     from ray.dashboard.modules.job.cli import submit

@@ -13,6 +13,7 @@ def config():
     return cluster_config()
 
 
+@pytest.mark.slow
 def test_launcher_accepts_it(config):
     from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -21,6 +22,7 @@ def test_launcher_accepts_it(config):
     assert prepared["max_workers"] == len(config["provider"]["worker_ips"])
 
 
+@pytest.mark.slow
 def test_launcher_refuses_a_key_that_it_does_not_know(config):
     """The check above can fail."""
     from jsonschema import ValidationError

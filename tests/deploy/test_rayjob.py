@@ -68,6 +68,7 @@ def test_ray_is_the_tested_one(cluster):
     assert cluster["rayVersion"] == version("ray")
 
 
+@pytest.mark.slow
 def test_start_parameters_are_options_of_ray_start(cluster):
     from ray.scripts.scripts import start
 

@@ -15,6 +15,8 @@ import pytest
 
 from tests.deploy.shipped import DEPLOY
 
+pytestmark = pytest.mark.nightly
+
 FAKES = Path(__file__).with_name("fake_slurm")
 JOB_ID = 4711
 

@@ -6,7 +6,6 @@ HOME of their own, and end every process that they started.
 
 import contextlib
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -16,8 +15,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import ray
-from ray._raylet import AuthenticationTokenLoader, Config
+from embsweep.environment import replace_value
+from tests import steady_environment
 
 OBJECT_STORE_BYTES = 80_000_000
 _RAY = Path(sys.executable).with_name("ray")
@@ -67,32 +66,30 @@ class StartedCluster:
     @contextlib.contextmanager
     def driving(self, **changes):
         """The environment of a driver that this cluster lets in; `changes` to it (None: not set)."""
-        own = {"HOME": str(self.home), "RAY_AUTH_MODE": None, "RAY_AUTH_TOKEN": self.token}
+        own = {"HOME": str(self.home), "RAY_AUTH_TOKEN": self.token}
         with changed_environment(**{**own, "RAY_AUTH_TOKEN_PATH": None, "RAY_ADDRESS": None, **changes}):
             try:
                 yield
             finally:
+                import ray
+
                 ray.shutdown()
 
 
 @contextlib.contextmanager
 def changed_environment(**changes):
-    """os.environ with `changes` (None: not set); Ray's C++ side, which reads it once, is told to look again."""
-    before = dict(os.environ)
-    try:
-        for key, value in changes.items():
-            os.environ.pop(key, None)
-            if value is not None:
-                os.environ[key] = value
-        _forget_token()
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        _forget_token()
+    """See `steady_environment.changed`: Python and the nodes see it. Ray's C++ side sees RAY_TOKEN all the time."""
+    with steady_environment.changed(**changes):
+        try:
+            _forget_token()
+            yield
+        finally:
+            _forget_token()
 
 
 def _forget_token():
+    from ray._raylet import AuthenticationTokenLoader, Config
+
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
 
@@ -100,8 +97,10 @@ def _forget_token():
 @contextlib.contextmanager
 def started_cluster(*nodes, with_token=True):
     """A cluster of `ray start` processes, the first of `nodes` its head."""
+    import ray
+
     folder = Path(tempfile.mkdtemp(prefix="es"))
-    token = secrets.token_hex(32) if with_token else None
+    token = steady_environment.RAY_TOKEN if with_token else None
     cluster = StartedCluster(f"{ray.util.get_node_ip_address()}:{free_port()}", token, folder)
     try:
         cluster.add_nodes(nodes[0])
@@ -187,10 +186,13 @@ def free_port():
 @contextlib.contextmanager
 def utils_cluster(*nodes):
     """A `ray.cluster_utils.Cluster` of this process, without token: keyword arguments of `add_node` for each node."""
+    import ray
     from ray.cluster_utils import Cluster
 
     folder = Path(tempfile.mkdtemp(prefix="es"))
-    with changed_environment(RAY_AUTH_MODE="disabled", RAY_ADDRESS=None, HOME=str(folder)):
+    before = os.environ["RAY_AUTH_MODE"]
+    replace_value("RAY_AUTH_MODE", "disabled")  # in the driver too: it does not answer nodes that show no token
+    with changed_environment(RAY_ADDRESS=None, HOME=str(folder)):
         cluster = Cluster()
         try:
             for place, node in enumerate(nodes):
@@ -200,4 +202,5 @@ def utils_cluster(*nodes):
         finally:
             ray.shutdown()
             cluster.shutdown()
+            replace_value("RAY_AUTH_MODE", before)
             shutil.rmtree(folder, ignore_errors=True)

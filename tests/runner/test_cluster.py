@@ -11,20 +11,22 @@ import sys
 import time
 
 import pytest
-import ray
 
 from embsweep.config.machinery import RunnerConfig
 from embsweep.errors import InputError
-from embsweep.runner import cluster as module
-from embsweep.runner.cluster import inspect_cluster
 from embsweep.runner.head import _check_answer
-from embsweep.runner.ray_tune import RayRunner
 from embsweep.runner.slots import Slots
+from tests.doubles import scripted_trial
 
 from .clusters import NodeStart, changed_environment, free_port, started_cluster, utils_cluster
-from .conftest import scripted_work
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="namespaces of its own need root")
+
+
+def inspect_cluster(*args, **given):
+    from embsweep.runner import cluster  # importing Ray takes a second
+
+    return cluster.inspect_cluster(*args, **given)
 
 
 def to(address):
@@ -33,6 +35,8 @@ def to(address):
 
 def refused(config, storage, tracking_uri=None):
     """The faults, and that nothing is left: no connection, no file."""
+    import ray
+
     begin = time.monotonic()
     with pytest.raises(InputError) as caught:
         inspect_cluster(config, storage=storage, tracking_uri=tracking_uri)
@@ -46,7 +50,7 @@ def refused(config, storage, tracking_uri=None):
 def nowhere(tmp_path_factory):
     """No cluster and no token, whatever the developer has at home."""
     home = str(tmp_path_factory.mktemp("home"))
-    with changed_environment(RAY_ADDRESS=None, RAY_AUTH_MODE=None, RAY_AUTH_TOKEN_PATH=None, HOME=home):
+    with changed_environment(RAY_ADDRESS=None, RAY_AUTH_TOKEN=None, RAY_AUTH_TOKEN_PATH=None, HOME=home):
         yield
 
 
@@ -87,6 +91,7 @@ def test_nobody_answers_and_every_fault_of_the_driver_is_told_with_it(nowhere, t
 
 
 @pytest.mark.ray
+@pytest.mark.nightly
 def test_something_else_answers(nowhere, mute, tmp_path, monkeypatch):
     monkeypatch.setattr("embsweep.runner.head._ANSWER_TIMEOUT_S", 4)
     (text,) = refused(to(mute), tmp_path)
@@ -101,8 +106,11 @@ def good():
 
 
 @pytest.mark.ray
+@pytest.mark.nightly
 class TestGoodCluster:
     def test_its_nodes_are_told_and_nothing_is_left_behind(self, good, tmp_path):
+        import ray
+
         with good.driving():
             nodes = inspect_cluster(to(good.address), storage=tmp_path / "shared", tracking_uri="sqlite:///x.db")
             assert ray.is_initialized(), "the runner goes on with this connection"
@@ -117,6 +125,8 @@ class TestGoodCluster:
             assert len(inspect_cluster(to(None), storage=tmp_path, tracking_uri=None)) == 2
 
     def test_init_options_reach_the_workers(self, good, tmp_path):
+        import ray
+
         options = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "3"}}}
         with good.driving():
             inspect_cluster(to(good.address), storage=tmp_path, tracking_uri=None, init_options=options)
@@ -147,6 +157,8 @@ class TestGoodCluster:
         assert path.stat().st_mode & 0o777 == 0o600
 
     def test_a_cluster_of_other_versions(self, good, tmp_path):
+        import ray
+
         with good.driving(RAY_AUTH_MODE="token"), release_of(good, ray_version="2.50.0"):
             (text,) = refused(to(good.address), tmp_path)
         assert "runs other versions than this process; got 'Ray 2.50.0, Python 3." in text
@@ -166,16 +178,20 @@ class TestGoodCluster:
             _check_answer(good.address, answer)
 
     def test_a_node_that_hangs_is_named(self, good, tmp_path, monkeypatch):
-        monkeypatch.setattr(module, "NODE_TIMEOUT_S", 4)
+        monkeypatch.setattr("embsweep.runner.cluster.NODE_TIMEOUT_S", 4)
         with good.driving(), stopped(find_raylet(good.processes[1])):
             (text,) = refused(to(good.address), tmp_path)
         assert "(127.0.0.2" in text
         assert "did not answer in 4 s" in text
 
     def test_the_local_runner_joins_no_cluster(self, good, make_desk, tmp_path):
+        import ray
+
+        from embsweep.runner.ray_tune import RayRunner
+
         desk = make_desk(1)
         with good.driving(RAY_ADDRESS=good.address):
-            RayRunner(Slots(count=1, cpus=1, gpus=0.0), tmp_path / "scratch").run(desk, scripted_work())
+            RayRunner(Slots(count=1, cpus=1, gpus=0.0), tmp_path / "scratch").run(desk, scripted_trial())
             assert ray.get_runtime_context().gcs_address != good.address
             assert len(ray.nodes()) == 1
         assert len(desk.results) == 1
@@ -269,6 +285,7 @@ def of_node(texts, address):
 
 @as_root
 @pytest.mark.ray
+@pytest.mark.nightly
 class TestBrokenCluster:
     def test_another_version_on_a_node(self, broken):
         (text,) = [text for text in of_node(broken, "127.0.0.3") if "has another embsweep" in text]
@@ -300,6 +317,7 @@ class TestBrokenCluster:
 
 
 @pytest.mark.ray
+@pytest.mark.nightly
 def test_an_open_cluster_on_this_machine_is_joined_with_a_warning(tmp_path, caplog):
     with utils_cluster({"num_cpus": 1}, {"num_cpus": 1}) as found, caplog.at_level(logging.WARNING):
         assert len(inspect_cluster(to(found.address), storage=tmp_path, tracking_uri=None)) == 2
@@ -333,6 +351,7 @@ def other_machine():
 
 @as_root
 @pytest.mark.ray
+@pytest.mark.nightly
 def test_an_open_cluster_across_machines_is_refused(other_machine, tmp_path):
     there = NodeStart(prefix=other_machine, options=("--node-ip-address=10.231.77.2",))
     with started_cluster(NodeStart(), there, with_token=False) as found, found.driving():

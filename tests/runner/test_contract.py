@@ -1,4 +1,4 @@
-"""What every runner owes its desk, run over each of them."""
+"""What every runner owes its desk: each job is reported and finished once, whatever becomes of it."""
 
 import pytest
 
@@ -6,73 +6,103 @@ from embsweep.errors import DiskFull
 from embsweep.runner.inline import InlineRunner
 from embsweep.runner.slots import Slots
 from embsweep.trial.reporter import Outcome
-
-from .conftest import ATTEMPTS, scripted_work
-
-REASONS = {"raise": "RuntimeError: scripted defect", "silent": "without a result", "fail": "scripted failure"}
-SLOTS = Slots(count=2, cpus=1, gpus=0.0)
-GROUPS = Slots(count=1, cpus=2, gpus=0.0, workers=2)
-
+from tests.doubles import ATTEMPTS, FAULTS, FakeDesk, scripted_trial
 
 ray = pytest.mark.ray
+KINDS = ["inline", pytest.param("ray", marks=ray)]
+RUNGS = 4
+STOPPED, DIES_ONCE, DIES = 20, 21, 22
+ALIVE = dict(enumerate((kind for kind in FAULTS if kind != "interrupt"), start=1))
+"""An interrupt in this process is the user's."""
 
 
-@pytest.fixture(params=["inline", pytest.param("ray", marks=ray), pytest.param("group", marks=[ray, pytest.mark.slow])])
-def runner(request, tmp_path):
+@pytest.fixture
+def runner(request):
     if request.param == "inline":
         return InlineRunner()
-    from embsweep.runner.ray_tune import RayRunner
-
-    return RayRunner(SLOTS if request.param == "ray" else GROUPS, tmp_path / "scratch")
+    return request.getfixturevalue("make_ray_runner")(Slots(count=2, cpus=1, gpus=0.0))
 
 
-def test_every_job_is_reported_and_finished_once(runner, make_desk):
-    desk = make_desk(3)
-    runner.run(desk, scripted_work())
-    assert sorted(desk.results) == sorted(desk.starts) == [0, 1, 2]
-    assert {r.outcome for r in desk.results.values()} == {Outcome.COMPLETE}
-    for number, reports in desk.reports.items():
-        assert [r.fraction for r in reports] == [0.25, 0.5, 1.0]
-        assert desk.results[number].best_objective == number
-        assert reports[0].scores == {64: {"map@100": float(number)}}
+def stop_at_half(number, report):
+    return number == STOPPED and report.fraction == 0.5
 
 
-def test_a_stop_ends_the_trial_at_that_report_and_the_others_go_on(runner, make_desk):
-    desk = make_desk(3, should_stop=lambda number, report: number == 1 and report.fraction == 0.5)
-    runner.run(desk, scripted_work())
-    assert [r.fraction for r in desk.reports[1]] == [0.25, 0.5]
-    assert desk.results[1].outcome == Outcome.STOPPED
-    assert desk.results[1].best_objective == 1.0
-    assert {desk.results[n].outcome for n in (0, 2)} == {Outcome.COMPLETE}
+@pytest.fixture(scope="module")
+def runs():
+    """The desks that have been served, by the name of the runner."""
+    return {}
 
 
-def test_trials_that_go_wrong_fail_with_their_reasons_and_the_others_go_on(runner, make_desk):
-    desk = make_desk(len(REASONS) + 1)
-    kinds = dict(enumerate(REASONS))
-    runner.run(desk, scripted_work(kinds))
-    assert sorted(desk.results) == [*kinds, len(REASONS)]
-    for number, kind in kinds.items():
-        assert desk.results[number].outcome == Outcome.FAILED
-        assert REASONS[kind] in desk.results[number].reason
-    assert desk.results[len(REASONS)].outcome == Outcome.COMPLETE
+@pytest.fixture(params=KINDS)
+def desk(request, runs, make_config, tmp_path):
+    """Of one run: a good trial, one that is stopped, one for each fault; with processes of their own, dying ones."""
+    if request.param not in runs:
+        plan = dict(ALIVE)
+        numbers = [0, *ALIVE, STOPPED]
+        if request.param == "ray":
+            plan |= {DIES_ONCE: "die once", DIES: "die", max(ALIVE) + 1: "interrupt"}
+            numbers += [DIES_ONCE, DIES, max(ALIVE) + 1]
+        made = FakeDesk(make_config().trial, tmp_path, max(numbers) + 1, should_stop=stop_at_half)
+        made.queue = [job for job in made.queue if job.number in numbers]
+        runner = InlineRunner()
+        if request.param == "ray":
+            runner = request.getfixturevalue("make_ray_runner")(Slots(count=2, cpus=1, gpus=0.0))
+        runner.run(made, scripted_trial(plan, rungs=RUNGS))
+        runs[request.param] = made, plan
+    return runs[request.param]
 
 
-def test_a_process_that_dies_is_started_again_and_the_others_go_on(runner, make_desk):
-    if isinstance(runner, InlineRunner):
-        pytest.skip("its trials have no process of their own")
-    desk = make_desk(3)
-    runner.run(desk, scripted_work({1: "die once", 2: "die"}))
-    assert desk.results[0].outcome == desk.results[1].outcome == Outcome.COMPLETE
-    assert len(desk.losses[1]) == 1
-    assert desk.results[2].outcome == Outcome.FAILED
-    assert "died" in desk.results[2].reason
-    assert len(desk.losses[2]) == ATTEMPTS
+def test_a_good_trial_reports_everything_and_completes(desk):
+    heard, _ = desk
+    assert [report.fraction for report in heard.reports[0]] == [0.25, 0.5, 0.75, 1.0]
+    assert heard.reports[0][2].scores == {64: {"map@100": 3.0}}
+    assert (heard.results[0].outcome, heard.results[0].best_objective) == (Outcome.COMPLETE, float(RUNGS))
 
 
-@pytest.mark.ray
+def test_every_job_is_started_and_finished_once(desk):
+    heard, _ = desk
+    assert sorted(heard.results) == sorted(heard.starts) == sorted(heard.jobs)
+
+
+def test_a_stop_ends_the_trial_at_that_report(desk):
+    heard, _ = desk
+    assert [report.fraction for report in heard.reports[STOPPED]] == [0.25, 0.5]
+    assert (heard.results[STOPPED].outcome, heard.results[STOPPED].best_objective) == (Outcome.STOPPED, 2.0)
+
+
+def test_what_goes_wrong_in_a_trial_is_its_result(desk):
+    heard, plan = desk
+    for number, kind in plan.items():
+        if kind in FAULTS:
+            assert heard.results[number].outcome == Outcome.FAILED, kind
+            assert heard.results[number].reason == FAULTS[kind]
+            assert number not in heard.losses, "it was not the process"
+
+
+def test_a_process_that_dies_is_started_again(desk):
+    heard, plan = desk
+    if DIES not in plan:
+        assert not heard.losses, "its trials have no process of their own"
+        return
+    assert heard.results[DIES_ONCE].outcome == Outcome.COMPLETE
+    assert len(heard.losses[DIES_ONCE]) == 1
+    assert heard.results[DIES].outcome == Outcome.FAILED
+    assert len(heard.losses[DIES]) == ATTEMPTS
+    assert set(heard.losses) == {DIES_ONCE, DIES}
+
+
+def test_no_process_more_than_there_are_slots(desk):
+    heard, _ = desk
+    deaths = sum(map(len, heard.losses.values()))
+    assert len({started.pid for started in heard.starts.values()}) <= 2 + deaths, "stopped and failed ones are reused"
+
+
 @pytest.mark.parametrize(
     ("runner", "method"),
-    [(kind, method) for kind in ("inline", "ray") for method in ("started", "report", "finished", "next_job")],
+    [
+        *(("inline", method) for method in ("started", "report", "finished", "next_job")),
+        *(pytest.param("ray", method, marks=ray) for method in ("report", "finished")),
+    ],
     indirect=["runner"],
 )
 def test_what_the_desk_raises_ends_the_run_and_blames_no_trial(runner, make_desk, monkeypatch, method):
@@ -87,20 +117,16 @@ def test_what_the_desk_raises_ends_the_run_and_blames_no_trial(runner, make_desk
 
     monkeypatch.setattr(desk, method, fail_at_the_second)
     with pytest.raises(DiskFull, match="no room for the ledger"):
-        runner.run(desk, scripted_work())
+        runner.run(desk, scripted_trial())
     assert len(calls) == 2, "nobody asks a desk that has failed"
     assert not desk.losses
     assert {result.outcome for result in desk.results.values()} <= {Outcome.COMPLETE}
 
 
-def test_nothing_to_do(runner, make_desk):
-    desk = make_desk(0)
-    runner.run(desk, scripted_work())
-    assert desk.results == {}
-
-
+@pytest.mark.parametrize("runner", KINDS, indirect=True)
 @pytest.mark.timeout(60)
 def test_a_desk_without_jobs_is_left_at_once(runner, make_desk):
     desk = make_desk(0)
-    runner.run(desk, scripted_work())
+    runner.run(desk, scripted_trial())
     assert not desk.starts
+    assert not desk.results

@@ -190,8 +190,8 @@ def test_mixed_gpus_are_described_once():
     assert describe_mixed_gpus(nodes[:1]) is None
 
 
-def test_gpus_come_from_nvml_whatever_cuda_may_see(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+def test_gpus_come_from_nvml_whatever_cuda_may_see(monkeypatch, set_env):
+    set_env(CUDA_VISIBLE_DEVICES="")
     nvml = types.ModuleType("ray._private.thirdparty.pynvml")
     nvml.nvmlInit = lambda: None
     nvml.nvmlDeviceGetCount = lambda: 2
@@ -275,10 +275,9 @@ def test_nobody_listens(server):
 
 
 @pytest.fixture
-def token_file(tmp_path, monkeypatch):
+def token_file(tmp_path, set_env):
     path = tmp_path / "token"
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    set_env(RAY_AUTH_TOKEN_PATH=str(path), RAY_AUTH_TOKEN=None)
     return path
 
 

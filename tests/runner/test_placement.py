@@ -9,13 +9,12 @@ import pytest
 
 from embsweep.config.machinery import RunnerConfig
 from embsweep.runner.environment import WORKER_ENVIRONMENT
-from embsweep.runner.ray_tune import RayRunner
 from embsweep.runner.slots import Machine, plan_slots
 from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
 
 from .clusters import NodeStart, started_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.nightly]
 
 CPUS, GPUS = 8, 4
 
@@ -69,6 +68,12 @@ def most_at_once(desk):
     return max(sum(begin <= t < end for begin, end in spans) for t, _ in spans)
 
 
+def run(slots, folder, desk, work):
+    from embsweep.runner.ray_tune import RayRunner
+
+    RayRunner(slots, folder / "scratch").run(desk, work)
+
+
 @pytest.mark.parametrize(
     ("config", "at_once", "share"),
     [
@@ -81,7 +86,7 @@ def test_one_worker_trials_share_gpus_as_asked(cluster, make_desk, tmp_path, con
     slots = plan_slots(RunnerConfig(kind="cluster", **config), [Machine(CPUS, GPUS)])
     assert slots.count == at_once
     desk = make_desk(at_once + 1)
-    RayRunner(slots, tmp_path / "scratch").run(desk, meeting_work(tmp_path, at_once))
+    run(slots, tmp_path, desk, meeting_work(tmp_path, at_once))
     assert len(desk.results) == at_once + 1
     assert most_at_once(desk) == at_once, "as many at once as there is room for, and never one more"
     facts = [started.facts for started in desk.starts.values()]
@@ -94,7 +99,7 @@ def test_two_trials_of_two_gpus_each(cluster, make_desk, tmp_path):
     slots = plan_slots(RunnerConfig(kind="cluster", workers_per_trial=2), [Machine(CPUS, GPUS)], trials=3)
     assert (slots.count, slots.gpus, slots.workers) == (2, 2.0, 2)
     desk = make_desk(3)
-    RayRunner(slots, tmp_path / "scratch").run(desk, meeting_work(tmp_path, 2))
+    run(slots, tmp_path, desk, meeting_work(tmp_path, 2))
     assert {result.outcome for result in desk.results.values()} == {Outcome.COMPLETE}
     assert most_at_once(desk) == 2
     assert {started.facts["share"] for started in desk.starts.values()} == {1.0}, "a GPU a worker"

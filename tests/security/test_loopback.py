@@ -1,6 +1,7 @@
 """Every server that embsweep starts listens on the loopback interface and nowhere else: asked of the system."""
 
 import ipaddress
+import os
 import signal
 import subprocess
 import sys
@@ -12,18 +13,6 @@ from embsweep.tracking.store import open_store
 from embsweep.tracking.ui import ui_command, ui_environment
 
 pytestmark = pytest.mark.slow
-
-RAY = """
-import sys; from pathlib import Path
-import ray
-from embsweep.runner.ray_tune import RayRunner
-from embsweep.runner.slots import Slots
-RayRunner(Slots(1, 1, 0.0), Path(sys.argv[1]))._init_ray()
-ray.get(ray.remote(lambda: 1).remote())
-print("ready", flush=True)
-sys.stdin.readline()
-ray.shutdown()
-"""
 
 
 def listening(pid):
@@ -37,17 +26,19 @@ def is_loopback(address):
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
+def _pid():
+    return os.getpid()
+
+
 @pytest.mark.ray
-def test_ray(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", RAY, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout.readline() == "ready\n"
-        found = listening(process.pid)
-    finally:
-        process.communicate("\n", timeout=60)
-    assert len(found) >= 5, "the test looks in the wrong place"
+def test_ray(ray_session):
+    """Its daemons, its workers and this process as the driver of both."""
+    import ray
+
+    worker = ray.get(ray.remote(_pid).remote())
+    found = listening(os.getpid())
+    assert {"raylet", "gcs_server"} <= {name for name, _ in found}, "the test looks in the wrong place"
+    assert worker in {process.pid for process in psutil.Process().children(recursive=True)}
     assert [(name, address) for name, address in found if not is_loopback(address)] == []
 
 

@@ -26,9 +26,8 @@ SECRETS = {
 
 
 @pytest.fixture
-def secrets(monkeypatch):
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
+def secrets(set_env):
+    set_env(**SECRETS)
     return SECRETS
 
 
@@ -95,9 +94,8 @@ class _Refusing(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.slow
-def test_a_server_that_tells_the_password_back(launch_in, tmp_path, secrets, capfd, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_server_that_tells_the_password_back(launch_in, tmp_path, secrets, capfd, set_env):
+    set_env(MLFLOW_TRACKING_USERNAME="ann", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     uri = f"http://ann:{quote(PASSWORD, safe='')}@127.0.0.1:{server.server_address[1]}"
@@ -194,14 +192,14 @@ SLY = "S3CRET'of\\\"mine" + "-S3CRET" * 40
         Fault("bad-name", "sweep.name", "x" * 900 + SLY),
     ],
 )
-def test_a_fault_is_shortened_when_its_secrets_are_out(monkeypatch, fault):
-    monkeypatch.setenv("MY_TOKEN", SLY)
+def test_a_fault_is_shortened_when_its_secrets_are_out(set_env, fault):
+    set_env(MY_TOKEN=SLY)
     assert "S3CRET" not in str(fault)
     assert "S3CRET" not in str(InputError(fault))
 
 
-def test_the_shells_quotes_hide_no_secret(monkeypatch):
-    monkeypatch.setenv("MY_TOKEN", SLY)
+def test_the_shells_quotes_hide_no_secret(set_env):
+    set_env(MY_TOKEN=SLY)
     assert "S3CRET" not in redact(shlex.join(["run", f"x={SLY}"]) + json.dumps({"x": SLY}))
 
 
@@ -212,9 +210,8 @@ def test_a_long_word_is_looked_through_at_once():
     assert time.monotonic() - started < 5
 
 
-def test_short_values_and_paths_stay(monkeypatch):
-    monkeypatch.setenv("X_PASSWORD", "the")
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/home/ann/token")
+def test_short_values_and_paths_stay(set_env):
+    set_env(X_PASSWORD="the", RAY_AUTH_TOKEN_PATH="/home/ann/token")
     assert redact("the file /home/ann/token") == "the file /home/ann/token"
 
 

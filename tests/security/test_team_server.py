@@ -19,6 +19,7 @@ from embsweep.tracking.facts import SweepIdentity
 from embsweep.tracking.runs import Child, open_sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.tracking.ui import choose_port
+from tests.steady_environment import changed
 
 pytest.importorskip("flask_wtf", reason="mlflow[auth] is not installed")
 pytestmark = pytest.mark.slow
@@ -94,9 +95,7 @@ def team(tmp_path_factory):
 @pytest.fixture(scope="module")
 def recorded(team, tmp_path_factory):
     """A sweep of Ann's: its run, and a registered model."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("MLFLOW_TRACKING_USERNAME", ANN[0])
-        patched.setenv("MLFLOW_TRACKING_PASSWORD", ANN[1])
+    with changed(MLFLOW_TRACKING_USERNAME=ANN[0], MLFLOW_TRACKING_PASSWORD=ANN[1]):
         store = open_store(tmp_path_factory.mktemp("storage"), uri=team.url, experiment="anns")
         run = open_sweep_run(store, SweepIdentity("legal", "study", "minilm"))
         run_id = run.start_trial(Child(0, "trial 0"), 1, {"k": 1})
@@ -160,11 +159,8 @@ def test_the_name_of_the_proxy_is_served(team):
 
 
 @pytest.mark.parametrize("password", [None, WRONG[1]])
-def test_a_sweep_is_told_so_and_the_password_is_not(team, tmp_path, monkeypatch, password):
-    for name, value in (("MLFLOW_TRACKING_USERNAME", ANN[0]), ("MLFLOW_TRACKING_PASSWORD", password)):
-        monkeypatch.delenv(name, raising=False)
-        if password:
-            monkeypatch.setenv(name, value)
+def test_a_sweep_is_told_so_and_the_password_is_not(team, tmp_path, set_env, password):
+    set_env(MLFLOW_TRACKING_USERNAME=password and ANN[0], MLFLOW_TRACKING_PASSWORD=password)
     with pytest.raises(InputError, match=r"tracking\.uri") as caught:
         open_store(tmp_path, uri=team.url, experiment="anns")
     assert "401" in str(caught.value) or "authenticated" in str(caught.value)

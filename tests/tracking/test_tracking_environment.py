@@ -42,8 +42,8 @@ def test_requirements_are_pinned_without_local_parts():
     assert pin == "torch==" + version("torch").split("+")[0]
 
 
-def test_the_machine_and_no_environment_variable(monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hunter2")
+def test_the_machine_and_no_environment_variable(set_env):
+    set_env(HF_TOKEN="hunter2")
     text = describe_machine()
     assert "python: 3." in text
     assert "torch: " in text

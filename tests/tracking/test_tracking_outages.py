@@ -72,7 +72,7 @@ def test_what_would_come_again_is_asked_once(error):
     assert len(asked) == 1
 
 
-def test_a_request_that_was_slow_is_not_sent_again(monkeypatch):
+def test_a_request_that_was_slow_is_not_sent_again(set_env):
     """A server that stalls would carry out each copy of it, and make as many runs."""
     import http.server
     import threading
@@ -88,8 +88,7 @@ def test_a_request_that_was_slow_is_not_sent_again(monkeypatch):
         def log_message(self, *arguments):
             pass
 
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    set_env(MLFLOW_HTTP_REQUEST_TIMEOUT="1")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from embsweep.errors import InputError
-from embsweep.tracking.library import first_contact, settle_environment
 from embsweep.tracking.store import Store, open_store, sqlite_file
 
 
@@ -105,8 +104,8 @@ def _closed_port():
 )
 def test_an_unreachable_server_is_bad_input_within_seconds(tmp_path, uri):
     start = time.monotonic()
-    with pytest.raises(InputError) as caught, first_contact():
-        open_store(tmp_path, uri=uri.format(port=_closed_port()), experiment="x")
+    with pytest.raises(InputError) as caught:
+        open_store(tmp_path, uri=uri.format(port=_closed_port()), experiment="x", is_first=True)
     assert time.monotonic() - start < 15
     (fault,) = caught.value.faults
     assert fault.where == "tracking.uri"
@@ -119,8 +118,8 @@ def test_a_silent_server_is_given_up_too(tmp_path):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         start = time.monotonic()
-        with pytest.raises(InputError, match=r"tracking\.uri"), first_contact():
-            open_store(tmp_path, uri=f"http://127.0.0.1:{silent.getsockname()[1]}", experiment="x")
+        with pytest.raises(InputError, match=r"tracking\.uri"):
+            open_store(tmp_path, uri=f"http://127.0.0.1:{silent.getsockname()[1]}", experiment="x", is_first=True)
         assert time.monotonic() - start < 20
 
 
@@ -149,7 +148,6 @@ def test_a_store_never_shows_its_password():
 
 def test_a_connection_leaves_the_environment_alone(tmp_path, monkeypatch):
     """It is the courier's thread that connects, beside those of Ray: libc gives no promise for such a change."""
-    settle_environment()
     with monkeypatch.context() as patch:
         for name in ("putenv", "unsetenv"):
             patch.setattr(os, name, lambda *given: pytest.fail(f"changed {given[0]}"))

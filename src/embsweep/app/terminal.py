@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,26 +12,15 @@ from rich.segment import Segment
 
 from embsweep.app.leaving import watch_signals
 from embsweep.durable import says_full
+from embsweep.environment import settle_environment
 from embsweep.errors import EmbsweepError, InputError
 from embsweep.printable import spell_out
 from embsweep.redaction import redact
 
-_QUIET = {
-    "TQDM_DISABLE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "PYTHONWARNINGS": "ignore",
-}
-
 
 def quiet_environment() -> None:
     """Before any library is imported: no progress bars, no telemetry, no held-back lines. What the user set stays."""
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    settle_environment()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log that is followed shows each line at once
 

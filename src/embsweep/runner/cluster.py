@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ import ray
 
 from embsweep.config.machinery import RunnerConfig
 from embsweep.errors import Fault, InputError
-from embsweep.runner.environment import DRIVER_ENVIRONMENT
 from embsweep.runner.head import Head, question_head
 from embsweep.runner.meeting import Meeting, open_meeting
 from embsweep.runner.node_checks import (
@@ -105,9 +103,7 @@ def _join(config: RunnerConfig, init_options: Mapping[str, Any]) -> Head:
     if ray.is_initialized() and ray.get_runtime_context().gcs_address == head.address:
         return head
     ray.shutdown()  # another cluster's, of an earlier sweep in this process
-    os.environ.update(DRIVER_ENVIRONMENT)
-    if head.asks_token:
-        use_token()
+    use_token(head.asks_token)
     logging.getLogger("ray").propagate = True
     log_daemon_messages()
     try:

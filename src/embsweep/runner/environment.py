@@ -1,25 +1,17 @@
-"""What Ray, Tune and the number crunchers read from the environment: of the driver, and of the processes of trials."""
+"""The environment of a trial's processes, and the threads that they compute with."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+from embsweep.environment import LIBRARY_ENVIRONMENT, RAY_ENVIRONMENT
 
-DRIVER_ENVIRONMENT = {
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial may still be at its last step: wait, keep the process
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table whatever `verbose` says
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that was given no GPU sees none
-}
-"""Set before `ray.init`."""
+_THREADS = "OMP_NUM_THREADS"
 
 WORKER_ENVIRONMENT = {
-    **{name: DRIVER_ENVIRONMENT[name] for name in ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "RAY_CHDIR_TO_TRIAL_DIR")},
+    **LIBRARY_ENVIRONMENT,
+    **{name: RAY_ENVIRONMENT[name] for name in ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "RAY_CHDIR_TO_TRIAL_DIR")},
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),  # waiting for a place is no failure (`room`)
@@ -27,8 +19,18 @@ WORKER_ENVIRONMENT = {
 """Given to Ray for every process of a trial."""
 
 
+def thread_variables(count: int) -> dict[str, str]:
+    """For the environment of a process that is given `count` CPUs: as many threads."""
+    return dict.fromkeys((_THREADS, "MKL_NUM_THREADS"), str(count))
+
+
 def pin_threads(count: int) -> None:
-    """As many threads as this process was given CPUs. torch reads the environment once: if it is there, it is told."""
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(count)))
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(count)
+    """As many threads for torch as this process was given CPUs.
+
+    The environment is left alone: torch is told, but for one that is not imported yet and will read the same there.
+    """
+    if "torch" not in sys.modules and os.environ.get(_THREADS) == str(count):
+        return
+    import torch
+
+    torch.set_num_threads(count)

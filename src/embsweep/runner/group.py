@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from embsweep.errors import EmbsweepError
 from embsweep.runner.attempt import run_attempt
 from embsweep.runner.desk import Work
-from embsweep.runner.environment import pin_threads
+from embsweep.runner.environment import pin_threads, thread_variables
 from embsweep.runner.slots import Place
 from embsweep.trial.group import Group, current_group
 from embsweep.trial.messages import Message, from_text, to_text
@@ -77,6 +77,7 @@ def run_group(work: Work, job: TrialJob, reporter: Reporter, place: Place) -> No
         run_config=ray.train.RunConfig(
             name=f"{job.number:04d}-{time.time_ns()}",
             storage_path=str(place.scratch / "groups"),
+            worker_runtime_env={"env_vars": thread_variables(slots.cpus_per_worker)},  # type: ignore[call-arg]
             failure_config=FailureConfig(
                 max_failures=0, max_preemption_failures=0, controller_failure_limit=_START_ATTEMPTS
             ),

@@ -15,6 +15,7 @@ from typing import Any
 
 from embsweep.codes import Code
 from embsweep.config.machinery import RunnerConfig
+from embsweep.environment import given
 from embsweep.errors import Fault, InputError
 from embsweep.runner.token import MODE_VARIABLE, has_token
 
@@ -37,7 +38,7 @@ def question_head(config: RunnerConfig) -> Head:
     _knock(address)
     answer = _ask(address, "disabled")
     asks_token = "refused" in answer
-    if asks_token or os.environ.get(MODE_VARIABLE) == "token":
+    if asks_token or given(MODE_VARIABLE) == "token":
         answer = _ask_with_token(address)
     _check_answer(address, answer)
     return Head(address, asks_token)
@@ -93,7 +94,7 @@ def _ask(address: str, mode: str) -> dict[str, Any]:
 
 
 def _ask_with_token(address: str) -> dict[str, Any]:
-    mode = os.environ.get(MODE_VARIABLE, "token")
+    mode = given(MODE_VARIABLE) or "token"
     if mode != "token":
         problem = f"the cluster at {address} asks for a token, and this process may show none"
         raise InputError(Fault("bad-token", MODE_VARIABLE, problem, mode, "token, or unset"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import ray._private.utils
 import ray._private.worker
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +48,22 @@ def on_loopback() -> Iterator[None]:
     """Inside, a Ray that is started listens on 127.0.0.1 alone; by default its services listen on all addresses.
 
     Ray has this for macOS and Windows only, where firewalls ask (`services.get_node_ip_address`, 2.60); its processes
-    bind to loopback when that is their node's address. Read at import here, from the environment by the daemons.
+    bind to loopback when that is their node's address. A constant here, a variable in the environment of the daemons.
     """
-    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before, inherited = ray_constants.ENABLE_RAY_CLUSTER, os.environ.pop(variable, None)
-    ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
+    own = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    before, start = ray_constants.ENABLE_RAY_CLUSTER, services.start_ray_process
+
+    def start_on_loopback(
+        command: Any, process_type: str, *, env_updates: dict[str, str] | None = None, **options: Any
+    ) -> Any:
+        return start(command, process_type, env_updates={**(env_updates or {}), **own}, **options)
+
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    services.start_ray_process = start_on_loopback  # type: ignore[assignment]
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-        del os.environ[variable]
-        os.environ.update({variable: inherited} if inherited is not None else {})
+        ray_constants.ENABLE_RAY_CLUSTER, services.start_ray_process = before, start
 
 
 @dataclass

@@ -21,17 +21,18 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from embsweep.environment import settle_environment
 from embsweep.errors import EmbsweepError
 from embsweep.runner.attempt import run_attempt
 from embsweep.runner.desk import Desk, Work
 from embsweep.runner.elsewhere import call_on_cluster
-from embsweep.runner.environment import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, pin_threads
+from embsweep.runner.environment import WORKER_ENVIRONMENT, pin_threads, thread_variables
 from embsweep.runner.guard import EndWithDesk, GuardedDesk
 from embsweep.runner.quiet import keep_sigterm, log_daemon_messages, notice_interrupts, on_loopback
 from embsweep.runner.room import PATIENCE_S, watch_room
 from embsweep.runner.shipping import ship_work
 from embsweep.runner.slots import Place, Slots
-from embsweep.runner.token import secure_token_file
+from embsweep.runner.token import secure_token_file, use_token
 from embsweep.trial.messages import from_text, to_text
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
 
@@ -45,8 +46,11 @@ _OBJECT_STORE_BYTES = 256 * 2**20  # one copy of the texts; Ray's default of 30 
 class RayRunner:
     """Runs jobs in Ray's worker processes, `slots.count` at once: on this machine, or on the cluster joined before."""
 
-    def __init__(self, slots: Slots, scratch: Path, *, has_other_machines: bool = False) -> None:
+    def __init__(
+        self, slots: Slots, scratch: Path, *, has_other_machines: bool = False, patience_s: float = PATIENCE_S
+    ) -> None:
         self._slots = slots
+        self._patience_s = patience_s
         self._has_other_machines = has_other_machines
         self._scratch = scratch.resolve()
 
@@ -58,7 +62,6 @@ class RayRunner:
         first = desk.next_job()
         if first is None:
             return  # Tune would wait for ever for a first trial
-        os.environ.update(DRIVER_ENVIRONMENT)
         self._init_ray()
         guarded = GuardedDesk(desk)
         searcher = _DeskSearcher(guarded, first)
@@ -85,7 +88,7 @@ class RayRunner:
             ),
         )
         try:
-            with notice_interrupts() as interrupts, watch_room(self._slots, PATIENCE_S) as room:
+            with notice_interrupts() as interrupts, watch_room(self._slots, self._patience_s) as room:
                 tuner.fit()
         except Exception:
             if guarded.failure is None:
@@ -100,10 +103,12 @@ class RayRunner:
             raise KeyboardInterrupt
 
     def _init_ray(self) -> None:
+        settle_environment()
         logging.getLogger("ray").propagate = True
         log_daemon_messages()
         if ray.is_initialized():
             return
+        use_token(True)
         with keep_sigterm(), on_loopback():
             ray.init(
                 address="local",
@@ -112,7 +117,7 @@ class RayRunner:
                 log_to_driver=False,
                 configure_logging=False,  # its loggers then speak through ours
                 object_store_memory=_OBJECT_STORE_BYTES,
-                runtime_env={"env_vars": WORKER_ENVIRONMENT},
+                runtime_env={"env_vars": WORKER_ENVIRONMENT | thread_variables(self._slots.cpus_per_worker)},
             )
         secure_token_file()  # Ray has just written it, readable for all
 

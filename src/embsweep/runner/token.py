@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from embsweep.environment import given, replace_value, settle_environment
 from embsweep.home import expand_home
 
 log = logging.getLogger(__name__)
@@ -46,13 +47,15 @@ def secure_token_file() -> None:
     log.warning("other users could read the Ray token in %s: its mode is 0600 now", path)
 
 
-def use_token() -> None:
-    """Let this process show its token to clusters from now on.
+def use_token(is_asked_for: bool) -> None:
+    """Let this process show its token from now on, or none; what the user decided stays.
 
     Ray's C++ side reads mode and token once a process: both are told to look again.
     """
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
-    os.environ[MODE_VARIABLE] = "token"
+    settle_environment()
+    if given(MODE_VARIABLE) is None:
+        replace_value(MODE_VARIABLE, "token" if is_asked_for else "disabled")
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

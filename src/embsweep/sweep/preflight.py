@@ -282,12 +282,10 @@ def _check_tracking(recipe: Config, storage: Path) -> None:
     """
     if recipe.tracking.uri is None and not (storage / "mlflow.db").exists():
         return
-    from embsweep.tracking.library import first_contact
     from embsweep.tracking.store import StoreUnreachable, open_store  # importing MLflow takes seconds
 
     try:
-        with first_contact():
-            open_store(storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
+        open_store(storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment, is_first=True)
     except StoreUnreachable:
         has_begun = SweepFolder(storage, recipe.sweep.name).ledger.exists() and not recipe.sweep.fresh
         if recipe.tracking.must_answer and not has_begun:

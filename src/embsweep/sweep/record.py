@@ -11,6 +11,7 @@ import yaml
 
 from embsweep.audit.report import report_to_json
 from embsweep.data.collection import Splits
+from embsweep.environment import settle_environment
 from embsweep.search.ledger import Ledger
 from embsweep.space import describe
 from embsweep.sweep.folder import SweepFolder
@@ -18,7 +19,6 @@ from embsweep.sweep.preflight import Prepared
 from embsweep.sweep.request import SweepRequest
 from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
 from embsweep.tracking.facts import DatasetFacts, SweepIdentity
-from embsweep.tracking.library import settle_environment
 from embsweep.tracking.recorder import Recorder
 from embsweep.tracking.runs import SweepRun, open_sweep_run
 from embsweep.tracking.store import open_store

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from embsweep.durable import says_full
+from embsweep.environment import settle_environment
 from embsweep.errors import DiskFull, EmbsweepError, InputError, TrackingUnavailable
 from embsweep.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow's own defaults block one call for up to four minutes when its server is gone, and send one that was slow again:
-# a server that stalls then makes two runs of it. Whoever asks repeats instead, and looks first.
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-}
-_FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+_FIRST_CONTACT_TIMEOUT_S = 4
 _TIMES, _PAUSE_S = 3, 2.0
-
-
-def settle_environment() -> None:
-    """What MLflow reads from the environment; what the user set there stays.
-
-    To be called before Ray starts: its threads read the environment, and a change under them can crash the process.
-    """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
 
 
 def connect(uri: str) -> MlflowClient:
@@ -54,22 +34,23 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-@contextmanager
-def first_contact() -> Iterator[None]:
-    """While this lasts, a server that does not answer is given up within about ten seconds.
+def knock(uri: str) -> None:
+    """Raise where nothing answers at `uri` within about ten seconds; any answer is one. A database is not asked."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    settle_environment()
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
 
-    It changes the environment: not for the courier's thread, see `settle_environment`.
-    """
-    before = {name: os.environ.get(name) for name in _FIRST_CONTACT}
-    os.environ.update(_FIRST_CONTACT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    http_request(  # type: ignore[no-untyped-call]
+        get_default_host_creds(uri),  # type: ignore[no-untyped-call]
+        "/health",
+        "GET",
+        timeout=_FIRST_CONTACT_TIMEOUT_S,
+        max_retries=1,
+        retry_codes=(),
+        raise_on_status=False,
+    )
 
 
 # What MLflow says of a request that would be as wrong the next time; never of a database that is locked or gone.

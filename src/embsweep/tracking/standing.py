@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embsweep.errors import Fault, InputError, did_you_mean
 from embsweep.names import CHALLENGER, CHAMPION
 from embsweep.redaction import redact
-from embsweep.tracking.library import first_contact
+from embsweep.tracking.library import knock
 from embsweep.tracking.lock import LOCK_SUFFIX
 from embsweep.tracking.registry import PROMOTED_TAG
 from embsweep.tracking.store import Store, sqlite_file, store_uri
@@ -52,13 +52,13 @@ def open_registry(root: Path, uri: str | None) -> Store:
             Fault("missing-file", "--uri", "there is no store yet", redact(where), fix="run a sweep first")
         )
     store = Store(where, experiment="", experiment_id="", artifact_root="")
-    with first_contact():
-        try:
-            store.client().search_registered_models(max_results=1)
-        except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
-            reason = (redact(str(error)).splitlines() or [""])[0][:300]
-            problem = f"no MLflow registry answers there ({type(error).__name__}: {reason})"
-            raise InputError(Fault("unreachable", "--uri", problem, str(store))) from None
+    try:
+        knock(where)
+        store.client().search_registered_models(max_results=1)
+    except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
+        reason = (redact(str(error)).splitlines() or [""])[0][:300]
+        problem = f"no MLflow registry answers there ({type(error).__name__}: {reason})"
+        raise InputError(Fault("unreachable", "--uri", problem, str(store))) from None
     return store
 
 

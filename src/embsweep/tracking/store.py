@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from embsweep.errors import Fault, InputError
 from embsweep.redaction import redact
-from embsweep.tracking.library import connect
+from embsweep.tracking.library import connect, knock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,15 +75,18 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix(_SQLITE).split("?")[0])) if uri.startswith(_SQLITE) else None
 
 
-def open_store(root: Path, *, uri: str | None, experiment: str) -> Store:
+def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool = False) -> Store:
     """Create what is missing (database, tables, experiment) and return the store.
 
     Call it in the driver before any trial: concurrent first writers crash in MLflow's migrations.
     For a local database several may call it at once: each waits until the others have made the tables.
-    Takes about 2 s for a new database. Raises StoreUnreachable when nothing answers there.
+    Takes about 2 s for a new database. Raises StoreUnreachable when nothing answers there; where `is_first`, the first
+    contact, a server that does not answer is given up within about ten seconds.
     """
     where = store_uri(root, uri)
     try:
+        if is_first:
+            knock(where)
         with _alone(sqlite_file(where)):
             _make_whole(sqlite_file(where))
             _check_database(where)

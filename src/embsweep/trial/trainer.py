@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ def build_trainer(
     from embsweep.trial.arguments import build_arguments
     from embsweep.trial.shuffling import EpochBatchSampler
 
+    _leave_environment_alone()
     columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
     if pairs[0].negative is not None:
         columns["negative"] = [p.negative or "" for p in pairs]
@@ -44,6 +46,16 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, into the progress
     return trainer
+
+
+def _leave_environment_alone() -> None:
+    """Accelerate empties the whole environment for a moment, to compare with its defaults: never beside Ray's threads.
+
+    None of what is compared here reads it (`GradientAccumulationPlugin`, `InitProcessGroupKwargs`, 1.15).
+    """
+    from accelerate.utils import environment  # type: ignore[import-untyped]
+
+    environment.clear_environment = nullcontext
 
 
 def describe_training(trainer: SentenceTransformerTrainer, config: TrialConfig) -> dict[str, object]:
