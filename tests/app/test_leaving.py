@@ -5,11 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from embsweep.app.leaving import find_descendants
+from embsweep.app.leaving import PATIENCE_S, find_descendants
 
 from ..processes import is_gone_within
 
@@ -77,7 +76,7 @@ def start():
 def test_one_signal_leaves_in_order(start, sent, code, is_deaf):
     process, _ = start("obedient", is_deaf=is_deaf)
     process.send_signal(sent)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert said == "Interrupted. Finished trials are kept; go on with: the command\n"
 
@@ -89,20 +88,23 @@ def test_a_second_one_leaves_at_once_with_all_that_was_started(start, sent, code
     assert process.stdout.readline() == "heard\n"
     assert process.poll() is None
     process.send_signal(sent)
-    begun = time.monotonic()
-    _, said = process.communicate(timeout=20)
-    assert time.monotonic() - begun < 5
+    _, said = process.communicate(timeout=60)  # its patience with the first one is ten minutes
     assert (process.returncode, said) == (code, "Left at once. Finished trials are kept; go on with: the command\n")
-    assert is_gone_within(child, 5)
+    assert is_gone_within(child, 60)
 
 
 def test_a_first_one_that_nobody_follows_is_enough_after_a_while(start):
     process, child = start("stubborn", patience_s=0.5)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "go on with: the command" in said
-    assert is_gone_within(child, 5)
+    assert is_gone_within(child, 60)
+
+
+def test_a_while_is_less_than_a_batch_system_waits():
+    """About thirty seconds, then it sends SIGKILL."""
+    assert 5 <= PATIENCE_S <= 28
 
 
 def test_descendants_are_found_in_other_sessions_too(start):

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from embsweep.data.collection import Pair, RetrievalSet
+from embsweep.model import base
 from embsweep.trial.train import TrialData
 from tests.toy_models import make_static
+
+from .tiny import build_tiny
 
 WORDS = ["river", "engine", "piano", "desert", "court", "bakery", "glacier", "tunnel", "violin", "harvest"]
 
@@ -67,6 +70,14 @@ def data():
     train = tuple(Pair(q, p) for q, p in zip(queries, passages, strict=True))
     held = RetrievalSet("toy", tuple(queries), tuple(passages), tuple((i,) for i in range(40)))
     return TrialData(train, held)
+
+
+@pytest.fixture(scope="module")
+def tiny_static(data):
+    """Whatever model a trial asks for, it gets a static one of the words in `data`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "build_model", build_tiny(data))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from embsweep.trial.train import run_trial
 
 from .recorder import Recorder
 
+pytestmark = pytest.mark.usefixtures("tiny_static")
+
 SECRET = "postgresql://ann:hunter2hunter2@db.example.com/x"
 
 

@@ -18,7 +18,7 @@ from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialRes
 from embsweep.trial.rungs import RungCallback
 from embsweep.trial.train import run_trial
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 KILLS = 10
 STEPS_A_RUNG = 3

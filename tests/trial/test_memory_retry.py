@@ -74,6 +74,7 @@ def numbers(reports):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_before_the_first_evaluation_it_begins_again_with_half(make_job, data, memory, monkeypatch):
     left, built = [], []
     build = base.build_model
@@ -118,6 +119,7 @@ def test_behind_an_evaluation_it_goes_on_and_says_nothing_twice(make_job, data, 
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_it_is_tried_once_more_and_not_twice(make_job, data, memory):
     memory.holds, memory.from_step = 1, 4
     recorder = Recorder()
@@ -133,6 +135,7 @@ def test_it_is_tried_once_more_and_not_twice(make_job, data, memory):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_process_that_dies_after_the_second_try_goes_on_with_its_size_and_has_no_third(make_job, data, memory):
     job = make_job()
     memory.holds, memory.from_step = 2, 2
@@ -150,6 +153,7 @@ def test_a_process_that_dies_after_the_second_try_goes_on_with_its_size_and_has_
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_without_its_state_it_cannot_go_on(make_job, data, memory, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -163,6 +167,7 @@ def test_without_its_state_it_cannot_go_on(make_job, data, memory, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_measured_size_is_halved_and_not_measured_again(make_job, data, memory, monkeypatch):
     measured = []
 
@@ -180,6 +185,7 @@ def test_a_measured_size_is_halved_and_not_measured_again(make_job, data, memory
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_plain_loss_is_not_tried_with_fewer_negatives(make_job, data, memory):
     memory.from_step = 2
     recorder = Recorder()
@@ -192,6 +198,7 @@ def test_the_plain_loss_is_not_tried_with_fewer_negatives(make_job, data, memory
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_what_comes_after_it_has_the_memory(make_job, data, memory):
     """Another trial of the same process."""
     run_trial(make_job("eval.fractions=[1.0]", folder="large"), Recorder(), data)
@@ -235,6 +242,7 @@ def train_within(job, data):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is one of Linux")
 def test_a_real_limit_of_the_machine(make_job, data):
     context = multiprocessing.get_context("spawn")

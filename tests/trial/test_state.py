@@ -17,7 +17,7 @@ from embsweep.trial.train import run_trial
 
 from .recorder import Recorder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_static")]
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 
@@ -80,7 +80,7 @@ AFTER_BEST = (rungs, "save_values", False)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(make_config, data, tmp_path_factory):
+def undisturbed(tiny_static, make_config, data, tmp_path_factory):
     """`undisturbed(sampler)`: the job and the recorder of the same trial without any fault, run once a sampler."""
 
     @functools.cache
@@ -96,12 +96,17 @@ def undisturbed(make_config, data, tmp_path_factory):
 
 
 MOMENTS = {"before": BEFORE_STATE, "between": AFTER_STATE, "after": AFTER_BEST}
+BY_DAY = (("before", 1), ("between", 3), ("after", 4))
 
 
 @pytest.mark.parametrize(
     ("sampler", "moment", "rung"),
     [
-        *(("no_duplicates", moment, rung) for moment in MOMENTS for rung in (1, 3, 4)),
+        *(
+            pytest.param("no_duplicates", moment, rung, marks=[] if (moment, rung) in BY_DAY else pytest.mark.nightly)
+            for moment in MOMENTS
+            for rung in (1, 3, 4)
+        ),
         ("batch_sampler", "between", 3),
     ],
 )

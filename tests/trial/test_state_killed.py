@@ -1,5 +1,7 @@
 """SIGKILL at every moment of a state's writing: what is found afterwards is whole, the one before or the new one.
 
+`test_state_cut` does the same, and more, without processes; here they are killed for real.
+
 A process of its own trains up to the write and then forks: each child goes on in a copy of the trial's folder and kills
 itself one moment later than the last, until one gets through. A moment is whatever changes the disk: a file opened to
 be written, a folder made, a sync, a name taken, something removed, and the exchange of two names.
@@ -24,11 +26,11 @@ from embsweep.trial.hardware import choose_here
 from embsweep.trial.reporter import Outcome, TrialJob
 from embsweep.trial.state import describe_setup, find_state, save_state
 from embsweep.trial.train import run_trial
-from tests.toy_models import make_static
 
 from .recorder import Recorder
+from .tiny import build_tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 FRACTIONS = (0.5, 1.0)
 RENAMES = ("os.rename", "os.remove", "os.rmdir")
@@ -48,19 +50,6 @@ class Write:
 
 class _ForkedEnough(BaseException):
     """The trial that was only trained to be forked ends here."""
-
-
-def build_tiny(data):
-    """A static model of the words in `data` and no others: a state of it is written and hashed in milliseconds."""
-    texts = [text for pair in data.train for text in (pair.anchor, pair.positive)]
-    words = sorted({word for text in texts for word in text.split()})
-
-    def build(*_, **__):
-        import torch
-
-        return make_static(words, torch.randn(len(words), 384))  # the trial has set the seed
-
-    return build
 
 
 def kill_at_every_moment(job, data, folder, write):

@@ -4,30 +4,41 @@ import math
 
 import pytest
 
-from embsweep.config.training import TrainConfig
 from embsweep.data.collection import Pair
+from embsweep.model import base
 from embsweep.trial.reporter import Outcome, TrialJob
 from embsweep.trial.train import TrialData, run_trial
 
 from .recorder import Recorder
+from .tiny import build_tiny
 
 pytestmark = pytest.mark.slow
 
+PEAK = 1e-2
+"""The learning rate of `train=static`."""
+
 
 @pytest.fixture
-def make_job(make_config, tmp_path):
-    def make(*overrides):
+def make_static_job(make_config, tmp_path):
+    def make(*overrides, folder="0003"):
         config = make_config("model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", *overrides)
-        return TrialJob(number=3, attempt=1, config=config.trial, folder=str(tmp_path / "0003"))
+        return TrialJob(number=3, attempt=1, config=config.trial, folder=str(tmp_path / folder))
 
     return make
 
 
-def test_a_trial_learns_and_its_best_weights_are_on_disk(make_job, data):
+@pytest.fixture
+def make_job(make_static_job, data, monkeypatch):
+    """`make_job(*overrides)`: of a static model of the words in `data`."""
+    monkeypatch.setattr(base, "build_model", build_tiny(data))
+    return make_static_job
+
+
+def test_a_trial_learns_and_its_best_weights_are_on_disk(make_static_job, data):
     from embsweep.trial.checkpoint import load_checkpoint
     from embsweep.trial.evaluator import evaluate_model
 
-    job, recorder = make_job("train.epochs=4", "eval.fractions=[0.25,0.5,1.0]"), Recorder()
+    job, recorder = make_static_job("train.epochs=4", "eval.fractions=[0.25,0.5,1.0]"), Recorder()
     run_trial(job, recorder, data)
     assert [r.fraction for r in recorder.reports] == [0.25, 0.5, 1.0]
     assert [r.step for r in recorder.reports] == [5, 10, 20]
@@ -87,13 +98,12 @@ def test_the_same_job_gives_the_same_numbers(make_job, data):
     assert [r.loss for r in other.reports] != [r.loss for r in first.reports]
 
 
+@pytest.mark.parametrize("model", ["tiny", pytest.param("minilm", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("loss", ["mnrl", "cached_mnrl"])
-def test_every_loss_trains_with_negatives_too(make_config, tmp_path, data, loss):
+def test_every_loss_trains_with_negatives_too(make_config, tiny_model, tmp_path, data, loss, model):
     pairs = tuple(Pair(p.anchor, p.positive, data.train[i - 1].positive) for i, p in enumerate(data.train))
-    config = make_config(
-        "model=minilm", "matryoshka=from_384", f"loss={loss}", "train.epochs=0.4", "eval.fractions=[1.0]",
-        "model.max_seq_length=16", "train.batch_size=8",
-    )  # fmt: skip
+    of_model = tiny_model if model == "tiny" else ("model=minilm", "matryoshka=from_384", "model.max_seq_length=16")
+    config = make_config(*of_model, f"loss={loss}", "train.epochs=0.4", "eval.fractions=[1.0]", "train.batch_size=8")
     recorder = Recorder()
     job = TrialJob(number=0, attempt=1, config=config.trial, folder=str(tmp_path))
     run_trial(job, recorder, TrialData(pairs, data.validation))
@@ -130,21 +140,92 @@ def test_an_exception_becomes_a_reason(make_job, data):
     assert (result.outcome, result.reason) == (Outcome.FAILED, "OSError: disk full")
 
 
-def test_arguments_carry_every_setting(make_config, tmp_path):
-    from embsweep.trial.arguments import build_arguments
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        (("train.epochs=2",), 2 * 40 // 8),
+        (("train.epochs=0.6",), 3),
+        (("train.batch_size=20", "train.epochs=1"), 2),
+        (("train.accumulation=5", "train.epochs=2"), 2),
+    ],
+)
+def test_steps_are_those_of_epochs_batch_and_accumulation(make_job, data, overrides, steps):
+    """Of forty pairs."""
+    recorder = Recorder()
+    run_trial(make_job(*overrides, "eval.fractions=[1.0]"), recorder, data)
+    assert [r.step for r in recorder.reports] == [steps]
 
-    config = TrainConfig(
-        learning_rate=3e-5, epochs=2.5, batch_size=12, accumulation=3, warmup=0.2, scheduler="linear",
-        weight_decay=0.01, optimizer="adamw_torch", precision="fp32", batch_sampler="batch_sampler",
-        gradient_checkpointing=True, max_grad_norm=0.5, seed=9,
-    )  # fmt: skip
-    found = build_arguments(config, tmp_path)
-    assert (found.learning_rate, found.num_train_epochs, found.per_device_train_batch_size) == (3e-5, 2.5, 12)
-    assert (found.gradient_accumulation_steps, found.warmup_steps, found.weight_decay) == (3, 0.2, 0.01)
-    assert (found.lr_scheduler_type, found.optim, found.batch_sampler) == ("linear", "adamw_torch", "batch_sampler")
-    assert (found.gradient_checkpointing, found.max_grad_norm, found.seed, found.data_seed) == (True, 0.5, 9, 9)
-    assert (found.bf16, found.fp16) == (False, False)
-    assert (found.eval_strategy, found.save_strategy, found.report_to) == ("no", "no", [])
+
+@pytest.mark.parametrize(
+    ("scheduler", "warmup", "halfway", "at_the_end"),
+    [
+        ("constant", 0.0, 1.0, 1.0),
+        ("linear", 0.0, 0.5, 0.0),
+        ("linear", 0.8, 5 / 8, 0.0),
+        ("constant_with_warmup", 0.8, 5 / 8, 1.0),
+        ("cosine", 0.0, 0.5, 0.0),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(make_job, data, scheduler, warmup, halfway, at_the_end):
+    """As a part of its peak, behind five and ten of ten steps."""
+    given = (f"train.scheduler={scheduler}", f"train.warmup={warmup}", "train.epochs=2", "eval.fractions=[0.5,1.0]")
+    recorder = Recorder()
+    run_trial(make_job(*given), recorder, data)
+    rates = [r.learning_rate / PEAK for r in recorder.reports]
+    assert rates == pytest.approx([halfway, at_the_end], abs=1e-6)
+
+
+def weights_of(job, data):
+    """All of them, behind the trial."""
+    from safetensors.torch import load_file
+
+    run_trial(job, Recorder(), data)
+    (file,) = job.best.rglob("*.safetensors")
+    (table,) = load_file(file).values()
+    return table
+
+
+@pytest.mark.parametrize(
+    ("overrides", "moved"),
+    [
+        (("train.learning_rate=0.02",), (1.2, 10)),
+        (("train.weight_decay=30",), (1.2, 1000)),
+        (("train.max_grad_norm=1e-12",), (0, 0.5)),
+    ],
+)
+def test_what_the_optimizer_is_told_is_what_it_does(make_job, data, overrides, moved):
+    """How far the weights move, as a multiple of how far they move without it."""
+    steady = ("train.scheduler=constant", "train.warmup=0", "train.epochs=1", "eval.fractions=[1.0]")
+    begin = weights_of(make_job(*steady, "train.learning_rate=1e-9", folder="still"), data)
+    plain = weights_of(make_job(*steady, folder="plain"), data)
+    changed = weights_of(make_job(*steady, *overrides, folder="changed"), data)
+    least, most = moved
+    assert least <= float((changed - begin).norm() / (plain - begin).norm()) <= most
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_activations_are_recomputed_where_it_is_wanted(make_config, tiny_model, tmp_path, data, monkeypatch, wanted):
+    from transformers import PreTrainedModel
+
+    enabled, enable = [], PreTrainedModel.gradient_checkpointing_enable
+    monkeypatch.setattr(
+        PreTrainedModel,
+        "gradient_checkpointing_enable",
+        lambda *args, **options: (enabled.append(1), enable(*args, **options)),
+    )
+    switch = f"train.gradient_checkpointing={str(wanted).lower()}"
+    config = make_config(*tiny_model, "train.epochs=0.4", "train.batch_size=8", "eval.fractions=[1.0]", switch)
+    recorder = Recorder()
+    run_trial(TrialJob(number=0, attempt=1, config=config.trial, folder=str(tmp_path)), recorder, data)
+    assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
+    assert bool(enabled) is wanted
+
+
+def test_nothing_but_the_trial_itself_lies_in_its_folder(make_job, data):
+    """The trainer neither evaluates, saves nor reports."""
+    job = make_job("train.epochs=1", "eval.fractions=[0.5,1.0]")
+    run_trial(job, Recorder(), data)
+    assert not [path for path in job.best.parent.rglob("*") if path.name.startswith(("checkpoint-", "runs"))]
 
 
 def test_a_trial_trains_on_one_gpu_however_many_its_process_sees(monkeypatch, tmp_path, make_config):
@@ -168,7 +249,6 @@ def test_nothing_of_a_trial_is_left_when_its_memory_is_released(make_job, data, 
     import gc
     import weakref
 
-    from embsweep.model import base
     from embsweep.trial import train
 
     built, left = [], []
