@@ -7,6 +7,7 @@ import pytest
 from embsweep.names import METRICS, tracked_metric
 from embsweep.search.ledger import read_ledger
 
+from ..app.conftest import call, outside_hydra  # noqa: F401 - fixtures
 from .conftest import SMALL, run_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -14,11 +15,15 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 DIMS = (384, 256, 128, 64)
 
 
-@pytest.fixture(scope="session")
-def client(finished_sweep):
+def open_client(storage):
     from mlflow import MlflowClient
 
-    return MlflowClient(f"sqlite:///{finished_sweep[0] / 'mlflow.db'}")
+    return MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="session")
+def client(finished_sweep):
+    return open_client(finished_sweep[0])
 
 
 def runs_of(client, role):
@@ -110,34 +115,38 @@ def test_the_registered_model_is_safe_and_gives_the_winners_embeddings(finished_
     assert not [p for p in (storage / "mlruns").rglob("*") if p.suffix in {".bin", ".pt", ".pkl"}]
 
 
-def test_the_same_command_prints_the_result_and_runs_nothing(finished_sweep, client):
+def test_the_same_command_prints_the_result_and_runs_nothing(finished_sweep, client, call):  # noqa: F811
     storage, first = finished_sweep
     before = len(runs_of(client, "trial"))
-    again = run_sweep(storage, *SMALL, "search.trials=5", "sweep.name=e2e")
+    again = call(f"storage.path={storage}", *SMALL, "search.trials=5", "sweep.name=e2e")
     assert again.code == 0
-    assert "is finished" in again.output
-    assert "starts" not in again.output
+    assert "is finished" in again.out
+    assert "starts" not in again.out
     table = first.output[first.output.index("MAP@100 by dimension") :]
-    assert table.split("Compare")[0] in again.output
+    assert table.split("Compare")[0] in again.out
     assert len(runs_of(client, "trial")) == before
 
 
-def test_another_space_under_the_same_name_is_refused(finished_sweep):
+def test_another_space_under_the_same_name_is_refused(finished_sweep, call):  # noqa: F811
     storage, _ = finished_sweep
-    ran = run_sweep(storage, *SMALL, "sweep.name=e2e", "train.learning_rate=interval(0.1,0.2)")
-    assert ran.code == 2
-    assert "space train.learning_rate" in ran.output
-    assert "sweep.fresh=true" in ran.output
+    another = "train.learning_rate=interval(0.1,0.2)"
+    left = call(f"storage.path={storage}", *SMALL, "sweep.name=e2e", another)
+    assert left.code == 2
+    assert "space train.learning_rate" in left.err
+    assert "sweep.fresh=true" in left.err
 
 
-def test_a_raised_budget_extends_without_repeating(finished_sweep, client):
-    storage, _ = finished_sweep
-    ran = run_sweep(storage, *SMALL, "search.trials=7", "sweep.name=e2e")
+@pytest.mark.nightly
+def test_a_raised_budget_extends_without_repeating(tmp_path):
+    """In a storage of its own: what it does changes the sweep. By day `tests/chaos/test_rivals.py` extends one."""
+    assert run_sweep(tmp_path, *SMALL, "search.trials=2", "sweep.name=e2e").code == 0
+    ran = run_sweep(tmp_path, *SMALL, "search.trials=4", "sweep.name=e2e")
     assert ran.code == 0, ran.output
-    assert "Going on: 5 of 7 trials are finished" in ran.output
-    trials = read_ledger(storage / "sweeps/e2e/study.db")[1]
-    assert [(t.number, t.attempt) for t in trials] == [(n, 1) for n in range(7)]
-    assert len(runs_of(client, "trial")) == 7
+    assert "Going on: 2 of 4 trials are finished" in ran.output
+    trials = read_ledger(tmp_path / "sweeps/e2e/study.db")[1]
+    assert [(t.number, t.attempt) for t in trials] == [(n, 1) for n in range(4)]
+    client = open_client(tmp_path)
+    assert len(runs_of(client, "trial")) == 4
     assert len(runs_of(client, "sweep")) == 1
 
 

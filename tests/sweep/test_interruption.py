@@ -1,4 +1,7 @@
-"""A driver that dies: the same command goes on from the ledger."""
+"""A driver that is interrupted or dies: the same command goes on from the ledger.
+
+`tests/chaos` does this at many moments and without the seconds of a start; here it is the program itself.
+"""
 
 import contextlib
 import os
@@ -11,19 +14,35 @@ import time
 import pytest
 
 from embsweep.search.ledger import read_ledger
+from embsweep.sweep import testing
 
-from .conftest import ROOT, SMALL, run_sweep
+from ..app.conftest import call, outside_hydra  # noqa: F401 - fixtures
+from .conftest import ROOT, SMALL, _call_here, run_sweep
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = (*SMALL, "search.trials=4", "sweep.name=killed", "train.epochs=2")
 
 
-def start(storage):
-    command = [sys.executable, str(ROOT / "run_sweep.py"), f"storage.path={storage}", *ARGUMENTS]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+@pytest.fixture
+def start():
+    """`start(arguments)`: the program, which does not outlive the test."""
+    started = []
+
+    def run(arguments):
+        command = [sys.executable, str(ROOT / "run_sweep.py"), *arguments]
+        started.append(
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            )
+        )
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            kill_all([process.pid, *children_of(process.pid)])
+        process.communicate()
 
 
 def wait_for(process, words, timeout_s=180):
@@ -51,37 +70,87 @@ def kill_all(pids):
             os.kill(pid, signal.SIGKILL)
 
 
-def test_sigkill_in_mid_sweep_loses_nothing_that_was_finished(tmp_path):
-    process = start(tmp_path)
+def read_trials(storage):
+    return read_ledger(storage / "sweeps/killed/study.db")[1]
+
+
+def check_resumed(before, after, output):
+    """Four trials are finished, each of `before` with its parameters; only what was open has begun again."""
+    assert [t.number for t in after] == [0, 1, 2, 3]
+    assert all(t.is_finished for t in after)
+    earlier = {t.number: t for t in before}
+    for trial in after:
+        if trial.number not in earlier:
+            assert trial.attempt == 1
+            continue
+        was = earlier[trial.number]
+        assert was.params.items() <= trial.params.items()  # the kill may have come while they were drawn
+        assert trial.attempt == was.attempt + (not was.is_finished)
+    assert output.count("trial 0 starts") == (0 if earlier[0].is_finished else 1)
+
+
+def check_interrupted(process, code):
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == code, output
+    assert re.search(r"go on with: \S*python run_sweep\.py", output)
+    assert "Traceback" not in output
+
+
+@pytest.fixture
+def quick(tmp_path, pairs, model_of):
+    """Arguments of a sweep of made-up words in one process, whose trials take less than a second."""
+    return [
+        f"storage.path={tmp_path}", "sweep.name=killed", "search.trials=4", "runner=inline", "confirm=none",
+        "data=files", f"data.pairs={pairs}", "data.anchor=question", "data.positive=passage", "data.max_pairs=null",
+        "data.split.validation=0.2", "data.split.test=0.2", "eval.fractions=[0.5,1.0]", "train.batch_size=8",
+        "train.epochs=10", "matryoshka=from_384", *model_of(pairs),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("imports_paid")
+def test_sigkill_loses_nothing_that_was_finished(tmp_path, start, quick, call, monkeypatch):  # noqa: F811
+    process = start(quick)
+    wait_for(process, "1/4 done")
+    process.kill()
+    process.wait()
+    before = read_trials(tmp_path)
+    assert any(t.is_finished for t in before)
+
+    monkeypatch.setattr(testing, "choose_call", lambda *_: _call_here)
+    left = call(*quick)
+    assert left.code == 0, left.out + left.err
+    check_resumed(before, read_trials(tmp_path), left.out)
+
+
+def test_ctrl_c_ends_it_in_order(start, quick):
+    process = start(quick)
+    wait_for(process, "trial 0 starts")
+    process.send_signal(signal.SIGINT)
+    check_interrupted(process, 130)
+
+
+@pytest.mark.nightly
+@pytest.mark.ray
+def test_sigkill_in_mid_sweep_loses_nothing_that_was_finished(tmp_path, start):
+    process = start([f"storage.path={tmp_path}", *ARGUMENTS])
     wait_for(process, "1/4 done")
     family = children_of(process.pid)
     process.kill()
     process.wait()
     kill_all(family)  # what a machine that dies takes with it
-    before = {t.number: t for t in read_ledger(tmp_path / "sweeps/killed/study.db")[1]}
-    assert any(t.is_finished for t in before.values())
+    before = read_trials(tmp_path)
+    assert any(t.is_finished for t in before)
 
     ran = run_sweep(tmp_path, *ARGUMENTS)
     assert ran.code == 0, ran.output
-    after = read_ledger(tmp_path / "sweeps/killed/study.db")[1]
-    assert [t.number for t in after] == [0, 1, 2, 3]
-    assert all(t.is_finished for t in after)
-    for trial in after:
-        earlier = before.get(trial.number)
-        if earlier is None:
-            assert trial.attempt == 1
-        else:
-            assert earlier.params.items() <= trial.params.items()  # the kill may have come while they were drawn
-            assert trial.attempt == earlier.attempt + (not earlier.is_finished)
-    assert ran.output.count("trial 0 starts") == (0 if before[0].is_finished else 1)
+    check_resumed(before, read_trials(tmp_path), ran.output)
 
 
+@pytest.mark.nightly
+@pytest.mark.ray
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_or_a_batch_system_ends_it_in_order(tmp_path, sent, code):
-    process = start(tmp_path)
+def test_ctrl_c_or_a_batch_system_ends_it_in_order(tmp_path, start, sent, code):
+    process = start([f"storage.path={tmp_path}", *ARGUMENTS])
     wait_for(process, "trial 0 starts")
     process.send_signal(sent)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == code, output
-    assert re.search(r"go on with: \S*python run_sweep\.py", output)
-    assert "Traceback" not in output
+    check_interrupted(process, code)
