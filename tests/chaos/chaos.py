@@ -18,16 +18,19 @@ from .nursery import Nursery
 from .world import make_world
 
 
-def run_chaos(root, nursery, *, seed, trials, lives):
-    """What is wrong after at most `lives` faults and a last undisturbed life, and what happened on the way."""
+def run_chaos(root, nursery, *more, seed, trials, lives, make=make_world):
+    """What is wrong after at most `lives` faults and a last undisturbed life, and what happened on the way.
+
+    `more` are arguments of every start; `make` makes a world.
+    """
     rng = random.Random(seed)
-    plan, arguments = draw_plan(rng, trials), (f"search.trials={trials}",)
-    unbroken = make_world(root / "unbroken")
+    plan, arguments = draw_plan(rng, trials), (f"search.trials={trials}", *more)
+    unbroken = make(root / "unbroken")
     left = nursery.run(unbroken, *arguments, plan=plan)
     problems = [f"unbroken: {problem}" for problem in check_invariants(unbroken, code=left.code, trials=trials)]
     if problems:
         return problems, [left.output]
-    chaos = Chaos(rng, make_world(root / "chaos"), nursery, arguments, {"plan": plan})
+    chaos = Chaos(rng, make(root / "chaos"), nursery, arguments, {"plan": plan})
     for _ in range(lives):
         fault = rng.choice(FAULTS)
         left = fault(chaos)

@@ -1,12 +1,23 @@
-"""One nursery and one undisturbed sweep for all tests here."""
+"""One nursery, the undisturbed sweeps, and sweeps laid out as they were after their search, for all tests here."""
+
+import functools
+import os
+import random
+import shutil
+import sys
 
 import pytest
 
 from .invariants import check_invariants, read_facts
 from .nursery import Nursery
-from .world import make_world
+from .world import World, make_world
 
-TRIALS = 6
+SMALL = ("search.trials=3", "confirm.finalists=1", "eval.fractions=[0.25,1.0]")
+"""The sweep of the day: it has every part, and takes a third of the time of `FULL`."""
+
+FULL = ("search.trials=6",)
+SEARCH = (*SMALL, "confirm=none")
+SEARCH_ALONE = (*SEARCH, "stopping=none")
 
 
 @pytest.fixture(scope="session")
@@ -16,24 +27,85 @@ def nursery():
 
 
 @pytest.fixture(scope="session")
-def unbroken(nursery, tmp_path_factory):
-    """What a sweep of six trials finds when nothing happens to it."""
-    world = make_world(tmp_path_factory.mktemp("unbroken"))
-    left = nursery.run(world, f"search.trials={TRIALS}")
-    assert check_invariants(world, code=left.code, trials=TRIALS) == [], left.output
-    return read_facts(world)
+def make_seeded(seed_storage):
+    """`make_world`, with an MLflow database that has all its tables already."""
+
+    def make(root):
+        world = make_world(root)
+        seed_storage(world.storage)
+        return world
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def unbroken_of(nursery, make_seeded, tmp_path_factory):
+    """`unbroken_of(arguments)`: what a sweep of these finds when nothing happens to it; run once."""
+
+    @functools.cache
+    def run(arguments):
+        world = make_seeded(tmp_path_factory.mktemp("unbroken"))
+        left = nursery.run(world, *arguments)
+        assert check_invariants(world, code=left.code, trials=count_trials(arguments)) == [], left.output
+        return read_facts(world)
+
+    return run
+
+
+def count_trials(arguments):
+    """The budget in these arguments."""
+    (found,) = (a.partition("=")[2] for a in arguments if a.startswith("search.trials="))
+    return int(found)
 
 
 @pytest.fixture
-def world(tmp_path):
-    return make_world(tmp_path / "world")
+def world(tmp_path, make_seeded):
+    return make_seeded(tmp_path / "world")
+
+
+@pytest.fixture(scope="session")
+def world_at(nursery, make_seeded, tmp_path_factory):
+    """`world_at(part, *arguments)`: a sweep whose driver was killed when it entered `part`.
+
+    It is run once and laid out again for each test, always in the same place: its records hold absolute paths.
+    """
+    root = tmp_path_factory.mktemp("stage")
+    here, copies = root / "world", {}
+
+    def lay_out(part, *arguments):
+        key = (part, arguments)
+        if key not in copies:
+            if part == "crowning" and "confirm=none" not in arguments:
+                world = lay_out("confirmation", *arguments)
+            else:
+                shutil.rmtree(here, ignore_errors=True)
+                world = make_seeded(here)
+            left = nursery.run(world, *arguments, die=[part, 1])
+            assert left.code == -9, left.output
+            copies[key] = root / f"{len(copies)}-{part}"
+            shutil.copytree(here, copies[key])
+        shutil.rmtree(here)
+        shutil.copytree(copies[key], here)
+        return World(here.resolve())
+
+    return lay_out
 
 
 @pytest.fixture
-def check(world, unbroken):
-    """`check(left)`: the sweep has ended with this last life of its driver, and every invariant holds."""
+def new_seed():
+    """Another one each time; pytest shows it where the test fails. `CHAOS_SEED` in the environment repeats one."""
+    seed = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
+    sys.stdout.write(f"CHAOS_SEED={seed}\n")
+    return seed
 
-    def run(left):
-        assert check_invariants(world, unbroken, code=left.code, trials=TRIALS) == [], left.output
+
+@pytest.fixture
+def check(nursery, unbroken_of):
+    """`check(world, *arguments)`: the same command ends the sweep, and every invariant holds."""
+
+    def run(world, *arguments, **settings):
+        left = nursery.run(world, *arguments, **settings)
+        problems = check_invariants(world, unbroken_of(arguments), code=left.code, trials=count_trials(arguments))
+        assert problems == [], left.output
 
     return run

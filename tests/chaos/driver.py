@@ -5,7 +5,10 @@
 `fill` [part, number, file] (that file fills its disk), `signal` [part, number, signal],
 `clock_s` (the clock is off by so much),
 `moments` (a file that gets the number of moments in each part), `plan` (see `scripted`), `trace`, `real_proof`,
-`ignore_sigint` (as shells start what a script puts into the background).
+`ignore_sigint` (as shells start what a script puts into the background),
+`patience_s` (how long an orderly end may take), `without_torch` (trials that report and train
+nothing, for tests of Ray),
+`with_hydra` (behind Hydra in a forked driver too).
 """
 
 import atexit
@@ -23,6 +26,7 @@ from .world import NAME
 
 def prepare(settings):
     """Put the scripted training and the faults in place."""
+    from embsweep.app import leaving
     from embsweep.sweep import testing, work
 
     from . import scripted
@@ -30,7 +34,9 @@ def prepare(settings):
     os.environ[scripted.PLAN] = json.dumps(settings.get("plan", {}))
     if "trace" in settings:
         os.environ[scripted.TRACE] = settings["trace"]
-    work.run_trial = scripted.run_scripted
+    work.run_trial = scripted.run_without_torch if settings.get("without_torch") else scripted.run_scripted
+    if "patience_s" in settings:
+        leaving.PATIENCE_S = settings["patience_s"]
     if not settings.get("real_proof"):
         testing.choose_call = lambda *_: lambda function, *args, **kwargs: function(*args, **kwargs)
     if "clock_s" in settings:
@@ -151,29 +157,40 @@ def run_warm(settings, arguments):
 
 SWEPT = ("train.learning_rate", "matryoshka.weight_power")
 _composed = {}
+_points = {}
 
 
 def warm_up(arguments):
-    """Compose the recipe of `arguments` once; its points are put into copies of it from now on."""
+    """Compose the recipe of `arguments` once; its points are put into copies of it from now on.
+
+    What is installed is looked up once too.
+    """
     import copy
+    import functools
 
     from omegaconf import OmegaConf
 
     from embsweep.app import request
     from embsweep.app.composer import compose, config_loader
+    from embsweep.sweep import record
 
     def compose_quickly(loader, overrides):
         split = [override.partition("=") for override in overrides]
         fixed = tuple(f"{key}={value}" for key, _, value in split if key not in SWEPT)
         if fixed not in _composed:
             _composed[fixed] = compose(loader, list(fixed))
-        tree = copy.deepcopy(_composed[fixed])
-        for key, _, value in split:
-            if key in SWEPT:
-                OmegaConf.update(tree, key, float(value))
-        return tree
+        point = tuple(overrides)
+        if point not in _points:
+            _points[point] = copy.deepcopy(_composed[fixed])
+            for key, _, value in split:
+                if key in SWEPT:
+                    OmegaConf.update(_points[point], key, float(value))
+        return _points[point]
 
     request.compose = compose_quickly
+    if not hasattr(record.describe_packages, "cache_info"):
+        record.describe_packages = functools.cache(record.describe_packages)
+        record.describe_packages()
     with config_loader() as loader:
         request.draft_request(loader, arguments, "")
 

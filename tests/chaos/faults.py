@@ -17,7 +17,6 @@ from .world import World
 PARTS = ("start", "courier", "next_job", "started", "state", "checkpoint", "report", "finished")
 LAST_PARTS = ("confirmation", "crowning", "test", "registration")
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
-GRACE_S = 30
 
 
 @dataclass

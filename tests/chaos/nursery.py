@@ -199,7 +199,8 @@ def _live(request):
         os.dup2(output, 2)
         from . import driver
 
-        driver.run_warm(request["settings"], request["arguments"])
+        live = driver.run if request["settings"].get("with_hydra") else driver.run_warm
+        live(request["settings"], request["arguments"])
         code = 0
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else int(left.code is not None)

@@ -20,6 +20,9 @@ TRACE = "CHAOS_TRACE"
 
 STEPS = 8
 
+HEARD = "an interrupt was heard and ignored"
+"""What a `deaf` trial prints of each."""
+
 
 def run_scripted(job, reporter, **given):
     """`run_trial` with the scripted trainer."""
@@ -28,6 +31,40 @@ def run_scripted(job, reporter, **given):
     train.build_trainer = lambda job, model, loss, pairs, choice: ScriptedTrainer(job, model, loss)
     train.describe_training = lambda trainer, config: {"device": "cpu"}
     train.run_trial(job, reporter, **given)
+
+
+def run_without_torch(job, reporter, **_):
+    """Four reports of made-up scores, and no weights: a trial for what happens around trials in Ray's processes."""
+    from embsweep.names import METRICS
+    from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
+
+    now, objective = time.time(), 1 / (2 + job.number)
+    scores = {dim: dict.fromkeys(METRICS, objective) for dim in job.config.eval_dims}
+    reporter.start(Started(os.getpid(), "here", now, 0.0, 0.0, {}, ()))
+    for step in range(2, STEPS + 1, 2):
+        done = step / STEPS
+        report = Report(done, step, done, objective, objective, 2 / STEPS, scores, 1.0, None, time.time())
+        if reporter.report(report):
+            return
+        hold_up(find_fault(job), job)
+    reporter.finish(TrialResult(Outcome.COMPLETE, objective, scores, None, time.time()))
+
+
+def find_fault(job):
+    """What is to go wrong with `job`; None where nothing is."""
+    stage = Path(job.folder).parent.name
+    name = f"{job.number}" if stage == "trials" else f"{stage} {job.number}"
+    return json.loads(os.environ.get(PLAN, "{}")).get(name)
+
+
+def hold_up(fault, job):
+    """Those faults that end or block the process of a trial."""
+    if fault == "die" or (fault == "die once" and job.attempt == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault == "sleep":
+        time.sleep(3600)
+    elif fault == "deaf":
+        _sleep_through_signals()
 
 
 class ScriptedTrainer:
@@ -80,11 +117,11 @@ class ScriptedTrainer:
         self.loss(torch.tensor(1.0 / self.state.global_step))
 
     def _go_wrong(self):
+        fault = find_fault(self.job)
+        if fault is None:
+            return
         import torch
 
-        stage = Path(self.job.folder).parent.name
-        name = f"{self.job.number}" if stage == "trials" else f"{stage} {self.job.number}"
-        fault = json.loads(os.environ.get(PLAN, "{}")).get(name)
         if fault == "nan":
             self.loss(torch.tensor(float("nan")))
         elif fault == "nan objective":
@@ -93,12 +130,8 @@ class ScriptedTrainer:
             raise RuntimeError("scripted defect")
         elif fault == "oom":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB (scripted)")
-        elif fault == "die" or (fault == "die once" and self.job.attempt == 1):
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif fault == "sleep":
-            time.sleep(3600)
-        elif fault == "deaf":
-            _sleep_through_signals()
+        else:
+            hold_up(fault, self.job)
 
     # -- what `save_state` and `RungCallback` ask for -----------------------------------------------------------
 
@@ -123,7 +156,7 @@ def _sleep_through_signals():
         try:
             time.sleep(3600)
         except KeyboardInterrupt:
-            continue
+            os.write(1, f"{HEARD}\n".encode())
 
 
 def _trace(job, begun, reached):

@@ -7,19 +7,22 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-TRIALS = int(os.environ.get("CHAOS_BOUND_TRIALS", "40"))
-KEPT = 3 + 1
-"""`sweep.keep_checkpoints`, and the recipe."""
+MANY = int(os.environ.get("CHAOS_BOUND_TRIALS", "40"))
 
 
-def test_the_weights_of_many_trials(nursery, world):
-    """At no moment more than the kept ones and two besides: the running one, and what takes its place."""
+@pytest.mark.parametrize(
+    ("trials", "kept", "more"),
+    [(6, 1, ("eval.fractions=[0.25,1.0]",)), pytest.param(MANY, 3, (), marks=pytest.mark.nightly)],
+)
+def test_the_weights_of_many_trials(nursery, world, trials, kept, more):
+    """At no moment more than the kept ones, the recipe's and two besides: the running one, and what takes its place."""
     peak = world.root / "peak.json"
-    arguments = (f"search.trials={TRIALS}", "confirm=none", "stopping=none")
+    arguments = (f"search.trials={trials}", f"sweep.keep_checkpoints={kept}", f"confirm.finalists={kept}")
+    arguments += ("confirm=none", "stopping=none", *more)
     left = nursery.start(world, *arguments, watch_disk=str(peak)).wait(1700)
     assert left.code == 0, left.output
     found = json.loads(peak.read_text())
-    assert found["weights"] <= KEPT + 2, found
+    assert found["weights"] <= kept + 1 + 2, found
     assert found["states"] <= 2, found
-    assert len(list((world.folder / "trials").glob("*/best"))) <= KEPT
+    assert len(list((world.folder / "trials").glob("*/best"))) <= kept + 1
     assert not [path for name in ("state", "before") for path in (world.folder / "trials").glob(f"*/{name}")]

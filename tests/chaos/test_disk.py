@@ -8,14 +8,16 @@ import pytest
 
 from embsweep.durable import says_full
 
-from .conftest import TRIALS
+from .conftest import FULL, SEARCH, count_trials
 from .faults import hold_lock
+from .invariants import check_invariants
 from .nursery import ROOT, start_program
 from .world import make_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ARGUMENTS = (f"search.trials={TRIALS}",)
+HELD_S = 8.0
+"""More than sqlite waits where nobody tells it how long (5 s)."""
 
 
 @pytest.fixture
@@ -37,12 +39,18 @@ def read_status(world):
 
 
 @pytest.mark.parametrize(
-    ("part", "number"),
-    [("next_job", 30), ("checkpoint", 8), ("report", 30), ("finished", 5), ("registration", 3)],
+    ("arguments", "part", "number"),
+    [
+        (SEARCH, "report", 12),
+        *(
+            pytest.param(FULL, *aim, marks=pytest.mark.nightly)
+            for aim in (("next_job", 30), ("checkpoint", 8), ("report", 30), ("finished", 5), ("registration", 3))
+        ),
+    ],
 )
-def test_a_full_disk_ends_the_sweep_in_order(nursery, world, check, part, number):
+def test_a_full_disk_ends_the_sweep_in_order(nursery, world, check, arguments, part, number):
     ballast = world.storage / "ballast"
-    left = nursery.run(world, *ARGUMENTS, fill=[part, number, str(ballast)])
+    left = nursery.run(world, *arguments, fill=[part, number, str(ballast)])
     assert left.code == 1, left.output
     assert "Traceback" not in left.output, left.output
     last = left.output.strip().splitlines()[-1]
@@ -50,28 +58,32 @@ def test_a_full_disk_ends_the_sweep_in_order(nursery, world, check, part, number
     assert "same command" in last or "go on with" in last, last
     status = read_status(world)
     assert status.returncode == 0, status.stderr
-    assert f"of {TRIALS} trials" in status.stdout
+    assert f"of {count_trials(arguments)} trials" in status.stdout
     ballast.unlink()
-    check(nursery.run(world, *ARGUMENTS))
+    check(world, *arguments)
 
 
+@pytest.mark.nightly
 @pytest.mark.ray
 @pytest.mark.parametrize("part", ["report", "finished"])
-def test_with_ray_too(nursery, world, check, part):
+def test_with_ray_too(world, check, part):
     """Where Tune writes to that disk as well, and would blame the trial for what the desk raises."""
     ballast = world.storage / "ballast"
     ray = ("runner=local", "runner.max_concurrent=1")
-    left = start_program(world, *ARGUMENTS, *ray, fill=[part, 12, str(ballast)]).wait()
+    left = start_program(world, *FULL, *ray, fill=[part, 12, str(ballast)]).wait()
     assert left.code == 1, left.output
     assert "Traceback" not in left.output, left.output
     assert says_full(left.output.strip().splitlines()[-1]), left.output
     assert " failed" not in read_status(world).stdout
     ballast.unlink()
-    check(nursery.run(world, *ARGUMENTS))
+    check(world, *FULL)
 
 
-def test_a_ledger_that_is_held_for_half_a_minute_is_waited_for(nursery, world, check):
-    driver = nursery.start(world, *ARGUMENTS)
+@pytest.mark.parametrize("seconds", [HELD_S, pytest.param(30.0, marks=pytest.mark.nightly)])
+def test_a_ledger_that_is_held_is_waited_for(nursery, world, seconds):
+    arguments = ("search.trials=2", "confirm=none", "eval.fractions=[0.25,1.0]")
+    driver = nursery.start(world, *arguments)
     driver.wait_for("trial 0 at 25%")
-    hold_lock(world.ledger, 30.0)
-    check(driver.wait())
+    hold_lock(world.ledger, seconds)
+    left = driver.wait()
+    assert check_invariants(world, code=left.code, trials=2) == [], left.output

@@ -1,52 +1,74 @@
-"""SIGKILL of the driver, twenty times in a row and at chosen moments: the same command goes on, nothing is lost."""
+"""SIGKILL of the driver at chosen moments: the same command goes on, nothing is lost."""
 
 import random
 import time
 
 import pytest
 
-from .conftest import TRIALS
+from .conftest import FULL, SEARCH, SMALL, count_trials
 from .faults import LAST_PARTS, PARTS
+from .invariants import check_invariants
 from .nursery import start_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ARGUMENTS = (f"search.trials={TRIALS}",)
-SEED = 5
+IN_THE_SEARCH = (("next_job", 6), ("state", 4), ("checkpoint", 3), ("report", 5), ("finished", 3))
+AFTER_IT = (("confirmation", 4), ("crowning", 2), ("test", 2), ("registration", 2), ("farewell", 1))
 
 
+def test_in_the_search_while_the_clock_goes_back(nursery, world, check):
+    """An hour with every start: no decision rests on the clock."""
+    for hours, aim in enumerate(IN_THE_SEARCH):
+        left = nursery.run(world, *SEARCH, die=list(aim), clock_s=-3600 * hours)
+        assert left.code == -9, (aim, left.output)
+    check(world, *SEARCH, clock_s=-3600 * len(IN_THE_SEARCH))
+
+
+def test_after_the_search(nursery, world_at, check):
+    world = world_at("confirmation", *SMALL)
+    for aim in AFTER_IT:
+        left = nursery.run(world, *SMALL, die=list(aim))
+        assert left.code == -9, (aim, left.output)
+    check(world, *SMALL)
+
+
+@pytest.mark.nightly
 def test_twenty_times_in_a_row(nursery, world, check):
     """Each part of a sweep has its turn; a life gets no further than one trial, so that twenty find their moment."""
-    rng = random.Random(SEED)
+    rng = random.Random(5)
     early = [part for part in PARTS if part != "courier"] + ["courier", "report", "state", "checkpoint", "finished"]
     rng.shuffle(early)
     aims = [(part, rng.randint(1, 12)) for part in early[:12]]
     aims += [(part, rng.randint(1, 4)) for part in (*LAST_PARTS, "test", "registration", "registration", "crowning")]
-    codes = [nursery.run(world, *ARGUMENTS, die=list(aim)).code for aim in aims]
+    codes = [nursery.run(world, *FULL, die=list(aim)).code for aim in aims]
     assert codes == [-9] * 20, list(zip(aims, codes, strict=True))
-    check(nursery.run(world, *ARGUMENTS))
+    check(world, *FULL)
 
 
-def test_at_any_moment(nursery, world, check):
-    rng = random.Random(SEED)
-    while (left := nursery.run(world, *ARGUMENTS, die=["any", rng.randint(100, 1500)])).code == -9:
+@pytest.mark.nightly
+def test_at_any_moment(nursery, world, check, new_seed):
+    rng = random.Random(new_seed)
+    while nursery.run(world, *FULL, die=["any", rng.randint(100, 1500)]).code == -9:
         pass
-    check(left)
+    check(world, *FULL)
 
 
-def test_from_outside_as_a_user_starts_it(nursery, world, check):
+@pytest.mark.nightly
+def test_from_outside_as_a_user_starts_it(world, unbroken_of):
     """A new interpreter, killed while it imports and while it runs; proof in a fresh process, as it is."""
     for words, delay_s in (("", 1.0), ("trial 1 starts", 0.0)):
-        driver = start_program(world, *ARGUMENTS, real_proof=True)
+        driver = start_program(world, *FULL, real_proof=True)
         driver.wait_for(words)
         time.sleep(delay_s)
         driver.send(9)
         assert driver.wait().code == -9
-    check(start_program(world, *ARGUMENTS, real_proof=True).wait())
+    left = start_program(world, *FULL, real_proof=True).wait()
+    assert check_invariants(world, unbroken_of(FULL), code=left.code, trials=count_trials(FULL)) == [], left.output
 
 
+@pytest.mark.nightly
 def test_a_clock_that_goes_back_an_hour_changes_nothing(nursery, world, check):
     for hours in range(3):
-        left = nursery.run(world, *ARGUMENTS, clock_s=-3600 * hours, die=["report", 40])
+        left = nursery.run(world, *FULL, clock_s=-3600 * hours, die=["report", 40])
         assert left.code == -9
-    check(nursery.run(world, *ARGUMENTS, clock_s=-3600 * 3))
+    check(world, *FULL, clock_s=-3600 * 3)

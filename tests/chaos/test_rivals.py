@@ -1,6 +1,6 @@
 """Two drivers on one sweep, and the same name for another one."""
 
-import resource
+import json
 import signal
 import subprocess
 import sys
@@ -9,54 +9,74 @@ import pytest
 
 from embsweep.search.ledger import read_ledger
 
-from .conftest import TRIALS
+from ..cpu_time import cpu_seconds
+from .conftest import SMALL, count_trials
+from .invariants import check_invariants
 from .nursery import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ARGUMENTS = (f"search.trials={TRIALS}",)
 NOTICED_S = 5.0
+SLOW_TO_IMPORT = ("mlflow", "ray", "sentence_transformers", "torch", "transformers")
+
+# run_sweep.py, and at its end what it has imported, as the last line of stdout.
+PROGRAM = """
+import atexit, json, runpy, sys
+atexit.register(lambda: print(json.dumps(sorted(name for name in sys.modules if "." not in name)), flush=True))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
-def seconds_of_children():
-    """CPU time of the processes that have ended: what they would have taken on a machine of their own."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def start_second(world):
+    command = [sys.executable, "-c", PROGRAM, ROOT / "run_sweep.py", *world.arguments(*SMALL)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_second_leaves_within_seconds_and_names_the_first(nursery, world, check):
-    first = nursery.start(world, *ARGUMENTS, plan={"0": "sleep"})
-    first.wait_for("trial 0 at 25%")
-    before_s = seconds_of_children()
-    command = [sys.executable, ROOT / "run_sweep.py", *world.arguments(*ARGUMENTS)]
-    second = subprocess.run(command, capture_output=True, text=True, check=False)
-    took_s = seconds_of_children() - before_s
+@pytest.fixture
+def first(nursery, world):
+    """A driver in its first trial."""
+    driver = nursery.start(world, *SMALL, plan={"0": "sleep"})
+    driver.wait_for("trial 0 at 25%")
+    yield driver
+    driver.send(signal.SIGKILL)
+    assert driver.wait().code == -9, "it was there all the time"
+
+
+def test_the_second_leaves_and_names_the_first(first, world):
+    """Before it imports what takes seconds."""
+    second = start_second(world)
     assert second.returncode == 2
-    assert f"is running already, in process {first.pid}" in second.stderr
+    assert f"process {first.pid}" in second.stderr
     assert "Traceback" not in second.stderr
-    assert took_s < NOTICED_S
-    first.send(signal.SIGKILL)
-    first.wait()
-    check(nursery.run(world, *ARGUMENTS))
+    assert not set(SLOW_TO_IMPORT) & set(json.loads(second.stdout.splitlines()[-1]))
 
 
-def test_a_rival_in_rehearsal_is_another_sweep(nursery, world):
+@pytest.mark.nightly
+def test_the_second_leaves_within_seconds(first, world):
+    """Of CPU time, which is what it would take on a machine of its own; the first one sleeps meanwhile."""
+    before_s = cpu_seconds()
+    start_second(world)
+    assert cpu_seconds() - before_s < NOTICED_S
+
+
+@pytest.mark.nightly
+def test_a_rival_in_rehearsal_is_another_sweep(nursery, first, world):
     """Its name is, so that it may run beside."""
-    first = nursery.start(world, *ARGUMENTS, plan={"0": "sleep"})
-    first.wait_for("trial 0 at 25%")
     left = nursery.run(world, "scale=rehearsal", "search.trials=2", "confirm=none", "matryoshka.dims=[384,64]")
     assert "is running already" not in left.output
-    first.send(signal.SIGKILL)
-    first.wait()
 
 
-def test_another_sweep_of_this_name_is_refused_and_a_larger_budget_is_not(nursery, world):
-    nursery.run(world, *ARGUMENTS, die=["report", 30])
+def test_another_sweep_of_this_name_is_refused_and_a_larger_budget_is_not(nursery, world_at):
+    world = world_at("confirmation", *SMALL)
     for changed in ("train.batch_size=16", "data.split.seed=3", "train.warmup=interval(0.0,0.2)"):
-        left = nursery.run(world, *ARGUMENTS, changed)
+        left = nursery.run(world, *SMALL, changed)
         assert left.code == 2, left.output
         assert changed.partition("=")[0] in left.output
-        assert "differs" in left.output
-    left = nursery.run(world, f"search.trials={TRIALS + 2}")
-    assert left.code == 0, left.output
-    assert len(read_ledger(world.ledger)[1]) == TRIALS + 2
+    assert nursery.run(world, *SMALL).code == 0
+    more = count_trials(SMALL) + 1
+    left = nursery.run(world, *SMALL[1:], f"search.trials={more}")
+    problems = check_invariants(world, code=left.code, trials=more)
+    registered = ("registered versions", "aliases")  # another winner is another version
+    assert [problem for problem in problems if not any(words in problem for words in registered)] == [], left.output
+    assert [(t.number, t.attempt) for t in read_ledger(world.ledger)[1]] == [(n, 1) for n in range(more)]

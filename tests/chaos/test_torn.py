@@ -6,14 +6,11 @@ import pytest
 
 from embsweep.sweep.torn import ASIDE
 
-from .conftest import TRIALS
+from .conftest import SEARCH_ALONE, SMALL, count_trials
 from .invariants import check_invariants, read_facts
-from .world import make_world
 
+NIGHTLY = pytest.mark.nightly
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-BUDGET = f"search.trials={TRIALS}"
-SEARCH_ALONE = (BUDGET, "confirm=none", "stopping=none")
 
 
 def cut(folder):
@@ -31,20 +28,23 @@ def lose_the_manifest(folder):
 
 
 @pytest.fixture(scope="module")
-def winner(nursery, tmp_path_factory):
+def winner(nursery, world_at):
     """The trial that wins when nothing happens to its weights."""
-    world = make_world(tmp_path_factory.mktemp("whole"))
+    world = world_at("crowning", *SEARCH_ALONE)
     assert nursery.run(world, *SEARCH_ALONE).code == 0
     return read_facts(world)["winner"]
 
 
-@pytest.mark.parametrize("spoil", [cut, zero, lose_the_manifest])
-def test_another_stands_in_for_the_winner(nursery, world, winner, spoil):
-    assert nursery.run(world, *SEARCH_ALONE, die=["crowning", 1]).code == -9
+@pytest.mark.parametrize(
+    "spoil",
+    [cut, pytest.param(zero, marks=NIGHTLY), pytest.param(lose_the_manifest, marks=NIGHTLY)],
+)
+def test_another_stands_in_for_the_winner(nursery, world_at, winner, spoil):
+    world = world_at("crowning", *SEARCH_ALONE)
     weights = world.folder / "trials" / f"{winner:04d}" / "best"
     spoil(weights)
     left = nursery.run(world, *SEARCH_ALONE)
-    assert check_invariants(world, code=left.code, trials=TRIALS) == [], left.output
+    assert check_invariants(world, code=left.code, trials=count_trials(SMALL)) == [], left.output
     evidence = json.loads((world.folder / "evidence.json").read_text())
     assert evidence["verdict"]["winner"] != winner
     assert f"trial {winner} cannot win: " in left.output
@@ -53,12 +53,14 @@ def test_another_stands_in_for_the_winner(nursery, world, winner, spoil):
     assert not weights.exists()
 
 
-def test_the_searchs_own_weights_stand_in_for_torn_ones_of_the_confirmation(nursery, world, unbroken):
-    assert nursery.run(world, BUDGET, die=["crowning", 1]).code == -9
+def test_the_searchs_own_weights_stand_in_for_torn_ones_of_the_confirmation(nursery, world_at, unbroken_of):
+    world = world_at("crowning", *SMALL)
     kept = list((world.folder / "confirmation").glob("*/best"))
     for folder in kept:
         cut(folder)
-    left = nursery.run(world, BUDGET)
-    assert check_invariants(world, code=left.code, trials=TRIALS) == [], left.output
+    left = nursery.run(world, *SMALL)
+    assert check_invariants(world, code=left.code, trials=count_trials(SMALL)) == [], left.output
     assert left.output.count("cannot win") == len(kept) > 0
-    assert read_facts(world)["winner"] == unbroken["winner"], "who won is decided by scores, which are in the ledger"
+    assert read_facts(world)["winner"] == unbroken_of(SMALL)["winner"], (
+        "who won is decided by scores, which are in the ledger"
+    )

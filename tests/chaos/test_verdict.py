@@ -6,13 +6,11 @@ import shutil
 import pytest
 from mlflow import MlflowClient
 
-from .conftest import TRIALS
+from .conftest import FULL, SMALL, count_trials
 from .invariants import check_invariants, read_facts
 from .world import NAME
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-BUDGET = f"search.trials={TRIALS}"
 
 
 def versions_of(world):
@@ -20,38 +18,40 @@ def versions_of(world):
     return MlflowClient(uri, registry_uri=uri).search_model_versions(f"name = '{NAME}'")
 
 
-def test_a_run_that_failed_for_a_passing_reason_does_not_make_a_second_winner(nursery, world):
+def test_a_run_that_failed_for_a_passing_reason_does_not_make_a_second_winner(nursery, world_at):
     """The version is there, the note in the ledger that would end the sweep is not; the fault has passed meanwhile."""
-    left = nursery.run(world, BUDGET, plan={"confirmation 0": "raise"}, die=["farewell", 1])
+    world = world_at("confirmation", *SMALL)
+    left = nursery.run(world, *SMALL, plan={"confirmation 0": "raise"}, die=["farewell", 1])
     assert left.code == -9
     assert len(versions_of(world)) == 1
     winner = json.loads((world.folder / "evidence.json").read_text())["verdict"]["winner"]
-    left = nursery.run(world, BUDGET)
-    assert check_invariants(world, code=left.code, trials=TRIALS) == [], left.output
+    left = nursery.run(world, *SMALL)
+    assert check_invariants(world, code=left.code, trials=count_trials(SMALL)) == [], left.output
     assert json.loads((world.folder / "evidence.json").read_text())["verdict"]["winner"] == winner
     assert len(versions_of(world)) == 1
 
 
-def test_torn_values_of_a_confirmation_run_are_measured_again(nursery, world, unbroken):
-    assert nursery.run(world, BUDGET, die=["crowning", 1]).code == -9
+def test_torn_values_of_a_confirmation_run_are_measured_again(nursery, world_at, unbroken_of):
+    world = world_at("crowning", *SMALL)
     (world.folder / "confirmation" / "0000" / "values.npz").write_bytes(b"")
-    left = nursery.run(world, BUDGET)
-    assert check_invariants(world, code=left.code, trials=TRIALS) == [], left.output
+    left = nursery.run(world, *SMALL)
+    assert check_invariants(world, code=left.code, trials=count_trials(SMALL)) == [], left.output
     assert "is run again: " in left.output
     assert "values.npz: cannot be read" in left.output
-    assert read_facts(world)["winner"] == unbroken["winner"]
-    assert read_facts(world)["test"] == unbroken["test"]
+    assert read_facts(world)["winner"] == unbroken_of(SMALL)["winner"]
+    assert read_facts(world)["test"] == unbroken_of(SMALL)["test"]
 
 
 def cut(size):
     return lambda path: path.write_bytes(path.read_bytes()[:-size])
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("spoil", [cut(20), cut(5000), lambda path: shutil.rmtree(path.parent)])
 def test_what_the_outbox_has_lost_is_told_again(nursery, world, check, spoil):
     """Its last lines, delivered or not, told what the trials did and how they ended."""
     for _ in range(3):
-        left = nursery.run(world, BUDGET, die=["finished", 25])
+        left = nursery.run(world, *FULL, die=["finished", 25])
         assert left.code in (-9, 0)
         spoil(world.folder / "outbox" / "entries.jsonl")
-    check(nursery.run(world, BUDGET))
+    check(world, *FULL)
