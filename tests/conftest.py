@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from embsweep.app.composer import compose, config_loader, to_values
+from embsweep.app.composer import compose_point, config_loader, group_options, to_values
 from embsweep.app.terminal import quiet_environment
 from embsweep.config import build_config
 
@@ -57,11 +57,22 @@ def loader():
 
 
 @pytest.fixture(scope="session")
-def make_config(loader):
+def compose_values(loader):
+    """Compose: compose_values("model=minilm", "train.epochs=2"). Hydra reads files for each choice of groups once."""
+
+    def make(*overrides):
+        chosen = [line for line in overrides if group_options(loader, line.partition("=")[0].lstrip("+"))]
+        return to_values(compose_point(loader, chosen, [line for line in overrides if line not in chosen]))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_config(compose_values):
     """Compose and validate: make_config("model=minilm", "train.epochs=2")."""
 
     def make(*overrides):
-        return build_config(to_values(compose(loader, overrides)))
+        return build_config(compose_values(*overrides))
 
     return make
 

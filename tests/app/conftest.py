@@ -72,9 +72,20 @@ def call(monkeypatch, capsys, outside_hydra):
 
 
 @pytest.fixture
-def pairs(tmp_path):
-    """A file of sixty sound pairs."""
-    file = tmp_path / "pairs.jsonl"
+def call_past_hydra(call, loader, monkeypatch):
+    """`call` without Hydra's own start, which composes twice more: from our checks straight to our sweeper's call."""
+
+    def skip(**_):
+        return lambda _: lambda: main.launch(loader, sys.argv[1:])
+
+    monkeypatch.setattr(main.hydra, "main", skip)
+    return call
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """A file of sixty sound pairs: one for the session, so that command lines that name it are composed once."""
+    file = tmp_path_factory.mktemp("data") / "pairs.jsonl"
     rows = [{"anchor": f"question {i}", "positive": f"passage number {i}"} for i in range(60)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file

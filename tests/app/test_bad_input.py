@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow  # each composes every end of a space: seconds
+pytestmark = pytest.mark.slow  # each composes a command line of its own: a quarter of a second
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,28 +17,47 @@ FIXED = ("train.epochs=1", "train.warmup=0.1", "matryoshka=halving", "matryoshka
 """Leaves the learning rate as the preset's only dimension: fewer points to compose, faster tests."""
 
 
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory):
+    """A storage folder that stays empty: one for all, see `pairs`."""
+    return tmp_path_factory.mktemp("storage")
+
+
 @pytest.fixture
-def refused(call, two_cores, pairs, tmp_path, monkeypatch):
-    """Call with a storage folder of its own; whatever is refused must leave that folder alone."""
+def refused(call_past_hydra, check_refusal):
+    """A call that must be refused; it takes Hydra's own start for granted."""
+    return check_refusal(call_past_hydra)
+
+
+@pytest.fixture
+def refused_by_all(call, check_refusal):
+    """The same with Hydra in between, as a user has it."""
+    return check_refusal(call)
+
+
+@pytest.fixture
+def check_refusal(two_cores, pairs, untouched, tmp_path, monkeypatch):
+    """Calls with a storage folder that whatever is refused must leave alone."""
     import embsweep.sweep.run
 
-    storage = tmp_path / "storage"
-    storage.mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(embsweep.sweep.run, "_search", lambda *_: pytest.fail("this input was let through"))
 
-    def run(*arguments, sweep="+sweep=bgem3", data=None):
-        chosen = [sweep, *(["data=files", f"data.pairs={pairs}"] if data is None else data)]
-        if not any(argument.startswith("storage.path=") for argument in arguments):
-            chosen.append(f"storage.path={storage}")
-        left = call(*filter(None, chosen), *arguments)
-        assert left.code == 2, left
-        assert "Traceback" not in left.err
-        assert "nothing was started" in left.err
-        assert list(storage.iterdir()) == []
-        return left
+    def wrap(call):
+        def run(*arguments, sweep="+sweep=bgem3", data=None):
+            chosen = [sweep, *(["data=files", f"data.pairs={pairs}"] if data is None else data)]
+            if not any(argument.startswith("storage.path=") for argument in arguments):
+                chosen.append(f"storage.path={untouched}")
+            left = call(*filter(None, chosen), *arguments)
+            assert left.code == 2, left
+            assert "Traceback" not in left.err
+            assert "nothing was started" in left.err
+            assert list(untouched.iterdir()) == []
+            return left
 
-    return run
+        return run
+
+    return wrap
 
 
 def given(*arguments):
@@ -160,6 +179,14 @@ def test_query_without_passage(refused, tmp_path):
     assert left.faults == ["queries.jsonl:2"]
 
 
+@pytest.mark.parametrize(("arguments", "where", "words"), [NAMED[0], NAMED[4], NAMED[11], NAMED[-1], MORE[9], MORE[-1]])
+def test_refused_the_same_through_hydra(refused_by_all, arguments, where, words):
+    """A fault of the command line, a value, the space, the place, an interpolation, the store."""
+    left = refused_by_all(*given(*arguments))
+    assert left.faults == [where]
+    assert words in left.err
+
+
 def test_everything_wrong_is_listed_together(refused, tmp_path):
     file = tmp_path / "data.jsonl"
     file.write_text('{"anchor":"a","positive":"b"}\n{"anchor":"","positive":"c"}\nnot json\n')
@@ -237,14 +264,14 @@ def test_wrong_name_of_a_sweep(refused, sweep, where, words):
     assert words in left.err
 
 
-def test_one_trial_cannot_be_swept(refused):
-    left = refused("hydra.mode=RUN", "train.epochs=1,2", sweep=None)
+def test_one_trial_cannot_be_swept(refused_by_all):
+    left = refused_by_all("hydra.mode=RUN", "train.epochs=1,2", sweep=None)
     assert left.faults == ["train.epochs"]
     assert "cannot be swept with hydra.mode=RUN" in left.err
 
 
-def test_one_trial_is_checked_too(refused):
-    assert refused("hydra.mode=RUN", "train.epochs=0", "objective.metric=x", sweep=None).faults == [
+def test_one_trial_is_checked_too(refused_by_all):
+    assert refused_by_all("hydra.mode=RUN", "train.epochs=0", "objective.metric=x", sweep=None).faults == [
         "train.epochs",
         "objective.metric",
     ]

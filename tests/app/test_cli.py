@@ -1,6 +1,7 @@
 """`embsweep evaluate | status | ui`."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -38,12 +39,12 @@ def measured(monkeypatch):
     return asked
 
 
-def make_ledger(storage, name, *, asked=4):
+def write_ledger(path, name, *, asked):
     """A sweep with a complete, a stopped and a failed trial, and one under way."""
     space = (FloatRange("train.learning_rate", 1e-6, 1e-4, log=True),)
     search = SearchConfig(sampler="random", trials=asked, seed=0, recipe_first=False)
     pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
-    ledger = Ledger.open(storage / "sweeps" / name / "study.db", space=space, search=search, pruner=pruner)
+    ledger = Ledger.open(path, space=space, search=search, pruner=pruner)
     baseline = {"objective": 0.4}
     shown = {"name": name, "headline": f"Sweep '{name}' on static", "objective": "mean map@100"}
     ledger.note(**shown, asked=asked, slots=1, baseline=baseline)
@@ -54,6 +55,27 @@ def make_ledger(storage, name, *, asked=4):
     ledger.complete(0, 0.5)
     ledger.stop(1)
     ledger.fail(2, "loss is nan")
+
+
+@pytest.fixture(scope="session")
+def ledgers(tmp_path_factory):
+    """Two ledgers, written once; tests get copies."""
+    folder = tmp_path_factory.mktemp("ledgers")
+    for name, asked in (("first", 4), ("second", 8)):
+        write_ledger(folder / f"{name}.db", name, asked=asked)
+    return folder
+
+
+@pytest.fixture
+def place_ledger(ledgers, tmp_path):
+    """`place_ledger("first")`: that sweep under `tmp_path`."""
+
+    def place(name):
+        path = tmp_path / "sweeps" / name / "study.db"
+        path.parent.mkdir(parents=True)
+        shutil.copy(ledgers / f"{name}.db", path)
+
+    return place
 
 
 # -- evaluate ------------------------------------------------------------------------------------------------
@@ -178,9 +200,9 @@ def test_status_without_a_sweep(embsweep, tmp_path):
     assert done.output.startswith("No sweeps under ")
 
 
-def test_status_lists_every_sweep(embsweep, tmp_path):
-    make_ledger(tmp_path, "first")
-    make_ledger(tmp_path, "second", asked=8)
+def test_status_lists_every_sweep(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
+    place_ledger("second")
     done = embsweep("status", "--storage", tmp_path)
     assert [line.split() for line in done.output.splitlines()] == [
         ["sweep", "trials", "stopped", "failed", "base", "best"],
@@ -189,8 +211,8 @@ def test_status_lists_every_sweep(embsweep, tmp_path):
     ]
 
 
-def test_status_of_one_sweep(embsweep, tmp_path):
-    make_ledger(tmp_path, "first")
+def test_status_of_one_sweep(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
     done = embsweep("status", "first", "--storage", tmp_path)
     headline, outlook, _, *rows = done.output.splitlines()
     assert headline == "Sweep 'first' on static"
@@ -204,8 +226,8 @@ def test_status_of_one_sweep(embsweep, tmp_path):
     assert rows[-1].rstrip().endswith("loss is nan")
 
 
-def test_status_says_what_mlflow_has_yet_to_hear(embsweep, tmp_path):
-    make_ledger(tmp_path, "first")
+def test_status_says_what_mlflow_has_yet_to_hear(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
     outbox = Outbox(tmp_path / "sweeps" / "first" / "outbox")
     for n in range(3):
         outbox.append({"n": n})
@@ -216,8 +238,8 @@ def test_status_says_what_mlflow_has_yet_to_hear(embsweep, tmp_path):
     assert said not in embsweep("status", "first", "--storage", tmp_path).output
 
 
-def test_status_of_an_unknown_sweep(embsweep, tmp_path):
-    make_ledger(tmp_path, "first")
+def test_status_of_an_unknown_sweep(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
     done = embsweep("status", "frist", "--storage", tmp_path)
     assert done.exit_code == 2
     assert "NAME: no such sweep; got 'frist'; accepted: first; did you mean 'first'?" in done.stderr
@@ -228,8 +250,8 @@ def test_status_passes_over_a_folder_without_a_sweep(embsweep, tmp_path):
     assert "No sweeps" in embsweep("status", "--storage", tmp_path).output
 
 
-def test_status_says_which_ledger_is_damaged_and_shows_the_others(embsweep, tmp_path):
-    make_ledger(tmp_path, "first")
+def test_status_says_which_ledger_is_damaged_and_shows_the_others(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
     damaged = tmp_path / "sweeps" / "second" / "study.db"
     damaged.parent.mkdir()
     damaged.write_bytes(b"this is no database" * 100)
@@ -243,8 +265,8 @@ def test_status_says_which_ledger_is_damaged_and_shows_the_others(embsweep, tmp_
     assert "is no readable ledger" in done.stderr
 
 
-def test_status_changes_nothing(embsweep, tmp_path):
-    make_ledger(tmp_path, "first")
+def test_status_changes_nothing(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
     before = (tmp_path / "sweeps" / "first" / "study.db").read_bytes()
     embsweep("status", "first", "--storage", tmp_path)
     assert (tmp_path / "sweeps" / "first" / "study.db").read_bytes() == before

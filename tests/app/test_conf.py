@@ -1,5 +1,7 @@
 """Every file under conf/ composes and validates."""
 
+from itertools import zip_longest
+
 import pytest
 
 from embsweep.app.composer import compose, group_options, to_values
@@ -24,6 +26,20 @@ def test_the_groups_are_those_of_the_defaults_list(loader):
     assert {*GROUPS} - {"sweep"} == {name for name in choices if "/" not in name and "@" not in name}
 
 
+ROUNDS = list(zip_longest(*([option for option in OPTIONS if option[0] == group] for group in GROUPS)))
+"""One option of every group, until each has been chosen: few compositions for all files."""
+
+
+@pytest.mark.parametrize("options", ROUNDS)
+def test_options_compose_together(loader, options):
+    chosen = [option for option in options if option is not None]
+    required = [line for option in chosen for line in REQUIRED.get(option, []) if "=from_" not in line]
+    values = to_values(compose(loader, [*(f"{group}={name}" for group, name in chosen), *required]))
+    assert build_config(values)
+    assert values["model"]["name"] == dict(chosen).get("model", "bge-m3")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_option_composes_and_validates(loader, group, option):
     overrides = [f"{group}={option}", *REQUIRED.get((group, option), [])]
@@ -31,7 +47,9 @@ def test_option_composes_and_validates(loader, group, option):
     assert check_trainable(config) == []
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
+@pytest.mark.parametrize(
+    "sweep", [name if name == "bgem3" else pytest.param(name, marks=pytest.mark.slow) for name in SWEEPS]
+)
 def test_sweep_composes_and_every_end_of_its_space_validates(loader, sweep):
     from embsweep.space import end_points
 

@@ -29,6 +29,7 @@ def test_quickstart_where_no_sweep_is_named(arguments, is_default):
     assert with_default_sweep(arguments) == [*arguments, *(["+sweep=quickstart"] if is_default else [])]
 
 
+@pytest.mark.slow
 def test_a_sweep_reaches_the_runner_as_asked(call, started):
     assert call("+sweep=bgem3", "train.epochs=2", "train.batch_size=8,16").code == 0
     (request,) = started
@@ -42,12 +43,14 @@ def test_quickstart_alone(call, started):
     assert started[0].values["sweep"]["name"] == "quickstart"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])
 def test_multirun_flag_changes_nothing(call, started, flag):
     assert call(flag, "+sweep=bgem3").code == 0
     assert started[0].values["sweep"]["name"] == "bgem3"
 
 
+@pytest.mark.slow
 def test_one_trial(call, started):
     assert call("hydra.mode=RUN", "train.epochs=2").code == 0
     (request,) = started
@@ -56,6 +59,7 @@ def test_one_trial(call, started):
     assert request.compose({}) == request.values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -76,22 +80,22 @@ def test_what_only_informs_runs_nothing(call, started, arguments, words):
     ("error", "code"),
     [(SweepRefused("other-sweep", "differs"), 2), (TooManyFailures("3 of 4"), 3), (KeyboardInterrupt(), 130)],
 )
-def test_exit_code_of_what_ends_a_sweep(call, monkeypatch, error, code):
+def test_exit_code_of_what_ends_a_sweep(call_past_hydra, monkeypatch, error, code):
     def end(_):
         raise error
 
     monkeypatch.setattr("embsweep.app.main._run", end)
-    left = call("+sweep=bgem3")
+    left = call_past_hydra("+sweep=bgem3")
     assert left.code == code
     assert "Traceback" not in left.err
 
 
-def test_interrupted_sweep_names_the_command_that_goes_on(call, monkeypatch):
+def test_interrupted_sweep_names_the_command_that_goes_on(call_past_hydra, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("embsweep.app.main._run", interrupt)
-    left = call("+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))", "sweep.fresh=true")
+    left = call_past_hydra("+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))", "sweep.fresh=true")
     command = shlex.split(left.err.split("go on with: ")[1])
     assert command[1:] == ["run_sweep.py", "+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))"]
 

@@ -2,15 +2,20 @@
 
 import pytest
 
-from embsweep.app.composer import compose, to_values
 from embsweep.config import build_config
 from embsweep.errors import Fault, InputError
 
 
-def faults_of(loader, *overrides):
-    with pytest.raises(InputError) as caught:
-        build_config(to_values(compose(loader, overrides)))
-    return caught.value.faults
+@pytest.fixture
+def faults_of(make_config):
+    """The faults of a configuration with these overrides."""
+
+    def find(*overrides):
+        with pytest.raises(InputError) as caught:
+            make_config(*overrides)
+        return caught.value.faults
+
+    return find
 
 
 CASES = [
@@ -84,8 +89,8 @@ CASES = [
 
 
 @pytest.mark.parametrize(("override", "where", "words"), CASES)
-def test_one_fault_with_its_place(loader, override, where, words):
-    (fault,) = faults_of(loader, override)
+def test_one_fault_with_its_place(faults_of, override, where, words):
+    (fault,) = faults_of(override)
     assert fault.where == where
     assert words in str(fault)
 
@@ -110,8 +115,8 @@ def test_one_fault_with_its_place(loader, override, where, words):
         ),
     ],
 )
-def test_keys_that_exclude_each_other(loader, overrides, where, words):
-    (fault,) = faults_of(loader, *overrides)
+def test_keys_that_exclude_each_other(faults_of, overrides, where, words):
+    (fault,) = faults_of(*overrides)
     assert fault.where == where
     assert words in str(fault)
 
@@ -123,13 +128,13 @@ def test_missing_part_and_missing_key():
     assert {"model", "train", "sweep", "data.split"} <= missing  # not `data.beir.split`
 
 
-def test_every_fault_at_once(loader):
-    found = faults_of(loader, "train.epochs=abc", "search.trials=0", "objective.metric=x", "matryoshka.dims=[1,2]")
+def test_every_fault_at_once(faults_of):
+    found = faults_of("train.epochs=abc", "search.trials=0", "objective.metric=x", "matryoshka.dims=[1,2]")
     assert {f.where for f in found} == {"train.epochs", "search.trials", "objective.metric", "matryoshka.dims"}
 
 
-def test_a_wrong_element_does_not_also_make_the_list_empty(loader):
-    assert [f.where for f in faults_of(loader, "matryoshka.dims=[x]")] == ["matryoshka.dims.0"]
+def test_a_wrong_element_does_not_also_make_the_list_empty(faults_of):
+    assert [f.where for f in faults_of("matryoshka.dims=[x]")] == ["matryoshka.dims.0"]
 
 
 def test_configuration_is_frozen(make_config):

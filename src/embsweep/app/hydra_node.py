@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embsweep.app.config_files import first_line
+from embsweep.app.trees import load_tree
 from embsweep.errors import Fault, InputError
 
 SPACE = "hydra.sweeper.params"
@@ -25,13 +24,13 @@ _RECORDS = ("hydra.runtime", "hydra.overrides", "hydra.searchpath", "hydra.job.n
 """What Hydra itself writes while it composes, or takes from nowhere but config.yaml and the command line."""
 
 
-def check_hydra_node(loader: ConfigLoader, config_name: str, tree: DictConfig, overrides: Sequence[str]) -> None:
+def check_hydra_node(loader: ConfigLoader, tree: DictConfig, overrides: Sequence[str]) -> None:
     """InputError where a preset changes how Hydra runs: callbacks, logging, environment, folders.
 
-    Compared before interpolations are followed, with what `config_name` and the command line alone compose to:
+    Compared before interpolations are followed, with what config.yaml and the command line alone compose to:
     Hydra builds objects from this node, and `${oc.create:…}` may hide from any search what it would call.
     """
-    own = _compose_own(loader, config_name, tuple(line for line in overrides if _is_hydras(line)))
+    own = _plain_node(load_tree(loader, [line for line in overrides if _is_hydras(line)]))
     node = _plain_node(tree)
     found = _find_changes(node, own, "hydra")
     faults = [Fault("not-settable", where, "cannot be set by a preset", value, _ACCEPTED) for where, value in found]
@@ -69,12 +68,6 @@ def _plain_node(tree: DictConfig) -> Any:
     """The node as it is written: `tree.hydra` would follow an interpolation."""
     values: Any = OmegaConf.to_container(tree, resolve=False)
     return values["hydra"]
-
-
-@lru_cache(maxsize=8)
-def _compose_own(loader: ConfigLoader, config_name: str, overrides: tuple[str, ...]) -> Any:
-    tree = loader.load_configuration(config_name, list(overrides), run_mode=RunMode.MULTIRUN)
-    return _plain_node(tree)
 
 
 def _find_changes(node: Any, own: Any, where: str) -> Iterator[tuple[str, Any]]:

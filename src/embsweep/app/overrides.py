@@ -31,7 +31,8 @@ def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[st
     base = _compose_groups(loader, good_groups)
     keys = [o for o in parsed if o not in groups]
     good_keys, key_faults = _check_keys(loader, base, keys)
-    good, together = _check_together(loader, good_groups, good_keys)
+    as_given = [o for o in parsed if o in good_groups or o in good_keys]
+    good, together = _check_together(loader, as_given, good_groups, good_keys)
     faults = [*faults, *group_faults, *key_faults, *together, *_check_single(parsed)]
     return [_as_line(override) for override in good], faults
 
@@ -207,10 +208,13 @@ def _check_hydra_key(loader: ConfigLoader, override: Override) -> Fault | None:
 
 
 def _check_together(
-    loader: ConfigLoader, groups: Sequence[Override], keys: Sequence[Override]
+    loader: ConfigLoader, as_given: Sequence[Override], groups: Sequence[Override], keys: Sequence[Override]
 ) -> tuple[list[Override], list[Fault]]:
-    """Overrides that compose together, and a fault for each that those before it exclude (`storage=null …`)."""
-    if not _refusal(loader, [*groups, *keys]):
+    """Overrides that compose together, and a fault for each that those before it exclude (`storage=null …`).
+
+    All at once they are composed in the order `as_given`, as Hydra will.
+    """
+    if not _refusal(loader, as_given):
         return [*groups, *keys], []
     good, faults = list(groups), []
     for override in keys:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from embsweep.app.composer import compose, draft_values, group_options, to_values
+from embsweep.app.composer import compose, compose_point, draft_values, group_options, to_values
 from embsweep.app.hydra_node import read_space
 from embsweep.app.overrides import all_keys
 from embsweep.app.paths import default_storage
@@ -52,14 +52,14 @@ def draft_request(
     tree = compose(loader, fixed)
     space, faults = _build_space(loader, tree, parser, given)
 
-    def compose_point(point: Mapping[str, Value]) -> Mapping[str, Any]:
-        return to_values(compose(loader, [*fixed, *(to_override(key, value) for key, value in point.items())]))
+    def compose_values(point: Mapping[str, Value]) -> Mapping[str, Any]:
+        return to_values(compose_point(loader, fixed, [to_override(key, value) for key, value in point.items()]))
 
     recipe = {d.key: v for d in space if (v := _recipe_value(tree, d, parser)) is not None and contains(d, v)}
     values, unresolved = draft_values(tree)
     if unresolved:  # every point of the space would say it again
         space, recipe = (), {}
-    request = SweepRequest(values, space, recipe, compose_point, command, default_storage())
+    request = SweepRequest(values, space, recipe, compose_values, command, default_storage())
     return request, (*faults, *unresolved)
 
 
