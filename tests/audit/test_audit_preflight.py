@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import mlflow
 import pytest
 from made_up import make_rows
 
@@ -15,7 +14,6 @@ from embsweep.search.pruners import build_pruner
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import compute_identity
 from embsweep.sweep.preflight import check_request
-from embsweep.sweep.record import describe_sweep, open_tracking, split_sizes
 
 
 @pytest.fixture
@@ -81,6 +79,10 @@ def test_the_waiver_is_no_part_of_what_makes_a_sweep_the_same(request_for):
 
 @pytest.mark.slow
 def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
+    import mlflow
+
+    from embsweep.sweep.record import describe_sweep, open_tracking
+
     request = request_for(SWAPPED, "audit.waive=[columns-swapped]")
     prepared = check_request(request)
     recipe = prepared.recipe
@@ -101,5 +103,7 @@ def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
 
 @pytest.mark.slow
 def test_sizes(request_for):
+    from embsweep.sweep.record import split_sizes
+
     splits = check_request(request_for(make_rows(80))).splits
     assert split_sizes(splits) == {"train_pairs": 64, "validation_queries": 8, "test_queries": 8, "passages": 80}

@@ -177,6 +177,7 @@ class TestFingerprint:
     def of(self, pairs=pairs, extra=("u",), **changes):
         return split_collection(build_collection("x", pairs, extra), config(**changes), None).fingerprint
 
+    @pytest.mark.slow
     def test_is_the_same_in_every_process(self):
         code = (
             "from embsweep.config.source import SplitConfig\n"

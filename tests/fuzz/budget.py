@@ -1,10 +1,10 @@
 """How many examples the fuzz tests draw, and what holds for every refusal.
 
-As it stands the examples are the same in every run (CI). For a longer run with other seeds:
+By day a tenth of the examples that a test asks for, the same in every run. At night, and for a longer run,
 
-    EMBSWEEP_FUZZ_EXAMPLES=50 python -m pytest tests/fuzz -o addopts="" -q --timeout 3600
+    EMBSWEEP_FUZZ_EXAMPLES=50 python -m pytest tests/fuzz -m "not nightly" --timeout 3600
 
-draws fifty times as many, anew in every run; hypothesis prints how to repeat what fails.
+draws fifty times as many as are asked for, anew in every run; hypothesis prints how to repeat what fails.
 """
 
 from __future__ import annotations
@@ -14,21 +14,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from embsweep.errors import Fault, InputError
 
-_TIMES = int(os.environ.get("EMBSWEEP_FUZZ_EXAMPLES", "0"))
+TIMES = int(os.environ.get("EMBSWEEP_FUZZ_EXAMPLES", "0"))
+"""0 by day."""
+_SHARE_BY_DAY = 10
+_FEWEST = 10
 _LONGEST_MESSAGE = 6000
 _LONGEST_LOAD_S = 15.0
 """Of processor time; what waits for ever is ended by the timeout of the whole test."""
 
 
 def budget(examples):
-    """Settings for a test of so many examples in CI."""
+    """Settings for a test of so many examples, a share of them by day."""
+    by_day = max(_FEWEST, examples // _SHARE_BY_DAY)
     return settings(
-        max_examples=examples * (_TIMES or 1),
-        derandomize=not _TIMES,
+        max_examples=examples * TIMES if TIMES else by_day,
+        derandomize=not TIMES,
         database=None,
         deadline=None,
         print_blob=True,
@@ -57,3 +62,11 @@ def check_message(text: str) -> None:
     """Fits a screen and cannot steer the terminal."""
     assert len(text) <= _LONGEST_MESSAGE
     assert text.isprintable(), ascii(text)
+
+
+def huge(cases, at_night=()):
+    """Parameters of the names of `cases`: slow, and those of `at_night`, which take seconds each, nightly."""
+    return [
+        pytest.param(name, marks=pytest.mark.nightly if name in at_night else pytest.mark.slow, id=name)
+        for name in cases
+    ]

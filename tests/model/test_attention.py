@@ -18,6 +18,7 @@ def minilm():
     return build_model(_config("minilm"), "cpu")
 
 
+@pytest.mark.slow
 def test_an_architecture_tells_what_it_can_do(tmp_path):
     pytest.importorskip(PACKAGE)
     assert find_attentions(_config("minilm")) == {"eager", "sdpa", "flash_attention_2"}
@@ -39,6 +40,7 @@ def test_a_model_that_is_not_here_is_not_asked_for(monkeypatch):
     assert find_attentions(_config("hub", "nobody/has-this")) is None
 
 
+@pytest.mark.slow
 def test_the_attention_is_handed_through_and_not_saved(minilm, tmp_path):
     assert read_attention(minilm) == "sdpa"
     eager = build_model(_config("minilm"), "cpu", attention="eager")
@@ -49,11 +51,13 @@ def test_the_attention_is_handed_through_and_not_saved(minilm, tmp_path):
     assert read_attention(again) == "eager"
 
 
+@pytest.mark.slow
 def test_a_static_model_has_none():
     pytest.importorskip(PACKAGE)
     assert read_attention(build_model(_config("static"), "cpu", attention="sdpa")) is None
 
 
+@pytest.mark.slow
 def test_float32_goes_round_flash_attention(minilm, monkeypatch):
     import numpy as np
 
@@ -74,6 +78,7 @@ def test_float32_goes_round_flash_attention(minilm, monkeypatch):
         network.unpad_inputs = None
 
 
+@pytest.mark.slow
 def test_other_attentions_are_left_alone():
     eager = build_model(_config("minilm"), "cpu", attention="eager")
     with float32_attention(eager):

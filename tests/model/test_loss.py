@@ -59,6 +59,7 @@ def tiny_model():
     return SentenceTransformer(modules=[BoW(list("abcdefgh"))], device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "name"),
     [
@@ -77,6 +78,7 @@ def test_a_loss_is_what_its_configuration_says(tiny_model, config, name):
     assert loss.n_dims_per_step == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnrl", "cached_mnrl"])
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_workers_share_their_negatives(tiny_model, name, is_shared):
@@ -85,6 +87,7 @@ def test_workers_share_their_negatives(tiny_model, name, is_shared):
     assert loss.loss.gather_across_devices is is_shared
 
 
+@pytest.mark.slow
 def test_the_cached_loss_cannot_train_a_static_model():
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -96,6 +99,7 @@ def test_the_cached_loss_cannot_train_a_static_model():
         build_loss(LossConfig(name="cached_mnrl", mini_batch_size=3), MatryoshkaConfig(dims=[8]), static)
 
 
+@pytest.mark.slow
 def test_an_unknown_loss_is_refused(tiny_model):
     config = LossConfig.model_construct(name="mnlr", scale=20.0)
     with pytest.raises(InputError, match=r"loss.name: unknown loss; got 'mnlr'; accepted: mnrl, cached_mnrl.*'mnrl'"):

@@ -35,6 +35,7 @@ def test_an_installed_package_is_enough(package, kind):
     assert check_model(_config(kind)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["minilm", "static"])
 def test_altered_weights_are_refused(package, monkeypatch, kind):
     monkeypatch.setattr(embedded, "WEIGHTS_SHA256", "0" * 64)
@@ -42,11 +43,13 @@ def test_altered_weights_are_refused(package, monkeypatch, kind):
         build_model(_config(kind), "cpu")
 
 
+@pytest.mark.slow
 def test_the_dimension_must_be_the_models_own(package):
     with pytest.raises(InputError, match=r"model.dim: model 'static' has 384 dimensions; got 256; accepted: 384"):
         build_model(_config("static", dim=256), "cpu")
 
 
+@pytest.mark.slow
 def test_static_is_the_mean_of_token_embeddings(package):
     import torch
 
@@ -61,6 +64,7 @@ def test_static_is_the_mean_of_token_embeddings(package):
     assert table.shape == (30522, 384)
 
 
+@pytest.mark.slow
 def test_static_cuts_at_max_seq_length_and_saves_it(package, tmp_path):
     model = build_model(_config("static", max_seq_length=4), "cpu")
     long, cut = "one two three four five six", "one two three four"
@@ -75,6 +79,7 @@ def test_static_cuts_at_max_seq_length_and_saves_it(package, tmp_path):
         assert len(again.preprocess([words])["input_ids"]) == expected
 
 
+@pytest.mark.slow
 def test_a_published_truncation_is_undone(package, tmp_path, monkeypatch):
     from embsweep.model import base
 
@@ -87,6 +92,7 @@ def test_a_published_truncation_is_undone(package, tmp_path, monkeypatch):
     assert base.build_model(_config("static"), "cpu").encode("river").shape == (384,)
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_something_else(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match=r"model.source: cannot be loaded .*model=minilm"):

@@ -142,6 +142,7 @@ def test_offline_does_not_ask(answer, monkeypatch):
     assert not asked
 
 
+@pytest.mark.slow
 def test_the_check_loads_no_torch(tmp_path):
     code = (
         "import sys; from embsweep.config.training import ModelConfig; from embsweep.model.base import check_model;"

@@ -67,6 +67,7 @@ def test_none_where_it_cannot_be_read(copied, tmp_path):
     assert find_token_counter(model) is None
 
 
+@pytest.mark.slow
 def test_torch_is_not_loaded():
     code = (
         "import sys; from embsweep.model.tokens import find_token_counter as f; "

@@ -209,6 +209,7 @@ def test_the_longest_unused_makes_room(tmp_path, root):
     assert [(root / model.key).exists() for model in models] == [True, False, False, True]
 
 
+@pytest.mark.slow
 def test_a_model_in_use_stays(tmp_path, root):
     """By this process, and by another one until it ends, however it ends."""
     first, second, third = (other_model(tmp_path, number) for number in range(3))

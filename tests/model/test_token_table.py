@@ -4,7 +4,6 @@ import copy
 import pickle
 
 import pytest
-import torch
 
 from embsweep.config.training import ModelConfig
 from embsweep.model.base import build_model
@@ -42,6 +41,8 @@ def model(request, pristine):
 
 
 def assert_equal(found, expected):
+    import torch
+
     assert list(found) == list(expected), "the keys, in their order"
     for name, value in expected.items():
         if isinstance(value, torch.Tensor):
@@ -64,6 +65,7 @@ def forbid_tokenizer(model, monkeypatch):
         monkeypatch.setattr(type(first), "preprocess", refuse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", BATCHES)
 def test_batches_are_equal_and_the_tokenizer_is_not_asked(model, batch, monkeypatch):
     expected = model.preprocess(batch)
@@ -75,6 +77,7 @@ def test_batches_are_equal_and_the_tokenizer_is_not_asked(model, batch, monkeypa
     assert_equal(model.preprocess(batch), expected)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("settings", [{"padding_side": "left"}, {"truncation_side": "left"}, {"model_max_length": 7}])
 def test_sides_and_limits(pristine, settings):
     model = copy.deepcopy(pristine["minilm"])
@@ -87,6 +90,7 @@ def test_sides_and_limits(pristine, settings):
             assert_equal(model.preprocess(batch), wanted)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("names", [["input_ids"], ["input_ids", "attention_mask"], ["token_type_ids", "input_ids"]])
 def test_only_what_the_tokenizer_names(pristine, names):
     model = copy.deepcopy(pristine["minilm"])
@@ -96,6 +100,7 @@ def test_only_what_the_tokenizer_names(pristine, names):
         assert_equal(model.preprocess(ODD), expected)
 
 
+@pytest.mark.nightly
 def test_type_ids_and_their_padding_come_from_the_tokenizer(pristine):
     from tokenizers.processors import TemplateProcessing
 
@@ -109,6 +114,7 @@ def test_type_ids_and_their_padding_come_from_the_tokenizer(pristine):
         assert_equal(model.preprocess(ODD), expected)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("prompts", [{"query": "Query: ", "passage": "Text: "}, {"other": "Say: "}, {"query": ""}])
 def test_the_models_own_prompts(model, prompts, monkeypatch):
     model.prompts = {"query": "", "document": "", **prompts} if "query" in prompts else prompts
@@ -125,6 +131,7 @@ def test_the_models_own_prompts(model, prompts, monkeypatch):
     assert len(lookups) - len(missed) == 2, "one batch of each role was looked up"
 
 
+@pytest.mark.nightly
 def test_the_length_of_a_prompt_is_counted_as_ever(pristine):
     model = copy.deepcopy(pristine["minilm"])
     expected = model.preprocess(QUERIES, prompt="Query: ")
@@ -135,6 +142,7 @@ def test_the_length_of_a_prompt_is_counted_as_ever(pristine):
         assert_equal(model.preprocess(QUERIES, prompt="Query: "), expected)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "batch", [["not in the table"], [ODD[2], "not in the table"], [("a", "pair"), ("of", "texts")]]
 )
@@ -145,6 +153,7 @@ def test_what_is_not_in_the_table_is_tokenized(pristine, batch):
         assert_equal(model.preprocess(batch), expected)
 
 
+@pytest.mark.nightly
 def test_a_lone_surrogate_fails_where_it_always_did(model):
     table = build_token_table(model, Texts(training=["\ud800", "sound"]))
     assert len(table.keys) == 1
@@ -152,6 +161,7 @@ def test_a_lone_surrogate_fails_where_it_always_did(model):
         model.preprocess(["\ud800"])
 
 
+@pytest.mark.nightly
 def test_per_call_settings_are_left_to_the_tokenizer(pristine):
     model = copy.deepcopy(pristine["minilm"])
     options = [{"max_length": 5}, {"processing_kwargs": {"text": {"padding": "max_length"}}}]
@@ -164,6 +174,7 @@ def test_per_call_settings_are_left_to_the_tokenizer(pristine):
         assert_equal(model.preprocess(LONG, task="query"), shorter)
 
 
+@pytest.mark.nightly
 def test_a_limit_that_is_changed_inside_is_noticed(pristine):
     model = copy.deepcopy(pristine["minilm"])
     with use_tokens(model, [build_token_table(model, TEXTS)]):
@@ -171,6 +182,7 @@ def test_a_limit_that_is_changed_inside_is_noticed(pristine):
         assert model.preprocess(LONG)["input_ids"].shape == (3, 9)
 
 
+@pytest.mark.nightly
 def test_without_padding_as_flash_attention_wants_it(pristine, monkeypatch):
     model = copy.deepcopy(pristine["minilm"])
     text = {"truncation": "longest_first", "return_attention_mask": False}
@@ -187,6 +199,7 @@ def files_of(model, folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.nightly
 def test_what_is_saved_is_the_same_to_the_last_byte(model, tmp_path):
     with_table = copy.deepcopy(model)
     model.preprocess(LONG)
@@ -195,12 +208,14 @@ def test_what_is_saved_is_the_same_to_the_last_byte(model, tmp_path):
         assert files_of(with_table, tmp_path / "with") == files_of(model, tmp_path / "without")
 
 
+@pytest.mark.nightly
 def test_building_leaves_no_trace_in_the_model(model, tmp_path):
     before = files_of(model, tmp_path / "before")
     assert build_token_table(model, TEXTS) is not None
     assert files_of(model, tmp_path / "after") == before
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("copier", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_a_copy_tokenizes_for_itself(model, copier, monkeypatch):
     table, expected = build_token_table(model, TEXTS), model.preprocess(LONG)
@@ -211,6 +226,7 @@ def test_a_copy_tokenizes_for_itself(model, copier, monkeypatch):
     assert_equal(twin.preprocess(LONG), expected)
 
 
+@pytest.mark.nightly
 def test_a_pickled_model_carries_no_table(model):
     table = build_token_table(model, Texts(training=[f"{number} text" for number in range(5000)]))
     plain = len(pickle.dumps(model))
@@ -218,6 +234,7 @@ def test_a_pickled_model_carries_no_table(model):
         assert len(pickle.dumps(model)) - plain < 1000 < table.size_bytes
 
 
+@pytest.mark.slow
 def test_nothing_stays_after_an_error(model):
     before = dict(model[0].__dict__)
     with pytest.raises(RuntimeError), use_tokens(model, [build_token_table(model, TEXTS)]):
@@ -225,7 +242,7 @@ def test_nothing_stays_after_an_error(model):
     assert dict(model[0].__dict__) == before
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_table_of_another_tokenizer_or_limit_is_not_used(pristine):
     tables = [build_token_table(pristine["static"], TEXTS)]
     for limit in (63, 65):
@@ -237,6 +254,7 @@ def test_a_table_of_another_tokenizer_or_limit_is_not_used(pristine):
         assert is_used
 
 
+@pytest.mark.nightly
 def test_no_table_is_no_table(pristine):
     with use_tokens(pristine["minilm"], []) as is_used:
         assert not is_used
@@ -245,6 +263,7 @@ def test_no_table_is_no_table(pristine):
         assert_equal(pristine["minilm"].preprocess(ODD), copy.deepcopy(pristine["minilm"]).preprocess(ODD))
 
 
+@pytest.mark.nightly
 def test_the_fingerprint_does_not_depend_on_the_last_call(pristine):
     model = copy.deepcopy(pristine["minilm"])
     before = compute_fingerprint(model)
@@ -271,6 +290,7 @@ def unusual(model, how):
     return model
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("kind", "how"), [("minilm", "chat"), ("minilm", "subclass"), ("minilm", "random"), ("static", "padded static")]
 )
@@ -278,6 +298,7 @@ def test_none_where_a_table_cannot_stand_in(pristine, kind, how):
     assert build_token_table(unusual(copy.deepcopy(pristine[kind]), how), TEXTS) is None
 
 
+@pytest.mark.nightly
 def test_a_table_is_arrays_alone(pristine):
     table, buffers = build_token_table(pristine["minilm"], Texts(training=[f"{n} text" for n in range(5000)])), []
     rest = pickle.dumps(table, protocol=5, buffer_callback=buffers.append)
@@ -285,6 +306,7 @@ def test_a_table_is_arrays_alone(pristine):
     assert sum(memoryview(buffer).nbytes for buffer in buffers) == table.size_bytes
 
 
+@pytest.mark.nightly
 def test_a_shared_table_that_cannot_be_written(pristine):
     model = copy.deepcopy(pristine["minilm"])
     table, expected = build_token_table(model, TEXTS), model.preprocess(LONG)
@@ -297,9 +319,10 @@ def test_a_shared_table_that_cannot_be_written(pristine):
         assert_equal(model.preprocess(LONG), expected)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_training_gives_the_same_weights(pristine, tmp_path):
     """The trainer's own collator, over shuffled batches: equal losses and equal weights afterwards."""
+    import torch
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss

@@ -28,6 +28,8 @@ from tests.report.evidence_samples import (
     without,
 )
 
+pytestmark = pytest.mark.slow  # a card needs sentence-transformers
+
 SECTIONS = (
     "## Result", "## Model Details", "### Model Description", "### Full Model Architecture", "## Usage",
     "### Shorter Embeddings", "## Evaluation", "### Test Readings", "### Metrics", "### How This Model Was Chosen",

@@ -1,5 +1,6 @@
 """Each number of the card is the stored reading, and each stored reading is in the card."""
 
+import functools
 import json
 import re
 
@@ -16,17 +17,26 @@ from tests.report.card_writing import write
 from tests.report.evidence_samples import SAMPLES, make_evidence, typical
 
 NAMES = {"winner": "This model", "base": "Base", "BM25": "BM25", "recipe": "Recipe", "runner-up": "Runner-up"}
-EVIDENCE = {sample.__name__: sample() for sample in SAMPLES}
+pytestmark = pytest.mark.slow  # a card needs sentence-transformers
+make_evidence_once, write_once = (
+    functools.cache(lambda sample: sample()),
+    functools.cache(lambda sample: write(sample())),
+)
 
 
-@pytest.fixture(params=EVIDENCE)
-def evidence(request):
-    return EVIDENCE[request.param]
+@pytest.fixture(params=SAMPLES, ids=lambda sample: sample.__name__)
+def sample(request):
+    return request.param
 
 
 @pytest.fixture
-def card(evidence):
-    return write(evidence)
+def evidence(sample):
+    return make_evidence_once(sample)
+
+
+@pytest.fixture
+def card(sample):
+    return write_once(sample)
 
 
 def four(value):
@@ -166,15 +176,25 @@ SHOWN = re.compile(
 )
 """Numbers that are printed; the others (each query's score, say) only enter the evidence's hash."""
 
-STORED = typical().model_dump_json()
-UNCHANGED = write(typical())
-LEAVES = list(_leaves(json.loads(STORED)))
-PRINTED = [path for path in LEAVES if SHOWN.fullmatch("/".join(map(str, path)))]
+
+@functools.cache
+def stored():
+    """The typical evidence as JSON, and the paths of all its numbers."""
+    text = typical().model_dump_json()
+    return text, list(_leaves(json.loads(text)))
+
+
+def printed():
+    return [path for path in stored()[1] if SHOWN.fullmatch("/".join(map(str, path)))]
+
+
+def hashed():
+    return [path for path in stored()[1] if path[0] in ("test", "groups", "validation")]
 
 
 def _changed(path):
     """The typical evidence with one number moved by more than its last printed digit."""
-    part = values = json.loads(STORED)
+    part = values = json.loads(stored()[0])
     for key in path[:-1]:
         part = part[key]
     part[path[-1]] += 0.0137 if isinstance(part[path[-1]], float) else 1
@@ -182,9 +202,9 @@ def _changed(path):
 
 
 @settings(max_examples=25, deadline=None)
-@given(path=st.sampled_from(PRINTED))
+@given(path=st.deferred(lambda: st.sampled_from(printed())))
 def test_a_printed_number_that_changes_changes_the_text(path):
-    assert _without_hash(write(_changed(path))) != _without_hash(UNCHANGED)
+    assert _without_hash(write(_changed(path))) != _without_hash(write_once(typical))
 
 
 def _without_hash(card):
@@ -192,9 +212,9 @@ def _without_hash(card):
 
 
 @settings(max_examples=10, deadline=None)
-@given(path=st.sampled_from([path for path in LEAVES if path[0] in ("test", "groups", "validation")]))
+@given(path=st.deferred(lambda: st.sampled_from(hashed())))
 def test_any_number_that_changes_changes_the_hash(path):
-    assert write(_changed(path)) != UNCHANGED
+    assert write(_changed(path)) != write_once(typical)
 
 
 def test_a_model_with_one_dimension_and_one_rival():
