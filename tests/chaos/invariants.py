@@ -5,7 +5,6 @@ import math
 from collections import Counter, defaultdict
 
 import optuna
-from mlflow import MlflowClient
 
 from embsweep.search.record import to_record
 from embsweep.tracking.outbox import count_waiting
@@ -73,9 +72,7 @@ def _read_studies(world):
 
 
 def _check_mlflow(world, studies):
-    client = MlflowClient(
-        f"sqlite:///{world.storage / 'mlflow.db'}", registry_uri=f"sqlite:///{world.storage / 'mlflow.db'}"
-    )
+    client = world.open_mlflow()
     experiment = client.get_experiment_by_name("embsweep").experiment_id
     runs = client.search_runs([experiment], max_results=5000)
     problems = [

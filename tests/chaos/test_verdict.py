@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-from mlflow import MlflowClient
 
 from .conftest import FULL, SMALL, count_trials
 from .invariants import check_invariants, read_facts
@@ -14,8 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def versions_of(world):
-    uri = f"sqlite:///{world.storage / 'mlflow.db'}"
-    return MlflowClient(uri, registry_uri=uri).search_model_versions(f"name = '{NAME}'")
+    return world.open_mlflow().search_model_versions(f"name = '{NAME}'")
 
 
 def test_a_run_that_failed_for_a_passing_reason_does_not_make_a_second_winner(nursery, world_at):

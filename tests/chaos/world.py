@@ -1,6 +1,9 @@
 """A sweep that is cheap enough to be killed a thousand times: sixty pairs, a tiny real model, a scripted training."""
 
 import json
+import sqlite3
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +36,19 @@ class World:
     @property
     def trace(self):
         return self.root / "trace.jsonl"
+
+    def open_mlflow(self):
+        """A client of its MLflow database as it is now.
+
+        MLflow keeps open what it was given once, also where another file has taken the place of that one: so this is a
+        copy.
+        """
+        from mlflow import MlflowClient
+
+        path = self.root / f"seen-{time.monotonic_ns()}.db"
+        with closing(sqlite3.connect(self.storage / "mlflow.db")) as now, closing(sqlite3.connect(path)) as copy:
+            now.backup(copy)
+        return MlflowClient(f"sqlite:///{path}", registry_uri=f"sqlite:///{path}")
 
     def arguments(self, *more):
         """A command line; `more` replaces what has the same key."""

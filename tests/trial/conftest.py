@@ -73,7 +73,7 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def tiny_static(data):
+def tiny_static(imports_paid, data):
     """Whatever model a trial asks for, it gets a static one of the words in `data`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "build_model", build_tiny(data))

@@ -19,7 +19,7 @@ PEAK = 1e-2
 
 
 @pytest.fixture
-def make_static_job(make_config, tmp_path):
+def make_static_job(imports_paid, make_config, tmp_path):
     def make(*overrides, folder="0003"):
         config = make_config("model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", *overrides)
         return TrialJob(number=3, attempt=1, config=config.trial, folder=str(tmp_path / folder))
