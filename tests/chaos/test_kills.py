@@ -13,7 +13,8 @@ from .nursery import start_program
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 IN_THE_SEARCH = (("next_job", 6), ("state", 4), ("checkpoint", 3), ("report", 5), ("finished", 3))
-AFTER_IT = (("confirmation", 4), ("crowning", 2), ("test", 2), ("registration", 2), ("farewell", 1))
+IN_THE_CONFIRMATION = (("confirmation", 4), ("confirmation", 9), ("crowning", 2))
+AT_THE_END = (("test", 2), ("registration", 2), ("farewell", 1))
 
 
 def test_in_the_search_while_the_clock_goes_back(nursery, world, check):
@@ -24,9 +25,10 @@ def test_in_the_search_while_the_clock_goes_back(nursery, world, check):
     check(world, *SEARCH, clock_s=-3600 * len(IN_THE_SEARCH))
 
 
-def test_after_the_search(nursery, world_at, check):
-    world = world_at("confirmation", *SMALL)
-    for aim in AFTER_IT:
+@pytest.mark.parametrize(("part", "aims"), [("confirmation", IN_THE_CONFIRMATION), ("crowning", AT_THE_END)])
+def test_after_the_search(nursery, world_at, check, part, aims):
+    world = world_at(part, *SMALL)
+    for aim in aims:
         left = nursery.run(world, *SMALL, die=list(aim))
         assert left.code == -9, (aim, left.output)
     check(world, *SMALL)

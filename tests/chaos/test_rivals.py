@@ -10,7 +10,7 @@ import pytest
 from embsweep.search.ledger import read_ledger
 
 from ..cpu_time import cpu_seconds
-from .conftest import SMALL, count_trials
+from .conftest import SEARCH, SMALL, count_trials
 from .invariants import check_invariants
 from .nursery import ROOT
 
@@ -67,15 +67,18 @@ def test_a_rival_in_rehearsal_is_another_sweep(nursery, first, world):
     assert "is running already" not in left.output
 
 
-def test_another_sweep_of_this_name_is_refused_and_a_larger_budget_is_not(nursery, world_at):
-    world = world_at("confirmation", *SMALL)
+@pytest.mark.parametrize(
+    ("arguments", "part"), [(SEARCH, "crowning"), pytest.param(SMALL, "confirmation", marks=pytest.mark.nightly)]
+)
+def test_another_sweep_of_this_name_is_refused_and_a_larger_budget_is_not(nursery, world_at, arguments, part):
+    world = world_at(part, *arguments)
     for changed in ("train.batch_size=16", "data.split.seed=3", "train.warmup=interval(0.0,0.2)"):
-        left = nursery.run(world, *SMALL, changed)
+        left = nursery.run(world, *arguments, changed)
         assert left.code == 2, left.output
         assert changed.partition("=")[0] in left.output
-    assert nursery.run(world, *SMALL).code == 0
-    more = count_trials(SMALL) + 1
-    left = nursery.run(world, *SMALL[1:], f"search.trials={more}")
+    assert nursery.run(world, *arguments).code == 0
+    more = count_trials(arguments) + 1
+    left = nursery.run(world, *arguments[1:], f"search.trials={more}")
     problems = check_invariants(world, code=left.code, trials=more)
     registered = ("registered versions", "aliases")  # another winner is another version
     assert [problem for problem in problems if not any(words in problem for words in registered)] == [], left.output

@@ -107,19 +107,23 @@ def quick(tmp_path, pairs, model_of):
     ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("imports_paid")
-def test_sigkill_loses_nothing_that_was_finished(tmp_path, start, quick, call, monkeypatch):  # noqa: F811
+@pytest.fixture
+def killed(tmp_path, start, quick):
+    """The trials of a sweep whose program was killed when the first of them was finished."""
     process = start(quick)
     wait_for(process, "1/4 done")
     process.kill()
     process.wait()
-    before = read_trials(tmp_path)
-    assert any(t.is_finished for t in before)
+    return read_trials(tmp_path)
 
+
+@pytest.mark.usefixtures("imports_paid")
+def test_sigkill_loses_nothing_that_was_finished(tmp_path, killed, quick, call, monkeypatch):  # noqa: F811
+    assert any(t.is_finished for t in killed)
     monkeypatch.setattr(testing, "choose_call", lambda *_: _call_here)
     left = call(*quick)
     assert left.code == 0, left.out + left.err
-    check_resumed(before, read_trials(tmp_path), left.out)
+    check_resumed(killed, read_trials(tmp_path), left.out)
 
 
 def test_ctrl_c_ends_it_in_order(start, quick):
