@@ -21,6 +21,7 @@ from tests.toy_models import make_static
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("data.packages=[stdlib]", "data.max_pairs=900", "eval.fractions=[0.5,1.0]", "confirm.finalists=2")
+E2E = (*SMALL[:-1], "confirm.finalists=1", "search.trials=3", "sweep.name=e2e")
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
 
 
@@ -41,9 +42,9 @@ def run_sweep(storage, *arguments):
 
 @pytest.fixture(scope="session")
 def finished_sweep(tmp_path_factory):
-    """A quickstart of 5 trials on little data, through Ray, with its storage folder."""
+    """A quickstart of 3 trials on little data, through Ray, with its storage folder. No test may change it."""
     storage = tmp_path_factory.mktemp("storage")
-    ran = run_sweep(storage, *SMALL, "search.trials=5", "sweep.name=e2e")
+    ran = run_sweep(storage, *E2E)
     assert ran.code == 0, ran.output
     return storage, ran
 

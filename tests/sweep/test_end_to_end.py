@@ -8,9 +8,9 @@ from embsweep.names import METRICS, tracked_metric
 from embsweep.search.ledger import read_ledger
 
 from ..app.conftest import call, outside_hydra  # noqa: F401 - fixtures
-from .conftest import SMALL, run_sweep
+from .conftest import E2E, SMALL, run_sweep
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 DIMS = (384, 256, 128, 64)
 
@@ -47,11 +47,11 @@ def test_it_says_what_it_does_and_what_came_out(finished_sweep):
 def test_the_ledger_accounts_for_every_trial(finished_sweep):
     storage, _ = finished_sweep
     notes, trials = read_ledger(storage / "sweeps/e2e/study.db")
-    assert [t.number for t in trials] == list(range(5))
+    assert [t.number for t in trials] == list(range(3))
     assert {t.state for t in trials} <= {"complete", "stopped"}
     assert trials[0].params["train.learning_rate"] == 1e-2, "the recipe is trial 0"
-    best = sorted(trials, key=lambda t: (-t.best, t.number))[:2]
-    assert notes["result"]["winner"] in {0, *(t.number for t in best)}, "a finalist or the recipe"
+    best = min(trials, key=lambda t: (-t.best, t.number))
+    assert notes["result"]["winner"] in {0, best.number}, "the finalist or the recipe"
     assert notes["result"]["objective"] > notes["baseline"]["objective"]
 
 
@@ -72,7 +72,7 @@ def test_trials_overlap_and_only_the_first_of_a_process_pays_the_imports(finishe
 def test_one_parent_and_one_child_a_trial_with_every_metric_at_every_dimension(client):
     (parent,) = runs_of(client, "sweep")
     children = runs_of(client, "trial")
-    assert sorted(int(c.data.tags["embsweep.trial"]) for c in children) == list(range(5))
+    assert sorted(int(c.data.tags["embsweep.trial"]) for c in children) == list(range(3))
     assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
     for child in children:
         assert child.info.status == "FINISHED"
@@ -118,7 +118,7 @@ def test_the_registered_model_is_safe_and_gives_the_winners_embeddings(finished_
 def test_the_same_command_prints_the_result_and_runs_nothing(finished_sweep, client, call):  # noqa: F811
     storage, first = finished_sweep
     before = len(runs_of(client, "trial"))
-    again = call(f"storage.path={storage}", *SMALL, "search.trials=5", "sweep.name=e2e")
+    again = call(f"storage.path={storage}", *E2E)
     assert again.code == 0
     assert "is finished" in again.out
     assert "starts" not in again.out
@@ -130,7 +130,7 @@ def test_the_same_command_prints_the_result_and_runs_nothing(finished_sweep, cli
 def test_another_space_under_the_same_name_is_refused(finished_sweep, call):  # noqa: F811
     storage, _ = finished_sweep
     another = "train.learning_rate=interval(0.1,0.2)"
-    left = call(f"storage.path={storage}", *SMALL, "sweep.name=e2e", another)
+    left = call(f"storage.path={storage}", *E2E, another)
     assert left.code == 2
     assert "space train.learning_rate" in left.err
     assert "sweep.fresh=true" in left.err
