@@ -22,6 +22,8 @@ SEARCH_ALONE = (*SEARCH, "stopping=none")
 
 @pytest.fixture(scope="session")
 def nursery():
+    import mlflow  # noqa: F401 - what checks a world needs it: paid before the first test
+
     with Nursery() as found:
         yield found
 
@@ -50,6 +52,24 @@ def unbroken_of(nursery, make_seeded, tmp_path_factory):
         return read_facts(world)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def small_unbroken(unbroken_of):
+    """`SMALL` has run without a fault before the test begins."""
+    unbroken_of(SMALL)
+
+
+@pytest.fixture(scope="session")
+def small_crowning(world_at):
+    """`SMALL` has come to its crowning before the test begins: what `world_at` lays out is a copy."""
+    world_at("crowning", *SMALL)
+
+
+@pytest.fixture(scope="session")
+def search_unbroken(unbroken_of):
+    """So has `SEARCH`."""
+    unbroken_of(SEARCH)
 
 
 def count_trials(arguments):

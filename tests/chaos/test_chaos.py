@@ -1,4 +1,4 @@
-"""Short chaos runs with a seed of their own each time; `make chaos` is the long one."""
+"""Short chaos runs with a seed of their own each time; `make chaos` is the long one, `test_kills` the day's."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from .chaos import run_chaos
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
+@pytest.mark.nightly
 def test_a_fault_at_random_changes_nothing(nursery, make_seeded, tmp_path, new_seed):
     """Without a confirmation, which is most of so small a sweep."""
     more = ("confirm=none", "eval.fractions=[0.25,1.0]")

@@ -38,6 +38,7 @@ def read_status(world):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
 
 
+@pytest.mark.usefixtures("search_unbroken")
 @pytest.mark.parametrize(
     ("arguments", "part", "number"),
     [

@@ -12,20 +12,27 @@ from .nursery import start_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-IN_THE_SEARCH = (("state", 4), ("checkpoint", 3), ("report", 5), ("finished", 3))
+IN_THE_SEARCH = (("state", 4), ("report", 5), ("finished", 3))
 IN_THE_CONFIRMATION = (("confirmation", 4), ("crowning", 2))
 AT_THE_END = (("test", 2), ("registration", 2), ("farewell", 1))
 
 
-def test_in_the_search_while_the_clock_goes_back(nursery, world, check):
-    """An hour with every start: no decision rests on the clock."""
+@pytest.mark.usefixtures("search_unbroken")
+def test_in_the_search_while_the_clock_goes_back(nursery, world, check, new_seed):
+    """An hour with every start: no decision rests on the clock. Then once at any moment."""
     for hours, aim in enumerate(IN_THE_SEARCH):
         left = nursery.run(world, *SEARCH, die=list(aim), clock_s=-3600 * hours)
         assert left.code == -9, (aim, left.output)
-    check(world, *SEARCH, clock_s=-3600 * len(IN_THE_SEARCH))
+    moment = random.Random(new_seed).randint(1, 200)
+    assert nursery.run(world, *SEARCH, die=["any", moment], clock_s=-3600 * 3).code in (-9, 0), moment
+    check(world, *SEARCH, clock_s=-3600 * 4)
 
 
-@pytest.mark.parametrize(("part", "aims"), [("confirmation", IN_THE_CONFIRMATION), ("crowning", AT_THE_END)])
+@pytest.mark.usefixtures("small_unbroken", "small_crowning")
+@pytest.mark.parametrize(
+    ("part", "aims"),
+    [pytest.param("confirmation", IN_THE_CONFIRMATION, marks=pytest.mark.nightly), ("crowning", AT_THE_END)],
+)
 def test_after_the_search(nursery, world_at, check, part, aims):
     world = world_at(part, *SMALL)
     for aim in aims:

@@ -21,12 +21,14 @@ NEVER_S = 3600.0
 """The patience of tests of a second signal: whoever leaves has not left for the first one's sake."""
 
 
+@pytest.mark.usefixtures("search_unbroken")
 def test_in_the_search_it_leaves_in_order_and_goes_on(nursery, world, check):
     for aim in (["state", 3, signal.SIGTERM], ["finished", 3, signal.SIGINT]):
         check_left(nursery.run(world, *SEARCH, signal=aim), aim[-1])
     check(world, *SEARCH)
 
 
+@pytest.mark.usefixtures("small_unbroken")
 def test_after_the_search_it_leaves_in_order_and_goes_on(nursery, world_at, check):
     world = world_at("confirmation", *SMALL)
     for aim in (["confirmation", 3, signal.SIGTERM], ["registration", 3, signal.SIGINT]):

@@ -53,6 +53,7 @@ def test_another_stands_in_for_the_winner(nursery, world_at, winner, spoil):
     assert not weights.exists()
 
 
+@pytest.mark.usefixtures("small_unbroken")
 def test_the_searchs_own_weights_stand_in_for_torn_ones_of_the_confirmation(nursery, world_at, unbroken_of):
     world = world_at("crowning", *SMALL)
     kept = list((world.folder / "confirmation").glob("*/best"))

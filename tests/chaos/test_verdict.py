@@ -29,6 +29,7 @@ def test_a_run_that_failed_for_a_passing_reason_does_not_make_a_second_winner(nu
     assert len(versions_of(world)) == 1
 
 
+@pytest.mark.usefixtures("small_unbroken")
 def test_torn_values_of_a_confirmation_run_are_measured_again(nursery, world_at, unbroken_of):
     world = world_at("crowning", *SMALL)
     (world.folder / "confirmation" / "0000" / "values.npz").write_bytes(b"")
