@@ -1,113 +1,87 @@
-"""Finalists run again: equal ones are tied, a better one is named, interruptions resume, and test is read once."""
+"""Finalists run again: equal ones are tied, a better one is named, interruptions resume, and test is read once.
 
-import json
-import random
+The scores of every run are known beforehand (`known_scores`); each sweep has a storage of its own.
+"""
+
+import shutil
+from dataclasses import dataclass
 
 import pytest
 
-from embsweep.decide.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, VerdictFacts
+from embsweep.decide.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
 from embsweep.errors import TooManyFailures
 from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.search.pruners import build_pruner
+from embsweep.sweep import confirm
 from embsweep.sweep.fresh_runs import fresh_seeds
 from embsweep.sweep.winner import name_finalists
 from embsweep.tracking.store import open_store
+from embsweep.trial import train
+from tests.sweep.known_scores import FAIR, GOOD, POOR, by_learning_rate, use_rule, write_world
 
 pytestmark = pytest.mark.slow
 
-ASKED = [
-    "river",
-    "stone",
-    "lamp",
-    "horse",
-    "bread",
-    "cloud",
-    "spoon",
-    "chair",
-    "wheel",
-    "glass",
-    "paper",
-    "money",
-    "clock",
-    "shirt",
-    "fruit",
-    "plant",
-    "mouse",
-    "night",
-]
-MEANT = [
-    "law",
-    "tax",
-    "court",
-    "claim",
-    "fee",
-    "permit",
-    "notice",
-    "appeal",
-    "record",
-    "office",
-    "duty",
-    "term",
-    "right",
-    "proof",
-    "party",
-    "judge",
-    "order",
-    "deed",
-]
+CLEAR = ("train.learning_rate=1e-6,1e-2", "search.trials=2")
+"""The recipe, which comes first, is good; the other trial is not."""
+
+RECIPE_OUTSIDE = ("train.learning_rate=1e-6,2e-2", "search.trials=2")
+"""The recipe's own learning rate is neither of them."""
 
 
-@pytest.fixture(scope="session")
-def riddles(tmp_path_factory):
-    """Questions in one set of words, passages in another: hopeless for the base model, learned by training."""
-    path = tmp_path_factory.mktemp("riddles") / "riddles.jsonl"
-    draw = random.Random(5)
-    rows = []
-    for _ in range(220):
-        chosen = draw.sample(range(len(ASKED)), 4)
-        question, passage = (" ".join(words[i] for i in chosen) for words in (ASKED, MEANT))
-        rows.append(json.dumps({"question": question, "passage": passage}))
-    path.write_text("\n".join(rows), "utf-8")
-    return path
+@dataclass(frozen=True)
+class Swept:
+    """One sweep: where its state lies, what came out, what it said."""
+
+    storage: object
+    evidence: Evidence
+    output: str
+
+    @property
+    def folder(self):
+        return self.storage / "sweeps/quickstart"
+
+    @property
+    def notes(self):
+        return read_ledger(self.folder / "study.db")[0]
+
+    @property
+    def store(self):
+        return open_store(self.storage, uri=None, experiment="embsweep")
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory):
-    return tmp_path_factory.mktemp("storage")
+def sweep(launch_in, tmp_path_factory):
+    """`sweep(*arguments)`: two finalists run again under two fresh seeds; `storage` resumes, `rule` gives scores."""
+    world = write_world(tmp_path_factory.mktemp("world"))
 
-
-@pytest.fixture(scope="module")
-def sweep(launch_in, riddles, storage):
-    """`sweep(name, *arguments)` on the riddles; the recipe learns well, and finalists are run again twice."""
-
-    def run(name, *arguments):
-        fixed = [
-            f"data.pairs={riddles}", f"sweep.name={name}", "train.learning_rate=2e-2", "train.warmup=0.1",
-            "train.batch_size=32", "train.epochs=3", "matryoshka=from_384", "matryoshka.weight_power=0",
-            "confirm=standard", "confirm.seeds=2", "confirm.finalists=2", "search=grid",
-            "audit.waive=[columns-swapped,leaked-passages,leaked-queries]",
-        ]  # fmt: skip
+    def run(*arguments, storage=None, rule=by_learning_rate):
+        storage = storage or tmp_path_factory.mktemp("storage")
+        fixed = ("confirm=standard", "confirm.seeds=2", "confirm.finalists=2", "search=grid", *world)
         keys = {argument.split("=")[0] for argument in arguments}
         kept = [argument for argument in fixed if argument.split("=")[0] not in keys]
-        result, output = launch_in(storage, *kept, *arguments)
-        return result.evidence, output
+        with pytest.MonkeyPatch.context() as patch:
+            use_rule(patch, rule)
+            result, output = launch_in(storage, *kept, *arguments)
+        return Swept(storage, result.evidence, output)
 
     return run
 
 
 @pytest.fixture(scope="module")
 def equal(sweep):
-    """Three trials that differ in their seed alone."""
-    return sweep("equal", "train.seed=42,47,49", "stopping=none")
+    """Three trials that differ in their seed alone: the recipe's found least, fresh seeds make no difference."""
+    found = {42: POOR, 47: FAIR, 49: GOOD}
+    return sweep("train.seed=42,47,49", "train.learning_rate=1e-2", rule=lambda train: found.get(train.seed, GOOD))
 
 
 def test_trials_that_differ_by_their_seed_alone_are_tied_and_the_cheapest_serves(equal):
-    evidence, output = equal
-    assert evidence.verdict.outcome == "tied"
-    assert evidence.verdict.winner == 0, "equal in cost: the recipe"
-    runs = {facts.confirmed for facts in evidence.verdict.confirmed}
+    verdict = equal.evidence.verdict
+    assert verdict.outcome == "tied"
+    assert verdict.winner == 0, "equal in cost: the recipe"
+    assert {facts.trial for facts in verdict.confirmed} == {0, 1, 2}
+    runs = {facts.confirmed for facts in verdict.confirmed}
     assert len(runs) == 1, "the same configuration under the same fresh seeds"
-    assert "2 fresh seeds" in output
+    assert [len(scores) for scores in runs] == [2]
 
 
 def test_fresh_seeds_are_fresh_and_repeatable():
@@ -119,21 +93,10 @@ def test_fresh_seeds_are_fresh_and_repeatable():
     assert fresh_seeds(3, 1, []) != fresh_seeds(3, 0, [])
 
 
-def test_a_clearly_better_configuration_is_named_and_beats_its_base(sweep):
-    evidence, _ = sweep("clear", "train.learning_rate=1e-6,2e-2", "search.trials=2")
-    assert evidence.verdict.outcome == "named"
-    assert evidence.training.params["train.learning_rate"] == "0.02"
-    overall = {c.rival: c for c in evidence.comparisons if c.dim is None}
-    assert overall["base"].difference > 0.1
-    assert overall["base"].adjusted_p < 0.05
-    assert overall["runner-up"].adjusted_p < 0.05
-
-
-def test_confirmation_runs_are_children_of_the_sweep_and_not_trials_of_the_search(equal, storage):
-    _, trials = read_ledger(storage / "sweeps/equal/study.db")
-    assert len(trials) == 3
-    store = open_store(storage, uri=None, experiment="embsweep")
-    runs = store.client().search_runs([store.experiment_id], "tags.`embsweep.sweep` = 'equal'")
+def test_confirmation_runs_are_children_of_the_sweep_and_not_trials_of_the_search(equal):
+    assert len(read_ledger(equal.folder / "study.db")[1]) == 3
+    store = equal.store
+    runs = store.client().search_runs([store.experiment_id])
     roles = sorted(run.data.tags["embsweep.role"] for run in runs)
     assert roles == ["confirmation"] * 6 + ["sweep"] + ["trial"] * 3
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -141,122 +104,164 @@ def test_confirmation_runs_are_children_of_the_sweep_and_not_trials_of_the_searc
     assert len({run.data.params["train.seed"] for run in again}) == 2
 
 
-def test_only_the_best_weights_of_each_finalist_stay(equal, storage):
-    kept = list((storage / "sweeps/equal/confirmation").glob("*/best"))
+def test_only_the_best_weights_of_each_finalist_stay(equal):
+    kept = list((equal.folder / "confirmation").glob("*/best"))
     assert len(kept) == 3, "one for each of two finalists and the recipe"
 
 
-def test_test_was_read_once_for_finalists_recipe_base_and_bm25(equal, storage):
-    evidence, _ = equal
-    notes, _ = read_ledger(storage / "sweeps/equal/study.db")
-    (look,) = notes["looks"]
-    assert evidence.look == look["earlier"] + 1, "other sweeps of this storage may have looked at the same data"
-    (third,) = evidence.verdict.tied_with[1:2] if evidence.test["runner-up"].trial == 2 else (2,)
-    assert set(evidence.test) == {"winner", "runner-up", f"trial {third}", "base", "BM25"}
-    assert set(look["models"]) == set(evidence.test) - {"BM25"}
+def test_test_was_read_once_for_finalists_recipe_base_and_bm25(equal):
+    (look,) = equal.notes["looks"]
+    assert (equal.evidence.look, look["earlier"]) == (1, 0)
+    test = equal.evidence.test
+    assert {name: reading.trial for name, reading in test.items() if reading.trial is not None} == {
+        "winner": 0,
+        "runner-up": 1,
+        "trial 2": 2,
+    }
+    assert set(test) == {"winner", "runner-up", "trial 2", "base", "BM25"}
+    assert set(look["models"]) == set(test) - {"BM25"}
 
 
-def test_a_finished_sweep_that_is_extended_looks_a_second_time_and_says_so(sweep, storage):
-    first, _ = sweep("looks", "train.learning_rate=1e-6,2e-2,3e-2", "search.trials=2", "confirm=none")
-    again, output = sweep("looks", "train.learning_rate=1e-6,2e-2,3e-2", "search.trials=3", "confirm=none")
-    assert again.look == first.look + 1
-    assert f"Look {again.look} at the test split" in output
-    once_more, output = sweep("looks", "train.learning_rate=1e-6,2e-2,3e-2", "search.trials=3", "confirm=none")
-    assert once_more == again
-    assert "is finished" in output
-    notes, _ = read_ledger(storage / "sweeps/looks/study.db")
-    assert [look["number"] for look in notes["looks"]] == [1, 2]
-    assert first.look == notes["looks"][0]["earlier"] + 1, "other sweeps have looked at the same data"
+@pytest.fixture(scope="module")
+def resumed(sweep, tmp_path_factory):
+    """Interrupted when the third run of the confirmation ends, and gone on with."""
+    storage = tmp_path_factory.mktemp("resumed")
+    finished, calls = Ledger.complete, []
+
+    def complete(self, number, objective):
+        calls.append(number)
+        if len(calls) == 5:  # behind two trials
+            raise KeyboardInterrupt
+        finished(self, number, objective)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Ledger, "complete", complete)
+        sweep(*CLEAR, storage=storage)
+    return sweep(*CLEAR, storage=storage)
 
 
-def test_another_choice_among_models_already_read_is_another_look(sweep, monkeypatch):
-    arguments = ("choices", "train.learning_rate=2e-2,3e-2", "search.trials=2", "confirm=none", "confirm.finalists=2")
-    first, _ = sweep(*arguments)
-    loser = 1 - first.verdict.winner
-    from embsweep.sweep import confirm
+def test_an_interrupted_confirmation_goes_on_where_it_was(resumed):
+    assert "Going on: 2 of 2 trials are finished, confirmation and test follow" in resumed.output
+    runs = confirmation_records(resumed.folder / "study.db", "confirmation")
+    assert sorted(record.attempt for record in runs) == [1, 1, 1, 2]
 
+
+def test_a_clearly_better_configuration_is_named_and_beats_its_base(resumed):
+    evidence = resumed.evidence
+    assert evidence.verdict.outcome == "named"
+    assert evidence.training.params["train.learning_rate"] == "0.01"
+    overall = {c.rival: c for c in evidence.comparisons if c.dim is None}
+    assert overall["base"].difference > 0.1
+    assert overall["base"].adjusted_p < 0.05
+    assert overall["runner-up"].adjusted_p < 0.05
+
+
+THREE = ("train.learning_rate=1e-6,1e-2,2e-2", "confirm=none")
+
+
+@pytest.fixture(scope="module")
+def searched(sweep):
+    """Two of three points, not confirmed, and the winner read on the test split."""
+    return sweep(*THREE, "search.trials=2")
+
+
+@pytest.fixture
+def copied(searched, tmp_path):
+    """A storage of its own with that sweep in it."""
+    shutil.copytree(searched.storage, tmp_path / "storage")
+    return tmp_path / "storage"
+
+
+def test_a_finished_sweep_that_is_extended_looks_a_second_time_and_says_so(sweep, searched, copied):
+    again = sweep(*THREE, "search.trials=3", storage=copied)
+    assert (searched.evidence.look, again.evidence.look) == (1, 2)
+    assert "Look 2 at the test split" in again.output
+    once_more = sweep(*THREE, "search.trials=3", storage=copied)
+    assert once_more.evidence == again.evidence
+    assert "is finished" in once_more.output
+    assert [(look["number"], look["earlier"]) for look in once_more.notes["looks"]] == [(1, 0), (2, 0)]
+
+
+def test_looks_of_another_sweep_at_the_same_data_count(sweep, copied):
+    other = sweep(
+        "train.learning_rate=1e-6,1e-2", "search.trials=1", "confirm=none", "sweep.name=other", storage=copied
+    )
+    assert other.evidence.look == 2
+    (look,) = read_ledger(copied / "sweeps/other/study.db")[0]["looks"]
+    assert (look["number"], look["earlier"]) == (1, 1)
+
+
+def test_another_choice_among_models_already_read_is_another_look(sweep, searched, copied, monkeypatch):
+    loser = 1 - searched.evidence.verdict.winner
     decided = confirm.decide_verdict
 
     def decide(*given, **named):
         return decided(*given, **named).model_copy(update={"winner": loser})
 
     monkeypatch.setattr(confirm, "decide_verdict", decide)
-    second, output = sweep(*arguments, "gate.alpha=0.01")
-    assert second.verdict.winner == loser
-    assert second.look == first.look + 1
-    assert "0 models newly read" in output
+    second = sweep(*THREE, "search.trials=2", "gate.alpha=0.01", storage=copied)
+    assert second.evidence.verdict.winner == loser
+    assert second.evidence.look == 2
+    assert "0 models newly read" in second.output
 
 
-def test_an_interrupted_confirmation_goes_on_where_it_was(sweep, storage, monkeypatch):
-    arguments = ("resumed", "train.learning_rate=1e-6,2e-2", "search.trials=2")
-    finished = Ledger.complete
-    calls = []
-
-    def complete(self, number, objective):
-        calls.append(number)
-        if len(calls) == 5:  # two trials, and the third run of the confirmation
-            raise KeyboardInterrupt
-        finished(self, number, objective)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Ledger, "complete", complete)
-        sweep(*arguments)
-    evidence, output = sweep(*arguments)
-    assert "Going on: 2 of 2 trials are finished, confirmation and test follow" in output
-    runs = confirmation_records(storage / "sweeps/resumed/study.db", "confirmation")
-    assert sorted(record.attempt for record in runs) == [1, 1, 1, 2]
-    assert evidence.verdict.outcome == "named"
-
-
-def test_folds_let_every_query_outside_test_speak(sweep, storage):
-    evidence, output = sweep("folds", "train.learning_rate=1e-6,2e-2", "search.trials=2", "confirm.folds=2")
-    assert "on each of 2 folds, 8 runs" in output
+def test_folds_let_every_query_outside_test_speak(sweep):
+    found = sweep(*CLEAR, "confirm.folds=2")
+    evidence = found.evidence
+    assert "on each of 2 folds, 8 runs" in found.output
     (comparison,) = (c for c in evidence.verdict.comparisons if c.dim is None)
     assert comparison.queries == evidence.data.sizes["train_pairs"] + evidence.data.sizes["validation_queries"]
+    assert comparison.groups == comparison.queries, "each passage has one question, and folds share none"
     assert evidence.training.run == f"trial {evidence.verdict.winner}", "weights that saw the sweep's own split"
-    assert not list((storage / "sweeps/folds").glob("confirmation*/*/best"))
+    assert not list(found.folder.glob("confirmation*/*/best"))
 
 
-def test_a_configuration_that_fails_when_it_is_run_again_cannot_win(sweep, monkeypatch):
-    from embsweep.trial import train
+def failing(is_wanted):
+    """A `_train` that raises where `is_wanted(job)` says so."""
+    inner = train._train
 
-    def fail_the_fast(trial, reporter, start):
-        if trial.job.folder.split("/")[-2] == "confirmation" and trial.job.config.train.learning_rate > 0.01:
+    def run(trial, reporter, start):
+        if is_wanted(trial.job):
             raise FloatingPointError("scripted")
         return inner(trial, reporter, start)
 
-    inner = train._train
-    monkeypatch.setattr(train, "_train", fail_the_fast)
-    evidence, _ = sweep("fails", "train.learning_rate=1e-6,2e-2", "search.trials=2")
-    assert evidence.training.params["train.learning_rate"] == "1e-06"
-    assert any("failed" in warning for warning in evidence.verdict.warnings)
+    return run
 
 
-def test_when_every_finalist_fails_again_nothing_is_registered(sweep, storage, monkeypatch):
-    from embsweep.trial import train
-
-    inner = train._train
-
-    def fail(trial, reporter, start):
-        if "confirmation" in trial.job.folder:
-            raise FloatingPointError("scripted")
-        return inner(trial, reporter, start)
-
-    arguments = ("hopeless", "train.learning_rate=1e-2,2e-2", "search.trials=2")
-    with monkeypatch.context() as patch, pytest.raises(TooManyFailures, match="scripted"):
-        patch.setattr(train, "_train", fail)
-        sweep(*arguments)
-    store = open_store(storage, uri=None, experiment="embsweep")
-    assert not store.client().search_registered_models("name = 'hopeless'")
-    evidence, _ = sweep(*arguments)
-    assert evidence.verdict.outcome in ("named", "tied"), "the same command tries the failed runs again"
-    assert all(facts.failures == 0 for facts in evidence.verdict.confirmed)
+def is_of_confirmation(job):
+    return "confirmation" in job.folder
 
 
-def test_a_first_trial_that_is_not_the_recipe_is_not_called_so(sweep):
-    evidence, _ = sweep("outside", "train.learning_rate=1e-6,2e-2", "search.trials=2", "confirm=none")
-    assert "recipe" not in evidence.test, "the recipe's learning rate, 1e-2, lies outside the space"
-    assert not any(facts.is_recipe for facts in evidence.verdict.confirmed)
+@pytest.fixture(scope="module")
+def one_fails(sweep):
+    """The better of two trials, none of them the recipe, fails whenever it is run again."""
+    with pytest.MonkeyPatch.context() as patch:
+        wanted = failing(lambda job: is_of_confirmation(job) and job.config.train.learning_rate > 0.01)
+        patch.setattr(train, "_train", wanted)
+        return sweep(*RECIPE_OUTSIDE)
+
+
+def test_a_configuration_that_fails_when_it_is_run_again_cannot_win(one_fails):
+    verdict = one_fails.evidence.verdict
+    assert one_fails.evidence.training.params["train.learning_rate"] == "1e-06"
+    assert {facts.trial: facts.failures for facts in verdict.confirmed} == {0: 0, 1: 2}
+    assert verdict.warnings
+
+
+def test_a_first_trial_that_is_not_the_recipe_is_not_called_so(one_fails):
+    assert "recipe" not in one_fails.evidence.test, "the recipe's learning rate, 1e-2, lies outside the space"
+    assert not any(facts.is_recipe for facts in one_fails.evidence.verdict.confirmed)
+
+
+def test_when_every_finalist_fails_again_nothing_is_registered(sweep, tmp_path):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(TooManyFailures, match="scripted"):
+        patch.setattr(train, "_train", failing(is_of_confirmation))
+        sweep(*CLEAR, storage=tmp_path)
+    store = open_store(tmp_path, uri=None, experiment="embsweep")
+    assert not store.client().search_registered_models()
+    again = sweep(*CLEAR, storage=tmp_path)
+    assert again.evidence.training.params["train.learning_rate"] == "0.01"
+    assert [facts.failures for facts in again.evidence.verdict.confirmed] == [0, 0], "the failed runs are tried again"
 
 
 def confirmed(trial, *runs, searched=0.5):

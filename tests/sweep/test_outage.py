@@ -9,9 +9,11 @@ from embsweep.errors import InputError, TrackingUnavailable
 from embsweep.search.ledger import read_ledger
 from embsweep.sweep.desk import SweepDesk
 from embsweep.tracking import recorder
+from embsweep.tracking.outbox import count_waiting
+from embsweep.tracking.ui import choose_port
 from tests.servers import MlflowServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,23 @@ def check_all_arrived(server, storage, unbroken, result):
     assert len(client.search_model_versions("name = 'quickstart'")) == 1
 
 
+def test_a_sweep_without_its_server_trains_and_says_what_waits(launch, tmp_path, monkeypatch):
+    """Nobody listens at a port that was free a moment ago."""
+    monkeypatch.setattr(recorder, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(recorder, "_FAREWELL_S", 0.2)
+    uri = f"tracking.uri=http://127.0.0.1:{choose_port(0)}"
+    with pytest.raises(InputError) as caught:
+        launch(uri)
+    assert [fault.where for fault in caught.value.faults] == ["tracking.uri"]
+    assert not (tmp_path / "sweeps/quickstart").exists()
+    with pytest.raises(TrackingUnavailable):
+        launch(uri, "tracking.must_answer=false", "search.trials=1")
+    _, records = read_ledger(tmp_path / "sweeps/quickstart/study.db")
+    assert [record.state for record in records] == ["complete"]
+    assert count_waiting(tmp_path / "sweeps/quickstart/outbox") > 10
+
+
+@pytest.mark.nightly
 def test_a_server_that_goes_and_comes_back(server, launch, tmp_path, unbroken, at_call):
     server.start()
     times = at_call("report", 2, server.kill)
@@ -77,6 +96,7 @@ def test_a_server_that_goes_and_comes_back(server, launch, tmp_path, unbroken, a
     check_all_arrived(server, tmp_path, unbroken, result)
 
 
+@pytest.mark.nightly
 def test_a_server_that_is_away_from_the_first_trial_to_the_end(
     server, launch, tmp_path, unbroken, at_call, monkeypatch
 ):
@@ -96,6 +116,7 @@ def test_a_server_that_is_away_from_the_first_trial_to_the_end(
     check_all_arrived(server, tmp_path, unbroken, result)
 
 
+@pytest.mark.nightly
 def test_a_server_that_was_never_there(server, launch, tmp_path, unbroken, monkeypatch):
     monkeypatch.setattr(recorder, "PATIENCE_S", 1.0)
     uri = f"tracking.uri={server.url}"

@@ -1,5 +1,7 @@
 """From challenger to champion and back, against a real registry: hand-made models, a fresh process where it counts."""
 
+import os
+import pickle
 import shutil
 import threading
 
@@ -9,7 +11,7 @@ from typer.testing import CliRunner
 from embsweep.app.cli import app
 from embsweep.decide.evidence import WINNER, FindingFacts
 from embsweep.errors import GateRefused, InputError
-from embsweep.sweep import gate_case
+from embsweep.sweep import gate_case, reread
 from embsweep.sweep.promote import PromotionRequest, promote
 from embsweep.sweep.reread import read_all
 from embsweep.sweep.rollback import roll_back
@@ -68,14 +70,34 @@ def said(done, name):
 # -- accepted ------------------------------------------------------------------------------------------------
 
 
-def test_a_challenger_that_passes_is_champion_on_the_record(world, monkeypatch):
-    fresh = []
+@pytest.fixture
+def fresh(monkeypatch):
+    """What is asked of a fresh process: done here, with what has travelled as a process gets it."""
+    asked = []
 
-    def watch(function, *arguments):
-        fresh.append(function)
-        return run_fresh(function, *arguments)
+    def run(function, *arguments):
+        asked.append(function)
+        return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments)))))
 
-    monkeypatch.setattr("embsweep.sweep.reread.run_fresh", watch)
+    monkeypatch.setattr(reread, "run_fresh", run)
+    return asked
+
+
+@pytest.mark.nightly
+def test_models_are_read_in_a_process_of_their_own(world, monkeypatch):
+    pids = []
+    monkeypatch.setattr(reread, "read_all", _read_and_name_the_process)
+    monkeypatch.setattr(reread, "run_fresh", lambda *given: pids.append(run_fresh(*given)) or pids[0][1])
+    world.enter()
+    assert ask(world, dry_run=True).judgement.passed
+    assert pids[0][0] != os.getpid()
+
+
+def _read_and_name_the_process(models, how):
+    return os.getpid(), read_all(models, how)
+
+
+def test_a_challenger_that_passes_is_champion_on_the_record(world, fresh):
     version = world.enter()
     done = ask(world)
     assert done.judgement.passed, done.judgement.failed

@@ -1,16 +1,20 @@
 """Weights that are not what was recorded of them: the sweep fails loudly and registers nothing."""
 
 import hashlib
+import inspect
 import json
 import os
+import pickle
 
 import pytest
 
 from embsweep.errors import EmbsweepError
 from embsweep.search.ledger import read_ledger
 from embsweep.sweep import run as sweep_run
+from embsweep.sweep.machines import choose_call
 from embsweep.tracking.store import open_store
 from embsweep.trial.folder import MANIFEST
+from embsweep.trial.fresh import run_fresh
 from embsweep.trial.proof import (
     Claim,
     Measurement,
@@ -77,8 +81,21 @@ def alter_values(weights):
     np.savez(path, **values)
 
 
+def pickled(function, *args, **given):
+    """What travels to a fresh process and back, without one."""
+    args, given = pickle.loads(pickle.dumps((args, given)))
+    return pickle.loads(pickle.dumps(function(*args, **given)))
+
+
+def test_the_process_that_measures_is_a_fresh_one(make_config):
+    assert inspect.signature(prove_and_read).parameters["call"].default is run_fresh
+    assert choose_call(make_config("runner=inline"), None) is run_fresh
+    assert choose_call(make_config(), None) is run_fresh
+
+
 @pytest.mark.slow
-def test_weights_are_measured_again_in_another_process(tmp_path):
+@pytest.mark.parametrize("call", [pickled, pytest.param(run_fresh, marks=pytest.mark.nightly)])
+def test_weights_are_measured_again(tmp_path, call):
     from embsweep.config.training import ModelConfig
     from embsweep.data.collection import RetrievalSet
     from embsweep.model.base import build_model
@@ -91,12 +108,12 @@ def test_weights_are_measured_again_in_another_process(tmp_path):
     folder = save_checkpoint(model, tmp_path / "best")
     recorded = evaluate_model(model, data, (384, 64), batch_size=4).scores
     how = Measurement(config, data, data, (384, 64), 4)
-    (reading,) = prove_and_read([Claim("winner", folder, recorded, hash_of_manifest(folder))], how)
-    assert reading.pid != os.getpid()
+    (reading,) = prove_and_read([Claim("winner", folder, recorded, hash_of_manifest(folder))], how, call=call)
+    assert (reading.pid == os.getpid()) == (call is pickled)
     assert (reading.difference, reading.test.scores) == (0.0, recorded)
     wrong = {**recorded, 64: {**recorded[64], "ndcg@10": recorded[64]["ndcg@10"] - 0.01}}
     with pytest.raises(ProofFailed, match=r"winner: its weights on disk give ndcg@10 .* at 64"):
-        prove_and_read([Claim("winner", folder, wrong)], how)
+        prove_and_read([Claim("winner", folder, wrong)], how, call=call)
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 import json
 import multiprocessing
+import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -209,12 +211,21 @@ def test_inside_the_lock_there_is_nobody_else(store, client, name):
         pass
 
 
-def test_the_lock_is_waited_for(store, name, monkeypatch):
-    holder = hold_lock(store, name)
+def test_the_lock_is_waited_for(store, client, name, monkeypatch):
+    holder, slept = hold_lock(store, name), []
     holder.__enter__()
-    monkeypatch.setattr(lock.time, "sleep", lambda _: holder.__exit__(None, None, None))
+
+    def sleep(seconds):
+        assert locks(client) == [name + LOCK_SUFFIX]
+        slept.append(seconds)
+        if len(slept) == 3:
+            holder.__exit__(None, None, None)
+
+    monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
     with hold_lock(store, name):
-        pass
+        assert len(slept) == 3
+        assert locks(client) == [name + LOCK_SUFFIX]
+    assert locks(client) == []
 
 
 def test_a_lock_that_was_left_behind_says_how_to_get_rid_of_it(store, client, name, monkeypatch):

@@ -3,7 +3,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,16 @@ def test_the_default_is_mlflows_own_default_made_absolute(root, store):
     assert sqlite_file(store.uri) == root / DEFAULT_TRACKING_URI.removeprefix("sqlite:///")
     assert sqlite_file(store.uri).is_file()
     assert _folder(store).parent == root / "mlruns"
+
+
+def test_artifacts_of_a_run_are_found_from_any_folder(elsewhere, root, sweep, client):
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    sweep.log_artifact_text("configuration.yaml", "a: 1\n")
+    place = Path(local_file_uri_to_path(client.get_run(sweep.run_id).info.artifact_uri))
+    assert place.is_relative_to(root)
+    assert (place / "configuration.yaml").read_text() == "a: 1\n"
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.nightly
@@ -75,6 +87,24 @@ def test_a_new_database_is_made_quietly(tmp_path):
     assert done.stdout + done.stderr == ""
     assert sqlite3.connect(tmp_path / "mlflow.db").execute("select name from experiments").fetchall()[-1] == ("x",)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+
+
+@pytest.mark.slow
+def test_two_first_writers_make_one_database(tmp_path, capfd):
+    """Two threads: the lock on the file keeps them apart as it does processes."""
+    begin = threading.Barrier(2)
+
+    def write(_):
+        begin.wait(60)
+        return open_store(tmp_path, uri=None, experiment="x").experiment_id
+
+    with ThreadPoolExecutor(2) as pool:
+        found = set(pool.map(write, range(2)))
+    assert len(found) == 1
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        assert database.execute("select name from experiments").fetchall()[-1] == ("x",)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.nightly
