@@ -18,6 +18,7 @@ from . import cpu_time, steady_environment
 from .paid_once import compose_once, imports_paid, mlflow_template, seed_storage  # noqa: F401 - fixtures
 
 quiet_environment()
+pytest.register_assert_rewrite("tests.refusals")
 settings.register_profile("any speed", settings(), deadline=None)  # an example's 200 ms say how busy the machine is
 settings.load_profile("any speed")
 

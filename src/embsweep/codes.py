@@ -107,4 +107,9 @@ Code = Literal[
     "not-finite",
     "missing-score",
     "no-evaluation",
+    # a trial's state is none to go on from
+    "state-not-kept",
+    "state-unreadable",
+    "best-unreadable",
+    "other-setup",
 ]

@@ -7,11 +7,11 @@ from contextlib import nullcontext
 import pytest
 from made_up import make_rows
 from rich.console import Console
+from tests.refusals import raises_faults
 from typer.testing import CliRunner
 
 from embsweep.app.audit import audit_request
 from embsweep.app.cli import app
-from embsweep.errors import InputError
 
 XQUAD = ("data=beir", "model=minilm", "train.batch_size=32")
 
@@ -130,7 +130,7 @@ def test_data_that_cannot_be_split_is_a_fault(embsweep, pairs):
 
 
 def test_a_fault_of_the_data_is_raised_before_anything_is_audited(tmp_path):
-    with pytest.raises(InputError, match="there is no such"):
+    with raises_faults(("missing-file", "data.path")):
         audit_request(
             ["data=beir", f"data.path={tmp_path / 'no'}"], with_model=False, json_file=None, console=Console()
         )

@@ -138,7 +138,7 @@ def test_rounding_is_no_violation():
 
 def test_a_floor_must_be_resolved_first():
     config = ObjectiveConfig(metric="map@100", aggregate="mean", floors={1024: "base", 64: 0.1})
-    with pytest.raises(ValueError, match=r"1024.*base"):
+    with pytest.raises(ValueError, match="1024"):
         compute_objective(of({1024: 0.5, 64: 0.5}), config)
     assert resolve_floors(config, of({1024: 0.45, 64: 0.3})).floors == {1024: 0.45, 64: 0.1}
     assert resolve_floors(MEAN, of({1024: 0.45})) == MEAN

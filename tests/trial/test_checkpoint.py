@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,30 +166,30 @@ def _break_link(folder):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "name"),
     [
-        (_remove, r"model.safetensors: is missing"),
-        (_alter, r"1_Pooling/config.json: was altered"),
-        (_truncate, r"model.safetensors: was altered"),
-        (_add, r"modeling.py: is not in manifest.json"),
-        (_drop_manifest, r"manifest.json: is missing"),
-        (_tear_manifest, r"manifest.json: cannot be read"),
-        (_empty_manifest, r"manifest.json: lists no files"),
-        (_list_manifest, r"manifest.json: cannot be read"),
-        (_break_link, r"modules.json: cannot be read"),
+        (_remove, "model.safetensors"),
+        (_alter, "1_Pooling/config.json"),
+        (_truncate, "model.safetensors"),
+        (_add, "modeling.py"),
+        (_drop_manifest, "manifest.json"),
+        (_tear_manifest, "manifest.json"),
+        (_empty_manifest, "manifest.json"),
+        (_list_manifest, "manifest.json"),
+        (_break_link, "modules.json"),
     ],
 )
-def test_the_spoiled_file_is_named(tmp_path, spoil, message):
+def test_the_spoiled_file_is_named(tmp_path, spoil, name):
     folder = save_checkpoint(FakeModel(1), tmp_path / "best")
     check_checkpoint(folder)
     spoil(folder)
-    with pytest.raises(EmbsweepError, match=message):
+    with pytest.raises(EmbsweepError, match=rf"/{re.escape(name)}: "):
         load_checkpoint(folder)
 
 
 @pytest.mark.parametrize("suffix", ["bin", "pkl", "pt"])
 def test_a_pickle_is_never_kept(tmp_path, suffix):
-    with pytest.raises(EmbsweepError, match=f"model.{suffix}: a pickle"):
+    with pytest.raises(EmbsweepError, match=rf"^model\.{suffix}: "):
         save_checkpoint(FakeModel(1, suffix), tmp_path / "best")
     assert not list(tmp_path.iterdir())
 
@@ -197,14 +198,14 @@ def test_a_pickle_is_refused_even_when_listed(tmp_path, monkeypatch):
     with monkeypatch.context() as lenient:
         lenient.setattr(checkpoint, "PICKLES", frozenset())
         folder = save_checkpoint(FakeModel(1, "bin"), tmp_path / "best")
-    with pytest.raises(EmbsweepError, match=r"model.bin: a pickle"):
+    with pytest.raises(EmbsweepError, match=r"^model\.bin: "):
         check_checkpoint(folder)
 
 
 def test_a_truncating_model_is_not_saved(tmp_path):
     model = FakeModel(1)
     model.truncate_dim = 64
-    with pytest.raises(EmbsweepError, match="truncate_dim is 64"):
+    with pytest.raises(EmbsweepError, match=r"truncate_dim.*64"):
         save_checkpoint(model, tmp_path / "best")
 
 

@@ -79,5 +79,5 @@ def test_result_error_and_death():
     assert run_fresh(int, "7") == 7
     with pytest.raises(ValueError, match="invalid literal"):
         run_fresh(int, "seven")
-    with pytest.raises(EmbsweepError, match="the fresh process died"):
+    with pytest.raises(EmbsweepError):
         run_fresh(os._exit, 3)

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from embsweep.errors import TrialFailed
 from embsweep.trial import ranking
 from embsweep.trial.ranking import rank
+from tests.refusals import raises_code
 
 
 def _unit(*angles_in_quarters: int) -> torch.Tensor:
@@ -69,7 +70,7 @@ def test_blocks_do_not_change_it(monkeypatch, block_scores):
 def test_non_finite_embeddings_fail_the_trial(bad):
     broken = _unit(0, 1, 2)
     broken[1, 0] = bad
-    with pytest.raises(TrialFailed, match="1 of 3 passage embeddings are not finite, first at 1"):
+    with raises_code(TrialFailed, "not-finite"):
         rank(_unit(0), broken, 2)
-    with pytest.raises(TrialFailed, match="query"):
+    with raises_code(TrialFailed, "not-finite"):
         rank(broken, _unit(0), 2)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.decide.scores import PerQuery
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError, EmbsweepError
 from embsweep.trial.checkpoint import check_checkpoint, save_model
 from embsweep.trial.folder import check_files, restore_folder, write_folder
 from embsweep.trial.group import SOLO, Group
@@ -136,7 +136,7 @@ def _make_room(folder: Path) -> Path:
     return before
 
 
-class StateUnusable(EmbsweepError):
+class StateUnusable(CodedError):
     """There is a state, and it is not one to go on from."""
 
 
@@ -149,7 +149,7 @@ def find_state(job: TrialJob, setup: Setup) -> TrialState | None:
     if job.state.exists():
         return check_state(job, setup)
     if job.before.state.exists():
-        raise StateUnusable("its last state could not be kept")
+        raise StateUnusable("state-not-kept", "its last state could not be kept")
     return None
 
 
@@ -158,9 +158,9 @@ def check_state(job: TrialJob, setup: Setup, best: Path | None = None, values: P
     try:
         state, difference = _read_state(job.state, setup)
     except _UNREADABLE as error:
-        raise StateUnusable(f"its state cannot be read ({error})") from None
+        raise StateUnusable("state-unreadable", f"its state cannot be read ({error})") from None
     if difference is not None:
-        raise StateUnusable(f"its state is of {difference}")
+        raise StateUnusable("other-setup", f"its state is of {difference}")
     _check_best(job, state, best or job.best, values or job.values)
     return state
 
@@ -186,7 +186,7 @@ def _check_best(job: TrialJob, state: TrialState, weights: Path, values: Path) -
         check_checkpoint(weights)
         load_values(values, best.scores, job.config.objective.metric)
     except EmbsweepError as error:
-        raise StateUnusable(f"the weights of its best evaluation cannot be read ({error})") from None
+        raise StateUnusable("best-unreadable", f"the weights of its best evaluation cannot be read ({error})") from None
 
 
 def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:

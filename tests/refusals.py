@@ -1,0 +1,32 @@
+"""What is refused, by code and place: the words of a message are compared in test_messages.py alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from embsweep.codes import Code
+from embsweep.errors import CodedError, Fault, InputError
+
+
+def signs(faults: Iterable[Fault]) -> list[tuple[Code, str]]:
+    """Code and place of each fault."""
+    return [(fault.code, fault.where) for fault in faults]
+
+
+@contextmanager
+def raises_faults(*expected: tuple[Code, str]) -> Iterator[pytest.ExceptionInfo[InputError]]:
+    """InputError with exactly these faults, in order: `with raises_faults(("empty", "data.revision")):`."""
+    with pytest.raises(InputError) as caught:
+        yield caught
+    assert signs(caught.value.faults) == list(expected)
+
+
+@contextmanager
+def raises_code(kind: type[CodedError], code: Code) -> Iterator[pytest.ExceptionInfo[CodedError]]:
+    """An error of this type for this reason."""
+    with pytest.raises(kind) as caught:
+        yield caught
+    assert caught.value.code == code
