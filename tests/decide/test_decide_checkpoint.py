@@ -83,3 +83,7 @@ def test_a_constraint_decides_before_the_mean():
 def test_a_dimension_without_finite_scores_wants_nothing():
     assert wanted_epochs([of({64: math.nan, 32: 0.1}), of({64: math.nan, 32: 0.2})], "map@100") == {32: 1}
     assert choose_checkpoint([], MEAN) is None
+
+
+def test_a_dimension_that_is_measured_later_counts_from_then():
+    assert wanted_epochs([of({64: 0.2}), of({64: 0.1, 32: 0.1}), of({64: 0.1, 32: 0.3})], "map@100") == {64: 0, 32: 2}

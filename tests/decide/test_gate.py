@@ -151,6 +151,29 @@ def test_without_a_champion_that_condition_passes_with_a_note():
 def test_a_champion_that_cannot_be_read_stands_in_the_way():
     case = make_case(champion=Rival("champion (version 1)", Reading(fault="carries no hashes")))
     assert failed(case) == ["beats champion"]
+    found = condition(case, "beats champion")
+    assert (found.passed, found.text, found.dims) == (None, "carries no hashes", ())
+
+
+def test_floors_are_those_of_what_is_read_now():
+    recorded = EVIDENCE.test[WINNER].scores
+    floor = recorded[64]["map@100"] - 0.01
+    evidence = make_evidence(objective=OBJECTIVE.model_copy(update={"floors": {64: floor}}))
+    assert condition(make_case(evidence), "floors").passed
+    fallen = read(WINNER, evidence, scores=shift(recorded, -0.02))
+    assert not condition(make_case(evidence, challenger=fallen), "floors").passed
+
+
+@pytest.mark.parametrize(("floor", "held"), [(0.0, True), (0.5, False)])
+def test_a_floor_of_the_base_model_is_that_on_test(floor, held):
+    """On validation it scores otherwise, and the objective of the comparisons has the same floor."""
+    base = shift(EVIDENCE.test[BASE].scores, floor)
+    changed = EVIDENCE.test[BASE].model_copy(update={"scores": base})
+    objective = OBJECTIVE.model_copy(update={"floors": {64: "base"}})
+    evidence = EVIDENCE.model_copy(update={"objective": objective, "test": {**EVIDENCE.test, BASE: changed}})
+    judgement = judge(make_case(evidence, champion=None))
+    assert next(c for c in judgement.conditions if c.name == "floors").passed is held
+    assert [c.dim for c in judgement.comparisons] == [*DIMS, None]
 
 
 def test_dimensions_that_the_champion_lacks_fail_with_the_reason_unless_not_required():
@@ -221,6 +244,7 @@ def rule(**changes):
         (compare(adjusted_p=0.9), "higher", rule(), True, "+0.0200"),
         (compare(0.0), "higher", rule(), False, "short by 0.0000"),
         (compare(-0.002, -0.008), "not_worse", rule(margin=0.01), True, "-0.0020"),
+        (compare(-0.002, -0.01), "not_worse", rule(margin=0.01), False, "above -0.0100, short by 0.0000"),
         (compare(-0.002, -0.015), "not_worse", rule(margin=0.01), False, "above -0.0100, short by 0.0050"),
     ],
 )

@@ -9,6 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embsweep.config.training import ObjectiveConfig
+from embsweep.decide.candidate import Contest
+from embsweep.decide.intervals import adjust_holm
+from embsweep.decide.resampling import index_groups
+from embsweep.decide.seed_noise import SeedNoise
 from embsweep.decide.verdict import Candidate, decide_verdict
 
 MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
@@ -201,6 +205,57 @@ def test_order_of_candidates_does_not_matter_and_the_winner_is_never_significant
         assert all(c.difference > 0 and c.adjusted_p < 0.05 for c in found.comparisons if c.dim is None)
 
 
+def test_a_failed_ones_runs_still_tell_of_the_luck_of_the_seed():
+    """The others have one run each: without the failed one nothing would be known."""
+    found = decide(make(0, [0.40]), make(1, [0.60]), make(2, [0.30, 0.31], failures=1))
+    assert (found.outcome, found.winner) == ("named", 1)
+
+
+def test_the_mean_of_the_runs_counts_and_not_the_middle_one():
+    found = decide(make(0, [0.50, 0.50, 0.53]), make(1, [0.40, 0.40, 0.40]))
+    assert next(c.difference for c in found.comparisons if c.dim is None) == pytest.approx(0.11)
+
+
+def test_dimensions_are_corrected_apart_from_the_objectives():
+    found = decide(make(9, [0.508, 0.509]), make(1, [0.5, 0.501]), make(2, [0.499, 0.501]), make(3, [0.497, 0.502]))
+    for family in (True, False):
+        members = [c for c in found.comparisons if (c.dim is None) is family]
+        assert [c.adjusted_p for c in members] == list(adjust_holm([c.p_value for c in members]))
+    assert any(c.adjusted_p != c.p_value for c in found.comparisons if c.dim is not None)
+
+
+def test_those_that_share_no_dimension_cannot_be_told_apart():
+    values = HARDNESS - HARDNESS.mean()
+    one, other = (
+        Candidate(trial, {}, False, (trial,), 0.5, ({dim: values + mean}, {dim: values + mean + 0.001}), 0)
+        for trial, dim, mean in ((1, 128, 0.4), (2, 64, 0.6))
+    )
+    found = decide(one, other)
+    assert (found.outcome, found.winner, found.tied_with) == ("tied", 1, (1, 2))
+
+
+def test_a_failed_one_that_looks_worse_is_not_said_to_look_better():
+    found = decide(make(0, [0.5, 0.51]), make(1, [0.4, 0.41]), make(2, [0.45], failures=1))
+    assert not any("looks better" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(("groups", "warns"), [(5, True), (6, False)])
+def test_how_few_groups_are_too_few(groups, warns):
+    """Of 5 groups one pattern of 16 is as extreme as the most extreme, of 6 one of 32: .0625 and .03125."""
+    found = decide(make(0, [0.2, 0.2]), make(1, [0.9, 0.9]), groups=np.arange(QUERIES) % groups)
+    assert any("passage groups" in warning for warning in found.warnings) is warns
+
+
 def test_same_seed_same_verdict():
     candidates = make(0, [0.5, 0.53]), make(1, [0.52, 0.55])
     assert decide(*candidates) == decide(*candidates)
+
+
+def test_the_luck_of_a_difference_is_that_of_the_runs_of_either():
+    noise = SeedNoise(dict.fromkeys((128, 64, None), 0.05), 8)
+    contest = Contest(index_groups(range(QUERIES)), MEAN, noise, 1, 499)
+    few, many = make(0, [0.5]), make(1, [0.5] * 8)
+    there, back = (contest.compare(*pair)[1].detectable for pair in ((few, many), (many, few)))
+    assert there == pytest.approx(back, rel=1e-6)
+    few_both = contest.compare(few, make(1, [0.5]))[1].detectable
+    assert (there < 0.9 * few_both).all()

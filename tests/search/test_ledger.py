@@ -190,6 +190,47 @@ def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(place, monk
     assert record.params == unbroken.params
 
 
+@pytest.mark.parametrize("at", [2, 3])
+@pytest.mark.parametrize("given", ["fixed", "single"])
+def test_what_needed_no_random_number_takes_none_when_it_is_drawn_again(memory, monkeypatch, given, at):
+    """A key of the recipe, or one with a single value: what comes behind it must come out as in an unbroken search."""
+    space = (IntRange("epochs", 2, 2 if given == "single" else 9), *(FloatRange(key, 0.0, 1.0) for key in "ab"))
+    recipe = {"epochs": 2} if given == "fixed" else {}
+    unbroken, ledger = open_ledger(Memory(), space=space), open_ledger(memory, space=space)
+    unbroken.plan(recipe)
+    ledger.plan(recipe)
+    cut_off_drawing(monkeypatch, ledger, at)
+    assert open_ledger(memory, space=space).ask().params == unbroken.ask().params
+
+
+def test_a_stop_is_given_again_where_it_was_given_and_nowhere_else(memory):
+    first = open_ledger(memory, stopping="successive_halving")
+    good, bad = first.ask().number, first.ask().number
+    for fraction, value in ((0.25, 0.5), (0.5, 0.9)):
+        assert not first.report(good, fraction, value)
+    assert not first.report(bad, 0.25, 0.6)
+    assert first.report(bad, 0.5, 0.7)
+    again = open_ledger(memory, stopping="successive_halving")
+    while again.ask().number != bad:
+        pass
+    assert not again.report(bad, 0.25, 0.6)
+    assert again.report(bad, 0.5, 0.7)
+
+
+def test_losses_are_counted(memory):
+    ledger = open_ledger(memory)
+    for losses in (1, 2, 3):
+        ledger.interrupt(ledger.ask().number, "its process died")
+        assert ledger.record(0).losses == losses
+
+
+def test_an_objective_that_is_not_finite_is_nobodys_best(memory):
+    ledger = open_ledger(memory)
+    number = ledger.ask().number
+    ledger.complete(number, math.inf)
+    assert ledger.record(number).best is None
+
+
 def test_what_an_interrupted_attempt_reported_does_not_speak_for_the_next(place):
     """It starts over and is stopped earlier than it came before, and worse: Optuna's value is what samplers learn."""
     first = open_ledger(place)
@@ -247,13 +288,20 @@ def test_spent_means_the_whole_budget_is_finished(memory):
     assert not ledger.is_spent, "its last trial is still open"
     ledger.complete(number, 0.5)
     assert ledger.is_spent
-    assert not open_ledger(memory, trials=2).is_spent, "a raised budget"
+    longer = open_ledger(memory, trials=2)
+    assert not longer.is_spent, "a raised budget"
+    number = longer.ask().number
+    assert not longer.is_spent, "one of two is open"
+    longer.complete(number, 0.5)
+    assert longer.is_spent
 
 
 def test_a_grid_is_spent_when_every_cell_was_tried(memory):
     ledger = open_ledger(memory, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=100)
     ledger.plan({})
     assert ledger.budget == 2
+    few = open_ledger(memory, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=1)
+    assert few.budget == 1, "fewer than its cells"
     run_all(ledger, score=lambda _: 0.5)
     assert ledger.is_spent
 
