@@ -62,7 +62,7 @@ def _note(name, *, moves_names=True):
         return
     frames, name = traceback.extract_stack()[:-2], os.fsdecode(name)
     whose = next((frame.filename for frame in reversed(frames) if _is_somebodys(frame.filename)), ROOT)
-    if whose.startswith(ROOT):
+    if whose.startswith(ROOT) and "site-packages" not in whose:  # the virtual environment may lie in the repository
         _state["changes"].append((name, "".join(traceback.format_list(frames[-8:]))))
     elif moves_names:
         _by_libraries[name, Path(whose).name] += 1
