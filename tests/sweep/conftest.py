@@ -17,6 +17,7 @@ from embsweep.app.request import read_request
 from embsweep.sweep import testing
 from embsweep.sweep.run import run_sweep as run_sweep_here
 from embsweep.tracking import recorder
+from tests.sweep.desks import limited, make_desk, make_kept_desk  # noqa: F401 - fixtures
 from tests.toy_models import make_static
 
 ROOT = Path(__file__).resolve().parents[2]

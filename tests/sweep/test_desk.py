@@ -1,91 +1,15 @@
 """The desk between runner, ledger, tracking and screen, driven by the inline runner and a scripted trial."""
 
-import functools
-import math
 from pathlib import Path
 
 import pytest
 
 from embsweep.config import build_config
-from embsweep.config.machinery import SearchConfig, StoppingConfig
 from embsweep.runner.inline import InlineRunner
-from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner
-from embsweep.space import Choice, FloatRange
-from embsweep.sweep.desk import SweepDesk
-from embsweep.sweep.stage import find_contenders, search_stage
+from embsweep.sweep.stage import find_contenders
 from embsweep.tracking.runs import Child
 from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
-from tests.ledgers import Database, Memory
-from tests.listeners import make_listeners
-
-SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4), Choice("matryoshka", ("halving", "coarse")))
-FRACTIONS = (0.25, 0.5, 1.0)
-
-
-@pytest.fixture(scope="module")
-def limited(make_config):
-    """`limited(keep_checkpoints=2)`: the configuration with these limits, composed once."""
-
-    @functools.cache
-    def make(**limits):
-        return make_config("confirm.finalists=1", *(f"sweep.{key}={value}" for key, value in limits.items()))
-
-    return make
-
-
-@pytest.fixture
-def make_desk(limited, tmp_path):
-    """`make_desk(…)`: a desk over the test's ledger; another call is another process that goes on with it.
-
-    The ledger lies in memory; `make_desk.place = Database(…)` puts it on disk.
-    """
-
-    def make(trials=6, stopping="none", configure=None, *, has_lost=False, **limits):
-        config = limited(**limits)
-        search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
-        pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
-        ledger = Ledger.over(make.place.open(), space=SPACE, search=search, pruner=pruner)
-        ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
-        tracking, progress = make_listeners(told=7, has_lost=has_lost)
-        stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
-        return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage)
-
-    make.place = Memory()
-    return make
-
-
-@pytest.fixture(params=["memory", pytest.param("database", marks=pytest.mark.slow)])
-def make_kept_desk(request, make_desk, tmp_path):
-    """`make_desk` in memory, and over a database that is opened anew each time."""
-    if request.param == "database":
-        make_desk.place = Database(tmp_path / "study.db")
-    return make_desk
-
-
-def scripted(score=lambda number, fraction: number + fraction, fail=()):
-    """A trial that scores as told and leaves weights behind when it improves."""
-
-    def work(job, reporter):
-        reporter.start(Started(1, "here", 0.0, 0.1, 0.0))
-        best = -math.inf
-        for step, fraction in enumerate(FRACTIONS, start=1):
-            if job.number in fail:
-                reporter.finish(TrialResult(Outcome.FAILED, None, None, None, 1.0, "scripted"))
-                return
-            value = score(job.number, fraction)
-            if value > best:
-                best, best_fraction = value, fraction
-                job.best.mkdir(parents=True, exist_ok=True)
-            scores = {64: {"map@100": value}}
-            if reporter.report(
-                Report(fraction, step, fraction, value, best, best_fraction, scores, 0.1, 1e-5, float(step))
-            ):
-                reporter.finish(TrialResult(Outcome.STOPPED, best, None, str(job.best), float(step)))
-                return
-        reporter.finish(TrialResult(Outcome.COMPLETE, best, None, str(job.best), 9.0))
-
-    return work
+from tests.sweep.desks import FRACTIONS, report_at, scripted
 
 
 def test_every_trial_is_in_the_ledger_with_its_run_scores_and_times(make_desk):
@@ -179,12 +103,6 @@ def test_interrupted_trial_is_handed_out_again_first(make_kept_desk):
     job = again.next_job()
     assert (job.number, job.attempt) == (number, 2)
     assert again.next_job().number == 1
-
-
-def report_at(fraction, value, best=None, best_fraction=None, at=1.0):
-    best, best_fraction = best or value, best_fraction or fraction
-    step = round(fraction * 4)
-    return Report(fraction, step, fraction, value, best, best_fraction, {64: {"map@100": value}}, 0.1, 1e-5, at)
 
 
 def test_a_trial_whose_process_died_is_handed_out_again_and_goes_on(make_desk):
