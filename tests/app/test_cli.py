@@ -105,6 +105,7 @@ def test_evaluate_writes_every_metric(embsweep, measured, pairs, tmp_path):
     assert found["bm25"]["map@100"] == 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "queries"), [("all", 60), ("validation", 6), ("test", 6)])
 def test_evaluate_one_side_of_the_split(embsweep, measured, pairs, split, queries):
     done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--split", split)
@@ -113,6 +114,7 @@ def test_evaluate_one_side_of_the_split(embsweep, measured, pairs, split, querie
     assert len(measured[0].data.corpus) == 60
 
 
+@pytest.mark.slow
 def test_evaluate_says_what_of_the_source_is_not_measured(embsweep, measured, tmp_path):
     folder = tmp_path / "beir"
     (folder / "qrels").mkdir(parents=True)
@@ -138,11 +140,13 @@ def test_evaluate_says_what_of_the_source_is_not_measured(embsweep, measured, tm
     assert "max_pairs kept 10 of 40 pairs in 10 of 40 passage groups" in capped.output
 
 
+@pytest.mark.slow
 def test_evaluate_at_chosen_dimensions(embsweep, measured, pairs):
     embsweep("evaluate", "model=minilm", "eval.dims=[300,5]", "data=files", f"data.pairs={pairs}")
     assert measured[0].config.trial.eval_dims == (300, 5)
 
 
+@pytest.mark.slow
 def test_evaluate_keeps_its_cache_where_it_is_told(embsweep, measured, tmp_path):
     storage = tmp_path / "elsewhere"
     overrides = ["data.packages=[json,argparse,difflib,inspect,logging]", f"storage.path={storage}"]
@@ -200,6 +204,7 @@ def test_status_without_a_sweep(embsweep, tmp_path):
     assert done.output.startswith("No sweeps under ")
 
 
+@pytest.mark.slow
 def test_status_lists_every_sweep(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     place_ledger("second")

@@ -38,6 +38,7 @@ def test_a_sweep_reaches_the_runner_as_asked(call, started):
     assert request.values["sweep"]["name"] == "bgem3"
 
 
+@pytest.mark.slow
 def test_quickstart_alone(call, started):
     assert call().code == 0
     assert started[0].values["sweep"]["name"] == "quickstart"
@@ -105,6 +106,7 @@ def test_command_never_repeats_fresh(monkeypatch):
     assert _command().endswith("run_sweep.py +sweep=x 'sweep.name=a b'")
 
 
+@pytest.mark.slow
 def test_launch_inside_hydra_lists_the_faults_of_the_space(loader, started, capsys):
     with pytest.raises(SystemExit) as left:
         launch(loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "scale=rehearsal", "data=beir", "data.path=/nope"])

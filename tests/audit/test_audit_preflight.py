@@ -49,6 +49,7 @@ def test_sound_data_passes_with_its_report(request_for):
     assert prepared.audit.figures.batch.batch_size == 8
 
 
+@pytest.mark.slow
 def test_errors_join_the_other_faults(request_for):
     found = places_of(request_for(SWAPPED, "train.batch_size=100", "audit.waive=[no-such-thing]"))
     assert {"audit.columns-swapped", "train.batch_size", "audit.waive"} <= set(found)

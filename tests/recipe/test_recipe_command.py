@@ -30,6 +30,7 @@ def test_list(recipe):
     assert rows["es_boe"][-5:] == ["21,352", "2,373", "50", "7", "2"]
 
 
+@pytest.mark.slow
 def test_show_says_what_the_card_left_out(recipe):
     done = recipe("show", "es_boe")
     assert done.exit_code == 0, done.output
@@ -61,6 +62,7 @@ def test_diff_of_the_recipe_itself(recipe, name):
     assert "23 of 24 facts as on the card; different: objective." in done.output
 
 
+@pytest.mark.slow
 def test_diff_of_a_variant(recipe):
     done = recipe("diff", "es_boe", "train.epochs=3", "objective=dim_128", "train.warmup=0.0,0.1")
     assert done.exit_code == 0
