@@ -1,0 +1,121 @@
+"""The wording of messages, in one place: `messages.txt` holds what each of these inputs is told.
+
+Everywhere else tests assert codes, places and numbers. After a change of wording,
+`EMBSWEEP_UPDATE_MESSAGES=1 python -m pytest tests/test_messages.py` writes the file anew; read its diff.
+"""
+
+import dataclasses
+import difflib
+import os
+from pathlib import Path
+
+import pytest
+
+from embsweep.app.overrides import check_overrides
+from embsweep.config.source import BeirConfig, FilesConfig, SplitConfig
+from embsweep.data.load import load_collection
+from embsweep.decide.gate import Reading, Rival, judge
+from embsweep.errors import InputError
+from tests.config.test_faults import CASES as CONFIG_CASES
+from tests.data.test_data_files import FAULTY as FILE_CASES
+from tests.decide.test_gate import ERROR, OBJECTIVE, WINNER, make_case, make_evidence, read
+
+SNAPSHOT = Path(__file__).with_name("messages.txt")
+
+COMMAND_LINE = [
+    "+sweep=bgem", "+model=minilm", "model=minilm6", "loss=mnrl,cached_mnlr", "modle=minilm", "train.learnig_rate=3",
+    "learning_rate=3", "+train.extra=3", "trials=0", "data.pairs=my.jsonl", "train.epochs=range(1", "~train.epochs",
+    "~model", "nonsense", "", "=3", "sweep=bgem3", "model@here=minilm", "train.epochs=range(3,3)",
+    "train.learning_rate=interval(1e-4,1e-6)", "hydra/sweeper=basic", "hydra.foo=1", "hydra.mode=FOO",
+]  # fmt: skip
+
+BEIR = {  # file → content; the others are sound
+    "corpus.jsonl": ['{"_id": "a"}\n', '{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n', ""],
+    "queries.jsonl": ['{"text": "q"}\n', '{"_id": "q", "text": 3}\n'],
+    "qrels.tsv": ["q\tnowhere\t1\n", "nobody\tp\t1\n", "q\n", "q\tp\tmuch\n"],
+}
+SOUND = {
+    "corpus.jsonl": '{"_id": "p", "text": "a passage"}\n',
+    "queries.jsonl": '{"_id": "q", "text": "a query"}\n',
+    "qrels.tsv": "q\tp\t1\n",
+}
+SPLIT = SplitConfig(seed=13, validation=0.1, test=0.1)
+
+
+@pytest.mark.slow  # of a command line alone two seconds
+def test_what_users_are_told(make_config, loader, tmp_path):
+    sections = {
+        "Configuration": tell_of_configurations(make_config),
+        "Command line": [(" ".join(COMMAND_LINE), tell_of_command_line(loader))],
+        "Files of pairs": tell_of_files(tmp_path),
+        "BEIR folders": tell_of_folders(tmp_path),
+        "Gate": tell_of_gate(),
+    }
+    blocks = (
+        f"# {title}\n\n" + "\n".join(f"> {given}\n{told}\n" for given, told in s) for title, s in sections.items()
+    )
+    found = "\n".join(blocks)
+    if os.environ.get("EMBSWEEP_UPDATE_MESSAGES"):
+        SNAPSHOT.write_text(found, "utf-8")
+    kept = SNAPSHOT.read_text("utf-8")
+    if found != kept:
+        pytest.fail("\n".join(difflib.unified_diff(kept.splitlines(), found.splitlines(), "messages.txt", "now", n=1)))
+
+
+def tell_of_configurations(make_config):
+    overrides = dict.fromkeys(override for override, *_ in CONFIG_CASES)
+    return [(override, told_by(lambda override=override: make_config(override))) for override in overrides]
+
+
+def tell_of_command_line(loader):
+    _, faults = check_overrides(loader, COMMAND_LINE)
+    return "\n".join(map(str, faults))
+
+
+def tell_of_files(folder):
+    def load(name, content):
+        path = folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        config = FilesConfig(kind="files", pairs=str(path), anchor="anchor", positive="positive", split=SPLIT)
+        return told_by(lambda: load_collection(config, folder)).replace(f"{folder}/", "")
+
+    return [(f"{name}: {content[:60]!r}", load(name, content)) for name, content, *_ in FILE_CASES]
+
+
+def tell_of_folders(folder):
+    def load(changed):
+        place = folder / "beir"
+        place.mkdir(exist_ok=True)
+        for name, content in {**SOUND, **changed}.items():
+            (place / name).write_text(content)
+        config = BeirConfig(kind="beir", path=str(place), split=SPLIT)
+        return told_by(lambda: load_collection(config, folder)).replace(f"{folder}/", "")
+
+    return [(f"{name}: {content!r}", load({name: content})) for name, each in BEIR.items() for content in each]
+
+
+def tell_of_gate():
+    unread = Reading(fault="not read: this is not the sweep's test set")
+    base, champion = (Rival(label, read(WINNER)) for label in ("base model minilm", "champion (version 1)"))
+    cases = {
+        "all holds": make_case(),
+        "unfinished": make_case(make_evidence(complete=False, counts={"complete": 5})),
+        "an error of the audit": make_case(make_evidence(audit=(ERROR,))),
+        "a waived one": make_case(make_evidence(audit=(ERROR.model_copy(update={"waived": True}),))),
+        "a rehearsal's name": make_case(name="legal-rehearsal"),
+        "a floor": make_case(make_evidence(objective=OBJECTIVE.model_copy(update={"floors": {64: 0.99}}))),
+        "equal to its base and the champion": make_case(base=base, champion=champion),
+        "no champion": make_case(champion=None),
+        "other data": make_case(found_fingerprint="0" * 64, challenger=unread),
+        "a champion of fewer dimensions": make_case(
+            champion=dataclasses.replace(champion, reading=dataclasses.replace(champion.reading, dim=64))
+        ),
+    }
+    return [(name, "\n".join(f"{c.name}: {c.text}" for c in judge(case).conditions)) for name, case in cases.items()]
+
+
+def told_by(call):
+    """The faults that `call` raises, a line each."""
+    with pytest.raises(InputError) as caught:
+        call()
+    return "\n".join(map(str, caught.value.faults))
