@@ -8,42 +8,40 @@ pytestmark = pytest.mark.slow  # composes again and again
 
 
 @pytest.mark.parametrize(
-    ("line", "where", "words"),
+    ("line", "where", "code"),
     [
-        ("+sweep=bgem", "sweep", "did you mean 'bgem3'?"),
-        ("model=minilm6", "model", "did you mean 'minilm'?"),
-        ("loss=mnrl,cached_mnlr", "loss", "did you mean 'cached_mnrl'?"),
-        ("modle=minilm", "modle", "did you mean 'model'?"),
-        ("train.learnig_rate=3", "train.learnig_rate", "did you mean 'train.learning_rate'?"),
-        ("learning_rate=3", "learning_rate", "did you mean 'train.learning_rate'?"),
-        ("+train.extra=3", "train.extra", "unknown key"),
-        ("trials=0", "trials", "did you mean 'search.trials'?"),
-        ("data.pairs=my.jsonl", "data.pairs", "add data=files"),
-        ("train.epochs=range(1", "train.epochs", "cannot be read"),
-        ("~train.epochs", "train.epochs", "cannot be removed"),
-        ("~model", "model", "cannot be removed"),
-        ("nonsense", "nonsense", "cannot be read"),
-        ("", "the command line", "cannot be read"),
-        ("=3", "the command line", "unknown key or group"),
-        ("sweep=bgem3", "sweep", "write +sweep=bgem3"),
-        ("+model=minilm", "model", "write model=minilm"),
-        ("model@here=minilm", "model@here", "no such place in the configuration"),
-        ("hydra/sweeper=basic", "hydra/sweeper", "is embsweep's own"),
-        ("hydra.mode=FOO", "hydra.mode", "expected one of [RUN, MULTIRUN]"),
-        ("hydra.foo=1", "hydra.foo", "Hydra refuses it"),
-        ("hydra.verbose=true,false", "hydra.verbose", "cannot be swept"),
-        ("+hydra.sweeper.params.train.epochs=1,2", "hydra.sweeper.params.train.epochs", "write train.epochs=1,2"),
-        ("data.pairs=/tmp/ü.jsonl", "data.pairs", """quote the value: 'data.pairs="/tmp/ü.jsonl"'"""),
-        ("objective.dim_weights={7:", "objective.dim_weights", "brackets do not match: quote the whole argument"),
-        ("storage.paht=x", "storage.paht", "accepted: path; did you mean 'storage.path'?"),
-        ("zzz=3", "zzz", "accepted: audit, confirm, data, eval,"),
+        ("+sweep=bgem", "sweep", "unknown-option"),
+        ("model=minilm6", "model", "unknown-option"),
+        ("loss=mnrl,cached_mnlr", "loss", "unknown-option"),
+        ("modle=minilm", "modle", "unknown-key"),
+        ("train.learnig_rate=3", "train.learnig_rate", "unknown-key"),
+        ("learning_rate=3", "learning_rate", "unknown-key"),
+        ("+train.extra=3", "train.extra", "unknown-key"),
+        ("trials=0", "trials", "unknown-key"),
+        ("data.pairs=my.jsonl", "data.pairs", "inactive-key"),
+        ("train.epochs=range(1", "train.epochs", "bad-override"),
+        ("~train.epochs", "train.epochs", "not-settable"),
+        ("~model", "model", "not-settable"),
+        ("nonsense", "nonsense", "bad-override"),
+        ("", "the command line", "bad-override"),
+        ("=3", "the command line", "unknown-key"),
+        ("sweep=bgem3", "sweep", "wrong-prefix"),
+        ("+model=minilm", "model", "wrong-prefix"),
+        ("model@here=minilm", "model@here", "unknown-key"),
+        ("hydra/sweeper=basic", "hydra/sweeper", "not-settable"),
+        ("hydra.mode=FOO", "hydra.mode", "refused-by-hydra"),
+        ("hydra.foo=1", "hydra.foo", "refused-by-hydra"),
+        ("hydra.verbose=true,false", "hydra.verbose", "not-sweepable"),
+        ("+hydra.sweeper.params.train.epochs=1,2", "hydra.sweeper.params.train.epochs", "not-sweepable"),
+        ("data.pairs=/tmp/ü.jsonl", "data.pairs", "bad-override"),
+        ("objective.dim_weights={7:", "objective.dim_weights", "bad-override"),
+        ("storage.paht=x", "storage.paht", "unknown-key"),
+        ("zzz=3", "zzz", "unknown-key"),
     ],
 )
-def test_fault(loader, line, where, words):
-    _, faults = check_overrides(loader, [line])
-    assert len(faults) == 1
-    assert faults[0].where == where
-    assert words in str(faults[0])
+def test_fault(loader, line, where, code):
+    (fault,) = check_overrides(loader, [line])[1]
+    assert (fault.code, fault.where) == (code, where)
 
 
 def test_all_faults_at_once_and_the_good_ones_go_through(loader):
@@ -59,7 +57,7 @@ def test_keys_of_a_chosen_group_are_known(loader):
 
 def test_a_name_too_long_for_a_file_is_an_unknown_key(loader):
     (fault,) = check_overrides(loader, [f"{'x' * 300}=1"])[1]
-    assert "unknown key or group" in fault.problem
+    assert fault.code == "unknown-key"
 
 
 def test_a_group_is_chosen_once(loader):
