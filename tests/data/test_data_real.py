@@ -34,7 +34,7 @@ def test_a_real_set_is_read_whole_and_split_without_a_shared_passage(real_set, t
     assert read_whole(collection)[0].queries == tuple(sorted(collection.queries))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_built_in_set_has_about_9500_questions(tmp_path, split_config):
     packages = ("stdlib", "numpy", "scipy", "pandas", "sklearn", "torch")
     config = DocstringsConfig(kind="docstrings", packages=packages, split=split_config)
