@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import random
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item.nodeid in drawn]
     heavy = {item.path for item in items if any(item.get_closest_marker(name) for name in HEAVY)}
     items.sort(key=lambda item: item.path not in heavy)
+
+
+def pytest_collection_finish():
+    """What is imported stays to the end: no search for garbage goes through a million objects of libraries again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,12 @@ class Left:
         return [line[4:].split(": ")[0] for line in self.err.splitlines() if line.startswith("  - ")]
 
 
+@pytest.fixture(autouse=True)
+def no_signal(monkeypatch):
+    """Interrupts are raised here: no signal comes that `settle` could wait for."""
+    monkeypatch.setattr("embsweep.app.leaving._NOTICED_S", 0)
+
+
 @pytest.fixture
 def outside_hydra():
     """Hydra refuses to start inside the loader of the session, and sets up logging for the process: undo both."""

@@ -154,20 +154,25 @@ def test_evaluate_keeps_its_cache_where_it_is_told(embsweep, measured, tmp_path)
     assert list((storage / "sweeps" / ".cache").glob("docstrings-*.jsonl"))
 
 
+def slow(*values):
+    """A case that composes a configuration of its own."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("arguments", "faults"),
     [
         (["model=minilm", "--split", "tset"], ["--split: unknown; got 'tset'; accepted: all, validation, test"]),
         (["model=minilm", "--json", "/nope/r.json"], ["--json: no such folder; got '/nope'"]),
-        (["model=minilm", "--json", "~nosuchuser/r.json"], ["--json: begins with '~' and the name of no user here"]),
-        (["model=minilm", "--json", "/tmp"], ["--json: is a folder; got '/tmp'; accepted: a file"]),
+        slow(["model=minilm", "--json", "~nosuchuser/r.json"], ["--json: begins with '~' and the name of no user here"]),
+        slow(["model=minilm", "--json", "/tmp"], ["--json: is a folder; got '/tmp'; accepted: a file"]),
         (["model=minilm", "train.epochs=1,2"], ["train.epochs: cannot be swept here; got 'train.epochs=1,2'"]),
-        (["model=minilm", "eval.dims=[512]"], ["eval.dims: 512 is larger than the 384 dimensions"]),
-        (["model=minilm", "eval.dims=${nope}"], ["eval.dims: cannot be resolved"]),
-        (["model=minlm"], ["model: unknown option; got 'minlm'; accepted: bge-m3, minilm, static; did you mean 'min"]),
-        (["model=bge-m3"], ["model.source: is not in the local cache"]),
-        (["model=minilm", "data=beir"], ["data.path: must be given"]),
-        (["model=minilm", "data=beir", "data.path=/nope"], ["data.path: there is no such folder"]),
+        slow(["model=minilm", "eval.dims=[512]"], ["eval.dims: 512 is larger than the 384 dimensions"]),
+        slow(["model=minilm", "eval.dims=${nope}"], ["eval.dims: cannot be resolved"]),
+        slow(["model=minlm"], ["model: unknown option; got 'minlm'; accepted: bge-m3, minilm, static; did you mean 'min"]),
+        slow(["model=bge-m3"], ["model.source: is not in the local cache"]),
+        slow(["model=minilm", "data=beir"], ["data.path: must be given"]),
+        slow(["model=minilm", "data=beir", "data.path=/nope"], ["data.path: there is no such folder"]),
         (
             ["modle=x", "objective.metric=y", "data=beir", "data.path=/nope", "--split", "z", "model=minilm"],
             ["--split: ", "modle: ", "objective.metric: ", "data.path: "],

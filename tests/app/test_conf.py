@@ -47,9 +47,8 @@ def test_option_composes_and_validates(loader, group, option):
     assert check_trainable(config) == []
 
 
-@pytest.mark.parametrize(
-    "sweep", [name if name == "bgem3" else pytest.param(name, marks=pytest.mark.slow) for name in SWEEPS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", SWEEPS)
 def test_sweep_composes_and_every_end_of_its_space_validates(loader, sweep):
     from embsweep.space import end_points
 

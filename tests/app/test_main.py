@@ -161,6 +161,7 @@ def name_of(loader, *overrides):
     return single_request(values_of(loader, *overrides), "").values["sweep"]["name"]
 
 
+@pytest.mark.slow
 def test_a_single_trial_is_named_by_what_it_holds(loader):
     plain = name_of(loader)
     assert plain.startswith("single-")

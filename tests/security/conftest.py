@@ -38,13 +38,18 @@ def marker(tmp_path):
 
 
 @pytest.fixture
-def victim(sound, marker, tmp_path, monkeypatch):
-    """A copy of the sound model; a module that writes the marker can be imported as `embsweep_test_payload`."""
+def payload(marker, tmp_path, monkeypatch):
+    """A module that writes the marker can be imported as `embsweep_test_payload`."""
     library = tmp_path / "library"
     library.mkdir()
     write_module(library, marker, "embsweep_test_payload")
     monkeypatch.syspath_prepend(str(library))
     monkeypatch.delitem(sys.modules, "embsweep_test_payload", raising=False)
+
+
+@pytest.fixture
+def victim(sound, payload, tmp_path):
+    """A copy of the sound model, beside the `payload`."""
     return shutil.copytree(sound, tmp_path / "victim")
 
 

@@ -1,4 +1,7 @@
-"""A folder of configuration that somebody else wrote, and Hydra's other ways to read files: nothing in them runs."""
+"""A folder of configuration that somebody else wrote, and Hydra's other ways to read files: nothing in them runs.
+
+By day in this process; at night in one of its own for each way.
+"""
 
 import pickle
 import subprocess
@@ -7,15 +10,46 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.conftest import call, outside_hydra  # noqa: F401 - `python run_sweep.py` in this process
+
 from .hostile import Payload
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
 CALLBACK = "hydra:\n  callbacks:\n    x: {{_target_: builtins.open, _args_: [{marker}, w]}}\n"
 TARGET = "hydra:\n  callbacks:\n    x: {{_target_: embsweep_test_payload.Transformer}}\n"
 HIDDEN = "hydra:\n  callbacks:\n    x: '${{oc.create:{{_target_: embsweep_test_payload.Transformer}}}}'\n"
 SPACE = "hydra: {sweeper: {params: {train.epochs: '${oc.create:{_target_: embsweep_test_payload.Transformer}}'}}}\n"
 LOGGING = "hydra:\n  hydra_logging: {{version: 1, formatters: {{f: {{'()': embsweep_test_payload.Transformer}}}}}}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (TARGET, "hydra.callbacks.x._target_"),
+        (HIDDEN, "hydra.callbacks.x"),
+        (LOGGING, "hydra.hydra_logging.formatters.f.()"),
+        (SPACE, "hydra.sweeper.params.train.epochs"),
+    ],
+)
+def test_a_preset_of_another_folder_is_refused(call, tmp_path, payload, marker, text, where):  # noqa: F811
+    (tmp_path / "sweep").mkdir()
+    body = text if text == SPACE else text.format(marker=marker)
+    (tmp_path / "sweep" / "theirs.yaml").write_text("# @package _global_\n" + body)
+    left = call("--config-dir", str(tmp_path), "+sweep=theirs", f"storage.path={tmp_path}", "data=files")
+    assert left.code == 2
+    assert where in left.faults
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("option", ["config-path", "config-name", "experimental-rerun"])
+def test_another_main_file_or_a_pickle_is_refused(call, tmp_path, marker, option):  # noqa: F811
+    (tmp_path / "config.yaml").write_text(CALLBACK.format(marker=marker))
+    (tmp_path / "config.pickle").write_bytes(pickle.dumps(Payload(marker)))
+    value = {"config-path": tmp_path, "config-name": "theirs", "experimental-rerun": tmp_path / "config.pickle"}[option]
+    left = call(f"--{option}", str(value), "--config-dir", str(tmp_path))
+    assert (left.code, left.faults) == (2, [f"--{option}"])
+    assert not marker.exists()
 
 
 def run(tmp_path, options, *overrides):
@@ -26,9 +60,10 @@ def run(tmp_path, options, *overrides):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("text", [TARGET, CALLBACK, LOGGING, HIDDEN])
 @pytest.mark.parametrize("option", ["--multirun", "--cfg=job"])
-def test_a_preset_of_another_folder(tmp_path, victim, marker, text, option):
+def test_a_preset_of_another_folder(tmp_path, payload, marker, text, option):
     (tmp_path / "sweep").mkdir()
     body = "# @package _global_\n" + text.format(marker=marker)
     (tmp_path / "sweep" / "theirs.yaml").write_text(body)
@@ -38,7 +73,8 @@ def test_a_preset_of_another_folder(tmp_path, victim, marker, text, option):
     assert not marker.exists()
 
 
-def test_a_space_of_another_folder(tmp_path, victim, marker):
+@pytest.mark.nightly
+def test_a_space_of_another_folder(tmp_path, payload, marker):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "theirs.yaml").write_text("# @package _global_\n" + SPACE)
     code, said = run(tmp_path, ["--config-dir", str(tmp_path)], "+sweep=theirs", "data=files", "data.pairs=/nope.csv")
@@ -46,7 +82,8 @@ def test_a_space_of_another_folder(tmp_path, victim, marker):
     assert not marker.exists()
 
 
-def test_another_main_file(tmp_path, victim, marker):
+@pytest.mark.nightly
+def test_another_main_file(tmp_path, payload, marker):
     (tmp_path / "config.yaml").write_text(TARGET.format())
     for options in (["--config-path", str(tmp_path)], ["--config-name", "theirs", "--config-dir", str(tmp_path)]):
         code, said = run(tmp_path, options)
@@ -54,7 +91,8 @@ def test_another_main_file(tmp_path, victim, marker):
     assert not marker.exists()
 
 
-def test_a_run_to_repeat_is_a_pickle(tmp_path, victim, marker):
+@pytest.mark.nightly
+def test_a_run_to_repeat_is_a_pickle(tmp_path, payload, marker):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.pickle").write_bytes(pickle.dumps(Payload(marker)))
     code, said = run(tmp_path, ["--experimental-rerun", str(tmp_path / ".hydra" / "config.pickle")])

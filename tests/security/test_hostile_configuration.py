@@ -11,27 +11,32 @@ from embsweep.app.overrides import check_overrides
 from embsweep.errors import InputError
 
 
+def at_night(*values):
+    """A way that one like it by day stands for."""
+    return pytest.param(*values, marks=pytest.mark.nightly)
+
+
 @pytest.mark.parametrize(
     "line",
     [
         "+loss._target_=os.system",
-        "loss._target_=os.system",
-        "++train.x._target_=os.system",
+        at_night("loss._target_=os.system"),
+        at_night("++train.x._target_=os.system"),
         "+train._partial_=true",
-        "+train._args_=[1]",
-        "+model._recursive_=false",
-        "+model._convert_=all",
+        at_night("+train._args_=[1]"),
+        at_night("+model._recursive_=false"),
+        at_night("+model._convert_=all"),
         "+train={_target_: os.system}",
         "train={a: [{_target_: os.system}]}",
         "hydra.sweeper._target_=os.system",
-        "hydra.launcher._target_=os.system",
-        "+hydra.callbacks.x._target_=os.system",
-        "+hydra.callbacks={x: {_target_: os.system}}",
+        at_night("hydra.launcher._target_=os.system"),
+        at_night("+hydra.callbacks.x._target_=os.system"),
+        at_night("+hydra.callbacks={x: {_target_: os.system}}"),
         "hydra.callbacks={x: {_target_: os.system}}",
         "hydra.sweeper.params={train._target_: os.system}",
-        "+hydra.job_logging={handlers: {h: {class: os.system}}}",
+        at_night("+hydra.job_logging={handlers: {h: {class: os.system}}}"),
         "hydra.job_logging={handlers: {h: {'()': os.system}}}",
-        "+hydra.hydra_logging.handlers.h={'()': os.system}",
+        at_night("+hydra.hydra_logging.handlers.h={'()': os.system}"),
         "train.optimizer=choice({_target_: os.system},{_target_: os.abort})",
     ],
 )
@@ -84,17 +89,20 @@ def theirs(loader, tmp_path):
     ("text", "where"),
     [
         (f"hydra: {{{{callbacks: {{{{x: {HIDDEN}}}}}}}}}", "hydra.callbacks.x"),
-        (f"foo: {{{{x: {HIDDEN}}}}}\nhydra: {{{{callbacks: '${{{{foo}}}}'}}}}", "hydra.callbacks"),
-        ("foo: {{'()': open}}\nhydra: {{hydra_logging: {{formatters: '${{foo}}'}}}}", "hydra.hydra_logging.formatters"),
+        at_night(f"foo: {{{{x: {HIDDEN}}}}}\nhydra: {{{{callbacks: '${{{{foo}}}}'}}}}", "hydra.callbacks"),
+        at_night(
+            "foo: {{'()': open}}\nhydra: {{hydra_logging: {{formatters: '${{foo}}'}}}}",
+            "hydra.hydra_logging.formatters",
+        ),
         ("hydra: {{job_logging: {{formatters: {{f: {{format: 'ext://this.s'}}}}}}}}", "hydra.job_logging.formatters"),
-        ("hydra: {{sweeper: {{_target_: '${{oc.env:HOME}}'}}}}", "hydra.sweeper._target_"),
-        ("hydra: {{sweeper: {{_recursive_: true}}}}", "hydra.sweeper._recursive_"),
+        at_night("hydra: {{sweeper: {{_target_: '${{oc.env:HOME}}'}}}}", "hydra.sweeper._target_"),
+        at_night("hydra: {{sweeper: {{_recursive_: true}}}}", "hydra.sweeper._recursive_"),
         ("hydra: {{job: {{env_set: {{PYTHONPATH: x}}}}}}", "hydra.job.env_set.PYTHONPATH"),
-        ("hydra: {{job: {{env_copy: [HOME]}}}}", "hydra.job.env_copy"),
-        ("hydra: {{job: {{chdir: true}}}}", "hydra.job.chdir"),
-        ("hydra: {{run: {{dir: elsewhere}}}}", "hydra.run.dir"),
-        ("hydra: {{sweep: {{dir: elsewhere}}}}", "hydra.sweep.dir"),
-        ("hydra: {{output_subdir: x}}", "hydra.output_subdir"),
+        at_night("hydra: {{job: {{env_copy: [HOME]}}}}", "hydra.job.env_copy"),
+        at_night("hydra: {{job: {{chdir: true}}}}", "hydra.job.chdir"),
+        at_night("hydra: {{run: {{dir: elsewhere}}}}", "hydra.run.dir"),
+        at_night("hydra: {{sweep: {{dir: elsewhere}}}}", "hydra.sweep.dir"),
+        at_night("hydra: {{output_subdir: x}}", "hydra.output_subdir"),
         ("hydra: {{overrides: {{hydra: [hydra.run.dir=x]}}}}", "hydra.overrides.hydra"),
     ],
 )

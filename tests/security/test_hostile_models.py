@@ -35,7 +35,7 @@ def test_what_is_planted_runs_where_it_is_let(victim, marker):
     from sentence_transformers import SentenceTransformer
 
     plant_foreign_module(victim, marker)
-    with pytest.raises(Exception, match=r".*"):
+    with pytest.raises(AttributeError, match="parameters"):  # what was loaded is no module
         SentenceTransformer(str(victim), device="cpu", trust_remote_code=True).encode(["law"])
     assert marker.exists()
     marker.unlink()

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -93,13 +93,21 @@ def compose_point(loader: ConfigLoader, overrides: Sequence[str], point: Sequenc
     """
     with _naming_faults(loader):
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(point))
-    if any(group_options(loader, override.key_or_group) for override in parsed):
-        return compose(loader, [*overrides, *point])
-    tree = compose(loader, overrides)
-    with _naming_faults(loader):
-        ConfigLoaderImpl._apply_overrides_to_config(parsed, tree)
+        if not all(_is_plain_value(loader, override) for override in parsed):
+            return compose(loader, [*overrides, *point])
+        tree = compose(loader, overrides)
+        try:
+            for override in parsed:
+                OmegaConf.update(tree, override.key_or_group, override.value(), merge=True)
+        except OmegaConfBaseException:  # Hydra says why
+            return compose(loader, [*overrides, *point])
         _check_tree(loader, tree, [*overrides, *point])
-    return tree
+        return tree
+
+
+def _is_plain_value(loader: ConfigLoader, override: Override) -> bool:
+    is_change = override.type is OverrideType.CHANGE and override.package is None
+    return is_change and not override.is_sweep_override() and not group_options(loader, override.key_or_group)
 
 
 def check_folder(folder: Path, overrides: Sequence[str]) -> None:
