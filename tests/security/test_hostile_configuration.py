@@ -11,32 +11,32 @@ from embsweep.app.overrides import check_overrides
 from embsweep.errors import InputError
 
 
-def at_night(*values):
-    """A way that one like it by day stands for."""
-    return pytest.param(*values, marks=pytest.mark.nightly)
+def apart(*values):
+    """A way that one like it in the fast part stands for."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "+loss._target_=os.system",
-        at_night("loss._target_=os.system"),
-        at_night("++train.x._target_=os.system"),
+        apart("loss._target_=os.system"),
+        apart("++train.x._target_=os.system"),
         "+train._partial_=true",
-        at_night("+train._args_=[1]"),
-        at_night("+model._recursive_=false"),
-        at_night("+model._convert_=all"),
+        apart("+train._args_=[1]"),
+        apart("+model._recursive_=false"),
+        apart("+model._convert_=all"),
         "+train={_target_: os.system}",
         "train={a: [{_target_: os.system}]}",
         "hydra.sweeper._target_=os.system",
-        at_night("hydra.launcher._target_=os.system"),
-        at_night("+hydra.callbacks.x._target_=os.system"),
-        at_night("+hydra.callbacks={x: {_target_: os.system}}"),
+        apart("hydra.launcher._target_=os.system"),
+        apart("+hydra.callbacks.x._target_=os.system"),
+        apart("+hydra.callbacks={x: {_target_: os.system}}"),
         "hydra.callbacks={x: {_target_: os.system}}",
         "hydra.sweeper.params={train._target_: os.system}",
-        at_night("+hydra.job_logging={handlers: {h: {class: os.system}}}"),
+        apart("+hydra.job_logging={handlers: {h: {class: os.system}}}"),
         "hydra.job_logging={handlers: {h: {'()': os.system}}}",
-        at_night("+hydra.hydra_logging.handlers.h={'()': os.system}"),
+        apart("+hydra.hydra_logging.handlers.h={'()': os.system}"),
         "train.optimizer=choice({_target_: os.system},{_target_: os.abort})",
     ],
 )
@@ -89,20 +89,20 @@ def theirs(loader, tmp_path):
     ("text", "where"),
     [
         (f"hydra: {{{{callbacks: {{{{x: {HIDDEN}}}}}}}}}", "hydra.callbacks.x"),
-        at_night(f"foo: {{{{x: {HIDDEN}}}}}\nhydra: {{{{callbacks: '${{{{foo}}}}'}}}}", "hydra.callbacks"),
-        at_night(
+        apart(f"foo: {{{{x: {HIDDEN}}}}}\nhydra: {{{{callbacks: '${{{{foo}}}}'}}}}", "hydra.callbacks"),
+        apart(
             "foo: {{'()': open}}\nhydra: {{hydra_logging: {{formatters: '${{foo}}'}}}}",
             "hydra.hydra_logging.formatters",
         ),
         ("hydra: {{job_logging: {{formatters: {{f: {{format: 'ext://this.s'}}}}}}}}", "hydra.job_logging.formatters"),
-        at_night("hydra: {{sweeper: {{_target_: '${{oc.env:HOME}}'}}}}", "hydra.sweeper._target_"),
-        at_night("hydra: {{sweeper: {{_recursive_: true}}}}", "hydra.sweeper._recursive_"),
+        apart("hydra: {{sweeper: {{_target_: '${{oc.env:HOME}}'}}}}", "hydra.sweeper._target_"),
+        apart("hydra: {{sweeper: {{_recursive_: true}}}}", "hydra.sweeper._recursive_"),
         ("hydra: {{job: {{env_set: {{PYTHONPATH: x}}}}}}", "hydra.job.env_set.PYTHONPATH"),
-        at_night("hydra: {{job: {{env_copy: [HOME]}}}}", "hydra.job.env_copy"),
-        at_night("hydra: {{job: {{chdir: true}}}}", "hydra.job.chdir"),
-        at_night("hydra: {{run: {{dir: elsewhere}}}}", "hydra.run.dir"),
-        at_night("hydra: {{sweep: {{dir: elsewhere}}}}", "hydra.sweep.dir"),
-        at_night("hydra: {{output_subdir: x}}", "hydra.output_subdir"),
+        apart("hydra: {{job: {{env_copy: [HOME]}}}}", "hydra.job.env_copy"),
+        apart("hydra: {{job: {{chdir: true}}}}", "hydra.job.chdir"),
+        apart("hydra: {{run: {{dir: elsewhere}}}}", "hydra.run.dir"),
+        apart("hydra: {{sweep: {{dir: elsewhere}}}}", "hydra.sweep.dir"),
+        apart("hydra: {{output_subdir: x}}", "hydra.output_subdir"),
         ("hydra: {{overrides: {{hydra: [hydra.run.dir=x]}}}}", "hydra.overrides.hydra"),
     ],
 )
