@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= +sweep=bgem3
 TEST_ARGS ?=
-PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+# Bytecode is written: tests start processes that import all of embsweep, and pytest rewrites its 400 files.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 IN_TWO := -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 .PHONY: install sweep test test-fast test-nightly coverage chaos lint audit format clean

@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import copy
+import functools
 import gc
 import random
 from pathlib import Path
@@ -33,6 +35,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.pluginmanager.register(steady_environment)
+    gc.disable()  # until all is collected: importing makes a million objects that stay, and no garbage
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,9 +56,9 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What is imported stays to the end: no search for garbage goes through a million objects of libraries again."""
-    gc.collect()
+    """What is imported stays to the end: no search for garbage goes through it again."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +69,17 @@ def loader():
 
 @pytest.fixture(scope="session")
 def compose_values(loader):
-    """Compose: compose_values("model=minilm", "train.epochs=2"). Hydra reads files for each choice of groups once."""
+    """Compose, the same overrides once: compose_values("model=minilm", "train.epochs=2").
 
-    def make(*overrides):
+    Hydra reads files for each choice of groups once.
+    """
+
+    @functools.cache
+    def compose(*overrides):
         chosen = [line for line in overrides if group_options(loader, line.partition("=")[0].lstrip("+"))]
         return to_values(compose_point(loader, chosen, [line for line in overrides if line not in chosen]))
 
-    return make
+    return lambda *overrides: copy.deepcopy(compose(*overrides))
 
 
 @pytest.fixture(scope="session")

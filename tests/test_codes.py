@@ -25,11 +25,13 @@ def test_every_code_is_kebab_case_and_listed_once():
     assert len(CODES) == len(set(CODES))
 
 
+@pytest.mark.slow
 def test_every_code_of_the_list_is_used():
     written = {text for file in SOURCE.rglob("*.py") if file.name != "codes.py" for text in _texts(file)}
     assert [code for code in CODES if code not in written] == []
 
 
+@pytest.mark.slow
 def test_no_call_names_a_code_that_is_not_listed():
     """mypy says so too; here for those who run the tests alone."""
     named = [(file.name, line, code) for file in SOURCE.rglob("*.py") for line, code in _literal_codes(file)]

@@ -81,6 +81,7 @@ def place_ledger(ledgers, tmp_path):
 # -- evaluate ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_evaluate_prints_every_dimension_and_bm25(embsweep, measured, pairs):
     done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}")
     assert done.exit_code == 0
@@ -159,6 +160,7 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "faults"),
     [
@@ -223,6 +225,7 @@ def test_status_lists_every_sweep(embsweep, tmp_path, place_ledger):
     ]
 
 
+@pytest.mark.slow
 def test_status_of_one_sweep(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     done = embsweep("status", "first", "--storage", tmp_path)
@@ -238,6 +241,7 @@ def test_status_of_one_sweep(embsweep, tmp_path, place_ledger):
     assert rows[-1].rstrip().endswith("loss is nan")
 
 
+@pytest.mark.slow
 def test_status_says_what_mlflow_has_yet_to_hear(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     outbox = Outbox(tmp_path / "sweeps" / "first" / "outbox")
@@ -250,6 +254,7 @@ def test_status_says_what_mlflow_has_yet_to_hear(embsweep, tmp_path, place_ledge
     assert said not in embsweep("status", "first", "--storage", tmp_path).output
 
 
+@pytest.mark.slow
 def test_status_of_an_unknown_sweep(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     done = embsweep("status", "frist", "--storage", tmp_path)
@@ -262,6 +267,7 @@ def test_status_passes_over_a_folder_without_a_sweep(embsweep, tmp_path):
     assert "No sweeps" in embsweep("status", "--storage", tmp_path).output
 
 
+@pytest.mark.slow
 def test_status_says_which_ledger_is_damaged_and_shows_the_others(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     damaged = tmp_path / "sweeps" / "second" / "study.db"
@@ -277,6 +283,7 @@ def test_status_says_which_ledger_is_damaged_and_shows_the_others(embsweep, tmp_
     assert "is no readable ledger" in done.stderr
 
 
+@pytest.mark.slow
 def test_status_changes_nothing(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     before = (tmp_path / "sweeps" / "first" / "study.db").read_bytes()

@@ -30,6 +30,7 @@ ROUNDS = list(zip_longest(*([option for option in OPTIONS if option[0] == group]
 """One option of every group, until each has been chosen: few compositions for all files."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ROUNDS)
 def test_options_compose_together(loader, options):
     chosen = [option for option in options if option is not None]

@@ -53,12 +53,14 @@ def test_the_file_and_the_line_are_named(their_own, content, line, problem):
     assert problem in str(fault)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_chosen_hinders_nobody(their_own):
     their_own(b"\xff\xfe\x00bad")
     with config_loader() as loader:
         assert compose(loader, ["+sweep=bgem3"]).sweep.name == "bgem3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -146,10 +148,12 @@ def test_a_pipe_among_the_files_is_not_opened(tmp_path):
         check_folder(tmp_path, ["+sweep=theirs"])
 
 
+@pytest.mark.slow
 def test_overrides_with_interpolations_compose(loader):
     assert to_values(compose(loader, ["train.epochs=${train.batch_size}"]))["train"]["epochs"] == 16
 
 
+@pytest.mark.slow
 def test_every_interpolation_that_leads_nowhere_is_told(loader):
     tree = compose(loader, ["train.epochs=${nope}", "train.warmup=${train.warmup}", "train.batch_size=8"])
     values, faults = draft_values(tree)

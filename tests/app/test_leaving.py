@@ -71,6 +71,7 @@ def start():
                 os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_deaf", [False, True])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_one_signal_leaves_in_order(start, sent, code, is_deaf):
@@ -81,6 +82,7 @@ def test_one_signal_leaves_in_order(start, sent, code, is_deaf):
     assert said == "Interrupted. Finished trials are kept; go on with: the command\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_one_leaves_at_once_with_all_that_was_started(start, sent, code):
     process, child = start("stubborn")
@@ -93,6 +95,7 @@ def test_a_second_one_leaves_at_once_with_all_that_was_started(start, sent, code
     assert is_gone_within(child, 60)
 
 
+@pytest.mark.slow
 def test_a_first_one_that_nobody_follows_is_enough_after_a_while(start):
     process, child = start("stubborn", patience_s=0.5)
     process.send_signal(signal.SIGTERM)

@@ -77,6 +77,7 @@ def test_what_only_informs_runs_nothing(call, started, arguments, words):
     assert started == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "code"),
     [(SweepRefused("other-sweep", "differs"), 2), (TooManyFailures("3 of 4"), 3), (KeyboardInterrupt(), 130)],
@@ -91,6 +92,7 @@ def test_exit_code_of_what_ends_a_sweep(call_past_hydra, monkeypatch, error, cod
     assert "Traceback" not in left.err
 
 
+@pytest.mark.slow
 def test_interrupted_sweep_names_the_command_that_goes_on(call_past_hydra, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
@@ -132,6 +134,7 @@ def test_run_prints_what_the_sweep_returned(loader, monkeypatch, capsys):
     assert told == [request, ("result", "the command")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "command"),
     [
@@ -148,6 +151,7 @@ def test_command_of_the_interface(loader, overrides, command):
         assert shlex.split(shown)[1:] == command
 
 
+@pytest.mark.slow
 def test_a_server_is_its_own_interface(loader):
     shown = _ui_command(read_request(loader, ["+sweep=bgem3", "tracking.uri=http://host:5000"], ""))
     assert shown == "open http://host:5000"
@@ -170,16 +174,19 @@ def test_a_single_trial_is_named_by_what_it_holds(loader):
     assert name_of(loader, "objective=worst") != plain
 
 
+@pytest.mark.slow
 def test_a_single_trial_keeps_its_name_where_no_score_can_change(loader):
     assert name_of(loader) == name_of(loader, "search.trials=7", "runner=inline", "tracking.experiment=other")
 
 
+@pytest.mark.slow
 def test_a_single_trial_is_a_valid_sweep_of_one(loader):
     config = build_config(single_request(values_of(loader, "sweep.name=mine"), "").values)
     assert config.search.trials == 1
     assert config.sweep.name.startswith("mine-")
 
 
+@pytest.mark.slow
 def test_values_of_an_interpolation(loader):
     assert values_of(loader, "train.epochs=${train.batch_size}")["train"]["epochs"] == 16
     with pytest.raises(InputError) as caught:

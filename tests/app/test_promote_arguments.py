@@ -36,6 +36,7 @@ def test_overrides_are_read_as_everywhere_else(outside_hydra):
     assert data == {"pairs": "a.csv"}
 
 
+@pytest.mark.slow
 def test_a_group_is_a_whole_rule_and_later_keys_change_it(outside_hydra):
     rule, _ = read_overrides(["gate=not_worse", "gate.margin=0.02"])
     assert (rule["against_champion"], rule["margin"], rule["dims"]) == ("not_worse", 0.02, None)

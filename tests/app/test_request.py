@@ -28,6 +28,7 @@ def test_command_line_sweep_replaces_the_presets(loader):
     assert space["loss"] == Choice("loss", ("cached_mnrl", "mnrl"))
 
 
+@pytest.mark.slow
 def test_fixed_value_removes_the_presets_entry_and_holds_in_every_trial(loader):
     request = read_request(loader, ["+sweep=bgem3", "train.learning_rate=3e-5", "loss=cached_mnrl"], "")
     assert {"train.learning_rate", "loss"}.isdisjoint(d.key for d in request.space)
@@ -39,6 +40,7 @@ def test_key_that_no_preset_sweeps_can_be_swept(loader):
     assert space_of(loader, "+sweep=bgem3", "train.batch_size=16,32")["train.batch_size"].options == ("16", "32")
 
 
+@pytest.mark.slow
 def test_any_group_can_be_swept(loader):
     request = read_request(loader, ["+sweep=bgem3", "eval=rungs,sparse"], "")
     assert build_config(request.compose({"eval": "sparse"})).eval.fractions == (0.25, 0.5, 1.0)
@@ -49,6 +51,7 @@ def test_glob_sweeps_every_option_of_a_group(loader):
     assert space["matryoshka"].options == ("from_384", "from_384_coarse", "from_768")
 
 
+@pytest.mark.slow
 def test_lists_can_be_choices(loader):
     request = read_request(loader, ["+sweep=bgem3", "matryoshka=halving", "matryoshka.dims=[1024,512],[768,64]"], "")
     dims = {d.key: d for d in request.space}["matryoshka.dims"]
@@ -80,6 +83,7 @@ def test_recipe_leaves_out_what_lies_outside_the_space(loader):
     assert "train.learning_rate" not in recipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "where", "words"),
     [
@@ -110,6 +114,7 @@ def test_all_faults_of_a_space_at_once(loader):
     assert {f.where for f in caught.value.faults} == {"train.epochs", "train.warmup"}
 
 
+@pytest.mark.slow
 def test_nothing_to_search(loader):
     with pytest.raises(InputError, match="nothing to search"):
         read_request(loader, ["train.epochs=3"], "")

@@ -38,6 +38,7 @@ def list_answers(rows):
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=8, unique=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(ROWS, st.integers(2, 5), st.booleans())
 def test_at_random_it_is_the_mean_over_all_batches(drawn, size, with_negatives):
@@ -73,6 +74,7 @@ def test_several_questions_to_a_passage_vanish_without_duplicates():
     assert count(rows, 16).chosen == found.at_random
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "questions", "severity"),
     [("batch_sampler", 1, None), ("no_duplicates", 5, "note"), ("batch_sampler", 5, "warning")],

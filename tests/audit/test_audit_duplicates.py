@@ -34,6 +34,7 @@ def test_merged_duplicates_are_counted_by_kind(found):
     assert findings["exact-duplicate-queries"].severity == "note"
 
 
+@pytest.mark.slow
 def test_what_else_was_left_out_is_told_as_it_is(found):
     merged = {"duplicate queries": 3, "judgements with a score of 0 or less": 1200}
     notes = ("duplicate queries: 3", "judgements with a score of 0 or less: 1,200", "max_pairs kept 9 of 40 pairs")
@@ -44,6 +45,7 @@ def test_what_else_was_left_out_is_told_as_it_is(found):
     assert "rows-left-out" not in found(dataclasses.replace(splits, notes=notes[:1]), merged=merged.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same", [str, str.upper, lambda text: text.replace(" ", "  ")])
 def test_a_passage_on_two_sides_is_an_error(found, same):
     train, validation, test = sound_sides()
@@ -78,6 +80,7 @@ def test_a_few_leaked_queries_are_a_warning(found):
     assert (test[0][0], train[0][0]) in finding.examples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "severity"), [(19, "warning"), (20, "error")])
 def test_leaked_queries_are_an_error_from_a_fifth(found, count, severity):
     train, validation, test = sound_sides()
@@ -87,6 +90,7 @@ def test_leaked_queries_are_an_error_from_a_fifth(found, count, severity):
     assert f"validation {count} of 100" in finding.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "severity"), [(9, "warning"), (10, "error")])
 def test_leaked_passages_are_an_error_from_a_tenth(found, count, severity):
     train, validation, test = sound_sides()

@@ -50,6 +50,7 @@ def test_sound_pairs_have_no_structure_to_tell(found):
 # -- held out ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("queries", "questions", "small"), [(120, 1, False), (99, 1, True), (120, 6, True)])
 def test_few_held_out_queries_or_groups_are_a_warning(found, queries, questions, small):
     train, _, test = sound_sides()
@@ -110,6 +111,7 @@ def test_without_a_tokenizer_a_note(found):
 # -- languages -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_languages_are_counted(audit):
     report = audit(in_languages(QUESTION, GERMAN))
     assert next(iter(report.figures.languages.passages)) == "de"
@@ -117,12 +119,14 @@ def test_languages_are_counted(audit):
     assert not {"languages-differ", "language-mix"} & {finding.name for finding in report.findings}
 
 
+@pytest.mark.slow
 def test_queries_in_another_language_than_their_passages(found):
     finding = found(in_languages(ENGLISH, GERMAN))["languages-differ"]
     assert finding.severity == "warning"
     assert "queries are mostly in 'en', passages in 'de'" in finding.message
 
 
+@pytest.mark.slow
 def test_a_mix_of_languages_is_a_note(found):
     rows = [(QUESTION.format(n), (SPANISH if n % 5 == 0 else GERMAN).format(n)) for n in range(320)]
     findings = found(as_splits(rows[:120], rows[120:220], rows[220:]))

@@ -38,6 +38,7 @@ def judged(draw):
     return as_splits(named[: cut[0]], named[cut[0] : cut[1]], named[cut[1] :], unjudged=extra), draw(st.integers(0, 99))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(judged())
 def test_equals_an_evaluation_with_one_id_a_row(drawn):
@@ -73,6 +74,7 @@ def test_a_perfect_ranking_of_five_questions_a_passage():
     assert readings.naive["recall@10"] == 1
 
 
+@pytest.mark.slow
 def test_one_question_a_passage_makes_no_difference(found, audit):
     splits = as_splits(*sound_sides())
     reading = audit(splits).figures.readings[0]

@@ -33,6 +33,7 @@ def change_some(text, draw, chance):
     return " ".join(draw.choice(WORDS) if draw.random() < chance else word for word in text.split())
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join), min_size=2, max_size=30))
 def test_what_is_found_is_near_and_the_similarity_is_exact(texts):
@@ -43,6 +44,7 @@ def test_what_is_found_is_near_and_the_similarity_is_exact(texts):
             assert pair.text != pair.other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9])
 def test_nearly_all_near_pairs_are_found(threshold):
     draw = random.Random(7)

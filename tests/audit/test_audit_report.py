@@ -23,6 +23,7 @@ def leaky():
     return as_splits(train, validation, test)
 
 
+@pytest.mark.slow
 def test_an_error_stops_unless_waived_by_its_name(audit, leaky):
     assert [finding.name for finding in audit(leaky).unwaived] == ["query-on-two-sides"]
     waived = audit(leaky, waive=["query-on-two-sides", "query-on-two-sides"])

@@ -29,6 +29,7 @@ def test_passages_that_end_with_a_semicolon_are_no_questions(found):
     assert "columns-swapped" not in found(as_splits(*sides))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [4, 6, 11])
 def test_queries_up_to_twice_as_long_as_passages_are_not_swapped(found, words):
     sides = [[(query, make_text(passage, words)) for query, passage in side] for side in sound_sides()]
@@ -40,6 +41,7 @@ def test_questions_to_questions_are_not_swapped(found):
     assert "columns-swapped" not in found(as_splits(*sides))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "severity"), [(2, "warning"), (3, "error")])
 def test_texts_without_a_word_are_an_error_from_one_in_a_hundred(found, count, severity):
     train, validation, test = sound_sides()
@@ -50,6 +52,7 @@ def test_texts_without_a_word_are_an_error_from_one_in_a_hundred(found, count, s
     assert ("—",) in finding.examples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "severity"), [(1, "note"), (14, "note"), (15, "warning")])
 def test_very_short_texts(found, count, severity):
     train, validation, test = sound_sides()

@@ -11,6 +11,7 @@ SMALL = ("model=minilm", "matryoshka=from_384")
 STATIC = ("model=static", "matryoshka=from_384")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "where", "code"),
     [
@@ -30,6 +31,7 @@ def test_what_cannot_be_trained(make_config, overrides, where, code):
     assert (fault.code, fault.where) == (code, where)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["loss=mnrl", "loss=cached_mnrl"])
 def test_what_is_left_to_the_hardware_can_be_combined(make_config, loss):
     config = make_config(loss, "train.gradient_checkpointing=auto", "train.attention=auto")

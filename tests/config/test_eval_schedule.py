@@ -46,6 +46,7 @@ def test_fractions_do_not_depend_on_the_epochs(length):
     assert EvalConfig(fractions=[0.1, 0.5, 1.0], batch_size=8).schedule(length) == (0.1, 0.5, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "code"),
     [

@@ -93,6 +93,7 @@ def test_one_fault_with_its_place(faults_of, override, where, code):
     assert (fault.code, fault.where) == (code, where)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "where", "code"),
     [

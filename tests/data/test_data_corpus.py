@@ -95,6 +95,7 @@ def test_normalising_twice_changes_nothing(text):
 ROWS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1)
 
 
+@pytest.mark.slow
 @given(ROWS, st.lists(TEXTS))
 def test_every_pair_is_there_once_and_texts_are_distinct(rows, extra):
     collection = build_collection("x", [Pair(*row) for row in rows], extra)
@@ -116,6 +117,7 @@ def test_every_pair_is_there_once_and_texts_are_distinct(rows, extra):
         assert list(relevant) == sorted(relevant)
 
 
+@pytest.mark.slow
 @given(ROWS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_decides_nothing_but_the_numbers(rows, shuffler):
     again = rows.copy()

@@ -60,6 +60,7 @@ def config_of(split_config, *packages: str) -> DocstringsConfig:
     return DocstringsConfig(kind="docstrings", packages=packages, split=split_config)
 
 
+@pytest.mark.slow
 def test_public_docstrings_in_the_order_of_files_and_lines(package, tmp_path, split_config):
     collection = load_collection(config_of(split_config, "embsweep_toy"), tmp_path / "cache")
     assert collection.name == "docstrings"
@@ -207,6 +208,7 @@ class TestCache:
         assert "cannot be written" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_standard_library_gives_many_pairs_and_no_tests(tmp_path, split_config):
     collection = load_collection(config_of(split_config, "json", "logging", "argparse", "unittest"), tmp_path)
     assert len(collection.queries) > 50

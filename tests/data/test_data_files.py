@@ -190,6 +190,7 @@ def test_the_encoding_is_named(tmp_path, files_config, faults_of, encoding, name
     assert name in fault.problem
 
 
+@pytest.mark.slow
 def test_a_tower_of_marks_is_refused_before_it_takes_minutes(tmp_path, files_config, faults_of):
     """A normal form puts them in order, by the square of their number."""
     tower = json.dumps({"anchor": "Größe e" + "\u0301\u0323" * 300_000, "positive": "p"}) + "\n"

@@ -19,6 +19,7 @@ def collection_of(sizes):
     return build_collection("x", [Pair(f"q{g}.{n}", f"p{g}") for g, size in enumerate(sizes) for n in range(size)])
 
 
+@pytest.mark.slow
 @given(sizes=st.lists(st.integers(1, 6), min_size=14, max_size=40), count=st.integers(2, 5))
 def test_folds_partition_what_is_not_test(sizes, count):
     collection = collection_of(sizes)

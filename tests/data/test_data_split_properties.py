@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from split_checks import assert_disjoint, config, relevant_texts
@@ -39,6 +40,7 @@ def split_or_none(pairs, extra, split, cap):
 SPLITS = st.builds(config, st.integers(0, 99), st.sampled_from([0.1, 0.2, 0.4]), st.sampled_from([0.1, 0.2, 0.4]))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(collections(), SPLITS, st.one_of(st.none(), st.integers(3, 60)), st.randoms(use_true_random=False))
 def test_split_properties(drawn, split, cap, shuffler: random.Random):
@@ -80,6 +82,7 @@ def test_split_properties(drawn, split, cap, shuffler: random.Random):
         assert sum(collection.queries[j.query] in kept for j in collection.judgements) <= cap
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=30, max_size=120), SPLITS)
 def test_shares_are_near_what_was_asked(sizes, split):

@@ -31,18 +31,21 @@ def draw_average_precision(queries, seed):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queries", [60, 200])
 def test_skewed_differences_with_many_zeros(queries):
     differences, truth = draw_average_precision(queries, seed=queries)
     assert measure_coverage(differences, np.arange(queries), truth) == pytest.approx(0.95, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queries", [2, 3, 5, 7, 9, 12])
 def test_few_queries(queries):
     differences = np.random.default_rng(queries).normal(0.03, 0.05, (queries, REPETITIONS))
     assert measure_coverage(differences, np.arange(queries), 0.03) == pytest.approx(0.95, abs=0.02)
 
 
+@pytest.mark.slow
 def test_plain_percentiles_of_nine_queries_would_hold_too_little():
     differences = np.random.default_rng(9).normal(0.03, 0.05, (9, REPETITIONS))
     resampled = resample_means(differences, index_groups(range(9)), seed=1, resamples=RESAMPLES)
@@ -58,17 +61,20 @@ def draw_clustered(groups, per_group, seed):
     return 0.05 + shared + rng.normal(0, 0.1, (len(labels), REPETITIONS)), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [12, 40])
 def test_several_questions_of_a_passage(groups):
     differences, labels = draw_clustered(groups, 5, seed=groups)
     assert measure_coverage(differences, labels, 0.05) == pytest.approx(0.95, abs=0.02)
 
 
+@pytest.mark.slow
 def test_ungrouped_resampling_of_clustered_queries_undercovers():
     differences, labels = draw_clustered(40, 5, seed=40)
     assert measure_coverage(differences, np.arange(len(labels)), 0.05) < 0.85
 
 
+@pytest.mark.slow
 def test_groups_of_unequal_size():
     rng = np.random.default_rng(3)
     labels = np.repeat(np.arange(40), rng.integers(1, 9, 40))

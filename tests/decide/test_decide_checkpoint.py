@@ -53,6 +53,7 @@ def test_says_what_every_deployment_would_have_wanted(cards, model):
     assert choose_checkpoint(log, MEAN) + 1 == by_mean
 
 
+@pytest.mark.slow
 @given(st.lists(evaluations, max_size=8), st.sampled_from([MEAN, AT_128]))
 def test_agrees_with_the_best_kept_evaluation_by_evaluation(log, config):
     kept, best = None, None
@@ -65,6 +66,7 @@ def test_agrees_with_the_best_kept_evaluation_by_evaluation(log, config):
     assert choose_checkpoint([of(values) for values in log], config) == kept
 
 
+@pytest.mark.slow
 @given(st.lists(evaluations, min_size=1, max_size=8))
 def test_nothing_finite_is_better_than_the_chosen_and_the_earlier_of_equals_is_kept(log):
     objectives = [compute_objective(of(values), MEAN) for values in log]

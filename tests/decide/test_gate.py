@@ -200,6 +200,7 @@ def test_only_required_dimensions_are_corrected_for():
     assert next(c for c in one if c.dim == 64).adjusted_p <= next(c for c in all_dims if c.dim == 64).adjusted_p
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffixed", [True, False])
 @pytest.mark.parametrize("rehearsal", [True, False])
 @pytest.mark.parametrize("tag", [True, False])

@@ -53,6 +53,7 @@ def test_lies_between_the_worst_and_the_best_dimension(values):
     assert compute_objective(of(values), WORST) == min(values.values())
 
 
+@pytest.mark.slow
 @given(served, profiles())
 def test_does_not_depend_on_the_order_of_dimensions(values, config):
     weights, floors = ({**dict(reversed(d.items()))} if d else d for d in (config.dim_weights, config.floors))
@@ -67,6 +68,7 @@ def test_never_falls_when_a_score_rises(values, config, dim, higher):
     assert compute_objective(of(better), config) >= compute_objective(of(values), config) - 1e-12
 
 
+@pytest.mark.slow
 @given(served, profiles())
 def test_below_zero_is_what_violates_a_constraint_so_that_anything_feasible_beats_it(values, config):
     objective = compute_objective(of(values), config)
@@ -87,6 +89,7 @@ def test_many_at_once_are_the_same_as_one_by_one(many, config):
     assert compute_objectives(columns, config).tolist() == [compute_objective(of(values), config) for values in many]
 
 
+@pytest.mark.slow
 @given(served, profiles())
 def test_a_base_model_meets_its_own_floors(values, config):
     own = config.model_copy(update={"floors": dict.fromkeys(DIMS, "base"), "min_retention": None})

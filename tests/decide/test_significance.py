@@ -127,6 +127,7 @@ def test_a_constant_difference_has_an_interval_of_no_width():
     assert found.p_value == 1 / 500
 
 
+@pytest.mark.slow
 @given(st.integers(2, 12), st.integers(0, 10**6), st.sampled_from(PROFILES))
 @settings(max_examples=40, deadline=None)
 def test_is_finite_ordered_and_antisymmetric(groups, seed, config):

@@ -188,6 +188,7 @@ def test_what_violates_a_constraint_is_no_cheaper_way():
     assert any("violates a constraint" in warning and "0.5000" in warning for warning in alone.warnings)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(st.floats(0.3, 0.7), min_size=2, max_size=3), min_size=2, max_size=4),
     st.randoms(use_true_random=False),

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def test_order_of_arrival_does_not_matter(found, random):
     assert rank_contenders(found) == rank_contenders(shuffled)
 
 
+@pytest.mark.slow
 @given(contenders)
 def test_only_finite_objectives_with_weights_can_win_and_the_best_is_first(found):
     ranked = rank_contenders(found)

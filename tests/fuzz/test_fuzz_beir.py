@@ -65,6 +65,7 @@ def test_the_unbroken_folder_is_read(folder):
     assert (len(found.queries), len(found.passages), len(found.judgements)) == (3, 4, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @given(data=st.data())
 @budget(200)
@@ -98,6 +99,7 @@ qrels_lines = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(qrels_lines, max_size=8), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(["\t", " ", ","]))
 @budget(300)
 def test_wild_judgements(folder, lines, end, delimiter):
@@ -113,6 +115,7 @@ entries = st.fixed_dictionaries(
 fair = st.fixed_dictionaries({"_id": st.sampled_from(["d7", "d8", 9]), "text": good_texts})
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.one_of(json_lines(fair), json_lines(entries), broken_lines), max_size=4),
     st.sampled_from(["corpus", "queries"]),

@@ -72,6 +72,7 @@ def cut(tree, path):
     del node[path[-1]]
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @budget(300)
 def test_values_of_the_wrong_kind(recipes, data):
@@ -94,6 +95,7 @@ def test_keys_that_are_missing(recipes, data):
     check(values)
 
 
+@pytest.mark.slow
 @given(trees)
 @budget(200)
 def test_trees_that_are_no_configuration(tree):
@@ -103,6 +105,7 @@ def test_trees_that_are_no_configuration(tree):
 ODD = (*ODD_NUMBERS, *ODD_TEXTS[::4], [], {}, [math.nan], {"_target_": "os.system"}, b"x", nest(200))
 
 
+@pytest.mark.slow
 def test_every_key_with_every_odd_number_and_text(recipes):
     """By day every key with a few of them, and every one of them with a few keys."""
     cases = [(recipe, path, value) for recipe in recipes[:2] for path in places(recipe) for value in ODD]

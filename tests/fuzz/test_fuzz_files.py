@@ -91,6 +91,7 @@ def test_the_unbroken_files_are_read(folder, kind):
     assert rows_of(found) == len(PAIRS) == count_rows(kind, GOOD[kind])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GOOD)
 @given(data=st.data())
 @budget(250)
@@ -109,6 +110,7 @@ lines = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(lines, max_size=6),
     st.sampled_from([b"\n", b"\r\n", b"\r", b"\n\n"]),
@@ -173,6 +175,7 @@ names = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(names, st.sampled_from(range(len(COLUMNS)))), min_size=1, max_size=4), st.sampled_from([0, 1, 2])
 )
@@ -267,6 +270,7 @@ def test_huge_and_wrong_is_refused_in_seconds(tmp_path, case):
     assert load_bytes(tmp_path, *HUGE[case]())[1]
 
 
+@pytest.mark.slow
 def test_a_passage_of_megabytes_is_a_passage(tmp_path):
     long = "long passage " * 400_000
     found, _ = load_bytes(tmp_path, "x.csv", f'anchor,positive\nq,"{long}"\n'.encode())

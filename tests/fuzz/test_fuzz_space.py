@@ -69,6 +69,7 @@ def parse(text):
     return None
 
 
+@pytest.mark.slow
 @given(spaces)
 @example("range(0,1000000000000)")
 @example("range(0,1,1e-12)")
@@ -153,6 +154,7 @@ def test_a_presets_entry_of_another_shape_is_refused(wild_request, text):
     assert wild_request("train.epochs", text)[1]
 
 
+@pytest.mark.slow
 def test_a_presets_glob_finds_the_options_of_its_group(wild_request):
     request, faults = wild_request("matryoshka", "'glob(from_*)'")
     assert not faults

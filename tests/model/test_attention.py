@@ -36,6 +36,7 @@ def test_what_cannot_be_told(tmp_path, content):
     assert find_attentions(_config("hub", str(tmp_path))) is None
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_here_is_not_asked_for(monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
     assert find_attentions(_config("hub", "nobody/has-this")) is None

@@ -36,6 +36,7 @@ def test_the_scale_of_the_dims_does_not_count(dims, power, factor):
     assert _weights([dim * factor for dim in dims], power) == pytest.approx(_weights(dims, power))
 
 
+@pytest.mark.slow
 @given(_DIMS.filter(lambda dims: len(dims) > 1), _POWERS, st.floats(0.01, 1))
 def test_a_higher_power_favours_the_largest_dim(dims, power, step):
     if power + step <= 4:

@@ -41,6 +41,7 @@ def test_a_static_model_has_no_special_tokens_and_no_limit_of_its_own():
     assert (counter.limit, counter.count("house")) == (900, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "limits", "limit"),
     [

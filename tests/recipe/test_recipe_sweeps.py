@@ -16,6 +16,7 @@ def differing(card, config):
     return {fact.key for fact in compare_recipe(card, config) if not fact.is_equal}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
 def test_trial_0_is_the_card_but_for_the_objective(recipe_of, name):
     assert differing(CARDS[name], recipe_of(name)) == {"objective"}
@@ -28,6 +29,7 @@ def test_with_the_cards_objective_nothing_differs(recipe_of, name):
     assert differing(CARDS[name], recipe_of(name, "objective=dim_128")) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
 def test_trial_0_lies_within_its_space(request_of, name):
     request = request_of(name)
@@ -76,6 +78,7 @@ def test_the_cached_loss_is_searched_where_nothing_is_checkpointed(request_of, n
     assert ("cached_mnrl" in losses) is not CARDS[name].train.gradient_checkpointing
 
 
+@pytest.mark.slow
 def test_cached_batches_are_what_the_accumulated_ones_were_meant_to_be(recipe_of):
     meant, cached = recipe_of("de_tax"), recipe_of("de_tax", "train=cached_256")
     assert cached.train.batch_size == meant.train.batch_size * meant.train.accumulation

@@ -1,5 +1,7 @@
 """Evidences made by hand: one that is typical, and what makes others special."""
 
+import functools
+
 import numpy as np
 
 from embsweep.config.base import Part
@@ -40,6 +42,11 @@ GATE = GateConfig(against_base="significant", against_champion="significant", ma
 
 def make_evidence(*, queries=60, gain=0.15, **changes) -> Evidence:
     """An evidence over `queries` test queries, two to a passage group, whose winner is `gain` above its base."""
+    return Evidence(**{**_make_values(queries, gain), **changes})
+
+
+@functools.cache
+def _make_values(queries, gain):
     groups = tuple(query // 2 for query in range(queries))
     rng = np.random.default_rng(7)
     difficulty = rng.beta(1.2, 1.2, queries)
@@ -50,7 +57,7 @@ def make_evidence(*, queries=60, gain=0.15, **changes) -> Evidence:
     rivals = {name: reading.per_query for name, reading in test.items() if name != WINNER}
     objectives = {name: compute_objective(reading.scores, OBJECTIVE) for name, reading in test.items()}
     validation = {name: _shift(test[name].scores, 0.0123) for name in (WINNER, BASE, BM25)}
-    values = {
+    return {
         "sweep": "legal",
         "study": "4f2a9c",
         "base_model": "minilm",
@@ -85,7 +92,6 @@ def make_evidence(*, queries=60, gain=0.15, **changes) -> Evidence:
         "versions": {"python": "3.11.7", "embsweep": "0.1.0", "sentence-transformers": "6.2.0", "torch": "2.13.0"},
         "created_at": "2026-01-02T03:04:05Z",
     }
-    return Evidence(**{**values, **changes})
 
 
 _TRIALS = {WINNER: 3, RECIPE: 0, RUNNER_UP: 5}

@@ -84,6 +84,7 @@ configs = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(machines, configs, st.none() | st.integers(1, 3))
 def test_whatever_is_planned_fits_however_it_is_placed(machines, config, cpus):
     """Workers are put down one by one wherever one fits, as a cluster may do it: the last one still finds a place."""

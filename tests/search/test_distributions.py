@@ -19,6 +19,7 @@ def dimension(text):
     return parse_space([parser.parse_override(f"key={text}")])[0]
 
 
+@pytest.mark.slow
 @given(st.integers(-1000, 1000), st.integers(1, 60), st.integers(1, 9))
 def test_range_keeps_exactly_hydras_values(start, count, step):
     text = f"range({start},{start + count * step + 1},{step})"
@@ -31,6 +32,7 @@ def test_range_keeps_exactly_hydras_values(start, count, step):
     assert all(distribution._contains(value) for value in end_points(found))
 
 
+@pytest.mark.slow
 @given(st.floats(-1e6, 1e6), st.floats(1e-9, 1e6), st.booleans())
 def test_interval_keeps_both_ends(start, width, log):
     low, high = (abs(start) + 1e-9, abs(start) + 1e-9 + width) if log else (start, start + width)

@@ -16,6 +16,7 @@ def apart(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -48,6 +49,7 @@ def test_on_the_command_line(loader, line):
     assert called is None or "_target_" in called.where or called.where.split(".")[0] in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", sorted(CALL_KEYS))
 def test_in_any_file_at_any_depth(loader, key):
     for where in ("hydra.callbacks.x", "train", "data.split", "hydra.sweeper.params"):
@@ -58,6 +60,7 @@ def test_in_any_file_at_any_depth(loader, key):
             check_no_calls(tree)
 
 
+@pytest.mark.slow
 def test_in_a_file_of_a_search_path(loader, tmp_path):
     (tmp_path / "sweep").mkdir()
     marker = tmp_path / "marker"
@@ -85,6 +88,7 @@ def theirs(loader, tmp_path):
     return compose_theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "where"),
     [
@@ -113,6 +117,7 @@ def test_a_preset_does_not_say_how_hydra_runs(theirs, marker, text, where):
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_does(theirs):
     tree = theirs("hydra: {mode: RUN, verbose: true, sweeper: {params: {train.epochs: '1,2'}}}", "hydra.run.dir=x")
     assert (tree.hydra.run.dir, tree.hydra.verbose, dict(tree.hydra.sweeper.params)) == (
@@ -122,6 +127,7 @@ def test_the_command_line_does(theirs):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [HIDDEN, ESCAPED])
 def test_nothing_is_built_of_a_space(theirs, marker, text):
     from hydra.core.plugins import Plugins

@@ -97,7 +97,7 @@ class _Refusing(http.server.BaseHTTPRequestHandler):
 def test_a_server_that_tells_the_password_back(launch_in, tmp_path, secrets, capfd, set_env):
     set_env(MLFLOW_TRACKING_USERNAME="ann", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     uri = f"http://ann:{quote(PASSWORD, safe='')}@127.0.0.1:{server.server_address[1]}"
     try:
         with pytest.raises(EmbsweepError) as caught:
@@ -203,6 +203,7 @@ def test_the_shells_quotes_hide_no_secret(set_env):
     assert "S3CRET" not in redact(shlex.join(["run", f"x={SLY}"]) + json.dumps({"x": SLY}))
 
 
+@pytest.mark.slow
 def test_a_long_word_is_looked_through_at_once():
     started = time.monotonic()
     for text in ("a." * 20_000, "http://" * 5_000, "?x-amz-" * 5_000, "a://" + "b:@" * 10_000):

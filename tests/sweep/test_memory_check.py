@@ -22,6 +22,8 @@ from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.scale import Scale
 from embsweep.trial.footprint import Footprint, Gpu, measure_footprint
 
+pytestmark = pytest.mark.slow
+
 GIB = 2**30
 FULL = Scale(is_rehearsal=False)
 

@@ -43,6 +43,7 @@ def test_a_rehearsal_caps_everything_and_says_so_in_its_names(make_config):
     assert check_trainable(config) == []
 
 
+@pytest.mark.slow
 def test_a_rehearsal_takes_steps_enough_in_the_precision_of_the_machine(make_config):
     asked = make_config("train=accumulated", "train.batch_size=64", "train.precision=fp16")
     found = Scale(is_rehearsal=True).apply(asked).train
@@ -57,6 +58,7 @@ def test_what_is_small_already_stays(make_config):
     assert config.train.epochs == asked.train.epochs
 
 
+@pytest.mark.slow
 def test_every_matryoshka_preset_stays_a_different_one(make_config):
     presets = ["halving", "from_768", "coarse", "ends"]
     scale = Scale(is_rehearsal=True)

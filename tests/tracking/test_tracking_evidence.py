@@ -40,6 +40,7 @@ def test_evidence_of_another_kind_is_named(tmp_path, text, says):
         read_evidence(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["test", "validation"])
 @pytest.mark.parametrize("name", ["winner", "base"])
 def test_evidence_that_speaks_of_a_dimension_it_has_not_read_is_none(tmp_path, part, name):
@@ -52,6 +53,7 @@ def test_evidence_that_speaks_of_a_dimension_it_has_not_read_is_none(tmp_path, p
         read_evidence(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"dims": [99999, 64]}, {"objective": {"floors": {"99999": 0.1}}}])
 def test_nor_is_one_that_asks_for_such_a_dimension(tmp_path, change):
     values = json.loads(make_evidence().model_dump_json())
@@ -62,6 +64,7 @@ def test_nor_is_one_that_asks_for_such_a_dimension(tmp_path, change):
         read_evidence(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_hash_is_that_of_what_is_claimed_and_not_of_when_it_was_written():
     evidence = make_evidence()
     later = make_evidence(created_at="2027", proof=evidence.proof.model_copy(update={"pid": 1, "difference": 2e-9}))

@@ -90,7 +90,7 @@ def test_a_request_that_was_slow_is_not_sent_again(set_env):
 
     set_env(MLFLOW_HTTP_REQUEST_TIMEOUT="1")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         with pytest.raises(Exception, match="timed out"):

@@ -117,6 +117,7 @@ def test_a_cursor_that_cannot_be_means_everything_once_more(filled, folder, curs
     assert drain(Outbox(folder)) == [{"n": n} for n in range(5)]
 
 
+@pytest.mark.slow
 def test_a_tail_torn_at_any_byte_costs_its_own_entry_alone(filled, folder):
     path = folder / "entries.jsonl"
     whole = path.read_bytes()

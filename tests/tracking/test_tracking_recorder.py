@@ -17,6 +17,8 @@ from embsweep.tracking.runs import Child, SweepRun, open_sweep_run
 from embsweep.tracking.store import sqlite_file
 from embsweep.trial.reporter import Outcome, TrialResult
 
+pytestmark = pytest.mark.slow
+
 CHILD = Child(0, "trial 0")
 
 
@@ -100,7 +102,6 @@ def test_an_outage_holds_nobody_up_and_loses_nothing(client, record, said, store
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_any_request_may_be_lost_before_or_after_it_worked(
     client, record, said, monkeypatch, seed, make_report, make_scores
@@ -130,7 +131,6 @@ def test_any_request_may_be_lost_before_or_after_it_worked(
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 def test_a_process_that_dies_between_any_two_deliveries_repeats_at_most_what_changes_nothing(
     client, record, store, identity, make_report, make_scores
 ):
@@ -217,7 +217,6 @@ def test_no_secret_gets_into_the_outbox(record, tmp_path, make_report):
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 def test_a_database_that_is_locked_is_waited_for(client, record, store, make_report, make_scores):
     with record() as recorder:
         recorder.start_trial(CHILD, 1, {})

@@ -12,6 +12,8 @@ from embsweep.tracking.facts import DatasetFacts, SweepIdentity
 from embsweep.tracking.runs import Child, open_sweep_run
 from embsweep.trial.reporter import Outcome, TrialResult
 
+pytestmark = pytest.mark.slow
+
 
 def _trials(client, store, sweep):
     return client.search_runs([store.experiment_id], f"tags.`mlflow.parentRunId` = '{sweep.run_id}'")

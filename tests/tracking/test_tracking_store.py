@@ -13,6 +13,8 @@ import pytest
 from embsweep.errors import InputError
 from embsweep.tracking.store import Store, open_store, sqlite_file
 
+pytestmark = pytest.mark.slow
+
 
 def _folder(store):
     from mlflow.utils.file_utils import local_file_uri_to_path
@@ -75,7 +77,6 @@ def test_artifacts_stay_under_mlruns_whatever_the_experiment_is_called(root, sto
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 def test_a_new_database_is_made_quietly(tmp_path):
     script = (
         "import sys; from pathlib import Path; from embsweep.tracking.store import open_store;"
@@ -89,7 +90,6 @@ def test_a_new_database_is_made_quietly(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
 
 
-@pytest.mark.slow
 def test_two_first_writers_make_one_database(tmp_path, capfd):
     """Two threads: the lock on the file keeps them apart as it does processes."""
     begin = threading.Barrier(2)
@@ -108,7 +108,6 @@ def test_two_first_writers_make_one_database(tmp_path, capfd):
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 def test_eight_first_writers_make_one_database(tmp_path):
     script = (
         "import sys; from pathlib import Path; from embsweep.tracking.store import open_store;"
@@ -142,7 +141,6 @@ def test_an_unreachable_server_is_bad_input_within_seconds(tmp_path, uri):
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.slow
 def test_a_silent_server_is_given_up_too(tmp_path):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -11,6 +11,8 @@ import pytest
 from embsweep.errors import InputError
 from embsweep.tracking.ui import choose_port, run_ui, ui_command
 
+pytestmark = pytest.mark.slow
+
 SERVE = """
 import sys; from pathlib import Path; from embsweep.tracking.ui import run_ui
 run_ui(Path(sys.argv[1]), None, port=0, on_ready=lambda url: print(url, flush=True))
@@ -67,7 +69,6 @@ def _children(pid):
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_quietly_and_leaves_nothing_running(root, sweep, sign):
     before = set(root.iterdir())

@@ -49,6 +49,7 @@ def test_every_name_comes_out_in_mlflows_alphabet(text):
     _validate_metric_name(name)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=6000), max_size=250))
 def test_batches_hold_everything_once_within_the_limits(params):
     portions = list(batches(params))

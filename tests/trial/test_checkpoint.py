@@ -209,6 +209,7 @@ def test_a_truncating_model_is_not_saved(tmp_path):
         save_checkpoint(model, tmp_path / "best")
 
 
+@pytest.mark.slow
 def test_a_real_model_comes_back_the_same(tmp_path, table_model, capfd):
     import torch
 

@@ -72,6 +72,7 @@ def test_equals_the_library_whatever_its_chunks(table_model, word_set, chunk):
     _check_contract(table_model(rows), word_set(10, 140, relevant), DIMS, chunk=chunk)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(arrays("float32", st.tuples(st.integers(5, 40), st.just(8)), elements=st.integers(-3, 3)), st.randoms())
 def test_equals_the_library_on_generated_embeddings(table_model, word_set, rows, chance):

@@ -41,6 +41,7 @@ def test_it_is_quiet(capfd):
 
 # The figures were made with another tokeniser (words of two letters and more, or otherwise split), which moves
 # MAP@100 by up to .003 here; a wrong ranking or a lost lower-casing moves it by more than .01.
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "reported"), [("xquad_de", 0.897), ("xquad_es", 0.936)])
 def test_agrees_with_reported_figures(shared_set, name, reported):
     assert evaluate_bm25(shared_set(name))["map@100"] == pytest.approx(reported, abs=0.005)

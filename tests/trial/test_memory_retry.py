@@ -19,6 +19,8 @@ from embsweep.trial.train import run_trial
 
 from .recorder import Recorder
 
+pytestmark = pytest.mark.slow
+
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.15 GiB"
 FRACTIONS = [0.4, 1.0]
 RETRY = "loss.mini_batch_size 4 → 2"
@@ -73,7 +75,6 @@ def numbers(reports):
     return [(r.fraction, r.step, r.objective, r.loss, r.scores) for r in reports]
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_before_the_first_evaluation_it_begins_again_with_half(make_job, data, memory, monkeypatch):
     left, built = [], []
@@ -105,7 +106,6 @@ def test_before_the_first_evaluation_it_begins_again_with_half(make_job, data, m
     assert numbers(recorder.reports) == numbers(small.reports), "what it is with that size from the beginning"
 
 
-@pytest.mark.slow
 def test_behind_an_evaluation_it_goes_on_and_says_nothing_twice(make_job, data, memory):
     memory.holds, memory.from_step = 2, 4
     recorder = Recorder()
@@ -118,7 +118,6 @@ def test_behind_an_evaluation_it_goes_on_and_says_nothing_twice(make_job, data, 
     assert recorder.started[1].facts[FACT] == RETRY
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_it_is_tried_once_more_and_not_twice(make_job, data, memory):
     memory.holds, memory.from_step = 1, 4
@@ -134,7 +133,6 @@ def test_it_is_tried_once_more_and_not_twice(make_job, data, memory):
     assert [r.fraction for r in recorder.reports] == [0.4]
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_a_process_that_dies_after_the_second_try_goes_on_with_its_size_and_has_no_third(make_job, data, memory):
     job = make_job()
@@ -152,7 +150,6 @@ def test_a_process_that_dies_after_the_second_try_goes_on_with_its_size_and_has_
     assert f"Not tried again with less: that was done before ({RETRY})." in second.results[0].reason
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_without_its_state_it_cannot_go_on(make_job, data, memory, monkeypatch):
     def full(*_):
@@ -166,7 +163,6 @@ def test_without_its_state_it_cannot_go_on(make_job, data, memory, monkeypatch):
     assert "Not tried again with less: its state could not be kept" in recorder.results[0].reason
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_a_measured_size_is_halved_and_not_measured_again(make_job, data, memory, monkeypatch):
     measured = []
@@ -184,7 +180,6 @@ def test_a_measured_size_is_halved_and_not_measured_again(make_job, data, memory
     assert measured == [1]
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_the_plain_loss_is_not_tried_with_fewer_negatives(make_job, data, memory):
     memory.from_step = 2
@@ -197,7 +192,6 @@ def test_the_plain_loss_is_not_tried_with_fewer_negatives(make_job, data, memory
     assert "loss=cached_mnrl loss.mini_batch_size=8, the same batch" in result.reason
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_what_comes_after_it_has_the_memory(make_job, data, memory):
     """Another trial of the same process."""
@@ -241,7 +235,6 @@ def train_within(job, data):
     return recorder
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is one of Linux")
 def test_a_real_limit_of_the_machine(make_job, data):

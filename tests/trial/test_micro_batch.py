@@ -8,6 +8,8 @@ from embsweep.data.collection import Pair
 from embsweep.trial.longest import find_longest
 from embsweep.trial.micro_batch import Limits, TooLarge, find_fastest, measure_mini_batch, settle_loss
 
+pytestmark = pytest.mark.slow
+
 CACHED = ("loss=cached_mnrl", "matryoshka.dims=[8,4]", "train.batch_size=8")
 PAIRS = tuple(Pair(f"w{i}", " ".join(f"w{j}" for j in range(i + 1))) for i in range(12))
 

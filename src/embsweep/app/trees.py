@@ -39,7 +39,7 @@ def _folders(loader: ConfigLoader) -> _Folders:
     return _Folders(tuple((entry.provider, entry.path) for entry in loader.get_search_path().get_path()), loader)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _load(folders: _Folders, overrides: tuple[str, ...]) -> DictConfig:
     return folders.loader.load_configuration(CONFIG_NAME, list(overrides), run_mode=RunMode.MULTIRUN)
 
