@@ -136,15 +136,14 @@ class TestReach:
         monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: pytest.fail("asked the hub"))
         hub._check_reachable(hub_config())
 
-    def test_a_closed_port_fails_in_seconds(self, monkeypatch, hub_config, faults_of):
+    def test_a_closed_port_is_tried_once(self, monkeypatch, datasets, hub_config, faults_of):
         monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
         monkeypatch.setattr(
             huggingface_hub.HfApi, "__init__", lambda self: setattr(self, "endpoint", "http://127.0.0.1:9")
         )
         monkeypatch.setattr(huggingface_hub.HfApi, "_build_hf_headers", lambda self, **k: {}, raising=False)
-        begin = time.monotonic()
+        monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("the library's own retries take minutes"))
         (fault,) = faults_of(hub_config())
-        assert time.monotonic() - begin < 60, "the library's own retries take minutes"
         assert "could not be loaded: ConnectError" in str(fault)
 
 

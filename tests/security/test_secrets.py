@@ -205,10 +205,10 @@ def test_the_shells_quotes_hide_no_secret(set_env):
 
 @pytest.mark.slow
 def test_a_long_word_is_looked_through_at_once():
-    started = time.monotonic()
+    started = time.process_time()
     for text in ("a." * 20_000, "http://" * 5_000, "?x-amz-" * 5_000, "a://" + "b:@" * 10_000):
         redact(text)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_short_values_and_paths_stay(set_env):
