@@ -1,4 +1,4 @@
-"""A real sweep of six trials, MLflow's interface over it as `embsweep ui` starts it, and a browser."""
+"""A real sweep of four trials, MLflow's interface over it as `embsweep ui` starts it, and a browser."""
 
 import io
 import os
@@ -20,13 +20,13 @@ from embsweep.tracking.store import open_store
 SWEEP = (
     "+sweep=quickstart",
     "data.packages=[stdlib]",
-    "data.max_pairs=800",
+    "data.max_pairs=400",
     "runner=inline",
     "stopping=none",
     "eval.fractions=[0.5,1.0]",
-    "search.trials=6",
-    "train.epochs=1,2,3",
-    "train.batch_size=128",
+    "search.trials=4",
+    "train.epochs=1,2",
+    "train.batch_size=64",
     "train.warmup=0.1",
     "matryoshka=from_384",
     "matryoshka.weight_power=0.0",

@@ -29,7 +29,7 @@ def _compare(page, url, finished, trials):
 
 def test_trials_are_grouped_under_their_sweep(runs_page, screenshot):
     names = runs_page.get_by_role("link", name=re.compile("^trial ")).all_inner_texts()
-    assert [name for name in names if " " in name] == [f"trial {number}" for number in (5, 4, 3, 2, 1, 0)]
+    assert [name for name in names if " " in name] == [f"trial {number}" for number in (3, 2, 1, 0)]
     assert runs_page.get_by_text(re.compile("docstrings \\([0-9a-f]{16}\\)")).is_visible()
     screenshot("runs")
 
@@ -54,7 +54,7 @@ def test_two_trials_are_selected_and_compared(runs_page, finished, screenshot):
 
 
 def test_learning_rate_and_epochs_against_every_dimension_in_parallel_coordinates(page, url, finished, screenshot):
-    _compare(page, url, finished, range(6))
+    _compare(page, url, finished, range(4))
     metrics = page.locator(".du-bois-light-select").nth(1)
     metrics.locator(".du-bois-light-select-selection-item-remove").first.click()
     metrics.click()

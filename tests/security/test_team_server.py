@@ -22,7 +22,7 @@ from embsweep.tracking.ui import choose_port
 from tests.steady_environment import changed
 
 pytest.importorskip("flask_wtf", reason="mlflow[auth] is not installed")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN, ANN, WRONG = ("admin", "only-for-tests-1"), ("ann", "only-for-tests-2"), ("ann", "only-for-tests-3")

@@ -126,6 +126,7 @@ def test_sigkill_loses_nothing_that_was_finished(tmp_path, killed, quick, call, 
     check_resumed(killed, read_trials(tmp_path), left.out)
 
 
+@pytest.mark.nightly
 def test_ctrl_c_ends_it_in_order(start, quick):
     process = start(quick)
     wait_for(process, "trial 0 starts")
