@@ -119,7 +119,9 @@ def test_a_state_is_taken_up_by_as_many(run_in_two, make_job, tiny_model, data, 
     """The first run is stopped within its second epoch: its state lies there, as after a crash."""
     setup = (*tiny_model, *TINY, f"train.batch_sampler={sampler}", "eval.fractions=[0.75,1.0]")
     whole, _ = run_in_two(make_job("whole", *setup), data)
-    run_in_two(make_job("cut", *setup), data, stop_at=0.75)
+    cut = make_job("cut", *setup)
+    run_in_two(cut, data, stop_at=0.75)
+    assert {file.name for file in cut.state.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
     again, _ = run_in_two(make_job("cut", *setup), data)
     assert [r.fraction for r in again.reports] == [0.75, 1.0], "the last report is handed over again"
     assert again.results[0].outcome == Outcome.COMPLETE
