@@ -7,6 +7,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from tests.report.evidence_samples import make_evidence
 
 from embsweep.errors import EmbsweepError, InputError
 from embsweep.tracking.facts import WinnerFacts
@@ -100,6 +101,14 @@ def test_the_same_winner_is_one_version(store, client, identity, checkpoint, fac
     again = register_winner(open_sweep_run(store, identity), checkpoint, registered_name=name, facts=facts)
     assert again == dataclasses.replace(registered, new=False)
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
+
+
+def test_another_look_at_the_same_weights_is_another_version(store, identity, checkpoint, facts, name):
+    def register(look):
+        seen = dataclasses.replace(facts, evidence=make_evidence(look=look))
+        return register_winner(open_sweep_run(store, identity), checkpoint, registered_name=name, facts=seen)
+
+    assert [register(look).version for look in (1, 2, 1)] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("broken", ["create_model_version", "log_model_artifacts", "set_registered_model_alias"])

@@ -140,6 +140,18 @@ def test_a_report_is_handed_over_again_word_for_word(monkeypatch, make_job, data
     assert second.reports[0] == first.reports[1], "the time included"
 
 
+def test_nothing_is_trained_behind_the_last_report(monkeypatch, make_job, data):
+    job = make_job()
+    run_and_kill(monkeypatch, job, data, AFTER_BEST, len(FRACTIONS))
+    monkeypatch.setattr(
+        "sentence_transformers.sentence_transformer.trainer.SentenceTransformerTrainer.train",
+        lambda *_, **__: pytest.fail("trained again"),
+    )
+    second = Recorder()
+    run_trial(job, second, data)
+    assert second.results[0].outcome == Outcome.COMPLETE
+
+
 def test_a_stop_that_was_not_heard_is_heard_the_next_time(monkeypatch, make_job, data):
     job = make_job()
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
