@@ -32,10 +32,13 @@ def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
     with pytest.raises(SweepRefused, match=r"loss\.scale: 20\.0 then, 30\.0 now"):
         launch("loss.scale=30.0")
 
-    fresh, output = launch("sweep.fresh=true")
+
+def test_a_fresh_sweep_of_the_same_seeds_is_the_same(launch):
+    result, _ = launch("search.trials=2")
+    fresh, output = launch("search.trials=2", "sweep.fresh=true")
     assert "The earlier sweep of this name is now" in output
-    assert fresh.evidence.verdict.winner == evidence.verdict.winner
-    assert fresh.evidence.validation == evidence.validation, "the same seeds give the same sweep"
+    assert fresh.evidence.verdict.winner == result.evidence.verdict.winner
+    assert fresh.evidence.validation == result.evidence.validation, "the same seeds give the same sweep"
     assert fresh.registered.startswith("models:/quickstart/"), "a new version, not a new model"
 
 
