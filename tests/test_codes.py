@@ -14,9 +14,17 @@ import pytest
 import embsweep
 from embsweep.codes import Code
 from embsweep.errors import CodedError, Fault, GateRefused, InputError, SweepRefused, TrialFailed
+from embsweep.tracking.evidence_store import UnreadableEvidence
+from embsweep.tracking.manifest import UntrustedModel
 from embsweep.tracking.promotion import Overtaken
+from embsweep.trial.proof import ProofFailed
+from embsweep.trial.state import StateUnusable
 
 CODES = get_args(Code)
+KINDS = [
+    CodedError, SweepRefused, GateRefused, TrialFailed, Overtaken,
+    ProofFailed, StateUnusable, UnreadableEvidence, UntrustedModel,
+]  # fmt: skip
 SOURCE = Path(embsweep.__file__).parent
 
 
@@ -44,7 +52,7 @@ def test_no_fault_is_without_a_code():
         Fault("a.b", "is wrong")  # type: ignore[call-arg, arg-type]
 
 
-@pytest.mark.parametrize("kind", [SweepRefused, GateRefused, TrialFailed, Overtaken])
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_error_takes_its_code_to_another_process(kind: type[CodedError]):
     error = kind("not-finite", "loss is nan")
     back = pickle.loads(pickle.dumps(error))
@@ -65,7 +73,7 @@ def _texts(file: Path) -> Iterator[str]:
 
 def _literal_codes(file: Path) -> Iterator[tuple[int, str]]:
     """First arguments, where they are literal, of what takes a code first."""
-    takers = {"Fault", "Misfit", "_misfit", "SweepRefused", "GateRefused", "TrialFailed", "Overtaken"}
+    takers = {"Fault", "Misfit", "_misfit", *(kind.__name__ for kind in KINDS)}
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Call) and node.args and isinstance(first := node.args[0], ast.Constant):
             name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)

@@ -48,6 +48,8 @@ Code = Literal[
     "unknown-user",
     "unsafe-folder",
     "altered-file",
+    "unlisted-file",
+    "no-hashes",
     "bad-format",
     "not-utf8",
     "byte-order-mark",
@@ -72,6 +74,8 @@ Code = Literal[
     "ambiguous",
     "not-loadable",
     "unsafe-model",
+    "truncated",
+    "not-reproduced",
     # machines
     "not-enough-gpus",
     "not-enough-cpus",
@@ -102,6 +106,7 @@ Code = Literal[
     "no-champion",
     "no-earlier-champion",
     "locked",
+    "stale-lock",
     "overtaken",
     # a trial fails
     "not-finite",

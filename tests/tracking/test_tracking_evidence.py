@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.refusals import raises_code
 from tests.report.evidence_samples import make_evidence
 
 from embsweep.tracking.evidence_store import (
@@ -30,14 +31,20 @@ def test_evidence_survives_its_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
-    [(None, "without evidence"), ('{"format": 2}', "format"), ("{", "cannot be read"), ("[]", "cannot be read")],
+    ("text", "code", "place"),
+    [
+        (None, "missing-file", ""),
+        ('{"format": 2}', "bad-format", ": format: "),
+        ("{", "bad-format", ""),
+        ("[]", "bad-format", ""),
+    ],
 )
-def test_evidence_of_another_kind_is_named(tmp_path, text, says):
+def test_evidence_of_another_kind_is_named(tmp_path, text, code, place):
     if text is not None:
         (tmp_path / EVIDENCE_FILE).write_text(text)
-    with pytest.raises(UnreadableEvidence, match=says):
+    with raises_code(UnreadableEvidence, code) as caught:
         read_evidence(tmp_path)
+    assert place in str(caught.value)
 
 
 @pytest.mark.slow
@@ -49,8 +56,9 @@ def test_evidence_that_speaks_of_a_dimension_it_has_not_read_is_none(tmp_path, p
     dim = min(table, key=int)
     del table[dim]
     (tmp_path / EVIDENCE_FILE).write_text(json.dumps(values))
-    with pytest.raises(UnreadableEvidence, match=f"{part} holds no map@100 of the {name} at dimension {dim}"):
+    with raises_code(UnreadableEvidence, "bad-format") as caught:
         read_evidence(tmp_path)
+    assert all(value in str(caught.value) for value in (part, "map@100", name, dim))
 
 
 @pytest.mark.slow
@@ -60,8 +68,9 @@ def test_nor_is_one_that_asks_for_such_a_dimension(tmp_path, change):
     for key, value in change.items():
         values[key] = {**values[key], **value} if isinstance(value, dict) else value
     (tmp_path / EVIDENCE_FILE).write_text(json.dumps(values))
-    with pytest.raises(UnreadableEvidence, match="at dimension 99999"):
+    with raises_code(UnreadableEvidence, "bad-format") as caught:
         read_evidence(tmp_path)
+    assert "99999" in str(caught.value)
 
 
 @pytest.mark.slow
@@ -131,10 +140,10 @@ def test_changed_evidence_is_neither_believed_nor_loaded(store, client, register
     path = stored(client, version) / EVIDENCE_FILE
     path.write_text(path.read_text().replace('"complete":false', '"complete":true'))
     fetched = fetch(store, version, tmp_path / "copy")
-    assert "evidence.json was changed" in fetched.fault
+    assert (fetched.fault.code, fetched.unread.code) == ("altered-file", "altered-file")
+    assert EVIDENCE_FILE in str(fetched.fault)
     assert fetched.evidence is None
-    assert "not the one that was registered" in fetched.unread
-    with pytest.raises(UntrustedModel):
+    with raises_code(UntrustedModel, "altered-file"):
         load_registered(store, version.name, version.version)
 
 
@@ -143,8 +152,8 @@ def test_evidence_that_was_removed_is_not_evidence_that_never_was(store, client,
     version = register(make_evidence())
     (stored(client, version) / EVIDENCE_FILE).unlink()
     fetched = fetch(store, version, tmp_path / "copy")
-    assert "evidence.json was removed" in fetched.fault
-    assert "not the one that was registered" in fetched.unread
+    assert (fetched.fault.code, fetched.unread.code) == ("altered-file", "altered-file")
+    assert EVIDENCE_FILE in str(fetched.fault)
 
 
 @pytest.mark.slow
@@ -153,7 +162,9 @@ def test_evidence_is_still_believed_where_the_weights_are_not(store, client, reg
     weights = next(stored(client, version).rglob("model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     fetched = fetch(store, version, tmp_path / "copy")
-    assert "model.safetensors was changed" in fetched.fault
+    assert fetched.fault.code == "altered-file"
+    assert "model.safetensors" in str(fetched.fault)
+    assert EVIDENCE_FILE not in str(fetched.fault)
     assert fetched.evidence == make_evidence()
 
 
@@ -164,7 +175,8 @@ def test_a_version_whose_files_are_gone_has_a_fault_and_no_traceback(store, clie
     version = register(make_evidence())
     shutil.rmtree(stored(client, version))
     fetched = fetch(store, version, tmp_path / "copy")
-    assert fetched.fault.startswith(f"{version.name} version 1 cannot be fetched")
+    assert (fetched.fault.code, fetched.unread.code) == ("unreadable", "unreadable")
+    assert str(fetched.fault).startswith(f"{version.name} version 1 ")
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
+import re
 from types import SimpleNamespace
 
 import pytest
+from tests.refusals import raises_code, raises_faults
 
-from embsweep.errors import InputError
 from embsweep.tracking.loading import _find_fault, _listed_files
 from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_ID_TAG
 from embsweep.tracking.manifest import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
@@ -30,26 +31,29 @@ def test_one_hash_for_all_changes_with_any_name_or_content(folder):
 
 
 @pytest.mark.parametrize(
-    ("found", "message"),
+    ("found", "named"),
     [
-        ({"a": "1", "b": "2", "c": "3"}, "c was added"),
-        ({"a": "1"}, "b was removed"),
-        ({"a": "0", "b": "2"}, "a was changed"),
+        ({"1.json": "1", "2.json": "2", "3.json": "3"}, ["3.json"]),
+        ({"1.json": "1"}, ["2.json"]),
+        ({"1.json": "0", "2.json": "2"}, ["1.json"]),
+        ({"1.json": "0", "3.json": "3"}, ["1.json", "2.json", "3.json"]),
     ],
 )
-def test_every_difference_is_named(found, message):
-    recorded = {"a": "1", "b": "2"}
+def test_every_difference_is_named(found, named):
+    recorded = {"1.json": "1", "2.json": "2"}
     check_same(recorded, recorded)
-    with pytest.raises(UntrustedModel, match=message):
+    with raises_code(UntrustedModel, "altered-file") as caught:
         check_same(found, recorded)
+    assert sorted(re.findall(r"\d\.json", str(caught.value))) == named
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "code.py", "weights.pt", "x.pkl", "sub/lib.so", "noname"])
 def test_only_data_is_accepted(folder, name):
     check_data_only(folder)
     (folder / name).write_text("x")
-    with pytest.raises(UntrustedModel, match="is not data"):
+    with raises_code(UntrustedModel, "unsafe-model") as caught:
         check_data_only(folder)
+    assert name in str(caught.value)
 
 
 def find_fault(folder):
@@ -62,13 +66,17 @@ def test_only_the_librarys_own_modules_are_accepted(folder):
     (folder / "modules.json").write_text('[{"type": "sentence_transformers.models.Transformer"}]')
     assert find_fault(folder) is None
     (folder / "modules.json").write_text('[{"type": "sentence_transformersx.Evil"}]')
-    assert "sentence_transformersx.Evil" in find_fault(folder)
+    fault = find_fault(folder)
+    assert fault.code == "unsafe-model"
+    assert "sentence_transformersx.Evil" in str(fault)
 
 
 @pytest.mark.parametrize("content", ["[{}]", "{", "[null]", "[1]", "[" * 100_000, '[{"type": null}]', "\x00"])
 def test_a_list_of_modules_that_is_none_is_a_fault(folder, content):
     (folder / "modules.json").write_text(content)
-    assert "modules.json" in find_fault(folder)
+    fault = find_fault(folder)
+    assert fault.code == "unsafe-model"
+    assert "modules.json" in str(fault)
 
 
 @pytest.mark.parametrize("tag", ["{", "[1]", "null", "[" * 100_000])
@@ -82,11 +90,13 @@ def test_a_list_of_files_that_nobody_can_read_is_none(tag):
 def test_a_history_that_nobody_can_read_is_told(tag):
     model = SimpleNamespace(aliases={}, tags={HISTORY_TAG: tag})
     client = SimpleNamespace(get_registered_model=lambda _: model)
-    with pytest.raises(InputError, match=r"legal: the tag embsweep\.earlier_champions is no list of versions"):
+    with raises_faults(("bad-format", "legal")) as caught:
         read_standing(SimpleNamespace(client=lambda: client), "legal")
+    assert HISTORY_TAG in caught.value.faults[0].problem
 
 
 def test_a_link_is_refused(folder):
     (folder / "link.json").symlink_to("/etc/hostname")
-    with pytest.raises(UntrustedModel, match="is a link"):
+    with raises_code(UntrustedModel, "wrong-file-kind") as caught:
         hash_files(folder)
+    assert "link.json" in str(caught.value)

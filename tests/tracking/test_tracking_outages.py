@@ -28,8 +28,10 @@ def no_room():
 
 def test_a_full_disk_is_no_outage():
     for error in no_room():
-        said = r"a disk is full .*the winner was not registered\. Free some space"
-        with pytest.raises(DiskFull, match=said), naming_outages("the winner was not registered"):
+        with (
+            pytest.raises(DiskFull, match="the winner was not registered"),
+            naming_outages("the winner was not registered"),
+        ):
             raise error
 
 
@@ -42,7 +44,8 @@ def test_an_outage_is_asked_three_times_and_then_named():
 
     with pytest.raises(TrackingUnavailable) as said:
         insist(request, "nothing was registered")
-    assert "MLflow does not answer (ConnectionError: https://***@host" in str(said.value)
+    assert "ConnectionError: https://***@host" in str(said.value)
+    assert "nothing was registered" in str(said.value)
     assert len(asked) == 3
     assert "hunter2" not in str(said.value)
 

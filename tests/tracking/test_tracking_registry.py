@@ -7,9 +7,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from tests.refusals import raises_code, raises_faults
 from tests.report.evidence_samples import make_evidence
 
-from embsweep.errors import EmbsweepError, InputError
+from embsweep.errors import CodedError
 from embsweep.tracking.facts import WinnerFacts
 from embsweep.tracking.loading import find_version, load_registered
 from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
@@ -170,9 +171,10 @@ def test_an_upload_that_went_wrong_is_never_a_version(client, store, sweep, chec
 
     with (
         mock.patch.object(type(client), "log_model_artifacts", lose_half),
-        pytest.raises(UntrustedModel, match=r"model\.safetensors was changed"),
+        raises_code(UntrustedModel, "altered-file") as caught,
     ):
         register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+    assert f"{MODEL_FOLDER}/model.safetensors" in str(caught.value)
     assert not client.search_registered_models(f"name = '{name}'")
     (left,) = client.search_logged_models([store.experiment_id], f"source_run_id = '{facts.run_id}'")
     assert str(left.status) == "FAILED"
@@ -186,20 +188,20 @@ def test_a_rehearsal_cannot_take_the_real_name(store, identity, checkpoint, fact
 
 @pytest.mark.parametrize("objective", [float("nan"), float("inf")])
 def test_an_objective_that_is_not_finite_is_not_registered(sweep, checkpoint, facts, name, objective):
-    with pytest.raises(EmbsweepError, match="cannot be registered"):
+    with raises_code(CodedError, "not-finite"):
         register_winner(sweep, checkpoint, registered_name=name, facts=dataclasses.replace(facts, objective=objective))
 
 
 @pytest.mark.parametrize("bad", ["a/b", "a:b", "", "it's", ".."])
 def test_a_name_that_mlflow_does_not_take_is_bad_input(sweep, checkpoint, facts, bad):
-    with pytest.raises(InputError, match=r"tracking\.registered_model"):
+    with raises_faults(("bad-name", "tracking.registered_model")):
         register_winner(sweep, checkpoint, registered_name=bad, facts=facts)
 
 
 def test_a_truncating_model_is_not_saved(sweep, checkpoint, facts, name, make_model):
     model = make_model()
     model.truncate_dim = 4
-    with pytest.raises(EmbsweepError, match="truncate_dim"):
+    with raises_code(CodedError, "truncated"):
         register_winner(sweep, checkpoint, registered_name=name, facts=facts, model=model)
 
 
@@ -229,7 +231,7 @@ def _remove_weights(folder):
 def test_files_changed_after_registration_are_refused(store, client, registered, tamper):
     folder = _files(client, registered)
     tamper(folder)
-    with pytest.raises(UntrustedModel, match="not the model that was registered"):
+    with raises_code(UntrustedModel, "altered-file"):
         load_registered(store, registered.name, registered.version)
     assert not (folder / "ran").exists()
 
@@ -239,7 +241,7 @@ def test_a_change_is_refused_even_where_the_list_of_files_was_changed_with_it(st
     _change_weights(folder)
     tags = client.get_model_version(registered.name, registered.version).tags
     client.set_logged_model_tags(tags[MODEL_ID_TAG], {MANIFEST_TAG: json.dumps(hash_files(folder))})
-    with pytest.raises(UntrustedModel, match="not the model that was registered"):
+    with raises_code(UntrustedModel, "altered-file"):
         load_registered(store, registered.name, registered.version)
 
 
@@ -249,22 +251,26 @@ def test_code_is_refused_even_where_the_hashes_fit(store, client, registered):
     client.set_model_version_tag(
         registered.name, str(registered.version), MANIFEST_TAG, hash_manifest(hash_files(folder))
     )
-    with pytest.raises(UntrustedModel, match=r"evil\.py is not data"):
+    with raises_code(UntrustedModel, "unsafe-model") as caught:
         load_registered(store, registered.name, registered.version)
+    assert f"{MODEL_FOLDER}/evil.py" in str(caught.value)
     assert not (folder / "ran").exists()
 
 
 def test_a_version_without_hashes_is_refused(store, client, registered):
     client.delete_model_version_tag(registered.name, str(registered.version), MANIFEST_TAG)
-    with pytest.raises(UntrustedModel, match="no hashes"):
+    with raises_code(UntrustedModel, "no-hashes"):
         load_registered(store, registered.name, registered.version)
 
 
 def test_a_version_that_is_not_there_says_what_is(store, registered):
-    with pytest.raises(InputError, match=r"versions \[1\], aliases \['challenger'\]"):
+    with raises_faults(("unknown-name", registered.name)) as caught:
         find_version(store, registered.name, "champion")
-    with pytest.raises(InputError, match="registered models: "):
+    assert "[1]" in caught.value.faults[0].accepted
+    assert "['challenger']" in caught.value.faults[0].accepted
+    with raises_faults(("unknown-name", "no-such-model")) as caught:
         find_version(store, "no-such-model", 1)
+    assert registered.name in caught.value.faults[0].accepted
 
 
 def test_the_checkpoint_itself_is_left_as_it_was(checkpoint, registered, client):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embsweep.durable import says_full
-from embsweep.errors import EmbsweepError, Fault
+from embsweep.errors import CodedError, Fault
 from embsweep.home import NO_USER, expand_home, names_no_user
 
 
@@ -39,4 +39,4 @@ def write_json_file(file: Path, value: Any) -> None:
     except OSError as error:
         if says_full(str(error)):
             raise
-        raise EmbsweepError(f"{file}: cannot be written: {error.strerror}") from None
+        raise CodedError("not-writable", f"{file}: cannot be written: {error.strerror}") from None

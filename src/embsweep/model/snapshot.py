@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embsweep.config.training import ModelConfig
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 from embsweep.model.hub import find_folder
 from embsweep.model.safety import PICKLES
 
@@ -68,7 +68,7 @@ class Snapshot:
                 seen += len(chunk)
                 yield chunk
         if seen != file.size_bytes:
-            raise EmbsweepError(f"{path}: was changed while it was read")
+            raise CodedError("altered-file", f"{path}: was changed while it was read")
 
     def at(self, folder: Path) -> Snapshot:
         """The same files in another folder."""
@@ -90,7 +90,7 @@ def read_snapshot(folder: Path, *, source: str, revision: str | None = None) -> 
     try:
         return Snapshot(source, revision, folder, tuple(_describe(folder, name) for name in names))
     except OSError as error:
-        raise EmbsweepError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        raise CodedError("unreadable", f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def localise(cfg: ModelConfig, snapshots: Iterable[Snapshot]) -> ModelConfig:

@@ -22,7 +22,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 from embsweep.model.snapshot import Snapshot, SnapshotFile
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def node_folder() -> Path:
     mine.mkdir(mode=0o700, exist_ok=True)
     found = mine.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise EmbsweepError(f"{mine}: is not a folder of this user alone (mode 0700); remove it, or set TMPDIR")
+        said = f"{mine}: is not a folder of this user alone (mode 0700); remove it, or set TMPDIR"
+        raise CodedError("unsafe-folder", said)
     return mine / "models"
 
 
@@ -86,7 +87,7 @@ def _write(folder: Path, snapshot: Snapshot, chunks: Chunks) -> None:
 def _write_file(folder: Path, file: SnapshotFile, chunks: Chunks) -> None:
     name = PurePosixPath(file.name)
     if name.is_absolute() or ".." in name.parts:
-        raise EmbsweepError(f"{file.name}: is not the name of a file inside a model's folder")
+        raise CodedError("bad-name", f"{file.name}: is not the name of a file inside a model's folder")
     path = folder / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("xb") as stream:
@@ -97,7 +98,7 @@ def _write_file(folder: Path, file: SnapshotFile, chunks: Chunks) -> None:
     path.chmod(0o400)
     with path.open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256:
-            raise EmbsweepError(f"{file.name}: did not arrive as it was sent (its sha256 differs)")
+            raise CodedError("altered-file", f"{file.name}: did not arrive as it was sent (its sha256 differs)")
 
 
 def _is_whole(folder: Path, snapshot: Snapshot) -> bool:
@@ -122,7 +123,8 @@ def _make_room(root: Path, snapshot: Snapshot, kept_bytes: int) -> None:
     free = shutil.disk_usage(root).free
     if snapshot.size_bytes >= free:
         need = f"the base model takes {snapshot.size_bytes} bytes, {free} are free"
-        raise EmbsweepError(f"{root}: {need}; start Ray on this machine with TMPDIR on a larger disk")
+        said = f"{root}: {need}; start Ray on this machine with TMPDIR on a larger disk"
+        raise CodedError("not-enough-room", said)
 
 
 def _measure(folder: Path) -> int:

@@ -82,7 +82,7 @@ def _read(case: Case, challenger: Candidate, champion: Candidate | None, measure
     faults: dict[str, Reading] = {}
     for name, candidate in (("challenger", challenger), ("champion", champion)):
         if candidate is not None and candidate.fetched.fault:
-            faults[name] = Reading(fault=candidate.fetched.fault)
+            faults[name] = Reading(fault=str(candidate.fetched.fault))
         elif candidate is not None:
             wanted[name] = Stored(candidate.fetched.folder, candidate.fetched.manifest_sha256)
     if evidence.training.config.model.name == evidence.base_model:

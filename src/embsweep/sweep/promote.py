@@ -76,7 +76,7 @@ def _judge(store: Store, standing: Standing, request: PromotionRequest, say: Say
         number = challenger.number
         evidence = challenger.fetched.evidence
         if evidence is None:
-            why = challenger.fetched.fault or challenger.fetched.unread or ""
+            why = str(challenger.fetched.fault or challenger.fetched.unread or "")
             return Promotion(standing, number, Judgement((Condition("evidence", False, why),)), None, ())
         rule = override_rule(evidence.gate, request.rule)
         say(f"Rebuilding the test set of {evidence.data.name}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from embsweep.decide.evidence import Evidence
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 
 EVIDENCE_FILE = "evidence.json"
 EVIDENCE_TAG = "embsweep.evidence"
@@ -17,7 +17,7 @@ EVIDENCE_TAG = "embsweep.evidence"
 _OF_ONE_PASS = {"created_at", "proof"}
 
 
-class UnreadableEvidence(EmbsweepError):
+class UnreadableEvidence(CodedError):
     """A version's evidence is absent or has another format."""
 
 
@@ -30,13 +30,14 @@ def read_evidence(folder: Path) -> Evidence:
     """The evidence in a fetched model's folder, every part checked. UnreadableEvidence if there is none to be read."""
     path = folder / EVIDENCE_FILE
     if not path.is_file():
-        raise UnreadableEvidence("it was registered without evidence; run its sweep again")
+        raise UnreadableEvidence("missing-file", "it was registered without evidence; run its sweep again")
     try:
         return Evidence.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise UnreadableEvidence(f"its {EVIDENCE_FILE} cannot be read: {place or 'it'}: {first['msg']}") from None
+        said = f"its {EVIDENCE_FILE} cannot be read: {place or 'it'}: {first['msg']}"
+        raise UnreadableEvidence("bad-format", said) from None
 
 
 def hash_evidence(evidence: Evidence) -> str:

@@ -34,9 +34,9 @@ class Fetched:
 
     folder: Path
     manifest_sha256: str
-    fault: str | None = None
+    fault: UntrustedModel | None = None
     evidence: Evidence | None = None
-    unread: str | None = None
+    unread: UntrustedModel | UnreadableEvidence | None = None
 
 
 def load_registered(
@@ -50,7 +50,7 @@ def load_registered(
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
         fetched = fetch_version(store, version, Path(scratch) / "model")
         if fetched.fault:
-            raise UntrustedModel(fetched.fault)
+            raise fetched.fault
         return load_fetched(fetched.folder, fetched.manifest_sha256, device=device)
 
 
@@ -61,14 +61,14 @@ def fetch_version(store: Store, version: ModelVersion, folder: Path) -> Fetched:
     label = f"{version.name} version {version.version}"
     recorded = version.tags.get(MANIFEST_TAG)
     if recorded is None:
-        fault = f"{label} carries no hashes; it was not registered by embsweep"
+        fault = UntrustedModel("no-hashes", f"{label} carries no hashes; it was not registered by embsweep")
         return Fetched(folder, "", fault, unread=fault)
     location = store.client().get_model_version_download_uri(version.name, version.version)
     try:
         place = fetch_artifacts(store, location, folder)
         found = hash_files(place)
     except (MlflowException, OSError, UntrustedModel) as error:
-        fault = f"{label} cannot be fetched: {redact(str(error))}"
+        fault = UntrustedModel("unreadable", f"{label} cannot be fetched: {redact(str(error))}")
         return Fetched(folder, recorded, fault, unread=fault)
     listed = found if hash_manifest(found) == recorded else _listed_files(store, version)
     evidence, unread = _read_evidence(place, found, listed if hash_manifest(listed) == recorded else {})
@@ -80,31 +80,37 @@ def load_fetched(folder: Path, manifest_sha256: str, *, device: str | None = Non
     from embsweep.model.load import load_model
 
     if hash_manifest(hash_files(folder)) != manifest_sha256:
-        raise UntrustedModel("the fetched copy is not the model that was registered")
+        raise UntrustedModel("altered-file", "the fetched copy is not the model that was registered")
     check_data_only(folder)
     return load_model(str(folder / MODEL_FOLDER), device, local_files_only=True)
 
 
-def _find_fault(label: str, folder: Path, found: dict[str, str], listed: dict[str, str], recorded: str) -> str | None:
+def _find_fault(
+    label: str, folder: Path, found: dict[str, str], listed: dict[str, str], recorded: str
+) -> UntrustedModel | None:
     try:
         if hash_manifest(found) != recorded:
             check_same(found, listed)  # names the differences
-            return f"{label} is not the model that was registered"
+            return UntrustedModel("altered-file", f"{label} is not the model that was registered")
         check_data_only(folder)
         check_no_code(folder)
-    except (UntrustedModel, UnsafeModel) as error:
-        return f"{label}: {error}"
+    except UntrustedModel as error:
+        return UntrustedModel(error.code, f"{label}: {error}")
+    except UnsafeModel as error:
+        return UntrustedModel("unsafe-model", f"{label}: {error}")
     return None
 
 
-def _read_evidence(folder: Path, found: dict[str, str], listed: dict[str, str]) -> tuple[Evidence | None, str | None]:
+def _read_evidence(
+    folder: Path, found: dict[str, str], listed: dict[str, str]
+) -> tuple[Evidence | None, UnreadableEvidence | None]:
     """The evidence as registered, or why it cannot be had."""
     if found.get(EVIDENCE_FILE) != listed.get(EVIDENCE_FILE):
-        return None, f"its {EVIDENCE_FILE} is not the one that was registered"
+        return None, UnreadableEvidence("altered-file", f"its {EVIDENCE_FILE} is not the one that was registered")
     try:
         return read_evidence(folder), None
     except UnreadableEvidence as error:
-        return None, str(error)
+        return None, error
 
 
 def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelVersion:

@@ -51,7 +51,7 @@ def _acquire(client: MlflowClient, lock: str, owner: str, patience_s: float) -> 
         if found is not None and found.get(_OWNER_TAG) == owner:
             return  # a request that was sent again because its answer was lost
         if found is not None and (_is_stale(found) or time.monotonic() >= deadline):
-            raise GateRefused("locked", _describe(lock, found))
+            raise GateRefused("stale-lock" if _is_stale(found) else "locked", _describe(lock, found))
         time.sleep(_POLL_S)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError, EmbsweepError
 from embsweep.names import tracked_metric
 from embsweep.tracking.environment import pin_requirements
 from embsweep.tracking.evidence_store import EVIDENCE_TAG, write_evidence
@@ -91,7 +91,8 @@ def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: 
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     if model.truncate_dim is not None:
-        raise EmbsweepError(f"the model has truncate_dim={model.truncate_dim}, which would be saved with it")
+        said = f"the model has truncate_dim={model.truncate_dim}, which would be saved with it"
+        raise CodedError("truncated", said)
     dim = model.get_embedding_dimension()
     signature = ModelSignature(
         inputs=Schema([ColSpec("string")]), outputs=Schema([TensorSpec(np.dtype("float32"), (-1, dim or -1))])

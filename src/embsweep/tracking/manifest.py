@@ -7,14 +7,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 
 # What sentence-transformers and MLflow write for a model. Pickles (.bin, .pt, .pkl) and code are not among it.
 DATA_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".md", ".yaml", ".yml"})
 _DATA_NAMES = frozenset({"MLmodel"})
 
 
-class UntrustedModel(EmbsweepError):
+class UntrustedModel(CodedError):
     """A registered model's files are not the ones that were registered, or hold more than data."""
 
 
@@ -24,7 +24,7 @@ def hash_files(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            raise UntrustedModel(f"{name} is a link; accepted: plain files")
+            raise UntrustedModel("wrong-file-kind", f"{name} is a link; accepted: plain files")
         if path.is_file():
             with path.open("rb") as file:
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -49,7 +49,7 @@ def check_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
         f"{name} was changed" for name in sorted(found.keys() & recorded.keys()) if found[name] != recorded[name]
     ]
     if faults:
-        raise UntrustedModel("this is not the model that was registered: " + "; ".join(faults))
+        raise UntrustedModel("altered-file", "this is not the model that was registered: " + "; ".join(faults))
 
 
 def check_data_only(folder: Path) -> None:
@@ -57,4 +57,4 @@ def check_data_only(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and path.suffix not in DATA_SUFFIXES and path.name not in _DATA_NAMES:
-            raise UntrustedModel(f"{name} is not data; accepted: {', '.join(sorted(DATA_SUFFIXES))}")
+            raise UntrustedModel("unsafe-model", f"{name} is not data; accepted: {', '.join(sorted(DATA_SUFFIXES))}")

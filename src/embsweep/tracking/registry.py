@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.errors import EmbsweepError, Fault, InputError
+from embsweep.errors import CodedError, Fault, InputError
 from embsweep.names import CHALLENGER, CHAMPION, rehearsal_name, tracked_metric
 from embsweep.tracking.evidence_store import EVIDENCE_TAG, evidence_tags
 from embsweep.tracking.facts import SweepIdentity, WinnerFacts
@@ -54,7 +54,8 @@ def register_winner(
     """
     name = check_model_name(rehearsal_name(registered_name) if sweep.identity.rehearsal else registered_name)
     if not math.isfinite(facts.objective):
-        raise EmbsweepError(f"trial {facts.trial} has the objective {facts.objective}; it cannot be registered")
+        said = f"trial {facts.trial} has the objective {facts.objective}; it cannot be registered"
+        raise CodedError("not-finite", said)
     client = sweep.store.client()
     marks = sweep.identity.tags | {CHECKPOINT_TAG: hash_manifest(hash_files(checkpoint))}
     marks |= evidence_tags(facts.evidence) if facts.evidence is not None else {}

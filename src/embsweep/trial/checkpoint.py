@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 from embsweep.model.load import load_model, no_progress_bars
 from embsweep.model.safety import PICKLES
 from embsweep.trial.evaluator import check_untruncated
@@ -51,4 +51,4 @@ def load_checkpoint(folder: Path, device: str | None = None) -> SentenceTransfor
 def _refuse_pickles(folder: Path) -> None:
     for file in list_files(folder):
         if file.suffix in PICKLES:
-            raise EmbsweepError(f"{file.name}: a pickle in a checkpoint; accepted: safetensors only")
+            raise CodedError("unsafe-model", f"{file.name}: a pickle in a checkpoint; accepted: safetensors only")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from embsweep.data.collection import RetrievalSet
-from embsweep.errors import EmbsweepError, Fault, InputError
+from embsweep.errors import CodedError, Fault, InputError
 from embsweep.model.attention import float32_attention
 from embsweep.trial.evaluation import Evaluation
 from embsweep.trial.group import SOLO, Group
@@ -116,7 +116,8 @@ def mark_hits(ranking: np.ndarray, relevant: Sequence[Sequence[int]], n_corpus: 
 def check_untruncated(model: SentenceTransformer) -> None:
     """Raises EmbsweepError if `model.truncate_dim` is set: it hides dimensions and would be saved with the model."""
     if model.truncate_dim is not None:
-        raise EmbsweepError(f"model.truncate_dim is {model.truncate_dim}; accepted: None (dimensions are cut here)")
+        said = f"model.truncate_dim is {model.truncate_dim}; accepted: None (dimensions are cut here)"
+        raise CodedError("truncated", said)
 
 
 def _check_dims(dims: Sequence[int], available: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from embsweep.durable import sync
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 
 MANIFEST = "manifest.json"
 
@@ -62,11 +62,11 @@ def check_files(folder: Path) -> None:
     present = {_relative(file, folder): file for file in list_files(folder)}
     for name in sorted(listed.keys() | present.keys()):
         if name not in present:
-            raise EmbsweepError(f"{folder / name}: is missing")
+            raise CodedError("missing-file", f"{folder / name}: is missing")
         if name not in listed:
-            raise EmbsweepError(f"{folder / name}: is not in {MANIFEST}")
+            raise CodedError("unlisted-file", f"{folder / name}: is not in {MANIFEST}")
         if describe_file(present[name]) != listed[name]:
-            raise EmbsweepError(f"{folder / name}: was altered, it does not match {MANIFEST}")
+            raise CodedError("altered-file", f"{folder / name}: was altered, it does not match {MANIFEST}")
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
@@ -75,11 +75,11 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         files: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["files"]
     except FileNotFoundError:
-        raise EmbsweepError(f"{path}: is missing") from None
+        raise CodedError("missing-file", f"{path}: is missing") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EmbsweepError(f"{path}: cannot be read ({error!r})") from None
+        raise CodedError("unreadable", f"{path}: cannot be read ({error!r})") from None
     if not isinstance(files, dict) or not files:
-        raise EmbsweepError(f"{path}: lists no files")
+        raise CodedError("empty", f"{path}: lists no files")
     return files
 
 
@@ -108,7 +108,7 @@ def describe_file(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "size_bytes": file.stat().st_size}
     except OSError as error:
-        raise EmbsweepError(f"{file}: cannot be read ({error.strerror})") from None
+        raise CodedError("unreadable", f"{file}: cannot be read ({error.strerror})") from None
 
 
 def _replace(target: Path, fresh: Path, keep_as: Path | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from embsweep.config.training import ModelConfig
 from embsweep.data.collection import RetrievalSet
 from embsweep.decide.scores import Scores
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 from embsweep.model.snapshot import Snapshot, localise
 from embsweep.trial.checkpoint import load_checkpoint
 from embsweep.trial.evaluation import Evaluation
@@ -24,7 +24,7 @@ GPU_TOLERANCE = 1e-3
 """Largest difference of any metric between two measurements of the same weights, by device."""
 
 
-class ProofFailed(EmbsweepError):
+class ProofFailed(CodedError):
     """The weights on disk are not those that were measured. Nothing is registered."""
 
 
@@ -95,8 +95,9 @@ def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str)
     tolerance = tolerance_of(device)
     if not largest <= tolerance:
         raise ProofFailed(
+            "not-reproduced",
             f"{name}: its weights on disk give {metric} {found[dim][metric]:.6f} at {dim}, but "
-            f"{recorded[dim][metric]:.6f} was recorded (tolerance {tolerance:g} on {device}); nothing was registered"
+            f"{recorded[dim][metric]:.6f} was recorded (tolerance {tolerance:g} on {device}); nothing was registered",
         )
     return largest
 
@@ -131,7 +132,8 @@ def _read_one(claim: Claim, how: Measurement) -> Reading:
     digest = hash_of_manifest(claim.folder) if claim.folder else ""
     if claim.folder and claim.manifest_sha256 not in (None, digest):
         raise ProofFailed(
-            f"{claim.name}: {claim.folder / MANIFEST} is not the one of when its run ended; nothing was registered"
+            "altered-file",
+            f"{claim.name}: {claim.folder / MANIFEST} is not the one of when its run ended; nothing was registered",
         )
     model = build_model(how.model) if claim.folder is None else load_checkpoint(claim.folder)
     validation, test = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)

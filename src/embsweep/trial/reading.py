@@ -11,7 +11,7 @@ import numpy as np
 
 from embsweep.decide.scores import PerQuery, Scores
 from embsweep.durable import open_whole
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 
 _TOLERANCE = 1e-9
 
@@ -34,10 +34,11 @@ def load_values(path: Path, scores: Scores, metric: str) -> PerQuery:
         with np.load(path, allow_pickle=False) as stored:
             values = {int(dim): stored[dim].astype(np.float64) for dim in stored.files}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise EmbsweepError(f"{path}: cannot be read ({error})") from None
+        raise CodedError("unreadable", f"{path}: cannot be read ({error})") from None
     for dim, by_metric in scores.items():
         found = float(np.mean(values[dim])) if dim in values else None
         # Asked this way round NaN is refused: it compares as false with everything.
         if found is None or not abs(found - by_metric[metric]) <= _TOLERANCE:
-            raise EmbsweepError(f"{path}: {metric} at {dim} is {found}, but {by_metric[metric]} was recorded")
+            said = f"{path}: {metric} at {dim} is {found}, but {by_metric[metric]} was recorded"
+            raise CodedError("not-reproduced", said)
     return values
