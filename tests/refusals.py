@@ -30,3 +30,9 @@ def raises_code(kind: type[CodedError], code: Code) -> Iterator[pytest.Exception
     with pytest.raises(kind) as caught:
         yield caught
     assert caught.value.code == code
+
+
+def signs_behind(left: BaseException | None) -> list[tuple[Code, str]]:
+    """Code and place of the faults for which a command left: `left` was raised while an InputError was handled."""
+    cause = left.__context__ if left else None
+    return signs(cause.faults) if isinstance(cause, InputError) else []

@@ -14,6 +14,7 @@ import pytest
 import embsweep
 from embsweep.codes import Code
 from embsweep.errors import CodedError, Fault, GateRefused, InputError, SweepRefused, TrialFailed
+from embsweep.search.storage import LedgerUnavailable
 from embsweep.tracking.evidence_store import UnreadableEvidence
 from embsweep.tracking.manifest import UntrustedModel
 from embsweep.tracking.promotion import Overtaken
@@ -23,7 +24,7 @@ from embsweep.trial.state import StateUnusable
 CODES = get_args(Code)
 KINDS = [
     CodedError, SweepRefused, GateRefused, TrialFailed, Overtaken,
-    ProofFailed, StateUnusable, UnreadableEvidence, UntrustedModel,
+    LedgerUnavailable, ProofFailed, StateUnusable, UnreadableEvidence, UntrustedModel,
 ]  # fmt: skip
 SOURCE = Path(embsweep.__file__).parent
 

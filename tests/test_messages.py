@@ -4,8 +4,11 @@ Everywhere else tests assert codes, places and numbers. After a change of wordin
 `EMBSWEEP_UPDATE_MESSAGES=1 python -m pytest tests/test_messages.py` writes the file anew; read its diff.
 """
 
+import contextlib
 import dataclasses
 import difflib
+import errno
+import io
 import os
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from embsweep.config.source import BeirConfig, FilesConfig, SplitConfig
 from embsweep.data.load import load_collection
 from embsweep.decide.gate import Reading, Rival, judge
 from embsweep.errors import InputError
+from tests.app.test_terminal import ERRORS, left_with
 from tests.config.test_faults import CASES as CONFIG_CASES
 from tests.data.test_data_files import FAULTY as FILE_CASES
 from tests.decide.test_gate import ERROR, OBJECTIVE, WINNER, make_case, make_evidence, read
@@ -50,6 +54,7 @@ def test_what_users_are_told(make_config, loader, tmp_path):
         "Files of pairs": tell_of_files(tmp_path),
         "BEIR folders": tell_of_folders(tmp_path),
         "Gate": tell_of_gate(),
+        "Leaving": tell_of_leaving(),
     }
     blocks = (
         f"# {title}\n\n" + "\n".join(f"> {given}\n{told}\n" for given, told in s) for title, s in sections.items()
@@ -112,6 +117,18 @@ def tell_of_gate():
         ),
     }
     return [(name, "\n".join(f"{c.name}: {c.text}" for c in judge(case).conditions)) for name, case in cases.items()]
+
+
+def tell_of_leaving():
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    cases = [(error, None) for error, *_ in ERRORS] + [(KeyboardInterrupt(), "the command"), (full, "the command")]
+    return [(f"{type(error).__name__}, {command}", said_when_left(error, command)) for error, command in cases]
+
+
+def said_when_left(error, command):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        left_with(error, command)
+    return said.getvalue().rstrip("\n")
 
 
 def told_by(call):

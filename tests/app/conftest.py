@@ -10,7 +10,9 @@ from huggingface_hub import constants
 from hydra.core.global_hydra import GlobalHydra
 
 from embsweep.app import main
+from embsweep.codes import Code
 from embsweep.runner.slots import Machine
+from tests.refusals import signs_behind
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Left:
     code: int
     out: str
     err: str
+    signs: list[tuple[Code, str]]
 
     @property
     def faults(self):
@@ -66,13 +69,13 @@ def call(monkeypatch, capsys, outside_hydra):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["run_sweep.py", *arguments])
-        code = 0
+        code, found = 0, []
         try:
             main.main()
         except SystemExit as left:
-            code = left.code
+            code, found = left.code, signs_behind(left)
         said = capsys.readouterr()
-        return Left(code, said.out, said.err)
+        return Left(code, said.out, said.err, found)
 
     return run
 

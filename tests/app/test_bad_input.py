@@ -51,7 +51,7 @@ def check_refusal(two_cores, pairs, untouched, tmp_path, monkeypatch):
             left = call(*filter(None, chosen), *arguments)
             assert left.code == 2, left
             assert "Traceback" not in left.err
-            assert "nothing was started" in left.err
+            assert left.signs
             assert list(untouched.iterdir()) == []
             return left
 
@@ -67,106 +67,122 @@ def given(*arguments):
 
 
 NAMED = [
-    (["train.learnig_rate=3"], "train.learnig_rate", "did you mean 'train.learning_rate'?"),
-    (["modle=minilm"], "modle", "did you mean 'model'?"),
-    (["trials=0"], "trials", "did you mean 'search.trials'?"),
-    (["model=minilm6"], "model", "accepted: bge-m3, minilm, static; did you mean 'minilm'?"),
-    (["search.trials=0"], "search.trials", "got 0"),
-    (["objective.metric=map@10"], "objective.metric", "unknown metric"),
-    (["model=minilm"], "matryoshka.dims", "1024 is larger than the 384"),
-    (["matryoshka.dims=[64,128]"], "matryoshka.dims", "128 stands after 64"),
-    (["matryoshka.dims=[128,128]"], "matryoshka.dims", "128 is repeated"),
-    (["matryoshka.weights=[1]"], "matryoshka.weights", "1 weights for 6 dims"),
-    (["matryoshka.weights=[0,0,0,0,0,0]"], "matryoshka.weights", "are no weights"),
-    (["train.learning_rate=interval(1e-4,1e-6)"], "train.learning_rate", "impossible interval"),
-    (["++hydra.sweeper.params={train.epoch: 'range(1,4)'}"], "hydra.sweeper.params.train.epoch", "neither a key"),
-    (["scale=full"], "model.source", "is not in the local cache"),
-    (["scale=full", "model.source=/nope"], "model.source", "no such folder; got '/nope'"),
-    (["storage.path=/dev/null"], "storage.path", "cannot be written to"),
+    (["train.learnig_rate=3"], "train.learnig_rate", "unknown-key", "'train.learning_rate'"),
+    (["modle=minilm"], "modle", "unknown-key", "'model'"),
+    (["trials=0"], "trials", "unknown-key", "'search.trials'"),
+    (["model=minilm6"], "model", "unknown-option", "bge-m3, minilm, static"),
+    (["search.trials=0"], "search.trials", "out-of-range", "0"),
+    (["objective.metric=map@10"], "objective.metric", "unknown-option", "'map@10'"),
+    (["model=minilm"], "matryoshka.dims", "out-of-range", "384"),
+    (["matryoshka.dims=[64,128]"], "matryoshka.dims", "wrong-order", "128"),
+    (["matryoshka.dims=[128,128]"], "matryoshka.dims", "duplicate-value", "128"),
+    (["matryoshka.weights=[1]"], "matryoshka.weights", "wrong-length", "6"),
+    (["matryoshka.weights=[0,0,0,0,0,0]"], "matryoshka.weights", "bad-weights", ""),
+    (["train.learning_rate=interval(1e-4,1e-6)"], "train.learning_rate", "impossible-range", ""),
+    (
+        ["++hydra.sweeper.params={train.epoch: 'range(1,4)'}"],
+        "hydra.sweeper.params.train.epoch",
+        "unknown-key",
+        "'train.epochs'",
+    ),
+    (["scale=full"], "model.source", "unreachable", "'BAAI/bge-m3'"),
+    (["scale=full", "model.source=/nope"], "model.source", "missing-file", "'/nope'"),
+    (["storage.path=/dev/null"], "storage.path", "not-writable", "/dev/null"),
 ]
-"""What the project promises by name."""
+"""What the project promises by name: arguments, place, code, and what else is named."""
 
 MORE = [
     # the command line
-    (["+sweep=quickstart"], "sweep", "is chosen twice"),
-    (["+model=minilm"], "model", "write model=minilm"),
-    (["model@here=minilm"], "model@here", "no such place"),
-    (["data.path=x"], "data.path", "is a key of data=beir, which is not chosen"),
-    (["hydra/sweeper=basic"], "hydra/sweeper", "embsweep's own"),
-    (["hydra.mode=FOO"], "hydra.mode", "expected one of [RUN, MULTIRUN]"),
-    (["hydra.foo=1"], "hydra.foo", "Hydra refuses it"),
-    (["hydra.verbose='${nope}'"], "hydra.verbose", "accepted: a plain value"),
-    (["hydra.mode='${nope}'"], "hydra.mode", "accepted: a plain value"),
-    (["train.epochs=${train.nope}"], "train.epochs", "'train.nope' not found"),
-    (["sweep.name=über"], "sweep.name", """quote the value: 'sweep.name="über"'"""),
-    (["objective.dim_weights={7:"], "objective.dim_weights", "brackets do not match"),
-    ([""], "the command line", "cannot be read"),
-    (["=3"], "the command line", "unknown key or group"),
+    (["+sweep=quickstart"], "sweep", "duplicate-value", "quickstart"),
+    (["+model=minilm"], "model", "wrong-prefix", " model=minilm"),
+    (["model@here=minilm"], "model@here", "unknown-key", ""),
+    (["data.path=x"], "data.path", "inactive-key", "data=beir"),
+    (["hydra/sweeper=basic"], "hydra/sweeper", "not-settable", ""),
+    (["hydra.mode=FOO"], "hydra.mode", "refused-by-hydra", "RUN, MULTIRUN"),
+    (["hydra.foo=1"], "hydra.foo", "refused-by-hydra", ""),
+    (["hydra.verbose='${nope}'"], "hydra.verbose", "not-settable", ""),
+    (["hydra.mode='${nope}'"], "hydra.mode", "not-settable", ""),
+    (["train.epochs=${train.nope}"], "train.epochs", "unresolved", "train.nope"),
+    (["sweep.name=über"], "sweep.name", "bad-override", """'sweep.name="über"'"""),
+    (["objective.dim_weights={7:"], "objective.dim_weights", "bad-override", ""),
+    ([""], "the command line", "bad-override", ""),
+    (["=3"], "the command line", "unknown-key", ""),
     # values
-    (["sweep.name=../x"], "sweep.name", "accepted: 1 to 80 letters"),
-    (["objective.dim_weights={7: 1}"], "objective.dim_weights.7", "is not evaluated"),
-    (["runner.cpus_per_trial=99"], "runner.cpus_per_trial", "got 99; accepted: up to 2"),
+    (["sweep.name=../x"], "sweep.name", "bad-name", "'../x'"),
+    (["objective.dim_weights={7: 1}"], "objective.dim_weights.7", "not-evaluated", "1024, 768, 512"),
+    (["runner.cpus_per_trial=99"], "runner.cpus_per_trial", "not-enough-cpus", "2"),
     # the space
-    (["train.epochs=interval(0,3)"], "train.epochs", "in the search space at train.epochs=0.0"),
-    (["model=bge-m3,minilm", "eval.dims=[384,64]"], "matryoshka.dims", "(in the search space at model=minilm)"),
-    (["model=bge-m3,minilm", "matryoshka=from_384"], "eval.dims", "eval.dims=[256,128,64]"),
-    (["train.scheduler=cosine,linaer"], "train.scheduler", "did you mean 'linear'?"),
-    (["train.seed=1,2,1"], "train.seed", "an option is repeated"),
-    ([f"train.seed={','.join(map(str, range(201)))}"], "train.seed", "this choice has 201 options"),
-    (["+hydra.sweeper.params.train.epochs=range(1,4)"], "hydra.sweeper.params.train.epochs", "write train.epochs="),
-    (["search.trials=3,4"], "search.trials", "is the same for all trials"),
-    (["objective=mean,worst"], "objective", "is the same for all trials"),
-    (["eval.dims=[64],[32]"], "eval.dims", "is the same for all trials"),
-    (["loss.name=mnrl,cached_mnrl"], "loss.mini_batch_size", "in the search space at loss.name=cached_mnrl"),
+    (["train.epochs=interval(0,3)"], "train.epochs", "out-of-range", "train.epochs=0.0"),
+    (["model=bge-m3,minilm", "eval.dims=[384,64]"], "matryoshka.dims", "out-of-range", "model=minilm"),
+    (["model=bge-m3,minilm", "matryoshka=from_384"], "eval.dims", "conflict", "eval.dims=[256,128,64]"),
+    (["train.scheduler=cosine,linaer"], "train.scheduler", "unknown-option", "'linear'"),
+    (["train.seed=1,2,1"], "train.seed", "duplicate-value", ""),
+    ([f"train.seed={','.join(map(str, range(201)))}"], "train.seed", "too-many", "201"),
+    (
+        ["+hydra.sweeper.params.train.epochs=range(1,4)"],
+        "hydra.sweeper.params.train.epochs",
+        "not-sweepable",
+        " train.epochs=",
+    ),
+    (["search.trials=3,4"], "search.trials", "not-sweepable", ""),
+    (["objective=mean,worst"], "objective", "not-sweepable", ""),
+    (["eval.dims=[64],[32]"], "eval.dims", "not-sweepable", ""),
+    (["loss.name=mnrl,cached_mnrl"], "loss.mini_batch_size", "conflict", "loss.name=cached_mnrl"),
     # the place, the store
-    (["storage.path=/proc/nope"], "storage.path", "cannot be written to"),
-    (["storage.path='~nosuchuser/x'"], "storage.path", "begins with '~' and the name of no user here"),
-    (["scale=full", "model.source='~nosuchuser/x'"], "model.source", "no such folder; got '~nosuchuser/x'"),
-    (["tracking.uri=nonsense"], "tracking.uri", "no MLflow store"),
+    (["storage.path=/proc/nope"], "storage.path", "not-writable", "/proc/nope"),
+    (["storage.path='~nosuchuser/x'"], "storage.path", "unknown-user", "~nosuchuser"),
+    (["scale=full", "model.source='~nosuchuser/x'"], "model.source", "missing-file", "~nosuchuser"),
+    (["tracking.uri=nonsense"], "tracking.uri", "unreachable", "nonsense"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "where", "words"), [*NAMED, *MORE])
-def test_refused_with_one_fault(refused, arguments, where, words):
+def check_signs(left, *expected):
+    """Exactly these codes and places, and the places are shown."""
+    assert left.signs == list(expected)
+    assert left.faults == [where for _, where in expected]
+
+
+@pytest.mark.parametrize(("arguments", "where", "code", "named"), [*NAMED, *MORE])
+def test_refused_with_one_fault(refused, arguments, where, code, named):
     left = refused(*given(*arguments))
-    assert left.faults == [where]
-    assert words in left.err
+    check_signs(left, (code, where))
+    assert named in left.err
 
 
 @pytest.mark.parametrize(
-    ("content", "where", "words"),
+    ("content", "where", "code", "named"),
     [
-        ("", "data.jsonl", "is empty"),
-        (b"\xff\xfe\x00", "data.jsonl:1", "UTF-16"),
-        ('{"anchor":"a","positive":"b"}\n', "data.split", "too few"),
-        ('{"anchor":"a","positive":"b"}\n{"anchor":" ","positive":"c"}\n', "data.jsonl:2", "column 'anchor' is empty"),
-        ('{"question":"a","positive":"b"}\n', "data.jsonl:1", "there is no column 'anchor'"),
-        ('{"anchor":"a","positive":"b"}\nnot json\n', "data.jsonl:2", "is not valid JSON"),
+        ("", "data.jsonl", "empty", ""),
+        (b"\xff\xfe\x00", "data.jsonl:1", "not-utf8", "UTF-16"),
+        ('{"anchor":"a","positive":"b"}\n', "data.split", "too-few-groups", ""),
+        ('{"anchor":"a","positive":"b"}\n{"anchor":" ","positive":"c"}\n', "data.jsonl:2", "empty", "'anchor'"),
+        ('{"question":"a","positive":"b"}\n', "data.jsonl:1", "missing-column", "'anchor'"),
+        ('{"anchor":"a","positive":"b"}\nnot json\n', "data.jsonl:2", "bad-format", ""),
     ],
 )
-def test_refused_file(refused, tmp_path, content, where, words):
+def test_refused_file(refused, tmp_path, content, where, code, named):
     file = tmp_path / "data.jsonl"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     left = refused(*FIXED, data=["data=files", f"data.pairs={file}"])
-    assert left.faults == [where]
-    assert words in left.err
+    check_signs(left, (code, where))
+    assert named in left.err
 
 
 @pytest.mark.parametrize(
-    ("data", "where", "words"),
+    ("data", "where", "code", "named"),
     [
-        (["data=files"], "data.pairs", "must be given; add data.pairs="),
-        (["data=files", "data.pairs=x.jsonl"], "data.pairs", "there is no such file"),
-        (["data=files", "data.pairs=."], "data.pairs", "is a folder"),
-        (["data=files", "data.pairs=ü.jsonl"], "data.pairs", """quote the value: 'data.pairs="ü.jsonl"'"""),
-        (["data=beir", "data.path=/nope"], "data.path", "there is no such folder"),
-        (["data=docstrings", "data.packages=[numpi]"], "data.packages", "did you mean 'numpy'?"),
+        (["data=files"], "data.pairs", "missing-value", "data.pairs="),
+        (["data=files", "data.pairs=x.jsonl"], "data.pairs", "missing-file", "x.jsonl"),
+        (["data=files", "data.pairs=."], "data.pairs", "wrong-file-kind", ""),
+        (["data=files", "data.pairs=ü.jsonl"], "data.pairs", "bad-override", """'data.pairs="ü.jsonl"'"""),
+        (["data=beir", "data.path=/nope"], "data.path", "missing-file", "/nope"),
+        (["data=docstrings", "data.packages=[numpi]"], "data.packages", "not-installed", "'numpy'"),
     ],
 )
-def test_refused_source(refused, data, where, words):
+def test_refused_source(refused, data, where, code, named):
     left = refused(*FIXED, data=data)
-    assert left.faults == [where]
-    assert words in left.err
+    check_signs(left, (code, where))
+    assert named in left.err
 
 
 def test_query_without_passage(refused, tmp_path):
@@ -176,15 +192,17 @@ def test_query_without_passage(refused, tmp_path):
     (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": q, "text": q}) + "\n" for q in ("q1", "q2")))
     (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
     left = refused(*FIXED, data=["data=beir", f"data.path={folder}"])
-    assert left.faults == ["queries.jsonl:2"]
+    check_signs(left, ("unanswered-query", "queries.jsonl:2"))
 
 
-@pytest.mark.parametrize(("arguments", "where", "words"), [NAMED[0], NAMED[4], NAMED[11], NAMED[-1], MORE[9], MORE[-1]])
-def test_refused_the_same_through_hydra(refused_by_all, arguments, where, words):
+@pytest.mark.parametrize(
+    ("arguments", "where", "code", "named"), [NAMED[0], NAMED[4], NAMED[11], NAMED[-1], MORE[9], MORE[-1]]
+)
+def test_refused_the_same_through_hydra(refused_by_all, arguments, where, code, named):
     """A fault of the command line, a value, the space, the place, an interpolation, the store."""
     left = refused_by_all(*given(*arguments))
-    assert left.faults == [where]
-    assert words in left.err
+    check_signs(left, (code, where))
+    assert named in left.err
 
 
 def test_everything_wrong_is_listed_together(refused, tmp_path):
@@ -201,18 +219,19 @@ def test_everything_wrong_is_listed_together(refused, tmp_path):
         "scale=full",
         data=["data=files", f"data.pairs={file}"],
     )
-    assert left.faults == [
-        "train.learnig_rate",
-        "train.epochs",
-        "matryoshka.dims",
-        "objective.metric",
-        "search.trials",
-        "train.warmup",
-        "data.jsonl:2",
-        "data.jsonl:3",
-        "model.source",
-    ]
-    assert left.err.startswith("9 things to mend")
+    check_signs(
+        left,
+        ("unknown-key", "train.learnig_rate"),
+        ("too-few", "train.epochs"),
+        ("wrong-order", "matryoshka.dims"),
+        ("unknown-option", "objective.metric"),
+        ("out-of-range", "search.trials"),
+        ("out-of-range", "train.warmup"),
+        ("empty", "data.jsonl:2"),
+        ("bad-format", "data.jsonl:3"),
+        ("missing-file", "model.source"),
+    )
+    assert left.err.startswith("9 ")
 
 
 def test_a_space_at_fault_does_not_hide_the_rest(refused):
@@ -233,48 +252,44 @@ def test_an_interpolation_that_leads_nowhere_does_not_hide_the_rest(refused):
 
 def test_overrides_that_exclude_each_other(refused):
     left = refused("storage=null", "storage.path=x")
-    assert left.faults == ["storage.path", "storage"]
-    assert "does not go with what is before it" in left.err
+    check_signs(left, ("conflict", "storage.path"), ("missing-value", "storage"))
 
 
 def test_grid_with_intervals(refused):
     left = refused("search=grid")
-    assert left.faults == ["train.learning_rate", "train.warmup", "matryoshka.weight_power"]
-    assert "a grid cannot hold an interval" in left.err
+    keys = ["train.learning_rate", "train.warmup", "matryoshka.weight_power"]
+    check_signs(left, *(("conflict", key) for key in keys))
 
 
 def test_options_that_are_the_same_here(refused):
     left = refused("matryoshka=from_384,coarse", "matryoshka.dims=[64]", "train.epochs=1.0,1")
-    assert left.faults == ["matryoshka", "train.epochs"]
-    assert "compose to the same configuration" in left.err
+    check_signs(left, ("duplicate-value", "matryoshka"), ("duplicate-value", "train.epochs"))
 
 
 @pytest.mark.parametrize(
-    ("sweep", "where", "words"),
+    ("sweep", "where", "code", "named"),
     [
-        ("sweep=bgem3", "sweep", "write +sweep=bgem3"),
-        ("+sweep=bgem", "sweep", "did you mean 'bgem3'?"),
-        ("+sweep=bgem3,quickstart", "sweep", "is the same for all trials"),
-        ("+sweep=", "sweep", "accepted: bgem3, ca_procedures, de_tax, es_boe, quickstart"),
+        ("sweep=bgem3", "sweep", "wrong-prefix", " +sweep=bgem3"),
+        ("+sweep=bgem", "sweep", "unknown-option", "'bgem3'"),
+        ("+sweep=bgem3,quickstart", "sweep", "not-sweepable", ""),
+        ("+sweep=", "sweep", "unknown-option", "bgem3, ca_procedures, de_tax, es_boe, quickstart"),
     ],
 )
-def test_wrong_name_of_a_sweep(refused, sweep, where, words):
+def test_wrong_name_of_a_sweep(refused, sweep, where, code, named):
     left = refused(sweep=sweep)
-    assert left.faults == [where]
-    assert words in left.err
+    check_signs(left, (code, where))
+    assert named in left.err
 
 
 def test_one_trial_cannot_be_swept(refused_by_all):
     left = refused_by_all("hydra.mode=RUN", "train.epochs=1,2", sweep=None)
-    assert left.faults == ["train.epochs"]
-    assert "cannot be swept with hydra.mode=RUN" in left.err
+    check_signs(left, ("not-sweepable", "train.epochs"))
+    assert "hydra.mode=RUN" in left.err
 
 
 def test_one_trial_is_checked_too(refused_by_all):
-    assert refused_by_all("hydra.mode=RUN", "train.epochs=0", "objective.metric=x", sweep=None).faults == [
-        "train.epochs",
-        "objective.metric",
-    ]
+    left = refused_by_all("hydra.mode=RUN", "train.epochs=0", "objective.metric=x", sweep=None)
+    check_signs(left, ("out-of-range", "train.epochs"), ("unknown-option", "objective.metric"))
 
 
 def test_docstrings_are_not_gathered_where_something_else_is_wrong(refused, monkeypatch):
@@ -287,5 +302,5 @@ def test_from_a_shell(tmp_path):
     command = [sys.executable, str(ROOT / "run_sweep.py"), "+sweep=bgem3", "train.epoch=1", f"storage.path={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("1 thing to mend; nothing was started:\n  - train.epoch: unknown key or group")
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()[1:]] == ["  - train.epoch"]
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """`embsweep evaluate | status | ui`."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -15,6 +16,7 @@ from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.space import FloatRange
 from embsweep.tracking.outbox import Outbox
+from tests.refusals import signs_behind
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_evaluate_prints_every_dimension_and_bm25(embsweep, measured, pairs):
     assert rows["384"] == [".3840"] * 5
     assert rows["64"] == [".0640"] * 5
     assert rows["BM25"] == [".2500"] * 5
-    assert "60 queries, 60 passages" in done.output
+    assert re.search(r"\b60 \w+, 60 ", done.output)
     assert measured[0].config.model.name == "minilm"
 
 
@@ -126,19 +128,16 @@ def test_evaluate_says_what_of_the_source_is_not_measured(embsweep, measured, tm
     (folder / "qrels.tsv").write_text(judged + "q0\td0\t1\nq1\td2\t0\nq2\td3\t-3\n")
     (folder / "qrels" / "test.tsv").write_text("q0\td0\t1\n")
     file = tmp_path / "found.json"
-    said = [
-        "judgements with a score of 0 or less: 2",
-        "judgements that stand more than once: 1",
-        "files of judgements not read beside qrels.tsv: 1",
-    ]
     for split in ("all", "test"):
         arguments = ("model=minilm", "data=beir", f"data.path={folder}", "--split", split, "--json", file)
         done = embsweep("evaluate", *arguments)
         assert done.exit_code == 0, done.output
-        assert json.loads(file.read_text())["notes"] == said
-        assert all(f"  {note}\n" in done.output for note in said)
+        notes = json.loads(file.read_text())["notes"]
+        assert [note.rsplit(": ")[1] for note in notes] == ["2", "1", "1"]
+        assert "qrels.tsv" in notes[2]
+        assert all(f"  {note}\n" in done.output for note in notes)
     capped = embsweep("evaluate", "model=minilm", "data=beir", f"data.path={folder}", "data.max_pairs=10")
-    assert "max_pairs kept 10 of 40 pairs in 10 of 40 passage groups" in capped.output
+    assert re.search(r"max_pairs .*\b10 of 40 .*\b10 of 40 ", capped.output)
 
 
 @pytest.mark.slow
@@ -164,22 +163,25 @@ def slow(*values):
 @pytest.mark.parametrize(
     ("arguments", "faults"),
     [
-        (["model=minilm", "--split", "tset"], ["--split: unknown; got 'tset'; accepted: all, validation, test"]),
-        (["model=minilm", "--json", "/nope/r.json"], ["--json: no such folder; got '/nope'"]),
-        slow(
-            ["model=minilm", "--json", "~nosuchuser/r.json"], ["--json: begins with '~' and the name of no user here"]
-        ),
-        slow(["model=minilm", "--json", "/tmp"], ["--json: is a folder; got '/tmp'; accepted: a file"]),
-        (["model=minilm", "train.epochs=1,2"], ["train.epochs: cannot be swept here; got 'train.epochs=1,2'"]),
-        slow(["model=minilm", "eval.dims=[512]"], ["eval.dims: 512 is larger than the 384 dimensions"]),
-        slow(["model=minilm", "eval.dims=${nope}"], ["eval.dims: cannot be resolved"]),
-        slow(["model=minlm"], ["model: unknown option; got 'minlm'; accepted: bge-m3, minilm, static; did you"]),
-        slow(["model=bge-m3"], ["model.source: is not in the local cache"]),
-        slow(["model=minilm", "data=beir"], ["data.path: must be given"]),
-        slow(["model=minilm", "data=beir", "data.path=/nope"], ["data.path: there is no such folder"]),
+        (["model=minilm", "--split", "tset"], [("unknown-option", "--split")]),
+        (["model=minilm", "--json", "/nope/r.json"], [("missing-file", "--json")]),
+        slow(["model=minilm", "--json", "~nosuchuser/r.json"], [("unknown-user", "--json")]),
+        slow(["model=minilm", "--json", "/tmp"], [("wrong-file-kind", "--json")]),
+        (["model=minilm", "train.epochs=1,2"], [("not-sweepable", "train.epochs")]),
+        slow(["model=minilm", "eval.dims=[512]"], [("out-of-range", "eval.dims")]),
+        slow(["model=minilm", "eval.dims=${nope}"], [("unresolved", "eval.dims")]),
+        slow(["model=minlm"], [("unknown-option", "model")]),
+        slow(["model=bge-m3"], [("unreachable", "model.source")]),
+        slow(["model=minilm", "data=beir"], [("missing-value", "data.path")]),
+        slow(["model=minilm", "data=beir", "data.path=/nope"], [("missing-file", "data.path")]),
         (
             ["modle=x", "objective.metric=y", "data=beir", "data.path=/nope", "--split", "z", "model=minilm"],
-            ["--split: ", "modle: ", "objective.metric: ", "data.path: "],
+            [
+                ("unknown-option", "--split"),
+                ("unknown-key", "modle"),
+                ("unknown-option", "objective.metric"),
+                ("missing-file", "data.path"),
+            ],
         ),
     ],
 )
@@ -187,9 +189,9 @@ def test_evaluate_lists_what_is_wrong(embsweep, measured, pairs, arguments, faul
     data = [] if any(a.startswith("data") for a in arguments) else ["data=files", f"data.pairs={pairs}"]
     done = embsweep("evaluate", *arguments, *data)
     assert done.exit_code == 2
-    listed = [line[4:] for line in done.stderr.splitlines() if line.startswith("  - ")]
-    assert len(listed) == len(faults)
-    assert all(found.startswith(fault) for found, fault in zip(listed, faults, strict=True)), listed
+    assert signs_behind(done.exception) == faults
+    listed = [line[4:].split(": ")[0] for line in done.stderr.splitlines() if line.startswith("  - ")]
+    assert listed == [where for _, where in faults]
     assert measured == []
 
 
@@ -210,7 +212,7 @@ def test_evaluate_a_real_model(embsweep, pairs, tmp_path):
 def test_status_without_a_sweep(embsweep, tmp_path):
     done = embsweep("status", "--storage", tmp_path)
     assert done.exit_code == 0
-    assert done.output.startswith("No sweeps under ")
+    assert str(tmp_path / "sweeps") in done.output
 
 
 @pytest.mark.slow
@@ -231,7 +233,7 @@ def test_status_of_one_sweep(embsweep, tmp_path, place_ledger):
     done = embsweep("status", "first", "--storage", tmp_path)
     headline, outlook, _, *rows = done.output.splitlines()
     assert headline == "Sweep 'first' on static"
-    assert outlook.startswith("first: 3 of 4 trials, best .5300 (base .4000), 1 stopped, 1 failed, about 1:00 left")
+    assert re.findall(r"\.?\d[\d:]*", outlook)[:7] == ["3", "4", ".5300", ".4000", "1", "1", "1:00"]
     assert [line.split()[:2] for line in rows] == [
         ["★3", "running"],
         ["1", "stopped"],
@@ -247,11 +249,14 @@ def test_status_says_what_mlflow_has_yet_to_hear(embsweep, tmp_path, place_ledge
     outbox = Outbox(tmp_path / "sweeps" / "first" / "outbox")
     for n in range(3):
         outbox.append({"n": n})
-    said = "records for MLflow wait; the sweep, or its command given again, hands them over."
-    assert f"3 {said}" in embsweep("status", "first", "--storage", tmp_path).output
+    assert waiting_records(embsweep("status", "first", "--storage", tmp_path)) == ["3"]
     while outbox.head(0):
         outbox.advance()
-    assert said not in embsweep("status", "first", "--storage", tmp_path).output
+    assert waiting_records(embsweep("status", "first", "--storage", tmp_path)) == []
+
+
+def waiting_records(done):
+    return [line.split()[0] for line in done.output.splitlines() if "MLflow" in line]
 
 
 @pytest.mark.slow
@@ -259,12 +264,15 @@ def test_status_of_an_unknown_sweep(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     done = embsweep("status", "frist", "--storage", tmp_path)
     assert done.exit_code == 2
-    assert "NAME: no such sweep; got 'frist'; accepted: first; did you mean 'first'?" in done.stderr
+    assert signs_behind(done.exception) == [("unknown-name", "NAME")]
+    assert "'first'" in done.stderr
 
 
 def test_status_passes_over_a_folder_without_a_sweep(embsweep, tmp_path):
     (tmp_path / "sweeps" / "empty").mkdir(parents=True)
-    assert "No sweeps" in embsweep("status", "--storage", tmp_path).output
+    done = embsweep("status", "--storage", tmp_path)
+    assert (done.exit_code, done.output.count("\n")) == (0, 1)
+    assert str(tmp_path / "sweeps") in done.output
 
 
 @pytest.mark.slow
@@ -276,11 +284,12 @@ def test_status_says_which_ledger_is_damaged_and_shows_the_others(embsweep, tmp_
     done = embsweep("status", "--storage", tmp_path)
     assert done.exit_code == 0
     assert "first" in done.output
-    assert f"{damaged}: is no readable ledger" in done.output
+    assert f"{damaged}: " in done.output
     assert embsweep("status", "first", "--storage", tmp_path).exit_code == 0
     done = embsweep("status", "second", "--storage", tmp_path)
     assert done.exit_code == 1
-    assert "is no readable ledger" in done.stderr
+    assert done.exception.__context__.code == "unreadable"
+    assert f"{damaged}: " in done.stderr
 
 
 @pytest.mark.slow
@@ -311,7 +320,7 @@ def test_ui_says_where_it_is(embsweep, tmp_path, monkeypatch):
 def test_ui_without_a_store(embsweep, tmp_path):
     done = embsweep("ui", "--storage", tmp_path, "--port", 0)
     assert done.exit_code == 2
-    assert "there is no store yet" in done.stderr
+    assert signs_behind(done.exception) == [("missing-file", "tracking.uri")]
 
 
 def test_ui_that_does_not_come_up(embsweep, monkeypatch):

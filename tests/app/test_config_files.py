@@ -8,7 +8,7 @@ from embsweep.app import composer
 from embsweep.app.composer import check_folder, compose, config_loader, draft_values, to_values
 from embsweep.app.config_files import MOST_VALUES, check_files, first_line, undecodable_faults
 from embsweep.app.overrides import check_overrides
-from embsweep.errors import InputError
+from tests.refusals import raises_faults, signs
 
 GLOBAL = "# @package _global_\n"
 LAUGHS = 'a: &a ["lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol"]\n' + "".join(
@@ -33,24 +33,22 @@ def their_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "problem"),
+    ("content", "line", "code", "named"),
     [
-        (GLOBAL + 'sweep:\n  name: "x\n', ":4", "unexpected end of stream"),
-        (GLOBAL + "sweep:\n  name: x\n  name: y\n", ":4", "duplicate key name"),
-        (GLOBAL + "sweep:\n\tname: x\n", ":3", "cannot start any token"),
-        (GLOBAL + "sweep: {name: !!python/object/apply:os.system [id]}\n", ":2", "python/object/apply:os.system"),
-        (GLOBAL + "sweep: {name: *nowhere}\n", ":2", "undefined alias"),
-        ("a: b\x00c", "", "special characters"),
-        (b"\xff\xfe\x00bad", "", "is no text"),
+        (GLOBAL + 'sweep:\n  name: "x\n', ":4", "bad-format", ""),
+        (GLOBAL + "sweep:\n  name: x\n  name: y\n", ":4", "bad-format", " name"),
+        (GLOBAL + "sweep:\n\tname: x\n", ":3", "bad-format", r"'\t'"),
+        (GLOBAL + "sweep: {name: !!python/object/apply:os.system [id]}\n", ":2", "bad-format", "apply:os.system"),
+        (GLOBAL + "sweep: {name: *nowhere}\n", ":2", "bad-format", "'nowhere'"),
+        ("a: b\x00c", "", "bad-format", ""),
+        (b"\xff\xfe\x00bad", "", "not-utf8", ""),
     ],
 )
-def test_the_file_and_the_line_are_named(their_own, content, line, problem):
+def test_the_file_and_the_line_are_named(their_own, content, line, code, named):
     path = their_own(content)
-    with config_loader() as loader, pytest.raises(InputError) as caught:
+    with config_loader() as loader, raises_faults((code, f"{path}{line}")) as caught:
         compose(loader, ["+sweep=mine"])
-    (fault,) = caught.value.faults
-    assert fault.where == f"{path}{line}"
-    assert problem in str(fault)
+    assert named in caught.value.faults[0].problem
 
 
 @pytest.mark.slow
@@ -62,19 +60,14 @@ def test_a_file_that_is_not_chosen_hinders_nobody(their_own):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (GLOBAL + "defaults:\n  - override /model: nope\n", "Could not find 'model/nope'"),
-        ("- a\n- b\n", "Cannot merge DictConfig with ListConfig"),
-    ],
+    ("content", "named"),
+    [(GLOBAL + "defaults:\n  - override /model: nope\n", "'model/nope'"), ("- a\n- b\n", "ListConfig")],
 )
-def test_a_preset_that_does_not_fit(their_own, content, problem):
+def test_a_preset_that_does_not_fit(their_own, content, named):
     their_own(content)
-    with config_loader() as loader, pytest.raises(InputError) as caught:
+    with config_loader() as loader, raises_faults(("refused-by-hydra", "+sweep=mine")) as caught:
         check_overrides(loader, ["+sweep=mine"])
-    (fault,) = caught.value.faults
-    assert fault.where == "+sweep=mine"
-    assert problem in str(fault)
+    assert named in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [LAUGHS, "a: &a [1, *a]\n"])
@@ -82,11 +75,8 @@ def test_aliases_that_unfold_without_end(tmp_path, content):
     (tmp_path / "sweep").mkdir()
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_text(content)
-    with pytest.raises(InputError) as caught:
+    with raises_faults(("too-many", str(path))):
         check_folder(tmp_path, ["+sweep=theirs"])
-    (fault,) = caught.value.faults
-    assert fault.where == str(path)
-    assert "aliases" in str(fault)
 
 
 def test_a_few_aliases_are_none_of_that(tmp_path):
@@ -98,9 +88,8 @@ def test_a_few_aliases_are_none_of_that(tmp_path):
 def test_a_byte_order_mark_would_hide_the_package_line(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("\ufeff# @package _global_\nsweep: {name: x}\n", "utf-8")
-    with pytest.raises(InputError, match="begins with a byte-order mark") as caught:
+    with raises_faults(("byte-order-mark", str(path))):
         check_files(tmp_path)
-    assert [fault.where for fault in caught.value.faults] == [str(path)]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +111,7 @@ def test_a_byte_order_mark_would_hide_the_package_line(tmp_path):
 )
 def test_what_hydra_and_yaml_stumble_over_is_a_fault(their_own, content):
     their_own(content)
-    with config_loader() as loader, pytest.raises(InputError, match="the configuration: cannot be read"):
+    with config_loader() as loader, raises_faults(("bad-format", "the configuration")):
         compose(loader, ["+sweep=mine"])
 
 
@@ -130,21 +119,20 @@ def test_another_folders_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "sweep").mkdir()
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_bytes(b"a: \xe9\n")
-    with pytest.raises(InputError) as caught:
+    with raises_faults(("not-utf8", str(path))):
         check_folder(tmp_path, ["+sweep=theirs"])
-    assert [fault.where for fault in caught.value.faults] == [str(path)]
 
 
 def test_there_is_a_fault_where_no_file_is_found_to_blame(loader):
-    (fault,) = undecodable_faults(loader)
-    assert "is no text" in fault.problem
+    assert signs(undecodable_faults(loader)) == [("not-utf8", "a configuration file")]
 
 
 def test_a_pipe_among_the_files_is_not_opened(tmp_path):
     (tmp_path / "sweep").mkdir()
     os.mkfifo(tmp_path / "sweep" / "pipe.yaml")
-    (tmp_path / "sweep" / "theirs.yaml").write_bytes(b"a: \xe9\n")
-    with pytest.raises(InputError, match=r"theirs\.yaml: is no text"):
+    path = tmp_path / "sweep" / "theirs.yaml"
+    path.write_bytes(b"a: \xe9\n")
+    with raises_faults(("not-utf8", str(path))):
         check_folder(tmp_path, ["+sweep=theirs"])
 
 
@@ -158,7 +146,7 @@ def test_every_interpolation_that_leads_nowhere_is_told(loader):
     tree = compose(loader, ["train.epochs=${nope}", "train.warmup=${train.warmup}", "train.batch_size=8"])
     values, faults = draft_values(tree)
     assert (values["train"]["epochs"], values["train"]["batch_size"]) == ("???", 8)
-    assert sorted(fault.where for fault in faults) == ["train.epochs", "train.warmup"]
+    assert sorted(signs(faults)) == [("unresolved", "train.epochs"), ("unresolved", "train.warmup")]
 
 
 def test_an_error_without_words_has_its_name():

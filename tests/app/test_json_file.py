@@ -1,28 +1,30 @@
 """The file of `--json`: what cannot be written is told before anything is computed."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from embsweep.app.json_file import check_json_file, write_json_file
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
+from tests.refusals import raises_code
 
 
 @pytest.mark.parametrize(
-    ("name", "problem"),
+    ("name", "code", "reason"),
     [
-        ("", "is a folder"),
-        ("no/x.json", "no such folder"),
-        ("a" * 300 + ".json", "cannot be written: File name too long"),
-        ("/proc/x.json", "cannot be written: No such file or directory"),
-        ("~nobody-here/x.json", "no user"),
+        ("", "wrong-file-kind", ""),
+        ("no/x.json", "missing-file", ""),
+        ("a" * 300 + ".json", "not-writable", os.strerror(errno.ENAMETOOLONG)),
+        ("/proc/x.json", "not-writable", os.strerror(errno.ENOENT)),
+        ("~nobody-here/x.json", "unknown-user", ""),
     ],
 )
-def test_a_file_that_cannot_be_written(tmp_path, name, problem):
+def test_a_file_that_cannot_be_written(tmp_path, name, code, reason):
     (fault,) = check_json_file(Path(name) if name.startswith("~") else tmp_path / name)
-    assert fault.where == "--json"
-    assert problem in str(fault)
+    assert (fault.code, fault.where) == (code, "--json")
+    assert reason in str(fault)
 
 
 def test_looking_changes_nothing(tmp_path):
@@ -37,7 +39,8 @@ def test_looking_changes_nothing(tmp_path):
 
 
 def test_one_that_is_gone_meanwhile_is_a_message(tmp_path):
-    with pytest.raises(EmbsweepError, match="cannot be written: No such file or directory"):
+    with raises_code(CodedError, "not-writable") as caught:
         write_json_file(tmp_path / "gone" / "x.json", {})
+    assert os.strerror(errno.ENOENT) in str(caught.value)
     write_json_file(tmp_path / "x.json", {"ä": 1})
     assert (tmp_path / "x.json").read_text("utf-8") == '{\n  "ä": 1\n}\n'

@@ -9,7 +9,8 @@ from embsweep.app.composer import compose, to_values
 from embsweep.app.main import _command, _ui_command, launch, single_request, with_default_sweep
 from embsweep.app.request import read_request
 from embsweep.config import build_config
-from embsweep.errors import InputError, SweepRefused, TooManyFailures
+from embsweep.errors import SweepRefused, TooManyFailures
+from tests.refusals import raises_faults, signs_behind
 
 
 @pytest.mark.parametrize(
@@ -113,10 +114,11 @@ def test_launch_inside_hydra_lists_the_faults_of_the_space(loader, started, caps
     with pytest.raises(SystemExit) as left:
         launch(loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "scale=rehearsal", "data=beir", "data.path=/nope"])
     assert left.value.code == 2
+    assert signs_behind(left.value) == [("too-few", "train.epochs"), ("missing-file", "data.path")]
     assert started == []
     said = capsys.readouterr().err
-    assert "train.epochs: this range" in said
-    assert "data.path: there is no such folder" in said
+    assert "train.epochs: " in said
+    assert "data.path: " in said
 
 
 def test_run_prints_what_the_sweep_returned(loader, monkeypatch, capsys):
@@ -189,6 +191,5 @@ def test_a_single_trial_is_a_valid_sweep_of_one(loader):
 @pytest.mark.slow
 def test_values_of_an_interpolation(loader):
     assert values_of(loader, "train.epochs=${train.batch_size}")["train"]["epochs"] == 16
-    with pytest.raises(InputError) as caught:
+    with raises_faults(("unresolved", "train.epochs")):
         values_of(loader, "train.epochs=${nope}")
-    assert [fault.where for fault in caught.value.faults] == ["train.epochs"]

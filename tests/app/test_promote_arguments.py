@@ -1,15 +1,16 @@
 """`embsweep promote`: what its arguments mean, and how a judgement looks at 80 columns."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from embsweep.app.promote import build_conditions, describe_refusal, read_overrides
 from embsweep.decide.gate import Condition, DimCheck, Judgement
-from embsweep.errors import InputError
 from embsweep.sweep.promote import Promotion
 from embsweep.tracking.standing import Standing
+from tests.refusals import raises_faults
 
 JUDGEMENT = Judgement(
     (
@@ -43,20 +44,22 @@ def test_a_group_is_a_whole_rule_and_later_keys_change_it(outside_hydra):
 
 
 def test_every_fault_of_the_command_line_is_told(outside_hydra):
-    with pytest.raises(InputError) as caught:
+    with raises_faults(
+        ("unknown-option", "gate"),
+        ("not-settable", "train.epochs"),
+        ("not-sweepable", "gate.margin"),
+        ("not-settable", "data"),
+        ("bad-override", "gate.margin"),
+        ("not-sweepable", "gate.x"),
+    ) as caught:
         read_overrides(
             ["gate=standart", "train.epochs=3", "gate.margin=0.1,0.2", "data=beir", "gate.margin", "+gate.x=1"]
         )
-    faults = [str(fault) for fault in caught.value.faults]
-    assert "did you mean 'standard'" in faults[0]
-    assert faults[1].startswith("train.epochs: cannot be changed at a promotion")
-    assert faults[2].startswith("gate.margin: is one value here")
-    assert faults[3].startswith("data: cannot be changed at a promotion")
-    assert len(faults) == 6
+    assert "'standard'" in caught.value.faults[0].fix
 
 
 def test_a_number_too_long_for_python_is_a_fault():
-    with pytest.raises(InputError, match=r"gate\.margin: cannot be read"):
+    with raises_faults(("bad-override", "gate.margin")):
         read_overrides([f"gate.margin={'9' * 5000}"])
 
 
@@ -73,7 +76,7 @@ def test_conditions_fit_80_columns():
 
 def test_a_refusal_names_what_failed_and_by_how_much():
     said = describe_refusal("legal", Promotion(Standing("legal", 2, None), 2, JUDGEMENT, None, ()))
-    assert said.splitlines()[0] == "legal version 2 is not promoted, 2 of 3 conditions failed:"
+    assert re.findall(r"\d+", said.splitlines()[0]) == ["2", "2", "3"], "the version, how many failed, and of how many"
     assert "      64: -0.0100 [-0.0245, +0.0003]: must be above +0.0000, short by 0.0100" in said.splitlines()
     assert "complete" not in said
     assert "1024" not in said

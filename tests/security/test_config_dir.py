@@ -24,20 +24,21 @@ LOGGING = "hydra:\n  hydra_logging: {{version: 1, formatters: {{f: {{'()': embsw
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("text", "where"),
+    ("text", "code", "where"),
     [
-        (TARGET, "hydra.callbacks.x._target_"),
-        (HIDDEN, "hydra.callbacks.x"),
-        (LOGGING, "hydra.hydra_logging.formatters.f.()"),
-        (SPACE, "hydra.sweeper.params.train.epochs"),
+        (TARGET, "forbidden-call", "hydra.callbacks.x._target_"),
+        (HIDDEN, "not-settable", "hydra.callbacks.x"),
+        (LOGGING, "forbidden-call", "hydra.hydra_logging.formatters.f.()"),
+        (SPACE, "bad-space", "hydra.sweeper.params.train.epochs"),
     ],
 )
-def test_a_preset_of_another_folder_is_refused(call, tmp_path, payload, marker, text, where):  # noqa: F811
+def test_a_preset_of_another_folder_is_refused(call, tmp_path, payload, marker, text, code, where):  # noqa: F811
     (tmp_path / "sweep").mkdir()
     body = text if text == SPACE else text.format(marker=marker)
     (tmp_path / "sweep" / "theirs.yaml").write_text("# @package _global_\n" + body)
     left = call("--config-dir", str(tmp_path), "+sweep=theirs", f"storage.path={tmp_path}", "data=files")
     assert left.code == 2
+    assert (code, where) in left.signs
     assert where in left.faults
     assert not marker.exists()
 
@@ -48,7 +49,7 @@ def test_another_main_file_or_a_pickle_is_refused(call, tmp_path, marker, option
     (tmp_path / "config.pickle").write_bytes(pickle.dumps(Payload(marker)))
     value = {"config-path": tmp_path, "config-name": "theirs", "experimental-rerun": tmp_path / "config.pickle"}[option]
     left = call(f"--{option}", str(value), "--config-dir", str(tmp_path))
-    assert (left.code, left.faults) == (2, [f"--{option}"])
+    assert (left.code, left.signs) == (2, [("not-settable", f"--{option}")])
     assert not marker.exists()
 
 
@@ -69,7 +70,7 @@ def test_a_preset_of_another_folder(tmp_path, payload, marker, text, option):
     (tmp_path / "sweep" / "theirs.yaml").write_text(body)
     code, said = run(tmp_path, ["--config-dir", str(tmp_path), option], "+sweep=theirs")
     assert code == 2, said
-    assert "names something to call" in said or "cannot be set by a preset" in said, said
+    assert "  - hydra." in said, said
     assert not marker.exists()
 
 
@@ -78,7 +79,7 @@ def test_a_space_of_another_folder(tmp_path, payload, marker):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "theirs.yaml").write_text("# @package _global_\n" + SPACE)
     code, said = run(tmp_path, ["--config-dir", str(tmp_path)], "+sweep=theirs", "data=files", "data.pairs=/nope.csv")
-    assert (code, "hydra.sweeper.params.train.epochs: cannot be read" in said) == (2, True), said
+    assert (code, "  - hydra.sweeper.params.train.epochs: " in said) == (2, True), said
     assert not marker.exists()
 
 
@@ -87,7 +88,7 @@ def test_another_main_file(tmp_path, payload, marker):
     (tmp_path / "config.yaml").write_text(TARGET.format())
     for options in (["--config-path", str(tmp_path)], ["--config-name", "theirs", "--config-dir", str(tmp_path)]):
         code, said = run(tmp_path, options)
-        assert (code, "is not for embsweep" in said) == (2, True), said
+        assert (code, f"  - {options[0]}: " in said) == (2, True), said
     assert not marker.exists()
 
 
@@ -96,5 +97,5 @@ def test_a_run_to_repeat_is_a_pickle(tmp_path, payload, marker):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.pickle").write_bytes(pickle.dumps(Payload(marker)))
     code, said = run(tmp_path, ["--experimental-rerun", str(tmp_path / ".hydra" / "config.pickle")])
-    assert (code, "is not for embsweep" in said) == (2, True), said
+    assert (code, "  - --experimental-rerun: " in said) == (2, True), said
     assert not marker.exists()

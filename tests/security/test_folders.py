@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from embsweep.errors import InputError
 from embsweep.sweep.folder import SweepFolder, check_folder
+from tests.refusals import raises_faults
 
 
 def mode(path):
@@ -34,8 +34,9 @@ def test_a_link_is_refused_and_not_followed(tmp_path, what):
     (tmp_path / what).parent.mkdir(exist_ok=True)
     (tmp_path / what).symlink_to(elsewhere)
     folder = SweepFolder(tmp_path, "legal")
-    with pytest.raises(InputError, match=r"storage\.path: is a link"), folder.hold():
+    with raises_faults(("unsafe-folder", "storage.path")) as caught, folder.hold():
         folder.create()
+    assert caught.value.faults[0].value == str(tmp_path / what)
     assert list(elsewhere.iterdir()) == []
     assert mode(elsewhere) == 0o755
 
@@ -45,7 +46,7 @@ def test_a_lock_that_is_a_link_overwrites_nothing(tmp_path):
     precious.write_text("mine")
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps/.legal.lock").symlink_to(precious)
-    with pytest.raises(InputError, match="cannot be used as a lock"), SweepFolder(tmp_path, "legal").hold():
+    with raises_faults(("not-writable", "storage.path")), SweepFolder(tmp_path, "legal").hold():
         pytest.fail("went through the link")
     assert precious.read_text() == "mine"
 
@@ -53,7 +54,7 @@ def test_a_lock_that_is_a_link_overwrites_nothing(tmp_path):
 def test_a_folder_that_all_may_write_is_refused(tmp_path):
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps").chmod(0o777)
-    with pytest.raises(InputError, match="can be written by every user"), SweepFolder(tmp_path, "legal").hold():
+    with raises_faults(("unsafe-folder", "storage.path")), SweepFolder(tmp_path, "legal").hold():
         pytest.fail("began")
 
 
@@ -63,11 +64,12 @@ def test_another_users_folder_is_refused(tmp_path, what):
     folder = SweepFolder(tmp_path, "legal")
     folder.root.mkdir(parents=True)
     os.chown(tmp_path / what, 12345, 12345)
-    with pytest.raises(InputError, match="belongs to another user"), folder.hold():
+    with raises_faults(("unsafe-folder", "storage.path")) as caught, folder.hold():
         folder.create()
+    assert "12345" in caught.value.faults[0].problem
 
 
 def test_a_file_in_its_place_is_refused(tmp_path):
     (tmp_path / "x").write_text("")
-    with pytest.raises(InputError, match="is no folder"):
+    with raises_faults(("unsafe-folder", "storage.path")):
         check_folder(tmp_path / "x")

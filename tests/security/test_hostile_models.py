@@ -13,6 +13,7 @@ from embsweep.errors import EmbsweepError, InputError
 from embsweep.model.base import build_model, check_model
 from embsweep.trial.checkpoint import load_checkpoint
 from embsweep.trial.folder import write_folder
+from tests.refusals import raises_faults, signs, signs_behind
 
 from .hostile import CODE, EVERYTHING, change, plant_foreign_module, plant_pickle, write_module
 
@@ -40,7 +41,7 @@ def test_what_is_planted_runs_where_it_is_let(victim, marker):
     assert marker.exists()
     marker.unlink()
     plant_pickle(victim, marker)
-    with pytest.raises(RuntimeError, match="magic number"):  # said when it has run already
+    with pytest.raises(RuntimeError):  # said when it has run already
         torch.load(victim / "pytorch_model.bin", weights_only=False)
     assert marker.exists()
 
@@ -48,9 +49,8 @@ def test_what_is_planted_runs_where_it_is_let(victim, marker):
 @pytest.mark.parametrize("attack", CODE)
 def test_as_a_base_model(victim, marker, attack):
     EVERYTHING[attack](victim, marker)
-    (fault,) = check_model(config(victim))
-    assert fault.where == "model.source"
-    with pytest.raises(InputError, match=r"model\.source: is not loaded"):
+    assert signs(check_model(config(victim))) == [("unsafe-model", "model.source")]
+    with raises_faults(("unsafe-model", "model.source")):
         build_model(config(victim), "cpu")
     assert not marker.exists()
 
@@ -61,7 +61,8 @@ def test_a_pipe_is_not_opened(victim, name):
     (victim / name).unlink(missing_ok=True)
     os.mkfifo(victim / name)
     (fault,) = check_model(config(victim))
-    assert f"{name} is neither a file nor a folder" in fault.problem
+    assert fault.code == "unsafe-model"
+    assert name in fault.problem
 
 
 def test_links_to_files_are_what_the_hubs_cache_is_made_of(victim, tmp_path):
@@ -72,7 +73,7 @@ def test_links_to_files_are_what_the_hubs_cache_is_made_of(victim, tmp_path):
 
 def test_a_base_models_pickle_is_read_for_tensors_and_nothing_else(victim, marker):
     plant_pickle(victim, marker)
-    with pytest.raises(InputError, match=r"model\.source"):
+    with raises_faults(("unsafe-model", "model.source")):
         build_model(config(victim), "cpu")
     assert not marker.exists()
 
@@ -149,8 +150,7 @@ def test_through_the_command_line(victim, marker, attack, outside_hydra):
     EVERYTHING[attack](victim, marker)
     keys = [f"model.source={victim}", "model.dim=4", "data.packages=[stdlib]", "data.max_pairs=300"]
     done = CliRunner().invoke(app, ["evaluate", *keys])
-    assert done.exit_code == 2
-    assert not isinstance(done.exception, AttributeError | ImportError)
+    assert (done.exit_code, signs_behind(done.exception)) == (2, [("unsafe-model", "model.source")])
     assert not marker.exists()
 
 
@@ -167,7 +167,7 @@ def test_from_the_hubs_cache(victim, marker, tmp_path, monkeypatch, attack):
     (repo / "snapshots" / commit / "pytorch_model.bin").touch()  # what a complete copy is known by
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match=r"model\.source: is not loaded"):
+    with raises_faults(("unsafe-model", "model.source")):
         build_model(config("org/m"), "cpu")
     assert not marker.exists()
 

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import DatabaseError
 
 from embsweep.config.machinery import SearchConfig
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 from embsweep.search.distributions import to_distributions
 from embsweep.search.pruners import to_resource
 from embsweep.search.record import ATTEMPT, GIVEN_UP, LOSSES, STOP_AT, TrialRecord, to_record, was_started
@@ -239,7 +239,7 @@ class Ledger:
 
 
 def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]] | None:
-    """Notes and trials of a ledger without changing it; None where there is none. EmbsweepError for a damaged one."""
+    """Notes and trials of a ledger without changing it; None where there is none. CodedError for a damaged one."""
     if not path.is_file():
         return None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -248,7 +248,8 @@ def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]]
     except KeyError:
         return None
     except (DatabaseError, StorageInternalError) as error:
-        raise EmbsweepError(f"{path}: is no readable ledger ({str(error).splitlines()[0]})") from None
+        said = f"{path}: is no readable ledger ({str(error).splitlines()[0]})"
+        raise CodedError("unreadable", said) from None
     ledger = Ledger(study, (), _ANY_SEARCH)
     return ledger.notes, ledger.trials
 

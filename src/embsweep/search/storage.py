@@ -13,13 +13,14 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from embsweep.errors import EmbsweepError
+from embsweep.codes import Code
+from embsweep.errors import CodedError
 
 PATIENCE_S = 90.0
 """How long another program may hold the database."""
 
 
-class LedgerUnavailable(EmbsweepError):
+class LedgerUnavailable(CodedError):
     """The ledger cannot be written or read: a full disk, a lock that stays. What it holds is as it was before."""
 
 
@@ -53,7 +54,7 @@ def forget_reports(storage: BaseStorage, trial_id: int) -> None:
 def _raise_unavailable(path: Path, context: ExceptionContext) -> None:
     """SQLAlchemy asks what to raise: Optuna would make "invalid data" of a full disk."""
     if isinstance(context.original_exception, sqlite3.OperationalError):
-        raise LedgerUnavailable(_describe(path, context.original_exception)) from None
+        raise _describe(path, context.original_exception) from None
 
 
 @contextmanager
@@ -62,21 +63,22 @@ def _naming_failures(path: Path) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise LedgerUnavailable(_describe(path, error.orig)) from None
+        raise _describe(path, error.orig) from None
     except DatabaseError as error:
-        raise LedgerUnavailable(
-            f"{path}: is no readable ledger ({error.orig}). Put a copy of it back, or begin anew with sweep.fresh=true."
-        ) from None
+        ways = "Put a copy of it back, or begin anew with sweep.fresh=true."
+        raise LedgerUnavailable("unreadable", f"{path}: is no readable ledger ({error.orig}). {ways}") from None
 
 
-def _describe(path: Path, error: BaseException | None) -> str:
+def _describe(path: Path, error: BaseException | None) -> LedgerUnavailable:
     problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-    ways = (
-        (("full", "disk i/o"), "free some space on that disk"),
-        (("locked", "busy"), f"another program has held it for {PATIENCE_S:.0f} s, end that"),
+    ways: tuple[tuple[tuple[str, ...], Code, str], ...] = (
+        (("full", "disk i/o"), "not-enough-room", "free some space on that disk"),
+        (("locked", "busy"), "locked", f"another program has held it for {PATIENCE_S:.0f} s, end that"),
+        (("",), "not-writable", "make that file writable"),
     )
-    way = next((way for signs, way in ways if any(sign in problem for sign in signs)), "make that file writable")
-    return (
+    code, way = next((code, way) for signs, code, way in ways if any(sign in problem for sign in signs))
+    said = (
         f"{path}: the ledger cannot be used ({problem}). {way[0].upper()}{way[1:]}; what is finished is kept, and the "
         "same command goes on."
     )
+    return LedgerUnavailable(code, said)
