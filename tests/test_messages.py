@@ -19,10 +19,12 @@ from embsweep.config.source import BeirConfig, FilesConfig, SplitConfig
 from embsweep.data.load import load_collection
 from embsweep.decide.gate import Reading, Rival, judge
 from embsweep.errors import InputError
+from embsweep.sweep.memory_check import check_memory
 from tests.app.test_terminal import ERRORS, left_with
 from tests.config.test_faults import CASES as CONFIG_CASES
 from tests.data.test_data_files import FAULTY as FILE_CASES
 from tests.decide.test_gate import ERROR, OBJECTIVE, WINNER, make_case, make_evidence, read
+from tests.sweep.test_memory_check import TOO_LARGE
 
 SNAPSHOT = Path(__file__).with_name("messages.txt")
 
@@ -55,6 +57,7 @@ def test_what_users_are_told(make_config, loader, tmp_path):
         "BEIR folders": tell_of_folders(tmp_path),
         "Gate": tell_of_gate(),
         "Leaving": tell_of_leaving(),
+        "Memory of a GPU": [(str(found), str(check_memory(found, 4)[0])) for found, *_ in TOO_LARGE],
     }
     blocks = (
         f"# {title}\n\n" + "\n".join(f"> {given}\n{told}\n" for given, told in s) for title, s in sections.items()

@@ -230,7 +230,7 @@ def test_a_process_that_dies_every_time_fails_its_trial(make_desk):
         desk.lost(0, "its process died")
     record = desk.ledger.record(0)
     assert record.state == "failed"
-    assert record.attributes["reason"] == "its process died; 2 times, which is all that sweep.max_attempts allows"
+    assert all(named in record.attributes["reason"] for named in ("its process died", " 2 ", "sweep.max_attempts"))
     assert desk.next_job() is None
 
 

@@ -37,8 +37,8 @@ def runs_of(client, role):
 
 def test_it_says_what_it_does_and_what_came_out(finished_sweep):
     _, ran = finished_sweep
-    for words in ("Sweep 'e2e' on static", "trial 0 starts", "base model", "MAP@100 by dimension", "embsweep ui"):
-        assert words in ran.output
+    for named in ("'e2e'", "static", "trial 0 ", "trial 2 ", "MAP@100", "embsweep ui"):
+        assert named in ran.output
     assert "Traceback" not in ran.output
     assert "WARNING" not in ran.output
     assert "Failed to fetch" not in ran.output, "Ray's own log drowns the progress"
@@ -120,9 +120,8 @@ def test_the_same_command_prints_the_result_and_runs_nothing(finished_sweep, cli
     before = len(runs_of(client, "trial"))
     again = call(f"storage.path={storage}", *E2E)
     assert again.code == 0
-    assert "is finished" in again.out
-    assert "starts" not in again.out
-    table = first.output[first.output.index("MAP@100 by dimension") :]
+    assert "trial 0 " not in again.out
+    table = first.output[first.output.index("\nMAP@100 ") :]
     assert table.split("Compare")[0] in again.out
     assert len(runs_of(client, "trial")) == before
 
@@ -142,7 +141,7 @@ def test_a_raised_budget_extends_without_repeating(tmp_path):
     assert run_sweep(tmp_path, *SMALL, "search.trials=2", "sweep.name=e2e").code == 0
     ran = run_sweep(tmp_path, *SMALL, "search.trials=4", "sweep.name=e2e")
     assert ran.code == 0, ran.output
-    assert "Going on: 2 of 4 trials are finished" in ran.output
+    assert " 2 of 4 " in ran.output
     trials = read_ledger(tmp_path / "sweeps/e2e/study.db")[1]
     assert [(t.number, t.attempt) for t in trials] == [(n, 1) for n in range(4)]
     client = open_client(tmp_path)

@@ -1,9 +1,12 @@
 """The whole use case in one process: inline runner, real MLflow, the user's own file of pairs."""
 
+import re
+
 import pytest
 
-from embsweep.errors import InputError, SweepRefused, TooManyFailures
+from embsweep.errors import SweepRefused, TooManyFailures
 from embsweep.search.ledger import read_ledger
+from tests.refusals import raises_code, raises_faults
 
 pytestmark = pytest.mark.slow
 
@@ -16,27 +19,25 @@ def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
     assert set(evidence.validation["winner"]) == set(evidence.test["winner"].scores) == {384, 256, 128, 64}
     assert sum(evidence.counts.values()) == 3
     assert evidence.verdict.outcome == "unconfirmed"
-    assert "Sweep 'quickstart' on static" in output
-    assert "54 training pairs" in output
+    assert all(named in output for named in ("'quickstart'", "static", " 54 "))
     assert (tmp_path / "sweeps/quickstart/log.txt").stat().st_size > 0
     assert oct((tmp_path / "sweeps/quickstart").stat().st_mode)[-3:] == "700"
 
-    again, output = launch()
-    assert again == result
-    assert "is finished" in output
+    assert launch()[0] == result
 
     extended, output = launch("search.trials=4")
     assert sum(extended.evidence.counts.values()) == 4
-    assert "Going on: 3 of 4" in output
+    assert " 3 of 4 " in output
 
-    with pytest.raises(SweepRefused, match=r"loss\.scale: 20\.0 then, 30\.0 now"):
+    with raises_code(SweepRefused, "other-sweep") as caught:
         launch("loss.scale=30.0")
+    assert all(named in str(caught.value) for named in ("loss.scale: ", "20.0", "30.0"))
 
 
 def test_a_fresh_sweep_of_the_same_seeds_is_the_same(launch):
     result, _ = launch("search.trials=2")
     fresh, output = launch("search.trials=2", "sweep.fresh=true")
-    assert "The earlier sweep of this name is now" in output
+    assert re.search(r"sweeps/quickstart\.\d{8}-\d{6}", output), "where the earlier one is now"
     assert fresh.evidence.verdict.winner == result.evidence.verdict.winner
     assert fresh.evidence.validation == result.evidence.validation, "the same seeds give the same sweep"
     assert fresh.registered.startswith("models:/quickstart/"), "a new version, not a new model"
@@ -60,7 +61,7 @@ def test_an_extension_that_was_interrupted_goes_on_and_is_not_taken_for_finished
 
 def test_a_rehearsal_says_so_everywhere(launch, tmp_path):
     result, output = launch("scale=rehearsal", "search.trials=1", "eval.fractions=[1.0]")
-    assert output.startswith("REHEARSAL of 'quickstart'")
+    assert re.match(r"REHEARSAL .*'quickstart'", output)
     assert result.registered.startswith("models:/quickstart-rehearsal/1")
     notes, _ = read_ledger(tmp_path / "sweeps/quickstart-rehearsal/study.db")
     assert notes["identity"]["train.epochs"] == 1.0
@@ -80,8 +81,7 @@ def test_a_rehearsal_says_so_everywhere(launch, tmp_path):
 def test_when_every_trial_fails_nothing_is_registered_and_the_reasons_are_told(launch, tmp_path):
     with pytest.raises(TooManyFailures) as caught:
         launch("train.precision=fp16", "sweep.max_failed_trials=1")
-    assert "fp16 needs a GPU" in str(caught.value)
-    assert "nothing was registered" in str(caught.value)
+    assert "fp16" in str(caught.value)
     _, trials = read_ledger(tmp_path / "sweeps/quickstart/study.db")
     assert [t.state for t in trials] == ["failed", "failed"]
     assert "fp16" in (tmp_path / "sweeps/quickstart/trials/0000/error.txt").read_text()
@@ -97,20 +97,19 @@ def test_when_every_trial_fails_nothing_is_registered_and_the_reasons_are_told(l
 def test_bad_data_is_found_before_anything_is_created(launch, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"question": "q", "passage": ""}\n{"question": "q2"}\n', "utf-8")
-    with pytest.raises(InputError) as caught:
+    with raises_faults(("empty", "bad.jsonl:1"), ("missing-column", "bad.jsonl:2")):
         launch(f"data.pairs={bad}", seeded=False)
-    places = [fault.where for fault in caught.value.faults]
-    assert "bad.jsonl:1" in places[0]
-    assert "bad.jsonl:2" in places[1]
     assert not (tmp_path / "sweeps/quickstart").exists()
     assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_a_batch_that_cannot_be_filled_is_refused(launch):
-    with pytest.raises(InputError, match="larger than the 27 training passages"):
+    with raises_faults(("out-of-range", "train.batch_size")) as caught:
         launch("train.batch_size=64")
+    assert " 27 " in str(caught.value)
 
 
 def test_a_batch_in_the_space_that_cannot_be_filled_is_refused(launch):
-    with pytest.raises(InputError, match=r"27 training passages \(in the search space at train\.batch_size=64\)"):
+    with raises_faults(("out-of-range", "train.batch_size")) as caught:
         launch("train=published", "train.batch_size=8,64")
+    assert all(named in str(caught.value) for named in (" 27 ", "train.batch_size=64"))

@@ -92,7 +92,7 @@ def check_resumed(before, after, output):
 def check_interrupted(process, code):
     output, _ = process.communicate(timeout=120)
     assert process.returncode == code, output
-    assert re.search(r"go on with: \S*python run_sweep\.py", output)
+    assert re.search(r": \S*python run_sweep\.py", output)
     assert "Traceback" not in output
 
 

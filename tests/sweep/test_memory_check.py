@@ -1,5 +1,6 @@
 """Trials that share a GPU: whether they fit, which of them is measured, and what a user is told."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -69,29 +70,20 @@ def test_what_fits(found, trials_per_gpu):
     assert check_memory(found, trials_per_gpu) == []
 
 
-@pytest.mark.parametrize(
-    ("found", "text"),
-    [
-        (
-            Footprint(_gpu(79), 30 * GIB),
-            "runner.gpus_per_trial: the largest trial takes 30.0 GiB at its peak, and 79.0 GiB of 80.0 GiB are free on "
-            "H100: 2 fit; got '4 trials a GPU'; accepted: 0.5 to 1; runner.trials_per_gpu=2, or trials that take less",
-        ),
-        (
-            Footprint(_gpu(20), 30 * GIB),
-            "runner.gpus_per_trial: the largest trial takes 30.0 GiB at its peak, and 20.0 GiB of 80.0 GiB are free on "
-            "H100: 0 fit; got '4 trials a GPU'; trials that take less",
-        ),
-        (
-            Footprint(_gpu(20), None, "What helps here: less."),
-            "runner.gpus_per_trial: one trial alone runs out of memory on H100 (20.0 GiB free); got '4 trials a GPU'; "
-            "accepted: a trial that fits; What helps here: less.",
-        ),
-    ],
-)
-def test_what_does_not(found, text):
+TOO_LARGE = [
+    (Footprint(_gpu(79), 30 * GIB), ["30.0", "79.0", "80.0", "2"], "runner.trials_per_gpu=2"),
+    (Footprint(_gpu(20), 30 * GIB), ["30.0", "20.0", "80.0", "0"], "trials"),
+    (Footprint(_gpu(20), None, "What helps here: less."), ["20.0"], "What helps here: less."),
+]
+"""Each with the numbers that a user is told, and how the way out begins."""
+
+
+@pytest.mark.parametrize(("found", "numbers", "fix"), TOO_LARGE)
+def test_what_does_not(found, numbers, fix):
     (fault,) = check_memory(found, 4)
-    assert str(fault) == text
+    assert (fault.code, fault.where) == ("not-enough-memory", "runner.gpus_per_trial")
+    assert re.findall(r"(?<![\w.])\d+(?:\.\d)?", fault.problem) == numbers
+    assert fault.fix.startswith(fix)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +96,7 @@ def test_trials_must_fit_on_the_smallest_of_unequal_gpus(smallest_gib, fits):
     assert count_fitting(found.peak_bytes, found.gpu.free_bytes) == fits
     faults = check_memory(found, 4)
     assert bool(faults) == (fits < 4)
-    assert all("on the smallest GPU of the cluster" in str(fault) for fault in faults)
+    assert all(f"{smallest_gib}.0 GiB" in fault.problem for fault in faults)
 
 
 def test_the_smallest_gpu_of_the_cluster_counts(request_of, monkeypatch):
@@ -200,7 +192,7 @@ def test_the_measurement_is_asked_for_in_a_fresh_process(request_of, splits, mon
 
     monkeypatch.setattr(memory_check, "choose_call", lambda *_: fake)
     (fault,) = check_gpu_memory(request_of(IntRange("train.batch_size", 8, 64)), FULL, splits, Slots(4, 1, 0.25))
-    assert fault.where == "runner.gpus_per_trial"
+    assert (fault.code, fault.where) == ("not-enough-memory", "runner.gpus_per_trial")
     ((function, config, pairs), options) = asked[0]
     assert (function, config.train.batch_size, pairs) == (measure_footprint, 64, ("pairs",))
     assert options == {"corpus_size": 42, "memory_share": 0.25, "models": ()}
@@ -212,4 +204,5 @@ def test_a_measurement_that_dies_is_a_fault(request_of, splits, monkeypatch):
 
     monkeypatch.setattr(memory_check, "choose_call", lambda *_: die)
     (fault,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5))
-    assert str(fault) == "runner.gpus_per_trial: the memory of a trial could not be measured: the fresh process died"
+    assert (fault.code, fault.where) == ("not-measured", "runner.gpus_per_trial")
+    assert fault.problem.endswith(": the fresh process died")

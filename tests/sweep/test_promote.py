@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import shutil
 import threading
 
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from embsweep.app.cli import app
 from embsweep.decide.evidence import WINNER, FindingFacts
-from embsweep.errors import GateRefused, InputError
+from embsweep.errors import GateRefused
 from embsweep.sweep import gate_case, reread
 from embsweep.sweep.promote import PromotionRequest, promote
 from embsweep.sweep.reread import read_all
@@ -18,6 +19,7 @@ from embsweep.sweep.rollback import roll_back
 from embsweep.tracking.loading import load_registered
 from embsweep.tracking.store import open_store
 from embsweep.trial.fresh import run_fresh
+from tests.refusals import raises_code, raises_faults
 from tests.sweep.promotion_world import World, make_table, write_pairs
 
 pytestmark = pytest.mark.slow
@@ -63,8 +65,12 @@ def failed(done):
     return [condition.name for condition in done.judgement.failed]
 
 
+def condition(done, name):
+    return next(c for c in done.judgement.conditions if c.name == name)
+
+
 def said(done, name):
-    return next(c.text for c in done.judgement.conditions if c.name == name)
+    return condition(done, name).text
 
 
 # -- accepted ------------------------------------------------------------------------------------------------
@@ -103,7 +109,7 @@ def test_a_challenger_that_passes_is_champion_on_the_record(world, fresh):
     assert done.judgement.passed, done.judgement.failed
     assert fresh == [read_all]
     assert world.aliases == {"champion": version}
-    assert said(done, "beats champion") == "there is no champion yet"
+    assert condition(done, "beats champion").dims == ()
     (decision,) = world.decisions(version)
     assert (decision["outcome"], decision["champion"], decision["overrides"]) == ("promoted", None, {})
     assert decision["rule"]["against_base"] == "significant"
@@ -118,8 +124,9 @@ def test_a_challenger_that_passes_is_champion_on_the_record(world, fresh):
 def test_the_second_time_there_is_no_challenger(world, nearby):
     version = world.enter()
     ask(world)
-    with pytest.raises(GateRefused, match=rf"no challenger: version {version} is champion since 20"):
+    with raises_code(GateRefused, "no-challenger") as caught:
         ask(world)
+    assert f"version {version} " in str(caught.value)
     assert len(world.decisions(version)) == 1
 
 
@@ -129,7 +136,7 @@ def test_a_better_one_replaces_the_champion_which_is_read_again(world, nearby):
     second = world.enter(noise=0.1)
     done = ask(world)
     assert done.judgement.passed
-    assert said(done, "beats champion").startswith(f"champion (version {first}): significantly higher")
+    assert f"(version {first})" in said(done, "beats champion")
     assert world.aliases == {"champion": second}
     rivals = {c["rival"] for c in world.decisions(second)[0]["comparisons"]}
     assert rivals == {"base model table", f"champion (version {first})"}
@@ -161,18 +168,18 @@ def alter_weights(world, version):
 
 
 CASES = {
-    "complete": ({"complete": False, "counts": {"complete": 3}}, "3 of 8 trials"),
-    "audit": ({"audit": (LEAK,)}, "1 unwaived: leaked-passages"),
-    "name": ({"evidence_rehearsal": True}, "evidence says rehearsal=True, the version's tag False"),
-    "floors": ({"floors": {8: 0.999}, "noise": 0.9}, "map@100 at dimension 8 is"),
-    "proof": ({"off": True}, "mrr@10 at 16 is"),
-    "beats base": ({"noise": 2.0}, "base model table: significantly higher (p < 0.05) at 0 of 2 dimensions"),
+    "complete": ({"complete": False, "counts": {"complete": 3}}, "3 of 8"),
+    "audit": ({"audit": (LEAK,)}, "leaked-passages"),
+    "name": ({"evidence_rehearsal": True}, "rehearsal=True"),
+    "floors": ({"floors": {8: 0.999}, "noise": 0.9}, "map@100"),
+    "proof": ({"off": True}, "mrr@10 at 16 "),
+    "beats base": ({"noise": 2.0}, "0 of 2"),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_condition_can_refuse_and_nothing_moves(world, nearby, name):
-    given, text = CASES[name]
+    given, named = CASES[name]
     changes = {key: value for key, value in given.items() if key in ("complete", "counts", "audit", "noise")}
     if "floors" in given:
         objective = world.make_evidence(make_table(0.3), (16, 8)).objective
@@ -182,7 +189,7 @@ def test_each_condition_can_refuse_and_nothing_moves(world, nearby, name):
     version = enter_as_real(world) if "evidence_rehearsal" in given else world.enter(**changes)
     done = ask(world)
     assert failed(done) == [name]
-    assert said(done, name).startswith(text)
+    assert named in said(done, name)
     assert world.aliases == {"challenger": version}
     (decision,) = world.decisions(version)
     assert (decision["outcome"], decision["failed"]) == ("refused", [name])
@@ -204,10 +211,9 @@ def test_one_that_is_no_better_than_the_champion_is_refused_by_how_much(world, n
     second = world.enter(noise=0.5)
     done = ask(world)
     assert failed(done) == ["beats champion"]
-    checks = next(c for c in done.judgement.conditions if c.name == "beats champion").dims
-    assert [check.text for check in checks] == [
-        "+0.0000 [+0.0000, +0.0000]: must be above +0.0000, short by 0.0000"
-    ] * 2
+    checks = condition(done, "beats champion").dims
+    assert [(check.dim, check.passed) for check in checks] == [(16, False), (8, False)]
+    assert {number for check in checks for number in re.findall(r"[\d.]+", check.text)} == {"0.0000"}
     assert world.aliases == {"champion": first, "challenger": second}
 
 
@@ -217,25 +223,26 @@ def test_the_rule_can_be_another_one_and_that_is_on_the_record(world, nearby):
     second = world.enter(noise=0.5)
     done = ask(world, rule={"against_champion": "not_worse", "margin": 0.01})
     assert done.judgement.passed
-    assert "the rule is not the one recorded with the sweep" in done.notes
+    assert len(done.notes) == 1
     decision = world.decisions(second)[0]
     assert decision["overrides"] == {"gate.against_champion": "not_worse", "gate.margin": 0.01}
     assert decision["rule"]["margin"] == 0.01
 
 
 @pytest.mark.parametrize(
-    ("rule", "where"),
+    ("rule", "code", "where", "fix"),
     [
-        ({"margin": 2.0}, "gate.margin"),
-        ({"against_base": "hihger"}, "gate.against_base"),
-        ({"alhpa": 0.1}, "gate.alhpa: unknown key; got 0.1; .*did you mean 'alpha'"),
-        ({"dims": []}, "gate.dims"),
+        ({"margin": 2.0}, "out-of-range", "gate.margin", ""),
+        ({"against_base": "hihger"}, "unknown-option", "gate.against_base", ""),
+        ({"alhpa": 0.1}, "unknown-key", "gate.alhpa", "'alpha'"),
+        ({"dims": []}, "empty", "gate.dims", ""),
     ],
 )
-def test_a_rule_that_is_none_is_bad_input(world, nearby, rule, where):
+def test_a_rule_that_is_none_is_bad_input(world, nearby, rule, code, where, fix):
     version = world.enter()
-    with pytest.raises(InputError, match=where):
+    with raises_faults((code, where)) as caught:
         ask(world, rule=rule)
+    assert fix in (caught.value.faults[0].fix or "")
     assert world.decisions(version) == []
 
 
@@ -244,7 +251,7 @@ def test_altered_weights_fail_the_proof_and_are_not_read(world, nearby):
     alter_weights(world, version)
     done = ask(world)
     assert failed(done) == ["proof", "beats base"]
-    assert "model.safetensors was changed" in said(done, "proof")
+    assert "model.safetensors" in said(done, "proof")
     assert world.aliases == {"challenger": version}
 
 
@@ -255,7 +262,7 @@ def test_a_champion_with_altered_weights_is_not_beaten_by_default(world, nearby)
     alter_weights(world, first)
     done = ask(world)
     assert failed(done) == ["beats champion"]
-    assert "model.safetensors was changed" in said(done, "beats champion")
+    assert "model.safetensors" in said(done, "beats champion")
 
 
 def test_a_champion_with_fewer_dimensions_is_compared_where_it_has_them(world, nearby):
@@ -264,8 +271,9 @@ def test_a_champion_with_fewer_dimensions_is_compared_where_it_has_them(world, n
     world.enter(noise=0.1)
     done = ask(world, dry_run=True)
     assert failed(done) == ["beats champion"]
-    check = next(c for c in done.judgement.conditions if c.name == "beats champion").dims[0]
-    assert (check.dim, check.text) == (16, "the champion (version 1) has only 8 dimensions")
+    check = condition(done, "beats champion").dims[0]
+    assert (check.dim, check.passed) == (16, False)
+    assert re.search(r"\(version 1\) .*\b8 ", check.text)
     assert ask(world, rule={"dims": [8]}).judgement.passed
 
 
@@ -274,7 +282,7 @@ def test_a_version_without_evidence_is_refused(world, nearby):
     world.client.delete_model_version_tag(world.name, str(version), "embsweep.manifest")
     done = ask(world)
     assert failed(done) == ["evidence"]
-    assert "carries no hashes" in said(done, "evidence")
+    assert f"{world.name} version {version} " in said(done, "evidence")
 
 
 # -- the data ------------------------------------------------------------------------------------------------
@@ -287,15 +295,16 @@ def test_other_data_are_refused_with_both_fingerprints(world, nearby):
     now = world.splits.fingerprint[:12]
     done = ask(world)
     assert failed(done) == ["same test set", "proof", "beats base"]
-    assert said(done, "same test set") == f"fingerprint {now} now, {then} when the sweep read it"
+    assert re.findall("[0-9a-f]{12}", said(done, "same test set")) == [now, then]
     assert world.aliases == {"challenger": version}
 
 
 def test_data_that_moved_can_be_pointed_at(world, nearby):
     version = world.enter()
     moved = world.pairs.rename(world.folder / "elsewhere.jsonl")
-    with pytest.raises(InputError, match=r"if it was moved, add data\.pairs="):
+    with raises_faults(("missing-file", "data.pairs"), ("data-moved", "data")) as caught:
         ask(world)
+    assert "data.pairs=" in str(caught.value.faults[1])
     assert ask(world, data={"pairs": str(moved)}).judgement.passed
     assert world.decisions(version)[0]["overrides"] == {"data.pairs": str(moved)}
 
@@ -308,10 +317,11 @@ def test_the_same_rows_in_another_order_are_the_same_test_set(world, nearby):
 
 def test_a_base_model_that_cannot_be_had_counts_as_it_was_recorded(world, nearby):
     world.enter()
+    read_again = said(ask(world, dry_run=True), "beats base")
     shutil.rmtree(world.base.source)
     done = ask(world)
     assert done.judgement.passed
-    assert said(done, "beats base").endswith("as the sweep read it, for it is not to be had here")
+    assert said(done, "beats base").startswith(f"{read_again}; "), "a note says that it is the record"
 
 
 def test_a_record_of_the_base_model_whose_queries_stand_in_another_order_does_not_serve(world, nearby):
@@ -324,7 +334,7 @@ def test_a_record_of_the_base_model_whose_queries_stand_in_another_order_does_no
     shutil.rmtree(world.base.source)
     done = ask(world)
     assert failed(done) == ["beats base"]
-    assert "its record does not fit" in said(done, "beats base")
+    assert condition(done, "beats base").passed is None, "nothing to judge by"
 
 
 # -- dry runs, rollback, two at once ---------------------------------------------------------------------------
@@ -354,8 +364,9 @@ def test_rolling_back_goes_back_one_champion_at_a_time(world, nearby):
     assert world.tags(3)["embsweep.decision"] == "rolled back"
     assert roll_back(world.name, world.storage).restored == 1
     assert world.aliases == {"champion": 1}
-    with pytest.raises(GateRefused, match="no champion before version 1 is known"):
+    with raises_code(GateRefused, "no-earlier-champion") as caught:
         roll_back(world.name, world.storage)
+    assert "version 1 " in str(caught.value)
     assert [d["outcome"] for d in world.decisions(1)] == ["promoted", "restored", "refused"]
     assert world.tags(1)["embsweep.decision"] == "restored"
 
@@ -365,8 +376,9 @@ def test_an_altered_champion_does_not_come_back(world, nearby):
         world.enter(noise=noise)
         ask(world)
     alter_weights(world, 1)
-    with pytest.raises(GateRefused, match=r"version 1 cannot serve again: .*model\.safetensors was changed"):
+    with raises_code(GateRefused, "altered-file") as caught:
         roll_back(world.name, world.storage)
+    assert all(named in str(caught.value) for named in ("version 1 ", "model.safetensors"))
     assert world.aliases == {"champion": 2}
 
 
@@ -376,12 +388,13 @@ def test_a_champion_that_was_deleted_is_passed_over(world, nearby):
         assert ask(world, rule={"against_champion": "higher"}).judgement.passed
     world.client.delete_model_version(world.name, "2")
     done = roll_back(world.name, world.storage)
-    assert (done.restored, done.notes) == (1, ("version 2 was champion before, but is gone from the registry",))
+    assert done.restored == 1
+    assert [re.findall(r"\d+", note) for note in done.notes] == [["2"]]
 
 
 def test_nobody_to_roll_back(world):
     world.enter()
-    with pytest.raises(GateRefused, match="has no champion"):
+    with raises_code(GateRefused, "no-champion"):
         roll_back(world.name, world.storage)
 
 
@@ -410,7 +423,8 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(world, nearby,
     for thread in threads:
         thread.join()
     (error,) = [one for one in told if isinstance(one, GateRefused)]
-    assert f"the champion is version {version} since" in str(error)
+    assert error.code == "overtaken"
+    assert f"version {version} " in str(error)
     assert world.aliases == {"champion": version}
     assert sorted(d["outcome"] for d in world.decisions(version)) == ["promoted", "refused"]
     assert world.tags(version)["embsweep.decision"] == "promoted"
@@ -427,16 +441,16 @@ def test_the_command_says_what_was_decided_and_leaves_with_its_code(world, nearb
     world.enter(noise=2.0)
     refused = command(world, "promote", world.name)
     assert refused.exit_code == 4
-    assert "1 of 8 conditions failed:" in refused.stderr
-    assert "  - beats base: base model table: significantly higher (p < 0.05) at 0 of 2" in refused.stderr
-    assert "short by" in refused.stderr
+    assert "1 of 8" in refused.stderr
+    assert re.search(r"^  - beats base: .* 0 of 2 ", refused.stderr, re.M)
+    assert re.findall(r"^ +(\d+): ", refused.stderr, re.M) == ["16", "8"]
     world.enter(noise=1.2)
     dry = command(world, "promote", world.name, "--dry-run")
     assert (dry.exit_code, world.aliases) == (0, {"challenger": 2})
-    assert "version 2 would become champion. Nothing was changed." in dry.output
+    assert "version 2 " in dry.output
     done = command(world, "promote", world.name, "gate=not_worse", "gate.against_base=higher")
     assert done.exit_code == 0, done.output
-    assert f"{world.name} version 2 is champion: models:/{world.name}@champion" in done.output
+    assert f"models:/{world.name}@champion" in done.output
     assert f"embsweep rollback {world.name}" in done.output
     assert command(world, "promote", world.name).exit_code == 4
     assert command(world, "rollback", world.name).exit_code == 4
@@ -445,4 +459,4 @@ def test_the_command_says_what_was_decided_and_leaves_with_its_code(world, nearb
     assert command(world, "promote", world.name, "gate.against_champion=higher").exit_code == 0
     back = command(world, "rollback", world.name)
     assert back.exit_code == 0
-    assert "version 2 is champion again, instead of version 3" in back.output
+    assert re.search(r"version 2 .* version 3", back.output)
