@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+from embsweep.runner.attempt import NO_RESULT
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
 
 ATTEMPTS = 2
@@ -19,15 +20,15 @@ METRIC = "map@100"
 FAULTS = {
     "raise": "RuntimeError: first line | second line",
     "memory": "MemoryError",
-    "exit": "the trial called sys.exit(3)",
+    "exit": "sys.exit(3)",
     "interrupt": "KeyboardInterrupt",
-    "silent": "the trial ended without a result",
+    "silent": NO_RESULT,
     "fail": "scripted failure",
-    "nan": "objective is nan at step 2",
-    "inf": "objective is inf at step 2",
-    "metric": f"the evaluation has no {METRIC} at dimension 64",
+    "nan": "nan",
+    "inf": "inf",
+    "metric": METRIC,
 }
-"""Faults of a trial that is alive, and the reason that its result gives."""
+"""Faults of a trial that is alive, and what the reason of its result names."""
 
 
 class FakeDesk:

@@ -80,6 +80,7 @@ Code = Literal[
     "not-enough-gpus",
     "not-enough-cpus",
     "not-enough-room",
+    "no-place",
     "not-enough-memory",
     "not-measured",
     "not-supported",

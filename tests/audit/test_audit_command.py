@@ -8,6 +8,7 @@ import pytest
 from made_up import make_rows
 from rich.console import Console
 from tests.refusals import raises_faults
+from tests.texts import numbers_in
 from typer.testing import CliRunner
 
 from embsweep.app.audit import audit_request
@@ -56,8 +57,8 @@ def test_xquad_de_has_several_questions_a_passage_and_no_shared_one(embsweep, sh
     written = json.loads(file.read_text("utf-8"))
     findings = {finding["name"]: finding for finding in written["findings"]}
     assert not [finding for finding in written["findings"] if finding["severity"] == "error"]
-    assert "237 of 240 answered passages have more than one question, 4.9 on average" in str(findings)
-    assert findings["exact-duplicate-queries"]["message"].startswith("9 repeated queries")
+    assert numbers_in(findings["several-questions-per-passage"]["message"])[:3] == [237, 240, 4.9]
+    assert numbers_in(findings["exact-duplicate-queries"]["message"]) == [9]
 
     (bm25,) = written["figures"]["readings"]
     assert bm25["right"]["map@100"] == pytest.approx(0.90, abs=0.02)
@@ -85,30 +86,34 @@ def test_exit_code_2_where_an_error_is_not_waived(embsweep, pairs):
     data = pairs(swap(make_rows(60)))
     done = embsweep(*data)
     assert done.exit_code == 2
-    assert "1 error would stop a sweep; accepted as they are by audit.waive=[columns-swapped]" in done.output
+    assert "audit.waive=[columns-swapped]" in done.output
     waived = embsweep(*data, "audit.waive=[columns-swapped]")
     assert waived.exit_code == 0
     assert "columns-swapped (waived)" in waived.output
+    assert "audit.waive" not in waived.output
 
 
 def test_every_fault_of_the_command_line_at_once(embsweep, pairs, tmp_path):
     done = embsweep(*pairs(make_rows(60)), "audit.waive=[column-swapped]", "--json", tmp_path / "no" / "file.json")
     assert done.exit_code == 2
-    assert "audit.waive" in done.output
-    assert "did you mean 'columns-swapped'?" in done.output
-    assert "--json: no such folder" in done.output
+    assert all(named in done.output for named in ("audit.waive: ", "'columns-swapped'", "--json: "))
 
 
 def test_a_sweeps_command_line_is_taken_as_it_is(embsweep, pairs):
     done = embsweep("+sweep=quickstart", *pairs(make_rows(60))[:4], "train.learning_rate=1e-5,1e-4")
     assert done.exit_code == 0, done.output
-    assert "Swept, and audited at the recipe's value: train.learning_rate=1e-5,1e-4" in done.output
+    assert "train.learning_rate=1e-5,1e-4" in done.output
+
+
+def training_rows(output):
+    (row,) = [cells for cells in map(str.split, output.splitlines()) if cells[:1] == ["training"]]
+    return row[1]
 
 
 def test_only_an_explicit_rehearsal_is_one(embsweep, pairs):
     data = pairs(make_rows(900))
-    assert "training     720" in embsweep(*data).output
-    assert "training     320" in embsweep(*data, "scale=rehearsal").output
+    assert training_rows(embsweep(*data).output) == "720"
+    assert training_rows(embsweep(*data, "scale=rehearsal").output) == "320"
 
 
 @pytest.mark.parametrize("width", [80, 140])

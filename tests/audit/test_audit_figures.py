@@ -4,6 +4,7 @@ import math
 
 import pytest
 from made_up import MINILM, as_splits, make_rows, make_text, sound_sides
+from tests.texts import numbers_in
 
 from embsweep.audit.languages import Languages, report_languages
 from embsweep.audit.lengths import measure_lengths
@@ -30,7 +31,7 @@ def test_several_questions_a_passage_are_named_and_counted(audit):
     )
     finding = next(finding for finding in report.findings if finding.name == "several-questions-per-passage")
     assert finding.severity == "note"
-    assert "25 of 225 answered passages have more than one question, 1.3 on average, 4 at most" in finding.message
+    assert numbers_in(finding.message) == [25, 225, 1.3, 4]
     assert report.figures.structure.queries_per_passage == {0: 1, 1: 200, 4: 25}
     assert report.figures.structure.passages_per_query == {1: 300}
 
@@ -39,7 +40,7 @@ def test_several_passages_a_query(found):
     train, validation, test = sound_sides()
     train[1] = (train[0][0], train[1][1])
     message = found(as_splits(train, validation, test))["several-passages-per-query"].message
-    assert message == "1 of 299 queries have several passages, 2 at most"
+    assert numbers_in(message) == [1, 299, 2]
 
 
 def test_sound_pairs_have_no_structure_to_tell(found):
@@ -60,8 +61,8 @@ def test_few_held_out_queries_or_groups_are_a_warning(found, queries, questions,
     if finding is not None:
         groups = math.ceil(queries / questions)
         assert finding.severity == "warning"
-        assert f"validation has {queries} queries in {groups} passage groups" in finding.message
-        assert "test" not in finding.message
+        assert numbers_in(finding.message)[:2] == [queries, groups]
+        assert "validation" in finding.message and "test" not in finding.message
 
 
 def test_the_detectable_difference_falls_with_the_root_of_the_queries(audit):
@@ -89,7 +90,7 @@ def test_cut_tokens(found, words, severity):
     finding = found(as_splits(*sides), model=MINILM.model_copy(update={"max_seq_length": 63})).get("cut-texts")
     assert (finding and finding.severity) == severity
     if finding is not None:
-        assert finding.message.startswith("the model sees 63 tokens: 100% of the passages are longer and lose")
+        assert numbers_in(finding.message)[:2] == [63, 100], "tokens seen, % of the passages longer"
 
 
 def test_the_share_of_cut_tokens_is_exact(audit):
@@ -123,7 +124,7 @@ def test_languages_are_counted(audit):
 def test_queries_in_another_language_than_their_passages(found):
     finding = found(in_languages(ENGLISH, GERMAN))["languages-differ"]
     assert finding.severity == "warning"
-    assert "queries are mostly in 'en', passages in 'de'" in finding.message
+    assert finding.message.index("'en'") < finding.message.index("'de'")
 
 
 @pytest.mark.slow
@@ -131,7 +132,7 @@ def test_a_mix_of_languages_is_a_note(found):
     rows = [(QUESTION.format(n), (SPANISH if n % 5 == 0 else GERMAN).format(n)) for n in range(320)]
     findings = found(as_splits(rows[:120], rows[120:220], rows[220:]))
     assert findings["language-mix"].severity == "note"
-    assert "passages: de 80%, es 20%" in findings["language-mix"].message
+    assert "de 80%, es 20%" in findings["language-mix"].message
 
 
 def test_a_few_short_texts_that_look_foreign_make_no_main_language():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import textwrap
@@ -123,7 +124,8 @@ def test_a_loaded_module_without_a_spec_is_a_fault(faults_of, split_config, monk
 
 def test_every_unknown_package_is_told_with_its_neighbour(faults_of, split_config):
     faults = faults_of(config_of(split_config, "numpyy", "pandsa"))
-    assert [fault.fix for fault in faults] == ["did you mean 'numpy'?", "did you mean 'pandas'?"]
+    assert len(faults) == 2
+    assert all(f"'{name}'" in str(fault.fix) for fault, name in zip(faults, ("numpy", "pandas"), strict=True))
 
 
 @pytest.mark.parametrize(("names", "code"), [((), "empty"), (("this",), "no-rows")])
@@ -194,18 +196,19 @@ class TestCache:
         path.write_bytes(b"old")
 
         def crash(handle):
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr("embsweep.durable.os.fsync", crash)
         assert len(self.load(tmp_path).queries) == 5
         assert path.read_bytes() == b"old"
         assert [file.name for file in tmp_path.iterdir() if file.suffix == ".tmp"] == []
-        assert "cannot be written" in caplog.text
+        (error,) = [record.args[1] for record in caplog.records if len(record.args) == 2]
+        assert error.errno == errno.ENOSPC
 
     def test_a_folder_that_cannot_be_made_is_only_a_warning(self, package, tmp_path, caplog):
         (tmp_path / "file").write_text("x")
         assert len(self.load(tmp_path / "file" / "cache").queries) == 5
-        assert "cannot be written" in caplog.text
+        assert str(tmp_path / "file" / "cache") in caplog.text
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from tests.refusals import signs
 
 from embsweep.data import hub
 from embsweep.data.load import load_collection
@@ -54,21 +55,21 @@ def test_rows_become_a_collection(serve, hub_config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("columns", "where", "message"),
+    ("columns", "code", "where", "named"),
     [
-        ({"anchor": ["a"], "positives": ["p"]}, "owner/name", "did you mean 'positives'?"),
-        ({"anchor": ["a", "b"], "positive": ["p", None]}, "owner/name:2", "column 'positive' is null"),
-        ({"anchor": [["a"]], "positive": ["p"]}, "owner/name:1", "is a list, not text"),
-        ({"anchor": [7], "positive": ["p"]}, "owner/name:1", "is a number, not text"),
-        ({"anchor": ["  "], "positive": ["p"]}, "owner/name:1", "column 'anchor' is empty"),
-        ({"anchor": [], "positive": []}, "owner/name", "part 'train' holds no rows"),
+        ({"anchor": ["a"], "positives": ["p"]}, "missing-column", "owner/name", "'positives'"),
+        ({"anchor": ["a", "b"], "positive": ["p", None]}, "missing-value", "owner/name:2", "'positive'"),
+        ({"anchor": [["a"]], "positive": ["p"]}, "wrong-type", "owner/name:1", "'anchor'"),
+        ({"anchor": [7], "positive": ["p"]}, "wrong-type", "owner/name:1", "'anchor'"),
+        ({"anchor": ["  "], "positive": ["p"]}, "empty", "owner/name:1", "'anchor'"),
+        ({"anchor": [], "positive": []}, "no-rows", "owner/name", "'train'"),
     ],
 )
-def test_faulty_rows(serve, hub_config, faults_of, columns, where, message):
+def test_faulty_rows(serve, hub_config, faults_of, columns, code, where, named):
     serve(columns)
     (fault,) = faults_of(hub_config())
-    assert fault.where == where
-    assert message in str(fault)
+    assert (fault.code, fault.where) == (code, where)
+    assert named in str(fault)
 
 
 def response(status):
@@ -76,46 +77,44 @@ def response(status):
 
 
 ERRORS = [
-    (ConnectionError("no route to host\nmore"), "data.id", "ConnectionError: no route to host"),
-    (TimeoutError("timed out"), "data.id", "data=files data.pairs=<file>"),
-    (ValueError("Unknown split 'train'"), "data.id", "Unknown split 'train'"),
-    (RuntimeError("Dataset scripts are no longer supported"), "data.id", "Dataset scripts"),
-    (RepositoryNotFoundError("404", response=response(404)), "data.id", "the hub has no such data set"),
-    (GatedRepoError("403", response=response(403)), "data.id", "must be asked for"),
-    (RevisionNotFoundError("404", response=response(404)), "data.revision", "no such revision; got 'abc123'"),
+    (ConnectionError("no route to host\nmore"), "not-loadable", "data.id", "ConnectionError: no route to host"),
+    (TimeoutError("timed out"), "not-loadable", "data.id", "data=files data.pairs=<file>"),
+    (ValueError("Unknown split 'train'"), "not-loadable", "data.id", "Unknown split 'train'"),
+    (RuntimeError("Dataset scripts are no longer supported"), "not-loadable", "data.id", "Dataset scripts"),
+    (RepositoryNotFoundError("404", response=response(404)), "not-on-hub", "data.id", "'owner/name'"),
+    (GatedRepoError("403", response=response(403)), "no-access", "data.id", "`hf auth login`"),
+    (RevisionNotFoundError("404", response=response(404)), "not-on-hub", "data.revision", "'abc123'"),
 ]
 
 
-@pytest.mark.parametrize(("error", "where", "message"), ERRORS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("error", "code", "where", "named"), ERRORS, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("stage", ["reach", "load"])
 def test_a_failure_of_hub_or_library_is_one_fault(
-    monkeypatch, datasets, hub_config, faults_of, error, where, message, stage
+    monkeypatch, datasets, hub_config, faults_of, error, code, where, named, stage
 ):
     def fail(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(*((hub, "_check_reachable") if stage == "reach" else (datasets, "load_dataset")), fail)
     (fault,) = faults_of(hub_config())
-    assert fault.where == where
-    assert message in str(fault)
+    assert (fault.code, fault.where) == (code, where)
+    assert named in str(fault)
 
 
 @pytest.mark.parametrize(
-    ("changes", "where", "message"),
+    ("changes", "code", "where"),
     [
-        ({"revision": " "}, "data.revision", "is empty"),
-        ({"id": "a/b/c"}, "data.id", "accepted: owner/name"),
-        ({"id": ""}, "data.id", "accepted: owner/name"),
-        ({"id": "here"}, "data.id", "would be read in its place"),
-        ({"positive": "anchor"}, "data.positive", "already used"),
+        ({"revision": " "}, "empty", "data.revision"),
+        ({"id": "a/b/c"}, "bad-hub-id", "data.id"),
+        ({"id": ""}, "bad-hub-id", "data.id"),
+        ({"id": "here"}, "ambiguous", "data.id"),
+        ({"positive": "anchor"}, "duplicate-column", "data.positive"),
     ],
 )
-def test_faulty_configuration_asks_nobody(tmp_path, serve, hub_config, faults_of, changes, where, message):
+def test_faulty_configuration_asks_nobody(tmp_path, serve, hub_config, faults_of, changes, code, where):
     (tmp_path / "here").mkdir()
     calls = serve({"anchor": ["a"], "positive": ["p"]})
-    (fault,) = faults_of(hub_config(**changes))
-    assert fault.where == where
-    assert message in str(fault)
+    assert signs(faults_of(hub_config(**changes))) == [(code, where)]
     assert calls == []
 
 
@@ -144,7 +143,8 @@ class TestReach:
         monkeypatch.setattr(huggingface_hub.HfApi, "_build_hf_headers", lambda self, **k: {}, raising=False)
         monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("the library's own retries take minutes"))
         (fault,) = faults_of(hub_config())
-        assert "could not be loaded: ConnectError" in str(fault)
+        assert (fault.code, fault.where) == ("not-loadable", "data.id")
+        assert "ConnectError" in fault.problem
 
 
 def test_a_column_that_is_no_text_and_cannot_be_decoded(monkeypatch, datasets, hub_config, faults_of):

@@ -21,7 +21,7 @@ def test_what_was_written_is_read():
 def test_a_dimension_that_is_missing_is_refused(split, name, dim):
     values = json.loads(TEXT)
     del (values["test"][name]["scores"] if split == "test" else values["validation"][name])[str(dim)]
-    with pytest.raises(ValidationError, match=rf"{split} holds no map@100 of the {name} at dimension {dim}"):
+    with pytest.raises(ValidationError, match=rf"{split}.*map@100.*{name}.*\b{dim}\b"):
         Evidence.model_validate_json(json.dumps(values))
 
 

@@ -2,18 +2,19 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embsweep.config.machinery import GateConfig
 from embsweep.decide.comparison import Comparison
 from embsweep.decide.evidence import BASE, WINNER, FindingFacts
 from embsweep.decide.gate import Case, Reading, Rival, judge
 from embsweep.decide.rule import check_comparison, describe_rule
 from embsweep.decide.significance import compare_models
 from tests.report.evidence_samples import DIMS, GATE, OBJECTIVE, make_evidence
+from tests.texts import numbers_in
 
 EVIDENCE = make_evidence()
 
@@ -66,28 +67,28 @@ ERROR = FindingFacts(name="leaked-passages", severity="error", message="4 passag
 
 
 @pytest.mark.parametrize(
-    ("case", "name", "says"),
+    ("case", "name", "names"),
     [
-        (make_case(make_evidence(complete=False, counts={"complete": 5})), "complete", "5 of 8 trials"),
-        (make_case(make_evidence(audit=(ERROR,))), "audit", "1 unwaived: leaked-passages"),
-        (make_case(name="legal-rehearsal"), "name", "for rehearsals only"),
+        (make_case(make_evidence(complete=False, counts={"complete": 5})), "complete", ["5", "8"]),
+        (make_case(make_evidence(audit=(ERROR,))), "audit", ["leaked-passages"]),
+        (make_case(name="legal-rehearsal"), "name", ["'legal-rehearsal'"]),
         (
             make_case(make_evidence(objective=OBJECTIVE.model_copy(update={"floors": {64: 0.99}}))),
             "floors",
-            "below its floor 0.9900",
+            ["64", "0.9900"],
         ),
         (
             make_case(challenger=read(WINNER, scores=shift(EVIDENCE.test[WINNER].scores, 2e-6))),
             "proof",
-            "off by 2.0e-06",
+            ["2.0e-06"],
         ),
-        (make_case(base=Rival("base model minilm", read(WINNER))), "beats base", "at 0 of 3 dimensions"),
-        (make_case(champion=Rival("champion (version 1)", read(WINNER))), "beats champion", "at 0 of 3 dimensions"),
+        (make_case(base=Rival("base model minilm", read(WINNER))), "beats base", ["minilm:", "0", "3"]),
+        (make_case(champion=Rival("champion (version 1)", read(WINNER))), "beats champion", ["1):", "0", "3"]),
     ],
 )
-def test_one_fault_fails_one_condition_and_says_by_how_much(case, name, says):
+def test_one_fault_fails_one_condition_and_says_by_how_much(case, name, names):
     assert failed(case) == [name]
-    assert says in condition(case, name).text
+    assert [word for word in names if word not in re.split("[ ,]+", condition(case, name).text)] == []
     assert len(judge(case).conditions) == 8
 
 
@@ -100,7 +101,8 @@ def test_several_faults_are_all_told():
 def test_a_waived_error_passes_and_is_named():
     waived = ERROR.model_copy(update={"waived": True})
     found = condition(make_case(make_evidence(audit=(waived,))), "audit")
-    assert (found.passed, found.text) == (True, "waived: leaked-passages")
+    assert found.passed
+    assert "leaked-passages" in found.text
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_a_score_that_is_nan_never_proves_anything(metric):
 def test_a_stored_model_without_a_recorded_dimension_proves_nothing():
     scores = {dim: values for dim, values in EVIDENCE.test[WINNER].scores.items() if dim < 384}
     found = condition(make_case(challenger=read(WINNER, scores=scores)), "proof")
-    assert (found.passed, found.text) == (False, "the stored model has no dimension 384")
+    assert (found.passed, numbers_in(found.text)) == (False, [384])
 
 
 def test_on_other_data_nobody_is_compared_but_the_rest_is_judged():
@@ -132,7 +134,7 @@ def test_on_other_data_nobody_is_compared_but_the_rest_is_judged():
         make_evidence(complete=False), found_fingerprint="ef" * 32, challenger=unread, base=Rival("base", unread)
     )
     assert failed(case) == ["complete", "same test set", "proof", "beats base", "beats champion"]
-    assert condition(case, "same test set").text == "fingerprint efefefefefef now, abababababab when the sweep read it"
+    assert {"efefefefefef", "abababababab"} <= set(re.findall("[a-f0-9]{12}", condition(case, "same test set").text))
     assert [condition(case, name).passed for name in ("proof", "beats base", "beats champion")] == [None] * 3
 
 
@@ -145,7 +147,7 @@ def test_altered_weights_fail_the_proof_and_leave_the_comparisons_open():
 
 def test_without_a_champion_that_condition_passes_with_a_note():
     found = condition(make_case(champion=None), "beats champion")
-    assert (found.passed, found.text) == (True, "there is no champion yet")
+    assert (found.passed, found.dims) == (True, ())
 
 
 def test_a_champion_that_cannot_be_read_stands_in_the_way():
@@ -181,7 +183,8 @@ def test_dimensions_that_the_champion_lacks_fail_with_the_reason_unless_not_requ
     champion = Rival("champion (version 1)", read(BASE, values=small, dim=128), (128, 64))
     checks = condition(make_case(champion=champion), "beats champion").dims
     assert [(c.dim, c.passed) for c in checks] == [(384, False), (128, True), (64, True)]
-    assert checks[0].text == "the champion (version 1) has only 128 dimensions"
+    assert "champion (version 1)" in checks[0].text
+    assert numbers_in(checks[0].text)[-1] == 128
     rule = GATE.model_copy(update={"dims": (128, 64)})
     assert judge(make_case(champion=champion, rule=rule)).passed
 
@@ -190,7 +193,8 @@ def test_dimensions_that_are_served_now_must_not_be_lost():
     champion = Rival("champion (version 1)", read(BASE, dim=1024), (1024, *DIMS))
     checks = condition(make_case(champion=champion), "beats champion").dims
     assert [(c.dim, c.passed) for c in checks] == [(1024, False), (384, True), (128, True), (64, True)]
-    assert checks[0].text == "the challenger has only 384 dimensions"
+    assert "champion" not in checks[0].text
+    assert numbers_in(checks[0].text) == [384]
 
 
 def test_only_required_dimensions_are_corrected_for():
@@ -235,24 +239,25 @@ def rule(**changes):
 
 
 @pytest.mark.parametrize(
-    ("found", "name", "config", "passed", "says"),
-    [
-        (compare(), "significant", rule(), True, "+0.0200 [+0.0100, +0.5000], p 0.0100"),
-        (compare(adjusted_p=0.08), "significant", rule(), False, "p 0.0800 must be below 0.05"),
-        (compare(adjusted_p=0.05), "significant", rule(), False, "must be below 0.05"),
-        (compare(-0.01, -0.02), "significant", rule(), False, "must be above +0.0000, short by 0.0100"),
-        (compare(), "significant", rule(margin=0.03), False, "must be above +0.0300, short by 0.0100"),
-        (compare(adjusted_p=0.9), "higher", rule(), True, "+0.0200"),
-        (compare(0.0), "higher", rule(), False, "short by 0.0000"),
-        (compare(-0.002, -0.008), "not_worse", rule(margin=0.01), True, "-0.0020"),
-        (compare(-0.002, -0.01), "not_worse", rule(margin=0.01), False, "above -0.0100, short by 0.0000"),
-        (compare(-0.002, -0.015), "not_worse", rule(margin=0.01), False, "above -0.0100, short by 0.0050"),
+    ("found", "name", "config", "passed", "numbers"),
+    [  # behind difference and interval: what is compared, with what, and by how much it falls short
+        (compare(), "significant", rule(), True, [0.01]),
+        (compare(adjusted_p=0.08), "significant", rule(), False, [0.08, 0.05, 0.03]),
+        (compare(adjusted_p=0.05), "significant", rule(), False, [0.05, 0.05, 0.03]),
+        (compare(-0.01, -0.02), "significant", rule(), False, [0.0, 0.01]),
+        (compare(), "significant", rule(margin=0.03), False, [0.03, 0.01]),
+        (compare(adjusted_p=0.9), "higher", rule(), True, []),
+        (compare(0.0), "higher", rule(), False, [0.0, 0.0]),
+        (compare(-0.002, -0.008), "not_worse", rule(margin=0.01), True, []),
+        (compare(-0.002, -0.01), "not_worse", rule(margin=0.01), False, [-0.01, 0.0]),
+        (compare(-0.002, -0.015), "not_worse", rule(margin=0.01), False, [-0.01, 0.005]),
     ],
 )
-def test_rules(found, name, config, passed, says):
+def test_rules(found, name, config, passed, numbers):
     held, text = check_comparison(found, name, config)
     assert held is passed
-    assert says in text
+    assert text.startswith(_interval(found))
+    assert numbers_in(text) == [found.difference, found.low, found.high, *numbers]
 
 
 SCORES = st.floats(-1, 1)
@@ -272,13 +277,10 @@ def test_rules_are_ordered(difference, low, p, one, other):
 RULES = ("significant", "higher", "not_worse")
 
 
-def test_rules_in_words():
-    assert [describe_rule(name, rule(margin=0.01)) for name in RULES] == [
-        "significantly higher by more than 0.01 (p < 0.05)",
-        "higher by more than 0.01",
-        "not worse by more than 0.01",
-    ]
-    assert describe_rule("significant", GateConfig(**GATE.model_dump())) == "significantly higher (p < 0.05)"
+def test_a_rule_is_described_with_its_numbers():
+    margin = [numbers_in(describe_rule(name, rule(margin=0.01))) for name in RULES]
+    assert margin == [[0.01, 0.05], [0.01], [0.01]]
+    assert [numbers_in(describe_rule(name, rule())) for name in RULES] == [[0.05], [], []]
 
 
 def test_a_judgement_without_conditions_that_hold_is_no_pass():
@@ -299,7 +301,7 @@ def test_where_a_margin_is_asked_for_its_p_is_tested_and_not_that_of_any_differe
         assert condition(case, "beats base").passed is held
     checks = condition(case, "beats base").dims
     assert all(check.text.split(": ")[0] == _interval(c) for check, c in zip(checks, found, strict=False))
-    assert f"detectable from {0.149 + found[0].detectable:.4f}" in checks[0].text
+    assert numbers_in(checks[0].text)[-1] == round(0.149 + found[0].detectable, 4)
 
 
 def _interval(found):

@@ -8,6 +8,7 @@ import pytest
 
 from embsweep.runner.attempt import run_attempt
 from embsweep.trial.owner import Superseded
+from embsweep.trial.reason import to_reason
 from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
 
 GOOD = Report(0.5, 1, 0.5, 0.4, 0.4, 0.5, {64: {"map@100": 0.4}}, 0.1, 1e-5, 1.0)
@@ -60,18 +61,10 @@ def run(work, job):
     return listener, result
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (RuntimeError("one\ntwo"), "RuntimeError: one | two"),
-        (MemoryError(), "MemoryError"),
-        (SystemExit(3), "the trial called sys.exit(3)"),
-        (SystemExit(), "the trial called sys.exit(None)"),
-    ],
-)
-def test_what_it_raises_is_its_reason(job, error, reason):
+@pytest.mark.parametrize("error", [RuntimeError("one\ntwo"), MemoryError(), SystemExit(3), SystemExit()], ids=repr)
+def test_what_it_raises_is_its_reason(job, error):
     _, result = run(raising(error), job)
-    assert (result.outcome, result.reason) == (Outcome.FAILED, reason)
+    assert (result.outcome, result.reason) == (Outcome.FAILED, to_reason(error))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit(), Superseded("attempt 2 goes on")])
@@ -115,18 +108,19 @@ def altered(**changes):
 
 
 @pytest.mark.parametrize(
-    ("report", "reason"),
+    ("report", "named"),
     [
-        (altered(objective=math.nan), "objective is nan at step 1"),
-        (altered(best_objective=math.inf), "best_objective is inf at step 1"),
-        (altered(scores={64: {"ndcg@10": 0.1}}), "the evaluation has no map@100 at dimension 64"),
-        (altered(scores={64: {"map@100": 0.1}, 32: {}}), "the evaluation has no map@100 at dimension 32"),
-        (altered(scores={64: {"map@100": -math.inf}}), "map@100 at dimension 64 is -inf"),
+        (altered(objective=math.nan), ("objective", "nan", "1")),
+        (altered(best_objective=math.inf), ("best_objective", "inf", "1")),
+        (altered(scores={64: {"ndcg@10": 0.1}}), ("map@100", "64")),
+        (altered(scores={64: {"map@100": 0.1}, 32: {}}), ("map@100", "32")),
+        (altered(scores={64: {"map@100": -math.inf}}), ("map@100", "64", "-inf")),
     ],
 )
-def test_no_report_without_numbers_leaves_it(job, report, reason):
+def test_no_report_without_numbers_leaves_it(job, report, named):
     listener, result = run(reporting(report), job)
-    assert (result.outcome, result.reason) == (Outcome.FAILED, reason)
+    assert result.outcome == Outcome.FAILED
+    assert {*named} <= {*result.reason.split()}
     assert listener.reports == []
 
 
@@ -135,7 +129,7 @@ def test_no_report_without_numbers_leaves_it(job, report, reason):
 def test_nor_an_end_without_one(job, best, outcome):
     _, result = run(reporting(GOOD, TrialResult(outcome, best, None, None, 1.0)), job)
     assert result.outcome == Outcome.FAILED
-    assert result.reason == f"the trial ended with {best} as its best objective"
+    assert str(best) in result.reason.split()
     assert result.best_objective is None
 
 

@@ -17,6 +17,7 @@ from embsweep.errors import InputError
 from embsweep.runner.head import _check_answer
 from embsweep.runner.slots import Slots
 from tests.doubles import scripted_trial
+from tests.refusals import signs
 
 from .clusters import NodeStart, changed_environment, free_port, started_cluster, utils_cluster
 
@@ -34,6 +35,10 @@ def to(address):
 
 
 def refused(config, storage, tracking_uri=None):
+    return [str(fault) for fault in find_faults(config, storage, tracking_uri)]
+
+
+def find_faults(config, storage, tracking_uri=None):
     """The faults, and that nothing is left: no connection, no file."""
     import ray
 
@@ -43,7 +48,7 @@ def refused(config, storage, tracking_uri=None):
     assert time.monotonic() - begin < 60
     assert not ray.is_initialized()
     assert [path for path in storage.rglob("*") if path.is_file()] == []
-    return [str(fault) for fault in caught.value.faults]
+    return caught.value.faults
 
 
 @pytest.fixture
@@ -62,20 +67,20 @@ def mute():
 
 
 def test_no_cluster_is_named(nowhere, tmp_path):
-    (text,) = refused(to(None), tmp_path)
-    assert text.startswith("runner.address: no cluster is named, neither here nor in RAY_ADDRESS")
+    assert signs(find_faults(to(None), tmp_path)) == [("missing-value", "runner.address")]
 
 
 @pytest.mark.parametrize("address", ["auto", "local", "http://head:8265", "head", "10.0.0.1:6379/x"])
 def test_what_is_no_address(nowhere, tmp_path, address):
-    (text,) = refused(to(address), tmp_path)
-    assert text.startswith(f"runner.address: is not the address of a cluster; got '{address}'")
+    (fault,) = find_faults(to(address), tmp_path)
+    assert (fault.code, fault.where, fault.value) == ("bad-address", "runner.address", address)
 
 
 def test_ray_client_is_refused(nowhere, tmp_path):
     with changed_environment(RAY_ADDRESS="ray://head:10001"):
-        (text,) = refused(to(None), tmp_path)
-    assert "cannot run through Ray Client (from RAY_ADDRESS); got 'ray://head:10001'" in text
+        (fault,) = find_faults(to(None), tmp_path)
+    assert (fault.code, fault.where, fault.value) == ("bad-address", "runner.address", "ray://head:10001")
+    assert "RAY_ADDRESS" in fault.problem
 
 
 def test_nobody_answers_and_every_fault_of_the_driver_is_told_with_it(nowhere, tmp_path):
@@ -83,11 +88,11 @@ def test_nobody_answers_and_every_fault_of_the_driver_is_told_with_it(nowhere, t
     storage, address = tmp_path / "file", f"127.0.0.1:{free_port()}"
     with pytest.raises(InputError) as caught:
         inspect_cluster(to(address), storage=storage, tracking_uri="http://ann:pw@127.0.0.1:1")
-    texts = [str(fault) for fault in caught.value.faults]
-    assert [text.partition(":")[0] for text in texts] == ["storage.path", "tracking.uri", "runner.address"]
-    assert "nobody answers there" in texts[2]
-    assert address in texts[2]
-    assert "pw" not in "".join(texts)
+    faults = caught.value.faults
+    expected = [("not-writable", "storage.path"), ("unreachable", "tracking.uri"), ("unreachable", "runner.address")]
+    assert signs(faults) == expected
+    assert faults[2].value == address
+    assert "pw" not in "".join(map(str, faults))
 
 
 @pytest.mark.ray

@@ -75,7 +75,7 @@ def test_what_goes_wrong_in_a_trial_is_its_result(desk):
     for number, kind in plan.items():
         if kind in FAULTS:
             assert heard.results[number].outcome == Outcome.FAILED, kind
-            assert heard.results[number].reason == FAULTS[kind]
+            assert FAULTS[kind] in heard.results[number].reason
             assert number not in heard.losses, "it was not the process"
 
 
@@ -106,18 +106,19 @@ def test_no_process_more_than_there_are_slots(desk):
     indirect=["runner"],
 )
 def test_what_the_desk_raises_ends_the_run_and_blames_no_trial(runner, make_desk, monkeypatch, method):
-    desk, calls = make_desk(3), []
+    desk, calls, full = make_desk(3), [], DiskFull("no room for the ledger")
     real = getattr(desk, method)
 
     def fail_at_the_second(*arguments):
         calls.append(arguments)
         if len(calls) == 2:
-            raise DiskFull("no room for the ledger")
+            raise full
         return real(*arguments)
 
     monkeypatch.setattr(desk, method, fail_at_the_second)
-    with pytest.raises(DiskFull, match="no room for the ledger"):
+    with pytest.raises(DiskFull) as caught:
         runner.run(desk, scripted_trial())
+    assert str(caught.value) == str(full)
     assert len(calls) == 2, "nobody asks a desk that has failed"
     assert not desk.losses
     assert {result.outcome for result in desk.results.values()} <= {Outcome.COMPLETE}

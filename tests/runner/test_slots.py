@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from embsweep.config.machinery import RunnerConfig
 from embsweep.errors import InputError
 from embsweep.runner.slots import Machine, Slots, plan_slots
+from tests.refusals import raises_faults
+from tests.texts import numbers_in
 
 
 @pytest.mark.parametrize(
@@ -41,9 +43,8 @@ def test_never_more_than_there_is(cpus, limit):
 
 def test_asking_for_what_is_not_there_names_every_key():
     config = RunnerConfig(kind="ray", gpus_per_trial=1.0, cpus_per_trial=8)
-    with pytest.raises(InputError) as caught:
+    with raises_faults(("not-enough-gpus", "runner.gpus_per_trial"), ("not-enough-cpus", "runner.cpus_per_trial")):
         plan_slots(config, [Machine(2, 0)])
-    assert [f.where for f in caught.value.faults] == ["runner.gpus_per_trial", "runner.cpus_per_trial"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_whatever_is_planned_fits_however_it_is_placed(machines, config, cpus):
 
 def test_what_does_not_come_together_is_said():
     config = RunnerConfig(kind="cluster", cpus_per_trial=4, workers_per_trial=2)
-    with pytest.raises(
-        InputError, match=r"runner.workers_per_trial: only 1 of its workers find 2 CPU and 1 GPU on one machine"
-    ):
+    with raises_faults(("not-enough-room", "runner.workers_per_trial")) as caught:
         plan_slots(config, [Machine(2, 1), Machine(1, 3), Machine(8, 0)])
+    (fault,) = caught.value.faults
+    assert (fault.value, numbers_in(fault.problem)) == (2, [1, 2, 1]), "workers; places, CPUs, GPUs"

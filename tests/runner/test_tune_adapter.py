@@ -71,7 +71,8 @@ def test_a_process_that_is_lost_has_the_reason_it_could_still_give(parts):
     for trial_id in ("a", "b"):
         parts.searcher.on_trial_complete(trial_id, error=True)
     assert parts.desk.losses[0] == ["its workers died"]
-    assert "died" in parts.desk.losses[1][0]
+    (other,) = parts.desk.losses[1]
+    assert other not in ("", "its workers died")
 
 
 def test_an_interrupted_trial_stays_open(parts):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 from embsweep.trial import checkpoint
 from embsweep.trial import folder as folders
 from embsweep.trial.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 from embsweep.trial.folder import read_manifest
+from tests.refusals import raises_code
 
 
 class FakeModel:
@@ -65,9 +65,10 @@ def test_a_file_system_that_cannot_exchange_names(tmp_path, monkeypatch):
 
 def test_a_save_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     folder = save_checkpoint(FakeModel(1), tmp_path / "best")
-    monkeypatch.setattr(folders, "_write_manifest", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(folders, "_write_manifest", lambda _: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(OSError) as caught:
         save_checkpoint(FakeModel(2), folder)
+    assert caught.value.errno == 28
     assert _read_version(folder) == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
 
@@ -166,31 +167,33 @@ def _break_link(folder):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name"),
+    ("spoil", "name", "code"),
     [
-        (_remove, "model.safetensors"),
-        (_alter, "1_Pooling/config.json"),
-        (_truncate, "model.safetensors"),
-        (_add, "modeling.py"),
-        (_drop_manifest, "manifest.json"),
-        (_tear_manifest, "manifest.json"),
-        (_empty_manifest, "manifest.json"),
-        (_list_manifest, "manifest.json"),
-        (_break_link, "modules.json"),
+        (_remove, "model.safetensors", "missing-file"),
+        (_alter, "1_Pooling/config.json", "altered-file"),
+        (_truncate, "model.safetensors", "altered-file"),
+        (_add, "modeling.py", "unlisted-file"),
+        (_drop_manifest, "manifest.json", "missing-file"),
+        (_tear_manifest, "manifest.json", "unreadable"),
+        (_empty_manifest, "manifest.json", "empty"),
+        (_list_manifest, "manifest.json", "unreadable"),
+        (_break_link, "modules.json", "unreadable"),
     ],
 )
-def test_the_spoiled_file_is_named(tmp_path, spoil, name):
+def test_the_spoiled_file_is_named(tmp_path, spoil, name, code):
     folder = save_checkpoint(FakeModel(1), tmp_path / "best")
     check_checkpoint(folder)
     spoil(folder)
-    with pytest.raises(EmbsweepError, match=rf"/{re.escape(name)}: "):
+    with raises_code(CodedError, code) as caught:
         load_checkpoint(folder)
+    assert str(caught.value).startswith(f"{folder}/{name}: ")
 
 
 @pytest.mark.parametrize("suffix", ["bin", "pkl", "pt"])
 def test_a_pickle_is_never_kept(tmp_path, suffix):
-    with pytest.raises(EmbsweepError, match=rf"^model\.{suffix}: "):
+    with raises_code(CodedError, "unsafe-model") as caught:
         save_checkpoint(FakeModel(1, suffix), tmp_path / "best")
+    assert str(caught.value).startswith(f"model.{suffix}: ")
     assert not list(tmp_path.iterdir())
 
 
@@ -198,14 +201,15 @@ def test_a_pickle_is_refused_even_when_listed(tmp_path, monkeypatch):
     with monkeypatch.context() as lenient:
         lenient.setattr(checkpoint, "PICKLES", frozenset())
         folder = save_checkpoint(FakeModel(1, "bin"), tmp_path / "best")
-    with pytest.raises(EmbsweepError, match=r"^model\.bin: "):
+    with raises_code(CodedError, "unsafe-model") as caught:
         check_checkpoint(folder)
+    assert str(caught.value).startswith("model.bin: ")
 
 
 def test_a_truncating_model_is_not_saved(tmp_path):
     model = FakeModel(1)
     model.truncate_dim = 64
-    with pytest.raises(EmbsweepError, match=r"truncate_dim.*64"):
+    with raises_code(CodedError, "truncated"):
         save_checkpoint(model, tmp_path / "best")
 
 

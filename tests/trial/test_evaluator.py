@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from embsweep.data.collection import RetrievalSet
-from embsweep.errors import EmbsweepError, TrialFailed
+from embsweep.errors import CodedError, TrialFailed
 from embsweep.names import METRICS
 from embsweep.trial.evaluator import encode_texts, evaluate_model, evaluate_sets
 from tests.refusals import raises_code, raises_faults
@@ -184,7 +184,7 @@ def test_encoding_is_float32_while_the_trainer_trains_in_bf16(table_model):
 def test_a_truncating_model_is_refused(table_model, word_set):
     model = table_model([[1.0, 0.0], [0.0, 1.0]])
     model.truncate_dim = 1
-    with pytest.raises(EmbsweepError, match=r"truncate_dim.*1"):
+    with raises_code(CodedError, "truncated"):
         evaluate_model(model, word_set(1, 1, [[0]]), (1,), batch_size=1)
 
 

@@ -62,8 +62,8 @@ def test_out_of_memory_is_a_value_with_advice(make_config, monkeypatch):
 
 def test_any_other_error_passes(make_config, monkeypatch):
     def refuse(*_):
-        raise ValueError("no")
+        raise ZeroDivisionError
 
     monkeypatch.setattr(footprint, "_run_steps", refuse)
-    with pytest.raises(ValueError, match="no"):
+    with pytest.raises(ZeroDivisionError):
         measure_footprint(make_config().trial, PAIRS)

@@ -5,6 +5,7 @@ import pytest
 from embsweep.errors import EmbsweepError, TrialFailed
 from embsweep.trial.estimate import estimate_bytes
 from embsweep.trial.memory import advise, describe_failure, is_out_of_memory, peak_bytes
+from tests.texts import numbers_in
 
 CUDA = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.15 GiB of which 1.2 GiB is free. "
@@ -38,7 +39,7 @@ def _errors():
 def test_every_guise(make_config, index):
     error = _errors()[index]
     assert is_out_of_memory(error)
-    assert advise(error, make_config().trial).startswith("What helps here")
+    assert "train.batch_size" in advise(error, make_config().trial)
 
 
 def test_a_real_one_of_torch(make_config):
@@ -46,7 +47,7 @@ def test_a_real_one_of_torch(make_config):
 
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert "fewer trials at once (runner.max_concurrent)" in advise(caught.value, make_config().trial)
+    assert "runner.max_concurrent" in advise(caught.value, make_config().trial)
 
 
 @pytest.mark.parametrize(
@@ -60,43 +61,43 @@ def test_other_failures_get_no_advice(make_config, error):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told", "not_told"),
+    ("overrides", "named", "not_named"),
     [
         (
             (),
-            ["loss=cached_mnrl loss.mini_batch_size=8,", "train.gradient_checkpointing=true", "(now 16, say 8)",
-             "model.max_seq_length (now 512)", "runner.trials_per_gpu"],
-            ["attention", "smaller loss.mini_batch_size"],
+            ["loss=cached_mnrl loss.mini_batch_size=8", "train.gradient_checkpointing=true", "train.batch_size",
+             "model.max_seq_length", "512", "runner.trials_per_gpu"],
+            ["attention", "loss.mini_batch_size ", "=false"],
         ),
         (
             CACHED,
-            ["a smaller loss.mini_batch_size (now 16, say 8)", "model.max_seq_length"],
+            ["loss.mini_batch_size", "16", "8", "model.max_seq_length"],
             ["gradient_checkpointing", "train.batch_size", "loss=cached_mnrl"],
         ),
-        ((*CACHED, "loss.mini_batch_size=auto"), ["(now auto, say 16)"], ["gradient_checkpointing"]),
-        ((*CACHED, "loss.mini_batch_size=1"), ["model.max_seq_length"], ["smaller loss.mini_batch_size"]),
+        ((*CACHED, "loss.mini_batch_size=auto"), ["auto", "16"], ["gradient_checkpointing"]),
+        ((*CACHED, "loss.mini_batch_size=1"), ["model.max_seq_length"], ["loss.mini_batch_size"]),
         (
             ("train.gradient_checkpointing=true",),
-            ["loss=cached_mnrl loss.mini_batch_size=8 with train.gradient_checkpointing=false"],
+            ["loss=cached_mnrl loss.mini_batch_size=8", "train.gradient_checkpointing=false"],
             ["train.gradient_checkpointing=true"],
         ),
         (("train.attention=eager",), ["train.attention=auto"], []),
         (STATIC, ["train.batch_size"], ["cached", "gradient_checkpointing", "max_seq_length"]),
     ],
 )  # fmt: skip
-def test_only_what_helps_here(make_config, overrides, told, not_told):
+def test_only_what_helps_here(make_config, overrides, named, not_named):
     import torch
 
     advice = advise(torch.OutOfMemoryError(CUDA), make_config(*overrides).trial)
-    assert [words for words in told if words not in advice] == []
-    assert [words for words in not_told if words in advice] == []
+    assert [key for key in named if key not in advice] == []
+    assert [key for key in not_named if key in advice] == []
 
 
 def test_the_reason_is_short_and_says_both(make_config):
     import torch
 
     reason = describe_failure(torch.OutOfMemoryError(CUDA), make_config().trial)
-    assert reason.startswith("ran out of GPU memory. What helps here, first things first: loss=cached_mnrl")
+    assert advise(torch.OutOfMemoryError(CUDA), make_config().trial) in reason
     assert reason.endswith("(OutOfMemoryError: CUDA out of memory)")
     assert "\n" not in reason
     assert "PYTORCH_ALLOC_CONF" not in reason
@@ -116,7 +117,8 @@ def test_an_evaluation_that_runs_out_is_told_from_training(make_config, table_mo
     with pytest.raises(torch.OutOfMemoryError) as caught:
         evaluate_model(model, word_set(1, 1, [[0]]), [2], batch_size=4)
     advice = advise(caught.value, make_config("eval.batch_size=48").trial)
-    assert "a smaller eval.batch_size (now 48)" in advice
+    assert "eval.batch_size" in advice
+    assert 48 in numbers_in(advice)
     assert "train.batch_size" not in advice
 
 

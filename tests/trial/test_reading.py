@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 from embsweep.trial.reading import load_values, save_values
+from tests.refusals import raises_code
 
 
 def read_back(folder, values, recorded):
@@ -38,5 +39,6 @@ def test_what_was_written_is_read(tmp_path):
 )
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 def test_what_does_not_give_the_recorded_means_is_refused(tmp_path, values, recorded):
-    with pytest.raises(EmbsweepError, match=r"values\.npz"):
+    with raises_code(CodedError, "not-reproduced") as caught:
         read_back(tmp_path, values, recorded)
+    assert str(caught.value).startswith(f"{tmp_path / 'values.npz'}: ")

@@ -187,11 +187,11 @@ def test_a_spoiled_state_costs_one_step_and_the_record_says_so(monkeypatch, make
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
     assert take_up(job) is not None
     spoil(job.state)
-    with raises_code(StateUnusable, "state-unreadable"):
+    with raises_code(StateUnusable, "state-unreadable") as unusable:
         take_up(job)
     second = Recorder()
     run_trial(job, second, data)
-    assert second.started[0].facts["stepped_back"].startswith("its state cannot be read")
+    assert second.started[0].facts["stepped_back"] == str(unusable.value)
     assert same(second.reports, whole.reports), "behind the first, which is said again"
     assert second.results[0].outcome == Outcome.COMPLETE
     assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
@@ -245,9 +245,11 @@ def test_behind_a_full_disk_it_goes_on_from_the_state_before(monkeypatch, make_j
     with monkeypatch.context() as patched:
         patched.setattr(states, "write_folder", full)
         run_and_kill(patched, job, data, AFTER_BEST, 3)
+    with raises_code(StateUnusable, "state-not-kept") as unusable:
+        take_up(job)
     second = Recorder()
     run_trial(job, second, data)
-    assert second.started[0].facts["stepped_back"] == "its last state could not be kept"
+    assert second.started[0].facts["stepped_back"] == str(unusable.value)
     assert same(second.reports, whole.reports)
     assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
 

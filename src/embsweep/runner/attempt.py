@@ -17,6 +17,8 @@ from embsweep.trial.owner import Superseded
 from embsweep.trial.reason import to_reason
 from embsweep.trial.reporter import Outcome, Report, Reporter, Started, TrialJob, TrialResult
 
+NO_RESULT = "the trial ended without a result"
+
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +71,7 @@ def run_attempt(work: Work, job: TrialJob, reporter: Reporter) -> None:
     watched = _Watched(reporter, job.config.objective.metric)
     try:
         work(job, watched)
-        reason = "the trial ended without a result"
+        reason = NO_RESULT
     except BaseException as error:
         if watched.is_leaving or not _is_its_own(error):
             raise

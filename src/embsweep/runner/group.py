@@ -18,7 +18,7 @@ from ray.train.v2.api.exceptions import ControllerError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from embsweep.errors import EmbsweepError
-from embsweep.runner.attempt import run_attempt
+from embsweep.runner.attempt import NO_RESULT, run_attempt
 from embsweep.runner.desk import Work
 from embsweep.runner.environment import pin_threads, thread_variables
 from embsweep.runner.slots import Place
@@ -120,7 +120,7 @@ def _pass_on(message: Message, reporter: Reporter) -> bool:
 def _explain(error: BaseException | None) -> TrialResult:
     """The end of a trial that did not tell it itself. WorkersDied if it could not."""
     if error is None:
-        return _failed("the trial ended without a result")
+        return _failed(NO_RESULT)
     if isinstance(error, ControllerError):
         raise WorkersDied(f"its workers could not be started: {error.controller_failure}")
     failures = [_unwrap(failure) for failure in getattr(error, "worker_failures", {}).values()]

@@ -22,7 +22,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from embsweep.environment import settle_environment
-from embsweep.errors import EmbsweepError
+from embsweep.errors import CodedError
 from embsweep.runner.attempt import run_attempt
 from embsweep.runner.desk import Desk, Work
 from embsweep.runner.elsewhere import call_on_cluster
@@ -98,7 +98,7 @@ class RayRunner:
         if guarded.failure is not None:
             raise guarded.failure
         if room.problem:
-            raise EmbsweepError(f"{room.problem}; finished trials are kept, the same command goes on")
+            raise CodedError("no-place", f"{room.problem}; finished trials are kept, the same command goes on")
         if interrupts.came or searcher.open or not searcher.is_exhausted:
             raise KeyboardInterrupt
 

@@ -1,0 +1,10 @@
+"""What a text says without its wording: its numbers."""
+
+from __future__ import annotations
+
+import re
+
+
+def numbers_in(text: str) -> list[float]:
+    """Its numbers in order: `test 3 of 1,200 (2.5%)` → [3, 1200, 2.5]."""
+    return [float(found.replace(",", "")) for found in re.findall(r"-?\d(?:[\d,]*\d)?(?:\.\d+)?", text)]
