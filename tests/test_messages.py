@@ -15,16 +15,34 @@ from pathlib import Path
 import pytest
 
 from embsweep.app.overrides import check_overrides
+from embsweep.audit.examine import audit_data
+from embsweep.config.machinery import AuditConfig
 from embsweep.config.source import BeirConfig, FilesConfig, SplitConfig
+from embsweep.data.collection import Collection
 from embsweep.data.load import load_collection
 from embsweep.decide.gate import Reading, Rival, judge
+from embsweep.decide.rule import check_comparison, describe_rule
 from embsweep.errors import InputError
+from embsweep.recipe.card import load_cards
+from embsweep.recipe.log import read_log
+from embsweep.recipe.queries import read_queries
+from embsweep.recipe.steps import count_steps
+from embsweep.recipe.words import describe_log, describe_queries, describe_schedule
+from embsweep.report.progress import describe_view
 from embsweep.sweep.memory_check import check_memory
+from embsweep.trial.memory import describe_failure
 from tests.app.test_terminal import ERRORS, left_with
+from tests.audit.made_up import ABSENT, TRAIN, as_splits, sound_sides
 from tests.config.test_faults import CASES as CONFIG_CASES
 from tests.data.test_data_files import FAULTY as FILE_CASES
-from tests.decide.test_gate import ERROR, OBJECTIVE, WINNER, make_case, make_evidence, read
+from tests.decide.test_gate import COMPARED, ERROR, OBJECTIVE, WINNER, make_case, make_evidence, read
+from tests.decide.test_verdict import MEAN, QUERIES, decide
+from tests.decide.test_verdict import make as candidate
+from tests.report.evidence_samples import typical
+from tests.report.test_progress import VIEWS
+from tests.report.test_summary import NOT_SURE, lines_of
 from tests.sweep.test_memory_check import TOO_LARGE
+from tests.trial.test_memory import OUT_OF_MEMORY
 
 SNAPSHOT = Path(__file__).with_name("messages.txt")
 
@@ -58,6 +76,13 @@ def test_what_users_are_told(make_config, loader, tmp_path):
         "Gate": tell_of_gate(),
         "Leaving": tell_of_leaving(),
         "Memory of a GPU": [(str(found), str(check_memory(found, 4)[0])) for found, *_ in TOO_LARGE],
+        "Out of memory": tell_of_memory(make_config),
+        "Audit": tell_of_audit(),
+        "Rules of the gate": tell_of_rules(),
+        "Verdicts": tell_of_verdicts(),
+        "Progress": [(name, describe_view(view)) for name, (view, _) in VIEWS.items()],
+        "Result of a sweep": tell_of_results(),
+        "Recipes": [(name, "\n".join(tell_of_recipe(card))) for name, card in load_cards().items()],
     }
     blocks = (
         f"# {title}\n\n" + "\n".join(f"> {given}\n{told}\n" for given, told in s) for title, s in sections.items()
@@ -120,6 +145,79 @@ def tell_of_gate():
         ),
     }
     return [(name, "\n".join(f"{c.name}: {c.text}" for c in judge(case).conditions)) for name, case in cases.items()]
+
+
+def tell_of_memory(make_config):
+    import torch
+
+    errors = torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    cases = [(errors[0], overrides) for overrides, *_ in OUT_OF_MEMORY] + [(errors[1], ())]
+    return [
+        (" ".join([type(error).__name__, *overrides]), describe_failure(error, make_config(*overrides).trial))
+        for error, overrides in cases
+    ]
+
+
+def tell_of_audit():
+    train, validation, test = sound_sides()
+    leaky = [*train[:-3], (train[0][0], validation[0][1]), ("so?", "—"), (train[1][1], train[1][1])]
+    near = f"{train[2][0][:-1]} xyz?"
+    cases = {
+        "sound": (train, validation, test),
+        "leaks, and rows that say nothing": (leaky, validation, [(near, test[0][1]), *test[1:40]]),
+        "exchanged columns": [[(passage, query) for query, passage in side] for side in (train, validation, test)],
+    }
+    return [(name, "\n".join(_describe_findings(as_splits(*sides)))) for name, sides in cases.items()]
+
+
+def _describe_findings(splits):
+    merged = (("duplicate queries", 3), ("normalised duplicate passages", 1200))
+    collection = Collection(splits.name, (), (), (), merged)
+    config = AuditConfig(waive=(), near_duplicate_similarity=0.8)
+    for finding in audit_data(collection, splits, config=config, model=ABSENT, train=TRAIN).findings:
+        yield f"{finding.severity} {finding.name}: {finding.message}"
+
+
+def tell_of_rules():
+    return [
+        (f"{name}, margin {rule.margin:g}", f"{describe_rule(name, rule)}: {check_comparison(found, name, rule)[1]}")
+        for found, name, rule, *_ in COMPARED
+    ]
+
+
+def tell_of_recipe(card):
+    log = read_log(card)
+    yield from describe_log(card, log)
+    yield from describe_schedule(card, log, count_steps(card))
+    yield from describe_queries(read_queries(card))
+
+
+def tell_of_verdicts():
+    cases = {
+        "a clear one": (candidate(0, [0.40, 0.41]), candidate(5, [0.60, 0.61])),
+        "tied, and one that failed": (
+            candidate(0, [0.5, 0.51]),
+            candidate(1, [0.5, 0.52]),
+            candidate(2, [0.9], failures=1),
+        ),
+        "one alone": (candidate(0, [0.5, 0.52]), candidate(1, [0.6], failures=1)),
+        "a run each": (candidate(0, [0.4]), candidate(1, [0.9])),
+        "one not run again": (candidate(0, [0.4, 0.41]), candidate(1, [], searched=0.9)),
+        "none run again": (candidate(0, [], searched=0.4), candidate(1, [], searched=0.9)),
+    }
+    found = {name: decide(*candidates) for name, candidates in cases.items()}
+    found["few passage groups"] = decide(*cases["a clear one"], groups=[number % 4 for number in range(QUERIES)])
+    found["a missed floor"] = decide(*cases["one alone"], objective=MEAN.model_copy(update={"floors": {128: 0.6}}))
+    return [(name, "\n".join([verdict.rule, *verdict.warnings])) for name, verdict in found.items()]
+
+
+def tell_of_results():
+    """The whole of a typical one; of the others the lines that it has not."""
+    usual = lines_of(typical())
+    others = [(name, lines_of(evidence)) for name, (evidence, _) in NOT_SURE.items()]
+    return [("typical", "\n".join(map(str.rstrip, usual)))] + [
+        (name, "\n".join(line.rstrip() for line in lines if line not in usual)) for name, lines in others
+    ]
 
 
 def tell_of_leaving():

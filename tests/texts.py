@@ -6,5 +6,5 @@ import re
 
 
 def numbers_in(text: str) -> list[float]:
-    """Its numbers in order: `test 3 of 1,200 (2.5%)` → [3, 1200, 2.5]."""
-    return [float(found.replace(",", "")) for found in re.findall(r"-?\d(?:[\d,]*\d)?(?:\.\d+)?", text)]
+    """Its numbers in order: `3 of 1,200 (.5%)` → [3, 1200, 0.5]."""
+    return [float(found.replace(",", "")) for found in re.findall(r"-?(?:\d(?:[\d,]*\d)?(?:\.\d+)?|\.\d+)", text)]

@@ -1,6 +1,7 @@
 """A value that is not valid: one fault under its dotted key, with what is accepted and the nearest spelling."""
 
 import pytest
+from pydantic import ValidationError
 
 from embsweep.config import build_config
 from embsweep.errors import Fault, InputError
@@ -136,7 +137,7 @@ def test_a_wrong_element_does_not_also_make_the_list_empty(faults_of):
 
 
 def test_configuration_is_frozen(make_config):
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(ValidationError):
         make_config().train.epochs = 3
 
 

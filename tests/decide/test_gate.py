@@ -238,21 +238,21 @@ def rule(**changes):
     return GATE.model_copy(update=changes)
 
 
-@pytest.mark.parametrize(
-    ("found", "name", "config", "passed", "numbers"),
-    [  # behind difference and interval: what is compared, with what, and by how much it falls short
-        (compare(), "significant", rule(), True, [0.01]),
-        (compare(adjusted_p=0.08), "significant", rule(), False, [0.08, 0.05, 0.03]),
-        (compare(adjusted_p=0.05), "significant", rule(), False, [0.05, 0.05, 0.03]),
-        (compare(-0.01, -0.02), "significant", rule(), False, [0.0, 0.01]),
-        (compare(), "significant", rule(margin=0.03), False, [0.03, 0.01]),
-        (compare(adjusted_p=0.9), "higher", rule(), True, []),
-        (compare(0.0), "higher", rule(), False, [0.0, 0.0]),
-        (compare(-0.002, -0.008), "not_worse", rule(margin=0.01), True, []),
-        (compare(-0.002, -0.01), "not_worse", rule(margin=0.01), False, [-0.01, 0.0]),
-        (compare(-0.002, -0.015), "not_worse", rule(margin=0.01), False, [-0.01, 0.005]),
-    ],
-)
+COMPARED = [  # behind difference and interval: what is compared, with what, and by how much it falls short
+    (compare(), "significant", rule(), True, [0.01]),
+    (compare(adjusted_p=0.08), "significant", rule(), False, [0.08, 0.05, 0.03]),
+    (compare(adjusted_p=0.05), "significant", rule(), False, [0.05, 0.05, 0.03]),
+    (compare(-0.01, -0.02), "significant", rule(), False, [0.0, 0.01]),
+    (compare(), "significant", rule(margin=0.03), False, [0.03, 0.01]),
+    (compare(adjusted_p=0.9), "higher", rule(), True, []),
+    (compare(0.0), "higher", rule(), False, [0.0, 0.0]),
+    (compare(-0.002, -0.008), "not_worse", rule(margin=0.01), True, []),
+    (compare(-0.002, -0.01), "not_worse", rule(margin=0.01), False, [-0.01, 0.0]),
+    (compare(-0.002, -0.015), "not_worse", rule(margin=0.01), False, [-0.01, 0.005]),
+]
+
+
+@pytest.mark.parametrize(("found", "name", "config", "passed", "numbers"), COMPARED)
 def test_rules(found, name, config, passed, numbers):
     held, text = check_comparison(found, name, config)
     assert held is passed

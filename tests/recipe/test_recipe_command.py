@@ -2,10 +2,13 @@
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from tests.texts import numbers_in
 from typer.testing import CliRunner
 
 from embsweep.app.cli import app
-from embsweep.recipe.card import load_cards
+from embsweep.recipe.card import find_card, load_cards
+from embsweep.recipe.queries import read_queries
+from embsweep.recipe.words import describe_queries
 
 
 @pytest.fixture
@@ -34,12 +37,13 @@ def test_list(recipe):
 def test_show_says_what_the_card_left_out(recipe):
     done = recipe("show", "es_boe")
     assert done.exit_code == 0, done.output
-    assert "saves epoch 2 and reports epoch 7" in done.output
-    assert "1 for 1024, 1 for 768, 1 for 512, 1 for 256, 2 for 128, 3 for 64" in done.output
-    assert "50 epochs were planned and 7 evaluated, 584 of 4,150 optimizer steps" in done.output
-    assert "15 in-batch negatives for each anchor, not 255" in done.output
-    assert "5 epochs: the weights that were kept come from inside it, at 40% of the peak" in done.output
-    assert "2,373 test queries" in done.output
+    numbers = [numbers_in(line) for line in done.output.splitlines()]
+    assert [2, 7] in numbers, "the epoch saved, the epoch reported"
+    assert [128, 1, 1024, 1, 768, 1, 512, 1, 256, 2, 128, 3, 64] in [found[:13] for found in numbers]
+    assert [50, 7, 584, 4150, 2] in numbers, "epochs planned and evaluated, steps of all, the epoch kept"
+    assert [10, 5, 40] in numbers, "% and epochs of warm-up, % of the peak"
+    assert [16, 16, 256, 15, 255] in numbers, "accumulated batches, pairs, negatives"
+    assert any(found[:1] == [2373] for found in numbers), "test queries"
     rows = cells(done.output)
     assert rows["1024"] == [".7216", ".6991", "+.0225", ".7324", "1"]
     assert rows["64"] == [".6200", ".6253", "-.0053", ".6274", "3"]
@@ -49,8 +53,10 @@ def test_show_says_what_the_card_left_out(recipe):
 
 @pytest.mark.slow
 def test_show_names_the_broken_judgements_where_they_are(recipe):
-    assert "Of 363 queries whose passage is among the first ten, 11 have it first" in recipe("show", "de_tax").output
-    assert "have it first" not in recipe("show", "ca_procedures").output
+    sentences = [numbers_in(line)[:2] for line in recipe("show", "de_tax").output.splitlines()]
+    assert [363, 11] in sentences, "queries with their passage among ten, and first"
+    broken, sound = (read_queries(find_card(name)) for name in ("de_tax", "ca_procedures"))
+    assert len(list(describe_queries(broken))) == len(list(describe_queries(sound))) + 1
 
 
 @pytest.mark.slow
@@ -59,7 +65,7 @@ def test_diff_of_the_recipe_itself(recipe, name):
     done = recipe("diff", name)
     assert done.exit_code == 0
     assert [line.split()[0] for line in done.output.splitlines() if " ≠ " in line] == ["objective"]
-    assert "23 of 24 facts as on the card; different: objective." in done.output
+    assert [23, 24] in [numbers_in(line) for line in done.output.splitlines()], "facts as on the card"
 
 
 @pytest.mark.slow
@@ -72,21 +78,21 @@ def test_diff_of_a_variant(recipe):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "places"),
     [
-        (["show", "es_beo"], ["NAME: no such recipe; got 'es_beo'", "did you mean 'es_boe'?"]),
-        (["diff", "de_tx"], ["did you mean 'de_tax'?"]),
-        (["diff", "es_boe", "train.epoch=3"], ["train.epoch: ", "did you mean 'train.epochs'?"]),
-        (["diff", "es_boe", "loss=cached_mnrl"], ["train.gradient_checkpointing: cannot be combined"]),
-        (["diff", "es_boe", "+sweep=de_tax"], ["sweep: is chosen twice"]),
+        (["show", "es_beo"], ["NAME: ", "'es_beo'", "'es_boe'"]),
+        (["diff", "de_tx"], ["NAME: ", "'de_tax'"]),
+        (["diff", "es_boe", "train.epoch=3"], ["train.epoch: ", "'train.epochs'"]),
+        (["diff", "es_boe", "loss=cached_mnrl"], ["train.gradient_checkpointing: "]),
+        (["diff", "es_boe", "+sweep=de_tax"], ["sweep: "]),
         (["diff", "es_boe", "train.epochs=0", "modle=x"], ["modle: ", "train.epochs: "]),
-        (["diff", "es_boe", "data.max_pairs=1,2"], ["data.max_pairs: is the same for all trials"]),
+        (["diff", "es_boe", "data.max_pairs=1,2"], ["data.max_pairs: "]),
     ],
 )
-def test_what_is_wrong_is_listed(recipe, arguments, words):
+def test_what_is_wrong_is_listed(recipe, arguments, places):
     done = recipe(*arguments)
     assert done.exit_code == 2
-    assert all(word in done.stderr for word in words), done.stderr
+    assert all(place in done.stderr for place in places), done.stderr
 
 
 @pytest.mark.slow

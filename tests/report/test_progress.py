@@ -1,12 +1,14 @@
 """Progress: a live table on a terminal, plain lines elsewhere."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from embsweep.report.progress import LineProgress, LiveProgress, build_table, describe_view, open_progress
 from tests.report.conftest import make_view, row
+from tests.texts import numbers_in
 
 
 def printed(console):
@@ -28,10 +30,10 @@ def test_a_line_an_event(plain, view):
     with LineProgress(plain) as progress:
         progress.say("Going on")
         progress.update(view, "trial 2 ends")
-    assert printed(plain).splitlines() == [
-        "Going on",
-        "[0:00] trial 2 ends | 4/10 done, best .5200 (base .4000), 1 stopped, 1 failed, about 5:00 left",
-    ]
+    first, second = printed(plain).splitlines()
+    assert first == "Going on"
+    assert second.startswith("[0:00] trial 2 ends | 4/10 ")
+    assert numbers_in(second.partition(" | ")[2]) == [4, 10, 0.52, 0.4, 1, 1, 5, 0]
 
 
 def test_lines_are_neither_wrapped_nor_read_as_markup(view):
@@ -41,7 +43,7 @@ def test_lines_are_neither_wrapped_nor_read_as_markup(view):
         progress.update(view, "an event in [brackets]")
     first, second = printed(console).splitlines()
     assert first == "[bold]" + "x" * 200 + "[/nonsense]"
-    assert "an event in [brackets] | 4/10 done" in second
+    assert "an event in [brackets] | 4/10 " in second
 
 
 def test_live_table_shows_the_last_state(terminal, view):
@@ -50,21 +52,21 @@ def test_live_table_shows_the_last_state(terminal, view):
         progress.update(view, "event")
     text = printed(terminal)
     assert "a line that stays [/here]" in text
-    assert "mine: 4 of 10 trials, best .5200 (base .4000), 1 stopped, 1 failed, about 5:00 left, 0:00 elapsed" in text
+    assert describe_view(view) in text
     assert "★2" in text
 
 
 def test_live_table_before_the_first_event(terminal):
     with LiveProgress(terminal):
         pass
-    assert "trials" not in printed(terminal)
+    assert numbers_in(re.sub("\x1b\\[[?\\d]*\\w", "", printed(terminal))) == []
 
 
 def test_live_table_is_left_when_something_fails(terminal, view):
     with pytest.raises(RuntimeError), LiveProgress(terminal) as progress:
         progress.update(view, "event")
         raise RuntimeError
-    assert "mine: 4 of 10 trials" in printed(terminal)
+    assert describe_view(view) in printed(terminal)
     assert printed(terminal).endswith("\x1b[?25h")  # the cursor is back
 
 
@@ -90,7 +92,7 @@ def test_long_sweeps_are_cut_on_the_terminal_only():
     cut = lines_of(build_table(view, shown=12))
     assert len(cut) == 1 + 12 + 1
     assert cut[1].split()[0] == "★29"
-    assert "and 18 more" in cut[-1]
+    assert numbers_in(cut[-1]) == [18]
     assert len(lines_of(build_table(view))) == 1 + 30
 
 
@@ -102,17 +104,16 @@ def test_narrow_terminal_shortens_only_the_parameters(view):
     assert len(line) <= 60
 
 
-@pytest.mark.parametrize(
-    ("view", "text"),
-    [
-        (make_view(baseline=None), "mine: 0 of 10 trials, best – (base –), 0 stopped"),
-        (make_view(row(0), asked=1), "mine: 1 of 1 trials, best .5000 (base .4000), 0 stopped"),
-        (
-            make_view(row(0), asked=3, slots=2),
-            "mine: 1 of 3 trials, best .5000 (base .4000), 0 stopped, about 1:00 left",
-        ),
-        (make_view(row(0), row(1), asked=1), "mine: 2 of 1 trials, best .5000 (base .4000), 0 stopped"),
-    ],
-)
-def test_one_line_of_a_sweep(view, text):
-    assert describe_view(view) == text
+VIEWS = {  # of them the numbers: done, asked for, best, base, stopped, time left
+    "before the first": (make_view(baseline=None), [0, 10, 0]),
+    "at its end": (make_view(row(0), asked=1), [1, 1, 0.5, 0.4, 0]),
+    "two at once": (make_view(row(0), asked=3, slots=2), [1, 3, 0.5, 0.4, 0, 1, 0]),
+    "more than asked for": (make_view(row(0), row(1), asked=1), [2, 1, 0.5, 0.4, 0]),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_one_line_of_a_sweep(name):
+    view, numbers = VIEWS[name]
+    assert describe_view(view).startswith("mine: ")
+    assert numbers_in(describe_view(view)) == numbers

@@ -9,6 +9,7 @@ from embsweep.decide.evidence import BASE, WINNER
 from embsweep.report.summary import print_result
 from embsweep.report.text import gain, score
 from embsweep.report.view import Result
+from tests.texts import numbers_in
 
 from .evidence_samples import make_evidence, make_verdict, nine_queries, rehearsal, tied
 
@@ -44,34 +45,41 @@ def test_every_dimension_with_base_best_gain_and_certainty(typical):
 def test_winner_its_parameters_and_where_it_is(typical):
     lines = lines_of(typical)
     objective, base = typical.on_validation(WINNER), typical.on_validation(BASE)
-    assert f"Winner: trial 3, objective {score(objective)} (base {score(base)})" in lines
+    (winner,) = (line for line in lines if line.startswith("Winner: "))
+    assert numbers_in(winner) == [3, float(score(objective)), float(score(base))]
     assert "  train.learning_rate = 3.25e-05" in lines
     assert "  matryoshka = halving" in lines
-    assert f"Registered: {REGISTERED}" in lines
-    assert "Proven: read back in a fresh process, every metric within 3e-09 (1e-06 allowed)" in lines
-    assert any("test (60 queries on 30 passage groups) was read once" in line for line in lines)
+    assert any(REGISTERED in line for line in lines)
+    assert any("3e-09" in line and "1e-06" in line for line in lines)
+    assert any(numbers_in(line)[:2] == [60, 30] for line in lines), "queries of the test, passage groups"
 
 
 def test_counts_leave_out_what_did_not_happen(typical):
-    assert "Trials: 3 complete, 4 stopped, 1 failed" in lines_of(typical)
-    assert "Trials: 8 complete" in lines_of(typical.model_copy(update={"counts": {"complete": 8, "failed": 0}}))
+    def counts(evidence):
+        (line,) = (line for line in lines_of(evidence) if line.startswith("Trials: "))
+        return numbers_in(line)
+
+    assert counts(typical) == [3, 4, 1]
+    assert counts(typical.model_copy(update={"counts": {"complete": 8, "failed": 0}})) == [8]
 
 
-@pytest.mark.parametrize(
-    ("evidence", "said"),
-    [
-        (make_evidence(), "It beats the base model on test."),
-        (make_evidence(gain=-0.2), "It is worse than the base model on test."),
-        (nine_queries(), "No difference from the base model is certain on test"),
-        (make_evidence(verdict=make_verdict(rule="Highest of all")), "Highest of all."),
-        (tied(), "Tied: trials 0, 3 cannot be told apart."),
-        (make_evidence(verdict=make_verdict("unconfirmed")), "Not confirmed: nothing was run again"),
-        (make_evidence(look=2), "was read in 2 looks"),
-        (make_evidence(verdict=make_verdict(warnings=("too few queries",))), "Warning: too few queries"),
-    ],
-)
-def test_what_is_not_sure_is_said(evidence, said):
-    assert any(said in line for line in lines_of(evidence, width=400))
+NOT_SURE = {
+    "worse than the base model": (make_evidence(gain=-0.2), "base model"),
+    "too few queries to say": (nine_queries(), "base model"),
+    "another rule": (make_evidence(verdict=make_verdict(rule="Highest of all")), "Highest of all"),
+    "tied": (tied(), "0, 3"),
+    "nothing run again": (make_evidence(verdict=make_verdict("unconfirmed")), "confirm"),
+    "the second look": (make_evidence(look=2), " 2 "),
+    "a warning": (make_evidence(verdict=make_verdict(warnings=("no real warning",))), "no real warning"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SURE)
+def test_what_is_not_sure_is_said(typical, name):
+    """The wording is kept in messages.txt."""
+    evidence, named = NOT_SURE[name]
+    usual = lines_of(typical, width=400)
+    assert any(named in line for line in lines_of(evidence, width=400) if line not in usual)
 
 
 def test_every_run_of_the_confirmation_is_shown(typical):
@@ -82,11 +90,11 @@ def test_every_run_of_the_confirmation_is_shown(typical):
 
 def test_what_to_do_next(typical):
     lines = lines_of(typical, command="python run_sweep.py +sweep=x search.trials=8")
-    assert "Compare the trials:  embsweep ui" in lines
+    assert any(line.endswith(" embsweep ui") for line in lines)
     (extend,) = (line for line in lines if line.startswith("Extend"))
     assert "python run_sweep.py +sweep=x search.trials=16 " in extend
-    assert extend.endswith("(any number above 8)")
-    assert "Repeat it afresh:    python run_sweep.py +sweep=x search.trials=8 sweep.fresh=true" in lines
+    assert numbers_in(extend) == [16, 8]
+    assert any(line.endswith(" python run_sweep.py +sweep=x search.trials=8 sweep.fresh=true") for line in lines)
 
 
 def test_a_rehearsal_is_extended_past_its_cap():
@@ -102,4 +110,5 @@ def test_one_trial_alone_has_nothing_to_extend():
 @pytest.mark.parametrize("width", [20, 60])
 def test_commands_are_never_wrapped(typical, width):
     command = "python run_sweep.py +sweep=x 'data.pairs=/a/b/[odd]/name.jsonl' " + "train.epochs=1 " * 10
-    assert f"Repeat it afresh:    {command} sweep.fresh=true" in lines_of(typical, command=command, width=width)
+    lines = lines_of(typical, command=command, width=width)
+    assert any(line.endswith(f" {command} sweep.fresh=true") for line in lines)

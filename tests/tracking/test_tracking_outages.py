@@ -28,11 +28,9 @@ def no_room():
 
 def test_a_full_disk_is_no_outage():
     for error in no_room():
-        with (
-            pytest.raises(DiskFull, match="the winner was not registered"),
-            naming_outages("the winner was not registered"),
-        ):
+        with pytest.raises(DiskFull) as caught, naming_outages("what it meant"):
             raise error
+        assert "what it meant" in str(caught.value)
 
 
 def test_an_outage_is_asked_three_times_and_then_named():
@@ -43,9 +41,9 @@ def test_an_outage_is_asked_three_times_and_then_named():
         raise ConnectionError("https://ann:hunter2@host: refused")
 
     with pytest.raises(TrackingUnavailable) as said:
-        insist(request, "nothing was registered")
+        insist(request, "what it meant")
     assert "ConnectionError: https://***@host" in str(said.value)
-    assert "nothing was registered" in str(said.value)
+    assert "what it meant" in str(said.value)
     assert len(asked) == 3
     assert "hunter2" not in str(said.value)
 

@@ -249,5 +249,5 @@ def test_no_active_run_and_nothing_in_the_working_directory(elsewhere, sweep, ma
 
 
 def test_a_name_with_a_quote_cannot_be_searched_for(store):
-    with pytest.raises(ValueError, match="quotes"):
+    with pytest.raises(ValueError, match="it's"):
         open_sweep_run(store, SweepIdentity("it's", "1", "minilm"))

@@ -60,9 +60,7 @@ def test_other_failures_get_no_advice(make_config, error):
     assert describe_failure(error, config) == expected
 
 
-@pytest.mark.parametrize(
-    ("overrides", "named", "not_named"),
-    [
+OUT_OF_MEMORY = [
         (
             (),
             ["loss=cached_mnrl loss.mini_batch_size=8", "train.gradient_checkpointing=true", "train.batch_size",
@@ -83,8 +81,10 @@ def test_other_failures_get_no_advice(make_config, error):
         ),
         (("train.attention=eager",), ["train.attention=auto"], []),
         (STATIC, ["train.batch_size"], ["cached", "gradient_checkpointing", "max_seq_length"]),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "named", "not_named"), OUT_OF_MEMORY)
 def test_only_what_helps_here(make_config, overrides, named, not_named):
     import torch
 
