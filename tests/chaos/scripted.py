@@ -20,8 +20,8 @@ TRACE = "CHAOS_TRACE"
 
 STEPS = 8
 
-HEARD = "an interrupt was heard and ignored"
-"""What a `deaf` trial prints of each."""
+DEAF, HEARD = "no interrupt ends this trial any more", "an interrupt was heard and ignored"
+"""What a `deaf` trial prints when it begins to be, and of each."""
 
 
 def run_scripted(job, reporter, **given):
@@ -152,11 +152,13 @@ class ScriptedTrainer:
 
 
 def _sleep_through_signals():
+    said = DEAF
     while True:
         try:
+            os.write(1, f"{said}\n".encode())
             time.sleep(3600)
         except KeyboardInterrupt:
-            os.write(1, f"{HEARD}\n".encode())
+            said = HEARD
 
 
 def _trace(job, begun, reached):

@@ -11,7 +11,7 @@ from ..processes import is_alive, is_gone_within
 from .conftest import FULL, SEARCH, SMALL
 from .faults import INTERRUPTED, check_left
 from .nursery import start_program
-from .scripted import HEARD
+from .scripted import DEAF, HEARD
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -59,7 +59,7 @@ def test_it_leaves_in_order_and_goes_on(nursery, world, check):
 def test_a_second_one_leaves_at_once(nursery, world, first, second):
     """A trial that does not let itself be interrupted holds up the first one."""
     driver = nursery.start(world, *SMALL, plan={"0": "deaf"}, patience_s=NEVER_S)
-    driver.wait_for("trial 0 at 25%")
+    driver.wait_for(DEAF)
     driver.send(first)
     driver.wait_for(HEARD)
     assert is_alive(driver.pid), driver.output
@@ -72,7 +72,7 @@ def test_a_second_one_leaves_at_once(nursery, world, first, second):
 
 def test_one_that_nobody_follows_leaves_when_its_patience_is_over(nursery, world):
     driver = nursery.start(world, *SMALL, plan={"0": "deaf"}, patience_s=0.5)
-    driver.wait_for("trial 0 at 25%")
+    driver.wait_for(DEAF)
     driver.send(signal.SIGTERM)
     left = driver.wait()
     assert left.code == 143, left.output
