@@ -107,7 +107,7 @@ def test_a_waived_error_passes_and_is_named():
 
 @pytest.mark.parametrize(
     ("device", "tolerance", "off", "passed"),
-    [("cpu", 1e-6, 9e-7, True), ("cpu", 1e-6, 1.1e-6, False), ("cuda", 1e-3, 9e-4, True), ("cuda", 1e-3, 1.1e-3, False)],
+    [("cpu", 1e-6, 9e-7, True), ("cpu", 1e-6, 1.5e-6, False), ("cuda", 1e-3, 9e-4, True), ("cuda", 1e-3, 2e-3, False)],
 )
 def test_the_proof_has_the_tolerance_of_its_device(device, tolerance, off, passed):
     scores = shift(EVIDENCE.test[WINNER].scores, off)
