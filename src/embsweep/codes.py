@@ -80,7 +80,6 @@ Code = Literal[
     "not-enough-gpus",
     "not-enough-cpus",
     "not-enough-room",
-    "no-place",
     "not-enough-memory",
     "not-measured",
     "not-supported",

@@ -89,7 +89,7 @@ def test_the_loss_of_the_last_node_ends_the_sweep_with_the_reason(cluster, make_
     desk = LosingDesk(make_config().trial, tmp_path, 3)
     desk.lose = lambda pid: lose_node_of(cluster, pid)
     begun = time.monotonic()
-    with raises_code(CodedError, "no-place"):
+    with raises_code(CodedError, "not-enough-room"):
         make_runner(patience_s=2.0).run(desk, scripted_trial(dict.fromkeys(range(3), "wait")))
     assert time.monotonic() - begun > 2.0
     assert not desk.results, "no trial is blamed for it"

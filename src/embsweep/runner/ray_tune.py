@@ -98,7 +98,7 @@ class RayRunner:
         if guarded.failure is not None:
             raise guarded.failure
         if room.problem:
-            raise CodedError("no-place", f"{room.problem}; finished trials are kept, the same command goes on")
+            raise CodedError("not-enough-room", f"{room.problem}; finished trials are kept, the same command goes on")
         if interrupts.came or searcher.open or not searcher.is_exhausted:
             raise KeyboardInterrupt
 

@@ -54,7 +54,7 @@ def forget_reports(storage: BaseStorage, trial_id: int) -> None:
 def _raise_unavailable(path: Path, context: ExceptionContext) -> None:
     """SQLAlchemy asks what to raise: Optuna would make "invalid data" of a full disk."""
     if isinstance(context.original_exception, sqlite3.OperationalError):
-        raise _describe(path, context.original_exception) from None
+        raise _to_error(path, context.original_exception) from None
 
 
 @contextmanager
@@ -63,20 +63,22 @@ def _naming_failures(path: Path) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise _describe(path, error.orig) from None
+        raise _to_error(path, error.orig) from None
     except DatabaseError as error:
         ways = "Put a copy of it back, or begin anew with sweep.fresh=true."
         raise LedgerUnavailable("unreadable", f"{path}: is no readable ledger ({error.orig}). {ways}") from None
 
 
-def _describe(path: Path, error: BaseException | None) -> LedgerUnavailable:
+def _to_error(path: Path, error: BaseException | None) -> LedgerUnavailable:
     problem = str(error).splitlines()[0] if str(error) else type(error).__name__
     ways: tuple[tuple[tuple[str, ...], Code, str], ...] = (
         (("full", "disk i/o"), "not-enough-room", "free some space on that disk"),
         (("locked", "busy"), "locked", f"another program has held it for {PATIENCE_S:.0f} s, end that"),
-        (("",), "not-writable", "make that file writable"),
     )
-    code, way = next((code, way) for signs, code, way in ways if any(sign in problem for sign in signs))
+    code, way = next(
+        ((code, way) for signs, code, way in ways if any(sign in problem for sign in signs)),
+        ("not-writable", "make that file writable"),
+    )
     said = (
         f"{path}: the ledger cannot be used ({problem}). {way[0].upper()}{way[1:]}; what is finished is kept, and the "
         "same command goes on."
