@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.browser
 
 AXES = ["train.epochs", "train.learning_rate", *(f"best/dim_{dim}/map_at_100" for dim in (384, 256, 128, 64))]
 

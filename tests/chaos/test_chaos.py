@@ -4,7 +4,7 @@ import pytest
 
 from .chaos import run_chaos
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.nightly

@@ -14,7 +14,7 @@ from .invariants import check_invariants
 from .nursery import ROOT, start_program
 from .world import make_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 HELD_S = 8.0
 """More than sqlite waits where nobody tells it how long (5 s)."""

@@ -10,7 +10,7 @@ from .faults import LAST_PARTS, PARTS
 from .invariants import check_invariants
 from .nursery import start_program
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 IN_THE_SEARCH = (("state", 4), ("finished", 3))
 IN_THE_CONFIRMATION = (("confirmation", 4), ("crowning", 2))

@@ -14,7 +14,7 @@ from .conftest import SEARCH, SMALL, count_trials
 from .invariants import check_invariants
 from .nursery import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 NOTICED_S = 5.0
 SLOW_TO_IMPORT = ("mlflow", "ray", "sentence_transformers", "torch", "transformers")

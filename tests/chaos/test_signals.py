@@ -13,7 +13,7 @@ from .faults import INTERRUPTED, check_left
 from .nursery import start_program
 from .scripted import DEAF, HEARD
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 BOTH = [signal.SIGINT, signal.SIGTERM]
 RAY = ("runner=local", "search.sampler=random", "stopping=none", *SMALL)

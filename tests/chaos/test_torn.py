@@ -10,7 +10,7 @@ from .conftest import SEARCH_ALONE, SMALL, count_trials
 from .invariants import check_invariants, read_facts
 
 NIGHTLY = pytest.mark.nightly
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def cut(folder):

@@ -9,7 +9,7 @@ from .conftest import FULL, SMALL, count_trials
 from .invariants import check_invariants, read_facts
 from .world import NAME
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def versions_of(world):

@@ -125,7 +125,6 @@ def test_what_the_desk_raises_ends_the_run_and_blames_no_trial(runner, make_desk
 
 
 @pytest.mark.parametrize("runner", KINDS, indirect=True)
-@pytest.mark.timeout(60)
 def test_a_desk_without_jobs_is_left_at_once(runner, make_desk):
     desk = make_desk(0)
     runner.run(desk, scripted_trial())

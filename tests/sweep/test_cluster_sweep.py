@@ -15,7 +15,7 @@ from embsweep.sweep.desk import SweepDesk
 
 from ..runner.clusters import QUICK_TO_NOTICE, NodeStart, node_of, started_cluster, utils_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.nightly, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.nightly]
 
 SWEEP = (
     # one point of the space learns far better than any other: stopping and order of arrival cannot hide it

@@ -10,7 +10,7 @@ from embsweep.search.ledger import read_ledger
 from ..app.conftest import call, outside_hydra  # noqa: F401 - fixtures
 from .conftest import E2E, SMALL, run_sweep
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 DIMS = (384, 256, 128, 64)
 

@@ -19,7 +19,7 @@ from embsweep.sweep import testing
 from ..app.conftest import call, outside_hydra  # noqa: F401 - fixtures
 from .conftest import ROOT, SMALL, _call_here, run_sweep
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = (*SMALL, "search.trials=4", "sweep.name=killed", "train.epochs=2")
 
