@@ -8,6 +8,7 @@ import copy
 import functools
 import gc
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.pluginmanager.register(steady_environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and its children, ignore it
     gc.disable()  # until all is collected: importing makes a million objects that stay, and no garbage
 
 

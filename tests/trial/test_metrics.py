@@ -74,15 +74,15 @@ def test_equals_the_naive_oracle(case):
 
 
 @pytest.mark.parametrize(
-    ("hits", "n_relevant", "place"),
+    ("hits", "n_relevant", "fault"),
     [
-        (np.zeros((0, 3), dtype=bool), np.zeros(0, dtype=int), ""),
+        (np.zeros((0, 3), dtype=bool), np.zeros(0, dtype=int), "no queries"),
         (_hits("x.", ".."), np.array([1, 0]), "query 1"),
         (_hits("xx"), np.array([1]), "query 0"),
-        (_hits("x."), np.array([1, 1]), ""),
-        (np.array([[1, 0]]), np.array([1]), ""),
+        (_hits("x."), np.array([1, 1]), "hits bool"),
+        (np.array([[1, 0]]), np.array([1]), "hits int64"),
     ],
 )
-def test_impossible_input_is_refused(hits, n_relevant, place):
-    with pytest.raises(ValueError, match=place):
+def test_impossible_input_is_refused(hits, n_relevant, fault):
+    with pytest.raises(ValueError, match=fault):
         compute_metrics(hits, n_relevant)
