@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.decide.significance import compare_models
+from embsweep.selection.statistics.significance import compare_models
 
 MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
 DIMS, QUERIES, RESAMPLES = (1024, 768, 512, 256, 128, 64), 2_400, 9_999

@@ -14,10 +14,10 @@ import time
 from typing import TYPE_CHECKING
 
 from embsweep.config.training import ModelConfig
+from embsweep.core.names import METRICS
 from embsweep.data.collection import RetrievalSet
-from embsweep.model.base import build_model
-from embsweep.names import METRICS
-from embsweep.trial.evaluator import evaluate_model
+from embsweep.evaluation.evaluator import evaluate_model
+from embsweep.models.registry import build_model
 
 if TYPE_CHECKING:
     from sentence_transformers.base.evaluation import SequentialEvaluator

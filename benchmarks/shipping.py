@@ -1,4 +1,5 @@
-"""What trials cost on other machines: everything sent with each of them, against once to a node (runner/shipping.py).
+"""What trials cost on other machines: everything sent with each of them, against once to a node
+(runners/ray/object_store.py).
 
     OMP_NUM_THREADS=1 python benchmarks/shipping.py [n_trials] [n_passages]
 
@@ -26,11 +27,11 @@ from ray.experimental import get_object_locations
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from embsweep.config.training import ModelConfig
-from embsweep.model.base import build_model
-from embsweep.model.embedded import find_weights
-from embsweep.model.snapshot import read_snapshot
-from embsweep.model.token_table import Texts, TokenTable, build_token_table
-from embsweep.runner.shipping import Parcel, open_parcel, ship
+from embsweep.models.embedded import find_weights
+from embsweep.models.registry import build_model
+from embsweep.models.snapshot import read_snapshot
+from embsweep.models.token_table import Texts, TokenTable, build_token_table
+from embsweep.runners.ray.object_store import Parcel, open_parcel, ship
 
 STORE_BYTES = 300 * 2**20
 PROCESSES_PER_NODE = 2
@@ -142,7 +143,7 @@ class Process:
 
     def warm(self) -> None:
         """Pay the imports."""
-        import embsweep.runner.shipping  # noqa: F401
+        import embsweep.runners.ray.object_store  # noqa: F401
 
     def run(self, sent: Any) -> None:
         """One trial."""

@@ -1,4 +1,4 @@
-"""What a trial saves whose texts were tokenized beforehand (model/token_table.py), in tokenizing and over all.
+"""What a trial saves whose texts were tokenized beforehand (models/token_table.py), in tokenizing and over all.
 
     OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false python benchmarks/tokens_once.py [n_pairs] [n_corpus]
 
@@ -25,10 +25,10 @@ from transformers import PrinterCallback, TrainerCallback
 
 from embsweep.config.training import ModelConfig
 from embsweep.data.collection import RetrievalSet
-from embsweep.model.base import build_model
-from embsweep.model.token_lookup import use_tokens
-from embsweep.model.token_table import Texts, TokenTable, build_token_table
-from embsweep.trial.evaluator import evaluate_model
+from embsweep.evaluation.evaluator import evaluate_model
+from embsweep.models.registry import build_model
+from embsweep.models.token_lookup import use_tokens
+from embsweep.models.token_table import Texts, TokenTable, build_token_table
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from embsweep.app.composer import compose_point, config_loader, group_options, to_values
-from embsweep.app.terminal import quiet_environment
+from embsweep.cli.composition.compose import compose_point, config_loader, group_options, to_values
+from embsweep.cli.console import quiet_environment
 from embsweep.config import build_config
-
-from . import cpu_time, steady_environment
-from .paid_once import compose_once, imports_paid, mlflow_template, seed_storage  # noqa: F401 - fixtures
+from tests import cpu_time, steady_environment
+from tests.paid_once import compose_once, imports_paid, mlflow_template, seed_storage  # noqa: F401 - fixtures
 
 quiet_environment()
 pytest.register_assert_rewrite("tests.refusals")
@@ -97,7 +96,7 @@ def make_config(compose_values):
 @pytest.fixture
 def ray_session(tmp_path):
     """See `ray_session.join_session`."""
-    from .ray_session import join_session
+    from tests.ray_session import join_session
 
     join_session(tmp_path)
 

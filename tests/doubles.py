@@ -12,8 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-from embsweep.runner.attempt import NO_RESULT
-from embsweep.trial.reporter import Outcome, Report, Started, TrialJob, TrialResult
+from embsweep.runners.attempt import NO_RESULT
+from embsweep.training.messages import Outcome, Report, Started, TrialJob, TrialResult
 
 ATTEMPTS = 2
 METRIC = "map@100"
@@ -145,7 +145,7 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
     (load, save), meet = states_of(), meeting_of(at_once)
 
     def group():
-        from embsweep.trial.group import SOLO, current_group
+        from embsweep.core.distributed import SOLO, current_group
 
         return current_group() if "torch" in sys.modules else SOLO
 

@@ -2,8 +2,8 @@
 
 from unittest.mock import create_autospec
 
-from embsweep.report.progress import LineProgress
-from embsweep.tracking.recorder import Recorder
+from embsweep.reports.progress import LineProgress
+from embsweep.tracking.tracker import Recorder
 
 
 def make_listeners(*, told=7, has_lost=False):

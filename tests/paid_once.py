@@ -36,7 +36,7 @@ def mlflow_template(tmp_path_factory):
 
 
 def _make_database(path):
-    from embsweep.tracking.library import connect
+    from embsweep.tracking.connection import connect
 
     connect(f"sqlite:///{path}").search_experiments(max_results=1)
 
@@ -68,7 +68,7 @@ def imports_paid():
 @pytest.fixture(scope="session")
 def compose_once():
     """Hydra composes each command line once: the files of `conf/` do not change while tests run."""
-    from embsweep.app import request
+    from embsweep.cli.composition import request
 
     compose, composed = request.compose, {}
 

@@ -10,8 +10,8 @@ def join_session(folder):
     global _address  # noqa: PLW0603
     import ray
 
-    from embsweep.runner.ray_tune import RayRunner
-    from embsweep.runner.slots import Slots
+    from embsweep.runners.ray.runner import RayRunner
+    from embsweep.runners.resources import Slots
 
     if ray.is_initialized() and ray.get_runtime_context().gcs_address == _address:
         return

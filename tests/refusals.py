@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from embsweep.codes import Code
-from embsweep.errors import CodedError, Fault, InputError
+from embsweep.core.codes import Code
+from embsweep.core.errors import CodedError, Fault, InputError
 
 
 def signs(faults: Iterable[Fault]) -> list[tuple[Code, str]]:

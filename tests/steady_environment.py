@@ -20,7 +20,7 @@ import pytest
 ROOT = f"{Path(__file__).resolve().parents[1]}{os.sep}"
 LIBRARIES = ("ray", "torch", "mlflow")
 REPLACED_BY_RAY = {"PYTHONBREAKPOINT", "RAY_AUTH_MODE"}
-"""There since the start, see `embsweep.environment`: that their values change moves nothing under a thread."""
+"""There since the start, see `embsweep.core.environment`: that their values change moves nothing under a thread."""
 
 RAY_TOKEN = os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 """Of every Ray that a test starts: nobody's file of a token is read or written, and it need not change."""

@@ -14,35 +14,31 @@ from pathlib import Path
 
 import pytest
 
-from embsweep.app.overrides import check_overrides
-from embsweep.audit.examine import audit_data
-from embsweep.config.machinery import AuditConfig
-from embsweep.config.source import BeirConfig, FilesConfig, SplitConfig
+from embsweep.audit.run import audit_data
+from embsweep.cli.composition.overrides import check_overrides
+from embsweep.config.data import BeirConfig, FilesConfig, SplitConfig
+from embsweep.config.sweep import AuditConfig
+from embsweep.core.errors import InputError
 from embsweep.data.collection import Collection
-from embsweep.data.load import load_collection
-from embsweep.decide.gate import Reading, Rival, judge
-from embsweep.decide.rule import check_comparison, describe_rule
-from embsweep.errors import InputError
-from embsweep.recipe.card import load_cards
-from embsweep.recipe.log import read_log
-from embsweep.recipe.queries import read_queries
-from embsweep.recipe.steps import count_steps
-from embsweep.recipe.words import describe_log, describe_queries, describe_schedule
-from embsweep.report.progress import describe_view
-from embsweep.sweep.memory_check import check_memory
-from embsweep.trial.memory import describe_failure
-from tests.app.test_terminal import ERRORS, left_with
+from embsweep.data.sources.load import load_collection
+from embsweep.recipes.cards import count_steps, load_cards, read_log, read_queries
+from embsweep.recipes.comparison import describe_log, describe_queries, describe_schedule
+from embsweep.reports.progress import describe_view
+from embsweep.selection.gate import Reading, Rival, check_comparison, describe_rule, judge
+from embsweep.sweep.checks.gpu_memory import check_memory
+from embsweep.training.memory import describe_failure
 from tests.audit.made_up import ABSENT, TRAIN, as_splits, sound_sides
-from tests.config.test_faults import CASES as CONFIG_CASES
+from tests.cli.test_console import ERRORS, left_with
+from tests.config.test_diagnostics import CASES as CONFIG_CASES
 from tests.data.test_data_files import FAULTY as FILE_CASES
-from tests.decide.test_gate import COMPARED, ERROR, OBJECTIVE, WINNER, make_case, make_evidence, read
-from tests.decide.test_verdict import MEAN, QUERIES, decide
-from tests.decide.test_verdict import make as candidate
-from tests.report.evidence_samples import typical
-from tests.report.test_progress import VIEWS
-from tests.report.test_summary import NOT_SURE, lines_of
-from tests.sweep.test_memory_check import TOO_LARGE
-from tests.trial.test_memory import OUT_OF_MEMORY
+from tests.reports.evidence_samples import typical
+from tests.reports.test_progress import VIEWS
+from tests.reports.test_summary import NOT_SURE, lines_of
+from tests.selection.test_gate import COMPARED, ERROR, OBJECTIVE, WINNER, make_case, make_evidence, read
+from tests.selection.test_verdict import MEAN, QUERIES, decide
+from tests.selection.test_verdict import make as candidate
+from tests.sweep.test_gpu_memory_check import TOO_LARGE
+from tests.training.test_memory import OUT_OF_MEMORY
 
 SNAPSHOT = Path(__file__).with_name("messages.txt")
 

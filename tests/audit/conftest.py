@@ -3,8 +3,8 @@
 import pytest
 from made_up import ABSENT, TRAIN
 
-from embsweep.audit.examine import audit_data
-from embsweep.config.machinery import AuditConfig
+from embsweep.audit.run import audit_data
+from embsweep.config.sweep import AuditConfig
 from embsweep.data.collection import Collection
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import TRAIN, as_splits, make_rows, sound_sides
 
-from embsweep.audit.batch import count_false_negatives
+from embsweep.audit.in_batch_negatives import count_false_negatives
 from embsweep.data.collection import Pair
 
 

@@ -11,8 +11,8 @@ from tests.refusals import raises_faults
 from tests.texts import numbers_in
 from typer.testing import CliRunner
 
-from embsweep.app.audit import audit_request
-from embsweep.app.cli import app
+from embsweep.cli.audit import audit_request
+from embsweep.cli.commands import app
 
 XQUAD = ("data=beir", "model=minilm", "train.batch_size=32")
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def one_hydra(loader, monkeypatch):
     """The session's loader where the command would open its own."""
-    monkeypatch.setattr("embsweep.app.audit.config_loader", lambda: nullcontext(loader))
+    monkeypatch.setattr("embsweep.cli.audit.config_loader", lambda: nullcontext(loader))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from made_up import as_splits, make_rows, make_text, sound_sides
 from tests.texts import numbers_in
 
 from embsweep.audit.duplicates import NearTexts, report_leaks
-from embsweep.audit.used import Side
+from embsweep.audit.split_view import Side
 
 
 def change_word(text, to="xyz"):

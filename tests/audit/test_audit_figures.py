@@ -8,7 +8,7 @@ from tests.texts import numbers_in
 
 from embsweep.audit.languages import Languages, report_languages
 from embsweep.audit.lengths import measure_lengths
-from embsweep.audit.used import draw_sample
+from embsweep.audit.split_view import draw_sample
 
 GERMAN = "Der Versicherte hat Anspruch auf eine Rente, wenn er die Wartezeit von fünf Jahren erfüllt hat, Absatz {}."
 SPANISH = "El asegurado tiene derecho a una pensión cuando haya cumplido el plazo de espera de cinco años, artículo {}."

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import as_splits, make_rows, sound_sides
 
-from embsweep.audit.naive import build_row_evaluation, compare_readings
-from embsweep.audit.used import read_used
-from embsweep.trial.evaluator import mark_hits
-from embsweep.trial.metrics import compute_metrics
+from embsweep.audit.naive_evaluation import build_row_evaluation, compare_readings
+from embsweep.audit.split_view import read_used
+from embsweep.evaluation.evaluator import mark_hits
+from embsweep.evaluation.metrics import compute_metrics
 
 
 def evaluate_naively(data, evaluation, score):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embsweep.audit import near
-from embsweep.audit.near import PASSAGES, QUERIES, choose_rows, find_near, list_shingles
+from embsweep.audit import near_duplicates
+from embsweep.audit.near_duplicates import PASSAGES, QUERIES, choose_rows, find_near, list_shingles
 
 WORDS = [f"w{chr(97 + number)}" for number in range(26)]
 
@@ -65,7 +65,7 @@ def test_bands_find_a_pair_at_the_threshold_nine_times_in_ten(threshold):
 
 
 def test_the_texts_of_one_template_end_in_time_and_say_so(monkeypatch):
-    monkeypatch.setattr(near, "_BUDGET", 500)
+    monkeypatch.setattr(near_duplicates, "_BUDGET", 500)
     texts = [" ".join([*WORDS, f"x{number}"]) for number in range(60)]
     labels = [1 if number >= 50 else 0 for number in range(60)]
     result = find_near(texts, labels, PASSAGES, 0.8)

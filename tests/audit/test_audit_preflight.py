@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 from made_up import make_rows
 
-from embsweep.app.request import read_request
-from embsweep.errors import InputError
-from embsweep.runner.slots import Machine
+from embsweep.cli.composition.request import read_request
+from embsweep.core.errors import InputError
+from embsweep.runners.resources import Machine
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
+from embsweep.sweep.checks.preflight import check_request
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import compute_identity
-from embsweep.sweep.preflight import check_request
 
 
 @pytest.fixture
 def request_for(loader, tmp_path, monkeypatch):
     """request_for(rows, *overrides) → a request for a quickstart on a file of these rows."""
-    monkeypatch.setattr("embsweep.sweep.machines.inspect_machine", lambda: Machine(2, 0))
-    monkeypatch.setattr("embsweep.sweep.preflight.inspect_machine", lambda: Machine(2, 0))
+    monkeypatch.setattr("embsweep.runners.select.inspect_machine", lambda: Machine(2, 0))
+    monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
 
     def make(rows, *overrides):
         path = tmp_path / "pairs.jsonl"
@@ -82,7 +82,7 @@ def test_the_waiver_is_no_part_of_what_makes_a_sweep_the_same(request_for):
 def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
     import mlflow
 
-    from embsweep.sweep.record import describe_sweep, open_tracking
+    from embsweep.sweep.run_metadata import describe_sweep, open_tracking
 
     request = request_for(SWAPPED, "audit.waive=[columns-swapped]")
     prepared = check_request(request)
@@ -104,7 +104,7 @@ def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
 
 @pytest.mark.slow
 def test_sizes(request_for):
-    from embsweep.sweep.record import split_sizes
+    from embsweep.sweep.run_metadata import split_sizes
 
     splits = check_request(request_for(make_rows(80))).splits
     assert split_sizes(splits) == {"train_pairs": 64, "validation_queries": 8, "test_queries": 8, "passages": 80}

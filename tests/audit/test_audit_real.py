@@ -3,9 +3,9 @@
 import pytest
 from tests.texts import numbers_in
 
-from embsweep.config.source import BeirConfig, SplitConfig
-from embsweep.data.load import load_collection
-from embsweep.data.split import split_collection
+from embsweep.config.data import BeirConfig, SplitConfig
+from embsweep.data.sources.load import load_collection
+from embsweep.data.splits import split_collection
 
 
 @pytest.fixture

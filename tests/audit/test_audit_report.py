@@ -8,7 +8,7 @@ import pytest
 from made_up import as_splits, sound_sides
 from tests.refusals import signs
 
-from embsweep.audit.finding import FIXES, WAIVABLE, Finding, check_waivers, order_findings, to_fault
+from embsweep.audit.findings import FIXES, WAIVABLE, Finding, check_waivers, order_findings, to_fault
 from embsweep.audit.report import report_to_json, summary_lines, to_facts
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "audit.md"

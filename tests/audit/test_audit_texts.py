@@ -4,7 +4,7 @@ import pytest
 from made_up import as_splits, make_text, sound_sides
 from tests.texts import numbers_in
 
-from embsweep.audit.words import is_wordless, split_words
+from embsweep.audit.texts import is_wordless, split_words
 
 
 def swap(side):

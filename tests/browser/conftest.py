@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from embsweep.app.request import read_request
+from embsweep.cli.composition.request import read_request
 from embsweep.search.ledger import read_ledger
 from embsweep.sweep.run import run_sweep
 from embsweep.tracking.store import open_store
@@ -63,7 +63,7 @@ def finished(browser, loader, tmp_path_factory):
 @pytest.fixture(scope="session")
 def url(finished):
     """Where `embsweep ui` says that it serves the store."""
-    command = [sys.executable, "-m", "embsweep.app.cli", "ui", "--port", "0", "--storage", str(finished.root)]
+    command = [sys.executable, "-m", "embsweep.cli.commands", "ui", "--port", "0", "--storage", str(finished.root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]

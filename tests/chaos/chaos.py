@@ -12,10 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from .faults import FAULTS, Chaos, draw_plan, has_traceback
-from .invariants import check_invariants, read_facts
-from .nursery import Nursery
-from .world import make_world
+from tests.chaos.faults import FAULTS, Chaos, draw_plan, has_traceback
+from tests.chaos.invariants import check_invariants, read_facts
+from tests.chaos.nursery import Nursery
+from tests.chaos.world import make_world
 
 
 def run_chaos(root, nursery, *more, seed, trials, lives, make=make_world):

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from .invariants import check_invariants, read_facts
-from .nursery import Nursery
-from .world import World, make_world
+from tests.chaos.invariants import check_invariants, read_facts
+from tests.chaos.nursery import Nursery
+from tests.chaos.world import World, make_world
 
 SMALL = ("search.trials=3", "confirm.finalists=1", "eval.fractions=[0.25,1.0]")
 """The sweep of the day: it has every part, and takes a third of the time of `FULL`."""

@@ -21,24 +21,23 @@ import threading
 import time
 from pathlib import Path
 
-from .world import NAME
+from tests.chaos.world import NAME
 
 
 def prepare(settings):
     """Put the scripted training and the faults in place."""
-    from embsweep.app import leaving
-    from embsweep.sweep import testing, work
-
-    from . import scripted
+    from embsweep.cli import signals
+    from embsweep.sweep import context, holdout
+    from tests.chaos import scripted
 
     os.environ[scripted.PLAN] = json.dumps(settings.get("plan", {}))
     if "trace" in settings:
         os.environ[scripted.TRACE] = settings["trace"]
-    work.run_trial = scripted.run_without_torch if settings.get("without_torch") else scripted.run_scripted
+    context.run_trial = scripted.run_without_torch if settings.get("without_torch") else scripted.run_scripted
     if "patience_s" in settings:
-        leaving.PATIENCE_S = settings["patience_s"]
+        signals.PATIENCE_S = settings["patience_s"]
     if not settings.get("real_proof"):
-        testing.choose_call = lambda *_: lambda function, *args, **kwargs: function(*args, **kwargs)
+        holdout.choose_call = lambda *_: lambda function, *args, **kwargs: function(*args, **kwargs)
     if "clock_s" in settings:
         _set_clock(settings["clock_s"])
     _watch(settings)
@@ -46,17 +45,16 @@ def prepare(settings):
 
 def _watch(settings):
     from embsweep.sweep import run, winner
-    from embsweep.sweep.desk import SweepDesk
-    from embsweep.tracking.recorder import Recorder
-    from embsweep.trial import rungs
-
-    from .moments import Moments
+    from embsweep.sweep.scheduler import SweepDesk
+    from embsweep.tracking.tracker import Recorder
+    from embsweep.training import callback
+    from tests.chaos.moments import Moments
 
     moments = Moments()
     for method in ("next_job", "started", "report", "finished"):
         moments.watch(SweepDesk, method, method)
-    moments.watch(rungs, "save_state", "state")
-    moments.watch(rungs, "save_checkpoint", "checkpoint")
+    moments.watch(callback, "save_state", "state")
+    moments.watch(callback, "save_checkpoint", "checkpoint")
     moments.watch(run, "confirm_finalists", "confirmation")
     moments.watch(run, "crown_winner", "crowning")
     moments.watch(winner, "read_test", "test")
@@ -137,7 +135,7 @@ def run(settings, arguments):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["run_sweep.py", *arguments]
     prepare(settings)
-    from embsweep.app.main import main
+    from embsweep.cli.main import main
 
     main()
 
@@ -148,8 +146,8 @@ def run_warm(settings, arguments):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.argv = ["run_sweep.py", *arguments]
     prepare(settings)
-    from embsweep.app.composer import config_loader
-    from embsweep.app.main import launch
+    from embsweep.cli.composition.compose import config_loader
+    from embsweep.cli.main import launch
 
     with config_loader() as loader:
         launch(loader, arguments)
@@ -170,9 +168,9 @@ def warm_up(arguments):
 
     from omegaconf import OmegaConf
 
-    from embsweep.app import request
-    from embsweep.app.composer import compose, config_loader
-    from embsweep.sweep import record
+    from embsweep.cli.composition import request
+    from embsweep.cli.composition.compose import compose, config_loader
+    from embsweep.sweep import run_metadata
 
     def compose_quickly(loader, overrides):
         split = [override.partition("=") for override in overrides]
@@ -188,9 +186,9 @@ def warm_up(arguments):
         return _points[point]
 
     request.compose = compose_quickly
-    if not hasattr(record.describe_packages, "cache_info"):
-        record.describe_packages = functools.cache(record.describe_packages)
-        record.describe_packages()
+    if not hasattr(run_metadata.describe_packages, "cache_info"):
+        run_metadata.describe_packages = functools.cache(run_metadata.describe_packages)
+        run_metadata.describe_packages()
     with config_loader() as loader:
         request.draft_request(loader, arguments, "")
 

@@ -11,8 +11,8 @@ import sqlite3
 import time
 from dataclasses import dataclass, field
 
-from .nursery import Nursery
-from .world import World
+from tests.chaos.nursery import Nursery
+from tests.chaos.world import World
 
 PARTS = ("start", "courier", "next_job", "started", "state", "checkpoint", "report", "finished")
 LAST_PARTS = ("confirmation", "crowning", "test", "registration")

@@ -8,8 +8,7 @@ import optuna
 
 from embsweep.search.record import to_record
 from embsweep.tracking.outbox import count_waiting
-
-from .world import NAME
+from tests.chaos.world import NAME
 
 STUDIES = {"sweep": "trial", "confirmation": "confirmation"}
 """Studies of the ledger → the role of their runs in MLflow."""

@@ -15,7 +15,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..processes import is_alive
+from tests.processes import is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -140,7 +140,7 @@ def serve():
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     _import_everything()
-    from .driver import warm_up
+    from tests.chaos.driver import warm_up
 
     gc.collect()
     gc.freeze()  # what every fork has in common is not looked through again in each of them
@@ -168,23 +168,22 @@ def serve():
 
 
 def _import_everything():
-    from embsweep.app.terminal import quiet_environment
+    from embsweep.cli.console import quiet_environment
 
     quiet_environment()
     import mlflow.sentence_transformers  # noqa: F401
     import sentence_transformers  # noqa: F401
     from sentence_transformers.sentence_transformer import losses, training_args  # noqa: F401
 
-    import embsweep.app.main
-    import embsweep.report.card
-    import embsweep.report.summary
-    import embsweep.runner.inline
+    import embsweep.cli.main
+    import embsweep.evaluation.bm25
+    import embsweep.reports.card.build
+    import embsweep.reports.summary
+    import embsweep.runners.inline
     import embsweep.sweep.run
     import embsweep.tracking.store
-    import embsweep.trial.lexical
-    import embsweep.trial.rungs  # noqa: F401
-
-    from . import driver, moments, scripted  # noqa: F401
+    import embsweep.training.callback  # noqa: F401
+    from tests.chaos import driver, moments, scripted  # noqa: F401
 
 
 def _live(request):
@@ -197,7 +196,7 @@ def _live(request):
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        from . import driver
+        from tests.chaos import driver
 
         live = driver.run if request["settings"].get("with_hydra") else driver.run_warm
         live(request["settings"], request["arguments"])

@@ -26,7 +26,7 @@ DEAF, HEARD = "no interrupt ends this trial any more", "an interrupt was heard a
 
 def run_scripted(job, reporter, **given):
     """`run_trial` with the scripted trainer."""
-    from embsweep.trial import train
+    from embsweep.training import trial as train
 
     train.build_trainer = lambda job, model, loss, pairs, choice: ScriptedTrainer(job, model, loss)
     train.describe_training = lambda trainer, config: {"device": "cpu"}
@@ -35,8 +35,8 @@ def run_scripted(job, reporter, **given):
 
 def run_without_torch(job, reporter, **_):
     """Four reports of made-up scores, and no weights: a trial for what happens around trials in Ray's processes."""
-    from embsweep.names import METRICS
-    from embsweep.trial.reporter import Outcome, Report, Started, TrialResult
+    from embsweep.core.names import METRICS
+    from embsweep.training.messages import Outcome, Report, Started, TrialResult
 
     now, objective = time.time(), 1 / (2 + job.number)
     scores = {dim: dict.fromkeys(METRICS, objective) for dim in job.config.eval_dims}

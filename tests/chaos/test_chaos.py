@@ -2,7 +2,7 @@
 
 import pytest
 
-from .chaos import run_chaos
+from tests.chaos.chaos import run_chaos
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,12 @@ import sys
 
 import pytest
 
-from embsweep.durable import says_full
-
-from .conftest import FULL, SEARCH, count_trials
-from .faults import hold_lock
-from .invariants import check_invariants
-from .nursery import ROOT, start_program
-from .world import make_world
+from embsweep.core.files import says_full
+from tests.chaos.conftest import FULL, SEARCH, count_trials
+from tests.chaos.faults import hold_lock
+from tests.chaos.invariants import check_invariants
+from tests.chaos.nursery import ROOT, start_program
+from tests.chaos.world import make_world
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +33,7 @@ def world(tmp_path):
 
 def read_status(world):
     """What `embsweep status` says of the sweep."""
-    command = [sys.executable, "-m", "embsweep.app.cli", "status", "chaos", "--storage", str(world.storage)]
+    command = [sys.executable, "-m", "embsweep.cli.commands", "status", "chaos", "--storage", str(world.storage)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
 
 

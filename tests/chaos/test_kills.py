@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from .conftest import FULL, SEARCH, SMALL, count_trials
-from .faults import LAST_PARTS, PARTS
-from .invariants import check_invariants
-from .nursery import start_program
+from tests.chaos.conftest import FULL, SEARCH, SMALL, count_trials
+from tests.chaos.faults import LAST_PARTS, PARTS
+from tests.chaos.invariants import check_invariants
+from tests.chaos.nursery import start_program
 
 pytestmark = pytest.mark.slow
 

@@ -8,11 +8,10 @@ import sys
 import pytest
 
 from embsweep.search.ledger import read_ledger
-
-from ..cpu_time import cpu_seconds
-from .conftest import SEARCH, SMALL, count_trials
-from .invariants import check_invariants
-from .nursery import ROOT
+from tests.chaos.conftest import SEARCH, SMALL, count_trials
+from tests.chaos.invariants import check_invariants
+from tests.chaos.nursery import ROOT
+from tests.cpu_time import cpu_seconds
 
 pytestmark = pytest.mark.slow
 

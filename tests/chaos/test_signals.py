@@ -5,13 +5,12 @@ import time
 
 import pytest
 
-from embsweep.app.leaving import find_descendants
-
-from ..processes import is_alive, is_gone_within
-from .conftest import FULL, SEARCH, SMALL
-from .faults import INTERRUPTED, check_left
-from .nursery import start_program
-from .scripted import DEAF, HEARD
+from embsweep.cli.signals import find_descendants
+from tests.chaos.conftest import FULL, SEARCH, SMALL
+from tests.chaos.faults import INTERRUPTED, check_left
+from tests.chaos.nursery import start_program
+from tests.chaos.scripted import DEAF, HEARD
+from tests.processes import is_alive, is_gone_within
 
 pytestmark = pytest.mark.slow
 

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from .conftest import FULL, SMALL, count_trials
-from .invariants import check_invariants, read_facts
-from .world import NAME
+from tests.chaos.conftest import FULL, SMALL, count_trials
+from tests.chaos.invariants import check_invariants, read_facts
+from tests.chaos.world import NAME
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..toy_models import make_noisy
+from tests.toy_models import make_noisy
 
 PAIRS, DIM, NOISE = 60, 16, 5.0
 TRIALS = 6

@@ -5,7 +5,7 @@ import pytest
 from embsweep.config import check_trainable
 from embsweep.config.root import check_measurable
 from embsweep.config.training import standard_dims
-from embsweep.errors import nearest
+from embsweep.core.errors import nearest
 
 SMALL = ("model=minilm", "matryoshka=from_384")
 STATIC = ("model=static", "matryoshka=from_384")

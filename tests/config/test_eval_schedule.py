@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.refusals import raises_faults
 
 from embsweep.config.training import EvalConfig
-from embsweep.errors import InputError
+from embsweep.core.errors import InputError
 
 epochs = st.one_of(st.integers(1, 60).map(float), st.floats(0.05, 60, allow_nan=False))
 

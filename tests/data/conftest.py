@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from embsweep.config.source import BeirConfig, FilesConfig, HubConfig, SplitConfig
-from embsweep.data.load import load_collection
-from embsweep.errors import Fault, InputError
+from embsweep.config.data import BeirConfig, FilesConfig, HubConfig, SplitConfig
+from embsweep.core.errors import Fault, InputError
+from embsweep.data.sources.load import load_collection
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 SPLIT = SplitConfig(seed=13, validation=0.1, test=0.1)

@@ -1,6 +1,6 @@
 """What the tests of the split share: a configuration, and that no text stands on two sides."""
 
-from embsweep.config.source import SplitConfig
+from embsweep.config.data import SplitConfig
 
 
 def config(seed=13, validation=0.2, test=0.2):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from embsweep.config.source import BeirConfig
-from embsweep.data.load import load_collection
+from embsweep.config.data import BeirConfig
+from embsweep.data.sources.load import load_collection
 
 
 def relevant_texts(collection):

@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.refusals import raises_faults
 
-from embsweep.data.collection import Judgement, Pair
-from embsweep.data.corpus import build_collection
+from embsweep.core.errors import InputError
+from embsweep.data.collection import Judgement, Pair, build_collection
 from embsweep.data.text import normalise_text
-from embsweep.errors import InputError
 
 TEXTS = st.sampled_from(["a", "b", "c ", " c", "d\u00a0", "d", "ß", "ss", "é", "e\u0301", "A"])
 

@@ -5,16 +5,16 @@ import logging
 
 import pytest
 
-from embsweep.data import docstring_cache
 from embsweep.data.collection import Pair
-from embsweep.data.packages import Package
+from embsweep.data.sources import docstrings
+from embsweep.data.sources.docstrings import Package
 
 PACKAGES = (Package("toy", "toy==1", ()),)
 PAIRS = [Pair("What is read", "What was written", place="toy/a.py:1")]
 
 
 def plant(folder, body):
-    path = docstring_cache.find_cache(folder, PACKAGES)
+    path = docstrings.find_cache(folder, PACKAGES)
     path.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
     return path
 
@@ -26,21 +26,21 @@ def plant(folder, body):
 def test_no_pairs(tmp_path, caplog, body):
     path = plant(tmp_path, body)
     with caplog.at_level(logging.WARNING):
-        assert docstring_cache.read_cache(tmp_path, PACKAGES) is None
+        assert docstrings.read_cache(tmp_path, PACKAGES) is None
     assert [record.args for record in caplog.records] == [(path,)], "nothing failed but what it holds"
 
 
 def test_what_was_written_is_read(tmp_path, caplog):
-    docstring_cache.write_cache(tmp_path, PACKAGES, PAIRS)
-    assert docstring_cache.read_cache(tmp_path, PACKAGES) == PAIRS
+    docstrings.write_cache(tmp_path, PACKAGES, PAIRS)
+    assert docstrings.read_cache(tmp_path, PACKAGES) == PAIRS
     assert caplog.text == ""
 
 
 def test_a_folder_in_its_place_is_passed_over(tmp_path, caplog):
-    path = docstring_cache.find_cache(tmp_path, PACKAGES)
+    path = docstrings.find_cache(tmp_path, PACKAGES)
     path.mkdir()
-    assert docstring_cache.read_cache(tmp_path, PACKAGES) is None
-    docstring_cache.write_cache(tmp_path, PACKAGES, PAIRS)
+    assert docstrings.read_cache(tmp_path, PACKAGES) is None
+    docstrings.write_cache(tmp_path, PACKAGES, PAIRS)
     reading, writing = caplog.records
     assert reading.args[0] == writing.args[0] == path
     assert reading.msg != writing.msg

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from tests.refusals import signs
 
-from embsweep.config.source import DocstringsConfig
-from embsweep.data import docstring_cache, docstrings
-from embsweep.data.load import load_collection
-from embsweep.data.packages import Package, find_packages
+from embsweep.config.data import DocstringsConfig
+from embsweep.data.sources import docstrings
+from embsweep.data.sources import docstrings as docstring_cache
+from embsweep.data.sources.docstrings import Package, find_packages
+from embsweep.data.sources.load import load_collection
 
 BODY = "This is what the longer explanation of it says. " * 6
 SUMMARY = "Return the number of something."
@@ -198,7 +199,7 @@ class TestCache:
         def crash(handle):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("embsweep.durable.os.fsync", crash)
+        monkeypatch.setattr("embsweep.core.files.os.fsync", crash)
         assert len(self.load(tmp_path).queries) == 5
         assert path.read_bytes() == b"old"
         assert [file.name for file in tmp_path.iterdir() if file.suffix == ".tmp"] == []

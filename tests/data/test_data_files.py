@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.refusals import signs
 
-from embsweep.data.load import load_collection
+from embsweep.data.sources.load import load_collection
 
 GOOD = '{"anchor": "a?", "positive": "p"}\n'
 NL = "\n"

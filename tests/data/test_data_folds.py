@@ -5,11 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.refusals import raises_faults
 
-from embsweep.config.source import SplitConfig
-from embsweep.data.collection import Pair
-from embsweep.data.corpus import build_collection
+from embsweep.config.data import SplitConfig
+from embsweep.data.collection import Pair, build_collection
 from embsweep.data.groups import label_groups
-from embsweep.data.split import split_collection, split_folds
+from embsweep.data.splits import split_collection, split_folds
 
 SPLIT = SplitConfig(seed=3, validation=0.2, test=0.2)
 

@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from tests.refusals import signs
 
-from embsweep.data import hub
-from embsweep.data.load import load_collection
+from embsweep.data.sources import hub
+from embsweep.data.sources.load import load_collection
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from embsweep.config.source import DocstringsConfig
-from embsweep.data.load import load_collection
-from embsweep.data.split import read_whole, split_collection
+from embsweep.config.data import DocstringsConfig
+from embsweep.data.sources.load import load_collection
+from embsweep.data.splits import read_whole, split_collection
 
 SETS = [  # name, passages, distinct queries, queries in the file
     ("xquad_de", 240, 1181, 1190),

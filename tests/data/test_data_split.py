@@ -11,11 +11,10 @@ from split_checks import assert_disjoint, config, passages_by_side, relevant_tex
 from tests.refusals import raises_faults
 from tests.texts import numbers_in
 
-from embsweep.data.collection import Collection, Judgement, Pair
-from embsweep.data.corpus import build_collection
+from embsweep.core.errors import InputError
+from embsweep.data.collection import Collection, Judgement, Pair, build_collection
 from embsweep.data.groups import find_groups
-from embsweep.data.split import read_whole, split_collection
-from embsweep.errors import InputError
+from embsweep.data.splits import read_whole, split_collection
 
 
 def single_pairs(count, questions=1):
@@ -183,10 +182,10 @@ class TestFingerprint:
     @pytest.mark.slow
     def test_is_the_same_in_every_process(self):
         code = (
-            "from embsweep.config.source import SplitConfig\n"
+            "from embsweep.config.data import SplitConfig\n"
             "from embsweep.data.collection import Pair\n"
-            "from embsweep.data.corpus import build_collection\n"
-            "from embsweep.data.split import split_collection\n"
+            "from embsweep.data.collection import build_collection\n"
+            "from embsweep.data.splits import split_collection\n"
             "pairs = [Pair(f'q{p}.{q}', f'p{p}') for p in range(20) for q in range(2)]\n"
             "config = SplitConfig(seed=13, validation=0.2, test=0.2)\n"
             "splits = split_collection(build_collection('x', pairs, ['u']), config, None)\n"

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from split_checks import assert_disjoint, config, relevant_texts
 
-from embsweep.data.collection import Pair
-from embsweep.data.corpus import build_collection
-from embsweep.data.split import read_whole, split_collection
-from embsweep.errors import InputError
+from embsweep.core.errors import InputError
+from embsweep.data.collection import Pair, build_collection
+from embsweep.data.splits import read_whole, split_collection
 
 
 @st.composite

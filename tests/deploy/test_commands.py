@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from typer.testing import CliRunner
 
-from embsweep.app.composer import compose, to_values
-from embsweep.app.overrides import check_overrides
+from embsweep.cli.composition.compose import compose, to_values
+from embsweep.cli.composition.overrides import check_overrides
 from embsweep.config import build_config
 from tests.deploy.shipped import DEPLOY, ROOT, SHELLCHECK, commands
 
@@ -58,7 +58,7 @@ def test_no_head_shows_its_dashboard_to_the_network():
 
 @pytest.mark.parametrize("arguments", commands("embsweep"), ids=" ".join)
 def test_embsweep_knows_its_commands(arguments):
-    from embsweep.app.cli import app
+    from embsweep.cli.commands import app
 
     done = CliRunner().invoke(app, [*arguments[:1], "--help"])
     assert done.exit_code == 0

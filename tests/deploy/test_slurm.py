@@ -118,7 +118,7 @@ def test_starts_head_then_workers_then_the_sweep(job):
 
 
 def test_the_sweep_s_arguments_compose(job, loader):
-    from embsweep.app.overrides import check_overrides
+    from embsweep.cli.composition.overrides import check_overrides
 
     job.run("+sweep=quickstart")
     arguments = only(job.calls, "python run_sweep.py")[0].split()[2:]

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import HealthCheck, settings
 
-from embsweep.errors import Fault, InputError
+from embsweep.core.errors import Fault, InputError
 
 TIMES = int(os.environ.get("EMBSWEEP_FUZZ_EXAMPLES", "0"))
 """0 by day."""

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wild import broken_lines, good_texts, json_lines, mutations, odd_numbers, texts, trees
 
-from embsweep.config.source import BeirConfig, SplitConfig
-from embsweep.data.load import load_collection
+from embsweep.config.data import BeirConfig, SplitConfig
+from embsweep.data.sources.load import load_collection
 
 SPLIT = SplitConfig(seed=1, validation=0.1, test=0.1)
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")

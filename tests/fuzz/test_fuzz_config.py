@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wild import ODD_NUMBERS, ODD_TEXTS, nest, texts, trees
 
-from embsweep.app.composer import compose, to_values
+from embsweep.cli.composition.compose import compose, to_values
 from embsweep.config import Config, build_config, check_trainable
 
 

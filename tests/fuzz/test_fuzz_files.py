@@ -16,8 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wild import broken_lines, good_texts, json_lines, mutations, scalars, texts, trees
 
-from embsweep.config.source import FilesConfig, SplitConfig
-from embsweep.data.load import load_collection
+from embsweep.config.data import FilesConfig, SplitConfig
+from embsweep.data.sources.load import load_collection
 
 SPLIT = SplitConfig(seed=1, validation=0.1, test=0.1)
 PAIRS = [

@@ -10,11 +10,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wild import texts
 
-from embsweep.app.request import draft_request
-from embsweep.app.space_parser import parse_space
-from embsweep.errors import InputError
-from embsweep.search.distributions import to_distribution
-from embsweep.space import Choice, contains, count_values, describe, end_points, grid_values, to_override
+from embsweep.cli.composition.request import draft_request
+from embsweep.cli.composition.search_space import parse_space
+from embsweep.config.search_space import (
+    Choice,
+    contains,
+    count_values,
+    describe,
+    end_points,
+    grid_values,
+    to_override,
+)
+from embsweep.core.errors import InputError
+from embsweep.search.ledger import to_distribution
 
 PARSER = OverridesParser.create()
 

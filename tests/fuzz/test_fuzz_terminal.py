@@ -5,9 +5,9 @@ import json
 import pytest
 from budget import check_message
 
-from embsweep.app.terminal import exit_codes
-from embsweep.config.source import BeirConfig, FilesConfig, SplitConfig
-from embsweep.data.load import load_collection
+from embsweep.cli.console import exit_codes
+from embsweep.config.data import BeirConfig, FilesConfig, SplitConfig
+from embsweep.data.sources.load import load_collection
 
 SPLIT = SplitConfig(seed=1, validation=0.1, test=0.1)
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r\n- forged: fault"

@@ -7,13 +7,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wild import good_texts, texts
 
-from embsweep.config.source import SplitConfig
-from embsweep.data.collection import Pair
-from embsweep.data.corpus import Numbering, build_collection
-from embsweep.data.faults import FaultList
-from embsweep.data.split import split_collection
+from embsweep.config.data import SplitConfig
+from embsweep.core.errors import InputError
+from embsweep.data.collection import Numbering, Pair, build_collection
+from embsweep.data.issues import FaultList
+from embsweep.data.splits import split_collection
 from embsweep.data.text import check_text, is_blank, normalise_text
-from embsweep.errors import InputError
 
 wild = st.one_of(texts, st.text(st.characters(categories=["Mn", "Lu", "Ll", "Lm", "Zs", "Cf"]), max_size=6))
 

@@ -6,11 +6,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embsweep.app.composer import compose
-from embsweep.app.paths import conf_dir
-from embsweep.app.space_parser import parse_space
-from embsweep.search.distributions import from_distribution, to_distribution
-from embsweep.space import Choice, FloatRange, IntRange, contains, end_points, grid_values
+from embsweep.cli.composition.compose import compose
+from embsweep.cli.composition.search_space import parse_space
+from embsweep.cli.paths import conf_dir
+from embsweep.config.search_space import Choice, FloatRange, IntRange, contains, end_points, grid_values
+from embsweep.search.ledger import from_distribution, to_distribution
 
 parser = OverridesParser.create()
 

@@ -10,11 +10,11 @@ from optuna.trial import Trial
 from tests.ledgers import Database, Memory
 from tests.refusals import raises_code
 
-from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.config.search_space import Choice, FloatRange, IntRange
+from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.search.storage import LedgerUnavailable
-from embsweep.space import Choice, FloatRange, IntRange
 
 SPACE = (FloatRange("lr", 1e-6, 1e-4, log=True), IntRange("epochs", 1, 5), Choice("loss", ("a", "b")))
 RECIPE = {"lr": 2e-5, "epochs": 4, "loss": "a"}

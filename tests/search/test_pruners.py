@@ -3,10 +3,10 @@
 import pytest
 from tests.ledgers import Memory
 
-from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.config.search_space import IntRange
+from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner, to_resource
-from embsweep.space import IntRange
 
 
 def stops_at(fractions, *, kind="successive_halving", first=0.25, **stopping):

@@ -3,11 +3,11 @@
 import pytest
 from tests.ledgers import Memory
 
-from embsweep.config.machinery import SearchConfig, StoppingConfig
+from embsweep.config.search_space import FloatRange
+from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.search.samplers import sampling_threads
-from embsweep.space import FloatRange
 
 
 def draw(sampler, count, *, startup=3, seed=3):

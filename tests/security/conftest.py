@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from .hostile import write_module
+from tests.security.hostile import write_module
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.conftest import call, outside_hydra  # noqa: F401 - `python run_sweep.py` in this process
-
-from .hostile import Payload
+from tests.cli.conftest import call, outside_hydra  # noqa: F401 - `python run_sweep.py` in this process
+from tests.security.hostile import Payload
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACK = "hydra:\n  callbacks:\n    x: {{_target_: builtins.open, _args_: [{marker}, w]}}\n"

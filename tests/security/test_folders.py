@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from embsweep.core.files import data_cache
 from embsweep.sweep.folder import SweepFolder, check_folder
 from tests.refusals import raises_faults
 
@@ -23,7 +24,7 @@ def test_only_the_owner_can_enter_whatever_the_umask(tmp_path):
             folder.create()
     finally:
         os.umask(before)
-    assert (mode(folder.root), mode(folder.cache(tmp_path))) == (0o700, 0o700)
+    assert (mode(folder.root), mode(data_cache(tmp_path))) == (0o700, 0o700)
     assert mode(tmp_path / "sweeps" / ".legal.lock") == 0o600
 
 

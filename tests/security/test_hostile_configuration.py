@@ -5,10 +5,10 @@ import contextlib
 import pytest
 from omegaconf import OmegaConf
 
-from embsweep.app.composer import check_no_calls, compose, find_calls, group_options
-from embsweep.app.hydra_node import CALL_KEYS
-from embsweep.app.overrides import check_overrides
-from embsweep.errors import InputError
+from embsweep.cli.composition.compose import check_no_calls, compose, find_calls, group_options
+from embsweep.cli.composition.overrides import check_overrides
+from embsweep.cli.composition.validation import CALL_KEYS
+from embsweep.core.errors import InputError
 from tests.refusals import raises_faults, signs
 
 

@@ -7,15 +7,14 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from embsweep.app.cli import app
+from embsweep.cli.commands import app
 from embsweep.config.training import ModelConfig
-from embsweep.errors import EmbsweepError, InputError
-from embsweep.model.base import build_model, check_model
-from embsweep.trial.checkpoint import load_checkpoint
-from embsweep.trial.folder import write_folder
+from embsweep.core.errors import EmbsweepError, InputError
+from embsweep.core.files import write_folder
+from embsweep.models.registry import build_model, check_model
+from embsweep.training.checkpoint import load_checkpoint
 from tests.refusals import raises_faults, signs, signs_behind
-
-from .hostile import CODE, EVERYTHING, change, plant_foreign_module, plant_pickle, write_module
+from tests.security.hostile import CODE, EVERYTHING, change, plant_foreign_module, plant_pickle, write_module
 
 pytestmark = pytest.mark.slow
 SOME = ["foreign_module", "auto_map", "careless_loading"]
@@ -124,7 +123,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_model(victim, monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("embsweep.model.hub.load_model", fail)
+    monkeypatch.setattr("embsweep.models.hub.load_model", fail)
     with pytest.raises(MemoryError):
         build_model(config(victim), "cpu")
 
@@ -174,9 +173,9 @@ def test_from_the_hubs_cache(victim, marker, tmp_path, monkeypatch, attack):
 
 @pytest.mark.parametrize("attack", [*SOME, "pickle"])
 def test_from_a_registry_whose_hashes_were_rewritten(tmp_path, victim, marker, store, attack):
-    from embsweep.tracking.loading import fetch_version, find_version, load_registered
-    from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_FOLDER
-    from embsweep.tracking.manifest import hash_files, hash_manifest
+    from embsweep.tracking.registry.files import hash_files, hash_manifest
+    from embsweep.tracking.registry.load import fetch_version, find_version, load_registered
+    from embsweep.tracking.registry.logged_model import MANIFEST_TAG, MODEL_FOLDER
 
     EVERYTHING[attack](victim, marker)
     published = tmp_path / "published"
@@ -195,12 +194,11 @@ def test_from_a_registry_whose_hashes_were_rewritten(tmp_path, victim, marker, s
 
 def test_a_state_with_a_hostile_pickle_does_not_run(make_config, marker, tmp_path):
     """Somebody could write to the sweep's folder: hashes are no protection, `weights_only` is."""
-    from embsweep.trial.reporter import TrialJob
-    from embsweep.trial.train import run_trial
-    from tests.trial.recorder import Recorder
-
-    from .hostile import write_pickle
-    from .toy import toy_data
+    from embsweep.training.messages import TrialJob
+    from embsweep.training.trial import run_trial
+    from tests.security.hostile import write_pickle
+    from tests.security.toy import toy_data
+    from tests.training.recorder import Recorder
 
     keys = ["model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", "eval.fractions=[0.5,1.0]"]
     job = TrialJob(number=0, attempt=1, config=make_config(*keys).trial, folder=str(tmp_path / "trial"))

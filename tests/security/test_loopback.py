@@ -45,7 +45,7 @@ def test_ray(ray_session):
 def test_the_ui(tmp_path):
     open_store(tmp_path, uri=None, experiment="x")
     process = subprocess.Popen(
-        [sys.executable, "-m", "embsweep.app.cli", "ui", "--port", "0", "--storage", str(tmp_path)],
+        [sys.executable, "-m", "embsweep.cli.commands", "ui", "--port", "0", "--storage", str(tmp_path)],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from embsweep.errors import EmbsweepError, Fault, InputError
-from embsweep.redaction import RedactingFormatter, redact
+from embsweep.core.errors import EmbsweepError, Fault, InputError
+from embsweep.core.redaction import RedactingFormatter, redact
 
 PASSWORD = "S3CRET-in-the-uri/#1"
 SECRETS = {
@@ -47,8 +47,8 @@ def _find(path):
 @pytest.fixture
 def failing(monkeypatch, secrets):
     """Trial 1 fails, and its exception, cause and log line tell every secret."""
-    from embsweep.sweep import work
-    from embsweep.trial.train import run_trial as real
+    from embsweep.sweep import context
+    from embsweep.training.trial import run_trial as real
 
     said = " and ".join(f"{name} is {value}" for name, value in secrets.items())
     said += f" at postgresql://ann:{quote(PASSWORD, safe='')}@db.example.com/x"
@@ -63,7 +63,7 @@ def failing(monkeypatch, secrets):
                 raise RuntimeError(f"no connection: {said}") from error
         return real(job, reporter, *args, **kwargs)
 
-    monkeypatch.setattr(work, "run_trial", run)
+    monkeypatch.setattr(context, "run_trial", run)
 
 
 @pytest.mark.slow
@@ -111,9 +111,9 @@ def test_a_server_that_tells_the_password_back(launch_in, tmp_path, secrets, cap
 
 @pytest.mark.slow
 def test_a_sweep_whose_server_is_away_keeps_no_password(launch_in, tmp_path, secrets, capfd, monkeypatch):
-    from embsweep.tracking import recorder
+    from embsweep.tracking import tracker
 
-    monkeypatch.setattr(recorder, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(tracker, "PATIENCE_S", 1.0)
     uri = f"http://ann:{quote(PASSWORD, safe='')}@127.0.0.1:9"
     with pytest.raises(EmbsweepError) as caught:
         launch_in(tmp_path, "sweep.name=quiet", f"tracking.uri='{uri}'", "tracking.must_answer=false")
@@ -124,7 +124,7 @@ def test_a_sweep_whose_server_is_away_keeps_no_password(launch_in, tmp_path, sec
 
 
 def test_the_resume_command_is_shown_without_the_password(monkeypatch):
-    from embsweep.app import main
+    from embsweep.cli import main
 
     monkeypatch.setattr("sys.argv", ["run_sweep.py", f"tracking.uri=http://ann:{PASSWORD}@mlflow.example.org"])
     assert "S3CRET" not in main._command()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from embsweep.errors import InputError
-from embsweep.tracking.facts import SweepIdentity
+from embsweep.core.errors import InputError
+from embsweep.tracking.records import SweepIdentity
 from embsweep.tracking.runs import Child, open_sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.tracking.ui import choose_port

@@ -1,7 +1,7 @@
 """Forty pairs of made-up words."""
 
 from embsweep.data.collection import Pair, RetrievalSet
-from embsweep.trial.train import TrialData
+from embsweep.training.trial import TrialData
 
 
 def toy_data():

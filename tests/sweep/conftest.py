@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from embsweep.app.request import read_request
-from embsweep.sweep import testing
+from embsweep.cli.composition.request import read_request
+from embsweep.sweep import holdout
 from embsweep.sweep.run import run_sweep as run_sweep_here
-from embsweep.tracking import recorder
-from tests.sweep.desks import limited, make_desk, make_kept_desk  # noqa: F401 - fixtures
+from embsweep.tracking import tracker
+from tests.sweep.schedulers import limited, make_desk, make_kept_desk  # noqa: F401 - fixtures
 from tests.toy_models import make_static
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,9 +105,9 @@ def launch_in(loader, pairs, model_of, seed_storage, imports_paid, compose_once)
         request = read_request(loader, [*kept, *arguments], "python run_sweep.py")
         with pytest.MonkeyPatch.context() as patch:
             if "runner=inline" in (*kept, *arguments):
-                patch.setattr(testing, "choose_call", lambda *_: _call_here)
+                patch.setattr(holdout, "choose_call", lambda *_: _call_here)
             if "tracking.uri" not in keys:  # a local database answers, however busy the machine is
-                patch.setattr(recorder, "_FAREWELL_S", 120.0)
+                patch.setattr(tracker, "_FAREWELL_S", 120.0)
             return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
 
     return run

@@ -35,7 +35,7 @@ def write_world(folder):
 
 def use_rule(patch, rule):
     """Until `patch` is undone, trials of this process leave weights with the noise of `rule(config.train)`."""
-    from embsweep.trial import train
+    from embsweep.training import trial as train
 
     patch.setattr(train, "build_trainer", lambda job, model, loss, pairs, choice: _RuledTrainer(job, model, loss, rule))
     patch.setattr(train, "describe_training", lambda trainer, config: {"device": "cpu"})

@@ -11,9 +11,8 @@ import pytest
 
 from embsweep.search.ledger import read_ledger
 from embsweep.sweep import run
-from embsweep.sweep.desk import SweepDesk
-
-from ..runner.clusters import QUICK_TO_NOTICE, NodeStart, node_of, started_cluster, utils_cluster
+from embsweep.sweep.scheduler import SweepDesk
+from tests.runners.clusters import QUICK_TO_NOTICE, NodeStart, node_of, started_cluster, utils_cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.nightly]
 

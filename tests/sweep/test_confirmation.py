@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from embsweep.decide.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
-from embsweep.errors import TooManyFailures
+from embsweep.core.errors import TooManyFailures
 from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.search.pruners import build_pruner
-from embsweep.sweep import confirm
-from embsweep.sweep.fresh_runs import fresh_seeds
+from embsweep.selection.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
+from embsweep.sweep import confirmation
+from embsweep.sweep.confirmation_runs import fresh_seeds
 from embsweep.sweep.winner import name_finalists
 from embsweep.tracking.store import open_store
-from embsweep.trial import train
+from embsweep.training import trial as train
 from tests.sweep.known_scores import FAIR, GOOD, POOR, by_learning_rate, use_rule, write_world
 
 pytestmark = pytest.mark.slow
@@ -193,12 +193,12 @@ def test_looks_of_another_sweep_at_the_same_data_count(sweep, copied):
 
 def test_another_choice_among_models_already_read_is_another_look(sweep, searched, copied, monkeypatch):
     loser = 1 - searched.evidence.verdict.winner
-    decided = confirm.decide_verdict
+    decided = confirmation.decide_verdict
 
     def decide(*given, **named):
         return decided(*given, **named).model_copy(update={"winner": loser})
 
-    monkeypatch.setattr(confirm, "decide_verdict", decide)
+    monkeypatch.setattr(confirmation, "decide_verdict", decide)
     second = sweep(*THREE, "search.trials=2", "gate.alpha=0.01", storage=copied)
     assert second.evidence.verdict.winner == loser
     assert second.evidence.look == 2
@@ -283,7 +283,7 @@ def test_names_on_the_test_split(winner, has_recipe, names):
 
 
 def confirmation_records(path, study):
-    from embsweep.config.machinery import SearchConfig, StoppingConfig
+    from embsweep.config.sweep import SearchConfig, StoppingConfig
 
     search = SearchConfig(sampler="grid", trials=1, seed=0, recipe_first=False)
     pruner = build_pruner(StoppingConfig(kind="none"), 1.0)

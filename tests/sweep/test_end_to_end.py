@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from embsweep.names import METRICS, tracked_metric
+from embsweep.core.names import METRICS, tracked_metric
 from embsweep.search.ledger import read_ledger
-
-from ..app.conftest import call, outside_hydra  # noqa: F401 - fixtures
-from .conftest import E2E, SMALL, run_sweep
+from tests.cli.conftest import call, outside_hydra  # noqa: F401 - fixtures
+from tests.sweep.conftest import E2E, SMALL, run_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -96,10 +95,10 @@ def test_configuration_environment_and_code_are_on_record(client):
 
 
 def test_the_registered_model_is_safe_and_gives_the_winners_embeddings(finished_sweep, client):
-    from embsweep.tracking.loading import load_registered
+    from embsweep.tracking.registry.load import load_registered
     from embsweep.tracking.store import open_store
-    from embsweep.trial.checkpoint import load_checkpoint
-    from embsweep.trial.proof import hash_of_manifest
+    from embsweep.training.checkpoint import load_checkpoint
+    from embsweep.training.verification import hash_of_manifest
 
     storage, _ = finished_sweep
     (version,) = client.search_model_versions("name = 'e2e'")
@@ -152,7 +151,7 @@ def test_a_raised_budget_extends_without_repeating(tmp_path):
 def test_status_and_json_evaluation_of_the_same_kind_of_model(finished_sweep, tmp_path):
     from typer.testing import CliRunner
 
-    from embsweep.app.cli import app
+    from embsweep.cli.commands import app
 
     storage, _ = finished_sweep
     listed = CliRunner().invoke(app, ["status", "--storage", str(storage)])

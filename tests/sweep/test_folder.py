@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from embsweep.errors import SweepRefused
+from embsweep.core.errors import SweepRefused
 from embsweep.sweep.folder import SweepFolder
 from tests.refusals import raises_code
 

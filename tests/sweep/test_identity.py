@@ -2,8 +2,8 @@
 
 import pytest
 
-from embsweep.errors import SweepRefused
-from embsweep.space import FloatRange, describe
+from embsweep.config.search_space import FloatRange, describe
+from embsweep.core.errors import SweepRefused
 from embsweep.sweep.identity import check_identity, compute_identity, flatten
 from tests.refusals import raises_code
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from embsweep.errors import SweepRefused, TooManyFailures
+from embsweep.core.errors import SweepRefused, TooManyFailures
 from embsweep.search.ledger import read_ledger
 from tests.refusals import raises_code, raises_faults
 
@@ -49,7 +49,7 @@ def test_an_extension_that_was_interrupted_goes_on_and_is_not_taken_for_finished
 
     first, _ = launch("search.trials=2")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("embsweep.sweep.desk.SweepDesk.finished", interrupted)  # while its last trial runs
+        patch.setattr("embsweep.sweep.scheduler.SweepDesk.finished", interrupted)  # while its last trial runs
         launch("search.trials=3")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("embsweep.sweep.run.crown_winner", interrupted)  # when all trials are over

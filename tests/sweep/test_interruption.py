@@ -14,10 +14,9 @@ import time
 import pytest
 
 from embsweep.search.ledger import read_ledger
-from embsweep.sweep import testing
-
-from ..app.conftest import call, outside_hydra  # noqa: F401 - fixtures
-from .conftest import ROOT, SMALL, _call_here, run_sweep
+from embsweep.sweep import holdout
+from tests.cli.conftest import call, outside_hydra  # noqa: F401 - fixtures
+from tests.sweep.conftest import ROOT, SMALL, _call_here, run_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +119,7 @@ def killed(tmp_path, start, quick):
 @pytest.mark.usefixtures("imports_paid")
 def test_sigkill_loses_nothing_that_was_finished(tmp_path, killed, quick, call, monkeypatch):  # noqa: F811
     assert any(t.is_finished for t in killed)
-    monkeypatch.setattr(testing, "choose_call", lambda *_: _call_here)
+    monkeypatch.setattr(holdout, "choose_call", lambda *_: _call_here)
     left = call(*quick)
     assert left.code == 0, left.out + left.err
     check_resumed(killed, read_trials(tmp_path), left.out)

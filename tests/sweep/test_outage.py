@@ -5,10 +5,10 @@ import time
 import pytest
 from mlflow import MlflowClient
 
-from embsweep.errors import InputError, TrackingUnavailable
+from embsweep.core.errors import InputError, TrackingUnavailable
 from embsweep.search.ledger import read_ledger
-from embsweep.sweep.desk import SweepDesk
-from embsweep.tracking import recorder
+from embsweep.sweep.scheduler import SweepDesk
+from embsweep.tracking import tracker
 from embsweep.tracking.outbox import count_waiting
 from embsweep.tracking.ui import choose_port
 from tests.refusals import raises_faults
@@ -71,8 +71,8 @@ def check_all_arrived(server, storage, unbroken, result):
 
 def test_a_sweep_without_its_server_trains_and_says_what_waits(launch, tmp_path, monkeypatch):
     """Nobody listens at a port that was free a moment ago."""
-    monkeypatch.setattr(recorder, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(recorder, "_FAREWELL_S", 0.2)
+    monkeypatch.setattr(tracker, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(tracker, "_FAREWELL_S", 0.2)
     uri = f"tracking.uri=http://127.0.0.1:{choose_port(0)}"
     with raises_faults(("unreachable", "tracking.uri")):
         launch(uri)
@@ -100,7 +100,7 @@ def test_a_server_that_goes_and_comes_back(server, launch, tmp_path, unbroken, a
 def test_a_server_that_is_away_from_the_first_trial_to_the_end(
     server, launch, tmp_path, unbroken, at_call, monkeypatch
 ):
-    monkeypatch.setattr(recorder, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(tracker, "PATIENCE_S", 1.0)
     server.start()
     at_call("next_job", 1, server.kill)
     uri = f"tracking.uri={server.url}"
@@ -118,7 +118,7 @@ def test_a_server_that_is_away_from_the_first_trial_to_the_end(
 
 @pytest.mark.nightly
 def test_a_server_that_was_never_there(server, launch, tmp_path, unbroken, monkeypatch):
-    monkeypatch.setattr(recorder, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(tracker, "PATIENCE_S", 1.0)
     uri = f"tracking.uri={server.url}"
     with pytest.raises(InputError, match=r"tracking\.uri.*must_answer=false"):
         launch(uri)

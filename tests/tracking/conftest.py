@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tests.toy_models import make_static
 
-from embsweep.names import METRICS
-from embsweep.tracking.facts import SweepIdentity
+from embsweep.core.names import METRICS
+from embsweep.tracking.records import SweepIdentity
 from embsweep.tracking.runs import open_sweep_run
 from embsweep.tracking.store import open_store
-from embsweep.trial.reporter import Report
+from embsweep.training.messages import Report
 
 _numbers = itertools.count()
 

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from embsweep.tracking import promotion
-from embsweep.tracking.logged_model import CHECKPOINT_TAG
-from embsweep.tracking.promotion import drop_stale_challenger
-from embsweep.tracking.registry import PROMOTED_TAG, _drop_copies, _find_versions, _point_challenger
+from embsweep.tracking.registry import aliases as promotion
+from embsweep.tracking.registry.aliases import drop_stale_challenger
+from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG
+from embsweep.tracking.registry.register import PROMOTED_TAG, _drop_copies, _find_versions, _point_challenger
 
 
 class Registry:

@@ -6,22 +6,21 @@ from pathlib import Path
 
 import pytest
 from tests.refusals import raises_code
-from tests.report.evidence_samples import make_evidence
+from tests.reports.evidence_samples import make_evidence
 
-from embsweep.tracking.evidence_store import (
+from embsweep.tracking.records import WinnerFacts
+from embsweep.tracking.registry.aliases import Decision, read_standing, switch_champion
+from embsweep.tracking.registry.files import (
     EVIDENCE_FILE,
     UnreadableEvidence,
+    UntrustedModel,
     hash_evidence,
     read_evidence,
     write_evidence,
 )
-from embsweep.tracking.facts import WinnerFacts
-from embsweep.tracking.loading import fetch_version, find_version, load_registered
-from embsweep.tracking.manifest import UntrustedModel
-from embsweep.tracking.promotion import Decision, switch_champion
-from embsweep.tracking.registry import register_winner
+from embsweep.tracking.registry.load import fetch_version, find_version, load_registered
+from embsweep.tracking.registry.register import register_winner
 from embsweep.tracking.runs import Child
-from embsweep.tracking.standing import read_standing
 
 
 def test_evidence_survives_its_file(tmp_path):

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 import pytest
 from tests.refusals import raises_code, raises_faults
 
-from embsweep.tracking.loading import _find_fault, _listed_files
-from embsweep.tracking.logged_model import MANIFEST_TAG, MODEL_ID_TAG
-from embsweep.tracking.manifest import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
-from embsweep.tracking.standing import HISTORY_TAG, read_standing
+from embsweep.tracking.registry.aliases import HISTORY_TAG, read_standing
+from embsweep.tracking.registry.files import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
+from embsweep.tracking.registry.load import _find_fault, _listed_files
+from embsweep.tracking.registry.logged_model import MANIFEST_TAG, MODEL_ID_TAG
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ import errno
 
 import pytest
 
-from embsweep.errors import DiskFull, InputError, TrackingUnavailable
-from embsweep.tracking import library
-from embsweep.tracking.library import connect, insist, naming_outages
+from embsweep.core.errors import DiskFull, InputError, TrackingUnavailable
+from embsweep.tracking import connection
+from embsweep.tracking.connection import connect, insist, naming_outages
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
-    monkeypatch.setattr(library, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(connection, "_PAUSE_S", 0.0)
 
 
 def no_room():

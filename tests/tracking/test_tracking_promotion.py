@@ -13,13 +13,19 @@ from unittest import mock
 import pytest
 from tests.refusals import raises_code, raises_faults
 
-from embsweep.errors import GateRefused
-from embsweep.tracking import lock
-from embsweep.tracking.decisions import Decision, record_decision
-from embsweep.tracking.lock import LOCK_SUFFIX, hold_lock
-from embsweep.tracking.promotion import Overtaken, restore_champion, switch_champion
-from embsweep.tracking.registry import PROMOTED_TAG
-from embsweep.tracking.standing import Standing, open_registry, read_standing
+from embsweep.core.errors import GateRefused
+from embsweep.tracking.registry import lock
+from embsweep.tracking.registry.aliases import (
+    Overtaken,
+    Standing,
+    open_registry,
+    read_standing,
+    restore_champion,
+    switch_champion,
+)
+from embsweep.tracking.registry.decisions import Decision, record_decision
+from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
+from embsweep.tracking.registry.register import PROMOTED_TAG
 
 pytestmark = pytest.mark.slow
 

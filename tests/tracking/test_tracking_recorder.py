@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from embsweep.errors import TrackingUnavailable
-from embsweep.tracking import courier, outbox
-from embsweep.tracking.facts import DatasetFacts
-from embsweep.tracking.recorder import Recorder
+from embsweep.core.errors import TrackingUnavailable
+from embsweep.tracking import outbox, publisher
+from embsweep.tracking.records import DatasetFacts
 from embsweep.tracking.runs import Child, SweepRun, open_sweep_run
 from embsweep.tracking.store import sqlite_file
-from embsweep.trial.reporter import Outcome, TrialResult
+from embsweep.tracking.tracker import Recorder
+from embsweep.training.messages import Outcome, TrialResult
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +25,8 @@ CHILD = Child(0, "trial 0")
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Outages last parts of a second here."""
-    monkeypatch.setattr(courier, "_FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr(courier, "_LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(publisher, "_FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(publisher, "_LONGEST_PAUSE_S", 0.05)
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from unittest import mock
 import numpy as np
 import pytest
 from tests.refusals import raises_code, raises_faults
-from tests.report.evidence_samples import make_evidence
+from tests.reports.evidence_samples import make_evidence
 
-from embsweep.errors import CodedError
-from embsweep.tracking.facts import WinnerFacts
-from embsweep.tracking.loading import find_version, load_registered
-from embsweep.tracking.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
-from embsweep.tracking.manifest import UntrustedModel, hash_files, hash_manifest
-from embsweep.tracking.registry import register_winner
+from embsweep.core.errors import CodedError
+from embsweep.tracking.records import WinnerFacts
+from embsweep.tracking.registry.files import UntrustedModel, hash_files, hash_manifest
+from embsweep.tracking.registry.load import find_version, load_registered
+from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
+from embsweep.tracking.registry.register import register_winner
 from embsweep.tracking.runs import Child, open_sweep_run
 
 pytestmark = pytest.mark.slow

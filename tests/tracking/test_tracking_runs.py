@@ -7,10 +7,10 @@ from unittest import mock
 
 import pytest
 
-from embsweep.names import METRICS
-from embsweep.tracking.facts import DatasetFacts, SweepIdentity
+from embsweep.core.names import METRICS
+from embsweep.tracking.records import DatasetFacts, SweepIdentity
 from embsweep.tracking.runs import Child, open_sweep_run
-from embsweep.trial.reporter import Outcome, TrialResult
+from embsweep.training.messages import Outcome, TrialResult
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tests.servers import MlflowServer
 
-from embsweep.tracking.facts import WinnerFacts
-from embsweep.tracking.loading import load_registered
-from embsweep.tracking.registry import register_winner
+from embsweep.tracking.records import WinnerFacts
+from embsweep.tracking.registry.load import load_registered
+from embsweep.tracking.registry.register import register_winner
 from embsweep.tracking.runs import Child, open_sweep_run
 from embsweep.tracking.store import open_store
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embsweep.names import METRICS
-from embsweep.redaction import redact
+from embsweep.core.names import METRICS
+from embsweep.core.redaction import redact
 from embsweep.tracking.values import batches, flatten_params, report_metrics, score_metrics, split_finite, to_name
 
 

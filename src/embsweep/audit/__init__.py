@@ -1,1 +1,1 @@
-"""What is wrong with the data, found before anything is trained."""
+"""Faults of the data, found before anything is trained."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from types import MappingProxyType
 
-from embsweep.audit.finding import MAX_EXAMPLES, Finding, Severity
-from embsweep.audit.near import PASSAGES, QUERIES, Near, find_near
-from embsweep.audit.used import Side, UsedData
+from embsweep.audit.findings import MAX_EXAMPLES, Finding, Severity
+from embsweep.audit.near_duplicates import PASSAGES, QUERIES, Near, find_near
+from embsweep.audit.split_view import Side, UsedData
 from embsweep.data.text import normalise_text
 
 LEAK_IS_ERROR: Mapping[str, float] = MappingProxyType({"queries": 0.2, "passages": 0.1})

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from embsweep.audit.finding import MAX_EXAMPLES, Example, Finding
-from embsweep.audit.used import UsedData, draw_sample
+from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding
+from embsweep.audit.split_view import UsedData, draw_sample
 
 UNKNOWN = "und"
 """ISO 639's code where a text does not show its language."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embsweep.audit.finding import MAX_EXAMPLES, Example, Finding, Severity
-from embsweep.audit.used import UsedData, draw_sample
-from embsweep.audit.words import split_words
+from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding, Severity
+from embsweep.audit.split_view import UsedData, draw_sample
+from embsweep.audit.texts import split_words
 from embsweep.config.training import ModelConfig
-from embsweep.model.tokens import TokenCounter, find_token_counter
+from embsweep.models.token_counter import TokenCounter, find_token_counter
 
 CUT_IS_WARNING = 0.1
 """Share of the tokens beyond the limit from which it is a warning."""

@@ -1,13 +1,49 @@
-"""The report of an audit: what was found, what of it is waived, and how it is told elsewhere."""
+"""The report of an audit: what was found, what of it is waived, and how it is told elsewhere.
+
+The figures of an audit: what it measured, whether or not that is a finding.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embsweep.audit.figures import Figures
-from embsweep.audit.finding import Finding, Severity
-from embsweep.decide.evidence import FindingFacts
+from embsweep.audit.findings import Finding, Severity
+from embsweep.audit.in_batch_negatives import InBatch
+from embsweep.audit.languages import Languages
+from embsweep.audit.lengths import Cut, Lengths
+from embsweep.audit.naive_evaluation import TwoReadings
+from embsweep.audit.sizes import HeldOut, Structure
+from embsweep.selection.evidence import FindingFacts
+
+
+@dataclass(frozen=True)
+class Size:
+    """One side by its distinct texts; a row is a query with one of its passages."""
+
+    name: str
+    rows: int
+    queries: int
+    passages: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`lengths`, `cuts` by `queries` and `passages`; `cuts` is empty where the tokenizer cannot be had."""
+
+    data: str
+    model: str
+    sizes: tuple[Size, ...]
+    corpus: int
+    merged: Mapping[str, int]
+    structure: Structure
+    lengths: Mapping[str, Lengths]
+    cuts: Mapping[str, Cut]
+    languages: Languages
+    batch: InBatch
+    held_out: tuple[HeldOut, ...]
+    readings: tuple[TwoReadings, ...]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,33 @@
-"""Texts that cannot be right: without a word, very short, equal to their answer, or in the wrong column."""
+"""Texts that cannot be right: without a word, very short, equal to their answer, or in the wrong column.
+
+What counts as a word, in every script.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from embsweep.audit.finding import MAX_EXAMPLES, Example, Finding
-from embsweep.audit.used import UsedData
-from embsweep.audit.words import is_wordless, split_words
+from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding
+from embsweep.audit.split_view import UsedData
 from embsweep.data.text import normalise_text
+
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f]|\w+")
+"""Chinese characters and kana are words of their own: no space stands between the words of such a text."""
+
+_SAYS_SOMETHING = re.compile(r"[^\W_]")
+
+
+def split_words(text: str) -> list[str]:
+    """Runs of letters, digits and underscores, and single Chinese characters and kana, in order."""
+    return _WORD.findall(text)
+
+
+def is_wordless(text: str) -> bool:
+    """Whether a text has neither a letter nor a digit."""
+    return _SAYS_SOMETHING.search(text) is None
+
 
 EMPTY_IS_ERROR = 0.01
 """Share of queries, or of passages, from which texts without a word are an error."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from embsweep.codes import Code
+from embsweep.core.codes import Code
 
 LARGEST_INTEGER = 2**53
 """Floats hold every integer up to here: samplers compute in them, and JSON is read as them."""

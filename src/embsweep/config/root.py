@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from embsweep.codes import Code
 from embsweep.config.base import Misfit, Part
-from embsweep.config.machinery import (
+from embsweep.config.data import DataConfig
+from embsweep.config.sweep import (
     AuditConfig,
     ConfirmConfig,
     GateConfig,
@@ -22,7 +22,6 @@ from embsweep.config.machinery import (
     SweepConfig,
     TrackingConfig,
 )
-from embsweep.config.source import DataConfig
 from embsweep.config.training import (
     EvalConfig,
     LossConfig,
@@ -32,7 +31,8 @@ from embsweep.config.training import (
     TrainConfig,
     TrialConfig,
 )
-from embsweep.errors import Fault, InputError, did_you_mean
+from embsweep.core.codes import Code
+from embsweep.core.errors import Fault, InputError, did_you_mean
 
 _LISTED = 50
 _MOST_EVALUATIONS = 10_000
@@ -247,7 +247,7 @@ def _siblings(details: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
 
 
 def _data_model(values: Mapping[str, Any]) -> type[Part]:
-    from embsweep.config import source
+    from embsweep.config import data as source
 
     kind = str(values["data"]["kind"])
     found: type[Part] = getattr(source, f"{kind.capitalize()}Config")

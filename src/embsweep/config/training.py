@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.codes import Code
 from embsweep.config.base import Dims, Floats, Misfit, Part, Seed, check_descending, check_rising
-from embsweep.errors import did_you_mean
-from embsweep.names import METRICS
+from embsweep.core.codes import Code
+from embsweep.core.errors import did_you_mean
+from embsweep.core.names import METRICS
 
 STANDARD_DIMS = (1024, 768, 512, 256, 128, 64)
 """The dimensions that the three published bge-m3 fine-tunes serve."""
@@ -48,7 +48,7 @@ class ModelConfig(Part):
 class LossConfig(Part):
     """The ranking loss inside MatryoshkaLoss. `mini_batch_size` bounds memory in the cached variant.
 
-    `auto` is measured by every trial where it runs (`trial/micro_batch.py`).
+    `auto` is measured by every trial where it runs (`training/mini_batch.py`).
     """
 
     name: Literal["mnrl", "cached_mnrl"]
@@ -106,7 +106,7 @@ class TrainConfig(Part):
     """One training run. `warmup` is the fraction of the schedule; `epochs` may be fractional.
 
     `batch_size` is that of all workers of a trial together. `precision`, `attention`, `gradient_checkpointing` and
-    `tf32` meet the hardware in `trial/hardware.py`; `tf32` null leaves torch's own setting. `patience` ends a trial
+    `tf32` meet the hardware in `training/hardware.py`; `tf32` null leaves torch's own setting. `patience` ends a trial
     after so many evaluations in a row without a new best; null runs the whole schedule.
     """
 

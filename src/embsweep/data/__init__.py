@@ -1,1 +1,1 @@
-"""Where pairs come from, how they become one judged collection, and how that is split."""
+"""Pairs as one judged collection, and its splits."""

@@ -9,8 +9,8 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
-from embsweep.codes import Code
-from embsweep.data.faults import FaultList
+from embsweep.core.codes import Code
+from embsweep.data.issues import FaultList
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with

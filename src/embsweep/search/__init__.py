@@ -1,1 +1,1 @@
-"""What to try and what to stop: one Optuna study a sweep, which is the ledger. Only this room knows Optuna."""
+"""Which trials to run and which to stop: one Optuna study a sweep, the ledger. Only here is Optuna imported."""

@@ -2,6 +2,8 @@
 
 Only the driver writes it. A trial's number, parameters, state, reported values and attributes are committed
 before anyone acts on them, so that after a crash the same command finds everything here.
+
+Between a search space and Optuna's distributions, there and back.
 """
 
 from __future__ import annotations
@@ -13,21 +15,51 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import DatabaseError
 
-from embsweep.config.machinery import SearchConfig
-from embsweep.errors import CodedError
-from embsweep.search.distributions import to_distributions
+from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange, Space, Value, grid_values
+from embsweep.config.sweep import SearchConfig
+from embsweep.core.errors import CodedError
 from embsweep.search.pruners import to_resource
 from embsweep.search.record import ATTEMPT, GIVEN_UP, LOSSES, STOP_AT, TrialRecord, to_record, was_started
 from embsweep.search.samplers import build_sampler, sampling_threads
 from embsweep.search.storage import forget_reports, open_storage
-from embsweep.space import Space, Value, grid_values
+
+
+def to_distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Key → distribution; both ends of a range are included on either side."""
+    return {dimension.key: to_distribution(dimension) for dimension in space}
+
+
+def to_distribution(dimension: Dimension) -> BaseDistribution:
+    """Optuna's counterpart of one dimension."""
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(dimension.options)
+    if isinstance(dimension, IntRange):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+
+
+def from_distribution(key: str, distribution: BaseDistribution) -> Dimension:
+    """The dimension that `to_distribution` made it from. TypeError for a distribution it never makes."""
+    if isinstance(distribution, CategoricalDistribution):
+        return Choice(key, tuple(str(choice) for choice in distribution.choices))
+    if isinstance(distribution, IntDistribution):
+        return IntRange(key, distribution.low, distribution.high, distribution.step, distribution.log)
+    if isinstance(distribution, FloatDistribution):
+        return FloatRange(key, distribution.low, distribution.high, distribution.step, distribution.log)
+    raise TypeError(f"{type(distribution).__name__} for {key}")
+
 
 STUDY = "sweep"
 _NOTES = "embsweep"

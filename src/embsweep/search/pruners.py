@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 
-from embsweep.config.machinery import StoppingConfig
+from embsweep.config.sweep import StoppingConfig
 
 FULL = 1000
 

@@ -1,4 +1,7 @@
-"""A trial of the ledger as a value."""
+"""A trial of the ledger as a value.
+
+A finished run as the ledger has it: all that MLflow is told of it, once more where the outbox has lost it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from embsweep.space import Value
+from embsweep.config.search_space import Value
+from embsweep.selection.scores import scores_from_json
+from embsweep.training.messages import Outcome, Report, TrialResult, from_rows
 
 ATTEMPT = "attempt"
 """Attribute: how many times the trial was started; absent until it is drawn whole."""
@@ -82,3 +87,35 @@ def to_record(trial: FrozenTrial) -> TrialRecord:
         fraction=max(reported, default=0) / 1000,
         attributes=dict(trial.user_attrs),
     )
+
+
+LOG_NOTE = "log"
+"""Attribute of a run in the ledger: its evaluations, whole and in order."""
+
+SAID_NOTE = "said"
+"""Attribute of a run in the ledger: the last that its earlier attempts have said of each step."""
+
+FACTS_NOTE = "facts"
+"""Attribute of a run in the ledger: the names of the attributes that are facts of its training."""
+
+
+def reports_of(record: TrialRecord, note: str = LOG_NOTE) -> tuple[Report, ...]:
+    """The evaluations of a run: those of its last attempt, and what that went on from."""
+    return from_rows(record.attributes.get(note, []))
+
+
+def result_of(record: TrialRecord) -> TrialResult:
+    """The end of a finished run, as the ledger has it."""
+    facts, outcome = record.attributes, _OUTCOMES[record.state]
+    scores = facts.get("scores")
+    return TrialResult(
+        outcome,
+        None if outcome is Outcome.FAILED else record.best,
+        None if scores is None else scores_from_json(scores),
+        facts.get("checkpoint"),
+        facts.get("ended_at", 0.0),
+        facts.get("reason"),
+    )
+
+
+_OUTCOMES = {"complete": Outcome.COMPLETE, "stopped": Outcome.STOPPED, "failed": Outcome.FAILED}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
-from embsweep.config.machinery import SearchConfig
+from embsweep.config.sweep import SearchConfig
 
 
 def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:

@@ -13,8 +13,8 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from embsweep.codes import Code
-from embsweep.errors import CodedError
+from embsweep.core.codes import Code
+from embsweep.core.errors import CodedError
 
 PATIENCE_S = 90.0
 """How long another program may hold the database."""

@@ -1,1 +1,1 @@
-"""The use case: check the request, score the baselines, run the trials, register the winner."""
+"""The first use case: check the request, score the baselines, run the trials, register the winner."""

@@ -9,9 +9,9 @@ from typing import Any
 from embsweep.config import TrialConfig
 from embsweep.config.training import ObjectiveConfig
 from embsweep.data.collection import RetrievalSet
-from embsweep.decide.objective import compute_objective, resolve_floors
-from embsweep.decide.scores import Scores, scores_from_json, scores_to_json
-from embsweep.model.snapshot import Snapshot, localise
+from embsweep.models.snapshot import Snapshot, localise
+from embsweep.selection.objective import compute_objective, resolve_floors
+from embsweep.selection.scores import Scores, scores_from_json, scores_to_json
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def baseline_from_json(values: dict[str, Any], config: ObjectiveConfig) -> Basel
 
 def measure_baseline(scores: Scores, config: ObjectiveConfig, data: RetrievalSet) -> Baseline:
     """The base model's `scores` as a baseline, with BM25 beside them."""
-    from embsweep.trial.lexical import evaluate_bm25
+    from embsweep.evaluation.bm25 import evaluate_bm25
 
     profile = resolve_floors(config, scores)
     return Baseline(scores, compute_objective(scores, profile), evaluate_bm25(data), profile)
@@ -51,9 +51,9 @@ def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[Snapsho
 
     `models` holds base models that may not lie where this is called.
     """
-    from embsweep.model.base import build_model
-    from embsweep.trial.evaluator import evaluate_model
-    from embsweep.trial.memory import release_memory
+    from embsweep.evaluation.evaluator import evaluate_model
+    from embsweep.models.registry import build_model
+    from embsweep.training.memory import release_memory
 
     model = build_model(localise(config.model, models))
     scores = evaluate_model(model, data, config.eval_dims, batch_size=config.eval.batch_size).scores

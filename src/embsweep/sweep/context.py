@@ -1,21 +1,28 @@
-"""What every step of a running sweep needs: who asked for what, and where things are written."""
+"""What every step of a running sweep needs: who asked for what, and where things are written.
+
+What the runner does for each job: `run_trial`, with all that the trials of a sweep share.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from embsweep.config import Config, build_config
+from embsweep.config.search_space import Value
 from embsweep.config.training import ObjectiveConfig
-from embsweep.report.progress import Progress
+from embsweep.reports.progress import Progress
+from embsweep.runners.base import Work
 from embsweep.search.ledger import Ledger
-from embsweep.space import Value
+from embsweep.sweep.assets import Supplies
 from embsweep.sweep.baseline import Baseline
+from embsweep.sweep.checks.gpu_memory import count_sharing
+from embsweep.sweep.checks.preflight import Prepared
 from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.preflight import Prepared
 from embsweep.sweep.request import SweepRequest
-from embsweep.sweep.supplies import Supplies
-from embsweep.tracking.recorder import Recorder
+from embsweep.tracking.tracker import Recorder
+from embsweep.training.trial import TrialData, run_trial
 
 
 @dataclass(frozen=True)
@@ -51,3 +58,10 @@ class SweepContext:
         """The configuration of one point of the space, scaled. InputError for a point that is not valid."""
         config = self.prepared.scale.apply(build_config(self.request.compose(params)))
         return config.model_copy(update={"objective": self.objective})
+
+
+def build_work(context: SweepContext, data: TrialData) -> Work:
+    """One trial on `data`. What is given by keyword travels once, and not with every trial."""
+    supplies = context.supplies
+    share = 1 / count_sharing(context.prepared.slots)
+    return partial(run_trial, data=data, tokens=supplies.tokens, models=supplies.models, memory_share=share)

@@ -1,28 +1,115 @@
-"""From the ledger, the confirmation and the test reading to the evidence about the winner."""
+"""From the ledger, the confirmation and the test reading to the evidence about the winner.
+
+The weights that speak for a configuration: of all its runs, those with the best validation objective.
+"""
 
 from __future__ import annotations
 
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from embsweep.audit.report import to_facts
+from embsweep.config import Config
+from embsweep.config.search_space import describe
 from embsweep.config.training import ObjectiveConfig
+from embsweep.core.errors import EmbsweepError
 from embsweep.data.groups import label_groups
-from embsweep.decide.comparison import Comparison
-from embsweep.decide.evidence import BASE, BM25, WINNER, DataFacts, Evidence, LogRow, TrainingFacts, VerdictFacts
-from embsweep.decide.objective import compute_objective, resolve_floors
-from embsweep.decide.significance import compare_models, find_smallest_dim
 from embsweep.search.ledger import Ledger
-from embsweep.space import describe
+from embsweep.search.record import TrialRecord, reports_of
+from embsweep.selection.evidence import (
+    BASE,
+    BM25,
+    WINNER,
+    Comparison,
+    DataFacts,
+    Evidence,
+    LogRow,
+    TrainingFacts,
+    VerdictFacts,
+)
+from embsweep.selection.objective import compute_objective, resolve_floors
+from embsweep.selection.scores import Scores, scores_from_json
+from embsweep.selection.statistics.significance import compare_models, find_smallest_dim
+from embsweep.sweep.confirmation import Confirmation
+from embsweep.sweep.confirmation_runs import configure_again, confirmation_stage
 from embsweep.sweep.context import SweepContext
-from embsweep.sweep.record import split_sizes
-from embsweep.sweep.retell import reports_of
-from embsweep.sweep.served import ServedRun
-from embsweep.sweep.testing import TestResult
-from embsweep.trial.reporter import Report
+from embsweep.sweep.holdout import TestResult
+from embsweep.sweep.phase import search_child
+from embsweep.sweep.run_metadata import split_sizes
+from embsweep.sweep.scheduler import MANIFEST_NOTE
+from embsweep.tracking.runs import Child
+from embsweep.training.messages import Report
+
+
+@dataclass(frozen=True)
+class ServedRun:
+    """One run of a configuration: `trial` is the configuration's number in the search, `record` the run's own."""
+
+    trial: int
+    child: Child
+    record: TrialRecord
+    weights: Path
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """As it is called in MLflow."""
+        return self.child.name
+
+    @property
+    def objective(self) -> float:
+        """The run's best objective on validation."""
+        return float(self.record.best or 0.0)
+
+    @property
+    def manifest_sha256(self) -> str | None:
+        """The hash of its weights' manifest when it ended."""
+        found: str | None = self.record.attributes.get(MANIFEST_NOTE)
+        return found
+
+    @property
+    def scores(self) -> Scores:
+        """Every metric at every dimension on validation, of the weights that were kept."""
+        return scores_from_json(self.record.attributes["scores"])
+
+
+def find_served(context: SweepContext, confirmation: Confirmation, trial: int) -> ServedRun:
+    """The best run of a configuration whose weights are on disk; of equals, the search's own, then the earlier.
+
+    A recipe that the search stopped early is so represented by a whole schedule, if one was run.
+    """
+    record = context.ledger.record(trial)
+    own = ServedRun(
+        trial, search_child(record), record, context.folder.trial(trial) / "best", context.configure(record.params)
+    )
+    runs = [own, *_fresh_runs(context, confirmation.fresh, trial)]
+    able = [run for run in runs if run.weights.is_dir() and run.record.best is not None]
+    if not able:
+        raise EmbsweepError(f"trial {trial}: its weights are gone ({own.weights})")
+    return max(able, key=lambda run: run.objective)
+
+
+def _fresh_runs(context: SweepContext, fresh: Sequence[TrialRecord], trial: int) -> list[ServedRun]:
+    if context.prepared.folds:
+        return []  # they have seen other data
+    stage = confirmation_stage(context)
+    return [
+        ServedRun(
+            trial,
+            stage.child(record),
+            record,
+            stage.folder(record.number) / "best",
+            configure_again(context, record),
+        )
+        for record in fresh
+        if record.params["trial"] == trial and record.state == "complete"
+    ]
+
 
 _PACKAGES = ("embsweep", "sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 _FACTS = (

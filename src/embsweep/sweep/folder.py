@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from embsweep.errors import Fault, InputError, SweepRefused
+from embsweep.core.errors import Fault, InputError, SweepRefused
+from embsweep.core.files import data_cache
 
 
 def check_folder(folder: Path) -> None:
@@ -109,11 +110,6 @@ class SweepFolder:
         """One trial's folder."""
         return run_folder(self.trials, number)
 
-    @staticmethod
-    def cache(storage: Path) -> Path:
-        """Data sets that were read once, shared by all sweeps."""
-        return storage / "sweeps" / ".cache"
-
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Inside, no other process runs this sweep; SweepRefused where one does. A crash lets go of it too."""
@@ -137,7 +133,7 @@ class SweepFolder:
 
     def create(self) -> None:
         """Make the folder and that of the cached data, readable by their owner alone. InputError as `check_folder`."""
-        for folder in (self.root, self.cache(self.storage)):
+        for folder in (self.root, data_cache(self.storage)):
             check_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)

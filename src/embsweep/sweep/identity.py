@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from embsweep.config import Config
-from embsweep.errors import SweepRefused
-from embsweep.space import Space, describe
+from embsweep.config.search_space import Space, describe
+from embsweep.core.errors import SweepRefused
 
 # Raising the budget, another runner or tracker, more checkpoints, another proof: the same sweep goes on.
 _FREE = ("search.trials", "audit.", "confirm.", "gate.", "runner.", "tracking.", "storage.", "scale.", "sweep.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embsweep.space import Space, Value
+from embsweep.config.search_space import Space, Value
 
 Compose = Callable[[Mapping[str, Value]], Mapping[str, Any]]
 """Key → value of one point of the space in, the composed configuration's plain values out."""

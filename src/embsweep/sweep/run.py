@@ -12,33 +12,32 @@ from typing import Any
 from rich.console import Console
 
 from embsweep.audit.report import summary_lines
-from embsweep.decide.objective import describe_objective
-from embsweep.errors import TooManyFailures
-from embsweep.redaction import RedactingFormatter
-from embsweep.report.progress import Progress, open_progress
-from embsweep.report.view import Result
-from embsweep.runner.desk import Runner
-from embsweep.runner.slots import describe_slots
+from embsweep.core.errors import TooManyFailures
+from embsweep.core.redaction import RedactingFormatter
+from embsweep.reports.progress import Progress, open_progress
+from embsweep.reports.view import Result
+from embsweep.runners.base import Runner
+from embsweep.runners.resources import describe_slots
+from embsweep.runners.select import choose_call, leave_machines
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
+from embsweep.selection.objective import describe_objective
+from embsweep.sweep.assets import Supplies, gather_supplies
 from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline, score_base
-from embsweep.sweep.confirm import confirm_finalists
-from embsweep.sweep.context import SweepContext
-from embsweep.sweep.desk import SweepDesk
+from embsweep.sweep.checkpoints import set_torn_aside
+from embsweep.sweep.checks.preflight import Prepared, check_request
+from embsweep.sweep.confirmation import confirm_finalists
+from embsweep.sweep.context import SweepContext, build_work
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import check_identity, compute_identity
-from embsweep.sweep.machines import choose_call, leave_machines
-from embsweep.sweep.preflight import Prepared, check_request
-from embsweep.sweep.record import describe_sweep, open_tracking
+from embsweep.sweep.lock import refuse_rival
+from embsweep.sweep.phase import find_contenders, search_stage
+from embsweep.sweep.presentation import build_view
 from embsweep.sweep.request import SweepRequest
-from embsweep.sweep.rival import refuse_rival
-from embsweep.sweep.stage import find_contenders, search_stage
-from embsweep.sweep.supplies import Supplies, gather_supplies
-from embsweep.sweep.torn import set_torn_aside
-from embsweep.sweep.view import build_view
+from embsweep.sweep.run_metadata import describe_sweep, open_tracking
+from embsweep.sweep.scheduler import SweepDesk
 from embsweep.sweep.winner import crown_winner, load_result
-from embsweep.sweep.work import build_work
-from embsweep.trial.train import TrialData
+from embsweep.training.trial import TrialData
 
 log = logging.getLogger(__name__)
 
@@ -150,10 +149,10 @@ def _score_baseline(prepared: Prepared, supplies: Supplies, ledger: Ledger, prog
 def _build_runner(prepared: Prepared, folder: SweepFolder) -> Runner:
     kind = prepared.recipe.runner.kind
     if kind == "inline":
-        from embsweep.runner.inline import InlineRunner
+        from embsweep.runners.inline import InlineRunner
 
         return InlineRunner()
-    from embsweep.runner.ray_tune import RayRunner  # importing Ray takes seconds
+    from embsweep.runners.ray.runner import RayRunner  # importing Ray takes seconds
 
     return RayRunner(prepared.slots, folder.scratch, has_other_machines=kind == "cluster")
 

@@ -9,22 +9,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from embsweep.config import Config
-from embsweep.decide.evidence import BASE, RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
-from embsweep.durable import write_whole
-from embsweep.names import tracked_metric
-from embsweep.report.view import Result
+from embsweep.core.files import write_whole
+from embsweep.core.names import tracked_metric
+from embsweep.reports.view import Result
 from embsweep.search.ledger import Ledger
-from embsweep.sweep.confirm import Confirmation
+from embsweep.selection.evidence import BASE, RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
+from embsweep.sweep.confirmation import Confirmation
 from embsweep.sweep.context import SweepContext
-from embsweep.sweep.evidence import build_evidence, count_states
+from embsweep.sweep.evidence import ServedRun, build_evidence, count_states, find_served
 from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.served import ServedRun, find_served
-from embsweep.sweep.testing import read_test
-from embsweep.tracking.facts import WinnerFacts
-from embsweep.tracking.library import insist
-from embsweep.tracking.registry import RegisteredVersion, register_winner
-from embsweep.trial.checkpoint import load_checkpoint
-from embsweep.trial.proof import Claim
+from embsweep.sweep.holdout import read_test
+from embsweep.tracking.connection import insist
+from embsweep.tracking.records import WinnerFacts
+from embsweep.tracking.registry.register import RegisteredVersion, register_winner
+from embsweep.training.checkpoint import load_checkpoint
+from embsweep.training.verification import Claim
 
 
 def crown_winner(context: SweepContext, confirmation: Confirmation) -> Result:
@@ -107,7 +106,7 @@ def _strength(facts: ConfirmedFacts) -> float:
 
 
 def _register(context: SweepContext, served: ServedRun, evidence: Evidence) -> RegisteredVersion:
-    from embsweep.report.card import build_card
+    from embsweep.reports.card.build import build_card
 
     model = load_checkpoint(served.weights)
     run = context.tracking.settle()

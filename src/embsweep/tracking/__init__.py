@@ -1,1 +1,1 @@
-"""Sweeps and trials in MLflow, winners in its model registry. The only room that imports mlflow, and late."""
+"""Sweeps and trials as MLflow runs. Only here is MLflow imported, and late."""

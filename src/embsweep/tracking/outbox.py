@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from embsweep.durable import write_whole
+from embsweep.core.files import write_whole
 
 Entry = Mapping[str, Any]
 """One thing to tell, as plain JSON; NaN and infinities are kept."""

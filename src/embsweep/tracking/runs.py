@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from embsweep.redaction import redact
-from embsweep.tracking.facts import DatasetFacts, SweepIdentity
-from embsweep.tracking.lookup import find_run, find_runs
+from embsweep.core.redaction import redact
+from embsweep.evaluation.evaluator import Scores
+from embsweep.tracking.records import DatasetFacts, SweepIdentity
+from embsweep.tracking.requests import Points, dataset_input, find_run, find_runs, log_missing_params, write
 from embsweep.tracking.store import Store
 from embsweep.tracking.values import flatten_params, report_metrics, score_metrics, to_name
-from embsweep.tracking.writing import Points, dataset_input, log_missing_params, write
-from embsweep.trial.evaluation import Scores
-from embsweep.trial.reporter import Outcome, Report, TrialResult
+from embsweep.training.messages import Outcome, Report, TrialResult
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

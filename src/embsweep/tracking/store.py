@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from embsweep.errors import Fault, InputError
-from embsweep.redaction import redact
-from embsweep.tracking.library import connect, knock
+from embsweep.core.errors import Fault, InputError
+from embsweep.core.redaction import redact
+from embsweep.tracking.connection import connect, knock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from embsweep.errors import EmbsweepError, Fault, InputError
-from embsweep.redaction import redact
+from embsweep.core.errors import EmbsweepError, Fault, InputError
+from embsweep.core.redaction import redact
 from embsweep.tracking.store import Store, sqlite_file, store_uri
 
 _START_TIMEOUT_S = 90

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from embsweep.names import tracked_metric
-from embsweep.redaction import redact
-from embsweep.trial.evaluation import Scores
-from embsweep.trial.reporter import Report
+from embsweep.core.names import tracked_metric
+from embsweep.core.redaction import redact
+from embsweep.evaluation.evaluator import Scores
+from embsweep.training.messages import Report
 
 # Limits of MLflow 3.17 (mlflow/utils/validation.py): 100 parameters and 1 MB a request, 6,000 characters a value.
 _BATCH_ITEMS = 100

@@ -1,1 +1,0 @@
-"""The edge: arguments in, exit code out. The only room that knows Hydra, the terminal and the command line."""

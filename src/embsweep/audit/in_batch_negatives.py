@@ -1,0 +1,85 @@
+"""In-batch false negatives: passages that a batch treats as wrong although they answer the query."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from embsweep.audit.findings import Finding, Severity
+from embsweep.config.training import TrainConfig
+from embsweep.data.collection import Pair
+
+FALSE_IS_WARNING = 0.05
+"""False negatives per query of a batch from which they are a warning: one query in twenty learns something wrong."""
+
+
+@dataclass(frozen=True)
+class InBatch:
+    """Expected (query, passage) pairs of one batch that are wrongly negative: rows at random, and without duplicates.
+
+    `chosen` is that of the configured sampler. Rows whose passages are only alike are not counted.
+    """
+
+    batch_size: int
+    sampler: str
+    at_random: float
+    without_duplicates: float
+
+    @property
+    def chosen(self) -> float:
+        """What is expected of the configured sampler."""
+        return self.at_random if self.sampler == "batch_sampler" else self.without_duplicates
+
+
+def count_false_negatives(train: Sequence[Pair], config: TrainConfig) -> InBatch:
+    """The expectation for a full batch of `config.batch_size`, or of all rows where there are fewer.
+
+    Rows drawn at random without replacement: B (B - 1) times the share of ordered pairs of rows whose second
+    passage (or hard negative) answers the first one's query; exact. A sampler without duplicates lets no two
+    rows into a batch that share a text: the same share among the pairs that it lets in; approximate, for it
+    fills a batch one by one.
+    """
+    rows = len(train)
+    size = min(config.batch_size, rows)
+    passages = Counter(pair.positive for pair in train)
+    negatives = Counter(pair.negative for pair in train if pair.negative is not None)
+    pairs = Counter((pair.anchor, pair.positive) for pair in train)
+    answers: dict[str, set[str]] = {}
+    for pair in train:
+        answers.setdefault(pair.anchor, set()).add(pair.positive)
+    wrong = sum(sum(passages[p] + negatives[p] for p in answers[pair.anchor]) - 1 for pair in train)
+    distinct = sum(
+        passages[p] - pairs[pair.anchor, p] + negatives[p]
+        for pair in train
+        for p in answers[pair.anchor]
+        if p != pair.positive
+    )
+    sharing = _count_ordered(Counter(pair.anchor for pair in train)) + _count_ordered(passages) - _count_ordered(pairs)
+    admitted = rows * (rows - 1) - sharing
+    fitting = min(size, len(passages))
+    return InBatch(
+        config.batch_size,
+        config.batch_sampler,
+        size * (size - 1) * wrong / max(1, rows * (rows - 1)),
+        fitting * (fitting - 1) * distinct / max(1, admitted),
+    )
+
+
+def report_false_negatives(found: InBatch) -> Iterator[Finding]:
+    """A note where a batch drawn at random would hold any, a warning where the configured sampler lets many in."""
+    if found.at_random < 0.005 and found.chosen < 0.005:
+        return
+    is_many = found.chosen >= FALSE_IS_WARNING * found.batch_size
+    severity: Severity = "warning" if is_many else "note"
+    others = f"{found.at_random:.2f} at random" if found.sampler != "batch_sampler" else "rows at random"
+    fewer = f"; {found.without_duplicates:.2f} with no_duplicates" if found.sampler == "batch_sampler" else ""
+    message = (
+        f"a batch of {found.batch_size} holds {found.chosen:.2f} false negatives on average "
+        f"(train.batch_sampler={found.sampler}; {others}{fewer})"
+    )
+    yield Finding("in-batch-false-negatives", severity, message)
+
+
+def _count_ordered(counts: Counter[str] | Counter[tuple[str, str]]) -> int:
+    return sum(count * (count - 1) for count in counts.values())

@@ -1,0 +1,98 @@
+"""How small a difference the held-out sides can show at all.
+
+How queries and passages hang together: several questions to a passage, several passages to a query.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from embsweep.audit.findings import Finding
+from embsweep.audit.split_view import UsedData
+from embsweep.data.collection import RetrievalSet
+from embsweep.data.groups import label_groups
+
+FEW_QUERIES = 100
+FEW_GROUPS = 30
+
+_POWER_FACTOR = 2.8
+"""1.96 + .84: two-sided at .05, found four times in five (Sakai: Laboratory Experiments in IR, 2018, chapter 7)."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One held-out side. `detectable` is the smallest difference of MAP@100 that it will probably show."""
+
+    name: str
+    queries: int
+    groups: int
+    detectable: float
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a winner chosen or reported here is mostly luck."""
+        return self.queries < FEW_QUERIES or self.groups < FEW_GROUPS
+
+
+def measure_held_out(name: str, data: RetrievalSet, spread: float) -> HeldOut:
+    """The size of one side; `spread` is the standard deviation of a query's average precision.
+
+    The difference of two models varies about as much as one model does where they correlate by a half. The
+    questions of one passage are not independent, so the truth is rather worse.
+    """
+    queries = len(data.queries)
+    return HeldOut(name, queries, len(set(label_groups(data.relevant))), _POWER_FACTOR * spread / math.sqrt(queries))
+
+
+def report_held_out(sides: Sequence[HeldOut]) -> Iterator[Finding]:
+    """A warning where a side has fewer than 100 queries or fewer than 30 passage groups."""
+    small = [
+        f"{side.name} has {side.queries:,} queries in {side.groups:,} passage groups and will not show differences of "
+        f"MAP@100 below about {side.detectable:.2f}"
+        for side in sides
+        if side.is_small
+    ]
+    if small:
+        yield Finding("few-held-out-queries", "warning", "; ".join(small))
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Number of queries → how many passages have so many, and the other way round; passages without one are 0."""
+
+    queries_per_passage: Mapping[int, int]
+    passages_per_query: Mapping[int, int]
+
+
+def count_structure(data: UsedData) -> Structure:
+    """Both histograms, over distinct queries and the whole corpus, in rising order."""
+    per_passage = Counter(passage for _, passage in data.rows)
+    per_query = Counter(query for query, _ in data.rows)
+    unjudged = len(data.corpus) - len(per_passage)
+    of_passages = Counter(per_passage.values()) + Counter({0: unjudged})
+    return Structure(dict(sorted(of_passages.items())), dict(sorted(Counter(per_query.values()).items())))
+
+
+def report_structure(structure: Structure) -> Iterator[Finding]:
+    """Notes: neither structure is a fault, but an evaluation that does not know of it is wrong."""
+    judged = {count: passages for count, passages in structure.queries_per_passage.items() if count}
+    if max(judged) > 1:
+        mean = sum(count * passages for count, passages in judged.items()) / sum(judged.values())
+        several = sum(passages for count, passages in judged.items() if count > 1)
+        message = (
+            f"several questions share a passage: {several:,} of {sum(judged.values()):,} answered passages have more "
+            f"than one question, {mean:.1f} on average, {max(judged)} at most"
+        )
+        yield Finding("several-questions-per-passage", "note", message)
+    per_query = structure.passages_per_query
+    if max(per_query) > 1:
+        several = sum(queries for count, queries in per_query.items() if count > 1)
+        message = f"{several:,} of {sum(per_query.values()):,} queries have several passages, {max(per_query)} at most"
+        yield Finding("several-passages-per-query", "note", message)
+    unjudged = structure.queries_per_passage.get(0, 0)
+    if unjudged:
+        total = sum(structure.queries_per_passage.values())
+        yield Finding("unjudged-passages", "note", f"{unjudged:,} of {total:,} passages answer no query")

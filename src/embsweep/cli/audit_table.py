@@ -1,0 +1,145 @@
+"""How an audit looks in a terminal, from 80 columns up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from embsweep.audit.findings import SEVERITIES, Example, Finding
+from embsweep.audit.naive_evaluation import SHOWN
+from embsweep.audit.report import AuditReport, Figures
+from embsweep.reports.text import score
+
+_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
+_EXAMPLE_CHARS = 72
+_BEFORE_DIFFERENCE = 36
+_BAR_CHARS = 14
+_MOST_BARS = 12
+
+
+def show_report(report: AuditReport, console: Console) -> None:
+    """Sizes, findings by severity, histograms, and the naive evaluation against the right one."""
+    console.print(_sizes(report.figures))
+    console.print()
+    for severity in SEVERITIES:
+        _show_findings(report, report.of(severity), console)
+    for part in (_histograms(report.figures), _readings(report.figures), _verdict(report)):
+        console.print(part)
+        console.print()
+
+
+def _sizes(figures: Figures) -> RenderableType:
+    table = _table("", "rows", "queries", "passages", "passage groups")
+    groups = {side.name: f"{side.groups:,}" for side in figures.held_out}
+    for size in figures.sizes:
+        counts = (size.rows, size.queries, size.passages)
+        table.add_row(size.name, *(f"{count:,}" for count in counts), groups.get(size.name, ""))
+    table.add_row("corpus", "", "", f"{figures.corpus:,}", "", style="dim")
+    return Group(Text(f"Data audit of {figures.data}, for model {figures.model}", "bold"), Text(), table)
+
+
+def _show_findings(report: AuditReport, findings: Sequence[Finding], console: Console) -> None:
+    if not findings:
+        return
+    severity = findings[0].severity
+    console.print(Text(f"{len(findings)} {severity}{'s' if len(findings) > 1 else ''}", _STYLES[severity]))
+    for finding in findings:
+        waived = " (waived)" if finding.name in report.waived else ""
+        _print_indented(Text.assemble((finding.name, "bold"), (waived, "magenta")), 2, console)
+        _print_indented(Text(f"{_capitalise(finding.message)}."), 4, console)
+        _print_indented(Text(f"→ {finding.fix}", "dim" if severity == "note" else "green"), 4, console)
+        for example in finding.examples:
+            _print_indented(Text("\n".join(_show_example(example)), "dim"), 4, console)
+    console.print()
+
+
+def _print_indented(text: Text, indent: int, console: Console) -> None:
+    """Wrapped lines keep the indent; where nothing is to be wrapped, one long line stays one."""
+    lines = (Text(" " * indent) + line for line in text.split())
+    console.print(Text("\n").join(lines) if console.soft_wrap else Padding(text, (0, 0, 0, indent)))
+
+
+def _histograms(figures: Figures) -> RenderableType:
+    languages = figures.languages
+    shown = [
+        _bars("Words of a query", figures.lengths["queries"].histogram),
+        _bars("Words of a passage", figures.lengths["passages"].histogram),
+        _bars("Queries per passage", _by_text(figures.structure.queries_per_passage)),
+        _bars("Passages per query", _by_text(figures.structure.passages_per_query)),
+        _bars("Languages of queries", languages.queries),
+        _bars("Languages of passages", languages.passages),
+    ]
+    return Columns(shown, padding=(1, 4))
+
+
+def _bars(title: str, counts: Mapping[str, int]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    shown = dict(list(counts.items())[:_MOST_BARS])
+    largest = max(shown.values())
+    for label, count in shown.items():
+        table.add_row(label, "█" * round(_BAR_CHARS * count / largest) or "▏", f"{count:,}")
+    if len(counts) > len(shown):
+        table.add_row("…", "", f"{sum(counts.values()) - sum(shown.values()):,}")
+    return table
+
+
+def _readings(figures: Figures) -> RenderableType:
+    table = _table("", *SHOWN)
+    for reading in figures.readings:
+        table.add_row(f"{reading.ranker}, one id a row", *(score(reading.naive[metric]) for metric in SHOWN))
+        table.add_row(f"{reading.ranker}, right", *(score(reading.right[metric]) for metric in SHOWN), style="bold")
+    first = figures.readings[0]
+    title = f"What an evaluation with one id a row would report ({first.queries:,} queries, {first.rows:,} rows)"
+    return Group(Text(title, "bold"), Text(), table)
+
+
+def _verdict(report: AuditReport) -> Text:
+    stopping = report.unwaived
+    if not stopping:
+        return Text("No error: nothing here stops a sweep.", "green")
+    names = ",".join(finding.name for finding in stopping)
+    count = f"{len(stopping)} error{'s' if len(stopping) > 1 else ''}"
+    return Text(f"{count} would stop a sweep; accepted as they are by audit.waive=[{names}]", "bold red")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    return table
+
+
+def _by_text(counts: Mapping[int, int]) -> dict[str, int]:
+    return {str(number): count for number, count in counts.items()}
+
+
+def _capitalise(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _show_example(texts: Example) -> list[str]:
+    """A line for each text, of the length of a terminal's; of long texts alike, from shortly before they differ."""
+    lines = [" ".join(text.split()) for text in texts]
+    start = max(0, _count_common(lines) - _BEFORE_DIFFERENCE) if max(map(len, lines)) > _EXAMPLE_CHARS else 0
+    shown = [f"…{line[start:]}" if start else line for line in lines]
+    return [f"{mark} {_shorten(line)}" for mark, line in zip("·↔", shown, strict=False)]
+
+
+def _count_common(lines: Sequence[str]) -> int:
+    """Characters at the start of both of two lines; 0 of a single one."""
+    if len(lines) < 2:
+        return 0
+    pairs = zip(*lines, strict=False)
+    return next((place for place, (one, two) in enumerate(pairs) if one != two), min(map(len, lines)))
+
+
+def _shorten(line: str) -> str:
+    return line if len(line) <= _EXAMPLE_CHARS else f"{line[: _EXAMPLE_CHARS - 1]}…"

@@ -1,0 +1,271 @@
+"""Check of the command line's overrides before Hydra composes them: every fault at once, with spellings."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Container, Iterator, Sequence
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from embsweep.cli.composition.compose import call_fault, compose, find_calls, group_options
+from embsweep.cli.composition.validation import CALL_KEYS, first_line
+from embsweep.core.errors import Fault, InputError, did_you_mean
+
+_NOWHERE = "the command line"
+UNREADABLE = (HydraException, ValueError, ArithmeticError, RecursionError)
+"""What Hydra's parser raises: not only its own exceptions where a number or a nesting is beyond Python's limits."""
+
+
+def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[str], list[Fault]]:
+    """The overrides that can be composed, and the faults of the others."""
+    parsed, faults = _refuse_calls(*_parse_all(loader, lines))
+    groups = [o for o in parsed if group_options(loader, o.key_or_group)]
+    good_groups, group_faults = _check_groups(loader, groups)
+    base = _compose_groups(loader, good_groups)
+    keys = [o for o in parsed if o not in groups]
+    good_keys, key_faults = _check_keys(loader, base, keys)
+    as_given = [o for o in parsed if o in good_groups or o in good_keys]
+    good, together = _check_together(loader, as_given, good_groups, good_keys)
+    faults = [*faults, *group_faults, *key_faults, *together, *_check_single(parsed)]
+    return [_as_line(override) for override in good], faults
+
+
+def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
+    """The chosen presets together; InputError where one of them does not fit to what there is."""
+    lines = [_as_line(override) for override in groups if not override.is_sweep_override()]
+    try:
+        return compose(loader, lines)
+    except HydraException as error:
+        raise InputError(
+            Fault("refused-by-hydra", " ".join(lines) or "conf/", f"cannot be composed: {first_line(error)}")
+        ) from None
+
+
+def _check_single(overrides: Sequence[Override]) -> list[Fault]:
+    """Faults of a sweep where `hydra.mode=RUN` asks for one trial."""
+    if not any(o.key_or_group == "hydra.mode" and str(o.value()) == "RUN" for o in overrides):
+        return []
+    return [
+        Fault("not-sweepable", o.key_or_group, "cannot be swept with hydra.mode=RUN", o.get_value_string(), "one value")
+        for o in overrides
+        if o.is_sweep_override()
+    ]
+
+
+def all_keys(tree: DictConfig) -> list[str]:
+    """Every dotted key of a composed configuration, Hydra's own left out."""
+    values = OmegaConf.to_container(tree, resolve=False)
+    return [key for key in _walk(values) if not key.startswith("hydra.")]
+
+
+def _walk(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield f"{prefix}{name}"
+            yield from _walk(child, f"{prefix}{name}.")
+
+
+def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Override], list[Fault]]:
+    parser = OverridesParser.create(config_loader=loader)
+    parsed, faults = [], []
+    for line in lines:
+        try:
+            parsed.extend(parser.parse_overrides([line]))
+        except UNREADABLE as error:
+            key, _, value = line.partition("=")
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            fix = (_quoted(parser, key, value) if key and value else None) or said
+            accepted = "key=value, as Hydra writes it"
+            faults.append(Fault("bad-override", key or _NOWHERE, "cannot be read as an override", line, accepted, fix))
+    return parsed, faults
+
+
+def _refuse_calls(parsed: Sequence[Override], faults: Sequence[Fault]) -> tuple[list[Override], list[Fault]]:
+    """Without the overrides that would make Hydra call something, by key or inside a value (`train={_target_: …}`)."""
+    found = {id(override): list(_calls(override)) for override in parsed}
+    refused = [call_fault(where, value) for override in parsed for where, value in found[id(override)]]
+    return [override for override in parsed if not found[id(override)]], [*faults, *refused]
+
+
+def _calls(override: Override) -> Iterator[tuple[str, Any]]:
+    key = override.key_or_group
+    if CALL_KEYS & set(key.split(".")):
+        yield key, override.get_value_string()
+    elif override.is_sweep_override():
+        text = override.get_value_string()
+        yield from ((key, text) for name in sorted(CALL_KEYS) if name in text)
+    elif not override.is_delete():
+        yield from find_calls(override.value(), f"{key}.")
+
+
+def _quoted(parser: OverridesParser, key: str, value: str) -> str | None:
+    """How to write a value that Hydra's grammar does not take bare (`ü`, brackets cut by the shell); None: no way."""
+    if sum(map(value.count, "{[(")) != sum(map(value.count, "}])")):
+        return "brackets do not match: quote the whole argument for the shell, 'key={a: 1}'"
+    line = f'{key}="{value}"'
+    try:
+        parser.parse_override(line)
+    except UNREADABLE:
+        return None
+    return f"quote the value: {shlex.quote(line)}"
+
+
+def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[list[Override], list[Fault]]:
+    in_defaults = compose(loader, []).hydra.runtime.choices
+    good, faults = [], []
+    seen: set[str] = set()
+    for override in overrides:
+        options = group_options(loader, override.key_or_group)
+        unknown = [] if override.is_delete() else [name for name in _chosen(override) if name not in options]
+        misplaced = None if override.is_delete() else _check_place(override, in_defaults, seen)
+        if override.is_delete():
+            faults.append(
+                Fault("not-settable", override.key_or_group, "a group cannot be removed", accepted=", ".join(options))
+            )
+        elif unknown:
+            faults.extend(
+                Fault(
+                    "unknown-option",
+                    override.key_or_group,
+                    "unknown option",
+                    name,
+                    ", ".join(options),
+                    did_you_mean(name, options),
+                )
+                for name in unknown
+            )
+        elif misplaced:
+            faults.append(misplaced)
+        else:
+            good.append(override)
+    return good, faults
+
+
+def _check_place(override: Override, in_defaults: Container[str], seen: set[str]) -> Fault | None:
+    """A group of the defaults list is replaced (`model=…`), any other is added (`+sweep=…`), each once."""
+    key, value = override.get_key_element().lstrip("+"), str(override.value())
+    if key in seen:
+        return Fault("duplicate-value", key, "is chosen twice", value, "one choice of a group")
+    seen.add(key)
+    if key.startswith(("hydra/sweeper", "hydra/launcher")) and value != "embsweep":
+        return Fault("not-settable", key, "is embsweep's own", value, "leave it out")
+    if "@" in key and key not in in_defaults:
+        return Fault("unknown-key", key, "there is no such place in the configuration", value, override.key_or_group)
+    if key in in_defaults and override.is_add():
+        return Fault(
+            "wrong-prefix", key, "is in the configuration already", override.input_line, fix=f"write {key}={value}"
+        )
+    if key not in in_defaults and not override.is_add():
+        return Fault("wrong-prefix", key, "must be added with '+'", override.input_line, fix=f"write +{key}={value}")
+    return None
+
+
+def _chosen(override: Override) -> list[str]:
+    if override.is_choice_sweep():
+        return [text.strip("'\"") for text in override.sweep_string_iterator()]
+    return [] if override.is_delete() else [str(override.value())]
+
+
+def _check_keys(
+    loader: ConfigLoader, base: DictConfig, overrides: Sequence[Override]
+) -> tuple[list[Override], list[Fault]]:
+    known = all_keys(base)
+    good, faults = [], []
+    for override in overrides:
+        key = override.key_or_group
+        if key == "hydra" or key.startswith("hydra."):
+            fault = _check_hydra_key(loader, override)
+            faults.extend([fault] if fault else [])
+            good.extend([] if fault else [override])
+        elif override.is_delete():
+            faults.append(Fault("not-settable", key, "a key cannot be removed", accepted="key=value"))
+        elif key in known:
+            good.append(override)
+        else:
+            faults.append(_unknown_key(loader, override, known))
+    return good, faults
+
+
+def _check_hydra_key(loader: ConfigLoader, override: Override) -> Fault | None:
+    """Hydra's own schema judges Hydra's own keys."""
+    if override.is_sweep_override():
+        key, value = override.key_or_group, override.get_value_string()
+        fix = f"write {inner}={value}" if (inner := key.removeprefix("hydra.sweeper.params.")) != key else None
+        return Fault("not-sweepable", key, "cannot be swept", value, "one value", fix)
+    said = _refusal(loader, [override])
+    return (
+        Fault("refused-by-hydra", override.key_or_group, "Hydra refuses it", override.get_value_string(), fix=said)
+        if said
+        else None
+    )
+
+
+def _check_together(
+    loader: ConfigLoader, as_given: Sequence[Override], groups: Sequence[Override], keys: Sequence[Override]
+) -> tuple[list[Override], list[Fault]]:
+    """Overrides that compose together, and a fault for each that those before it exclude (`storage=null …`).
+
+    All at once they are composed in the order `as_given`, as Hydra will.
+    """
+    if not _refusal(loader, as_given):
+        return [*groups, *keys], []
+    good, faults = list(groups), []
+    for override in keys:
+        if said := _refusal(loader, [*good, override]):
+            faults.append(
+                Fault(
+                    "conflict",
+                    override.key_or_group,
+                    "does not go with what is before it",
+                    override.input_line,
+                    fix=said,
+                )
+            )
+        else:
+            good.append(override)
+    return good, faults
+
+
+def _refusal(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
+    """What Hydra says against composing these, without its advice and inner types; None where it composes them."""
+    try:
+        compose(loader, [_as_line(o) for o in overrides if not o.is_sweep_override()])
+    except HydraException as error:
+        return first_line(error.__cause__ or error)
+    return None
+
+
+def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str]) -> Fault:
+    key = override.key_or_group
+    group, _, rest = key.partition(".")
+    home = [name for name in group_options(loader, group) if rest and _option_has(loader, group, name, rest)]
+    if home:
+        return Fault(
+            "inactive-key", key, f"is a key of {group}={home[0]}, which is not chosen", fix=f"add {group}={home[0]}"
+        )
+    groups = loader.get_group_options("", ObjectType.GROUP)
+    siblings = [k.removeprefix(f"{group}.") for k in known if k.startswith(f"{group}.")]
+    accepted = ", ".join(siblings if rest and siblings else groups)
+    similar = did_you_mean(key, [k for k in known if "." in k] if rest else [*known, *groups])
+    return Fault("unknown-key", key or _NOWHERE, "unknown key or group", override.get_value_string(), accepted, similar)
+
+
+def _option_has(loader: ConfigLoader, group: str, option: str, key: str) -> bool:
+    try:
+        tree = compose(loader, [f"{group}={option}"])
+    except HydraException:
+        return False
+    return f"{group}.{key}" in all_keys(tree)
+
+
+def _as_line(override: Override) -> str:
+    line: str | None = override.input_line
+    if line is None:
+        raise ValueError(f"an override without its text: {override}")
+    return line

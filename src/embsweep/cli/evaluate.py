@@ -1,0 +1,141 @@
+"""`embsweep evaluate`: any model on any data, at every dimension.
+
+The second use case: measure a model as a sweep would, without a sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from embsweep.cli.composition.compose import compose, config_loader, draft_values
+from embsweep.cli.composition.overrides import check_overrides
+from embsweep.cli.json_output import check_json_file, write_json_file
+from embsweep.cli.paths import default_storage
+from embsweep.config import Config
+from embsweep.config.root import check_measurable
+from embsweep.core.errors import Fault, InputError
+from embsweep.data.collection import Collection, RetrievalSet
+from embsweep.data.splits import read_whole, split_collection
+from embsweep.reports.text import score
+from embsweep.selection.scores import Scores, scores_to_json
+from embsweep.sweep.checks.preflight import check_chosen_model, checked_config, checked_data, distinct, find_storage
+
+SPLITS = ("all", "validation", "test")
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is measured on what, and what of the source is not; everything in it was checked."""
+
+    config: Config
+    split: str
+    data: RetrievalSet
+    notes: tuple[str, ...]
+
+
+def check_evaluation(
+    values: Mapping[str, Any], split: str, default_storage: Path, earlier: Iterable[Fault] = ()
+) -> EvaluationRequest:
+    """Check configuration, model and data. InputError with every fault, `earlier` ones among them."""
+    faults = list(earlier)
+    config = checked_config(values, faults, check_measurable)
+    if config is not None:
+        faults.extend(check_chosen_model(config.model, faults))
+    collection = checked_data(values, find_storage(values, default_storage), faults)
+    if config is None or collection is None or faults:
+        raise InputError(distinct(faults))
+    return EvaluationRequest(config, split, *_choose_side(collection, config, split))
+
+
+def _choose_side(collection: Collection, config: Config, split: str) -> tuple[RetrievalSet, tuple[str, ...]]:
+    how, max_pairs = config.data.split, config.data.max_pairs
+    if split == "all":
+        return read_whole(collection, how.seed, max_pairs)
+    splits = split_collection(collection, how, max_pairs)
+    return (splits.validation if split == "validation" else splits.test), splits.notes
+
+
+def measure(request: EvaluationRequest) -> tuple[Scores, dict[str, float]]:
+    """The model's scores at every dimension, and BM25's."""
+    from embsweep.evaluation.bm25 import evaluate_bm25
+    from embsweep.evaluation.evaluator import evaluate_model
+    from embsweep.models.registry import build_model
+
+    trial = request.config.trial
+    model = build_model(trial.model)
+    scores = evaluate_model(model, request.data, trial.eval_dims, batch_size=trial.eval.batch_size).scores
+    return scores, evaluate_bm25(request.data)
+
+
+_SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
+
+
+def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | None, console: Console) -> None:
+    """Check everything, measure, print a table and write the file. InputError with every fault."""
+    faults = [] if split in SPLITS else [Fault("unknown-option", "--split", "unknown", split, ", ".join(SPLITS))]
+    if json_file is not None:
+        faults.extend(check_json_file(json_file))
+    with config_loader() as loader:
+        good, found = check_overrides(loader, overrides)
+        faults.extend(found)
+        faults.extend(
+            Fault("not-sweepable", line.split("=")[0], "cannot be swept here", line, "one value")
+            for line in good
+            if is_sweep(line)
+        )
+        try:
+            values, unresolved = draft_values(compose(loader, [line for line in good if not is_sweep(line)]))
+        except InputError as error:
+            raise InputError([*faults, *error.faults]) from None
+    faults.extend(unresolved)
+    request = check_evaluation(values, split, default_storage(), faults)
+    scores, bm25 = measure(request)
+    console.print(
+        f"{request.config.model.name} on {_describe(request.data)}", highlight=False, markup=False, soft_wrap=True
+    )
+    for note in request.notes:
+        console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+    console.print(_table(scores, bm25))
+    if json_file is not None:
+        write_json_file(json_file, _to_json(request, scores, bm25))
+        console.print(f"Written: {json_file}", highlight=False, markup=False, soft_wrap=True)
+
+
+def is_sweep(line: str) -> bool:
+    """Whether an override sweeps its key."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return bool(OverridesParser.create().parse_override(line).is_sweep_override())
+
+
+def _describe(data: RetrievalSet) -> str:
+    return f"{data.name}: {len(data.queries)} queries, {len(data.corpus)} passages"
+
+
+def _table(scores: Scores, bm25: dict[str, float]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("dim", *_SHOWN):
+        table.add_column(name, justify="right", no_wrap=True)
+    for dim in sorted(scores, reverse=True):
+        table.add_row(str(dim), *(score(scores[dim][metric]) for metric in _SHOWN))
+    table.add_row("BM25", *(score(bm25[metric]) for metric in _SHOWN), style="dim")
+    return table
+
+
+def _to_json(request: EvaluationRequest, scores: Scores, bm25: dict[str, float]) -> dict[str, Any]:
+    return {
+        "model": request.config.model.model_dump(mode="json"),
+        "data": request.config.data.model_dump(mode="json"),
+        "split": request.split,
+        "queries": len(request.data.queries),
+        "passages": len(request.data.corpus),
+        "notes": list(request.notes),
+        "scores": scores_to_json(scores),
+        "bm25": bm25,
+    }

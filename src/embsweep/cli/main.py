@@ -1,0 +1,149 @@
+"""`python run_sweep.py`: from arguments to exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from embsweep.cli.composition.compose import check_folder, compose, config_loader, to_values
+from embsweep.cli.composition.overrides import check_overrides
+from embsweep.cli.composition.request import NOTHING_TO_SEARCH, draft_request
+from embsweep.cli.console import console, exit_codes, quiet_environment
+from embsweep.cli.paths import conf_dir, default_storage, program
+from embsweep.core.errors import Fault, InputError
+from embsweep.core.redaction import redact
+from embsweep.sweep.request import SweepRequest
+
+DEFAULT_SWEEP = "+sweep=quickstart"
+_NOT_OURS = ("config-path", "config-name", "experimental-rerun")
+
+
+def main() -> None:
+    """Entry point of `run_sweep.py`. Leaves through SystemExit."""
+    quiet_environment()
+    sys.argv[1:] = with_default_sweep(sys.argv[1:])
+    args = get_args_parser().parse_args(sys.argv[1:])
+    informs_only = args.help or args.hydra_help or args.cfg or args.info is not None or args.shell_completion
+    with exit_codes(resume=_command()):
+        _refuse_options(args)
+        if args.config_dir:  # before Hydra itself reads it: it calls what a folder of others names
+            check_folder(Path(args.config_dir), args.overrides)
+        elif informs_only:
+            _check_files(args.overrides)
+        else:
+            _check_before_hydra(args.overrides)
+        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_run_single)()
+
+
+def _refuse_options(args: Namespace) -> None:
+    """InputError for those of Hydra's options that would run another program's configuration, or load a pickle."""
+    given = {name: getattr(args, name.replace("-", "_"), None) for name in _NOT_OURS}
+    faults = [
+        Fault(
+            "not-settable",
+            f"--{name}",
+            "is not for embsweep",
+            value,
+            fix="presets of your own: --config-dir FOLDER +sweep=NAME",
+        )
+        for name, value in given.items()
+        if value is not None
+    ]
+    if faults:
+        raise InputError(faults)
+
+
+def with_default_sweep(arguments: Sequence[str]) -> list[str]:
+    """`quickstart` where no sweep is named, unless `hydra.mode=RUN` rules one out or Hydra is asked about itself."""
+    names_one = any(argument.lstrip("+").startswith("sweep=") for argument in arguments)
+    if names_one or "hydra.mode=RUN" in arguments or "--hydra-help" in arguments:
+        return list(arguments)
+    return [*arguments, DEFAULT_SWEEP]
+
+
+def launch(loader: ConfigLoader, arguments: Sequence[str]) -> None:
+    """Run a sweep inside Hydra: what the sweeper plugin calls."""
+    with exit_codes(resume=_command()):
+        request, faults = draft_request(loader, arguments, _command())
+        if faults:
+            _raise_all(request, faults)
+        _run(request)
+
+
+def _check_files(overrides: Sequence[str]) -> None:
+    """InputError for a file that cannot be read. All else is Hydra's to say where it is only asked for information."""
+    with config_loader() as loader, contextlib.suppress(HydraException):
+        compose(loader, overrides)
+
+
+def _check_before_hydra(overrides: Sequence[str]) -> None:
+    """Hydra stops at the first fault; here all of them are found, those beyond the command line too."""
+    with config_loader() as loader:
+        good, faults = check_overrides(loader, overrides)
+        if not faults:
+            return
+        try:
+            request, more = draft_request(loader, good, _command())
+        except InputError as error:
+            raise InputError([*faults, *error.faults]) from None
+        _raise_all(request, [*faults, *(fault for fault in more if fault != NOTHING_TO_SEARCH)])
+
+
+def _raise_all(request: SweepRequest, faults: Sequence[Fault]) -> NoReturn:
+    """Raise what is known together with what the configuration, the data and the model have wrong."""
+    from embsweep.sweep.checks.preflight import check_request
+
+    check_request(request, faults)
+    raise InputError(faults)
+
+
+def _run_single(tree: DictConfig) -> None:
+    """One trial of one configuration (`hydra.mode=RUN`): a sweep of one, named by what it holds."""
+    with exit_codes(resume=_command()):
+        _run(single_request(to_values(tree), _command()))
+
+
+def single_request(values: dict[str, Any], command: str) -> SweepRequest:
+    """A sweep without a space and with one trial."""
+    content = {key: values[key] for key in ("model", "data", "loss", "matryoshka", "train", "eval", "objective")}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    sweep = {**values["sweep"], "name": f"{values['sweep']['name']}-{digest}"}
+    alone = {**values, "sweep": sweep, "search": {**values["search"], "trials": 1}}
+    return SweepRequest(alone, (), {}, lambda _: alone, command, default_storage())
+
+
+def _run(request: SweepRequest) -> None:
+    from embsweep.reports.summary import print_result
+    from embsweep.sweep.run import run_sweep
+
+    out = console()
+    result = run_sweep(request, out)
+    print_result(out, result, command=request.command, ui_command=_ui_command(request))
+
+
+def _ui_command(request: SweepRequest) -> str:
+    """The command that shows this sweep in MLflow's UI."""
+    uri, path = request.values["tracking"]["uri"], request.values["storage"]["path"]
+    if uri is not None and uri.startswith("http"):
+        return f"open {redact(uri)}"
+    storage = [] if path is None else ["--storage", path]
+    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", redact(uri)] if uri else [])])
+
+
+def _command() -> str:
+    """The command line as it can be typed again to go on with the sweep, but for a password in it."""
+    arguments = [a for a in sys.argv[1:] if not a.startswith("sweep.fresh=")]
+    return redact(shlex.join([program("python"), "run_sweep.py", *arguments]))

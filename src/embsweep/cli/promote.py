@@ -1,0 +1,141 @@
+"""`embsweep promote` and `embsweep rollback`: arguments in, a table of conditions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from embsweep.cli.composition.compose import compose, config_loader, group_options
+from embsweep.cli.composition.overrides import UNREADABLE
+from embsweep.cli.composition.validation import first_line
+from embsweep.core.errors import Fault, GateRefused, InputError, did_you_mean
+from embsweep.promotion.promote import Promotion, PromotionRequest, promote
+from embsweep.promotion.rollback import roll_back
+from embsweep.reports.text import PlainLines
+from embsweep.selection.gate import Condition, Judgement
+
+_MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
+_WIDTH = 120
+
+
+def promote_request(
+    name: str, overrides: Sequence[str], *, storage: Path, uri: str | None, dry_run: bool, console: Console
+) -> None:
+    """Judge, print every condition, switch. GateRefused where a condition fails, InputError for bad arguments."""
+    rule, data = read_overrides(overrides)
+    say = PlainLines(console)
+    done = promote(PromotionRequest(name, storage, uri, rule, data, dry_run), say)
+    console.print()
+    console.print(build_conditions(done.judgement, min(console.width, _WIDTH)))
+    for note in done.notes:
+        say(f"Note: {note}.")
+    if not done.judgement.passed:
+        raise GateRefused("conditions-failed", describe_refusal(name, done))
+    say("")
+    before = f" instead of version {done.standing.champion}" if done.standing.champion else ""
+    if dry_run:
+        say(f"{name} version {done.version} would become champion{before}. Nothing was changed.")
+        return
+    say(f"{name} version {done.version} is champion{before}: models:/{name}@champion")
+    recorded = f"Recorded in {done.record} of its run. " if done.record else ""
+    say(f"{recorded}Undo it with: embsweep rollback {name}")
+
+
+def roll_back_request(name: str, *, storage: Path, uri: str | None, dry_run: bool, console: Console) -> None:
+    """Restore the previous champion and say so. GateRefused where there is none."""
+    done = roll_back(name, storage, uri, dry_run=dry_run)
+    say = PlainLines(console)
+    for note in done.notes:
+        say(f"Note: {note}.")
+    if dry_run:
+        say(f"{name} version {done.restored} would serve instead of version {done.rolled_back}. Nothing was changed.")
+        return
+    say(f"{name} version {done.restored} is champion again, instead of version {done.rolled_back}.")
+    say(f"Before it: {', '.join(f'version {number}' for number in reversed(done.left)) or 'none'}.")
+
+
+def read_overrides(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`gate.KEY=VALUE`, `gate=OPTION` and `data.KEY=VALUE` in Hydra's grammar → keys of the rule, keys of the data.
+
+    InputError with every fault of the command line; keys and values are judged with the sweep's own.
+    """
+    parts: dict[str, dict[str, Any]] = {"gate": {}, "data": {}}
+    faults: list[Fault] = []
+    for line in lines:
+        try:
+            part, key, value = _read_override(line)
+        except InputError as error:
+            faults.extend(error.faults)
+            continue
+        parts[part].update(value if key is None else {key: value})
+    if faults:
+        raise InputError(faults)
+    return parts["gate"], parts["data"]
+
+
+def describe_refusal(name: str, done: Promotion) -> str:
+    """One line for each condition that failed, with the dimensions at fault."""
+    judgement = done.judgement
+    many = f"{len(judgement.failed)} of {len(judgement.conditions)} conditions"
+    lines = [f"{name} version {done.version} is not promoted, {many} failed:"]
+    for condition in judgement.failed:
+        lines.append(f"  - {condition.name}: {condition.text}")
+        lines.extend(f"      {check.dim}: {check.text}" for check in condition.dims if not check.passed)
+    return "\n".join([*lines, "No alias was changed."])
+
+
+def build_conditions(judgement: Judgement, width: int) -> Table:
+    """Mark, condition and what decided it; a line for each dimension of a comparison."""
+    table = Table(box=None, pad_edge=False, show_header=False, width=width)
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
+    for condition in judgement.conditions:
+        _add(table, condition)
+    return table
+
+
+def _add(table: Table, condition: Condition) -> None:
+    mark, style = _MARKS[condition.passed]
+    table.add_row(Text(mark, style), Text(condition.name, "bold"), Text(condition.text))
+    for check in condition.dims:
+        mark, style = _MARKS[check.passed]
+        table.add_row("", Text(f"{check.dim:>8} {mark}", style), Text(check.text))
+
+
+def _read_override(line: str) -> tuple[str, str | None, Any]:
+    """Part, key (None for a whole group) and value."""
+    try:
+        override = OverridesParser.create().parse_override(line)
+    except UNREADABLE as error:
+        problem, fix = "cannot be read", first_line(error)
+        raise InputError(
+            Fault("bad-override", line.partition("=")[0] or "the command line", problem, line, "KEY=VALUE", fix)
+        ) from None
+    key = override.key_or_group
+    part, _, rest = key.partition(".")
+    if override.is_sweep_override() or override.is_delete() or override.is_add():
+        raise InputError(Fault("not-sweepable", key, "is one value here", line, f"{key}=VALUE"))
+    if part not in ("gate", "data") or (part == "data" and not rest):
+        accepted = "gate.KEY=VALUE, gate=OPTION, data.KEY=VALUE"
+        raise InputError(Fault("not-settable", key, "cannot be changed at a promotion", line, accepted))
+    return part, rest or None, override.value() if rest else _read_group(str(override.value()))
+
+
+def _read_group(option: str) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    with config_loader() as loader:
+        known = group_options(loader, "gate")
+        if option not in known:
+            raise InputError(
+                Fault("unknown-option", "gate", "unknown option", option, ", ".join(known), did_you_mean(option, known))
+            )
+        values = OmegaConf.to_container(compose(loader, [f"gate={option}"]).gate)
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}

@@ -1,0 +1,71 @@
+"""`embsweep status`: what the ledgers say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from embsweep.core.errors import EmbsweepError, Fault, InputError, did_you_mean
+from embsweep.reports.progress import build_table, describe_view
+from embsweep.reports.text import score
+from embsweep.reports.view import SweepView
+from embsweep.search.ledger import read_ledger
+from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.presentation import build_view
+from embsweep.tracking.outbox import count_waiting
+
+
+def show_status(storage: Path, name: str | None, console: Console) -> None:
+    """One sweep's table, or a line for each sweep. InputError for a sweep that is not there."""
+    views, problems = _read_all(storage)
+    if name is None:
+        console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.", markup=False)
+        for problem in problems.values():
+            console.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        return
+    if name in problems:
+        raise problems[name]
+    if name not in views:
+        known = sorted(views)
+        raise InputError(
+            Fault(
+                "unknown-name", "NAME", "no such sweep", name, ", ".join(known) or "none yet", did_you_mean(name, known)
+            )
+        )
+    console.print(views[name].headline, highlight=False, soft_wrap=True)
+    console.print(describe_view(views[name]), highlight=False, soft_wrap=True)
+    console.print(build_table(views[name]))
+    if waiting := count_waiting(SweepFolder(storage, name).outbox):
+        console.print(
+            f"{waiting:,} records for MLflow wait; the sweep, or its command given again, hands them over.",
+            highlight=False,
+        )
+
+
+def _read_all(storage: Path) -> tuple[dict[str, SweepView], dict[str, EmbsweepError]]:
+    """Every sweep by name, and what is wrong with those whose ledger cannot be read."""
+    views, problems = {}, {}
+    for path in sorted((storage / "sweeps").glob("*/study.db")):
+        name = path.parent.name
+        try:
+            found = read_ledger(SweepFolder(storage, name).ledger)
+        except EmbsweepError as error:
+            problems[name] = error
+            continue
+        if found is not None and "name" in found[0]:
+            views[name] = build_view(dict(found[0]), found[1])
+    return views, problems
+
+
+def _overview(views: dict[str, SweepView]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("sweep", no_wrap=True)
+    for column in ("trials", "stopped", "failed", "base", "best"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, view in views.items():
+        counts = [sum(row.state == state for row in view.rows) for state in ("stopped", "failed")]
+        best = score(view.best.best) if view.best else "–"
+        table.add_row(name, f"{len(view.finished)}/{view.asked}", *map(str, counts), score(view.baseline), best)
+    return table

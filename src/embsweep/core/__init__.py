@@ -1,0 +1,1 @@
+"""What every package may use: errors, names, atomic files, subprocesses, process groups."""

@@ -1,0 +1,224 @@
+"""A folder on disk: written whole or not at all, with the hash of every file, read back only if they match.
+
+Files that are whole or not there, whatever happens while they are written.
+
+Paths that begin with `~`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from embsweep.core.errors import CodedError
+
+_FULL = ("no space left", "disk is full", "disk quota exceeded")
+"""Of the system, of sqlite, of a quota; torch and safetensors repeat the system's words."""
+
+
+def says_full(text: str) -> bool:
+    """Whether an error's words are those of a disk without room."""
+    return any(words in text.lower() for words in _FULL)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; its folder is made where there is none. An OSError leaves nothing behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open_whole(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def open_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write under a temporary name of its own; synced and moved to `path` at the end, if all went well.
+
+    The folder is synced behind it: without that a power cut may take the name back, or leave the old file.
+    """
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with fresh.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+MANIFEST = "manifest.json"
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2  # linux/fs.h
+
+
+def write_folder(folder: Path, write: Callable[[Path], None], *, keep_as: Path | None = None) -> None:
+    """Let `write` fill a folder that then takes the place of `folder`; what that was goes, or is kept as `keep_as`.
+
+    Its files, then `manifest.json` with the sha256 and the size in bytes of each, are written and synced in a
+    hidden sibling folder that takes the name in one step: a reader sees the old folder or the new one, and a
+    crash leaves the old one (its leftovers are removed by the next call). One writer per folder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    restore_folder(folder)
+    remove_leftovers(folder)
+    fresh = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        fresh.mkdir()
+        write(fresh)
+        _write_manifest(fresh)
+        _replace(folder, fresh, keep_as)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def restore_folder(folder: Path) -> None:
+    """Give `folder` back the name that a crash took from it, on a file system that cannot exchange two names."""
+    if not folder.exists():
+        for old in sorted(folder.parent.glob(f".{folder.name}.*.old"))[:1]:
+            old.rename(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a crash in the middle of a write has left beside `folder`."""
+    for suffix in ("tmp", "old"):
+        for leftover in folder.parent.glob(f".{folder.name}.*.{suffix}"):
+            remove(leftover)
+
+
+def check_files(folder: Path) -> None:
+    """Raises EmbsweepError naming the file that is missing, altered, or not listed in the manifest."""
+    listed = read_manifest(folder)
+    present = {_relative(file, folder): file for file in list_files(folder)}
+    for name in sorted(listed.keys() | present.keys()):
+        if name not in present:
+            raise CodedError("missing-file", f"{folder / name}: is missing")
+        if name not in listed:
+            raise CodedError("unlisted-file", f"{folder / name}: is not in {MANIFEST}")
+        if describe_file(present[name]) != listed[name]:
+            raise CodedError("altered-file", f"{folder / name}: was altered, it does not match {MANIFEST}")
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """File name relative to `folder` → `sha256` (hex) and `size_bytes`; EmbsweepError if it cannot be read."""
+    path = folder / MANIFEST
+    try:
+        files: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["files"]
+    except FileNotFoundError:
+        raise CodedError("missing-file", f"{path}: is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CodedError("unreadable", f"{path}: cannot be read ({error!r})") from None
+    if not isinstance(files, dict) or not files:
+        raise CodedError("empty", f"{path}: lists no files")
+    return files
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Every file below `folder` but the manifest; a link counts as a file."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    return [path for path in found if path != folder / MANIFEST]
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {_relative(file, folder): describe_file(file) for file in list_files(folder)}
+    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2) + "\n", "utf-8")
+    for root, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync(Path(root, name))
+        sync(Path(root))
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def describe_file(file: Path) -> dict[str, Any]:
+    """Hash and size, as the manifest has them. EmbsweepError if the file cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "size_bytes": file.stat().st_size}
+    except OSError as error:
+        raise CodedError("unreadable", f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _replace(target: Path, fresh: Path, keep_as: Path | None) -> None:
+    """`fresh` becomes `target`; what `target` was becomes `keep_as`, or is removed. All lie on one file system.
+
+    Linux exchanges the two names atomically. A file system that cannot do so gets two renames, between which
+    `target` is absent for a moment (and the old one stands beside it, with the suffix `.old`).
+    """
+    if not target.exists():
+        fresh.rename(target)
+    elif _exchange(fresh, target):
+        _put_away(fresh, keep_as)
+    else:
+        old = fresh.with_suffix(".old")
+        target.rename(old)
+        fresh.rename(target)
+        _put_away(old, keep_as)
+    sync(target.parent)
+
+
+def _put_away(old: Path, keep_as: Path | None) -> None:
+    if keep_as is None:
+        remove(old)
+    else:
+        old.rename(keep_as)
+        sync(keep_as.parent)
+
+
+def remove(path: Path) -> None:
+    """As far as possible: a reader may still hold a file open, whose name NFS keeps then."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names (renameat2 of Linux, glibc 2.28); False where the system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    done: int = renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
+    return done == 0
+
+
+NO_USER = "begins with '~' and the name of no user here"
+
+
+def expand_home(path: str | Path) -> Path:
+    """`path` with `~` and `~user` replaced; as it stands where there is no such user (`names_no_user`)."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def names_no_user(path: str | Path) -> bool:
+    """Whether `path` begins with `~` and the name of nobody on this machine."""
+    return str(path).startswith("~") and str(expand_home(path)).startswith("~")
+
+
+def data_cache(storage: Path) -> Path:
+    """Where data sets that were read once are kept, for all sweeps and promotions of a storage."""
+    return storage / "sweeps" / ".cache"

@@ -1,0 +1,234 @@
+"""Summary line → body of the docstrings of installed packages, read as text: real English, no download.
+
+The modules are parsed, never imported.
+
+Where an installed package's source lies and which version it is, found without importing it.
+
+The docstrings' pairs on disk: written whole or not at all, and checked against their hash when read.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import json
+import logging
+import platform
+import re
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from embsweep.core.errors import Fault, InputError, did_you_mean
+from embsweep.core.files import write_whole
+from embsweep.data.collection import Collection, Pair, build_collection
+from embsweep.data.issues import FaultList
+
+STDLIB = "stdlib"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package by import name; `roots` are its folders, or its one file."""
+
+    name: str
+    version: str
+    roots: tuple[Path, ...]
+
+
+def find_packages(names: tuple[str, ...]) -> list[Package]:
+    """The packages in the order given, each once. Raises InputError with every name that is not one."""
+    faults = FaultList()
+    distributions = _list_distributions()
+    found = [_find(name, distributions, faults) for name in dict.fromkeys(names)]
+    if not names:
+        faults.add("empty", "data.packages", "is empty", accepted="import names such as [stdlib, numpy, torch]")
+    faults.raise_if_any()
+    return [package for package in found if package is not None]
+
+
+@cache
+def _list_distributions() -> Mapping[str, list[str]]:
+    """Import name → distributions, of everything installed: reading that takes a fifth of a second, so once."""
+    return importlib.metadata.packages_distributions()
+
+
+def _find(name: str, distributions: Mapping[str, list[str]], faults: FaultList) -> Package | None:
+    if name == STDLIB:
+        return Package(STDLIB, platform.python_version(), (Path(sysconfig.get_path("stdlib")),))
+    roots = _list_roots(_find_spec(name))
+    if not roots:
+        known = [STDLIB, *sorted(distributions), *sorted(sys.stdlib_module_names)]
+        accepted = "'stdlib', or the import name of an installed top-level package written in Python"
+        fix = did_you_mean(name, [option for option in known if option != name])
+        faults.add(
+            "not-installed", "data.packages", "is not installed as Python source", name, accepted=accepted, fix=fix
+        )
+        return None
+    return Package(name, _read_version(name, roots, distributions), roots)
+
+
+def _find_spec(name: str) -> ModuleSpec | None:
+    """A dotted name is none: to find `a.b`, Python would import `a`."""
+    if not name.isidentifier() or name == "__main__":
+        return None
+    try:
+        return importlib.util.find_spec(name)
+    except (ValueError, ImportError):  # ValueError: a loaded module without a spec
+        return None
+
+
+def _list_roots(spec: ModuleSpec | None) -> tuple[Path, ...]:
+    if spec is None:
+        return ()
+    if spec.submodule_search_locations is not None:
+        return tuple(Path(location) for location in spec.submodule_search_locations)
+    if spec.has_location and spec.origin and spec.origin.endswith(".py"):
+        return (Path(spec.origin),)
+    return ()
+
+
+def _read_version(name: str, roots: tuple[Path, ...], distributions: Mapping[str, list[str]]) -> str:
+    """Version of the distributions that hold the package, else a hash of its files' sizes and times."""
+    if name in sys.stdlib_module_names:
+        return platform.python_version()
+    owners = sorted(set(distributions.get(name, ())))
+    if owners:
+        return ",".join(f"{owner}=={importlib.metadata.version(owner)}" for owner in owners)
+    digest = hashlib.sha256()
+    for root in roots:
+        for file in [root] if root.is_file() else sorted(root.rglob("*.py")):
+            status = file.lstat()  # an editor's lock file is a link that leads nowhere
+            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+FORMAT = 1
+"""To be raised when the extraction of `docstrings.py` or the form of this file changes."""
+
+_log = logging.getLogger(__name__)
+
+
+def find_cache(cache_dir: Path, packages: Sequence[Package]) -> Path:
+    """Path of the cache for these packages: another version, interpreter or format has another name."""
+    key = [FORMAT, platform.python_version(), [[package.name, package.version] for package in packages]]
+    fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return cache_dir / f"docstrings-{fingerprint}.jsonl"
+
+
+def read_cache(cache_dir: Path, packages: Sequence[Package]) -> list[Pair] | None:
+    """The pairs, or None where there is no cache or where it is torn; the latter with a warning."""
+    path = find_cache(cache_dir, packages)
+    try:
+        recorded, _, body = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _log.warning("the cache %s cannot be read (%s): it is built again", path, error)
+        return None
+    if recorded.decode("ascii", errors="replace") != hashlib.sha256(body).hexdigest():
+        _log.warning("the cache %s is damaged: it is built again", path)
+        return None
+    try:
+        rows = [json.loads(line) for line in body.decode("ascii").splitlines()]
+        return [Pair(summary, text, place=place) for summary, text, place in rows]
+    except (ValueError, TypeError, RecursionError):
+        _log.warning("the cache %s is whole but holds no pairs: it is built again", path)
+        return None
+
+
+def write_cache(cache_dir: Path, packages: Sequence[Package], pairs: Sequence[Pair]) -> None:
+    """Write the pairs under a temporary name and move them into place; a disk that refuses is only a warning."""
+    body = "".join(json.dumps([pair.anchor, pair.positive, pair.place]) + "\n" for pair in pairs).encode("ascii")
+    path = find_cache(cache_dir, packages)
+    try:
+        write_whole(path, hashlib.sha256(body).hexdigest().encode("ascii") + b"\n" + body)
+    except OSError as error:
+        _log.warning("the cache %s cannot be written (%s): the next run reads the packages again", path, error)
+
+
+SUMMARY_CHARS = (20, 200)
+SUMMARY_WORDS = 3
+BODY_CHARS = 200
+_SKIPPED_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
+_BLANK_LINE = re.compile(r"\n\s*\n")
+_Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def load_docstrings(names: tuple[str, ...], cache_dir: Path) -> Collection:
+    """The docstrings of the packages with these import names (`stdlib` is the standard library).
+
+    Built once for each set of package versions and kept in `cache_dir`; the same installation always gives
+    the same pairs in the same order. Raises InputError for each package that is not installed.
+    """
+    packages = find_packages(names)
+    pairs = read_cache(cache_dir, packages)
+    if pairs is None:
+        pairs = [pair for package in packages for pair in read_package(package)]
+        write_cache(cache_dir, packages, pairs)
+    if not pairs:
+        raise InputError(Fault("no-rows", "data.packages", "these packages hold no usable docstrings", list(names)))
+    return build_collection("docstrings", pairs)
+
+
+def read_package(package: Package) -> Iterator[Pair]:
+    """Every usable docstring of a package, in the order of file names and lines."""
+    for root, file in _list_modules(package):
+        place = f"{package.name}/{file.relative_to(root).as_posix()}"
+        for node in _list_definitions(file):
+            pair = split_docstring(ast.get_docstring(node) or "", f"{place}:{getattr(node, 'lineno', 1)}")
+            if pair is not None:
+                yield pair
+
+
+def split_docstring(docstring: str, place: str = "") -> Pair | None:
+    """First paragraph in one line → the rest, dedented; None where either is too short to mean something."""
+    paragraph, *rest = _BLANK_LINE.split(inspect.cleandoc(docstring), maxsplit=1)
+    summary, body = " ".join(paragraph.split()), inspect.cleandoc("".join(rest)).strip()
+    shortest, longest = SUMMARY_CHARS
+    usable = shortest <= len(summary) <= longest and len(summary.split()) >= SUMMARY_WORDS
+    if not usable or len(body) < BODY_CHARS or " ".join(body.split()) == summary or _is_odd(summary + body):
+        return None
+    return Pair(summary, body, place=place)
+
+
+def _is_odd(text: str) -> bool:
+    return "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text))
+
+
+def _list_modules(package: Package) -> Iterator[tuple[Path, Path]]:
+    """(root, module file) of every module that is no test, sorted."""
+    for root in package.roots:
+        files = [root] if root.is_file() else sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).parts)
+        base = root.parent if root.is_file() else root
+        for file in files:
+            inner = file.relative_to(base)
+            is_test = inner.name.startswith("test_") or inner.name == "conftest.py"
+            if not is_test and not _SKIPPED_FOLDERS.intersection(inner.parts[:-1]):
+                yield base, file
+
+
+def _list_definitions(file: Path) -> list[_Definition]:
+    """Module, public classes and public functions of a file, by line; none where it is not Python of this version."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+            tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:  # MemoryError: nested too deeply
+        _log.debug("%s passed over: %s", file, error)
+        return []
+    nodes: list[_Definition] = [tree]
+    nodes += [node for node in ast.walk(tree) if isinstance(node, _Definition) and _is_public(node)]
+    return sorted(nodes, key=lambda node: getattr(node, "lineno", 0))
+
+
+def _is_public(node: _Definition) -> bool:
+    return not isinstance(node, ast.Module) and not node.name.startswith("_")

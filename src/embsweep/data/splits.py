@@ -1,0 +1,232 @@
+"""A collection cut into training, validation and test, with no passage on two sides.
+
+Which passage group goes to training, to validation, to test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from embsweep.config.data import SplitConfig
+from embsweep.core.errors import Fault, InputError
+from embsweep.data.collection import Collection, Pair, RetrievalSet, Splits
+from embsweep.data.groups import Group, cap_groups, compute_fingerprint, find_groups
+
+TEST, VALIDATION, TRAIN = "test", "validation", "train"
+
+
+def assign_sides(groups: Sequence[Group], config: SplitConfig) -> dict[str, list[Group]]:
+    """Side → its groups. Takes at least three groups; no side stays empty.
+
+    Each group in turn goes to test where it fits into what test still lacks, else to validation, else to
+    training; so a side misses its share of the queries by less than the smallest group outside it.
+    """
+    total = sum(len(group.queries) for group in groups)
+    room = {TEST: _share(total, config.test), VALIDATION: _share(total, config.validation)}
+    sides: dict[str, list[Group]] = {TEST: [], VALIDATION: [], TRAIN: []}
+    for group in groups:
+        side = next((side for side, left in room.items() if len(group.queries) <= left), TRAIN)
+        sides[side].append(group)
+        if side in room:
+            room[side] -= len(group.queries)
+    _fill_empty(sides)
+    return sides
+
+
+def deal_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
+    """`count` folds of whole groups, each group in turn to the fold that has the fewest queries so far."""
+    folds: list[list[Group]] = [[] for _ in range(count)]
+    held = [0] * count
+    for group in sorted(groups, key=lambda group: -len(group.queries)):
+        smallest = held.index(min(held))
+        folds[smallest].append(group)
+        held[smallest] += len(group.queries)
+    return folds
+
+
+def describe_misses(sides: dict[str, list[Group]], config: SplitConfig) -> list[str]:
+    """A line for each held-out side whose share of the queries is far from the one asked for."""
+    counts = {side: sum(len(group.queries) for group in groups) for side, groups in sides.items()}
+    total = sum(counts.values())
+    lines = []
+    for side, fraction in ((VALIDATION, config.validation), (TEST, config.test)):
+        if abs(counts[side] - total * fraction) > max(1.0, total * fraction * 0.2):
+            asked = f"{fraction:.0%} were asked for, and passage groups are not cut"
+            lines.append(f"{side} holds {counts[side]:,} of {total:,} queries ({counts[side] / total:.0%}): {asked}")
+    return lines
+
+
+def _share(total: int, fraction: float) -> int:
+    return max(1, round(total * fraction))
+
+
+def _fill_empty(sides: dict[str, list[Group]]) -> None:
+    """Give each empty side the smallest group of the side that has the most groups."""
+    for groups in sides.values():
+        if not groups:
+            donor = max(sides.values(), key=len)
+            smallest = min(donor, key=lambda group: len(group.queries))
+            donor.remove(smallest)
+            groups.append(smallest)
+
+
+def split_collection(collection: Collection, config: SplitConfig, max_pairs: int | None) -> Splits:
+    """Three sides of whole passage groups, drawn by `config.seed` whatever the order of the source's rows.
+
+    The corpus is every distinct passage. Where `max_pairs` leaves groups out, it is the passages that the kept
+    rows name, hard negatives among them. A training row whose hard negative answers a held-out query is kept
+    out and counted in `notes`. Raises InputError where there are fewer than three groups or no training row
+    is left.
+    """
+    groups, kept, sides = _assign(collection, config, max_pairs)
+    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
+    notes = [*_describe_reading(collection, groups, kept, corpus), *describe_misses(sides, config)]
+    return _build_splits(collection, sides, corpus, notes)
+
+
+def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | None, count: int) -> tuple[Splits, ...]:
+    """Training and validation of `split_collection` cut anew into `count` folds, each validation once.
+
+    Whole passage groups, dealt out so that the folds hold about as many queries. Test and corpus stay what they are.
+    InputError where there are fewer groups than folds.
+    """
+    groups, kept, sides = _assign(collection, config, max_pairs)
+    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
+    pool = [*sides[VALIDATION], *sides[TRAIN]]
+    if len(pool) < count:
+        problem = f"more folds than the {len(pool)} passage groups outside test"
+        raise InputError(Fault("too-few-groups", "confirm.folds", problem, count, f"2 to {len(pool)}, or null"))
+    folds = deal_groups(pool, count)
+    return tuple(
+        _build_splits(collection, {TEST: sides[TEST], VALIDATION: fold, TRAIN: _without(pool, fold)}, corpus, [])
+        for fold in folds
+    )
+
+
+def read_whole(
+    collection: Collection, seed: int = 0, max_pairs: int | None = None
+) -> tuple[RetrievalSet, tuple[str, ...]]:
+    """Every judged query against every passage, and what of the source was merged or is not in it.
+
+    `max_pairs` keeps whole passage groups, drawn by `seed` as in `split_collection`, and their passages only.
+    InputError where no query is judged.
+    """
+    groups = find_groups(collection, seed)
+    kept = cap_groups(groups, max_pairs)
+    if not groups:
+        raise InputError(Fault("no-rows", "data", "no query has a relevant passage"))
+    if not kept:
+        raise InputError(Fault("too-few-groups", "data.max_pairs", "is smaller than every passage group", max_pairs))
+    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
+    notes = tuple(_describe_reading(collection, groups, kept, corpus))
+    return _build_set(collection, None, _list_queries(kept), corpus), notes
+
+
+def _assign(
+    collection: Collection, config: SplitConfig, max_pairs: int | None
+) -> tuple[list[Group], list[Group], dict[str, list[Group]]]:
+    """All groups, those that `max_pairs` keeps, and which side each of these is on."""
+    groups = find_groups(collection, config.seed)
+    kept = cap_groups(groups, max_pairs)
+    _check_enough(collection, groups, kept, max_pairs)
+    return groups, kept, assign_sides(kept, config)
+
+
+def _without(groups: Sequence[Group], some: Sequence[Group]) -> list[Group]:
+    left_out = {group.queries for group in some}
+    return [group for group in groups if group.queries not in left_out]
+
+
+def _build_splits(
+    collection: Collection, sides: dict[str, list[Group]], corpus: Sequence[int], notes: list[str]
+) -> Splits:
+    train, left_out = _list_train(collection, sides)
+    if not train:
+        raise InputError(
+            Fault(
+                "too-few-pairs", "data.split", "no training row is left: every hard negative answers a held-out query"
+            )
+        )
+    validation = _build_set(collection, VALIDATION, _list_queries(sides[VALIDATION]), corpus)
+    test = _build_set(collection, TEST, _list_queries(sides[TEST]), corpus)
+    if left_out:
+        notes = [*notes, f"training rows left out because their hard negative answers a held-out query: {left_out:,}"]
+    fingerprint = compute_fingerprint(train, (validation, test), validation.corpus)
+    return Splits(collection.name, fingerprint, train, validation, test, tuple(notes))
+
+
+def _check_enough(collection: Collection, groups: list[Group], kept: list[Group], max_pairs: int | None) -> None:
+    if len(kept) >= 3:
+        return
+    if len(groups) >= 3:
+        needed = sum(sorted(group.rows for group in groups)[:3])
+        problem = f"leaves {len(kept)} of {len(groups):,} passage groups; a three-way split takes at least 3"
+        raise InputError(
+            Fault("too-few-groups", "data.max_pairs", problem, max_pairs, f"at least {needed:,}, better a few hundred")
+        )
+    total = sum(len(group.queries) for group in groups)
+    largest = max((len(group.queries) for group in groups), default=0)
+    problem = (
+        f"{len(groups)} passage group(s), the largest with {largest:,} of {total:,} queries on "
+        f"{len(collection.passages):,} passages: too few for training, validation and test without a shared passage"
+    )
+    fix = "add passages, or look for one passage that stands with nearly all questions"
+    raise InputError(Fault("too-few-groups", "data.split", problem, accepted="at least 3 groups, better 100", fix=fix))
+
+
+def _list_queries(groups: Iterable[Group]) -> list[int]:
+    return sorted(query for group in groups for query in group.queries)
+
+
+def _list_corpus(collection: Collection, only_queries: list[int] | None) -> Sequence[int]:
+    """Sorted passage numbers: all, or those that the rows of `only_queries` name."""
+    if only_queries is None:
+        return range(len(collection.passages))
+    kept = set(only_queries)
+    rows = [row for row in collection.judgements if row.query in kept]
+    named = {row.passage for row in rows} | {row.negative for row in rows if row.negative is not None}
+    return sorted(named)
+
+
+def _list_train(collection: Collection, sides: dict[str, list[Group]]) -> tuple[tuple[Pair, ...], int]:
+    """Training rows in the order of the judgements, and how many were left out."""
+    own = set(_list_queries(sides[TRAIN]))
+    held_out = _list_queries([*sides[VALIDATION], *sides[TEST]])
+    answers = {passage for query in held_out for passage in collection.relevant[query]}
+    rows = [row for row in collection.judgements if row.query in own]
+    fair = [row for row in rows if row.negative not in answers]
+    texts = collection.passages
+    pairs = [
+        Pair(collection.queries[row.query], texts[row.passage], None if row.negative is None else texts[row.negative])
+        for row in fair
+    ]
+    return tuple(pairs), len(rows) - len(fair)
+
+
+def _build_set(collection: Collection, side: str | None, queries: list[int], corpus: Sequence[int]) -> RetrievalSet:
+    """In the order of the texts: the same data in another order of rows gives the same set, query by query."""
+    asked = sorted(queries, key=lambda query: collection.queries[query])
+    ordered = sorted(corpus, key=lambda passage: collection.passages[passage])
+    position = {passage: place for place, passage in enumerate(ordered)}
+    return RetrievalSet(
+        f"{collection.name}/{side}" if side else collection.name,
+        tuple(collection.queries[query] for query in asked),
+        tuple(collection.passages[passage] for passage in ordered),
+        tuple(tuple(sorted(position[passage] for passage in collection.relevant[query])) for query in asked),
+    )
+
+
+def _describe_reading(
+    collection: Collection, groups: list[Group], kept: list[Group], corpus: Sequence[int]
+) -> Iterator[str]:
+    yield from (f"{what}: {count:,}" for what, count in collection.merged)
+    if len(kept) < len(groups):
+        yield _describe_cap(collection, groups, kept, len(corpus))
+
+
+def _describe_cap(collection: Collection, groups: list[Group], kept: list[Group], corpus_size: int) -> str:
+    rows, all_rows = sum(group.rows for group in kept), sum(group.rows for group in groups)
+    return (
+        f"max_pairs kept {rows:,} of {all_rows:,} pairs in {len(kept):,} of {len(groups):,} passage groups; "
+        f"the corpus holds only their {corpus_size:,} of {len(collection.passages):,} passages"
+    )

@@ -1,1 +1,0 @@
-"""The base model and the training loss, built from the configuration."""

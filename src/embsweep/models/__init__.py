@@ -1,0 +1,1 @@
+"""Base models and training losses, built from the configuration."""

@@ -1,0 +1,182 @@
+"""A model from a local folder, the Hugging Face cache or the hub."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embsweep.config.training import ModelConfig
+from embsweep.core.codes import Code
+from embsweep.core.errors import Fault, InputError
+from embsweep.core.files import expand_home
+from embsweep.models.loading import limit_length, load_model
+from embsweep.models.safety import UnsafeModel, check_no_code
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_log = logging.getLogger(__name__)
+
+HUB_TIMEOUT_S = 5.0
+"""All that the preflight waits for the hub, name lookup and retries included."""
+
+_Problem = tuple[Code, str]
+_WAYS_OUT = (
+    "give a local folder (model.source=/path/to/model), a cache that has it (HF_HOME=/path/to/cache), "
+    "or another model (model=minilm)"
+)
+_DATA_ONLY = "a model that is data alone: no class, kernel or loader of its own"
+_CONFIGS = ("modules.json", "config.json")
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "0_StaticEmbedding/model.safetensors",
+)
+
+
+def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None) -> SentenceTransformer:
+    """The model at `cfg.source`, float32, cut at min(`cfg.max_seq_length`, its own limit) tokens.
+
+    A folder is read as it is. Anything else is a hub id: what the cache holds is used without asking the hub,
+    so that trials need no network; otherwise it is fetched at `cfg.revision`.
+    Raises InputError at `model.source` if it cannot be had, without the minutes of the client's own retries: whatever
+    the libraries raise over a broken file is one. Only a lack of memory passes, which is no fault of the model.
+    """
+    try:
+        model = _load(cfg, device, attention)
+        limit_length(model, cfg.max_seq_length)
+    except UnsafeModel as error:
+        raise InputError(
+            Fault("unsafe-model", "model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)
+        ) from error
+    except InputError:
+        raise
+    except Exception as error:
+        if _lacks_memory(error):
+            raise
+        problem = f"cannot be loaded ({_explain_load(error)})"
+        raise InputError(Fault("not-loadable", "model.source", problem, cfg.source, fix=_WAYS_OUT)) from error
+    return model
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "out of memory" in str(error)
+
+
+def _explain_load(error: Exception) -> str:
+    first = str(error).strip().partition("\n")[0]
+    return first if isinstance(error, OSError | ValueError) and first else f"{type(error).__name__}: {first}"
+
+
+def _load(cfg: ModelConfig, device: str | None, attention: str | None) -> SentenceTransformer:
+    source = str(cfg.source)
+    folder = find_folder(cfg)
+    if folder is not None:
+        return load_model(str(folder), device, local_files_only=True, attention=attention, may_hold_pickles=True)
+    if _is_cached(source, cfg.revision):
+        try:
+            return load_model(
+                source,
+                device,
+                revision=cfg.revision,
+                local_files_only=True,
+                attention=attention,
+                may_hold_pickles=True,
+            )
+        except OSError:
+            _log.warning("the cached copy of %s is incomplete: asking the hub", source)
+    if faults := _check_reachable(cfg):
+        raise InputError(faults)
+    return load_model(source, device, revision=cfg.revision, attention=attention, may_hold_pickles=True)
+
+
+def check_hub(cfg: ModelConfig) -> list[Fault]:
+    """A fault at `model.source` if it is neither a model's folder, nor in the cache, nor on a hub that answers."""
+    source = str(cfg.source)
+    folder = find_folder(cfg)
+    if folder is not None:
+        is_model = any((folder / name).is_file() for name in _CONFIGS)
+        return _check_safe(folder, source) if is_model else [_not_a_model(source)]
+    return [] if _is_cached(source, cfg.revision) else _check_reachable(cfg)
+
+
+def _check_safe(folder: Path, source: str) -> list[Fault]:
+    try:
+        check_no_code(folder)
+    except UnsafeModel as error:
+        return [Fault("unsafe-model", "model.source", f"is not loaded: {error}", source, _DATA_ONLY)]
+    return []
+
+
+def find_folder(cfg: ModelConfig) -> Path | None:
+    """The local folder that `cfg.source` names, or None where it is none."""
+    folder = expand_home(str(cfg.source))
+    return folder if folder.is_dir() else None
+
+
+def _check_reachable(cfg: ModelConfig) -> list[Fault]:
+    source = str(cfg.source)
+    is_path = source.startswith(("/", "./", "../", "~"))
+    found: _Problem | None = ("missing-file", "no such folder") if is_path else _ask_hub(source, cfg.revision)
+    return [Fault(found[0], "model.source", found[1], source, fix=_WAYS_OUT)] if found else []
+
+
+def _not_a_model(source: str) -> Fault:
+    return Fault(
+        "wrong-file-kind", "model.source", "the folder holds no model", source, f"a folder with {' or '.join(_CONFIGS)}"
+    )
+
+
+def _is_cached(source: str, revision: str | None) -> bool:
+    """Whether a configuration and weights are in the cache: an interrupted download has only the first."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    def has(name: str) -> bool:
+        return isinstance(try_to_load_from_cache(source, name, revision=revision), str)
+
+    try:
+        return any(map(has, _CONFIGS)) and any(map(has, _WEIGHTS))
+    except HFValidationError:
+        return False
+
+
+def _ask_hub(source: str, revision: str | None) -> _Problem | None:
+    """What is wrong with a hub id, or None. A thread bounds the wait: the client's own timeout is per attempt."""
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "unreachable", "is not in the local cache, and HF_HUB_OFFLINE is set"
+    answer: list[BaseException | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(source, revision=revision, timeout=HUB_TIMEOUT_S / 2)
+            answer.append(None)
+        except Exception as error:  # whatever the client raises becomes a fault
+            answer.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_TIMEOUT_S)
+    if not answer:
+        return "unreachable", f"is not in the local cache, and no hub answered in {HUB_TIMEOUT_S:g} s"
+    return _explain(answer[0])
+
+
+def _explain(error: BaseException | None) -> _Problem | None:
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if error is None:
+        return None
+    if isinstance(error, HFValidationError):
+        return "bad-hub-id", "is neither a folder nor a hub id"
+    if isinstance(error, RevisionNotFoundError):
+        return "not-on-hub", "the hub has no such revision of it"
+    if isinstance(error, RepositoryNotFoundError):
+        return "not-on-hub", "the hub has no such model, or it is private (HF_TOKEN)"
+    return "unreachable", f"is not in the local cache, and the hub cannot be reached ({type(error).__name__})"

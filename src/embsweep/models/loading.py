@@ -1,0 +1,90 @@
+"""The one place where sentence-transformers reads a model: float32, no code from it, no progress bars."""
+
+from __future__ import annotations
+
+import pickle  # its errors alone
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embsweep.models.safety import UnsafeModel, check_no_code, check_no_pickles
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+def load_model(
+    source: str,
+    device: str | None = None,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    attention: str | None = None,
+    may_hold_pickles: bool = False,
+) -> SentenceTransformer:
+    """The model in a folder or of a hub id, with float32 weights; the library's own errors pass through.
+
+    `device` None takes the GPU where there is one, `attention` None the model's own implementation. Code that comes
+    with a model never runs: UnsafeModel where its files ask for it, or hold a pickle. `may_hold_pickles` is for base
+    models, some of which are published in no other form: torch then reads tensors from it and refuses all else.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    folder = fetch_configuration(source, revision, local_files_only=local_files_only)
+    check_no_code(folder)
+    if not may_hold_pickles:
+        check_no_pickles(folder)
+    options = {"dtype": torch.float32, "weights_only": True, "use_safetensors": None if may_hold_pickles else True}
+    with no_progress_bars():
+        try:
+            return SentenceTransformer(
+                source,
+                device=device,
+                trust_remote_code=False,
+                revision=revision if folder == Path(source) else folder.name,  # what was checked, and no later commit
+                local_files_only=local_files_only,
+                model_kwargs={**options, **({"attn_implementation": attention} if attention else {})},
+            )
+        except pickle.UnpicklingError as error:
+            first = str(error).partition("\n")[0]
+            raise UnsafeModel(f"its weights are a pickle that holds more than tensors ({first})") from error
+
+
+def fetch_configuration(source: str, revision: str | None, *, local_files_only: bool) -> Path:
+    """The folder with the configuration of a model: itself, or the cache's snapshot, fetched where it may be."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json"]
+    return Path(
+        snapshot_download(source, revision=revision, local_files_only=local_files_only, allow_patterns=patterns)
+    )
+
+
+def limit_length(model: SentenceTransformer, max_seq_length: int) -> None:
+    """Cut inputs at `max_seq_length` tokens, special ones included, or at the model's own lower limit."""
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    first = model[0]
+    if isinstance(first, StaticEmbedding):  # knows no limit of its own: its tokenizer does, and saves it
+        own = first.tokenizer.truncation
+        first.tokenizer.enable_truncation(min(max_seq_length, own["max_length"]) if own else max_seq_length)
+    else:
+        model.max_seq_length = min(max_seq_length, model.max_seq_length or max_seq_length)
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Inside, transformers draws none: it would for the weights of every model loaded or saved, terminal or not."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

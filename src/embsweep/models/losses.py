@@ -1,0 +1,86 @@
+"""The training loss: a ranking loss applied at every Matryoshka dimension, with a weight for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from embsweep.config.training import LossConfig, MatryoshkaConfig
+from embsweep.core.errors import Fault, InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
+    from torch import nn
+
+
+def compute_dim_weights(cfg: MatryoshkaConfig) -> tuple[float, ...]:
+    """One weight for each of `cfg.dims`, in their order.
+
+    Explicit `cfg.weights` are used as they are. Otherwise w_d is proportional to (d / D) ** weight_power with D
+    the largest of the dims, normalised to mean 1: scaling all weights would only be another learning rate.
+    """
+    if cfg.weights is not None:
+        return cfg.weights
+    largest = max(cfg.dims)
+    raw = [(dim / largest) ** cfg.weight_power for dim in cfg.dims]
+    mean = sum(raw) / len(raw)
+    return tuple(weight / mean for weight in raw)
+
+
+def build_loss(
+    cfg: LossConfig, matryoshka: MatryoshkaConfig, model: SentenceTransformer, *, is_shared: bool = False
+) -> MatryoshkaLoss:
+    """The loss of `cfg.name` inside a MatryoshkaLoss over all of `matryoshka.dims` at every step.
+
+    `is_shared`: the batch is spread over several processes, which share their negatives. A `mini_batch_size` of `auto`
+    must have been measured before (`training/mini_batch.py`).
+    It is bound to `model`: a new model needs a new loss. Raises InputError at `loss.name` for an unknown
+    name, and for cached_mnrl with a static model.
+    Sampling dims (`n_dims_per_step`) is not offered: six dims cost 4 % of a step, sampling adds noise.
+    """
+    from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
+
+    if cfg.name not in LOSSES:
+        raise InputError(
+            Fault(
+                "unknown-option",
+                "loss.name",
+                "unknown loss",
+                cfg.name,
+                ", ".join(LOSSES),
+                did_you_mean(cfg.name, LOSSES),
+            )
+        )
+    return MatryoshkaLoss(
+        model,
+        LOSSES[cfg.name](cfg, model, is_shared),
+        matryoshka_dims=list(matryoshka.dims),
+        matryoshka_weights=list(compute_dim_weights(matryoshka)),
+        n_dims_per_step=-1,
+    )
+
+
+def _build_mnrl(cfg: LossConfig, model: SentenceTransformer, is_shared: bool) -> nn.Module:
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    return MultipleNegativesRankingLoss(model, scale=cfg.scale, gather_across_devices=is_shared)
+
+
+def _build_cached_mnrl(cfg: LossConfig, model: SentenceTransformer, is_shared: bool) -> nn.Module:
+    from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    if isinstance(model[0], StaticEmbedding):  # its inputs cannot be cut into mini-batches
+        raise InputError(Fault("conflict", "loss.name", "cannot train a static model", cfg.name, "mnrl", "loss=mnrl"))
+    assert isinstance(cfg.mini_batch_size, int)  # LossConfig and the trial guarantee it for this loss
+    return CachedMultipleNegativesRankingLoss(
+        model, scale=cfg.scale, mini_batch_size=cfg.mini_batch_size, gather_across_devices=is_shared
+    )
+
+
+LOSSES: Mapping[str, Callable[[LossConfig, SentenceTransformer, bool], nn.Module]] = MappingProxyType(
+    {"mnrl": _build_mnrl, "cached_mnrl": _build_cached_mnrl}
+)
+"""`loss.name` → what builds it."""

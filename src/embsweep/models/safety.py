@@ -1,0 +1,153 @@
+"""What a model's own files may say: data, and the names of known classes. Whatever would choose code is refused.
+
+sentence-transformers and transformers ask for `trust_remote_code` before they import what a model brings along. That
+leaves what they import without asking: anything below `sentence_transformers.` (so also `….base.model.torch`), any
+`torch.…` as an activation, an attention kernel of the hub, keywords for `torch.load` in a module's configuration, and
+whatever lies where a check does not look: another tokenizer, a linked folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from embsweep.core.errors import EmbsweepError
+
+PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
+"""Suffixes of files that run code when they are loaded carelessly."""
+
+_MODULE = re.compile(
+    r"sentence_transformers\.(?:models|(?:base|sentence_transformer)\.modules)(?:\.[A-Za-z_]+)?"
+    r"\.(?:Transformer|Pooling|Normalize|Dense|LayerNorm|Dropout|StaticEmbedding|WeightedLayerPooling|Router|Asym)"
+)
+_ACTIVATION = re.compile(r"torch\.nn\.modules\.(?:activation\.[A-Z]\w*|linear\.Identity)")
+_PLAIN = re.compile(r"[\w.\- ]*")
+_NOT_CONFIGURATIONS = ("tokenizer.json", "vocab.json", "manifest.json")  # large, and read by nobody who imports
+_WEIGHT_INDEX = ".index.json"
+_KEYWORDS = re.compile(r"(?P<part>model|tokenizer|processor|config)_(?:args|kwargs)")
+_MODEL_KEYWORDS = frozenset(
+    {
+        "add_pooling_layer",
+        "attn_implementation",
+        "dtype",
+        "torch_dtype",
+        "unpad_inputs",
+        "use_memory_efficient_attention",
+    }
+)
+_LOADERS_OWN = frozenset({"cache_dir", "code_revision", "local_files_only", "revision", "subfolder", "token"})
+
+
+class UnsafeModel(EmbsweepError):
+    """A model's files name code to run, or hold a pickle."""
+
+
+def check_no_code(folder: Path) -> None:
+    """Raises UnsafeModel with everything in `folder` that would choose code: classes, kernels, loaders' keywords.
+
+    And with what cannot be looked into: linked folders, which loaders follow and a walk does not, pipes and devices.
+    Links to files stay: the hub's cache is made of them.
+    """
+    faults = [fault for path in sorted(folder.rglob("*")) for fault in _check_path(path, folder)]
+    if faults:
+        raise UnsafeModel("; ".join(faults))
+
+
+def check_no_pickles(folder: Path) -> None:
+    """Raises UnsafeModel naming the first pickle in `folder`."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in PICKLES:
+            raise UnsafeModel(f"{path.relative_to(folder)} is a pickle; accepted: safetensors only")
+
+
+def _check_path(path: Path, folder: Path) -> Iterator[str]:
+    name = path.relative_to(folder).as_posix()
+    if path.is_dir() and path.is_symlink():
+        yield f"{name} is a link to a folder"
+    elif path.exists() and not (path.is_dir() or path.is_file()):
+        yield f"{name} is neither a file nor a folder"
+    elif path.suffix == ".json":
+        yield from _check_file(path, name)
+
+
+def _check_file(path: Path, name: str) -> Iterator[str]:
+    if path.name in _NOT_CONFIGURATIONS or path.name.endswith(_WEIGHT_INDEX):
+        return
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        faults = [*_check_classes(path.name, content), *_check_values(content)]
+    except (OSError, ValueError, RecursionError) as error:
+        faults = [f"cannot be read ({type(error).__name__})"]
+    yield from (f"{name} {fault}" for fault in faults)
+
+
+def _check_classes(file: str, content: Any) -> Iterator[str]:
+    if file == "modules.json":
+        yield from _check_modules(content)
+    if file == "adapter_config.json":
+        yield "names another model to load; merge the adapter into its model"
+    if not isinstance(content, dict):
+        return
+    types = content.get("types")
+    if file == "router_config.json" or (file == "config.json" and isinstance(types, dict)):  # either is a router's
+        for kind in types.values() if isinstance(types, dict) else [types]:
+            yield from _check_module(kind)
+    activation = content.get("activation_function")
+    if isinstance(activation, str) and "." in activation and not _ACTIVATION.fullmatch(activation):
+        yield f"names the activation {activation!r}; accepted: torch.nn.modules.activation.*"
+
+
+def _check_modules(content: Any) -> Iterator[str]:
+    if not content:
+        return
+    if not isinstance(content, list) or not all(isinstance(module, dict) for module in content):
+        yield "is no list of modules"
+        return
+    for module in content:
+        yield from _check_module(module.get("type"))
+        path = PurePosixPath(str(module.get("path", "")))
+        if path.is_absolute() or ".." in path.parts:
+            yield f"leads out of the model's folder ({path})"
+
+
+def _check_module(kind: Any) -> Iterator[str]:
+    if not (isinstance(kind, str) and _MODULE.fullmatch(kind)):
+        yield f"names the module {kind!r}; accepted: modules of sentence_transformers"
+
+
+def _check_values(node: Any) -> Iterator[str]:
+    """What no configuration may hold, at any depth."""
+    if isinstance(node, list):
+        for inner in node:
+            yield from _check_values(inner)
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if key in ("auto_map", "custom_pipelines", "trust_remote_code") and value:
+            yield f"asks for code of its own ({key})"
+        elif key == "tokenizer_name_or_path" and value is not None:
+            yield f"names another tokenizer to load ({value!r})"
+        elif key.lstrip("_").startswith("attn_implementation") and not _is_plain(value):
+            yield f"names an attention kernel to fetch ({value!r})"
+        elif (found := _KEYWORDS.fullmatch(key)) and isinstance(value, dict):
+            yield from _check_keywords(found["part"], value)
+        yield from _check_values(value)
+
+
+def _check_keywords(part: str, keywords: dict[str, Any]) -> Iterator[str]:
+    for name, value in keywords.items():
+        is_known = name in _MODEL_KEYWORDS if part == "model" else name not in _LOADERS_OWN
+        if not is_known:
+            yield f"sets {part} keyword {name!r}"
+        elif part != "config" and not _is_plain(value):
+            yield f"sets {part} keyword {name!r} to {value!r}"
+
+
+def _is_plain(value: Any) -> bool:
+    """A number, a flag, nothing, or a word that is no path and no hub id; a dict of such."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return not isinstance(value, list | str) or (isinstance(value, str) and _PLAIN.fullmatch(value) is not None)

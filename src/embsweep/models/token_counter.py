@@ -1,0 +1,95 @@
+"""Count a model's tokens without torch: its tokenizer from the embedded package, a folder or the cache."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embsweep.config.training import ModelConfig
+from embsweep.models.embedded import locate_weights
+from embsweep.models.hub import find_folder
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_FIRST_MODULES = ("", "0_Transformer", "0_StaticEmbedding")
+_LIMITS = (
+    ("sentence_bert_config.json", "max_seq_length"),
+    ("tokenizer_config.json", "model_max_length"),
+    ("config.json", "max_position_embeddings"),
+)
+"""Where a model says how many tokens it takes; sentence-transformers 6.2 reads them in this order."""
+
+
+@dataclass(frozen=True)
+class TokenCounter:
+    """`limit` is the number of tokens that the model sees of a text, special ones included where it has such."""
+
+    tokenizer: Tokenizer
+    limit: int
+    with_special: bool
+
+    def count(self, text: str) -> int:
+        """Tokens of a text before anything is cut, as they count against the limit."""
+        return len(self.tokenizer.encode(text, add_special_tokens=self.with_special).ids)
+
+
+def find_token_counter(cfg: ModelConfig) -> TokenCounter | None:
+    """The counter, or None where the tokenizer is not on this machine or cannot be read; the hub is not asked."""
+    from tokenizers import Tokenizer
+
+    path = _find_tokenizer(cfg)
+    if path is None:
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception:  # the library raises no narrower one for a file that it cannot read
+        return None
+    is_static = cfg.kind == "static" or path.parent.name == "0_StaticEmbedding"
+    own = _own_limit(path.parent, tokenizer, is_static=is_static, is_embedded=cfg.kind == "static")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return TokenCounter(tokenizer, min(cfg.max_seq_length, own or cfg.max_seq_length), not is_static)
+
+
+def _find_tokenizer(cfg: ModelConfig) -> Path | None:
+    if cfg.kind != "hub":
+        weights = locate_weights()
+        return weights and weights.parent / "tokenizer.json"
+    folder = find_folder(cfg)
+    names = [f"{module}/tokenizer.json".lstrip("/") for module in _FIRST_MODULES]
+    found = [folder / name for name in names] if folder else [_find_cached(cfg, name) for name in names]
+    return next((path for path in found if path is not None and path.is_file()), None)
+
+
+def _find_cached(cfg: ModelConfig, name: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(str(cfg.source), name, revision=cfg.revision)
+    except HFValidationError:
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+def _own_limit(folder: Path, tokenizer: Tokenizer, *, is_static: bool, is_embedded: bool) -> int | None:
+    """The model's own limit. A static model's is that of its tokenizer's file; the embedded one is lifted."""
+    if is_static:
+        own: dict[str, Any] | None = None if is_embedded else tokenizer.truncation
+        return own["max_length"] if own else None
+    for name, key in _LIMITS:
+        value = _read_json(folder / name).get(key)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,1 @@
+"""The second use case: challenger to champion, and back."""

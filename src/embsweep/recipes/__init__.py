@@ -1,0 +1,1 @@
+"""The three published fine-tunes: facts of their cards, compared with our configurations."""

@@ -1,0 +1,1 @@
+"""What is printed: progress while a sweep runs, the result at its end."""

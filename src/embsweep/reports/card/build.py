@@ -1,0 +1,56 @@
+"""The model card of a winner: sentence-transformers' own card, every number of it from the evidence.
+
+The library's template is rendered with its own card data; what it has no place for is put in at fixed lines of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from embsweep.reports.card.sections import build_sections
+from embsweep.selection.evidence import Evidence
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "This is a [sentence-transformers]": ("notices",),
+        "## Model Details\n": ("result",),
+        "<!--\n### Direct Usage (Transformers)": ("shorter",),
+        "### Metrics\n": ("test",),
+        "<!--\n## Bias, Risks and Limitations": ("choice", "data", "proof"),
+        "{% if all_hyperparameters %}": ("run",),
+        "{{ eval_lines }}": ("log_note",),
+        '- Python: {{ version["python"] }}': ("versions",),
+    }
+)
+"""A line of the library's template → the sections that go before it."""
+
+
+def build_card(evidence: Evidence, model: SentenceTransformer) -> str:
+    """README.md of the model: YAML front matter and Markdown as the hub renders them.
+
+    `model` only tells what it is made of; it is neither run nor changed. No network is used. Raises
+    ValueError where the installed sentence-transformers' template is not the one this was written for.
+    """
+    from huggingface_hub import ModelCard
+
+    from embsweep.reports.card.data import build_card_data
+
+    data: Any = build_card_data(evidence, model)
+    template = add_places(data.template_path.read_text("utf-8"))
+    card = ModelCard.from_template(data, template_str=template, sections=build_sections(evidence))
+    return str(card.content)
+
+
+def add_places(template: str) -> str:
+    """The library's `template` with a place for each of our sections."""
+    for line, names in _PLACES.items():
+        if template.count(line) != 1:
+            raise ValueError(f"{line!r} stands {template.count(line)} times in sentence-transformers' card template")
+        places = "".join("{{ sections." + name + " }}" for name in names)
+        template = template.replace(line, places + line)
+    return template

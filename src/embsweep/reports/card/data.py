@@ -1,0 +1,163 @@
+"""sentence-transformers' own card data, filled from the evidence alone. Imported only where a card is made."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from sentence_transformers.base.model_card import get_losses
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+from sentence_transformers.sentence_transformer.model_card import (
+    SentenceTransformerModelCardCallback,
+    SentenceTransformerModelCardData,
+)
+from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
+
+from embsweep.config.training import ModelConfig, TrainConfig
+from embsweep.models.hub import find_folder
+from embsweep.models.losses import build_loss
+from embsweep.reports.card.markdown import number, plain
+from embsweep.reports.card.tables import metric_table
+from embsweep.selection.evidence import WINNER, Evidence, TrainingFacts
+from embsweep.training.hardware import Choice
+from embsweep.training.trainer import build_arguments
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_DECIDED = ("bf16", "fp16", "gradient_checkpointing")
+"""Arguments that the training machine has decided, as a trial records them."""
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+"""What both embedded models are made of."""
+
+
+@dataclass
+class EvidenceCardData(SentenceTransformerModelCardData):
+    """The library's card data with our tables in it; it never asks the hub and shows no text of the data."""
+
+    tables: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    max_tokens: int = field(default=0, init=False, repr=False)
+
+    def format_eval_metrics(self) -> dict[str, Any]:
+        """As the library does, with `tables` in place of its own and the split named in the index."""
+        found: dict[str, Any] = super().format_eval_metrics()
+        for entry in found["eval_metrics"]:
+            entry["table"] = self.tables[entry["dataset_name"]]
+        for result in found["model-index"][0]["results"]:
+            result["dataset"]["split"] = "test"
+        return found
+
+    def get_model_specific_metadata(self) -> dict[str, Any]:
+        """As the library does; a model without a limit of its own has the one it was trained with."""
+        found: dict[str, Any] = super().get_model_specific_metadata()
+        length = found["model_max_length"]
+        return found if length is not None and math.isfinite(length) else {**found, "model_max_length": self.max_tokens}
+
+
+def build_card_data(evidence: Evidence, model: SentenceTransformer) -> EvidenceCardData:
+    """Card data of its own: nothing is left on `model`."""
+    given = model.model_card_data
+    data = EvidenceCardData(
+        language=given.language or None,
+        license=given.license,
+        model_name=evidence.sweep,
+        task_name="retrieval: finding the passages that answer a query",
+        local_files_only=True,
+        generate_widget_examples=False,
+    )
+    data.register_model(model)
+    data.ir_model, data.first_save = True, False
+    data.max_tokens = evidence.training.config.model.max_seq_length
+    data.base_model = find_hub_id(evidence.training.config.model)
+    data.base_model_revision = evidence.training.config.model.revision
+    data.version = _versions(evidence)
+    data.add_tags(["generated_from_trainer", *(["rehearsal"] if evidence.rehearsal else [])])
+    _add_dataset(data, evidence, model)
+    _add_readings(data, evidence)
+    _add_hyperparameters(data, evidence.training)
+    _add_log(data, evidence)
+    return data
+
+
+def find_hub_id(config: ModelConfig) -> str | None:
+    """The hub id of the base model, None where it came from a folder: its path is nobody's business."""
+    if config.kind != "hub":
+        return _MINILM
+    source = str(config.source)
+    return source if _HUB_ID.fullmatch(source) and find_folder(config) is None else None
+
+
+def _versions(evidence: Evidence) -> dict[str, str]:
+    recorded = {name.replace("-", "_"): version for name, version in evidence.versions.items()}
+    names = ("python", "sentence_transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
+    return {name: recorded.get(name, "not recorded") for name in names}
+
+
+def _add_dataset(data: EvidenceCardData, evidence: Evidence, model: SentenceTransformer) -> None:
+    config = evidence.training.config
+    loss = build_loss(config.loss, config.matryoshka, model)
+    columns = ["anchor", "positive", *(["negative"] if evidence.data.config.get("negative") else [])]
+    info = {"name": plain(evidence.data.name), "size": evidence.data.sizes.get("train_pairs")}
+    described = data.compute_dataset_metrics(SimpleNamespace(column_names=columns), info, loss)
+    data.train_datasets = [described]
+    data.set_losses(get_losses(loss))
+    if info["size"]:
+        data.add_tags(f"dataset_size:{info['size']}")
+
+
+def _add_readings(data: EvidenceCardData, evidence: Evidence) -> None:
+    reading = evidence.test[WINNER]
+    results: dict[Any, dict[str, Any]] = {}
+    for dim in sorted(evidence.dims, reverse=True):
+        name = f"dim_{dim}"
+        evaluator = InformationRetrievalEvaluator({}, {}, {}, name=name, truncate_dim=dim)
+        evaluator.primary_metric = f"{name}_cosine_{evidence.metric}"
+        results[evaluator] = {f"{name}_cosine_{m}": v for m, v in reading.scores[dim].items()}
+        data.tables[name] = metric_table(evidence, dim)
+    data.eval_results_dict = results
+
+
+def _add_hyperparameters(data: EvidenceCardData, training: TrainingFacts) -> None:
+    """Through the library's own callback, which knows which arguments belong on a card."""
+    defaults: Any = SentenceTransformerTrainingArguments(output_dir="unused")
+    values = {**_arguments(training.config.train), **_as_it_ran(training)}
+    values["per_device_eval_batch_size"] = training.config.eval.batch_size
+    callback: Any = SentenceTransformerModelCardCallback(defaults.to_dict())
+    holder = SimpleNamespace(model_card_data=data)
+    callback.on_train_begin(SimpleNamespace(to_dict=lambda: values), None, None, holder)
+    data._training_start_time = None  # nothing is being timed here
+
+
+def _arguments(config: TrainConfig) -> dict[str, Any]:
+    """The trainer's arguments, made on whatever machine writes the card."""
+    anywhere = config.model_copy(update={"precision": "fp32"})
+    arguments: Any = build_arguments(anywhere, Path("unused"), choice=Choice())
+    return dict(arguments.to_dict())
+
+
+def _as_it_ran(training: TrainingFacts) -> dict[str, Any]:
+    """What the training machine decided, in place of what this one would."""
+    facts = training.facts
+    on_cpu = str(facts.get("device", "cpu")).startswith("cpu")
+    decided: dict[str, Any] = {name: facts[name] for name in _DECIDED if name in facts}
+    return {**decided, "use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu, "tf32": training.config.train.tf32}
+
+
+def _add_log(data: EvidenceCardData, evidence: Evidence) -> None:
+    for row in evidence.training.log:
+        values = {
+            f"dim_{dim}_cosine_{evidence.metric}": number(value)
+            for dim, value in sorted(row.values.items(), reverse=True)
+        }
+        loss = {} if row.loss is None else {"Training Loss": number(row.loss)}
+        rest = {"Schedule": f"{row.fraction:.4g}", "Objective": number(row.objective)}
+        line: dict[str, Any] = {"Epoch": number(row.epoch), "Step": row.step, **loss, **rest, **values}
+        data.training_logs.append(line)
+        if row.is_saved:
+            data.set_best_model_step(row.step)

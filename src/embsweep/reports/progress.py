@@ -1,0 +1,147 @@
+"""Progress of a running sweep: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from embsweep.reports.text import duration, score
+from embsweep.reports.view import SweepView, TrialRow
+
+_SHOWN_FINISHED = 12
+_STYLES = {"running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
+
+
+class Progress(Protocol):
+    """Told of every change; shows it until it is left."""
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+
+    def update(self, view: SweepView, event: str) -> None:
+        """The sweep changed; `event` says how, in one line."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_progress(console: Console) -> Progress:
+    """The live table where `console` is a terminal, plain lines where it is a file or a pipe."""
+    return LiveProgress(console) if console.is_terminal else LineProgress(console)
+
+
+class LineProgress:
+    """A line an event: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._start = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """See `Progress.say`."""
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def update(self, view: SweepView, event: str) -> None:
+        """See `Progress.update`."""
+        elapsed = duration(time.monotonic() - self._start)
+        self.say(f"[{elapsed}] {event} | {len(view.finished)}/{view.asked} done, {_outlook(view)}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class LiveProgress:
+    """A table that is redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._start = time.monotonic()
+        self._view: SweepView | None = None
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=False)
+
+    def say(self, text: str) -> None:
+        """See `Progress.say`."""
+        self._live.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def update(self, view: SweepView, event: str) -> None:
+        """See `Progress.update`."""
+        self._view = view
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def _render(self) -> RenderableType:
+        if self._view is None:
+            return Text("")
+        elapsed = time.monotonic() - self._start
+        return Group(_headline(self._view, elapsed), build_table(self._view, shown=_SHOWN_FINISHED))
+
+
+def build_table(view: SweepView, *, shown: int | None = None) -> Table:
+    """Running trials first, then the finished ones from best to worst, the first `shown` of them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trial", justify="right", no_wrap=True, min_width=5)
+    table.add_column("state", no_wrap=True, min_width=8)
+    for name in ("done", "best", "time"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=5)
+    table.add_column("parameters")  # not no_wrap: where the terminal is narrow, rich shortens this column alone
+    running = [row for row in view.rows if row.state == "running"]
+    finished = sorted(view.finished, key=lambda row: (row.state == "failed", -(row.best or 0.0), row.number))
+    for row in (*running, *finished[:shown]):
+        table.add_row(*_cells(row, is_best=row is view.best), style="bold" if row is view.best else None)
+    if shown is not None and len(finished) > shown:
+        table.add_row(*[""] * 5, Text(f"and {len(finished) - shown} more", style="dim"))
+    return table
+
+
+def _cells(row: TrialRow, *, is_best: bool) -> tuple[str | Text, ...]:
+    mark = "★" if is_best else ""
+    return (
+        f"{mark}{row.number}",
+        Text(row.state, style=_STYLES[row.state]),
+        f"{row.fraction:.0%}",
+        score(row.best),
+        duration(row.elapsed_s),
+        _one_line(row.note or row.params),
+    )
+
+
+def _one_line(text: str) -> Text:
+    """Never wrapped, nor read as markup: a reason may hold both."""
+    return Text(text.partition("\n")[0], no_wrap=True, overflow="ellipsis")
+
+
+def describe_view(view: SweepView) -> str:
+    """How far the sweep is and what is best, in one line."""
+    return f"{view.name}: {len(view.finished)} of {view.asked} trials, {_outlook(view)}"
+
+
+def _headline(view: SweepView, elapsed_s: float) -> Text:
+    return Text(f"{describe_view(view)}, {duration(elapsed_s)} elapsed", style="bold")
+
+
+def _outlook(view: SweepView) -> str:
+    stopped = sum(row.state == "stopped" for row in view.rows)
+    failed = sum(row.state == "failed" for row in view.rows)
+    parts = [f"best {score(view.best.best) if view.best else '–'} (base {score(view.baseline)})", f"{stopped} stopped"]
+    if failed:
+        parts.append(f"{failed} failed")
+    remaining = view.remaining_s()
+    if len(view.finished) < view.asked and remaining is not None:
+        parts.append(f"about {duration(remaining)} left")
+    return ", ".join(parts)

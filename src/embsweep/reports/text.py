@@ -1,0 +1,46 @@
+"""Small pieces of text that several outputs share.
+
+Lines as they are: no wrapping and no markup, so that commands can be copied.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+TABLE_STYLE: dict[str, Any] = {"title_justify": "left", "box": None, "pad_edge": False, "header_style": "bold"}
+"""How every table of a result looks."""
+
+
+def duration(seconds: float | None) -> str:
+    """`75` → `1:15`, `4000` → `1:06:40`, None → `–`."""
+    if seconds is None:
+        return "–"
+    minutes, secs = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def score(value: float | None) -> str:
+    """`0.45678` → `.4568`, None → `–`."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}".replace("0.", ".", 1)
+
+
+def gain(value: float) -> str:
+    """A signed difference of scores: `+.0123`."""
+    rounded = round(value, 4) + 0.0  # no negative zero
+    return f"{rounded:+.4f}".replace("0.", ".", 1)
+
+
+class PlainLines:
+    """Prints each text that it is called with."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, text: str) -> None:
+        """Print `text`."""
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)

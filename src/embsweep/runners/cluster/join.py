@@ -1,0 +1,160 @@
+"""Joining a Ray cluster that is there already, and looking at it from the driver and from every node."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from embsweep.config.sweep import RunnerConfig
+from embsweep.core.errors import Fault, InputError
+from embsweep.runners.cluster.auth import secure_token_file, use_token
+from embsweep.runners.cluster.head import Head, question_head
+from embsweep.runners.cluster.node_checks import (
+    Node,
+    check_clock,
+    check_folder,
+    check_open_door,
+    check_tracking,
+    check_versions,
+    describe_mixed_gpus,
+    find_health_url,
+    fit_gpus,
+    name_nodes,
+)
+from embsweep.runners.cluster.node_probe import Facts, probe
+from embsweep.runners.cluster.survey import Answer, Meeting, open_meeting, survey_nodes
+from embsweep.runners.ray.workarounds import keep_sigterm, log_daemon_messages
+
+log = logging.getLogger(__name__)
+
+NODE_TIMEOUT_S = 25.0
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the driver knows and a node's answer is held against."""
+
+    facts: Facts
+    meeting: Meeting
+    storage: Path
+    tracking_uri: str | None
+
+
+def inspect_cluster(
+    config: RunnerConfig, *, storage: Path, tracking_uri: str | None, init_options: Mapping[str, Any] | None = None
+) -> tuple[Node, ...]:
+    """Join the cluster that the configuration names, and check it from the driver and from a worker on every node.
+
+    Ray stays initialised; `init_options` (a runtime_env, say) go to `ray.init`. Nodes that join later are not seen.
+    InputError with every fault, each with its node's name, within a minute: then this process has left the cluster.
+    """
+    secure_token_file()
+    try:
+        with open_meeting(storage) as meeting:
+            facts = probe(_folder_of(meeting), "as-driver", find_health_url(tracking_uri))
+            view = _View(facts, meeting, storage, tracking_uri)
+            nodes = _inspect(view, config, init_options or {})
+    except BaseException:
+        ray.shutdown()
+        raise
+    if mixed := describe_mixed_gpus(nodes):
+        log.warning("%s", mixed)
+    return nodes
+
+
+def leave_cluster() -> None:
+    """Disconnect; nothing was started there."""
+    ray.shutdown()
+
+
+def _inspect(view: _View, config: RunnerConfig, init_options: Mapping[str, Any]) -> tuple[Node, ...]:
+    faults = [view.meeting.fault] if view.meeting.fault else []
+    faults += check_tracking("the driver", view.facts, view.tracking_uri)
+    try:
+        head = _join(config, init_options)
+    except InputError as error:
+        raise InputError([*faults, *error.faults]) from error
+    entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    living = {entry["NodeID"]: entry for entry in entries if entry["Alive"]}
+    names = name_nodes({i: (entry["NodeManagerHostname"], _address(entry)) for i, entry in living.items()})
+    answers = survey_nodes(
+        living,
+        folder=_folder_of(view.meeting),
+        health_url=find_health_url(view.tracking_uri),
+        timeout_s=NODE_TIMEOUT_S,
+    )
+    for identity, answer in answers.items():
+        faults += _check_answer(answer, view, identity=identity, name=names[identity])
+    faults += _check_door(head, {names[i]: _address(entry) for i, entry in living.items()})
+    if faults:
+        raise InputError(faults)
+    return tuple(_build_node(names[i], living[i], answers[i]) for i in living)
+
+
+def _join(config: RunnerConfig, init_options: Mapping[str, Any]) -> Head:
+    head = question_head(config)
+    if ray.is_initialized() and ray.get_runtime_context().gcs_address == head.address:
+        return head
+    ray.shutdown()  # another cluster's, of an earlier sweep in this process
+    use_token(head.asks_token)
+    logging.getLogger("ray").propagate = True
+    log_daemon_messages()
+    try:
+        with keep_sigterm():
+            ray.init(address=head.address, log_to_driver=False, configure_logging=False, **init_options)
+    except Exception as error:  # Ray raises whatever it met: ConnectionError, RuntimeError, its own
+        problem = f"the cluster answers and cannot be joined ({' '.join(str(error).split())})"
+        raise InputError(Fault("unreachable", "runner.address", problem, head.address)) from error
+    return head
+
+
+def _check_answer(answer: Answer, view: _View, *, identity: str, name: str) -> Iterator[Fault]:
+    if answer.facts is None or answer.clock is None:
+        yield Fault("unreachable", "runner.address", f"node {name} {answer.problem}")
+        return
+    yield from check_versions(name, answer.facts, view.facts)
+    has_arrived = view.meeting.has_reply(identity)
+    yield from check_folder(name, answer.facts, storage=str(view.storage), has_arrived=has_arrived)
+    yield from check_tracking(f"node {name}", answer.facts, view.tracking_uri)
+    yield from check_clock(name, answer.clock)
+
+
+def _check_door(head: Head, addresses: Mapping[str, str]) -> Iterator[Fault]:
+    """A cluster without token is refused where it spans machines, and mentioned where it is this machine alone."""
+    remote = [name for name, address in addresses.items() if not _is_here(address)]
+    yield from check_open_door(head.asks_token, remote)
+    if not head.asks_token and not remote:
+        log.warning("the cluster at %s asks nobody for a token: RAY_AUTH_MODE=token closes it", head.address)
+
+
+def _build_node(name: str, entry: Mapping[str, Any], answer: Answer) -> Node:
+    resources = entry["Resources"]
+    gpus = resources.get("GPU", 0.0)
+    seen = fit_gpus(answer.facts["gpus"] if answer.facts else (), gpus)
+    kinds, sizes = tuple(kind for kind, _ in seen), tuple(size for _, size in seen)
+    return Node(name, _address(entry), resources.get("CPU", 0.0), gpus, kinds, sizes)
+
+
+def _folder_of(meeting: Meeting) -> str | None:
+    return str(meeting.folder) if meeting.folder else None
+
+
+def _address(entry: Mapping[str, Any]) -> str:
+    return str(entry["NodeManagerAddress"])
+
+
+def _is_here(address: str) -> bool:
+    """Only this machine's own addresses can be bound to."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as trial:
+        try:
+            trial.bind((address, 0))
+        except OSError:
+            return False
+    return True

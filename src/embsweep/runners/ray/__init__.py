@@ -1,0 +1,1 @@
+"""Trials as Ray Tune trials and Ray Train workers."""

@@ -1,0 +1,216 @@
+"""One trial on several workers: Ray Train starts them, one process speaks for all, all leave together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import ray
+import ray.train
+from ray.exceptions import RayActorError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2.api.config import FailureConfig
+from ray.train.v2.api.exceptions import ControllerError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from embsweep.core.distributed import Group, current_group
+from embsweep.core.errors import EmbsweepError
+from embsweep.runners.attempt import NO_RESULT, run_attempt
+from embsweep.runners.base import Work
+from embsweep.runners.ray.environment import pin_threads, thread_variables
+from embsweep.runners.resources import Place
+from embsweep.training.failures import to_reason
+from embsweep.training.messages import (
+    Message,
+    Outcome,
+    Report,
+    Reporter,
+    Started,
+    TrialJob,
+    TrialResult,
+    from_text,
+    to_text,
+)
+
+_POLL_S = 0.5
+_COLLECTIVE_TIMEOUT_S = 3600
+"""How long one worker waits for the others: the first one writes a state between two steps, on a shared disk."""
+
+
+_START_ATTEMPTS = 10
+"""How often the processes of the workers may fail to start before the trial is given back."""
+
+_LOST_NEIGHBOUR = ("gloo/transport", "DistBackendError", "DistNetworkError", "ncclRemoteError")
+"""What torch says in a worker whose neighbour is gone: of its own collectives, and of nothing else."""
+
+
+class _Trainer(TorchTrainer):
+    """Without Ray's cleaner of placement groups, see `orphans`."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
+
+
+class WorkersDied(EmbsweepError):
+    """A process of the group, or its node, is gone; the trial itself did nothing wrong."""
+
+
+def run_group(work: Work, job: TrialJob, reporter: Reporter, place: Place) -> None:
+    """Do the work in `place.slots.workers` processes of one process group.
+
+    The reporter hears the first of them. WorkersDied if one is gone before the trial has ended; a trial that fails in
+    any of them is FAILED with the reason of the first that fell.
+    """
+    slots = place.slots
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mailbox = _Mailbox.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    trainer = _Trainer(
+        _work_in_group,
+        train_loop_config={
+            "work": work,
+            "job": job.model_dump_json(),
+            "mailbox": mailbox,
+            "threads": slots.cpus_per_worker,
+        },
+        torch_config=TorchConfig(backend=place.backend, timeout_s=_COLLECTIVE_TIMEOUT_S),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=slots.workers,
+            use_gpu=slots.gpus > 0,
+            resources_per_worker={"CPU": slots.cpus_per_worker, **({"GPU": 1} if slots.gpus else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"{job.number:04d}-{time.time_ns()}",
+            storage_path=str(place.scratch / "groups"),
+            worker_runtime_env={"env_vars": thread_variables(slots.cpus_per_worker)},  # type: ignore[call-arg]
+            failure_config=FailureConfig(
+                max_failures=0, max_preemption_failures=0, controller_failure_limit=_START_ATTEMPTS
+            ),
+        ),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(trainer.fit)
+        try:
+            is_over = _relay(mailbox, training, reporter)
+        except BaseException:
+            ray.kill(mailbox)  # the first worker waits for an answer there: it falls, and the others with it
+            raise
+        error = training.exception()
+    if not is_over:
+        reporter.finish(_explain(error))
+
+
+def _relay(mailbox: Any, training: Future[Any], reporter: Reporter) -> bool:
+    """Hand the first worker's messages to `reporter` and its answers back; True if the trial's end was among them."""
+    is_over = False
+    while (text := ray.get(mailbox.collect.remote(_POLL_S))) is not None or not training.done():
+        if text is None:
+            continue
+        message = from_text(text)
+        is_over = is_over or isinstance(message, TrialResult)
+        mailbox.answer.remote(_pass_on(message, reporter))
+    return is_over
+
+
+def _pass_on(message: Message, reporter: Reporter) -> bool:
+    if isinstance(message, Report):
+        return reporter.report(message)
+    if isinstance(message, Started):
+        reporter.start(message)
+    else:
+        reporter.finish(message)
+    return False
+
+
+def _explain(error: BaseException | None) -> TrialResult:
+    """The end of a trial that did not tell it itself. WorkersDied if it could not."""
+    if error is None:
+        return _failed(NO_RESULT)
+    if isinstance(error, ControllerError):
+        raise WorkersDied(f"its workers could not be started: {error.controller_failure}")
+    failures = [_unwrap(failure) for failure in getattr(error, "worker_failures", {}).values()]
+    told = [failure for failure in failures if not isinstance(failure, _DEATHS)]
+    if not told:
+        raise WorkersDied("a worker process of the trial died (killed, out of memory, crashed, or its machine is gone)")
+    return _failed(to_reason(told[0]))
+
+
+def _unwrap(failure: BaseException) -> BaseException:
+    """What a worker raised, out of Ray Train's wrapping."""
+    inner: BaseException = getattr(failure, "_base_exc", failure)
+    return inner
+
+
+_DEATHS = (WorkerHealthCheckFailedError, RayActorError, WorkersDied)
+
+
+def _failed(reason: str) -> TrialResult:
+    return TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
+
+
+def _work_in_group(config: dict[str, Any]) -> None:
+    """What each worker runs. One that fails raises, so that Ray Train ends the others, which wait for it."""
+    pin_threads(config["threads"])
+    reporter = _GroupReporter(current_group(), config["mailbox"])
+    run_attempt(config["work"], TrialJob.model_validate_json(config["job"]), reporter)
+    if reporter.failure is not None:
+        raise reporter.failure
+
+
+class _GroupReporter:
+    """Every worker has one and calls it alike; the first one's words go out, and all hear the answer."""
+
+    def __init__(self, group: Group, mailbox: Any) -> None:
+        self._group = group
+        self._mailbox = mailbox
+        self.failure: EmbsweepError | None = None
+
+    def start(self, started: Started) -> None:
+        self._post(started)
+
+    def report(self, report: Report) -> bool:
+        return self._group.share(self._post(report))
+
+    def finish(self, result: TrialResult) -> None:
+        if result.outcome is Outcome.FAILED:
+            reason = result.reason or "no reason given"
+            if any(words in reason for words in _LOST_NEIGHBOUR):
+                self.failure = WorkersDied(reason)
+                return  # it is the neighbour who has to say why, if he still can
+            self.failure = EmbsweepError(reason)
+        self._post(result)
+
+    def _post(self, message: Message) -> bool:
+        if not self._group.is_first:
+            return False
+        answer: bool = ray.get(self._mailbox.post.remote(to_text(message)))
+        return answer
+
+
+@ray.remote
+class _Mailbox:
+    """Between the first worker of a trial, which waits for its answers, and the process that speaks to Tune."""
+
+    def __init__(self) -> None:
+        self._messages: asyncio.Queue[str] = asyncio.Queue()
+        self._answers: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def post(self, text: str) -> bool:
+        """Leave a message and wait for its answer."""
+        await self._messages.put(text)
+        return await self._answers.get()
+
+    async def collect(self, timeout_s: float) -> str | None:
+        """The next message, or None where none comes in time."""
+        try:
+            return await asyncio.wait_for(self._messages.get(), timeout_s)
+        except TimeoutError:
+            return None
+
+    async def answer(self, should_stop: bool) -> None:
+        """What to say to the message collected last."""
+        await self._answers.put(should_stop)

@@ -1,0 +1,36 @@
+"""The environment of a trial's processes, and the threads that they compute with."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from embsweep.core.environment import LIBRARY_ENVIRONMENT, RAY_ENVIRONMENT
+
+_THREADS = "OMP_NUM_THREADS"
+
+WORKER_ENVIRONMENT = {
+    **LIBRARY_ENVIRONMENT,
+    **{name: RAY_ENVIRONMENT[name] for name in ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "RAY_CHDIR_TO_TRIAL_DIR")},
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),  # waiting for a place is no failure (`room`)
+}
+"""Given to Ray for every process of a trial."""
+
+
+def thread_variables(count: int) -> dict[str, str]:
+    """For the environment of a process that is given `count` CPUs: as many threads."""
+    return dict.fromkeys((_THREADS, "MKL_NUM_THREADS"), str(count))
+
+
+def pin_threads(count: int) -> None:
+    """As many threads for torch as this process was given CPUs.
+
+    The environment is left alone: torch is told, but for one that is not imported yet and will read the same there.
+    """
+    if "torch" not in sys.modules and os.environ.get(_THREADS) == str(count):
+        return
+    import torch
+
+    torch.set_num_threads(count)

@@ -1,0 +1,108 @@
+"""What every trial needs travels once to a node and is opened once in a process; with a trial go only references.
+
+Ray's object store keeps one copy a node and moves it between nodes. Texts are deserialised once in a warm process;
+arrays (token tables) are not copied at all; a base model's files go in chunks and are unpacked once on each machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from embsweep.models.node_cache import unpack
+from embsweep.models.snapshot import Snapshot, SnapshotFile
+from embsweep.runners.base import Work
+from embsweep.training.messages import Reporter, TrialJob
+
+_opened: dict[Parcel, dict[str, Any]] = {}
+"""The last parcel that this process opened: one, so that an earlier sweep's texts do not stay."""
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A base model on its way: the chunks of each of its files in order. On `node` its own folder is there already."""
+
+    snapshot: Snapshot
+    chunks: tuple[tuple[SnapshotFile, tuple[ray.ObjectRef[NDArray[np.uint8]], ...]], ...]
+    node: str
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """References by the names of what they stand for. Its contents stay in Ray's store as long as its driver has it."""
+
+    objects: tuple[tuple[str, ray.ObjectRef[Any]], ...]
+    models: tuple[tuple[str, tuple[ShippedModel, ...]], ...]
+
+
+@dataclass(frozen=True)
+class ShippedWork:
+    """`run` with the contents of `parcel` as keyword arguments: a `Work` of a few hundred bytes."""
+
+    run: Any
+    parcel: Parcel
+
+    def __call__(self, job: TrialJob, reporter: Reporter) -> None:
+        """Open the parcel, if this process has not done so, and run the job."""
+        self.run(job, reporter, **open_parcel(self.parcel))
+
+
+def ship_work(work: Work, *, to_other_machines: bool) -> Work:
+    """`work` with its keyword arguments shipped, if it is a `functools.partial`; else as it is."""
+    if not isinstance(work, partial) or work.args or not work.keywords:
+        return work
+    return ShippedWork(work.func, ship(work.keywords, to_other_machines=to_other_machines))
+
+
+def ship(contents: dict[str, Any], *, to_other_machines: bool) -> Parcel:
+    """Put everything into Ray's object store, once a sweep.
+
+    A value that is a tuple of `Snapshot`s is a set of base models: their files travel only `to_other_machines`, where
+    they are unpacked, and are read where they lie by processes that see the driver's disk.
+    """
+    models = {name: value for name, value in contents.items() if _is_models(value) and to_other_machines}
+    objects = {name: ray.put(value) for name, value in contents.items() if name not in models}
+    shipped = {name: tuple(_ship_model(snapshot) for snapshot in value) for name, value in models.items()}
+    return Parcel(tuple(objects.items()), tuple(shipped.items()))
+
+
+def open_parcel(parcel: Parcel) -> dict[str, Any]:
+    """The contents by name, the same objects in every call of a process. Snapshots lie in folders of this machine.
+
+    EmbsweepError where a base model cannot be unpacked here.
+    """
+    if parcel not in _opened:
+        _opened.clear()
+        objects: list[Any] = ray.get([reference for _, reference in parcel.objects])
+        contents = dict(zip((name for name, _ in parcel.objects), objects, strict=True))
+        contents |= {name: tuple(map(_open_model, models)) for name, models in parcel.models}
+        _opened[parcel] = contents
+    return dict(_opened[parcel])
+
+
+def _is_models(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(isinstance(item, Snapshot) for item in value)
+
+
+def _ship_model(snapshot: Snapshot) -> ShippedModel:
+    chunks = tuple((file, tuple(map(ray.put, snapshot.read_chunks(file)))) for file in snapshot.files)
+    return ShippedModel(snapshot, chunks, ray.get_runtime_context().get_node_id())
+
+
+def _open_model(model: ShippedModel) -> Snapshot:
+    if ray.get_runtime_context().get_node_id() == model.node:
+        return model.snapshot
+    chunks = dict(model.chunks)
+    return unpack(model.snapshot, lambda file: _receive(chunks[file]))
+
+
+def _receive(references: Iterable[ray.ObjectRef[NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
+    """One chunk after the other: the store need not hold a whole model at once."""
+    for reference in references:
+        yield ray.get(reference)

@@ -1,0 +1,56 @@
+"""A call in a newly started process on some node of the cluster, with a worker's share of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from embsweep.core.errors import EmbsweepError
+from embsweep.runners.ray.object_store import Parcel, open_parcel, ship
+from embsweep.runners.ray.workarounds import free_orphans
+from embsweep.runners.resources import Slots
+
+R = TypeVar("R")
+
+log = logging.getLogger(__name__)
+
+
+_LOOK_EVERY_S = 5.0
+_SAY_EVERY = 12
+"""Looks between two lines in the log."""
+
+
+def call_on_cluster(slots: Slots, function: Callable[..., R], *args: Any, **shipped: Any) -> R:
+    """`function(*args, **shipped)` on the cluster; its exceptions are raised here. What is `shipped` travels in chunks.
+
+    As `trial.fresh.run_fresh`, for a driver that has neither a GPU nor time. Waits for a free place, as a trial would,
+    and says so in the log. EmbsweepError if the process dies.
+    """
+    task: Any = ray.remote(max_calls=1, num_cpus=slots.cpus_per_worker, num_gpus=slots.gpus_per_worker)(_call)
+    reference = task.remote(function, args, ship(shipped, to_other_machines=True))
+    _wait(reference, getattr(function, "__name__", "?"))
+    try:
+        found: R = ray.get(reference)
+    except RayTaskError as error:
+        raise error.cause from error
+    except RayError as error:
+        raise EmbsweepError(f"a process on the cluster died ({type(error).__name__})") from error
+    return found
+
+
+def _wait(reference: Any, name: str) -> None:
+    """Until it is done; what the workers of a trial that was stopped last have left behind would be waited for too."""
+    looks = 0
+    while not ray.wait([reference], timeout=_LOOK_EVERY_S)[0]:
+        looks += 1
+        free_orphans()
+        if looks % _SAY_EVERY == 0:
+            log.warning("%s on the cluster is not done yet, or waits for a free place", name)
+
+
+def _call(function: Callable[..., R], args: tuple[Any, ...], parcel: Parcel) -> R:
+    return function(*args, **open_parcel(parcel))

@@ -1,0 +1,269 @@
+"""Ray Tune places the trials; what to try, what to stop and what is remembered stays at the desk.
+
+Function trainables with reused actors keep one warm process a slot: the first trial of one worker pays the
+imports, the next ones start at once. Tune's own snapshots are not used for resuming, so its searcher has nothing
+to save.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from embsweep.core.environment import settle_environment
+from embsweep.core.errors import CodedError
+from embsweep.runners.attempt import run_attempt
+from embsweep.runners.base import Desk, Work
+from embsweep.runners.cluster.auth import secure_token_file, use_token
+from embsweep.runners.ray.capacity import PATIENCE_S, watch_room
+from embsweep.runners.ray.environment import WORKER_ENVIRONMENT, pin_threads, thread_variables
+from embsweep.runners.ray.object_store import ship_work
+from embsweep.runners.ray.remote_call import call_on_cluster
+from embsweep.runners.ray.tune_adapter import EndWithDesk, GuardedDesk
+from embsweep.runners.ray.workarounds import keep_sigterm, log_daemon_messages, notice_interrupts, on_loopback
+from embsweep.runners.resources import Place, Slots
+from embsweep.training.messages import Outcome, Report, Started, TrialJob, TrialResult, from_text, to_text
+
+_MESSAGE = "message"
+_LOSS = "loss of the process"
+_DIED = "its process died (killed, out of memory, crashed, or its machine is gone)"
+_DRIVER_BYTES = 2**20
+_OBJECT_STORE_BYTES = 256 * 2**20  # one copy of the texts; Ray's default of 30 % of memory is not ours to take
+
+
+class RayRunner:
+    """Runs jobs in Ray's worker processes, `slots.count` at once: on this machine, or on the cluster joined before."""
+
+    def __init__(
+        self, slots: Slots, scratch: Path, *, has_other_machines: bool = False, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._slots = slots
+        self._patience_s = patience_s
+        self._has_other_machines = has_other_machines
+        self._scratch = scratch.resolve()
+
+    def run(self, desk: Desk, work: Work) -> None:
+        """See `Runner.run`. What the desk raises is raised here, the trials stay open.
+
+        KeyboardInterrupt if Tune was told to stop before the desk ran out of jobs.
+        """
+        first = desk.next_job()
+        if first is None:
+            return  # Tune would wait for ever for a first trial
+        self._init_ray()
+        guarded = GuardedDesk(desk)
+        searcher = _DeskSearcher(guarded, first)
+        shipped = ship_work(work, to_other_machines=self._has_other_machines)
+        parameters = {"work": shipped, "place": Place(self._slots, self._scratch, _choose_backend(self._slots))}
+        trainable = tune.with_resources(tune.with_parameters(_train, **parameters), _resources(self._slots))
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_DeskScheduler(searcher),
+                num_samples=-1,
+                # a stopped trial waits until its actor is reused, and its workers with it, which hold their place
+                reuse_actors=self._slots.workers == 1,
+                max_concurrent_trials=self._slots.count,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(self._scratch),
+                name=f"{os.getpid()}-{time.time_ns()}",
+                stop=EndWithDesk(guarded),
+                verbose=0,
+            ),
+        )
+        try:
+            with notice_interrupts() as interrupts, watch_room(self._slots, self._patience_s) as room:
+                tuner.fit()
+        except Exception:
+            if guarded.failure is None:
+                raise
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        if guarded.failure is not None:
+            raise guarded.failure
+        if room.problem:
+            raise CodedError("not-enough-room", f"{room.problem}; finished trials are kept, the same command goes on")
+        if interrupts.came or searcher.open or not searcher.is_exhausted:
+            raise KeyboardInterrupt
+
+    def _init_ray(self) -> None:
+        settle_environment()
+        logging.getLogger("ray").propagate = True
+        log_daemon_messages()
+        if ray.is_initialized():
+            return
+        use_token(True)
+        with keep_sigterm(), on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=max(self._slots.count * self._slots.cpus, 1),
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,  # its loggers then speak through ours
+                object_store_memory=_OBJECT_STORE_BYTES,
+                runtime_env={"env_vars": WORKER_ENVIRONMENT | thread_variables(self._slots.cpus_per_worker)},
+            )
+        secure_token_file()  # Ray has just written it, readable for all
+
+
+def _resources(slots: Slots) -> tune.PlacementGroupFactory:
+    """What Tune sets aside for a trial: its only worker, or the small driver of several, which find their own place.
+
+    A driver takes no CPU, so that it never stands in the way of a worker; Ray wants some resource all the same.
+    """
+    worker: dict[str, float] = {"CPU": slots.cpus, "GPU": slots.gpus}
+    return tune.PlacementGroupFactory([worker if slots.workers == 1 else {"memory": _DRIVER_BYTES}])
+
+
+def _choose_backend(slots: Slots) -> str:
+    """How the workers of a trial speak to each other: asked where they will run, the driver may have no GPU."""
+    if slots.workers == 1 or not slots.gpus:
+        return "gloo"
+    return "nccl" if call_on_cluster(slots, _has_cuda) else "gloo"
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _train(config: dict[str, Any], work: Work, place: Place) -> None:
+    """What a process of Tune's runs for each trial."""
+    reporter = _TuneReporter()
+    job = TrialJob.model_validate_json(config["job"])
+    if place.slots.workers == 1:
+        pin_threads(place.slots.cpus)
+        run_attempt(work, job, reporter)
+    else:
+        from embsweep.runners.ray.distributed import WorkersDied, run_group  # importing Ray Train takes seconds
+
+        try:
+            run_group(work, job, reporter, place)
+        except WorkersDied as error:
+            reporter.lose(str(error))
+            raise
+    if reporter.is_stopped:
+        sys.exit(0)  # as Tune asked: returning instead would make its thread wait for a driver that has moved on
+
+
+def _trial_name(trial: Trial) -> str:
+    return f"trial-{trial.config['number']:04d}"
+
+
+class _TuneReporter:
+    """A trial's reporter inside a Tune worker. Tune answers *stop* by raising SystemExit out of `report`."""
+
+    def __init__(self) -> None:
+        self.is_stopped = False
+
+    def start(self, started: Started) -> None:
+        tune.report({_MESSAGE: to_text(started)})
+
+    def report(self, report: Report) -> bool:
+        try:
+            tune.report({_MESSAGE: to_text(report)})
+        except SystemExit:
+            self.is_stopped = True
+        return self.is_stopped
+
+    def lose(self, reason: str) -> None:
+        """Why this process will raise: the trial is not over, its workers are gone."""
+        if not self.is_stopped:
+            tune.report({_MESSAGE: "", _LOSS: reason})  # Tune wants its metric in every result
+
+    def finish(self, result: TrialResult) -> None:
+        if not self.is_stopped:  # the driver closed a stopped trial when it decided to stop it
+            tune.report({_MESSAGE: to_text(result)})
+
+
+class _DeskSearcher(Searcher):
+    """Asks the desk for jobs and closes them there."""
+
+    def __init__(self, desk: Desk, first: TrialJob) -> None:
+        super().__init__(metric=_MESSAGE, mode="max")
+        self.desk = desk
+        self.first: TrialJob | None = first
+        self.open: dict[str, TrialJob] = {}
+        self.results: dict[str, TrialResult] = {}
+        self.losses: dict[str, str] = {}
+        self.is_exhausted = False
+
+    def suggest(self, trial_id: str) -> Any:
+        job, self.first = self.first or self.desk.next_job(), None
+        if job is None and self.open:
+            return None  # one of them may be lost, and be handed out once more
+        if job is None:
+            self.is_exhausted = True
+            return Searcher.FINISHED
+        self.open[trial_id] = job
+        return {"number": job.number, "job": job.model_dump_json()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        found = self.results.pop(trial_id, None)
+        if found is not None:
+            self.desk.finished(self.open.pop(trial_id).number, found)
+        elif error:
+            self.desk.lost(self.open.pop(trial_id).number, self.losses.pop(trial_id, _DIED))
+        # else Tune itself was interrupted: the trial stays open in the ledger
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the desk's ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a sweep is resumed from its ledger")
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default", **kwargs: Any) -> None:
+        """Nothing to save: the desk's ledger is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _DeskScheduler(FIFOScheduler):
+    """Hands every report to the desk and stops what the desk stops."""
+
+    def __init__(self, searcher: _DeskSearcher) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        job = self._searcher.open.get(trial.trial_id)
+        if _LOSS in result:
+            self._searcher.losses[trial.trial_id] = result[_LOSS]
+            return str(TrialScheduler.CONTINUE)
+        if job is None or _MESSAGE not in result or result.get("done"):
+            return str(TrialScheduler.CONTINUE)
+        message = from_text(result[_MESSAGE])
+        if isinstance(message, Started):
+            self._searcher.desk.started(job.number, message)
+        elif isinstance(message, TrialResult):
+            self._searcher.results[trial.trial_id] = message
+        elif self._searcher.desk.report(job.number, message):
+            self._searcher.results[trial.trial_id] = _stopped(job, message)
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _stopped(job: TrialJob, last: Report) -> TrialResult:
+    """The end of a trial that the desk stopped at `last`: its best weights are where every trial keeps them."""
+    outcome = Outcome.STOPPED if last.fraction < 1.0 else Outcome.COMPLETE
+    return TrialResult(outcome, last.best_objective, None, str(job.best), time.time())

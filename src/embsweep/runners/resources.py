@@ -1,0 +1,156 @@
+"""How many trials run at once, and with what: from the configuration and what the machines have."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embsweep.config.sweep import RunnerConfig
+from embsweep.core.errors import Fault, InputError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one machine has to share out; `gpu_bytes` is the memory of its smallest GPU, where that was asked."""
+
+    cpus: int
+    gpus: int
+    gpu_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Slots:
+    """`count` trials at once, each with `cpus` CPUs (and as many threads) and `gpus` GPUs, shared by its `workers`."""
+
+    count: int
+    cpus: int
+    gpus: float
+    workers: int = 1
+
+    @property
+    def cpus_per_worker(self) -> int:
+        """CPUs, and threads, of one of a trial's processes."""
+        return self.cpus // self.workers
+
+    @property
+    def gpus_per_worker(self) -> float:
+        """GPUs of one of a trial's processes."""
+        return self.gpus / self.workers
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial runs: its share of the machines, a folder for Ray's own files, torch's backend for its workers."""
+
+    slots: Slots
+    scratch: Path
+    backend: str
+
+
+def inspect_machine() -> Machine:
+    """CPUs that this process may use, and CUDA devices."""
+    import torch
+
+    return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+
+
+def plan_slots(config: RunnerConfig, machines: Sequence[Machine], trials: int | None = None) -> Slots:
+    """Share the machines out among at most `trials`. InputError with every key that asks for more than there is.
+
+    A worker lies on one machine, and a fraction of a GPU on one GPU. All workers want the same, so that however they
+    are placed, as many fit as are counted here: nothing in flight waits for what another one holds.
+    """
+    if config.kind == "inline":
+        machine = machines[0]
+        return Slots(1, config.cpus_per_trial or machine.cpus, float(min(machine.gpus, 1)))
+    workers, gpus = config.workers_per_trial, _gpus_per_worker(config, machines)
+    cpus = None if config.cpus_per_trial is None else config.cpus_per_trial // workers
+    _check(config, machines, gpus, cpus)
+    fitting = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines) // workers
+    count = min(n for n in (fitting, config.max_concurrent, trials) if n is not None)
+    cpus = cpus or _share_cpus(machines, gpus, count * workers)
+    return Slots(count, cpus * workers, gpus * workers, workers)
+
+
+def describe_slots(slots: Slots) -> str:
+    """`2 at once with 1 CPU and 0.5 GPU each`; of several workers, what each of them has."""
+    share = f"{slots.cpus_per_worker} CPU and {slots.gpus_per_worker:g} GPU"
+    if slots.workers == 1:
+        return f"{slots.count} at once with {share} each"
+    return f"{slots.count} at once on {slots.workers} workers each, a worker with {share}"
+
+
+def find_smallest_gpu(machines: Iterable[Machine]) -> int | None:
+    """Memory in bytes of the smallest GPU that a trial may be put on; None where none is known."""
+    return min((machine.gpu_bytes for machine in machines if machine.gpu_bytes is not None), default=None)
+
+
+def count_shares(gpus: float) -> int:
+    """How many shares of this size (above 0, at most 1) one GPU has."""
+    return math.floor(1 / gpus + 1e-9)
+
+
+def count_places(slots: Slots, machines: Sequence[Machine]) -> int:
+    """How many workers of these slots find a place on `machines` that are otherwise empty."""
+    return sum(_count_workers(machine, slots.gpus_per_worker, slots.cpus_per_worker) for machine in machines)
+
+
+def _gpus_per_worker(config: RunnerConfig, machines: Sequence[Machine]) -> float:
+    if config.gpus_per_trial is not None:
+        return config.gpus_per_trial / config.workers_per_trial
+    return 1 / config.trials_per_gpu if any(machine.gpus for machine in machines) else 0.0
+
+
+def _count_workers(machine: Machine, gpus: float, cpus: int) -> int:
+    """How many workers of so many GPUs (at most one) and CPUs fit one machine."""
+    by_cpu = machine.cpus // cpus
+    return min(by_cpu, machine.gpus * count_shares(gpus)) if gpus else by_cpu
+
+
+def _share_cpus(machines: Sequence[Machine], gpus: float, workers: int) -> int:
+    """The most CPUs for each of `workers` with which all of them still fit."""
+    most = max(machine.cpus for machine in machines)
+    return next(cpus for cpus in range(most, 0, -1) if sum(_count_workers(m, gpus, cpus) for m in machines) >= workers)
+
+
+def _largest_share(machines: Sequence[Machine], workers: int) -> int:
+    """The most CPUs of a whole trial with which its workers find a place; 0 where there is none."""
+    most = max(machine.cpus for machine in machines)
+    fits = (cpus for cpus in range(most, 0, -1) if sum(machine.cpus // cpus for machine in machines) >= workers)
+    return workers * next(fits, 0)
+
+
+def _check(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus: int | None) -> None:
+    """What a trial asks for must be there at all; then whether GPUs and CPUs come together."""
+    workers, there = config.workers_per_trial, "this machine has" if len(machines) == 1 else "the cluster has"
+    by_gpu = sum(machine.gpus * count_shares(gpus) for machine in machines) if gpus else workers
+    by_cpu = sum(machine.cpus // (cpus or 1) for machine in machines)
+    together = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines)
+    total_gpus = sum(machine.gpus for machine in machines)
+    fewer = "fewer workers (runner.workers_per_trial)" if workers > 1 else None
+    faults = []
+    if by_gpu < workers:
+        key = "gpus_per_trial" if config.gpus_per_trial is not None else "workers_per_trial"
+        accepted = f"up to {total_gpus}" if total_gpus else "0"
+        faults.append(
+            Fault("not-enough-gpus", f"runner.{key}", f"more GPUs than {there}", getattr(config, key), accepted, fewer)
+        )
+    if by_cpu < workers:
+        key = "cpus_per_trial" if config.cpus_per_trial is not None else "workers_per_trial"
+        most = _largest_share(machines, workers) if key == "cpus_per_trial" else sum(m.cpus for m in machines)
+        room = f"up to {most}" if most else None
+        faults.append(
+            Fault("not-enough-cpus", f"runner.{key}", f"more CPUs than {there}", getattr(config, key), room, fewer)
+        )
+    if not faults and together < workers:
+        problem = f"only {together} of its workers find {cpus or 1} CPU and {gpus:g} GPU on one machine"
+        faults.append(
+            Fault(
+                "not-enough-room", "runner.workers_per_trial", problem, workers, fix="fewer CPUs: runner.cpus_per_trial"
+            )
+        )
+    if faults:
+        raise InputError(faults)

@@ -1,0 +1,1 @@
+"""Selection as pure functions: the objective, the winner, the promotion gate."""

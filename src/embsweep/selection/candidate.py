@@ -1,0 +1,135 @@
+"""A configuration that was run again with fresh seeds, and how any two of them are compared.
+
+Which finished trial wins a sweep, and which checkpoints are worth their disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embsweep.config.training import ObjectiveConfig
+from embsweep.selection.evidence import Comparison, ConfirmedFacts
+from embsweep.selection.scores import PerQuery
+from embsweep.selection.statistics.intervals import adjust_holm
+from embsweep.selection.statistics.paired import Difference, compute_difference
+from embsweep.selection.statistics.resampling import Grouping
+from embsweep.selection.statistics.seed_variance import Bounds, SeedNoise, add_seed_noise, score_run
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration and its fresh runs: one `PerQuery` a seed, all on the same queries.
+
+    `cost` orders what is equally good, cheapest first: dimension of the model, maximum sequence length, epochs.
+    `searched` is the objective that the search saw; `failures` counts runs that did not end.
+    """
+
+    trial: int
+    params: Mapping[str, str | int | float]
+    is_recipe: bool
+    cost: tuple[float, ...]
+    searched: float | None
+    runs: tuple[PerQuery, ...]
+    failures: int
+
+    @property
+    def name(self) -> str:
+        """As comparisons and warnings call it."""
+        return "recipe" if self.is_recipe else f"trial {self.trial}"
+
+    @property
+    def mean_run(self) -> PerQuery:
+        """Each query's value, averaged over the seeds."""
+        return {dim: np.mean([run[dim] for run in self.runs], axis=0) for dim in self.runs[0]}
+
+    def to_facts(self, objective: ObjectiveConfig) -> ConfirmedFacts:
+        """As the evidence keeps it."""
+        return ConfirmedFacts(
+            trial=self.trial,
+            params=dict(self.params),
+            is_recipe=self.is_recipe,
+            searched=self.searched,
+            confirmed=tuple(score_run(run, objective)[None] for run in self.runs),
+            failures=self.failures,
+        )
+
+
+@dataclass(frozen=True)
+class Contest:
+    """By what any two candidates are compared: queries in their groups, objective, the luck of the seed, the draws."""
+
+    grouping: Grouping
+    objective: ObjectiveConfig
+    noise: SeedNoise
+    seed: int
+    resamples: int
+    searched: tuple[float, ...] = ()
+
+    def score(self, candidate: Candidate) -> float:
+        """The objective of the seed-averaged means."""
+        return score_run(candidate.mean_run, self.objective)[None]
+
+    def compare(self, one: Candidate, other: Candidate) -> tuple[Difference, Bounds]:
+        """One minus the other, with both sources of chance."""
+        difference = compute_difference(
+            one.mean_run,
+            other.mean_run,
+            self.grouping,
+            config=self.objective,
+            seed=self.seed,
+            resamples=self.resamples,
+        )
+        runs = (len(one.runs), len(other.runs))
+        return difference, add_seed_noise(difference, self.noise, self.grouping, runs=runs, seed=self.seed)
+
+    def compare_all(self, one: Candidate, others: Sequence[Candidate]) -> tuple[Comparison, ...]:
+        """One minus each other, at every common dimension and on the objective.
+
+        Holm's correction is made over the objectives, by which is decided, and over all dimensions apart from them.
+        """
+        found = [c for other in others for c in self._to_comparisons(other.name, *self.compare(one, other))]
+        for family in (True, False):
+            places = [index for index, comparison in enumerate(found) if (comparison.dim is None) is family]
+            adjusted = adjust_holm([found[index].p_value for index in places])
+            for index, p in zip(places, adjusted, strict=True):
+                found[index] = found[index].model_copy(update={"adjusted_p": p})
+        return tuple(found)
+
+    def _to_comparisons(self, rival: str, difference: Difference, bounds: Bounds) -> list[Comparison]:
+        return [
+            Comparison(
+                rival=rival,
+                dim=dim,
+                difference=float(difference.observed[index]),
+                low=float(bounds.low[index]),
+                high=float(bounds.high[index]),
+                p_value=float(bounds.p_values[index]),
+                adjusted_p=float(bounds.p_values[index]),
+                detectable=float(bounds.detectable[index]),
+                queries=len(self.grouping.labels),
+                groups=self.grouping.count,
+            )
+            for index, dim in enumerate(difference.columns)
+        ]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A finished trial: its best objective and whether its weights are on disk."""
+
+    number: int
+    objective: float | None
+    has_checkpoint: bool
+
+
+def rank_contenders(contenders: Iterable[Contender]) -> list[Contender]:
+    """Contenders from best to worst. Those without a finite objective or without weights cannot win.
+
+    Equal objectives go to the lower number: it was there first.
+    """
+    able = [c for c in contenders if c.has_checkpoint and c.objective is not None and math.isfinite(c.objective)]
+    return sorted(able, key=lambda c: (-(c.objective or 0.0), c.number))

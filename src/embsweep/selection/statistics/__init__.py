@@ -1,0 +1,1 @@
+"""Paired comparisons, resampling, confidence intervals, seed variance."""

@@ -1,0 +1,99 @@
+"""Two models on the same queries: their difference at every dimension and on the objective, resampled by groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embsweep.config.training import ObjectiveConfig
+from embsweep.selection.objective import compute_objectives, list_dims
+from embsweep.selection.scores import PerQuery
+from embsweep.selection.statistics.intervals import estimate_errors, randomisation_p
+from embsweep.selection.statistics.resampling import (
+    RESAMPLES,
+    Array,
+    Grouping,
+    flip_means,
+    resample_means,
+    round_means,
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Ours minus the rival's, a column for each dimension from large to small, then None for the objective.
+
+    `observed` [n_columns]; `resampled` [n_resamples, n_columns] by bootstrap; `p_values` [n_columns] of the two-sided
+    randomisation test that it is `margin`; `errors` [n_columns], standard errors.
+    """
+
+    columns: tuple[int | None, ...]
+    observed: Array
+    resampled: Array
+    p_values: Array
+    errors: Array
+    margin: float = 0.0
+
+
+def compute_difference(  # noqa: PLR0913 - all but three are by name
+    ours: PerQuery,
+    rival: PerQuery,
+    grouping: Grouping,
+    *,
+    config: ObjectiveConfig,
+    seed: int,
+    resamples: int = RESAMPLES,
+    margin: float = 0.0,
+) -> Difference:
+    """Compare at the dimensions that both have, and on the objective where these are all that it needs.
+
+    That the difference is `margin` is tested with every score of ours lowered by it. The same seed gives the same draws
+    for any two models. ValueError where the queries differ in number or a value is not finite.
+    """
+    dims = sorted(set(ours) & set(rival), reverse=True)
+    columns = (*dims, None) if dims and set(list_dims(dims, config)) <= set(dims) else tuple(dims)
+    one, other = stack_values(ours, dims, grouping), stack_values(rival, dims, grouping)
+    both = resample_means(np.hstack([one, other]), grouping, seed=seed, resamples=resamples)
+    resampled = _subtract(both[:, : len(dims)], both[:, len(dims) :], columns, config)
+
+    def swap(ours: Array) -> Array:
+        """Differences had each group's two models been swapped or not, the observed ones first."""
+        middle = (ours + other).mean(axis=0) / 2
+        half = flip_means(ours - other, grouping, seed=seed, resamples=resamples) / 2
+        return _subtract(middle + half, middle - half, columns, config)
+
+    swapped = swap(one)
+    return Difference(
+        columns=columns,
+        observed=swapped[0],
+        resampled=resampled,
+        p_values=randomisation_p(swap(one - margin) if margin else swapped),
+        errors=estimate_errors(resampled, grouping),
+        margin=margin,
+    )
+
+
+def stack_values(values: PerQuery, dims: Sequence[int], grouping: Grouping) -> Array:
+    """Per-query values as float64 [n_queries, n_dims]. ValueError if they misfit the groups or are not finite."""
+    stacked = np.column_stack([values[dim] for dim in dims]) if dims else np.zeros((len(grouping.labels), 0))
+    if len(stacked) != len(grouping.labels):
+        raise ValueError(f"values of {len(stacked)} queries, groups of {len(grouping.labels)}")
+    if not np.isfinite(stacked).all():
+        raise ValueError("a value of a query is not finite")
+    return stacked.astype(np.float64)
+
+
+def _subtract(ours: Array, rival: Array, columns: Sequence[int | None], config: ObjectiveConfig) -> Array:
+    """Rows of means → rows of differences."""
+    differences = ours - rival
+    if columns and columns[-1] is None:
+        dims = [dim for dim in columns if dim is not None]
+        objective = _to_objectives(ours, dims, config) - _to_objectives(rival, dims, config)
+        differences = np.column_stack([differences, objective])
+    return round_means(differences)
+
+
+def _to_objectives(means: Array, dims: Sequence[int], config: ObjectiveConfig) -> Array:
+    return compute_objectives(dict(zip(dims, means.T, strict=True)), config)

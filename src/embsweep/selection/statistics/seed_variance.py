@@ -1,0 +1,107 @@
+"""The luck of the seed: how far the same configuration's runs lie apart, and what it adds to a difference."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embsweep.config.training import ObjectiveConfig
+from embsweep.selection.objective import compute_objective
+from embsweep.selection.scores import PerQuery
+from embsweep.selection.statistics.intervals import CONFIDENCE, sum_quantiles, t_quantile, widen
+from embsweep.selection.statistics.paired import Difference
+from embsweep.selection.statistics.resampling import Array, Grouping
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """Pooled standard deviation of a run's score at each column (dimensions, None for the objective).
+
+    `df` is the sum over the configurations of their runs less one; 0 where nothing was run twice.
+    """
+
+    deviations: dict[int | None, float]
+    df: int
+
+    def of(self, difference: Difference, runs: tuple[int, int]) -> Array:
+        """Standard deviation that seeds give the difference of two means over so many runs, at each column."""
+        share = np.sqrt(1 / runs[0] + 1 / runs[1])
+        return np.array([share * self.deviations[column] for column in difference.columns])
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is known of a difference, [n_columns] each, with both sources of chance."""
+
+    low: Array
+    high: Array
+    p_values: Array
+    detectable: Array
+
+
+def measure_seed_noise(configurations: Iterable[Sequence[PerQuery]], config: ObjectiveConfig) -> SeedNoise:
+    """From the runs of each configuration on the same queries. All share one deviation: two runs alone say little."""
+    squares: dict[int | None, float] = defaultdict(float)
+    df = 0
+    for runs in configurations:
+        scores = [score_run(run, config) for run in runs]
+        df += max(0, len(runs) - 1)
+        for column in scores[0] if scores else ():
+            squares[column] += len(runs) * float(np.var([score[column] for score in scores]))
+    return SeedNoise({column: float(np.sqrt(total / max(1, df))) for column, total in squares.items()}, df)
+
+
+def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]:
+    """One run's mean at every dimension, and under None its objective."""
+    scores = {dim: {config.metric: float(values.mean())} for dim, values in run.items()}
+    found: dict[int | None, float] = {dim: by_metric[config.metric] for dim, by_metric in scores.items()}
+    found[None] = compute_objective(scores, config)
+    return found
+
+
+def add_seed_noise(
+    difference: Difference, noise: SeedNoise, grouping: Grouping, *, runs: tuple[int, int], seed: int
+) -> Bounds:
+    """Bounds of a difference between means over `runs` seeds each, on resampled queries and with redrawn seeds.
+
+    Every bootstrap sample of queries (its deviation widened as `bound_means` widens a percentile) gets a draw of the
+    pooled seed noise from Student's t. The p-value is the larger of the randomisation test's and of the share of
+    samples beyond 0, twice. With one group, or nothing that was run twice, nothing can be said.
+    """
+    if grouping.count == 1 or noise.df == 0:
+        return _know_nothing(difference)
+    by_seed = noise.of(difference, runs)
+    samples = _widen(difference, grouping)
+    draws = np.random.default_rng((seed, 2)).standard_t(noise.df, size=len(samples))
+    samples += draws[:, np.newaxis] * by_seed
+    tail = (1 - CONFIDENCE) / 2
+    limits = np.maximum(1.0, np.abs(difference.observed))  # beyond 1 only where constraints fall short
+    low, high = np.clip(np.quantile(samples, [tail, 1 - tail], axis=0), -limits, limits)
+    by_query = sum_quantiles(grouping.count - 1) * difference.errors
+    return Bounds(
+        low=low,
+        high=high,
+        p_values=np.maximum(difference.p_values, _tail_p(samples)),
+        detectable=np.hypot(by_query, sum_quantiles(noise.df) * by_seed),
+    )
+
+
+def _widen(difference: Difference, grouping: Grouping) -> Array:
+    from scipy.special import ndtri
+
+    middle = (1 + CONFIDENCE) / 2
+    factor = widen(grouping.count) * t_quantile(middle, grouping.count - 1) / float(ndtri(middle))
+    return np.asarray(difference.observed + factor * (difference.resampled - difference.observed))
+
+
+def _tail_p(samples: Array) -> Array:
+    beyond = np.minimum((samples <= 0).sum(axis=0), (samples >= 0).sum(axis=0))
+    return np.asarray(np.minimum(1.0, 2 * (1 + beyond) / (1 + len(samples))))
+
+
+def _know_nothing(difference: Difference) -> Bounds:
+    ones = np.ones(len(difference.columns))
+    return Bounds(-ones, ones, p_values=ones, detectable=ones)

@@ -1,0 +1,138 @@
+"""Paired inference over queries, whole passage groups together: several questions of a passage are not independent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embsweep.config.training import ObjectiveConfig
+from embsweep.selection.evidence import Comparison, Interval
+from embsweep.selection.scores import PerQuery
+from embsweep.selection.statistics.intervals import adjust_holm, bound_means, randomisation_p, sum_quantiles, widen
+from embsweep.selection.statistics.paired import Difference, compute_difference, stack_values
+from embsweep.selection.statistics.resampling import (
+    RESAMPLES,
+    Array,
+    Grouping,
+    flip_means,
+    index_groups,
+    resample_means,
+)
+
+__all__ = ["adjust_holm", "compare_models", "compute_detectable", "compute_intervals", "find_smallest_dim"]
+
+Groups = Sequence[int] | NDArray[np.integer]
+"""Label of each query's passage group, [n_queries]."""
+
+_NO_MARGINS: Mapping[str, float] = MappingProxyType({})
+
+
+def compute_intervals(
+    values: PerQuery, groups: Groups, *, seed: int, resamples: int = RESAMPLES
+) -> dict[int, Interval]:
+    """The mean over the queries at every dimension with its 95 % interval; [0, 1] where there is one group only."""
+    grouping, dims = index_groups(groups), list(values)
+    stacked = stack_values(values, dims, grouping)
+    resampled = resample_means(stacked, grouping, seed=seed, resamples=resamples)
+    means = stacked.mean(axis=0)
+    bounds = bound_means(means, resampled, grouping, (0.0, 1.0))
+    found = zip(dims, means.tolist(), *bounds.tolist(), strict=True)
+    return {dim: Interval(mean=mean, low=low, high=high) for dim, mean, low, high in found}
+
+
+def compare_models(  # noqa: PLR0913 - all but three are by name
+    ours: PerQuery,
+    rivals: Mapping[str, PerQuery],
+    groups: Groups,
+    *,
+    config: ObjectiveConfig,
+    seed: int,
+    resamples: int = RESAMPLES,
+    margins: Mapping[str, float] = _NO_MARGINS,
+) -> tuple[Comparison, ...]:
+    """Ours minus each rival's, at every dimension both have (from large to small), then on the objective.
+
+    The objective (`dim` None) is left out for a rival that lacks a dimension it needs, and is that over the common
+    dimensions otherwise. Each rival's p-values are those of a difference of its margin (0 unless `margins` names it),
+    and adjusted over everything that this call returns. ValueError where numbers of queries differ, a value is not
+    finite, or a floor still says `base`.
+    """
+    grouping = index_groups(groups)
+    found = {
+        name: compute_difference(
+            ours, rival, grouping, config=config, seed=seed, resamples=resamples, margin=margins.get(name, 0.0)
+        )
+        for name, rival in rivals.items()
+    }
+    adjusted = iter(adjust_holm([float(p) for difference in found.values() for p in difference.p_values]))
+    return tuple(
+        comparison.model_copy(update={"adjusted_p": next(adjusted)})
+        for name, difference in found.items()
+        for comparison in _to_comparisons(name, difference, grouping)
+    )
+
+
+def compute_detectable(differences: Array, groups: Groups, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The smallest true mean difference that a test at `alpha` finds in `power` of all samples as large as this one.
+
+    `differences` float64 [n_queries]. Student's quantiles of n_groups - 1 times the standard error of the grouped
+    mean (the ratio estimator of cluster sampling: Cochran, Sampling Techniques, 1977, eq. 6.13); 1 for one group.
+    """
+    grouping = index_groups(groups)
+    if grouping.count == 1:
+        return 1.0
+    residuals = grouping.sum(differences[:, np.newaxis])[:, 0] - differences.mean() * grouping.sizes
+    error = widen(grouping.count) * float(np.sqrt(np.square(residuals).sum())) / len(differences)
+    return sum_quantiles(grouping.count - 1, alpha=alpha, power=power) * error
+
+
+def find_smallest_dim(values: PerQuery, groups: Groups, *, alpha: float, seed: int, resamples: int = RESAMPLES) -> int:
+    """The smallest dimension that is not significantly below the largest, Holm-adjusted over all smaller ones.
+
+    Few queries cannot show a loss: read it beside the interval.
+    """
+    grouping, dims = index_groups(groups), sorted(values, reverse=True)
+    stacked = stack_values(values, dims, grouping)
+    flipped = flip_means(stacked[:, 1:] - stacked[:, :1], grouping, seed=seed, resamples=resamples)
+    adjusted = adjust_holm(randomisation_p(flipped).tolist())
+    tested = zip(dims[1:], flipped[0].tolist(), adjusted, strict=True)
+    return min([dims[0], *(dim for dim, loss, p in tested if not (loss < 0 and p < alpha))])
+
+
+def _to_comparisons(rival: str, difference: Difference, grouping: Grouping) -> list[Comparison]:
+    """`adjusted_p` is the p-value itself: the family is not known here."""
+    bounds = bound_means(difference.observed, difference.resampled, grouping, (-1.0, 1.0))
+    detectable = _detect(difference.errors, grouping)
+    numbers = zip(
+        difference.columns,
+        difference.observed.tolist(),
+        *bounds.tolist(),
+        difference.p_values.tolist(),
+        detectable.tolist(),
+        strict=True,
+    )
+    return [
+        Comparison(
+            rival=rival,
+            dim=dim,
+            difference=observed,
+            low=low,
+            high=high,
+            p_value=p,
+            adjusted_p=p,
+            detectable=least,
+            queries=len(grouping.labels),
+            groups=grouping.count,
+            margin=difference.margin,
+        )
+        for dim, observed, low, high, p, least in numbers
+    ]
+
+
+def _detect(errors: Array, grouping: Grouping) -> Array:
+    if grouping.count == 1:
+        return np.ones_like(errors)
+    return np.asarray(sum_quantiles(grouping.count - 1) * errors)

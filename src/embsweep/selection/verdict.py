@@ -1,0 +1,185 @@
+"""The choice among configurations that were run again with fresh seeds: named, tied, or unconfirmed.
+
+What must be said beside a verdict: failed runs, seeds that tell nothing, differences that could not have shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from embsweep.config.training import ObjectiveConfig
+from embsweep.selection.candidate import Candidate, Contest
+from embsweep.selection.evidence import Comparison, VerdictFacts
+from embsweep.selection.objective import describe_shortfalls
+from embsweep.selection.statistics.intervals import adjust_holm
+from embsweep.selection.statistics.resampling import RESAMPLES, index_groups
+from embsweep.selection.statistics.seed_variance import measure_seed_noise
+from embsweep.selection.statistics.significance import Groups
+
+__all__ = ["Candidate", "decide_verdict"]
+
+_SEARCH_ALONE = "Highest objective of the search, the lower trial where equal; nothing was run again"
+_CHEAPEST = (
+    "Cheapest of the tied: the smaller model dimension, then the shorter maximum sequence length, then fewer epochs, "
+    "then the recipe, then the lower trial number"
+)
+_BETTER = "Highest objective over the fresh seeds, and better than every other beyond the chance of queries and seeds"
+_ALONE = "The only finalist whose fresh runs all ended"
+
+
+def decide_verdict(  # noqa: PLR0913 - all but two are optional or by name
+    candidates: Sequence[Candidate],
+    groups: Groups,
+    *,
+    objective: ObjectiveConfig,
+    alpha: float,
+    seed: int,
+    resamples: int = RESAMPLES,
+    searched: Sequence[float] = (),
+) -> VerdictFacts:
+    """Choose. A difference is real only beyond the chance of the queries and the luck of the seed together.
+
+    The leader has the highest objective of the seed-averaged values. Those not significantly worse (Holm over all
+    others, at `alpha`) are tied with it, and the cheapest of them that meets the constraints wins. A candidate with a
+    failed run cannot win, and is not compared: runs that happened to end are no fair sample. Without any run the
+    search alone decides. `searched` are the objectives of all trials of the search: a difference that could not be
+    detected among them is warned of. ValueError where nobody can win.
+    """
+    able = [candidate for candidate in candidates if not candidate.failures]
+    if not able:
+        raise ValueError("every finalist had a run that failed: none can be chosen")
+    if not any(candidate.runs for candidate in able):
+        return _choose_unconfirmed(able, candidates, objective)
+    noise = measure_seed_noise([candidate.runs for candidate in candidates], objective)
+    contest = Contest(index_groups(groups), objective, noise, seed, resamples, tuple(searched))
+    return _choose(contest, [candidate for candidate in able if candidate.runs], candidates, alpha)
+
+
+def _choose_unconfirmed(
+    able: Sequence[Candidate], candidates: Sequence[Candidate], objective: ObjectiveConfig
+) -> VerdictFacts:
+    found = [c for c in able if c.searched is not None and math.isfinite(c.searched)]
+    if not found:
+        raise ValueError("no finalist has a finite objective: none can be chosen")
+    return VerdictFacts(
+        outcome="unconfirmed",
+        winner=min(found, key=lambda c: (-(c.searched or 0.0), c.trial)).trial,
+        tied_with=(),
+        rule=_SEARCH_ALONE,
+        comparisons=(),
+        confirmed=tuple(c.to_facts(objective) for c in candidates),
+        warnings=tuple(warn_unable(candidates, any_runs=False)),
+    )
+
+
+def _choose(contest: Contest, able: Sequence[Candidate], candidates: Sequence[Candidate], alpha: float) -> VerdictFacts:
+    leader = min(able, key=lambda c: (-contest.score(c), c.trial))
+    equals = _find_equals(contest, leader, [c for c in able if c is not leader], alpha)
+    winner = _pick_cheapest(contest, leader, equals)
+    comparisons = contest.compare_all(winner, [c for c in able if c is not winner])
+    return VerdictFacts(
+        outcome="tied" if equals else "named",
+        winner=winner.trial,
+        tied_with=tuple(sorted(c.trial for c in (leader, *equals))) if equals else (),
+        rule=_CHEAPEST if equals else f"{_BETTER} (alpha {alpha:g}, Holm)" if len(able) > 1 else _ALONE,
+        comparisons=comparisons,
+        confirmed=tuple(c.to_facts(contest.objective) for c in candidates),
+        warnings=_list_doubts(contest, winner, candidates, comparisons, alpha),
+    )
+
+
+def _find_equals(contest: Contest, leader: Candidate, others: Sequence[Candidate], alpha: float) -> list[Candidate]:
+    """Those that are not significantly worse than the leader on the objective."""
+    found = [contest.compare(leader, other) for other in others]
+    # Candidates without a common objective (other dimensions) cannot be told apart.
+    p_values = [float(bounds.p_values[-1]) if d.columns[-1:] == (None,) else 1.0 for d, bounds in found]
+    adjusted = adjust_holm(p_values)
+    is_worse = [p < alpha and d.observed[-1] > 0 for p, (d, _) in zip(adjusted, found, strict=True)]
+    return [other for other, worse in zip(others, is_worse, strict=True) if not worse]
+
+
+def _pick_cheapest(contest: Contest, leader: Candidate, equals: Sequence[Candidate]) -> Candidate:
+    """Of the leader and its equals; one that violates a constraint is no cheaper way to what the leader does."""
+    must_meet = contest.score(leader) >= 0
+    eligible = [c for c in (leader, *equals) if not (must_meet and contest.score(c) < 0)]
+    return min(eligible, key=lambda c: (c.cost, not c.is_recipe, c.trial))
+
+
+def _list_doubts(
+    contest: Contest,
+    winner: Candidate,
+    candidates: Sequence[Candidate],
+    comparisons: Sequence[Comparison],
+    alpha: float,
+) -> tuple[str, ...]:
+    judged = [candidate for candidate in candidates if candidate.runs]
+    return (
+        *warn_unable(candidates, any_runs=True),
+        *warn_better_looking(contest, winner, candidates),
+        *warn_constraints(contest, winner),
+        *warn_seeds(contest, judged),
+        *warn_small(contest, judged, alpha),
+        *warn_undetectable(contest, comparisons, candidates),
+    )
+
+
+_ROUNDING = 1e-9
+
+
+def warn_unable(candidates: Sequence[Candidate], *, any_runs: bool) -> Iterator[str]:
+    """Candidates that cannot win, whatever they scored."""
+    for candidate in candidates:
+        if candidate.failures:
+            failed = f"{candidate.failures} of its {candidate.failures + len(candidate.runs)} fresh runs failed"
+            yield f"{candidate.name} cannot win: {failed}"
+        elif any_runs and not candidate.runs:
+            yield f"{candidate.name} cannot win: it was not run again"
+
+
+def warn_better_looking(contest: Contest, winner: Candidate, candidates: Sequence[Candidate]) -> Iterator[str]:
+    """A candidate whose remaining runs score higher than the winner's, though one of its runs failed."""
+    best = contest.score(winner)
+    for candidate in candidates:
+        if candidate.failures and candidate.runs and contest.score(candidate) > best:
+            scores = f"{contest.score(candidate):.4f} against {best:.4f}"
+            yield f"{candidate.name} looks better than the winner in the runs that ended ({scores}), but failed"
+
+
+def warn_seeds(contest: Contest, judged: Sequence[Candidate]) -> Iterator[str]:
+    """Seeds that tell nothing about their luck."""
+    if contest.noise.df == 0:
+        yield "no candidate has two runs: the luck of the seed is not known, so no difference is called real"
+    elif len(judged) > 1 and not any(contest.noise.deviations.values()):
+        yield "every candidate's runs are identical: other seeds changed nothing, so their luck was not measured"
+
+
+def warn_small(contest: Contest, judged: Sequence[Candidate], alpha: float) -> Iterator[str]:
+    """So few passage groups that no randomisation test can be significant."""
+    groups = contest.grouping.count
+    least = 2.0 ** (1 - groups)
+    if len(judged) > 1 and least >= alpha:
+        many = "passage group" if groups == 1 else "passage groups"
+        yield f"{groups} {many}: no difference can be significant, the smallest possible p is {least:.3g}"
+
+
+def warn_undetectable(
+    contest: Contest, comparisons: Sequence[Comparison], candidates: Sequence[Candidate]
+) -> Iterator[str]:
+    """What the search tells apart is less than what these queries and seeds could show."""
+    searched = contest.searched or [candidate.searched for candidate in candidates if candidate.searched is not None]
+    spread = max(searched) - min(searched) if len(searched) > 1 else math.inf
+    detectable = max((c.detectable for c in comparisons if c.dim is None), default=0.0)
+    if detectable > spread + _ROUNDING:
+        yield (
+            f"the smallest difference that would be found in 80 of 100 repetitions is {detectable:.4f}, more than "
+            f"the whole spread between the trials ({spread:.4f})"
+        )
+
+
+def warn_constraints(contest: Contest, winner: Candidate) -> Iterator[str]:
+    """The winner misses what the profile demands."""
+    config = contest.objective
+    scores = {dim: {config.metric: float(values.mean())} for dim, values in winner.mean_run.items()}
+    for line in describe_shortfalls(scores, config):
+        yield f"{winner.name} wins though it violates a constraint: {line}"

@@ -1,0 +1,89 @@
+"""What is wrong with a search space: every end and option composed and checked as if it were a trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from embsweep.config import build_config, check_trainable
+from embsweep.config.search_space import Choice, Dimension, Value, count_values, describe, end_points
+from embsweep.core.errors import Fault, InputError
+from embsweep.sweep.request import Compose, SweepRequest
+
+_MOST_CELLS = 100_000
+"""The ledger lists every cell of a grid before the first trial."""
+
+
+def check_space(request: SweepRequest, faults: list[Fault]) -> None:
+    """Add the faults of every dimension, of a grid, and of models that cannot be compared."""
+    for dimension in request.space:
+        faults.extend(_check_dimension(dimension, request.compose, known=list(faults)))
+    faults.extend(_check_same_dims(request))
+    if request.values.get("search", {}).get("sampler") == "grid":
+        faults.extend(
+            Fault(
+                "conflict",
+                d.key,
+                "a grid cannot hold an interval",
+                describe(d),
+                "choice(…) or range(…)",
+                "or search=tpe",
+            )
+            for d in request.space
+            if count_values(d) is None
+        )
+        cells = math.prod(count_values(d) or 1 for d in request.space)
+        if cells > _MOST_CELLS:
+            accepted = f"at most {_MOST_CELLS:,}"
+            faults.append(
+                Fault("too-many", "search.sampler", f"its grid has {cells:,} cells", "grid", accepted, "or search=tpe")
+            )
+
+
+def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault]) -> list[Fault]:
+    """Compose both ends, or every option, and check each as if it were a trial."""
+    faults: list[Fault] = []
+    composed: dict[str, list[Value]] = {}
+    for value in end_points(dimension):
+        values = compose({dimension.key: value})
+        try:
+            config = build_config(values)
+            found = check_trainable(config)
+            composed.setdefault(config.model_dump_json(), []).append(value)
+        except InputError as error:
+            found = list(error.faults)
+        new = [fault for fault in found if fault not in known]
+        faults.extend(in_space(fault, dimension, value) for fault in new)
+    for same in composed.values():
+        if isinstance(dimension, Choice) and len(same) > 1:
+            names = " and ".join(map(str, same))
+            fix = f"fix it: {dimension.key}={same[0]}"
+            faults.append(
+                Fault("duplicate-value", dimension.key, f"{names} compose to the same configuration here", fix=fix)
+            )
+    return faults
+
+
+def _check_same_dims(request: SweepRequest) -> Iterator[Fault]:
+    """Models of several sizes are measured at dimensions that all of them have, or nothing compares them."""
+    found: dict[str, tuple[int, ...]] = {}
+    for dimension in request.space:
+        for value in end_points(dimension) if dimension.key.split(".")[0] == "model" else ():
+            try:
+                config = build_config(request.compose({dimension.key: value}))
+            except InputError:
+                continue  # among the faults of its dimension
+            found[f"{dimension.key}={value}"] = config.trial.eval_dims
+    if len(set(found.values())) > 1:
+        listed = "; ".join(f"{place}: {list(dims)}" for place, dims in found.items())
+        common = sorted(set.intersection(*map(set, found.values())), reverse=True)
+        fix = f"eval.dims=[{','.join(map(str, common))}]" if common else None
+        yield Fault(
+            "conflict", "eval.dims", f"differ across the space ({listed})", accepted="the same for every trial", fix=fix
+        )
+
+
+def in_space(fault: Fault, dimension: Dimension, value: Value) -> Fault:
+    """The fault, with the point of the space at which it stands."""
+    return replace(fault, problem=f"{fault.problem} (in the search space at {dimension.key}={value})")

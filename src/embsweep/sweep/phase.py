@@ -1,0 +1,60 @@
+"""The two stages in which a sweep runs trials: the search, and the confirmation of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embsweep.config import Config
+from embsweep.search.record import TrialRecord
+from embsweep.selection.candidate import Contender, rank_contenders
+from embsweep.sweep.folder import run_folder
+from embsweep.tracking.runs import Child
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a desk must know of the runs that it hands out. `fold` names a run's fold of the cross-validation, if any.
+
+    `kept` says whose weights stay on disk, of the runs that are finished; more than `max_failed` failed runs end the
+    stage, None never does. A run whose process died is started again, `max_attempts` starts in all.
+    """
+
+    name: str
+    runs: Path
+    child: Callable[[TrialRecord], Child]
+    kept: Callable[[Sequence[TrialRecord]], set[int]]
+    max_attempts: int
+    max_failed: int | None = None
+    fold: Callable[[TrialRecord], int | None] = lambda record: None
+
+    def folder(self, number: int) -> Path:
+        """One run's folder."""
+        return run_folder(self.runs, number)
+
+
+def find_contenders(records: Iterable[TrialRecord], runs: Path) -> list[Contender]:
+    """Finished runs that can win, from best to worst."""
+    return rank_contenders(
+        Contender(r.number, r.best, (run_folder(runs, r.number) / "best").is_dir())
+        for r in records
+        if r.state in ("complete", "stopped")
+    )
+
+
+def search_child(record: TrialRecord) -> Child:
+    """The run of MLflow that stands for a trial of the search."""
+    return Child(record.number, f"trial {record.number}")
+
+
+def search_stage(runs: Path, config: Config, *, keep_recipe: bool) -> Stage:
+    """The search keeps the weights of the best few and, where trial 0 is the recipe, of that too."""
+    sweep = config.sweep
+    keep = max(sweep.keep_checkpoints, config.confirm.finalists)
+
+    def kept(records: Sequence[TrialRecord]) -> set[int]:
+        best = {contender.number for contender in find_contenders(records, runs)[:keep]}
+        return best | ({0} if keep_recipe else set())
+
+    return Stage("search", runs, search_child, kept, sweep.max_attempts, sweep.max_failed_trials)

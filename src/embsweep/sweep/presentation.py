@@ -1,0 +1,48 @@
+"""From the ledger to what is shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from embsweep.reports.view import SweepView, TrialRow
+from embsweep.search.record import TrialRecord
+
+
+def build_view(notes: dict[str, Any], records: Sequence[TrialRecord]) -> SweepView:
+    """A sweep as its ledger tells it; `notes` are those of `sweep.run`."""
+    baseline = notes.get("baseline")
+    return SweepView(
+        name=notes["name"],
+        headline=notes["headline"],
+        objective=notes["objective"],
+        baseline=baseline["objective"] if baseline else None,
+        asked=notes["asked"],
+        slots=notes["slots"],
+        rows=tuple(_to_row(record) for record in records),
+    )
+
+
+def _to_row(record: TrialRecord) -> TrialRow:
+    facts = record.attributes
+    begin, end = facts.get("started_at"), facts.get("ended_at")
+    if begin is not None and end is None and not record.is_finished:
+        end = time.time()
+    return TrialRow(
+        number=record.number,
+        state=record.state,
+        best=record.best,
+        fraction=record.fraction,
+        params=describe_params(record),
+        elapsed_s=max(0.0, end - begin) if begin is not None and end is not None else None,
+        note=str(facts.get("reason", "")),
+    )
+
+
+def describe_params(record: TrialRecord) -> str:
+    """`learning_rate=2.1e-05 loss=mnrl`: the last part of each swept key with its value."""
+    return " ".join(
+        f"{key.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else f"{key.rsplit('.', 1)[-1]}={value}"
+        for key, value in record.params.items()
+    )

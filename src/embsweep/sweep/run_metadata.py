@@ -1,0 +1,101 @@
+"""What MLflow is told of a sweep as a whole: who it is, its configuration, data, environment and code."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import yaml
+
+from embsweep.audit.report import report_to_json
+from embsweep.config.search_space import describe
+from embsweep.core.environment import settle_environment
+from embsweep.data.collection import Splits
+from embsweep.search.ledger import Ledger
+from embsweep.sweep.checks.preflight import Prepared
+from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.request import SweepRequest
+from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
+from embsweep.tracking.records import DatasetFacts, SweepIdentity
+from embsweep.tracking.runs import SweepRun, open_sweep_run
+from embsweep.tracking.store import open_store
+from embsweep.tracking.tracker import Recorder
+
+
+def open_tracking(prepared: Prepared, ledger: Ledger, folder: SweepFolder, say: Callable[[str], None]) -> Recorder:
+    """The way to the sweep's run, which is found again on a resume; `say` hears when MLflow goes and comes."""
+    if "study_id" not in ledger.notes:
+        ledger.note(study_id=uuid.uuid4().hex)
+    recipe = prepared.recipe
+    identity = SweepIdentity(
+        name=recipe.sweep.name,
+        study_id=ledger.notes["study_id"],
+        base_model=recipe.model.name,
+        rehearsal=prepared.scale.is_rehearsal,
+        rehearses=prepared.asked.model.name if prepared.scale.is_rehearsal else None,
+    )
+
+    def connect() -> SweepRun:
+        store = open_store(prepared.storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
+        return open_sweep_run(store, identity)
+
+    settle_environment()
+    return Recorder(folder.outbox, connect, say)
+
+
+def describe_sweep(tracking: Recorder, request: SweepRequest, prepared: Prepared) -> None:
+    """Tell MLflow the sweep's data, space, command, configuration, audit and environment."""
+    recipe = prepared.recipe
+    tracking.log_dataset(_dataset_facts(prepared))
+    tracking.log_params(
+        {"space": {d.key: describe(d) for d in request.space}, "search": recipe.search.model_dump(exclude={"trials"})}
+    )
+    tracking.set_tags(
+        {
+            "embsweep.command": request.command,
+            "embsweep.audit.errors": _list_names(finding.name for finding in prepared.audit.of("error")),
+            "embsweep.audit.waived": _list_names(prepared.audit.waived),
+        }
+    )
+    texts = {
+        "config/resolved.yaml": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False),
+        "config/asked.yaml": yaml.safe_dump(prepared.asked.model_dump(mode="json"), sort_keys=False),
+        "audit/audit.json": _to_json_text(report_to_json(prepared.audit)),
+        "environment/packages.txt": describe_packages(),
+        "environment/machine.txt": describe_machine(),
+        "environment/git.txt": str(read_git_state(request.default_storage) or "no git repository\n"),
+    }
+    for name, text in texts.items():
+        tracking.log_artifact_text(name, text)
+
+
+def _list_names(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _to_json_text(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _dataset_facts(prepared: Prepared) -> DatasetFacts:
+    splits = prepared.splits
+    data = prepared.recipe.data.model_dump(exclude={"split"})
+    source = ", ".join(f"{key}={value}" for key, value in data.items() if value is not None)
+    return DatasetFacts(
+        name=splits.name,
+        fingerprint=splits.fingerprint,
+        source=source,
+        sizes=split_sizes(splits),
+    )
+
+
+def split_sizes(splits: Splits) -> dict[str, int]:
+    """How much stands on each side, and in the corpus."""
+    return {
+        "train_pairs": len(splits.train),
+        "validation_queries": len(splits.validation.queries),
+        "test_queries": len(splits.test.queries),
+        "passages": len(splits.validation.corpus),
+    }

@@ -1,0 +1,197 @@
+"""The switch itself: `challenger` becomes `champion`, or an earlier champion comes back. One at a time.
+
+Under the lock the aliases are read again: what was judged must still stand. Each step leaves a registry that the
+next promotion or rollback can read, should this one be cut off: the history is written before the alias moves.
+
+Who is champion, who is challenger, and who was champion before: read from the registry.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embsweep.core.errors import Fault, GateRefused, InputError, did_you_mean
+from embsweep.core.names import CHALLENGER, CHAMPION
+from embsweep.core.redaction import redact
+from embsweep.tracking.connection import knock
+from embsweep.tracking.registry.decisions import Decision, file_tag, log_decision, tag_version
+from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
+from embsweep.tracking.registry.register import PROMOTED_TAG
+from embsweep.tracking.store import Store, sqlite_file, store_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+HISTORY_TAG = "embsweep.earlier_champions"
+"""On the registered model: versions that were champion, as a JSON list, the latest last."""
+
+RESTORED_TAG = "embsweep.restored_at"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The aliases of a registered model at one moment. `earlier` are former champions, the latest last.
+
+    A version that is champion is no challenger, even where an interrupted promotion left it both aliases.
+    """
+
+    name: str
+    challenger: int | None
+    champion: int | None
+    earlier: tuple[int, ...] = ()
+
+
+def open_registry(root: Path, uri: str | None) -> Store:
+    """The store at `uri`, or the local one under `root`, for its registry alone; never creates one.
+
+    InputError at `--uri` where there is none or where it does not answer.
+    """
+    if uri is not None and not uri.strip():
+        raise InputError(Fault("empty", "--uri", "is blank", uri, "the address of an MLflow server, or leave it out"))
+    where = store_uri(root, uri)
+    file = sqlite_file(where)
+    if file is not None and not file.is_file():
+        raise InputError(
+            Fault("missing-file", "--uri", "there is no store yet", redact(where), fix="run a sweep first")
+        )
+    store = Store(where, experiment="", experiment_id="", artifact_root="")
+    try:
+        knock(where)
+        store.client().search_registered_models(max_results=1)
+    except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
+        reason = (redact(str(error)).splitlines() or [""])[0][:300]
+        problem = f"no MLflow registry answers there ({type(error).__name__}: {reason})"
+        raise InputError(Fault("unreachable", "--uri", problem, str(store))) from None
+    return store
+
+
+def read_standing(store: Store, name: str) -> Standing:
+    """The aliases of `name` now.
+
+    InputError where there is no such registered model, with the names there are, and for a history nobody can read.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = store.client()
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise InputError(_unknown(client, name)) from None
+    aliases = {alias: int(version) for alias, version in model.aliases.items()}
+    champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
+    earlier = _read_history(name, model.tags.get(HISTORY_TAG, "[]"))
+    return Standing(name, None if challenger == champion else challenger, champion, earlier)
+
+
+def _read_history(name: str, tag: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(version) for version in json.loads(tag))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        problem, fix = f"the tag {HISTORY_TAG} is no list of versions", "mend or delete the tag in the registry"
+        raise InputError(Fault("bad-format", name, problem, tag, "[1, 2]", fix)) from None
+
+
+def champion_since(version: ModelVersion) -> str:
+    """When this version became champion, as recorded; `an unknown time` where its alias was set by hand."""
+    return max(version.tags.get(PROMOTED_TAG, ""), version.tags.get(RESTORED_TAG, "")) or "an unknown time"
+
+
+def _unknown(client: MlflowClient, name: str) -> Fault:
+    known = sorted(m.name for m in client.search_registered_models() if not m.name.endswith(LOCK_SUFFIX))
+    return Fault(
+        "unknown-name",
+        "NAME",
+        "no such registered model",
+        name,
+        ", ".join(known) or "none yet",
+        did_you_mean(name, known),
+    )
+
+
+class Overtaken(GateRefused):
+    """Another promotion or rollback moved an alias after this one had judged."""
+
+
+def switch_champion(store: Store, judged: Standing, decision: Decision) -> str | None:
+    """Make the judged challenger champion and record it; returns the path of the record.
+
+    Raises Overtaken where champion or challenger is no longer the version that was judged, GateRefused where
+    another switch holds the lock. Nothing is changed then.
+    """
+    client = store.client()
+    with hold_lock(store, judged.name):
+        _check_unmoved(client, judged, read_standing(store, judged.name))
+        path = log_decision(store, judged.name, decision)
+        if judged.champion is not None:
+            _write_history(client, judged.name, (*_without(judged.earlier, judged.champion), judged.champion))
+        client.set_registered_model_alias(judged.name, CHAMPION, str(decision.version))
+        drop_stale_challenger(store, judged.name)
+        tags = {PROMOTED_TAG: decision.at, **file_tag(path)}
+        if judged.champion is not None:
+            tags["embsweep.replaced"] = str(judged.champion)
+            tag_version(store, judged.name, judged.champion, {"embsweep.replaced_by": str(decision.version)})
+        tag_version(store, judged.name, decision.version, decision.tags | tags)
+    return path
+
+
+def restore_champion(store: Store, judged: Standing, restored: Decision, rolled_back: Decision) -> str | None:
+    """Make `restored.version` champion again, `rolled_back.version` none; returns the path of the latter's record.
+
+    Raises like `switch_champion`. The history ends before the restored version, so that the next rollback goes on.
+    """
+    client, name = store.client(), judged.name
+    with hold_lock(store, name):
+        _check_unmoved(client, judged, read_standing(store, name))
+        path = log_decision(store, name, rolled_back)
+        log_decision(store, name, restored)
+        drop_stale_challenger(store, name)
+        client.set_registered_model_alias(name, CHAMPION, str(restored.version))
+        _write_history(client, name, judged.earlier[: judged.earlier.index(restored.version)])
+        away = {"embsweep.rolled_back_at": rolled_back.at, "embsweep.rolled_back_to": str(restored.version)}
+        tag_version(store, name, rolled_back.version, rolled_back.tags | away | file_tag(path))
+        tag_version(store, name, restored.version, restored.tags | {RESTORED_TAG: restored.at})
+        client.delete_model_version_tag(name, str(restored.version), "embsweep.replaced_by")
+    return path
+
+
+def drop_stale_challenger(store: Store, name: str) -> None:
+    """Take the alias `challenger` off the champion, and only off the champion: a sweep may have set a new one."""
+    client = store.client()
+    aliases = client.get_registered_model(name).aliases
+    if CHALLENGER in aliases and aliases[CHALLENGER] == aliases.get(CHAMPION):
+        client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def _check_unmoved(client: MlflowClient, judged: Standing, now: Standing) -> None:
+    if now == judged:
+        return
+    changes = []
+    if now.champion != judged.champion:
+        since = champion_since(client.get_model_version(now.name, str(now.champion))) if now.champion else ""
+        new = f"version {now.champion} since {since}" if now.champion else "none"
+        changes.append(f"the champion is {new} (it was {_version(judged.champion)})")
+    if now.challenger != judged.challenger:
+        changes.append(f"the challenger is {_version(now.challenger)} (it was {_version(judged.challenger)})")
+    what = " and ".join(changes) or "the list of earlier champions was changed"
+    raise Overtaken(
+        "overtaken", f"{now.name} was changed by somebody else while this was judged: {what}; nothing was changed here"
+    )
+
+
+def _version(number: int | None) -> str:
+    return "none" if number is None else f"version {number}"
+
+
+def _without(earlier: tuple[int, ...], version: int) -> tuple[int, ...]:
+    """A version stands in the history once, at its latest time: a rollback must not go in circles."""
+    return tuple(v for v in earlier if v != version)
+
+
+def _write_history(client: MlflowClient, name: str, earlier: tuple[int, ...]) -> None:
+    client.set_registered_model_tag(name, HISTORY_TAG, json.dumps(list(earlier)))

@@ -1,0 +1,153 @@
+"""A registered model back from the registry: fetched, compared with what was registered, and only then loaded.
+
+Never by MLflow's own loader: it forces `trust_remote_code=True`, so that a changed `modules.json` runs code.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embsweep.core.errors import Fault, InputError
+from embsweep.core.redaction import redact
+from embsweep.models.safety import UnsafeModel, check_no_code
+from embsweep.selection.evidence import Evidence
+from embsweep.tracking.registry.files import (
+    EVIDENCE_FILE,
+    UnreadableEvidence,
+    UntrustedModel,
+    check_data_only,
+    check_same,
+    hash_files,
+    hash_manifest,
+    read_evidence,
+)
+from embsweep.tracking.registry.logged_model import MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
+from embsweep.tracking.store import Store, fetch_artifacts
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from sentence_transformers import SentenceTransformer
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A copy of a version's files. `fault` says why they may not be loaded, `unread` why there is no evidence.
+
+    The evidence can be trusted where the weights cannot: each file has a hash of its own.
+    """
+
+    folder: Path
+    manifest_sha256: str
+    fault: UntrustedModel | None = None
+    evidence: Evidence | None = None
+    unread: UntrustedModel | UnreadableEvidence | None = None
+
+
+def load_registered(
+    store: Store, name: str, alias_or_version: str | int, *, device: str | None = None
+) -> SentenceTransformer:
+    """The model of a registered version, given by number or by alias.
+
+    Raises InputError if there is no such version, UntrustedModel if its files are not those that were registered.
+    """
+    version = find_version(store, name, alias_or_version)
+    with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
+        fetched = fetch_version(store, version, Path(scratch) / "model")
+        if fetched.fault:
+            raise fetched.fault
+        return load_fetched(fetched.folder, fetched.manifest_sha256, device=device)
+
+
+def fetch_version(store: Store, version: ModelVersion, folder: Path) -> Fetched:
+    """Copy a version's files to `folder`, so that nothing changes between check and load, and compare their hashes."""
+    from mlflow.exceptions import MlflowException
+
+    label = f"{version.name} version {version.version}"
+    recorded = version.tags.get(MANIFEST_TAG)
+    if recorded is None:
+        fault = UntrustedModel("no-hashes", f"{label} carries no hashes; it was not registered by embsweep")
+        return Fetched(folder, "", fault, unread=fault)
+    location = store.client().get_model_version_download_uri(version.name, version.version)
+    try:
+        place = fetch_artifacts(store, location, folder)
+        found = hash_files(place)
+    except (MlflowException, OSError, UntrustedModel) as error:
+        fault = UntrustedModel("unreadable", f"{label} cannot be fetched: {redact(str(error))}")
+        return Fetched(folder, recorded, fault, unread=fault)
+    listed = found if hash_manifest(found) == recorded else _listed_files(store, version)
+    evidence, unread = _read_evidence(place, found, listed if hash_manifest(listed) == recorded else {})
+    return Fetched(place, recorded, _find_fault(label, place, found, listed, recorded), evidence, unread)
+
+
+def load_fetched(folder: Path, manifest_sha256: str, *, device: str | None = None) -> SentenceTransformer:
+    """The model in a fetched folder, its hashes compared once more: it may have come through another process."""
+    from embsweep.models.loading import load_model
+
+    if hash_manifest(hash_files(folder)) != manifest_sha256:
+        raise UntrustedModel("altered-file", "the fetched copy is not the model that was registered")
+    check_data_only(folder)
+    return load_model(str(folder / MODEL_FOLDER), device, local_files_only=True)
+
+
+def _find_fault(
+    label: str, folder: Path, found: dict[str, str], listed: dict[str, str], recorded: str
+) -> UntrustedModel | None:
+    try:
+        if hash_manifest(found) != recorded:
+            check_same(found, listed)  # names the differences
+            return UntrustedModel("altered-file", f"{label} is not the model that was registered")
+        check_data_only(folder)
+        check_no_code(folder)
+    except UntrustedModel as error:
+        return UntrustedModel(error.code, f"{label}: {error}")
+    except UnsafeModel as error:
+        return UntrustedModel("unsafe-model", f"{label}: {error}")
+    return None
+
+
+def _read_evidence(
+    folder: Path, found: dict[str, str], listed: dict[str, str]
+) -> tuple[Evidence | None, UnreadableEvidence | None]:
+    """The evidence as registered, or why it cannot be had."""
+    if found.get(EVIDENCE_FILE) != listed.get(EVIDENCE_FILE):
+        return None, UnreadableEvidence("altered-file", f"its {EVIDENCE_FILE} is not the one that was registered")
+    try:
+        return read_evidence(folder), None
+    except UnreadableEvidence as error:
+        return None, error
+
+
+def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelVersion:
+    """A registered version by number or alias. Raises InputError naming what there is."""
+    from mlflow.exceptions import MlflowException
+
+    client = store.client()
+    wanted = str(alias_or_version)
+    try:
+        if wanted.isdecimal():
+            return client.get_model_version(name, wanted)
+        return client.get_model_version_by_alias(name, wanted)
+    except MlflowException:
+        known = [model.name for model in client.search_registered_models()]
+        there = f"registered models: {', '.join(known) or 'none'}"
+        if name in known:
+            versions = client.search_model_versions(f"name = '{name}'")
+            aliases = sorted(client.get_registered_model(name).aliases)
+            there = f"versions {sorted(int(v.version) for v in versions)}, aliases {aliases}"
+        raise InputError(Fault("unknown-name", name, "no such version of a registered model", wanted, there)) from None
+
+
+def _listed_files(store: Store, version: ModelVersion) -> dict[str, str]:
+    """The files by hash as listed when the model was logged; none if that list is gone or is no such list."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        logged = store.client().get_logged_model(version.tags[MODEL_ID_TAG])
+        files = json.loads(logged.tags[MANIFEST_TAG])
+    except (MlflowException, KeyError, ValueError, RecursionError):
+        return {}
+    return files if isinstance(files, dict) else {}

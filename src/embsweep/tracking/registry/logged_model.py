@@ -1,0 +1,161 @@
+"""A winner's weights as an MLflow LoggedModel that is READY only once its stored files are proven whole.
+
+Step by step with explicit ids: MLflow's own `log_model` works on a process-global active run and store, and
+`register_model` takes a model that is still half-written.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embsweep.core.errors import CodedError, EmbsweepError
+from embsweep.core.names import tracked_metric
+from embsweep.tracking.environment import pin_requirements
+from embsweep.tracking.records import WinnerFacts
+from embsweep.tracking.registry.files import (
+    EVIDENCE_TAG,
+    check_data_only,
+    check_same,
+    dump_manifest,
+    hash_files,
+    write_evidence,
+)
+from embsweep.tracking.store import Store, fetch_artifacts
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from sentence_transformers import SentenceTransformer
+
+CHECKPOINT_TAG = "embsweep.checkpoint"
+MANIFEST_TAG = "embsweep.manifest"
+MODEL_ID_TAG = "embsweep.model_id"
+MODEL_FOLDER = "model.sentence_transformer"
+"""MLflow's name of the folder that sentence-transformers itself saves and loads."""
+
+_SCRATCH = ".registering-"
+_REQUIREMENTS = ("sentence-transformers", "transformers", "torch", "mlflow")
+
+
+def log_winner(
+    store: Store, checkpoint: Path, tags: Mapping[str, str], facts: WinnerFacts, model: SentenceTransformer | None
+) -> tuple[LoggedModel, dict[str, str]]:
+    """Log the checkpoint under its trial's run. Returns it with the hashes of its files.
+
+    One that is READY for the same checkpoint and evidence is returned again; what an interrupted call left is
+    deleted first.
+    """
+    client = store.client()
+    for leftover in checkpoint.parent.glob(f"{_SCRATCH}*"):  # of a process that was killed: a whole copy of the model
+        shutil.rmtree(leftover, ignore_errors=True)
+    known = _find_ready(client, store, tags, facts.run_id)
+    if known is not None:
+        return known, json.loads(known.tags[MANIFEST_TAG])
+    model = model if model is not None else _load_checkpoint(checkpoint)
+    logged = client.create_logged_model(
+        store.experiment_id,
+        name=f"trial-{facts.trial}",
+        source_run_id=facts.run_id,
+        tags=dict(tags),
+        params=client.get_run(facts.run_id).data.params,
+        model_type="embedding",
+    )
+    try:
+        with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=_SCRATCH) as scratch:
+            folder = Path(scratch) / "model"
+            _save(model, folder, logged, facts)
+            check_data_only(folder)
+            manifest = hash_files(folder)
+            client.log_model_artifacts(logged.model_id, str(folder))
+            check_same(_hash_stored(store, logged, Path(scratch)), manifest)
+        client.set_logged_model_tags(logged.model_id, {MANIFEST_TAG: dump_manifest(manifest)})
+        _attach(client, logged, facts)
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    ready = client.finalize_logged_model(logged.model_id, "READY")
+    if str(ready.status) != "READY":
+        raise EmbsweepError(f"MLflow keeps the model {logged.model_id} as {ready.status} and not as READY")
+    return ready, manifest
+
+
+def _load_checkpoint(checkpoint: Path) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(checkpoint), device="cpu", trust_remote_code=False, local_files_only=True)
+
+
+def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: WinnerFacts) -> None:
+    import mlflow.sentence_transformers
+    import numpy as np
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    if model.truncate_dim is not None:
+        said = f"the model has truncate_dim={model.truncate_dim}, which would be saved with it"
+        raise CodedError("truncated", said)
+    dim = model.get_embedding_dimension()
+    signature = ModelSignature(
+        inputs=Schema([ColSpec("string")]), outputs=Schema([TensorSpec(np.dtype("float32"), (-1, dim or -1))])
+    )
+    mlflow.sentence_transformers.save_model(
+        model,
+        str(folder),
+        mlflow_model=Model(
+            artifact_path=logged.artifact_location,
+            run_id=facts.run_id,
+            model_uuid=logged.model_id,
+            model_id=logged.model_id,
+        ),
+        pip_requirements=pin_requirements(*_REQUIREMENTS),
+        signature=signature,
+        metadata={"objective": facts.objective, "trial": facts.trial},
+    )
+    if facts.card is not None:
+        (folder / MODEL_FOLDER / "README.md").write_text(facts.card, encoding="utf-8")
+    if facts.evidence is not None:
+        write_evidence(folder, facts.evidence)
+
+
+def _hash_stored(store: Store, logged: LoggedModel, scratch: Path) -> dict[str, str]:
+    """Hashes of what the store really holds: read in place where it is a folder, fetched where it is not."""
+    place = Path(logged.artifact_location)
+    if not (place.is_absolute() and place.is_dir()):
+        place = fetch_artifacts(store, logged.artifact_location, scratch / "stored")
+    return hash_files(place)
+
+
+def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerFacts) -> None:
+    """Make the model an output of its trial's run, with the proven scores as its metrics."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    client.log_outputs(facts.run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
+    values = {
+        tracked_metric(dim, facts.metric, prefix=facts.split): scores[facts.metric]
+        for dim, scores in facts.scores.items()
+    }
+    at_ms = logged.creation_timestamp
+    metrics = [Metric(name, value, at_ms, 0, model_id=logged.model_id) for name, value in values.items()]
+    client.log_batch(facts.run_id, metrics=metrics, synchronous=True)
+
+
+def _find_ready(client: MlflowClient, store: Store, tags: Mapping[str, str], run_id: str) -> LoggedModel | None:
+    """The finished model of an earlier call. Unfinished ones are deleted on the way."""
+    ready: LoggedModel | None = None
+    checkpoint = f"tags.`{CHECKPOINT_TAG}` = '{tags[CHECKPOINT_TAG]}'"
+    for model in client.search_logged_models([store.experiment_id], checkpoint):
+        if model.source_run_id != run_id:
+            continue
+        if str(model.status) != "READY" or MANIFEST_TAG not in model.tags:
+            client.delete_logged_model(model.model_id)  # which keeps its files
+            place = Path(model.artifact_location)
+            if place.is_absolute() and place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+        elif model.tags.get(EVIDENCE_TAG) == tags.get(EVIDENCE_TAG):
+            ready = model
+    return ready

@@ -1,0 +1,101 @@
+"""The requests that write to a run: metrics and tags in one batch, parameters once, a dataset.
+
+Runs found by their tags, so that a resumed sweep leaves no duplicates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from embsweep.core.redaction import redact
+from embsweep.tracking.records import DatasetFacts
+from embsweep.tracking.store import Store
+from embsweep.tracking.values import batches, split_finite
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+_DIGEST_CHARS = 16  # MLflow takes 36; its tables show the digest in full
+_TAG_CHARS = 5000
+
+
+@dataclass(frozen=True)
+class Points:
+    """Values of metrics at one moment."""
+
+    values: Mapping[str, float]
+    at_ms: int
+    step: int = 0
+
+
+def write(client: MlflowClient, run_id: str, *points: Points, tags: Mapping[str, str] | None = None) -> None:
+    """All points and tags in one request. Values that are not finite go, by name, to `embsweep.non_finite`."""
+    from mlflow.entities import Metric, RunTag
+
+    metrics: list[Metric] = []
+    all_tags = dict(tags or {})
+    non_finite: list[str] = []
+    for point in points:
+        finite, bad = split_finite(point.values)
+        metrics += [Metric(name, value, point.at_ms, point.step) for name, value in finite.items()]
+        non_finite += bad
+    if non_finite:
+        all_tags["embsweep.non_finite"] = ", ".join(non_finite)[:_TAG_CHARS]
+    if metrics or all_tags:
+        run_tags = [RunTag(name, value) for name, value in all_tags.items()]
+        client.log_batch(run_id, metrics=metrics, tags=run_tags, synchronous=True)
+
+
+def log_missing_params(client: MlflowClient, run_id: str, params: Mapping[str, str], known: Mapping[str, str]) -> None:
+    """Log the parameters that a run lacks. MLflow's are immutable: one that is there stays as it is."""
+    from mlflow.entities import Param
+
+    missing = {key: value for key, value in params.items() if key not in known}
+    for portion in batches(missing):
+        client.log_batch(run_id, params=[Param(key, value) for key, value in portion.items()], synchronous=True)
+
+
+def dataset_input(facts: DatasetFacts) -> DatasetInput:
+    """The data as MLflow's dataset entity, its sizes as the profile."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=facts.name,
+        digest=facts.fingerprint[:_DIGEST_CHARS],
+        source_type="local",
+        source=json.dumps({"uri": redact(facts.source)}),
+        profile=json.dumps(dict(facts.sizes)),
+    )
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])
+
+
+def find_runs(store: Store, client: MlflowClient, tags: Mapping[str, str], *, status: str | None = None) -> list[Run]:
+    """Runs of the store's experiment that carry all of `tags`, oldest first; deleted ones are not among them."""
+    terms = [f"tags.`{name}` = '{_check_quotable(value)}'" for name, value in tags.items()]
+    if status:
+        terms.append(f"attributes.status = '{status}'")
+    found: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [store.experiment_id], " and ".join(terms), order_by=["attributes.start_time ASC"], page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def find_run(store: Store, client: MlflowClient, tags: Mapping[str, str]) -> Run | None:
+    """The oldest run that carries all of `tags`, or None."""
+    return next(iter(find_runs(store, client, tags)), None)
+
+
+def _check_quotable(value: str) -> str:
+    if "'" in value:
+        raise ValueError(f"{value!r} cannot be searched for in MLflow; accepted: values without quotes")
+    return value

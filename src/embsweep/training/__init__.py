@@ -1,0 +1,1 @@
+"""One trial: train, evaluate at fractions of its schedule, keep the best checkpoint, resume."""

@@ -1,0 +1,49 @@
+"""Why a trial failed, in one line that a table, a tag and a terminal can hold."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+
+from embsweep.core.errors import EmbsweepError
+
+MOST_CHARS = 1000
+
+
+def to_reason(error: BaseException) -> str:
+    """The error's name and message; the message alone where it is one of ours, written to be read."""
+    text, name = to_line(str(error)), type(error).__name__
+    if isinstance(error, SystemExit):
+        return f"the trial called sys.exit({to_line(repr(error.code))})"
+    if isinstance(error, EmbsweepError) and text:
+        return text
+    return f"{name}: {text}" if text else name
+
+
+def to_line(text: str, limit: int = MOST_CHARS) -> str:
+    """`text` in one line of at most `limit` characters, without what a terminal would obey."""
+    lines = (" ".join(_printable(line).split()) for line in text.splitlines())
+    joined = " | ".join(line for line in lines if line)
+    return joined if len(joined) <= limit else joined[: limit - 1] + "…"
+
+
+def describe_frames(error: BaseException) -> str:
+    """Where `error` and its causes were raised, by file and line, the cause last.
+
+    Only our own messages are among it: those of other libraries may hold a secret.
+    """
+    return "\nbecause of:\n\n".join(_frames(error))
+
+
+def _frames(error: BaseException | None) -> Iterator[str]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
+        message = f": {error}" if isinstance(error, EmbsweepError) else ""
+        yield "".join(traceback.format_tb(error.__traceback__)) + f"{name}{message}\n"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _printable(line: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in line)

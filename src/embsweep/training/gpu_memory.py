@@ -1,0 +1,117 @@
+"""The GPU memory that one trial takes, measured: a few steps on the longest texts, and a batch of the evaluation."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embsweep.config import TrialConfig
+from embsweep.data.collection import Pair
+from embsweep.models.snapshot import Snapshot, localise
+from embsweep.training.hardware import Choice, choose_here
+from embsweep.training.memory import advise, peak_bytes, reset_peak
+from embsweep.training.mini_batch import Limits, find_longest, settle_loss
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+_RANKED = 8
+"""Bytes of an embedding's value in float32 while it is ranked: as encoded, and normalised."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU's memory in bytes; `free_bytes` as a process sees it whose own context is already there."""
+
+    name: str
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one trial takes at its peak; None where it ran out of memory, `advice` then says what helps.
+
+    `gpu` is None where there is none, and the peak with it.
+    """
+
+    gpu: Gpu | None
+    peak_bytes: int | None
+    advice: str | None = None
+
+
+def measure_footprint(
+    config: TrialConfig,
+    pairs: Sequence[Pair],
+    *,
+    corpus_size: int = 0,
+    memory_share: float = 1.0,
+    models: tuple[Snapshot, ...] = (),
+) -> Footprint:
+    """Train two steps of full batches and encode one batch as an evaluation does; call it in a fresh process.
+
+    `corpus_size` counts the texts whose embeddings an evaluation holds, `memory_share` is the trial's part of the GPU,
+    `models` holds base models that may not lie here. Adam's moments are there in the second step. Errors other than
+    running out of memory pass.
+    """
+    gpu = _inspect_gpu()
+    reset_peak()
+    try:
+        here = config.model_copy(update={"model": localise(config.model, models)})
+        _run_steps(here, pairs, memory_share)
+    except Exception as error:
+        advice = advise(error, config)
+        if advice is None:
+            raise
+        return Footprint(gpu, None, advice)
+    peak = peak_bytes()
+    return Footprint(gpu, None if peak is None else peak + _RANKED * corpus_size * config.model.dim)
+
+
+def _inspect_gpu() -> Gpu | None:
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return Gpu(torch.cuda.get_device_name(), total, free)
+
+
+def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float) -> None:
+    from embsweep.evaluation.evaluator import encode_texts
+    from embsweep.models.losses import build_loss
+    from embsweep.models.registry import build_model
+
+    choice = choose_here(config)
+    model = build_model(config.model, attention=choice.attention)
+    settled = settle_loss(config, model, pairs, Limits(config.train.batch_size, choice.precision, memory_share))
+    loss = build_loss(settled.loss, config.matryoshka, model)
+    _train_two_steps(config, choice, model, loss, find_longest(pairs, config.train.batch_size))
+    longest = find_longest(pairs, config.eval.batch_size)["positive"]
+    encode_texts(model, longest, "document", batch_size=config.eval.batch_size)
+
+
+def _train_two_steps(
+    config: TrialConfig, choice: Choice, model: SentenceTransformer, loss: nn.Module, batch: dict[str, list[str]]
+) -> None:
+    """Two epochs of one batch, with the trainer itself: it casts and keeps as it does in a trial."""
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformerTrainer
+    from transformers import PrinterCallback
+
+    from embsweep.training.trainer import build_arguments
+
+    short = config.train.model_copy(update={"epochs": 2.0, "accumulation": 1, "batch_sampler": "batch_sampler"})
+    with tempfile.TemporaryDirectory(prefix="embsweep-") as folder:
+        trainer = SentenceTransformerTrainer(
+            model=model,
+            args=build_arguments(short, Path(folder), choice=choice),
+            train_dataset=Dataset.from_dict(batch),
+            loss=loss,
+        )
+        trainer.remove_callback(PrinterCallback)  # it prints to stdout
+        trainer.train()

@@ -1,0 +1,204 @@
+"""The one place where hardware and loss decide precision, tf32, attention and gradient checkpointing.
+
+`docs/hardware.md` has it as a table.
+
+How much GPU memory a configuration may take: a rule of thumb to compare configurations by, not a measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+
+from embsweep.config import TrialConfig
+from embsweep.config.training import ModelConfig
+from embsweep.core.codes import Code
+from embsweep.core.errors import Fault, InputError
+
+_VOCABULARY = 250_000
+"""Tokens of XLM-RoBERTa, whose table is nearly half of bge-m3; an English model has an eighth of them."""
+
+_ADAM = 16
+"""Bytes of a float32 weight, its gradient and Adam's two moments."""
+
+_KEPT = 34
+"""Bytes that the backward pass needs of a layer for each token and hidden unit in half precision, attention scores
+left out (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", eq. 1)."""
+
+_KEPT_INPUT = 2
+"""The same where a layer is recomputed: only its input is kept."""
+
+
+def estimate_bytes(config: TrialConfig, *, gradient_checkpointing: bool) -> int:
+    """Bytes of training where every text has `model.max_seq_length` tokens, in bytes; evaluation left out.
+
+    Layers and vocabulary are those that an encoder of this size usually has. The fixed mini-batch of a cached loss
+    bounds it; `auto` counts as the whole batch, since it grows as far as it fits.
+    """
+    model = config.model
+    if model.kind == "static":
+        return _ADAM * _VOCABULARY * model.dim
+    layers = _guess_layers(model)
+    weights = _ADAM * (12 * layers * model.dim**2 + _VOCABULARY * model.dim)
+    kept = _KEPT_INPUT * layers + _KEPT if gradient_checkpointing else _KEPT * layers
+    width = 2 if config.train.precision == "fp32" else 1  # auto: as where the GPU has bf16
+    return weights + width * kept * model.dim * _tokens_at_once(config)
+
+
+def _guess_layers(model: ModelConfig) -> int:
+    """BERT's sizes: small, base, large."""
+    return 24 if model.dim >= 1024 else 12 if model.dim >= 768 else 6
+
+
+def _tokens_at_once(config: TrialConfig) -> int:
+    """A cached loss holds the graph of one column's mini-batch, the plain one of both columns' whole batch."""
+    size = config.loss.mini_batch_size
+    rows = 2 * config.train.batch_size if config.loss.name == "mnrl" else config.train.batch_size
+    return (min(size, rows) if isinstance(size, int) else rows) * config.model.max_seq_length
+
+
+FLASH = "flash_attention_2"
+_AMPERE = (8, 0)
+"""The first compute capability with bf16, tf32 and flash attention 2."""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What a process computes on. `capability` is CUDA's compute capability, None where there is no GPU."""
+
+    name: str = "cpu"
+    capability: tuple[int, int] | None = None
+    memory_bytes: int = 0
+    has_flash_attn: bool = False
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether there is a GPU."""
+        return self.capability is not None
+
+    @property
+    def is_ampere(self) -> bool:
+        """Whether the GPU is of NVIDIA's generation Ampere, or a later one.
+
+        Torch also calls bf16 supported where it emulates it (`torch.cuda.is_bf16_supported()` on a T4), at a crawl.
+        """
+        return self.capability is not None and self.capability >= _AMPERE
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a trial runs with. None leaves tf32 to torch and attention to the model: sdpa, or eager without it."""
+
+    precision: str = "fp32"
+    tf32: bool | None = None
+    attention: str | None = None
+    gradient_checkpointing: bool = False
+
+    def facts(self) -> dict[str, object]:
+        """For the trial's record, None as `own`; the attention of a loaded model is told by `read_attention`."""
+        return {name: "own" if value is None else value for name, value in asdict(self).items()}
+
+
+def inspect_accelerator() -> Accelerator:
+    """The GPU that torch would use in this process, or the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Accelerator()
+    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    has_flash = find_spec("flash_attn") is not None
+    return Accelerator(found.name, (found.major, found.minor), found.total_memory, has_flash)
+
+
+def choose_here(config: TrialConfig) -> Choice:
+    """`choose_hardware` for this process and for what the model's architecture can do."""
+    from embsweep.models.attention import find_attentions
+
+    return choose_hardware(config, inspect_accelerator(), find_attentions(config.model))
+
+
+def choose_hardware(config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None) -> Choice:
+    """What `config` means on `machine`; what is not `auto` (tf32: null) is taken as it is.
+
+    `attentions` holds what the model's architecture can do, None where nobody knows. Raises InputError with a fault
+    at every key that asks for what cannot be had.
+    """
+    if faults := check_hardware(config, machine, attentions):
+        raise InputError(faults)
+    precision = resolve_precision(config.train.precision, machine)
+    return Choice(
+        precision,
+        resolve_tf32(config.train.tf32, machine),
+        _resolve_attention(config, machine, precision, attentions),
+        _resolve_checkpointing(config, machine),
+    )
+
+
+def check_hardware(config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None) -> list[Fault]:
+    """A fault at every key that asks for what `machine`, the model or another key rules out."""
+    return [*_check_precision(config, machine), *_check_attention(config, machine, attentions)]
+
+
+def resolve_precision(wanted: str, machine: Accelerator) -> str:
+    """`auto` is bf16 where the GPU has it, else fp32: fp16 overflows where nobody looks."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if machine.is_ampere else "fp32"
+
+
+def resolve_tf32(wanted: bool | None, machine: Accelerator) -> bool | None:
+    """`wanted` where there is a GPU; None elsewhere: on some CPUs the setting would change the arithmetic as well."""
+    return wanted if machine.has_gpu else None
+
+
+def _resolve_attention(
+    config: TrialConfig, machine: Accelerator, precision: str, attentions: Collection[str] | None
+) -> str | None:
+    if config.train.attention != "auto":
+        return config.train.attention
+    is_known = attentions is not None and FLASH in attentions
+    return FLASH if is_known and not any(_flash_obstacles(machine, precision)) else None
+
+
+def _resolve_checkpointing(config: TrialConfig, machine: Accelerator) -> bool:
+    """`auto`: where the loss allows it, and texts of full length might not fit without it."""
+    wanted = config.train.gradient_checkpointing
+    if wanted != "auto":
+        return wanted
+    is_possible = config.loss.name == "mnrl" and config.model.kind != "static" and machine.has_gpu
+    return is_possible and estimate_bytes(config, gradient_checkpointing=False) > machine.memory_bytes
+
+
+def _check_precision(config: TrialConfig, machine: Accelerator) -> Iterator[Fault]:
+    wanted = config.train.precision
+    if wanted == "fp16" and not machine.has_gpu:
+        yield Fault("not-supported", "train.precision", "fp16 needs a GPU", wanted, "auto, fp32, bf16")
+    if wanted == "bf16" and machine.has_gpu and not machine.is_ampere:
+        problem = f"{machine.name} can only emulate bf16 (its compute capability is below 8.0)"
+        yield Fault("not-supported", "train.precision", problem, wanted, "auto, fp32, fp16")
+
+
+def _check_attention(config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None) -> Iterator[Fault]:
+    wanted = config.train.attention
+    if wanted == "auto":
+        return
+    if attentions is not None and wanted not in attentions:
+        problem = f"the architecture of model '{config.model.name}' does not have it"
+        yield Fault("not-supported", "train.attention", problem, wanted, ", ".join(["auto", *sorted(attentions)]))
+    elif wanted == FLASH:
+        for code, problem in _flash_obstacles(machine, resolve_precision(config.train.precision, machine)):
+            yield Fault(code, "train.attention", problem, wanted, "auto, sdpa, eager")
+
+
+def _flash_obstacles(machine: Accelerator, precision: str) -> Iterator[tuple[Code, str]]:
+    """Why flash attention 2 cannot be had, whatever the model."""
+    if not machine.is_ampere:
+        yield (
+            "not-supported",
+            f"flash attention needs a GPU of compute capability 8.0 or higher, this is {machine.name}",
+        )
+    elif not machine.has_flash_attn:
+        yield "not-installed", "flash attention needs the package flash_attn, which is not installed"
+    elif precision not in ("bf16", "fp16"):
+        yield "conflict", f"flash attention has no {precision}: it needs train.precision=bf16 or fp16"

@@ -1,0 +1,162 @@
+"""From the training configuration to the trainer's arguments.
+
+The trainer of one trial, and what is on record about the training.
+
+Random batches whose order follows from the seed and the epoch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from torch.utils.data import RandomSampler
+
+from embsweep.config import TrialConfig
+from embsweep.config.training import TrainConfig
+from embsweep.core.distributed import current_group
+from embsweep.core.precision import set_tf32
+from embsweep.data.collection import Pair
+from embsweep.training.hardware import Choice, inspect_accelerator, resolve_precision, resolve_tf32
+from embsweep.training.messages import TrialJob
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from torch import nn
+
+
+def build_arguments(
+    config: TrainConfig, folder: Path, *, choice: Choice | None = None, workers: int = 1
+) -> SentenceTransformerTrainingArguments:
+    """Arguments under which the trainer neither evaluates, saves nor reports: the rungs do.
+
+    `choice` is what `choose_hardware` made of the configuration; None chooses here, for a loss that rules nothing out.
+    Several workers share each batch of `config.batch_size`, so that their number changes no result.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformerTrainingArguments
+
+    choice = choice or _choose_alone(config)
+    set_tf32(choice.tf32)
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulation,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup,  # below 1: a fraction of the schedule
+        lr_scheduler_type=config.scheduler,
+        weight_decay=config.weight_decay,
+        optim=config.optimizer,
+        max_grad_norm=config.max_grad_norm,
+        bf16=choice.precision == "bf16",
+        fp16=choice.precision == "fp16",
+        batch_sampler=config.batch_sampler,
+        gradient_checkpointing=choice.gradient_checkpointing,
+        use_cpu=not torch.cuda.is_available(),
+        seed=config.seed,
+        data_seed=config.seed,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        accelerator_config={"split_batches": workers > 1},
+        # BERT and XLM-R carry a pooler that no embedding passes through: without looking for it, workers wait for ever.
+        ddp_find_unused_parameters=True if workers > 1 else None,
+    )
+    # A trial has one GPU at most: where a process sees several, the trainer would multiply the batch size by their
+    # number and split each batch among them, and with it the in-batch negatives.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _choose_alone(config: TrainConfig) -> Choice:
+    """Without a model and a loss, `auto` recomputes nothing."""
+    machine = inspect_accelerator()
+    precision, tf32 = resolve_precision(config.precision, machine), resolve_tf32(config.tf32, machine)
+    return Choice(precision, tf32, gradient_checkpointing=config.gradient_checkpointing is True)
+
+
+def build_trainer(
+    job: TrialJob, model: SentenceTransformer, loss: nn.Module, pairs: Sequence[Pair], choice: Choice
+) -> SentenceTransformerTrainer:
+    """A trainer that neither evaluates, saves nor prints; in a process group it trains with the others."""
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformerTrainer
+    from transformers import PrinterCallback
+
+    from embsweep.training.trainer import EpochBatchSampler
+
+    _leave_environment_alone()
+    columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
+    if pairs[0].negative is not None:
+        columns["negative"] = [p.negative or "" for p in pairs]
+    folder, workers = Path(job.folder) / "trainer", current_group().size
+    arguments = build_arguments(job.config.train, folder, choice=choice, workers=workers)
+    if job.config.train.batch_sampler == "batch_sampler":
+        arguments.batch_sampler = EpochBatchSampler
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_dict(columns),
+        loss=loss,
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, into the progress
+    return trainer
+
+
+def _leave_environment_alone() -> None:
+    """Accelerate empties the whole environment for a moment, to compare with its defaults: never beside Ray's threads.
+
+    None of what is compared here reads it (`GradientAccumulationPlugin`, `InitProcessGroupKwargs`, 1.15).
+    """
+    from accelerate.utils import environment  # type: ignore[import-untyped]
+
+    environment.clear_environment = nullcontext
+
+
+def describe_training(trainer: SentenceTransformerTrainer, config: TrialConfig) -> dict[str, object]:
+    """What follows from the data, the device and the number of workers: plain values by name."""
+    from embsweep.models.attention import read_attention
+
+    train, workers = config.train, current_group().size
+    effective, pairs = train.batch_size * train.accumulation, len(trainer.train_dataset)  # type: ignore[arg-type]
+    return {
+        "device": str(trainer.args.device),
+        "bf16": trainer.args.bf16,
+        "fp16": trainer.args.fp16,
+        "attention": read_attention(trainer.model) or "none",
+        "train_pairs": pairs,
+        "workers": workers,
+        "batch_per_worker": train.batch_size // workers,
+        "in_batch_negatives": train.batch_size - 1,
+        "effective_batch": effective,
+        "learning_rate_refers_to": f"one step over {effective} pairs, whatever the number of workers",
+    }
+
+
+class EpochBatchSampler(DefaultBatchSampler):
+    """sentence-transformers' default sampler, seeded anew in every epoch.
+
+    The library's own goes on with one generator, so that a trial that is taken up in a later epoch would see other
+    batches than one that was never interrupted. The first epoch is the same.
+    """
+
+    def __init__(self, dataset: Any, **options: Any) -> None:
+        super().__init__(RandomSampler(dataset, generator=options["generator"]), **options)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.generator is not None:
+            self.generator.manual_seed(self.seed + self.epoch)
+        yield from super().__iter__()

@@ -1,1 +1,0 @@
-"""One trial: train, evaluate every dimension, keep the best checkpoint. Knows nothing of sweeps."""

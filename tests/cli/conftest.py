@@ -1,0 +1,100 @@
+"""The command line inside this process: arguments in, exit code and output out."""
+
+import json
+import logging
+import sys
+from dataclasses import dataclass
+
+import pytest
+from huggingface_hub import constants
+from hydra.core.global_hydra import GlobalHydra
+
+from embsweep.cli import main
+from embsweep.core.codes import Code
+from embsweep.runners.resources import Machine
+from tests.refusals import signs_behind
+
+
+@dataclass(frozen=True)
+class Left:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+    signs: list[tuple[Code, str]]
+
+    @property
+    def faults(self):
+        """Places of the faults that were listed, in order."""
+        return [line[4:].split(": ")[0] for line in self.err.splitlines() if line.startswith("  - ")]
+
+
+@pytest.fixture(autouse=True)
+def no_signal(monkeypatch):
+    """Interrupts are raised here: no signal comes that `settle` could wait for."""
+    monkeypatch.setattr("embsweep.cli.signals._NOTICED_S", 0)
+
+
+@pytest.fixture
+def outside_hydra():
+    """Hydra refuses to start inside the loader of the session, and sets up logging for the process: undo both."""
+    state, root = GlobalHydra.instance(), logging.getLogger()
+    before, state.hydra = state.hydra, None
+    handlers, level = list(root.handlers), root.level
+    yield
+    state.hydra = before
+    root.handlers, root.level = handlers, level
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    """A machine without GPU, hub or torch: what is found wrong must not depend on this one."""
+    monkeypatch.setattr("embsweep.runners.select.inspect_machine", lambda: Machine(2, 0))
+    monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The requests that got past every check of `main`; none is run."""
+    requests = []
+    monkeypatch.setattr(main, "_run", requests.append)
+    return requests
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, outside_hydra):
+    """`python run_sweep.py …`: call("+sweep=bgem3", "train.epochs=1")."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["run_sweep.py", *arguments])
+        code, found = 0, []
+        try:
+            main.main()
+        except SystemExit as left:
+            code, found = left.code, signs_behind(left)
+        said = capsys.readouterr()
+        return Left(code, said.out, said.err, found)
+
+    return run
+
+
+@pytest.fixture
+def call_past_hydra(call, loader, monkeypatch):
+    """`call` without Hydra's own start, which composes twice more: from our checks straight to our sweeper's call."""
+
+    def skip(**_):
+        return lambda _: lambda: main.launch(loader, sys.argv[1:])
+
+    monkeypatch.setattr(main.hydra, "main", skip)
+    return call
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """A file of sixty sound pairs: one for the session, so that command lines that name it are composed once."""
+    file = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    rows = [{"anchor": f"question {i}", "positive": f"passage number {i}"} for i in range(60)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file

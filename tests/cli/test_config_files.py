@@ -1,0 +1,154 @@
+"""Configuration files with a mistake in them: named with their line, whoever composes them."""
+
+import os
+
+import pytest
+
+from embsweep.cli.composition import compose as composer
+from embsweep.cli.composition.compose import check_folder, compose, config_loader, draft_values, to_values
+from embsweep.cli.composition.overrides import check_overrides
+from embsweep.cli.composition.validation import MOST_VALUES, check_files, first_line, undecodable_faults
+from tests.refusals import raises_faults, signs
+
+GLOBAL = "# @package _global_\n"
+LAUGHS = 'a: &a ["lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol"]\n' + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.fixture
+def their_own(tmp_path, monkeypatch):
+    """`their_own(content)`: a copy of conf/ with a preset of the user's own, and its path."""
+    import shutil
+
+    shutil.copytree(composer.conf_dir(), tmp_path / "conf")
+    monkeypatch.setattr(composer, "conf_dir", lambda: tmp_path / "conf")
+    path = tmp_path / "conf" / "sweep" / "mine.yaml"
+
+    def write(content):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "code", "named"),
+    [
+        (GLOBAL + 'sweep:\n  name: "x\n', ":4", "bad-format", ""),
+        (GLOBAL + "sweep:\n  name: x\n  name: y\n", ":4", "bad-format", " name"),
+        (GLOBAL + "sweep:\n\tname: x\n", ":3", "bad-format", r"'\t'"),
+        (GLOBAL + "sweep: {name: !!python/object/apply:os.system [id]}\n", ":2", "bad-format", "apply:os.system"),
+        (GLOBAL + "sweep: {name: *nowhere}\n", ":2", "bad-format", "'nowhere'"),
+        ("a: b\x00c", "", "bad-format", ""),
+        (b"\xff\xfe\x00bad", "", "not-utf8", ""),
+    ],
+)
+def test_the_file_and_the_line_are_named(their_own, content, line, code, named):
+    path = their_own(content)
+    with config_loader() as loader, raises_faults((code, f"{path}{line}")) as caught:
+        compose(loader, ["+sweep=mine"])
+    assert named in caught.value.faults[0].problem
+
+
+@pytest.mark.slow
+def test_a_file_that_is_not_chosen_hinders_nobody(their_own):
+    their_own(b"\xff\xfe\x00bad")
+    with config_loader() as loader:
+        assert compose(loader, ["+sweep=bgem3"]).sweep.name == "bgem3"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [(GLOBAL + "defaults:\n  - override /model: nope\n", "'model/nope'"), ("- a\n- b\n", "ListConfig")],
+)
+def test_a_preset_that_does_not_fit(their_own, content, named):
+    their_own(content)
+    with config_loader() as loader, raises_faults(("refused-by-hydra", "+sweep=mine")) as caught:
+        check_overrides(loader, ["+sweep=mine"])
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [LAUGHS, "a: &a [1, *a]\n"])
+def test_aliases_that_unfold_without_end(tmp_path, content):
+    (tmp_path / "sweep").mkdir()
+    path = tmp_path / "sweep" / "theirs.yaml"
+    path.write_text(content)
+    with raises_faults(("too-many", str(path))):
+        check_folder(tmp_path, ["+sweep=theirs"])
+
+
+def test_a_few_aliases_are_none_of_that(tmp_path):
+    (tmp_path / "x.yaml").write_text(f"a: &a [{', '.join(['1'] * 1000)}]\nb: [{', '.join(['*a'] * 8)}]\n")
+    assert MOST_VALUES > 8 * 1000
+    check_files(tmp_path)
+
+
+def test_a_byte_order_mark_would_hide_the_package_line(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("\ufeff# @package _global_\nsweep: {name: x}\n", "utf-8")
+    with raises_faults(("byte-order-mark", str(path))):
+        check_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GLOBAL + "hydra: null\n",
+        GLOBAL + "sweep: {name: 0x_}\n",
+        GLOBAL + f"sweep: {{name: {'9' * 5000}}}\n",
+        GLOBAL + "sweep: {name: !!int abc}\n",
+        GLOBAL + "sweep: {name: !!bool abc}\n",
+        GLOBAL + "sweep: {name: !!timestamp abc}\n",
+        GLOBAL + "defaults: {a: b}\n",
+        GLOBAL + "defaults: null\n",
+        GLOBAL + "defaults: [null]\n",
+        GLOBAL + "defaults: [{override /model: 5}]\n",
+        "# @package\nsweep: {name: x}\n",
+        "5\n",
+    ],
+)
+def test_what_hydra_and_yaml_stumble_over_is_a_fault(their_own, content):
+    their_own(content)
+    with config_loader() as loader, raises_faults(("bad-format", "the configuration")):
+        compose(loader, ["+sweep=mine"])
+
+
+def test_another_folders_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    path = tmp_path / "sweep" / "theirs.yaml"
+    path.write_bytes(b"a: \xe9\n")
+    with raises_faults(("not-utf8", str(path))):
+        check_folder(tmp_path, ["+sweep=theirs"])
+
+
+def test_there_is_a_fault_where_no_file_is_found_to_blame(loader):
+    assert signs(undecodable_faults(loader)) == [("not-utf8", "a configuration file")]
+
+
+def test_a_pipe_among_the_files_is_not_opened(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    os.mkfifo(tmp_path / "sweep" / "pipe.yaml")
+    path = tmp_path / "sweep" / "theirs.yaml"
+    path.write_bytes(b"a: \xe9\n")
+    with raises_faults(("not-utf8", str(path))):
+        check_folder(tmp_path, ["+sweep=theirs"])
+
+
+@pytest.mark.slow
+def test_overrides_with_interpolations_compose(loader):
+    assert to_values(compose(loader, ["train.epochs=${train.batch_size}"]))["train"]["epochs"] == 16
+
+
+@pytest.mark.slow
+def test_every_interpolation_that_leads_nowhere_is_told(loader):
+    tree = compose(loader, ["train.epochs=${nope}", "train.warmup=${train.warmup}", "train.batch_size=8"])
+    values, faults = draft_values(tree)
+    assert (values["train"]["epochs"], values["train"]["batch_size"]) == ("???", 8)
+    assert sorted(signs(faults)) == [("unresolved", "train.epochs"), ("unresolved", "train.warmup")]
+
+
+def test_an_error_without_words_has_its_name():
+    assert first_line(ValueError()) == "ValueError"
+    assert first_line(ValueError("while composing:\n  it broke\n  here")) == "while composing: it broke"

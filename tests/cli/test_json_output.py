@@ -1,0 +1,46 @@
+"""The file of `--json`: what cannot be written is told before anything is computed."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from embsweep.cli.json_output import check_json_file, write_json_file
+from embsweep.core.errors import CodedError
+from tests.refusals import raises_code
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "reason"),
+    [
+        ("", "wrong-file-kind", ""),
+        ("no/x.json", "missing-file", ""),
+        ("a" * 300 + ".json", "not-writable", os.strerror(errno.ENAMETOOLONG)),
+        ("/proc/x.json", "not-writable", os.strerror(errno.ENOENT)),
+        ("~nobody-here/x.json", "unknown-user", ""),
+    ],
+)
+def test_a_file_that_cannot_be_written(tmp_path, name, code, reason):
+    (fault,) = check_json_file(Path(name) if name.startswith("~") else tmp_path / name)
+    assert (fault.code, fault.where) == (code, "--json")
+    assert reason in str(fault)
+
+
+def test_looking_changes_nothing(tmp_path):
+    old, link = tmp_path / "old.json", tmp_path / "link.json"
+    old.write_text("kept")
+    link.symlink_to(tmp_path / "later.json")
+    os.mkfifo(tmp_path / "pipe.json")
+    for name in ("old.json", "link.json", "pipe.json", "new.json"):
+        assert check_json_file(tmp_path / name) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "old.json", "pipe.json"]
+    assert old.read_text() == "kept"
+
+
+def test_one_that_is_gone_meanwhile_is_a_message(tmp_path):
+    with raises_code(CodedError, "not-writable") as caught:
+        write_json_file(tmp_path / "gone" / "x.json", {})
+    assert os.strerror(errno.ENOENT) in str(caught.value)
+    write_json_file(tmp_path / "x.json", {"ä": 1})
+    assert (tmp_path / "x.json").read_text("utf-8") == '{\n  "ä": 1\n}\n'

@@ -1,0 +1,195 @@
+"""`python run_sweep.py`: which sweep is meant, what is run, and how it is gone on with."""
+
+import shlex
+import sys
+
+import pytest
+
+from embsweep.cli.composition.compose import compose, to_values
+from embsweep.cli.composition.request import read_request
+from embsweep.cli.main import _command, _ui_command, launch, single_request, with_default_sweep
+from embsweep.config import build_config
+from embsweep.core.errors import SweepRefused, TooManyFailures
+from tests.refusals import raises_faults, signs_behind
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_default"),
+    [
+        ([], True),
+        (["train.epochs=3"], True),
+        (["sweep.name=mine"], True),
+        (["+sweep=bgem3"], False),
+        (["sweep=bgem3"], False),
+        (["++sweep=bgem3", "train.epochs=3"], False),
+        (["hydra.mode=RUN"], False),
+        (["hydra.mode=RUN", "train.epochs=3"], False),
+    ],
+)
+def test_quickstart_where_no_sweep_is_named(arguments, is_default):
+    assert with_default_sweep(arguments) == [*arguments, *(["+sweep=quickstart"] if is_default else [])]
+
+
+@pytest.mark.slow
+def test_a_sweep_reaches_the_runner_as_asked(call, started):
+    assert call("+sweep=bgem3", "train.epochs=2", "train.batch_size=8,16").code == 0
+    (request,) = started
+    assert {d.key for d in request.space} >= {"train.batch_size", "loss"}
+    assert request.values["train"]["epochs"] == 2
+    assert request.values["sweep"]["name"] == "bgem3"
+
+
+@pytest.mark.slow
+def test_quickstart_alone(call, started):
+    assert call().code == 0
+    assert started[0].values["sweep"]["name"] == "quickstart"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_multirun_flag_changes_nothing(call, started, flag):
+    assert call(flag, "+sweep=bgem3").code == 0
+    assert started[0].values["sweep"]["name"] == "bgem3"
+
+
+@pytest.mark.slow
+def test_one_trial(call, started):
+    assert call("hydra.mode=RUN", "train.epochs=2").code == 0
+    (request,) = started
+    assert (request.space, request.recipe) == ((), {})
+    assert request.values["search"]["trials"] == 1
+    assert request.compose({}) == request.values
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--cfg", "job"], "name: quickstart"),
+        (["--cfg", "job", "+sweep=bgem3"], "name: bgem3"),
+        (["--help"], "matryoshka: coarse"),
+        (["--info", "defaults"], "quickstart"),
+    ],
+)
+def test_what_only_informs_runs_nothing(call, started, arguments, words):
+    left = call(*arguments)
+    assert words in left.out
+    assert left.code == 0
+    assert started == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SweepRefused("other-sweep", "differs"), 2), (TooManyFailures("3 of 4"), 3), (KeyboardInterrupt(), 130)],
+)
+def test_exit_code_of_what_ends_a_sweep(call_past_hydra, monkeypatch, error, code):
+    def end(_):
+        raise error
+
+    monkeypatch.setattr("embsweep.cli.main._run", end)
+    left = call_past_hydra("+sweep=bgem3")
+    assert left.code == code
+    assert "Traceback" not in left.err
+
+
+@pytest.mark.slow
+def test_interrupted_sweep_names_the_command_that_goes_on(call_past_hydra, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embsweep.cli.main._run", interrupt)
+    left = call_past_hydra("+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))", "sweep.fresh=true")
+    command = shlex.split(left.err.split("go on with: ")[1])
+    assert command[1:] == ["run_sweep.py", "+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))"]
+
+
+def test_command_never_repeats_fresh(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run_sweep.py", "+sweep=x", "sweep.fresh=true", "sweep.name=a b"])
+    assert _command().endswith("run_sweep.py +sweep=x 'sweep.name=a b'")
+
+
+@pytest.mark.slow
+def test_launch_inside_hydra_lists_the_faults_of_the_space(loader, started, capsys):
+    with pytest.raises(SystemExit) as left:
+        launch(loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "scale=rehearsal", "data=beir", "data.path=/nope"])
+    assert left.value.code == 2
+    assert signs_behind(left.value) == [("too-few", "train.epochs"), ("missing-file", "data.path")]
+    assert started == []
+    said = capsys.readouterr().err
+    assert "train.epochs: " in said
+    assert "data.path: " in said
+
+
+def test_run_prints_what_the_sweep_returned(loader, monkeypatch, capsys):
+    import embsweep.reports.summary
+    import embsweep.sweep.run
+    from embsweep.cli.main import _run
+
+    request = read_request(loader, ["+sweep=bgem3"], "the command")
+    told = []
+    monkeypatch.setattr(embsweep.sweep.run, "run_sweep", lambda asked, _: (told.append(asked), "result")[1])
+    monkeypatch.setattr(
+        embsweep.reports.summary, "print_result", lambda _, result, **how: told.append((result, how["command"]))
+    )
+    _run(request)
+    assert told == [request, ("result", "the command")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "command"),
+    [
+        ([], ["ui"]),
+        (["storage.path=/a/b"], ["ui", "--storage", "/a/b"]),
+        (["tracking.uri=postgresql://me:secret@host/db"], ["ui", "--uri", "postgresql://me:***@host/db"]),
+    ],
+)
+def test_command_of_the_interface(loader, overrides, command):
+    shown = _ui_command(read_request(loader, ["+sweep=bgem3", *overrides], ""))
+    assert "secret" not in shown
+    assert shlex.split(shown)[1 : len(command) + 1][:2] == command[:2]
+    if "secret" not in "".join(overrides):
+        assert shlex.split(shown)[1:] == command
+
+
+@pytest.mark.slow
+def test_a_server_is_its_own_interface(loader):
+    shown = _ui_command(read_request(loader, ["+sweep=bgem3", "tracking.uri=http://host:5000"], ""))
+    assert shown == "open http://host:5000"
+
+
+def values_of(loader, *overrides):
+    return to_values(compose(loader, overrides))
+
+
+def name_of(loader, *overrides):
+    return single_request(values_of(loader, *overrides), "").values["sweep"]["name"]
+
+
+@pytest.mark.slow
+def test_a_single_trial_is_named_by_what_it_holds(loader):
+    plain = name_of(loader)
+    assert plain.startswith("single-")
+    assert name_of(loader, "train.epochs=3") != plain
+    assert name_of(loader, "data=beir", "data.path=x") != plain
+    assert name_of(loader, "objective=worst") != plain
+
+
+@pytest.mark.slow
+def test_a_single_trial_keeps_its_name_where_no_score_can_change(loader):
+    assert name_of(loader) == name_of(loader, "search.trials=7", "runner=inline", "tracking.experiment=other")
+
+
+@pytest.mark.slow
+def test_a_single_trial_is_a_valid_sweep_of_one(loader):
+    config = build_config(single_request(values_of(loader, "sweep.name=mine"), "").values)
+    assert config.search.trials == 1
+    assert config.sweep.name.startswith("mine-")
+
+
+@pytest.mark.slow
+def test_values_of_an_interpolation(loader):
+    assert values_of(loader, "train.epochs=${train.batch_size}")["train"]["epochs"] == 16
+    with raises_faults(("unresolved", "train.epochs")):
+        values_of(loader, "train.epochs=${nope}")

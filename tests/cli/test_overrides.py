@@ -1,0 +1,86 @@
+"""The command line's faults: all at once, with places, accepted values and spellings."""
+
+import pytest
+
+from embsweep.cli.composition.overrides import check_overrides
+from tests.refusals import signs
+
+pytestmark = pytest.mark.slow  # composes again and again
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "code"),
+    [
+        ("+sweep=bgem", "sweep", "unknown-option"),
+        ("model=minilm6", "model", "unknown-option"),
+        ("loss=mnrl,cached_mnlr", "loss", "unknown-option"),
+        ("modle=minilm", "modle", "unknown-key"),
+        ("train.learnig_rate=3", "train.learnig_rate", "unknown-key"),
+        ("learning_rate=3", "learning_rate", "unknown-key"),
+        ("+train.extra=3", "train.extra", "unknown-key"),
+        ("trials=0", "trials", "unknown-key"),
+        ("data.pairs=my.jsonl", "data.pairs", "inactive-key"),
+        ("train.epochs=range(1", "train.epochs", "bad-override"),
+        ("~train.epochs", "train.epochs", "not-settable"),
+        ("~model", "model", "not-settable"),
+        ("nonsense", "nonsense", "bad-override"),
+        ("", "the command line", "bad-override"),
+        ("=3", "the command line", "unknown-key"),
+        ("sweep=bgem3", "sweep", "wrong-prefix"),
+        ("+model=minilm", "model", "wrong-prefix"),
+        ("model@here=minilm", "model@here", "unknown-key"),
+        ("hydra/sweeper=basic", "hydra/sweeper", "not-settable"),
+        ("hydra.mode=FOO", "hydra.mode", "refused-by-hydra"),
+        ("hydra.foo=1", "hydra.foo", "refused-by-hydra"),
+        ("hydra.verbose=true,false", "hydra.verbose", "not-sweepable"),
+        ("+hydra.sweeper.params.train.epochs=1,2", "hydra.sweeper.params.train.epochs", "not-sweepable"),
+        ("data.pairs=/tmp/ü.jsonl", "data.pairs", "bad-override"),
+        ("objective.dim_weights={7:", "objective.dim_weights", "bad-override"),
+        ("storage.paht=x", "storage.paht", "unknown-key"),
+        ("zzz=3", "zzz", "unknown-key"),
+    ],
+)
+def test_fault(loader, line, where, code):
+    (fault,) = check_overrides(loader, [line])[1]
+    assert (fault.code, fault.where) == (code, where)
+
+
+def test_all_faults_at_once_and_the_good_ones_go_through(loader):
+    lines = ["+sweep=bgem3", "train.epoch=3", "model=x", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"]
+    good, faults = check_overrides(loader, lines)
+    assert signs(faults) == [("unknown-option", "model"), ("unknown-key", "train.epoch")]
+    assert sorted(good) == sorted(["+sweep=bgem3", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"])
+
+
+def test_keys_of_a_chosen_group_are_known(loader):
+    assert check_overrides(loader, ["data=files", "data.pairs=my.jsonl"])[1] == []
+
+
+def test_a_name_too_long_for_a_file_is_an_unknown_key(loader):
+    (fault,) = check_overrides(loader, [f"{'x' * 300}=1"])[1]
+    assert fault.code == "unknown-key"
+
+
+def test_a_group_is_chosen_once(loader):
+    good, faults = check_overrides(loader, ["+sweep=bgem3", "+sweep=quickstart", "model=minilm", "model=static"])
+    assert good == ["+sweep=bgem3", "model=minilm"]
+    assert [(f.where, f.value) for f in faults] == [("sweep", "quickstart"), ("model", "static")]
+
+
+def test_a_group_inside_the_configuration_can_be_replaced(loader):
+    assert check_overrides(loader, ["model@scale.rehearsal.model=static"])[1] == []
+
+
+def test_of_overrides_that_exclude_each_other_the_later_is_at_fault(loader):
+    good, faults = check_overrides(loader, ["storage=null", "storage.path=x", "train.epochs=2"])
+    assert good == ["storage=null", "train.epochs=2"]
+    assert signs(faults) == [("conflict", "storage.path")]
+
+
+def test_one_trial_takes_no_sweep(loader):
+    _, faults = check_overrides(loader, ["hydra.mode=RUN", "train.epochs=1,2", "train.warmup=0.1"])
+    assert signs(faults) == [("not-sweepable", "train.epochs")]
+
+
+def test_a_key_given_twice_is_the_last_one_as_in_hydra(loader):
+    assert check_overrides(loader, ["train.epochs=1", "train.epochs=2"]) == (["train.epochs=1", "train.epochs=2"], [])

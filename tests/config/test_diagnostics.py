@@ -1,0 +1,154 @@
+"""A value that is not valid: one fault under its dotted key, with what is accepted and the nearest spelling."""
+
+import pytest
+from pydantic import ValidationError
+
+from embsweep.config import build_config
+from embsweep.core.errors import Fault, InputError
+
+
+@pytest.fixture
+def faults_of(make_config):
+    """The faults of a configuration with these overrides."""
+
+    def find(*overrides):
+        with pytest.raises(InputError) as caught:
+            make_config(*overrides)
+        return caught.value.faults
+
+    return find
+
+
+CASES = [
+    # types
+    ("train.epochs=abc", "train.epochs", "wrong-type"),
+    ("train.epochs=true", "train.epochs", "wrong-type"),
+    ("train.epochs=null", "train.epochs", "missing-value"),
+    ("train.epochs=inf", "train.epochs", "out-of-range"),
+    ("train.warmup=nan", "train.warmup", "out-of-range"),
+    ("search.trials=1.5", "search.trials", "wrong-type"),
+    ("search.trials='3'", "search.trials", "wrong-type"),
+    ("sweep.fresh=1", "sweep.fresh", "wrong-type"),
+    ("sweep.name=3", "sweep.name", "wrong-type"),
+    ("storage.path=3", "storage.path", "wrong-type"),
+    ("storage=3", "storage", "wrong-type"),
+    ("data.split=null", "data.split", "missing-value"),
+    # ranges
+    ("search.trials=0", "search.trials", "out-of-range"),
+    ("train.learning_rate=-1", "train.learning_rate", "out-of-range"),
+    ("train.learning_rate=2", "train.learning_rate", "out-of-range"),
+    ("train.batch_size=1", "train.batch_size", "out-of-range"),
+    ("train.warmup=1", "train.warmup", "out-of-range"),
+    ("stopping.min_fraction=0.01", "stopping.min_fraction", "out-of-range"),
+    ("runner.gpus_per_trial=2", "runner.gpus_per_trial", "out-of-range"),
+    # names
+    ("search.sampler=tpes", "search.sampler", "unknown-option"),
+    ("train.scheduler=linaer", "train.scheduler", "unknown-option"),
+    ("objective.metric=map@10", "objective.metric", "unknown-option"),
+    ("objective.metric=ndgc@10", "objective.metric", "unknown-option"),
+    ("data.kind=fils", "data.kind", "unknown-option"),
+    ("+train={epoch: 1}", "train.epoch", "unknown-key"),
+    ("+data.split={sed: 1}", "data.split.sed", "unknown-key"),
+    ("+data.pakages=[x]", "data.pakages", "unknown-key"),
+    ("sweep.name=../x", "sweep.name", "bad-name"),
+    ("sweep.name='über'", "sweep.name", "bad-name"),
+    ("sweep.name=", "sweep.name", "bad-name"),
+    ("sweep.name=.hidden", "sweep.name", "bad-name"),
+    # dimensions and weights
+    ("matryoshka.dims=[64,128]", "matryoshka.dims", "wrong-order"),
+    ("matryoshka.dims=[128,128,64]", "matryoshka.dims", "duplicate-value"),
+    ("eval.dims=[64,128]", "eval.dims", "wrong-order"),
+    ("matryoshka.dims=[]", "matryoshka.dims", "empty"),
+    ("matryoshka.dims=1024", "matryoshka.dims", "wrong-type"),
+    ("matryoshka.dims=[1.5]", "matryoshka.dims.0", "wrong-type"),
+    ("matryoshka.dims=[64,0]", "matryoshka.dims.1", "out-of-range"),
+    ("matryoshka.weights=[1,2]", "matryoshka.weights", "wrong-length"),
+    ("matryoshka.weights=[0,0,0,0,0,0]", "matryoshka.weights", "bad-weights"),
+    ("matryoshka.weights=[1,1,1,1,1,-1]", "matryoshka.weights", "bad-weights"),
+    ("objective.dim_weights={}", "objective.dim_weights", "bad-weights"),
+    ("objective.dim_weights={64: 0}", "objective.dim_weights", "bad-weights"),
+    ("objective.dim_weights={64: -1, 128: 2}", "objective.dim_weights", "bad-weights"),
+    ("objective.dim_weights={a: 1}", "objective.dim_weights.a", "wrong-type"),
+    ("objective.dim_weights={64: x}", "objective.dim_weights.64", "wrong-type"),
+    # several keys together
+    ("eval.fractions=[0.5]", "eval.fractions", "wrong-order"),
+    ("eval.fractions=[0.5,0.5,1.0]", "eval.fractions", "wrong-order"),
+    ("eval.fractions=[0,1.0]", "eval.fractions", "wrong-order"),
+    ("scale.rehearsal.fractions=[2]", "scale.rehearsal.fractions", "wrong-order"),
+    ("data.split.test=0.95", "data.split", "out-of-range"),
+    ("model.source=null", "model.source", "missing-value"),
+    ("loss.mini_batch_size=0", "loss.mini_batch_size", "wrong-type"),
+    ("loss.mini_batch_size=1.5", "loss.mini_batch_size", "wrong-type"),
+    ("loss.mini_batch_size=largest", "loss.mini_batch_size", "wrong-type"),
+    ("loss.mini_batch_size=auto", "loss.mini_batch_size", "conflict"),
+    ("train.gradient_checkpointing=1", "train.gradient_checkpointing", "wrong-type"),
+    ("train.gradient_checkpointing=on_gpu", "train.gradient_checkpointing", "wrong-type"),
+    ("train.attention=flash", "train.attention", "unknown-option"),
+    ("loss.mini_batch_size=3", "loss.mini_batch_size", "conflict"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("override", "where", "code"), CASES)
+def test_one_fault_with_its_place(faults_of, override, where, code):
+    (fault,) = faults_of(override)
+    assert (fault.code, fault.where) == (code, where)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "where", "code"),
+    [
+        (
+            ["matryoshka=ends", "matryoshka.weights=[1,2]", "matryoshka.weight_power=1"],
+            "matryoshka.weights",
+            "conflict",
+        ),
+        (
+            ["objective=worst", "objective.dim_weights={64: 1}"],
+            "objective.dim_weights",
+            "conflict",
+        ),
+        (
+            ["loss=cached_mnrl", "loss.mini_batch_size=null"],
+            "loss.mini_batch_size",
+            "conflict",
+        ),
+    ],
+)
+def test_keys_that_exclude_each_other(faults_of, overrides, where, code):
+    (fault,) = faults_of(*overrides)
+    assert (fault.code, fault.where) == (code, where)
+
+
+def test_missing_part_and_missing_key():
+    with pytest.raises(InputError) as caught:
+        build_config({"data": {"kind": "beir", "path": "x"}})
+    missing = {fault.where for fault in caught.value.faults if fault.code == "missing-value"}
+    assert {"model", "train", "sweep", "data.split"} <= missing  # not `data.beir.split`
+
+
+def test_every_fault_at_once(faults_of):
+    found = faults_of("train.epochs=abc", "search.trials=0", "objective.metric=x", "matryoshka.dims=[1,2]")
+    assert {f.where for f in found} == {"train.epochs", "search.trials", "objective.metric", "matryoshka.dims"}
+
+
+def test_a_wrong_element_does_not_also_make_the_list_empty(faults_of):
+    assert [f.where for f in faults_of("matryoshka.dims=[x]")] == ["matryoshka.dims.0"]
+
+
+def test_configuration_is_frozen(make_config):
+    with pytest.raises(ValidationError):
+        make_config().train.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (Fault("bad-name", "a.b", "is wrong"), "a.b: is wrong"),
+        (Fault("bad-name", "a.b", "is wrong", 0), "a.b: is wrong; got 0"),
+        (Fault("bad-name", "a.b", "is wrong", "", "x, y", "fix it"), "a.b: is wrong; got ''; accepted: x, y; fix it"),
+        (Fault("bad-name", "a.b", "is wrong", "x" * 500), f"a.b: is wrong; got '{'x' * 158}…"),
+    ],
+)
+def test_text_of_a_fault(fault, text):
+    assert str(fault) == text

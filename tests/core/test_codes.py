@@ -1,0 +1,82 @@
+"""Codes: every fault that the source can name has one of the list, and every one of the list is used."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import embsweep
+from embsweep.core.codes import Code
+from embsweep.core.errors import CodedError, Fault, GateRefused, InputError, SweepRefused, TrialFailed
+from embsweep.search.storage import LedgerUnavailable
+from embsweep.tracking.registry.aliases import Overtaken
+from embsweep.tracking.registry.files import UnreadableEvidence, UntrustedModel
+from embsweep.training.resume import StateUnusable
+from embsweep.training.verification import ProofFailed
+
+CODES = get_args(Code)
+KINDS = [
+    CodedError, SweepRefused, GateRefused, TrialFailed, Overtaken,
+    LedgerUnavailable, ProofFailed, StateUnusable, UnreadableEvidence, UntrustedModel,
+]  # fmt: skip
+SOURCE = Path(embsweep.__file__).parent
+
+
+def test_every_code_is_kebab_case_and_listed_once():
+    assert [code for code in CODES if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code)] == []
+    assert len(CODES) == len(set(CODES))
+
+
+@pytest.mark.slow
+def test_every_code_of_the_list_is_used():
+    written = {text for file in SOURCE.rglob("*.py") if file.name != "core/codes.py" for text in _texts(file)}
+    assert [code for code in CODES if code not in written] == []
+
+
+@pytest.mark.slow
+def test_no_call_names_a_code_that_is_not_listed():
+    """mypy says so too; here for those who run the tests alone."""
+    named = [(file.name, line, code) for file in SOURCE.rglob("*.py") for line, code in _literal_codes(file)]
+    assert len(named) > 150
+    assert [place for place in named if place[-1] not in CODES] == []
+
+
+def test_no_fault_is_without_a_code():
+    with pytest.raises(TypeError):
+        Fault("a.b", "is wrong")  # type: ignore[call-arg, arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_takes_its_code_to_another_process(kind: type[CodedError]):
+    error = kind("not-finite", "loss is nan")
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), back.code, str(back)) == (kind, "not-finite", "loss is nan")
+
+
+def test_faults_take_their_codes_to_another_process():
+    faults = (Fault("empty", "a.b", "is empty"), Fault("unknown-key", "c", "unknown key", 3))
+    back = pickle.loads(pickle.dumps(InputError(faults)))
+    assert back.faults == faults
+
+
+def _texts(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _literal_codes(file: Path) -> Iterator[tuple[int, str]]:
+    """First arguments, where they are literal, of what takes a code first."""
+    takers = {"Fault", "Misfit", "_misfit", *(kind.__name__ for kind in KINDS)}
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and node.args and isinstance(first := node.args[0], ast.Constant):
+            name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+            owner = getattr(getattr(node.func, "value", None), "id", None)
+            if name in takers or (name == "add" and owner == "faults"):
+                yield node.lineno, str(first.value)

@@ -1,0 +1,146 @@
+"""What is written whole survives a power cut: contents synced before the name is taken, the folder of the name after.
+
+No power is cut: the calls are recorded that a file system needs to hear, and in which order.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embsweep.config import TrialConfig
+from embsweep.core import files as folders
+from embsweep.core.files import open_whole, write_folder, write_whole
+from embsweep.evaluation.per_query import copy_values, load_values, save_values
+from embsweep.models import node_cache
+from embsweep.models.snapshot import read_snapshot
+from embsweep.tracking.outbox import Outbox
+from embsweep.training.messages import TrialJob
+from embsweep.training.resume import take_over
+
+VALUES = {64: np.array([0.5, 1.0])}
+
+
+class Calls:
+    """Syncs as (path, bytes on disk) and moves as (old, new), as they were made."""
+
+    def __init__(self):
+        self.made = []
+
+    def watch(self, monkeypatch):
+        sync, move, exchange = os.fsync, {"rename": os.rename, "replace": os.replace}, folders._exchange
+
+        def fsync(descriptor):
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            self.made.append(("sync", path, os.fstat(descriptor).st_size if path.is_file() else None))
+            sync(descriptor)
+
+        def moving(name):
+            def call(old, new, **given):
+                self.made.append(("move", Path(old), Path(new)))
+                move[name](old, new, **given)
+
+            return call
+
+        def exchanging(first, second):
+            self.made.append(("move", first, second))
+            return exchange(first, second)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        for name in move:
+            monkeypatch.setattr(os, name, moving(name))
+        monkeypatch.setattr(folders, "_exchange", exchanging)
+
+    def check(self, target):
+        """`target` took its name in one step, with all that is in it on disk before and its folder synced after."""
+        (place,) = [index for index, (kind, *paths) in enumerate(self.made) if kind == "move" and paths[1] == target]
+        source = self.made[place][1]
+        before = {path: size for kind, path, size in self.made[:place] if kind == "sync"}
+        inside = [target, *target.rglob("*")] if target.is_dir() else [target]
+        for path in inside:
+            was = source / path.relative_to(target)
+            size = path.stat().st_size if path.is_file() else None
+            assert before.get(was, "never") == size, f"{was.name}: not synced after its last byte"
+        assert ("sync", target.parent, None) in self.made[place:], f"{target.parent}: its names are not synced"
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    found = Calls()
+    found.watch(monkeypatch)
+    return found
+
+
+def test_a_file(calls, tmp_path):
+    write_whole(tmp_path / "deep" / "file", b"12345")
+    calls.check(tmp_path / "deep" / "file")
+    assert (tmp_path / "deep" / "file").read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_what_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+    with pytest.raises(error), open_whole(path) as file:
+        file.write(b"new")
+        raise error
+    assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_scores_of_each_query(calls, tmp_path):
+    save_values(tmp_path / "values.npz", VALUES)
+    calls.check(tmp_path / "values.npz")
+    copy_values(tmp_path / "values.npz", tmp_path / "copy.npz")
+    calls.check(tmp_path / "copy.npz")
+    assert load_values(tmp_path / "copy.npz", {64: {"map@100": 0.75}}, "map@100")[64].tolist() == [0.5, 1.0]
+
+
+def test_the_attempt_that_writes(calls, tmp_path):
+    job = TrialJob(number=1, attempt=2, config=TrialConfig.model_construct(), folder=str(tmp_path / "0001"))
+    take_over(job)
+    calls.check(tmp_path / "0001" / "attempt")
+
+
+def fill(folder):
+    (folder / "inner").mkdir()
+    (folder / "inner" / "weights").write_bytes(b"12345")
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_folder(calls, tmp_path, monkeypatch, is_new, keep, exchanges):
+    folder, kept = tmp_path / "state", tmp_path / "before" / "state"
+    kept.parent.mkdir()
+    if not is_new:
+        write_folder(folder, fill)
+    if not exchanges:
+        monkeypatch.setattr(folders, "_exchange", lambda *_: False)
+    calls.made.clear()
+    write_folder(folder, fill, keep_as=kept if keep else None)
+    calls.check(folder)
+    assert kept.is_dir() is (keep and not is_new)
+    if keep and not is_new:
+        assert ("sync", kept.parent, None) in calls.made, "it has lost its old name, and must not lose the new one"
+
+
+def test_an_entry_of_the_outbox(calls, tmp_path):
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.append({"n": 1})
+    entries = tmp_path / "outbox" / "entries.jsonl"
+    assert calls.made[-1] == ("sync", entries, entries.stat().st_size)
+    outbox.advance()
+    calls.check(tmp_path / "outbox" / "delivered")
+
+
+def test_an_unpacked_model(calls, tmp_path, monkeypatch):
+    monkeypatch.setattr(node_cache, "_IN_USE", {})
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "weights").write_bytes(bytes(4000))
+    snapshot = read_snapshot(tmp_path / "source", source="org/model")
+    folder = node_cache.unpack(snapshot, lambda file: snapshot.read_chunks(file, 1000), tmp_path / "node").folder
+    ((*_, size),) = [call for call in calls.made if call[0] == "sync" and call[1].name == "weights"]
+    assert size == 4000
+    shutil.rmtree(folder)

@@ -1,0 +1,82 @@
+"""A call in a fresh process: it ends with the one that asked for it, and speaks to nobody else."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from embsweep.core.errors import EmbsweepError
+from embsweep.core.subprocess import run_fresh
+from tests.processes import is_gone_within
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+from embsweep.core.subprocess import run_fresh
+
+def work(path, seconds):
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(seconds)
+    return os.getpid()
+
+if __name__ == "__main__":
+    try:
+        run_fresh(work, sys.argv[1], float(sys.argv[2]))
+        time.sleep(600)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    script, note = tmp_path / "program.py", tmp_path / "pid"
+    script.write_text(PROGRAM)
+    started = []
+
+    def begin(seconds):
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(note), str(seconds)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        deadline = time.monotonic() + 60
+        while not (note.exists() and note.read_text()):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        return process, int(note.read_text())
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 600.0])
+def test_it_does_not_outlive_who_asked(start, seconds):
+    """Idle after its work, and in the middle of it."""
+    process, child = start(seconds)
+    time.sleep(0.5)
+    process.kill()
+    assert is_gone_within(child, 60)
+
+
+def test_ctrl_c_at_a_terminal_leaves_at_once_and_prints_nothing(start):
+    process, child = start(600.0)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")
+    assert is_gone_within(child, 60)
+
+
+def test_result_error_and_death():
+    assert run_fresh(int, "7") == 7
+    with pytest.raises(ValueError, match="seven"):
+        run_fresh(int, "seven")
+    with pytest.raises(EmbsweepError):
+        run_fresh(os._exit, 3)

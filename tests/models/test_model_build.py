@@ -1,0 +1,126 @@
+"""Base models as built: what they hold, what they cut, and what is refused."""
+
+import pytest
+from tests.refusals import raises_faults
+
+from embsweep.config.training import ModelConfig
+from embsweep.models import embedded
+from embsweep.models.registry import KINDS, build_model, check_model
+
+
+def _config(kind, *, dim=384, max_seq_length=256, source=None):
+    return ModelConfig(name=kind, kind=kind, dim=dim, max_seq_length=max_seq_length, source=source)
+
+
+@pytest.fixture
+def package():
+    return pytest.importorskip(embedded.PACKAGE)
+
+
+def test_the_registry_has_every_configured_kind():
+    assert set(KINDS) == set(ModelConfig.model_fields["kind"].annotation.__args__)
+
+
+@pytest.mark.parametrize("kind", ["minilm", "static"])
+def test_a_missing_package_says_how_to_get_it(monkeypatch, kind):
+    monkeypatch.setattr(embedded, "PACKAGE", "no_such_package_at_all")
+    (fault,) = check_model(_config(kind))
+    assert (fault.where, fault.fix) == ("model.kind", 'pip install "embsweep[embedded]"')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["minilm", "static"])
+def test_nothing_is_built_without_the_package(monkeypatch, kind):
+    monkeypatch.setattr(embedded, "PACKAGE", "no_such_package_at_all")
+    with raises_faults(("not-installed", "model.kind")):
+        build_model(_config(kind), "cpu")
+
+
+@pytest.mark.parametrize("kind", ["minilm", "static"])
+def test_an_installed_package_is_enough(package, kind):
+    assert check_model(_config(kind)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["minilm", "static"])
+def test_altered_weights_are_refused(package, monkeypatch, kind):
+    monkeypatch.setattr(embedded, "WEIGHTS_SHA256", "0" * 64)
+    with raises_faults(("altered-file", "model.kind")) as caught:
+        build_model(_config(kind), "cpu")
+    assert str(caught.value.faults[0].value).startswith("53aa5117")
+
+
+@pytest.mark.slow
+def test_the_dimension_must_be_the_models_own(package):
+    with raises_faults(("wrong-dim", "model.dim")) as caught:
+        build_model(_config("static", dim=256), "cpu")
+    assert (caught.value.faults[0].value, caught.value.faults[0].accepted) == (256, "384")
+
+
+@pytest.mark.slow
+def test_static_is_the_mean_of_token_embeddings(package):
+    import torch
+
+    model = build_model(_config("static"), "cpu")
+    table, tokenizer = model[0].embedding.weight, model.tokenizer
+    ids = tokenizer.encode("the river", add_special_tokens=False).ids
+    assert len(ids) == 2
+    expected = table[ids].mean(dim=0)
+    torch.testing.assert_close(model.encode("The River", convert_to_tensor=True), expected.detach())
+    assert table.requires_grad
+    assert table.dtype == torch.float32
+    assert table.shape == (30522, 384)
+
+
+@pytest.mark.slow
+def test_static_cuts_at_max_seq_length_and_saves_it(package, tmp_path):
+    model = build_model(_config("static", max_seq_length=4), "cpu")
+    long, cut = "one two three four five six", "one two three four"
+    assert (model.encode(long) == model.encode(cut)).all()
+    assert (build_model(_config("static", max_seq_length=6), "cpu").encode(long) != model.encode(cut)).any()
+    words = " ".join(["river"] * 200)
+    assert len(build_model(_config("static"), "cpu").preprocess([words])["input_ids"]) == 200  # not the file's 128
+
+    model.save_pretrained(str(tmp_path), create_model_card=False)
+    for limit, expected in ((100, 4), (2, 2)):  # a saved model's own limit holds, a lower one is taken
+        again = build_model(_config("hub", source=str(tmp_path), max_seq_length=limit), "cpu")
+        assert len(again.preprocess([words])["input_ids"]) == expected
+
+
+@pytest.mark.slow
+def test_a_published_truncation_is_undone(package, tmp_path, monkeypatch):
+    from embsweep.models import registry
+
+    def build(cfg, device, _attention):
+        model = embedded.build_static(cfg, device)
+        model.truncate_dim = 64
+        return model
+
+    monkeypatch.setattr(registry, "KINDS", {"static": registry.Kind(build, embedded.check_embedded)})
+    assert registry.build_model(_config("static"), "cpu").encode("river").shape == (384,)
+
+
+@pytest.mark.slow
+def test_a_folder_that_holds_something_else(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with raises_faults(("not-loadable", "model.source")):
+        build_model(_config("hub", source=str(tmp_path)), "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("asked", "expected"), [(16, 16), (256, 256), (512, 256)])
+def test_minilm_is_cut_at_the_lower_limit(package, capfd, asked, expected):
+    import torch
+
+    model = build_model(_config("minilm", max_seq_length=asked), "cpu")
+    assert model.max_seq_length == expected
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert model.preprocess(["river " * 600])["input_ids"].shape == (1, expected)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["minilm", "static"])
+def test_building_is_deterministic(package, kind):
+    first, second = (build_model(_config(kind), "cpu").encode(["a river", "x"]) for _ in range(2))
+    assert (first == second).all()

@@ -1,0 +1,142 @@
+"""A registry with winners that are made by hand: word tables, sixty pairs, evidence as a sweep would write it."""
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embsweep.config.data import FilesConfig, SplitConfig
+from embsweep.config.sweep import GateConfig
+from embsweep.config.training import ModelConfig, ObjectiveConfig
+from embsweep.data.groups import label_groups
+from embsweep.data.sources.load import load_collection
+from embsweep.data.splits import split_collection
+from embsweep.evaluation.evaluator import evaluate_model
+from embsweep.selection.evidence import BASE, WINNER, DataFacts, Evidence, Reading
+from embsweep.selection.objective import compute_objective
+from embsweep.selection.statistics.significance import compare_models, compute_intervals
+from embsweep.tracking.records import SweepIdentity, WinnerFacts
+from embsweep.tracking.registry.register import register_winner
+from embsweep.tracking.runs import Child, open_sweep_run
+from embsweep.tracking.store import Store
+from embsweep.training.checkpoint import save_checkpoint
+from tests.reports.evidence_samples import make_evidence, make_training
+from tests.toy_models import make_noisy
+
+PAIRS, DIM, DIMS = 60, 16, (16, 8)
+GATE = GateConfig(against_base="significant", against_champion="significant", margin=0.0, alpha=0.05)
+_numbers = itertools.count()
+
+
+def make_table(noise, dim=DIM):
+    """See `make_noisy`."""
+    return make_noisy(PAIRS, dim, noise)
+
+
+def write_pairs(path, order=None, last="p59"):
+    """Sixty pairs `qI` → `pI`; `last` is the passage of the last."""
+    passages = [*(f"p{i}" for i in range(PAIRS - 1)), last]
+    rows = [json.dumps({"anchor": f"q{i}", "positive": passages[i]}) + "\n" for i in order or range(PAIRS)]
+    path.write_text("".join(rows))
+
+
+@dataclass
+class World:
+    """One registered model with its data; `base_noise` is how badly its base model retrieves."""
+
+    store: Store
+    folder: Path
+    storage: Path
+    base_noise: float = 2.0
+    name: str = field(default_factory=lambda: f"legal{next(_numbers)}")
+
+    def __post_init__(self):
+        self.pairs = self.folder / "pairs.jsonl"
+        write_pairs(self.pairs)
+        self.base = ModelConfig(name="table", kind="hub", source=str(self.folder / "base"), dim=DIM, max_seq_length=16)
+        make_table(self.base_noise).save(self.base.source, create_model_card=False)
+
+    @property
+    def data(self):
+        split = SplitConfig(seed=1, validation=0.2, test=0.5)
+        return FilesConfig(kind="files", pairs=str(self.pairs), anchor="anchor", positive="positive", split=split)
+
+    @property
+    def splits(self):
+        return split_collection(load_collection(self.data, self.folder), self.data.split, None)
+
+    @property
+    def client(self):
+        return self.store.client()
+
+    @property
+    def aliases(self):
+        return {alias: int(v) for alias, v in self.client.get_registered_model(self.name).aliases.items()}
+
+    def tags(self, version):
+        return self.client.get_model_version(self.name, str(version)).tags
+
+    def decisions(self, version):
+        """Every decision's file, oldest first."""
+        run_id = self.client.get_model_version(self.name, str(version)).run_id
+        files = [file.path for file in self.client.list_artifacts(run_id, "promotion")]
+        found = [json.loads(Path(self.client.download_artifacts(run_id, file)).read_text()) for file in files]
+        return sorted(found, key=lambda decision: decision["at"])
+
+    def files(self, version):
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        return Path(local_file_uri_to_path(self.client.get_model_version_download_uri(self.name, str(version))))
+
+    def enter(self, noise=0.3, *, dim=DIM, rehearsal=False, **changes):
+        """Register a winner, as a sweep would; `changes` are of its evidence. Returns its version."""
+        model = make_table(noise, dim)
+        dims = tuple(d for d in DIMS if d <= dim)
+        evidence = self.make_evidence(model, dims, **{"rehearsal": rehearsal, **changes})
+        identity = SweepIdentity(self.name, f"{self.name}-{next(_numbers)}", "table", rehearsal=rehearsal)
+        sweep = open_sweep_run(self.store, identity)
+        folder = save_checkpoint(model, self.folder / identity.study_id / "best")
+        run_id = sweep.start_trial(Child(3, "trial 3"), 1, {})
+        facts = WinnerFacts(run_id, 3, 0.5, "map@100", evidence.test[WINNER].scores, evidence=evidence)
+        return register_winner(sweep, folder, registered_name=self.name, facts=facts, model=model).version
+
+    def make_evidence(self, model, dims, **changes) -> Evidence:
+        """What was really measured of `model` and the base."""
+        splits, objective = self.splits, ObjectiveConfig(metric="map@100", aggregate="mean")
+        groups = label_groups(splits.test.relevant)
+        base = make_table(self.base_noise)
+        test = {WINNER: read(model, splits.test, dims, groups), BASE: read(base, splits.test, dims, groups)}
+        training = make_training()
+        config = training.config.model_copy(update={"model": self.base, "objective": objective})
+        values = {
+            "base_model": "table",
+            "dims": dims,
+            "objective": objective,
+            "gate": GATE,
+            "data": DataFacts(
+                name=splits.name,
+                fingerprint=splits.fingerprint,
+                sizes={},
+                config=self.data.model_dump(mode="json"),
+                merged=(),
+            ),
+            "training": training.model_copy(update={"config": config}),
+            "groups": groups,
+            "validation": {name: reading.scores for name, reading in test.items()},
+            "test": test,
+            "objectives": {name: compute_objective(reading.scores, objective) for name, reading in test.items()},
+            "comparisons": compare_models(
+                test[WINNER].per_query, {BASE: test[BASE].per_query}, groups, config=objective, seed=0
+            ),
+        }
+        return make_evidence(**{**values, **changes})
+
+
+def read(model, data, dims, groups) -> Reading:
+    found = evaluate_model(model, data, dims, batch_size=64)
+    values = found.of_metric("map@100")
+    return Reading(
+        scores={dim: dict(by_metric) for dim, by_metric in found.scores.items()},
+        values={dim: tuple(array.tolist()) for dim, array in values.items()},
+        intervals=compute_intervals(values, groups, seed=0),
+    )

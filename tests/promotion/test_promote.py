@@ -1,0 +1,463 @@
+"""From challenger to champion and back, against a real registry: hand-made models, a fresh process where it counts."""
+
+import os
+import pickle
+import re
+import shutil
+import threading
+
+import pytest
+from typer.testing import CliRunner
+
+from embsweep.cli.commands import app
+from embsweep.core.errors import GateRefused
+from embsweep.core.subprocess import run_fresh
+from embsweep.promotion import case as gate_case
+from embsweep.promotion import evaluate
+from embsweep.promotion.evaluate import read_all
+from embsweep.promotion.promote import PromotionRequest, promote
+from embsweep.promotion.rollback import roll_back
+from embsweep.selection.evidence import WINNER, FindingFacts
+from embsweep.tracking.registry.load import load_registered
+from embsweep.tracking.store import open_store
+from tests.promotion.promotion_world import World, make_table, write_pairs
+from tests.refusals import raises_code, raises_faults
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="module")
+def store(storage, seed_storage, imports_paid):
+    seed_storage(storage)
+    return open_store(storage, uri=None, experiment="promotion")
+
+
+@pytest.fixture
+def make_world(store, storage, tmp_path):
+    def make(**changes):
+        folder = tmp_path / f"world{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        return World(store, folder, storage, **changes)
+
+    return make
+
+
+@pytest.fixture
+def world(make_world):
+    return make_world()
+
+
+@pytest.fixture
+def nearby(monkeypatch):
+    """Read the models in this process: the same function, without the seconds of a new one."""
+    monkeypatch.setattr(gate_case, "reread_models", read_all)
+
+
+def ask(world, **changes):
+    return promote(PromotionRequest(world.name, world.storage, **changes))
+
+
+def failed(done):
+    return [condition.name for condition in done.judgement.failed]
+
+
+def condition(done, name):
+    return next(c for c in done.judgement.conditions if c.name == name)
+
+
+def said(done, name):
+    return condition(done, name).text
+
+
+# -- accepted ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """What is asked of a fresh process: done here, with what has travelled as a process gets it."""
+    asked = []
+
+    def run(function, *arguments):
+        asked.append(function)
+        return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments)))))
+
+    monkeypatch.setattr(evaluate, "run_fresh", run)
+    return asked
+
+
+@pytest.mark.nightly
+def test_models_are_read_in_a_process_of_their_own(world, monkeypatch):
+    pids = []
+    monkeypatch.setattr(evaluate, "read_all", _read_and_name_the_process)
+    monkeypatch.setattr(evaluate, "run_fresh", lambda *given: pids.append(run_fresh(*given)) or pids[0][1])
+    world.enter()
+    assert ask(world, dry_run=True).judgement.passed
+    assert pids[0][0] != os.getpid()
+
+
+def _read_and_name_the_process(models, how):
+    return os.getpid(), read_all(models, how)
+
+
+def test_a_challenger_that_passes_is_champion_on_the_record(world, fresh):
+    version = world.enter()
+    done = ask(world)
+    assert done.judgement.passed, done.judgement.failed
+    assert fresh == [read_all]
+    assert world.aliases == {"champion": version}
+    assert condition(done, "beats champion").dims == ()
+    (decision,) = world.decisions(version)
+    assert (decision["outcome"], decision["champion"], decision["overrides"]) == ("promoted", None, {})
+    assert decision["rule"]["against_base"] == "significant"
+    assert {(c["rival"], c["dim"]) for c in decision["comparisons"]} == {
+        ("base model table", dim) for dim in (16, 8, None)
+    }
+    assert all(condition["passed"] for condition in decision["conditions"])
+    assert world.tags(version)["embsweep.decision"] == "promoted"
+    load_registered(world.store, world.name, "champion")
+
+
+def test_the_second_time_there_is_no_challenger(world, nearby):
+    version = world.enter()
+    ask(world)
+    with raises_code(GateRefused, "no-challenger") as caught:
+        ask(world)
+    assert f"version {version} " in str(caught.value)
+    assert len(world.decisions(version)) == 1
+
+
+def test_a_better_one_replaces_the_champion_which_is_read_again(world, nearby):
+    first = world.enter(noise=1.2)
+    ask(world)
+    second = world.enter(noise=0.1)
+    done = ask(world)
+    assert done.judgement.passed
+    assert f"(version {first})" in said(done, "beats champion")
+    assert world.aliases == {"champion": second}
+    rivals = {c["rival"] for c in world.decisions(second)[0]["comparisons"]}
+    assert rivals == {"base model table", f"champion (version {first})"}
+
+
+def test_a_rehearsal_goes_the_whole_way_under_its_own_name(world, nearby):
+    version = world.enter(rehearsal=True)
+    world.name += "-rehearsal"
+    assert ask(world).judgement.passed
+    assert world.aliases == {"champion": version}
+
+
+# -- refused -------------------------------------------------------------------------------------------------
+
+LEAK = FindingFacts(name="leaked-passages", severity="error", message="4 passages on two sides")
+
+
+def off(world, noise=0.3):
+    """Test readings as recorded of other weights."""
+    evidence = world.make_evidence(make_table(noise), (16, 8))
+    winner = evidence.test[WINNER]
+    scores = {dim: {m: v + (m == "mrr@10") * 1e-5 for m, v in by.items()} for dim, by in winner.scores.items()}
+    return evidence.test | {WINNER: winner.model_copy(update={"scores": scores})}
+
+
+def alter_weights(world, version):
+    weights = next(world.files(version).rglob("model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+
+
+CASES = {
+    "complete": ({"complete": False, "counts": {"complete": 3}}, "3 of 8"),
+    "audit": ({"audit": (LEAK,)}, "leaked-passages"),
+    "name": ({"evidence_rehearsal": True}, "rehearsal=True"),
+    "floors": ({"floors": {8: 0.999}, "noise": 0.9}, "map@100"),
+    "proof": ({"off": True}, "mrr@10 at 16 "),
+    "beats base": ({"noise": 2.0}, "0 of 2"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_condition_can_refuse_and_nothing_moves(world, nearby, name):
+    given, named = CASES[name]
+    changes = {key: value for key, value in given.items() if key in ("complete", "counts", "audit", "noise")}
+    if "floors" in given:
+        objective = world.make_evidence(make_table(0.3), (16, 8)).objective
+        changes["objective"] = objective.model_copy(update={"floors": given["floors"]})
+    if "off" in given:
+        changes["test"] = off(world)
+    version = enter_as_real(world) if "evidence_rehearsal" in given else world.enter(**changes)
+    done = ask(world)
+    assert failed(done) == [name]
+    assert named in said(done, name)
+    assert world.aliases == {"challenger": version}
+    (decision,) = world.decisions(version)
+    assert (decision["outcome"], decision["failed"]) == ("refused", [name])
+    tags = world.tags(version)
+    assert (tags["embsweep.decision"], tags["embsweep.failed"]) == ("refused", name)
+    assert done.record == tags["embsweep.decision_file"]
+
+
+def enter_as_real(world):
+    """A rehearsal's evidence under the tags of the real thing."""
+    evidence = world.make_evidence(make_table(0.3), (16, 8), rehearsal=True)
+    world.make_evidence = lambda *_, **__: evidence
+    return world.enter()
+
+
+def test_one_that_is_no_better_than_the_champion_is_refused_by_how_much(world, nearby):
+    first = world.enter(noise=0.5)
+    ask(world)
+    second = world.enter(noise=0.5)
+    done = ask(world)
+    assert failed(done) == ["beats champion"]
+    checks = condition(done, "beats champion").dims
+    assert [(check.dim, check.passed) for check in checks] == [(16, False), (8, False)]
+    assert {number for check in checks for number in re.findall(r"[\d.]+", check.text)} == {"0.0000"}
+    assert world.aliases == {"champion": first, "challenger": second}
+
+
+def test_the_rule_can_be_another_one_and_that_is_on_the_record(world, nearby):
+    world.enter(noise=0.5)
+    ask(world)
+    second = world.enter(noise=0.5)
+    done = ask(world, rule={"against_champion": "not_worse", "margin": 0.01})
+    assert done.judgement.passed
+    assert len(done.notes) == 1
+    decision = world.decisions(second)[0]
+    assert decision["overrides"] == {"gate.against_champion": "not_worse", "gate.margin": 0.01}
+    assert decision["rule"]["margin"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "where", "fix"),
+    [
+        ({"margin": 2.0}, "out-of-range", "gate.margin", ""),
+        ({"against_base": "hihger"}, "unknown-option", "gate.against_base", ""),
+        ({"alhpa": 0.1}, "unknown-key", "gate.alhpa", "'alpha'"),
+        ({"dims": []}, "empty", "gate.dims", ""),
+    ],
+)
+def test_a_rule_that_is_none_is_bad_input(world, nearby, rule, code, where, fix):
+    version = world.enter()
+    with raises_faults((code, where)) as caught:
+        ask(world, rule=rule)
+    assert fix in (caught.value.faults[0].fix or "")
+    assert world.decisions(version) == []
+
+
+def test_altered_weights_fail_the_proof_and_are_not_read(world, nearby):
+    version = world.enter()
+    alter_weights(world, version)
+    done = ask(world)
+    assert failed(done) == ["proof", "beats base"]
+    assert "model.safetensors" in said(done, "proof")
+    assert world.aliases == {"challenger": version}
+
+
+def test_a_champion_with_altered_weights_is_not_beaten_by_default(world, nearby):
+    first = world.enter(noise=1.2)
+    ask(world)
+    world.enter(noise=0.1)
+    alter_weights(world, first)
+    done = ask(world)
+    assert failed(done) == ["beats champion"]
+    assert "model.safetensors" in said(done, "beats champion")
+
+
+def test_a_champion_with_fewer_dimensions_is_compared_where_it_has_them(world, nearby):
+    world.enter(noise=1.0, dim=8)
+    ask(world)
+    world.enter(noise=0.1)
+    done = ask(world, dry_run=True)
+    assert failed(done) == ["beats champion"]
+    check = condition(done, "beats champion").dims[0]
+    assert (check.dim, check.passed) == (16, False)
+    assert re.search(r"\(version 1\) .*\b8 ", check.text)
+    assert ask(world, rule={"dims": [8]}).judgement.passed
+
+
+def test_a_version_without_evidence_is_refused(world, nearby):
+    version = world.enter()
+    world.client.delete_model_version_tag(world.name, str(version), "embsweep.manifest")
+    done = ask(world)
+    assert failed(done) == ["evidence"]
+    assert f"{world.name} version {version} " in said(done, "evidence")
+
+
+# -- the data ------------------------------------------------------------------------------------------------
+
+
+def test_other_data_are_refused_with_both_fingerprints(world, nearby):
+    version = world.enter()
+    then = world.splits.fingerprint[:12]
+    write_pairs(world.pairs, last="p58 p59")
+    now = world.splits.fingerprint[:12]
+    done = ask(world)
+    assert failed(done) == ["same test set", "proof", "beats base"]
+    assert re.findall("[0-9a-f]{12}", said(done, "same test set")) == [now, then]
+    assert world.aliases == {"challenger": version}
+
+
+def test_data_that_moved_can_be_pointed_at(world, nearby):
+    version = world.enter()
+    moved = world.pairs.rename(world.folder / "elsewhere.jsonl")
+    with raises_faults(("missing-file", "data.pairs"), ("data-moved", "data")) as caught:
+        ask(world)
+    assert "data.pairs=" in str(caught.value.faults[1])
+    assert ask(world, data={"pairs": str(moved)}).judgement.passed
+    assert world.decisions(version)[0]["overrides"] == {"data.pairs": str(moved)}
+
+
+def test_the_same_rows_in_another_order_are_the_same_test_set(world, nearby):
+    world.enter()
+    write_pairs(world.pairs, order=list(reversed(range(60))))
+    assert ask(world).judgement.passed
+
+
+def test_a_base_model_that_cannot_be_had_counts_as_it_was_recorded(world, nearby):
+    world.enter()
+    read_again = said(ask(world, dry_run=True), "beats base")
+    shutil.rmtree(world.base.source)
+    done = ask(world)
+    assert done.judgement.passed
+    assert said(done, "beats base").startswith(f"{read_again}; "), "a note says that it is the record"
+
+
+def test_a_record_of_the_base_model_whose_queries_stand_in_another_order_does_not_serve(world, nearby):
+    test = world.make_evidence(make_table(1.5), (16, 8)).test
+    turned = {
+        name: reading.model_copy(update={"values": {dim: values[::-1] for dim, values in reading.values.items()}})
+        for name, reading in test.items()
+    }
+    world.enter(noise=1.5, test=turned)
+    shutil.rmtree(world.base.source)
+    done = ask(world)
+    assert failed(done) == ["beats base"]
+    assert condition(done, "beats base").passed is None, "nothing to judge by"
+
+
+# -- dry runs, rollback, two at once ---------------------------------------------------------------------------
+
+
+def test_a_dry_run_judges_and_changes_nothing(world, nearby):
+    version = world.enter()
+    before = (world.aliases, world.tags(version), dict(world.client.get_registered_model(world.name).tags))
+    done = ask(world, dry_run=True)
+    assert done.judgement.passed
+    assert done.record is None
+    assert (world.aliases, world.tags(version), dict(world.client.get_registered_model(world.name).tags)) == before
+    assert world.decisions(version) == []
+    world.enter(noise=2.0)
+    assert not ask(world, dry_run=True).judgement.passed
+    assert world.decisions(2) == []
+
+
+def test_rolling_back_goes_back_one_champion_at_a_time(world, nearby):
+    for noise in (1.5, 0.8, 0.1):
+        world.enter(noise=noise)
+        assert ask(world, rule={"against_champion": "higher"}).judgement.passed
+    dry = roll_back(world.name, world.storage, dry_run=True)
+    assert (dry.rolled_back, dry.restored, dry.left) == (3, 2, (1,))
+    assert world.aliases == {"champion": 3}
+    assert roll_back(world.name, world.storage).restored == 2
+    assert world.tags(3)["embsweep.decision"] == "rolled back"
+    assert roll_back(world.name, world.storage).restored == 1
+    assert world.aliases == {"champion": 1}
+    with raises_code(GateRefused, "no-earlier-champion") as caught:
+        roll_back(world.name, world.storage)
+    assert "version 1 " in str(caught.value)
+    assert [d["outcome"] for d in world.decisions(1)] == ["promoted", "restored", "refused"]
+    assert world.tags(1)["embsweep.decision"] == "restored"
+
+
+def test_an_altered_champion_does_not_come_back(world, nearby):
+    for noise in (1.5, 0.1):
+        world.enter(noise=noise)
+        ask(world)
+    alter_weights(world, 1)
+    with raises_code(GateRefused, "altered-file") as caught:
+        roll_back(world.name, world.storage)
+    assert all(named in str(caught.value) for named in ("version 1 ", "model.safetensors"))
+    assert world.aliases == {"champion": 2}
+
+
+def test_a_champion_that_was_deleted_is_passed_over(world, nearby):
+    for noise in (1.5, 0.8, 0.1):
+        world.enter(noise=noise)
+        assert ask(world, rule={"against_champion": "higher"}).judgement.passed
+    world.client.delete_model_version(world.name, "2")
+    done = roll_back(world.name, world.storage)
+    assert done.restored == 1
+    assert [re.findall(r"\d+", note) for note in done.notes] == [["2"]]
+
+
+def test_nobody_to_roll_back(world):
+    world.enter()
+    with raises_code(GateRefused, "no-champion"):
+        roll_back(world.name, world.storage)
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(world, nearby, monkeypatch):
+    version = world.enter()
+    both_judged = threading.Barrier(2)
+    original = gate_case.build_case
+
+    def build_and_wait(*arguments):
+        case = original(*arguments)
+        both_judged.wait(60)
+        return case
+
+    monkeypatch.setattr("embsweep.promotion.promote.build_case", build_and_wait)
+    told = []
+
+    def run():
+        try:
+            told.append(ask(world).record)
+        except GateRefused as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (error,) = [one for one in told if isinstance(one, GateRefused)]
+    assert error.code == "overtaken"
+    assert f"version {version} " in str(error)
+    assert world.aliases == {"champion": version}
+    assert sorted(d["outcome"] for d in world.decisions(version)) == ["promoted", "refused"]
+    assert world.tags(version)["embsweep.decision"] == "promoted"
+
+
+# -- the command -----------------------------------------------------------------------------------------------
+
+
+def command(world, *arguments):
+    return CliRunner().invoke(app, [*map(str, arguments), "--storage", str(world.storage)])
+
+
+def test_the_command_says_what_was_decided_and_leaves_with_its_code(world, nearby):
+    world.enter(noise=2.0)
+    refused = command(world, "promote", world.name)
+    assert refused.exit_code == 4
+    assert "1 of 8" in refused.stderr
+    assert re.search(r"^  - beats base: .* 0 of 2 ", refused.stderr, re.M)
+    assert re.findall(r"^ +(\d+): ", refused.stderr, re.M) == ["16", "8"]
+    world.enter(noise=1.2)
+    dry = command(world, "promote", world.name, "--dry-run")
+    assert (dry.exit_code, world.aliases) == (0, {"challenger": 2})
+    assert "version 2 " in dry.output
+    done = command(world, "promote", world.name, "gate=not_worse", "gate.against_base=higher")
+    assert done.exit_code == 0, done.output
+    assert f"models:/{world.name}@champion" in done.output
+    assert f"embsweep rollback {world.name}" in done.output
+    assert command(world, "promote", world.name).exit_code == 4
+    assert command(world, "rollback", world.name).exit_code == 4
+    assert command(world, "promote", "nonsense").exit_code == 2
+    world.enter(noise=0.1)
+    assert command(world, "promote", world.name, "gate.against_champion=higher").exit_code == 0
+    back = command(world, "rollback", world.name)
+    assert back.exit_code == 0
+    assert re.search(r"version 2 .* version 3", back.output)

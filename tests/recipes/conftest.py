@@ -1,0 +1,38 @@
+"""The published facts beside the checkout, and the recipes as they are composed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from embsweep.cli.composition.request import read_request
+from embsweep.config import build_config
+
+
+@pytest.fixture(scope="session")
+def published():
+    """Model id → facts as they were read off the cards; tests that need them are skipped where they are absent."""
+    file = Path(__file__).resolve().parents[3] / "shared" / "reference" / "published_cards.json"
+    if not file.is_file():
+        pytest.skip("../shared/reference is absent")
+    return {facts["model"]: facts for facts in json.loads(file.read_text("utf-8"))}
+
+
+@pytest.fixture(scope="session")
+def request_of(loader):
+    """`request_of("es_boe", "train.epochs=3")`: the request for a recipe's sweep, once for each command line."""
+    made = {}
+
+    def make(name, *overrides):
+        arguments = (f"+sweep={name}", *overrides)
+        if arguments not in made:
+            made[arguments] = read_request(loader, arguments, "")
+        return made[arguments]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def recipe_of(request_of):
+    """Trial 0 of a recipe's sweep, validated."""
+    return lambda name, *overrides: build_config(request_of(name, *overrides).values)

@@ -1,0 +1,252 @@
+"""What the card says in words, and what it must not do: ask the hub, show the data, leave traces on the model."""
+
+import copy
+import hashlib
+import socket
+
+import pytest
+
+from embsweep.config.training import LossConfig, ModelConfig, ObjectiveConfig
+from embsweep.core.names import rehearsal_name
+from embsweep.reports.card.build import add_places, build_card
+from embsweep.selection.evidence import FindingFacts
+from embsweep.tracking.registry.files import EVIDENCE_FILE, write_evidence
+from tests.reports.card_parsing import body, front_matter, render, section
+from tests.reports.card_writing import card_model, write
+from tests.reports.evidence_samples import (
+    below_base,
+    make_evidence,
+    make_training,
+    make_verdict,
+    nine_queries,
+    rehearsal,
+    second_look,
+    tied,
+    typical,
+    unconfirmed,
+    waived,
+    without,
+)
+
+pytestmark = pytest.mark.slow  # a card needs sentence-transformers
+
+SECTIONS = (
+    "## Result", "## Model Details", "### Model Description", "### Full Model Architecture", "## Usage",
+    "### Shorter Embeddings", "## Evaluation", "### Test Readings", "### Metrics", "### How This Model Was Chosen",
+    "### Data and Audit", "### Proof", "## Training Details", "### Training Dataset", "### Training Run",
+    "### Training Hyperparameters", "### Training Logs", "### Framework Versions", "## Citation",
+)  # fmt: skip
+
+
+def notices(card):
+    """The quotes at the top."""
+    head = body(card).split("This is a [sentence-transformers]")[0]
+    return [line.removeprefix("> ") for line in head.splitlines() if line.startswith("> ")]
+
+
+def test_sections_of_a_published_card_in_their_order():
+    lines = body(write(typical())).splitlines()
+    assert [line for line in lines if line in SECTIONS] == list(SECTIONS)
+
+
+def test_front_matter():
+    found = front_matter(write(typical()))
+    assert found["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert {"loss:MatryoshkaLoss", "loss:MultipleNegativesRankingLoss", "dataset_size:900"} <= set(found["tags"])
+    assert found["pipeline_tag"] == "sentence-similarity"
+    assert not {"widget", "language", "license"} & set(found)
+
+
+def test_language_and_license_where_the_model_knows_them():
+    model = copy.copy(card_model())
+    model.model_card_data = copy.copy(model.model_card_data)
+    model.model_card_data.language, model.model_card_data.license = ["de"], "apache-2.0"
+    found = front_matter(build_card(typical(), model))
+    assert (found["language"], found["license"]) == (["de"], "apache-2.0")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "first"),
+    [
+        (rehearsal, "**Rehearsal.**"),
+        (nine_queries, "**No significant gain.**"),
+        (below_base, "**Below its base.**"),
+        (waived, "**Waived audit error.** `columns-swapped`: anchors are longer"),
+        (second_look, "**The test split was read before: this is the second look at it.**"),
+        (lambda: make_evidence(complete=False), "**Incomplete.**"),
+    ],
+)
+def test_what_must_be_known_stands_first(evidence, first):
+    (notice,) = notices(write(evidence()))
+    assert notice.startswith(first)
+
+
+def test_a_clear_winner_has_nothing_to_warn_of():
+    card = write(typical())
+    assert notices(card) == []
+    assert "significantly better" in section(card, "Test Readings")
+    assert "**" not in body(card).split("## Result")[1].split("\n- Against")[1].split("\n")[0]
+
+
+def test_every_notice_is_said_where_several_are_due():
+    evidence = make_evidence(queries=9, gain=0.03, rehearsal=True, rehearses="bge-m3", look=3, complete=False)
+    starts = ["**Rehearsal.**", "**No significant gain.**", "**Incomplete.**", "**The test split was read before"]
+    found = notices(write(evidence))
+    assert [notice.startswith(start) for notice, start in zip(found, starts, strict=True)] == [True] * 4
+    assert "third look" in found[-1]
+
+
+def test_a_missed_constraint_is_said():
+    floors = ObjectiveConfig(metric="map@100", aggregate="mean", floors={64: 0.95})
+    (notice,) = notices(write(make_evidence(objective=floors)))
+    assert notice.startswith("**Constraint missed on the test split.** map@100 at dimension 64")
+
+
+def test_a_rehearsal_is_tagged():
+    card = write(make_evidence(sweep=rehearsal_name("legal"), rehearsal=True, rehearses="bge-m3"))
+    assert "rehearsal" in front_matter(card)["tags"]
+    assert "# legal-rehearsal" in card.splitlines()
+    assert "say nothing about `bge-m3`" in card
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        (typical, "Trial 3 was named."),
+        (tied, "**Tied:** trial 3 could not be told apart from trial 0 when all were run again."),
+        (unconfirmed, "**Unconfirmed:** nothing was run again."),
+        (lambda: make_evidence(verdict=make_verdict(confirmed=())), "Trial 3 was named."),
+        (lambda: make_evidence(verdict=make_verdict(warnings=("too *few* queries",))), r"too \*few\* queries"),
+    ],
+)
+def test_how_clear_the_choice_was(evidence, said):
+    assert said in section(write(evidence()), "How This Model Was Chosen")
+
+
+def test_worse_than_bm25_is_said_at_the_top():
+    evidence = below_base()
+    top = body(write(evidence)).split("## Model Details")[0]
+    assert "- Against BM25: **significantly worse**" in top
+    assert "Serve the base model `minilm`." in top
+
+
+def test_further_finalists_are_called_by_their_trial():
+    whole = typical()
+    third = without(whole.test["runner-up"], trial=9)
+    made = [without(c, rival="trial 9") for c in whole.comparisons if c.rival == "runner-up"]
+    more = make_evidence(test={**whole.test, "trial 9": third}, comparisons=(*whole.comparisons, *made))
+    readings = section(write(more), "Test Readings")
+    assert "- Against the runner-up (trial 5): " in readings
+    assert "- Against trial 9: " in readings
+    assert "| Runner-up | trial 9 |" in readings
+
+
+def test_shorter_embeddings():
+    cut = section(write(make_evidence(smallest_dim=128)), "Shorter Embeddings")
+    assert 'SentenceTransformer("sentence_transformers_model_id", truncate_dim=128)' in cut
+    assert "128 is the smallest" in cut
+    whole = section(write(make_evidence(smallest_dim=384)), "Shorter Embeddings")
+    assert "every smaller dimension is significantly below 384" in whole
+
+
+def test_the_log_is_said_to_be_validation():
+    log = section(write(typical()), "Training Logs")
+    assert "**validation** split" in log
+    assert "The bold row denotes the saved checkpoint." in log
+
+
+def test_the_hash_is_that_of_the_stored_file(tmp_path):
+    evidence = typical()
+    write_evidence(tmp_path, evidence)
+    assert hashlib.sha256((tmp_path / EVIDENCE_FILE).read_bytes()).hexdigest() in section(write(evidence), "Proof")
+
+
+def test_a_proof_that_does_not_hold_is_not_glossed_over():
+    proof = without(typical().proof, difference=0.5)
+    assert "**did not reproduce**" in section(write(make_evidence(proof=proof)), "Proof")
+
+
+def test_hyperparameters_are_those_of_the_machine_that_trained():
+    training = without(make_training(), facts={"device": "cuda:0", "bf16": True, "fp16": False})
+    listed = section(write(make_evidence(training=training)), "Training Hyperparameters").split("#### All")[0]
+    for line in ("- `learning_rate`: 3.25e-05", "- `bf16`: True", "- `per_device_eval_batch_size`: 64"):
+        assert line in listed
+    assert "use_cpu" not in listed
+
+
+def test_the_loss_of_the_winner():
+    training = make_training()
+    config = without(training.config, loss=LossConfig(name="mnrl", scale=33.5))
+    card = write(make_evidence(training=without(training, config=config)))
+    assert "`scale=33.5`" in section(card, "Training Run")
+    assert '"matryoshka_dims"' in section(card, "Training Dataset")
+
+
+def with_base(source):
+    training = make_training()
+    model = ModelConfig(name="mine", kind="hub", source=source, dim=384, max_seq_length=128)
+    return make_evidence(training=without(training, config=without(training.config, model=model)))
+
+
+def test_a_base_model_of_the_hub_is_linked_and_one_from_a_folder_is_not_told(tmp_path):
+    assert front_matter(write(with_base("BAAI/bge-m3")))["base_model"] == "BAAI/bge-m3"
+    card = write(with_base(str(tmp_path)))
+    assert "base_model" not in front_matter(card)
+    assert str(tmp_path) not in card
+
+
+def test_a_folder_that_looks_like_a_hub_id_is_none(tmp_path, monkeypatch):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert "base_model" not in front_matter(write(with_base("models/mine")))
+
+
+def test_nothing_of_the_data_but_its_facts():
+    config = {
+        "kind": "files",
+        "pairs": "/home/me/secret.jsonl",
+        "anchor": "frage",
+        "negative": "falsch",
+        "max_pairs": 7,
+    }
+    card = write(make_evidence(data=without(typical().data, config=config)))
+    for hidden in ("secret", "frage", "falsch"):
+        assert hidden not in card
+    assert "`kind=files`, `max_pairs=7`" in card
+    assert "<code>negative</code>" in section(card, "Training Dataset")
+    assert "Samples:" not in card
+
+
+def test_markup_in_a_finding_stays_text():
+    finding = FindingFacts(name="x`y", severity="warning", message="<script>alert(1)</script> a|b [l](http://x) *c*\nd")
+    card = write(make_evidence(audit=(finding,)))
+    html = render(card)
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; a|b [l](http://x) *c* d" in html
+
+
+def test_the_hub_is_never_asked(monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket.socket, "connect", lambda *args: asked.append(args))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: asked.append(args))
+    write(with_base("BAAI/bge-m3"))
+    assert asked == []
+
+
+def test_nothing_is_left_on_the_model():
+    model = card_model()
+    data = model.model_card_data
+    before = {name: copy.copy(value) for name, value in vars(data).items() if name != "model"}
+    write(typical())
+    assert model.model_card_data is data
+    assert {name: value for name, value in vars(data).items() if name != "model"} == before
+    assert model.truncate_dim is None
+
+
+def test_the_same_evidence_gives_the_same_card():
+    assert write(typical()) == write(typical())
+
+
+def test_another_template_is_refused():
+    with pytest.raises(ValueError, match="card template"):
+        add_places("# a template of another version")

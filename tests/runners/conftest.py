@@ -1,0 +1,46 @@
+"""Desks that only remember, and the runners that are to serve them."""
+
+import pytest
+
+from tests.doubles import FakeDesk
+
+
+@pytest.fixture
+def make_desk(make_config, tmp_path):
+    def make(count, **kwargs):
+        return FakeDesk(make_config().trial, tmp_path, count, **kwargs)
+
+    return make
+
+
+@pytest.fixture
+def make_sweep_desk(make_config, tmp_path):
+    """A real desk over a real ledger; MLflow and the screen only listen."""
+    from embsweep.config.search_space import FloatRange
+    from embsweep.config.sweep import SearchConfig, StoppingConfig
+    from embsweep.search.ledger import Ledger
+    from embsweep.search.pruners import build_pruner
+    from embsweep.sweep.phase import search_stage
+    from embsweep.sweep.scheduler import SweepDesk
+    from tests.listeners import make_listeners
+
+    space = (FloatRange("train.learning_rate", 1e-6, 1e-4),)
+
+    def make(trials, **limits):
+        config = make_config(*(f"sweep.{key}={value}" for key, value in limits.items()))
+        search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
+        pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
+        ledger = Ledger.open(tmp_path / "study.db", space=space, search=search, pruner=pruner)
+        ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
+        stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
+        return SweepDesk(ledger, *make_listeners(), lambda record: config, stage)
+
+    return make
+
+
+@pytest.fixture
+def make_ray_runner(ray_session, tmp_path):
+    """`make_ray_runner(slots)`: a runner on this process's Ray."""
+    from embsweep.runners.ray.runner import RayRunner
+
+    return lambda slots: RayRunner(slots, tmp_path / "scratch")

@@ -1,0 +1,30 @@
+"""How many workers find a place, and how long a sweep waits where none does."""
+
+import inspect
+
+import pytest
+
+from embsweep.runners.resources import Machine, Slots, count_places
+
+
+@pytest.mark.parametrize(
+    ("slots", "machines", "places"),
+    [
+        (Slots(1, 2, 0.0), [Machine(3, 0), Machine(1, 0)], 1),
+        (Slots(1, 2, 2.0, workers=2), [Machine(8, 1)], 1),
+        (Slots(1, 2, 2.0, workers=2), [Machine(8, 1), Machine(1, 4)], 2),
+        (Slots(4, 1, 0.5), [Machine(8, 1), Machine(8, 0)], 2),
+        (Slots(1, 1, 0.0), [], 0),
+    ],
+)
+def test_places(slots, machines, places):
+    assert count_places(slots, machines) == places
+
+
+@pytest.mark.slow
+def test_ten_minutes_of_patience_unless_told_otherwise():
+    from embsweep.runners.ray.capacity import watch_room
+    from embsweep.runners.ray.runner import RayRunner
+
+    assert inspect.signature(RayRunner).parameters["patience_s"].default == 600.0
+    assert inspect.signature(watch_room).parameters["patience_s"].default == 600.0

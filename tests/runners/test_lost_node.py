@@ -1,0 +1,95 @@
+"""A cluster that loses the node of a trial, and then the last one that trials can run on."""
+
+import time
+
+import psutil
+import pytest
+
+from embsweep.core.errors import CodedError
+from embsweep.runners.resources import Slots
+from tests.doubles import FakeDesk, scripted_trial
+from tests.refusals import raises_code
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SLOTS = Slots(count=2, cpus=1, gpus=0.0)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    import ray
+
+    from tests.runners.clusters import QUICK_TO_NOTICE, utils_cluster
+
+    ray.shutdown()  # this process's own session: it comes back when a test asks for it
+    with utils_cluster({"num_cpus": 0, "env_vars": QUICK_TO_NOTICE}) as found:  # the driver's: it trains nothing
+        ray.init(address=found.address, log_to_driver=False)
+        yield found
+
+
+@pytest.fixture
+def make_runner(cluster, tmp_path):
+    from embsweep.runners.ray.runner import RayRunner
+
+    return lambda **given: RayRunner(SLOTS, tmp_path / "scratch", has_other_machines=True, **given)
+
+
+def keep_nodes(cluster, count):
+    """Room for so many trials, whatever the test before has left."""
+    from tests.runners.clusters import OBJECT_STORE_BYTES, QUICK_TO_NOTICE
+
+    while len(cluster.worker_nodes) > count:
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    while len(cluster.worker_nodes) < count:
+        cluster.add_node(num_cpus=1, env_vars=QUICK_TO_NOTICE, object_store_memory=OBJECT_STORE_BYTES)
+
+
+def lose_node_of(cluster, pid):
+    from tests.runners.clusters import node_of
+
+    nodes = list(cluster.worker_nodes)
+    place = node_of(pid, [node.all_processes["raylet"][0].process.pid for node in nodes])
+    cluster.remove_node(nodes[place], allow_graceful=False)
+    end = time.monotonic() + 60
+    while psutil.pid_exists(pid) and time.monotonic() < end:
+        time.sleep(0.05)  # it would do another step
+
+
+def test_one_node_is_lost_and_its_trial_goes_on_at_another(cluster, make_runner, make_sweep_desk):
+    keep_nodes(cluster, 2)
+    desk = make_sweep_desk(3)
+    report, lost = desk.report, []
+
+    def lose_the_first(number, said):
+        should_stop = report(number, said)
+        if not lost:
+            lost.append(number)
+            lose_node_of(cluster, desk.ledger.record(number).attributes["pid"])
+        return should_stop
+
+    desk.report = lose_the_first
+    make_runner().run(desk, scripted_trial(at_once=2))
+    (number,) = lost
+    records = desk.ledger.trials
+    assert [record.state for record in records] == ["complete"] * 3
+    assert [record.losses for record in records] == [int(record.number == number) for record in records]
+    assert all([row["step"] for row in record.attributes["log"]] == [1, 2, 3, 4] for record in records)
+
+
+class LosingDesk(FakeDesk):
+    """Calls `lose` with the process of a trial as soon as it has started."""
+
+    def started(self, number, started):
+        super().started(number, started)
+        self.lose(started.pid)
+
+
+def test_the_loss_of_the_last_node_ends_the_sweep_with_the_reason(cluster, make_runner, make_config, tmp_path):
+    keep_nodes(cluster, 1)
+    desk = LosingDesk(make_config().trial, tmp_path, 3)
+    desk.lose = lambda pid: lose_node_of(cluster, pid)
+    begun = time.monotonic()
+    with raises_code(CodedError, "not-enough-room"):
+        make_runner(patience_s=2.0).run(desk, scripted_trial(dict.fromkeys(range(3), "wait")))
+    assert time.monotonic() - begun > 2.0
+    assert not desk.results, "no trial is blamed for it"

@@ -1,0 +1,104 @@
+"""Trials on a node with four GPUs: placed as asked, seen from their times and from what Ray gave them.
+
+The GPUs are Ray's books only; what runs on them are processes that wait for each other.
+"""
+
+import time
+
+import pytest
+
+from embsweep.config.sweep import RunnerConfig
+from embsweep.runners.ray.environment import WORKER_ENVIRONMENT
+from embsweep.runners.resources import Machine, plan_slots
+from embsweep.training.messages import Outcome, Report, Started, TrialResult
+from tests.runners.clusters import NodeStart, started_cluster
+
+pytestmark = [pytest.mark.ray, pytest.mark.nightly]
+
+CPUS, GPUS = 8, 4
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    from embsweep.runners.cluster.join import inspect_cluster
+
+    with started_cluster(NodeStart(cpus=CPUS, gpus=GPUS)) as found, found.driving():
+        config = RunnerConfig(kind="cluster", address=found.address)
+        inspect_cluster(
+            config,
+            storage=tmp_path_factory.mktemp("storage"),
+            tracking_uri=None,
+            init_options={"runtime_env": {"env_vars": WORKER_ENVIRONMENT}},
+        )
+        yield found
+
+
+HOLD_S = 2.0
+"""How long a trial stays once as many as there is room for are there: one too many would show itself."""
+
+_MEET_S = 120
+
+
+def meeting_work(folder, at_once):
+    """A trial that waits until `at_once` have begun, and says which GPUs it was given, and how much of them.
+
+    A closure, so that Ray ships it by value.
+    """
+
+    def work(job, reporter):
+        import ray
+
+        context, begin = ray.get_runtime_context(), time.time()
+        given = {"gpus": context.get_accelerator_ids()["GPU"], "share": context.get_assigned_resources().get("GPU", 0)}
+        reporter.start(Started(1, "here", begin, 0.0, 0.0, given))
+        (folder / f"{job.number}.begun").touch()
+        while len(list(folder.glob("*.begun"))) < at_once and time.time() < begin + _MEET_S:
+            time.sleep(0.05)
+        time.sleep(HOLD_S)
+        scores = {64: {"map@100": 0.5}}
+        reporter.report(Report(1.0, 1, 1.0, 0.5, 0.5, 1.0, scores, 0.1, 1e-5, time.time()))
+        reporter.finish(TrialResult(Outcome.COMPLETE, 0.5, scores, job.folder, time.time()))
+
+    return work
+
+
+def most_at_once(desk):
+    spans = [(desk.starts[n].started_at, desk.results[n].ended_at) for n in desk.results]
+    return max(sum(begin <= t < end for begin, end in spans) for t, _ in spans)
+
+
+def run(slots, folder, desk, work):
+    from embsweep.runners.ray.runner import RayRunner
+
+    RayRunner(slots, folder / "scratch").run(desk, work)
+
+
+@pytest.mark.parametrize(
+    ("config", "at_once", "share"),
+    [
+        ({"gpus_per_trial": 1.0}, 4, 1.0),
+        ({"gpus_per_trial": 0.5}, 8, 0.5),
+        ({"trials_per_gpu": 4, "max_concurrent": 6}, 6, 0.25),
+    ],
+)
+def test_one_worker_trials_share_gpus_as_asked(cluster, make_desk, tmp_path, config, at_once, share):
+    slots = plan_slots(RunnerConfig(kind="cluster", **config), [Machine(CPUS, GPUS)])
+    assert slots.count == at_once
+    desk = make_desk(at_once + 1)
+    run(slots, tmp_path, desk, meeting_work(tmp_path, at_once))
+    assert len(desk.results) == at_once + 1
+    assert most_at_once(desk) == at_once, "as many at once as there is room for, and never one more"
+    facts = [started.facts for started in desk.starts.values()]
+    assert {fact["share"] for fact in facts} == {share}
+    assert all(len(fact["gpus"]) == 1 for fact in facts), "a share of one GPU, never of two"
+    assert len({fact["gpus"][0] for fact in facts}) >= at_once * share, "none holds more than it is"
+
+
+def test_two_trials_of_two_gpus_each(cluster, make_desk, tmp_path):
+    slots = plan_slots(RunnerConfig(kind="cluster", workers_per_trial=2), [Machine(CPUS, GPUS)], trials=3)
+    assert (slots.count, slots.gpus, slots.workers) == (2, 2.0, 2)
+    desk = make_desk(3)
+    run(slots, tmp_path, desk, meeting_work(tmp_path, 2))
+    assert {result.outcome for result in desk.results.values()} == {Outcome.COMPLETE}
+    assert most_at_once(desk) == 2
+    assert {started.facts["share"] for started in desk.starts.values()} == {1.0}, "a GPU a worker"

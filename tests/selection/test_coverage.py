@@ -1,0 +1,82 @@
+"""Do 95 % intervals hold the truth in 95 of 100 repetitions? Simulations with a known truth.
+
+Each column is a data set of its own; all of a simulation share the resamples, as dimensions do.
+"""
+
+import numpy as np
+import pytest
+
+from embsweep.selection.statistics.intervals import bound_means
+from embsweep.selection.statistics.resampling import index_groups, resample_means
+
+REPETITIONS = 2_500
+RESAMPLES = 1_999
+
+
+def measure_coverage(differences, labels, truth):
+    grouping = index_groups(labels)
+    resampled = resample_means(differences, grouping, seed=1, resamples=RESAMPLES)
+    low, high = bound_means(differences.mean(axis=0), resampled, grouping, (-1.0, 1.0))
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
+def draw_average_precision(queries, seed):
+    """Differences of two models' AP: 6 of 10 queries unchanged, the others 1/rank against 1/rank; and their mean."""
+    rng = np.random.default_rng(seed)
+    ours, rival = 1 / np.arange(1, 8), 1 / np.arange(1, 15)
+    shape = (queries, REPETITIONS)
+    changed = rng.random(shape) < 0.4
+    return np.where(changed, rng.choice(ours, shape) - rng.choice(rival, shape), 0.0), 0.4 * (
+        ours.mean() - rival.mean()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queries", [60, 200])
+def test_skewed_differences_with_many_zeros(queries):
+    differences, truth = draw_average_precision(queries, seed=queries)
+    assert measure_coverage(differences, np.arange(queries), truth) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queries", [2, 3, 5, 7, 9, 12])
+def test_few_queries(queries):
+    differences = np.random.default_rng(queries).normal(0.03, 0.05, (queries, REPETITIONS))
+    assert measure_coverage(differences, np.arange(queries), 0.03) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.slow
+def test_plain_percentiles_of_nine_queries_would_hold_too_little():
+    differences = np.random.default_rng(9).normal(0.03, 0.05, (9, REPETITIONS))
+    resampled = resample_means(differences, index_groups(range(9)), seed=1, resamples=RESAMPLES)
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    assert ((low <= 0.03) & (high >= 0.03)).mean() < 0.92
+
+
+def draw_clustered(groups, per_group, seed):
+    """Half of the variance is the passage's, half the question's."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(groups), per_group)
+    shared = rng.normal(0, 0.1, (groups, REPETITIONS))[labels]
+    return 0.05 + shared + rng.normal(0, 0.1, (len(labels), REPETITIONS)), labels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [12, 40])
+def test_several_questions_of_a_passage(groups):
+    differences, labels = draw_clustered(groups, 5, seed=groups)
+    assert measure_coverage(differences, labels, 0.05) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.slow
+def test_ungrouped_resampling_of_clustered_queries_undercovers():
+    differences, labels = draw_clustered(40, 5, seed=40)
+    assert measure_coverage(differences, np.arange(len(labels)), 0.05) < 0.85
+
+
+@pytest.mark.slow
+def test_groups_of_unequal_size():
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(40), rng.integers(1, 9, 40))
+    differences = 0.05 + rng.normal(0, 0.1, (40, REPETITIONS))[labels] + rng.normal(0, 0.1, (len(labels), REPETITIONS))
+    assert measure_coverage(differences, labels, 0.05) == pytest.approx(0.95, abs=0.02)

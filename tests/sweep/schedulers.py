@@ -1,0 +1,90 @@
+"""Desks of a search over a ledger in memory, and trials that say what they are told to."""
+
+import functools
+import math
+
+import pytest
+
+from embsweep.config.search_space import Choice, FloatRange
+from embsweep.config.sweep import SearchConfig, StoppingConfig
+from embsweep.search.ledger import Ledger
+from embsweep.search.pruners import build_pruner
+from embsweep.sweep.phase import search_stage
+from embsweep.sweep.scheduler import SweepDesk
+from embsweep.training.messages import Outcome, Report, Started, TrialResult
+from tests.ledgers import Database, Memory
+from tests.listeners import make_listeners
+
+SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4), Choice("matryoshka", ("halving", "coarse")))
+FRACTIONS = (0.25, 0.5, 1.0)
+
+
+@pytest.fixture(scope="session")
+def limited(make_config):
+    """`limited(keep_checkpoints=2)`: the configuration with these limits and one finalist, composed once."""
+
+    @functools.cache
+    def make(finalists=1, **limits):
+        return make_config(f"confirm.finalists={finalists}", *(f"sweep.{key}={value}" for key, value in limits.items()))
+
+    return make
+
+
+@pytest.fixture
+def make_desk(limited, tmp_path):
+    """`make_desk(…)`: a desk over the test's ledger; another call is another process that goes on with it.
+
+    The ledger lies in memory; `make_desk.place = Database(…)` puts it on disk.
+    """
+
+    def make(trials=6, stopping="none", configure=None, *, has_lost=False, keep_recipe=False, **limits):
+        config = limited(**limits)
+        search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
+        pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
+        ledger = Ledger.over(make.place.open(), space=SPACE, search=search, pruner=pruner)
+        ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
+        tracking, progress = make_listeners(told=7, has_lost=has_lost)
+        stage = search_stage(tmp_path / "trials", config, keep_recipe=keep_recipe)
+        return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage)
+
+    make.place = Memory()
+    return make
+
+
+@pytest.fixture(params=["memory", pytest.param("database", marks=pytest.mark.slow)])
+def make_kept_desk(request, make_desk, tmp_path):
+    """`make_desk` in memory, and over a database that is opened anew each time."""
+    if request.param == "database":
+        make_desk.place = Database(tmp_path / "study.db")
+    return make_desk
+
+
+def scripted(score=lambda number, fraction: number + fraction, fail=()):
+    """A trial that scores as told and leaves weights behind when it improves."""
+
+    def work(job, reporter):
+        reporter.start(Started(1, "here", 0.0, 0.1, 0.0))
+        best = -math.inf
+        for step, fraction in enumerate(FRACTIONS, start=1):
+            if job.number in fail:
+                reporter.finish(TrialResult(Outcome.FAILED, None, None, None, 1.0, "scripted"))
+                return
+            value = score(job.number, fraction)
+            if value > best:
+                best, best_fraction = value, fraction
+                job.best.mkdir(parents=True, exist_ok=True)
+            scores = {64: {"map@100": value}}
+            if reporter.report(
+                Report(fraction, step, fraction, value, best, best_fraction, scores, 0.1, 1e-5, float(step))
+            ):
+                reporter.finish(TrialResult(Outcome.STOPPED, best, None, str(job.best), float(step)))
+                return
+        reporter.finish(TrialResult(Outcome.COMPLETE, best, None, str(job.best), 9.0))
+
+    return work
+
+
+def report_at(fraction, value, best=None, best_fraction=None, at=1.0):
+    best, best_fraction = best or value, best_fraction or fraction
+    step = round(fraction * 4)
+    return Report(fraction, step, fraction, value, best, best_fraction, {64: {"map@100": value}}, 0.1, 1e-5, at)

@@ -1,0 +1,41 @@
+"""Texts tokenised once for every model of the space; a model that cannot be had stays the trouble of its own trials."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from embsweep.config.search_space import Choice
+from embsweep.data.collection import Pair, RetrievalSet
+from embsweep.sweep.assets import collect_texts, gather_supplies
+
+pytestmark = pytest.mark.slow  # loads the embedded model
+
+
+@pytest.fixture
+def splits():
+    held = RetrievalSet("held", ("what of the court",), ("the court is closed",), ((0,),))
+    return SimpleNamespace(train=(Pair("a question", "an answer"),), validation=held)
+
+
+def test_every_text_of_every_cut_is_there(splits):
+    other = SimpleNamespace(train=(Pair("more", "texts", "wrong"),), validation=splits.validation)
+    texts = collect_texts((splits, other))
+    assert {"a question", "an answer", "more", "texts", "wrong"} <= set(texts.training)
+    assert set(texts.queries) == {"what of the court"}
+    assert set(texts.documents) == {"the court is closed"}
+
+
+def test_a_model_that_cannot_be_had_does_not_end_the_sweep(make_config, splits):
+    recipe = make_config("model=minilm", "matryoshka=from_384")
+    absent = recipe.model.model_copy(update={"kind": "hub", "name": "absent", "source": "./no-such-folder"})
+
+    def compose(point):
+        model = absent if point.get("model") == "absent" else recipe.model
+        return {**recipe.model_dump(mode="json"), "model": model.model_dump(mode="json")}
+
+    request = SimpleNamespace(space=(Choice("model", ("minilm", "absent")),), compose=compose)
+    scale = SimpleNamespace(apply=lambda config: config)
+    prepared = SimpleNamespace(recipe=recipe, splits=splits, folds=(), scale=scale)
+    supplies = gather_supplies(request, prepared)
+    assert len(supplies.tokens) == 1, "of the model that is there"
+    assert supplies.models == (), "nothing travels on one machine"

@@ -1,0 +1,124 @@
+"""The runs of the confirmation: which seeds they get, whose weights stay, and what points of an earlier plan leave."""
+
+import types
+
+import numpy as np
+import pytest
+
+from embsweep.config.search_space import IntRange
+from embsweep.config.sweep import SearchConfig, StoppingConfig
+from embsweep.core.errors import Fault, InputError
+from embsweep.data.collection import RetrievalSet
+from embsweep.search.ledger import Ledger
+from embsweep.search.pruners import build_pruner
+from embsweep.search.record import TrialRecord
+from embsweep.sweep.confirmation import _label_all
+from embsweep.sweep.confirmation_runs import confirmation_stage, find_used_seeds, fresh_seeds
+from embsweep.sweep.scheduler import SweepDesk
+from tests.ledgers import Memory
+from tests.listeners import make_listeners
+
+
+def record(number, **params):
+    return TrialRecord(number, "complete", params, 0.5, 1.0, {})
+
+
+def configuration(seed):
+    return types.SimpleNamespace(train=types.SimpleNamespace(seed=seed))
+
+
+def test_fresh_seeds_avoid_those_of_every_trial_and_not_of_the_finalists_alone():
+    drawn = fresh_seeds(4, 0, ())
+    trials = [record(number, **{"train.seed": seed}) for number, seed in enumerate(drawn[:3])]
+    used = find_used_seeds(trials, lambda params: pytest.fail("a swept seed stands in the record"))
+    assert used == set(drawn[:3])
+    assert fresh_seeds(1, 0, used) == drawn[3:]
+
+
+def test_a_seed_that_is_not_swept_is_that_of_the_configuration():
+    composed = []
+
+    def configure(params):
+        composed.append(params)
+        if params["train.epochs"] == 9:
+            raise InputError(Fault("train", "is not valid", 9))
+        return configuration({"static": 7, "published": 42}[params["train"]])
+
+    trials = [
+        record(number, **{"train": group, "train.epochs": epochs})
+        for number, (group, epochs) in enumerate([("static", 9), ("static", 1), ("static", 2), ("published", 1)])
+    ]
+    assert find_used_seeds(trials, configure) == {7, 42}
+    assert len(composed) == 3, "the third is of a group that is known"
+
+
+class Confirmation:
+    """A confirmation over a ledger that outlives its processes."""
+
+    def __init__(self, folder, folds=()):
+        self.place = Memory()
+        self.context = types.SimpleNamespace(
+            prepared=types.SimpleNamespace(folds=folds),
+            folder=types.SimpleNamespace(root=folder),
+            recipe=types.SimpleNamespace(sweep=types.SimpleNamespace(max_attempts=3)),
+        )
+        self.stage = confirmation_stage(self.context)
+
+    def open(self, points):
+        """A process that asks for these points; it has caught up with those before it."""
+        space = tuple(IntRange(key, 0, 99) for key in points[0])
+        search = SearchConfig(sampler="grid", trials=99, seed=0, recipe_first=False)
+        pruner = build_pruner(StoppingConfig(kind="none"), 1.0)
+        ledger = Ledger.over(self.place.open(), space=space, search=search, pruner=pruner)
+        ledger.queue_only(points)
+        ledger.note(name="s", headline="", objective="", asked=ledger.budget, slots=1)
+        desk = SweepDesk(ledger, *make_listeners(), lambda found: pytest.fail("nothing is handed out"), self.stage)
+        desk.catch_up()
+        return ledger
+
+    def finish(self, ledger, value):
+        """One run to its end, with weights on disk; its number."""
+        found = ledger.ask()
+        (self.stage.folder(found.number) / "best").mkdir(parents=True)
+        ledger.complete(found.number, value)
+        return found.number
+
+
+def test_points_that_waited_and_that_nobody_asks_for_any_more_do_not_stand_in_the_way(tmp_path):
+    """Interrupted with points waiting; then the same command with another number of seeds, or other finalists."""
+    confirmation = Confirmation(tmp_path)
+    first = confirmation.open([{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)])
+    one = confirmation.finish(first, 0.5)
+    again = confirmation.open([{"trial": trial, "seed": seed} for seed in (1, 3) for trial in (4, 9)])
+    assert again.notes["asked"] == 4
+    others = [confirmation.finish(again, value) for value in (0.3, 0.7, 0.4)]
+    last = confirmation.open([{"trial": 4, "seed": 1}])
+    assert last.notes["asked"] == 4
+    assert all(r.params.keys() == {"trial", "seed"} for r in last.trials)
+    kept = {n for n in (one, *others) if (confirmation.stage.folder(n) / "best").is_dir()}
+    assert kept == confirmation.stage.kept(last.trials) == {others[1], others[2]}, "the best of each trial"
+
+
+def test_weights_of_folds_are_not_kept(tmp_path):
+    confirmation = Confirmation(tmp_path, folds=("one", "two"))
+    ledger = confirmation.open([{"trial": 4, "seed": 1, "fold": fold} for fold in (0, 1)])
+    confirmation.finish(ledger, 0.5)
+    assert confirmation.stage.kept(ledger.trials) == set()
+    assert [confirmation.stage.fold(found) for found in ledger.trials] == [0]
+
+
+def test_no_passage_group_stands_in_two_folds():
+    one = RetrievalSet("x", ("a", "b", "c"), ("p", "q"), ((0,), (1,), (0,)))
+    labels = _label_all([one, one, one])
+    parts = np.split(labels, 3)
+    assert all(part[0] == part[2] != part[1] for part in parts)
+    assert len(set(labels.tolist())) == 6
+
+
+def test_queries_of_folds_are_grouped_by_their_passages_alone():
+    """Not by their place: the second fold has more groups than the first."""
+    small = RetrievalSet("x", ("a",), ("p",), ((0,),))
+    large = RetrievalSet("y", ("a", "b", "c"), ("p", "q"), ((0,), (1,), (1,)))
+    for sets, groups in (([small, large], (1, 2)), ([large, small], (2, 1))):
+        labels = _label_all(sets).tolist()
+        assert len(set(labels)) == sum(groups)

@@ -1,0 +1,170 @@
+"""Weights that are not what was recorded of them: the sweep fails loudly and registers nothing."""
+
+import hashlib
+import inspect
+import json
+import os
+import pickle
+import re
+
+import pytest
+
+from embsweep.core.errors import CodedError
+from embsweep.core.files import MANIFEST
+from embsweep.core.subprocess import run_fresh
+from embsweep.runners.select import choose_call
+from embsweep.search.ledger import read_ledger
+from embsweep.sweep import run as sweep_run
+from embsweep.tracking.store import open_store
+from embsweep.training.verification import (
+    Claim,
+    Measurement,
+    ProofFailed,
+    check_reproduced,
+    hash_of_manifest,
+    prove_and_read,
+    tolerance_of,
+)
+from tests.refusals import raises_code
+
+
+def scores(value):
+    return {64: {"map@100": value, "ndcg@10": 0.5}}
+
+
+def test_what_is_reproduced_and_by_how_much():
+    assert check_reproduced("winner", scores(0.5), scores(0.5 + 5e-7), device="cpu") == pytest.approx(5e-7)
+    assert check_reproduced("winner", scores(0.5), scores(0.5009), device="cuda") == pytest.approx(9e-4)
+
+
+def test_a_metric_that_is_no_number_is_not_reproduced_wherever_it_stands():
+    found = {64: {"map@100": 0.5, "ndcg@10": float("nan")}}
+    with raises_code(ProofFailed, "not-reproduced") as caught:
+        check_reproduced("winner", scores(0.5), found, device="cpu")
+    assert "ndcg@10 nan" in str(caught.value)
+
+
+@pytest.mark.parametrize(("found", "device"), [(0.500002, "cpu"), (0.502, "cuda"), (float("nan"), "cpu")])
+def test_what_is_not_reproduced_is_named(found, device):
+    with raises_code(ProofFailed, "not-reproduced") as caught:
+        check_reproduced("winner", scores(0.5), scores(found), device=device)
+    named = ("winner: ", "map@100", " 64,", f"{found:.6f}", "0.500000", f"{tolerance_of(device):g} on {device}")
+    assert [word for word in named if word not in str(caught.value)] == []
+
+
+def truncate(weights):
+    (file,) = weights.rglob("model.safetensors")
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def alter_with_manifest(weights):
+    """Other weights under a manifest that fits them: only what was noted when the run ended tells."""
+    from safetensors.torch import load_file, save_file
+
+    (file,) = weights.rglob("model.safetensors")
+    tensors = {name: -tensor.flip(0).contiguous() for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    manifest = json.loads((weights / MANIFEST).read_text())
+    entry = manifest["files"][file.relative_to(weights).as_posix()]
+    entry.update(sha256=hashlib.sha256(file.read_bytes()).hexdigest(), size_bytes=file.stat().st_size)
+    (weights / MANIFEST).write_text(json.dumps(manifest))
+
+
+def add_pickle(weights):
+    (weights / "training_args.bin").write_bytes(b"\x80\x04.")
+
+
+def alter_values(weights):
+    """Other scores of single queries: what the comparisons are made of."""
+    import numpy as np
+
+    path = weights.parent / "values.npz"
+    with np.load(path) as stored:
+        values = {name: np.clip(stored[name] + 0.1, 0, 1) * 0.9 for name in stored.files}
+    np.savez(path, **values)
+
+
+def pickled(function, *args, **given):
+    """What travels to a fresh process and back, without one."""
+    args, given = pickle.loads(pickle.dumps((args, given)))
+    return pickle.loads(pickle.dumps(function(*args, **given)))
+
+
+def test_the_process_that_measures_is_a_fresh_one(make_config):
+    assert inspect.signature(prove_and_read).parameters["call"].default is run_fresh
+    assert choose_call(make_config("runner=inline"), None) is run_fresh
+    assert choose_call(make_config(), None) is run_fresh
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", [pickled, pytest.param(run_fresh, marks=pytest.mark.nightly)])
+def test_weights_are_measured_again(tmp_path, call):
+    from embsweep.config.training import ModelConfig
+    from embsweep.data.collection import RetrievalSet
+    from embsweep.evaluation.evaluator import evaluate_model
+    from embsweep.models.registry import build_model
+    from embsweep.training.checkpoint import save_checkpoint
+
+    config = ModelConfig(name="static", kind="static", dim=384, max_seq_length=32)
+    data = RetrievalSet("x", ("a river", "a lamp"), ("the river bank", "a stone", "one lamp"), ((0,), (2,)))
+    model = build_model(config)
+    folder = save_checkpoint(model, tmp_path / "best")
+    recorded = evaluate_model(model, data, (384, 64), batch_size=4).scores
+    how = Measurement(config, data, data, (384, 64), 4)
+    (reading,) = prove_and_read([Claim("winner", folder, recorded, hash_of_manifest(folder))], how, call=call)
+    assert (reading.pid == os.getpid()) == (call is pickled)
+    assert (reading.difference, reading.test.scores) == (0.0, recorded)
+    wrong = {**recorded, 64: {**recorded[64], "ndcg@10": recorded[64]["ndcg@10"] - 0.01}}
+    with raises_code(ProofFailed, "not-reproduced") as caught:
+        prove_and_read([Claim("winner", folder, wrong)], how, call=call)
+    assert all(named in str(caught.value) for named in ("winner: ", "ndcg@10", " 64,"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "kind", "code", "named"),
+    [
+        (truncate, CodedError, "altered-file", "/model.safetensors: "),
+        (alter_with_manifest, ProofFailed, "altered-file", f"/{MANIFEST} "),
+        (add_pickle, CodedError, "unlisted-file", "/training_args.bin: "),
+    ],
+)
+def test_weights_that_change_after_the_search_are_never_registered(
+    launch, tmp_path, monkeypatch, plant, kind, code, named
+):
+    chosen = sweep_run.confirm_finalists
+
+    def confirm(context, runner):
+        confirmation = chosen(context, runner)
+        plant(context.folder.trial(confirmation.verdict.winner) / "best")
+        return confirmation
+
+    monkeypatch.setattr(sweep_run, "confirm_finalists", confirm)
+    with raises_code(kind, code) as caught:
+        launch("search.trials=1")
+    assert named in str(caught.value)
+    store = open_store(tmp_path, uri=None, experiment="embsweep")
+    assert store.client().search_registered_models() == []
+    (run,) = store.client().search_runs([store.experiment_id], "tags.`embsweep.role` = 'sweep'")
+    assert run.info.status == "FAILED"
+    notes, _ = read_ledger(tmp_path / "sweeps/quickstart/study.db")
+    assert "result" not in notes
+    assert "looks" not in notes, "no number of the test split came out"
+
+
+@pytest.mark.slow
+def test_single_scores_that_change_after_a_run_are_never_compared(launch, monkeypatch):
+    from embsweep.sweep import confirmation as confirm
+    from embsweep.sweep import confirmation_runs
+
+    inner = confirmation_runs.run_again
+
+    def run_again(context, runner, finalists, folds):
+        fresh = inner(context, runner, finalists, folds)
+        alter_values(confirmation_runs.confirmation_stage(context).folder(fresh[0].number) / "best")
+        return fresh
+
+    monkeypatch.setattr(confirm, "run_again", run_again)
+    with raises_code(CodedError, "not-reproduced") as caught:
+        launch("search.trials=2", "confirm=standard", "confirm.seeds=2")
+    assert re.search(r"values\.npz: map@100 at \d+ ", str(caught.value))

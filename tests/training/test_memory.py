@@ -1,0 +1,149 @@
+"""Out of memory: recognised in every guise, and answered with what helps this very configuration."""
+
+import pytest
+
+from embsweep.core.errors import EmbsweepError, TrialFailed
+from embsweep.training.hardware import estimate_bytes
+from embsweep.training.memory import advise, describe_failure, is_out_of_memory, peak_bytes
+from tests.texts import numbers_in
+
+CUDA = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.15 GiB of which 1.2 GiB is free. "
+    "If reserved but unallocated memory is large try setting PYTORCH_ALLOC_CONF"
+)
+CPU = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+MINILM = ("model=minilm", "matryoshka=from_384")
+STATIC = ("model=static", "matryoshka=from_384")
+CACHED = ("loss=cached_mnrl", "train.batch_size=256")
+
+
+def _errors():
+    import torch
+
+    chained = EmbsweepError("the trial's process failed")
+    chained.__cause__ = torch.OutOfMemoryError(CUDA)
+    ray = type("OutOfMemoryError", (Exception,), {})("the node ran low")
+    return [
+        torch.OutOfMemoryError(CUDA),
+        torch.cuda.OutOfMemoryError(CUDA),
+        RuntimeError(CPU),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        OSError(12, "Cannot allocate memory"),
+        MemoryError(),
+        chained,
+        ray,
+    ]
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_every_guise(make_config, index):
+    error = _errors()[index]
+    assert is_out_of_memory(error)
+    assert "train.batch_size" in advise(error, make_config().trial)
+
+
+def test_a_real_one_of_torch(make_config):
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert "runner.max_concurrent" in advise(caught.value, make_config().trial)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), RuntimeError("shape"), TrialFailed("not-finite", "loss is nan"), OSError(28, "full")]
+)
+def test_other_failures_get_no_advice(make_config, error):
+    config = make_config().trial
+    assert advise(error, config) is None
+    expected = str(error) if isinstance(error, EmbsweepError) else f"{type(error).__name__}: {error}"
+    assert describe_failure(error, config) == expected
+
+
+OUT_OF_MEMORY = [
+        (
+            (),
+            ["loss=cached_mnrl loss.mini_batch_size=8", "train.gradient_checkpointing=true", "train.batch_size",
+             "model.max_seq_length", "512", "runner.trials_per_gpu"],
+            ["attention", "loss.mini_batch_size ", "=false"],
+        ),
+        (
+            CACHED,
+            ["loss.mini_batch_size", "16", "8", "model.max_seq_length"],
+            ["gradient_checkpointing", "train.batch_size", "loss=cached_mnrl"],
+        ),
+        ((*CACHED, "loss.mini_batch_size=auto"), ["auto", "16"], ["gradient_checkpointing"]),
+        ((*CACHED, "loss.mini_batch_size=1"), ["model.max_seq_length"], ["loss.mini_batch_size"]),
+        (
+            ("train.gradient_checkpointing=true",),
+            ["loss=cached_mnrl loss.mini_batch_size=8", "train.gradient_checkpointing=false"],
+            ["train.gradient_checkpointing=true"],
+        ),
+        (("train.attention=eager",), ["train.attention=auto"], []),
+        (STATIC, ["train.batch_size"], ["cached", "gradient_checkpointing", "max_seq_length"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "named", "not_named"), OUT_OF_MEMORY)
+def test_only_what_helps_here(make_config, overrides, named, not_named):
+    import torch
+
+    advice = advise(torch.OutOfMemoryError(CUDA), make_config(*overrides).trial)
+    assert [key for key in named if key not in advice] == []
+    assert [key for key in not_named if key in advice] == []
+
+
+def test_the_reason_is_short_and_says_both(make_config):
+    import torch
+
+    reason = describe_failure(torch.OutOfMemoryError(CUDA), make_config().trial)
+    assert advise(torch.OutOfMemoryError(CUDA), make_config().trial) in reason
+    assert reason.endswith("(OutOfMemoryError: CUDA out of memory)")
+    assert "\n" not in reason
+    assert "PYTORCH_ALLOC_CONF" not in reason
+
+
+def test_an_evaluation_that_runs_out_is_told_from_training(make_config, table_model, word_set, monkeypatch):
+    import torch
+
+    from embsweep.evaluation.evaluator import evaluate_model
+
+    model = table_model([[1.0, 0.0], [0.0, 1.0]])
+
+    def refuse(*_, **__):
+        raise torch.OutOfMemoryError(CUDA)
+
+    monkeypatch.setattr(type(model), "encode_document", refuse)
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        evaluate_model(model, word_set(1, 1, [[0]]), [2], batch_size=4)
+    advice = advise(caught.value, make_config("eval.batch_size=48").trial)
+    assert "eval.batch_size" in advice
+    assert 48 in numbers_in(advice)
+    assert "train.batch_size" not in advice
+
+
+def test_without_a_gpu_there_is_no_peak(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert peak_bytes() is None
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        ((), ("train.batch_size=32",)),
+        ((), ("model.max_seq_length=1024",)),
+        (("train.gradient_checkpointing=true",), ()),
+        (CACHED, ("train.batch_size=256",)),
+        (CACHED, (*CACHED, "loss.mini_batch_size=32")),
+        (CACHED, (*CACHED, "loss.mini_batch_size=auto")),
+        (MINILM, ()),
+        (STATIC, MINILM),
+        ((), ("train.precision=fp32",)),
+    ],
+)
+def test_the_estimate_orders_configurations(make_config, less, more):
+    small, large = (
+        estimate_bytes(config, gradient_checkpointing=config.train.gradient_checkpointing is True)
+        for config in (make_config(*less).trial, make_config(*more).trial)
+    )
+    assert small < large

@@ -1,0 +1,28 @@
+"""Reports through JSON: not a bit lost."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embsweep.training.messages import Outcome, Report, Started, TrialResult, from_text, to_text
+
+numbers = st.floats(allow_nan=False)
+maybe = st.none() | numbers
+scores = st.dictionaries(st.integers(1, 4096), st.dictionaries(st.sampled_from(["map@100", "mrr@10"]), numbers))
+started = st.builds(Started, st.integers(1), st.text(), numbers, numbers, numbers, st.just({"device": "cpu", "n": 1}))
+reports = st.builds(Report, numbers, st.integers(0), numbers, numbers, numbers, numbers, scores, maybe, maybe, numbers)
+results = st.builds(
+    TrialResult,
+    st.sampled_from(Outcome),
+    maybe,
+    st.none() | scores,
+    st.none() | st.text(),
+    numbers,
+    st.none() | st.text(),
+)
+
+
+@given(started | reports | results)
+def test_round_trip(message):
+    text = to_text(message)
+    assert "\n" not in text
+    assert from_text(text) == message

@@ -1,0 +1,223 @@
+"""Torn or garbled files of a trial: found by their hash, not used, and the record says what was done instead."""
+
+import os
+import shutil
+from functools import partial
+
+import pytest
+
+from embsweep.evaluation.per_query import load_values
+from embsweep.training import callback
+from embsweep.training.hardware import choose_here
+from embsweep.training.messages import Outcome, TrialJob
+from embsweep.training.resume import StateUnusable, describe_setup, find_state
+from embsweep.training.trial import run_trial
+from tests.refusals import raises_code
+from tests.training.recorder import Recorder
+
+pytestmark = pytest.mark.slow
+
+FRACTIONS = [0.25, 0.5, 1.0]
+
+
+def truncate(name):
+    return lambda folder: os.truncate(folder / name, (folder / name).stat().st_size // 2)
+
+
+def zero(name):
+    """A block in the middle, as a disk that lost power leaves it: the size is right."""
+
+    def spoil(folder):
+        with (folder / name).open("r+b") as file:
+            file.seek((folder / name).stat().st_size // 2)
+            file.write(bytes(4096))
+
+    return spoil
+
+
+def write(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+WEIGHTS = "model.safetensors"
+SPOILED = {
+    "half the weights": truncate(WEIGHTS),
+    "a block of zeros": zero(WEIGHTS),
+    "no weights": remove(WEIGHTS),
+    "garbage": write(WEIGHTS, b"\x00\xff garbage"),
+    "no manifest": remove("manifest.json"),
+    "half a manifest": truncate("manifest.json"),
+    "an empty manifest": write("manifest.json", b""),
+    "a manifest of garbage": write("manifest.json", b"\xff\xfe\x00["),
+    "a bottomless manifest": write("manifest.json", b"[" * 100_000),
+    "a manifest of other things": write("manifest.json", b'{"files": {"a": 1, "../b": null}}'),
+    "one file more": write("stray.py", b"print('ran')"),
+}
+
+
+def fallen(folder):
+    shutil.rmtree(folder)
+    folder.write_text("a file in its place")
+
+
+def stopped_trial(make_tiny, data, folder, objectives, fractions=FRACTIONS, stop_at=0.5):
+    """A trial that lies there as after a crash behind `stop_at`; `objectives` are what its evaluations count."""
+    config = make_tiny("train.batch_size=8", "train.epochs=2", f"eval.fractions={fractions}")
+    job, left = TrialJob(number=3, attempt=1, config=config.trial, folder=str(folder)), iter(objectives)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callback, "compute_objective", lambda *_: next(left))
+        run_trial(job, Recorder(stop_at=stop_at), data)
+    return job
+
+
+@pytest.fixture(scope="module")
+def make_tiny(make_config, tiny_model):
+    return partial(make_config, *tiny_model)
+
+
+@pytest.fixture(scope="module")
+def rising(make_tiny, data, tmp_path_factory):
+    """Its best weights are those of its state."""
+    return stopped_trial(make_tiny, data, tmp_path_factory.mktemp("rising") / "trial", [0.1, 0.2])
+
+
+@pytest.fixture(scope="module")
+def falling(make_tiny, data, tmp_path_factory):
+    """Its best weights are those of its first evaluation, and nowhere but in `best`."""
+    return stopped_trial(make_tiny, data, tmp_path_factory.mktemp("falling") / "trial", [0.2, 0.1])
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    def copy(job):
+        shutil.copytree(job.folder, tmp_path / "trial")
+        return job.model_copy(update={"folder": str(tmp_path / "trial"), "attempt": 2})
+
+    return copy
+
+
+def take_up(job):
+    return find_state(job, describe_setup(job, choose_here(job.config)))
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_a_spoiled_state_is_found_out(rising, copy_of, kind):
+    job = copy_of(rising)
+    assert len(take_up(job).reports) == 2
+    SPOILED[kind](job.state)
+    with raises_code(StateUnusable, "state-unreadable"):
+        take_up(job)
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_spoiled_best_weights_are_found_out_where_nothing_else_holds_them(rising, falling, copy_of, kind, tmp_path):
+    job = copy_of(falling)
+    assert len(take_up(job).reports) == 2
+    SPOILED[kind](job.best)
+    with raises_code(StateUnusable, "best-unreadable"):
+        take_up(job)
+    shutil.rmtree(job.folder)
+    other = copy_of(rising)
+    SPOILED[kind](other.best)
+    assert len(take_up(other).reports) == 2, "the state has them"
+
+
+@pytest.mark.parametrize("spoil", [truncate("values.npz"), write("values.npz", b""), remove("values.npz")])
+def test_so_are_each_querys_scores(falling, copy_of, spoil):
+    job = copy_of(falling)
+    spoil(job.best.parent)
+    with raises_code(StateUnusable, "best-unreadable") as caught:
+        take_up(job)
+    assert "values.npz" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda job: SPOILED["a block of zeros"](job.state), "state-unreadable"),
+        (lambda job: fallen(job.state), "state-unreadable"),
+        (lambda job: SPOILED["no manifest"](job.best), "best-unreadable"),
+        (lambda job: shutil.rmtree(job.state), "state-not-kept"),
+    ],
+)
+def test_it_goes_one_evaluation_back_and_the_record_says_why(falling, copy_of, data, spoil, code):
+    job, recorder = copy_of(falling), Recorder()
+    spoil(job)
+    with raises_code(StateUnusable, code) as unusable:
+        take_up(job)
+    run_trial(job, recorder, data)
+    (started,), (result,) = recorder.started, recorder.results
+    assert started.facts["stepped_back"] == str(unusable.value)
+    assert "started_over" not in started.facts
+    assert started.earlier == ()
+    assert [r.fraction for r in recorder.reports] == FRACTIONS, "the first is said again, the second is trained again"
+    assert result.outcome == Outcome.COMPLETE
+    assert [path.name for path in job.best.parent.glob(".*")] == [], "nothing is left lying about"
+
+
+def test_it_starts_over_where_the_state_before_is_torn_too(falling, copy_of, data):
+    job, recorder = copy_of(falling), Recorder()
+    SPOILED["garbage"](job.state)
+    SPOILED["half the weights"](job.before.state)
+    run_trial(job, recorder, data)
+    (started,) = recorder.started
+    assert str(job.state) in started.facts["started_over"]
+    assert [r.fraction for r in recorder.reports] == FRACTIONS
+    assert recorder.results[0].outcome == Outcome.COMPLETE
+
+
+@pytest.fixture(scope="module")
+def wavering(make_tiny, data, tmp_path_factory):
+    """Three evaluations: the last is the best, before it the first was, whose weights are nowhere but in `before`."""
+    folder = tmp_path_factory.mktemp("wavering") / "trial"
+    return stopped_trial(make_tiny, data, folder, [0.2, 0.1, 0.3], fractions=[0.25, 0.5, 0.75, 1.0], stop_at=0.75)
+
+
+def test_the_best_weights_of_that_time_come_back_with_it(wavering, copy_of, data, monkeypatch):
+    job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
+    kept = (job.before.best / "manifest.json").read_bytes()
+    SPOILED["garbage"](job.state)
+    run_trial(job, recorder, data)
+    (started,), (result,) = recorder.started, recorder.results
+    assert [r.fraction for r in started.earlier] == [0.25]
+    assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
+    assert (job.best / "manifest.json").read_bytes() == kept
+    assert result.best_objective == 0.2
+    load_values(job.values, result.best_scores, job.config.objective.metric)
+
+
+def test_what_it_trains_again_comes_out_the_same(wavering, copy_of, data, monkeypatch):
+    job, recorder, left = copy_of(wavering), Recorder(stop_at=0.75), iter([0.3])
+    SPOILED["no weights"](job.state)
+    monkeypatch.setattr(callback, "compute_objective", lambda *_: next(left))
+    run_trial(job, recorder, data)
+    assert [r.fraction for r in recorder.reports] == [0.5, 0.75]
+    assert (job.best / "manifest.json").read_bytes() == (wavering.best / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize("died_behind", ["best", "values.npz"])
+def test_a_step_back_that_died_is_taken_again(wavering, copy_of, data, died_behind):
+    job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
+    SPOILED["garbage"](job.state)
+    for name in ("best", "values.npz")[: 1 + (died_behind == "values.npz")]:
+        now, then = job.best.with_name(name), job.before.best.with_name(name)
+        shutil.rmtree(now) if now.is_dir() else now.unlink()
+        then.rename(now)
+    run_trial(job, recorder, data)
+    assert "stepped_back" in recorder.started[0].facts
+    assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
+
+
+def test_spoiled_best_weights_are_written_again_from_the_state(rising, copy_of, data):
+    from embsweep.training.checkpoint import check_checkpoint
+
+    job, recorder = copy_of(rising), Recorder(stop_at=0.5)
+    SPOILED["half the weights"](job.best)
+    run_trial(job, recorder, data)
+    assert [r.fraction for r in recorder.reports] == [0.5]
+    check_checkpoint(job.best)
+    assert (job.best / "manifest.json").read_bytes() == (rising.best / "manifest.json").read_bytes()
