@@ -20,9 +20,9 @@ def main() -> None:
     """Print the seconds of both, and their ratio."""
     rng = np.random.default_rng(0)
     models = [{dim: rng.random(QUERIES) for dim in DIMS} for _ in range(4)]
-    rivals = {str(number): model for number, model in enumerate(models[1:])}
+    references = {str(number): model for number, model in enumerate(models[1:])}
     start = time.perf_counter()
-    found = compare_models(models[0], rivals, range(QUERIES), config=MEAN, seed=1)
+    found = compare_models(models[0], references, range(QUERIES), config=MEAN, seed=1)
     ours_s = time.perf_counter() - start
     start = time.perf_counter()
     differences = models[0][64] - models[1][64]

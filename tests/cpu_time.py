@@ -39,9 +39,9 @@ def measure_slowness():
     return max(1.0, _take(_count) / _LOOP_S, _take(_churn) / _CHURN_S)
 
 
-def _take(work):
+def _take(trial_fn):
     begun = time.process_time()
-    work()
+    trial_fn()
     return time.process_time() - begun
 
 

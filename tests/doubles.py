@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from embsweep.runners.attempt import NO_RESULT
-from embsweep.training.messages import Outcome, Report, Started, TrialJob, TrialResult
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
 
 ATTEMPTS = 2
 METRIC = "map@100"
@@ -31,40 +31,40 @@ FAULTS = {
 """Faults of a trial that is alive, and what the reason of its result names."""
 
 
-class FakeDesk:
+class FakeScheduler:
     """Hands out `count` jobs; stops trials for which `should_stop(number, report)` holds."""
 
     def __init__(self, config, folder, count, should_stop=lambda number, report: False):
-        self.queue = [TrialJob(number=n, attempt=1, config=config, folder=str(folder / str(n))) for n in range(count)]
+        self.queue = [TrialSpec(number=n, attempt=1, config=config, folder=str(folder / str(n))) for n in range(count)]
         self.jobs = {}
         self.should_stop = should_stop
         self.starts, self.reports, self.results, self.losses = {}, {}, {}, {}
 
-    def next_job(self):
+    def suggest(self):
         job = self.queue.pop(0) if self.queue else None
         if job is not None:
             self.jobs[job.number] = job
         return job
 
-    def started(self, number, started):
+    def on_trial_start(self, number, started):
         self.starts[number] = started
 
-    def report(self, number, report):
+    def on_trial_result(self, number, report):
         self.reports.setdefault(number, []).append(report)
         return self.should_stop(number, report)
 
-    def finished(self, number, result):
+    def on_trial_complete(self, number, result):
         assert number not in self.results, "finished twice"
         self.results[number] = result
 
-    def lost(self, number, reason):
+    def on_trial_error(self, number, reason):
         assert number not in self.results, "lost after its end"
         self.losses.setdefault(number, []).append(reason)
         job = self.jobs[number]
         if job.attempt < ATTEMPTS:
             self.queue.append(job.model_copy(update={"attempt": job.attempt + 1}))
         else:
-            self.finished(number, TrialResult(Outcome.FAILED, None, None, None, time.time(), reason))
+            self.on_trial_complete(number, TrialResult(Outcome.FAILED, None, None, None, time.time(), reason))
 
 
 def reports_of(rungs):
@@ -72,7 +72,9 @@ def reports_of(rungs):
 
     def to_report(rung, value=None, metric=METRIC):
         value, fraction = float(rung) if value is None else value, rung / rungs
-        return Report(fraction, rung, fraction, value, value, fraction, {64: {metric: value}}, 0.1, 1e-5, float(rung))
+        return TrialReport(
+            fraction, rung, fraction, value, value, fraction, {64: {metric: value}}, 0.1, 1e-5, float(rung)
+        )
 
     return to_report
 
@@ -145,9 +147,9 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
     (load, save), meet = states_of(), meeting_of(at_once)
 
     def group():
-        from embsweep.core.distributed import SOLO, current_group
+        from embsweep.core.distributed import SINGLE, current_group
 
-        return current_group() if "torch" in sys.modules else SOLO
+        return current_group() if "torch" in sys.modules else SINGLE
 
     def evaluate(job, reporter, begun):
         """Whether it was stopped."""
@@ -162,11 +164,11 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
                 go_wrong(kind, job, reporter)
         return False
 
-    def work(job, reporter):
+    def trial_fn(job, reporter):
         begun, kind = group().share(load(job)), faults.get(job.number)
         facts = {"threads": os.environ.get("OMP_NUM_THREADS")}
         earlier = tuple(to_report(rung) for rung in range(1, begun))
-        reporter.start(Started(os.getpid(), "here", time.time(), 0.0, 0.0, facts, earlier))
+        reporter.start(TrialStarted(os.getpid(), "here", time.time(), 0.0, 0.0, facts, earlier))
         meet(job)
         if evaluate(job, reporter, begun) or kind == "silent":
             return
@@ -174,4 +176,4 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
         complete = TrialResult(Outcome.COMPLETE, float(rungs), None, job.folder, time.time())
         reporter.finish(failed if kind == "fail" else complete)
 
-    return work
+    return trial_fn

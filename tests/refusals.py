@@ -8,20 +8,20 @@ from contextlib import contextmanager
 import pytest
 
 from embsweep.core.codes import Code
-from embsweep.core.errors import CodedError, Fault, InputError
+from embsweep.core.errors import CodedError, Diagnostic, InputError
 
 
-def signs(faults: Iterable[Fault]) -> list[tuple[Code, str]]:
+def signs(diagnostics: Iterable[Diagnostic]) -> list[tuple[Code, str]]:
     """Code and place of each fault."""
-    return [(fault.code, fault.where) for fault in faults]
+    return [(diagnostic.code, diagnostic.location) for diagnostic in diagnostics]
 
 
 @contextmanager
-def raises_faults(*expected: tuple[Code, str]) -> Iterator[pytest.ExceptionInfo[InputError]]:
+def raises_diagnostics(*expected: tuple[Code, str]) -> Iterator[pytest.ExceptionInfo[InputError]]:
     """InputError with exactly these faults, in order: `with raises_faults(("empty", "data.revision")):`."""
     with pytest.raises(InputError) as caught:
         yield caught
-    assert signs(caught.value.faults) == list(expected)
+    assert signs(caught.value.diagnostics) == list(expected)
 
 
 @contextmanager
@@ -35,4 +35,4 @@ def raises_code(kind: type[CodedError], code: Code) -> Iterator[pytest.Exception
 def signs_behind(left: BaseException | None) -> list[tuple[Code, str]]:
     """Code and place of the faults for which a command left: `left` was raised while an InputError was handled."""
     cause = left.__context__ if left else None
-    return signs(cause.faults) if isinstance(cause, InputError) else []
+    return signs(cause.diagnostics) if isinstance(cause, InputError) else []

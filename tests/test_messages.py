@@ -24,7 +24,7 @@ from embsweep.data.sources.load import load_collection
 from embsweep.recipes.cards import count_steps, load_cards, read_log, read_queries
 from embsweep.recipes.comparison import describe_log, describe_queries, describe_schedule
 from embsweep.reports.progress import describe_view
-from embsweep.selection.gate import Reading, Rival, check_comparison, describe_rule, judge
+from embsweep.selection.gate import ModelEvaluation, Reference, check_comparison, describe_rule, evaluate_gate
 from embsweep.sweep.checks.gpu_memory import check_memory
 from embsweep.training.memory import describe_failure
 from tests.audit.made_up import ABSENT, TRAIN, as_splits, sound_sides
@@ -97,8 +97,8 @@ def tell_of_configurations(make_config):
 
 
 def tell_of_command_line(loader):
-    _, faults = check_overrides(loader, COMMAND_LINE)
-    return "\n".join(map(str, faults))
+    _, diagnostics = check_overrides(loader, COMMAND_LINE)
+    return "\n".join(map(str, diagnostics))
 
 
 def tell_of_files(folder):
@@ -124,8 +124,8 @@ def tell_of_folders(folder):
 
 
 def tell_of_gate():
-    unread = Reading(fault="not read: this is not the sweep's test set")
-    base, champion = (Rival(label, read(WINNER)) for label in ("base model minilm", "champion (version 1)"))
+    unread = ModelEvaluation(diagnostic="not read: this is not the sweep's test set")
+    base, champion = (Reference(label, read(WINNER)) for label in ("base model minilm", "champion (version 1)"))
     cases = {
         "all holds": make_case(),
         "unfinished": make_case(make_evidence(complete=False, counts={"complete": 5})),
@@ -140,7 +140,9 @@ def tell_of_gate():
             champion=dataclasses.replace(champion, reading=dataclasses.replace(champion.reading, dim=64))
         ),
     }
-    return [(name, "\n".join(f"{c.name}: {c.text}" for c in judge(case).conditions)) for name, case in cases.items()]
+    return [
+        (name, "\n".join(f"{c.name}: {c.text}" for c in evaluate_gate(case).conditions)) for name, case in cases.items()
+    ]
 
 
 def tell_of_memory(make_config):
@@ -232,4 +234,4 @@ def told_by(call):
     """The faults that `call` raises, a line each."""
     with pytest.raises(InputError) as caught:
         call()
-    return "\n".join(map(str, caught.value.faults))
+    return "\n".join(map(str, caught.value.diagnostics))

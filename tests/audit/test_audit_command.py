@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 from made_up import make_rows
 from rich.console import Console
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 from tests.texts import numbers_in
 from typer.testing import CliRunner
 
@@ -93,7 +93,7 @@ def test_exit_code_2_where_an_error_is_not_waived(embsweep, pairs):
     assert "audit.waive" not in waived.output
 
 
-def test_every_fault_of_the_command_line_at_once(embsweep, pairs, tmp_path):
+def test_every_diagnostic_of_the_command_line_at_once(embsweep, pairs, tmp_path):
     done = embsweep(*pairs(make_rows(60)), "audit.waive=[column-swapped]", "--json", tmp_path / "no" / "file.json")
     assert done.exit_code == 2
     assert all(named in done.output for named in ("audit.waive: ", "'columns-swapped'", "--json: "))
@@ -128,14 +128,14 @@ def test_nothing_is_cut_or_runs_over_the_edge(width, shared_data):
         assert word in text
 
 
-def test_data_that_cannot_be_split_is_a_fault(embsweep, pairs):
+def test_data_that_cannot_be_split_is_a_diagnostic(embsweep, pairs):
     done = embsweep(*pairs(make_rows(60, questions=60)))
     assert done.exit_code == 2
     assert "data.split" in done.output
 
 
-def test_a_fault_of_the_data_is_raised_before_anything_is_audited(tmp_path):
-    with raises_faults(("missing-file", "data.path")):
+def test_a_diagnostic_of_the_data_is_raised_before_anything_is_audited(tmp_path):
+    with raises_diagnostics(("missing-file", "data.path")):
         audit_request(
             ["data=beir", f"data.path={tmp_path / 'no'}"], with_model=False, json_file=None, console=Console()
         )

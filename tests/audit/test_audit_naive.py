@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from made_up import as_splits, make_rows, sound_sides
 
 from embsweep.audit.naive_evaluation import build_row_evaluation, compare_readings
-from embsweep.audit.split_view import read_used
+from embsweep.audit.split_view import build_split_view
 from embsweep.evaluation.evaluator import mark_hits
 from embsweep.evaluation.metrics import compute_metrics
 
@@ -43,7 +43,7 @@ def judged(draw):
 @given(judged())
 def test_equals_an_evaluation_with_one_id_a_row(drawn):
     splits, seed = drawn
-    data = read_used(splits)
+    data = build_split_view(splits)
     evaluation = build_row_evaluation(data)
     chance = np.random.default_rng(seed)
     scores = np.array([chance.permutation(len(data.corpus)) for _ in evaluation.data.queries])
@@ -63,7 +63,7 @@ def test_equals_an_evaluation_with_one_id_a_row(drawn):
 
 def test_a_perfect_ranking_of_five_questions_a_passage():
     rows = make_rows(100, questions=5)
-    data = read_used(as_splits(rows[:80], rows[80:90], rows[90:]))
+    data = build_split_view(as_splits(rows[:80], rows[80:90], rows[90:]))
     evaluation = build_row_evaluation(data)
     first = [relevant[0] for relevant in evaluation.data.relevant]
     ranking = np.array([[p, *(n for n in range(len(data.corpus)) if n != p)] for p in first])
@@ -84,13 +84,13 @@ def test_one_question_a_passage_makes_no_difference(found, audit):
 
 def test_the_test_sides_queries_are_not_ranked():
     train, validation, test = sound_sides()
-    evaluation = build_row_evaluation(read_used(as_splits(train, validation, test)))
+    evaluation = build_row_evaluation(build_split_view(as_splits(train, validation, test)))
     assert set(evaluation.data.queries) == {query for query, _ in [*train, *validation]}
     assert set(evaluation.data.corpus) >= {passage for _, passage in test}
 
 
 def test_a_sample_keeps_the_copies_of_all_rows():
     rows = make_rows(300, questions=3)
-    evaluation = build_row_evaluation(read_used(as_splits(rows[:240], rows[240:270], rows[270:])), limit=50)
+    evaluation = build_row_evaluation(build_split_view(as_splits(rows[:240], rows[240:270], rows[270:])), limit=50)
     assert len(evaluation.data.queries) == len(evaluation.rows) == 50
     assert set(evaluation.copies.tolist()) == {3}

@@ -35,7 +35,7 @@ def request_for(loader, tmp_path, monkeypatch):
 def places_of(request):
     with pytest.raises(InputError) as caught:
         check_request(request)
-    return [fault.where for fault in caught.value.faults]
+    return [diagnostic.location for diagnostic in caught.value.diagnostics]
 
 
 SWAPPED = [(passage, query) for query, passage in make_rows(80)]
@@ -50,7 +50,7 @@ def test_sound_data_passes_with_its_report(request_for):
 
 
 @pytest.mark.slow
-def test_errors_join_the_other_faults(request_for):
+def test_errors_join_the_other_diagnostics(request_for):
     found = places_of(request_for(SWAPPED, "train.batch_size=100", "audit.waive=[no-such-thing]"))
     assert {"audit.columns-swapped", "train.batch_size", "audit.waive"} <= set(found)
 
@@ -82,7 +82,7 @@ def test_the_waiver_is_no_part_of_what_makes_a_sweep_the_same(request_for):
 def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
     import mlflow
 
-    from embsweep.sweep.run_metadata import describe_sweep, open_tracking
+    from embsweep.sweep.run_metadata import log_sweep_metadata, open_tracking
 
     request = request_for(SWAPPED, "audit.waive=[columns-swapped]")
     prepared = check_request(request)
@@ -90,7 +90,7 @@ def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
     pruner = build_pruner(recipe.stopping, 0.25)
     ledger = Ledger.open(tmp_path / "study.db", space=request.space, search=recipe.search, pruner=pruner)
     with open_tracking(prepared, ledger, SweepFolder(tmp_path, "audited"), print) as tracking:
-        describe_sweep(tracking, request, prepared)
+        log_sweep_metadata(tracking, request, prepared)
         run = tracking.settle()
     client = mlflow.MlflowClient(run.store.uri)
     tags = client.get_run(run.run_id).data.tags

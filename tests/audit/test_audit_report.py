@@ -8,7 +8,7 @@ import pytest
 from made_up import as_splits, sound_sides
 from tests.refusals import signs
 
-from embsweep.audit.findings import FIXES, WAIVABLE, Finding, check_waivers, order_findings, to_fault
+from embsweep.audit.findings import FIXES, WAIVABLE, Finding, check_waivers, order_findings, to_diagnostic
 from embsweep.audit.report import report_to_json, summary_lines, to_facts
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
@@ -63,18 +63,18 @@ def test_no_text_of_the_data_leaves_the_report(audit, leaky):
     assert report_to_json(report)["figures"]["batch"]["batch_size"] == 16
 
 
-def test_a_fault_says_what_to_mend_and_how_to_waive():
-    fault = to_fault(Finding("columns-swapped", "error", "the columns look swapped"))
-    assert (fault.code, fault.where) == ("audit-finding", "audit.columns-swapped")
-    assert fault.fix == f"{FIXES['columns-swapped']}; or audit.waive=[columns-swapped]"
+def test_a_diagnostic_says_what_to_mend_and_how_to_waive():
+    diagnostic = to_diagnostic(Finding("columns-swapped", "error", "the columns look swapped"))
+    assert (diagnostic.code, diagnostic.location) == ("audit-finding", "audit.columns-swapped")
+    assert diagnostic.hint == f"{FIXES['columns-swapped']}; or audit.waive=[columns-swapped]"
 
 
-def test_unknown_waivers_are_faults_with_the_nearest_spelling():
+def test_unknown_waivers_are_diagnostics_with_the_nearest_spelling():
     spelling, note, right = check_waivers(["column-swapped"]), check_waivers(["language-mix"]), check_waivers(WAIVABLE)
     assert right == []
     assert signs(spelling) == [("unknown-option", "audit.waive")]
     assert spelling[0].value == "column-swapped"
-    assert "columns-swapped" in str(spelling[0].fix)
+    assert "columns-swapped" in str(spelling[0].hint)
     assert signs(note) == [("no-effect", "audit.waive")]
     assert note[0].value == "language-mix"
 

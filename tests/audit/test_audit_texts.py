@@ -16,7 +16,7 @@ def test_swapped_columns_are_an_error_of_length(found):
     assert finding.severity == "error"
     query, passage = numbers_in(finding.message)[:2]
     assert query > 2 * passage > 0, "characters of the median"
-    assert "data.anchor" in finding.fix and "data.positive" in finding.fix
+    assert "data.anchor" in finding.hint and "data.positive" in finding.hint
 
 
 def test_passages_that_are_the_questions_are_an_error_whatever_their_length(found):

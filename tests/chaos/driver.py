@@ -35,7 +35,7 @@ def prepare(settings):
         os.environ[scripted.TRACE] = settings["trace"]
     context.run_trial = scripted.run_without_torch if settings.get("without_torch") else scripted.run_scripted
     if "patience_s" in settings:
-        signals.PATIENCE_S = settings["patience_s"]
+        signals.SHUTDOWN_TIMEOUT_S = settings["patience_s"]
     if not settings.get("real_proof"):
         holdout.choose_call = lambda *_: lambda function, *args, **kwargs: function(*args, **kwargs)
     if "clock_s" in settings:
@@ -45,21 +45,21 @@ def prepare(settings):
 
 def _watch(settings):
     from embsweep.sweep import run, winner
-    from embsweep.sweep.scheduler import SweepDesk
-    from embsweep.tracking.tracker import Recorder
+    from embsweep.sweep.scheduler import SweepScheduler
+    from embsweep.tracking.tracker import Tracker
     from embsweep.training import callback
     from tests.chaos.moments import Moments
 
     moments = Moments()
     for method in ("next_job", "started", "report", "finished"):
-        moments.watch(SweepDesk, method, method)
+        moments.watch(SweepScheduler, method, method)
     moments.watch(callback, "save_state", "state")
     moments.watch(callback, "save_checkpoint", "checkpoint")
     moments.watch(run, "confirm_finalists", "confirmation")
-    moments.watch(run, "crown_winner", "crowning")
-    moments.watch(winner, "read_test", "test")
+    moments.watch(run, "finalize_sweep", "crowning")
+    moments.watch(winner, "evaluate_on_test", "test")
     moments.watch(winner, "_register", "registration")
-    moments.watch(Recorder, "finish", "farewell")
+    moments.watch(Tracker, "finish", "farewell")
     moments.install()
     if "die" in settings:
         moments.aim(*settings["die"])
@@ -190,7 +190,7 @@ def warm_up(arguments):
         run_metadata.describe_packages = functools.cache(run_metadata.describe_packages)
         run_metadata.describe_packages()
     with config_loader() as loader:
-        request.draft_request(loader, arguments, "")
+        request.parse_request(loader, arguments, "")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def read_facts(world):
     facts = {}
     for study, records in _read_studies(world).items():
         for r in records:
-            log = [(row["fraction"], row["objective"]) for row in r.attributes.get("log", [])]
+            log = [(row["fraction"], row["objective"]) for row in r.attributes.get("reports", [])]
             facts[f"{study} {r.number}"] = (r.state, dict(r.params), r.best, log)
     path = world.folder / "evidence.json"
     if path.exists():
@@ -107,7 +107,7 @@ def _check_runs(client, role, runs, records):
                 f"{role} {record.number}: attempt {run.data.tags['embsweep.attempt']}, not {record.attempt}"
             )
         points = [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, "objective")]
-        logged = [(row["step"], row["objective"]) for row in record.attributes.get("log", [])]
+        logged = [(row["step"], row["objective"]) for row in record.attributes.get("reports", [])]
         if sorted(points) != sorted(logged):
             problems.append(f"{role} {record.number}: points in MLflow {points}, evaluations in the ledger {logged}")
     return problems
@@ -136,7 +136,7 @@ def _check_repeated(world, studies):
             folder = str(world.folder / ("trials" if study == "sweep" else study) / f"{record.number:04d}")
             if "stepped_back" in record.attributes:
                 allowed[folder] = 2
-            if "started_over" in record.attributes:
+            if "restarted" in record.attributes:
                 allowed[folder] = math.inf
     lines = [json.loads(line) for line in world.trace.read_text().splitlines()] if world.trace.exists() else []
     repeated = Counter()

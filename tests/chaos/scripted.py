@@ -36,14 +36,14 @@ def run_scripted(job, reporter, **given):
 def run_without_torch(job, reporter, **_):
     """Four reports of made-up scores, and no weights: a trial for what happens around trials in Ray's processes."""
     from embsweep.core.names import METRICS
-    from embsweep.training.messages import Outcome, Report, Started, TrialResult
+    from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 
     now, objective = time.time(), 1 / (2 + job.number)
     scores = {dim: dict.fromkeys(METRICS, objective) for dim in job.config.eval_dims}
-    reporter.start(Started(os.getpid(), "here", now, 0.0, 0.0, {}, ()))
+    reporter.start(TrialStarted(os.getpid(), "here", now, 0.0, 0.0, {}, ()))
     for step in range(2, STEPS + 1, 2):
         done = step / STEPS
-        report = Report(done, step, done, objective, objective, 2 / STEPS, scores, 1.0, None, time.time())
+        report = TrialReport(done, step, done, objective, objective, 2 / STEPS, scores, 1.0, None, time.time())
         if reporter.report(report):
             return
         hold_up(find_fault(job), job)
@@ -52,8 +52,8 @@ def run_without_torch(job, reporter, **_):
 
 def find_fault(job):
     """What is to go wrong with `job`; None where nothing is."""
-    stage = Path(job.folder).parent.name
-    name = f"{job.number}" if stage == "trials" else f"{stage} {job.number}"
+    phase = Path(job.folder).parent.name
+    name = f"{job.number}" if phase == "trials" else f"{phase} {job.number}"
     return json.loads(os.environ.get(PLAN, "{}")).get(name)
 
 

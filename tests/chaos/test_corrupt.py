@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from embsweep.sweep.checkpoints import ASIDE
+from embsweep.sweep.checkpoints import QUARANTINE
 from tests.chaos.conftest import SEARCH_ALONE, SMALL, count_trials
 from tests.chaos.invariants import check_invariants, read_facts
 
@@ -48,7 +48,7 @@ def test_another_stands_in_for_the_winner(nursery, world_at, winner, spoil):
     assert evidence["verdict"]["winner"] != winner
     assert f"trial {winner} cannot win: " in left.output
     assert "manifest.json" in left.output
-    assert weights.with_name(ASIDE).is_dir()
+    assert weights.with_name(QUARANTINE).is_dir()
     assert not weights.exists()
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from embsweep.core.files import says_full
+from embsweep.core.files import is_disk_full_error
 from tests.chaos.conftest import FULL, SEARCH, count_trials
 from tests.chaos.faults import hold_lock
 from tests.chaos.invariants import check_invariants
@@ -54,7 +54,7 @@ def test_a_full_disk_ends_the_sweep_in_order(nursery, world, check, arguments, p
     assert left.code == 1, left.output
     assert "Traceback" not in left.output, left.output
     last = left.output.strip().splitlines()[-1]
-    assert says_full(last), last
+    assert is_disk_full_error(last), last
     assert "same command" in last or "go on with" in last, last
     status = read_status(world)
     assert status.returncode == 0, status.stderr
@@ -73,7 +73,7 @@ def test_with_ray_too(world, check, part):
     left = start_program(world, *FULL, *ray, fill=[part, 12, str(ballast)]).wait()
     assert left.code == 1, left.output
     assert "Traceback" not in left.output, left.output
-    assert says_full(left.output.strip().splitlines()[-1]), left.output
+    assert is_disk_full_error(left.output.strip().splitlines()[-1]), left.output
     assert " failed" not in read_status(world).stdout
     ballast.unlink()
     check(world, *FULL)

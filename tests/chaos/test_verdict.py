@@ -32,11 +32,11 @@ def test_a_run_that_failed_for_a_passing_reason_does_not_make_a_second_winner(nu
 @pytest.mark.usefixtures("small_unbroken")
 def test_torn_values_of_a_confirmation_run_are_measured_again(nursery, world_at, unbroken_of):
     world = world_at("crowning", *SMALL)
-    (world.folder / "confirmation" / "0000" / "values.npz").write_bytes(b"")
+    (world.folder / "confirmation" / "0000" / "per_query.npz").write_bytes(b"")
     left = nursery.run(world, *SMALL)
     assert check_invariants(world, code=left.code, trials=count_trials(SMALL)) == [], left.output
     assert "is run again: " in left.output
-    assert "values.npz: cannot be read" in left.output
+    assert "per_query.npz: cannot be read" in left.output
     assert read_facts(world)["winner"] == unbroken_of(SMALL)["winner"]
     assert read_facts(world)["test"] == unbroken_of(SMALL)["test"]
 

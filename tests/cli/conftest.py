@@ -25,7 +25,7 @@ class Left:
     signs: list[tuple[Code, str]]
 
     @property
-    def faults(self):
+    def diagnostics(self):
         """Places of the faults that were listed, in order."""
         return [line[4:].split(": ")[0] for line in self.err.splitlines() if line.startswith("  - ")]
 

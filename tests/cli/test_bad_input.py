@@ -139,11 +139,11 @@ MORE = [
 def check_signs(left, *expected):
     """Exactly these codes and places, and the places are shown."""
     assert left.signs == list(expected)
-    assert left.faults == [where for _, where in expected]
+    assert left.diagnostics == [where for _, where in expected]
 
 
 @pytest.mark.parametrize(("arguments", "where", "code", "named"), [*NAMED, *MORE])
-def test_refused_with_one_fault(refused, arguments, where, code, named):
+def test_refused_with_one_diagnostic(refused, arguments, where, code, named):
     left = refused(*given(*arguments))
     check_signs(left, (code, where))
     assert named in left.err
@@ -234,20 +234,20 @@ def test_everything_wrong_is_listed_together(refused, tmp_path):
     assert left.err.startswith("9 ")
 
 
-def test_a_space_at_fault_does_not_hide_the_rest(refused):
+def test_a_space_at_diagnostic_does_not_hide_the_rest(refused):
     left = refused("train.epochs=range(3,3)", "objective.metric=foo", data=["data=beir", "data.path=/nope"])
-    assert left.faults == ["train.epochs", "objective.metric", "data.path"]
+    assert left.diagnostics == ["train.epochs", "objective.metric", "data.path"]
 
 
 def test_an_unknown_model_is_not_also_reported_as_unreachable(refused):
-    assert refused("model=bge", "scale=full").faults == ["model"]
+    assert refused("model=bge", "scale=full").diagnostics == ["model"]
 
 
 def test_an_interpolation_that_leads_nowhere_does_not_hide_the_rest(refused):
-    assert refused("train.epochs=${train.nope}", "train.epoch=3").faults == ["train.epoch", "train.epochs"]
+    assert refused("train.epochs=${train.nope}", "train.epoch=3").diagnostics == ["train.epoch", "train.epochs"]
     left = refused("train.epochs=${nope}", "train.warmup=${nope}", "train.batch_size=abc", "data=files")
-    assert set(left.faults) >= {"train.epochs", "train.warmup", "train.batch_size", "data"}
-    assert len(left.faults) == len(set(left.faults))
+    assert set(left.diagnostics) >= {"train.epochs", "train.warmup", "train.batch_size", "data"}
+    assert len(left.diagnostics) == len(set(left.diagnostics))
 
 
 def test_overrides_that_exclude_each_other(refused):
@@ -296,7 +296,7 @@ def test_docstrings_are_not_gathered_where_something_else_is_wrong(refused, monk
     monkeypatch.setattr(
         "embsweep.sweep.checks.preflight.load_collection", lambda *_: pytest.fail("this takes half a minute")
     )
-    assert refused("train.epoch=1", data=["data=docstrings"]).faults == ["train.epoch"]
+    assert refused("train.epoch=1", data=["data=docstrings"]).diagnostics == ["train.epoch"]
 
 
 def test_from_a_shell(tmp_path):

@@ -48,11 +48,11 @@ def write_ledger(path, name, *, asked):
     pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
     ledger = Ledger.open(path, space=space, search=search, pruner=pruner)
     baseline = {"objective": 0.4}
-    shown = {"name": name, "headline": f"Sweep '{name}' on static", "objective": "mean map@100"}
-    ledger.note(**shown, asked=asked, slots=1, baseline=baseline)
+    shown = {"name": name, "title": f"Sweep '{name}' on static", "objective": "mean map@100"}
+    ledger.note(**shown, requested_trials=asked, slots=1, baseline=baseline)
     numbers = [ledger.ask().number for _ in range(4)]
     for number in numbers:
-        ledger.annotate(number, started_at=0.0, ended_at=60.0)
+        ledger.set_attributes(number, started_at=0.0, ended_at=60.0)
         ledger.report(number, 0.5, 0.5 + number / 100)
     ledger.complete(0, 0.5)
     ledger.stop(1)
@@ -161,7 +161,7 @@ def slow(*values):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "faults"),
+    ("arguments", "diagnostics"),
     [
         (["model=minilm", "--split", "tset"], [("unknown-option", "--split")]),
         (["model=minilm", "--json", "/nope/r.json"], [("missing-file", "--json")]),
@@ -185,13 +185,13 @@ def slow(*values):
         ),
     ],
 )
-def test_evaluate_lists_what_is_wrong(embsweep, measured, pairs, arguments, faults):
+def test_evaluate_lists_what_is_wrong(embsweep, measured, pairs, arguments, diagnostics):
     data = [] if any(a.startswith("data") for a in arguments) else ["data=files", f"data.pairs={pairs}"]
     done = embsweep("evaluate", *arguments, *data)
     assert done.exit_code == 2
-    assert signs_behind(done.exception) == faults
+    assert signs_behind(done.exception) == diagnostics
     listed = [line[4:].split(": ")[0] for line in done.stderr.splitlines() if line.startswith("  - ")]
-    assert listed == [where for _, where in faults]
+    assert listed == [where for _, where in diagnostics]
     assert measured == []
 
 

@@ -5,10 +5,10 @@ import os
 import pytest
 
 from embsweep.cli.composition import compose as composer
-from embsweep.cli.composition.compose import check_folder, compose, config_loader, draft_values, to_values
+from embsweep.cli.composition.compose import check_folder, compose, config_loader, resolve_partially, to_values
 from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.composition.validation import MOST_VALUES, check_files, first_line, undecodable_faults
-from tests.refusals import raises_faults, signs
+from embsweep.cli.composition.validation import MOST_VALUES, check_files, first_line, undecodable_diagnostics
+from tests.refusals import raises_diagnostics, signs
 
 GLOBAL = "# @package _global_\n"
 LAUGHS = 'a: &a ["lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol"]\n' + "".join(
@@ -46,9 +46,9 @@ def their_own(tmp_path, monkeypatch):
 )
 def test_the_file_and_the_line_are_named(their_own, content, line, code, named):
     path = their_own(content)
-    with config_loader() as loader, raises_faults((code, f"{path}{line}")) as caught:
+    with config_loader() as loader, raises_diagnostics((code, f"{path}{line}")) as caught:
         compose(loader, ["+sweep=mine"])
-    assert named in caught.value.faults[0].problem
+    assert named in caught.value.diagnostics[0].message
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_a_file_that_is_not_chosen_hinders_nobody(their_own):
 )
 def test_a_preset_that_does_not_fit(their_own, content, named):
     their_own(content)
-    with config_loader() as loader, raises_faults(("refused-by-hydra", "+sweep=mine")) as caught:
+    with config_loader() as loader, raises_diagnostics(("refused-by-hydra", "+sweep=mine")) as caught:
         check_overrides(loader, ["+sweep=mine"])
     assert named in str(caught.value)
 
@@ -75,7 +75,7 @@ def test_aliases_that_unfold_without_end(tmp_path, content):
     (tmp_path / "sweep").mkdir()
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_text(content)
-    with raises_faults(("too-many", str(path))):
+    with raises_diagnostics(("too-many", str(path))):
         check_folder(tmp_path, ["+sweep=theirs"])
 
 
@@ -88,7 +88,7 @@ def test_a_few_aliases_are_none_of_that(tmp_path):
 def test_a_byte_order_mark_would_hide_the_package_line(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("\ufeff# @package _global_\nsweep: {name: x}\n", "utf-8")
-    with raises_faults(("byte-order-mark", str(path))):
+    with raises_diagnostics(("byte-order-mark", str(path))):
         check_files(tmp_path)
 
 
@@ -109,9 +109,9 @@ def test_a_byte_order_mark_would_hide_the_package_line(tmp_path):
         "5\n",
     ],
 )
-def test_what_hydra_and_yaml_stumble_over_is_a_fault(their_own, content):
+def test_what_hydra_and_yaml_stumble_over_is_a_diagnostic(their_own, content):
     their_own(content)
-    with config_loader() as loader, raises_faults(("bad-format", "the configuration")):
+    with config_loader() as loader, raises_diagnostics(("bad-format", "the configuration")):
         compose(loader, ["+sweep=mine"])
 
 
@@ -119,12 +119,12 @@ def test_another_folders_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "sweep").mkdir()
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_bytes(b"a: \xe9\n")
-    with raises_faults(("not-utf8", str(path))):
+    with raises_diagnostics(("not-utf8", str(path))):
         check_folder(tmp_path, ["+sweep=theirs"])
 
 
-def test_there_is_a_fault_where_no_file_is_found_to_blame(loader):
-    assert signs(undecodable_faults(loader)) == [("not-utf8", "a configuration file")]
+def test_there_is_a_diagnostic_where_no_file_is_found_to_blame(loader):
+    assert signs(undecodable_diagnostics(loader)) == [("not-utf8", "a configuration file")]
 
 
 def test_a_pipe_among_the_files_is_not_opened(tmp_path):
@@ -132,7 +132,7 @@ def test_a_pipe_among_the_files_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "sweep" / "pipe.yaml")
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_bytes(b"a: \xe9\n")
-    with raises_faults(("not-utf8", str(path))):
+    with raises_diagnostics(("not-utf8", str(path))):
         check_folder(tmp_path, ["+sweep=theirs"])
 
 
@@ -144,9 +144,9 @@ def test_overrides_with_interpolations_compose(loader):
 @pytest.mark.slow
 def test_every_interpolation_that_leads_nowhere_is_told(loader):
     tree = compose(loader, ["train.epochs=${nope}", "train.warmup=${train.warmup}", "train.batch_size=8"])
-    values, faults = draft_values(tree)
+    values, diagnostics = resolve_partially(tree)
     assert (values["train"]["epochs"], values["train"]["batch_size"]) == ("???", 8)
-    assert sorted(signs(faults)) == [("unresolved", "train.epochs"), ("unresolved", "train.warmup")]
+    assert sorted(signs(diagnostics)) == [("unresolved", "train.epochs"), ("unresolved", "train.warmup")]
 
 
 def test_an_error_without_words_has_its_name():

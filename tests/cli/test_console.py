@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embsweep.cli.console import console, exit_codes, quiet_environment
-from embsweep.core.errors import EmbsweepError, Fault, InputError, SweepRefused, TooManyFailures, TrialFailed
+from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, SweepRefused, TooManyFailures, TrialFailed
 
 
 class FakeTerminal(io.StringIO):
@@ -24,8 +24,8 @@ def left_with(error, resume=None):
 
 
 ERRORS = [
-    (InputError(Fault("out-of-range", "a.b", "is wrong", 3)), 2, ["1 ", "  - a.b: is wrong; got 3"]),
-    (InputError([Fault("empty", "a", "x"), Fault("empty", "b", "y")]), 2, ["2 ", "  - a: x", "  - b: y"]),
+    (InputError(Diagnostic("out-of-range", "a.b", "is wrong", 3)), 2, ["1 ", "  - a.b: is wrong; got 3"]),
+    (InputError([Diagnostic("empty", "a", "x"), Diagnostic("empty", "b", "y")]), 2, ["2 ", "  - a: x", "  - b: y"]),
     (SweepRefused("other-sweep", "it differs"), 2, ["it differs"]),
     (TooManyFailures("4 of 4 failed"), 3, ["4 of 4 failed"]),
     (TrialFailed("not-finite", "loss is nan"), 1, ["loss is nan"]),
@@ -95,7 +95,7 @@ def test_names_of_others_cannot_steer_the_terminal(capsys, monkeypatch, set_env)
 
 def test_things_that_are_not_listed_are_counted(capsys):
     left_with(
-        InputError([Fault("empty", "a", "x"), Fault("more-faults", "b", "and 1,214 more faults", stands_for=1214)])
+        InputError([Diagnostic("empty", "a", "x"), Diagnostic("more-faults", "b", "and 1,214 more faults", count=1214)])
     )
     assert capsys.readouterr().err.startswith("1,215 ")
 

@@ -22,9 +22,9 @@ from tests.refusals import raises_code
     ],
 )
 def test_a_file_that_cannot_be_written(tmp_path, name, code, reason):
-    (fault,) = check_json_file(Path(name) if name.startswith("~") else tmp_path / name)
-    assert (fault.code, fault.where) == (code, "--json")
-    assert reason in str(fault)
+    (diagnostic,) = check_json_file(Path(name) if name.startswith("~") else tmp_path / name)
+    assert (diagnostic.code, diagnostic.location) == (code, "--json")
+    assert reason in str(diagnostic)
 
 
 def test_looking_changes_nothing(tmp_path):

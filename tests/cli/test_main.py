@@ -10,7 +10,7 @@ from embsweep.cli.composition.request import read_request
 from embsweep.cli.main import _command, _ui_command, launch, single_request, with_default_sweep
 from embsweep.config import build_config
 from embsweep.core.errors import SweepRefused, TooManyFailures
-from tests.refusals import raises_faults, signs_behind
+from tests.refusals import raises_diagnostics, signs_behind
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_command_never_repeats_fresh(monkeypatch):
 
 
 @pytest.mark.slow
-def test_launch_inside_hydra_lists_the_faults_of_the_space(loader, started, capsys):
+def test_launch_inside_hydra_lists_the_diagnostics_of_the_space(loader, started, capsys):
     with pytest.raises(SystemExit) as left:
         launch(loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "scale=rehearsal", "data=beir", "data.path=/nope"])
     assert left.value.code == 2
@@ -191,5 +191,5 @@ def test_a_single_trial_is_a_valid_sweep_of_one(loader):
 @pytest.mark.slow
 def test_values_of_an_interpolation(loader):
     assert values_of(loader, "train.epochs=${train.batch_size}")["train"]["epochs"] == 16
-    with raises_faults(("unresolved", "train.epochs")):
+    with raises_diagnostics(("unresolved", "train.epochs")):
         values_of(loader, "train.epochs=${nope}")

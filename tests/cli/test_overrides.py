@@ -40,15 +40,15 @@ pytestmark = pytest.mark.slow  # composes again and again
         ("zzz=3", "zzz", "unknown-key"),
     ],
 )
-def test_fault(loader, line, where, code):
-    (fault,) = check_overrides(loader, [line])[1]
-    assert (fault.code, fault.where) == (code, where)
+def test_diagnostic(loader, line, where, code):
+    (diagnostic,) = check_overrides(loader, [line])[1]
+    assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
-def test_all_faults_at_once_and_the_good_ones_go_through(loader):
+def test_all_diagnostics_at_once_and_the_good_ones_go_through(loader):
     lines = ["+sweep=bgem3", "train.epoch=3", "model=x", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"]
-    good, faults = check_overrides(loader, lines)
-    assert signs(faults) == [("unknown-option", "model"), ("unknown-key", "train.epoch")]
+    good, diagnostics = check_overrides(loader, lines)
+    assert signs(diagnostics) == [("unknown-option", "model"), ("unknown-key", "train.epoch")]
     assert sorted(good) == sorted(["+sweep=bgem3", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"])
 
 
@@ -57,29 +57,29 @@ def test_keys_of_a_chosen_group_are_known(loader):
 
 
 def test_a_name_too_long_for_a_file_is_an_unknown_key(loader):
-    (fault,) = check_overrides(loader, [f"{'x' * 300}=1"])[1]
-    assert fault.code == "unknown-key"
+    (diagnostic,) = check_overrides(loader, [f"{'x' * 300}=1"])[1]
+    assert diagnostic.code == "unknown-key"
 
 
 def test_a_group_is_chosen_once(loader):
-    good, faults = check_overrides(loader, ["+sweep=bgem3", "+sweep=quickstart", "model=minilm", "model=static"])
+    good, diagnostics = check_overrides(loader, ["+sweep=bgem3", "+sweep=quickstart", "model=minilm", "model=static"])
     assert good == ["+sweep=bgem3", "model=minilm"]
-    assert [(f.where, f.value) for f in faults] == [("sweep", "quickstart"), ("model", "static")]
+    assert [(f.location, f.value) for f in diagnostics] == [("sweep", "quickstart"), ("model", "static")]
 
 
 def test_a_group_inside_the_configuration_can_be_replaced(loader):
     assert check_overrides(loader, ["model@scale.rehearsal.model=static"])[1] == []
 
 
-def test_of_overrides_that_exclude_each_other_the_later_is_at_fault(loader):
-    good, faults = check_overrides(loader, ["storage=null", "storage.path=x", "train.epochs=2"])
+def test_of_overrides_that_exclude_each_other_the_later_is_at_diagnostic(loader):
+    good, diagnostics = check_overrides(loader, ["storage=null", "storage.path=x", "train.epochs=2"])
     assert good == ["storage=null", "train.epochs=2"]
-    assert signs(faults) == [("conflict", "storage.path")]
+    assert signs(diagnostics) == [("conflict", "storage.path")]
 
 
 def test_one_trial_takes_no_sweep(loader):
-    _, faults = check_overrides(loader, ["hydra.mode=RUN", "train.epochs=1,2", "train.warmup=0.1"])
-    assert signs(faults) == [("not-sweepable", "train.epochs")]
+    _, diagnostics = check_overrides(loader, ["hydra.mode=RUN", "train.epochs=1,2", "train.warmup=0.1"])
+    assert signs(diagnostics) == [("not-sweepable", "train.epochs")]
 
 
 def test_a_key_given_twice_is_the_last_one_as_in_hydra(loader):

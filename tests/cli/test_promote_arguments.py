@@ -8,11 +8,11 @@ from rich.console import Console
 
 from embsweep.cli.promote import build_conditions, describe_refusal, read_overrides
 from embsweep.promotion.promote import Promotion
-from embsweep.selection.gate import Condition, DimCheck, Judgement
-from embsweep.tracking.registry.aliases import Standing
-from tests.refusals import raises_faults
+from embsweep.selection.gate import Condition, DimCheck, GateResult
+from embsweep.tracking.registry.aliases import ModelAliases
+from tests.refusals import raises_diagnostics
 
-JUDGEMENT = Judgement(
+JUDGEMENT = GateResult(
     (
         Condition("complete", True, "8 of 8 trials"),
         Condition(
@@ -43,8 +43,8 @@ def test_a_group_is_a_whole_rule_and_later_keys_change_it(outside_hydra):
     assert (rule["against_champion"], rule["margin"], rule["dims"]) == ("not_worse", 0.02, None)
 
 
-def test_every_fault_of_the_command_line_is_told(outside_hydra):
-    with raises_faults(
+def test_every_diagnostic_of_the_command_line_is_told(outside_hydra):
+    with raises_diagnostics(
         ("unknown-option", "gate"),
         ("not-settable", "train.epochs"),
         ("not-sweepable", "gate.margin"),
@@ -55,11 +55,11 @@ def test_every_fault_of_the_command_line_is_told(outside_hydra):
         read_overrides(
             ["gate=standart", "train.epochs=3", "gate.margin=0.1,0.2", "data=beir", "gate.margin", "+gate.x=1"]
         )
-    assert "'standard'" in caught.value.faults[0].fix
+    assert "'standard'" in caught.value.diagnostics[0].hint
 
 
-def test_a_number_too_long_for_python_is_a_fault():
-    with raises_faults(("bad-override", "gate.margin")):
+def test_a_number_too_long_for_python_is_a_diagnostic():
+    with raises_diagnostics(("bad-override", "gate.margin")):
         read_overrides([f"gate.margin={'9' * 5000}"])
 
 
@@ -75,7 +75,7 @@ def test_conditions_fit_80_columns():
 
 
 def test_a_refusal_names_what_failed_and_by_how_much():
-    said = describe_refusal("legal", Promotion(Standing("legal", 2, None), 2, JUDGEMENT, None, ()))
+    said = describe_refusal("legal", Promotion(ModelAliases("legal", 2, None), 2, JUDGEMENT, None, ()))
     assert re.findall(r"\d+", said.splitlines()[0]) == ["2", "2", "3"], "the version, how many failed, and of how many"
     assert "      64: -0.0100 [-0.0245, +0.0003]: must be above +0.0000, short by 0.0100" in said.splitlines()
     assert "complete" not in said

@@ -2,10 +2,10 @@
 
 import pytest
 
-from embsweep.cli.composition.request import draft_request, read_request
+from embsweep.cli.composition.request import parse_request, read_request
 from embsweep.config import build_config
 from embsweep.config.search_space import Choice, FloatRange, IntRange
-from tests.refusals import raises_faults, signs
+from tests.refusals import raises_diagnostics, signs
 
 
 def space_of(loader, *arguments):
@@ -103,18 +103,18 @@ def test_recipe_leaves_out_what_lies_outside_the_space(loader):
     ],
 )
 def test_impossible_spaces_are_named(loader, argument, where, code):
-    with raises_faults((code, where)):
+    with raises_diagnostics((code, where)):
         read_request(loader, ["+sweep=bgem3", argument], "")
 
 
-def test_all_faults_of_a_space_at_once(loader):
-    with raises_faults(("too-few", "train.epochs"), ("impossible-range", "train.warmup")):
+def test_all_diagnostics_of_a_space_at_once(loader):
+    with raises_diagnostics(("too-few", "train.epochs"), ("impossible-range", "train.warmup")):
         read_request(loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "train.warmup=interval(1.0,0.0)"], "")
 
 
 @pytest.mark.slow
 def test_nothing_to_search(loader):
-    with raises_faults(("nothing-to-search", "hydra.sweeper.params")):
+    with raises_diagnostics(("nothing-to-search", "hydra.sweeper.params")):
         read_request(loader, ["train.epochs=3"], "")
 
 
@@ -135,13 +135,13 @@ def test_nothing_to_search(loader):
     ],
 )
 def test_what_all_trials_share_cannot_be_searched(loader, argument):
-    request, faults = draft_request(loader, ["+sweep=bgem3", argument], "")
-    assert signs(faults) == [("not-sweepable", argument.split("=")[0])]
+    request, diagnostics = parse_request(loader, ["+sweep=bgem3", argument], "")
+    assert signs(diagnostics) == [("not-sweepable", argument.split("=")[0])]
     assert len(request.space) == 6
 
 
-def test_draft_keeps_the_sound_dimensions_beside_the_faults(loader):
-    request, faults = draft_request(loader, ["+sweep=bgem3", "train.epochs=range(3,3)"], "")
-    assert signs(faults) == [("too-few", "train.epochs")]
+def test_draft_keeps_the_sound_dimensions_beside_the_diagnostics(loader):
+    request, diagnostics = parse_request(loader, ["+sweep=bgem3", "train.epochs=range(3,3)"], "")
+    assert signs(diagnostics) == [("too-few", "train.epochs")]
     assert {"train.learning_rate", "loss"} < {d.key for d in request.space}
     assert "train.epochs" not in {d.key for d in request.space}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from embsweep.cli.signals import PATIENCE_S, find_descendants
+from embsweep.cli.signals import SHUTDOWN_TIMEOUT_S, find_descendants
 from tests.processes import is_gone_within
 
 # A command that says when it is ready; `busy` is what it does then.
@@ -106,7 +106,7 @@ def test_a_first_one_that_nobody_follows_is_enough_after_a_while(start):
 
 def test_a_while_is_less_than_a_batch_system_waits():
     """About thirty seconds, then it sends SIGKILL."""
-    assert 5 <= PATIENCE_S <= 28
+    assert 5 <= SHUTDOWN_TIMEOUT_S <= 28
 
 
 def test_descendants_are_found_in_other_sessions_too(start):

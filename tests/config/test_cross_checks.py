@@ -27,8 +27,8 @@ STATIC = ("model=static", "matryoshka=from_384")
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained(make_config, overrides, where, code):
-    (fault,) = check_trainable(make_config(*overrides))
-    assert (fault.code, fault.where) == (code, where)
+    (diagnostic,) = check_trainable(make_config(*overrides))
+    assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
 @pytest.mark.slow
@@ -41,12 +41,12 @@ def test_what_is_left_to_the_hardware_can_be_combined(make_config, loss):
 
 def test_all_of_them_at_once(make_config):
     config = make_config("model=minilm", "eval.dims=[1024]", "objective.dim_weights={7: 1}")
-    assert [f.where for f in check_trainable(config)] == ["matryoshka.dims", "eval.dims", "objective.dim_weights.7"]
+    assert [f.location for f in check_trainable(config)] == ["matryoshka.dims", "eval.dims", "objective.dim_weights.7"]
 
 
 def test_what_is_only_measured_may_have_any_trained_dims(make_config):
     assert check_measurable(make_config("model=minilm")) == []
-    assert [f.where for f in check_measurable(make_config("model=minilm", "eval.dims=[512]"))] == ["eval.dims"]
+    assert [f.location for f in check_measurable(make_config("model=minilm", "eval.dims=[512]"))] == ["eval.dims"]
 
 
 def test_weights_that_fit_are_taken(make_config):

@@ -4,17 +4,17 @@ import pytest
 from pydantic import ValidationError
 
 from embsweep.config import build_config
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 
 
 @pytest.fixture
-def faults_of(make_config):
+def diagnostics_of(make_config):
     """The faults of a configuration with these overrides."""
 
     def find(*overrides):
         with pytest.raises(InputError) as caught:
             make_config(*overrides)
-        return caught.value.faults
+        return caught.value.diagnostics
 
     return find
 
@@ -89,9 +89,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("override", "where", "code"), CASES)
-def test_one_fault_with_its_place(faults_of, override, where, code):
-    (fault,) = faults_of(override)
-    assert (fault.code, fault.where) == (code, where)
+def test_one_diagnostic_with_its_place(diagnostics_of, override, where, code):
+    (diagnostic,) = diagnostics_of(override)
+    assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
 @pytest.mark.slow
@@ -115,25 +115,25 @@ def test_one_fault_with_its_place(faults_of, override, where, code):
         ),
     ],
 )
-def test_keys_that_exclude_each_other(faults_of, overrides, where, code):
-    (fault,) = faults_of(*overrides)
-    assert (fault.code, fault.where) == (code, where)
+def test_keys_that_exclude_each_other(diagnostics_of, overrides, where, code):
+    (diagnostic,) = diagnostics_of(*overrides)
+    assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
 def test_missing_part_and_missing_key():
     with pytest.raises(InputError) as caught:
         build_config({"data": {"kind": "beir", "path": "x"}})
-    missing = {fault.where for fault in caught.value.faults if fault.code == "missing-value"}
+    missing = {diagnostic.location for diagnostic in caught.value.diagnostics if diagnostic.code == "missing-value"}
     assert {"model", "train", "sweep", "data.split"} <= missing  # not `data.beir.split`
 
 
-def test_every_fault_at_once(faults_of):
-    found = faults_of("train.epochs=abc", "search.trials=0", "objective.metric=x", "matryoshka.dims=[1,2]")
-    assert {f.where for f in found} == {"train.epochs", "search.trials", "objective.metric", "matryoshka.dims"}
+def test_every_diagnostic_at_once(diagnostics_of):
+    found = diagnostics_of("train.epochs=abc", "search.trials=0", "objective.metric=x", "matryoshka.dims=[1,2]")
+    assert {f.location for f in found} == {"train.epochs", "search.trials", "objective.metric", "matryoshka.dims"}
 
 
-def test_a_wrong_element_does_not_also_make_the_list_empty(faults_of):
-    assert [f.where for f in faults_of("matryoshka.dims=[x]")] == ["matryoshka.dims.0"]
+def test_a_wrong_element_does_not_also_make_the_list_empty(diagnostics_of):
+    assert [f.location for f in diagnostics_of("matryoshka.dims=[x]")] == ["matryoshka.dims.0"]
 
 
 def test_configuration_is_frozen(make_config):
@@ -142,13 +142,16 @@ def test_configuration_is_frozen(make_config):
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"),
+    ("diagnostic", "text"),
     [
-        (Fault("bad-name", "a.b", "is wrong"), "a.b: is wrong"),
-        (Fault("bad-name", "a.b", "is wrong", 0), "a.b: is wrong; got 0"),
-        (Fault("bad-name", "a.b", "is wrong", "", "x, y", "fix it"), "a.b: is wrong; got ''; accepted: x, y; fix it"),
-        (Fault("bad-name", "a.b", "is wrong", "x" * 500), f"a.b: is wrong; got '{'x' * 158}…"),
+        (Diagnostic("bad-name", "a.b", "is wrong"), "a.b: is wrong"),
+        (Diagnostic("bad-name", "a.b", "is wrong", 0), "a.b: is wrong; got 0"),
+        (
+            Diagnostic("bad-name", "a.b", "is wrong", "", "x, y", "fix it"),
+            "a.b: is wrong; got ''; accepted: x, y; fix it",
+        ),
+        (Diagnostic("bad-name", "a.b", "is wrong", "x" * 500), f"a.b: is wrong; got '{'x' * 158}…"),
     ],
 )
-def test_text_of_a_fault(fault, text):
-    assert str(fault) == text
+def test_text_of_a_diagnostic(diagnostic, text):
+    assert str(diagnostic) == text

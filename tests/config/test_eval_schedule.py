@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 from embsweep.config.training import EvalConfig
 from embsweep.core.errors import InputError
@@ -56,7 +56,7 @@ def test_fractions_do_not_depend_on_the_epochs(length):
     ],
 )
 def test_one_of_the_two(make_config, overrides, code):
-    with raises_faults((code, "eval.per_epoch")):
+    with raises_diagnostics((code, "eval.per_epoch")):
         make_config(*overrides)
 
 
@@ -68,7 +68,7 @@ def test_the_published_schedule_is_an_option(make_config):
 def test_a_patience_that_is_none(make_config, wrong):
     with pytest.raises(InputError) as caught:
         make_config(f"train.patience={wrong}")
-    assert [fault.where for fault in caught.value.faults] == ["train.patience"]
+    assert [diagnostic.location for diagnostic in caught.value.diagnostics] == ["train.patience"]
 
 
 @pytest.mark.parametrize("given_tf32", [True, False, None])

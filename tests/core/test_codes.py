@@ -13,17 +13,17 @@ import pytest
 
 import embsweep
 from embsweep.core.codes import Code
-from embsweep.core.errors import CodedError, Fault, GateRefused, InputError, SweepRefused, TrialFailed
+from embsweep.core.errors import CodedError, Diagnostic, GateRefused, InputError, SweepRefused, TrialFailed
 from embsweep.search.storage import LedgerUnavailable
-from embsweep.tracking.registry.aliases import Overtaken
+from embsweep.tracking.registry.aliases import ConcurrentPromotion
 from embsweep.tracking.registry.files import UnreadableEvidence, UntrustedModel
-from embsweep.training.resume import StateUnusable
-from embsweep.training.verification import ProofFailed
+from embsweep.training.resume import InvalidResumeState
+from embsweep.training.verification import VerificationFailed
 
 CODES = get_args(Code)
 KINDS = [
-    CodedError, SweepRefused, GateRefused, TrialFailed, Overtaken,
-    LedgerUnavailable, ProofFailed, StateUnusable, UnreadableEvidence, UntrustedModel,
+    CodedError, SweepRefused, GateRefused, TrialFailed, ConcurrentPromotion,
+    LedgerUnavailable, VerificationFailed, InvalidResumeState, UnreadableEvidence, UntrustedModel,
 ]  # fmt: skip
 SOURCE = Path(embsweep.__file__).parent
 
@@ -47,9 +47,9 @@ def test_no_call_names_a_code_that_is_not_listed():
     assert [place for place in named if place[-1] not in CODES] == []
 
 
-def test_no_fault_is_without_a_code():
+def test_no_diagnostic_is_without_a_code():
     with pytest.raises(TypeError):
-        Fault("a.b", "is wrong")  # type: ignore[call-arg, arg-type]
+        Diagnostic("a.b", "is wrong")  # type: ignore[call-arg, arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,10 +59,10 @@ def test_an_error_takes_its_code_to_another_process(kind: type[CodedError]):
     assert (type(back), back.code, str(back)) == (kind, "not-finite", "loss is nan")
 
 
-def test_faults_take_their_codes_to_another_process():
-    faults = (Fault("empty", "a.b", "is empty"), Fault("unknown-key", "c", "unknown key", 3))
-    back = pickle.loads(pickle.dumps(InputError(faults)))
-    assert back.faults == faults
+def test_diagnostics_take_their_codes_to_another_process():
+    diagnostics = (Diagnostic("empty", "a.b", "is empty"), Diagnostic("unknown-key", "c", "unknown key", 3))
+    back = pickle.loads(pickle.dumps(InputError(diagnostics)))
+    assert back.diagnostics == diagnostics
 
 
 def _texts(file: Path) -> Iterator[str]:

@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from embsweep.core import environment
-from embsweep.core.environment import RAY_ENVIRONMENT, given, replace_value, settle_environment
+from embsweep.core.environment import RAY_ENVIRONMENT, given, replace_value, set_default_environment
 from tests import steady_environment
 
 
 def test_what_is_missing_is_added_and_the_users_own_stays(monkeypatch):
     monkeypatch.setattr(environment, "_settled", {})
     found = {"TQDM_DISABLE": "0", "RAY_CHDIR_TO_TRIAL_DIR": "1"}
-    settle_environment(found)
+    set_default_environment(found)
     assert found["RAY_USAGE_STATS_ENABLED"] == "0"
     assert found["TQDM_DISABLE"] == "0"
     assert found["RAY_CHDIR_TO_TRIAL_DIR"] == "0", "a sweep would not work otherwise"
@@ -32,9 +32,9 @@ class Counting(dict):
 def test_a_second_time_nothing_is_written(monkeypatch):
     monkeypatch.setattr(environment, "_settled", {})
     found = Counting()
-    settle_environment(found)
+    set_default_environment(found)
     first = found.writes
-    settle_environment(found)
+    set_default_environment(found)
     assert found.writes == first > 0
 
 
@@ -42,7 +42,7 @@ def test_the_users_value_is_told_from_the_default(monkeypatch, set_env):
     monkeypatch.setattr(environment, "_settled", {})
     set_env(RAY_AUTH_MODE=None, TQDM_DISABLE="0", SOMETHING="x")
     with steady_environment.python_only():
-        settle_environment()
+        set_default_environment()
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert (given("RAY_AUTH_MODE"), given("TQDM_DISABLE"), given("SOMETHING")) == (None, "0", "x")
     with steady_environment.python_only():

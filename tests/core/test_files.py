@@ -12,13 +12,13 @@ import pytest
 
 from embsweep.config import TrialConfig
 from embsweep.core import files as folders
-from embsweep.core.files import open_whole, write_folder, write_whole
-from embsweep.evaluation.per_query import copy_values, load_values, save_values
+from embsweep.core.files import atomic_write, open_whole, write_folder
+from embsweep.evaluation.per_query import copy_per_query, load_per_query, save_per_query
 from embsweep.models import node_cache
 from embsweep.models.snapshot import read_snapshot
 from embsweep.tracking.outbox import Outbox
-from embsweep.training.messages import TrialJob
-from embsweep.training.resume import take_over
+from embsweep.training.messages import TrialSpec
+from embsweep.training.resume import acquire_fence
 
 VALUES = {64: np.array([0.5, 1.0])}
 
@@ -74,7 +74,7 @@ def calls(monkeypatch):
 
 
 def test_a_file(calls, tmp_path):
-    write_whole(tmp_path / "deep" / "file", b"12345")
+    atomic_write(tmp_path / "deep" / "file", b"12345")
     calls.check(tmp_path / "deep" / "file")
     assert (tmp_path / "deep" / "file").read_bytes() == b"12345"
 
@@ -82,7 +82,7 @@ def test_a_file(calls, tmp_path):
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_what_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "file"
-    write_whole(path, b"old")
+    atomic_write(path, b"old")
     with pytest.raises(error), open_whole(path) as file:
         file.write(b"new")
         raise error
@@ -90,16 +90,16 @@ def test_what_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path, error):
 
 
 def test_scores_of_each_query(calls, tmp_path):
-    save_values(tmp_path / "values.npz", VALUES)
-    calls.check(tmp_path / "values.npz")
-    copy_values(tmp_path / "values.npz", tmp_path / "copy.npz")
+    save_per_query(tmp_path / "per_query.npz", VALUES)
+    calls.check(tmp_path / "per_query.npz")
+    copy_per_query(tmp_path / "per_query.npz", tmp_path / "copy.npz")
     calls.check(tmp_path / "copy.npz")
-    assert load_values(tmp_path / "copy.npz", {64: {"map@100": 0.75}}, "map@100")[64].tolist() == [0.5, 1.0]
+    assert load_per_query(tmp_path / "copy.npz", {64: {"map@100": 0.75}}, "map@100")[64].tolist() == [0.5, 1.0]
 
 
 def test_the_attempt_that_writes(calls, tmp_path):
-    job = TrialJob(number=1, attempt=2, config=TrialConfig.model_construct(), folder=str(tmp_path / "0001"))
-    take_over(job)
+    job = TrialSpec(number=1, attempt=2, config=TrialConfig.model_construct(), folder=str(tmp_path / "0001"))
+    acquire_fence(job)
     calls.check(tmp_path / "0001" / "attempt")
 
 

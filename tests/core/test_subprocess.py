@@ -9,7 +9,7 @@ import time
 import pytest
 
 from embsweep.core.errors import EmbsweepError
-from embsweep.core.subprocess import run_fresh
+from embsweep.core.subprocess import run_in_subprocess
 from tests.processes import is_gone_within
 
 pytestmark = pytest.mark.slow
@@ -75,8 +75,8 @@ def test_ctrl_c_at_a_terminal_leaves_at_once_and_prints_nothing(start):
 
 
 def test_result_error_and_death():
-    assert run_fresh(int, "7") == 7
+    assert run_in_subprocess(int, "7") == 7
     with pytest.raises(ValueError, match="seven"):
-        run_fresh(int, "seven")
+        run_in_subprocess(int, "seven")
     with pytest.raises(EmbsweepError):
-        run_fresh(os._exit, 3)
+        run_in_subprocess(os._exit, 3)

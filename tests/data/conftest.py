@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from embsweep.config.data import BeirConfig, FilesConfig, HubConfig, SplitConfig
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.sources.load import load_collection
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -64,13 +64,13 @@ def write_beir(tmp_path: Path) -> Callable[..., BeirConfig]:
 
 
 @pytest.fixture
-def faults_of(tmp_path: Path) -> Callable[[Any], tuple[Fault, ...]]:
+def diagnostics_of(tmp_path: Path) -> Callable[[Any], tuple[Diagnostic, ...]]:
     """The faults that loading ends with; the test fails where it does not raise InputError."""
 
-    def load(config: Any) -> tuple[Fault, ...]:
+    def load(config: Any) -> tuple[Diagnostic, ...]:
         with pytest.raises(InputError) as caught:
             load_collection(config, tmp_path / "cache")
-        return caught.value.faults
+        return caught.value.diagnostics
 
     return load
 

@@ -110,26 +110,26 @@ FAULTY = [
 
 
 @pytest.mark.parametrize(("files", "where", "code"), FAULTY)
-def test_faulty_folder(write_beir, faults_of, files, where, code):
-    (fault,) = faults_of(write_beir(**files))
-    assert (fault.code, fault.where) == (code, where)
+def test_diagnosticy_folder(write_beir, diagnostics_of, files, where, code):
+    (diagnostic,) = diagnostics_of(write_beir(**files))
+    assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
 @pytest.mark.parametrize(("name", "changes"), [("corpus", {"corpus": ""}), ("queries", {"queries": ""})])
-def test_empty_files_are_named_first(write_beir, faults_of, name, changes):
-    fault = faults_of(write_beir(**changes))[0]
-    assert (fault.code, fault.where) == ("empty", f"{name}.jsonl")
+def test_empty_files_are_named_first(write_beir, diagnostics_of, name, changes):
+    diagnostic = diagnostics_of(write_beir(**changes))[0]
+    assert (diagnostic.code, diagnostic.location) == ("empty", f"{name}.jsonl")
 
 
 @pytest.mark.parametrize(("qrels", "code"), [("", "empty"), (HEADERS[1], "no-rows")])
-def test_no_judgements(write_beir, faults_of, qrels, code):
-    fault = faults_of(write_beir(qrels=qrels))[0]
-    assert (fault.code, fault.where) == (code, "qrels.tsv")
+def test_no_judgements(write_beir, diagnostics_of, qrels, code):
+    diagnostic = diagnostics_of(write_beir(qrels=qrels))[0]
+    assert (diagnostic.code, diagnostic.location) == (code, "qrels.tsv")
 
 
-def test_faults_of_all_files_come_together(write_beir, faults_of):
-    faults = faults_of(write_beir([ONE, ONE, TWO], [ASK, {"_id": "q2"}], "q1\td1\tx\nq7\td1\t1\n"))
-    assert {fault.where for fault in faults} == {
+def test_diagnostics_of_all_files_come_together(write_beir, diagnostics_of):
+    diagnostics = diagnostics_of(write_beir([ONE, ONE, TWO], [ASK, {"_id": "q2"}], "q1\td1\tx\nq7\td1\t1\n"))
+    assert {diagnostic.location for diagnostic in diagnostics} == {
         "corpus.jsonl:2",
         "queries.jsonl:2",
         "qrels.tsv:1",
@@ -142,7 +142,7 @@ def test_faults_of_all_files_come_together(write_beir, faults_of):
     ("name", "code"),
     [("gone", "missing-file"), ("file", "wrong-file-kind"), ("x" * 300, "unreadable")],
 )
-def test_faulty_path(tmp_path, faults_of, split_config, name, code):
+def test_diagnosticy_path(tmp_path, diagnostics_of, split_config, name, code):
     (tmp_path / "file").write_text("x")
-    (fault,) = faults_of(BeirConfig(kind="beir", path=str(tmp_path / name), split=split_config))
-    assert (fault.code, fault.where) == (code, "data.path")
+    (diagnostic,) = diagnostics_of(BeirConfig(kind="beir", path=str(tmp_path / name), split=split_config))
+    assert (diagnostic.code, diagnostic.location) == (code, "data.path")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 from embsweep.core.errors import InputError
 from embsweep.data.collection import Judgement, Pair, build_collection
@@ -47,8 +47,8 @@ def test_negatives_are_passages_and_several_to_a_pair_stay():
 def test_contradictions(pairs, where, code):
     with pytest.raises(InputError) as caught:
         build_collection("x", pairs)
-    (fault,) = caught.value.faults
-    assert (fault.code, fault.where) == (code, where)
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_exact_and_normalised_duplicates_are_counted_apart():
 
 
 def test_a_negative_in_other_letters_is_still_the_relevant_passage():
-    with raises_faults(("negative-is-relevant", "data")):
+    with raises_diagnostics(("negative-is-relevant", "data")):
         build_collection("x", [Pair("a", "Passage", "PASSAGE"), Pair("b", "q", "n")])
 
 

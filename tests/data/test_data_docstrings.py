@@ -112,26 +112,28 @@ def test_docstrings_that_are_no_pair(text):
 
 
 @pytest.mark.parametrize("name", ["no_such_thing", "os.path", "", "a/b", "sys", "__main__", "numpyy"])
-def test_a_package_that_is_none_is_a_fault(faults_of, split_config, name):
-    (fault,) = faults_of(config_of(split_config, "json", name))
-    assert (fault.code, fault.where, fault.value) == ("not-installed", "data.packages", name)
+def test_a_package_that_is_none_is_a_diagnostic(diagnostics_of, split_config, name):
+    (diagnostic,) = diagnostics_of(config_of(split_config, "json", name))
+    assert (diagnostic.code, diagnostic.location, diagnostic.value) == ("not-installed", "data.packages", name)
 
 
-def test_a_loaded_module_without_a_spec_is_a_fault(faults_of, split_config, monkeypatch):
+def test_a_loaded_module_without_a_spec_is_a_diagnostic(diagnostics_of, split_config, monkeypatch):
     monkeypatch.setitem(sys.modules, "embsweep_ghost", type(sys)("embsweep_ghost"))
-    (fault,) = faults_of(config_of(split_config, "embsweep_ghost"))
-    assert fault.value == "embsweep_ghost"
+    (diagnostic,) = diagnostics_of(config_of(split_config, "embsweep_ghost"))
+    assert diagnostic.value == "embsweep_ghost"
 
 
-def test_every_unknown_package_is_told_with_its_neighbour(faults_of, split_config):
-    faults = faults_of(config_of(split_config, "numpyy", "pandsa"))
-    assert len(faults) == 2
-    assert all(f"'{name}'" in str(fault.fix) for fault, name in zip(faults, ("numpy", "pandas"), strict=True))
+def test_every_unknown_package_is_told_with_its_neighbour(diagnostics_of, split_config):
+    diagnostics = diagnostics_of(config_of(split_config, "numpyy", "pandsa"))
+    assert len(diagnostics) == 2
+    assert all(
+        f"'{name}'" in str(diagnostic.hint) for diagnostic, name in zip(diagnostics, ("numpy", "pandas"), strict=True)
+    )
 
 
 @pytest.mark.parametrize(("names", "code"), [((), "empty"), (("this",), "no-rows")])
-def test_packages_without_docstrings(faults_of, split_config, names, code):
-    assert signs(faults_of(config_of(split_config, *names))) == [(code, "data.packages")]
+def test_packages_without_docstrings(diagnostics_of, split_config, names, code):
+    assert signs(diagnostics_of(config_of(split_config, *names))) == [(code, "data.packages")]
 
 
 def test_packages_are_found_with_their_versions(package):

@@ -110,9 +110,9 @@ FAULTY = [
 
 
 @pytest.mark.parametrize(("name", "content", "where", "code"), FAULTY)
-def test_faulty_content(tmp_path, files_config, faults_of, name, content, where, code):
-    (fault,) = faults_of(files_config(write(tmp_path / name, content)))
-    assert (fault.code, fault.where) == (code, where)
+def test_diagnosticy_content(tmp_path, files_config, diagnostics_of, name, content, where, code):
+    (diagnostic,) = diagnostics_of(files_config(write(tmp_path / name, content)))
+    assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
 @pytest.mark.parametrize(
@@ -126,34 +126,34 @@ def test_faulty_content(tmp_path, files_config, faults_of, name, content, where,
         ({"anchor": pa.array([], pa.string()), "positive": pa.array([], pa.string())}, "x.parquet", "no-rows"),
     ],
 )
-def test_faulty_parquet(tmp_path, files_config, faults_of, columns, where, code):
+def test_diagnosticy_parquet(tmp_path, files_config, diagnostics_of, columns, where, code):
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
-    (fault,) = faults_of(files_config(tmp_path / "x.parquet"))
-    assert (fault.code, fault.where) == (code, where)
+    (diagnostic,) = diagnostics_of(files_config(tmp_path / "x.parquet"))
+    assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
-def test_parquet_with_a_text_that_is_not_utf8(tmp_path, files_config, faults_of):
+def test_parquet_with_a_text_that_is_not_utf8(tmp_path, files_config, diagnostics_of):
     broken = pa.array([b"fine", b"\xff\xfe"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"anchor": broken, "positive": ["p", "q"]}), tmp_path / "x.parquet")
-    (fault,) = faults_of(files_config(tmp_path / "x.parquet"))
-    assert fault.where == "x.parquet:2"
-    assert fault.value == b"\xff\xfe"
+    (diagnostic,) = diagnostics_of(files_config(tmp_path / "x.parquet"))
+    assert diagnostic.location == "x.parquet:2"
+    assert diagnostic.value == b"\xff\xfe"
 
 
-def test_parquet_with_a_repeated_column(tmp_path, files_config, faults_of):
+def test_parquet_with_a_repeated_column(tmp_path, files_config, diagnostics_of):
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"]), pa.array(["p"])], ["anchor", "anchor", "positive"])
     pq.write_table(table, tmp_path / "x.parquet")
-    (fault,) = faults_of(files_config(tmp_path / "x.parquet"))
-    assert (fault.code, fault.where) == ("duplicate-column", "x.parquet")
+    (diagnostic,) = diagnostics_of(files_config(tmp_path / "x.parquet"))
+    assert (diagnostic.code, diagnostic.location) == ("duplicate-column", "x.parquet")
 
 
-def test_parquet_cut_short(tmp_path, files_config, faults_of):
+def test_parquet_cut_short(tmp_path, files_config, diagnostics_of):
     pq.write_table(pa.table({"anchor": ["a"] * 100, "positive": ["p"] * 100}), tmp_path / "whole.parquet")
     whole = (tmp_path / "whole.parquet").read_bytes()
     for kept in (len(whole) // 2, len(whole) - 1):
         write(tmp_path / "x.parquet", whole[:kept])
-        (fault,) = faults_of(files_config(tmp_path / "x.parquet"))
-        assert (fault.code, fault.where) == ("bad-format", "x.parquet")
+        (diagnostic,) = diagnostics_of(files_config(tmp_path / "x.parquet"))
+        assert (diagnostic.code, diagnostic.location) == ("bad-format", "x.parquet")
 
 
 @pytest.mark.parametrize(
@@ -171,47 +171,47 @@ def test_parquet_cut_short(tmp_path, files_config, faults_of):
         ("x" * 300 + ".jsonl", "unreadable"),
     ],
 )
-def test_faulty_path(tmp_path, files_config, faults_of, path, code):
+def test_diagnosticy_path(tmp_path, files_config, diagnostics_of, path, code):
     (tmp_path / "folder.jsonl").mkdir()
     for name in ("pairs.jsonl", "pairs.xlsx", "pairs"):
         (tmp_path / name).write_text(GOOD)
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "round.jsonl").symlink_to(tmp_path / "round.jsonl")
     (tmp_path / "dangling.csv").symlink_to("gone.csv")
-    (fault,) = faults_of(files_config(str(tmp_path / path)))
-    assert (fault.code, fault.where) == (code, "data.pairs")
-    assert f"did you mean '{path}'" not in str(fault)
+    (diagnostic,) = diagnostics_of(files_config(str(tmp_path / path)))
+    assert (diagnostic.code, diagnostic.location) == (code, "data.pairs")
+    assert f"did you mean '{path}'" not in str(diagnostic)
 
 
 @pytest.mark.parametrize(("encoding", "name"), [("utf-16", "UTF-16"), ("utf-32", "UTF-32")])
-def test_the_encoding_is_named(tmp_path, files_config, faults_of, encoding, name):
-    (fault,) = faults_of(files_config(write(tmp_path / "x.jsonl", GOOD.encode(encoding))))
-    assert (fault.code, fault.where) == ("not-utf8", "x.jsonl:1")
-    assert name in fault.problem
+def test_the_encoding_is_named(tmp_path, files_config, diagnostics_of, encoding, name):
+    (diagnostic,) = diagnostics_of(files_config(write(tmp_path / "x.jsonl", GOOD.encode(encoding))))
+    assert (diagnostic.code, diagnostic.location) == ("not-utf8", "x.jsonl:1")
+    assert name in diagnostic.message
 
 
 @pytest.mark.slow
-def test_a_tower_of_marks_is_refused_before_it_takes_minutes(tmp_path, files_config, faults_of):
+def test_a_tower_of_marks_is_refused_before_it_takes_minutes(tmp_path, files_config, diagnostics_of):
     """A normal form puts them in order, by the square of their number."""
     tower = json.dumps({"anchor": "Größe e" + "\u0301\u0323" * 300_000, "positive": "p"}) + "\n"
-    faults = faults_of(files_config(write(tmp_path / "x.jsonl", GOOD + tower)))
-    assert signs(faults) == [("bad-character", "x.jsonl:2")]
+    diagnostics = diagnostics_of(files_config(write(tmp_path / "x.jsonl", GOOD + tower)))
+    assert signs(diagnostics) == [("bad-character", "x.jsonl:2")]
 
 
-def test_unreadable_file(tmp_path, files_config, faults_of, monkeypatch):
+def test_unreadable_file(tmp_path, files_config, diagnostics_of, monkeypatch):
     def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
     path = write(tmp_path / "x.jsonl", GOOD)
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    (fault,) = faults_of(files_config(path))
-    assert (fault.code, fault.where, fault.value) == ("unreadable", "x.jsonl", str(path))
+    (diagnostic,) = diagnostics_of(files_config(path))
+    assert (diagnostic.code, diagnostic.location, diagnostic.value) == ("unreadable", "x.jsonl", str(path))
 
 
-def test_every_fault_is_told_in_the_order_of_the_file(tmp_path, files_config, faults_of):
+def test_every_diagnostic_is_told_in_the_order_of_the_file(tmp_path, files_config, diagnostics_of):
     rows = [GOOD, "{", '{"anchor": "", "positive": 1}', GOOD, '{"positive": "p"}']
-    faults = faults_of(files_config(write(tmp_path / "x.jsonl", "\n".join(row.strip() for row in rows))))
-    assert signs(faults) == [
+    diagnostics = diagnostics_of(files_config(write(tmp_path / "x.jsonl", "\n".join(row.strip() for row in rows))))
+    assert signs(diagnostics) == [
         ("bad-format", "x.jsonl:2"),
         ("empty", "x.jsonl:3"),
         ("wrong-type", "x.jsonl:3"),
@@ -219,31 +219,38 @@ def test_every_fault_is_told_in_the_order_of_the_file(tmp_path, files_config, fa
     ]
 
 
-def test_twenty_faults_are_listed_and_the_rest_counted(tmp_path, files_config, faults_of):
-    faults = faults_of(files_config(write(tmp_path / "x.jsonl", "{\n" * 1234)))
-    assert signs(faults) == [*(("bad-format", f"x.jsonl:{line}") for line in range(1, 21)), ("more-faults", "x.jsonl")]
-    assert faults[-1].stands_for == 1214
+def test_twenty_diagnostics_are_listed_and_the_rest_counted(tmp_path, files_config, diagnostics_of):
+    diagnostics = diagnostics_of(files_config(write(tmp_path / "x.jsonl", "{\n" * 1234)))
+    assert signs(diagnostics) == [
+        *(("bad-format", f"x.jsonl:{line}") for line in range(1, 21)),
+        ("more-faults", "x.jsonl"),
+    ]
+    assert diagnostics[-1].count == 1214
 
 
-def test_a_row_without_negative_is_a_fault(tmp_path, files_config, faults_of):
+def test_a_row_without_negative_is_a_diagnostic(tmp_path, files_config, diagnostics_of):
     rows = [{"anchor": "a", "positive": "p", "negative": n} for n in ("n", "", None)] + [
         {"anchor": "b", "positive": "p"}
     ]
     path = write(tmp_path / "x.jsonl", "\n".join(map(json.dumps, rows)))
-    faults = faults_of(files_config(path, negative="negative"))
-    assert signs(faults) == [("empty", "x.jsonl:2"), ("missing-value", "x.jsonl:3"), ("missing-column", "x.jsonl:4")]
+    diagnostics = diagnostics_of(files_config(path, negative="negative"))
+    assert signs(diagnostics) == [
+        ("empty", "x.jsonl:2"),
+        ("missing-value", "x.jsonl:3"),
+        ("missing-column", "x.jsonl:4"),
+    ]
 
 
-def test_a_negative_that_answers_the_question_is_a_fault_of_its_row(tmp_path, files_config, faults_of):
+def test_a_negative_that_answers_the_question_is_a_diagnostic_of_its_row(tmp_path, files_config, diagnostics_of):
     rows = [("a", "p", "n"), ("a", "q", "p ")]
     lines = "\n".join(json.dumps(dict(zip(("anchor", "positive", "negative"), row, strict=True))) for row in rows)
-    (fault,) = faults_of(files_config(write(tmp_path / "x.jsonl", lines), negative="negative"))
-    assert (fault.code, fault.where) == ("negative-is-relevant", "x.jsonl:2")
+    (diagnostic,) = diagnostics_of(files_config(write(tmp_path / "x.jsonl", lines), negative="negative"))
+    assert (diagnostic.code, diagnostic.location) == ("negative-is-relevant", "x.jsonl:2")
 
 
 @pytest.mark.parametrize(
     ("changes", "key"), [({"positive": "anchor"}, "positive"), ({"negative": "anchor"}, "negative")]
 )
-def test_one_column_asked_for_twice(tmp_path, files_config, faults_of, changes, key):
-    (fault,) = faults_of(files_config(write(tmp_path / "x.jsonl", GOOD), **changes))
-    assert (fault.code, fault.where) == ("duplicate-column", f"data.{key}")
+def test_one_column_asked_for_twice(tmp_path, files_config, diagnostics_of, changes, key):
+    (diagnostic,) = diagnostics_of(files_config(write(tmp_path / "x.jsonl", GOOD), **changes))
+    assert (diagnostic.code, diagnostic.location) == ("duplicate-column", f"data.{key}")

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 from embsweep.config.data import SplitConfig
 from embsweep.data.collection import Pair, build_collection
@@ -39,7 +39,7 @@ def test_folds_hold_about_as_many_queries():
 
 
 def test_more_folds_than_groups_are_refused():
-    with raises_faults(("too-few-groups", "confirm.folds")):
+    with raises_diagnostics(("too-few-groups", "confirm.folds")):
         split_folds(collection_of([1] * 4), SPLIT, None, 5)
 
 

@@ -65,11 +65,11 @@ def test_rows_become_a_collection(serve, hub_config, tmp_path):
         ({"anchor": [], "positive": []}, "no-rows", "owner/name", "'train'"),
     ],
 )
-def test_faulty_rows(serve, hub_config, faults_of, columns, code, where, named):
+def test_diagnosticy_rows(serve, hub_config, diagnostics_of, columns, code, where, named):
     serve(columns)
-    (fault,) = faults_of(hub_config())
-    assert (fault.code, fault.where) == (code, where)
-    assert named in str(fault)
+    (diagnostic,) = diagnostics_of(hub_config())
+    assert (diagnostic.code, diagnostic.location) == (code, where)
+    assert named in str(diagnostic)
 
 
 def response(status):
@@ -89,16 +89,16 @@ ERRORS = [
 
 @pytest.mark.parametrize(("error", "code", "where", "named"), ERRORS, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("stage", ["reach", "load"])
-def test_a_failure_of_hub_or_library_is_one_fault(
-    monkeypatch, datasets, hub_config, faults_of, error, code, where, named, stage
+def test_a_failure_of_hub_or_library_is_one_diagnostic(
+    monkeypatch, datasets, hub_config, diagnostics_of, error, code, where, named, stage
 ):
     def fail(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(*((hub, "_check_reachable") if stage == "reach" else (datasets, "load_dataset")), fail)
-    (fault,) = faults_of(hub_config())
-    assert (fault.code, fault.where) == (code, where)
-    assert named in str(fault)
+    (diagnostic,) = diagnostics_of(hub_config())
+    assert (diagnostic.code, diagnostic.location) == (code, where)
+    assert named in str(diagnostic)
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_a_failure_of_hub_or_library_is_one_fault(
         ({"positive": "anchor"}, "duplicate-column", "data.positive"),
     ],
 )
-def test_faulty_configuration_asks_nobody(tmp_path, serve, hub_config, faults_of, changes, code, where):
+def test_diagnosticy_configuration_asks_nobody(tmp_path, serve, hub_config, diagnostics_of, changes, code, where):
     (tmp_path / "here").mkdir()
     calls = serve({"anchor": ["a"], "positive": ["p"]})
-    assert signs(faults_of(hub_config(**changes))) == [(code, where)]
+    assert signs(diagnostics_of(hub_config(**changes))) == [(code, where)]
     assert calls == []
 
 
@@ -135,21 +135,21 @@ class TestReach:
         monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: pytest.fail("asked the hub"))
         hub._check_reachable(hub_config())
 
-    def test_a_closed_port_is_tried_once(self, monkeypatch, datasets, hub_config, faults_of):
+    def test_a_closed_port_is_tried_once(self, monkeypatch, datasets, hub_config, diagnostics_of):
         monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
         monkeypatch.setattr(
             huggingface_hub.HfApi, "__init__", lambda self: setattr(self, "endpoint", "http://127.0.0.1:9")
         )
         monkeypatch.setattr(huggingface_hub.HfApi, "_build_hf_headers", lambda self, **k: {}, raising=False)
         monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("the library's own retries take minutes"))
-        (fault,) = faults_of(hub_config())
-        assert (fault.code, fault.where) == ("not-loadable", "data.id")
-        assert "ConnectError" in fault.problem
+        (diagnostic,) = diagnostics_of(hub_config())
+        assert (diagnostic.code, diagnostic.location) == ("not-loadable", "data.id")
+        assert "ConnectError" in diagnostic.message
 
 
-def test_a_column_that_is_no_text_and_cannot_be_decoded(monkeypatch, datasets, hub_config, faults_of):
+def test_a_column_that_is_no_text_and_cannot_be_decoded(monkeypatch, datasets, hub_config, diagnostics_of):
     kinds = datasets.Features({"anchor": datasets.Image(), "positive": datasets.Value("string")})
     broken = datasets.Dataset.from_dict({"anchor": [{"path": None, "bytes": b"x"}], "positive": ["p"]}, features=kinds)
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: broken)
-    (fault,) = faults_of(hub_config())
-    assert (fault.where, fault.accepted) == ("owner/name:1", "texts")
+    (diagnostic,) = diagnostics_of(hub_config())
+    assert (diagnostic.location, diagnostic.expected) == ("owner/name:1", "texts")

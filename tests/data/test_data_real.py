@@ -6,7 +6,7 @@ import pytest
 
 from embsweep.config.data import DocstringsConfig
 from embsweep.data.sources.load import load_collection
-from embsweep.data.splits import read_whole, split_collection
+from embsweep.data.splits import as_retrieval_set, split_collection
 
 SETS = [  # name, passages, distinct queries, queries in the file
     ("xquad_de", 240, 1181, 1190),
@@ -31,7 +31,7 @@ def test_a_real_set_is_read_whole_and_split_without_a_shared_passage(real_set, t
     for side in (splits.validation, splits.test):
         assert abs(len(side.queries) - 0.1 * queries) < 1
     assert len(splits.train) + len(splits.validation.queries) + len(splits.test.queries) == queries
-    assert read_whole(collection)[0].queries == tuple(sorted(collection.queries))
+    assert as_retrieval_set(collection)[0].queries == tuple(sorted(collection.queries))
 
 
 @pytest.mark.nightly

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 from split_checks import assert_disjoint, config, passages_by_side, relevant_texts
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 from tests.texts import numbers_in
 
 from embsweep.core.errors import InputError
 from embsweep.data.collection import Collection, Judgement, Pair, build_collection
 from embsweep.data.groups import find_groups
-from embsweep.data.splits import read_whole, split_collection
+from embsweep.data.splits import as_retrieval_set, split_collection
 
 
 def single_pairs(count, questions=1):
@@ -94,8 +94,8 @@ def test_a_share_that_is_far_off_is_told():
 def test_too_little_to_split(pairs, max_pairs, where, code):
     with pytest.raises(InputError) as caught:
         split_collection(build_collection("x", pairs), config(), max_pairs)
-    (fault,) = caught.value.faults
-    assert (fault.code, fault.where) == (code, where)
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
 class TestMaxPairs:
@@ -105,7 +105,7 @@ class TestMaxPairs:
         splits = split_collection(self.collection, config(), 50)
         kept = len(splits.train) + len(splits.validation.queries) + len(splits.test.queries)
         assert kept == 50  # groups of one fill the last gap
-        everything = relevant_texts(read_whole(self.collection)[0])
+        everything = relevant_texts(as_retrieval_set(self.collection)[0])
         chosen = {pair.positive for pair in splits.train} | set(splits.test.corpus)
         assert sum(next(iter(passages)) in chosen for passages in everything.values()) == kept
         assert set(splits.test.corpus) == set().union(*passages_by_side(splits).values())
@@ -155,7 +155,7 @@ def test_a_training_row_whose_negative_answers_a_held_out_query_is_left_out():
 def test_no_training_row_left_is_an_error():
     pairs = [Pair("a", "1", "2"), Pair("b", "2", "1"), Pair("c", "3", "1"), Pair("a", "1", "3")]
     pairs += [Pair("b", "2", "3"), Pair("c", "3", "2")]
-    with raises_faults(("too-few-pairs", "data.split")):
+    with raises_diagnostics(("too-few-pairs", "data.split")):
         split_collection(build_collection("x", pairs), config(), None)
 
 
@@ -163,14 +163,14 @@ def test_whole_set_holds_judged_queries_and_every_passage():
     collection = Collection(
         "x", ("a", "nobody", "b"), ("1", "2", "3"), (Judgement(2, 1), Judgement(0, 0), Judgement(2, 0))
     )
-    answers = read_whole(collection)[0]
+    answers = as_retrieval_set(collection)[0]
     assert (answers.name, answers.queries, answers.corpus) == ("x", ("a", "b"), ("1", "2", "3"))
     assert answers.relevant == ((0,), (0, 1))
 
 
 def test_whole_set_without_judgements_is_an_error():
-    with raises_faults(("no-rows", "data")):
-        read_whole(Collection("x", ("a",), ("1",), ()))[0]
+    with raises_diagnostics(("no-rows", "data")):
+        as_retrieval_set(Collection("x", ("a",), ("1",), ()))[0]
 
 
 class TestFingerprint:
@@ -214,12 +214,12 @@ class TestFingerprint:
 def test_a_capped_whole_set_holds_whole_groups_and_their_passages():
     pairs = [Pair(f"question {i} {j}", f"passage {i}") for i in range(20) for j in range(2)]
     collection = build_collection("toy", pairs, ["a passage that nobody asked for"])
-    capped = read_whole(collection, seed=1, max_pairs=10)[0]
+    capped = as_retrieval_set(collection, seed=1, max_pairs=10)[0]
     assert (len(capped.queries), len(capped.corpus)) == (10, 5)
     assert all(
         capped.corpus[r[0]].split()[1] == q.split()[1] for q, r in zip(capped.queries, capped.relevant, strict=True)
     )
-    whole = read_whole(collection, seed=1, max_pairs=40)[0]
+    whole = as_retrieval_set(collection, seed=1, max_pairs=40)[0]
     assert (len(whole.queries), len(whole.corpus)) == (40, 21)
-    with raises_faults(("too-few-groups", "data.max_pairs")):
-        read_whole(collection, seed=1, max_pairs=1)[0]
+    with raises_diagnostics(("too-few-groups", "data.max_pairs")):
+        as_retrieval_set(collection, seed=1, max_pairs=1)[0]

@@ -11,7 +11,7 @@ from split_checks import assert_disjoint, config, relevant_texts
 
 from embsweep.core.errors import InputError
 from embsweep.data.collection import Pair, build_collection
-from embsweep.data.splits import read_whole, split_collection
+from embsweep.data.splits import as_retrieval_set, split_collection
 
 
 @st.composite
@@ -61,7 +61,7 @@ def test_split_properties(drawn, split, cap, shuffler: random.Random):
     assert set(splits.test.corpus) == set(again.test.corpus)
 
     collection = build_collection("x", pairs, extra)
-    truth = relevant_texts(read_whole(collection)[0])
+    truth = relevant_texts(as_retrieval_set(collection)[0])
     held_out = relevant_texts(splits.validation) | relevant_texts(splits.test)
     assert all(found == truth[query] for query, found in held_out.items())
     answers = set().union(*held_out.values())

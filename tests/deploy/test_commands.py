@@ -25,8 +25,8 @@ def test_commands_are_found_at_all():
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", SWEEPS, ids=" ".join)
 def test_sweep_composes_and_validates(loader, arguments):
-    good, faults = check_overrides(loader, arguments)
-    assert faults == []
+    good, diagnostics = check_overrides(loader, arguments)
+    assert diagnostics == []
     config = build_config(to_values(compose(loader, good)))
     assert config.runner.kind == "cluster"
 

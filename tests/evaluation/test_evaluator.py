@@ -13,7 +13,7 @@ from embsweep.core.errors import CodedError, TrialFailed
 from embsweep.core.names import METRICS
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import encode_texts, evaluate_model, evaluate_sets
-from tests.refusals import raises_code, raises_faults
+from tests.refusals import raises_code, raises_diagnostics
 
 DIMS = (8, 4, 2, 1)
 
@@ -190,7 +190,7 @@ def test_a_truncating_model_is_refused(table_model, word_set):
 
 @pytest.mark.parametrize("dims", [(3, 2), (2, 0), ()])
 def test_dims_that_do_not_exist_are_refused(table_model, word_set, dims):
-    with raises_faults(("out-of-range", "eval.dims")):
+    with raises_diagnostics(("out-of-range", "eval.dims")):
         evaluate_model(table_model([[1, 0], [0, 1]]), word_set(1, 1, [[0]]), dims, batch_size=1)
 
 

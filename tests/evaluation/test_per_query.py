@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from embsweep.core.errors import CodedError
-from embsweep.evaluation.per_query import load_values, save_values
+from embsweep.evaluation.per_query import load_per_query, save_per_query
 from tests.refusals import raises_code
 
 
 def read_back(folder, values, recorded):
-    path = folder / "values.npz"
-    save_values(path, {dim: np.array(one) for dim, one in values.items()})
+    path = folder / "per_query.npz"
+    save_per_query(path, {dim: np.array(one) for dim, one in values.items()})
     scores = {dim: {"map@100": mean, "ndcg@10": 0.0} for dim, mean in recorded.items()}
-    return {dim: one.tolist() for dim, one in load_values(path, scores, "map@100").items()}
+    return {dim: one.tolist() for dim, one in load_per_query(path, scores, "map@100").items()}
 
 
 def test_what_was_written_is_read(tmp_path):
@@ -41,4 +41,4 @@ def test_what_was_written_is_read(tmp_path):
 def test_what_does_not_give_the_recorded_means_is_refused(tmp_path, values, recorded):
     with raises_code(CodedError, "not-reproduced") as caught:
         read_back(tmp_path, values, recorded)
-    assert str(caught.value).startswith(f"{tmp_path / 'values.npz'}: ")
+    assert str(caught.value).startswith(f"{tmp_path / 'per_query.npz'}: ")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import HealthCheck, settings
 
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 
 TIMES = int(os.environ.get("EMBSWEEP_FUZZ_EXAMPLES", "0"))
 """0 by day."""
@@ -42,19 +42,19 @@ def budget(examples):
 
 
 @contextmanager
-def refused_well() -> Iterator[list[Fault]]:
+def refused_well() -> Iterator[list[Diagnostic]]:
     """The faults of the InputError raised inside, none where nothing was: few, told briefly, on one line each, soon."""
-    faults: list[Fault] = []
+    diagnostics: list[Diagnostic] = []
     started = time.process_time()
     try:
-        yield faults
+        yield diagnostics
     except InputError as error:
-        faults.extend(error.faults)
-        assert 0 < len(faults) <= 51
-        for fault in faults:
-            assert fault.where
-            assert fault.problem
-            check_message(str(fault))
+        diagnostics.extend(error.diagnostics)
+        assert 0 < len(diagnostics) <= 51
+        for diagnostic in diagnostics:
+            assert diagnostic.location
+            assert diagnostic.message
+            check_message(str(diagnostic))
     assert time.process_time() - started < _LONGEST_LOAD_S
 
 

@@ -32,12 +32,12 @@ def load(folder, **contents):
     for name, data in files.items():
         (folder / name).write_bytes(data)
     found = None
-    with refused_well() as faults:
+    with refused_well() as diagnostics:
         found = load_collection(BeirConfig(kind="beir", path=str(folder), split=SPLIT), folder)
-    assert (found is None) == bool(faults)
+    assert (found is None) == bool(diagnostics)
     if found is not None:
         check_accounts(found, {name: files[name].decode("utf-8-sig").split("\n") for name in FILES})
-    return found, faults
+    return found, diagnostics
 
 
 def check_accounts(found, lines):
@@ -145,16 +145,16 @@ def test_what_is_no_file_is_refused(tmp_path, name, place):
     load(tmp_path)
     (tmp_path / name).unlink()
     PLACES[place](tmp_path / name)
-    with refused_well() as faults:
+    with refused_well() as diagnostics:
         load_collection(BeirConfig(kind="beir", path=str(tmp_path), split=SPLIT), tmp_path)
-    assert faults
+    assert diagnostics
 
 
 @pytest.mark.parametrize("path", ["", "~no-such-user/x", "x" * 5000, "/dev/null", "\x1b[2J"])
 def test_paths_that_lead_nowhere(path, tmp_path):
-    with refused_well() as faults:
+    with refused_well() as diagnostics:
         load_collection(BeirConfig(kind="beir", path=path, split=SPLIT), tmp_path)
-    assert faults
+    assert diagnostics
 
 
 HUGE = {

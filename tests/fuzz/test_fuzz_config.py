@@ -43,17 +43,17 @@ def put(tree, path, value):
 def check(values):
     """Build it, and check what is only asked of what can be built; the faults."""
     found = None
-    with refused_well() as faults:
+    with refused_well() as diagnostics:
         found = build_config(values)
-    assert (found is None) == bool(faults)
+    assert (found is None) == bool(diagnostics)
     if found is not None:
-        for fault in check_trainable(found):
-            check_message(str(fault))
+        for diagnostic in check_trainable(found):
+            check_message(str(diagnostic))
         fractions = (1.0,) if check_trainable(found) else found.eval.schedule(found.train.epochs)
         assert fractions[-1] == 1.0
         assert all(0 < fraction <= 1 for fraction in fractions)
         assert Config.model_validate_json(found.model_dump_json(), strict=False) == found
-    return faults
+    return diagnostics
 
 
 def with_value(node, path, value):
@@ -129,7 +129,7 @@ def test_unknown_keys_at_any_depth(recipes, path):
     for recipe in recipes:
         values = copy.deepcopy(recipe)
         put(values, path, 1)
-        assert check(values)[0].where == ".".join(path)
+        assert check(values)[0].location == ".".join(path)
 
 
 HUGE = {
@@ -148,17 +148,17 @@ HUGE = {
 def test_huge_and_wrong_is_refused_in_seconds(recipes, case):
     values = copy.deepcopy(recipes[1])
     put(values, *HUGE[case]())
-    with refused_well() as faults:
+    with refused_well() as diagnostics:
         config = build_config(values)
-        faults.extend(check_trainable(config))
-    assert faults
+        diagnostics.extend(check_trainable(config))
+    assert diagnostics
 
 
 @pytest.mark.parametrize("name", ["a/b", "models:/x", "..", ".", "../x", " ", "x\x1b[2J", "x\ny", "x" * 300])
 def test_a_name_that_the_registry_would_refuse_after_days_is_refused_before(recipes, name):
     values = copy.deepcopy(recipes[0])
     values["tracking"]["registered_model"] = name
-    assert check(values)[0].where == "tracking.registered_model"
+    assert check(values)[0].location == "tracking.registered_model"
 
 
 @pytest.mark.parametrize("key", [("train", "seed"), ("search", "seed"), ("data", "split", "seed")])
@@ -166,7 +166,7 @@ def test_a_name_that_the_registry_would_refuse_after_days_is_refused_before(reci
 def test_seeds_that_numpy_would_refuse_in_every_trial(recipes, key, seed):
     values = copy.deepcopy(recipes[0])
     put(values, key, seed)
-    assert check(values)[0].where == ".".join(key)
+    assert check(values)[0].location == ".".join(key)
 
 
 @pytest.mark.parametrize("text", ["a\0.csv", "\ud800.csv", "\udcff.csv"])
@@ -176,4 +176,4 @@ def test_seeds_that_numpy_would_refuse_in_every_trial(recipes, key, seed):
 def test_a_text_that_cannot_be_written_is_refused(recipes, key, text):
     values = copy.deepcopy(recipes[2])
     put(values, key, text)
-    assert check(values)[0].where == ".".join(key)
+    assert check(values)[0].location == ".".join(key)

@@ -31,10 +31,10 @@ def load(path, **changes):
     config = FilesConfig(
         **{"kind": "files", "pairs": str(path), "anchor": "anchor", "positive": "positive", "split": SPLIT} | changes
     )
-    with refused_well() as faults:
+    with refused_well() as diagnostics:
         found = load_collection(config, path.parent if hasattr(path, "parent") else None)
-    assert (found is None) == bool(faults)
-    return found, faults
+    assert (found is None) == bool(diagnostics)
+    return found, diagnostics
 
 
 def rows_of(collection):
@@ -128,8 +128,8 @@ def test_wild_json_lines(folder, some, end, mark):
 @budget(100)
 def test_json_lines_of_texts_are_all_read(folder, some, escaped):
     data = b"\n".join(json.dumps(row, ensure_ascii=escaped).encode() for row in some)
-    found, faults = load_bytes(folder, "fair.jsonl", data)
-    assert not faults
+    found, diagnostics = load_bytes(folder, "fair.jsonl", data)
+    assert not diagnostics
     assert rows_of(found) == len(some)
 
 
@@ -137,8 +137,8 @@ def test_json_lines_of_texts_are_all_read(folder, some, escaped):
 @budget(150)
 def test_fields_with_quotes_and_line_ends_are_all_read(folder, some, kind):
     full = [{**row, "negative": "no"} for row in some]
-    found, faults = load_bytes(folder, f"fair.{kind}", as_csv(full, "," if kind == "csv" else "\t"))
-    assert not faults
+    found, diagnostics = load_bytes(folder, f"fair.{kind}", as_csv(full, "," if kind == "csv" else "\t"))
+    assert not diagnostics
     assert rows_of(found) == len(some)
     assert {p.strip() for p in found.passages} <= {row["positive"].strip() for row in some}
 
@@ -238,7 +238,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path):
     path.chmod(0)
     if os.access(path, os.R_OK):
         pytest.skip("this user may read everything")
-    assert "cannot be read" in load(path)[1][0].problem
+    assert "cannot be read" in load(path)[1][0].message
 
 
 def test_a_name_of_a_file_cannot_steer_the_terminal(tmp_path):

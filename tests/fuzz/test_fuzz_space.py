@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wild import texts
 
-from embsweep.cli.composition.request import draft_request
+from embsweep.cli.composition.request import parse_request
 from embsweep.cli.composition.search_space import parse_space
 from embsweep.config.search_space import (
     Choice,
@@ -71,9 +71,9 @@ def parse(text):
         override = PARSER.parse_override(f"train.learning_rate={text}")
     except (HydraException, ValueError, ArithmeticError, RecursionError, TypeError, AttributeError):
         return None
-    with refused_well() as faults:
+    with refused_well() as diagnostics:
         return parse_space([override])[0]
-    assert faults
+    assert diagnostics
     return None
 
 
@@ -124,12 +124,12 @@ def test_a_choice_holds_every_option_or_is_refused(options):
 @pytest.fixture(scope="module")
 def wild_request(loader):
     def draft(key, text):
-        with refused_well() as faults:
-            request, found = draft_request(loader, [f"++hydra.sweeper.params={{{key}: {text}}}"], "")
+        with refused_well() as diagnostics:
+            request, found = parse_request(loader, [f"++hydra.sweeper.params={{{key}: {text}}}"], "")
             if found:
                 raise InputError(found)
-            return request, faults
-        return None, faults
+            return request, diagnostics
+        return None, diagnostics
 
     return draft
 
@@ -152,8 +152,8 @@ def test_a_presets_space_is_refused_or_searched(wild_request, key, text):
         PARSER.parse_override(f"key={quote(text)}")
     except HydraException:
         return
-    request, faults = wild_request(key, quote(text))
-    assert faults or request.space
+    request, diagnostics = wild_request(key, quote(text))
+    assert diagnostics or request.space
 
 
 @pytest.mark.slow
@@ -164,7 +164,7 @@ def test_a_presets_entry_of_another_shape_is_refused(wild_request, text):
 
 @pytest.mark.slow
 def test_a_presets_glob_finds_the_options_of_its_group(wild_request):
-    request, faults = wild_request("matryoshka", "'glob(from_*)'")
-    assert not faults
+    request, diagnostics = wild_request("matryoshka", "'glob(from_*)'")
+    assert not diagnostics
     options = {dimension.key: dimension.options for dimension in request.space}["matryoshka"]
     assert options == ("from_384", "from_384_coarse", "from_768")

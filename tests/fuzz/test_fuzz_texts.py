@@ -9,8 +9,8 @@ from wild import good_texts, texts
 
 from embsweep.config.data import SplitConfig
 from embsweep.core.errors import InputError
-from embsweep.data.collection import Numbering, Pair, build_collection
-from embsweep.data.issues import FaultList
+from embsweep.data.collection import Pair, TextIndex, build_collection
+from embsweep.data.issues import DiagnosticList
 from embsweep.data.splits import split_collection
 from embsweep.data.text import check_text, is_blank, normalise_text
 
@@ -35,10 +35,10 @@ def test_the_forms_of_unicode_are_one_text(text):
 
 @given(wild)
 @budget(500)
-def test_a_text_is_taken_stripped_or_named_as_a_fault(text):
-    faults = FaultList()
-    found = check_text(text, "x.csv:1", "anchor", faults)
-    assert (found is None) == bool(len(faults))
+def test_a_text_is_taken_stripped_or_named_as_a_diagnostic(text):
+    diagnostics = DiagnosticList()
+    found = check_text(text, "x.csv:1", "anchor", diagnostics)
+    assert (found is None) == bool(len(diagnostics))
     if found is not None:
         assert found == text.strip()
         assert not is_blank(found)
@@ -53,7 +53,7 @@ def test_rows_are_kept_or_counted_whatever_their_texts(rows):
     assert len(found.judgements) + merged.get("duplicate rows", 0) == len(rows)
     lost = merged.get("duplicate queries", 0) + merged.get("normalised duplicate queries", 0)
     assert len(found.queries) + lost == len(rows)
-    numbering = Numbering()
+    numbering = TextIndex()
     assert [numbering.add(question) for question, _ in rows] == [judge_of(found, question) for question, _ in rows]
 
 
@@ -73,7 +73,7 @@ def test_a_split_of_anything_holds_every_query_or_says_so(rows, shares, cap):
     try:
         splits = split_collection(found, SplitConfig(seed=seed, validation=validation, test=test), cap)
     except InputError as error:
-        assert error.faults
+        assert error.diagnostics
         return
     if len(splits.train) + len(splits.validation.queries) + len(splits.test.queries) < len(found.queries):
         assert any(note.startswith("max_pairs kept") for note in splits.notes)

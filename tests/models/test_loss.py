@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 from embsweep.config.training import LossConfig, MatryoshkaConfig
 from embsweep.models.losses import LOSSES, build_loss, compute_dim_weights
@@ -96,16 +96,16 @@ def test_the_cached_loss_cannot_train_a_static_model():
     from tokenizers.models import WordLevel
 
     static = SentenceTransformer(modules=[StaticEmbedding(Tokenizer(WordLevel({"a": 0})), embedding_dim=8)])
-    with raises_faults(("conflict", "loss.name")):
+    with raises_diagnostics(("conflict", "loss.name")):
         build_loss(LossConfig(name="cached_mnrl", mini_batch_size=3), MatryoshkaConfig(dims=[8]), static)
 
 
 @pytest.mark.slow
 def test_an_unknown_loss_is_refused(tiny_model):
     config = LossConfig.model_construct(name="mnlr", scale=20.0)
-    with raises_faults(("unknown-option", "loss.name")) as caught:
+    with raises_diagnostics(("unknown-option", "loss.name")) as caught:
         build_loss(config, MatryoshkaConfig(dims=[8]), tiny_model)
-    assert caught.value.faults[0].value == "mnlr"
+    assert caught.value.diagnostics[0].value == "mnlr"
 
 
 def test_the_registry_has_every_configured_name():

@@ -1,7 +1,7 @@
 """Base models as built: what they hold, what they cut, and what is refused."""
 
 import pytest
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 from embsweep.config.training import ModelConfig
 from embsweep.models import embedded
@@ -24,15 +24,15 @@ def test_the_registry_has_every_configured_kind():
 @pytest.mark.parametrize("kind", ["minilm", "static"])
 def test_a_missing_package_says_how_to_get_it(monkeypatch, kind):
     monkeypatch.setattr(embedded, "PACKAGE", "no_such_package_at_all")
-    (fault,) = check_model(_config(kind))
-    assert (fault.where, fault.fix) == ("model.kind", 'pip install "embsweep[embedded]"')
+    (diagnostic,) = check_model(_config(kind))
+    assert (diagnostic.location, diagnostic.hint) == ("model.kind", 'pip install "embsweep[embedded]"')
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["minilm", "static"])
 def test_nothing_is_built_without_the_package(monkeypatch, kind):
     monkeypatch.setattr(embedded, "PACKAGE", "no_such_package_at_all")
-    with raises_faults(("not-installed", "model.kind")):
+    with raises_diagnostics(("not-installed", "model.kind")):
         build_model(_config(kind), "cpu")
 
 
@@ -45,16 +45,16 @@ def test_an_installed_package_is_enough(package, kind):
 @pytest.mark.parametrize("kind", ["minilm", "static"])
 def test_altered_weights_are_refused(package, monkeypatch, kind):
     monkeypatch.setattr(embedded, "WEIGHTS_SHA256", "0" * 64)
-    with raises_faults(("altered-file", "model.kind")) as caught:
+    with raises_diagnostics(("altered-file", "model.kind")) as caught:
         build_model(_config(kind), "cpu")
-    assert str(caught.value.faults[0].value).startswith("53aa5117")
+    assert str(caught.value.diagnostics[0].value).startswith("53aa5117")
 
 
 @pytest.mark.slow
 def test_the_dimension_must_be_the_models_own(package):
-    with raises_faults(("wrong-dim", "model.dim")) as caught:
+    with raises_diagnostics(("wrong-dim", "model.dim")) as caught:
         build_model(_config("static", dim=256), "cpu")
-    assert (caught.value.faults[0].value, caught.value.faults[0].accepted) == (256, "384")
+    assert (caught.value.diagnostics[0].value, caught.value.diagnostics[0].accepted) == (256, "384")
 
 
 @pytest.mark.slow
@@ -96,14 +96,14 @@ def test_a_published_truncation_is_undone(package, tmp_path, monkeypatch):
         model.truncate_dim = 64
         return model
 
-    monkeypatch.setattr(registry, "KINDS", {"static": registry.Kind(build, embedded.check_embedded)})
+    monkeypatch.setattr(registry, "KINDS", {"static": registry.ModelLoader(build, embedded.check_embedded)})
     assert registry.build_model(_config("static"), "cpu").encode("river").shape == (384,)
 
 
 @pytest.mark.slow
 def test_a_folder_that_holds_something_else(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with raises_faults(("not-loadable", "model.source")):
+    with raises_diagnostics(("not-loadable", "model.source")):
         build_model(_config("hub", source=str(tmp_path)), "cpu")
 
 

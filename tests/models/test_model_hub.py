@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 from embsweep.config.training import ModelConfig
 from embsweep.models import hub
@@ -65,15 +65,15 @@ def test_a_folder_with_a_model(tmp_path, answer, name):
 
 
 def test_a_folder_without_one(tmp_path):
-    (fault,) = check_model(_config(tmp_path))
-    assert (fault.code, fault.where) == ("wrong-file-kind", "model.source")
+    (diagnostic,) = check_model(_config(tmp_path))
+    assert (diagnostic.code, diagnostic.location) == ("wrong-file-kind", "model.source")
 
 
 @pytest.mark.parametrize("source", ["/no/such/folder", "./nowhere", "~/nowhere-at-all"])
 def test_a_path_that_is_not_there_never_asks_the_hub(answer, source):
     asked = answer()
-    (fault,) = check_model(_config(source))
-    assert (fault.code, fault.where) == ("missing-file", "model.source")
+    (diagnostic,) = check_model(_config(source))
+    assert (diagnostic.code, diagnostic.location) == ("missing-file", "model.source")
     assert not asked
 
 
@@ -112,32 +112,32 @@ def _hub_error(kind):
 )
 def test_a_hub_that_has_not(answer, error, code):
     answer(error)
-    (fault,) = check_model(_config("org/m"))
-    assert (fault.code, fault.where) == (code, "model.source")
-    assert all(way in fault.fix for way in ("model.source=/", "HF_HOME=", "model=minilm"))
-    with raises_faults((code, "model.source")):
+    (diagnostic,) = check_model(_config("org/m"))
+    assert (diagnostic.code, diagnostic.location) == (code, "model.source")
+    assert all(way in diagnostic.hint for way in ("model.source=/", "HF_HOME=", "model=minilm"))
+    with raises_diagnostics((code, "model.source")):
         build_model(_config("org/m"), "cpu")
 
 
 def test_a_name_that_cannot_be_a_hub_id(cache):
-    (fault,) = check_model(_config("not a/hub/id"))
-    assert (fault.code, fault.where) == ("bad-hub-id", "model.source")
+    (diagnostic,) = check_model(_config("not a/hub/id"))
+    assert (diagnostic.code, diagnostic.location) == ("bad-hub-id", "model.source")
 
 
 def test_a_silent_hub_is_not_waited_for(answer, monkeypatch):
     monkeypatch.setattr(hub, "HUB_TIMEOUT_S", 0.1)
     has_asked_enough = threading.Event()
     answer(wait=has_asked_enough.wait)
-    (fault,) = check_model(_config("org/m"))
+    (diagnostic,) = check_model(_config("org/m"))
     has_asked_enough.set()
-    assert (fault.code, fault.where) == ("unreachable", "model.source")
+    assert (diagnostic.code, diagnostic.location) == ("unreachable", "model.source")
 
 
 def test_offline_does_not_ask(answer, monkeypatch):
     asked = answer()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    (fault,) = check_model(_config("org/m"))
-    assert (fault.code, fault.where) == ("unreachable", "model.source")
+    (diagnostic,) = check_model(_config("org/m"))
+    assert (diagnostic.code, diagnostic.location) == ("unreachable", "model.source")
     assert not asked
 
 

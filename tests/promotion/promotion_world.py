@@ -12,12 +12,12 @@ from embsweep.data.groups import label_groups
 from embsweep.data.sources.load import load_collection
 from embsweep.data.splits import split_collection
 from embsweep.evaluation.evaluator import evaluate_model
-from embsweep.selection.evidence import BASE, WINNER, DataFacts, Evidence, Reading
+from embsweep.selection.evidence import BASE, WINNER, DataRecord, EvaluationRecord, Evidence
 from embsweep.selection.objective import compute_objective
 from embsweep.selection.statistics.significance import compare_models, compute_intervals
-from embsweep.tracking.records import SweepIdentity, WinnerFacts
+from embsweep.tracking.records import SweepIdentity, WinnerRecord
 from embsweep.tracking.registry.register import register_winner
-from embsweep.tracking.runs import Child, open_sweep_run
+from embsweep.tracking.runs import RunRef, open_sweep_run
 from embsweep.tracking.store import Store
 from embsweep.training.checkpoint import save_checkpoint
 from tests.reports.evidence_samples import make_evidence, make_training
@@ -96,8 +96,8 @@ class World:
         identity = SweepIdentity(self.name, f"{self.name}-{next(_numbers)}", "table", rehearsal=rehearsal)
         sweep = open_sweep_run(self.store, identity)
         folder = save_checkpoint(model, self.folder / identity.study_id / "best")
-        run_id = sweep.start_trial(Child(3, "trial 3"), 1, {})
-        facts = WinnerFacts(run_id, 3, 0.5, "map@100", evidence.test[WINNER].scores, evidence=evidence)
+        run_id = sweep.start_trial(RunRef(3, "trial 3"), 1, {})
+        facts = WinnerRecord(run_id, 3, 0.5, "map@100", evidence.test[WINNER].scores, evidence=evidence)
         return register_winner(sweep, folder, registered_name=self.name, facts=facts, model=model).version
 
     def make_evidence(self, model, dims, **changes) -> Evidence:
@@ -113,7 +113,7 @@ class World:
             "dims": dims,
             "objective": objective,
             "gate": GATE,
-            "data": DataFacts(
+            "data": DataRecord(
                 name=splits.name,
                 fingerprint=splits.fingerprint,
                 sizes={},
@@ -132,10 +132,10 @@ class World:
         return make_evidence(**{**values, **changes})
 
 
-def read(model, data, dims, groups) -> Reading:
+def read(model, data, dims, groups) -> EvaluationRecord:
     found = evaluate_model(model, data, dims, batch_size=64)
     values = found.of_metric("map@100")
-    return Reading(
+    return EvaluationRecord(
         scores={dim: dict(by_metric) for dim, by_metric in found.scores.items()},
         values={dim: tuple(array.tolist()) for dim, array in values.items()},
         intervals=compute_intervals(values, groups, seed=0),

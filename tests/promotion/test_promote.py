@@ -11,17 +11,17 @@ from typer.testing import CliRunner
 
 from embsweep.cli.commands import app
 from embsweep.core.errors import GateRefused
-from embsweep.core.subprocess import run_fresh
+from embsweep.core.subprocess import run_in_subprocess
 from embsweep.promotion import case as gate_case
 from embsweep.promotion import evaluate
-from embsweep.promotion.evaluate import read_all
+from embsweep.promotion.evaluate import evaluate_all
 from embsweep.promotion.promote import PromotionRequest, promote
 from embsweep.promotion.rollback import roll_back
-from embsweep.selection.evidence import WINNER, FindingFacts
+from embsweep.selection.evidence import WINNER, FindingRecord
 from embsweep.tracking.registry.load import load_registered
 from embsweep.tracking.store import open_store
 from tests.promotion.promotion_world import World, make_table, write_pairs
-from tests.refusals import raises_code, raises_faults
+from tests.refusals import raises_code, raises_diagnostics
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def world(make_world):
 @pytest.fixture
 def nearby(monkeypatch):
     """Read the models in this process: the same function, without the seconds of a new one."""
-    monkeypatch.setattr(gate_case, "reread_models", read_all)
+    monkeypatch.setattr(gate_case, "evaluate_models", evaluate_all)
 
 
 def ask(world, **changes):
@@ -63,11 +63,11 @@ def ask(world, **changes):
 
 
 def failed(done):
-    return [condition.name for condition in done.judgement.failed]
+    return [condition.name for condition in done.gate_result.failed]
 
 
 def condition(done, name):
-    return next(c for c in done.judgement.conditions if c.name == name)
+    return next(c for c in done.gate_result.conditions if c.name == name)
 
 
 def said(done, name):
@@ -86,29 +86,31 @@ def fresh(monkeypatch):
         asked.append(function)
         return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments)))))
 
-    monkeypatch.setattr(evaluate, "run_fresh", run)
+    monkeypatch.setattr(evaluate, "run_in_subprocess", run)
     return asked
 
 
 @pytest.mark.nightly
 def test_models_are_read_in_a_process_of_their_own(world, monkeypatch):
     pids = []
-    monkeypatch.setattr(evaluate, "read_all", _read_and_name_the_process)
-    monkeypatch.setattr(evaluate, "run_fresh", lambda *given: pids.append(run_fresh(*given)) or pids[0][1])
+    monkeypatch.setattr(evaluate, "evaluate_all", _read_and_name_the_process)
+    monkeypatch.setattr(
+        evaluate, "run_in_subprocess", lambda *given: pids.append(run_in_subprocess(*given)) or pids[0][1]
+    )
     world.enter()
-    assert ask(world, dry_run=True).judgement.passed
+    assert ask(world, dry_run=True).gate_result.passed
     assert pids[0][0] != os.getpid()
 
 
 def _read_and_name_the_process(models, how):
-    return os.getpid(), read_all(models, how)
+    return os.getpid(), evaluate_all(models, how)
 
 
 def test_a_challenger_that_passes_is_champion_on_the_record(world, fresh):
     version = world.enter()
     done = ask(world)
-    assert done.judgement.passed, done.judgement.failed
-    assert fresh == [read_all]
+    assert done.gate_result.passed, done.gate_result.failed
+    assert fresh == [evaluate_all]
     assert world.aliases == {"champion": version}
     assert condition(done, "beats champion").dims == ()
     (decision,) = world.decisions(version)
@@ -136,23 +138,23 @@ def test_a_better_one_replaces_the_champion_which_is_read_again(world, nearby):
     ask(world)
     second = world.enter(noise=0.1)
     done = ask(world)
-    assert done.judgement.passed
+    assert done.gate_result.passed
     assert f"(version {first})" in said(done, "beats champion")
     assert world.aliases == {"champion": second}
-    rivals = {c["rival"] for c in world.decisions(second)[0]["comparisons"]}
-    assert rivals == {"base model table", f"champion (version {first})"}
+    references = {c["rival"] for c in world.decisions(second)[0]["comparisons"]}
+    assert references == {"base model table", f"champion (version {first})"}
 
 
 def test_a_rehearsal_goes_the_whole_way_under_its_own_name(world, nearby):
     version = world.enter(rehearsal=True)
     world.name += "-rehearsal"
-    assert ask(world).judgement.passed
+    assert ask(world).gate_result.passed
     assert world.aliases == {"champion": version}
 
 
 # -- refused -------------------------------------------------------------------------------------------------
 
-LEAK = FindingFacts(name="leaked-passages", severity="error", message="4 passages on two sides")
+LEAK = FindingRecord(name="leaked-passages", severity="error", message="4 passages on two sides")
 
 
 def off(world, noise=0.3):
@@ -223,7 +225,7 @@ def test_the_rule_can_be_another_one_and_that_is_on_the_record(world, nearby):
     ask(world)
     second = world.enter(noise=0.5)
     done = ask(world, rule={"against_champion": "not_worse", "margin": 0.01})
-    assert done.judgement.passed
+    assert done.gate_result.passed
     assert len(done.notes) == 1
     decision = world.decisions(second)[0]
     assert decision["overrides"] == {"gate.against_champion": "not_worse", "gate.margin": 0.01}
@@ -231,7 +233,7 @@ def test_the_rule_can_be_another_one_and_that_is_on_the_record(world, nearby):
 
 
 @pytest.mark.parametrize(
-    ("rule", "code", "where", "fix"),
+    ("rule", "code", "where", "hint"),
     [
         ({"margin": 2.0}, "out-of-range", "gate.margin", ""),
         ({"against_base": "hihger"}, "unknown-option", "gate.against_base", ""),
@@ -239,11 +241,11 @@ def test_the_rule_can_be_another_one_and_that_is_on_the_record(world, nearby):
         ({"dims": []}, "empty", "gate.dims", ""),
     ],
 )
-def test_a_rule_that_is_none_is_bad_input(world, nearby, rule, code, where, fix):
+def test_a_rule_that_is_none_is_bad_input(world, nearby, rule, code, where, hint):
     version = world.enter()
-    with raises_faults((code, where)) as caught:
+    with raises_diagnostics((code, where)) as caught:
         ask(world, rule=rule)
-    assert fix in (caught.value.faults[0].fix or "")
+    assert hint in (caught.value.diagnostics[0].hint or "")
     assert world.decisions(version) == []
 
 
@@ -275,7 +277,7 @@ def test_a_champion_with_fewer_dimensions_is_compared_where_it_has_them(world, n
     check = condition(done, "beats champion").dims[0]
     assert (check.dim, check.passed) == (16, False)
     assert re.search(r"\(version 1\) .*\b8 ", check.text)
-    assert ask(world, rule={"dims": [8]}).judgement.passed
+    assert ask(world, rule={"dims": [8]}).gate_result.passed
 
 
 def test_a_version_without_evidence_is_refused(world, nearby):
@@ -303,17 +305,17 @@ def test_other_data_are_refused_with_both_fingerprints(world, nearby):
 def test_data_that_moved_can_be_pointed_at(world, nearby):
     version = world.enter()
     moved = world.pairs.rename(world.folder / "elsewhere.jsonl")
-    with raises_faults(("missing-file", "data.pairs"), ("data-moved", "data")) as caught:
+    with raises_diagnostics(("missing-file", "data.pairs"), ("data-moved", "data")) as caught:
         ask(world)
-    assert "data.pairs=" in str(caught.value.faults[1])
-    assert ask(world, data={"pairs": str(moved)}).judgement.passed
+    assert "data.pairs=" in str(caught.value.diagnostics[1])
+    assert ask(world, data={"pairs": str(moved)}).gate_result.passed
     assert world.decisions(version)[0]["overrides"] == {"data.pairs": str(moved)}
 
 
 def test_the_same_rows_in_another_order_are_the_same_test_set(world, nearby):
     world.enter()
     write_pairs(world.pairs, order=list(reversed(range(60))))
-    assert ask(world).judgement.passed
+    assert ask(world).gate_result.passed
 
 
 def test_a_base_model_that_cannot_be_had_counts_as_it_was_recorded(world, nearby):
@@ -321,7 +323,7 @@ def test_a_base_model_that_cannot_be_had_counts_as_it_was_recorded(world, nearby
     read_again = said(ask(world, dry_run=True), "beats base")
     shutil.rmtree(world.base.source)
     done = ask(world)
-    assert done.judgement.passed
+    assert done.gate_result.passed
     assert said(done, "beats base").startswith(f"{read_again}; "), "a note says that it is the record"
 
 
@@ -345,19 +347,19 @@ def test_a_dry_run_judges_and_changes_nothing(world, nearby):
     version = world.enter()
     before = (world.aliases, world.tags(version), dict(world.client.get_registered_model(world.name).tags))
     done = ask(world, dry_run=True)
-    assert done.judgement.passed
+    assert done.gate_result.passed
     assert done.record is None
     assert (world.aliases, world.tags(version), dict(world.client.get_registered_model(world.name).tags)) == before
     assert world.decisions(version) == []
     world.enter(noise=2.0)
-    assert not ask(world, dry_run=True).judgement.passed
+    assert not ask(world, dry_run=True).gate_result.passed
     assert world.decisions(2) == []
 
 
 def test_rolling_back_goes_back_one_champion_at_a_time(world, nearby):
     for noise in (1.5, 0.8, 0.1):
         world.enter(noise=noise)
-        assert ask(world, rule={"against_champion": "higher"}).judgement.passed
+        assert ask(world, rule={"against_champion": "higher"}).gate_result.passed
     dry = roll_back(world.name, world.storage, dry_run=True)
     assert (dry.rolled_back, dry.restored, dry.left) == (3, 2, (1,))
     assert world.aliases == {"champion": 3}
@@ -386,7 +388,7 @@ def test_an_altered_champion_does_not_come_back(world, nearby):
 def test_a_champion_that_was_deleted_is_passed_over(world, nearby):
     for noise in (1.5, 0.8, 0.1):
         world.enter(noise=noise)
-        assert ask(world, rule={"against_champion": "higher"}).judgement.passed
+        assert ask(world, rule={"against_champion": "higher"}).gate_result.passed
     world.client.delete_model_version(world.name, "2")
     done = roll_back(world.name, world.storage)
     assert done.restored == 1

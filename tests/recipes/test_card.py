@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 from pydantic import ValidationError
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 from embsweep.recipes.cards import METRIC, Card, find_card, load_cards
 
@@ -102,9 +102,9 @@ def test_a_card_is_a_value():
 
 @pytest.mark.parametrize(("name", "near"), [("es_beo", "es_boe"), ("x", None)])
 def test_an_unknown_name(name, near):
-    with raises_faults(("unknown-name", "NAME")) as caught:
+    with raises_diagnostics(("unknown-name", "NAME")) as caught:
         find_card(name)
-    (fault,) = caught.value.faults
-    assert fault.value == name
-    assert near in str(fault.fix) if near else fault.fix is None
-    assert "ca_procedures" in str(fault.accepted)
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.value == name
+    assert near in str(diagnostic.hint) if near else diagnostic.hint is None
+    assert "ca_procedures" in str(diagnostic.expected)

@@ -28,7 +28,9 @@ def test_a_recipe_can_be_rehearsed(request_of, shared_data, tmp_path, monkeypatc
     prepared = check_request(request)
     assert prepared.scale.is_rehearsal
     assert prepared.recipe.model.kind == "minilm"
-    assert prepared.recipe.trial.eval_dims[0] == prepared.recipe.model.dim * prepared.asked.trial.eval_dims[0] // 1024
+    assert (
+        prepared.recipe.trial.eval_dims[0] == prepared.recipe.model.dim * prepared.requested.trial.eval_dims[0] // 1024
+    )
     assert prepared.recipe.train.epochs <= prepared.recipe.scale.rehearsal.max_epochs
     assert 2 <= len(prepared.splits.train) <= 400
     assert len(prepared.folds) == (2 if name == "ca_procedures" else 0)

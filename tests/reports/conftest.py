@@ -13,8 +13,8 @@ def row(number, state="complete", best=0.5, **more):
     return TrialRow(number=number, state=state, best=best, **given)
 
 
-def make_view(*rows, asked=10, slots=1, baseline=0.4):
-    return SweepView("mine", "Sweep 'mine' on static", "mean map@100", baseline, asked, slots, rows)
+def make_view(*rows, requested_trials=10, slots=1, baseline=0.4):
+    return SweepView("mine", "Sweep 'mine' on static", "mean map@100", baseline, requested_trials, slots, rows)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from embsweep.config.base import Part
+from embsweep.config.base import FrozenModel
 from embsweep.config.sweep import GateConfig
 from embsweep.config.training import (
     EvalConfig,
@@ -22,15 +22,15 @@ from embsweep.selection.evidence import (
     RECIPE,
     RUNNER_UP,
     WINNER,
-    ConfirmedFacts,
-    DataFacts,
+    ConfirmedRecord,
+    DataRecord,
+    EvaluationRecord,
     Evidence,
-    FindingFacts,
+    FindingRecord,
     LogRow,
-    ProofFacts,
-    Reading,
-    TrainingFacts,
-    VerdictFacts,
+    TrainingRecord,
+    VerdictRecord,
+    VerificationRecord,
 )
 from embsweep.selection.objective import compute_objective
 from embsweep.selection.statistics.significance import compare_models, compute_intervals, find_smallest_dim
@@ -54,7 +54,7 @@ def _make_values(queries, gain):
     test = {
         name: make_reading(rng, difficulty, level, groups, trial=_TRIALS.get(name)) for name, level in levels.items()
     }
-    rivals = {name: reading.per_query for name, reading in test.items() if name != WINNER}
+    references = {name: reading.per_query for name, reading in test.items() if name != WINNER}
     objectives = {name: compute_objective(reading.scores, OBJECTIVE) for name, reading in test.items()}
     validation = {name: _shift(test[name].scores, 0.0123) for name in (WINNER, BASE, BM25)}
     return {
@@ -70,23 +70,25 @@ def _make_values(queries, gain):
         "dims": DIMS,
         "objective": OBJECTIVE,
         "gate": GATE,
-        "data": DataFacts(
+        "data": DataRecord(
             name="docstrings",
             fingerprint="ab" * 32,
             sizes={"train_pairs": 900, "validation_queries": 60, "test_queries": queries, "passages": 777},
             config={"kind": "docstrings", "packages": ["stdlib"], "max_pairs": 1020, "split": {"seed": 13}},
             merged=("duplicate queries: 4",),
         ),
-        "audit": (FindingFacts(name="few-queries", severity="warning", message="60 held-out queries"),),
+        "audit": (FindingRecord(name="few-queries", severity="warning", message="60 held-out queries"),),
         "training": make_training(),
         "verdict": make_verdict(),
-        "proof": ProofFacts(manifest_sha256="cd" * 32, device="cpu", difference=3.1e-9, tolerance=1e-6, pid=4242),
-        "look": 1,
+        "proof": VerificationRecord(
+            manifest_sha256="cd" * 32, device="cpu", difference=3.1e-9, tolerance=1e-6, pid=4242
+        ),
+        "holdout_evaluations": 1,
         "groups": groups,
         "validation": validation,
         "objectives": objectives,
         "test": test,
-        "comparisons": compare_models(test[WINNER].per_query, rivals, groups, config=OBJECTIVE, seed=0),
+        "comparisons": compare_models(test[WINNER].per_query, references, groups, config=OBJECTIVE, seed=0),
         "optimism": compute_objective(validation[WINNER], OBJECTIVE) - objectives[WINNER],
         "smallest_dim": find_smallest_dim(test[WINNER].per_query, groups, alpha=0.05, seed=0),
         "versions": {"python": "3.11.7", "embsweep": "0.1.0", "sentence-transformers": "6.2.0", "torch": "2.13.0"},
@@ -97,7 +99,7 @@ def _make_values(queries, gain):
 _TRIALS = {WINNER: 3, RECIPE: 0, RUNNER_UP: 5}
 
 
-def make_reading(rng, difficulty, level, groups, *, trial=None) -> Reading:
+def make_reading(rng, difficulty, level, groups, *, trial=None) -> EvaluationRecord:
     """Scores that fall with the dimension, each query at its own difficulty."""
     values = {
         dim: np.clip(difficulty + level - 0.04 * place + rng.normal(0, 0.05, len(difficulty)), 0, 1)
@@ -110,7 +112,7 @@ def make_reading(rng, difficulty, level, groups, *, trial=None) -> Reading:
         }
         for dim, array in values.items()
     }
-    return Reading(
+    return EvaluationRecord(
         scores=scores,
         values={dim: tuple(array.tolist()) for dim, array in values.items()},
         intervals=compute_intervals(values, groups, seed=0),
@@ -118,7 +120,7 @@ def make_reading(rng, difficulty, level, groups, *, trial=None) -> Reading:
     )
 
 
-def make_training() -> TrainingFacts:
+def make_training() -> TrainingRecord:
     """Three evaluations, of which the second was kept."""
     log = tuple(
         LogRow(
@@ -143,7 +145,7 @@ def make_training() -> TrainingFacts:
         eval=EvalConfig(fractions=(0.25, 0.5, 1.0), batch_size=64),
         objective=OBJECTIVE,
     )  # fmt: skip
-    return TrainingFacts(
+    return TrainingRecord(
         trial=3,
         run="trial 3",
         params={"train.learning_rate": 3.25e-5, "matryoshka": "halving"},
@@ -153,14 +155,14 @@ def make_training() -> TrainingFacts:
     )
 
 
-def make_verdict(outcome="named", tied_with=(), **changes) -> VerdictFacts:
+def make_verdict(outcome="named", tied_with=(), **changes) -> VerdictRecord:
     """Trials 3, 5 and the recipe, run again twice each."""
     confirmed = tuple(
-        ConfirmedFacts(trial=trial, params={"matryoshka": "halving"}, is_recipe=trial == 0, searched=s, confirmed=c)
+        ConfirmedRecord(trial=trial, params={"matryoshka": "halving"}, is_recipe=trial == 0, searched=s, confirmed=c)
         for trial, s, c in ((3, 0.5523, (0.5511, 0.5487)), (5, 0.5490, (0.5402, 0.5391)), (0, 0.5301, (0.5312, 0.5290)))
     )
     values = {"winner": 3, "rule": "cheapest of the tied", "comparisons": (), "confirmed": confirmed}
-    return VerdictFacts(outcome=outcome, tied_with=tied_with, **{**values, **changes})
+    return VerdictRecord(outcome=outcome, tied_with=tied_with, **{**values, **changes})
 
 
 def typical() -> Evidence:
@@ -185,7 +187,7 @@ def nine_queries() -> Evidence:
 
 def waived() -> Evidence:
     """An audit error that was accepted by name."""
-    finding = FindingFacts(name="columns-swapped", severity="error", message="anchors are longer", waived=True)
+    finding = FindingRecord(name="columns-swapped", severity="error", message="anchors are longer", waived=True)
     return make_evidence(audit=(finding,))
 
 
@@ -196,7 +198,7 @@ def below_base() -> Evidence:
 
 def second_look() -> Evidence:
     """The test split had been read before."""
-    return make_evidence(look=2)
+    return make_evidence(holdout_evaluations=2)
 
 
 def unconfirmed() -> Evidence:
@@ -208,7 +210,7 @@ def unconfirmed() -> Evidence:
 SAMPLES = (typical, rehearsal, tied, nine_queries, waived, below_base, second_look, unconfirmed)
 
 
-def without(part: Part, **changes) -> Part:
+def without(part: FrozenModel, **changes) -> FrozenModel:
     """A copy with other values."""
     return part.model_copy(update=changes)
 

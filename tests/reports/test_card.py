@@ -9,7 +9,7 @@ import pytest
 from embsweep.config.training import LossConfig, ModelConfig, ObjectiveConfig
 from embsweep.core.names import rehearsal_name
 from embsweep.reports.card.build import add_places, build_card
-from embsweep.selection.evidence import FindingFacts
+from embsweep.selection.evidence import FindingRecord
 from embsweep.tracking.registry.files import EVIDENCE_FILE, write_evidence
 from tests.reports.card_parsing import body, front_matter, render, section
 from tests.reports.card_writing import card_model, write
@@ -89,7 +89,9 @@ def test_a_clear_winner_has_nothing_to_warn_of():
 
 
 def test_every_notice_is_said_where_several_are_due():
-    evidence = make_evidence(queries=9, gain=0.03, rehearsal=True, rehearses="bge-m3", look=3, complete=False)
+    evidence = make_evidence(
+        queries=9, gain=0.03, rehearsal=True, rehearses="bge-m3", holdout_evaluations=3, complete=False
+    )
     starts = ["**Rehearsal.**", "**No significant gain.**", "**Incomplete.**", "**The test split was read before"]
     found = notices(write(evidence))
     assert [notice.startswith(start) for notice, start in zip(found, starts, strict=True)] == [True] * 4
@@ -133,7 +135,7 @@ def test_worse_than_bm25_is_said_at_the_top():
 def test_further_finalists_are_called_by_their_trial():
     whole = typical()
     third = without(whole.test["runner-up"], trial=9)
-    made = [without(c, rival="trial 9") for c in whole.comparisons if c.rival == "runner-up"]
+    made = [without(c, reference="trial 9") for c in whole.comparisons if c.reference == "runner-up"]
     more = make_evidence(test={**whole.test, "trial 9": third}, comparisons=(*whole.comparisons, *made))
     readings = section(write(more), "Test Readings")
     assert "- Against the runner-up (trial 5): " in readings
@@ -218,7 +220,9 @@ def test_nothing_of_the_data_but_its_facts():
 
 
 def test_markup_in_a_finding_stays_text():
-    finding = FindingFacts(name="x`y", severity="warning", message="<script>alert(1)</script> a|b [l](http://x) *c*\nd")
+    finding = FindingRecord(
+        name="x`y", severity="warning", message="<script>alert(1)</script> a|b [l](http://x) *c*\nd"
+    )
     card = write(make_evidence(audit=(finding,)))
     html = render(card)
     assert "<script>" not in html

@@ -98,7 +98,7 @@ def test_the_overview_holds_every_dimension_and_the_objective(evidence, card):
 
 def test_every_comparison_is_a_row_and_every_row_a_comparison(evidence, card):
     expected = {
-        (NAMES[c.rival], "objective" if c.dim is None else str(c.dim)): (
+        (NAMES[c.reference], "objective" if c.dim is None else str(c.dim)): (
             f"{c.difference:+.4f}",
             between(c),
             probability(c.p_value),

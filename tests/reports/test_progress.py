@@ -88,7 +88,7 @@ def test_parameters_that_look_like_markup_are_shown():
 
 
 def test_long_sweeps_are_cut_on_the_terminal_only():
-    view = make_view(*(row(n, best=n / 100) for n in range(30)), asked=40)
+    view = make_view(*(row(n, best=n / 100) for n in range(30)), requested_trials=40)
     cut = lines_of(build_table(view, shown=12))
     assert len(cut) == 1 + 12 + 1
     assert cut[1].split()[0] == "★29"
@@ -106,9 +106,9 @@ def test_narrow_terminal_shortens_only_the_parameters(view):
 
 VIEWS = {  # of them the numbers: done, asked for, best, base, stopped, time left
     "before the first": (make_view(baseline=None), [0, 10, 0]),
-    "at its end": (make_view(row(0), asked=1), [1, 1, 0.5, 0.4, 0]),
-    "two at once": (make_view(row(0), asked=3, slots=2), [1, 3, 0.5, 0.4, 0, 1, 0]),
-    "more than asked for": (make_view(row(0), row(1), asked=1), [2, 1, 0.5, 0.4, 0]),
+    "at its end": (make_view(row(0), requested_trials=1), [1, 1, 0.5, 0.4, 0]),
+    "two at once": (make_view(row(0), requested_trials=3, slots=2), [1, 3, 0.5, 0.4, 0, 1, 0]),
+    "more than asked for": (make_view(row(0), row(1), requested_trials=1), [2, 1, 0.5, 0.4, 0]),
 }
 
 

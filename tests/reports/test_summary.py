@@ -33,7 +33,7 @@ def test_every_dimension_with_base_best_gain_and_certainty(typical):
     for dim in typical.dims:
         validation = [typical.validation[name][dim]["map@100"] for name in (BASE, WINNER)]
         test = [typical.test[name].scores[dim]["map@100"] for name in (BASE, WINNER)]
-        (against,) = (c for c in typical.comparisons if (c.rival, c.dim) == (BASE, dim))
+        (against,) = (c for c in typical.comparisons if (c.reference, c.dim) == (BASE, dim))
         expected = [
             *map(score, validation), gain(validation[1] - validation[0]), *map(score, test), gain(test[1] - test[0]),
             gain(against.low), "to", gain(against.high), score(against.adjusted_p),
@@ -68,7 +68,7 @@ NOT_SURE = {
     "another rule": (make_evidence(verdict=make_verdict(rule="Highest of all")), "Highest of all"),
     "tied": (tied(), "0, 3"),
     "nothing run again": (make_evidence(verdict=make_verdict("unconfirmed")), "confirm"),
-    "the second look": (make_evidence(look=2), " 2 "),
+    "the second look": (make_evidence(holdout_evaluations=2), " 2 "),
     "a warning": (make_evidence(verdict=make_verdict(warnings=("no real warning",))), "no real warning"),
 }
 

@@ -38,4 +38,4 @@ def test_no_best_yet(rows):
     ],
 )
 def test_remaining_time(rows, asked, slots, seconds):
-    assert make_view(*rows, asked=asked, slots=slots).remaining_s() == seconds
+    assert make_view(*rows, requested_trials=asked, slots=slots).remaining_s() == seconds

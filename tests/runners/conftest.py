@@ -2,26 +2,26 @@
 
 import pytest
 
-from tests.doubles import FakeDesk
+from tests.doubles import FakeScheduler
 
 
 @pytest.fixture
-def make_desk(make_config, tmp_path):
+def make_scheduler(make_config, tmp_path):
     def make(count, **kwargs):
-        return FakeDesk(make_config().trial, tmp_path, count, **kwargs)
+        return FakeScheduler(make_config().trial, tmp_path, count, **kwargs)
 
     return make
 
 
 @pytest.fixture
-def make_sweep_desk(make_config, tmp_path):
+def make_sweep_scheduler(make_config, tmp_path):
     """A real desk over a real ledger; MLflow and the screen only listen."""
     from embsweep.config.search_space import FloatRange
     from embsweep.config.sweep import SearchConfig, StoppingConfig
     from embsweep.search.ledger import Ledger
     from embsweep.search.pruners import build_pruner
-    from embsweep.sweep.phase import search_stage
-    from embsweep.sweep.scheduler import SweepDesk
+    from embsweep.sweep.phase import search_phase
+    from embsweep.sweep.scheduler import SweepScheduler
     from tests.listeners import make_listeners
 
     space = (FloatRange("train.learning_rate", 1e-6, 1e-4),)
@@ -31,9 +31,9 @@ def make_sweep_desk(make_config, tmp_path):
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
         ledger = Ledger.open(tmp_path / "study.db", space=space, search=search, pruner=pruner)
-        ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
-        stage = search_stage(tmp_path / "trials", config, keep_recipe=False)
-        return SweepDesk(ledger, *make_listeners(), lambda record: config, stage)
+        ledger.note(name="s", title="", objective="", requested_trials=trials, slots=1)
+        phase = search_phase(tmp_path / "trials", config, keep_recipe=False)
+        return SweepScheduler(ledger, *make_listeners(), lambda record: config, phase)
 
     return make
 

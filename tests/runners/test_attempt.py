@@ -7,11 +7,11 @@ import threading
 import pytest
 
 from embsweep.runners.attempt import run_attempt
-from embsweep.training.failures import to_reason
-from embsweep.training.messages import Outcome, Report, Started, TrialJob, TrialResult
-from embsweep.training.resume import Superseded
+from embsweep.training.failures import format_error
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
+from embsweep.training.resume import StaleAttempt
 
-GOOD = Report(0.5, 1, 0.5, 0.4, 0.4, 0.5, {64: {"map@100": 0.4}}, 0.1, 1e-5, 1.0)
+GOOD = TrialReport(0.5, 1, 0.5, 0.4, 0.4, 0.5, {64: {"map@100": 0.4}}, 0.1, 1e-5, 1.0)
 
 
 class Listener:
@@ -35,28 +35,28 @@ class Listener:
 
 @pytest.fixture
 def job(make_config, tmp_path):
-    return TrialJob(number=0, attempt=1, config=make_config().trial, folder=str(tmp_path))
+    return TrialSpec(number=0, attempt=1, config=make_config().trial, folder=str(tmp_path))
 
 
 def raising(error):
-    def work(job, reporter):
-        reporter.start(Started(1, "here", 0.0, 0.0, 0.0))
+    def trial_fn(job, reporter):
+        reporter.start(TrialStarted(1, "here", 0.0, 0.0, 0.0))
         raise error
 
-    return work
+    return trial_fn
 
 
 def reporting(report, result=None):
-    def work(job, reporter):
+    def trial_fn(job, reporter):
         reporter.report(report)
         reporter.finish(result or TrialResult(Outcome.COMPLETE, 0.4, None, None, 1.0))
 
-    return work
+    return trial_fn
 
 
-def run(work, job):
+def run(trial_fn, job):
     listener = Listener()
-    run_attempt(work, job, listener)
+    run_attempt(trial_fn, job, listener)
     (result,) = listener.results
     return listener, result
 
@@ -64,10 +64,10 @@ def run(work, job):
 @pytest.mark.parametrize("error", [RuntimeError("one\ntwo"), MemoryError(), SystemExit(3), SystemExit()], ids=repr)
 def test_what_it_raises_is_its_reason(job, error):
     _, result = run(raising(error), job)
-    assert (result.outcome, result.reason) == (Outcome.FAILED, to_reason(error))
+    assert (result.outcome, result.reason) == (Outcome.FAILED, format_error(error))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit(), Superseded("attempt 2 goes on")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit(), StaleAttempt("attempt 2 goes on")])
 def test_what_is_not_its_own_passes_through(job, error):
     """In the main thread: an interrupt there is the user's."""
     listener = Listener()
@@ -76,7 +76,7 @@ def test_what_is_not_its_own_passes_through(job, error):
     assert listener.results == []
 
 
-@pytest.mark.parametrize(("error", "ends"), [(KeyboardInterrupt(), 1), (GeneratorExit(), 1), (Superseded("2"), 0)])
+@pytest.mark.parametrize(("error", "ends"), [(KeyboardInterrupt(), 1), (GeneratorExit(), 1), (StaleAttempt("2"), 0)])
 def test_a_thread_of_a_worker_gets_no_signals(job, error, ends):
     listener, left = Listener(), []
 

@@ -4,7 +4,7 @@ import pytest
 
 from embsweep.runners.inline import InlineRunner
 from embsweep.runners.resources import Slots
-from embsweep.training.messages import Outcome, Started, TrialResult
+from embsweep.training.messages import Outcome, TrialResult, TrialStarted
 from tests.doubles import FAULTS, reports_of, scripted_trial
 
 pytestmark = pytest.mark.slow
@@ -14,12 +14,12 @@ RUNGS = 4
 SLOTS = Slots(count=2, cpus=1, gpus=0.0)
 
 
-def test_each_fails_with_its_reason_and_the_others_are_as_ever(make_sweep_desk):
+def test_each_fails_with_its_reason_and_the_others_are_as_ever(make_sweep_scheduler):
     kinds = [kind for kind in FAULTS if kind != "interrupt"]  # the user's, in this process
     faults = {2 * place + 1: kind for place, kind in enumerate(kinds)}
-    desk = make_sweep_desk(2 * len(kinds) + 1, max_failed_trials=len(kinds))
-    InlineRunner().run(desk, scripted_trial(faults, rungs=RUNGS))
-    records = desk.ledger.trials
+    scheduler = make_sweep_scheduler(2 * len(kinds) + 1, max_failed_trials=len(kinds))
+    InlineRunner().run(scheduler, scripted_trial(faults, rungs=RUNGS))
+    records = scheduler.ledger.trials
     assert len(records) == 2 * len(kinds) + 1
     for record in records:
         kind = faults.get(record.number)
@@ -29,73 +29,73 @@ def test_each_fails_with_its_reason_and_the_others_are_as_ever(make_sweep_desk):
         assert record.state == "failed"
         assert FAULTS[kind] in record.attributes["reason"]
         assert record.attempt == 1, "it was not the process"
-    told = {call.args[0].number: call.args[1] for call in desk.tracking.finish_trial.call_args_list}
+    told = {call.args[0].number: call.args[1] for call in scheduler.tracking.finish_trial.call_args_list}
     assert {n: told[n].reason for n in faults} == {n: records[n].attributes["reason"] for n in faults}
 
 
-def hear_starts(desk):
+def hear_starts(scheduler):
     """What the desk is told of each start, as it comes."""
-    starts, started = [], desk.started
+    starts, started = [], scheduler.on_trial_start
 
     def listen(number, message):
         starts.append((number, message))
         started(number, message)
 
-    desk.started = listen
+    scheduler.on_trial_start = listen
     return starts
 
 
 @pytest.mark.ray
-def test_a_lost_process_goes_on_under_its_number_until_it_is_lost_too_often(make_sweep_desk, make_ray_runner):
-    desk = make_sweep_desk(4)
-    starts = hear_starts(desk)
-    make_ray_runner(SLOTS).run(desk, scripted_trial({1: "die", 2: "die once"}, rungs=RUNGS))
-    records = desk.ledger.trials
+def test_a_lost_process_goes_on_under_its_number_until_it_is_lost_too_often(make_sweep_scheduler, make_ray_runner):
+    scheduler = make_sweep_scheduler(4)
+    starts = hear_starts(scheduler)
+    make_ray_runner(SLOTS).run(scheduler, scripted_trial({1: "die", 2: "die once"}, rungs=RUNGS))
+    records = scheduler.ledger.trials
     assert [(r.number, r.state) for r in records] == [(0, "complete"), (1, "failed"), (2, "complete"), (3, "complete")]
     assert [(r.attempt, r.losses) for r in records] == [(1, 0), (3, 2), (2, 1), (1, 0)]
     assert records[2].best == float(RUNGS)
-    assert [row["step"] for row in records[2].attributes["log"]] == [1, 2, 3, 4], "nothing twice, nothing left out"
+    assert [row["step"] for row in records[2].attributes["reports"]] == [1, 2, 3, 4], "nothing twice, nothing left out"
     own = [message for number, message in starts if number == 1]
     assert len({message.pid for message in own}) == 3
     assert [len(message.earlier) for message in own] == [0, 0, 1], "each attempt begins one further"
-    (end,) = [call.args[1] for call in desk.tracking.finish_trial.call_args_list if call.args[0].number == 1]
+    (end,) = [call.args[1] for call in scheduler.tracking.finish_trial.call_args_list if call.args[0].number == 1]
     assert (end.outcome, end.reason) == (Outcome.FAILED, records[1].attributes["reason"])
 
 
 @pytest.mark.ray
 @pytest.mark.nightly
-def test_ten_times_sigkill_and_the_trial_goes_on_under_its_number(make_sweep_desk, make_ray_runner):
+def test_ten_times_sigkill_and_the_trial_goes_on_under_its_number(make_sweep_scheduler, make_ray_runner):
     rungs = KILLS
-    desk = make_sweep_desk(3, max_attempts=KILLS + 1)
-    starts = hear_starts(desk)
-    make_ray_runner(SLOTS).run(desk, scripted_trial({1: "die"}, rungs=rungs))
-    records = desk.ledger.trials
+    scheduler = make_sweep_scheduler(3, max_attempts=KILLS + 1)
+    starts = hear_starts(scheduler)
+    make_ray_runner(SLOTS).run(scheduler, scripted_trial({1: "die"}, rungs=rungs))
+    records = scheduler.ledger.trials
     assert [(r.number, r.state, r.best) for r in records] == [(n, "complete", float(rungs)) for n in range(3)]
     assert [(r.attempt, r.losses) for r in records] == [(1, 0), (KILLS + 1, KILLS), (1, 0)]
     own = [message for number, message in starts if number == 1]
     assert len({message.pid for message in own}) == KILLS + 1
     assert [len(message.earlier) for message in own] == [0, *range(KILLS)], "each attempt begins one further"
-    assert [row["fraction"] for row in records[1].attributes["log"]] == [r / rungs for r in range(1, rungs + 1)]
+    assert [row["fraction"] for row in records[1].attributes["reports"]] == [r / rungs for r in range(1, rungs + 1)]
 
 
-def test_a_second_try_is_recorded_and_nothing_is_told_twice(make_sweep_desk):
+def test_a_second_try_is_recorded_and_nothing_is_told_twice(make_sweep_scheduler):
     """What `run_trial` says where memory ran out: it starts again, without what was reported before."""
 
     to_report = reports_of(3)
 
-    def work(job, reporter):
-        reporter.start(Started(1, "here", 0.0, 0.1, 0.0, {"mini_batch_size": 16}))
+    def trial_fn(job, reporter):
+        reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0, {"mini_batch_size": 16}))
         reporter.report(to_report(1))
         facts = {"mini_batch_size": 8, "memory_retry": "loss.mini_batch_size 16 → 8"}
-        reporter.start(Started(1, "here", 0.0, 0.1, 0.0, facts))
+        reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0, facts))
         reporter.report(to_report(2))
         reporter.finish(TrialResult(Outcome.COMPLETE, 2.0, None, None, 1.0))
 
-    desk = make_sweep_desk(1)
-    InlineRunner().run(desk, work)
-    (record,) = desk.ledger.trials
+    scheduler = make_sweep_scheduler(1)
+    InlineRunner().run(scheduler, trial_fn)
+    (record,) = scheduler.ledger.trials
     assert (record.state, record.attempt) == ("complete", 1)
     assert record.attributes["memory_retry"] == "loss.mini_batch_size 16 → 8"
     assert record.attributes["mini_batch_size"] == 8
-    assert [row["step"] for row in record.attributes["log"]] == [1, 2]
-    assert desk.tracking.log_facts.call_args.args[1]["memory_retry"] == "loss.mini_batch_size 16 → 8"
+    assert [row["step"] for row in record.attributes["reports"]] == [1, 2]
+    assert scheduler.tracking.log_facts.call_args.args[1]["memory_retry"] == "loss.mini_batch_size 16 → 8"

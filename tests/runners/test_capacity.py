@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from embsweep.runners.resources import Machine, Slots, count_places
+from embsweep.runners.resources import Machine, Slots, count_fitting_workers
 
 
 @pytest.mark.parametrize(
@@ -18,13 +18,13 @@ from embsweep.runners.resources import Machine, Slots, count_places
     ],
 )
 def test_places(slots, machines, places):
-    assert count_places(slots, machines) == places
+    assert count_fitting_workers(slots, machines) == places
 
 
 @pytest.mark.slow
 def test_ten_minutes_of_patience_unless_told_otherwise():
-    from embsweep.runners.ray.capacity import watch_room
+    from embsweep.runners.ray.capacity import watch_capacity
     from embsweep.runners.ray.runner import RayRunner
 
     assert inspect.signature(RayRunner).parameters["patience_s"].default == 600.0
-    assert inspect.signature(watch_room).parameters["patience_s"].default == 600.0
+    assert inspect.signature(watch_capacity).parameters["patience_s"].default == 600.0

@@ -34,10 +34,10 @@ def to(address):
 
 
 def refused(config, storage, tracking_uri=None):
-    return [str(fault) for fault in find_faults(config, storage, tracking_uri)]
+    return [str(diagnostic) for diagnostic in find_diagnostics(config, storage, tracking_uri)]
 
 
-def find_faults(config, storage, tracking_uri=None):
+def find_diagnostics(config, storage, tracking_uri=None):
     """The faults, and that nothing is left: no connection, no file."""
     import ray
 
@@ -47,7 +47,7 @@ def find_faults(config, storage, tracking_uri=None):
     assert time.monotonic() - begin < 60
     assert not ray.is_initialized()
     assert [path for path in storage.rglob("*") if path.is_file()] == []
-    return caught.value.faults
+    return caught.value.diagnostics
 
 
 @pytest.fixture
@@ -66,32 +66,36 @@ def mute():
 
 
 def test_no_cluster_is_named(nowhere, tmp_path):
-    assert signs(find_faults(to(None), tmp_path)) == [("missing-value", "runner.address")]
+    assert signs(find_diagnostics(to(None), tmp_path)) == [("missing-value", "runner.address")]
 
 
 @pytest.mark.parametrize("address", ["auto", "local", "http://head:8265", "head", "10.0.0.1:6379/x"])
 def test_what_is_no_address(nowhere, tmp_path, address):
-    (fault,) = find_faults(to(address), tmp_path)
-    assert (fault.code, fault.where, fault.value) == ("bad-address", "runner.address", address)
+    (diagnostic,) = find_diagnostics(to(address), tmp_path)
+    assert (diagnostic.code, diagnostic.location, diagnostic.value) == ("bad-address", "runner.address", address)
 
 
 def test_ray_client_is_refused(nowhere, tmp_path):
     with changed_environment(RAY_ADDRESS="ray://head:10001"):
-        (fault,) = find_faults(to(None), tmp_path)
-    assert (fault.code, fault.where, fault.value) == ("bad-address", "runner.address", "ray://head:10001")
-    assert "RAY_ADDRESS" in fault.problem
+        (diagnostic,) = find_diagnostics(to(None), tmp_path)
+    assert (diagnostic.code, diagnostic.location, diagnostic.value) == (
+        "bad-address",
+        "runner.address",
+        "ray://head:10001",
+    )
+    assert "RAY_ADDRESS" in diagnostic.message
 
 
-def test_nobody_answers_and_every_fault_of_the_driver_is_told_with_it(nowhere, tmp_path):
+def test_nobody_answers_and_every_diagnostic_of_the_driver_is_told_with_it(nowhere, tmp_path):
     (tmp_path / "file").touch()
     storage, address = tmp_path / "file", f"127.0.0.1:{free_port()}"
     with pytest.raises(InputError) as caught:
         inspect_cluster(to(address), storage=storage, tracking_uri="http://ann:pw@127.0.0.1:1")
-    faults = caught.value.faults
+    diagnostics = caught.value.diagnostics
     expected = [("not-writable", "storage.path"), ("unreachable", "tracking.uri"), ("unreachable", "runner.address")]
-    assert signs(faults) == expected
-    assert faults[2].value == address
-    assert "pw" not in "".join(map(str, faults))
+    assert signs(diagnostics) == expected
+    assert diagnostics[2].value == address
+    assert "pw" not in "".join(map(str, diagnostics))
 
 
 @pytest.mark.ray
@@ -188,17 +192,17 @@ class TestGoodCluster:
         assert "(127.0.0.2" in text
         assert "did not answer in 4 s" in text
 
-    def test_the_local_runner_joins_no_cluster(self, good, make_desk, tmp_path):
+    def test_the_local_runner_joins_no_cluster(self, good, make_scheduler, tmp_path):
         import ray
 
         from embsweep.runners.ray.runner import RayRunner
 
-        desk = make_desk(1)
+        scheduler = make_scheduler(1)
         with good.driving(RAY_ADDRESS=good.address):
-            RayRunner(Slots(count=1, cpus=1, gpus=0.0), tmp_path / "scratch").run(desk, scripted_trial())
+            RayRunner(Slots(count=1, cpus=1, gpus=0.0), tmp_path / "scratch").run(scheduler, scripted_trial())
             assert ray.get_runtime_context().gcs_address != good.address
             assert len(ray.nodes()) == 1
-        assert len(desk.results) == 1
+        assert len(scheduler.results) == 1
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from embsweep.core.errors import DiskFull
 from embsweep.runners.inline import InlineRunner
 from embsweep.runners.resources import Slots
 from embsweep.training.messages import Outcome
-from tests.doubles import ATTEMPTS, FAULTS, FakeDesk, scripted_trial
+from tests.doubles import ATTEMPTS, FAULTS, FakeScheduler, scripted_trial
 
 ray = pytest.mark.ray
 KINDS = ["inline", pytest.param("ray", marks=ray)]
@@ -34,7 +34,7 @@ def runs():
 
 
 @pytest.fixture(params=KINDS)
-def desk(request, runs, make_config, tmp_path):
+def scheduler(request, runs, make_config, tmp_path):
     """Of one run: a good trial, one that is stopped, one for each fault; with processes of their own, dying ones."""
     if request.param not in runs:
         plan = dict(ALIVE)
@@ -42,7 +42,7 @@ def desk(request, runs, make_config, tmp_path):
         if request.param == "ray":
             plan |= {DIES_ONCE: "die once", DIES: "die", max(ALIVE) + 1: "interrupt"}
             numbers += [DIES_ONCE, DIES, max(ALIVE) + 1]
-        made = FakeDesk(make_config().trial, tmp_path, max(numbers) + 1, should_stop=stop_at_half)
+        made = FakeScheduler(make_config().trial, tmp_path, max(numbers) + 1, should_stop=stop_at_half)
         made.queue = [job for job in made.queue if job.number in numbers]
         runner = InlineRunner()
         if request.param == "ray":
@@ -52,26 +52,26 @@ def desk(request, runs, make_config, tmp_path):
     return runs[request.param]
 
 
-def test_a_good_trial_reports_everything_and_completes(desk):
-    heard, _ = desk
+def test_a_good_trial_reports_everything_and_completes(scheduler):
+    heard, _ = scheduler
     assert [report.fraction for report in heard.reports[0]] == [0.25, 0.5, 0.75, 1.0]
     assert heard.reports[0][2].scores == {64: {"map@100": 3.0}}
     assert (heard.results[0].outcome, heard.results[0].best_objective) == (Outcome.COMPLETE, float(RUNGS))
 
 
-def test_every_job_is_started_and_finished_once(desk):
-    heard, _ = desk
+def test_every_job_is_started_and_finished_once(scheduler):
+    heard, _ = scheduler
     assert sorted(heard.results) == sorted(heard.starts) == sorted(heard.jobs)
 
 
-def test_a_stop_ends_the_trial_at_that_report(desk):
-    heard, _ = desk
+def test_a_stop_ends_the_trial_at_that_report(scheduler):
+    heard, _ = scheduler
     assert [report.fraction for report in heard.reports[STOPPED]] == [0.25, 0.5]
     assert (heard.results[STOPPED].outcome, heard.results[STOPPED].best_objective) == (Outcome.STOPPED, 2.0)
 
 
-def test_what_goes_wrong_in_a_trial_is_its_result(desk):
-    heard, plan = desk
+def test_what_goes_wrong_in_a_trial_is_its_result(scheduler):
+    heard, plan = scheduler
     for number, kind in plan.items():
         if kind in FAULTS:
             assert heard.results[number].outcome == Outcome.FAILED, kind
@@ -79,8 +79,8 @@ def test_what_goes_wrong_in_a_trial_is_its_result(desk):
             assert number not in heard.losses, "it was not the process"
 
 
-def test_a_process_that_dies_is_started_again(desk):
-    heard, plan = desk
+def test_a_process_that_dies_is_started_again(scheduler):
+    heard, plan = scheduler
     if DIES not in plan:
         assert not heard.losses, "its trials have no process of their own"
         return
@@ -91,8 +91,8 @@ def test_a_process_that_dies_is_started_again(desk):
     assert set(heard.losses) == {DIES_ONCE, DIES}
 
 
-def test_no_process_more_than_there_are_slots(desk):
-    heard, _ = desk
+def test_no_process_more_than_there_are_slots(scheduler):
+    heard, _ = scheduler
     deaths = sum(map(len, heard.losses.values()))
     assert len({started.pid for started in heard.starts.values()}) <= 2 + deaths, "stopped and failed ones are reused"
 
@@ -100,14 +100,14 @@ def test_no_process_more_than_there_are_slots(desk):
 @pytest.mark.parametrize(
     ("runner", "method"),
     [
-        *(("inline", method) for method in ("started", "report", "finished", "next_job")),
-        *(pytest.param("ray", method, marks=ray) for method in ("report", "finished")),
+        *(("inline", method) for method in ("on_trial_start", "on_trial_result", "on_trial_complete", "suggest")),
+        *(pytest.param("ray", method, marks=ray) for method in ("on_trial_result", "on_trial_complete")),
     ],
     indirect=["runner"],
 )
-def test_what_the_desk_raises_ends_the_run_and_blames_no_trial(runner, make_desk, monkeypatch, method):
-    desk, calls, full = make_desk(3), [], DiskFull("no room for the ledger")
-    real = getattr(desk, method)
+def test_what_the_scheduler_raises_ends_the_run_and_blames_no_trial(runner, make_scheduler, monkeypatch, method):
+    scheduler, calls, full = make_scheduler(3), [], DiskFull("no room for the ledger")
+    real = getattr(scheduler, method)
 
     def fail_at_the_second(*arguments):
         calls.append(arguments)
@@ -115,18 +115,18 @@ def test_what_the_desk_raises_ends_the_run_and_blames_no_trial(runner, make_desk
             raise full
         return real(*arguments)
 
-    monkeypatch.setattr(desk, method, fail_at_the_second)
+    monkeypatch.setattr(scheduler, method, fail_at_the_second)
     with pytest.raises(DiskFull) as caught:
-        runner.run(desk, scripted_trial())
+        runner.run(scheduler, scripted_trial())
     assert str(caught.value) == str(full)
     assert len(calls) == 2, "nobody asks a desk that has failed"
-    assert not desk.losses
-    assert {result.outcome for result in desk.results.values()} <= {Outcome.COMPLETE}
+    assert not scheduler.losses
+    assert {result.outcome for result in scheduler.results.values()} <= {Outcome.COMPLETE}
 
 
 @pytest.mark.parametrize("runner", KINDS, indirect=True)
-def test_a_desk_without_jobs_is_left_at_once(runner, make_desk):
-    desk = make_desk(0)
-    runner.run(desk, scripted_trial())
-    assert not desk.starts
-    assert not desk.results
+def test_a_scheduler_without_jobs_is_left_at_once(runner, make_scheduler):
+    scheduler = make_scheduler(0)
+    runner.run(scheduler, scripted_trial())
+    assert not scheduler.starts
+    assert not scheduler.results

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from embsweep.core.distributed import Group
+from embsweep.core.distributed import ProcessGroup
 from embsweep.core.errors import EmbsweepError
-from embsweep.training.messages import Outcome, Started, TrialResult, from_text, to_text
+from embsweep.training.messages import Outcome, TrialResult, TrialStarted, from_text, to_text
 from tests.doubles import reports_of
 
 pytestmark = pytest.mark.slow  # importing Ray Train takes seconds
 
-STARTED = Started(1, "here", 0.0, 0.0, 0.0)
+STARTED = TrialStarted(1, "here", 0.0, 0.0, 0.0)
 REPORT = reports_of(4)(2)
 ENDED = TrialResult(Outcome.COMPLETE, 2.0, None, "best", 1.0)
 
@@ -53,7 +53,7 @@ def group(monkeypatch):
     return group
 
 
-class Pair(Group):
+class Pair(ProcessGroup):
     """As if there were another process; what the first one shares is noted."""
 
     def share(self, value):
@@ -71,21 +71,21 @@ def over():
 def test_messages_are_relayed_in_order_and_answered(group, should_stop):
     mailbox, listener = Mailbox(STARTED, REPORT, None, ENDED), Listener(should_stop)
     running = SimpleNamespace(done=lambda: not mailbox.texts)
-    assert group._relay(mailbox, running, listener) is True
+    assert group._forward_messages(mailbox, running, listener) is True
     assert listener.heard == [STARTED, REPORT, ENDED]
     assert mailbox.answers == [False, should_stop, False]
 
 
 def test_what_lies_in_the_mailbox_when_the_training_ends_is_relayed_too(group):
     mailbox, listener = Mailbox(REPORT, ENDED), Listener()
-    assert group._relay(mailbox, over(), listener) is True
+    assert group._forward_messages(mailbox, over(), listener) is True
     assert listener.heard == [REPORT, ENDED]
 
 
 def test_an_end_without_a_result_is_told_from_one_with(group):
     listener = Listener()
-    assert group._relay(Mailbox(REPORT), over(), listener) is False
-    assert group._explain(None).outcome == Outcome.FAILED
+    assert group._forward_messages(Mailbox(REPORT), over(), listener) is False
+    assert group._to_result(None).outcome == Outcome.FAILED
 
 
 def worker_failures(*errors):
@@ -94,21 +94,21 @@ def worker_failures(*errors):
 
 def test_a_trial_that_raised_failed_with_its_own_reason(group):
     wrapped = SimpleNamespace(_base_exc=EmbsweepError("loss is nan"))
-    result = group._explain(worker_failures(group.WorkerHealthCheckFailedError("gone", Exception()), wrapped))
+    result = group._to_result(worker_failures(group.WorkerHealthCheckFailedError("gone", Exception()), wrapped))
     assert (result.outcome, result.reason) == (Outcome.FAILED, "loss is nan")
     assert time.time() - result.ended_at < 60
 
 
 def test_workers_that_died_are_no_end_of_the_trial(group):
-    for errors in ([group.WorkersDied("the neighbour")], [group.RayActorError()], []):
-        with pytest.raises(group.WorkersDied):
-            group._explain(worker_failures(*errors))
+    for errors in ([group.WorkerLost("the neighbour")], [group.RayActorError()], []):
+        with pytest.raises(group.WorkerLost):
+            group._to_result(worker_failures(*errors))
 
 
 def test_workers_that_never_started_are_none_either(group):
     error = group.ControllerError(RuntimeError("no place"))
-    with pytest.raises(group.WorkersDied):
-        group._explain(error)
+    with pytest.raises(group.WorkerLost):
+        group._to_result(error)
 
 
 def test_the_first_speaks_and_all_hear_the_answer(group):
@@ -139,7 +139,7 @@ def test_a_failure_is_raised_for_the_sake_of_the_others(group, rank):
     failed = TrialResult(Outcome.FAILED, None, None, None, 1.0, "loss is nan")
     reporter.finish(failed)
     assert mailbox.posted == ([failed] if rank == 0 else [])
-    assert not isinstance(reporter.failure, group.WorkersDied)
+    assert not isinstance(reporter.failure, group.WorkerLost)
     assert str(reporter.failure) == "loss is nan"
 
 
@@ -149,4 +149,4 @@ def test_a_lost_neighbour_is_not_told_as_the_trials_end(group, reason):
     reporter = group._GroupReporter(Pair(0, 2), mailbox)
     reporter.finish(TrialResult(Outcome.FAILED, None, None, None, 1.0, reason))
     assert mailbox.posted == []
-    assert isinstance(reporter.failure, group.WorkersDied)
+    assert isinstance(reporter.failure, group.WorkerLost)

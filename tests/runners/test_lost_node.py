@@ -7,7 +7,7 @@ import pytest
 
 from embsweep.core.errors import CodedError
 from embsweep.runners.resources import Slots
-from tests.doubles import FakeDesk, scripted_trial
+from tests.doubles import FakeScheduler, scripted_trial
 from tests.refusals import raises_code
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -55,41 +55,41 @@ def lose_node_of(cluster, pid):
         time.sleep(0.05)  # it would do another step
 
 
-def test_one_node_is_lost_and_its_trial_goes_on_at_another(cluster, make_runner, make_sweep_desk):
+def test_one_node_is_lost_and_its_trial_goes_on_at_another(cluster, make_runner, make_sweep_scheduler):
     keep_nodes(cluster, 2)
-    desk = make_sweep_desk(3)
-    report, lost = desk.report, []
+    scheduler = make_sweep_scheduler(3)
+    report, lost = scheduler.on_trial_result, []
 
     def lose_the_first(number, said):
         should_stop = report(number, said)
         if not lost:
             lost.append(number)
-            lose_node_of(cluster, desk.ledger.record(number).attributes["pid"])
+            lose_node_of(cluster, scheduler.ledger.record(number).attributes["pid"])
         return should_stop
 
-    desk.report = lose_the_first
-    make_runner().run(desk, scripted_trial(at_once=2))
+    scheduler.on_trial_result = lose_the_first
+    make_runner().run(scheduler, scripted_trial(at_once=2))
     (number,) = lost
-    records = desk.ledger.trials
+    records = scheduler.ledger.trials
     assert [record.state for record in records] == ["complete"] * 3
     assert [record.losses for record in records] == [int(record.number == number) for record in records]
-    assert all([row["step"] for row in record.attributes["log"]] == [1, 2, 3, 4] for record in records)
+    assert all([row["step"] for row in record.attributes["reports"]] == [1, 2, 3, 4] for record in records)
 
 
-class LosingDesk(FakeDesk):
+class LosingScheduler(FakeScheduler):
     """Calls `lose` with the process of a trial as soon as it has started."""
 
-    def started(self, number, started):
-        super().started(number, started)
+    def on_trial_start(self, number, started):
+        super().on_trial_start(number, started)
         self.lose(started.pid)
 
 
 def test_the_loss_of_the_last_node_ends_the_sweep_with_the_reason(cluster, make_runner, make_config, tmp_path):
     keep_nodes(cluster, 1)
-    desk = LosingDesk(make_config().trial, tmp_path, 3)
-    desk.lose = lambda pid: lose_node_of(cluster, pid)
+    scheduler = LosingScheduler(make_config().trial, tmp_path, 3)
+    scheduler.lose = lambda pid: lose_node_of(cluster, pid)
     begun = time.monotonic()
     with raises_code(CodedError, "not-enough-room"):
-        make_runner(patience_s=2.0).run(desk, scripted_trial(dict.fromkeys(range(3), "wait")))
+        make_runner(patience_s=2.0).run(scheduler, scripted_trial(dict.fromkeys(range(3), "wait")))
     assert time.monotonic() - begun > 2.0
-    assert not desk.results, "no trial is blamed for it"
+    assert not scheduler.results, "no trial is blamed for it"

@@ -48,11 +48,11 @@ def facts(source="ab" * 32, python="3.11.7", folder=None, tracking_error=None, *
     }
 
 
-def texts(faults):
-    return [str(fault) for fault in faults]
+def texts(diagnostics):
+    return [str(diagnostic) for diagnostic in diagnostics]
 
 
-def test_the_drivers_own_versions_are_no_fault():
+def test_the_drivers_own_versions_are_no_diagnostic():
     assert texts(check_versions(NAME, facts(), facts())) == []
 
 
@@ -69,7 +69,7 @@ def test_the_drivers_own_versions_are_no_fault():
         ({"source": "cd" * 32, "embsweep": None}, "has other source files of the same embsweep"),
     ],
 )
-def test_another_version_is_one_fault_with_node_and_both_values(there, expected):
+def test_another_version_is_one_diagnostic_with_node_and_both_values(there, expected):
     (text,) = texts(check_versions(NAME, facts(**there), facts()))
     assert expected in text
 
@@ -107,7 +107,7 @@ def test_a_shared_folder_or_none_asked_for(folder):
     assert texts(check_folder(NAME, facts(folder=folder), storage="/shared", has_arrived=True)) == []
 
 
-def test_a_tracking_fault_hides_credentials_and_knows_loopback():
+def test_a_tracking_diagnostic_hides_credentials_and_knows_loopback():
     uri = "http://ann:hunter2@localhost:5000/?token=hunter2"
     (text,) = texts(check_tracking(f"node {NAME}", facts(tracking_error="refused"), uri))
     assert text.startswith("tracking.uri: does not answer from node gpu1 (10.0.0.3) (refused); got 'http://localhost")
@@ -166,9 +166,9 @@ def test_nodes_on_one_host_are_told_apart():
 
 @pytest.mark.parametrize(("asks_token", "remote", "count"), [(True, ["x"], 0), (False, [], 0), (False, ["x", "y"], 1)])
 def test_an_open_cluster_is_refused_only_across_machines(asks_token, remote, count):
-    faults = texts(check_open_door(asks_token, remote))
-    assert len(faults) == count
-    assert all("x, y can be reached over the network" in text and "RAY_AUTH_MODE=token" in text for text in faults)
+    diagnostics = texts(check_open_door(asks_token, remote))
+    assert len(diagnostics) == count
+    assert all("x, y can be reached over the network" in text and "RAY_AUTH_MODE=token" in text for text in diagnostics)
 
 
 def test_gpus_of_a_node_that_got_a_part_of_its_machine():
@@ -245,7 +245,7 @@ def test_a_meeting_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with open_meeting(tmp_path / "file") as meeting:
         assert meeting.folder is None
-    assert "storage.path: the driver cannot write to it (Not a directory)" in str(meeting.fault)
+    assert "storage.path: the driver cannot write to it (Not a directory)" in str(meeting.diagnostic)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):

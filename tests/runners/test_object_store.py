@@ -66,8 +66,8 @@ def make_process(number):
 
     @ray.remote
     class Process:
-        def do(self, work, *arguments):
-            return work(*arguments)
+        def do(self, trial_fn, *arguments):
+            return trial_fn(*arguments)
 
     return Process.options(**place(number)).remote()
 
@@ -111,22 +111,22 @@ def test_an_earlier_sweeps_contents_are_let_go(cluster):
 
 
 def test_with_a_trial_go_only_references(cluster, table, snapshot):
-    work = ship_work(partial(print, data=TEXTS, tables=(table,), models=(snapshot,)), to_other_machines=True)
+    trial_fn = ship_work(partial(print, data=TEXTS, tables=(table,), models=(snapshot,)), to_other_machines=True)
     context = ray._private.worker.global_worker.get_serialization_context()
-    assert len(context.serialize(work).to_bytes()) < 5000 < len(pickle.dumps(TEXTS)), "a few references"
+    assert len(context.serialize(trial_fn).to_bytes()) < 5000 < len(pickle.dumps(TEXTS)), "a few references"
 
 
 def test_a_work_gets_its_arguments(cluster):
     def run(job, reporter, data, factor):
         reporter.append((job, data[1], factor))
 
-    def hear(work):
+    def hear(trial_fn):
         heard = []
-        work("job", heard)
+        trial_fn("job", heard)
         return heard
 
-    work = ship_work(partial(run, data=TEXTS, factor=3), to_other_machines=True)
-    assert ray.get(make_process(1).do.remote(hear, work)) == [("job", TEXTS[1], 3)]
+    trial_fn = ship_work(partial(run, data=TEXTS, factor=3), to_other_machines=True)
+    assert ray.get(make_process(1).do.remote(hear, trial_fn)) == [("job", TEXTS[1], 3)]
 
 
 def locate(parcel):

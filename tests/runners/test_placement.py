@@ -10,7 +10,7 @@ import pytest
 from embsweep.config.sweep import RunnerConfig
 from embsweep.runners.ray.environment import WORKER_ENVIRONMENT
 from embsweep.runners.resources import Machine, plan_slots
-from embsweep.training.messages import Outcome, Report, Started, TrialResult
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 from tests.runners.clusters import NodeStart, started_cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.nightly]
@@ -45,32 +45,32 @@ def meeting_work(folder, at_once):
     A closure, so that Ray ships it by value.
     """
 
-    def work(job, reporter):
+    def trial_fn(job, reporter):
         import ray
 
         context, begin = ray.get_runtime_context(), time.time()
         given = {"gpus": context.get_accelerator_ids()["GPU"], "share": context.get_assigned_resources().get("GPU", 0)}
-        reporter.start(Started(1, "here", begin, 0.0, 0.0, given))
+        reporter.start(TrialStarted(1, "here", begin, 0.0, 0.0, given))
         (folder / f"{job.number}.begun").touch()
         while len(list(folder.glob("*.begun"))) < at_once and time.time() < begin + _MEET_S:
             time.sleep(0.05)
         time.sleep(HOLD_S)
         scores = {64: {"map@100": 0.5}}
-        reporter.report(Report(1.0, 1, 1.0, 0.5, 0.5, 1.0, scores, 0.1, 1e-5, time.time()))
+        reporter.report(TrialReport(1.0, 1, 1.0, 0.5, 0.5, 1.0, scores, 0.1, 1e-5, time.time()))
         reporter.finish(TrialResult(Outcome.COMPLETE, 0.5, scores, job.folder, time.time()))
 
-    return work
+    return trial_fn
 
 
-def most_at_once(desk):
-    spans = [(desk.starts[n].started_at, desk.results[n].ended_at) for n in desk.results]
+def most_at_once(scheduler):
+    spans = [(scheduler.starts[n].started_at, scheduler.results[n].ended_at) for n in scheduler.results]
     return max(sum(begin <= t < end for begin, end in spans) for t, _ in spans)
 
 
-def run(slots, folder, desk, work):
+def run(slots, folder, scheduler, trial_fn):
     from embsweep.runners.ray.runner import RayRunner
 
-    RayRunner(slots, folder / "scratch").run(desk, work)
+    RayRunner(slots, folder / "scratch").run(scheduler, trial_fn)
 
 
 @pytest.mark.parametrize(
@@ -81,24 +81,24 @@ def run(slots, folder, desk, work):
         ({"trials_per_gpu": 4, "max_concurrent": 6}, 6, 0.25),
     ],
 )
-def test_one_worker_trials_share_gpus_as_asked(cluster, make_desk, tmp_path, config, at_once, share):
+def test_one_worker_trials_share_gpus_as_asked(cluster, make_scheduler, tmp_path, config, at_once, share):
     slots = plan_slots(RunnerConfig(kind="cluster", **config), [Machine(CPUS, GPUS)])
     assert slots.count == at_once
-    desk = make_desk(at_once + 1)
-    run(slots, tmp_path, desk, meeting_work(tmp_path, at_once))
-    assert len(desk.results) == at_once + 1
-    assert most_at_once(desk) == at_once, "as many at once as there is room for, and never one more"
-    facts = [started.facts for started in desk.starts.values()]
+    scheduler = make_scheduler(at_once + 1)
+    run(slots, tmp_path, scheduler, meeting_work(tmp_path, at_once))
+    assert len(scheduler.results) == at_once + 1
+    assert most_at_once(scheduler) == at_once, "as many at once as there is room for, and never one more"
+    facts = [started.facts for started in scheduler.starts.values()]
     assert {fact["share"] for fact in facts} == {share}
     assert all(len(fact["gpus"]) == 1 for fact in facts), "a share of one GPU, never of two"
     assert len({fact["gpus"][0] for fact in facts}) >= at_once * share, "none holds more than it is"
 
 
-def test_two_trials_of_two_gpus_each(cluster, make_desk, tmp_path):
+def test_two_trials_of_two_gpus_each(cluster, make_scheduler, tmp_path):
     slots = plan_slots(RunnerConfig(kind="cluster", workers_per_trial=2), [Machine(CPUS, GPUS)], trials=3)
     assert (slots.count, slots.gpus, slots.workers) == (2, 2.0, 2)
-    desk = make_desk(3)
-    run(slots, tmp_path, desk, meeting_work(tmp_path, 2))
-    assert {result.outcome for result in desk.results.values()} == {Outcome.COMPLETE}
-    assert most_at_once(desk) == 2
-    assert {started.facts["share"] for started in desk.starts.values()} == {1.0}, "a GPU a worker"
+    scheduler = make_scheduler(3)
+    run(slots, tmp_path, scheduler, meeting_work(tmp_path, 2))
+    assert {result.outcome for result in scheduler.results.values()} == {Outcome.COMPLETE}
+    assert most_at_once(scheduler) == 2
+    assert {started.facts["share"] for started in scheduler.starts.values()} == {1.0}, "a GPU a worker"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from embsweep.config.sweep import RunnerConfig
 from embsweep.core.errors import InputError
 from embsweep.runners.resources import Machine, Slots, plan_slots
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 from tests.texts import numbers_in
 
 
@@ -43,7 +43,7 @@ def test_never_more_than_there_is(cpus, limit):
 
 def test_asking_for_what_is_not_there_names_every_key():
     config = RunnerConfig(kind="ray", gpus_per_trial=1.0, cpus_per_trial=8)
-    with raises_faults(("not-enough-gpus", "runner.gpus_per_trial"), ("not-enough-cpus", "runner.cpus_per_trial")):
+    with raises_diagnostics(("not-enough-gpus", "runner.gpus_per_trial"), ("not-enough-cpus", "runner.cpus_per_trial")):
         plan_slots(config, [Machine(2, 0)])
 
 
@@ -97,7 +97,7 @@ def test_whatever_is_planned_fits_however_it_is_placed(machines, config, cpus):
             RunnerConfig(kind="cluster", **config, cpus_per_trial=None if cpus is None else cpus * workers), machines
         )
     except InputError as error:
-        assert {fault.where for fault in error.faults} <= {
+        assert {diagnostic.location for diagnostic in error.diagnostics} <= {
             f"runner.{key}" for key in ("workers_per_trial", "cpus_per_trial", "gpus_per_trial", "trials_per_gpu")
         }
         return
@@ -120,7 +120,7 @@ def test_whatever_is_planned_fits_however_it_is_placed(machines, config, cpus):
 
 def test_what_does_not_come_together_is_said():
     config = RunnerConfig(kind="cluster", cpus_per_trial=4, workers_per_trial=2)
-    with raises_faults(("not-enough-room", "runner.workers_per_trial")) as caught:
+    with raises_diagnostics(("not-enough-room", "runner.workers_per_trial")) as caught:
         plan_slots(config, [Machine(2, 1), Machine(1, 3), Machine(8, 0)])
-    (fault,) = caught.value.faults
-    assert (fault.value, numbers_in(fault.problem)) == (2, [1, 2, 1]), "workers; places, CPUs, GPUs"
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.value, numbers_in(diagnostic.message)) == (2, [1, 2, 1]), "workers; places, CPUs, GPUs"

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from embsweep.runners.ray.workarounds import notice_interrupts
+from embsweep.runners.ray.workarounds import detect_interrupt
 
 
 @pytest.fixture(autouse=True)
@@ -29,26 +29,26 @@ def like_tune(*signals):
 
 
 def test_nothing_came_and_the_handler_is_ours_again():
-    with notice_interrupts() as found:
+    with detect_interrupt() as found:
         like_tune()
     assert not found.came
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_tune_swallowed_is_noticed():
-    with notice_interrupts() as found:
+    with detect_interrupt() as found:
         like_tune(signal.SIGINT)
     assert found.came
 
 
 def test_one_that_tune_did_not_catch_is_noticed_too():
-    with notice_interrupts() as found:
+    with detect_interrupt() as found:
         os.kill(os.getpid(), signal.SIGINT)
     assert found.came
 
 
 def test_ctrl_c_between_two_stages_is_a_ctrl_c():
-    with notice_interrupts():
+    with detect_interrupt():
         like_tune()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
@@ -58,7 +58,7 @@ def test_another_thread_has_no_signals_to_notice():
     found = []
 
     def run():
-        with notice_interrupts() as interrupts:
+        with detect_interrupt() as interrupts:
             pass
         found.append(interrupts.came)
 

@@ -7,7 +7,7 @@ import pytest
 
 from embsweep.runners.resources import Slots
 from embsweep.training.messages import Outcome
-from tests.doubles import FakeDesk, scripted_trial
+from tests.doubles import FakeScheduler, scripted_trial
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -24,44 +24,47 @@ def served():
 
 
 @pytest.fixture
-def desk(served, make_ray_runner, make_desk):
+def scheduler(served, make_ray_runner, make_scheduler):
     """One trial is stopped; of the next one's first attempt, the last worker is killed."""
     if not served:
-        served.append(make_desk(2, should_stop=lambda number, report: number == STOPPED))
+        served.append(make_scheduler(2, should_stop=lambda number, report: number == STOPPED))
         make_ray_runner(TWO_WORKERS).run(served[0], scripted_trial({DIES_ONCE: "die once"}))
     return served[0]
 
 
-def test_the_first_worker_speaks_and_a_stop_ends_them_all(desk):
-    assert [report.step for report in desk.reports[STOPPED]] == [1]
-    assert desk.results[STOPPED].outcome == Outcome.STOPPED
-    assert desk.starts[STOPPED].facts["threads"] == "1", "as many as its share of the CPUs"
-    assert STOPPED not in desk.losses
+def test_the_first_worker_speaks_and_a_stop_ends_them_all(scheduler):
+    assert [report.step for report in scheduler.reports[STOPPED]] == [1]
+    assert scheduler.results[STOPPED].outcome == Outcome.STOPPED
+    assert scheduler.starts[STOPPED].facts["threads"] == "1", "as many as its share of the CPUs"
+    assert STOPPED not in scheduler.losses
 
 
-def test_a_worker_that_dies_is_no_fault_of_the_trial_which_goes_on(desk):
+def test_a_worker_that_dies_is_no_diagnostic_of_the_trial_which_goes_on(scheduler):
     """In the place that the stopped one gave back: there is room for one trial only."""
-    assert len(desk.losses[DIES_ONCE]) == 1
-    steps = [report.step for report in desk.reports[DIES_ONCE]]
+    assert len(scheduler.losses[DIES_ONCE]) == 1
+    steps = [report.step for report in scheduler.reports[DIES_ONCE]]
     assert steps == sorted(steps), "from its state, not from its beginning"
     assert sorted(set(steps)) == [1, 2, 3, 4]
-    assert (desk.results[DIES_ONCE].outcome, desk.results[DIES_ONCE].best_objective) == (Outcome.COMPLETE, 4.0)
+    assert (scheduler.results[DIES_ONCE].outcome, scheduler.results[DIES_ONCE].best_objective) == (
+        Outcome.COMPLETE,
+        4.0,
+    )
 
 
-def test_the_last_trial_gives_its_place_back_too(desk, ray_session):
+def test_the_last_trial_gives_its_place_back_too(scheduler, ray_session):
     """For the proof of the winner."""
-    from embsweep.runners.ray.remote_call import call_on_cluster
+    from embsweep.runners.ray.remote_call import run_remote
 
-    assert call_on_cluster(TWO_WORKERS, max, 1, 2) == 2
+    assert run_remote(TWO_WORKERS, max, 1, 2) == 2
 
 
-class KillingDesk(FakeDesk):
+class KillingScheduler(FakeScheduler):
     """Kills the process that Tune runs the trial in, once, as soon as the trial has started."""
 
     killed = 0
 
-    def started(self, number, started):
-        super().started(number, started)
+    def on_trial_start(self, number, started):
+        super().on_trial_start(number, started)
         if self.killed:
             return
         import psutil
@@ -74,8 +77,8 @@ class KillingDesk(FakeDesk):
 
 @pytest.mark.nightly
 def test_a_dead_driver_of_a_trial_does_not_hold_the_place_of_its_workers(make_ray_runner, make_config, tmp_path):
-    desk = KillingDesk(make_config().trial, tmp_path, 1)
-    make_ray_runner(TWO_WORKERS).run(desk, scripted_trial())
-    assert desk.killed
-    assert len(desk.losses[0]) == 1
-    assert desk.results[0].outcome == Outcome.COMPLETE, "there is room for one trial only: the first one's"
+    scheduler = KillingScheduler(make_config().trial, tmp_path, 1)
+    make_ray_runner(TWO_WORKERS).run(scheduler, scripted_trial())
+    assert scheduler.killed
+    assert len(scheduler.losses[0]) == 1
+    assert scheduler.results[0].outcome == Outcome.COMPLETE, "there is room for one trial only: the first one's"

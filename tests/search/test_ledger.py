@@ -284,17 +284,17 @@ def test_a_grid_whose_queueing_was_interrupted_is_completed(memory, monkeypatch)
 
 def test_spent_means_the_whole_budget_is_finished(memory):
     ledger = open_ledger(memory, trials=1)
-    assert not ledger.is_spent
+    assert not ledger.is_exhausted
     number = ledger.ask().number
-    assert not ledger.is_spent, "its last trial is still open"
+    assert not ledger.is_exhausted, "its last trial is still open"
     ledger.complete(number, 0.5)
-    assert ledger.is_spent
+    assert ledger.is_exhausted
     longer = open_ledger(memory, trials=2)
-    assert not longer.is_spent, "a raised budget"
+    assert not longer.is_exhausted, "a raised budget"
     number = longer.ask().number
-    assert not longer.is_spent, "one of two is open"
+    assert not longer.is_exhausted, "one of two is open"
     longer.complete(number, 0.5)
-    assert longer.is_spent
+    assert longer.is_exhausted
 
 
 def test_a_grid_is_spent_when_every_cell_was_tried(memory):
@@ -304,7 +304,7 @@ def test_a_grid_is_spent_when_every_cell_was_tried(memory):
     few = open_ledger(memory, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=1)
     assert few.budget == 1, "fewer than its cells"
     run_all(ledger, score=lambda _: 0.5)
-    assert ledger.is_spent
+    assert ledger.is_exhausted
 
 
 def test_a_damaged_ledger_is_named(tmp_path):
@@ -349,10 +349,10 @@ def open_points(place):
 def test_a_queued_point_that_a_crash_left_half_drawn_is_the_same_trial(place, monkeypatch, at):
     points = [{"trial": 4, "seed": 1}, {"trial": 7, "seed": 1}]
     ledger = open_points(place)
-    ledger.queue_only(points)
+    ledger.replace_queue(points)
     cut_off_drawing(monkeypatch, ledger, at)
     again = open_points(place)
-    again.queue_only(points)
+    again.replace_queue(points)
     record = again.ask()
     assert (record.number, record.params, record.attempt) == (0, points[0], 1)
     assert [trial.state for trial in again.trials] == ["running"]
@@ -362,18 +362,18 @@ def test_a_queued_point_that_a_crash_left_half_drawn_is_the_same_trial(place, mo
 def test_what_was_never_handed_out_and_is_given_up_is_no_trial(place, monkeypatch, at):
     """It has no parameters, or a part of them; whoever reads the records takes for granted that they are there."""
     ledger = open_points(place)
-    ledger.queue_only([{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)])
+    ledger.replace_queue([{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)])
     ledger.complete(ledger.ask().number, 0.5)
     handed_out = ledger.ask()
     cut_off_drawing(monkeypatch, ledger, at)  # and a fourth only waits
     again = open_points(place)
-    again.queue_only([{"trial": 4, "seed": 1}, {"trial": 9, "seed": 1}])
+    again.replace_queue([{"trial": 4, "seed": 1}, {"trial": 9, "seed": 1}])
     assert [(r.number, r.state, r.params) for r in again.trials] == [
         (0, "complete", {"trial": 4, "seed": 1}),
         (handed_out.number, "failed", {"trial": 7, "seed": 1}),
     ]
     assert again.budget == 3, "two are over, one waits"
-    assert not again.is_spent
+    assert not again.is_exhausted
     assert again.ask().params == {"trial": 9, "seed": 1}
     assert again.ask() is None
 
@@ -381,11 +381,11 @@ def test_what_was_never_handed_out_and_is_given_up_is_no_trial(place, monkeypatc
 def test_a_point_that_was_given_up_can_be_asked_for_again(memory):
     first, second = [{"trial": 4, "seed": 1}], [{"trial": 7, "seed": 1}]
     ledger = open_points(memory)
-    ledger.queue_only(first)
+    ledger.replace_queue(first)
     ledger.ask()
     for points in (second, first):
         again = open_points(memory)
-        again.queue_only(points)
+        again.replace_queue(points)
         assert again.ask().params == points[0]
 
 
@@ -393,14 +393,14 @@ def test_a_point_that_was_given_up_can_be_asked_for_again(memory):
 def test_only_what_is_asked_for_stays_queued_and_what_does_not_count_is_tried_again(memory, repeats):
     points = [{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)]
     ledger = open_points(memory)
-    ledger.queue_only(points)
+    ledger.replace_queue(points)
     ledger.complete(ledger.ask().number, 0.5)
     failed = ledger.ask().number
     ledger.fail(failed, "scripted")
     interrupted = ledger.ask()
     assert interrupted.params == {"trial": 4, "seed": 2}
     again = open_points(memory)
-    again.queue_only([*points[:2], {"trial": 9, "seed": 1}], again={failed} if repeats else ())
+    again.replace_queue([*points[:2], {"trial": 9, "seed": 1}], again={failed} if repeats else ())
     handed = []
     while (record := again.ask()) is not None:
         handed.append(record.params)

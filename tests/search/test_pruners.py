@@ -6,7 +6,7 @@ from tests.ledgers import Memory
 from embsweep.config.search_space import IntRange
 from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner, to_resource
+from embsweep.search.pruners import build_pruner, fraction_to_step
 
 
 def stops_at(fractions, *, kind="successive_halving", first=0.25, **stopping):
@@ -68,4 +68,4 @@ def test_brackets_begin_at_every_rung_of_the_schedule():
     ("fraction", "resource"), [(1.0, 1000), (0.5, 500), (0.0625, 62), (0.0001, 1), (0.9999, 999), (1 / 3, 333)]
 )
 def test_a_rung_is_reached_and_never_missed(fraction, resource):
-    assert to_resource(fraction) == resource
+    assert fraction_to_step(fraction) == resource

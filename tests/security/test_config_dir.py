@@ -38,7 +38,7 @@ def test_a_preset_of_another_folder_is_refused(call, tmp_path, payload, marker, 
     left = call("--config-dir", str(tmp_path), "+sweep=theirs", f"storage.path={tmp_path}", "data=files")
     assert left.code == 2
     assert (code, where) in left.signs
-    assert where in left.faults
+    assert where in left.diagnostics
     assert not marker.exists()
 
 

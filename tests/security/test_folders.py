@@ -7,7 +7,7 @@ import pytest
 
 from embsweep.core.files import data_cache
 from embsweep.sweep.folder import SweepFolder, check_folder
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 
 def mode(path):
@@ -35,9 +35,9 @@ def test_a_link_is_refused_and_not_followed(tmp_path, what):
     (tmp_path / what).parent.mkdir(exist_ok=True)
     (tmp_path / what).symlink_to(elsewhere)
     folder = SweepFolder(tmp_path, "legal")
-    with raises_faults(("unsafe-folder", "storage.path")) as caught, folder.hold():
+    with raises_diagnostics(("unsafe-folder", "storage.path")) as caught, folder.hold():
         folder.create()
-    assert caught.value.faults[0].value == str(tmp_path / what)
+    assert caught.value.diagnostics[0].value == str(tmp_path / what)
     assert list(elsewhere.iterdir()) == []
     assert mode(elsewhere) == 0o755
 
@@ -47,7 +47,7 @@ def test_a_lock_that_is_a_link_overwrites_nothing(tmp_path):
     precious.write_text("mine")
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps/.legal.lock").symlink_to(precious)
-    with raises_faults(("not-writable", "storage.path")), SweepFolder(tmp_path, "legal").hold():
+    with raises_diagnostics(("not-writable", "storage.path")), SweepFolder(tmp_path, "legal").hold():
         pytest.fail("went through the link")
     assert precious.read_text() == "mine"
 
@@ -55,7 +55,7 @@ def test_a_lock_that_is_a_link_overwrites_nothing(tmp_path):
 def test_a_folder_that_all_may_write_is_refused(tmp_path):
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps").chmod(0o777)
-    with raises_faults(("unsafe-folder", "storage.path")), SweepFolder(tmp_path, "legal").hold():
+    with raises_diagnostics(("unsafe-folder", "storage.path")), SweepFolder(tmp_path, "legal").hold():
         pytest.fail("began")
 
 
@@ -65,12 +65,12 @@ def test_another_users_folder_is_refused(tmp_path, what):
     folder = SweepFolder(tmp_path, "legal")
     folder.root.mkdir(parents=True)
     os.chown(tmp_path / what, 12345, 12345)
-    with raises_faults(("unsafe-folder", "storage.path")) as caught, folder.hold():
+    with raises_diagnostics(("unsafe-folder", "storage.path")) as caught, folder.hold():
         folder.create()
-    assert "12345" in caught.value.faults[0].problem
+    assert "12345" in caught.value.diagnostics[0].message
 
 
 def test_a_file_in_its_place_is_refused(tmp_path):
     (tmp_path / "x").write_text("")
-    with raises_faults(("unsafe-folder", "storage.path")):
+    with raises_diagnostics(("unsafe-folder", "storage.path")):
         check_folder(tmp_path / "x")

@@ -5,11 +5,11 @@ import contextlib
 import pytest
 from omegaconf import OmegaConf
 
-from embsweep.cli.composition.compose import check_no_calls, compose, find_calls, group_options
+from embsweep.cli.composition.compose import check_no_calls, compose, find_targets, group_options
 from embsweep.cli.composition.overrides import check_overrides
 from embsweep.cli.composition.validation import CALL_KEYS
 from embsweep.core.errors import InputError
-from tests.refusals import raises_faults, signs
+from tests.refusals import raises_diagnostics, signs
 
 
 def apart(*values):
@@ -43,11 +43,11 @@ def apart(*values):
     ],
 )
 def test_on_the_command_line(loader, line):
-    good, faults = check_overrides(loader, [line, "train.epochs=1"])
+    good, diagnostics = check_overrides(loader, [line, "train.epochs=1"])
     assert good == ["train.epochs=1"]
-    assert faults
-    (called,) = [fault for fault in faults if fault.code == "forbidden-call"] or [None]
-    assert called is None or "_target_" in called.where or called.where.split(".")[0] in line
+    assert diagnostics
+    (called,) = [diagnostic for diagnostic in diagnostics if diagnostic.code == "forbidden-call"] or [None]
+    assert called is None or "_target_" in called.location or called.location.split(".")[0] in line
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_in_any_file_at_any_depth(loader, key):
         tree = compose(loader, [])
         OmegaConf.set_struct(tree, False)
         OmegaConf.update(tree, f"{where}.{key}", "os.system", force_add=True)
-        with raises_faults(("forbidden-call", f"{where}.{key}")):
+        with raises_diagnostics(("forbidden-call", f"{where}.{key}")):
             check_no_calls(tree)
 
 
@@ -69,7 +69,7 @@ def test_in_a_file_of_a_search_path(loader, tmp_path):
         f"# @package _global_\nhydra:\n  callbacks:\n    x: {{_target_: builtins.open, _args_: [{marker}, w]}}\n"
     )
     where = "hydra.callbacks.x"
-    with raises_faults(("forbidden-call", f"{where}._target_"), ("forbidden-call", f"{where}._args_")):
+    with raises_diagnostics(("forbidden-call", f"{where}._target_"), ("forbidden-call", f"{where}._args_")):
         compose(loader, [f"hydra.searchpath=[file://{tmp_path}]", "+sweep=evil"])
     assert not marker.exists()
 
@@ -116,7 +116,7 @@ def test_a_preset_does_not_say_how_hydra_runs(theirs, marker, text, where):
     with pytest.raises(InputError) as caught:
         theirs(text.format(marker=marker))
     code = "forbidden-call" if where.rpartition(".")[2] in CALL_KEYS else "not-settable"
-    assert (code, where) in [(kind, found[: len(where)]) for kind, found in signs(caught.value.faults)]
+    assert (code, where) in [(kind, found[: len(where)]) for kind, found in signs(caught.value.diagnostics)]
     assert not marker.exists()
 
 
@@ -152,4 +152,4 @@ def test_what_comes_with_embsweep_calls_nothing_but_its_own(loader):
 
 def test_what_is_found():
     tree = {"a": [{"_target_": "x"}], "hydra": {"job_logging": {"h": {"()": "y", "level": 1}}}, "class": "z"}
-    assert list(find_calls(tree)) == [("a.0._target_", "x"), ("hydra.job_logging.h.()", "y")]
+    assert list(find_targets(tree)) == [("a.0._target_", "x"), ("hydra.job_logging.h.()", "y")]

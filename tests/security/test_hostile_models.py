@@ -13,7 +13,7 @@ from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.core.files import write_folder
 from embsweep.models.registry import build_model, check_model
 from embsweep.training.checkpoint import load_checkpoint
-from tests.refusals import raises_faults, signs, signs_behind
+from tests.refusals import raises_diagnostics, signs, signs_behind
 from tests.security.hostile import CODE, EVERYTHING, change, plant_foreign_module, plant_pickle, write_module
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def test_what_is_planted_runs_where_it_is_let(victim, marker):
 def test_as_a_base_model(victim, marker, attack):
     EVERYTHING[attack](victim, marker)
     assert signs(check_model(config(victim))) == [("unsafe-model", "model.source")]
-    with raises_faults(("unsafe-model", "model.source")):
+    with raises_diagnostics(("unsafe-model", "model.source")):
         build_model(config(victim), "cpu")
     assert not marker.exists()
 
@@ -59,9 +59,9 @@ def test_a_pipe_is_not_opened(victim, name):
     """Whoever opens it waits for ever."""
     (victim / name).unlink(missing_ok=True)
     os.mkfifo(victim / name)
-    (fault,) = check_model(config(victim))
-    assert fault.code == "unsafe-model"
-    assert name in fault.problem
+    (diagnostic,) = check_model(config(victim))
+    assert diagnostic.code == "unsafe-model"
+    assert name in diagnostic.message
 
 
 def test_links_to_files_are_what_the_hubs_cache_is_made_of(victim, tmp_path):
@@ -72,7 +72,7 @@ def test_links_to_files_are_what_the_hubs_cache_is_made_of(victim, tmp_path):
 
 def test_a_base_models_pickle_is_read_for_tensors_and_nothing_else(victim, marker):
     plant_pickle(victim, marker)
-    with raises_faults(("unsafe-model", "model.source")):
+    with raises_diagnostics(("unsafe-model", "model.source")):
         build_model(config(victim), "cpu")
     assert not marker.exists()
 
@@ -106,7 +106,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("name", "content"), [(name, content) for name in BROKEN for content in BROKEN[name]])
-def test_a_broken_folder_is_a_fault_and_no_traceback(victim, name, content):
+def test_a_broken_folder_is_a_diagnostic_and_no_traceback(victim, name, content):
     if content is None:
         (victim / name).unlink()
     elif isinstance(content, dict):
@@ -116,10 +116,10 @@ def test_a_broken_folder_is_a_fault_and_no_traceback(victim, name, content):
     try:
         build_model(config(victim), "cpu").encode(["law"])
     except InputError as error:
-        assert {fault.where for fault in error.faults} <= {"model.source", "model.dim"}
+        assert {diagnostic.location for diagnostic in error.diagnostics} <= {"model.source", "model.dim"}
 
 
-def test_a_lack_of_memory_is_no_fault_of_the_model(victim, monkeypatch):
+def test_a_lack_of_memory_is_no_diagnostic_of_the_model(victim, monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
@@ -166,7 +166,7 @@ def test_from_the_hubs_cache(victim, marker, tmp_path, monkeypatch, attack):
     (repo / "snapshots" / commit / "pytorch_model.bin").touch()  # what a complete copy is known by
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with raises_faults(("unsafe-model", "model.source")):
+    with raises_diagnostics(("unsafe-model", "model.source")):
         build_model(config("org/m"), "cpu")
     assert not marker.exists()
 
@@ -186,7 +186,7 @@ def test_from_a_registry_whose_hashes_were_rewritten(tmp_path, victim, marker, s
     tags = {MANIFEST_TAG: hash_manifest(hash_files(published))}
     version = client.create_model_version(name, str(published), tags=tags)
     fetched = fetch_version(store, find_version(store, name, version.version), tmp_path / "fetched")
-    assert fetched.fault, "this is what a promotion refuses"
+    assert fetched.diagnostic, "this is what a promotion refuses"
     with pytest.raises(EmbsweepError):
         load_registered(store, name, version.version, device="cpu")
     assert not marker.exists()
@@ -194,14 +194,14 @@ def test_from_a_registry_whose_hashes_were_rewritten(tmp_path, victim, marker, s
 
 def test_a_state_with_a_hostile_pickle_does_not_run(make_config, marker, tmp_path):
     """Somebody could write to the sweep's folder: hashes are no protection, `weights_only` is."""
-    from embsweep.training.messages import TrialJob
+    from embsweep.training.messages import TrialSpec
     from embsweep.training.trial import run_trial
     from tests.security.hostile import write_pickle
     from tests.security.toy import toy_data
     from tests.training.recorder import Recorder
 
     keys = ["model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", "eval.fractions=[0.5,1.0]"]
-    job = TrialJob(number=0, attempt=1, config=make_config(*keys).trial, folder=str(tmp_path / "trial"))
+    job = TrialSpec(number=0, attempt=1, config=make_config(*keys).trial, folder=str(tmp_path / "trial"))
 
     class Stop(BaseException):
         pass

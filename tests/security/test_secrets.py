@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from embsweep.core.errors import EmbsweepError, Fault, InputError
+from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.core.redaction import RedactingFormatter, redact
 
 PASSWORD = "S3CRET-in-the-uri/#1"
@@ -113,7 +113,7 @@ def test_a_server_that_tells_the_password_back(launch_in, tmp_path, secrets, cap
 def test_a_sweep_whose_server_is_away_keeps_no_password(launch_in, tmp_path, secrets, capfd, monkeypatch):
     from embsweep.tracking import tracker
 
-    monkeypatch.setattr(tracker, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
     uri = f"http://ann:{quote(PASSWORD, safe='')}@127.0.0.1:9"
     with pytest.raises(EmbsweepError) as caught:
         launch_in(tmp_path, "sweep.name=quiet", f"tracking.uri='{uri}'", "tracking.must_answer=false")
@@ -183,19 +183,19 @@ SLY = "S3CRET'of\\\"mine" + "-S3CRET" * 40
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "diagnostic",
     [
-        Fault("unknown-key", "tracking.urii", "unknown key", f"'postgresql://ann:{'S3CRET' * 40}@db/x'"),
-        Fault("bad-name", "sweep.name", "is too long", SLY),
-        Fault("bad-name", "sweep.name", "is too long", ["a", {"b": (SLY,)}]),
-        Fault("bad-name", "sweep.name", f"cannot be read ({SLY!r})", 1, SLY, f"say {SLY}"),
-        Fault("bad-name", "sweep.name", "x" * 900 + SLY),
+        Diagnostic("unknown-key", "tracking.urii", "unknown key", f"'postgresql://ann:{'S3CRET' * 40}@db/x'"),
+        Diagnostic("bad-name", "sweep.name", "is too long", SLY),
+        Diagnostic("bad-name", "sweep.name", "is too long", ["a", {"b": (SLY,)}]),
+        Diagnostic("bad-name", "sweep.name", f"cannot be read ({SLY!r})", 1, SLY, f"say {SLY}"),
+        Diagnostic("bad-name", "sweep.name", "x" * 900 + SLY),
     ],
 )
-def test_a_fault_is_shortened_when_its_secrets_are_out(set_env, fault):
+def test_a_diagnostic_is_shortened_when_its_secrets_are_out(set_env, diagnostic):
     set_env(MY_TOKEN=SLY)
-    assert "S3CRET" not in str(fault)
-    assert "S3CRET" not in str(InputError(fault))
+    assert "S3CRET" not in str(diagnostic)
+    assert "S3CRET" not in str(InputError(diagnostic))
 
 
 def test_the_shells_quotes_hide_no_secret(set_env):

@@ -16,7 +16,7 @@ import pytest
 
 from embsweep.core.errors import InputError
 from embsweep.tracking.records import SweepIdentity
-from embsweep.tracking.runs import Child, open_sweep_run
+from embsweep.tracking.runs import RunRef, open_sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.tracking.ui import choose_port
 from tests.steady_environment import changed
@@ -98,7 +98,7 @@ def recorded(team, tmp_path_factory):
     with changed(MLFLOW_TRACKING_USERNAME=ANN[0], MLFLOW_TRACKING_PASSWORD=ANN[1]):
         store = open_store(tmp_path_factory.mktemp("storage"), uri=team.url, experiment="anns")
         run = open_sweep_run(store, SweepIdentity("legal", "study", "minilm"))
-        run_id = run.start_trial(Child(0, "trial 0"), 1, {"k": 1})
+        run_id = run.start_trial(RunRef(0, "trial 0"), 1, {"k": 1})
         run.log_artifact_text("report.txt", "what only Ann may read")
         run.client = store.client()
         run.client.create_registered_model("anns-model")

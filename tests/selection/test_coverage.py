@@ -23,11 +23,11 @@ def measure_coverage(differences, labels, truth):
 def draw_average_precision(queries, seed):
     """Differences of two models' AP: 6 of 10 queries unchanged, the others 1/rank against 1/rank; and their mean."""
     rng = np.random.default_rng(seed)
-    ours, rival = 1 / np.arange(1, 8), 1 / np.arange(1, 15)
+    ours, reference = 1 / np.arange(1, 8), 1 / np.arange(1, 15)
     shape = (queries, REPETITIONS)
     changed = rng.random(shape) < 0.4
-    return np.where(changed, rng.choice(ours, shape) - rng.choice(rival, shape), 0.0), 0.4 * (
-        ours.mean() - rival.mean()
+    return np.where(changed, rng.choice(ours, shape) - rng.choice(reference, shape), 0.0), 0.4 * (
+        ours.mean() - reference.mean()
     )
 
 

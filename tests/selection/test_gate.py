@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embsweep.selection.evidence import BASE, WINNER, Comparison, FindingFacts
-from embsweep.selection.gate import Case, Reading, Rival, check_comparison, describe_rule, judge
+from embsweep.selection.evidence import BASE, WINNER, Comparison, FindingRecord
+from embsweep.selection.gate import (
+    GateInput,
+    ModelEvaluation,
+    Reference,
+    check_comparison,
+    describe_rule,
+    evaluate_gate,
+)
 from embsweep.selection.statistics.significance import compare_models
 from tests.reports.evidence_samples import DIMS, GATE, OBJECTIVE, make_evidence
 from tests.texts import numbers_in
@@ -21,7 +28,7 @@ def read(name, evidence=EVIDENCE, **changes):
     """The reading of one model as the sweep recorded it."""
     stored = evidence.test[name]
     values = {"scores": stored.scores, "values": stored.per_query, "dim": max(stored.scores)}
-    return Reading(**{**values, "device": "cpu", "tolerance": 1e-6, **changes})
+    return ModelEvaluation(**{**values, "device": "cpu", "tolerance": 1e-6, **changes})
 
 
 def make_case(evidence=EVIDENCE, **changes):
@@ -33,19 +40,19 @@ def make_case(evidence=EVIDENCE, **changes):
         "found_fingerprint": evidence.data.fingerprint,
         "groups": evidence.groups,
         "challenger": read(WINNER, evidence),
-        "base": Rival("base model minilm", read(BASE, evidence)),
-        "champion": Rival("champion (version 1)", read(BASE, evidence), DIMS),
+        "base": Reference("base model minilm", read(BASE, evidence)),
+        "champion": Reference("champion (version 1)", read(BASE, evidence), DIMS),
     }
-    return Case(**{**values, **changes})
+    return GateInput(**{**values, **changes})
 
 
 def failed(case):
     """Names of the conditions that do not hold."""
-    return [condition.name for condition in judge(case).failed]
+    return [condition.name for condition in evaluate_gate(case).failed]
 
 
 def condition(case, name):
-    return next(c for c in judge(case).conditions if c.name == name)
+    return next(c for c in evaluate_gate(case).conditions if c.name == name)
 
 
 def shift(scores, by):
@@ -53,7 +60,7 @@ def shift(scores, by):
 
 
 def test_a_sound_challenger_passes_with_every_condition_listed():
-    judgement = judge(make_case())
+    judgement = evaluate_gate(make_case())
     assert judgement.passed
     names = [c.name for c in judgement.conditions]
     expected = ["complete", "same test set", "proof", "beats base", "beats champion", "audit", "name", "floors"]
@@ -61,7 +68,7 @@ def test_a_sound_challenger_passes_with_every_condition_listed():
     assert [check.dim for check in condition(make_case(), "beats base").dims] == list(DIMS)
 
 
-ERROR = FindingFacts(name="leaked-passages", severity="error", message="4 passages on two sides")
+ERROR = FindingRecord(name="leaked-passages", severity="error", message="4 passages on two sides")
 
 
 @pytest.mark.parametrize(
@@ -80,19 +87,19 @@ ERROR = FindingFacts(name="leaked-passages", severity="error", message="4 passag
             "proof",
             ["2.0e-06"],
         ),
-        (make_case(base=Rival("base model minilm", read(WINNER))), "beats base", ["minilm:", "0", "3"]),
-        (make_case(champion=Rival("champion (version 1)", read(WINNER))), "beats champion", ["1):", "0", "3"]),
+        (make_case(base=Reference("base model minilm", read(WINNER))), "beats base", ["minilm:", "0", "3"]),
+        (make_case(champion=Reference("champion (version 1)", read(WINNER))), "beats champion", ["1):", "0", "3"]),
     ],
 )
-def test_one_fault_fails_one_condition_and_says_by_how_much(case, name, names):
+def test_one_diagnostic_fails_one_condition_and_says_by_how_much(case, name, names):
     assert failed(case) == [name]
     assert [word for word in names if word not in re.split("[ ,]+", condition(case, name).text)] == []
-    assert len(judge(case).conditions) == 8
+    assert len(evaluate_gate(case).conditions) == 8
 
 
-def test_several_faults_are_all_told():
+def test_several_diagnostics_are_all_told():
     evidence = make_evidence(complete=False, audit=(ERROR,))
-    case = make_case(evidence, name="legal-rehearsal", base=Rival("base model minilm", read(WINNER, evidence)))
+    case = make_case(evidence, name="legal-rehearsal", base=Reference("base model minilm", read(WINNER, evidence)))
     assert failed(case) == ["complete", "beats base", "audit", "name"]
 
 
@@ -127,9 +134,9 @@ def test_a_stored_model_without_a_recorded_dimension_proves_nothing():
 
 
 def test_on_other_data_nobody_is_compared_but_the_rest_is_judged():
-    unread = Reading(fault="not read: this is not the sweep's test set")
+    unread = ModelEvaluation(diagnostic="not read: this is not the sweep's test set")
     case = make_case(
-        make_evidence(complete=False), found_fingerprint="ef" * 32, challenger=unread, base=Rival("base", unread)
+        make_evidence(complete=False), found_fingerprint="ef" * 32, challenger=unread, base=Reference("base", unread)
     )
     assert failed(case) == ["complete", "same test set", "proof", "beats base", "beats champion"]
     assert {"efefefefefef", "abababababab"} <= set(re.findall("[a-f0-9]{12}", condition(case, "same test set").text))
@@ -137,10 +144,10 @@ def test_on_other_data_nobody_is_compared_but_the_rest_is_judged():
 
 
 def test_altered_weights_fail_the_proof_and_leave_the_comparisons_open():
-    case = make_case(challenger=Reading(fault="legal version 2: model.safetensors was changed"))
+    case = make_case(challenger=ModelEvaluation(diagnostic="legal version 2: model.safetensors was changed"))
     assert condition(case, "proof").passed is False
     assert condition(case, "beats base").passed is None
-    assert judge(case).comparisons == ()
+    assert evaluate_gate(case).comparisons == ()
 
 
 def test_without_a_champion_that_condition_passes_with_a_note():
@@ -149,7 +156,7 @@ def test_without_a_champion_that_condition_passes_with_a_note():
 
 
 def test_a_champion_that_cannot_be_read_stands_in_the_way():
-    case = make_case(champion=Rival("champion (version 1)", Reading(fault="carries no hashes")))
+    case = make_case(champion=Reference("champion (version 1)", ModelEvaluation(diagnostic="carries no hashes")))
     assert failed(case) == ["beats champion"]
     found = condition(case, "beats champion")
     assert (found.passed, found.text, found.dims) == (None, "carries no hashes", ())
@@ -171,24 +178,24 @@ def test_a_floor_of_the_base_model_is_that_on_test(floor, held):
     changed = EVIDENCE.test[BASE].model_copy(update={"scores": base})
     objective = OBJECTIVE.model_copy(update={"floors": {64: "base"}})
     evidence = EVIDENCE.model_copy(update={"objective": objective, "test": {**EVIDENCE.test, BASE: changed}})
-    judgement = judge(make_case(evidence, champion=None))
+    judgement = evaluate_gate(make_case(evidence, champion=None))
     assert next(c for c in judgement.conditions if c.name == "floors").passed is held
     assert [c.dim for c in judgement.comparisons] == [*DIMS, None]
 
 
 def test_dimensions_that_the_champion_lacks_fail_with_the_reason_unless_not_required():
     small = {dim: values for dim, values in EVIDENCE.test[BASE].per_query.items() if dim <= 128}
-    champion = Rival("champion (version 1)", read(BASE, values=small, dim=128), (128, 64))
+    champion = Reference("champion (version 1)", read(BASE, values=small, dim=128), (128, 64))
     checks = condition(make_case(champion=champion), "beats champion").dims
     assert [(c.dim, c.passed) for c in checks] == [(384, False), (128, True), (64, True)]
     assert "champion (version 1)" in checks[0].text
     assert numbers_in(checks[0].text)[-1] == 128
     rule = GATE.model_copy(update={"dims": (128, 64)})
-    assert judge(make_case(champion=champion, rule=rule)).passed
+    assert evaluate_gate(make_case(champion=champion, rule=rule)).passed
 
 
 def test_dimensions_that_are_served_now_must_not_be_lost():
-    champion = Rival("champion (version 1)", read(BASE, dim=1024), (1024, *DIMS))
+    champion = Reference("champion (version 1)", read(BASE, dim=1024), (1024, *DIMS))
     checks = condition(make_case(champion=champion), "beats champion").dims
     assert [(c.dim, c.passed) for c in checks] == [(1024, False), (384, True), (128, True), (64, True)]
     assert "champion" not in checks[0].text
@@ -196,8 +203,8 @@ def test_dimensions_that_are_served_now_must_not_be_lost():
 
 
 def test_only_required_dimensions_are_corrected_for():
-    all_dims = judge(make_case(champion=None)).comparisons
-    one = judge(make_case(champion=None, rule=GATE.model_copy(update={"dims": (64,)}))).comparisons
+    all_dims = evaluate_gate(make_case(champion=None)).comparisons
+    one = evaluate_gate(make_case(champion=None, rule=GATE.model_copy(update={"dims": (64,)}))).comparisons
     assert {c.dim for c in one} == {64, None}
     assert next(c for c in one if c.dim == 64).adjusted_p <= next(c for c in all_dims if c.dim == 64).adjusted_p
 
@@ -221,14 +228,14 @@ def test_the_challenger_is_compared_in_the_order_of_the_data_now():
     }
     groups = tuple(EVIDENCE.groups[place] for place in order)
     case = make_case(
-        challenger=moved[WINNER], base=Rival("base model minilm", moved[BASE]), groups=groups, champion=None
+        challenger=moved[WINNER], base=Reference("base model minilm", moved[BASE]), groups=groups, champion=None
     )
-    there, here = judge(case).comparisons, judge(make_case(champion=None)).comparisons
+    there, here = evaluate_gate(case).comparisons, evaluate_gate(make_case(champion=None)).comparisons
     assert [c.difference for c in there] == pytest.approx([c.difference for c in here])
 
 
 def compare(difference=0.02, low=0.01, adjusted_p=0.01):
-    fixed = {"rival": "x", "dim": 64, "high": 0.5, "p_value": 0.01, "detectable": 0.03, "queries": 60, "groups": 30}
+    fixed = {"reference": "x", "dim": 64, "high": 0.5, "p_value": 0.01, "detectable": 0.03, "queries": 60, "groups": 30}
     return Comparison(difference=difference, low=low, adjusted_p=adjusted_p, **fixed)
 
 
@@ -282,7 +289,7 @@ def test_a_rule_is_described_with_its_numbers():
 
 
 def test_a_judgement_without_conditions_that_hold_is_no_pass():
-    judgement = judge(make_case())
+    judgement = evaluate_gate(make_case())
     open_one = dataclasses.replace(judgement.conditions[0], passed=None)
     assert not dataclasses.replace(judgement, conditions=(open_one, *judgement.conditions[1:])).passed
 
@@ -291,7 +298,7 @@ def test_where_a_margin_is_asked_for_its_p_is_tested_and_not_that_of_any_differe
     """Ours is .15 above the base model, and by much more than 0; that it is more than .149 above, nobody can say."""
     for margin, held in ((0.0, True), (0.1, True), (0.149, False)):
         case = make_case(rule=GATE.model_copy(update={"margin": margin}), champion=None)
-        found = judge(case).comparisons
+        found = evaluate_gate(case).comparisons
         lowered = {dim: values - margin for dim, values in case.challenger.values.items()}
         tested = compare_models(lowered, {"base": case.base.reading.values}, case.groups, config=OBJECTIVE, seed=0)
         assert [(c.p_value, c.adjusted_p) for c in found] == [(c.p_value, c.adjusted_p) for c in tested]
@@ -308,5 +315,5 @@ def _interval(found):
 
 def test_a_margin_that_ours_may_be_worse_by_is_no_margin_that_it_must_be_better_by():
     rule = GATE.model_copy(update={"against_champion": "not_worse", "margin": 0.01})
-    found = judge(make_case(rule=rule)).comparisons
-    assert {(c.rival, c.margin) for c in found} == {("base model minilm", 0.01), ("champion (version 1)", 0.0)}
+    found = evaluate_gate(make_case(rule=rule)).comparisons
+    assert {(c.reference, c.margin) for c in found} == {("base model minilm", 0.01), ("champion (version 1)", 0.0)}

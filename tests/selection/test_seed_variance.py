@@ -7,7 +7,7 @@ from scipy import stats
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.statistics.paired import Difference, compute_difference
 from embsweep.selection.statistics.resampling import index_groups
-from embsweep.selection.statistics.seed_variance import SeedNoise, add_seed_noise, measure_seed_noise
+from embsweep.selection.statistics.seed_variance import SeedVariance, add_seed_noise, estimate_seed_variance
 
 MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
 QUERIES = 12
@@ -25,7 +25,7 @@ def test_deviations_are_pooled_over_configurations_with_their_degrees_of_freedom
         [run(0.90, 0.90)],
         [],
     ]
-    found = measure_seed_noise(configurations, MEAN)
+    found = estimate_seed_variance(configurations, MEAN)
     assert found.df == 3
     squares = {
         128: 2 * 0.02**2 + 2 * 0.02**2 + 0.04**2,
@@ -37,21 +37,21 @@ def test_deviations_are_pooled_over_configurations_with_their_degrees_of_freedom
 
 def test_a_difference_of_means_has_the_luck_of_both():
     difference = Difference((64, None), np.zeros(2), np.zeros((1, 2)), np.ones(2), np.zeros(2))
-    noise = SeedNoise({64: 0.02, None: 0.03}, 3)
+    noise = SeedVariance({64: 0.02, None: 0.03}, 3)
     for runs in ((4, 1), (1, 4)):
         assert noise.of(difference, runs) == pytest.approx(np.array([0.02, 0.03]) * (1 / 4 + 1) ** 0.5)
 
 
 def pair(shift):
     rng = np.random.default_rng(4)
-    rival = rng.random(QUERIES)
-    ours = rival + shift + rng.normal(0, 0.05, QUERIES)
-    return compute_difference({64: ours}, {64: rival}, GROUPING, config=MEAN, seed=1, resamples=1999)
+    reference = rng.random(QUERIES)
+    ours = reference + shift + rng.normal(0, 0.05, QUERIES)
+    return compute_difference({64: ours}, {64: reference}, GROUPING, config=MEAN, seed=1, resamples=1999)
 
 
 @pytest.mark.parametrize("shift", [0.1, -0.1])
 def test_it_works_alike_in_both_directions(shift):
-    bounds = add_seed_noise(pair(shift), SeedNoise({64: 0.01, None: 0.01}, 4), GROUPING, runs=(2, 2), seed=1)
+    bounds = add_seed_noise(pair(shift), SeedVariance({64: 0.01, None: 0.01}, 4), GROUPING, runs=(2, 2), seed=1)
     assert (bounds.p_values < 0.05).all()
     assert (bounds.low * bounds.high > 0).all(), "the interval lies on one side of 0"
 
@@ -59,7 +59,7 @@ def test_it_works_alike_in_both_directions(shift):
 def test_without_luck_a_bootstrap_is_as_wide_as_few_groups_make_it():
     """Student's quantile in place of the normal one, and n - 1 in place of n."""
     difference = pair(0.1)
-    bounds = add_seed_noise(difference, SeedNoise({64: 0.0, None: 0.0}, 4), GROUPING, runs=(2, 2), seed=1)
+    bounds = add_seed_noise(difference, SeedVariance({64: 0.0, None: 0.0}, 4), GROUPING, runs=(2, 2), seed=1)
     factor = (QUERIES / (QUERIES - 1)) ** 0.5 * stats.t.ppf(0.975, QUERIES - 1) / stats.norm.ppf(0.975)
     low, high = np.quantile(difference.resampled, [0.025, 0.975], axis=0) - difference.observed
     assert bounds.low == pytest.approx(difference.observed + factor * low, abs=1e-9)
@@ -69,7 +69,7 @@ def test_without_luck_a_bootstrap_is_as_wide_as_few_groups_make_it():
 def test_p_is_the_larger_of_what_queries_and_seeds_say():
     difference = pair(0.1)
     none, much = (
-        add_seed_noise(difference, SeedNoise({64: luck, None: luck}, 4), GROUPING, runs=(2, 2), seed=1)
+        add_seed_noise(difference, SeedVariance({64: luck, None: luck}, 4), GROUPING, runs=(2, 2), seed=1)
         for luck in (0.0, 0.2)
     )
     assert none.p_values == pytest.approx(np.maximum(difference.p_values, 2 / 2000))
@@ -78,7 +78,7 @@ def test_p_is_the_larger_of_what_queries_and_seeds_say():
 
 def test_detectable_adds_both_as_sides_of_a_right_angle():
     difference, luck = pair(0.1), 0.03
-    bounds = add_seed_noise(difference, SeedNoise({64: luck, None: luck}, 4), GROUPING, runs=(2, 3), seed=1)
+    bounds = add_seed_noise(difference, SeedVariance({64: luck, None: luck}, 4), GROUPING, runs=(2, 3), seed=1)
     by_query = (stats.t.ppf(0.975, QUERIES - 1) + stats.t.ppf(0.8, QUERIES - 1)) * difference.errors
     by_seed = (stats.t.ppf(0.975, 4) + stats.t.ppf(0.8, 4)) * luck * (1 / 2 + 1 / 3) ** 0.5
     assert bounds.detectable == pytest.approx(np.sqrt(by_query**2 + by_seed**2))
@@ -86,5 +86,5 @@ def test_detectable_adds_both_as_sides_of_a_right_angle():
 
 @pytest.mark.parametrize(("grouping", "df"), [(index_groups([7] * QUERIES), 4), (GROUPING, 0)])
 def test_one_group_or_no_second_run_say_nothing(grouping, df):
-    bounds = add_seed_noise(pair(0.1), SeedNoise({64: 0.0, None: 0.0}, df), grouping, runs=(2, 2), seed=1)
+    bounds = add_seed_noise(pair(0.1), SeedVariance({64: 0.0, None: 0.0}, df), grouping, runs=(2, 2), seed=1)
     assert (bounds.low.tolist(), bounds.high.tolist(), bounds.p_values.tolist()) == ([-1, -1], [1, 1], [1, 1])

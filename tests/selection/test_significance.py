@@ -48,8 +48,8 @@ def pair():
 
 
 def test_bootstrap_agrees_with_scipy(pair):
-    ours, rival, labels = pair
-    differences, grouping = ours[256] - rival[256], index_groups(labels)
+    ours, reference, labels = pair
+    differences, grouping = ours[256] - reference[256], index_groups(labels)
     sums = np.bincount(labels, differences)
     theirs = stats.bootstrap(
         (sums, grouping.sizes),
@@ -61,7 +61,7 @@ def test_bootstrap_agrees_with_scipy(pair):
         confidence_level=1 - expand_level(0.05, 20),
         rng=1,
     ).confidence_interval
-    found = next(c for c in compare_models(ours, {"rival": rival}, labels, config=MEAN, seed=2) if c.dim == 256)
+    found = next(c for c in compare_models(ours, {"reference": reference}, labels, config=MEAN, seed=2) if c.dim == 256)
     student = stats.t.interval(0.95, 19, differences.mean(), found.detectable / sum_quantiles(19))
     outer = min(theirs.low, student[0]), max(theirs.high, student[1])
     assert (found.low, found.high) == pytest.approx(outer, abs=0.005)
@@ -71,17 +71,17 @@ def test_bootstrap_agrees_with_scipy(pair):
 @pytest.mark.parametrize("count", [9, 30])
 def test_randomisation_agrees_with_scipy(count):
     rng = np.random.default_rng(count)
-    ours, rival, labels = (
+    ours, reference, labels = (
         {64: rng.random(count * 2) * 0.9 + 0.1},
         {64: rng.random(count * 2)},
         np.arange(count * 2) // 2,
     )
-    sums = np.bincount(labels, ours[64] - rival[64])
+    sums = np.bincount(labels, ours[64] - reference[64])
     theirs = stats.permutation_test(
         (sums, np.zeros(count)), lambda a, b, axis: (a - b).sum(axis=axis), permutation_type="samples",
         vectorized=True, n_resamples=20_000, rng=1,
     )  # fmt: skip
-    found = compare_models(ours, {"rival": rival}, labels, config=MEAN, seed=2)[0]
+    found = compare_models(ours, {"reference": reference}, labels, config=MEAN, seed=2)[0]
     assert found.p_value == pytest.approx(theirs.pvalue, abs=1e-12 if count == 9 else 0.012)
 
 
@@ -89,7 +89,7 @@ def test_few_groups_are_tested_exactly():
     flipped = flip_means(np.ones((9, 1)), index_groups(range(9)), seed=1)
     assert len(flipped) == 2**9
     assert sorted(set(np.round(flipped[:, 0], 9))) == pytest.approx(np.linspace(-1, 1, 10))
-    found = compare_models({64: np.ones(9)}, {"rival": {64: np.zeros(9)}}, range(9), config=MEAN, seed=1)
+    found = compare_models({64: np.ones(9)}, {"reference": {64: np.zeros(9)}}, range(9), config=MEAN, seed=1)
     assert found[0].p_value == 2 / 2**9
 
 
@@ -113,16 +113,16 @@ def test_identical_models_differ_by_nothing(pair, config):
 @pytest.mark.parametrize("count", [1, 8])
 def test_one_group_says_nothing(config, count):
     rng = np.random.default_rng(0)
-    ours, rival = model(rng, count, 0.4), model(rng, count)
-    for c in compare_models(ours, {"r": rival}, [7] * count, config=config, **QUICK):
+    ours, reference = model(rng, count, 0.4), model(rng, count)
+    for c in compare_models(ours, {"r": reference}, [7] * count, config=config, **QUICK):
         assert (c.low, c.high, c.p_value, c.detectable, c.groups, c.queries) == (-1, 1, 1, 1, 1, count)
     assert {(i.low, i.high) for i in compute_intervals(ours, [7] * count, **QUICK).values()} == {(0, 1)}
     assert find_smallest_dim(ours, [7] * count, alpha=0.05, **QUICK) == 64
 
 
 def test_a_constant_difference_has_an_interval_of_no_width():
-    ours, rival = {64: np.full(20, 0.4)}, {64: np.full(20, 0.3)}
-    found = compare_models(ours, {"r": rival}, range(20), config=MEAN, **QUICK)[0]
+    ours, reference = {64: np.full(20, 0.4)}, {64: np.full(20, 0.3)}
+    found = compare_models(ours, {"r": reference}, range(20), config=MEAN, **QUICK)[0]
     assert (found.low, found.high) == pytest.approx((0.1, 0.1)) and found.detectable == pytest.approx(0, abs=1e-9)
     assert found.p_value == 1 / 500
 
@@ -133,12 +133,12 @@ def test_a_constant_difference_has_an_interval_of_no_width():
 def test_is_finite_ordered_and_antisymmetric(groups, seed, config):
     rng = np.random.default_rng(seed)
     n = groups * 2
-    ours, rival = (
+    ours, reference = (
         {dim: rng.integers(0, 3, n) / 2 for dim in (256, 64)} if seed % 2 else model(rng, n) for _ in range(2)
     )
     labels = np.concatenate([np.arange(groups), rng.integers(0, groups, groups)])
-    there = compare_models(ours, {"r": rival}, labels, config=config, **QUICK)
-    back = compare_models(rival, {"r": ours}, labels, config=config, **QUICK)
+    there = compare_models(ours, {"r": reference}, labels, config=config, **QUICK)
+    back = compare_models(reference, {"r": ours}, labels, config=config, **QUICK)
     for c, d in zip(there, back, strict=True):
         assert c.low <= c.difference <= c.high
         assert c.dim is None or (c.low >= -1 and c.high <= 1)  # shortfalls reach further than scores
@@ -146,39 +146,39 @@ def test_is_finite_ordered_and_antisymmetric(groups, seed, config):
         assert c.difference == pytest.approx(-d.difference, abs=1e-12)
         assert (c.low, c.high) == pytest.approx((-d.high, -d.low), abs=1e-9)
         assert c.p_value == d.p_value
-    with_relabelled = compare_models(ours, {"r": rival}, labels * 5 + 100, config=config, **QUICK)
+    with_relabelled = compare_models(ours, {"r": reference}, labels * 5 + 100, config=config, **QUICK)
     assert with_relabelled == there
 
 
 def test_objective_of_the_means_decides_where_it_is_not_linear(pair):
-    ours, rival, labels = pair
+    ours, reference, labels = pair
     config = PROFILES[1]
-    found = compare_models(ours, {"r": rival}, labels, config=config, **QUICK)[-1]
-    worst = [min(values.mean() for values in one.values()) for one in (ours, rival)]
+    found = compare_models(ours, {"r": reference}, labels, config=config, **QUICK)[-1]
+    worst = [min(values.mean() for values in one.values()) for one in (ours, reference)]
     assert found.dim is None and found.difference == pytest.approx(worst[0] - worst[1], abs=1e-9)
 
 
 def test_linear_objective_is_its_weighted_column(pair):
-    ours, rival, labels = pair
-    found = compare_models(ours, {"r": rival}, labels, config=PROFILES[2], **QUICK)
-    column = {1: (3 * ours[256] + ours[64]) / 4}, {1: (3 * rival[256] + rival[64]) / 4}
+    ours, reference, labels = pair
+    found = compare_models(ours, {"r": reference}, labels, config=PROFILES[2], **QUICK)
+    column = {1: (3 * ours[256] + ours[64]) / 4}, {1: (3 * reference[256] + reference[64]) / 4}
     alone = compare_models(column[0], {"r": column[1]}, labels, config=MEAN, **QUICK)[0]
     for name in ("difference", "low", "high", "p_value", "detectable"):
         assert getattr(found[-1], name) == pytest.approx(getattr(alone, name), abs=1e-9)
 
 
 def test_every_rival_at_every_common_dimension_and_holm_over_all(pair):
-    ours, rival, labels = pair
-    rivals = {"a": rival, "b": {64: rival[64], 32: rival[64]}, "c": {8: rival[64]}}
-    found = compare_models(ours, rivals, labels, config=PROFILES[2], **QUICK)
-    assert [(c.rival, c.dim) for c in found] == [("a", 256), ("a", 64), ("a", None), ("b", 64)]
+    ours, reference, labels = pair
+    references = {"a": reference, "b": {64: reference[64], 32: reference[64]}, "c": {8: reference[64]}}
+    found = compare_models(ours, references, labels, config=PROFILES[2], **QUICK)
+    assert [(c.reference, c.dim) for c in found] == [("a", 256), ("a", 64), ("a", None), ("b", 64)]
     assert [c.adjusted_p for c in found] == list(adjust_holm([c.p_value for c in found]))
 
 
 def test_same_seed_same_answer_other_seed_another(pair):
-    ours, rival, labels = pair
-    first, again = (compare_models(ours, {"r": rival}, labels, config=MEAN, **QUICK) for _ in range(2))
-    other = compare_models(ours, {"r": rival}, labels, config=MEAN, seed=4, resamples=499)
+    ours, reference, labels = pair
+    first, again = (compare_models(ours, {"r": reference}, labels, config=MEAN, **QUICK) for _ in range(2))
+    other = compare_models(ours, {"r": reference}, labels, config=MEAN, seed=4, resamples=499)
     assert first == again
     assert first[0].low != other[0].low
 
@@ -187,9 +187,9 @@ def test_groups_are_not_taken_for_independent_queries(pair):
     rng = np.random.default_rng(1)
     labels = np.repeat(np.arange(20), 5)
     ours = {64: np.clip(0.5 + rng.normal(0, 0.2, 20)[labels], 0, 1)}
-    rival = {64: np.full(100, 0.45)}
+    reference = {64: np.full(100, 0.45)}
     grouped, apart = (
-        compare_models(ours, {"r": rival}, groups, config=MEAN, **QUICK)[0] for groups in (labels, np.arange(100))
+        compare_models(ours, {"r": reference}, groups, config=MEAN, **QUICK)[0] for groups in (labels, np.arange(100))
     )
     assert grouped.high - grouped.low > 1.8 * (apart.high - apart.low)
     assert grouped.detectable > 1.8 * apart.detectable
@@ -241,10 +241,10 @@ def test_smallest_dimension_that_is_as_good():
     assert find_smallest_dim({dim: values[dim][:4] for dim in values}, range(4), alpha=0.05, **QUICK) == 64
 
 
-@pytest.mark.parametrize("rival", [{64: np.zeros(5)}, {64: np.array([0.1, np.nan, 0.3, 0.4])}])
-def test_values_that_do_not_fit_are_refused(rival):
+@pytest.mark.parametrize("reference", [{64: np.zeros(5)}, {64: np.array([0.1, np.nan, 0.3, 0.4])}])
+def test_values_that_do_not_fit_are_refused(reference):
     with pytest.raises(ValueError, match=r"queries|finite"):
-        compare_models({64: np.zeros(4)}, {"r": rival}, range(4), config=MEAN, **QUICK)
+        compare_models({64: np.zeros(4)}, {"r": reference}, range(4), config=MEAN, **QUICK)
 
 
 def test_no_query_is_refused():

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection import verdict as verdicts
-from embsweep.selection.candidate import Contest
+from embsweep.selection.candidate import PairedComparison
 from embsweep.selection.statistics.intervals import adjust_holm
 from embsweep.selection.statistics.resampling import index_groups
-from embsweep.selection.statistics.seed_variance import SeedNoise
+from embsweep.selection.statistics.seed_variance import SeedVariance
 from embsweep.selection.verdict import Candidate, decide_verdict
 from tests.texts import numbers_in
 
@@ -43,7 +43,7 @@ def test_a_clearly_better_one_is_named():
     assert (found.outcome, found.winner, found.tied_with) == ("named", 5, ())
     assert found.rule.startswith(verdicts._BETTER)
     assert numbers_in(found.rule) == [0.05]
-    assert {(c.rival, c.dim) for c in found.comparisons} == {("recipe", dim) for dim in (128, 64, None)}
+    assert {(c.reference, c.dim) for c in found.comparisons} == {("recipe", dim) for dim in (128, 64, None)}
     on_objective = next(c for c in found.comparisons if c.dim is None)
     assert on_objective.difference == pytest.approx(0.2) and on_objective.adjusted_p < 0.05
     assert 0.1 < on_objective.low < 0.2 < on_objective.high < 0.3
@@ -57,7 +57,7 @@ def test_the_cheapest_of_the_tied_wins():
     found = decide(dear, cheap, worse)
     assert (found.outcome, found.winner, found.tied_with) == ("tied", 8, (3, 8))
     assert found.rule == verdicts._CHEAPEST
-    against = {c.rival: c.difference for c in found.comparisons if c.dim is None}
+    against = {c.reference: c.difference for c in found.comparisons if c.dim is None}
     assert against == {"trial 3": pytest.approx(-0.01), "trial 1": pytest.approx(0.295)}
 
 
@@ -98,9 +98,9 @@ def test_a_seedless_difference_is_not_real_when_queries_contradict_each_other():
 
 def test_a_difference_that_is_one_of_many_is_not_real_where_alone_it_would_be():
     """Holm: four equal rivals, each of which the leader beats at 5 % taken alone."""
-    leader, rival = make(9, [0.508, 0.509]), make(1, [0.5, 0.501])
-    rivals = [dataclasses.replace(rival, trial=trial) for trial in (1, 2, 3, 4)]
-    alone, among = decide(leader, rival), decide(leader, *rivals)
+    leader, reference = make(9, [0.508, 0.509]), make(1, [0.5, 0.501])
+    references = [dataclasses.replace(reference, trial=trial) for trial in (1, 2, 3, 4)]
+    alone, among = decide(leader, reference), decide(leader, *references)
     assert (alone.outcome, alone.winner) == ("named", 9)
     (p,) = (c.p_value for c in alone.comparisons if c.dim is None)
     assert 0.0125 < p < 0.05, "significant alone, and not four times as high"
@@ -130,7 +130,7 @@ def test_what_is_shown_of_a_named_winner_is_what_named_it():
     failed = [make(trial, [0.59], failures=1) for trial in range(2, 6)]
     found = decide(make(0, [0.40, 0.42]), make(1, [0.60, 0.61]), *failed)
     assert found.outcome == "named"
-    assert {c.rival for c in found.comparisons} == {"trial 0"}
+    assert {c.reference for c in found.comparisons} == {"trial 0"}
     assert all(c.adjusted_p < 0.05 for c in found.comparisons if c.dim is None)
 
 
@@ -264,10 +264,10 @@ def test_same_seed_same_verdict():
 
 
 def test_the_luck_of_a_difference_is_that_of_the_runs_of_either():
-    noise = SeedNoise(dict.fromkeys((128, 64, None), 0.05), 8)
-    contest = Contest(index_groups(range(QUERIES)), MEAN, noise, 1, 499)
+    noise = SeedVariance(dict.fromkeys((128, 64, None), 0.05), 8)
+    paired = PairedComparison(index_groups(range(QUERIES)), MEAN, noise, 1, 499)
     few, many = make(0, [0.5]), make(1, [0.5] * 8)
-    there, back = (contest.compare(*pair)[1].detectable for pair in ((few, many), (many, few)))
+    there, back = (paired.compare(*pair)[1].detectable for pair in ((few, many), (many, few)))
     assert there == pytest.approx(back, rel=1e-6)
-    few_both = contest.compare(few, make(1, [0.5]))[1].detectable
+    few_both = paired.compare(few, make(1, [0.5]))[1].detectable
     assert (there < 0.9 * few_both).all()

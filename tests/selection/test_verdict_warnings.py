@@ -17,9 +17,9 @@ def count(warnings):
 
 @pytest.mark.parametrize(("detectable", "warns"), [((0.1, 0.3), 1), ((0.3, 0.1), 1), ((0.1, 0.15), 0), ((), 0)])
 def test_the_comparison_that_shows_least_is_what_the_search_is_measured_by(detectable, warns):
-    contest = SimpleNamespace(searched=(0.4, 0.6))
+    paired = SimpleNamespace(searched=(0.4, 0.6))
     comparisons = [compared(0.9, dim=64), *map(compared, detectable)]
-    assert count(warn_undetectable(contest, comparisons, [])) == warns
+    assert count(warn_undetectable(paired, comparisons, [])) == warns
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ def test_the_comparison_that_shows_least_is_what_the_search_is_measured_by(detec
     [((0.1, 0.9), (0.5, 0.51), 0), ((0.5, 0.51), (0.1, 0.9), 1), ((), (0.5, None, 0.51), 1), ((), (0.1, None, 0.9), 0)],
 )
 def test_all_trials_of_the_search_count_and_finalists_alone_where_these_are_not_known(searched, of_finalists, warns):
-    contest = SimpleNamespace(searched=searched)
+    paired = SimpleNamespace(searched=searched)
     candidates = [SimpleNamespace(searched=value) for value in of_finalists]
-    assert count(warn_undetectable(contest, [compared(0.2)], candidates)) == warns
+    assert count(warn_undetectable(paired, [compared(0.2)], candidates)) == warns
 
 
 @pytest.mark.parametrize(("searched", "warns"), [((0.5,), 0), ((), 0)])
@@ -48,5 +48,5 @@ def test_one_trial_has_no_spread(searched, warns):
     ],
 )
 def test_seeds_that_tell_nothing(df, deviations, judged, warns):
-    contest = SimpleNamespace(noise=SimpleNamespace(df=df, deviations=deviations))
-    assert count(warn_seeds(contest, [None] * judged)) == warns
+    paired = SimpleNamespace(noise=SimpleNamespace(df=df, deviations=deviations))
+    assert count(warn_seeds(paired, [None] * judged)) == warns

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embsweep.selection.candidate import Contender, rank_contenders
+from embsweep.selection.candidate import RankedTrial, rank_trials
 
 contenders = st.lists(
-    st.builds(Contender, st.integers(0, 99), st.none() | st.floats(allow_nan=True, allow_infinity=True), st.booleans()),
+    st.builds(
+        RankedTrial, st.integers(0, 99), st.none() | st.floats(allow_nan=True, allow_infinity=True), st.booleans()
+    ),
     unique_by=lambda c: c.number,
 )
 
@@ -18,13 +20,13 @@ contenders = st.lists(
 def test_order_of_arrival_does_not_matter(found, random):
     shuffled = list(found)
     random.shuffle(shuffled)
-    assert rank_contenders(found) == rank_contenders(shuffled)
+    assert rank_trials(found) == rank_trials(shuffled)
 
 
 @pytest.mark.slow
 @given(contenders)
 def test_only_finite_objectives_with_weights_can_win_and_the_best_is_first(found):
-    ranked = rank_contenders(found)
+    ranked = rank_trials(found)
     assert all(c.has_checkpoint and math.isfinite(c.objective) for c in ranked)
     assert [c.objective for c in ranked] == sorted((c.objective for c in ranked), reverse=True)
     assert len(ranked) == sum(
@@ -33,5 +35,5 @@ def test_only_finite_objectives_with_weights_can_win_and_the_best_is_first(found
 
 
 def test_equal_objectives_go_to_the_earlier_trial():
-    tied = [Contender(7, 0.5, True), Contender(2, 0.5, True), Contender(4, 0.5, True)]
-    assert [c.number for c in rank_contenders(tied)] == [2, 4, 7]
+    tied = [RankedTrial(7, 0.5, True), RankedTrial(2, 0.5, True), RankedTrial(4, 0.5, True)]
+    assert [c.number for c in rank_trials(tied)] == [2, 4, 7]

@@ -17,7 +17,7 @@ from embsweep.cli.composition.request import read_request
 from embsweep.sweep import holdout
 from embsweep.sweep.run import run_sweep as run_sweep_here
 from embsweep.tracking import tracker
-from tests.sweep.schedulers import limited, make_desk, make_kept_desk  # noqa: F401 - fixtures
+from tests.sweep.schedulers import limited, make_kept_scheduler, make_scheduler  # noqa: F401 - fixtures
 from tests.toy_models import make_static
 
 ROOT = Path(__file__).resolve().parents[2]

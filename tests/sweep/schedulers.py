@@ -9,9 +9,9 @@ from embsweep.config.search_space import Choice, FloatRange
 from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
-from embsweep.sweep.phase import search_stage
-from embsweep.sweep.scheduler import SweepDesk
-from embsweep.training.messages import Outcome, Report, Started, TrialResult
+from embsweep.sweep.phase import search_phase
+from embsweep.sweep.scheduler import SweepScheduler
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 from tests.ledgers import Database, Memory
 from tests.listeners import make_listeners
 
@@ -31,7 +31,7 @@ def limited(make_config):
 
 
 @pytest.fixture
-def make_desk(limited, tmp_path):
+def make_scheduler(limited, tmp_path):
     """`make_desk(…)`: a desk over the test's ledger; another call is another process that goes on with it.
 
     The ledger lies in memory; `make_desk.place = Database(…)` puts it on disk.
@@ -42,28 +42,28 @@ def make_desk(limited, tmp_path):
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
         ledger = Ledger.over(make.place.open(), space=SPACE, search=search, pruner=pruner)
-        ledger.note(name="s", headline="", objective="", asked=trials, slots=1)
+        ledger.note(name="s", title="", objective="", requested_trials=trials, slots=1)
         tracking, progress = make_listeners(told=7, has_lost=has_lost)
-        stage = search_stage(tmp_path / "trials", config, keep_recipe=keep_recipe)
-        return SweepDesk(ledger, tracking, progress, configure or (lambda record: config), stage)
+        phase = search_phase(tmp_path / "trials", config, keep_recipe=keep_recipe)
+        return SweepScheduler(ledger, tracking, progress, configure or (lambda record: config), phase)
 
     make.place = Memory()
     return make
 
 
 @pytest.fixture(params=["memory", pytest.param("database", marks=pytest.mark.slow)])
-def make_kept_desk(request, make_desk, tmp_path):
+def make_kept_scheduler(request, make_scheduler, tmp_path):
     """`make_desk` in memory, and over a database that is opened anew each time."""
     if request.param == "database":
-        make_desk.place = Database(tmp_path / "study.db")
-    return make_desk
+        make_scheduler.place = Database(tmp_path / "study.db")
+    return make_scheduler
 
 
 def scripted(score=lambda number, fraction: number + fraction, fail=()):
     """A trial that scores as told and leaves weights behind when it improves."""
 
-    def work(job, reporter):
-        reporter.start(Started(1, "here", 0.0, 0.1, 0.0))
+    def trial_fn(job, reporter):
+        reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0))
         best = -math.inf
         for step, fraction in enumerate(FRACTIONS, start=1):
             if job.number in fail:
@@ -75,16 +75,16 @@ def scripted(score=lambda number, fraction: number + fraction, fail=()):
                 job.best.mkdir(parents=True, exist_ok=True)
             scores = {64: {"map@100": value}}
             if reporter.report(
-                Report(fraction, step, fraction, value, best, best_fraction, scores, 0.1, 1e-5, float(step))
+                TrialReport(fraction, step, fraction, value, best, best_fraction, scores, 0.1, 1e-5, float(step))
             ):
                 reporter.finish(TrialResult(Outcome.STOPPED, best, None, str(job.best), float(step)))
                 return
         reporter.finish(TrialResult(Outcome.COMPLETE, best, None, str(job.best), 9.0))
 
-    return work
+    return trial_fn
 
 
 def report_at(fraction, value, best=None, best_fraction=None, at=1.0):
     best, best_fraction = best or value, best_fraction or fraction
     step = round(fraction * 4)
-    return Report(fraction, step, fraction, value, best, best_fraction, {64: {"map@100": value}}, 0.1, 1e-5, at)
+    return TrialReport(fraction, step, fraction, value, best, best_fraction, {64: {"map@100": value}}, 0.1, 1e-5, at)

@@ -6,7 +6,7 @@ import pytest
 
 from embsweep.config.search_space import Choice
 from embsweep.data.collection import Pair, RetrievalSet
-from embsweep.sweep.assets import collect_texts, gather_supplies
+from embsweep.sweep.assets import collect_texts, prepare_assets
 
 pytestmark = pytest.mark.slow  # loads the embedded model
 
@@ -36,6 +36,6 @@ def test_a_model_that_cannot_be_had_does_not_end_the_sweep(make_config, splits):
     request = SimpleNamespace(space=(Choice("model", ("minilm", "absent")),), compose=compose)
     scale = SimpleNamespace(apply=lambda config: config)
     prepared = SimpleNamespace(recipe=recipe, splits=splits, folds=(), scale=scale)
-    supplies = gather_supplies(request, prepared)
-    assert len(supplies.tokens) == 1, "of the model that is there"
-    assert supplies.models == (), "nothing travels on one machine"
+    assets = prepare_assets(request, prepared)
+    assert len(assets.tokens) == 1, "of the model that is there"
+    assert assets.models == (), "nothing travels on one machine"

@@ -11,7 +11,7 @@ import pytest
 
 from embsweep.search.ledger import read_ledger
 from embsweep.sweep import run
-from embsweep.sweep.scheduler import SweepDesk
+from embsweep.sweep.scheduler import SweepScheduler
 from tests.runners.clusters import QUICK_TO_NOTICE, NodeStart, node_of, started_cluster, utils_cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.nightly]
@@ -103,7 +103,7 @@ def reference(launch_in, ciphers, tmp_path_factory):
 
 def leave_uncrowned(patch):
     """End the sweep with its last trial: the proof of its winner takes a process of its own."""
-    patch.setattr(run, "crown_winner", lambda *_: None)
+    patch.setattr(run, "finalize_sweep", lambda *_: None)
 
 
 def read_trials(storage):
@@ -120,17 +120,17 @@ class Watch:
 
 def lose_in_mid_trial(patch, lose):
     """End the node of the first trial that is told to go on, before it hears so."""
-    watch, report = Watch({}), SweepDesk.report
+    watch, report = Watch({}), SweepScheduler.on_trial_result
 
-    def reporting(desk, number, said):
-        should_stop = report(desk, number, said)
+    def reporting(scheduler, number, said):
+        should_stop = report(scheduler, number, said)
         watch.reports.setdefault(number, []).append(said)
-        pid = desk.ledger.record(number).attributes["pid"]
+        pid = scheduler.ledger.record(number).attributes["pid"]
         if not watch.lost and not should_stop and said.fraction < 1.0 and lose(pid):
             watch.lost = (number, pid)
         return should_stop
 
-    patch.setattr(SweepDesk, "report", reporting)
+    patch.setattr(SweepScheduler, "report", reporting)
     return watch
 
 

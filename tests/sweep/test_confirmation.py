@@ -12,9 +12,9 @@ import pytest
 from embsweep.core.errors import TooManyFailures
 from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.search.pruners import build_pruner
-from embsweep.selection.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
+from embsweep.selection.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedRecord, Evidence, VerdictRecord
 from embsweep.sweep import confirmation
-from embsweep.sweep.confirmation_runs import fresh_seeds
+from embsweep.sweep.confirmation_runs import draw_seeds
 from embsweep.sweep.winner import name_finalists
 from embsweep.tracking.store import open_store
 from embsweep.training import trial as train
@@ -86,12 +86,12 @@ def test_trials_that_differ_by_their_seed_alone_are_tied_and_the_cheapest_serves
 
 
 def test_fresh_seeds_are_fresh_and_repeatable():
-    assert fresh_seeds(3, 0, []) == fresh_seeds(3, 0, [])
-    taken = fresh_seeds(3, 0, [])[1]
-    again = fresh_seeds(3, 0, [taken])
+    assert draw_seeds(3, 0, []) == draw_seeds(3, 0, [])
+    taken = draw_seeds(3, 0, [])[1]
+    again = draw_seeds(3, 0, [taken])
     assert taken not in again
     assert len(set(again)) == 3
-    assert fresh_seeds(3, 1, []) != fresh_seeds(3, 0, [])
+    assert draw_seeds(3, 1, []) != draw_seeds(3, 0, [])
 
 
 def test_confirmation_runs_are_children_of_the_sweep_and_not_trials_of_the_search(equal):
@@ -111,8 +111,8 @@ def test_only_the_best_weights_of_each_finalist_stay(equal):
 
 
 def test_test_was_read_once_for_finalists_recipe_base_and_bm25(equal):
-    (look,) = equal.notes["looks"]
-    assert (equal.evidence.look, look["earlier"]) == (1, 0)
+    (look,) = equal.notes["holdout_evaluations"]
+    assert (equal.evidence.holdout_evaluations, look["earlier"]) == (1, 0)
     test = equal.evidence.test
     assert {name: reading.trial for name, reading in test.items() if reading.trial is not None} == {
         "winner": 0,
@@ -151,7 +151,7 @@ def test_a_clearly_better_configuration_is_named_and_beats_its_base(resumed):
     evidence = resumed.evidence
     assert evidence.verdict.outcome == "named"
     assert evidence.training.params["train.learning_rate"] == "0.01"
-    overall = {c.rival: c for c in evidence.comparisons if c.dim is None}
+    overall = {c.reference: c for c in evidence.comparisons if c.dim is None}
     assert overall["base"].difference > 0.1
     assert overall["base"].adjusted_p < 0.05
     assert overall["runner-up"].adjusted_p < 0.05
@@ -175,19 +175,19 @@ def copied(searched, tmp_path):
 
 def test_a_finished_sweep_that_is_extended_looks_a_second_time_and_says_so(sweep, searched, copied):
     again = sweep(*THREE, "search.trials=3", storage=copied)
-    assert (searched.evidence.look, again.evidence.look) == (1, 2)
+    assert (searched.evidence.holdout_evaluations, again.evidence.holdout_evaluations) == (1, 2)
     assert re.search(r"\b2 .*test split", again.output)
     once_more = sweep(*THREE, "search.trials=3", storage=copied)
     assert once_more.evidence == again.evidence
-    assert [(look["number"], look["earlier"]) for look in once_more.notes["looks"]] == [(1, 0), (2, 0)]
+    assert [(look["number"], look["earlier"]) for look in once_more.notes["holdout_evaluations"]] == [(1, 0), (2, 0)]
 
 
 def test_looks_of_another_sweep_at_the_same_data_count(sweep, copied):
     other = sweep(
         "train.learning_rate=1e-6,1e-2", "search.trials=1", "confirm=none", "sweep.name=other", storage=copied
     )
-    assert other.evidence.look == 2
-    (look,) = read_ledger(copied / "sweeps/other/study.db")[0]["looks"]
+    assert other.evidence.holdout_evaluations == 2
+    (look,) = read_ledger(copied / "sweeps/other/study.db")[0]["holdout_evaluations"]
     assert (look["number"], look["earlier"]) == (1, 1)
 
 
@@ -201,7 +201,7 @@ def test_another_choice_among_models_already_read_is_another_look(sweep, searche
     monkeypatch.setattr(confirmation, "decide_verdict", decide)
     second = sweep(*THREE, "search.trials=2", "gate.alpha=0.01", storage=copied)
     assert second.evidence.verdict.winner == loser
-    assert second.evidence.look == 2
+    assert second.evidence.holdout_evaluations == 2
     assert re.search(r"\b0 models", second.output)
 
 
@@ -265,7 +265,7 @@ def test_when_every_finalist_fails_again_nothing_is_registered(sweep, tmp_path):
 
 
 def confirmed(trial, *runs, searched=0.5):
-    return ConfirmedFacts(trial=trial, params={}, is_recipe=trial == 0, searched=searched, confirmed=runs)
+    return ConfirmedRecord(trial=trial, params={}, is_recipe=trial == 0, searched=searched, confirmed=runs)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def confirmed(trial, *runs, searched=0.5):
 )
 def test_names_on_the_test_split(winner, has_recipe, names):
     runs = (confirmed(0, 0.55), confirmed(2, 0.6), confirmed(4, 0.7), confirmed(7, 0.1, searched=0.9))
-    verdict = VerdictFacts(outcome="named", winner=winner, tied_with=(), rule="", comparisons=(), confirmed=runs)
+    verdict = VerdictRecord(outcome="named", winner=winner, tied_with=(), rule="", comparisons=(), confirmed=runs)
     assert name_finalists(verdict, (4, 2, 7, 0), has_recipe=has_recipe) == names
 
 

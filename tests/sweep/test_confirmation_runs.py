@@ -7,14 +7,14 @@ import pytest
 
 from embsweep.config.search_space import IntRange
 from embsweep.config.sweep import SearchConfig, StoppingConfig
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import RetrievalSet
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.search.record import TrialRecord
 from embsweep.sweep.confirmation import _label_all
-from embsweep.sweep.confirmation_runs import confirmation_stage, find_used_seeds, fresh_seeds
-from embsweep.sweep.scheduler import SweepDesk
+from embsweep.sweep.confirmation_runs import confirmation_phase, draw_seeds, find_used_seeds
+from embsweep.sweep.scheduler import SweepScheduler
 from tests.ledgers import Memory
 from tests.listeners import make_listeners
 
@@ -28,11 +28,11 @@ def configuration(seed):
 
 
 def test_fresh_seeds_avoid_those_of_every_trial_and_not_of_the_finalists_alone():
-    drawn = fresh_seeds(4, 0, ())
+    drawn = draw_seeds(4, 0, ())
     trials = [record(number, **{"train.seed": seed}) for number, seed in enumerate(drawn[:3])]
     used = find_used_seeds(trials, lambda params: pytest.fail("a swept seed stands in the record"))
     assert used == set(drawn[:3])
-    assert fresh_seeds(1, 0, used) == drawn[3:]
+    assert draw_seeds(1, 0, used) == drawn[3:]
 
 
 def test_a_seed_that_is_not_swept_is_that_of_the_configuration():
@@ -41,7 +41,7 @@ def test_a_seed_that_is_not_swept_is_that_of_the_configuration():
     def configure(params):
         composed.append(params)
         if params["train.epochs"] == 9:
-            raise InputError(Fault("train", "is not valid", 9))
+            raise InputError(Diagnostic("train", "is not valid", 9))
         return configuration({"static": 7, "published": 42}[params["train"]])
 
     trials = [
@@ -62,7 +62,7 @@ class Confirmation:
             folder=types.SimpleNamespace(root=folder),
             recipe=types.SimpleNamespace(sweep=types.SimpleNamespace(max_attempts=3)),
         )
-        self.stage = confirmation_stage(self.context)
+        self.phase = confirmation_phase(self.context)
 
     def open(self, points):
         """A process that asks for these points; it has caught up with those before it."""
@@ -70,16 +70,18 @@ class Confirmation:
         search = SearchConfig(sampler="grid", trials=99, seed=0, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind="none"), 1.0)
         ledger = Ledger.over(self.place.open(), space=space, search=search, pruner=pruner)
-        ledger.queue_only(points)
-        ledger.note(name="s", headline="", objective="", asked=ledger.budget, slots=1)
-        desk = SweepDesk(ledger, *make_listeners(), lambda found: pytest.fail("nothing is handed out"), self.stage)
-        desk.catch_up()
+        ledger.replace_queue(points)
+        ledger.note(name="s", title="", objective="", requested_trials=ledger.budget, slots=1)
+        scheduler = SweepScheduler(
+            ledger, *make_listeners(), lambda found: pytest.fail("nothing is handed out"), self.phase
+        )
+        scheduler.resume()
         return ledger
 
     def finish(self, ledger, value):
         """One run to its end, with weights on disk; its number."""
         found = ledger.ask()
-        (self.stage.folder(found.number) / "best").mkdir(parents=True)
+        (self.phase.folder(found.number) / "best").mkdir(parents=True)
         ledger.complete(found.number, value)
         return found.number
 
@@ -90,21 +92,21 @@ def test_points_that_waited_and_that_nobody_asks_for_any_more_do_not_stand_in_th
     first = confirmation.open([{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)])
     one = confirmation.finish(first, 0.5)
     again = confirmation.open([{"trial": trial, "seed": seed} for seed in (1, 3) for trial in (4, 9)])
-    assert again.notes["asked"] == 4
+    assert again.notes["requested_trials"] == 4
     others = [confirmation.finish(again, value) for value in (0.3, 0.7, 0.4)]
     last = confirmation.open([{"trial": 4, "seed": 1}])
-    assert last.notes["asked"] == 4
+    assert last.notes["requested_trials"] == 4
     assert all(r.params.keys() == {"trial", "seed"} for r in last.trials)
-    kept = {n for n in (one, *others) if (confirmation.stage.folder(n) / "best").is_dir()}
-    assert kept == confirmation.stage.kept(last.trials) == {others[1], others[2]}, "the best of each trial"
+    kept = {n for n in (one, *others) if (confirmation.phase.folder(n) / "best").is_dir()}
+    assert kept == confirmation.phase.kept(last.trials) == {others[1], others[2]}, "the best of each trial"
 
 
 def test_weights_of_folds_are_not_kept(tmp_path):
     confirmation = Confirmation(tmp_path, folds=("one", "two"))
     ledger = confirmation.open([{"trial": 4, "seed": 1, "fold": fold} for fold in (0, 1)])
     confirmation.finish(ledger, 0.5)
-    assert confirmation.stage.kept(ledger.trials) == set()
-    assert [confirmation.stage.fold(found) for found in ledger.trials] == [0]
+    assert confirmation.phase.kept(ledger.trials) == set()
+    assert [confirmation.phase.fold(found) for found in ledger.trials] == [0]
 
 
 def test_no_passage_group_stands_in_two_folds():

@@ -89,7 +89,7 @@ def test_configuration_environment_and_code_are_on_record(client):
     folders = ("config", "environment", "audit")
     names = {f.path for folder in folders for f in client.list_artifacts(parent.info.run_id, folder)}
     assert names == {
-        "config/resolved.yaml", "config/asked.yaml",
+        "config/resolved.yaml", "config/requested.yaml",
         "audit/audit.json", "environment/packages.txt", "environment/machine.txt", "environment/git.txt",
     }  # fmt: skip
 

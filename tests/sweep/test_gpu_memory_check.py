@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from embsweep.cli.composition.compose import compose, to_values
-from embsweep.config.rehearsal import Scale
+from embsweep.config.rehearsal import Rehearsal
 from embsweep.config.search_space import Choice, FloatRange, IntRange, to_override
-from embsweep.core.errors import EmbsweepError, Fault, InputError
+from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.runners.resources import Slots
 from embsweep.sweep.checks import gpu_memory
 from embsweep.sweep.checks.gpu_memory import (
@@ -17,16 +17,16 @@ from embsweep.sweep.checks.gpu_memory import (
     check_memory,
     count_fitting,
     count_sharing,
-    find_hungriest,
-    on_smallest,
+    find_largest_trial,
+    scale_to_smallest_gpu,
 )
 from embsweep.sweep.request import SweepRequest
-from embsweep.training.gpu_memory import Footprint, Gpu, measure_footprint
+from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
 
 pytestmark = pytest.mark.slow
 
 GIB = 2**30
-FULL = Scale(is_rehearsal=False)
+FULL = Rehearsal(is_rehearsal=False)
 
 
 def _gpu(free_gib, total_gib=80):
@@ -61,9 +61,9 @@ def test_each_trial_has_its_peak_and_its_context(peak_gib, free_gib, fits):
 @pytest.mark.parametrize(
     ("found", "trials_per_gpu"),
     [
-        (Footprint(_gpu(79), 10 * GIB), 7),
-        (Footprint(_gpu(79), 10 * GIB), 2),
-        (Footprint(None, None), 4),
+        (MemoryUsage(_gpu(79), 10 * GIB), 7),
+        (MemoryUsage(_gpu(79), 10 * GIB), 2),
+        (MemoryUsage(None, None), 4),
     ],
 )
 def test_what_fits(found, trials_per_gpu):
@@ -71,19 +71,19 @@ def test_what_fits(found, trials_per_gpu):
 
 
 TOO_LARGE = [
-    (Footprint(_gpu(79), 30 * GIB), ["30.0", "79.0", "80.0", "2"], "runner.trials_per_gpu=2"),
-    (Footprint(_gpu(20), 30 * GIB), ["30.0", "20.0", "80.0", "0"], "trials"),
-    (Footprint(_gpu(20), None, "What helps here: less."), ["20.0"], "What helps here: less."),
+    (MemoryUsage(_gpu(79), 30 * GIB), ["30.0", "79.0", "80.0", "2"], "runner.trials_per_gpu=2"),
+    (MemoryUsage(_gpu(20), 30 * GIB), ["30.0", "20.0", "80.0", "0"], "trials"),
+    (MemoryUsage(_gpu(20), None, "What helps here: less."), ["20.0"], "What helps here: less."),
 ]
 """Each with the numbers that a user is told, and how the way out begins."""
 
 
-@pytest.mark.parametrize(("found", "numbers", "fix"), TOO_LARGE)
-def test_what_does_not(found, numbers, fix):
-    (fault,) = check_memory(found, 4)
-    assert (fault.code, fault.where) == ("not-enough-memory", "runner.gpus_per_trial")
-    assert re.findall(r"(?<![\w.])\d+(?:\.\d)?", fault.problem) == numbers
-    assert fault.fix.startswith(fix)
+@pytest.mark.parametrize(("found", "numbers", "hint"), TOO_LARGE)
+def test_what_does_not(found, numbers, hint):
+    (diagnostic,) = check_memory(found, 4)
+    assert (diagnostic.code, diagnostic.location) == ("not-enough-memory", "runner.gpus_per_trial")
+    assert re.findall(r"(?<![\w.])\d+(?:\.\d)?", diagnostic.message) == numbers
+    assert diagnostic.hint.startswith(hint)
 
 
 @pytest.mark.parametrize(
@@ -91,22 +91,22 @@ def test_what_does_not(found, numbers, fix):
     [(None, 4), (80, 4), (96, 4), (40, 2), (24, 1), (8, 0)],
 )
 def test_trials_must_fit_on_the_smallest_of_unequal_gpus(smallest_gib, fits):
-    measured = Footprint(_gpu(78), 17 * GIB)
-    found = on_smallest(measured, smallest_gib and smallest_gib * GIB)
+    measured = MemoryUsage(_gpu(78), 17 * GIB)
+    found = scale_to_smallest_gpu(measured, smallest_gib and smallest_gib * GIB)
     assert count_fitting(found.peak_bytes, found.gpu.free_bytes) == fits
-    faults = check_memory(found, 4)
-    assert bool(faults) == (fits < 4)
-    assert all(f"{smallest_gib}.0 GiB" in fault.problem for fault in faults)
+    diagnostics = check_memory(found, 4)
+    assert bool(diagnostics) == (fits < 4)
+    assert all(f"{smallest_gib}.0 GiB" in diagnostic.message for diagnostic in diagnostics)
 
 
 def test_the_smallest_gpu_of_the_cluster_counts(request_of, monkeypatch):
-    measured = Footprint(_gpu(78), 17 * GIB)
+    measured = MemoryUsage(_gpu(78), 17 * GIB)
     monkeypatch.setattr(gpu_memory, "choose_call", lambda *_: lambda *_, **__: measured)
     splits = SimpleNamespace(train=(), validation=SimpleNamespace(corpus={}, queries={}))
     slots = Slots(8, 1, 0.25)
     assert check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=80 * GIB) == []
-    (fault,) = check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=40 * GIB)
-    assert fault.fix.startswith("runner.trials_per_gpu=2")
+    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=40 * GIB)
+    assert diagnostic.hint.startswith("runner.trials_per_gpu=2")
 
 
 @pytest.fixture
@@ -129,14 +129,14 @@ def test_the_hungriest_point_of_a_space(request_of):
         Choice("model.max_seq_length", ("1024", "256")),
         Choice("train.gradient_checkpointing", ("true", "false")),
     )
-    found = find_hungriest(request, FULL)
+    found = find_largest_trial(request, FULL)
     assert (found.train.batch_size, found.model.max_seq_length) == (64, 1024)
     assert found.train.gradient_checkpointing is False
 
 
 def test_a_group_is_a_parameter_too(request_of):
     request = request_of(Choice("train", ("published", "cached_256")), fixed=["train.precision=bf16"])
-    assert find_hungriest(request, FULL).loss.name == "mnrl"
+    assert find_largest_trial(request, FULL).loss.name == "mnrl"
 
 
 def test_an_end_that_is_no_configuration_is_left_out(request_of):
@@ -144,7 +144,7 @@ def test_an_end_that_is_no_configuration_is_left_out(request_of):
         Choice("loss.name", ("mnrl", "cached_mnrl")),  # cached_mnrl needs a mini_batch_size
         IntRange("train.batch_size", 8, 64),
     )
-    found = find_hungriest(request, FULL)
+    found = find_largest_trial(request, FULL)
     assert (found.loss.name, found.train.batch_size) == ("mnrl", 64)
 
 
@@ -153,21 +153,21 @@ def test_ends_that_exclude_each_other_are_taken_alone(request_of):
 
     def compose_one(point):
         if len(point) > 1:
-            raise InputError(Fault("out-of-range", "train.batch_size", "too large for texts of this length"))
+            raise InputError(Diagnostic("out-of-range", "train.batch_size", "too large for texts of this length"))
         return asked.compose(point)
 
-    found = find_hungriest(replace(asked, compose=compose_one), FULL)
+    found = find_largest_trial(replace(asked, compose=compose_one), FULL)
     assert (found.train.batch_size, found.model.max_seq_length) == (16, 8192)
 
 
 def test_without_a_space_it_is_the_recipe(request_of):
     request = request_of()
-    assert find_hungriest(request, FULL).train.batch_size == 16
+    assert find_largest_trial(request, FULL).train.batch_size == 16
 
 
 def test_what_runs_is_what_is_measured(request_of):
     request = request_of(IntRange("train.batch_size", 8, 64))
-    assert find_hungriest(request, Scale(is_rehearsal=True)).model.kind == "minilm"
+    assert find_largest_trial(request, Rehearsal(is_rehearsal=True)).model.kind == "minilm"
 
 
 @pytest.fixture
@@ -188,21 +188,21 @@ def test_the_measurement_is_asked_for_in_a_fresh_process(request_of, splits, mon
 
     def fake(*args, **kwargs):
         asked.append((args, kwargs))
-        return Footprint(_gpu(79), 30 * GIB)
+        return MemoryUsage(_gpu(79), 30 * GIB)
 
     monkeypatch.setattr(gpu_memory, "choose_call", lambda *_: fake)
-    (fault,) = check_gpu_memory(request_of(IntRange("train.batch_size", 8, 64)), FULL, splits, Slots(4, 1, 0.25))
-    assert (fault.code, fault.where) == ("not-enough-memory", "runner.gpus_per_trial")
+    (diagnostic,) = check_gpu_memory(request_of(IntRange("train.batch_size", 8, 64)), FULL, splits, Slots(4, 1, 0.25))
+    assert (diagnostic.code, diagnostic.location) == ("not-enough-memory", "runner.gpus_per_trial")
     ((function, config, pairs), options) = asked[0]
     assert (function, config.train.batch_size, pairs) == (measure_footprint, 64, ("pairs",))
     assert options == {"corpus_size": 42, "memory_share": 0.25, "models": ()}
 
 
-def test_a_measurement_that_dies_is_a_fault(request_of, splits, monkeypatch):
+def test_a_measurement_that_dies_is_a_diagnostic(request_of, splits, monkeypatch):
     def die(*_, **__):
         raise EmbsweepError("the fresh process died")
 
     monkeypatch.setattr(gpu_memory, "choose_call", lambda *_: die)
-    (fault,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5))
-    assert (fault.code, fault.where) == ("not-measured", "runner.gpus_per_trial")
-    assert fault.problem.endswith(": the fresh process died")
+    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5))
+    assert (diagnostic.code, diagnostic.location) == ("not-measured", "runner.gpus_per_trial")
+    assert diagnostic.message.endswith(": the fresh process died")

@@ -6,7 +6,7 @@ import pytest
 
 from embsweep.core.errors import SweepRefused, TooManyFailures
 from embsweep.search.ledger import read_ledger
-from tests.refusals import raises_code, raises_faults
+from tests.refusals import raises_code, raises_diagnostics
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,9 @@ def test_an_extension_that_was_interrupted_goes_on_and_is_not_taken_for_finished
 
     first, _ = launch("search.trials=2")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("embsweep.sweep.scheduler.SweepDesk.finished", interrupted)  # while its last trial runs
+        patch.setattr(
+            "embsweep.sweep.scheduler.SweepScheduler.on_trial_complete", interrupted
+        )  # while its last trial runs
         launch("search.trials=3")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("embsweep.sweep.run.crown_winner", interrupted)  # when all trials are over
@@ -97,19 +99,19 @@ def test_when_every_trial_fails_nothing_is_registered_and_the_reasons_are_told(l
 def test_bad_data_is_found_before_anything_is_created(launch, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"question": "q", "passage": ""}\n{"question": "q2"}\n', "utf-8")
-    with raises_faults(("empty", "bad.jsonl:1"), ("missing-column", "bad.jsonl:2")):
+    with raises_diagnostics(("empty", "bad.jsonl:1"), ("missing-column", "bad.jsonl:2")):
         launch(f"data.pairs={bad}", seeded=False)
     assert not (tmp_path / "sweeps/quickstart").exists()
     assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_a_batch_that_cannot_be_filled_is_refused(launch):
-    with raises_faults(("out-of-range", "train.batch_size")) as caught:
+    with raises_diagnostics(("out-of-range", "train.batch_size")) as caught:
         launch("train.batch_size=64")
     assert " 27 " in str(caught.value)
 
 
 def test_a_batch_in_the_space_that_cannot_be_filled_is_refused(launch):
-    with raises_faults(("out-of-range", "train.batch_size")) as caught:
+    with raises_diagnostics(("out-of-range", "train.batch_size")) as caught:
         launch("train=published", "train.batch_size=8,64")
     assert all(named in str(caught.value) for named in (" 27 ", "train.batch_size=64"))

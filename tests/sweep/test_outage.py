@@ -7,11 +7,11 @@ from mlflow import MlflowClient
 
 from embsweep.core.errors import InputError, TrackingUnavailable
 from embsweep.search.ledger import read_ledger
-from embsweep.sweep.scheduler import SweepDesk
+from embsweep.sweep.scheduler import SweepScheduler
 from embsweep.tracking import tracker
 from embsweep.tracking.outbox import count_waiting
 from embsweep.tracking.ui import choose_port
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 from tests.servers import MlflowServer
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def at_call(monkeypatch):
     """`at_call("report", 2, action)`: call `action` before the desk's second report; how long each one took."""
 
     def arrange(method, number, action):
-        original, times = getattr(SweepDesk, method), []
+        original, times = getattr(SweepScheduler, method), []
 
         def call(self, *args):
             if len(times) == number - 1:
@@ -44,7 +44,7 @@ def at_call(monkeypatch):
             times.append(time.perf_counter() - begun)
             return answer
 
-        monkeypatch.setattr(SweepDesk, method, call)
+        monkeypatch.setattr(SweepScheduler, method, call)
         return times
 
     return arrange
@@ -61,7 +61,7 @@ def check_all_arrived(server, storage, unbroken, result):
     assert {run.info.status for run in runs} == {"FINISHED"}
     for record in records:
         points = client.get_metric_history(trials[record.number].info.run_id, "objective")
-        logged = [(row["step"], row["objective"]) for row in record.attributes["log"]]
+        logged = [(row["step"], row["objective"]) for row in record.attributes["reports"]]
         assert [(point.step, point.value) for point in points] == logged
         assert trials[record.number].data.params["train.learning_rate"]
     assert result.evidence.verdict.winner == unbroken.verdict.winner
@@ -71,10 +71,10 @@ def check_all_arrived(server, storage, unbroken, result):
 
 def test_a_sweep_without_its_server_trains_and_says_what_waits(launch, tmp_path, monkeypatch):
     """Nobody listens at a port that was free a moment ago."""
-    monkeypatch.setattr(tracker, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 0.2)
     monkeypatch.setattr(tracker, "_FAREWELL_S", 0.2)
     uri = f"tracking.uri=http://127.0.0.1:{choose_port(0)}"
-    with raises_faults(("unreachable", "tracking.uri")):
+    with raises_diagnostics(("unreachable", "tracking.uri")):
         launch(uri)
     assert not (tmp_path / "sweeps/quickstart").exists()
     with pytest.raises(TrackingUnavailable):
@@ -100,7 +100,7 @@ def test_a_server_that_goes_and_comes_back(server, launch, tmp_path, unbroken, a
 def test_a_server_that_is_away_from_the_first_trial_to_the_end(
     server, launch, tmp_path, unbroken, at_call, monkeypatch
 ):
-    monkeypatch.setattr(tracker, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
     server.start()
     at_call("next_job", 1, server.kill)
     uri = f"tracking.uri={server.url}"
@@ -118,7 +118,7 @@ def test_a_server_that_is_away_from_the_first_trial_to_the_end(
 
 @pytest.mark.nightly
 def test_a_server_that_was_never_there(server, launch, tmp_path, unbroken, monkeypatch):
-    monkeypatch.setattr(tracker, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
     uri = f"tracking.uri={server.url}"
     with pytest.raises(InputError, match=r"tracking\.uri.*must_answer=false"):
         launch(uri)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embsweep.config import check_trainable
-from embsweep.config.rehearsal import Scale, decide_scale, scale_dims
+from embsweep.config.rehearsal import Rehearsal, plan_rehearsal, scale_dims
 
 
 @pytest.mark.parametrize(
@@ -20,18 +20,18 @@ from embsweep.config.rehearsal import Scale, decide_scale, scale_dims
 )
 def test_when_it_rehearses(make_config, mode, has_gpu, rehearses):
     caps = make_config().scale.rehearsal
-    assert decide_scale(mode, has_gpu=has_gpu, longest_epochs=4, caps=caps).is_rehearsal is rehearses
+    assert plan_rehearsal(mode, has_gpu=has_gpu, longest_epochs=4, caps=caps).is_rehearsal is rehearses
 
 
 def test_full_scale_changes_nothing(make_config):
     config = make_config()
-    assert Scale(is_rehearsal=False).apply(config) is config
+    assert Rehearsal(is_rehearsal=False).apply(config) is config
 
 
 def test_a_rehearsal_caps_everything_and_says_so_in_its_names(make_config):
     asked = make_config("+sweep=bgem3", "data.max_pairs=20000", "search.trials=100")
     caps = asked.scale.rehearsal
-    config = decide_scale("rehearsal", has_gpu=True, longest_epochs=5, caps=caps).apply(asked)
+    config = plan_rehearsal("rehearsal", has_gpu=True, longest_epochs=5, caps=caps).apply(asked)
     assert config.model.kind == "minilm"
     assert config.model.max_seq_length == caps.max_seq_length
     assert config.data.max_pairs == caps.max_pairs
@@ -46,14 +46,14 @@ def test_a_rehearsal_caps_everything_and_says_so_in_its_names(make_config):
 @pytest.mark.slow
 def test_a_rehearsal_takes_steps_enough_in_the_precision_of_the_machine(make_config):
     asked = make_config("train=accumulated", "train.batch_size=64", "train.precision=fp16")
-    found = Scale(is_rehearsal=True).apply(asked).train
+    found = Rehearsal(is_rehearsal=True).apply(asked).train
     assert (found.batch_size, found.accumulation, found.precision) == (32, 1, "auto")
-    assert Scale(is_rehearsal=True).apply(make_config("train.batch_size=8")).train.batch_size == 8
+    assert Rehearsal(is_rehearsal=True).apply(make_config("train.batch_size=8")).train.batch_size == 8
 
 
 def test_what_is_small_already_stays(make_config):
     asked = make_config("+sweep=bgem3", "data.max_pairs=50", "search.trials=2")
-    config = decide_scale("rehearsal", has_gpu=False, longest_epochs=0.5, caps=asked.scale.rehearsal).apply(asked)
+    config = plan_rehearsal("rehearsal", has_gpu=False, longest_epochs=0.5, caps=asked.scale.rehearsal).apply(asked)
     assert (config.data.max_pairs, config.search.trials) == (50, 2)
     assert config.train.epochs == asked.train.epochs
 
@@ -61,13 +61,13 @@ def test_what_is_small_already_stays(make_config):
 @pytest.mark.slow
 def test_every_matryoshka_preset_stays_a_different_one(make_config):
     presets = ["halving", "from_768", "coarse", "ends"]
-    scale = Scale(is_rehearsal=True)
+    scale = Rehearsal(is_rehearsal=True)
     assert len({scale.apply(make_config(f"matryoshka={name}")).matryoshka.dims for name in presets}) == len(presets)
 
 
 def test_dimension_weights_move_with_their_dimensions(make_config):
     asked = make_config("objective.dim_weights={1024: 2.0, 64: 1.0}", "matryoshka.weights=[6.0,5.0,4.0,3.0,2.0,1.0]")
-    config = Scale(is_rehearsal=True).apply(asked)
+    config = Rehearsal(is_rehearsal=True).apply(asked)
     assert config.objective.dim_weights == {384: 2.0, 24: 1.0}
     assert config.matryoshka.weights == (6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
     assert check_trainable(config) == []
@@ -75,7 +75,7 @@ def test_dimension_weights_move_with_their_dimensions(make_config):
 
 def test_a_model_without_a_hub_rehearses_itself(make_config):
     asked = make_config("model=static", "matryoshka=from_384")
-    assert Scale(is_rehearsal=True).apply(asked).model.kind == "static"
+    assert Rehearsal(is_rehearsal=True).apply(asked).model.kind == "static"
 
 
 @given(st.sets(st.integers(1, 4096), min_size=1, max_size=8), st.integers(1, 1024))

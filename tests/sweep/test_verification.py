@@ -11,19 +11,19 @@ import pytest
 
 from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST
-from embsweep.core.subprocess import run_fresh
+from embsweep.core.subprocess import run_in_subprocess
 from embsweep.runners.select import choose_call
 from embsweep.search.ledger import read_ledger
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.training.verification import (
-    Claim,
-    Measurement,
-    ProofFailed,
+    RecordedScores,
+    VerificationFailed,
+    VerificationSpec,
     check_reproduced,
+    device_tolerance,
     hash_of_manifest,
-    prove_and_read,
-    tolerance_of,
+    verify_and_evaluate,
 )
 from tests.refusals import raises_code
 
@@ -39,16 +39,16 @@ def test_what_is_reproduced_and_by_how_much():
 
 def test_a_metric_that_is_no_number_is_not_reproduced_wherever_it_stands():
     found = {64: {"map@100": 0.5, "ndcg@10": float("nan")}}
-    with raises_code(ProofFailed, "not-reproduced") as caught:
+    with raises_code(VerificationFailed, "not-reproduced") as caught:
         check_reproduced("winner", scores(0.5), found, device="cpu")
     assert "ndcg@10 nan" in str(caught.value)
 
 
 @pytest.mark.parametrize(("found", "device"), [(0.500002, "cpu"), (0.502, "cuda"), (float("nan"), "cpu")])
 def test_what_is_not_reproduced_is_named(found, device):
-    with raises_code(ProofFailed, "not-reproduced") as caught:
+    with raises_code(VerificationFailed, "not-reproduced") as caught:
         check_reproduced("winner", scores(0.5), scores(found), device=device)
-    named = ("winner: ", "map@100", " 64,", f"{found:.6f}", "0.500000", f"{tolerance_of(device):g} on {device}")
+    named = ("winner: ", "map@100", " 64,", f"{found:.6f}", "0.500000", f"{device_tolerance(device):g} on {device}")
     assert [word for word in named if word not in str(caught.value)] == []
 
 
@@ -78,7 +78,7 @@ def alter_values(weights):
     """Other scores of single queries: what the comparisons are made of."""
     import numpy as np
 
-    path = weights.parent / "values.npz"
+    path = weights.parent / "per_query.npz"
     with np.load(path) as stored:
         values = {name: np.clip(stored[name] + 0.1, 0, 1) * 0.9 for name in stored.files}
     np.savez(path, **values)
@@ -91,13 +91,13 @@ def pickled(function, *args, **given):
 
 
 def test_the_process_that_measures_is_a_fresh_one(make_config):
-    assert inspect.signature(prove_and_read).parameters["call"].default is run_fresh
-    assert choose_call(make_config("runner=inline"), None) is run_fresh
-    assert choose_call(make_config(), None) is run_fresh
+    assert inspect.signature(verify_and_evaluate).parameters["call"].default is run_in_subprocess
+    assert choose_call(make_config("runner=inline"), None) is run_in_subprocess
+    assert choose_call(make_config(), None) is run_in_subprocess
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", [pickled, pytest.param(run_fresh, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("call", [pickled, pytest.param(run_in_subprocess, marks=pytest.mark.nightly)])
 def test_weights_are_measured_again(tmp_path, call):
     from embsweep.config.training import ModelConfig
     from embsweep.data.collection import RetrievalSet
@@ -110,13 +110,15 @@ def test_weights_are_measured_again(tmp_path, call):
     model = build_model(config)
     folder = save_checkpoint(model, tmp_path / "best")
     recorded = evaluate_model(model, data, (384, 64), batch_size=4).scores
-    how = Measurement(config, data, data, (384, 64), 4)
-    (reading,) = prove_and_read([Claim("winner", folder, recorded, hash_of_manifest(folder))], how, call=call)
+    how = VerificationSpec(config, data, data, (384, 64), 4)
+    (reading,) = verify_and_evaluate(
+        [RecordedScores("winner", folder, recorded, hash_of_manifest(folder))], how, call=call
+    )
     assert (reading.pid == os.getpid()) == (call is pickled)
     assert (reading.difference, reading.test.scores) == (0.0, recorded)
     wrong = {**recorded, 64: {**recorded[64], "ndcg@10": recorded[64]["ndcg@10"] - 0.01}}
-    with raises_code(ProofFailed, "not-reproduced") as caught:
-        prove_and_read([Claim("winner", folder, wrong)], how, call=call)
+    with raises_code(VerificationFailed, "not-reproduced") as caught:
+        verify_and_evaluate([RecordedScores("winner", folder, wrong)], how, call=call)
     assert all(named in str(caught.value) for named in ("winner: ", "ndcg@10", " 64,"))
 
 
@@ -125,7 +127,7 @@ def test_weights_are_measured_again(tmp_path, call):
     ("plant", "kind", "code", "named"),
     [
         (truncate, CodedError, "altered-file", "/model.safetensors: "),
-        (alter_with_manifest, ProofFailed, "altered-file", f"/{MANIFEST} "),
+        (alter_with_manifest, VerificationFailed, "altered-file", f"/{MANIFEST} "),
         (add_pickle, CodedError, "unlisted-file", "/training_args.bin: "),
     ],
 )
@@ -149,7 +151,7 @@ def test_weights_that_change_after_the_search_are_never_registered(
     assert run.info.status == "FAILED"
     notes, _ = read_ledger(tmp_path / "sweeps/quickstart/study.db")
     assert "result" not in notes
-    assert "looks" not in notes, "no number of the test split came out"
+    assert "holdout_evaluations" not in notes, "no number of the test split came out"
 
 
 @pytest.mark.slow
@@ -157,14 +159,14 @@ def test_single_scores_that_change_after_a_run_are_never_compared(launch, monkey
     from embsweep.sweep import confirmation as confirm
     from embsweep.sweep import confirmation_runs
 
-    inner = confirmation_runs.run_again
+    inner = confirmation_runs.run_confirmation
 
     def run_again(context, runner, finalists, folds):
         fresh = inner(context, runner, finalists, folds)
-        alter_values(confirmation_runs.confirmation_stage(context).folder(fresh[0].number) / "best")
+        alter_values(confirmation_runs.confirmation_phase(context).folder(fresh[0].number) / "best")
         return fresh
 
-    monkeypatch.setattr(confirm, "run_again", run_again)
+    monkeypatch.setattr(confirm, "run_confirmation", run_again)
     with raises_code(CodedError, "not-reproduced") as caught:
         launch("search.trials=2", "confirm=standard", "confirm.seeds=2")
     assert re.search(r"values\.npz: map@100 at \d+ ", str(caught.value))

@@ -10,7 +10,7 @@ from embsweep.core.names import METRICS
 from embsweep.tracking.records import SweepIdentity
 from embsweep.tracking.runs import open_sweep_run
 from embsweep.tracking.store import open_store
-from embsweep.training.messages import Report
+from embsweep.training.messages import TrialReport
 
 _numbers = itertools.count()
 
@@ -73,7 +73,7 @@ def make_report(make_scores):
             "learning_rate": 2e-5,
             "reported_at": 1.7e9 + step,
         }
-        return Report(**(values | changes))
+        return TrialReport(**(values | changes))
 
     return make
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from embsweep.tracking.registry import aliases as promotion
-from embsweep.tracking.registry.aliases import drop_stale_challenger
+from embsweep.tracking.registry.aliases import remove_stale_challenger
 from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG
 from embsweep.tracking.registry.register import PROMOTED_TAG, _drop_copies, _find_versions, _point_challenger
 
@@ -82,7 +82,7 @@ def test_what_was_champion_is_not_made_challenger_again():
 )
 def test_a_champion_is_no_challenger(aliases, left):
     registry = Registry(**aliases)
-    drop_stale_challenger(registry, "m")
+    remove_stale_challenger(registry, "m")
     assert registry.aliases == left
 
 

@@ -8,8 +8,8 @@ import pytest
 from tests.refusals import raises_code
 from tests.reports.evidence_samples import make_evidence
 
-from embsweep.tracking.records import WinnerFacts
-from embsweep.tracking.registry.aliases import Decision, read_standing, switch_champion
+from embsweep.tracking.records import WinnerRecord
+from embsweep.tracking.registry.aliases import Decision, promote_version, read_aliases
 from embsweep.tracking.registry.files import (
     EVIDENCE_FILE,
     UnreadableEvidence,
@@ -20,7 +20,7 @@ from embsweep.tracking.registry.files import (
 )
 from embsweep.tracking.registry.load import fetch_version, find_version, load_registered
 from embsweep.tracking.registry.register import register_winner
-from embsweep.tracking.runs import Child
+from embsweep.tracking.runs import RunRef
 
 
 def test_evidence_survives_its_file(tmp_path):
@@ -77,7 +77,7 @@ def test_the_hash_is_that_of_what_is_claimed_and_not_of_when_it_was_written():
     evidence = make_evidence()
     later = make_evidence(created_at="2027", proof=evidence.proof.model_copy(update={"pid": 1, "difference": 2e-9}))
     assert hash_evidence(later) == hash_evidence(evidence)
-    assert hash_evidence(make_evidence(look=2)) != hash_evidence(evidence)
+    assert hash_evidence(make_evidence(holdout_evaluations=2)) != hash_evidence(evidence)
 
 
 @pytest.fixture
@@ -95,10 +95,10 @@ def checkpoint(make_model, tmp_path):
 @pytest.fixture
 def register(sweep, checkpoint, name, make_scores):
     """`register(evidence)` enters the one checkpoint with what is claimed of it."""
-    run_id = sweep.start_trial(Child(3, "trial 3"), 1, {})
+    run_id = sweep.start_trial(RunRef(3, "trial 3"), 1, {})
 
     def make(evidence):
-        facts = WinnerFacts(run_id, 3, 0.42, "map@100", make_scores(), evidence=evidence)
+        facts = WinnerRecord(run_id, 3, 0.42, "map@100", make_scores(), evidence=evidence)
         return register_winner(sweep, checkpoint, registered_name=name, facts=facts)
 
     return make
@@ -116,17 +116,20 @@ def fetch(store, version, folder):
 
 @pytest.mark.slow
 def test_the_evidence_lies_beside_the_weights_and_shows_in_tags(store, client, register, tmp_path):
-    evidence = make_evidence(look=2)
+    evidence = make_evidence(holdout_evaluations=2)
     version = register(evidence)
     fetched = fetch(store, version, tmp_path / "copy")
-    assert (fetched.fault, fetched.unread) == (None, None)
+    assert (fetched.diagnostic, fetched.unread) == (None, None)
     assert fetched.evidence == evidence
     tags = client.get_model_version(version.name, str(version.version)).tags
-    shown = {key: tags[f"embsweep.{key}"] for key in ("complete", "verdict", "look", "smallest_dim", "evidence")}
+    shown = {
+        key: tags[f"embsweep.{key}"]
+        for key in ("complete", "verdict", "holdout_evaluations", "smallest_dim", "evidence")
+    }
     assert shown == {
         "complete": "true",
         "verdict": "named",
-        "look": "2",
+        "holdout_evaluations": "2",
         "smallest_dim": str(evidence.smallest_dim),
         "evidence": hash_evidence(evidence),
     }
@@ -139,8 +142,8 @@ def test_changed_evidence_is_neither_believed_nor_loaded(store, client, register
     path = stored(client, version) / EVIDENCE_FILE
     path.write_text(path.read_text().replace('"complete":false', '"complete":true'))
     fetched = fetch(store, version, tmp_path / "copy")
-    assert (fetched.fault.code, fetched.unread.code) == ("altered-file", "altered-file")
-    assert EVIDENCE_FILE in str(fetched.fault)
+    assert (fetched.diagnostic.code, fetched.unread.code) == ("altered-file", "altered-file")
+    assert EVIDENCE_FILE in str(fetched.diagnostic)
     assert fetched.evidence is None
     with raises_code(UntrustedModel, "altered-file"):
         load_registered(store, version.name, version.version)
@@ -151,8 +154,8 @@ def test_evidence_that_was_removed_is_not_evidence_that_never_was(store, client,
     version = register(make_evidence())
     (stored(client, version) / EVIDENCE_FILE).unlink()
     fetched = fetch(store, version, tmp_path / "copy")
-    assert (fetched.fault.code, fetched.unread.code) == ("altered-file", "altered-file")
-    assert EVIDENCE_FILE in str(fetched.fault)
+    assert (fetched.diagnostic.code, fetched.unread.code) == ("altered-file", "altered-file")
+    assert EVIDENCE_FILE in str(fetched.diagnostic)
 
 
 @pytest.mark.slow
@@ -161,21 +164,21 @@ def test_evidence_is_still_believed_where_the_weights_are_not(store, client, reg
     weights = next(stored(client, version).rglob("model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     fetched = fetch(store, version, tmp_path / "copy")
-    assert fetched.fault.code == "altered-file"
-    assert "model.safetensors" in str(fetched.fault)
-    assert EVIDENCE_FILE not in str(fetched.fault)
+    assert fetched.diagnostic.code == "altered-file"
+    assert "model.safetensors" in str(fetched.diagnostic)
+    assert EVIDENCE_FILE not in str(fetched.diagnostic)
     assert fetched.evidence == make_evidence()
 
 
 @pytest.mark.slow
-def test_a_version_whose_files_are_gone_has_a_fault_and_no_traceback(store, client, register, tmp_path):
+def test_a_version_whose_files_are_gone_has_a_diagnostic_and_no_traceback(store, client, register, tmp_path):
     import shutil
 
     version = register(make_evidence())
     shutil.rmtree(stored(client, version))
     fetched = fetch(store, version, tmp_path / "copy")
-    assert (fetched.fault.code, fetched.unread.code) == ("unreadable", "unreadable")
-    assert str(fetched.fault).startswith(f"{version.name} version 1 ")
+    assert (fetched.diagnostic.code, fetched.unread.code) == ("unreadable", "unreadable")
+    assert str(fetched.diagnostic).startswith(f"{version.name} version 1 ")
 
 
 @pytest.mark.slow
@@ -190,7 +193,7 @@ def test_the_same_claims_are_one_version_and_new_ones_another(client, register):
 @pytest.mark.slow
 def test_a_version_that_was_promoted_is_not_entered_again(store, client, register, name):
     version = register(make_evidence())
-    switch_champion(store, read_standing(store, name), Decision("promoted", version.version, {}))
+    promote_version(store, read_aliases(store, name), Decision("promoted", version.version, {}))
     assert register(make_evidence()) == dataclasses.replace(version, new=False)
     assert set(client.get_registered_model(name).aliases) == {"champion"}
     client.delete_registered_model_alias(name, "champion")

@@ -2,11 +2,11 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from tests.refusals import raises_code, raises_faults
+from tests.refusals import raises_code, raises_diagnostics
 
-from embsweep.tracking.registry.aliases import HISTORY_TAG, read_standing
+from embsweep.tracking.registry.aliases import HISTORY_TAG, read_aliases
 from embsweep.tracking.registry.files import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
-from embsweep.tracking.registry.load import _find_fault, _listed_files
+from embsweep.tracking.registry.load import _find_diagnostic, _listed_files
 from embsweep.tracking.registry.logged_model import MANIFEST_TAG, MODEL_ID_TAG
 
 
@@ -56,27 +56,27 @@ def test_only_data_is_accepted(folder, name):
     assert name in str(caught.value)
 
 
-def find_fault(folder):
+def find_diagnostic(folder):
     """What is wrong with a version whose hashes are those of its files."""
     found = hash_files(folder)
-    return _find_fault("m version 1", folder, found, found, hash_manifest(found))
+    return _find_diagnostic("m version 1", folder, found, found, hash_manifest(found))
 
 
 def test_only_the_librarys_own_modules_are_accepted(folder):
     (folder / "modules.json").write_text('[{"type": "sentence_transformers.models.Transformer"}]')
-    assert find_fault(folder) is None
+    assert find_diagnostic(folder) is None
     (folder / "modules.json").write_text('[{"type": "sentence_transformersx.Evil"}]')
-    fault = find_fault(folder)
-    assert fault.code == "unsafe-model"
-    assert "sentence_transformersx.Evil" in str(fault)
+    diagnostic = find_diagnostic(folder)
+    assert diagnostic.code == "unsafe-model"
+    assert "sentence_transformersx.Evil" in str(diagnostic)
 
 
 @pytest.mark.parametrize("content", ["[{}]", "{", "[null]", "[1]", "[" * 100_000, '[{"type": null}]', "\x00"])
-def test_a_list_of_modules_that_is_none_is_a_fault(folder, content):
+def test_a_list_of_modules_that_is_none_is_a_diagnostic(folder, content):
     (folder / "modules.json").write_text(content)
-    fault = find_fault(folder)
-    assert fault.code == "unsafe-model"
-    assert "modules.json" in str(fault)
+    diagnostic = find_diagnostic(folder)
+    assert diagnostic.code == "unsafe-model"
+    assert "modules.json" in str(diagnostic)
 
 
 @pytest.mark.parametrize("tag", ["{", "[1]", "null", "[" * 100_000])
@@ -90,9 +90,9 @@ def test_a_list_of_files_that_nobody_can_read_is_none(tag):
 def test_a_history_that_nobody_can_read_is_told(tag):
     model = SimpleNamespace(aliases={}, tags={HISTORY_TAG: tag})
     client = SimpleNamespace(get_registered_model=lambda _: model)
-    with raises_faults(("bad-format", "legal")) as caught:
-        read_standing(SimpleNamespace(client=lambda: client), "legal")
-    assert HISTORY_TAG in caught.value.faults[0].problem
+    with raises_diagnostics(("bad-format", "legal")) as caught:
+        read_aliases(SimpleNamespace(client=lambda: client), "legal")
+    assert HISTORY_TAG in caught.value.diagnostics[0].message
 
 
 def test_a_link_is_refused(folder):

@@ -6,7 +6,7 @@ import pytest
 
 from embsweep.core.errors import DiskFull, InputError, TrackingUnavailable
 from embsweep.tracking import connection
-from embsweep.tracking.connection import connect, insist, naming_outages
+from embsweep.tracking.connection import connect, retry, translate_outages
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def no_room():
 
 def test_a_full_disk_is_no_outage():
     for error in no_room():
-        with pytest.raises(DiskFull) as caught, naming_outages("what it meant"):
+        with pytest.raises(DiskFull) as caught, translate_outages("what it meant"):
             raise error
         assert "what it meant" in str(caught.value)
 
@@ -41,7 +41,7 @@ def test_an_outage_is_asked_three_times_and_then_named():
         raise ConnectionError("https://ann:hunter2@host: refused")
 
     with pytest.raises(TrackingUnavailable) as said:
-        insist(request, "what it meant")
+        retry(request, "what it meant")
     assert "ConnectionError: https://***@host" in str(said.value)
     assert "what it meant" in str(said.value)
     assert len(asked) == 3
@@ -57,7 +57,7 @@ def test_what_passes_is_not_heard_of():
             raise answer
         return answer
 
-    assert insist(request, "nothing was registered") == 7
+    assert retry(request, "nothing was registered") == 7
 
 
 @pytest.mark.parametrize("error", [InputError([]), KeyError("a defect"), *no_room()])
@@ -69,7 +69,7 @@ def test_what_would_come_again_is_asked_once(error):
         raise error
 
     with pytest.raises((InputError, KeyError, DiskFull)):
-        insist(request, "nothing was registered")
+        retry(request, "nothing was registered")
     assert len(asked) == 1
 
 

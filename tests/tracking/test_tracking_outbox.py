@@ -52,7 +52,7 @@ def test_a_crash_while_delivered_lines_are_dropped_hides_no_loss(filled, folder,
     for _ in range(3):
         filled.head(0)
         filled.advance()
-    real, calls = module.write_whole, []
+    real, calls = module.atomic_write, []
 
     def die(path, data):
         calls.append(path)
@@ -60,7 +60,7 @@ def test_a_crash_while_delivered_lines_are_dropped_hides_no_loss(filled, folder,
             raise KeyboardInterrupt
         real(path, data)
 
-    monkeypatch.setattr(module, "write_whole", die)
+    monkeypatch.setattr(module, "atomic_write", die)
     with pytest.raises(KeyboardInterrupt):
         Outbox(folder)
     monkeypatch.undo()
@@ -167,14 +167,14 @@ def test_what_is_refused_is_kept_with_its_reason(filled):
 def test_a_crash_while_it_is_opened_delivers_twice_rather_than_never(filled, folder, monkeypatch, moment):
     filled.head(0)
     filled.advance()
-    original = module.write_whole
+    original = module.atomic_write
 
     def crash(path, data):
         if moment in path.name:
             raise KeyboardInterrupt
         original(path, data)
 
-    monkeypatch.setattr(module, "write_whole", crash)
+    monkeypatch.setattr(module, "atomic_write", crash)
     with pytest.raises(KeyboardInterrupt):
         Outbox(folder)
     monkeypatch.undo()

@@ -11,17 +11,17 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
-from tests.refusals import raises_code, raises_faults
+from tests.refusals import raises_code, raises_diagnostics
 
 from embsweep.core.errors import GateRefused
 from embsweep.tracking.registry import lock
 from embsweep.tracking.registry.aliases import (
-    Overtaken,
-    Standing,
+    ConcurrentPromotion,
+    ModelAliases,
     open_registry,
-    read_standing,
+    promote_version,
+    read_aliases,
     restore_champion,
-    switch_champion,
 )
 from embsweep.tracking.registry.decisions import Decision, record_decision
 from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
@@ -59,17 +59,17 @@ def promote(store, name, enter):
 
     def make():
         number = enter()
-        switch_champion(store, read_standing(store, name), Decision("promoted", number, {}))
+        promote_version(store, read_aliases(store, name), Decision("promoted", number, {}))
         return number
 
     return make
 
 
 def roll_back(store, name):
-    standing = read_standing(store, name)
-    target = next(number for number in reversed(standing.earlier) if number != standing.champion)
-    restored, away = Decision("restored", target, {}), Decision("rolled back", standing.champion, {})
-    return restore_champion(store, standing, restored, away)
+    aliases = read_aliases(store, name)
+    target = next(number for number in reversed(aliases.earlier) if number != aliases.champion)
+    restored, away = Decision("restored", target, {}), Decision("rolled back", aliases.champion, {})
+    return restore_champion(store, aliases, restored, away)
 
 
 def aliases(client, name):
@@ -83,9 +83,9 @@ def locks(client):
 def test_the_challenger_becomes_champion_and_the_alias_challenger_goes(store, client, name, enter):
     number = enter()
     decision = Decision("promoted", number, {"rule": {"margin": 0.0}})
-    path = switch_champion(store, read_standing(store, name), decision)
+    path = promote_version(store, read_aliases(store, name), decision)
     assert aliases(client, name) == {"champion": number}
-    assert read_standing(store, name) == Standing(name, None, number)
+    assert read_aliases(store, name) == ModelAliases(name, None, number)
     tags = client.get_model_version(name, str(number)).tags
     assert tags["embsweep.decision"] == "promoted"
     assert (tags[PROMOTED_TAG], tags["embsweep.decision_file"]) == (decision.at, path)
@@ -106,27 +106,27 @@ def test_a_decision_is_a_file_of_the_run_behind_the_version(store, client, name,
 
 def test_champions_are_remembered_and_come_back_one_by_one(store, client, name, promote):
     numbers = [promote() for _ in range(3)]
-    assert read_standing(store, name).earlier == tuple(numbers[:2])
+    assert read_aliases(store, name).earlier == tuple(numbers[:2])
     assert client.get_model_version(name, str(numbers[1])).tags["embsweep.replaced_by"] == str(numbers[2])
     roll_back(store, name)
-    assert read_standing(store, name) == Standing(name, None, numbers[1], (numbers[0],))
+    assert read_aliases(store, name) == ModelAliases(name, None, numbers[1], (numbers[0],))
     tags = client.get_model_version(name, str(numbers[2])).tags
     assert (tags["embsweep.decision"], tags["embsweep.rolled_back_to"]) == ("rolled back", str(numbers[1]))
     back = client.get_model_version(name, str(numbers[1])).tags
     assert back["embsweep.decision"] == "restored"
     assert "embsweep.replaced_by" not in back
     roll_back(store, name)
-    assert read_standing(store, name) == Standing(name, None, numbers[0])
+    assert read_aliases(store, name) == ModelAliases(name, None, numbers[0])
 
 
 def test_a_champion_that_is_promoted_again_does_not_make_a_circle(store, client, name, promote):
     first, second = promote(), promote()
     client.set_registered_model_alias(name, "challenger", str(first))
-    switch_champion(store, read_standing(store, name), Decision("promoted", first, {}))
+    promote_version(store, read_aliases(store, name), Decision("promoted", first, {}))
     seen = [first]
-    while [number for number in read_standing(store, name).earlier if number != seen[-1]]:
+    while [number for number in read_aliases(store, name).earlier if number != seen[-1]]:
         roll_back(store, name)
-        seen.append(read_standing(store, name).champion)
+        seen.append(read_aliases(store, name).champion)
         assert len(seen) < 5
     assert seen == [first, second, first]
 
@@ -134,11 +134,11 @@ def test_a_champion_that_is_promoted_again_does_not_make_a_circle(store, client,
 def test_whoever_judged_another_champion_is_told_and_changes_nothing(store, client, name, promote, enter):
     promote()
     enter()
-    judged = read_standing(store, name)
-    switch_champion(store, judged, Decision("promoted", judged.challenger, {}))
+    judged = read_aliases(store, name)
+    promote_version(store, judged, Decision("promoted", judged.challenger, {}))
     before = dict(client.get_model_version(name, str(judged.challenger)).tags)
-    with raises_code(Overtaken, "overtaken") as caught:
-        switch_champion(store, judged, Decision("promoted", judged.challenger, {}))
+    with raises_code(ConcurrentPromotion, "overtaken") as caught:
+        promote_version(store, judged, Decision("promoted", judged.challenger, {}))
     assert f"version {judged.challenger}" in str(caught.value)
     assert f"version {judged.champion}" in str(caught.value)
     assert dict(client.get_model_version(name, str(judged.challenger)).tags) == before
@@ -147,10 +147,10 @@ def test_whoever_judged_another_champion_is_told_and_changes_nothing(store, clie
 
 def test_a_newer_challenger_stops_the_switch_of_the_one_that_was_judged(store, client, name, enter):
     enter()
-    judged = read_standing(store, name)
+    judged = read_aliases(store, name)
     newer = enter()
-    with raises_code(Overtaken, "overtaken") as caught:
-        switch_champion(store, judged, Decision("promoted", judged.challenger, {}))
+    with raises_code(ConcurrentPromotion, "overtaken") as caught:
+        promote_version(store, judged, Decision("promoted", judged.challenger, {}))
     assert f"version {newer}" in str(caught.value)
     assert "champion" not in str(caught.value)
     assert aliases(client, name) == {"challenger": newer}
@@ -166,7 +166,7 @@ def test_a_challenger_that_a_sweep_enters_during_the_switch_stays(store, client,
             newer.append(enter())
 
     with mock.patch.object(type(client), "set_registered_model_alias", enter_another):
-        switch_champion(store, read_standing(store, name), Decision("promoted", number, {}))
+        promote_version(store, read_aliases(store, name), Decision("promoted", number, {}))
     assert aliases(client, name) == {"champion": number, "challenger": newer[0]}
 
 
@@ -175,22 +175,22 @@ def test_a_challenger_that_a_sweep_enters_during_the_switch_stays(store, client,
 )
 def test_a_switch_that_was_cut_off_can_be_finished_and_undone(store, client, name, promote, enter, broken):
     first, second = promote(), enter()
-    judged = read_standing(store, name)
+    judged = read_aliases(store, name)
     with mock.patch.object(type(client), broken, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        switch_champion(store, judged, Decision("promoted", second, {}))
+        promote_version(store, judged, Decision("promoted", second, {}))
     assert locks(client) == []
-    now = read_standing(store, name)
+    now = read_aliases(store, name)
     if now.challenger is not None:
-        switch_champion(store, now, Decision("promoted", second, {}))
-    assert read_standing(store, name) == Standing(name, None, second, (first,))
+        promote_version(store, now, Decision("promoted", second, {}))
+    assert read_aliases(store, name) == ModelAliases(name, None, second, (first,))
     roll_back(store, name)
-    assert read_standing(store, name) == Standing(name, None, first)
+    assert read_aliases(store, name) == ModelAliases(name, None, first)
 
 
 def _race(arguments):
     store, judged = arguments
     try:
-        switch_champion(store, judged, Decision("promoted", judged.challenger, {}))
+        promote_version(store, judged, Decision("promoted", judged.challenger, {}))
     except GateRefused as error:
         return f"{error.code}: {error}"
     return "won"
@@ -199,13 +199,13 @@ def _race(arguments):
 @pytest.mark.nightly
 def test_of_two_processes_that_judged_the_same_one_wins_and_the_other_is_told(store, client, name, promote, enter):
     first, second = promote(), enter()
-    judged = read_standing(store, name)
+    judged = read_aliases(store, name)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         said = sorted(pool.map(_race, [(store, judged)] * 2))
     assert said[1] == "won"
     assert said[0].startswith("overtaken: ")
     assert f"version {second}" in said[0]
-    assert read_standing(store, name) == Standing(name, None, second, (first,))
+    assert read_aliases(store, name) == ModelAliases(name, None, second, (first,))
     assert locks(client) == []
 
 
@@ -281,17 +281,17 @@ def test_staleness_is_a_matter_of_time():
 
 def test_a_model_that_is_not_there_says_what_is(store, client, name, enter):
     enter()
-    with hold_lock(store, name), raises_faults(("unknown-name", "NAME")) as caught:
-        read_standing(store, name + "x")  # nearer to it than any other name of the session
-    assert name in caught.value.faults[0].fix
+    with hold_lock(store, name), raises_diagnostics(("unknown-name", "NAME")) as caught:
+        read_aliases(store, name + "x")  # nearer to it than any other name of the session
+    assert name in caught.value.diagnostics[0].hint
     assert LOCK_SUFFIX not in str(caught.value)
 
 
 def test_a_registry_is_never_created_by_looking_for_it(tmp_path):
-    with raises_faults(("missing-file", "--uri")):
+    with raises_diagnostics(("missing-file", "--uri")):
         open_registry(tmp_path, None)
     (tmp_path / "mlflow.db").write_text("not a database at all, " * 100)
-    with raises_faults(("unreachable", "--uri")):
+    with raises_diagnostics(("unreachable", "--uri")):
         open_registry(tmp_path, None)
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
@@ -299,6 +299,6 @@ def test_a_registry_is_never_created_by_looking_for_it(tmp_path):
 @pytest.mark.parametrize("uri", ["", "  "])
 def test_a_blank_address_does_not_make_a_database_where_one_stands(tmp_path, monkeypatch, uri):
     monkeypatch.chdir(tmp_path)
-    with raises_faults(("empty", "--uri")):
+    with raises_diagnostics(("empty", "--uri")):
         open_registry(tmp_path, uri)
     assert list(tmp_path.iterdir()) == []

@@ -11,15 +11,15 @@ import pytest
 
 from embsweep.core.errors import TrackingUnavailable
 from embsweep.tracking import outbox, publisher
-from embsweep.tracking.records import DatasetFacts
-from embsweep.tracking.runs import Child, SweepRun, open_sweep_run
+from embsweep.tracking.records import DatasetRecord
+from embsweep.tracking.runs import RunRef, SweepRun, open_sweep_run
 from embsweep.tracking.store import sqlite_file
-from embsweep.tracking.tracker import Recorder
+from embsweep.tracking.tracker import Tracker
 from embsweep.training.messages import Outcome, TrialResult
 
 pytestmark = pytest.mark.slow
 
-CHILD = Child(0, "trial 0")
+CHILD = RunRef(0, "trial 0")
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +39,13 @@ def record(store, identity, tmp_path, said):
     """A recorder on the sweep's outbox; `connect` stands in for opening the run."""
 
     def make(connect=lambda: open_sweep_run(store, identity)):
-        return Recorder(tmp_path / "outbox", connect, said.append)
+        return Tracker(tmp_path / "outbox", connect, said.append)
 
     return make
 
 
 def tell_a_trial(recorder, make_report, make_scores):
-    recorder.log_dataset(DatasetFacts("told", "e" * 64, "file:///data", {"train": 30}))
+    recorder.log_dataset(DatasetRecord("told", "e" * 64, "file:///data", {"train": 30}))
     recorder.log_params({"space": {"train.epochs": "1..4"}})
     recorder.set_tags({"embsweep.command": "python run_sweep.py"})
     recorder.log_artifact_text("config/resolved.yaml", "a: 1\n")
@@ -137,7 +137,7 @@ def test_a_process_that_dies_between_any_two_deliveries_repeats_at_most_what_cha
     for allowed in itertools.count(1):
         counted = itertools.count()
 
-        def deliver(self, entry, allowed=allowed, counted=counted, original=Recorder._deliver):
+        def deliver(self, entry, allowed=allowed, counted=counted, original=Tracker._deliver):
             original(self, entry)
             if next(counted) == allowed:
                 raise ConnectionError("it died before it could note that")
@@ -148,7 +148,7 @@ def test_a_process_that_dies_between_any_two_deliveries_repeats_at_most_what_cha
         with again:
             if again._outbox.wait_empty(3.0):
                 break
-        assert len(Recorder(again._outbox.folder, lambda: None, print)._outbox) <= waiting + 1
+        assert len(Tracker(again._outbox.folder, lambda: None, print)._outbox) <= waiting + 1
         assert allowed < 40
     check_trial(client, open_sweep_run_quietly(store, identity, client))
 

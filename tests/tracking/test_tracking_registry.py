@@ -7,16 +7,16 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from tests.refusals import raises_code, raises_faults
+from tests.refusals import raises_code, raises_diagnostics
 from tests.reports.evidence_samples import make_evidence
 
 from embsweep.core.errors import CodedError
-from embsweep.tracking.records import WinnerFacts
+from embsweep.tracking.records import WinnerRecord
 from embsweep.tracking.registry.files import UntrustedModel, hash_files, hash_manifest
 from embsweep.tracking.registry.load import find_version, load_registered
 from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.registry.register import register_winner
-from embsweep.tracking.runs import Child, open_sweep_run
+from embsweep.tracking.runs import RunRef, open_sweep_run
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +44,8 @@ def checkpoint(model, tmp_path):
 
 @pytest.fixture
 def facts(sweep, make_scores):
-    run_id = sweep.start_trial(Child(4, "trial 4"), 1, {"train.learning_rate": 2e-5})
-    return WinnerFacts(run_id, 4, 0.42, "map@100", make_scores(), card="# the card\n")
+    run_id = sweep.start_trial(RunRef(4, "trial 4"), 1, {"train.learning_rate": 2e-5})
+    return WinnerRecord(run_id, 4, 0.42, "map@100", make_scores(), card="# the card\n")
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_the_same_winner_is_one_version(store, client, identity, checkpoint, fac
 
 def test_another_look_at_the_same_weights_is_another_version(store, identity, checkpoint, facts, name):
     def register(look):
-        seen = dataclasses.replace(facts, evidence=make_evidence(look=look))
+        seen = dataclasses.replace(facts, evidence=make_evidence(holdout_evaluations=look))
         return register_winner(open_sweep_run(store, identity), checkpoint, registered_name=name, facts=seen)
 
     assert [register(look).version for look in (1, 2, 1)] == [1, 2, 1]
@@ -194,7 +194,7 @@ def test_an_objective_that_is_not_finite_is_not_registered(sweep, checkpoint, fa
 
 @pytest.mark.parametrize("bad", ["a/b", "a:b", "", "it's", ".."])
 def test_a_name_that_mlflow_does_not_take_is_bad_input(sweep, checkpoint, facts, bad):
-    with raises_faults(("bad-name", "tracking.registered_model")):
+    with raises_diagnostics(("bad-name", "tracking.registered_model")):
         register_winner(sweep, checkpoint, registered_name=bad, facts=facts)
 
 
@@ -264,13 +264,13 @@ def test_a_version_without_hashes_is_refused(store, client, registered):
 
 
 def test_a_version_that_is_not_there_says_what_is(store, registered):
-    with raises_faults(("unknown-name", registered.name)) as caught:
+    with raises_diagnostics(("unknown-name", registered.name)) as caught:
         find_version(store, registered.name, "champion")
-    assert "[1]" in caught.value.faults[0].accepted
-    assert "['challenger']" in caught.value.faults[0].accepted
-    with raises_faults(("unknown-name", "no-such-model")) as caught:
+    assert "[1]" in caught.value.diagnostics[0].expected
+    assert "['challenger']" in caught.value.diagnostics[0].expected
+    with raises_diagnostics(("unknown-name", "no-such-model")) as caught:
         find_version(store, "no-such-model", 1)
-    assert registered.name in caught.value.faults[0].accepted
+    assert registered.name in caught.value.diagnostics[0].expected
 
 
 def test_the_checkpoint_itself_is_left_as_it_was(checkpoint, registered, client):

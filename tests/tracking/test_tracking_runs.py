@@ -8,8 +8,8 @@ from unittest import mock
 import pytest
 
 from embsweep.core.names import METRICS
-from embsweep.tracking.records import DatasetFacts, SweepIdentity
-from embsweep.tracking.runs import Child, open_sweep_run
+from embsweep.tracking.records import DatasetRecord, SweepIdentity
+from embsweep.tracking.runs import RunRef, open_sweep_run
 from embsweep.training.messages import Outcome, TrialResult
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def test_a_fresh_start_under_the_same_name_is_another_run(store, identity, sweep
 def test_a_rehearsal_is_tagged_so(store, client, identity):
     rehearsal = dataclasses.replace(identity, rehearsal=True, rehearses="bge-m3")
     sweep = open_sweep_run(store, rehearsal)
-    for run_id in (sweep.run_id, sweep.start_trial(Child(0, "trial 0"), 1, {})):
+    for run_id in (sweep.run_id, sweep.start_trial(RunRef(0, "trial 0"), 1, {})):
         tags = client.get_run(run_id).data.tags
         assert tags["embsweep.rehearsal"] == "true"
         assert (tags["embsweep.base_model"], tags["embsweep.rehearses"]) == ("minilm", "bge-m3")
@@ -50,7 +50,7 @@ def test_a_rehearsal_is_tagged_so(store, client, identity):
 
 def test_a_trial_is_a_child_with_its_configuration(client, sweep, identity):
     run = client.get_run(
-        sweep.start_trial(Child(3, "trial 3"), 1, {"train": {"learning_rate": 2e-5}, "loss": {"name": "mnrl"}})
+        sweep.start_trial(RunRef(3, "trial 3"), 1, {"train": {"learning_rate": 2e-5}, "loss": {"name": "mnrl"}})
     )
     assert run.info.run_name == "trial 3"
     assert run.info.status == "RUNNING"
@@ -61,10 +61,10 @@ def test_a_trial_is_a_child_with_its_configuration(client, sweep, identity):
 
 
 def test_another_attempt_goes_on_in_the_same_run(store, client, identity, sweep, make_report):
-    first = sweep.start_trial(Child(0, "trial 0"), 1, {"a": 1})
+    first = sweep.start_trial(RunRef(0, "trial 0"), 1, {"a": 1})
     sweep.log_report(first, make_report(objective=math.nan))
     sweep.finish_trial(first, _result(Outcome.FAILED, reason="out of memory"))
-    second = open_sweep_run(store, identity).start_trial(Child(0, "trial 0"), 2, {"a": 2, "b": 3})
+    second = open_sweep_run(store, identity).start_trial(RunRef(0, "trial 0"), 2, {"a": 2, "b": 3})
     assert second == first
     assert len(_trials(client, store, sweep)) == 1
     run = client.get_run(first)
@@ -76,8 +76,8 @@ def test_another_attempt_goes_on_in_the_same_run(store, client, identity, sweep,
 
 def test_parameters_that_a_crash_kept_back_are_added(client, sweep):
     params = {f"k{n}": n for n in range(250)}
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {"k0": 0})
-    assert sweep.start_trial(Child(0, "trial 0"), 1, params) == run_id
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {"k0": 0})
+    assert sweep.start_trial(RunRef(0, "trial 0"), 1, params) == run_id
     assert client.get_run(run_id).data.params == {key: str(value) for key, value in params.items()}
 
 
@@ -90,7 +90,7 @@ def test_long_values_and_the_sweeps_own_parameters(client, sweep):
 
 
 def test_a_report_is_one_request_with_every_metric_at_every_dimension(client, sweep, make_report, make_scores):
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     requests = []
     original = type(client).log_batch
 
@@ -110,7 +110,7 @@ def test_a_report_is_one_request_with_every_metric_at_every_dimension(client, sw
 
 
 def test_the_same_report_again_changes_nothing(client, sweep, make_report):
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     for step in (10, 20, 10, 20):
         sweep.log_report(run_id, make_report(step=step))
     history = client.get_metric_history(run_id, "eval/dim_256/map_at_100")
@@ -120,10 +120,10 @@ def test_the_same_report_again_changes_nothing(client, sweep, make_report):
 @pytest.mark.parametrize("later_s", [+3600.0, -3600.0])
 def test_tables_show_the_best_objective_of_the_last_attempt(store, client, identity, sweep, make_report, later_s):
     """Whatever an earlier one had reached, and though the clock was set back between them."""
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.log_report(run_id, make_report(step=90, best_objective=0.9, reported_at=10_000.0))
     again = open_sweep_run(store, identity)
-    again.start_trial(Child(0, "trial 0"), 2, {})
+    again.start_trial(RunRef(0, "trial 0"), 2, {})
     again.log_report(run_id, make_report(step=10, best_objective=0.45, reported_at=10_000.0 + later_s))
     for _ in range(2):
         again.finish_trial(run_id, _result(ended_at=10_001.0 + later_s))
@@ -132,7 +132,7 @@ def test_tables_show_the_best_objective_of_the_last_attempt(store, client, ident
 
 
 def test_a_clock_that_was_set_back_hides_no_better_score(client, sweep, make_report):
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.log_report(run_id, make_report(step=10, best_objective=0.3, reported_at=10_000.0))
     sweep.log_report(run_id, make_report(step=20, best_objective=0.45, reported_at=6_400.0))
     assert client.get_run(run_id).data.metrics["best_objective"] == 0.45
@@ -151,7 +151,7 @@ def test_runs_that_a_slow_server_has_made_twice_are_deleted(store, client, ident
 
     with mock.patch.object(type(client), "create_run", create_three):
         sweep = open_sweep_run(store, identity)
-        run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+        run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     ours = f"tags.`embsweep.study` = '{identity.study_id}'"
     assert len(client.search_runs([store.experiment_id], ours)) == 6
     sweep.finish_trial(run_id, _result())
@@ -163,7 +163,7 @@ def test_runs_that_a_slow_server_has_made_twice_are_deleted(store, client, ident
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_are_named_and_not_logged(client, sweep, make_report, bad):
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.log_report(run_id, make_report(objective=bad, loss=bad))
     run = client.get_run(run_id)
     assert run.data.tags["embsweep.non_finite"] == "loss, objective"
@@ -172,7 +172,7 @@ def test_values_that_are_not_finite_are_named_and_not_logged(client, sweep, make
 
 
 def test_a_complete_trial_shows_its_best(client, sweep, make_scores):
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.finish_trial(run_id, _result(best_scores=make_scores(0.2)))
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
@@ -182,7 +182,7 @@ def test_a_complete_trial_shows_its_best(client, sweep, make_scores):
 
 
 def test_a_stopped_trial_is_finished_with_the_scores_known_of_it(client, sweep, make_scores):
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.finish_trial(run_id, _result(Outcome.STOPPED), make_scores(0.3))
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags["embsweep.outcome"]) == ("FINISHED", "stopped")
@@ -190,7 +190,7 @@ def test_a_stopped_trial_is_finished_with_the_scores_known_of_it(client, sweep, 
 
 
 def test_a_failed_trial_says_why(client, sweep):
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     reason = "cannot read https://ann:hunter2@host: " + "x" * 9000
     sweep.finish_trial(run_id, _result(Outcome.FAILED, best_objective=None, reason=reason))
     run = client.get_run(run_id)
@@ -207,7 +207,7 @@ def test_the_baseline_is_logged_once(client, sweep, make_scores):
 
 
 def test_facts_of_a_trial(client, sweep):
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.log_facts(run_id, {"setup_s": 1.5, "device": "cpu", "parameters": 10})
     run = client.get_run(run_id)
     assert (run.data.metrics["setup_s"], run.data.metrics["parameters"]) == (1.5, 10.0)
@@ -215,7 +215,7 @@ def test_facts_of_a_trial(client, sweep):
 
 
 def test_the_data_by_name_digest_and_sizes_and_not_by_its_texts(client, sweep):
-    facts = DatasetFacts("docs", "f" * 64, "file:///data/my.jsonl", {"train": 30, "test": 5})
+    facts = DatasetRecord("docs", "f" * 64, "file:///data/my.jsonl", {"train": 30, "test": 5})
     for _ in range(2):
         sweep.log_dataset(facts)
     (found,) = client.get_run(sweep.run_id).inputs.dataset_inputs
@@ -231,7 +231,7 @@ def test_texts_are_kept_without_secrets(client, sweep, tmp_path):
 
 @pytest.mark.parametrize(("interrupted", "status"), [(True, "KILLED"), (False, "FAILED")])
 def test_an_early_end_marks_the_sweep_and_what_was_running(client, sweep, interrupted, status):
-    done, running = sweep.start_trial(Child(0, "trial 0"), 1, {}), sweep.start_trial(Child(1, "trial 1"), 1, {})
+    done, running = sweep.start_trial(RunRef(0, "trial 0"), 1, {}), sweep.start_trial(RunRef(1, "trial 1"), 1, {})
     sweep.finish_trial(done, _result())
     sweep.close(interrupted=interrupted)
     states = [client.get_run(run_id).info.status for run_id in (sweep.run_id, done, running)]
@@ -241,7 +241,7 @@ def test_an_early_end_marks_the_sweep_and_what_was_running(client, sweep, interr
 def test_no_active_run_and_nothing_in_the_working_directory(elsewhere, sweep, make_report):
     import mlflow
 
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {"a": 1})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {"a": 1})
     sweep.log_report(run_id, make_report())
     sweep.finish({})
     assert mlflow.active_run() is None

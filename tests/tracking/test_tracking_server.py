@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tests.servers import MlflowServer
 
-from embsweep.tracking.records import WinnerFacts
+from embsweep.tracking.records import WinnerRecord
 from embsweep.tracking.registry.load import load_registered
 from embsweep.tracking.registry.register import register_winner
-from embsweep.tracking.runs import Child, open_sweep_run
+from embsweep.tracking.runs import RunRef, open_sweep_run
 from embsweep.tracking.store import open_store
 
 pytestmark = pytest.mark.slow
@@ -31,11 +31,11 @@ def remote(server, tmp_path):
 
 def test_a_sweep_and_its_winner_over_http(elsewhere, remote, identity, make_model, make_report, make_scores, tmp_path):
     sweep = open_sweep_run(remote, identity)
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {f"k{n}": n for n in range(150)})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {f"k{n}": n for n in range(150)})
     sweep.log_report(run_id, make_report())
     sweep.log_report(run_id, make_report())
     sweep.log_artifact_text("configuration.yaml", "a: 1\n")
-    assert open_sweep_run(remote, identity).start_trial(Child(0, "trial 0"), 2, {}) == run_id
+    assert open_sweep_run(remote, identity).start_trial(RunRef(0, "trial 0"), 2, {}) == run_id
     client = remote.client()
     assert len(client.get_metric_history(run_id, "objective")) == 1
     assert len(client.get_run(run_id).data.params) == 150
@@ -44,7 +44,7 @@ def test_a_sweep_and_its_winner_over_http(elsewhere, remote, identity, make_mode
     checkpoint = tmp_path / "trial" / "best"
     checkpoint.parent.mkdir()
     model.save(str(checkpoint))
-    facts = WinnerFacts(run_id, 0, 0.4, "map@100", make_scores())
+    facts = WinnerRecord(run_id, 0, 0.4, "map@100", make_scores())
     versions = [register_winner(sweep, checkpoint, registered_name="legal", facts=facts) for _ in range(2)]
     assert [version.version for version in versions] == [1, 1]
     loaded = load_registered(remote, "legal", "challenger")
@@ -55,7 +55,7 @@ def test_a_sweep_and_its_winner_over_http(elsewhere, remote, identity, make_mode
 @pytest.mark.nightly
 def test_a_server_that_dies_is_noticed_within_a_minute(server, remote, identity, make_report):
     sweep = open_sweep_run(remote, identity)
-    run_id = sweep.start_trial(Child(0, "trial 0"), 1, {})
+    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     server.kill()
     start = time.monotonic()
     with pytest.raises(Exception, match=r"Max retries|refused|API request"):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 from embsweep.tracking.store import Store, open_store, sqlite_file
 
@@ -135,7 +135,7 @@ def _closed_port():
 )
 def test_an_unreachable_server_is_bad_input_within_seconds(tmp_path, uri):
     start = time.monotonic()
-    with raises_faults(("unreachable", "tracking.uri")) as caught:
+    with raises_diagnostics(("unreachable", "tracking.uri")) as caught:
         open_store(tmp_path, uri=uri.format(port=_closed_port()), experiment="x", is_first=True)
     assert time.monotonic() - start < LIBRARY_S
     assert "hunter2" not in str(caught.value)
@@ -146,7 +146,7 @@ def test_a_silent_server_is_given_up_too(tmp_path):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         start = time.monotonic()
-        with raises_faults(("unreachable", "tracking.uri")):
+        with raises_diagnostics(("unreachable", "tracking.uri")):
             open_store(tmp_path, uri=f"http://127.0.0.1:{silent.getsockname()[1]}", experiment="x", is_first=True)
         assert time.monotonic() - start < LIBRARY_S
 
@@ -156,7 +156,7 @@ def test_a_silent_server_is_given_up_too(tmp_path):
 )
 def test_a_database_that_cannot_be_used_is_bad_input_at_once(tmp_path, uri):
     start = time.monotonic()
-    with raises_faults(("unreachable", "tracking.uri")) as caught:
+    with raises_diagnostics(("unreachable", "tracking.uri")) as caught:
         open_store(tmp_path, uri=uri, experiment="x")
     assert time.monotonic() - start < LIBRARY_S
     assert "hunter2" not in str(caught.value)
@@ -165,7 +165,7 @@ def test_a_database_that_cannot_be_used_is_bad_input_at_once(tmp_path, uri):
 def test_a_deleted_experiment_is_not_written_to(root, store, client):
     gone = open_store(root, uri=None, experiment="gone")
     client.delete_experiment(gone.experiment_id)
-    with raises_faults(("deleted-experiment", "tracking.experiment")):
+    with raises_diagnostics(("deleted-experiment", "tracking.experiment")):
         open_store(root, uri=None, experiment="gone")
 
 

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 from embsweep.tracking.ui import choose_port, run_ui, ui_command
 
@@ -23,7 +23,7 @@ def test_a_taken_port_is_bad_input():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with raises_faults(("bad-port", "--port")):
+        with raises_diagnostics(("bad-port", "--port")):
             choose_port(taken.getsockname()[1])
 
 
@@ -32,7 +32,7 @@ def test_port_zero_is_a_free_one():
 
 
 def test_a_port_beyond_all_is_bad_input():
-    with raises_faults(("bad-port", "--port")):
+    with raises_diagnostics(("bad-port", "--port")):
         choose_port(70_000)
 
 
@@ -45,13 +45,13 @@ def test_the_command_can_be_copied(root, store):
 
 
 def test_a_server_has_its_own_interface(tmp_path):
-    with raises_faults(("not-local", "tracking.uri")) as caught:
+    with raises_diagnostics(("not-local", "tracking.uri")) as caught:
         run_ui(tmp_path, "http://ann:hunter2@host", port=0)
     assert "hunter2" not in str(caught.value)
 
 
 def test_without_a_store_there_is_nothing_to_show(tmp_path):
-    with raises_faults(("missing-file", "tracking.uri")):
+    with raises_diagnostics(("missing-file", "tracking.uri")):
         run_ui(tmp_path, None, port=0)
     assert list(tmp_path.iterdir()) == []
 

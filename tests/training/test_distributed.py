@@ -2,9 +2,9 @@
 
 import pytest
 
-from embsweep.core.distributed import SOLO, Group
+from embsweep.core.distributed import SINGLE, ProcessGroup
 from embsweep.data.collection import Pair, RetrievalSet
-from embsweep.training.messages import Outcome, TrialJob
+from embsweep.training.messages import Outcome, TrialSpec
 from embsweep.training.trial import TrialData
 from tests.training.process_groups import open_group, run_alone
 
@@ -14,9 +14,9 @@ TOLERANCE = 2e-3
 
 def test_every_row_is_somebodys_and_nobody_has_two():
     rows = list(range(10))
-    parts = [Group(rank, 3).part(rows) for rank in range(3)]
+    parts = [ProcessGroup(rank, 3).part(rows) for rank in range(3)]
     assert sorted(row for part in parts for row in part) == rows
-    assert SOLO.part(rows) == rows
+    assert SINGLE.part(rows) == rows
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,9 @@ def make_job(make_config, tmp_path):
         common = [o for o in ("matryoshka=from_384", "eval.fractions=[0.5,1.0]") if o.split("=")[0] not in keys]
         if "model=bge-m3" in overrides:  # of eight units: its own dimensions
             common.remove("matryoshka=from_384")
-        return TrialJob(number=0, attempt=1, config=make_config(*common, *overrides).trial, folder=str(tmp_path / name))
+        return TrialSpec(
+            number=0, attempt=1, config=make_config(*common, *overrides).trial, folder=str(tmp_path / name)
+        )
 
     return make
 

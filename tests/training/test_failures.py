@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from embsweep.core.errors import Fault, InputError, TrialFailed
+from embsweep.core.errors import Diagnostic, InputError, TrialFailed
 from embsweep.evaluation.evaluator import check_scores
 from embsweep.models import losses
 from embsweep.training import callback
-from embsweep.training.failures import describe_frames, to_line, to_reason
-from embsweep.training.messages import Outcome, TrialJob
+from embsweep.training.failures import describe_frames, format_error, to_single_line
+from embsweep.training.messages import Outcome, TrialSpec
 from embsweep.training.trial import run_trial
 from tests.refusals import raises_code
 from tests.texts import numbers_in
@@ -27,7 +27,7 @@ def job(make_config, tmp_path):
         *("model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", "train.epochs=2"),
         "eval.fractions=[0.5,1.0]",
     )
-    return TrialJob(number=3, attempt=1, config=config.trial, folder=str(tmp_path / "0003"))
+    return TrialSpec(number=3, attempt=1, config=config.trial, folder=str(tmp_path / "0003"))
 
 
 def run(job, data):
@@ -126,7 +126,7 @@ def test_a_message_of_many_lines_with_a_secret(job, data, monkeypatch):
     def fall(*_):
         raise RuntimeError(f"first line\n\n  second \x1b[31mline\n{SECRET}") from ValueError(SECRET)
 
-    monkeypatch.setattr(callback, "save_values", fall)
+    monkeypatch.setattr(callback, "save_per_query", fall)
     _, result = run(job, data)
     assert result.reason == f"RuntimeError: first line | second [31mline | {SECRET}", "who writes it down redacts it"
     kept = (job.best.parent / "error.txt").read_text()
@@ -142,7 +142,7 @@ def test_an_exit_is_left_to_who_runs_the_attempt(job, data, monkeypatch, error):
     def leave(*_):
         raise error
 
-    monkeypatch.setattr(callback, "save_values", leave)
+    monkeypatch.setattr(callback, "save_per_query", leave)
     with pytest.raises(type(error)):
         run_trial(job, Recorder(), data)
 
@@ -154,23 +154,26 @@ def test_an_exit_is_left_to_who_runs_the_attempt(job, data, monkeypatch, error):
         (ValueError(), "ValueError"),
         (KeyError("map@100"), "KeyError: 'map@100'"),
         (TrialFailed("not-finite", "training loss is nan"), "training loss is nan"),
-        (InputError([Fault("empty", "a.b", "is wrong"), Fault("empty", "c", "too")]), "a.b: is wrong | c: too"),
+        (
+            InputError([Diagnostic("empty", "a.b", "is wrong"), Diagnostic("empty", "c", "too")]),
+            "a.b: is wrong | c: too",
+        ),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
         (ValueError("bell\a, back\b, \u202eleft"), "ValueError: bell , back , left"),
     ],
 )
 def test_reasons(error, reason):
-    assert to_reason(error) == reason
+    assert format_error(error) == reason
 
 
 @pytest.mark.parametrize(("error", "call"), [(SystemExit(3), "sys.exit(3)"), (SystemExit("a\nb"), r"sys.exit('a\nb')")])
 def test_the_reason_of_an_exit_is_the_call(error, call):
-    assert to_reason(error).endswith(f" {call}")
+    assert format_error(error).endswith(f" {call}")
 
 
 def test_a_reason_is_bounded():
-    assert len(to_reason(ValueError("x" * 10**6))) == len("ValueError: ") + 1000
-    assert to_line("é" * 12, 5) == "éééé…"
+    assert len(format_error(ValueError("x" * 10**6))) == len("ValueError: ") + 1000
+    assert to_single_line("é" * 12, 5) == "éééé…"
 
 
 def test_frames_tell_our_own_messages_and_no_others():

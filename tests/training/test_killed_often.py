@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from embsweep.training.callback import RungCallback
-from embsweep.training.messages import Outcome, Report, Started, TrialJob, TrialResult, from_text, to_text
+from embsweep.training.callback import EvaluationCallback
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted, from_text, to_text
 from embsweep.training.trial import run_trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]
@@ -73,14 +73,14 @@ def run_both(killed, whole, data):
 
 def _die_behind_rung(rung):
     """SIGKILL one to three steps behind a rung: the last of these is the next rung, before its state is written."""
-    last, evaluate = rung * STEPS_A_RUNG + 1 + rung % STEPS_A_RUNG, RungCallback.on_step_end
+    last, evaluate = rung * STEPS_A_RUNG + 1 + rung % STEPS_A_RUNG, EvaluationCallback.on_step_end
 
     def dying(callback, args, state, control, **kwargs):
         if state.global_step == last:
             os.kill(os.getpid(), signal.SIGKILL)
         evaluate(callback, args, state, control, **kwargs)
 
-    RungCallback.on_step_end = dying
+    EvaluationCallback.on_step_end = dying
 
 
 def read_heard(job):
@@ -96,11 +96,11 @@ def make_job(make_config, tiny_model, tmp_path):
         *(*tiny_model, "train.batch_size=8", f"train.epochs={steps / 5}", "train.learning_rate=1e-2"),
         f"eval.fractions={FRACTIONS}",
     )
-    return lambda name: TrialJob(number=3, attempt=1, config=config.trial, folder=str(tmp_path / name))
+    return lambda name: TrialSpec(number=3, attempt=1, config=config.trial, folder=str(tmp_path / name))
 
 
 def fractions(messages):
-    return [message.fraction for message in messages if isinstance(message, Report)]
+    return [message.fraction for message in messages if isinstance(message, TrialReport)]
 
 
 def test_it_goes_on_each_time_and_ends_as_if_nothing_had_happened(make_job, data):
@@ -111,8 +111,8 @@ def test_it_goes_on_each_time_and_ends_as_if_nothing_had_happened(make_job, data
     attempts, (whole,) = read_heard(job), read_heard(undisturbed)
 
     for before, after in pairwise(attempts):
-        assert isinstance(after[0], Started)
-        assert after[0].facts.get("started_over") is None
+        assert isinstance(after[0], TrialStarted)
+        assert after[0].facts.get("restarted") is None
         told = [*after[0].earlier, after[1]]
         assert [r.fraction for r in told] == FRACTIONS[: len(told)]
         assert told[-1] == before[-1], "the last report again, word for word"
@@ -121,7 +121,7 @@ def test_it_goes_on_each_time_and_ends_as_if_nothing_had_happened(make_job, data
     assert isinstance(last, TrialResult)
     assert last.outcome == Outcome.COMPLETE
     assert (last.best_objective, last.best_scores) == (expected.best_objective, expected.best_scores)
-    said = {r.fraction: r for attempt in attempts for r in attempt if isinstance(r, Report)}
+    said = {r.fraction: r for attempt in attempts for r in attempt if isinstance(r, TrialReport)}
     for report in whole[1:-1]:
         again = said[report.fraction]
         assert (again.objective, again.loss, again.scores) == (report.objective, report.loss, report.scores)

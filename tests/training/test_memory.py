@@ -4,7 +4,7 @@ import pytest
 
 from embsweep.core.errors import EmbsweepError, TrialFailed
 from embsweep.training.hardware import estimate_bytes
-from embsweep.training.memory import advise, describe_failure, is_out_of_memory, peak_bytes
+from embsweep.training.memory import describe_failure, is_out_of_memory, peak_bytes, suggest_memory_fixes
 from tests.texts import numbers_in
 
 CUDA = (
@@ -39,7 +39,7 @@ def _errors():
 def test_every_guise(make_config, index):
     error = _errors()[index]
     assert is_out_of_memory(error)
-    assert "train.batch_size" in advise(error, make_config().trial)
+    assert "train.batch_size" in suggest_memory_fixes(error, make_config().trial)
 
 
 def test_a_real_one_of_torch(make_config):
@@ -47,7 +47,7 @@ def test_a_real_one_of_torch(make_config):
 
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert "runner.max_concurrent" in advise(caught.value, make_config().trial)
+    assert "runner.max_concurrent" in suggest_memory_fixes(caught.value, make_config().trial)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_real_one_of_torch(make_config):
 )
 def test_other_failures_get_no_advice(make_config, error):
     config = make_config().trial
-    assert advise(error, config) is None
+    assert suggest_memory_fixes(error, config) is None
     expected = str(error) if isinstance(error, EmbsweepError) else f"{type(error).__name__}: {error}"
     assert describe_failure(error, config) == expected
 
@@ -88,7 +88,7 @@ OUT_OF_MEMORY = [
 def test_only_what_helps_here(make_config, overrides, named, not_named):
     import torch
 
-    advice = advise(torch.OutOfMemoryError(CUDA), make_config(*overrides).trial)
+    advice = suggest_memory_fixes(torch.OutOfMemoryError(CUDA), make_config(*overrides).trial)
     assert [key for key in named if key not in advice] == []
     assert [key for key in not_named if key in advice] == []
 
@@ -97,7 +97,7 @@ def test_the_reason_is_short_and_says_both(make_config):
     import torch
 
     reason = describe_failure(torch.OutOfMemoryError(CUDA), make_config().trial)
-    assert advise(torch.OutOfMemoryError(CUDA), make_config().trial) in reason
+    assert suggest_memory_fixes(torch.OutOfMemoryError(CUDA), make_config().trial) in reason
     assert reason.endswith("(OutOfMemoryError: CUDA out of memory)")
     assert "\n" not in reason
     assert "PYTORCH_ALLOC_CONF" not in reason
@@ -116,7 +116,7 @@ def test_an_evaluation_that_runs_out_is_told_from_training(make_config, table_mo
     monkeypatch.setattr(type(model), "encode_document", refuse)
     with pytest.raises(torch.OutOfMemoryError) as caught:
         evaluate_model(model, word_set(1, 1, [[0]]), [2], batch_size=4)
-    advice = advise(caught.value, make_config("eval.batch_size=48").trial)
+    advice = suggest_memory_fixes(caught.value, make_config("eval.batch_size=48").trial)
     assert "eval.batch_size" in advice
     assert 48 in numbers_in(advice)
     assert "train.batch_size" not in advice

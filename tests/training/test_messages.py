@@ -3,13 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embsweep.training.messages import Outcome, Report, Started, TrialResult, from_text, to_text
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted, from_text, to_text
 
 numbers = st.floats(allow_nan=False)
 maybe = st.none() | numbers
 scores = st.dictionaries(st.integers(1, 4096), st.dictionaries(st.sampled_from(["map@100", "mrr@10"]), numbers))
-started = st.builds(Started, st.integers(1), st.text(), numbers, numbers, numbers, st.just({"device": "cpu", "n": 1}))
-reports = st.builds(Report, numbers, st.integers(0), numbers, numbers, numbers, numbers, scores, maybe, maybe, numbers)
+started = st.builds(
+    TrialStarted, st.integers(1), st.text(), numbers, numbers, numbers, st.just({"device": "cpu", "n": 1})
+)
+reports = st.builds(
+    TrialReport, numbers, st.integers(0), numbers, numbers, numbers, numbers, scores, maybe, maybe, numbers
+)
 results = st.builds(
     TrialResult,
     st.sampled_from(Outcome),

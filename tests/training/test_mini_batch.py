@@ -123,7 +123,7 @@ def test_what_is_given_is_taken(make_config, overrides, facts):
 def test_workers_take_the_smallest_of_their_sizes(make_config, tiny_bert, tmp_path, monkeypatch):
     from embsweep.core import distributed
 
-    class Pretended(distributed.Group):
+    class Pretended(distributed.ProcessGroup):
         def gather(self, value):
             return [value, 2]
 

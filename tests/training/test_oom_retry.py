@@ -11,7 +11,7 @@ import pytest
 from embsweep.models import losses, registry
 from embsweep.training import mini_batch
 from embsweep.training import resume as states
-from embsweep.training.messages import Outcome, Started, TrialJob
+from embsweep.training.messages import Outcome, TrialSpec, TrialStarted
 from embsweep.training.mini_batch import Found
 from embsweep.training.oom_retry import FACT, Heard, MemoryRetry, describe_retry, plan_retry
 from embsweep.training.trial import run_trial
@@ -32,7 +32,7 @@ def make_job(make_config, tiny_model, tmp_path):
             *("train.epochs=1", "train.batch_size=8", f"eval.fractions={FRACTIONS}"),
             *overrides,
         )
-        return TrialJob(number=3, attempt=1, config=config.trial, folder=str(tmp_path / folder))
+        return TrialSpec(number=3, attempt=1, config=config.trial, folder=str(tmp_path / folder))
 
     return make
 
@@ -263,7 +263,7 @@ def _errors():
 
 
 def heard_of(size=4, **facts):
-    return Heard(Recorder(), Started(1, "here", 0.0, 0.0, 0.0, {"mini_batch_size": size, **facts}))
+    return Heard(Recorder(), TrialStarted(1, "here", 0.0, 0.0, 0.0, {"mini_batch_size": size, **facts}))
 
 
 @pytest.mark.parametrize("guise", ["torch", "torch.cuda", "in a sentence", "of the machine", "of python"])

@@ -11,9 +11,9 @@ from embsweep.core.names import METRICS
 from embsweep.evaluation.evaluator import Evaluation
 from embsweep.recipes.cards import load_cards
 from embsweep.training import callback as rungs
-from embsweep.training.callback import RungCallback
-from embsweep.training.messages import Outcome, TrialJob
-from embsweep.training.resume import Setup, TrialState
+from embsweep.training.callback import EvaluationCallback
+from embsweep.training.messages import Outcome, TrialSpec
+from embsweep.training.resume import ResumeState, RunFingerprint
 from tests.refusals import raises_code
 
 
@@ -44,14 +44,16 @@ def train(config):
         patch = pytest.MonkeyPatch()
         patch.setattr(rungs, "evaluate_model", lambda *_, **__: evaluation(next(scores)))
         patch.setattr(rungs, "save_checkpoint", lambda _, path: saved.append(path))
-        patch.setattr(rungs, "save_values", lambda *_: None)
-        patch.setattr(rungs, "check_owner", lambda _: None)
+        patch.setattr(rungs, "save_per_query", lambda *_: None)
+        patch.setattr(rungs, "check_fence", lambda _: None)
         patch.setattr(rungs, "save_state", lambda *_: None)
         changed = config.train.model_copy(update={"epochs": float(len(objectives)), "patience": patience})
-        job = TrialJob(number=0, attempt=1, config=config.model_copy(update={"train": changed}), folder="0000")
+        job = TrialSpec(number=0, attempt=1, config=config.model_copy(update={"train": changed}), folder="0000")
         reports = Reports(stop_at)
         try:
-            callback = RungCallback(job, SimpleNamespace(model=None), None, reports, TrialState(job.state, Setup("")))
+            callback = EvaluationCallback(
+                job, SimpleNamespace(model=None), None, reports, ResumeState(job.state, RunFingerprint(""))
+            )
             return *_train(callback, len(objectives)), reports
         finally:
             patch.undo()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from embsweep.core.precision import own_precision
+from embsweep.core.precision import default_precision
 from embsweep.evaluation.evaluator import evaluate_model
-from embsweep.training.hardware import Accelerator, Choice, resolve_tf32
+from embsweep.training.hardware import Accelerator, HardwareSettings, resolve_tf32
 from embsweep.training.trainer import build_arguments
 
 
@@ -34,7 +34,7 @@ def test_each_trial_of_a_warm_process_gets_its_own(make_config, tmp_path, backen
     """Twice the same value, and one that comes back: transformers' own switch works once for each value."""
     train = make_config("train.precision=fp32").train
     for wanted, found in [(True, "tf32"), (False, "ieee"), (True, "tf32"), (None, "none"), (True, "tf32")]:
-        build_arguments(train, tmp_path, choice=Choice(tf32=wanted))
+        build_arguments(train, tmp_path, choice=HardwareSettings(tf32=wanted))
         assert backends.fp32_precision == found
 
 
@@ -48,9 +48,9 @@ def test_an_evaluation_in_training_is_as_precise_as_one_outside(table_model, wor
     assert backends.fp32_precision == "tf32"
 
 
-def test_the_setting_comes_back_after_a_fault(backends):
+def test_the_setting_comes_back_after_a_diagnostic(backends):
     backends.fp32_precision = "ieee"
-    with pytest.raises(ZeroDivisionError), own_precision():
+    with pytest.raises(ZeroDivisionError), default_precision():
         assert backends.fp32_precision == "none"
         1 / 0  # noqa: B018
     assert backends.fp32_precision == "ieee"

@@ -9,9 +9,9 @@ import pytest
 
 from embsweep.training import callback
 from embsweep.training import resume as states
-from embsweep.training.hardware import choose_here
-from embsweep.training.messages import Outcome, TrialJob
-from embsweep.training.resume import StateUnusable, Superseded, describe_setup, find_state, take_over
+from embsweep.training.hardware import resolve_for_this_process
+from embsweep.training.messages import Outcome, TrialSpec
+from embsweep.training.resume import InvalidResumeState, StaleAttempt, acquire_fence, compute_fingerprint, find_state
 from embsweep.training.trial import run_trial
 from tests.refusals import raises_code
 from tests.training.recorder import Recorder
@@ -35,7 +35,7 @@ def to_job(make_config, folder, *overrides):
         f"eval.fractions={list(FRACTIONS)}",
         *overrides,
     )
-    return TrialJob(number=3, attempt=1, config=config.trial, folder=str(folder))
+    return TrialSpec(number=3, attempt=1, config=config.trial, folder=str(folder))
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def same(one, other):
 
 BEFORE_STATE = (callback, "save_state", True)
 AFTER_STATE = (callback, "save_state", False)
-AFTER_BEST = (callback, "save_values", False)
+AFTER_BEST = (callback, "save_per_query", False)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def _flip(path):
 
 
 def take_up(job, **changes):
-    setup = describe_setup(job, choose_here(job.config))
+    setup = compute_fingerprint(job, resolve_for_this_process(job.config))
     return find_state(job, dataclasses.replace(setup, **changes))
 
 
@@ -185,7 +185,7 @@ def test_a_spoiled_state_costs_one_step_and_the_record_says_so(monkeypatch, make
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
     assert take_up(job) is not None
     spoil(job.state)
-    with raises_code(StateUnusable, "state-unreadable") as unusable:
+    with raises_code(InvalidResumeState, "state-unreadable") as unusable:
         take_up(job)
     second = Recorder()
     run_trial(job, second, data)
@@ -201,10 +201,10 @@ def test_a_state_of_other_training_is_not_used(monkeypatch, make_job, data):
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 1)
     other = job.config.model_copy(update={"train": job.config.train.model_copy(update={"seed": 7})})
     for differs in ({"fold": 1}, {"config": other}):
-        with raises_code(StateUnusable, "other-setup"):
+        with raises_code(InvalidResumeState, "other-setup"):
             take_up(job.model_copy(update=differs))
     for change in ({"workers": 2}, {"hardware": "a bigger GPU"}, {"libraries": "torch 9"}):
-        with raises_code(StateUnusable, "other-setup"):
+        with raises_code(InvalidResumeState, "other-setup"):
             take_up(job, **change)
     assert take_up(job.model_copy(update={"attempt": 2})) is not None
 
@@ -243,7 +243,7 @@ def test_behind_a_full_disk_it_goes_on_from_the_state_before(monkeypatch, make_j
     with monkeypatch.context() as patched:
         patched.setattr(states, "write_folder", full)
         run_and_kill(patched, job, data, AFTER_BEST, 3)
-    with raises_code(StateUnusable, "state-not-kept") as unusable:
+    with raises_code(InvalidResumeState, "state-not-kept") as unusable:
         take_up(job)
     second = Recorder()
     run_trial(job, second, data)
@@ -258,15 +258,15 @@ def test_an_attempt_that_was_cut_off_writes_nothing_any_more(monkeypatch, make_j
 
     class Overtaken(Recorder):
         def report(self, report):
-            take_over(job.model_copy(update={"attempt": 2}))
+            acquire_fence(job.model_copy(update={"attempt": 2}))
             return super().report(report)
 
     first = Overtaken()
-    with pytest.raises(Superseded):
+    with pytest.raises(StaleAttempt):
         run_trial(job, first, data)
     assert [r.fraction for r in first.reports] == [0.25]
     assert not first.results, "it does not fail the trial either"
-    with pytest.raises(Superseded):
+    with pytest.raises(StaleAttempt):
         run_trial(job, Recorder(), data)
     second = Recorder()
     run_trial(job.model_copy(update={"attempt": 2}), second, data)

@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
-from embsweep.evaluation.per_query import load_values
+from embsweep.evaluation.per_query import load_per_query
 from embsweep.training import callback
-from embsweep.training.hardware import choose_here
-from embsweep.training.messages import Outcome, TrialJob
-from embsweep.training.resume import StateUnusable, describe_setup, find_state
+from embsweep.training.hardware import resolve_for_this_process
+from embsweep.training.messages import Outcome, TrialSpec
+from embsweep.training.resume import InvalidResumeState, compute_fingerprint, find_state
 from embsweep.training.trial import run_trial
 from tests.refusals import raises_code
 from tests.training.recorder import Recorder
@@ -67,7 +67,7 @@ def fallen(folder):
 def stopped_trial(make_tiny, data, folder, objectives, fractions=FRACTIONS, stop_at=0.5):
     """A trial that lies there as after a crash behind `stop_at`; `objectives` are what its evaluations count."""
     config = make_tiny("train.batch_size=8", "train.epochs=2", f"eval.fractions={fractions}")
-    job, left = TrialJob(number=3, attempt=1, config=config.trial, folder=str(folder)), iter(objectives)
+    job, left = TrialSpec(number=3, attempt=1, config=config.trial, folder=str(folder)), iter(objectives)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(callback, "compute_objective", lambda *_: next(left))
         run_trial(job, Recorder(stop_at=stop_at), data)
@@ -101,7 +101,7 @@ def copy_of(tmp_path):
 
 
 def take_up(job):
-    return find_state(job, describe_setup(job, choose_here(job.config)))
+    return find_state(job, compute_fingerprint(job, resolve_for_this_process(job.config)))
 
 
 @pytest.mark.parametrize("kind", SPOILED)
@@ -109,7 +109,7 @@ def test_a_spoiled_state_is_found_out(rising, copy_of, kind):
     job = copy_of(rising)
     assert len(take_up(job).reports) == 2
     SPOILED[kind](job.state)
-    with raises_code(StateUnusable, "state-unreadable"):
+    with raises_code(InvalidResumeState, "state-unreadable"):
         take_up(job)
 
 
@@ -118,7 +118,7 @@ def test_spoiled_best_weights_are_found_out_where_nothing_else_holds_them(rising
     job = copy_of(falling)
     assert len(take_up(job).reports) == 2
     SPOILED[kind](job.best)
-    with raises_code(StateUnusable, "best-unreadable"):
+    with raises_code(InvalidResumeState, "best-unreadable"):
         take_up(job)
     shutil.rmtree(job.folder)
     other = copy_of(rising)
@@ -126,13 +126,13 @@ def test_spoiled_best_weights_are_found_out_where_nothing_else_holds_them(rising
     assert len(take_up(other).reports) == 2, "the state has them"
 
 
-@pytest.mark.parametrize("spoil", [truncate("values.npz"), write("values.npz", b""), remove("values.npz")])
+@pytest.mark.parametrize("spoil", [truncate("per_query.npz"), write("per_query.npz", b""), remove("per_query.npz")])
 def test_so_are_each_querys_scores(falling, copy_of, spoil):
     job = copy_of(falling)
     spoil(job.best.parent)
-    with raises_code(StateUnusable, "best-unreadable") as caught:
+    with raises_code(InvalidResumeState, "best-unreadable") as caught:
         take_up(job)
-    assert "values.npz" in str(caught.value)
+    assert "per_query.npz" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_so_are_each_querys_scores(falling, copy_of, spoil):
 def test_it_goes_one_evaluation_back_and_the_record_says_why(falling, copy_of, data, spoil, code):
     job, recorder = copy_of(falling), Recorder()
     spoil(job)
-    with raises_code(StateUnusable, code) as unusable:
+    with raises_code(InvalidResumeState, code) as unusable:
         take_up(job)
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
     assert started.facts["stepped_back"] == str(unusable.value)
-    assert "started_over" not in started.facts
+    assert "restarted" not in started.facts
     assert started.earlier == ()
     assert [r.fraction for r in recorder.reports] == FRACTIONS, "the first is said again, the second is trained again"
     assert result.outcome == Outcome.COMPLETE
@@ -165,7 +165,7 @@ def test_it_starts_over_where_the_state_before_is_torn_too(falling, copy_of, dat
     SPOILED["half the weights"](job.before.state)
     run_trial(job, recorder, data)
     (started,) = recorder.started
-    assert str(job.state) in started.facts["started_over"]
+    assert str(job.state) in started.facts["restarted"]
     assert [r.fraction for r in recorder.reports] == FRACTIONS
     assert recorder.results[0].outcome == Outcome.COMPLETE
 
@@ -187,7 +187,7 @@ def test_the_best_weights_of_that_time_come_back_with_it(wavering, copy_of, data
     assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
     assert (job.best / "manifest.json").read_bytes() == kept
     assert result.best_objective == 0.2
-    load_values(job.values, result.best_scores, job.config.objective.metric)
+    load_per_query(job.values, result.best_scores, job.config.objective.metric)
 
 
 def test_what_it_trains_again_comes_out_the_same(wavering, copy_of, data, monkeypatch):
@@ -199,11 +199,11 @@ def test_what_it_trains_again_comes_out_the_same(wavering, copy_of, data, monkey
     assert (job.best / "manifest.json").read_bytes() == (wavering.best / "manifest.json").read_bytes()
 
 
-@pytest.mark.parametrize("died_behind", ["best", "values.npz"])
+@pytest.mark.parametrize("died_behind", ["best", "per_query.npz"])
 def test_a_step_back_that_died_is_taken_again(wavering, copy_of, data, died_behind):
     job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
     SPOILED["garbage"](job.state)
-    for name in ("best", "values.npz")[: 1 + (died_behind == "values.npz")]:
+    for name in ("best", "per_query.npz")[: 1 + (died_behind == "per_query.npz")]:
         now, then = job.best.with_name(name), job.before.best.with_name(name)
         shutil.rmtree(now) if now.is_dir() else now.unlink()
         then.rename(now)

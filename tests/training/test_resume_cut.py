@@ -11,10 +11,10 @@ from itertools import count
 import pytest
 
 from embsweep.training import callback as rungs
-from embsweep.training.callback import RungCallback
-from embsweep.training.hardware import choose_here
-from embsweep.training.messages import Outcome, TrialJob
-from embsweep.training.resume import describe_setup, find_state
+from embsweep.training.callback import EvaluationCallback
+from embsweep.training.hardware import resolve_for_this_process
+from embsweep.training.messages import Outcome, TrialSpec
+from embsweep.training.resume import compute_fingerprint, find_state
 from embsweep.training.trial import run_trial
 from tests.training.cuts import Died, life_of
 from tests.training.recorder import Recorder
@@ -35,14 +35,14 @@ class Forked(BaseException):
 @pytest.fixture(scope="module", autouse=True)
 def objectives():
     """Evaluations count as `OBJECTIVES` has it."""
-    real = RungCallback._to_report
+    real = EvaluationCallback._to_report
 
     def to_report(callback, state, fraction, evaluation):
         patch.setattr(rungs, "compute_objective", lambda *_: OBJECTIVES[fraction])
         return real(callback, state, fraction, evaluation)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RungCallback, "_to_report", to_report)
+        patch.setattr(EvaluationCallback, "_to_report", to_report)
         yield
 
 
@@ -52,7 +52,7 @@ def make_job(make_config):
         *("model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", "train.epochs=2.5"),
         f"eval.fractions={list(FRACTIONS)}",
     )
-    return lambda folder: TrialJob(number=3, attempt=1, config=config.trial, folder=str(folder))
+    return lambda folder: TrialSpec(number=3, attempt=1, config=config.trial, folder=str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def whole(tiny_static, objectives, make_job, data, tmp_path_factory):
 
 def cut_at_every_moment(job, data, rung, dead, can_exchange):
     """Folders of a trial that died while it kept its `rung`-th evaluation, one a moment; in the last it got through."""
-    real, folders = RungCallback._keep, []
+    real, folders = EvaluationCallback._keep, []
 
     def keep(callback, report, evaluation):
         if report.fraction != FRACTIONS[rung - 1]:
@@ -85,7 +85,7 @@ def cut_at_every_moment(job, data, rung, dead, can_exchange):
             raise Forked
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Forked):
-        patch.setattr(RungCallback, "_keep", keep)
+        patch.setattr(EvaluationCallback, "_keep", keep)
         run_trial(job, Recorder(), data)
     return folders
 
@@ -109,7 +109,7 @@ def test_it_goes_on_behind_its_last_state(make_job, data, whole, tmp_path, monke
     job = make_job(tmp_path / "trial")
     (tmp_path / "dead").mkdir()
     folders = cut_at_every_moment(job, data, rung, tmp_path / "dead", can_exchange)
-    setup, reached = describe_setup(job, choose_here(job.config)), []
+    setup, reached = compute_fingerprint(job, resolve_for_this_process(job.config)), []
     for folder in folders:
         state = find_state(job.model_copy(update={"folder": folder}), setup)  # StateUnusable: it cannot go on
         reached.append(0 if state is None else len(state.reports))
@@ -126,7 +126,7 @@ def check_end(job, data, whole, reached):
     recorder = Recorder()
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
-    assert not {"started_over", "stepped_back"} & set(started.facts)
+    assert not {"restarted", "stepped_back"} & set(started.facts)
     assert same([*started.earlier, *recorder.reports], expected.reports)
     assert len(recorder.reports) == len(FRACTIONS) - max(reached - 1, 0)
     assert result.outcome == Outcome.COMPLETE

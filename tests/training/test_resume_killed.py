@@ -22,9 +22,9 @@ import pytest
 from embsweep.core import files as folders
 from embsweep.models import registry
 from embsweep.training import callback
-from embsweep.training.hardware import choose_here
-from embsweep.training.messages import Outcome, TrialJob
-from embsweep.training.resume import describe_setup, find_state, save_state
+from embsweep.training.hardware import resolve_for_this_process
+from embsweep.training.messages import Outcome, TrialSpec
+from embsweep.training.resume import compute_fingerprint, find_state, save_state
 from embsweep.training.trial import run_trial
 from tests.training.recorder import Recorder
 from tests.training.tiny import build_tiny
@@ -130,7 +130,7 @@ def job(make_config, tmp_path):
         *("model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", "train.epochs=1"),
         f"eval.fractions={list(FRACTIONS)}",
     )
-    return TrialJob(number=3, attempt=1, config=config.trial, folder=str(tmp_path / "trial"))
+    return TrialSpec(number=3, attempt=1, config=config.trial, folder=str(tmp_path / "trial"))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_sigkill_at_any_moment_leaves_a_whole_state(job, data, tmp_path, monke
     dead = in_own_process(kill_at_every_moment, job, data, tmp_path / "dead", write)
     assert len(dead) > len(write.moments), "some of them come once for each file"
 
-    setup, reached = describe_setup(job, choose_here(job.config)), []
+    setup, reached = compute_fingerprint(job, resolve_for_this_process(job.config)), []
     for folder in dead:
         state = find_state(job.model_copy(update={"folder": str(folder)}), setup)  # StateUnusable: it is torn
         reached.append(0 if state is None else len(state.reports))

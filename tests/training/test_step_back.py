@@ -12,12 +12,12 @@ import pytest
 
 from embsweep.config import TrialConfig
 from embsweep.core.files import check_files, write_folder
-from embsweep.evaluation.per_query import load_values, save_values
+from embsweep.evaluation.per_query import load_per_query, save_per_query
 from embsweep.training import resume as steps
-from embsweep.training.messages import Report, TrialJob, reports_to_text
-from embsweep.training.resume import Setup, StateUnusable, find_state, keep_best_before, step_back
+from embsweep.training.messages import TrialReport, TrialSpec, reports_to_text
+from embsweep.training.resume import InvalidResumeState, RunFingerprint, find_state, keep_best_before, step_back
 
-SETUP = Setup("the same")
+SETUP = RunFingerprint("the same")
 
 
 class Killed(BaseException):
@@ -26,14 +26,14 @@ class Killed(BaseException):
 
 def report(fraction, value, best, best_fraction):
     scores = {64: {"map@100": value}}
-    return Report(fraction, int(fraction * 100), fraction, value, best, best_fraction, scores, None, None, 0.0)
+    return TrialReport(fraction, int(fraction * 100), fraction, value, best, best_fraction, scores, None, None, 0.0)
 
 
 FIRST, SECOND, THIRD = report(0.25, 0.2, 0.2, 0.25), report(0.5, 0.1, 0.2, 0.25), report(0.75, 0.3, 0.3, 0.75)
 
 
 def fill(values, reports, folder):
-    save_values(folder / "values.npz", {64: np.array([values])})
+    save_per_query(folder / "per_query.npz", {64: np.array([values])})
     (folder / "setup.json").write_text('{"job": "the same", "mini_batch_size": null}')
     (folder / "reports.json").write_text(reports_to_text(reports))
 
@@ -41,7 +41,7 @@ def fill(values, reports, folder):
 def write_best(job, value):
     """The best weights of an evaluation, and each query's score with them."""
     write_folder(job.best, lambda folder: (folder / "weights").write_text(str(value)))
-    save_values(job.values, {64: np.array([value])})
+    save_per_query(job.values, {64: np.array([value])})
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def job(tmp_path):
     """As after three evaluations, the first and the last of them the best of their time."""
     objective = SimpleNamespace(metric="map@100")
     config = TrialConfig.model_construct(objective=objective)
-    job = TrialJob.model_construct(number=3, attempt=1, config=config, folder=str(tmp_path / "trial"), fold=None)
+    job = TrialSpec.model_construct(number=3, attempt=1, config=config, folder=str(tmp_path / "trial"), fold=None)
     write_best(job, 0.2)
     write_folder(job.before.state, functools.partial(fill, 0.1, (FIRST, SECOND)))
     write_folder(job.state, functools.partial(fill, 0.3, (FIRST, SECOND, THIRD)))
@@ -85,7 +85,7 @@ def go_on(job):
     """What the next attempt takes up, as `trial.train` does it; None where it starts over."""
     try:
         return find_state(job, SETUP)
-    except StateUnusable:
+    except InvalidResumeState:
         return step_back(job, SETUP)
 
 
@@ -104,7 +104,7 @@ def test_a_step_back_that_is_cut_off_anywhere_is_taken_to_its_end(job, monkeypat
     assert state.folder == job.state
     check_files(job.best)
     assert (job.best / "weights").read_text() == "0.2"
-    load_values(job.values, FIRST.scores, "map@100")
+    load_per_query(job.values, FIRST.scores, "map@100")
     assert find_state(job, SETUP).reports == (FIRST, SECOND), "nothing of it is torn"
 
 
@@ -119,14 +119,14 @@ def test_better_weights_that_are_cut_off_leave_those_before_to_go_back_to(tmp_pa
     (fresh.state / "reports.json").write_text("torn")
     assert go_on(fresh).reports == (FIRST, SECOND)
     assert (fresh.best / "weights").read_text() == "0.2"
-    load_values(fresh.values, FIRST.scores, "map@100")
+    load_per_query(fresh.values, FIRST.scores, "map@100")
 
 
 def test_what_was_kept_before_is_not_overwritten_by_later_weights(job):
     """They are written twice where a crash came between: what `before` holds is of its own time."""
     keep_best_before(job)
     assert (job.before.best / "weights").read_text() == "0.2"
-    load_values(job.before.values, FIRST.scores, "map@100")
+    load_per_query(job.before.values, FIRST.scores, "map@100")
 
 
 def test_a_state_before_without_its_best_weights_is_none_to_go_back_to(job):

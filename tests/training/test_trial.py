@@ -6,7 +6,7 @@ import pytest
 
 from embsweep.data.collection import Pair
 from embsweep.models import registry
-from embsweep.training.messages import Outcome, TrialJob
+from embsweep.training.messages import Outcome, TrialSpec
 from embsweep.training.trial import TrialData, run_trial
 from tests.training.recorder import Recorder
 from tests.training.tiny import build_tiny
@@ -21,7 +21,7 @@ PEAK = 1e-2
 def make_static_job(imports_paid, make_config, tmp_path):
     def make(*overrides, folder="0003"):
         config = make_config("model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", *overrides)
-        return TrialJob(number=3, attempt=1, config=config.trial, folder=str(tmp_path / folder))
+        return TrialSpec(number=3, attempt=1, config=config.trial, folder=str(tmp_path / folder))
 
     return make
 
@@ -104,7 +104,7 @@ def test_every_loss_trains_with_negatives_too(make_config, tiny_model, tmp_path,
     of_model = tiny_model if model == "tiny" else ("model=minilm", "matryoshka=from_384", "model.max_seq_length=16")
     config = make_config(*of_model, f"loss={loss}", "train.epochs=0.4", "eval.fractions=[1.0]", "train.batch_size=8")
     recorder = Recorder()
-    job = TrialJob(number=0, attempt=1, config=config.trial, folder=str(tmp_path))
+    job = TrialSpec(number=0, attempt=1, config=config.trial, folder=str(tmp_path))
     run_trial(job, recorder, TrialData(pairs, data.validation))
     assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
 
@@ -215,7 +215,7 @@ def test_activations_are_recomputed_where_it_is_wanted(make_config, tiny_model, 
     switch = f"train.gradient_checkpointing={str(wanted).lower()}"
     config = make_config(*tiny_model, "train.epochs=0.4", "train.batch_size=8", "eval.fractions=[1.0]", switch)
     recorder = Recorder()
-    run_trial(TrialJob(number=0, attempt=1, config=config.trial, folder=str(tmp_path)), recorder, data)
+    run_trial(TrialSpec(number=0, attempt=1, config=config.trial, folder=str(tmp_path)), recorder, data)
     assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
     assert bool(enabled) is wanted
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from embsweep.audit.findings import MAX_EXAMPLES, Finding, Severity
 from embsweep.audit.near_duplicates import PASSAGES, QUERIES, Near, find_near
-from embsweep.audit.split_view import Side, UsedData
+from embsweep.audit.split_view import Side, SplitView
 from embsweep.data.text import normalise_text
 
 LEAK_IS_ERROR: Mapping[str, float] = MappingProxyType({"queries": 0.2, "passages": 0.1})
@@ -39,7 +39,7 @@ def report_left_out(merged: Mapping[str, int], notes: Sequence[str]) -> Iterator
         yield Finding("rows-left-out", "note", "; ".join(left))
 
 
-def check_sides(data: UsedData) -> Iterator[Finding]:
+def check_sides(data: SplitView) -> Iterator[Finding]:
     """An error for a text that two sides share, hard negatives of training that answer a held-out query included."""
     sides = [(side.name, side.queries, side.passages) for side in data.sides]
     negatives = tuple(dict.fromkeys(pair.negative for pair in data.train if pair.negative is not None))
@@ -75,12 +75,12 @@ class NearTexts:
     leaks: Mapping[str, Mapping[str, str]]
 
 
-def find_near_queries(data: UsedData, threshold: float) -> NearTexts:
+def find_near_queries(data: SplitView, threshold: float) -> NearTexts:
     """Near-duplicates among the distinct queries of all sides."""
     return _find(data.queries, [(side.name, side.queries) for side in data.sides], threshold, is_query=True)
 
 
-def find_near_passages(data: UsedData, threshold: float) -> NearTexts:
+def find_near_passages(data: SplitView, threshold: float) -> NearTexts:
     """Near-duplicates among the whole corpus; only passages relevant to a query have a side."""
     return _find(data.corpus, [(side.name, side.passages) for side in data.sides], threshold, is_query=False)
 

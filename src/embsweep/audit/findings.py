@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from embsweep.core.codes import Code
-from embsweep.core.errors import Fault, did_you_mean
+from embsweep.core.errors import Diagnostic, did_you_mean
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -73,28 +73,33 @@ class Finding:
     examples: tuple[Example, ...] = ()
 
     @property
-    def fix(self) -> str:
+    def hint(self) -> str:
         """What to do about it."""
         return FIXES[self.name]
 
 
-def to_fault(finding: Finding) -> Fault:
+def to_diagnostic(finding: Finding) -> Diagnostic:
     """An error as a fault at `audit.<name>`: what to mend, and how to accept it as it is."""
-    return Fault(
-        "audit-finding", f"audit.{finding.name}", finding.message, fix=f"{finding.fix}; or audit.waive=[{finding.name}]"
+    return Diagnostic(
+        "audit-finding",
+        f"audit.{finding.name}",
+        finding.message,
+        hint=f"{finding.hint}; or audit.waive=[{finding.name}]",
     )
 
 
-def check_waivers(waive: Iterable[str]) -> list[Fault]:
+def check_waivers(waive: Iterable[str]) -> list[Diagnostic]:
     """A fault at `audit.waive` for each name that no error has."""
-    faults = []
+    diagnostics = []
     for name in waive:
         if name in WAIVABLE:
             continue
         problem = "is never an error" if name in FIXES else "no finding has this name"
         code: Code = "no-effect" if name in FIXES else "unknown-option"
-        faults.append(Fault(code, "audit.waive", problem, name, ", ".join(WAIVABLE), did_you_mean(name, WAIVABLE)))
-    return faults
+        diagnostics.append(
+            Diagnostic(code, "audit.waive", problem, name, ", ".join(WAIVABLE), did_you_mean(name, WAIVABLE))
+        )
+    return diagnostics
 
 
 def order_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

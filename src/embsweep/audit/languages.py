@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding
-from embsweep.audit.split_view import UsedData, draw_sample
+from embsweep.audit.split_view import SplitView, draw_sample
 
 UNKNOWN = "und"
 """ISO 639's code where a text does not show its language."""
@@ -35,7 +35,7 @@ class Languages:
     examples: tuple[Example, ...] = ()
 
 
-def find_languages(data: UsedData) -> Languages:
+def find_languages(data: SplitView) -> Languages:
     """Languages of at most 1,000 rows (2,000 texts), each text by its first 1,000 characters."""
     model = _load_identifier()
     sample = draw_sample(data.rows, _MOST_ROWS)

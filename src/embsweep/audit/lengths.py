@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding, Severity
-from embsweep.audit.split_view import UsedData, draw_sample
+from embsweep.audit.split_view import SplitView, draw_sample
 from embsweep.audit.texts import split_words
 from embsweep.config.training import ModelConfig
 from embsweep.models.token_counter import TokenCounter, find_token_counter
@@ -32,7 +32,7 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Truncation:
     """A sample of texts in tokens of the model, special ones included, against the limit: shares in [0, 1]."""
 
     limit: int
@@ -53,7 +53,7 @@ def measure_lengths(texts: Sequence[str]) -> Lengths:
     return Lengths(len(texts), int(median), int(p95), int(words.max()), histogram)
 
 
-def measure_cuts(data: UsedData, model: ModelConfig) -> dict[str, Cut]:
+def measure_cuts(data: SplitView, model: ModelConfig) -> dict[str, Truncation]:
     """`queries` and `passages` → what of at most 2,000 of them is cut; empty where no tokenizer can be had."""
     counter = find_token_counter(model)
     if counter is None:
@@ -62,12 +62,12 @@ def measure_cuts(data: UsedData, model: ModelConfig) -> dict[str, Cut]:
     return {what: measure_cut(draw_sample(texts, _MOST_TOKENISED), counter) for what, texts in kinds.items()}
 
 
-def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Cut:
+def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Truncation:
     """The share of texts longer than the limit, and of tokens beyond it."""
     tokens = np.array([counter.count(text) for text in texts])
     beyond = np.maximum(tokens - counter.limit, 0)
     cut = np.flatnonzero(beyond)
-    return Cut(
+    return Truncation(
         limit=counter.limit,
         texts=len(texts),
         median=int(np.median(tokens)),
@@ -78,7 +78,7 @@ def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Cut:
     )
 
 
-def report_cuts(cuts: Mapping[str, Cut], model: ModelConfig) -> Iterator[Finding]:
+def report_cuts(cuts: Mapping[str, Truncation], model: ModelConfig) -> Iterator[Finding]:
     """A warning where a tenth of the tokens is cut, a note where any is; a note where it cannot be known."""
     if not cuts:
         message = f"how much of the texts is cut at model.max_seq_length={model.max_seq_length} cannot be said: "

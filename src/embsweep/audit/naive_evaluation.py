@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embsweep.audit.findings import Finding
-from embsweep.audit.split_view import TEST, UsedData, draw_sample
+from embsweep.audit.split_view import TEST, SplitView, draw_sample
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import mark_hits
 from embsweep.evaluation.metrics import MAX_RANK, compute_per_query
@@ -40,7 +40,7 @@ class RowEvaluation:
 
 
 @dataclass(frozen=True)
-class TwoReadings:
+class NaiveComparison:
     """Metrics of one ranking, read rightly and with one id a row; `spread` is that of the right MAP@100's queries."""
 
     ranker: str
@@ -51,7 +51,7 @@ class TwoReadings:
     spread: float
 
 
-def build_row_evaluation(data: UsedData, limit: int = MOST_QUERIES) -> RowEvaluation:
+def build_row_evaluation(data: SplitView, limit: int = MOST_QUERIES) -> RowEvaluation:
     """Rows of at most `limit` queries of training and validation; the copies are those of all rows.
 
     The test side's queries are not ranked: they are read once, after the choice.
@@ -71,7 +71,7 @@ def build_row_evaluation(data: UsedData, limit: int = MOST_QUERIES) -> RowEvalua
     return RowEvaluation(RetrievalSet("audit", queries, data.corpus, relevant), np.array(rows, dtype=np.int64), copies)
 
 
-def compare_readings(ranker: str, ranking: NDArray[np.int64], evaluation: RowEvaluation) -> TwoReadings:
+def compare_readings(ranker: str, ranking: NDArray[np.int64], evaluation: RowEvaluation) -> NaiveComparison:
     """Both readings of `ranking`, int64 [n_queries, k]: positions of the best passages of each query, best first.
 
     k is 100, or the size of a smaller corpus. The right reading is a mean over queries, the naive one over rows.
@@ -86,7 +86,7 @@ def compare_readings(ranker: str, ranking: NDArray[np.int64], evaluation: RowEva
         "recall@10": np.mean(is_ranked & (ranks <= 10)),
         "map@100": np.mean(np.where(is_ranked, 1 / np.maximum(ranks, 1), 0.0)),
     }
-    return TwoReadings(
+    return NaiveComparison(
         ranker,
         len(data.queries),
         len(ranks),
@@ -107,7 +107,7 @@ def rank_rows(ranking: NDArray[np.int64], evaluation: RowEvaluation) -> NDArray[
     return ranks
 
 
-def report_naive(readings: TwoReadings) -> Iterator[Finding]:
+def report_naive(readings: NaiveComparison) -> Iterator[Finding]:
     """A note where the two readings are apart."""
     right, naive = readings.right["map@100"], readings.naive["map@100"]
     if abs(right - naive) >= DIFFERENCE_SHOWN:

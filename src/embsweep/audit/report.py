@@ -12,10 +12,10 @@ from typing import Any
 from embsweep.audit.findings import Finding, Severity
 from embsweep.audit.in_batch_negatives import InBatch
 from embsweep.audit.languages import Languages
-from embsweep.audit.lengths import Cut, Lengths
-from embsweep.audit.naive_evaluation import TwoReadings
+from embsweep.audit.lengths import Lengths, Truncation
+from embsweep.audit.naive_evaluation import NaiveComparison
 from embsweep.audit.sizes import HeldOut, Structure
-from embsweep.selection.evidence import FindingFacts
+from embsweep.selection.evidence import FindingRecord
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Figures:
     merged: Mapping[str, int]
     structure: Structure
     lengths: Mapping[str, Lengths]
-    cuts: Mapping[str, Cut]
+    cuts: Mapping[str, Truncation]
     languages: Languages
     batch: InBatch
     held_out: tuple[HeldOut, ...]
-    readings: tuple[TwoReadings, ...]
+    readings: tuple[NaiveComparison, ...]
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class AuditReport:
         return tuple(finding for finding in self.of("error") if finding.name not in self.waived)
 
 
-def to_facts(report: AuditReport) -> tuple[FindingFacts, ...]:
+def to_facts(report: AuditReport) -> tuple[FindingRecord, ...]:
     """The findings as evidence: counts and messages, never a text of the data."""
     return tuple(
-        FindingFacts(
+        FindingRecord(
             name=finding.name,
             severity=finding.severity,
             message=finding.message,
@@ -95,7 +95,7 @@ def _describe(report: AuditReport, finding: Finding) -> str:
 def report_to_json(report: AuditReport) -> dict[str, Any]:
     """The whole report as plain JSON: counts, messages and fixes, never a text of the data."""
     findings = [
-        {**facts.model_dump(), "fix": finding.fix}
+        {**facts.model_dump(), "fix": finding.hint}
         for facts, finding in zip(to_facts(report), report.findings, strict=True)
     ]
     return {"findings": findings, "waived": list(report.waived), "figures": _without_texts(asdict(report.figures))}

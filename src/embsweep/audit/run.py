@@ -20,7 +20,7 @@ from embsweep.audit.lengths import measure_cuts, measure_lengths, report_cuts
 from embsweep.audit.naive_evaluation import build_row_evaluation, compare_readings, report_naive
 from embsweep.audit.report import AuditReport, Figures, Size
 from embsweep.audit.sizes import count_structure, measure_held_out, report_held_out, report_structure
-from embsweep.audit.split_view import TEST, VALIDATION, UsedData, read_used
+from embsweep.audit.split_view import TEST, VALIDATION, SplitView, build_split_view
 from embsweep.audit.texts import check_texts
 from embsweep.config.sweep import AuditConfig
 from embsweep.config.training import ModelConfig, TrainConfig
@@ -35,7 +35,7 @@ def audit_data(
 
     Seconds on one core for 25,000 pairs (docs/audit.md); nothing is trained, no model is loaded.
     """
-    data = read_used(splits)
+    data = build_split_view(splits)
     figures = _measure(collection, splits, data, model=model, train=train)
     findings = [
         *_check_duplicates(data, config.near_duplicate_similarity),
@@ -54,7 +54,7 @@ def audit_data(
     return AuditReport(order_findings(findings), figures, waived)
 
 
-def _check_duplicates(data: UsedData, threshold: float) -> Iterator[Finding]:
+def _check_duplicates(data: SplitView, threshold: float) -> Iterator[Finding]:
     yield from check_sides(data)
     near = {"queries": find_near_queries(data, threshold), "passages": find_near_passages(data, threshold)}
     for what, found in near.items():
@@ -64,7 +64,7 @@ def _check_duplicates(data: UsedData, threshold: float) -> Iterator[Finding]:
 
 
 def _measure(
-    collection: Collection, splits: Splits, data: UsedData, *, model: ModelConfig, train: TrainConfig
+    collection: Collection, splits: Splits, data: SplitView, *, model: ModelConfig, train: TrainConfig
 ) -> Figures:
     evaluation = build_row_evaluation(data)
     bm25 = compare_readings("BM25", rank_bm25(evaluation.data), evaluation)

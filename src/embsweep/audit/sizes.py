@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from embsweep.audit.findings import Finding
-from embsweep.audit.split_view import UsedData
+from embsweep.audit.split_view import SplitView
 from embsweep.data.collection import RetrievalSet
 from embsweep.data.groups import label_groups
 
@@ -67,7 +67,7 @@ class Structure:
     passages_per_query: Mapping[int, int]
 
 
-def count_structure(data: UsedData) -> Structure:
+def count_structure(data: SplitView) -> Structure:
     """Both histograms, over distinct queries and the whole corpus, in rising order."""
     per_passage = Counter(passage for _, passage in data.rows)
     per_query = Counter(query for query, _ in data.rows)

@@ -33,7 +33,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class UsedData:
+class SplitView:
     """All that training and evaluation see. `rows` are (query, passage) of every side, training first."""
 
     sides: tuple[Side, ...]
@@ -51,7 +51,7 @@ class UsedData:
         return tuple((q, p) for side in self.sides for q, texts in side.answers.items() for p in texts)
 
 
-def read_used(splits: Splits) -> UsedData:
+def build_split_view(splits: Splits) -> SplitView:
     """The sides of a split. The corpus is the held-out sets', with every passage that only training names."""
     train: dict[str, list[str]] = {}
     for pair in splits.train:
@@ -63,7 +63,7 @@ def read_used(splits: Splits) -> UsedData:
     )
     trained = (text for pair in splits.train for text in (pair.positive, pair.negative) if text is not None)
     corpus = tuple(dict.fromkeys([*splits.validation.corpus, *splits.test.corpus, *trained]))
-    return UsedData(sides, splits.train, corpus)
+    return SplitView(sides, splits.train, corpus)
 
 
 def _read_set(name: str, data: RetrievalSet) -> Side:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding
-from embsweep.audit.split_view import UsedData
+from embsweep.audit.split_view import SplitView
 from embsweep.data.text import normalise_text
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f]|\w+")
@@ -43,7 +43,7 @@ _QUESTION_MARKS = ("?", "？", "؟", "\u037e", "՞")
 """The Greek one is not the semicolon that it looks like: statutes end their items with that."""
 
 
-def check_texts(data: UsedData) -> Iterator[Finding]:
+def check_texts(data: SplitView) -> Iterator[Finding]:
     """Findings about single texts and about the two columns."""
     kinds = {"queries": data.queries, "passages": data.corpus}
     yield from _check_empty(kinds)
@@ -72,14 +72,14 @@ def _check_short(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
         yield Finding("short-texts", "warning" if share >= SHORT_IS_WARNING else "note", message, _examples(found))
 
 
-def _check_equal(data: UsedData) -> Iterator[Finding]:
+def _check_equal(data: SplitView) -> Iterator[Finding]:
     equal = [query for query, passage in data.rows if normalise_text(query) == normalise_text(passage)]
     if equal:
         message = f"in {len(equal):,} of {len(data.rows):,} rows the query is its own passage"
         yield Finding("query-equals-passage", "warning", message, tuple((query,) for query in equal[:MAX_EXAMPLES]))
 
 
-def _check_columns(data: UsedData) -> Iterator[Finding]:
+def _check_columns(data: SplitView) -> Iterator[Finding]:
     """Queries are short and ask, passages are long and tell: an error where both columns say the opposite."""
     passages = tuple(dict.fromkeys(passage for _, passage in data.rows))
     lengths = {what: median(map(len, texts)) for what, texts in (("queries", data.queries), ("passages", passages))}

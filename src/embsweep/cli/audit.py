@@ -13,20 +13,20 @@ from typing import Any
 from rich.console import Console
 
 from embsweep.audit.findings import check_waivers
-from embsweep.audit.naive_evaluation import TwoReadings, build_row_evaluation, compare_readings
+from embsweep.audit.naive_evaluation import NaiveComparison, build_row_evaluation, compare_readings
 from embsweep.audit.report import AuditReport, report_to_json
 from embsweep.audit.run import audit_data
-from embsweep.audit.split_view import read_used
+from embsweep.audit.split_view import build_split_view
 from embsweep.cli.audit_table import show_report
-from embsweep.cli.composition.compose import compose, config_loader, draft_values
+from embsweep.cli.composition.compose import compose, config_loader, resolve_partially
 from embsweep.cli.composition.overrides import check_overrides
 from embsweep.cli.evaluate import is_sweep
 from embsweep.cli.json_output import check_json_file, write_json_file
 from embsweep.cli.paths import default_storage
 from embsweep.config import Config
-from embsweep.config.rehearsal import decide_scale
+from embsweep.config.rehearsal import plan_rehearsal
 from embsweep.config.root import check_measurable
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.splits import split_collection
 from embsweep.sweep.checks.preflight import check_chosen_model, checked_config, checked_data, distinct, find_storage
@@ -42,21 +42,21 @@ class AuditRequest:
 
 
 def check_audit(
-    values: Mapping[str, Any], default_storage: Path, earlier: Iterable[Fault] = (), *, with_model: bool
+    values: Mapping[str, Any], default_storage: Path, earlier: Iterable[Diagnostic] = (), *, with_model: bool
 ) -> AuditRequest:
     """Check configuration and data, and the model where it is to rank. InputError with every fault.
 
     Without a GPU the data is audited as a full sweep would use it all the same; scale=rehearsal audits a rehearsal's.
     """
-    faults = list(earlier)
-    asked = checked_config(values, faults, check_measurable)
+    diagnostics = list(earlier)
+    asked = checked_config(values, diagnostics, check_measurable)
     config = asked and _scale(asked)
     if config is not None:
-        faults.extend(check_waivers(config.audit.waive))
-        faults.extend(check_chosen_model(config.model, faults) if with_model else ())
-    collection = checked_data(values, find_storage(values, default_storage), faults)
-    if config is None or collection is None or faults:
-        raise InputError(distinct(faults))
+        diagnostics.extend(check_waivers(config.audit.waive))
+        diagnostics.extend(check_chosen_model(config.model, diagnostics) if with_model else ())
+    collection = checked_data(values, find_storage(values, default_storage), diagnostics)
+    if config is None or collection is None or diagnostics:
+        raise InputError(distinct(diagnostics))
     return AuditRequest(config, collection, split_collection(collection, config.data.split, config.data.max_pairs))
 
 
@@ -70,13 +70,13 @@ def run_audit(request: AuditRequest, *, with_model: bool) -> AuditReport:
     return replace(report, figures=replace(report.figures, readings=readings))
 
 
-def _rank_base(request: AuditRequest) -> TwoReadings:
+def _rank_base(request: AuditRequest) -> NaiveComparison:
     from embsweep.evaluation.evaluator import encode_texts
     from embsweep.evaluation.metrics import MAX_RANK
     from embsweep.evaluation.ranking import rank
     from embsweep.models.registry import build_model
 
-    evaluation = build_row_evaluation(read_used(request.splits))
+    evaluation = build_row_evaluation(build_split_view(request.splits))
     model, size = build_model(request.config.model), request.config.eval.batch_size
     queries = encode_texts(model, evaluation.data.queries, "query", batch_size=size)
     corpus = encode_texts(model, evaluation.data.corpus, "document", batch_size=size)
@@ -86,7 +86,7 @@ def _rank_base(request: AuditRequest) -> TwoReadings:
 
 def _scale(config: Config) -> Config:
     """Nothing is trained here, so only an explicit rehearsal is one."""
-    scale = decide_scale(
+    scale = plan_rehearsal(
         config.scale.mode, has_gpu=True, longest_epochs=config.train.epochs, caps=config.scale.rehearsal
     )
     return scale.apply(config)
@@ -113,14 +113,14 @@ def audit_request(overrides: Sequence[str], *, with_model: bool, json_file: Path
 def _read_request(
     overrides: Sequence[str], json_file: Path | None, *, with_model: bool
 ) -> tuple[AuditRequest, list[str]]:
-    faults = [] if json_file is None else check_json_file(json_file)
+    diagnostics = [] if json_file is None else check_json_file(json_file)
     with config_loader() as loader:
         good, found = check_overrides(loader, overrides)
-        faults.extend(found)
+        diagnostics.extend(found)
         swept = [line for line in good if is_sweep(line)]
         try:
-            values, unresolved = draft_values(compose(loader, [line for line in good if line not in swept]))
+            values, unresolved = resolve_partially(compose(loader, [line for line in good if line not in swept]))
         except InputError as error:
-            raise InputError([*faults, *error.faults]) from None
-    faults.extend(unresolved)
-    return check_audit(values, default_storage(), faults, with_model=with_model), swept
+            raise InputError([*diagnostics, *error.diagnostics]) from None
+    diagnostics.extend(unresolved)
+    return check_audit(values, default_storage(), diagnostics, with_model=with_model), swept

@@ -52,7 +52,7 @@ def _show_findings(report: AuditReport, findings: Sequence[Finding], console: Co
         waived = " (waived)" if finding.name in report.waived else ""
         _print_indented(Text.assemble((finding.name, "bold"), (waived, "magenta")), 2, console)
         _print_indented(Text(f"{_capitalise(finding.message)}."), 4, console)
-        _print_indented(Text(f"→ {finding.fix}", "dim" if severity == "note" else "green"), 4, console)
+        _print_indented(Text(f"→ {finding.hint}", "dim" if severity == "note" else "green"), 4, console)
         for example in finding.examples:
             _print_indented(Text("\n".join(_show_example(example)), "dim"), 4, console)
     console.print()

@@ -11,16 +11,16 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from embsweep.cli.signals import watch_signals
-from embsweep.core.environment import settle_environment
+from embsweep.core.environment import set_default_environment
 from embsweep.core.errors import EmbsweepError, InputError
-from embsweep.core.files import says_full
+from embsweep.core.files import is_disk_full_error
 from embsweep.core.redaction import redact
-from embsweep.core.terminal_text import spell_out
+from embsweep.core.terminal_text import escape_control_characters
 
 
 def quiet_environment() -> None:
     """Before any library is imported: no progress bars, no telemetry, no held-back lines. What the user set stays."""
-    settle_environment()
+    set_default_environment()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log that is followed shows each line at once
 
@@ -31,7 +31,7 @@ class _SafeConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """See `Console.render`."""
         for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=spell_out(segment.text))
+            yield segment if segment.control else segment._replace(text=escape_control_characters(segment.text))
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -52,16 +52,16 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
         with watch_signals(lambda: _interrupted("Left at once", resume)) as leaving:
             yield
     except InputError as error:
-        count = sum(fault.stands_for for fault in error.faults)
+        count = sum(diagnostic.count for diagnostic in error.diagnostics)
         _say(f"{count:,} thing{'s' if count > 1 else ''} to mend; nothing was started:")
-        for fault in error.faults:
-            _say(f"  - {fault}")
+        for diagnostic in error.diagnostics:
+            _say(f"  - {diagnostic}")
         sys.exit(error.exit_code)
     except EmbsweepError as error:
         _say(str(error))
         sys.exit(error.exit_code)
     except Exception as error:  # sqlite, torch and safetensors each raise their own where a disk is full
-        if not says_full(str(error)):
+        if not is_disk_full_error(str(error)):
             raise
         _say(_interrupted(f"A disk is full ({error}): free some space", resume))
         sys.exit(EmbsweepError.exit_code)

@@ -13,15 +13,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from embsweep.cli.composition.compose import compose, config_loader, draft_values
+from embsweep.cli.composition.compose import compose, config_loader, resolve_partially
 from embsweep.cli.composition.overrides import check_overrides
 from embsweep.cli.json_output import check_json_file, write_json_file
 from embsweep.cli.paths import default_storage
 from embsweep.config import Config
 from embsweep.config.root import check_measurable
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, RetrievalSet
-from embsweep.data.splits import read_whole, split_collection
+from embsweep.data.splits import as_retrieval_set, split_collection
 from embsweep.reports.text import score
 from embsweep.selection.scores import Scores, scores_to_json
 from embsweep.sweep.checks.preflight import check_chosen_model, checked_config, checked_data, distinct, find_storage
@@ -40,23 +40,23 @@ class EvaluationRequest:
 
 
 def check_evaluation(
-    values: Mapping[str, Any], split: str, default_storage: Path, earlier: Iterable[Fault] = ()
+    values: Mapping[str, Any], split: str, default_storage: Path, earlier: Iterable[Diagnostic] = ()
 ) -> EvaluationRequest:
     """Check configuration, model and data. InputError with every fault, `earlier` ones among them."""
-    faults = list(earlier)
-    config = checked_config(values, faults, check_measurable)
+    diagnostics = list(earlier)
+    config = checked_config(values, diagnostics, check_measurable)
     if config is not None:
-        faults.extend(check_chosen_model(config.model, faults))
-    collection = checked_data(values, find_storage(values, default_storage), faults)
-    if config is None or collection is None or faults:
-        raise InputError(distinct(faults))
+        diagnostics.extend(check_chosen_model(config.model, diagnostics))
+    collection = checked_data(values, find_storage(values, default_storage), diagnostics)
+    if config is None or collection is None or diagnostics:
+        raise InputError(distinct(diagnostics))
     return EvaluationRequest(config, split, *_choose_side(collection, config, split))
 
 
 def _choose_side(collection: Collection, config: Config, split: str) -> tuple[RetrievalSet, tuple[str, ...]]:
     how, max_pairs = config.data.split, config.data.max_pairs
     if split == "all":
-        return read_whole(collection, how.seed, max_pairs)
+        return as_retrieval_set(collection, how.seed, max_pairs)
     splits = split_collection(collection, how, max_pairs)
     return (splits.validation if split == "validation" else splits.test), splits.notes
 
@@ -78,23 +78,25 @@ _SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
 
 def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | None, console: Console) -> None:
     """Check everything, measure, print a table and write the file. InputError with every fault."""
-    faults = [] if split in SPLITS else [Fault("unknown-option", "--split", "unknown", split, ", ".join(SPLITS))]
+    diagnostics = (
+        [] if split in SPLITS else [Diagnostic("unknown-option", "--split", "unknown", split, ", ".join(SPLITS))]
+    )
     if json_file is not None:
-        faults.extend(check_json_file(json_file))
+        diagnostics.extend(check_json_file(json_file))
     with config_loader() as loader:
         good, found = check_overrides(loader, overrides)
-        faults.extend(found)
-        faults.extend(
-            Fault("not-sweepable", line.split("=")[0], "cannot be swept here", line, "one value")
+        diagnostics.extend(found)
+        diagnostics.extend(
+            Diagnostic("not-sweepable", line.split("=")[0], "cannot be swept here", line, "one value")
             for line in good
             if is_sweep(line)
         )
         try:
-            values, unresolved = draft_values(compose(loader, [line for line in good if not is_sweep(line)]))
+            values, unresolved = resolve_partially(compose(loader, [line for line in good if not is_sweep(line)]))
         except InputError as error:
-            raise InputError([*faults, *error.faults]) from None
-    faults.extend(unresolved)
-    request = check_evaluation(values, split, default_storage(), faults)
+            raise InputError([*diagnostics, *error.diagnostics]) from None
+    diagnostics.extend(unresolved)
+    request = check_evaluation(values, split, default_storage(), diagnostics)
     scores, bm25 = measure(request)
     console.print(
         f"{request.config.model.name} on {_describe(request.data)}", highlight=False, markup=False, soft_wrap=True

@@ -20,10 +20,10 @@ from omegaconf import DictConfig
 
 from embsweep.cli.composition.compose import check_folder, compose, config_loader, to_values
 from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.composition.request import NOTHING_TO_SEARCH, draft_request
+from embsweep.cli.composition.request import EMPTY_SPACE, parse_request
 from embsweep.cli.console import console, exit_codes, quiet_environment
 from embsweep.cli.paths import conf_dir, default_storage, program
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.redaction import redact
 from embsweep.sweep.request import SweepRequest
 
@@ -51,19 +51,19 @@ def main() -> None:
 def _refuse_options(args: Namespace) -> None:
     """InputError for those of Hydra's options that would run another program's configuration, or load a pickle."""
     given = {name: getattr(args, name.replace("-", "_"), None) for name in _NOT_OURS}
-    faults = [
-        Fault(
+    diagnostics = [
+        Diagnostic(
             "not-settable",
             f"--{name}",
             "is not for embsweep",
             value,
-            fix="presets of your own: --config-dir FOLDER +sweep=NAME",
+            hint="presets of your own: --config-dir FOLDER +sweep=NAME",
         )
         for name, value in given.items()
         if value is not None
     ]
-    if faults:
-        raise InputError(faults)
+    if diagnostics:
+        raise InputError(diagnostics)
 
 
 def with_default_sweep(arguments: Sequence[str]) -> list[str]:
@@ -77,9 +77,9 @@ def with_default_sweep(arguments: Sequence[str]) -> list[str]:
 def launch(loader: ConfigLoader, arguments: Sequence[str]) -> None:
     """Run a sweep inside Hydra: what the sweeper plugin calls."""
     with exit_codes(resume=_command()):
-        request, faults = draft_request(loader, arguments, _command())
-        if faults:
-            _raise_all(request, faults)
+        request, diagnostics = parse_request(loader, arguments, _command())
+        if diagnostics:
+            _raise_all(request, diagnostics)
         _run(request)
 
 
@@ -92,22 +92,22 @@ def _check_files(overrides: Sequence[str]) -> None:
 def _check_before_hydra(overrides: Sequence[str]) -> None:
     """Hydra stops at the first fault; here all of them are found, those beyond the command line too."""
     with config_loader() as loader:
-        good, faults = check_overrides(loader, overrides)
-        if not faults:
+        good, diagnostics = check_overrides(loader, overrides)
+        if not diagnostics:
             return
         try:
-            request, more = draft_request(loader, good, _command())
+            request, more = parse_request(loader, good, _command())
         except InputError as error:
-            raise InputError([*faults, *error.faults]) from None
-        _raise_all(request, [*faults, *(fault for fault in more if fault != NOTHING_TO_SEARCH)])
+            raise InputError([*diagnostics, *error.diagnostics]) from None
+        _raise_all(request, [*diagnostics, *(diagnostic for diagnostic in more if diagnostic != EMPTY_SPACE)])
 
 
-def _raise_all(request: SweepRequest, faults: Sequence[Fault]) -> NoReturn:
+def _raise_all(request: SweepRequest, diagnostics: Sequence[Diagnostic]) -> NoReturn:
     """Raise what is known together with what the configuration, the data and the model have wrong."""
     from embsweep.sweep.checks.preflight import check_request
 
-    check_request(request, faults)
-    raise InputError(faults)
+    check_request(request, diagnostics)
+    raise InputError(diagnostics)
 
 
 def _run_single(tree: DictConfig) -> None:

@@ -14,11 +14,11 @@ from rich.text import Text
 from embsweep.cli.composition.compose import compose, config_loader, group_options
 from embsweep.cli.composition.overrides import UNREADABLE
 from embsweep.cli.composition.validation import first_line
-from embsweep.core.errors import Fault, GateRefused, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_mean
 from embsweep.promotion.promote import Promotion, PromotionRequest, promote
 from embsweep.promotion.rollback import roll_back
 from embsweep.reports.text import PlainLines
-from embsweep.selection.gate import Condition, Judgement
+from embsweep.selection.gate import Condition, GateResult
 
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 _WIDTH = 120
@@ -32,13 +32,13 @@ def promote_request(
     say = PlainLines(console)
     done = promote(PromotionRequest(name, storage, uri, rule, data, dry_run), say)
     console.print()
-    console.print(build_conditions(done.judgement, min(console.width, _WIDTH)))
+    console.print(build_conditions(done.gate_result, min(console.width, _WIDTH)))
     for note in done.notes:
         say(f"Note: {note}.")
-    if not done.judgement.passed:
+    if not done.gate_result.passed:
         raise GateRefused("conditions-failed", describe_refusal(name, done))
     say("")
-    before = f" instead of version {done.standing.champion}" if done.standing.champion else ""
+    before = f" instead of version {done.aliases.champion}" if done.aliases.champion else ""
     if dry_run:
         say(f"{name} version {done.version} would become champion{before}. Nothing was changed.")
         return
@@ -66,37 +66,37 @@ def read_overrides(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]
     InputError with every fault of the command line; keys and values are judged with the sweep's own.
     """
     parts: dict[str, dict[str, Any]] = {"gate": {}, "data": {}}
-    faults: list[Fault] = []
+    diagnostics: list[Diagnostic] = []
     for line in lines:
         try:
             part, key, value = _read_override(line)
         except InputError as error:
-            faults.extend(error.faults)
+            diagnostics.extend(error.diagnostics)
             continue
         parts[part].update(value if key is None else {key: value})
-    if faults:
-        raise InputError(faults)
+    if diagnostics:
+        raise InputError(diagnostics)
     return parts["gate"], parts["data"]
 
 
 def describe_refusal(name: str, done: Promotion) -> str:
     """One line for each condition that failed, with the dimensions at fault."""
-    judgement = done.judgement
-    many = f"{len(judgement.failed)} of {len(judgement.conditions)} conditions"
+    gate_result = done.gate_result
+    many = f"{len(gate_result.failed)} of {len(gate_result.conditions)} conditions"
     lines = [f"{name} version {done.version} is not promoted, {many} failed:"]
-    for condition in judgement.failed:
+    for condition in gate_result.failed:
         lines.append(f"  - {condition.name}: {condition.text}")
         lines.extend(f"      {check.dim}: {check.text}" for check in condition.dims if not check.passed)
     return "\n".join([*lines, "No alias was changed."])
 
 
-def build_conditions(judgement: Judgement, width: int) -> Table:
+def build_conditions(gate_result: GateResult, width: int) -> Table:
     """Mark, condition and what decided it; a line for each dimension of a comparison."""
     table = Table(box=None, pad_edge=False, show_header=False, width=width)
     table.add_column(width=1)
     table.add_column(no_wrap=True)
     table.add_column(ratio=1, overflow="fold")
-    for condition in judgement.conditions:
+    for condition in gate_result.conditions:
         _add(table, condition)
     return table
 
@@ -114,17 +114,17 @@ def _read_override(line: str) -> tuple[str, str | None, Any]:
     try:
         override = OverridesParser.create().parse_override(line)
     except UNREADABLE as error:
-        problem, fix = "cannot be read", first_line(error)
+        problem, hint = "cannot be read", first_line(error)
         raise InputError(
-            Fault("bad-override", line.partition("=")[0] or "the command line", problem, line, "KEY=VALUE", fix)
+            Diagnostic("bad-override", line.partition("=")[0] or "the command line", problem, line, "KEY=VALUE", hint)
         ) from None
     key = override.key_or_group
     part, _, rest = key.partition(".")
     if override.is_sweep_override() or override.is_delete() or override.is_add():
-        raise InputError(Fault("not-sweepable", key, "is one value here", line, f"{key}=VALUE"))
+        raise InputError(Diagnostic("not-sweepable", key, "is one value here", line, f"{key}=VALUE"))
     if part not in ("gate", "data") or (part == "data" and not rest):
-        accepted = "gate.KEY=VALUE, gate=OPTION, data.KEY=VALUE"
-        raise InputError(Fault("not-settable", key, "cannot be changed at a promotion", line, accepted))
+        expected = "gate.KEY=VALUE, gate=OPTION, data.KEY=VALUE"
+        raise InputError(Diagnostic("not-settable", key, "cannot be changed at a promotion", line, expected))
     return part, rest or None, override.value() if rest else _read_group(str(override.value()))
 
 
@@ -135,7 +135,9 @@ def _read_group(option: str) -> dict[str, Any]:
         known = group_options(loader, "gate")
         if option not in known:
             raise InputError(
-                Fault("unknown-option", "gate", "unknown option", option, ", ".join(known), did_you_mean(option, known))
+                Diagnostic(
+                    "unknown-option", "gate", "unknown option", option, ", ".join(known), did_you_mean(option, known)
+                )
             )
         values = OmegaConf.to_container(compose(loader, [f"gate={option}"]).gate)
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from embsweep.cli.composition.compose import config_loader
 from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.composition.request import NOTHING_TO_SEARCH, draft_request
+from embsweep.cli.composition.request import EMPTY_SPACE, parse_request
 from embsweep.config import Config, build_config, check_trainable
 from embsweep.core.errors import InputError
 from embsweep.recipes.cards import count_steps, find_card, load_cards, read_log, read_queries
@@ -57,15 +57,15 @@ def diff_recipe(name: str, overrides: Sequence[str], console: Console) -> None:
 def _compose(name: str, overrides: Sequence[str]) -> tuple[Config, SweepRequest]:
     """The named sweep's trial 0 and its request; a key that is swept on the command line keeps the recipe's value."""
     with config_loader() as loader:
-        good, faults = check_overrides(loader, [f"+sweep={name}", *overrides])
-        request, more = draft_request(loader, good, "")
-    faults = [*faults, *(fault for fault in more if fault != NOTHING_TO_SEARCH)]
+        good, diagnostics = check_overrides(loader, [f"+sweep={name}", *overrides])
+        request, more = parse_request(loader, good, "")
+    diagnostics = [*diagnostics, *(diagnostic for diagnostic in more if diagnostic != EMPTY_SPACE)]
     try:
         config = build_config(request.values)
     except InputError as error:
-        raise InputError([*faults, *error.faults]) from None
-    if faults := [*faults, *check_trainable(config)]:
-        raise InputError(faults)
+        raise InputError([*diagnostics, *error.diagnostics]) from None
+    if diagnostics := [*diagnostics, *check_trainable(config)]:
+        raise InputError(diagnostics)
     return config, request
 
 

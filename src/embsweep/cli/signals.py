@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE_S = 25.0
+SHUTDOWN_TIMEOUT_S = 25.0
 """How long an orderly end may take: batch systems send SIGKILL after about thirty seconds."""
 
 _NOTICED_S = 0.5
@@ -59,7 +59,7 @@ class Leaving:
         return self.code or 128 + signal.SIGINT
 
     def _lose_patience(self) -> None:
-        time.sleep(PATIENCE_S)
+        time.sleep(SHUTDOWN_TIMEOUT_S)
         leave_at_once(self.code or 1, self._say())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from embsweep.core.errors import EmbsweepError, Fault, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, did_you_mean
 from embsweep.reports.progress import build_table, describe_view
 from embsweep.reports.text import score
 from embsweep.reports.view import SweepView
@@ -30,11 +30,11 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
     if name not in views:
         known = sorted(views)
         raise InputError(
-            Fault(
+            Diagnostic(
                 "unknown-name", "NAME", "no such sweep", name, ", ".join(known) or "none yet", did_you_mean(name, known)
             )
         )
-    console.print(views[name].headline, highlight=False, soft_wrap=True)
+    console.print(views[name].title, highlight=False, soft_wrap=True)
     console.print(describe_view(views[name]), highlight=False, soft_wrap=True)
     console.print(build_table(views[name]))
     if waiting := count_waiting(SweepFolder(storage, name).outbox):
@@ -67,5 +67,7 @@ def _overview(views: dict[str, SweepView]) -> Table:
     for name, view in views.items():
         counts = [sum(row.state == state for row in view.rows) for state in ("stopped", "failed")]
         best = score(view.best.best) if view.best else "–"
-        table.add_row(name, f"{len(view.finished)}/{view.asked}", *map(str, counts), score(view.baseline), best)
+        table.add_row(
+            name, f"{len(view.finished)}/{view.requested_trials}", *map(str, counts), score(view.baseline), best
+        )
     return table

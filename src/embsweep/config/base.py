@@ -13,7 +13,7 @@ LARGEST_INTEGER = 2**53
 """Floats hold every integer up to here: samplers compute in them, and JSON is read as them."""
 
 
-class Part(BaseModel):
+class FrozenModel(BaseModel):
     """A part of the configuration. Values never change; a key that is not declared is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -24,34 +24,36 @@ class Part(BaseModel):
         """Half a surrogate pair cannot be stored anywhere, a NUL in no path, a larger integer not in every JSON."""
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, str) and ("\0" in part or any("\ud800" <= c <= "\udfff" for c in part)):
-                raise Misfit("bad-character", "holds a character that cannot be written", "text in UTF-8 without NUL")
+                raise ConstraintError(
+                    "bad-character", "holds a character that cannot be written", "text in UTF-8 without NUL"
+                )
             if isinstance(part, int) and abs(part) > LARGEST_INTEGER:
-                raise Misfit("out-of-range", "is too large", f"an integer up to {LARGEST_INTEGER:,}")
+                raise ConstraintError("out-of-range", "is too large", f"an integer up to {LARGEST_INTEGER:,}")
         return value
 
 
-class Misfit(ValueError):
+class ConstraintError(ValueError):
     """Raised by validators: a fault of `key` inside the part that is validated, or of the value itself."""
 
     def __init__(
         self,
         code: Code,
-        problem: str,
-        accepted: str,
+        message: str,
+        expected: str,
         *,
         key: str | None = None,
         value: object = None,
-        fix: str | None = None,
+        hint: str | None = None,
     ) -> None:
-        self.code, self.problem, self.accepted, self.key, self.value, self.fix = (
+        self.code, self.message, self.expected, self.key, self.value, self.hint = (
             code,
-            problem,
-            accepted,
+            message,
+            expected,
             key,
             value,
-            fix,
+            hint,
         )
-        super().__init__(f"{problem}; accepted: {accepted}")
+        super().__init__(f"{message}; accepted: {expected}")
 
 
 # YAML knows no tuples: sequences are taken from lists, their elements stay strict.
@@ -67,16 +69,18 @@ def check_descending(dims: tuple[int, ...]) -> tuple[int, ...]:
     """Dimensions must be given from large to small, each once; Misfit names the offending neighbours."""
     for larger, smaller in itertools.pairwise(dims):
         if larger == smaller:
-            raise Misfit("duplicate-value", f"{larger} is repeated", "each dimension once, from large to small")
+            raise ConstraintError(
+                "duplicate-value", f"{larger} is repeated", "each dimension once, from large to small"
+            )
         if larger < smaller:
-            raise Misfit("wrong-order", f"{smaller} stands after {larger}", "dimensions from large to small")
+            raise ConstraintError("wrong-order", f"{smaller} stands after {larger}", "dimensions from large to small")
     return dims
 
 
 def check_rising(fractions: tuple[float, ...]) -> tuple[float, ...]:
     """Fractions of a schedule must rise strictly within (0, 1] and end with 1.0; Misfit otherwise."""
     if list(fractions) != sorted(set(fractions)) or fractions[0] <= 0 or fractions[-1] != 1.0:
-        raise Misfit(
+        raise ConstraintError(
             "wrong-order", "are no fractions of a schedule", "numbers that rise strictly within (0, 1] and end with 1.0"
         )
     return fractions

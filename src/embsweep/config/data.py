@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from embsweep.config.base import Fraction, Misfit, Part, Seed, Strings
+from embsweep.config.base import ConstraintError, Fraction, FrozenModel, Seed, Strings
 
 
-class SplitConfig(Part):
+class SplitConfig(FrozenModel):
     """Three-way split by passage group; fractions are of the queries."""
 
     seed: Seed
@@ -20,11 +20,13 @@ class SplitConfig(Part):
     def _leaves_training(self) -> Self:
         if self.validation + self.test >= 1:
             taken = {"validation": self.validation, "test": self.test}
-            raise Misfit("out-of-range", "leaves nothing to train on", "validation + test below 1", value=taken)
+            raise ConstraintError(
+                "out-of-range", "leaves nothing to train on", "validation + test below 1", value=taken
+            )
         return self
 
 
-class _Source(Part):
+class _Source(FrozenModel):
     """`max_pairs` caps the query-passage pairs kept (whole passage groups, chosen by `split.seed`)."""
 
     max_pairs: int | None = Field(default=None, gt=0)

@@ -17,7 +17,7 @@ from embsweep.core.names import rehearsal_name
 
 
 @dataclass(frozen=True)
-class Scale:
+class Rehearsal:
     """How a sweep's configurations are scaled before anything runs."""
 
     is_rehearsal: bool
@@ -25,14 +25,14 @@ class Scale:
 
     def apply(self, config: Config) -> Config:
         """The configuration that is really run."""
-        return _rehearse(config, self.epoch_factor) if self.is_rehearsal else config
+        return _shrink(config, self.epoch_factor) if self.is_rehearsal else config
 
 
-def decide_scale(mode: str, *, has_gpu: bool, longest_epochs: float, caps: RehearsalConfig) -> Scale:
+def plan_rehearsal(mode: str, *, has_gpu: bool, longest_epochs: float, caps: RehearsalConfig) -> Rehearsal:
     """`auto` rehearses where there is no GPU. `longest_epochs` is the longest schedule of the whole space."""
     if mode == "full" or (mode == "auto" and has_gpu):
-        return Scale(is_rehearsal=False)
-    return Scale(is_rehearsal=True, epoch_factor=min(1.0, caps.max_epochs / longest_epochs))
+        return Rehearsal(is_rehearsal=False)
+    return Rehearsal(is_rehearsal=True, epoch_factor=min(1.0, caps.max_epochs / longest_epochs))
 
 
 def scale_dims(dims: Iterable[int], *, large: int, small: int) -> tuple[int, ...]:
@@ -41,7 +41,7 @@ def scale_dims(dims: Iterable[int], *, large: int, small: int) -> tuple[int, ...
     return tuple(dict.fromkeys(scaled))
 
 
-def _rehearse(config: Config, epoch_factor: float) -> Config:
+def _shrink(config: Config, epoch_factor: float) -> Config:
     caps = config.scale.rehearsal
     large, small = config.model.dim, min(config.model.dim, caps.model.dim)
     search, data = config.search, config.data

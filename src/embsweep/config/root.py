@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from embsweep.config.base import Misfit, Part
+from embsweep.config.base import ConstraintError, FrozenModel
 from embsweep.config.data import DataConfig
 from embsweep.config.sweep import (
     AuditConfig,
@@ -32,7 +32,7 @@ from embsweep.config.training import (
     TrialConfig,
 )
 from embsweep.core.codes import Code
-from embsweep.core.errors import Fault, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
 _LISTED = 50
 _MOST_EVALUATIONS = 10_000
@@ -54,7 +54,7 @@ _RANGES = frozenset({"greater_than", "greater_than_equal", "less_than", "less_th
 _LENGTHS: dict[str, Code] = {"too_long": "too-many", "too_short": "empty", "string_too_short": "empty"}
 
 
-class Config(Part):
+class Config(FrozenModel):
     """One composed configuration: a sweep with one point of its space filled in."""
 
     model: ModelConfig
@@ -86,15 +86,18 @@ def build_config(values: Mapping[str, Any]) -> Config:
     try:
         config = Config.model_validate(dict(values))
     except ValidationError as error:
-        raise InputError(_to_faults(_own_errors(error), values)) from None
+        raise InputError(_to_diagnostics(_own_errors(error), values)) from None
     return config
 
 
-def _to_faults(errors: Sequence[ErrorDetails], values: Mapping[str, Any]) -> list[Fault]:
+def _to_diagnostics(errors: Sequence[ErrorDetails], values: Mapping[str, Any]) -> list[Diagnostic]:
     """The first `_LISTED` of them, and the number of the others: a list of a wrong kind has one for every element."""
-    faults = [_to_fault(details, values) for details in errors[:_LISTED]]
-    more = len(errors) - len(faults)
-    return [*faults, *([Fault("more-faults", "the configuration", f"and {more:,} more faults")] if more else [])]
+    diagnostics = [_to_diagnostic(details, values) for details in errors[:_LISTED]]
+    more = len(errors) - len(diagnostics)
+    return [
+        *diagnostics,
+        *([Diagnostic("more-faults", "the configuration", f"and {more:,} more faults")] if more else []),
+    ]
 
 
 def _own_errors(error: ValidationError) -> list[ErrorDetails]:
@@ -104,27 +107,27 @@ def _own_errors(error: ValidationError) -> list[ErrorDetails]:
     return [details for details in found if details["loc"] not in outer]
 
 
-def check_trainable(config: Config) -> list[Fault]:
+def check_trainable(config: Config) -> list[Diagnostic]:
     """Faults between parts that only matter when a trial is to be trained."""
-    fix = f"for example matryoshka=from_{config.model.dim}" if config.model.dim in (384, 768) else None
-    trained = _check_dims("matryoshka.dims", config.matryoshka.dims, config.model, fix)
+    hint = f"for example matryoshka=from_{config.model.dim}" if config.model.dim in (384, 768) else None
+    trained = _check_dims("matryoshka.dims", config.matryoshka.dims, config.model, hint)
     measured = [*check_measurable(config), *_check_schedule(config)]
     return [*trained, *measured, *_check_loss(config), *_check_static(config)]
 
 
-def check_measurable(config: Config) -> list[Fault]:
+def check_measurable(config: Config) -> list[Diagnostic]:
     """Faults between parts that matter when a model is measured, trained or not."""
     return [*_check_dims("eval.dims", config.eval.dims or (), config.model), *_check_objective(config)]
 
 
-def _check_dims(where: str, dims: tuple[int, ...], model: ModelConfig, fix: str | None = None) -> Iterator[Fault]:
+def _check_dims(where: str, dims: tuple[int, ...], model: ModelConfig, hint: str | None = None) -> Iterator[Diagnostic]:
     too_large = [d for d in dims if d > model.dim]
     if too_large:
         problem = f"{too_large[0]} is larger than the {model.dim} dimensions of model '{model.name}'"
-        yield Fault("out-of-range", where, problem, list(dims), f"dimensions up to {model.dim}", fix)
+        yield Diagnostic("out-of-range", where, problem, list(dims), f"dimensions up to {model.dim}", hint)
 
 
-def _check_objective(config: Config) -> Iterator[Fault]:
+def _check_objective(config: Config) -> Iterator[Diagnostic]:
     measured = config.trial.eval_dims
     named = {
         "objective.dim_weights": config.objective.dim_weights,
@@ -134,29 +137,29 @@ def _check_objective(config: Config) -> Iterator[Fault]:
     for key, dims in named.items():
         for dim in dims or ():
             if dim not in measured:
-                yield Fault(
+                yield Diagnostic(
                     "not-evaluated", f"{key}.{dim}", "this dimension is not evaluated", dim, f"one of {list(measured)}"
                 )
 
 
-def _check_schedule(config: Config) -> Iterator[Fault]:
+def _check_schedule(config: Config) -> Iterator[Diagnostic]:
     if config.eval.per_epoch is None:
         return
     count = config.train.epochs * config.eval.per_epoch
     if count > _MOST_EVALUATIONS:
         problem = f"with train.epochs={config.train.epochs:g} every trial would be measured {count:,.0f} times"
-        yield Fault(
+        yield Diagnostic(
             "too-many", "eval.per_epoch", problem, config.eval.per_epoch, f"at most {_MOST_EVALUATIONS:,} times in all"
         )
 
 
-def _check_loss(config: Config) -> Iterator[Fault]:
+def _check_loss(config: Config) -> Iterator[Diagnostic]:
     if config.loss.name == "cached_mnrl" and config.model.kind == "static":
-        yield Fault(
+        yield Diagnostic(
             "conflict", "loss", "cached_mnrl has nothing to cache in model 'static'", "cached_mnrl", "mnrl", "loss=mnrl"
         )
     if config.loss.name == "cached_mnrl" and config.train.gradient_checkpointing is True:
-        yield Fault(
+        yield Diagnostic(
             "conflict",
             "train.gradient_checkpointing",
             "cannot be combined with loss=cached_mnrl",
@@ -165,14 +168,16 @@ def _check_loss(config: Config) -> Iterator[Fault]:
         )
 
 
-def _check_static(config: Config) -> Iterator[Fault]:
+def _check_static(config: Config) -> Iterator[Diagnostic]:
     """A table of token embeddings has no layers: what is asked of them would have no effect."""
     if config.model.kind != "static":
         return
     if config.train.attention != "auto":
-        yield Fault("no-effect", "train.attention", "model 'static' has no attention", config.train.attention, "auto")
+        yield Diagnostic(
+            "no-effect", "train.attention", "model 'static' has no attention", config.train.attention, "auto"
+        )
     if config.train.gradient_checkpointing is True:
-        yield Fault(
+        yield Diagnostic(
             "no-effect",
             "train.gradient_checkpointing",
             "model 'static' has nothing to recompute",
@@ -181,21 +186,21 @@ def _check_static(config: Config) -> Iterator[Fault]:
         )
 
 
-def _to_fault(details: ErrorDetails, values: Mapping[str, Any]) -> Fault:
+def _to_diagnostic(details: ErrorDetails, values: Mapping[str, Any]) -> Diagnostic:
     loc = tuple(str(part) or "''" for part in details["loc"] if part != "[key]")
     if len(loc) > 1 and loc[0] == "data" and loc[1] in DATA_KINDS:
         loc = (loc[0], *loc[2:])  # pydantic puts the chosen union member into the path
     where = ".".join(loc) or "the configuration"
     if details["type"] == "extra_forbidden":
         siblings = _siblings(details, values)
-        return Fault(
-            "unknown-key", where, "unknown key", accepted=", ".join(siblings), fix=did_you_mean(loc[-1], siblings)
+        return Diagnostic(
+            "unknown-key", where, "unknown key", expected=", ".join(siblings), hint=did_you_mean(loc[-1], siblings)
         )
     if details["type"] == "missing":
-        return Fault("missing-value", where, "is missing")
+        return Diagnostic("missing-value", where, "is missing")
     if details["type"] == "union_tag_invalid":
         tag = str(details["ctx"]["tag"])
-        return Fault(
+        return Diagnostic(
             "unknown-option",
             f"{where}.kind",
             "unknown kind of data",
@@ -204,26 +209,26 @@ def _to_fault(details: ErrorDetails, values: Mapping[str, Any]) -> Fault:
             did_you_mean(tag, DATA_KINDS),
         )
     misfit = details.get("ctx", {}).get("error")
-    if isinstance(misfit, Misfit):
+    if isinstance(misfit, ConstraintError):
         place = f"{where}.{misfit.key}" if misfit.key else where
         value = details["input"] if misfit.key is None and misfit.value is None else misfit.value
-        return Fault(misfit.code, place, misfit.problem, value, misfit.accepted, misfit.fix)
-    return _to_plain_fault(where, details)
+        return Diagnostic(misfit.code, place, misfit.message, value, misfit.expected, misfit.hint)
+    return _to_plain_diagnostic(where, details)
 
 
-def _to_plain_fault(where: str, details: ErrorDetails) -> Fault:
+def _to_plain_diagnostic(where: str, details: ErrorDetails) -> Diagnostic:
     """A fault of a single value, out of pydantic's words."""
     value, message, kind = details["input"], details["msg"], details["type"]
     if kind == "too_short":
-        return Fault("empty", where, "is empty", value, "at least one element")
+        return Diagnostic("empty", where, "is empty", value, "at least one element")
     if kind == "literal_error":
         options = str(details["ctx"]["expected"])
         names = options.replace("'", "").replace(" or ", ", ").split(", ")
         hint = did_you_mean(value, names) if isinstance(value, str) else None
-        return Fault("unknown-option", where, "unknown value", value, options, hint)
-    accepted = _WANTED.get(kind) or message.removeprefix("Input should be ")
+        return Diagnostic("unknown-option", where, "unknown value", value, options, hint)
+    expected = _WANTED.get(kind) or message.removeprefix("Input should be ")
     problem = "is null" if value is None else "does not fit"
-    return Fault(find_code(kind, value), where, problem, value, accepted)
+    return Diagnostic(find_code(kind, value), where, problem, value, expected)
 
 
 def find_code(kind: str, value: object) -> Code:
@@ -246,9 +251,9 @@ def _siblings(details: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
     return sorted(model.model_fields)
 
 
-def _data_model(values: Mapping[str, Any]) -> type[Part]:
+def _data_model(values: Mapping[str, Any]) -> type[FrozenModel]:
     from embsweep.config import data as source
 
     kind = str(values["data"]["kind"])
-    found: type[Part] = getattr(source, f"{kind.capitalize()}Config")
+    found: type[FrozenModel] = getattr(source, f"{kind.capitalize()}Config")
     return found

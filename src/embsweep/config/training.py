@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import Dims, Floats, Misfit, Part, Seed, check_descending, check_rising
+from embsweep.config.base import ConstraintError, Dims, Floats, FrozenModel, Seed, check_descending, check_rising
 from embsweep.core.codes import Code
 from embsweep.core.errors import did_you_mean
 from embsweep.core.names import METRICS
@@ -22,7 +22,7 @@ MOST_EPOCHS = 10_000
 _SIZES = "an integer above 0, or auto"
 
 
-class ModelConfig(Part):
+class ModelConfig(FrozenModel):
     """The base model. `source` is a hub id or a local folder (kind `hub`), unused by the embedded ones."""
 
     name: str
@@ -35,7 +35,7 @@ class ModelConfig(Part):
     @model_validator(mode="after")
     def _hub_needs_source(self) -> Self:
         if self.kind == "hub" and not self.source:
-            raise Misfit(
+            raise ConstraintError(
                 "missing-value",
                 "kind 'hub' needs it",
                 "a hub id (BAAI/bge-m3) or a local folder",
@@ -45,7 +45,7 @@ class ModelConfig(Part):
         return self
 
 
-class LossConfig(Part):
+class LossConfig(FrozenModel):
     """The ranking loss inside MatryoshkaLoss. `mini_batch_size` bounds memory in the cached variant.
 
     `auto` is measured by every trial where it runs (`training/mini_batch.py`).
@@ -60,21 +60,21 @@ class LossConfig(Part):
     def _is_a_size(cls, size: Any) -> Any:
         is_number = isinstance(size, int) and not isinstance(size, bool) and size > 0
         if not (is_number or size in (None, "auto")):
-            raise Misfit("wrong-type", "is no size", _SIZES)
+            raise ConstraintError("wrong-type", "is no size", _SIZES)
         return size
 
     @model_validator(mode="after")
     def _mini_batch_is_for_cached(self) -> Self:
         if (self.name == "cached_mnrl") != (self.mini_batch_size is not None):
-            accepted = _SIZES if self.name == "cached_mnrl" else f"null with loss={self.name}"
+            expected = _SIZES if self.name == "cached_mnrl" else f"null with loss={self.name}"
             size = self.mini_batch_size
-            fix = None if self.name == "cached_mnrl" else "or add loss=cached_mnrl"
+            hint = None if self.name == "cached_mnrl" else "or add loss=cached_mnrl"
             problem = "belongs to loss=cached_mnrl, and only there"
-            raise Misfit("conflict", problem, accepted, key="mini_batch_size", value=size, fix=fix)
+            raise ConstraintError("conflict", problem, expected, key="mini_batch_size", value=size, hint=hint)
         return self
 
 
-class MatryoshkaConfig(Part):
+class MatryoshkaConfig(FrozenModel):
     """Trained dimensions and their weights: explicit, or w_d proportional to (d / D) ** weight_power."""
 
     dims: Dims
@@ -94,15 +94,15 @@ class MatryoshkaConfig(Part):
         if min(self.weights) < 0 or max(self.weights) == 0:
             raise self._misfit("bad-weights", "are no weights", "numbers from 0, at least one above 0")
         if self.weight_power != 0:
-            fix = "matryoshka.weight_power=0, or matryoshka.weights=null"
-            raise self._misfit("conflict", "stand beside matryoshka.weight_power", "one of the two", fix)
+            hint = "matryoshka.weight_power=0, or matryoshka.weights=null"
+            raise self._misfit("conflict", "stand beside matryoshka.weight_power", "one of the two", hint)
         return self
 
-    def _misfit(self, code: Code, problem: str, accepted: str, fix: str | None = None) -> Misfit:
-        return Misfit(code, problem, accepted, key="weights", value=list(self.weights or ()), fix=fix)
+    def _misfit(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
+        return ConstraintError(code, problem, expected, key="weights", value=list(self.weights or ()), hint=hint)
 
 
-class TrainConfig(Part):
+class TrainConfig(FrozenModel):
     """One training run. `warmup` is the fraction of the schedule; `epochs` may be fractional.
 
     `batch_size` is that of all workers of a trial together. `precision`, `attention`, `gradient_checkpointing` and
@@ -131,11 +131,11 @@ class TrainConfig(Part):
     @classmethod
     def _is_a_switch(cls, wanted: Any) -> Any:
         if not (isinstance(wanted, bool) or wanted == "auto"):
-            raise Misfit("wrong-type", "is no switch", "true, false or auto")
+            raise ConstraintError("wrong-type", "is no switch", "true, false or auto")
         return wanted
 
 
-class EvalConfig(Part):
+class EvalConfig(FrozenModel):
     """When and where a trial is measured. `dims` null means the model's own and the standard ones below it.
 
     Either at `fractions` of the planned schedule, or `per_epoch` times in every epoch; one of the two is null.
@@ -160,9 +160,9 @@ class EvalConfig(Part):
     def _one_schedule(self) -> Self:
         if (self.fractions is None) == (self.per_epoch is None):
             problem = "are both given" if self.fractions is not None else "are both null"
-            fix = "eval.fractions=null with eval.per_epoch=1, or eval.per_epoch=null"
-            raise Misfit(
-                "conflict", f"eval.fractions and eval.per_epoch {problem}", "one of the two", key="per_epoch", fix=fix
+            hint = "eval.fractions=null with eval.per_epoch=1, or eval.per_epoch=null"
+            raise ConstraintError(
+                "conflict", f"eval.fractions and eval.per_epoch {problem}", "one of the two", key="per_epoch", hint=hint
             )
         return self
 
@@ -178,7 +178,7 @@ class EvalConfig(Part):
 Floor = Literal["base"] | Annotated[float, Field(ge=0, le=1)]
 
 
-class ObjectiveConfig(Part):
+class ObjectiveConfig(FrozenModel):
     """A deployment profile, one number out of all dimensions: sampler, stopping, checkpoint, winner and gate use it.
 
     `floors` holds the lowest score that is acceptable at a dimension, a number or `base` (the untrained base model's);
@@ -195,7 +195,9 @@ class ObjectiveConfig(Part):
     @classmethod
     def _known_metric(cls, metric: str) -> str:
         if metric not in METRICS:
-            raise Misfit("unknown-option", "unknown metric", ", ".join(METRICS), fix=did_you_mean(metric, METRICS))
+            raise ConstraintError(
+                "unknown-option", "unknown metric", ", ".join(METRICS), hint=did_you_mean(metric, METRICS)
+            )
         return metric
 
     @model_validator(mode="after")
@@ -210,11 +212,11 @@ class ObjectiveConfig(Part):
             raise self._misfit("bad-weights", "are no weights", "numbers from 0, at least one above 0")
         return self
 
-    def _misfit(self, code: Code, problem: str, accepted: str, fix: str | None = None) -> Misfit:
-        return Misfit(code, problem, accepted, key="dim_weights", value=self.dim_weights, fix=fix)
+    def _misfit(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
+        return ConstraintError(code, problem, expected, key="dim_weights", value=self.dim_weights, hint=hint)
 
 
-class TrialConfig(Part):
+class TrialConfig(FrozenModel):
     """All that one trial needs to know; what a worker is sent."""
 
     model: ModelConfig

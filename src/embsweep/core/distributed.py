@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """One process: `rank` of `size` in torch's process group. All of a group call its methods together."""
 
     rank: int = 0
@@ -61,13 +61,13 @@ class Group:
         return torch.stack(parts, dim=1).flatten(0, 1)[:count]
 
 
-SOLO = Group()
+SINGLE = ProcessGroup()
 
 
-def current_group() -> Group:
+def current_group() -> ProcessGroup:
     """The group that this process was started in: torch's process group, or none."""
     import torch.distributed
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    return SOLO
+        return ProcessGroup(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    return SINGLE

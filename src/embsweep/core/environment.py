@@ -56,7 +56,7 @@ _settled: dict[str, str] = {}
 """What this process has put there: no value of the user's."""
 
 
-def settle_environment(environ: MutableMapping[str, str] | None = None) -> None:
+def set_default_environment(environ: MutableMapping[str, str] | None = None) -> None:
     """Add what is missing. To be called when a program starts; later calls find all of it there and change nothing."""
     environ = os.environ if environ is None else environ
     for name, value in _DEFAULTS.items():

@@ -11,7 +11,7 @@ from embsweep.core.redaction import redact
 
 
 @dataclass(frozen=True)
-class Fault:
+class Diagnostic:
     """One thing that is wrong.
 
     `code` is the kind of fault and not part of the text; `where` is a dotted configuration key
@@ -21,21 +21,21 @@ class Fault:
     """
 
     code: Code
-    where: str
-    problem: str
+    location: str
+    message: str
     value: object = None
-    accepted: str | None = None
-    fix: str | None = None
-    stands_for: int = 1
+    expected: str | None = None
+    hint: str | None = None
+    count: int = 1
 
     def __str__(self) -> str:
-        parts = [f"{self.where}: {self.problem}"]
+        parts = [f"{self.location}: {self.message}"]
         if self.value is not None:
             parts.append(f"got {_shorten(_represent(self.value))}")
-        if self.accepted:
-            parts.append(f"accepted: {self.accepted}")
-        if self.fix:
-            parts.append(self.fix)
+        if self.expected:
+            parts.append(f"accepted: {self.expected}")
+        if self.hint:
+            parts.append(self.hint)
         return "; ".join(_shorten(_escape(redact(part)), _LONGEST_PART) for part in parts)
 
 
@@ -85,13 +85,13 @@ class InputError(EmbsweepError):
 
     exit_code = 2
 
-    def __init__(self, faults: Sequence[Fault] | Fault) -> None:
-        self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
-        super().__init__("\n".join(str(fault) for fault in self.faults))
+    def __init__(self, diagnostics: Sequence[Diagnostic] | Diagnostic) -> None:
+        self.diagnostics = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
+        super().__init__("\n".join(str(diagnostic) for diagnostic in self.diagnostics))
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Fault, ...]]]:
+    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Diagnostic, ...]]]:
         """Its faults and not its text: it crosses processes."""
-        return type(self), (self.faults,)
+        return type(self), (self.diagnostics,)
 
 
 class CodedError(EmbsweepError):

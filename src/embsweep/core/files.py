@@ -24,12 +24,12 @@ _FULL = ("no space left", "disk is full", "disk quota exceeded")
 """Of the system, of sqlite, of a quota; torch and safetensors repeat the system's words."""
 
 
-def says_full(text: str) -> bool:
+def is_disk_full_error(text: str) -> bool:
     """Whether an error's words are those of a disk without room."""
     return any(words in text.lower() for words in _FULL)
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; its folder is made where there is none. An OSError leaves nothing behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open_whole(path) as file:

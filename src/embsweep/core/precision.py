@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_OWN = "none"
+_DEFAULT = "none"
 """Torch's own choice for each operation (`torch.backends.fp32_precision`)."""
 
 
@@ -16,14 +16,14 @@ def set_tf32(wanted: bool | None) -> None:
     In place of the trainer's argument of this name: transformers applies each of its values once in a process
     (`enable_tf32` is cached), so that later trials of a warm process would get what an earlier one has set.
     """
-    _backends().fp32_precision = _OWN if wanted is None else "tf32" if wanted else "ieee"
+    _backends().fp32_precision = _DEFAULT if wanted is None else "tf32" if wanted else "ieee"
 
 
 @contextmanager
-def own_precision() -> Iterator[None]:
+def default_precision() -> Iterator[None]:
     """Torch's own choice inside: what is measured in training compares with what is measured without a trainer."""
     backends = _backends()
-    before, backends.fp32_precision = backends.fp32_precision, _OWN
+    before, backends.fp32_precision = backends.fp32_precision, _DEFAULT
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def run_fresh(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def run_in_subprocess(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """`function(*args, **kwargs)` in a newly started interpreter; its exceptions are raised here.
 
     Function, arguments and result must be picklable; they travel through a pipe, never through a file. The process
@@ -26,9 +26,9 @@ def run_fresh(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """
     context = multiprocessing.get_context("spawn")
     known = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_exit_with_parent) as pool:
         try:
-            with _deaf_children():
+            with _block_sigint():
                 future = pool.submit(function, *args, **kwargs)
             return future.result()
         except BrokenProcessPool:
@@ -40,7 +40,7 @@ def run_fresh(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 @contextmanager
-def _deaf_children() -> Iterator[None]:
+def _block_sigint() -> Iterator[None]:
     """Inside, a process that is started never hears SIGINT: a terminal sends it to all, and we end ours ourselves."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -49,7 +49,7 @@ def _deaf_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """A pool's process waits for work for ever, and holds both ends of the pipe on which it waits."""
     threading.Thread(target=_watch_parent, daemon=True).start()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from embsweep.data.issues import FaultList
+from embsweep.data.issues import DiagnosticList
 from embsweep.data.text import normalise_text
 
 
@@ -86,7 +86,7 @@ class Splits:
     notes: tuple[str, ...] = ()
 
 
-class Numbering:
+class TextIndex:
     """Distinct texts, numbered by first appearance; texts that `normalise_text` makes equal share a number.
 
     Of such texts the first in code-point order stands for all, so that the order of rows decides nothing.
@@ -129,16 +129,16 @@ def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[
     once. Raises InputError where a negative is a relevant passage of the same query, where only some rows
     have a negative, and where there is no pair.
     """
-    faults = FaultList()
-    queries, passages = Numbering(), Numbering()
+    diagnostics = DiagnosticList()
+    queries, passages = TextIndex(), TextIndex()
     rows: dict[Judgement, str] = {}
     for pair in pairs:
         rows.setdefault(_judge(pair, queries, passages), pair.place)
     collection = Collection(name, queries.texts, passages.texts, tuple(rows))
-    _check_negatives(collection, rows, faults)
+    _check_negatives(collection, rows, diagnostics)
     if not rows:
-        faults.add("no-rows", "data", "there are no pairs")
-    faults.raise_if_any()
+        diagnostics.add("no-rows", "data", "there are no pairs")
+    diagnostics.raise_if_any()
     extra = list(extra_passages)
     for text in extra:
         passages.add(text)
@@ -166,23 +166,25 @@ def _add(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
     return {what: count + more[what] for what, count in some.items()}
 
 
-def _judge(pair: Pair, queries: Numbering, passages: Numbering) -> Judgement:
+def _judge(pair: Pair, queries: TextIndex, passages: TextIndex) -> Judgement:
     query, passage = queries.add(pair.anchor), passages.add(pair.positive)
     return Judgement(query, passage, None if pair.negative is None else passages.add(pair.negative))
 
 
-def _check_negatives(collection: Collection, rows: dict[Judgement, str], faults: FaultList) -> None:
+def _check_negatives(collection: Collection, rows: dict[Judgement, str], diagnostics: DiagnosticList) -> None:
     with_negative = sum(row.negative is not None for row in rows)
     for row, place in rows.items():
         where = place or "data"
         if row.negative is None:
             if with_negative:
-                faults.add("missing-value", where, "has no negative", accepted="a negative in every row or in none")
+                diagnostics.add(
+                    "missing-value", where, "has no negative", expected="a negative in every row or in none"
+                )
         elif row.negative in collection.relevant[row.query]:
-            faults.add(
+            diagnostics.add(
                 "negative-is-relevant",
                 where,
                 "its negative is a relevant passage of the same question",
                 collection.passages[row.negative],
-                accepted="a passage that does not answer the question",
+                expected="a passage that does not answer the question",
             )

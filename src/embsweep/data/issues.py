@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from embsweep.core.codes import Code
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 
 LISTED = 20
 """Faults that are shown one by one; a file of a wrong kind has one on every line."""
 
 
-class FaultList:
+class DiagnosticList:
     """Keeps the first `LISTED` faults and counts the rest."""
 
     def __init__(self) -> None:
-        self._listed: list[Fault] = []
+        self._listed: list[Diagnostic] = []
         self._total = 0
         self._more_in = ""
 
     def add(
         self,
         code: Code,
-        where: str,
-        problem: str,
+        location: str,
+        message: str,
         value: object = None,
         *,
-        accepted: str | None = None,
-        fix: str | None = None,
+        expected: str | None = None,
+        hint: str | None = None,
     ) -> None:
         """Record one fault; the arguments are those of `Fault`."""
         self._total += 1
         if len(self._listed) < LISTED:
-            self._listed.append(Fault(code, where, problem, value, accepted, fix))
+            self._listed.append(Diagnostic(code, location, message, value, expected, hint))
         else:
-            self._more_in = self._more_in or where.split(":", maxsplit=1)[0]
+            self._more_in = self._more_in or location.split(":", maxsplit=1)[0]
 
     def __len__(self) -> int:
         return self._total
@@ -50,6 +50,6 @@ class FaultList:
         raise InputError(
             [
                 *self._listed,
-                *([Fault("more-faults", self._more_in, f"and {more:,} more faults", stands_for=more)] if more else []),
+                *([Diagnostic("more-faults", self._more_in, f"and {more:,} more faults", count=more)] if more else []),
             ]
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from embsweep.config.data import SplitConfig
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, Pair, RetrievalSet, Splits
 from embsweep.data.groups import Group, cap_groups, compute_fingerprint, find_groups
 
@@ -33,7 +33,7 @@ def assign_sides(groups: Sequence[Group], config: SplitConfig) -> dict[str, list
     return sides
 
 
-def deal_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
+def assign_folds(groups: Sequence[Group], count: int) -> list[list[Group]]:
     """`count` folds of whole groups, each group in turn to the fold that has the fewest queries so far."""
     folds: list[list[Group]] = [[] for _ in range(count)]
     held = [0] * count
@@ -44,7 +44,7 @@ def deal_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
     return folds
 
 
-def describe_misses(sides: dict[str, list[Group]], config: SplitConfig) -> list[str]:
+def describe_deviation(sides: dict[str, list[Group]], config: SplitConfig) -> list[str]:
     """A line for each held-out side whose share of the queries is far from the one asked for."""
     counts = {side: sum(len(group.queries) for group in groups) for side, groups in sides.items()}
     total = sum(counts.values())
@@ -80,7 +80,7 @@ def split_collection(collection: Collection, config: SplitConfig, max_pairs: int
     """
     groups, kept, sides = _assign(collection, config, max_pairs)
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
-    notes = [*_describe_reading(collection, groups, kept, corpus), *describe_misses(sides, config)]
+    notes = [*_describe_reading(collection, groups, kept, corpus), *describe_deviation(sides, config)]
     return _build_splits(collection, sides, corpus, notes)
 
 
@@ -95,15 +95,15 @@ def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | No
     pool = [*sides[VALIDATION], *sides[TRAIN]]
     if len(pool) < count:
         problem = f"more folds than the {len(pool)} passage groups outside test"
-        raise InputError(Fault("too-few-groups", "confirm.folds", problem, count, f"2 to {len(pool)}, or null"))
-    folds = deal_groups(pool, count)
+        raise InputError(Diagnostic("too-few-groups", "confirm.folds", problem, count, f"2 to {len(pool)}, or null"))
+    folds = assign_folds(pool, count)
     return tuple(
         _build_splits(collection, {TEST: sides[TEST], VALIDATION: fold, TRAIN: _without(pool, fold)}, corpus, [])
         for fold in folds
     )
 
 
-def read_whole(
+def as_retrieval_set(
     collection: Collection, seed: int = 0, max_pairs: int | None = None
 ) -> tuple[RetrievalSet, tuple[str, ...]]:
     """Every judged query against every passage, and what of the source was merged or is not in it.
@@ -114,9 +114,11 @@ def read_whole(
     groups = find_groups(collection, seed)
     kept = cap_groups(groups, max_pairs)
     if not groups:
-        raise InputError(Fault("no-rows", "data", "no query has a relevant passage"))
+        raise InputError(Diagnostic("no-rows", "data", "no query has a relevant passage"))
     if not kept:
-        raise InputError(Fault("too-few-groups", "data.max_pairs", "is smaller than every passage group", max_pairs))
+        raise InputError(
+            Diagnostic("too-few-groups", "data.max_pairs", "is smaller than every passage group", max_pairs)
+        )
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
     notes = tuple(_describe_reading(collection, groups, kept, corpus))
     return _build_set(collection, None, _list_queries(kept), corpus), notes
@@ -143,7 +145,7 @@ def _build_splits(
     train, left_out = _list_train(collection, sides)
     if not train:
         raise InputError(
-            Fault(
+            Diagnostic(
                 "too-few-pairs", "data.split", "no training row is left: every hard negative answers a held-out query"
             )
         )
@@ -162,7 +164,9 @@ def _check_enough(collection: Collection, groups: list[Group], kept: list[Group]
         needed = sum(sorted(group.rows for group in groups)[:3])
         problem = f"leaves {len(kept)} of {len(groups):,} passage groups; a three-way split takes at least 3"
         raise InputError(
-            Fault("too-few-groups", "data.max_pairs", problem, max_pairs, f"at least {needed:,}, better a few hundred")
+            Diagnostic(
+                "too-few-groups", "data.max_pairs", problem, max_pairs, f"at least {needed:,}, better a few hundred"
+            )
         )
     total = sum(len(group.queries) for group in groups)
     largest = max((len(group.queries) for group in groups), default=0)
@@ -170,8 +174,10 @@ def _check_enough(collection: Collection, groups: list[Group], kept: list[Group]
         f"{len(groups)} passage group(s), the largest with {largest:,} of {total:,} queries on "
         f"{len(collection.passages):,} passages: too few for training, validation and test without a shared passage"
     )
-    fix = "add passages, or look for one passage that stands with nearly all questions"
-    raise InputError(Fault("too-few-groups", "data.split", problem, accepted="at least 3 groups, better 100", fix=fix))
+    hint = "add passages, or look for one passage that stands with nearly all questions"
+    raise InputError(
+        Diagnostic("too-few-groups", "data.split", problem, expected="at least 3 groups, better 100", hint=hint)
+    )
 
 
 def _list_queries(groups: Iterable[Group]) -> list[int]:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from embsweep.core.codes import Code
-from embsweep.data.issues import FaultList
+from embsweep.data.issues import DiagnosticList
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
@@ -25,13 +25,13 @@ _REPLACEMENT = "\ufffd"
 _TYPE_NAMES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
 
-def check_text(value: object, where: str, column: str, faults: FaultList) -> str | None:
+def check_text(value: object, where: str, column: str, diagnostics: DiagnosticList) -> str | None:
     """The stripped text, or None after recording why `value` is none (type, blank, NUL, half a surrogate pair)."""
     found = _find_problem(value)
     if found is None:
         return str(value).strip()
     code, problem = found
-    faults.add(code, where, f"column '{column}' {problem}", value, accepted="a text that is not blank")
+    diagnostics.add(code, where, f"column '{column}' {problem}", value, expected="a text that is not blank")
     return None
 
 
@@ -76,7 +76,7 @@ def normalise_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
-def read_text_file(path: Path, faults: FaultList) -> str:
+def read_text_file(path: Path, diagnostics: DiagnosticList) -> str:
     """The file's text without byte-order mark; line ends stay as they are.
 
     Broken UTF-8 and NUL characters are recorded as faults, line by line, and replaced, so that the reader
@@ -85,39 +85,41 @@ def read_text_file(path: Path, faults: FaultList) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        faults.add("unreadable", path.name, f"cannot be read: {error.strerror or error}", str(path))
+        diagnostics.add("unreadable", path.name, f"cannot be read: {error.strerror or error}", str(path))
         return ""
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
     if encoding is not None:
-        faults.add(
-            "not-utf8", f"{path.name}:1", f"is encoded as {encoding}", accepted="UTF-8", fix="save the file as UTF-8"
+        diagnostics.add(
+            "not-utf8", f"{path.name}:1", f"is encoded as {encoding}", expected="UTF-8", hint="save the file as UTF-8"
         )
         return ""
     data = data.removeprefix(codecs.BOM_UTF8)
     if not data.strip():
-        faults.add("empty", path.name, "is empty")
+        diagnostics.add("empty", path.name, "is empty")
         return ""
-    return _decode(data, path.name, faults)
+    return _decode(data, path.name, diagnostics)
 
 
-def _decode(data: bytes, name: str, faults: FaultList) -> str:
+def _decode(data: bytes, name: str, diagnostics: DiagnosticList) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         text = "\n".join(
-            _decode_line(line, f"{name}:{number}", faults) for number, line in enumerate(data.split(b"\n"), 1)
+            _decode_line(line, f"{name}:{number}", diagnostics) for number, line in enumerate(data.split(b"\n"), 1)
         )
     if "\0" in text:
         for number, line in enumerate(text.split("\n"), 1):
             if "\0" in line:
-                faults.add("bad-character", f"{name}:{number}", "holds a NUL character", accepted="text in UTF-8")
+                diagnostics.add("bad-character", f"{name}:{number}", "holds a NUL character", expected="text in UTF-8")
     return text.replace("\0", _REPLACEMENT)
 
 
-def _decode_line(line: bytes, where: str, faults: FaultList) -> str:
+def _decode_line(line: bytes, where: str, diagnostics: DiagnosticList) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
         broken = line[error.start : error.start + 1]
-        faults.add("not-utf8", where, f"is not UTF-8 at byte {error.start + 1}", broken, fix="save the file as UTF-8")
+        diagnostics.add(
+            "not-utf8", where, f"is not UTF-8 at byte {error.start + 1}", broken, hint="save the file as UTF-8"
+        )
         return line.decode("utf-8", errors="replace")

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from embsweep.core.distributed import SOLO, Group
-from embsweep.core.errors import CodedError, Fault, InputError, TrialFailed
-from embsweep.core.precision import own_precision
+from embsweep.core.distributed import SINGLE, ProcessGroup
+from embsweep.core.errors import CodedError, Diagnostic, InputError, TrialFailed
+from embsweep.core.precision import default_precision
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.metrics import MAX_RANK, Hits, compute_means, compute_per_query
 from embsweep.evaluation.ranking import rank
@@ -61,7 +61,12 @@ __all__ = ["Evaluation", "Scores"]
 
 
 def evaluate_model(
-    model: SentenceTransformer, data: RetrievalSet, dims: Sequence[int], *, batch_size: int, group: Group = SOLO
+    model: SentenceTransformer,
+    data: RetrievalSet,
+    dims: Sequence[int],
+    *,
+    batch_size: int,
+    group: ProcessGroup = SINGLE,
 ) -> Evaluation:
     """Every metric of `model` on one set at each of `dims`; `evaluate_sets` says how."""
     return evaluate_sets(model, [data], dims, batch_size=batch_size, group=group)[0]
@@ -73,7 +78,7 @@ def evaluate_sets(
     dims: Sequence[int],
     *,
     batch_size: int,
-    group: Group = SOLO,
+    group: ProcessGroup = SINGLE,
 ) -> list[Evaluation]:
     """One evaluation for each set, in order; a corpus that several sets share is encoded once.
 
@@ -85,7 +90,7 @@ def evaluate_sets(
     """
     corpora: dict[tuple[str, ...], Tensor] = {}
     evaluations = []
-    with own_precision():
+    with default_precision():
         for data in sets:
             if data.corpus not in corpora:
                 corpora[data.corpus] = encode_texts(model, data.corpus, "document", batch_size=batch_size, group=group)
@@ -101,7 +106,7 @@ def encode_texts(
     role: Literal["query", "document"],
     *,
     batch_size: int,
-    group: Group = SOLO,
+    group: ProcessGroup = SINGLE,
 ) -> Tensor:
     """Embeddings at full dimension, float32 [n_texts, dim], on the model's device, not normalised by us.
 
@@ -158,7 +163,9 @@ def _check_dims(dims: Sequence[int], available: int) -> None:
     wrong = [dim for dim in dims if not 1 <= dim <= available]
     if wrong or not dims:
         raise InputError(
-            Fault("out-of-range", "eval.dims", "not all of them exist", list(dims), f"dimensions from 1 to {available}")
+            Diagnostic(
+                "out-of-range", "eval.dims", "not all of them exist", list(dims), f"dimensions from 1 to {available}"
+            )
         )
 
 

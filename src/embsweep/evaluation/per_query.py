@@ -16,19 +16,19 @@ from embsweep.selection.scores import PerQuery, Scores
 _TOLERANCE = 1e-9
 
 
-def save_values(path: Path, values: PerQuery) -> None:
+def save_per_query(path: Path, values: PerQuery) -> None:
     """Write `values` to `path` (npz, one float64 array a dimension), whole or not at all."""
     with open_whole(path) as file:
         np.savez(file, allow_pickle=False, **{str(dim): array for dim, array in values.items()})
 
 
-def copy_values(source: Path, path: Path) -> None:
+def copy_per_query(source: Path, path: Path) -> None:
     """A file of `save_values` in another place, whole or not at all."""
     with source.open("rb") as old, open_whole(path) as new:
         shutil.copyfileobj(old, new)
 
 
-def load_values(path: Path, scores: Scores, metric: str) -> PerQuery:
+def load_per_query(path: Path, scores: Scores, metric: str) -> PerQuery:
     """What `save_values` wrote. EmbsweepError if it cannot be read or its means are not the recorded `scores`."""
     try:
         with np.load(path, allow_pickle=False) as stored:

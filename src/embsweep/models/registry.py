@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from embsweep.config.training import ModelConfig
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.models.embedded import build_minilm, build_static, check_embedded
 from embsweep.models.hub import build_hub, check_hub
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ModelLoader:
     """What a kind of model owes: `build` allocates it on a device with an attention, `check` is fast, without torch."""
 
     build: Callable[[ModelConfig, str | None, str | None], SentenceTransformer]
-    check: Callable[[ModelConfig], list[Fault]]
+    check: Callable[[ModelConfig], list[Diagnostic]]
 
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
+KINDS: Mapping[str, ModelLoader] = MappingProxyType(
     {
-        "hub": Kind(build_hub, check_hub),
-        "minilm": Kind(build_minilm, check_embedded),
-        "static": Kind(build_static, check_embedded),
+        "hub": ModelLoader(build_hub, check_hub),
+        "minilm": ModelLoader(build_minilm, check_embedded),
+        "static": ModelLoader(build_static, check_embedded),
     }
 )
 """`model.kind` → how it is built and checked."""
@@ -47,7 +47,7 @@ def build_model(cfg: ModelConfig, device: str | None = None, *, attention: str |
     found = model.get_embedding_dimension()
     if found != cfg.dim:
         raise InputError(
-            Fault(
+            Diagnostic(
                 "wrong-dim",
                 "model.dim",
                 f"model '{cfg.name}' has {found} dimensions",
@@ -60,6 +60,6 @@ def build_model(cfg: ModelConfig, device: str | None = None, *, attention: str |
     return model
 
 
-def check_model(cfg: ModelConfig) -> list[Fault]:
+def check_model(cfg: ModelConfig) -> list[Diagnostic]:
     """Faults that would keep `build_model` from finding the model, in at most some 5 s and without torch."""
     return KINDS[cfg.kind].check(cfg)

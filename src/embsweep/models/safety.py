@@ -51,9 +51,9 @@ def check_no_code(folder: Path) -> None:
     And with what cannot be looked into: linked folders, which loaders follow and a walk does not, pipes and devices.
     Links to files stay: the hub's cache is made of them.
     """
-    faults = [fault for path in sorted(folder.rglob("*")) for fault in _check_path(path, folder)]
-    if faults:
-        raise UnsafeModel("; ".join(faults))
+    diagnostics = [diagnostic for path in sorted(folder.rglob("*")) for diagnostic in _check_path(path, folder)]
+    if diagnostics:
+        raise UnsafeModel("; ".join(diagnostics))
 
 
 def check_no_pickles(folder: Path) -> None:
@@ -78,10 +78,10 @@ def _check_file(path: Path, name: str) -> Iterator[str]:
         return
     try:
         content = json.loads(path.read_text("utf-8"))
-        faults = [*_check_classes(path.name, content), *_check_values(content)]
+        diagnostics = [*_check_classes(path.name, content), *_check_values(content)]
     except (OSError, ValueError, RecursionError) as error:
-        faults = [f"cannot be read ({type(error).__name__})"]
-    yield from (f"{name} {fault}" for fault in faults)
+        diagnostics = [f"cannot be read ({type(error).__name__})"]
+    yield from (f"{name} {diagnostic}" for diagnostic in diagnostics)
 
 
 def _check_classes(file: str, content: Any) -> Iterator[str]:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import EmbsweepError
-from embsweep.core.subprocess import run_fresh
+from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet
-from embsweep.selection.gate import Reading
-from embsweep.training.verification import tolerance_of
+from embsweep.selection.gate import ModelEvaluation
+from embsweep.training.verification import device_tolerance
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
 @dataclass(frozen=True)
-class Stored:
+class RegisteredModel:
     """A registered version's files, copied here, with the hash that they must have when they are loaded."""
 
     folder: Path
@@ -27,7 +27,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Measure:
+class EvaluationSpec:
     """How to read: every model on the same set, at those of `dims` that it has."""
 
     data: RetrievalSet
@@ -36,42 +36,42 @@ class Measure:
     batch_size: int
 
 
-def reread_models(models: Sequence[Stored | ModelConfig], how: Measure) -> list[Reading]:
+def evaluate_models(models: Sequence[RegisteredModel | ModelConfig], how: EvaluationSpec) -> list[ModelEvaluation]:
     """A reading of each, in order, all in one newly started process.
 
     One that cannot be had (altered, no hub) has a reading with its fault, and the others are read all the same.
     """
-    return run_fresh(read_all, list(models), how)
+    return run_in_subprocess(evaluate_all, list(models), how)
 
 
-def read_all(models: Sequence[Stored | ModelConfig], how: Measure) -> list[Reading]:
+def evaluate_all(models: Sequence[RegisteredModel | ModelConfig], how: EvaluationSpec) -> list[ModelEvaluation]:
     """What `reread_models` runs there."""
     return [_read(model, how) for model in models]
 
 
-def _read(which: Stored | ModelConfig, how: Measure) -> Reading:
+def _read(which: RegisteredModel | ModelConfig, how: EvaluationSpec) -> ModelEvaluation:
     from embsweep.evaluation.evaluator import evaluate_model
     from embsweep.training.memory import release_memory
 
     try:
         model = _load(which)
     except (EmbsweepError, OSError, ValueError) as error:  # what hubs and readers of weights raise
-        return Reading(fault=f"cannot be loaded: {error}")
+        return ModelEvaluation(diagnostic=f"cannot be loaded: {error}")
     dim = int(model.get_embedding_dimension() or 0)
     dims = [asked for asked in how.dims if asked <= dim]
     if not dims:
-        return Reading(dim=dim, fault=f"has {dim} dimensions, fewer than any that is asked for")
+        return ModelEvaluation(dim=dim, diagnostic=f"has {dim} dimensions, fewer than any that is asked for")
     try:
         found = evaluate_model(model, how.data, dims, batch_size=how.batch_size)
     except EmbsweepError as error:
-        return Reading(dim=dim, fault=f"cannot be measured: {error}")
+        return ModelEvaluation(dim=dim, diagnostic=f"cannot be measured: {error}")
     device = model.device.type
     del model
     release_memory()
-    return Reading(found.scores, found.of_metric(how.metric), dim, device, tolerance_of(device))
+    return ModelEvaluation(found.scores, found.of_metric(how.metric), dim, device, device_tolerance(device))
 
 
-def _load(which: Stored | ModelConfig) -> SentenceTransformer:
+def _load(which: RegisteredModel | ModelConfig) -> SentenceTransformer:
     from embsweep.models.registry import build_model
     from embsweep.tracking.registry.load import load_fetched
 

@@ -23,9 +23,9 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from embsweep.config.base import Dims, Floats, Part
+from embsweep.config.base import Dims, Floats, FrozenModel
 from embsweep.config.training import ObjectiveConfig, TrainConfig
-from embsweep.core.errors import Fault, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.selection.checkpoint import choose_checkpoint, wanted_epochs
 from embsweep.selection.scores import Scores
 
@@ -36,7 +36,7 @@ ByDim = Annotated[dict[int, float], Field(strict=False)]
 ByRank = Annotated[dict[int, float], Field(strict=False)]
 
 
-class LogRow(Part):
+class LogRow(FrozenModel):
     """One evaluation of the card's training log: MAP@100 at each dimension; `saved` marks the weights it ships."""
 
     epoch: float
@@ -45,7 +45,7 @@ class LogRow(Part):
     saved: bool
 
 
-class Card(Part):
+class Card(FrozenModel):
     """What one card states. `chosen_by` is the dimension whose MAP@100 chose the checkpoint.
 
     `reported` is the card's MAP@100 at each dimension, `accuracy` its accuracy@k at the largest one.
@@ -88,7 +88,7 @@ def find_card(name: str) -> Card:
     cards = load_cards()
     if name not in cards:
         raise InputError(
-            Fault("unknown-name", "NAME", "no such recipe", name, ", ".join(cards), did_you_mean(name, cards))
+            Diagnostic("unknown-name", "NAME", "no such recipe", name, ", ".join(cards), did_you_mean(name, cards))
         )
     return cards[name]
 

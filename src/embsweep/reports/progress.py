@@ -53,7 +53,7 @@ class LineProgress:
     def update(self, view: SweepView, event: str) -> None:
         """See `Progress.update`."""
         elapsed = duration(time.monotonic() - self._start)
-        self.say(f"[{elapsed}] {event} | {len(view.finished)}/{view.asked} done, {_outlook(view)}")
+        self.say(f"[{elapsed}] {event} | {len(view.finished)}/{view.requested_trials} done, {_outlook(view)}")
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +128,7 @@ def _one_line(text: str) -> Text:
 
 def describe_view(view: SweepView) -> str:
     """How far the sweep is and what is best, in one line."""
-    return f"{view.name}: {len(view.finished)} of {view.asked} trials, {_outlook(view)}"
+    return f"{view.name}: {len(view.finished)} of {view.requested_trials} trials, {_outlook(view)}"
 
 
 def _headline(view: SweepView, elapsed_s: float) -> Text:
@@ -142,6 +142,6 @@ def _outlook(view: SweepView) -> str:
     if failed:
         parts.append(f"{failed} failed")
     remaining = view.remaining_s()
-    if len(view.finished) < view.asked and remaining is not None:
+    if len(view.finished) < view.requested_trials and remaining is not None:
         parts.append(f"about {duration(remaining)} left")
     return ", ".join(parts)

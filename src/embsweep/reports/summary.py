@@ -12,10 +12,10 @@ from rich.table import Table
 
 from embsweep.reports.text import TABLE_STYLE, PlainLines, gain, score
 from embsweep.reports.view import Result
-from embsweep.selection.evidence import BASE, BM25, WINNER, Comparison, ConfirmedFacts, Evidence, VerdictFacts
+from embsweep.selection.evidence import BASE, BM25, WINNER, Comparison, ConfirmedRecord, Evidence, VerdictRecord
 
 
-def build_confirmed_table(verdict: VerdictFacts) -> Table:
+def build_confirmed_table(verdict: VerdictRecord) -> Table:
     """A row for each configuration: what the search saw, and what its fresh runs gave; the winner first."""
     table = Table(title="Run again with fresh seeds", **TABLE_STYLE)
     for name in ("trial", "search", "again", "lost", "each run"):
@@ -26,7 +26,7 @@ def build_confirmed_table(verdict: VerdictFacts) -> Table:
     return table
 
 
-def describe_verdict(verdict: VerdictFacts) -> str:
+def describe_verdict(verdict: VerdictRecord) -> str:
     """What the confirmation says about the choice, in one sentence."""
     if verdict.outcome == "named":
         return f"{verdict.rule}."
@@ -36,11 +36,11 @@ def describe_verdict(verdict: VerdictFacts) -> str:
     return f"Tied: trials {tied} cannot be told apart. {verdict.rule}."
 
 
-def _mean(facts: ConfirmedFacts) -> float:
+def _mean(facts: ConfirmedRecord) -> float:
     return mean(facts.confirmed) if facts.confirmed else 0.0
 
 
-def _cells(facts: ConfirmedFacts, *, is_winner: bool) -> tuple[str, ...]:
+def _cells(facts: ConfirmedRecord, *, is_winner: bool) -> tuple[str, ...]:
     mark = "★" if is_winner else ""
     again = mean(facts.confirmed) if facts.confirmed else None
     lost = gain(again - facts.searched) if again is not None and facts.searched is not None else "–"
@@ -68,7 +68,7 @@ def _scores_table(evidence: Evidence) -> Table:
     for name in ("dim", "base", "best", "gain", "", "base", "best", "gain", "95 % of it", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_row("", "validation", "", "", "  ", "test", "", "", "", "", style="dim")
-    against_base = {c.dim: c for c in evidence.comparisons if c.rival == BASE}
+    against_base = {c.dim: c for c in evidence.comparisons if c.reference == BASE}
     for dim in sorted(evidence.dims, reverse=True):
         base, best = (evidence.validation[name][dim][evidence.metric] for name in (BASE, WINNER))
         base_test, best_test = (evidence.test[name].scores[dim][evidence.metric] for name in (BASE, WINNER))
@@ -94,7 +94,11 @@ def _read_lines(evidence: Evidence) -> list[str]:
     bm25 = (evidence.validation[BM25], evidence.test[BM25].scores)
     largest = max(evidence.dims)
     validation, test = (scores[largest][evidence.metric] for scores in bm25)
-    looks = "once" if evidence.look == 1 else f"in {evidence.look} looks, the later ones no longer untouched"
+    looks = (
+        "once"
+        if evidence.holdout_evaluations == 1
+        else f"in {evidence.holdout_evaluations} looks, the later ones no longer untouched"
+    )
     queries, groups = len(evidence.groups), len(set(evidence.groups))
     return [
         f"\nBM25: {score(validation)} validation, {score(test)} test. p is adjusted for all comparisons made.",
@@ -121,7 +125,7 @@ def _winner_lines(evidence: Evidence) -> list[str]:
 
 def _describe_gain(evidence: Evidence) -> str:
     """Whether the winner beats the untrained base model on test, in one sentence."""
-    (overall,) = (c for c in evidence.comparisons if c.rival == BASE and c.dim is None)
+    (overall,) = (c for c in evidence.comparisons if c.reference == BASE and c.dim is None)
     if overall.adjusted_p < evidence.gate.alpha:
         return (
             "It beats the base model on test." if overall.difference > 0 else "It is worse than the base model on test."

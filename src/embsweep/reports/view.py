@@ -25,10 +25,10 @@ class SweepView:
     """A sweep at one moment. `mean_trial_s` is the mean duration of the finished trials, for the estimate."""
 
     name: str
-    headline: str
+    title: str
     objective: str
     baseline: float | None
-    asked: int
+    requested_trials: int
     slots: int
     rows: tuple[TrialRow, ...]
 
@@ -48,7 +48,7 @@ class SweepView:
         durations = [row.elapsed_s for row in self.finished if row.elapsed_s]
         if not durations:
             return None
-        left = self.asked - len(self.finished)
+        left = self.requested_trials - len(self.finished)
         return left * (sum(durations) / len(durations)) / self.slots
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from embsweep.core.errors import TrialFailed
 from embsweep.evaluation.evaluator import check_scores
-from embsweep.runners.base import Work
-from embsweep.training.failures import to_reason
-from embsweep.training.messages import Outcome, Report, Reporter, Started, TrialJob, TrialResult
-from embsweep.training.resume import Superseded
+from embsweep.runners.base import TrialFn
+from embsweep.training.failures import format_error
+from embsweep.training.messages import Outcome, Reporter, TrialReport, TrialResult, TrialSpec, TrialStarted
+from embsweep.training.resume import StaleAttempt
 
 NO_RESULT = "the trial ended without a result"
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Watched:
+class _ValidatingReporter:
     """A reporter that lets only numbers pass, and remembers whether `finish` was called.
 
     `is_leaving`: whoever listens has ended the attempt with an exception that is none of the trial's (Tune says *stop*
@@ -35,25 +35,25 @@ class _Watched:
     is_finished: bool = False
     is_leaving: bool = False
 
-    def start(self, started: Started) -> None:
-        with self._passing():
+    def start(self, started: TrialStarted) -> None:
+        with self._forwarding():
             self.inner.start(started)
 
-    def report(self, report: Report) -> bool:
+    def report(self, report: TrialReport) -> bool:
         for name in ("objective", "best_objective"):
             if not math.isfinite(value := getattr(report, name)):
                 raise TrialFailed("not-finite", f"{name} is {value} at step {report.step}")
         check_scores(report.scores, self.metric)
-        with self._passing():
+        with self._forwarding():
             return self.inner.report(report)
 
     def finish(self, result: TrialResult) -> None:
         self.is_finished = True
-        with self._passing():
+        with self._forwarding():
             self.inner.finish(_check_result(result))
 
     @contextmanager
-    def _passing(self) -> Iterator[None]:
+    def _forwarding(self) -> Iterator[None]:
         try:
             yield
         except Exception:
@@ -63,27 +63,27 @@ class _Watched:
             raise
 
 
-def run_attempt(work: Work, job: TrialJob, reporter: Reporter) -> None:
+def run_attempt(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter) -> None:
     """Do the work; whatever it raises, and a missing result, becomes a FAILED result with the reason.
 
     Not so what comes from outside: a Ctrl-C, a later attempt, and what the reporter's listener raises beyond Exception.
     """
-    watched = _Watched(reporter, job.config.objective.metric)
+    watched = _ValidatingReporter(reporter, job.config.objective.metric)
     try:
-        work(job, watched)
+        trial_fn(job, watched)
         reason = NO_RESULT
     except BaseException as error:
-        if watched.is_leaving or not _is_its_own(error):
+        if watched.is_leaving or not _is_trial_error(error):
             raise
         log.exception("trial %d", job.number)
-        reason = to_reason(error)
+        reason = format_error(error)
     if not watched.is_finished:
         watched.finish(TrialResult(Outcome.FAILED, None, None, None, time.time(), reason))
 
 
-def _is_its_own(error: BaseException) -> bool:
+def _is_trial_error(error: BaseException) -> bool:
     """Whether the trial raised it. In the main thread an interrupt is the user's; no other thread ever gets one."""
-    if isinstance(error, Superseded):
+    if isinstance(error, StaleAttempt):
         return False
     is_main = threading.current_thread() is threading.main_thread()
     return isinstance(error, Exception | SystemExit) or not is_main

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embsweep.config.sweep import RunnerConfig
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Slots:
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerPlacement:
     """Where a trial runs: its share of the machines, a folder for Ray's own files, torch's backend for its workers."""
 
     slots: Slots
@@ -93,7 +93,7 @@ def count_shares(gpus: float) -> int:
     return math.floor(1 / gpus + 1e-9)
 
 
-def count_places(slots: Slots, machines: Sequence[Machine]) -> int:
+def count_fitting_workers(slots: Slots, machines: Sequence[Machine]) -> int:
     """How many workers of these slots find a place on `machines` that are otherwise empty."""
     return sum(_count_workers(machine, slots.gpus_per_worker, slots.cpus_per_worker) for machine in machines)
 
@@ -131,26 +131,32 @@ def _check(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus:
     together = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines)
     total_gpus = sum(machine.gpus for machine in machines)
     fewer = "fewer workers (runner.workers_per_trial)" if workers > 1 else None
-    faults = []
+    diagnostics = []
     if by_gpu < workers:
         key = "gpus_per_trial" if config.gpus_per_trial is not None else "workers_per_trial"
-        accepted = f"up to {total_gpus}" if total_gpus else "0"
-        faults.append(
-            Fault("not-enough-gpus", f"runner.{key}", f"more GPUs than {there}", getattr(config, key), accepted, fewer)
+        expected = f"up to {total_gpus}" if total_gpus else "0"
+        diagnostics.append(
+            Diagnostic(
+                "not-enough-gpus", f"runner.{key}", f"more GPUs than {there}", getattr(config, key), expected, fewer
+            )
         )
     if by_cpu < workers:
         key = "cpus_per_trial" if config.cpus_per_trial is not None else "workers_per_trial"
         most = _largest_share(machines, workers) if key == "cpus_per_trial" else sum(m.cpus for m in machines)
         room = f"up to {most}" if most else None
-        faults.append(
-            Fault("not-enough-cpus", f"runner.{key}", f"more CPUs than {there}", getattr(config, key), room, fewer)
+        diagnostics.append(
+            Diagnostic("not-enough-cpus", f"runner.{key}", f"more CPUs than {there}", getattr(config, key), room, fewer)
         )
-    if not faults and together < workers:
+    if not diagnostics and together < workers:
         problem = f"only {together} of its workers find {cpus or 1} CPU and {gpus:g} GPU on one machine"
-        faults.append(
-            Fault(
-                "not-enough-room", "runner.workers_per_trial", problem, workers, fix="fewer CPUs: runner.cpus_per_trial"
+        diagnostics.append(
+            Diagnostic(
+                "not-enough-room",
+                "runner.workers_per_trial",
+                problem,
+                workers,
+                hint="fewer CPUs: runner.cpus_per_trial",
             )
         )
-    if faults:
-        raise InputError(faults)
+    if diagnostics:
+        raise InputError(diagnostics)

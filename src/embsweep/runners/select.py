@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embsweep.config import Config
-from embsweep.core.subprocess import run_fresh
+from embsweep.core.subprocess import run_in_subprocess
 from embsweep.runners.ray.environment import WORKER_ENVIRONMENT
 from embsweep.runners.resources import Machine, Slots, inspect_machine
 
@@ -38,10 +38,10 @@ def choose_call(config: Config, slots: Slots) -> Callable[..., Any]:
     The driver of a cluster may have no GPU, and is not where the trials were measured.
     """
     if config.runner.kind != "cluster":
-        return run_fresh
-    from embsweep.runners.ray.remote_call import call_on_cluster
+        return run_in_subprocess
+    from embsweep.runners.ray.remote_call import run_remote
 
-    return partial(call_on_cluster, slots)
+    return partial(run_remote, slots)
 
 
 def leave_machines(values: Mapping[str, Any]) -> None:

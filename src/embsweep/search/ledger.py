@@ -30,8 +30,8 @@ from sqlalchemy.exc import DatabaseError
 from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange, Space, Value, grid_values
 from embsweep.config.sweep import SearchConfig
 from embsweep.core.errors import CodedError
-from embsweep.search.pruners import to_resource
-from embsweep.search.record import ATTEMPT, GIVEN_UP, LOSSES, STOP_AT, TrialRecord, to_record, was_started
+from embsweep.search.pruners import fraction_to_step
+from embsweep.search.record import ABANDONED, ATTEMPT, PROCESS_LOSSES, STOP_AT, TrialRecord, to_record, was_started
 from embsweep.search.samplers import build_sampler, sampling_threads
 from embsweep.search.storage import forget_reports, open_storage
 
@@ -132,7 +132,7 @@ class Ledger:
         for point in points:
             self._study.enqueue_trial(dict(point), skip_if_exists=True)
 
-    def queue_only(self, points: Sequence[Mapping[str, Value]], *, again: Collection[int] = ()) -> None:
+    def replace_queue(self, points: Sequence[Mapping[str, Value]], *, again: Collection[int] = ()) -> None:
         """Queue points that are neither queued, open nor over; what trials of `again` tried counts as never tried.
 
         What is queued or was interrupted but is not among `points` is given up.
@@ -142,11 +142,11 @@ class Ledger:
             fixed = trial.system_attrs.get("fixed_params", {})
             params = {**fixed, **trial.params}  # a crash may have left a part of the latter
             if trial.state.is_finished():
-                alive += [] if trial.number in again or GIVEN_UP in trial.user_attrs else [params]
+                alive += [] if trial.number in again or ABANDONED in trial.user_attrs else [params]
             elif params in points:
                 alive.append(params)
             else:
-                self._study._storage.set_trial_user_attr(trial._trial_id, GIVEN_UP, True)
+                self._study._storage.set_trial_user_attr(trial._trial_id, ABANDONED, True)
                 self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         for point in points:
             if point not in alive:
@@ -168,7 +168,7 @@ class Ledger:
         with sampling_threads(self._search):
             trial = self._study.ask(self._distributions)
         self._open[trial.number] = trial
-        self.annotate(trial.number, **{ATTEMPT: 1})
+        self.set_attributes(trial.number, **{ATTEMPT: 1})
         return self.record(trial.number)
 
     @property
@@ -179,7 +179,7 @@ class Ledger:
         return min(self._search.trials, laid_out)
 
     @property
-    def is_spent(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the whole budget, or every cell of the grid, was tried, and no trial is open or interrupted."""
         return not self._has_budget() and all(record.is_finished for record in self.trials)
 
@@ -199,14 +199,14 @@ class Ledger:
             trial = Trial(self._study, frozen._trial_id)  # Optuna's own way for a trial of another process
             for key, distribution in self._distributions.items() if undrawn else ():
                 if key not in undrawn:
-                    self._draw_in_vain(trial, key, distribution)
+                    self._skip_draw(trial, key, distribution)
                 trial._suggest(key, distribution)
         self._open[number] = trial
         forget_reports(trial.storage, trial._trial_id)  # what this attempt goes on from comes again by `replay`
-        self.annotate(number, **{ATTEMPT: self.record(number).attempt + 1})
+        self.set_attributes(number, **{ATTEMPT: self.record(number).attempt + 1})
         return self.record(number)
 
-    def _draw_in_vain(self, trial: Trial, key: str, distribution: BaseDistribution) -> None:
+    def _skip_draw(self, trial: Trial, key: str, distribution: BaseDistribution) -> None:
         """Spend the random numbers that this value took, so that those after it come out as if nothing had been."""
         is_given = trial._is_fixed_param(key, distribution) or distribution.single()
         if not is_given and not trial._is_relative_param(key, distribution):
@@ -219,7 +219,7 @@ class Ledger:
 
     # -- what came of it -------------------------------------------------------------------------------------
 
-    def annotate(self, number: int, **values: Any) -> None:
+    def set_attributes(self, number: int, **values: Any) -> None:
         """Add attributes to a trial that is open; values are plain JSON."""
         for name, value in values.items():
             self._open[number].set_user_attr(name, value)
@@ -239,14 +239,14 @@ class Ledger:
             return True
         should_stop = bool(self._study.pruner.prune(self._study, trial.storage.get_trial(trial._trial_id)))
         if should_stop:
-            self.annotate(number, **{STOP_AT: step})
+            self.set_attributes(number, **{STOP_AT: step})
         return should_stop
 
     def _record(self, number: int, fraction: float, best: float) -> int:
         trial = self._open[number]
         if not math.isfinite(best):
             raise ValueError(f"trial {number}: {best} is no objective")
-        step = to_resource(fraction)
+        step = fraction_to_step(fraction)
         # Through the storage: Trial.report ignores a step that was replayed.
         trial.storage.set_trial_intermediate_value(trial._trial_id, step, best)
         return step
@@ -261,12 +261,12 @@ class Ledger:
 
     def interrupt(self, number: int, reason: str) -> None:
         """The trial's process is gone under a driver that lives on: `ask` gives it once more."""
-        self.annotate(number, **{LOSSES: self.record(number).losses + 1, "lost": reason})
+        self.set_attributes(number, **{PROCESS_LOSSES: self.record(number).losses + 1, "lost": reason})
         del self._open[number]
 
     def fail(self, number: int, reason: str) -> None:
         """The trial failed; the sampler leaves it out."""
-        self.annotate(number, reason=reason)
+        self.set_attributes(number, reason=reason)
         self._study.tell(self._open.pop(number), state=TrialState.FAIL)
 
 

@@ -10,12 +10,12 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHal
 
 from embsweep.config.sweep import StoppingConfig
 
-FULL = 1000
+STEPS_PER_SCHEDULE = 1000
 
 
-def to_resource(fraction: float) -> int:
+def fraction_to_step(fraction: float) -> int:
     """A fraction of the schedule in thousandths, at least one. Rounded down: a rung is reached, never missed."""
-    return max(1, int(fraction * FULL))
+    return max(1, int(fraction * STEPS_PER_SCHEDULE))
 
 
 def build_pruner(config: StoppingConfig, first_fraction: float) -> BasePruner:
@@ -24,11 +24,13 @@ def build_pruner(config: StoppingConfig, first_fraction: float) -> BasePruner:
     The first rung is never below the first evaluation: a trial that passed several rungs at once would have to
     be in the better half of the better half.
     """
-    minimum = to_resource(max(config.min_fraction, first_fraction))
+    minimum = fraction_to_step(max(config.min_fraction, first_fraction))
     match config.kind:
         case "successive_halving":
             return SuccessiveHalvingPruner(min_resource=minimum, reduction_factor=config.reduction_factor)
         case "hyperband":
-            return HyperbandPruner(min_resource=minimum, max_resource=FULL, reduction_factor=config.reduction_factor)
+            return HyperbandPruner(
+                min_resource=minimum, max_resource=STEPS_PER_SCHEDULE, reduction_factor=config.reduction_factor
+            )
         case "none":
             return NopPruner()

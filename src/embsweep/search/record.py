@@ -14,15 +14,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from embsweep.config.search_space import Value
 from embsweep.selection.scores import scores_from_json
-from embsweep.training.messages import Outcome, Report, TrialResult, from_rows
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, from_rows
 
 ATTEMPT = "attempt"
 """Attribute: how many times the trial was started; absent until it is drawn whole."""
 
-LOSSES = "losses"
+PROCESS_LOSSES = "process_losses"
 """Attribute: how often the trial's process died under a driver that lived on."""
 
-GIVEN_UP = "given_up"
+ABANDONED = "abandoned"
 """Attribute: the trial was not run to its end because nobody asks for its point any more; it says nothing about it."""
 
 STOP_AT = "stop_at"
@@ -61,7 +61,7 @@ class TrialRecord:
     @property
     def losses(self) -> int:
         """How often its process died under a driver that lived on."""
-        return int(self.attributes.get(LOSSES, 0))
+        return int(self.attributes.get(PROCESS_LOSSES, 0))
 
     @property
     def is_finished(self) -> bool:
@@ -71,7 +71,7 @@ class TrialRecord:
 
 def was_started(trial: FrozenTrial) -> bool:
     """Whether an Optuna trial is one of the sweep: neither only queued, nor given up before it was handed out."""
-    is_void = GIVEN_UP in trial.user_attrs and ATTEMPT not in trial.user_attrs
+    is_void = ABANDONED in trial.user_attrs and ATTEMPT not in trial.user_attrs
     return trial.state != TrialState.WAITING and not is_void
 
 
@@ -89,17 +89,17 @@ def to_record(trial: FrozenTrial) -> TrialRecord:
     )
 
 
-LOG_NOTE = "log"
+REPORTS = "reports"
 """Attribute of a run in the ledger: its evaluations, whole and in order."""
 
 SAID_NOTE = "said"
 """Attribute of a run in the ledger: the last that its earlier attempts have said of each step."""
 
-FACTS_NOTE = "facts"
+FACT_NAMES = "fact_names"
 """Attribute of a run in the ledger: the names of the attributes that are facts of its training."""
 
 
-def reports_of(record: TrialRecord, note: str = LOG_NOTE) -> tuple[Report, ...]:
+def reports_of(record: TrialRecord, note: str = REPORTS) -> tuple[TrialReport, ...]:
     """The evaluations of a run: those of its last attempt, and what that went on from."""
     return from_rows(record.attributes.get(note, []))
 

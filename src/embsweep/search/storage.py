@@ -16,7 +16,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from embsweep.core.codes import Code
 from embsweep.core.errors import CodedError
 
-PATIENCE_S = 90.0
+SQLITE_BUSY_TIMEOUT_S = 90.0
 """How long another program may hold the database."""
 
 
@@ -29,8 +29,8 @@ def open_storage(path: Path) -> RDBStorage:
 
     A transaction that writes says so when it begins: one that read first would not be let wait for another's end.
     """
-    options = {"timeout": PATIENCE_S, "isolation_level": "IMMEDIATE"}
-    with _naming_failures(path):
+    options = {"timeout": SQLITE_BUSY_TIMEOUT_S, "isolation_level": "IMMEDIATE"}
+    with _translate_errors(path):
         storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": options})
     event.listen(storage.engine, "handle_error", partial(_raise_unavailable, path))
     return storage
@@ -58,7 +58,7 @@ def _raise_unavailable(path: Path, context: ExceptionContext) -> None:
 
 
 @contextmanager
-def _naming_failures(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     """The same while the tables are made or looked for, which is over before anybody can listen."""
     try:
         yield
@@ -73,7 +73,7 @@ def _to_error(path: Path, error: BaseException | None) -> LedgerUnavailable:
     problem = str(error).splitlines()[0] if str(error) else type(error).__name__
     ways: tuple[tuple[tuple[str, ...], Code, str], ...] = (
         (("full", "disk i/o"), "not-enough-room", "free some space on that disk"),
-        (("locked", "busy"), "locked", f"another program has held it for {PATIENCE_S:.0f} s, end that"),
+        (("locked", "busy"), "locked", f"another program has held it for {SQLITE_BUSY_TIMEOUT_S:.0f} s, end that"),
     )
     code, way = next(
         ((code, way) for signs, code, way in ways if any(sign in problem for sign in signs)),

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.selection.evidence import Comparison, ConfirmedFacts
+from embsweep.selection.evidence import Comparison, ConfirmedRecord
 from embsweep.selection.scores import PerQuery
 from embsweep.selection.statistics.intervals import adjust_holm
 from embsweep.selection.statistics.paired import Difference, compute_difference
 from embsweep.selection.statistics.resampling import Grouping
-from embsweep.selection.statistics.seed_variance import Bounds, SeedNoise, add_seed_noise, score_run
+from embsweep.selection.statistics.seed_variance import Bounds, SeedVariance, add_seed_noise, score_run
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Candidate:
         """Each query's value, averaged over the seeds."""
         return {dim: np.mean([run[dim] for run in self.runs], axis=0) for dim in self.runs[0]}
 
-    def to_facts(self, objective: ObjectiveConfig) -> ConfirmedFacts:
+    def to_facts(self, objective: ObjectiveConfig) -> ConfirmedRecord:
         """As the evidence keeps it."""
-        return ConfirmedFacts(
+        return ConfirmedRecord(
             trial=self.trial,
             params=dict(self.params),
             is_recipe=self.is_recipe,
@@ -59,12 +59,12 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Contest:
+class PairedComparison:
     """By what any two candidates are compared: queries in their groups, objective, the luck of the seed, the draws."""
 
     grouping: Grouping
     objective: ObjectiveConfig
-    noise: SeedNoise
+    noise: SeedVariance
     seed: int
     resamples: int
     searched: tuple[float, ...] = ()
@@ -99,10 +99,10 @@ class Contest:
                 found[index] = found[index].model_copy(update={"adjusted_p": p})
         return tuple(found)
 
-    def _to_comparisons(self, rival: str, difference: Difference, bounds: Bounds) -> list[Comparison]:
+    def _to_comparisons(self, reference: str, difference: Difference, bounds: Bounds) -> list[Comparison]:
         return [
             Comparison(
-                rival=rival,
+                reference=reference,
                 dim=dim,
                 difference=float(difference.observed[index]),
                 low=float(bounds.low[index]),
@@ -118,7 +118,7 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Contender:
+class RankedTrial:
     """A finished trial: its best objective and whether its weights are on disk."""
 
     number: int
@@ -126,7 +126,7 @@ class Contender:
     has_checkpoint: bool
 
 
-def rank_contenders(contenders: Iterable[Contender]) -> list[Contender]:
+def rank_trials(contenders: Iterable[RankedTrial]) -> list[RankedTrial]:
     """Contenders from best to worst. Those without a finite objective or without weights cannot win.
 
     Equal objectives go to the lower number: it was there first.

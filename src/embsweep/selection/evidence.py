@@ -13,14 +13,14 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from embsweep.config.base import Dims, Part
+from embsweep.config.base import Dims, FrozenModel
 from embsweep.config.sweep import GateConfig
 from embsweep.config.training import ObjectiveConfig, TrialConfig
 from embsweep.selection.objective import compute_objective, list_dims, resolve_floors
 from embsweep.selection.scores import PerQuery
 
 
-class Interval(Part):
+class Interval(FrozenModel):
     """A mean over the queries with its 95 % interval."""
 
     mean: float
@@ -28,7 +28,7 @@ class Interval(Part):
     high: float
 
 
-class Comparison(Part):
+class Comparison(FrozenModel):
     """Ours minus a rival's on the same queries; `dim` None is the objective over all dimensions.
 
     `low` and `high` bound the difference in 95 of 100 samples of queries. `p_value` is that of a two-sided
@@ -37,7 +37,7 @@ class Comparison(Part):
     would show it in 80 of 100 samples.
     """
 
-    rival: str
+    reference: str
     dim: int | None
     difference: float
     low: float
@@ -57,7 +57,7 @@ Table = Annotated[dict[int, dict[str, float]], Field(strict=False)]
 Values = Annotated[tuple[float, ...], Field(strict=False)]
 
 
-class Reading(Part):
+class EvaluationRecord(FrozenModel):
     """One model read on one set.
 
     `scores`: dimension → metric → mean; BM25 has no dimensions and stands at every one of them alike.
@@ -76,7 +76,7 @@ class Reading(Part):
         return {dim: np.array(values, dtype=np.float64) for dim, values in self.values.items()}
 
 
-class DataFacts(Part):
+class DataRecord(FrozenModel):
     """The data by name, fingerprint, sizes and the configuration that reads it; never its texts."""
 
     name: str
@@ -86,7 +86,7 @@ class DataFacts(Part):
     merged: Annotated[tuple[str, ...], Field(strict=False)]
 
 
-class FindingFacts(Part):
+class FindingRecord(FrozenModel):
     """One finding of the data audit."""
 
     name: str
@@ -95,7 +95,7 @@ class FindingFacts(Part):
     waived: bool = False
 
 
-class ProofFacts(Part):
+class VerificationRecord(FrozenModel):
     """The winner's weights read back in a fresh process: `difference` is the largest of any recorded metric."""
 
     manifest_sha256: str
@@ -105,7 +105,7 @@ class ProofFacts(Part):
     pid: int
 
 
-class ConfirmedFacts(Part):
+class ConfirmedRecord(FrozenModel):
     """One configuration that was run again: the objective on validation in the search and with each fresh seed."""
 
     trial: int
@@ -116,7 +116,7 @@ class ConfirmedFacts(Part):
     failures: int = 0
 
 
-class VerdictFacts(Part):
+class VerdictRecord(FrozenModel):
     """The choice among the confirmed configurations.
 
     `outcome` is `named` (better than every other), `tied` (the cheapest of `tied_with` was taken by `rule`) or
@@ -128,11 +128,11 @@ class VerdictFacts(Part):
     tied_with: Annotated[tuple[int, ...], Field(strict=False)]
     rule: str
     comparisons: Annotated[tuple[Comparison, ...], Field(strict=False)]
-    confirmed: Annotated[tuple[ConfirmedFacts, ...], Field(strict=False)]
+    confirmed: Annotated[tuple[ConfirmedRecord, ...], Field(strict=False)]
     warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
-class LogRow(Part):
+class LogRow(FrozenModel):
     """One evaluation of the winner's training, on validation; `is_saved` marks the weights that were kept."""
 
     fraction: float
@@ -144,7 +144,7 @@ class LogRow(Part):
     is_saved: bool
 
 
-class TrainingFacts(Part):
+class TrainingRecord(FrozenModel):
     """How the registered weights came to be. `seed` is that of the run, `facts` what hardware and data decided."""
 
     trial: int
@@ -155,7 +155,7 @@ class TrainingFacts(Part):
     facts: dict[str, Any]
 
 
-class Evidence(Part):
+class Evidence(FrozenModel):
     """Everything that is claimed of a registered winner. `look` counts how often the test split has been read.
 
     `validation` holds the scores of winner, base and BM25 there, `test` the readings of every model on the test split
@@ -176,16 +176,16 @@ class Evidence(Part):
     dims: Dims
     objective: ObjectiveConfig
     gate: GateConfig
-    data: DataFacts
-    audit: Annotated[tuple[FindingFacts, ...], Field(strict=False)]
-    training: TrainingFacts
-    verdict: VerdictFacts
-    proof: ProofFacts
-    look: int
+    data: DataRecord
+    audit: Annotated[tuple[FindingRecord, ...], Field(strict=False)]
+    training: TrainingRecord
+    verdict: VerdictRecord
+    proof: VerificationRecord
+    holdout_evaluations: int
     groups: Annotated[tuple[int, ...], Field(strict=False)]
     validation: Annotated[dict[str, Table], Field(strict=False)]
     objectives: dict[str, float]
-    test: dict[str, Reading]
+    test: dict[str, EvaluationRecord]
     comparisons: Annotated[tuple[Comparison, ...], Field(strict=False)]
     optimism: float
     smallest_dim: int

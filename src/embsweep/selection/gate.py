@@ -53,7 +53,7 @@ _SEED = 0  # of the resampling: the same numbers must give the same verdict
 
 
 @dataclass(frozen=True)
-class Reading:
+class ModelEvaluation:
     """A model read on the test set just now, in a fresh process; `fault` says why there is none.
 
     `values` holds the objective's metric of each query at every dimension that the model has, at most `dim`.
@@ -65,21 +65,21 @@ class Reading:
     dim: int = 0
     device: str = ""
     tolerance: float = 0.0
-    fault: str | None = None
+    diagnostic: str | None = None
 
 
 @dataclass(frozen=True)
-class Rival:
+class Reference:
     """Whom the challenger must beat. `serves` are dimensions that are in use and must not be lost."""
 
     label: str
-    reading: Reading
-    serves: tuple[int, ...] = ()
+    reading: ModelEvaluation
+    dims_in_use: tuple[int, ...] = ()
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Case:
+class GateInput:
     """All that is judged.
 
     `rehearsal_tag` is what the version says of itself, `found_fingerprint` that of the data now, `groups` the passage
@@ -92,9 +92,9 @@ class Case:
     rule: GateConfig
     found_fingerprint: str
     groups: tuple[int, ...]
-    challenger: Reading
-    base: Rival
-    champion: Rival | None
+    challenger: ModelEvaluation
+    base: Reference
+    champion: Reference | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class GateResult:
     """The verdict: every condition, and the comparisons behind them."""
 
     conditions: tuple[Condition, ...]
@@ -134,11 +134,11 @@ class Judgement:
         return tuple(condition for condition in self.conditions if not condition.passed)
 
 
-def judge(case: Case) -> Judgement:
+def evaluate_gate(case: GateInput) -> GateResult:
     """Judge every condition, whatever the others say."""
     comparisons = _compare(case)
-    base = check_rival("beats base", case, case.base, case.rule.against_base, comparisons)
-    return Judgement(
+    base = check_reference("beats base", case, case.base, case.rule.against_base, comparisons)
+    return GateResult(
         (
             check_complete(case.evidence),
             check_data(case),
@@ -160,7 +160,7 @@ def check_complete(evidence: Evidence) -> Condition:
     return Condition("complete", evidence.complete, text)
 
 
-def check_data(case: Case) -> Condition:
+def check_data(case: GateInput) -> Condition:
     """Whether the test set is the one that the sweep read."""
     then, found = case.evidence.data.fingerprint, case.found_fingerprint
     if then == found:
@@ -168,17 +168,17 @@ def check_data(case: Case) -> Condition:
     return Condition("same test set", False, f"fingerprint {found[:12]} now, {then[:12]} when the sweep read it")
 
 
-def check_proof(case: Case) -> Condition:
+def check_proof(case: GateInput) -> Condition:
     """Whether the stored weights still give every score that was recorded of them."""
     name, reading = "proof", case.challenger
-    if reading.fault:
-        return Condition(name, None if _has_moved(case) else False, reading.fault)
+    if reading.diagnostic:
+        return Condition(name, None if _has_moved(case) else False, reading.diagnostic)
     recorded = case.evidence.test[WINNER].scores
     missing = sorted(set(recorded) - set(reading.scores), reverse=True)
     if missing:
         return Condition(name, False, f"the stored model has no dimension {missing[0]}")
     gaps = {
-        (dim, metric): _gap(reading.scores[dim][metric], value)
+        (dim, metric): _abs_diff(reading.scores[dim][metric], value)
         for dim, by_metric in recorded.items()
         for metric, value in by_metric.items()
     }
@@ -193,16 +193,18 @@ def check_proof(case: Case) -> Condition:
     )
 
 
-def check_rival(name: str, case: Case, rival: Rival, rule: GateRule, comparisons: tuple[Comparison, ...]) -> Condition:
+def check_reference(
+    name: str, case: GateInput, reference: Reference, rule: GateRule, comparisons: tuple[Comparison, ...]
+) -> Condition:
     """Whether the challenger stands up to a rival at every required dimension."""
-    fault = case.challenger.fault or rival.reading.fault
-    if fault:
-        return Condition(name, None, fault)
-    found = {c.dim: c for c in comparisons if c.rival == rival.label}
-    checks = tuple(_check_dim(dim, case, rival, rule, found.get(dim)) for dim in _dims(case))
+    diagnostic = case.challenger.diagnostic or reference.reading.diagnostic
+    if diagnostic:
+        return Condition(name, None, diagnostic)
+    found = {c.dim: c for c in comparisons if c.reference == reference.label}
+    checks = tuple(_check_dim(dim, case, reference, rule, found.get(dim)) for dim in _dims(case))
     held = sum(check.passed for check in checks)
-    text = f"{rival.label}: {describe_rule(rule, case.rule)} at {held} of {len(checks)} dimensions"
-    return Condition(name, held == len(checks), f"{text}; {rival.note}" if rival.note else text, checks)
+    text = f"{reference.label}: {describe_rule(rule, case.rule)} at {held} of {len(checks)} dimensions"
+    return Condition(name, held == len(checks), f"{text}; {reference.note}" if reference.note else text, checks)
 
 
 def check_audit(evidence: Evidence) -> Condition:
@@ -214,7 +216,7 @@ def check_audit(evidence: Evidence) -> Condition:
     return Condition("audit", True, f"waived: {', '.join(waived)}" if waived else "no error in the data")
 
 
-def check_name(case: Case) -> Condition:
+def check_name(case: GateInput) -> Condition:
     """Whether a rehearsal stays among rehearsals, and the real thing out of them."""
     rehearsal, suffixed = case.evidence.rehearsal, case.name.endswith(REHEARSAL_SUFFIX)
     if rehearsal != case.rehearsal_tag:
@@ -226,7 +228,7 @@ def check_name(case: Case) -> Condition:
     return Condition("name", True, "a rehearsal under a rehearsal's name" if rehearsal else "no rehearsal")
 
 
-def check_floors(case: Case) -> Condition:
+def check_floors(case: GateInput) -> Condition:
     """Whether the deployment profile's floors and retention hold on the test set."""
     dims, recorded = case.evidence.dims, case.evidence.test[WINNER].scores
     found = case.challenger.scores if set(dims) <= set(case.challenger.scores) else recorded
@@ -242,19 +244,19 @@ def required_dims(rule: GateConfig, evidence: Evidence, served: tuple[int, ...])
     return tuple(sorted(set(rule.dims or (*evidence.dims, *served)), reverse=True))
 
 
-def _dims(case: Case) -> tuple[int, ...]:
-    return required_dims(case.rule, case.evidence, case.champion.serves if case.champion else ())
+def _dims(case: GateInput) -> tuple[int, ...]:
+    return required_dims(case.rule, case.evidence, case.champion.dims_in_use if case.champion else ())
 
 
-def _check_champion(case: Case, comparisons: tuple[Comparison, ...]) -> Condition:
+def _check_champion(case: GateInput, comparisons: tuple[Comparison, ...]) -> Condition:
     name = "beats champion"
     if case.champion is None:
         return Condition(name, True, "there is no champion yet")
-    return check_rival(name, case, case.champion, case.rule.against_champion, comparisons)
+    return check_reference(name, case, case.champion, case.rule.against_champion, comparisons)
 
 
-def _check_dim(dim: int, case: Case, rival: Rival, rule: GateRule, found: Comparison | None) -> DimCheck:
-    for who, reading in (("the challenger", case.challenger), (f"the {rival.label}", rival.reading)):
+def _check_dim(dim: int, case: GateInput, reference: Reference, rule: GateRule, found: Comparison | None) -> DimCheck:
+    for who, reading in (("the challenger", case.challenger), (f"the {reference.label}", reference.reading)):
         if dim > reading.dim:
             return DimCheck(dim, False, f"{who} has only {reading.dim} dimensions")
     if found is None:
@@ -263,35 +265,35 @@ def _check_dim(dim: int, case: Case, rival: Rival, rule: GateRule, found: Compar
     return DimCheck(dim, passed, text)
 
 
-def _compare(case: Case) -> tuple[Comparison, ...]:
+def _compare(case: GateInput) -> tuple[Comparison, ...]:
     """The challenger against everyone that was read, corrected for all comparisons that are asked for.
 
     Where it must be significantly higher by more than a margin, that is what is tested.
     """
-    if case.challenger.fault:
+    if case.challenger.diagnostic:
         return ()
     ours = {dim: case.challenger.values[dim] for dim in _dims(case) if dim in case.challenger.values}
     rules = ((case.base, case.rule.against_base), (case.champion, case.rule.against_champion))
     read = [
-        (rival, rule)
-        for rival, rule in rules
-        if rival is not None and not rival.reading.fault and set(ours) & set(rival.reading.values)
+        (reference, rule)
+        for reference, rule in rules
+        if reference is not None and not reference.reading.diagnostic and set(ours) & set(reference.reading.values)
     ]
     return compare_models(
         ours,
-        {rival.label: rival.reading.values for rival, _ in read},
+        {reference.label: reference.reading.values for reference, _ in read},
         case.groups,
         config=case.evidence.test_objective,
         seed=_SEED,
-        margins={rival.label: case.rule.margin for rival, rule in read if rule == "significant"},
+        margins={reference.label: case.rule.margin for reference, rule in read if rule == "significant"},
     )
 
 
-def _gap(found: float, recorded: float) -> float:
+def _abs_diff(found: float, recorded: float) -> float:
     """The difference of two scores; NaN counts as infinitely far, for it would get past every comparison."""
     gap = abs(found - recorded)
     return gap if math.isfinite(gap) else math.inf
 
 
-def _has_moved(case: Case) -> bool:
+def _has_moved(case: GateInput) -> bool:
     return case.evidence.data.fingerprint != case.found_fingerprint

@@ -9,12 +9,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.selection.candidate import Candidate, Contest
-from embsweep.selection.evidence import Comparison, VerdictFacts
+from embsweep.selection.candidate import Candidate, PairedComparison
+from embsweep.selection.evidence import Comparison, VerdictRecord
 from embsweep.selection.objective import describe_shortfalls
 from embsweep.selection.statistics.intervals import adjust_holm
 from embsweep.selection.statistics.resampling import RESAMPLES, index_groups
-from embsweep.selection.statistics.seed_variance import measure_seed_noise
+from embsweep.selection.statistics.seed_variance import estimate_seed_variance
 from embsweep.selection.statistics.significance import Groups
 
 __all__ = ["Candidate", "decide_verdict"]
@@ -37,7 +37,7 @@ def decide_verdict(  # noqa: PLR0913 - all but two are optional or by name
     seed: int,
     resamples: int = RESAMPLES,
     searched: Sequence[float] = (),
-) -> VerdictFacts:
+) -> VerdictRecord:
     """Choose. A difference is real only beyond the chance of the queries and the luck of the seed together.
 
     The leader has the highest objective of the seed-averaged values. Those not significantly worse (Holm over all
@@ -51,47 +51,51 @@ def decide_verdict(  # noqa: PLR0913 - all but two are optional or by name
         raise ValueError("every finalist had a run that failed: none can be chosen")
     if not any(candidate.runs for candidate in able):
         return _choose_unconfirmed(able, candidates, objective)
-    noise = measure_seed_noise([candidate.runs for candidate in candidates], objective)
-    contest = Contest(index_groups(groups), objective, noise, seed, resamples, tuple(searched))
-    return _choose(contest, [candidate for candidate in able if candidate.runs], candidates, alpha)
+    noise = estimate_seed_variance([candidate.runs for candidate in candidates], objective)
+    paired = PairedComparison(index_groups(groups), objective, noise, seed, resamples, tuple(searched))
+    return _choose(paired, [candidate for candidate in able if candidate.runs], candidates, alpha)
 
 
 def _choose_unconfirmed(
     able: Sequence[Candidate], candidates: Sequence[Candidate], objective: ObjectiveConfig
-) -> VerdictFacts:
+) -> VerdictRecord:
     found = [c for c in able if c.searched is not None and math.isfinite(c.searched)]
     if not found:
         raise ValueError("no finalist has a finite objective: none can be chosen")
-    return VerdictFacts(
+    return VerdictRecord(
         outcome="unconfirmed",
         winner=min(found, key=lambda c: (-(c.searched or 0.0), c.trial)).trial,
         tied_with=(),
         rule=_SEARCH_ALONE,
         comparisons=(),
         confirmed=tuple(c.to_facts(objective) for c in candidates),
-        warnings=tuple(warn_unable(candidates, any_runs=False)),
+        warnings=tuple(warn_ineligible(candidates, any_runs=False)),
     )
 
 
-def _choose(contest: Contest, able: Sequence[Candidate], candidates: Sequence[Candidate], alpha: float) -> VerdictFacts:
-    leader = min(able, key=lambda c: (-contest.score(c), c.trial))
-    equals = _find_equals(contest, leader, [c for c in able if c is not leader], alpha)
-    winner = _pick_cheapest(contest, leader, equals)
-    comparisons = contest.compare_all(winner, [c for c in able if c is not winner])
-    return VerdictFacts(
+def _choose(
+    paired: PairedComparison, able: Sequence[Candidate], candidates: Sequence[Candidate], alpha: float
+) -> VerdictRecord:
+    leader = min(able, key=lambda c: (-paired.score(c), c.trial))
+    equals = _find_equals(paired, leader, [c for c in able if c is not leader], alpha)
+    winner = _pick_cheapest(paired, leader, equals)
+    comparisons = paired.compare_all(winner, [c for c in able if c is not winner])
+    return VerdictRecord(
         outcome="tied" if equals else "named",
         winner=winner.trial,
         tied_with=tuple(sorted(c.trial for c in (leader, *equals))) if equals else (),
         rule=_CHEAPEST if equals else f"{_BETTER} (alpha {alpha:g}, Holm)" if len(able) > 1 else _ALONE,
         comparisons=comparisons,
-        confirmed=tuple(c.to_facts(contest.objective) for c in candidates),
-        warnings=_list_doubts(contest, winner, candidates, comparisons, alpha),
+        confirmed=tuple(c.to_facts(paired.objective) for c in candidates),
+        warnings=_list_warnings(paired, winner, candidates, comparisons, alpha),
     )
 
 
-def _find_equals(contest: Contest, leader: Candidate, others: Sequence[Candidate], alpha: float) -> list[Candidate]:
+def _find_equals(
+    paired: PairedComparison, leader: Candidate, others: Sequence[Candidate], alpha: float
+) -> list[Candidate]:
     """Those that are not significantly worse than the leader on the objective."""
-    found = [contest.compare(leader, other) for other in others]
+    found = [paired.compare(leader, other) for other in others]
     # Candidates without a common objective (other dimensions) cannot be told apart.
     p_values = [float(bounds.p_values[-1]) if d.columns[-1:] == (None,) else 1.0 for d, bounds in found]
     adjusted = adjust_holm(p_values)
@@ -99,15 +103,15 @@ def _find_equals(contest: Contest, leader: Candidate, others: Sequence[Candidate
     return [other for other, worse in zip(others, is_worse, strict=True) if not worse]
 
 
-def _pick_cheapest(contest: Contest, leader: Candidate, equals: Sequence[Candidate]) -> Candidate:
+def _pick_cheapest(paired: PairedComparison, leader: Candidate, equals: Sequence[Candidate]) -> Candidate:
     """Of the leader and its equals; one that violates a constraint is no cheaper way to what the leader does."""
-    must_meet = contest.score(leader) >= 0
-    eligible = [c for c in (leader, *equals) if not (must_meet and contest.score(c) < 0)]
+    must_meet = paired.score(leader) >= 0
+    eligible = [c for c in (leader, *equals) if not (must_meet and paired.score(c) < 0)]
     return min(eligible, key=lambda c: (c.cost, not c.is_recipe, c.trial))
 
 
-def _list_doubts(
-    contest: Contest,
+def _list_warnings(
+    paired: PairedComparison,
     winner: Candidate,
     candidates: Sequence[Candidate],
     comparisons: Sequence[Comparison],
@@ -115,19 +119,19 @@ def _list_doubts(
 ) -> tuple[str, ...]:
     judged = [candidate for candidate in candidates if candidate.runs]
     return (
-        *warn_unable(candidates, any_runs=True),
-        *warn_better_looking(contest, winner, candidates),
-        *warn_constraints(contest, winner),
-        *warn_seeds(contest, judged),
-        *warn_small(contest, judged, alpha),
-        *warn_undetectable(contest, comparisons, candidates),
+        *warn_ineligible(candidates, any_runs=True),
+        *warn_failed_but_better(paired, winner, candidates),
+        *warn_constraints(paired, winner),
+        *warn_seeds(paired, judged),
+        *warn_too_few_groups(paired, judged, alpha),
+        *warn_undetectable(paired, comparisons, candidates),
     )
 
 
 _ROUNDING = 1e-9
 
 
-def warn_unable(candidates: Sequence[Candidate], *, any_runs: bool) -> Iterator[str]:
+def warn_ineligible(candidates: Sequence[Candidate], *, any_runs: bool) -> Iterator[str]:
     """Candidates that cannot win, whatever they scored."""
     for candidate in candidates:
         if candidate.failures:
@@ -137,26 +141,28 @@ def warn_unable(candidates: Sequence[Candidate], *, any_runs: bool) -> Iterator[
             yield f"{candidate.name} cannot win: it was not run again"
 
 
-def warn_better_looking(contest: Contest, winner: Candidate, candidates: Sequence[Candidate]) -> Iterator[str]:
+def warn_failed_but_better(
+    paired: PairedComparison, winner: Candidate, candidates: Sequence[Candidate]
+) -> Iterator[str]:
     """A candidate whose remaining runs score higher than the winner's, though one of its runs failed."""
-    best = contest.score(winner)
+    best = paired.score(winner)
     for candidate in candidates:
-        if candidate.failures and candidate.runs and contest.score(candidate) > best:
-            scores = f"{contest.score(candidate):.4f} against {best:.4f}"
+        if candidate.failures and candidate.runs and paired.score(candidate) > best:
+            scores = f"{paired.score(candidate):.4f} against {best:.4f}"
             yield f"{candidate.name} looks better than the winner in the runs that ended ({scores}), but failed"
 
 
-def warn_seeds(contest: Contest, judged: Sequence[Candidate]) -> Iterator[str]:
+def warn_seeds(paired: PairedComparison, judged: Sequence[Candidate]) -> Iterator[str]:
     """Seeds that tell nothing about their luck."""
-    if contest.noise.df == 0:
+    if paired.noise.df == 0:
         yield "no candidate has two runs: the luck of the seed is not known, so no difference is called real"
-    elif len(judged) > 1 and not any(contest.noise.deviations.values()):
+    elif len(judged) > 1 and not any(paired.noise.deviations.values()):
         yield "every candidate's runs are identical: other seeds changed nothing, so their luck was not measured"
 
 
-def warn_small(contest: Contest, judged: Sequence[Candidate], alpha: float) -> Iterator[str]:
+def warn_too_few_groups(paired: PairedComparison, judged: Sequence[Candidate], alpha: float) -> Iterator[str]:
     """So few passage groups that no randomisation test can be significant."""
-    groups = contest.grouping.count
+    groups = paired.grouping.count
     least = 2.0 ** (1 - groups)
     if len(judged) > 1 and least >= alpha:
         many = "passage group" if groups == 1 else "passage groups"
@@ -164,10 +170,10 @@ def warn_small(contest: Contest, judged: Sequence[Candidate], alpha: float) -> I
 
 
 def warn_undetectable(
-    contest: Contest, comparisons: Sequence[Comparison], candidates: Sequence[Candidate]
+    paired: PairedComparison, comparisons: Sequence[Comparison], candidates: Sequence[Candidate]
 ) -> Iterator[str]:
     """What the search tells apart is less than what these queries and seeds could show."""
-    searched = contest.searched or [candidate.searched for candidate in candidates if candidate.searched is not None]
+    searched = paired.searched or [candidate.searched for candidate in candidates if candidate.searched is not None]
     spread = max(searched) - min(searched) if len(searched) > 1 else math.inf
     detectable = max((c.detectable for c in comparisons if c.dim is None), default=0.0)
     if detectable > spread + _ROUNDING:
@@ -177,9 +183,9 @@ def warn_undetectable(
         )
 
 
-def warn_constraints(contest: Contest, winner: Candidate) -> Iterator[str]:
+def warn_constraints(paired: PairedComparison, winner: Candidate) -> Iterator[str]:
     """The winner misses what the profile demands."""
-    config = contest.objective
+    config = paired.objective
     scores = {dim: {config.metric: float(values.mean())} for dim, values in winner.mean_run.items()}
     for line in describe_shortfalls(scores, config):
         yield f"{winner.name} wins though it violates a constraint: {line}"

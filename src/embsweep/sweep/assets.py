@@ -15,34 +15,34 @@ from embsweep.data.collection import Splits
 from embsweep.models.registry import build_model
 from embsweep.models.snapshot import Snapshot, find_snapshot
 from embsweep.models.token_table import Texts, TokenTable, build_token_table
-from embsweep.sweep.checks.preflight import Prepared
+from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.request import SweepRequest
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Supplies:
+class SharedAssets:
     """A table for each way of cutting texts into tokens; the files of each model that other machines may not have."""
 
     tokens: tuple[TokenTable, ...] = ()
     models: tuple[Snapshot, ...] = ()
 
 
-def gather_supplies(request: SweepRequest, prepared: Prepared) -> Supplies:
+def prepare_assets(request: SweepRequest, prepared: PreflightResult) -> SharedAssets:
     """Tokenise all texts once for every model of the space, and find what must travel to a cluster."""
     texts = collect_texts((prepared.splits, *prepared.folds))
     chosen = dict.fromkeys(_find_models(request, prepared))
-    tables = (_tokenise(model, texts) for model in chosen)
+    tables = (_tokenize(model, texts) for model in chosen)
     is_cluster = prepared.recipe.runner.kind == "cluster"
     snapshots = (find_snapshot(model) for model in chosen) if is_cluster else ()
-    return Supplies(
+    return SharedAssets(
         tuple(table for table in tables if table is not None),
         tuple(snapshot for snapshot in snapshots if snapshot is not None),
     )
 
 
-def _tokenise(model: ModelConfig, texts: Texts) -> TokenTable | None:
+def _tokenize(model: ModelConfig, texts: Texts) -> TokenTable | None:
     """None for a model that cannot be had: the trials that want it fail with the reason, and no others."""
     try:
         return build_token_table(build_model(model, "cpu"), texts)
@@ -60,7 +60,7 @@ def collect_texts(cuts: Iterable[Splits]) -> Texts:
     return Texts(training, queries, [text for cut in cuts for text in cut.validation.corpus])
 
 
-def _find_models(request: SweepRequest, prepared: Prepared) -> Iterator[ModelConfig]:
+def _find_models(request: SweepRequest, prepared: PreflightResult) -> Iterator[ModelConfig]:
     """The recipe's model, and those at the ends or options of the dimensions that choose one."""
     yield prepared.recipe.model
     axes = [[(d.key, value) for value in end_points(d)] for d in _model_axes(request.space)]

@@ -13,12 +13,12 @@ from embsweep.data.collection import RetrievalSet
 from embsweep.data.groups import label_groups
 from embsweep.runners.base import Runner
 from embsweep.search.record import TrialRecord
-from embsweep.selection.evidence import VerdictFacts
+from embsweep.selection.evidence import VerdictRecord
 from embsweep.selection.scores import PerQuery
 from embsweep.selection.verdict import Candidate, decide_verdict
-from embsweep.sweep.confirmation_runs import load_run, run_again
+from embsweep.sweep.confirmation_runs import load_run, run_confirmation
 from embsweep.sweep.context import SweepContext
-from embsweep.sweep.phase import find_contenders
+from embsweep.sweep.phase import rank_finished_trials
 from embsweep.training.trial import TrialData
 
 
@@ -26,7 +26,7 @@ from embsweep.training.trial import TrialData
 class Confirmation:
     """The verdict, and the records of all runs that speak for each trial: its own first, then the fresh ones."""
 
-    verdict: VerdictFacts
+    verdict: VerdictRecord
     finalists: tuple[int, ...]
     fresh: tuple[TrialRecord, ...]
 
@@ -37,10 +37,10 @@ def confirm_finalists(context: SweepContext, runner: Runner) -> Confirmation:
     folds = [TrialData(fold.train, fold.validation) for fold in context.prepared.folds]
     fresh: tuple[TrialRecord, ...] = ()
     if context.recipe.confirm.seeds and len(finalists) > 1:
-        fresh = run_again(context, runner, finalists, folds)
+        fresh = run_confirmation(context, runner, finalists, folds)
     sets = [fold.validation for fold in folds] or [context.prepared.splits.validation]
     candidates = [_to_candidate(context, number, fresh, sets) for number in finalists]
-    _check_able(candidates, fresh)
+    _check_any_succeeded(candidates, fresh)
     verdict = decide_verdict(
         candidates,
         _label_all(sets),
@@ -61,7 +61,7 @@ def _verdict_objective(context: SweepContext) -> ObjectiveConfig:
     return context.objective.model_copy(update={"floors": numbers or None})
 
 
-def _check_able(candidates: Sequence[Candidate], fresh: Sequence[TrialRecord]) -> None:
+def _check_any_succeeded(candidates: Sequence[Candidate], fresh: Sequence[TrialRecord]) -> None:
     if all(candidate.failures for candidate in candidates):
         reasons = dict.fromkeys(
             str(r.attributes.get("reason", "no reason given")) for r in fresh if r.state == "failed"
@@ -75,7 +75,7 @@ def _check_able(candidates: Sequence[Candidate], fresh: Sequence[TrialRecord]) -
 
 def choose_finalists(context: SweepContext) -> tuple[int, ...]:
     """The best trials of the search, `confirm.finalists` of them, and the recipe."""
-    ranked = [c.number for c in find_contenders(context.ledger.trials, context.folder.trials)]
+    ranked = [c.number for c in rank_finished_trials(context.ledger.trials, context.folder.trials)]
     best = ranked[: context.recipe.confirm.finalists]
     return tuple(best if 0 in best or 0 not in ranked or not context.has_recipe else [*best, 0])
 
@@ -87,7 +87,7 @@ def _to_candidate(
     config = context.configure(record.params)
     own = [r for r in fresh if r.params["trial"] == number]
     seeds = dict.fromkeys(r.params["seed"] for r in own if r.state == "complete")
-    runs = [_join_folds(context, [r for r in own if r.params["seed"] == seed]) for seed in seeds]
+    runs = [_concat_folds(context, [r for r in own if r.params["seed"] == seed]) for seed in seeds]
     return Candidate(
         trial=number,
         params=dict(record.params),
@@ -99,7 +99,7 @@ def _to_candidate(
     )
 
 
-def _join_folds(context: SweepContext, records: Sequence[TrialRecord]) -> PerQuery | None:
+def _concat_folds(context: SweepContext, records: Sequence[TrialRecord]) -> PerQuery | None:
     """Each query's score in one seed's run; with folds, theirs one after the other. None where a fold failed."""
     if any(record.state != "complete" for record in records):
         return None

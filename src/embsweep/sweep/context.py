@@ -13,15 +13,15 @@ from embsweep.config import Config, build_config
 from embsweep.config.search_space import Value
 from embsweep.config.training import ObjectiveConfig
 from embsweep.reports.progress import Progress
-from embsweep.runners.base import Work
+from embsweep.runners.base import TrialFn
 from embsweep.search.ledger import Ledger
-from embsweep.sweep.assets import Supplies
+from embsweep.sweep.assets import SharedAssets
 from embsweep.sweep.baseline import Baseline
 from embsweep.sweep.checks.gpu_memory import count_sharing
-from embsweep.sweep.checks.preflight import Prepared
+from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.request import SweepRequest
-from embsweep.tracking.tracker import Recorder
+from embsweep.tracking.tracker import Tracker
 from embsweep.training.trial import TrialData, run_trial
 
 
@@ -30,13 +30,13 @@ class SweepContext:
     """One sweep that runs. `ledger` is that of the search; `baseline` what the untrained model scores on validation."""
 
     request: SweepRequest
-    prepared: Prepared
+    prepared: PreflightResult
     folder: SweepFolder
     ledger: Ledger
-    tracking: Recorder
+    tracking: Tracker
     progress: Progress
     baseline: Baseline
-    supplies: Supplies
+    assets: SharedAssets
 
     @property
     def recipe(self) -> Config:
@@ -60,8 +60,8 @@ class SweepContext:
         return config.model_copy(update={"objective": self.objective})
 
 
-def build_work(context: SweepContext, data: TrialData) -> Work:
+def build_trial_fn(context: SweepContext, data: TrialData) -> TrialFn:
     """One trial on `data`. What is given by keyword travels once, and not with every trial."""
-    supplies = context.supplies
+    assets = context.assets
     share = 1 / count_sharing(context.prepared.slots)
-    return partial(run_trial, data=data, tokens=supplies.tokens, models=supplies.models, memory_share=share)
+    return partial(run_trial, data=data, tokens=assets.tokens, models=assets.models, memory_share=share)

@@ -26,32 +26,32 @@ from embsweep.selection.evidence import (
     BM25,
     WINNER,
     Comparison,
-    DataFacts,
+    DataRecord,
     Evidence,
     LogRow,
-    TrainingFacts,
-    VerdictFacts,
+    TrainingRecord,
+    VerdictRecord,
 )
 from embsweep.selection.objective import compute_objective, resolve_floors
 from embsweep.selection.scores import Scores, scores_from_json
 from embsweep.selection.statistics.significance import compare_models, find_smallest_dim
 from embsweep.sweep.confirmation import Confirmation
-from embsweep.sweep.confirmation_runs import configure_again, confirmation_stage
+from embsweep.sweep.confirmation_runs import confirmation_config, confirmation_phase
 from embsweep.sweep.context import SweepContext
-from embsweep.sweep.holdout import TestResult
-from embsweep.sweep.phase import search_child
+from embsweep.sweep.holdout import HoldoutResult
+from embsweep.sweep.phase import search_run
 from embsweep.sweep.run_metadata import split_sizes
 from embsweep.sweep.scheduler import MANIFEST_NOTE
-from embsweep.tracking.runs import Child
-from embsweep.training.messages import Report
+from embsweep.tracking.runs import RunRef
+from embsweep.training.messages import TrialReport
 
 
 @dataclass(frozen=True)
-class ServedRun:
+class SelectedRun:
     """One run of a configuration: `trial` is the configuration's number in the search, `record` the run's own."""
 
     trial: int
-    child: Child
+    child: RunRef
     record: TrialRecord
     weights: Path
     config: Config
@@ -78,14 +78,14 @@ class ServedRun:
         return scores_from_json(self.record.attributes["scores"])
 
 
-def find_served(context: SweepContext, confirmation: Confirmation, trial: int) -> ServedRun:
+def select_run(context: SweepContext, confirmation: Confirmation, trial: int) -> SelectedRun:
     """The best run of a configuration whose weights are on disk; of equals, the search's own, then the earlier.
 
     A recipe that the search stopped early is so represented by a whole schedule, if one was run.
     """
     record = context.ledger.record(trial)
-    own = ServedRun(
-        trial, search_child(record), record, context.folder.trial(trial) / "best", context.configure(record.params)
+    own = SelectedRun(
+        trial, search_run(record), record, context.folder.trial(trial) / "best", context.configure(record.params)
     )
     runs = [own, *_fresh_runs(context, confirmation.fresh, trial)]
     able = [run for run in runs if run.weights.is_dir() and run.record.best is not None]
@@ -94,17 +94,17 @@ def find_served(context: SweepContext, confirmation: Confirmation, trial: int) -
     return max(able, key=lambda run: run.objective)
 
 
-def _fresh_runs(context: SweepContext, fresh: Sequence[TrialRecord], trial: int) -> list[ServedRun]:
+def _fresh_runs(context: SweepContext, fresh: Sequence[TrialRecord], trial: int) -> list[SelectedRun]:
     if context.prepared.folds:
         return []  # they have seen other data
-    stage = confirmation_stage(context)
+    phase = confirmation_phase(context)
     return [
-        ServedRun(
+        SelectedRun(
             trial,
-            stage.child(record),
+            phase.child(record),
             record,
-            stage.folder(record.number) / "best",
-            configure_again(context, record),
+            phase.folder(record.number) / "best",
+            confirmation_config(context, record),
         )
         for record in fresh
         if record.params["trial"] == trial and record.state == "complete"
@@ -118,7 +118,7 @@ _FACTS = (
 )
 
 
-def build_evidence(context: SweepContext, verdict: VerdictFacts, served: ServedRun, test: TestResult) -> Evidence:
+def build_evidence(context: SweepContext, verdict: VerdictRecord, served: SelectedRun, test: HoldoutResult) -> Evidence:
     """All that will be claimed of the winner, in one value."""
     recipe, splits = context.recipe, context.prepared.splits
     groups = label_groups(splits.test.relevant)
@@ -130,8 +130,8 @@ def build_evidence(context: SweepContext, verdict: VerdictFacts, served: ServedR
         study=context.ledger.notes["study_id"],
         base_model=recipe.model.name,
         rehearsal=context.prepared.scale.is_rehearsal,
-        rehearses=context.prepared.asked.model.name if context.prepared.scale.is_rehearsal else None,
-        complete=context.ledger.is_spent,
+        rehearses=context.prepared.requested.model.name if context.prepared.scale.is_rehearsal else None,
+        complete=context.ledger.is_exhausted,
         budget=context.ledger.budget,
         counts=count_states(context.ledger),
         space={dimension.key: describe(dimension) for dimension in context.request.space},
@@ -143,7 +143,7 @@ def build_evidence(context: SweepContext, verdict: VerdictFacts, served: ServedR
         training=_training_facts(context, served),
         verdict=verdict,
         proof=test.proofs[WINNER],
-        look=test.look,
+        holdout_evaluations=test.holdout_evaluations,
         groups=groups,
         validation=_validation_scores(context, served),
         objectives=objectives,
@@ -161,12 +161,14 @@ def count_states(ledger: Ledger) -> dict[str, int]:
     return dict(Counter(record.state for record in ledger.trials))
 
 
-def _compare(test: TestResult, groups: Sequence[int], profile: ObjectiveConfig, *, seed: int) -> tuple[Comparison, ...]:
-    rivals = {name: reading.per_query for name, reading in test.readings.items() if name != WINNER}
-    return compare_models(test.readings[WINNER].per_query, rivals, groups, config=profile, seed=seed)
+def _compare(
+    test: HoldoutResult, groups: Sequence[int], profile: ObjectiveConfig, *, seed: int
+) -> tuple[Comparison, ...]:
+    references = {name: reading.per_query for name, reading in test.readings.items() if name != WINNER}
+    return compare_models(test.readings[WINNER].per_query, references, groups, config=profile, seed=seed)
 
 
-def _validation_scores(context: SweepContext, served: ServedRun) -> dict[str, Any]:
+def _validation_scores(context: SweepContext, served: SelectedRun) -> dict[str, Any]:
     bm25 = {dim: dict(context.baseline.bm25) for dim in context.recipe.trial.eval_dims}
     return {WINNER: _plain(served.scores), BASE: _plain(context.baseline.scores), BM25: bm25}
 
@@ -175,9 +177,9 @@ def _plain(scores: Mapping[int, Mapping[str, float]]) -> dict[int, dict[str, flo
     return {dim: dict(by_metric) for dim, by_metric in scores.items()}
 
 
-def _data_facts(context: SweepContext) -> DataFacts:
+def _data_facts(context: SweepContext) -> DataRecord:
     splits = context.prepared.splits
-    return DataFacts(
+    return DataRecord(
         name=splits.name,
         fingerprint=splits.fingerprint,
         sizes=split_sizes(splits),
@@ -186,11 +188,11 @@ def _data_facts(context: SweepContext) -> DataFacts:
     )
 
 
-def _training_facts(context: SweepContext, served: ServedRun) -> TrainingFacts:
+def _training_facts(context: SweepContext, served: SelectedRun) -> TrainingRecord:
     record = served.record
     reports = reports_of(record)
     saved = max(reports, key=lambda report: (report.objective, -report.fraction), default=None)
-    return TrainingFacts(
+    return TrainingRecord(
         trial=served.trial,
         run=served.name,
         params=dict(context.ledger.record(served.trial).params),
@@ -200,7 +202,7 @@ def _training_facts(context: SweepContext, served: ServedRun) -> TrainingFacts:
     )
 
 
-def _log_row(report: Report, metric: str, *, is_saved: bool) -> LogRow:
+def _log_row(report: TrialReport, metric: str, *, is_saved: bool) -> LogRow:
     columns = {name: getattr(report, name) for name in ("fraction", "epoch", "step", "loss", "objective")}
     values = {dim: by_metric[metric] for dim, by_metric in report.scores.items()}
     return LogRow(**columns, values=values, is_saved=is_saved)

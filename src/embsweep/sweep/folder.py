@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from embsweep.core.errors import Fault, InputError, SweepRefused
+from embsweep.core.errors import Diagnostic, InputError, SweepRefused
 from embsweep.core.files import data_cache
 
 
@@ -34,7 +34,7 @@ def check_folder(folder: Path) -> None:
     else:
         return
     raise InputError(
-        Fault(
+        Diagnostic(
             "unsafe-folder",
             "storage.path",
             problem,
@@ -51,7 +51,7 @@ def _open_lock(path: Path) -> TextIO:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         problem = f"cannot be used as a lock ({error.strerror})"
-        raise InputError(Fault("not-writable", "storage.path", problem, str(path), fix="remove it")) from None
+        raise InputError(Diagnostic("not-writable", "storage.path", problem, str(path), hint="remove it")) from None
     return os.fdopen(descriptor, "a+", encoding="ascii")
 
 
@@ -97,9 +97,9 @@ class SweepFolder:
         """The search's runs, a folder each."""
         return self.root / "trials"
 
-    def look(self, number: int) -> Path:
+    def holdout_evaluation(self, number: int) -> Path:
         """What one look at the test split has found."""
-        return self.root / "test" / f"look-{number}.json"
+        return self.root / "test" / f"evaluation-{number}.json"
 
     @property
     def evidence(self) -> Path:
@@ -138,7 +138,7 @@ class SweepFolder:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
 
-    def move_aside(self) -> Path | None:
+    def archive(self) -> Path | None:
         """Rename the folder so that a new sweep can take its name; None where there was none."""
         if not self.root.exists():
             return None

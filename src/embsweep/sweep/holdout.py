@@ -14,24 +14,24 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from embsweep.config.base import Part
+from embsweep.config.base import FrozenModel
 from embsweep.core.errors import EmbsweepError
-from embsweep.core.files import write_whole
+from embsweep.core.files import atomic_write
 from embsweep.data.groups import label_groups
 from embsweep.evaluation.evaluator import Evaluation
 from embsweep.runners.select import choose_call
 from embsweep.search.ledger import Ledger, read_ledger
-from embsweep.selection.evidence import BASE, BM25, ProofFacts, Reading
+from embsweep.selection.evidence import BASE, BM25, EvaluationRecord, VerificationRecord
 from embsweep.selection.statistics.significance import compute_intervals
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.folder import SweepFolder
 from embsweep.training import verification
-from embsweep.training.verification import Claim, Measurement, hash_of_manifest, prove_and_read
+from embsweep.training.verification import RecordedScores, VerificationSpec, hash_of_manifest, verify_and_evaluate
 
-_NOTE = "looks"
+_NOTE = "holdout_evaluations"
 
 
-class Look(Part):
+class HoldoutEvaluation(FrozenModel):
     """One look at the test split. Keys are the models: sha256 of a checkpoint's manifest, or `base` and `BM25`.
 
     `number` counts the sweep's own looks, `earlier` those that other sweeps had taken at the same data before.
@@ -42,11 +42,11 @@ class Look(Part):
     earlier: int = 0
     choice: dict[str, str] = Field(default_factory=dict)
     at: str
-    readings: dict[str, Reading]
-    proofs: Annotated[dict[str, ProofFacts], Field(strict=False)]
+    readings: dict[str, EvaluationRecord]
+    proofs: Annotated[dict[str, VerificationRecord], Field(strict=False)]
 
 
-def count_other_looks(folder: SweepFolder, fingerprint: str, say: Callable[[str], None]) -> int:
+def count_previous_evaluations(folder: SweepFolder, fingerprint: str, say: Callable[[str], None]) -> int:
     """Looks at the same data on record in the other sweeps of this storage, those moved aside among them.
 
     A ledger that cannot be read is said and left out: it must not stop another sweep.
@@ -63,79 +63,87 @@ def count_other_looks(folder: SweepFolder, fingerprint: str, say: Callable[[str]
     return count
 
 
-def load_looks(ledger: Ledger, folder: SweepFolder) -> list[Look]:
+def load_holdout_evaluations(ledger: Ledger, folder: SweepFolder) -> list[HoldoutEvaluation]:
     """The looks on record, oldest first; one whose file is gone or altered still counts, but tells nothing."""
-    looks = []
+    records = []
     for noted in ledger.notes.get(_NOTE, []):
-        empty = Look(number=noted["number"], earlier=noted.get("earlier", 0), at=noted["at"], readings={}, proofs={})
-        looks.append(_load(folder.look(noted["number"]), noted["sha256"]) or empty)
-    return looks
+        empty = HoldoutEvaluation(
+            number=noted["number"], earlier=noted.get("earlier", 0), at=noted["at"], readings={}, proofs={}
+        )
+        records.append(_load(folder.holdout_evaluation(noted["number"]), noted["sha256"]) or empty)
+    return records
 
 
-def record_look(ledger: Ledger, folder: SweepFolder, look: Look, models: Sequence[str]) -> None:
+def record_holdout_evaluation(
+    ledger: Ledger, folder: SweepFolder, record: HoldoutEvaluation, models: Sequence[str]
+) -> None:
     """Note in the ledger that `models` were read, then write what was found: no number lies about without a note."""
-    data = look.model_dump_json().encode()
-    noted = {"number": look.number, "earlier": look.earlier, "at": look.at, "models": list(models)}
+    data = record.model_dump_json().encode()
+    noted = {"number": record.number, "earlier": record.earlier, "at": record.at, "models": list(models)}
     digest = hashlib.sha256(data).hexdigest()
     ledger.note(**{_NOTE: [*ledger.notes.get(_NOTE, []), {**noted, "sha256": digest}]})
-    write_whole(folder.look(look.number), data)
+    atomic_write(folder.holdout_evaluation(record.number), data)
 
 
-def _load(path: Path, sha256: str) -> Look | None:
+def _load(path: Path, sha256: str) -> HoldoutEvaluation | None:
     try:
         data = path.read_bytes()
-        return Look.model_validate_json(data) if hashlib.sha256(data).hexdigest() == sha256 else None
+        return HoldoutEvaluation.model_validate_json(data) if hashlib.sha256(data).hexdigest() == sha256 else None
     except (OSError, ValidationError):
         return None
 
 
 @dataclass(frozen=True)
-class TestResult:
+class HoldoutResult:
     """What is known of each named model on the test split, and how many looks that took."""
 
     __test__ = False  # pytest takes the name for a test
 
-    look: int
+    holdout_evaluations: int
     at: str
-    readings: Mapping[str, Reading]
-    proofs: Mapping[str, ProofFacts]
+    readings: Mapping[str, EvaluationRecord]
+    proofs: Mapping[str, VerificationRecord]
 
 
-def read_test(context: SweepContext, claims: Sequence[Claim], trials: Mapping[str, int]) -> TestResult:
+def evaluate_on_test(
+    context: SweepContext, claims: Sequence[RecordedScores], trials: Mapping[str, int]
+) -> HoldoutResult:
     """Prove `claims` and read the test split for them, for the base model and BM25.
 
     A model that was read before is not read again. ProofFailed where weights are not what was recorded of them:
     nothing of the test split is known then. `trials` gives the trial behind each name.
     """
-    claims = [*claims, Claim(BASE, None, context.baseline.scores)]
-    looks = load_looks(context.ledger, context.folder)
-    known = {key for look in looks for key in look.readings}
+    claims = [*claims, RecordedScores(BASE, None, context.baseline.scores)]
+    records = load_holdout_evaluations(context.ledger, context.folder)
+    known = {key for record in records for key in record.readings}
     new = [claim for claim in claims if _key(claim) not in known]
     choice = {claim.name: _key(claim) for claim in claims}
-    if new or BM25 not in known or looks[-1].choice != choice:
-        looks.append(_look_again(context, new, choice, number=len(looks) + 1))
-    readings = {key: reading for look in looks for key, reading in look.readings.items()}
-    proofs = {key: facts for look in looks for key, facts in look.proofs.items()}
+    if new or BM25 not in known or records[-1].choice != choice:
+        records.append(_evaluate_new_models(context, new, choice, number=len(records) + 1))
+    readings = {key: reading for record in records for key, reading in record.readings.items()}
+    proofs = {key: facts for record in records for key, facts in record.proofs.items()}
     named = {claim.name: readings[_key(claim)].model_copy(update={"trial": trials.get(claim.name)}) for claim in claims}
-    return TestResult(
-        look=looks[-1].earlier + looks[-1].number,
-        at=looks[-1].at,
+    return HoldoutResult(
+        holdout_evaluations=records[-1].earlier + records[-1].number,
+        at=records[-1].at,
         readings={**named, BM25: readings[BM25]},
         proofs={claim.name: proofs[_key(claim)] for claim in claims},
     )
 
 
-def _look_again(context: SweepContext, claims: Sequence[Claim], choice: dict[str, str], *, number: int) -> Look:
+def _evaluate_new_models(
+    context: SweepContext, claims: Sequence[RecordedScores], choice: dict[str, str], *, number: int
+) -> HoldoutEvaluation:
     """Read what is new, and put on record that it was read, or that a choice was made with the readings known."""
-    earlier = count_other_looks(context.folder, context.prepared.splits.fingerprint, context.progress.say)
-    _announce(context, earlier + number, len(claims))
+    earlier = count_previous_evaluations(context.folder, context.prepared.splits.fingerprint, context.progress.say)
+    _report_progress(context, earlier + number, len(claims))
     splits, trial = context.prepared.splits, context.recipe.trial
-    how = Measurement(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
+    how = VerificationSpec(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
     call = choose_call(context.recipe, context.prepared.slots)
-    read = prove_and_read(claims, how, call=call, models=context.supplies.models) if claims else []
+    read = verify_and_evaluate(claims, how, call=call, models=context.assets.models) if claims else []
     found = {_key(claim): reading for claim, reading in zip(claims, read, strict=True)}
     evaluations = {**{key: reading.test for key, reading in found.items()}, BM25: _measure_bm25(context)}
-    look = Look(
+    record = HoldoutEvaluation(
         number=number,
         earlier=earlier,
         choice=choice,
@@ -143,11 +151,11 @@ def _look_again(context: SweepContext, claims: Sequence[Claim], choice: dict[str
         readings={key: _to_reading(context, evaluation) for key, evaluation in evaluations.items()},
         proofs={key: _to_proof(reading) for key, reading in found.items()},
     )
-    record_look(context.ledger, context.folder, look, [claim.name for claim in claims])
-    return look
+    record_holdout_evaluation(context.ledger, context.folder, record, [claim.name for claim in claims])
+    return record
 
 
-def _announce(context: SweepContext, number: int, models: int) -> None:
+def _report_progress(context: SweepContext, number: int, models: int) -> None:
     if number == 1:
         context.progress.say(f"Proving {models} models from disk and reading the test split, once, for them and BM25.")
     else:
@@ -157,7 +165,7 @@ def _announce(context: SweepContext, number: int, models: int) -> None:
         )
 
 
-def _key(claim: Claim) -> str:
+def _key(claim: RecordedScores) -> str:
     return BASE if claim.folder is None else hash_of_manifest(claim.folder)
 
 
@@ -170,18 +178,18 @@ def _measure_bm25(context: SweepContext) -> Evaluation:
     return Evaluation(dict.fromkeys(dims, scores), dict.fromkeys(dims, per_query))
 
 
-def _to_reading(context: SweepContext, evaluation: Evaluation) -> Reading:
+def _to_reading(context: SweepContext, evaluation: Evaluation) -> EvaluationRecord:
     values = evaluation.of_metric(context.objective.metric)
     groups = label_groups(context.prepared.splits.test.relevant)
-    return Reading(
+    return EvaluationRecord(
         scores={dim: dict(by_metric) for dim, by_metric in evaluation.scores.items()},
         values={dim: tuple(array.tolist()) for dim, array in values.items()},
         intervals=compute_intervals(values, groups, seed=context.recipe.search.seed),
     )
 
 
-def _to_proof(reading: verification.Reading) -> ProofFacts:
-    return ProofFacts(
+def _to_proof(reading: verification.VerifiedEvaluation) -> VerificationRecord:
+    return VerificationRecord(
         manifest_sha256=reading.manifest_sha256,
         device=reading.device,
         difference=reading.difference,

@@ -13,14 +13,14 @@ from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.request import SweepRequest
 
 
-def refuse_rival(request: SweepRequest) -> None:
+def check_not_running(request: SweepRequest) -> None:
     """SweepRefused, naming the process, where another one runs this sweep. What is wrong otherwise is left to others.
 
     Whether this would be a rehearsal, which has another name, is asked only where one of the two is running; that of a
     cluster is left to the checks, which look at it.
     """
-    names = _possible_names(request.values)
-    refusals = {name: refusal for name in names if (refusal := _find_rival(request, name))}
+    names = _candidate_names(request.values)
+    refusals = {name: refusal for name in names if (refusal := _find_running(request, name))}
     if refusals and len(names) > 1:
         if request.values.get("runner", {}).get("kind") == "cluster":
             return
@@ -30,7 +30,7 @@ def refuse_rival(request: SweepRequest) -> None:
             raise refusals[name]
 
 
-def _find_rival(request: SweepRequest, name: str) -> SweepRefused | None:
+def _find_running(request: SweepRequest, name: str) -> SweepRefused | None:
     folder = SweepFolder(find_storage(request.values, request.default_storage), name)
     if not (folder.storage / "sweeps" / f".{name}.lock").exists():
         return None
@@ -43,7 +43,7 @@ def _find_rival(request: SweepRequest, name: str) -> SweepRefused | None:
         return None
 
 
-def _possible_names(values: Mapping[str, Any]) -> list[str]:
+def _candidate_names(values: Mapping[str, Any]) -> list[str]:
     """At full scale and in rehearsal; none where the configuration does not say."""
     sweep, scale = values.get("sweep"), values.get("scale")
     name = sweep.get("name") if isinstance(sweep, Mapping) else None

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from embsweep.config import Config
 from embsweep.search.record import TrialRecord
-from embsweep.selection.candidate import Contender, rank_contenders
+from embsweep.selection.candidate import RankedTrial, rank_trials
 from embsweep.sweep.folder import run_folder
-from embsweep.tracking.runs import Child
+from embsweep.tracking.runs import RunRef
 
 
 @dataclass(frozen=True)
-class Stage:
+class Phase:
     """What a desk must know of the runs that it hands out. `fold` names a run's fold of the cross-validation, if any.
 
     `kept` says whose weights stay on disk, of the runs that are finished; more than `max_failed` failed runs end the
@@ -23,7 +23,7 @@ class Stage:
 
     name: str
     runs: Path
-    child: Callable[[TrialRecord], Child]
+    child: Callable[[TrialRecord], RunRef]
     kept: Callable[[Sequence[TrialRecord]], set[int]]
     max_attempts: int
     max_failed: int | None = None
@@ -34,27 +34,27 @@ class Stage:
         return run_folder(self.runs, number)
 
 
-def find_contenders(records: Iterable[TrialRecord], runs: Path) -> list[Contender]:
+def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[RankedTrial]:
     """Finished runs that can win, from best to worst."""
-    return rank_contenders(
-        Contender(r.number, r.best, (run_folder(runs, r.number) / "best").is_dir())
+    return rank_trials(
+        RankedTrial(r.number, r.best, (run_folder(runs, r.number) / "best").is_dir())
         for r in records
         if r.state in ("complete", "stopped")
     )
 
 
-def search_child(record: TrialRecord) -> Child:
+def search_run(record: TrialRecord) -> RunRef:
     """The run of MLflow that stands for a trial of the search."""
-    return Child(record.number, f"trial {record.number}")
+    return RunRef(record.number, f"trial {record.number}")
 
 
-def search_stage(runs: Path, config: Config, *, keep_recipe: bool) -> Stage:
+def search_phase(runs: Path, config: Config, *, keep_recipe: bool) -> Phase:
     """The search keeps the weights of the best few and, where trial 0 is the recipe, of that too."""
     sweep = config.sweep
     keep = max(sweep.keep_checkpoints, config.confirm.finalists)
 
     def kept(records: Sequence[TrialRecord]) -> set[int]:
-        best = {contender.number for contender in find_contenders(records, runs)[:keep]}
+        best = {contender.number for contender in rank_finished_trials(records, runs)[:keep]}
         return best | ({0} if keep_recipe else set())
 
-    return Stage("search", runs, search_child, kept, sweep.max_attempts, sweep.max_failed_trials)
+    return Phase("search", runs, search_run, kept, sweep.max_attempts, sweep.max_failed_trials)

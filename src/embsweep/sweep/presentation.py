@@ -15,10 +15,10 @@ def build_view(notes: dict[str, Any], records: Sequence[TrialRecord]) -> SweepVi
     baseline = notes.get("baseline")
     return SweepView(
         name=notes["name"],
-        headline=notes["headline"],
+        title=notes["title"],
         objective=notes["objective"],
         baseline=baseline["objective"] if baseline else None,
-        asked=notes["asked"],
+        requested_trials=notes["requested_trials"],
         slots=notes["slots"],
         rows=tuple(_to_row(record) for record in records),
     )

@@ -22,21 +22,21 @@ from embsweep.runners.select import choose_call, leave_machines
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.selection.objective import describe_objective
-from embsweep.sweep.assets import Supplies, gather_supplies
+from embsweep.sweep.assets import SharedAssets, prepare_assets
 from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline, score_base
-from embsweep.sweep.checkpoints import set_torn_aside
-from embsweep.sweep.checks.preflight import Prepared, check_request
+from embsweep.sweep.checkpoints import quarantine_corrupt
+from embsweep.sweep.checks.preflight import PreflightResult, check_request
 from embsweep.sweep.confirmation import confirm_finalists
-from embsweep.sweep.context import SweepContext, build_work
+from embsweep.sweep.context import SweepContext, build_trial_fn
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import check_identity, compute_identity
-from embsweep.sweep.lock import refuse_rival
-from embsweep.sweep.phase import find_contenders, search_stage
+from embsweep.sweep.lock import check_not_running
+from embsweep.sweep.phase import rank_finished_trials, search_phase
 from embsweep.sweep.presentation import build_view
 from embsweep.sweep.request import SweepRequest
-from embsweep.sweep.run_metadata import describe_sweep, open_tracking
-from embsweep.sweep.scheduler import SweepDesk
-from embsweep.sweep.winner import crown_winner, load_result
+from embsweep.sweep.run_metadata import log_sweep_metadata, open_tracking
+from embsweep.sweep.scheduler import SweepScheduler
+from embsweep.sweep.winner import finalize_sweep, load_result
 from embsweep.training.trial import TrialData
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
     InputError or SweepRefused before anything is started; TooManyFailures where no winner can be named;
     KeyboardInterrupt leaves a sweep that the same command goes on with.
     """
-    refuse_rival(request)
+    check_not_running(request)
     try:
         return _run(request, console)
     finally:
@@ -60,19 +60,19 @@ def _run(request: SweepRequest, console: Console) -> Result:
         prepared = check_request(request)
     folder = SweepFolder(prepared.storage, prepared.recipe.sweep.name)
     with folder.hold():
-        if prepared.recipe.sweep.fresh and (aside := folder.move_aside()):
+        if prepared.recipe.sweep.fresh and (aside := folder.archive()):
             console.print(f"The earlier sweep of this name is now {aside}", soft_wrap=True, highlight=False)
         folder.create()
         with _libraries_to_file(folder.log):
             ledger = _open_ledger(request, prepared, folder)
             result = load_result(ledger, folder, prepared.recipe)
-            if result is None or not ledger.is_spent:
+            if result is None or not ledger.is_exhausted:
                 return _search(request, prepared, folder, ledger, console)
         console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
         return result
 
 
-def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder) -> Ledger:
+def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: SweepFolder) -> Ledger:
     recipe = prepared.recipe
     pruner = build_pruner(recipe.stopping, recipe.eval.schedule(recipe.train.epochs)[0])
     ledger = Ledger.open(folder.ledger, space=request.space, search=recipe.search, pruner=pruner)
@@ -84,29 +84,31 @@ def _open_ledger(request: SweepRequest, prepared: Prepared, folder: SweepFolder)
     ledger.note(
         name=folder.name,
         identity=identity,
-        headline=_headline(prepared),
+        title=_headline(prepared),
         objective=describe_objective(recipe.objective),
-        asked=recipe.search.trials,
+        requested_trials=recipe.search.trials,
         slots=prepared.slots.count,
     )
     ledger.plan(request.recipe)
-    ledger.note(asked=ledger.budget)
+    ledger.note(requested_trials=ledger.budget)
     return ledger
 
 
-def _search(request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledger: Ledger, console: Console) -> Result:
+def _search(
+    request: SweepRequest, prepared: PreflightResult, folder: SweepFolder, ledger: Ledger, console: Console
+) -> Result:
     with open_progress(console) as progress, open_tracking(prepared, ledger, folder, progress.say) as tracking:
         try:
             for line in _opening_lines(request, prepared, ledger):
                 progress.say(line)
-            describe_sweep(tracking, request, prepared)
-            supplies = gather_supplies(request, prepared)
-            baseline = _score_baseline(prepared, supplies, ledger, progress)
+            log_sweep_metadata(tracking, request, prepared)
+            assets = prepare_assets(request, prepared)
+            baseline = _score_baseline(prepared, assets, ledger, progress)
             tracking.log_baseline(baseline.scores, bm25_map=baseline.bm25["map@100"])
-            context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, supplies)
+            context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, assets)
             runner = _build_runner(prepared, folder)
             _run_search(context, runner)
-            return crown_winner(context, confirm_finalists(context, runner))
+            return finalize_sweep(context, confirm_finalists(context, runner))
         except BaseException as error:
             with contextlib.suppress(Exception):  # what ended the sweep must be heard, not a disk that is full too
                 tracking.close(interrupted=isinstance(error, KeyboardInterrupt))
@@ -116,28 +118,28 @@ def _search(request: SweepRequest, prepared: Prepared, folder: SweepFolder, ledg
 def _run_search(context: SweepContext, runner: Runner) -> None:
     """Run what is left of the budget. TooManyFailures where no winner can be named."""
     splits = context.prepared.splits
-    stage = search_stage(context.folder.trials, context.recipe, keep_recipe=context.has_recipe)
-    desk = SweepDesk(
+    phase = search_phase(context.folder.trials, context.recipe, keep_recipe=context.has_recipe)
+    scheduler = SweepScheduler(
         context.ledger,
         context.tracking,
         context.progress,
         lambda record: context.configure(record.params),
-        stage,
+        phase,
     )
-    desk.catch_up()
-    runner.run(desk, build_work(context, TrialData(splits.train, splits.validation)))
-    set_torn_aside(context.ledger, stage, context.progress)
-    _check_usable(context, desk)
+    scheduler.resume()
+    runner.run(scheduler, build_trial_fn(context, TrialData(splits.train, splits.validation)))
+    quarantine_corrupt(context.ledger, phase, context.progress)
+    _check_usable(context, scheduler)
 
 
-def _score_baseline(prepared: Prepared, supplies: Supplies, ledger: Ledger, progress: Progress) -> Baseline:
+def _score_baseline(prepared: PreflightResult, assets: SharedAssets, ledger: Ledger, progress: Progress) -> Baseline:
     recipe, data = prepared.recipe, prepared.splits.validation
     known = ledger.notes.get("baseline")
     if known is not None:
         return baseline_from_json(known, recipe.objective)
     progress.say("Scoring the untrained base model and BM25 on the validation split.")
     if recipe.runner.kind == "cluster":
-        scores = choose_call(recipe, prepared.slots)(score_base, recipe.trial, data, models=supplies.models)
+        scores = choose_call(recipe, prepared.slots)(score_base, recipe.trial, data, models=assets.models)
     else:  # this process has imported all that it takes
         scores = score_base(recipe.trial, data)
     baseline = measure_baseline(scores, recipe.objective, data)
@@ -146,7 +148,7 @@ def _score_baseline(prepared: Prepared, supplies: Supplies, ledger: Ledger, prog
     return baseline
 
 
-def _build_runner(prepared: Prepared, folder: SweepFolder) -> Runner:
+def _build_runner(prepared: PreflightResult, folder: SweepFolder) -> Runner:
     kind = prepared.recipe.runner.kind
     if kind == "inline":
         from embsweep.runners.inline import InlineRunner
@@ -157,10 +159,10 @@ def _build_runner(prepared: Prepared, folder: SweepFolder) -> Runner:
     return RayRunner(prepared.slots, folder.scratch, has_other_machines=kind == "cluster")
 
 
-def _check_usable(context: SweepContext, desk: SweepDesk) -> None:
+def _check_usable(context: SweepContext, scheduler: SweepScheduler) -> None:
     records = context.ledger.trials
     failed = [record for record in records if record.state == "failed"]
-    if desk.is_hopeless or not find_contenders(records, context.folder.trials):
+    if scheduler.has_too_many_failures or not rank_finished_trials(records, context.folder.trials):
         reasons = "\n".join(f"  trial {r.number}: {r.attributes.get('reason', 'no reason given')}" for r in failed)
         raise TooManyFailures(
             f"{len(failed)} of {len(records)} trials failed (sweep.max_failed_trials allows "
@@ -168,16 +170,16 @@ def _check_usable(context: SweepContext, desk: SweepDesk) -> None:
         )
 
 
-def _headline(prepared: Prepared) -> str:
+def _headline(prepared: PreflightResult) -> str:
     if not prepared.scale.is_rehearsal:
         return f"Sweep '{prepared.recipe.sweep.name}' on {prepared.recipe.model.name}"
     return (
-        f"REHEARSAL of '{prepared.asked.sweep.name}' on {prepared.recipe.model.name} instead of "
-        f"{prepared.asked.model.name}: everything capped to end in minutes. A GPU or scale=full runs the real one."
+        f"REHEARSAL of '{prepared.requested.sweep.name}' on {prepared.recipe.model.name} instead of "
+        f"{prepared.requested.model.name}: everything capped to end in minutes. A GPU or scale=full runs the real one."
     )
 
 
-def _opening_lines(request: SweepRequest, prepared: Prepared, ledger: Ledger) -> Iterator[str]:
+def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Ledger) -> Iterator[str]:
     recipe, splits = prepared.recipe, prepared.splits
     yield _headline(prepared)
     yield (

@@ -11,20 +11,22 @@ import yaml
 
 from embsweep.audit.report import report_to_json
 from embsweep.config.search_space import describe
-from embsweep.core.environment import settle_environment
+from embsweep.core.environment import set_default_environment
 from embsweep.data.collection import Splits
 from embsweep.search.ledger import Ledger
-from embsweep.sweep.checks.preflight import Prepared
+from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.request import SweepRequest
 from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
-from embsweep.tracking.records import DatasetFacts, SweepIdentity
+from embsweep.tracking.records import DatasetRecord, SweepIdentity
 from embsweep.tracking.runs import SweepRun, open_sweep_run
 from embsweep.tracking.store import open_store
-from embsweep.tracking.tracker import Recorder
+from embsweep.tracking.tracker import Tracker
 
 
-def open_tracking(prepared: Prepared, ledger: Ledger, folder: SweepFolder, say: Callable[[str], None]) -> Recorder:
+def open_tracking(
+    prepared: PreflightResult, ledger: Ledger, folder: SweepFolder, say: Callable[[str], None]
+) -> Tracker:
     """The way to the sweep's run, which is found again on a resume; `say` hears when MLflow goes and comes."""
     if "study_id" not in ledger.notes:
         ledger.note(study_id=uuid.uuid4().hex)
@@ -34,18 +36,18 @@ def open_tracking(prepared: Prepared, ledger: Ledger, folder: SweepFolder, say: 
         study_id=ledger.notes["study_id"],
         base_model=recipe.model.name,
         rehearsal=prepared.scale.is_rehearsal,
-        rehearses=prepared.asked.model.name if prepared.scale.is_rehearsal else None,
+        rehearses=prepared.requested.model.name if prepared.scale.is_rehearsal else None,
     )
 
     def connect() -> SweepRun:
         store = open_store(prepared.storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
         return open_sweep_run(store, identity)
 
-    settle_environment()
-    return Recorder(folder.outbox, connect, say)
+    set_default_environment()
+    return Tracker(folder.outbox, connect, say)
 
 
-def describe_sweep(tracking: Recorder, request: SweepRequest, prepared: Prepared) -> None:
+def log_sweep_metadata(tracking: Tracker, request: SweepRequest, prepared: PreflightResult) -> None:
     """Tell MLflow the sweep's data, space, command, configuration, audit and environment."""
     recipe = prepared.recipe
     tracking.log_dataset(_dataset_facts(prepared))
@@ -61,7 +63,7 @@ def describe_sweep(tracking: Recorder, request: SweepRequest, prepared: Prepared
     )
     texts = {
         "config/resolved.yaml": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False),
-        "config/asked.yaml": yaml.safe_dump(prepared.asked.model_dump(mode="json"), sort_keys=False),
+        "config/requested.yaml": yaml.safe_dump(prepared.requested.model_dump(mode="json"), sort_keys=False),
         "audit/audit.json": _to_json_text(report_to_json(prepared.audit)),
         "environment/packages.txt": describe_packages(),
         "environment/machine.txt": describe_machine(),
@@ -79,11 +81,11 @@ def _to_json_text(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def _dataset_facts(prepared: Prepared) -> DatasetFacts:
+def _dataset_facts(prepared: PreflightResult) -> DatasetRecord:
     splits = prepared.splits
     data = prepared.recipe.data.model_dump(exclude={"split"})
     source = ", ".join(f"{key}={value}" for key, value in data.items() if value is not None)
-    return DatasetFacts(
+    return DatasetRecord(
         name=splits.name,
         fingerprint=splits.fingerprint,
         source=source,

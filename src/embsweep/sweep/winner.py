@@ -9,36 +9,36 @@ from typing import Any
 from pydantic import ValidationError
 
 from embsweep.config import Config
-from embsweep.core.files import write_whole
+from embsweep.core.files import atomic_write
 from embsweep.core.names import tracked_metric
 from embsweep.reports.view import Result
 from embsweep.search.ledger import Ledger
-from embsweep.selection.evidence import BASE, RECIPE, RUNNER_UP, WINNER, ConfirmedFacts, Evidence, VerdictFacts
+from embsweep.selection.evidence import BASE, RECIPE, RUNNER_UP, WINNER, ConfirmedRecord, Evidence, VerdictRecord
 from embsweep.sweep.confirmation import Confirmation
 from embsweep.sweep.context import SweepContext
-from embsweep.sweep.evidence import ServedRun, build_evidence, count_states, find_served
+from embsweep.sweep.evidence import SelectedRun, build_evidence, count_states, select_run
 from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.holdout import read_test
-from embsweep.tracking.connection import insist
-from embsweep.tracking.records import WinnerFacts
+from embsweep.sweep.holdout import evaluate_on_test
+from embsweep.tracking.connection import retry
+from embsweep.tracking.records import WinnerRecord
 from embsweep.tracking.registry.register import RegisteredVersion, register_winner
 from embsweep.training.checkpoint import load_checkpoint
-from embsweep.training.verification import Claim
+from embsweep.training.verification import RecordedScores
 
 
-def crown_winner(context: SweepContext, confirmation: Confirmation) -> Result:
+def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     """Prove, test, describe and register the winner. The result is in the ledger when this returns."""
     verdict = confirmation.verdict
     names = name_finalists(verdict, confirmation.finalists, has_recipe=context.has_recipe)
-    runs = {name: find_served(context, confirmation, trial) for name, trial in names.items()}
-    claims = [Claim(name, run.weights, run.scores, run.manifest_sha256) for name, run in runs.items()]
-    test = read_test(context, claims, names)
-    verdict = _warn_stopped(verdict, runs[WINNER])
+    runs = {name: select_run(context, confirmation, trial) for name, trial in names.items()}
+    claims = [RecordedScores(name, run.weights, run.scores, run.manifest_sha256) for name, run in runs.items()]
+    test = evaluate_on_test(context, claims, names)
+    verdict = _warn_early_stopped(verdict, runs[WINNER])
     evidence = build_evidence(context, verdict, runs[WINNER], test)
     version = _register(context, runs[WINNER], evidence)
     result = Result(evidence, _describe(version))
     text = evidence.model_dump_json(indent=1).encode()
-    write_whole(context.folder.evidence, text)
+    atomic_write(context.folder.evidence, text)
     context.tracking.finish(_summary(evidence), trials=len(context.ledger.trials))
     context.tracking.settle()  # before the note: a sweep that has a result is not taken up again
     context.ledger.note(
@@ -47,7 +47,7 @@ def crown_winner(context: SweepContext, confirmation: Confirmation) -> Result:
             "objective": runs[WINNER].objective,
             "registered": result.registered,
             "evidence_sha256": hashlib.sha256(text).hexdigest(),
-            **_speaks_for(context.ledger, context.recipe),
+            **_result_key(context.ledger, context.recipe),
         }
     )
     return result
@@ -59,7 +59,7 @@ def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result |
     One that an interrupted extension left behind is none, nor is one whose evidence was altered.
     """
     noted = ledger.notes.get("result")
-    if noted is None or any(noted.get(key) != value for key, value in _speaks_for(ledger, recipe).items()):
+    if noted is None or any(noted.get(key) != value for key, value in _result_key(ledger, recipe).items()):
         return None
     try:
         text = folder.evidence.read_bytes()
@@ -70,7 +70,7 @@ def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result |
         return None
 
 
-def _speaks_for(ledger: Ledger, recipe: Config) -> dict[str, Any]:
+def _result_key(ledger: Ledger, recipe: Config) -> dict[str, Any]:
     """What a result rests on besides the sweep's identity: where one of these changes, there is no result yet."""
     return {
         "counts": count_states(ledger),
@@ -80,16 +80,16 @@ def _speaks_for(ledger: Ledger, recipe: Config) -> dict[str, Any]:
     }
 
 
-def _warn_stopped(verdict: VerdictFacts, served: ServedRun) -> VerdictFacts:
+def _warn_early_stopped(verdict: VerdictRecord, served: SelectedRun) -> VerdictRecord:
     if served.record.state != "stopped":
         return verdict
     warning = f"the weights of {served.name} are those of a schedule that was stopped at {served.record.fraction:.0%}"
     return verdict.model_copy(update={"warnings": (*verdict.warnings, warning)})
 
 
-def name_finalists(verdict: VerdictFacts, finalists: Iterable[int], *, has_recipe: bool) -> dict[str, int]:
+def name_finalists(verdict: VerdictRecord, finalists: Iterable[int], *, has_recipe: bool) -> dict[str, int]:
     """Name on the test split → trial: the winner, the recipe, the best of the others, and the rest by number."""
-    order = {facts.trial: _strength(facts) for facts in verdict.confirmed}
+    order = {facts.trial: _confirmed_objective(facts) for facts in verdict.confirmed}
     others = sorted((n for n in finalists if n != verdict.winner), key=lambda n: (-order[n], n))
     names = {WINNER: verdict.winner}
     if has_recipe and 0 in others:
@@ -100,17 +100,17 @@ def name_finalists(verdict: VerdictFacts, finalists: Iterable[int], *, has_recip
     return {**names, **{f"trial {number}": number for number in others[1:]}}
 
 
-def _strength(facts: ConfirmedFacts) -> float:
+def _confirmed_objective(facts: ConfirmedRecord) -> float:
     """The mean objective of the fresh runs, or that of the search where there were none."""
     return sum(facts.confirmed) / len(facts.confirmed) if facts.confirmed else facts.searched or 0.0
 
 
-def _register(context: SweepContext, served: ServedRun, evidence: Evidence) -> RegisteredVersion:
+def _register(context: SweepContext, served: SelectedRun, evidence: Evidence) -> RegisteredVersion:
     from embsweep.reports.card.build import build_card
 
     model = load_checkpoint(served.weights)
     run = context.tracking.settle()
-    facts = WinnerFacts(
+    facts = WinnerRecord(
         run_id=context.tracking.run_id(served.child),
         trial=served.trial,
         objective=served.objective,
@@ -120,7 +120,7 @@ def _register(context: SweepContext, served: ServedRun, evidence: Evidence) -> R
         evidence=evidence,
     )
     name = context.recipe.tracking.registered_model or context.recipe.sweep.name
-    return insist(
+    return retry(
         lambda: register_winner(run, served.weights, registered_name=name, facts=facts, model=model),
         "the winner was not registered",
     )

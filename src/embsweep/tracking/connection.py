@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from embsweep.core.environment import settle_environment
+from embsweep.core.environment import set_default_environment
 from embsweep.core.errors import DiskFull, EmbsweepError, InputError, TrackingUnavailable
-from embsweep.core.files import says_full
+from embsweep.core.files import is_disk_full_error
 from embsweep.core.redaction import redact
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _TIMES, _PAUSE_S = 3, 2.0
 
 def connect(uri: str) -> MlflowClient:
     """A client of the tracking store and registry at `uri`."""
-    settle_environment()
+    set_default_environment()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
@@ -38,7 +38,7 @@ def knock(uri: str) -> None:
     """Raise where nothing answers at `uri` within about ten seconds; any answer is one. A database is not asked."""
     if not uri.startswith(("http://", "https://")):
         return
-    settle_environment()
+    set_default_environment()
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
@@ -60,23 +60,23 @@ _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALR
 T = TypeVar("T")
 
 
-def insist(request: Callable[[], T], consequence: str) -> T:
+def retry(request: Callable[[], T], consequence: str) -> T:
     """What `request` gives, asked up to three times; it must bear being repeated. See `naming_outages`."""
-    with naming_outages(consequence):
+    with translate_outages(consequence):
         for _ in range(_TIMES - 1):
             try:
                 return request()
             except EmbsweepError:
                 raise
             except Exception as error:
-                if says_full(str(error)) or not is_outage(error):
+                if is_disk_full_error(str(error)) or not is_unavailable(error):
                     raise
             time.sleep(_PAUSE_S)
         return request()
 
 
 @contextmanager
-def naming_outages(consequence: str) -> Iterator[None]:
+def translate_outages(consequence: str) -> Iterator[None]:
     """Turn a failure of MLflow or of the way there into TrackingUnavailable, which says what was not done.
 
     DiskFull where it was this machine's disk that had no room.
@@ -86,12 +86,12 @@ def naming_outages(consequence: str) -> Iterator[None]:
     except EmbsweepError:
         raise
     except Exception as error:
-        if says_full(str(error)):
+        if is_disk_full_error(str(error)):
             raise DiskFull(
                 f"a disk is full ({_describe(error)}); {consequence}. Free some space; every trial is kept, and the "
                 "same command goes on from here."
             ) from error
-        if not is_outage(error):
+        if not is_unavailable(error):
             raise
         raise TrackingUnavailable(
             f"MLflow does not answer ({_describe(error)}); {consequence}. Every trial is kept; once it answers, the "
@@ -104,7 +104,7 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {reason}"
 
 
-def is_outage(error: Exception) -> bool:
+def is_unavailable(error: Exception) -> bool:
     """Whether a request failed because MLflow, its database or the way there is out of order for now."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from embsweep.core.files import write_whole
+from embsweep.core.files import atomic_write
 
 Entry = Mapping[str, Any]
 """One thing to tell, as plain JSON; NaN and infinities are kept."""
@@ -105,7 +105,7 @@ class Outbox:
         good = [(line, entry) for line, entry in lines if entry is not None]
         if bad:
             self.unreadable = len(bad)
-            write_whole(self.torn, b"".join(bad))
+            atomic_write(self.torn, b"".join(bad))
         if bad or start:
             self._drop_delivered(gone, b"".join(line for line, _ in good))
         for line, entry in good:
@@ -119,7 +119,7 @@ class Outbox:
         logged again, and never too many, which would hide a loss.
         """
         self._note(0, gone_before)
-        write_whole(self._entries, waiting)
+        atomic_write(self._entries, waiting)
         self._note(0, self._gone)
 
     def _put(self, line: bytes, entry: Entry) -> None:
@@ -127,7 +127,7 @@ class Outbox:
         self._waiting.append((self._size, entry))
 
     def _note(self, end: int, gone: int) -> None:
-        write_whole(self._cursor, b"%d %d" % (end, gone))
+        atomic_write(self._cursor, b"%d %d" % (end, gone))
 
     def _cut(self) -> None:
         """Take back what a failed append may have left."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from embsweep.core.redaction import redact
-from embsweep.tracking.connection import is_outage
+from embsweep.tracking.connection import is_unavailable
 from embsweep.tracking.outbox import Entry, Outbox
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Courier:
         self._is_stopped = threading.Event()
         self._down_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="embsweep-courier", daemon=True)
-        self.problem: str | None = None
+        self.message: str | None = None
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -62,7 +62,7 @@ class Courier:
             self._deliver(entry)
         except Exception as error:  # a thread that dies would keep everything back
             log.exception("an entry for MLflow was not delivered")
-            if is_outage(error) or not self._refuse(_describe(error)):
+            if is_unavailable(error) or not self._refuse(_describe(error)):
                 self._wait_for_answer(_describe(error))
             return
         self._outbox.advance()
@@ -80,11 +80,11 @@ class Courier:
         return True
 
     def _wait_for_answer(self, problem: str) -> None:
-        self.problem = problem
+        self.message = problem
         now = time.monotonic()
         if self._down_since is None:
             self._down_since = now
-            self._say(f"MLflow does not answer ({self.problem}); the sweep goes on, its records are kept meanwhile.")
+            self._say(f"MLflow does not answer ({self.message}); the sweep goes on, its records are kept meanwhile.")
         self._is_stopped.wait(min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, now - self._down_since)))
 
 

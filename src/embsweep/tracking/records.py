@@ -36,7 +36,7 @@ class SweepIdentity:
 
 
 @dataclass(frozen=True)
-class DatasetFacts:
+class DatasetRecord:
     """The data by name, fingerprint and sizes; never its texts. `source` says where it came from."""
 
     name: str
@@ -46,7 +46,7 @@ class DatasetFacts:
 
 
 @dataclass(frozen=True)
-class WinnerFacts:
+class WinnerRecord:
     """The winner of a sweep as proven: `scores` were measured on `split` with weights reloaded from disk.
 
     `run_id` is the MLflow run of its trial, `metric` the one that counts (`map@100`), `card` the model card.

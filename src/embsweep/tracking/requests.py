@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from embsweep.core.redaction import redact
-from embsweep.tracking.records import DatasetFacts
+from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.store import Store
 from embsweep.tracking.values import batches, split_finite
 
@@ -59,7 +59,7 @@ def log_missing_params(client: MlflowClient, run_id: str, params: Mapping[str, s
         client.log_batch(run_id, params=[Param(key, value) for key, value in portion.items()], synchronous=True)
 
 
-def dataset_input(facts: DatasetFacts) -> DatasetInput:
+def dataset_input(facts: DatasetRecord) -> DatasetInput:
     """The data as MLflow's dataset entity, its sizes as the profile."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from embsweep.core.redaction import redact
 from embsweep.evaluation.evaluator import Scores
-from embsweep.tracking.records import DatasetFacts, SweepIdentity
+from embsweep.tracking.records import DatasetRecord, SweepIdentity
 from embsweep.tracking.requests import Points, dataset_input, find_run, find_runs, log_missing_params, write
 from embsweep.tracking.store import Store
 from embsweep.tracking.values import flatten_params, report_metrics, score_metrics, to_name
-from embsweep.training.messages import Outcome, Report, TrialResult
+from embsweep.training.messages import Outcome, TrialReport, TrialResult
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Child:
+class RunRef:
     """A run below the sweep's: a trial of the search, or one of another `role`, by its number there."""
 
     number: int
@@ -63,13 +63,13 @@ class SweepRun:
         self._client = client
         self._attempt_ms: dict[str, int] = {}
 
-    def find_trial(self, child: Child) -> str | None:
+    def find_trial(self, child: RunRef) -> str | None:
         """The id of a trial's run, None where it has none."""
         run = find_run(self.store, self._client, self._marks(child))
         return None if run is None else str(run.info.run_id)
 
     def start_trial(
-        self, child: Child, attempt: int, params: Mapping[str, Any], *, started_ms: int | None = None
+        self, child: RunRef, attempt: int, params: Mapping[str, Any], *, started_ms: int | None = None
     ) -> str:
         """The run of a trial, RUNNING, with its whole configuration as parameters. Returns the run id.
 
@@ -102,7 +102,7 @@ class SweepRun:
         texts = {f"embsweep.{to_name(k)}": redact(str(v)) for k, v in values.items() if to_name(k) not in numbers}
         write(self._client, run_id, Points(numbers, self._started_ms(run_id)), tags=texts)
 
-    def log_report(self, run_id: str, report: Report) -> None:
+    def log_report(self, run_id: str, report: TrialReport) -> None:
         """One evaluation in one request: every metric at every dimension, at the report's step.
 
         Values that are not finite are named in the tag `embsweep.non_finite` and not logged.
@@ -131,7 +131,7 @@ class SweepRun:
         values = score_metrics(scores, "baseline") | ({} if bm25_map is None else {"bm25/map_at_100": float(bm25_map)})
         write(self._client, self.run_id, Points(values, self._start_ms))
 
-    def log_dataset(self, facts: DatasetFacts, *, run_id: str | None = None) -> None:
+    def log_dataset(self, facts: DatasetRecord, *, run_id: str | None = None) -> None:
         """The data as an MLflow dataset of the sweep's run (or of a trial's): name, digest, source and sizes."""
         self._client.log_inputs(run_id or self.run_id, datasets=[dataset_input(facts)])
 
@@ -182,11 +182,11 @@ class SweepRun:
                 self._client.set_terminated(copy.info.run_id, status="KILLED")
                 self._client.delete_run(copy.info.run_id)
 
-    def _marks(self, child: Child) -> dict[str, str]:
+    def _marks(self, child: RunRef) -> dict[str, str]:
         """The tags by which a trial's run is found."""
         return dict(zip(_TRIAL_MARKS, (self.run_id, child.role, str(child.number)), strict=True))
 
-    def _create_trial(self, child: Child, attempt: int, started_ms: int) -> Run:
+    def _create_trial(self, child: RunRef, attempt: int, started_ms: int) -> Run:
         fixed = {"mlflow.source.name": "embsweep"}
         made = self._client.create_run(
             self.store.experiment_id,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.redaction import redact
 from embsweep.tracking.connection import connect, knock
 
@@ -95,12 +95,12 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
         raise StoreUnreachable(_unreachable(where, error)) from None
     if found.lifecycle_stage != "active":
         raise InputError(
-            Fault(
+            Diagnostic(
                 "deleted-experiment",
                 "tracking.experiment",
                 "this experiment was deleted",
                 experiment,
-                fix="restore it or choose another",
+                hint="restore it or choose another",
             )
         )
     return Store(where, experiment, found.experiment_id, found.artifact_location)
@@ -174,9 +174,9 @@ def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
     return path.as_uri() if set("%?#") & set(str(path)) else str(path)  # MLflow unquotes plain paths too
 
 
-def _unreachable(uri: str, error: Exception) -> Fault:
+def _unreachable(uri: str, error: Exception) -> Diagnostic:
     reason = redact(str(error)).splitlines()
-    return Fault(
+    return Diagnostic(
         "unreachable",
         "tracking.uri",
         f"no MLflow store can be used there ({type(error).__name__}: {reason[0][:300] if reason else ''})",

@@ -15,27 +15,27 @@ from embsweep.core.redaction import redact
 from embsweep.evaluation.evaluator import Scores
 from embsweep.tracking.outbox import Entry, Outbox
 from embsweep.tracking.publisher import Courier
-from embsweep.tracking.records import DatasetFacts
-from embsweep.tracking.runs import Child, SweepRun
+from embsweep.tracking.records import DatasetRecord
+from embsweep.tracking.runs import RunRef, SweepRun
 from embsweep.tracking.values import flatten_params
-from embsweep.training.messages import Report, TrialResult
+from embsweep.training.messages import TrialReport, TrialResult
 
-PATIENCE_S = 120.0
+FLUSH_TIMEOUT_S = 120.0
 """How long the end of a sweep waits for an MLflow that does not answer."""
 
 _FAREWELL_S = 5.0
 
 _TYPES: dict[str, TypeAdapter[Any]] = {
-    "child": TypeAdapter(Child),
-    "report": TypeAdapter(Report),
+    "child": TypeAdapter(RunRef),
+    "report": TypeAdapter(TrialReport),
     "result": TypeAdapter(TrialResult),
     "scores": TypeAdapter(Scores | None),
-    "facts": TypeAdapter(DatasetFacts),
+    "facts": TypeAdapter(DatasetRecord),
 }
 """Arguments that are no plain JSON, by name."""
 
 
-class Recorder:
+class Tracker:
     """One method for each thing that a sweep has to tell; each is on disk when it returns, and reaches MLflow later.
 
     `connect` opens the sweep's run; it is called again as long as it fails. Telling the same thing twice changes
@@ -47,7 +47,7 @@ class Recorder:
         self._found = self._outbox.appended
         self._connect = connect
         self._run: SweepRun | None = None
-        self._run_ids: dict[Child, str] = {}
+        self._run_ids: dict[RunRef, str] = {}
         self._say = say
         self._courier = Courier(self._outbox, self._deliver, say)
 
@@ -78,7 +78,7 @@ class Recorder:
         return self._found < told
 
     def start_trial(
-        self, child: Child, attempt: int, params: Mapping[str, Any], *, started_at: float | None = None
+        self, child: RunRef, attempt: int, params: Mapping[str, Any], *, started_at: float | None = None
     ) -> None:
         """See `SweepRun.start_trial`; `started_at` in seconds since the epoch, now by default."""
         started_ms = _now_ms() if started_at is None else round(started_at * 1000)
@@ -92,16 +92,16 @@ class Recorder:
         """See `SweepRun.set_tags`."""
         self._put("set_tags", tags=dict(tags))
 
-    def log_facts(self, child: Child, facts: Mapping[str, Any]) -> None:
+    def log_facts(self, child: RunRef, facts: Mapping[str, Any]) -> None:
         """See `SweepRun.log_facts`."""
         plain = {key: value if isinstance(value, int | float) else str(value) for key, value in facts.items()}
         self._put("log_facts", child=child, values=plain)
 
-    def log_report(self, child: Child, report: Report) -> None:
+    def log_report(self, child: RunRef, report: TrialReport) -> None:
         """See `SweepRun.log_report`."""
         self._put("log_report", child=child, report=report)
 
-    def finish_trial(self, child: Child, result: TrialResult, scores: Scores | None = None) -> None:
+    def finish_trial(self, child: RunRef, result: TrialResult, scores: Scores | None = None) -> None:
         """See `SweepRun.finish_trial`."""
         self._put("finish_trial", child=child, result=result, scores=scores)
 
@@ -109,7 +109,7 @@ class Recorder:
         """See `SweepRun.log_baseline`."""
         self._put("log_baseline", scores=scores, bm25_map=bm25_map)
 
-    def log_dataset(self, facts: DatasetFacts) -> None:
+    def log_dataset(self, facts: DatasetRecord) -> None:
         """See `SweepRun.log_dataset`."""
         self._put("log_dataset", facts=facts)
 
@@ -128,15 +128,15 @@ class Recorder:
 
     def settle(self, patience_s: float | None = None) -> SweepRun:
         """Wait until MLflow knows everything; the run then. TrackingUnavailable where it stays away for so long."""
-        if not self._courier.wait(PATIENCE_S if patience_s is None else patience_s) or self._run is None:
+        if not self._courier.wait(FLUSH_TIMEOUT_S if patience_s is None else patience_s) or self._run is None:
             raise TrackingUnavailable(
-                f"MLflow does not answer ({self._courier.problem}). Every trial is kept, and {len(self._outbox)} "
+                f"MLflow does not answer ({self._courier.message}). Every trial is kept, and {len(self._outbox)} "
                 f"records wait in {self._outbox.folder}; nothing was registered. Once it answers, the same command "
                 "hands them over and finishes the sweep."
             )
         return self._run
 
-    def run_id(self, child: Child) -> str:
+    def run_id(self, child: RunRef) -> str:
         """The id of a trial's run, for who has settled; a run that somebody deleted is made anew."""
         return self._find_run_id(self.settle(), child)
 
@@ -153,7 +153,7 @@ class Recorder:
             arguments["run_id"] = self._find_run_id(run, arguments.pop("child"))
         getattr(run, entry["call"])(**arguments)
 
-    def _find_run_id(self, run: SweepRun, child: Child) -> str:
+    def _find_run_id(self, run: SweepRun, child: RunRef) -> str:
         if child not in self._run_ids:
             self._run_ids[child] = run.find_trial(child) or run.start_trial(child, 1, {})
         return self._run_ids[child]

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from embsweep.core.errors import EmbsweepError, Fault, InputError
+from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.core.redaction import redact
 from embsweep.tracking.store import Store, sqlite_file, store_uri
 
@@ -98,7 +98,7 @@ def choose_port(port: int, host: str = "127.0.0.1") -> int:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             raise InputError(
-                Fault("bad-port", "--port", f"cannot be listened on ({error})", port, "a free port, or 0 for any")
+                Diagnostic("bad-port", "--port", f"cannot be listened on ({error})", port, "a free port, or 0 for any")
             ) from None
         return int(probe.getsockname()[1])
 
@@ -106,12 +106,16 @@ def choose_port(port: int, host: str = "127.0.0.1") -> int:
 def _check_store(root: Path, uri: str | None) -> None:
     if uri is not None and uri.startswith(("http://", "https://")):
         raise InputError(
-            Fault("not-local", "tracking.uri", "is a server with its own interface: open it in a browser", redact(uri))
+            Diagnostic(
+                "not-local", "tracking.uri", "is a server with its own interface: open it in a browser", redact(uri)
+            )
         )
     where = store_uri(root, uri)
     file = sqlite_file(where)
     if file is not None and not file.is_file():
-        raise InputError(Fault("missing-file", "tracking.uri", "there is no store yet", where, fix="run a sweep first"))
+        raise InputError(
+            Diagnostic("missing-file", "tracking.uri", "there is no store yet", where, hint="run a sweep first")
+        )
 
 
 def _await_answer(url: str, child: subprocess.Popen[bytes], log: IO[str]) -> None:

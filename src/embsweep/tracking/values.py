@@ -13,7 +13,7 @@ from typing import Any
 from embsweep.core.names import tracked_metric
 from embsweep.core.redaction import redact
 from embsweep.evaluation.evaluator import Scores
-from embsweep.training.messages import Report
+from embsweep.training.messages import TrialReport
 
 # Limits of MLflow 3.17 (mlflow/utils/validation.py): 100 parameters and 1 MB a request, 6,000 characters a value.
 _BATCH_ITEMS = 100
@@ -77,7 +77,7 @@ def score_metrics(scores: Scores, prefix: str) -> dict[str, float]:
     }
 
 
-def report_metrics(report: Report) -> dict[str, float]:
+def report_metrics(report: TrialReport) -> dict[str, float]:
     """All that one report says."""
     own = {
         "objective": report.objective,

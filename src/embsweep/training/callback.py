@@ -17,11 +17,11 @@ from embsweep.core.distributed import current_group
 from embsweep.core.errors import TrialFailed
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import Evaluation, check_scores, evaluate_model
-from embsweep.evaluation.per_query import copy_values, save_values
+from embsweep.evaluation.per_query import copy_per_query, save_per_query
 from embsweep.selection.objective import compute_objective, is_better
 from embsweep.training.checkpoint import save_checkpoint
-from embsweep.training.messages import Outcome, Report, Reporter, TrialJob, TrialResult
-from embsweep.training.resume import TrialState, check_owner, keep_best_before, save_state
+from embsweep.training.messages import Outcome, Reporter, TrialReport, TrialResult, TrialSpec
+from embsweep.training.resume import ResumeState, check_fence, keep_best_before, save_state
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -41,7 +41,7 @@ _CHECK_LOSS_EVERY = 10
 """Steps between two looks at the loss: each look waits for the GPU."""
 
 
-class RungCallback(TrainerCallback):
+class EvaluationCallback(TrainerCallback):
     """Guards one trial's progress: its rungs, what it has reported, whether it was told to stop.
 
     Every process of the group has one; the first writes, all leave together.
@@ -49,11 +49,11 @@ class RungCallback(TrainerCallback):
 
     def __init__(
         self,
-        job: TrialJob,
+        job: TrialSpec,
         trainer: SentenceTransformerTrainer,
         validation: RetrievalSet,
         reporter: Reporter,
-        state: TrialState,
+        state: ResumeState,
     ) -> None:
         self._job = job
         self._trainer = trainer
@@ -79,8 +79,8 @@ class RungCallback(TrainerCallback):
             self._trainer._load_from_checkpoint(str(state.folder))
             keep_best_before(self._job)
             save_checkpoint(self._trainer.model, self._job.best)
-            copy_values(state.values, self._job.values)
-        return self._hand_over(self._reports[-1]) or self._reports[-1].fraction == 1.0
+            copy_per_query(state.values, self._job.values)
+        return self._report(self._reports[-1]) or self._reports[-1].fraction == 1.0
 
     def to_result(self) -> TrialResult:
         """The trial's end, once training has returned."""
@@ -120,7 +120,7 @@ class RungCallback(TrainerCallback):
         report = replace(self._to_report(state, fraction, evaluation), loss=self._mean_of_all(loss), learning_rate=rate)
         report = self._group.share(report)
         self._keep(report, evaluation)
-        if self._hand_over(report):
+        if self._report(report):
             control.should_training_stop = True
 
     def _evaluate(self) -> Evaluation:
@@ -129,13 +129,13 @@ class RungCallback(TrainerCallback):
             model, self._validation, config.eval_dims, batch_size=config.eval.batch_size, group=self._group
         )
 
-    def _to_report(self, state: TrainerState, fraction: float, evaluation: Evaluation) -> Report:
+    def _to_report(self, state: TrainerState, fraction: float, evaluation: Evaluation) -> TrialReport:
         config = self._job.config
         check_scores(evaluation.scores, config.objective.metric, config.eval_dims)
         objective = compute_objective(evaluation.scores, config.objective)
         before = self._best
         is_best = before is None or is_better(objective, before.objective)
-        return Report(
+        return TrialReport(
             fraction=fraction,
             step=state.global_step,
             epoch=float(state.epoch or 0.0),
@@ -148,19 +148,19 @@ class RungCallback(TrainerCallback):
             reported_at=time.time(),
         )
 
-    def _keep(self, report: Report, evaluation: Evaluation) -> None:
+    def _keep(self, report: TrialReport, evaluation: Evaluation) -> None:
         """First the state, then the best weights: a crash between the two finds the weights in the state."""
         if self._group.is_first:
-            check_owner(self._job)
+            check_fence(self._job)
         values = evaluation.of_metric(self._job.config.objective.metric)
         self._state = replace(self._state, reports=(*self._reports, report))
         save_state(self._trainer, self._state, values, self._group)
         if self._group.is_first and self._best is report:
             keep_best_before(self._job)
             save_checkpoint(self._trainer.model, self._job.best)
-            save_values(self._job.values, values)
+            save_per_query(self._job.values, values)
 
-    def _hand_over(self, report: Report) -> bool:
+    def _report(self, report: TrialReport) -> bool:
         """Report; True if the trial ends here, told to or out of patience."""
         if self._reporter.report(report):
             self._stopped = report.fraction < 1.0
@@ -168,11 +168,11 @@ class RungCallback(TrainerCallback):
         return self._is_out_of_patience  # the recipe's own end: the trial is complete
 
     @property
-    def _reports(self) -> tuple[Report, ...]:
+    def _reports(self) -> tuple[TrialReport, ...]:
         return self._state.reports
 
     @property
-    def _best(self) -> Report | None:
+    def _best(self) -> TrialReport | None:
         """The report of the best evaluation so far."""
         return self._state.best
 

@@ -10,17 +10,17 @@ from embsweep.core.errors import EmbsweepError
 MOST_CHARS = 1000
 
 
-def to_reason(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """The error's name and message; the message alone where it is one of ours, written to be read."""
-    text, name = to_line(str(error)), type(error).__name__
+    text, name = to_single_line(str(error)), type(error).__name__
     if isinstance(error, SystemExit):
-        return f"the trial called sys.exit({to_line(repr(error.code))})"
+        return f"the trial called sys.exit({to_single_line(repr(error.code))})"
     if isinstance(error, EmbsweepError) and text:
         return text
     return f"{name}: {text}" if text else name
 
 
-def to_line(text: str, limit: int = MOST_CHARS) -> str:
+def to_single_line(text: str, limit: int = MOST_CHARS) -> str:
     """`text` in one line of at most `limit` characters, without what a terminal would obey."""
     lines = (" ".join(_printable(line).split()) for line in text.splitlines())
     joined = " | ".join(line for line in lines if line)

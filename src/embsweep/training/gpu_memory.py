@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from embsweep.config import TrialConfig
 from embsweep.data.collection import Pair
 from embsweep.models.snapshot import Snapshot, localise
-from embsweep.training.hardware import Choice, choose_here
-from embsweep.training.memory import advise, peak_bytes, reset_peak
+from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
+from embsweep.training.memory import peak_bytes, reset_peak, suggest_memory_fixes
 from embsweep.training.mini_batch import Limits, find_longest, settle_loss
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Footprint:
+class MemoryUsage:
     """What one trial takes at its peak; None where it ran out of memory, `advice` then says what helps.
 
     `gpu` is None where there is none, and the peak with it.
@@ -51,7 +51,7 @@ def measure_footprint(
     corpus_size: int = 0,
     memory_share: float = 1.0,
     models: tuple[Snapshot, ...] = (),
-) -> Footprint:
+) -> MemoryUsage:
     """Train two steps of full batches and encode one batch as an evaluation does; call it in a fresh process.
 
     `corpus_size` counts the texts whose embeddings an evaluation holds, `memory_share` is the trial's part of the GPU,
@@ -64,12 +64,12 @@ def measure_footprint(
         here = config.model_copy(update={"model": localise(config.model, models)})
         _run_steps(here, pairs, memory_share)
     except Exception as error:
-        advice = advise(error, config)
+        advice = suggest_memory_fixes(error, config)
         if advice is None:
             raise
-        return Footprint(gpu, None, advice)
+        return MemoryUsage(gpu, None, advice)
     peak = peak_bytes()
-    return Footprint(gpu, None if peak is None else peak + _RANKED * corpus_size * config.model.dim)
+    return MemoryUsage(gpu, None if peak is None else peak + _RANKED * corpus_size * config.model.dim)
 
 
 def _inspect_gpu() -> Gpu | None:
@@ -86,7 +86,7 @@ def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float) 
     from embsweep.models.losses import build_loss
     from embsweep.models.registry import build_model
 
-    choice = choose_here(config)
+    choice = resolve_for_this_process(config)
     model = build_model(config.model, attention=choice.attention)
     settled = settle_loss(config, model, pairs, Limits(config.train.batch_size, choice.precision, memory_share))
     loss = build_loss(settled.loss, config.matryoshka, model)
@@ -96,7 +96,11 @@ def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float) 
 
 
 def _train_two_steps(
-    config: TrialConfig, choice: Choice, model: SentenceTransformer, loss: nn.Module, batch: dict[str, list[str]]
+    config: TrialConfig,
+    choice: HardwareSettings,
+    model: SentenceTransformer,
+    loss: nn.Module,
+    batch: dict[str, list[str]],
 ) -> None:
     """Two epochs of one batch, with the trainer itself: it casts and keeps as it does in a trial."""
     from datasets import Dataset

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from embsweep.config import TrialConfig
 from embsweep.config.training import ModelConfig
 from embsweep.core.codes import Code
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 
 _VOCABULARY = 250_000
 """Tokens of XLM-RoBERTa, whose table is nearly half of bge-m3; an English model has an eighth of them."""
@@ -87,7 +87,7 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
-class Choice:
+class HardwareSettings:
     """What a trial runs with. None leaves tf32 to torch and attention to the model: sdpa, or eager without it."""
 
     precision: str = "fp32"
@@ -111,23 +111,25 @@ def inspect_accelerator() -> Accelerator:
     return Accelerator(found.name, (found.major, found.minor), found.total_memory, has_flash)
 
 
-def choose_here(config: TrialConfig) -> Choice:
+def resolve_for_this_process(config: TrialConfig) -> HardwareSettings:
     """`choose_hardware` for this process and for what the model's architecture can do."""
     from embsweep.models.attention import find_attentions
 
-    return choose_hardware(config, inspect_accelerator(), find_attentions(config.model))
+    return resolve_hardware(config, inspect_accelerator(), find_attentions(config.model))
 
 
-def choose_hardware(config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None) -> Choice:
+def resolve_hardware(
+    config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None
+) -> HardwareSettings:
     """What `config` means on `machine`; what is not `auto` (tf32: null) is taken as it is.
 
     `attentions` holds what the model's architecture can do, None where nobody knows. Raises InputError with a fault
     at every key that asks for what cannot be had.
     """
-    if faults := check_hardware(config, machine, attentions):
-        raise InputError(faults)
+    if diagnostics := check_hardware(config, machine, attentions):
+        raise InputError(diagnostics)
     precision = resolve_precision(config.train.precision, machine)
-    return Choice(
+    return HardwareSettings(
         precision,
         resolve_tf32(config.train.tf32, machine),
         _resolve_attention(config, machine, precision, attentions),
@@ -135,7 +137,9 @@ def choose_hardware(config: TrialConfig, machine: Accelerator, attentions: Colle
     )
 
 
-def check_hardware(config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None) -> list[Fault]:
+def check_hardware(
+    config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None
+) -> list[Diagnostic]:
     """A fault at every key that asks for what `machine`, the model or another key rules out."""
     return [*_check_precision(config, machine), *_check_attention(config, machine, attentions)]
 
@@ -170,25 +174,27 @@ def _resolve_checkpointing(config: TrialConfig, machine: Accelerator) -> bool:
     return is_possible and estimate_bytes(config, gradient_checkpointing=False) > machine.memory_bytes
 
 
-def _check_precision(config: TrialConfig, machine: Accelerator) -> Iterator[Fault]:
+def _check_precision(config: TrialConfig, machine: Accelerator) -> Iterator[Diagnostic]:
     wanted = config.train.precision
     if wanted == "fp16" and not machine.has_gpu:
-        yield Fault("not-supported", "train.precision", "fp16 needs a GPU", wanted, "auto, fp32, bf16")
+        yield Diagnostic("not-supported", "train.precision", "fp16 needs a GPU", wanted, "auto, fp32, bf16")
     if wanted == "bf16" and machine.has_gpu and not machine.is_ampere:
         problem = f"{machine.name} can only emulate bf16 (its compute capability is below 8.0)"
-        yield Fault("not-supported", "train.precision", problem, wanted, "auto, fp32, fp16")
+        yield Diagnostic("not-supported", "train.precision", problem, wanted, "auto, fp32, fp16")
 
 
-def _check_attention(config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None) -> Iterator[Fault]:
+def _check_attention(
+    config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None
+) -> Iterator[Diagnostic]:
     wanted = config.train.attention
     if wanted == "auto":
         return
     if attentions is not None and wanted not in attentions:
         problem = f"the architecture of model '{config.model.name}' does not have it"
-        yield Fault("not-supported", "train.attention", problem, wanted, ", ".join(["auto", *sorted(attentions)]))
+        yield Diagnostic("not-supported", "train.attention", problem, wanted, ", ".join(["auto", *sorted(attentions)]))
     elif wanted == FLASH:
         for code, problem in _flash_obstacles(machine, resolve_precision(config.train.precision, machine)):
-            yield Fault(code, "train.attention", problem, wanted, "auto, sdpa, eager")
+            yield Diagnostic(code, "train.attention", problem, wanted, "auto, sdpa, eager")
 
 
 def _flash_obstacles(machine: Accelerator, precision: str) -> Iterator[tuple[Code, str]]:

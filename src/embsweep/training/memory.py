@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 
 from embsweep.config import TrialConfig
-from embsweep.training.failures import to_line, to_reason
+from embsweep.training.failures import format_error, to_single_line
 
 _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 """Of a RuntimeError: CUDA's and NCCL's own words, torch's CPU allocator, the system's, cuBLAS and cuDNN."""
@@ -51,7 +51,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
-def advise(error: BaseException, config: TrialConfig) -> str | None:
+def suggest_memory_fixes(error: BaseException, config: TrialConfig) -> str | None:
     """What helps a trial of this configuration that ran out of memory, in one sentence; None for any other error."""
     if not is_out_of_memory(error):
         return None
@@ -68,12 +68,12 @@ def describe_failure(error: BaseException, config: TrialConfig, *, retry: str | 
 
     `retry` says what was tried before giving up, or why nothing was.
     """
-    advice = advise(error, config)
+    advice = suggest_memory_fixes(error, config)
     if advice is None:
-        return to_reason(error)
+        return format_error(error)
     where = "GPU memory" if _is_of_gpu(error) else "memory"
     cause = _first_sentence(f"{type(error).__name__}: {error}")
-    return " ".join([f"ran out of {where}.", *([retry] if retry else []), advice, f"({to_line(cause)})"])
+    return " ".join([f"ran out of {where}.", *([retry] if retry else []), advice, f"({to_single_line(cause)})"])
 
 
 def was_evaluating(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 from embsweep.config import TrialConfig
-from embsweep.config.base import Part
+from embsweep.config.base import FrozenModel
 from embsweep.evaluation.evaluator import Scores
 from embsweep.selection.scores import scores_from_json
 
@@ -23,7 +23,7 @@ BEFORE = "before"
 """Folder within a trial's own, of the same make: the trial as it stood one evaluation earlier."""
 
 
-class TrialJob(Part):
+class TrialSpec(FrozenModel):
     """One trial to run. `number` is its place in the ledger, `attempt` counts its starts from 1.
 
     `fold` chooses a fold of the cross-validation instead of the sweep's own split.
@@ -43,7 +43,7 @@ class TrialJob(Part):
     @property
     def values(self) -> Path:
         """Where each query's score at the best evaluation is kept."""
-        return Path(self.folder) / "values.npz"
+        return Path(self.folder) / "per_query.npz"
 
     @property
     def state(self) -> Path:
@@ -51,13 +51,13 @@ class TrialJob(Part):
         return Path(self.folder) / "state"
 
     @property
-    def before(self) -> TrialJob:
+    def before(self) -> TrialSpec:
         """The same trial one evaluation earlier; gone with `state`."""
         return self.model_copy(update={"folder": str(Path(self.folder) / BEFORE)})
 
 
 @dataclass(frozen=True)
-class Report:
+class TrialReport:
     """One evaluation inside a trial, at `fraction` of the planned schedule.
 
     `objective` belongs to this evaluation, `best_objective` to the best one so far, whose weights are
@@ -78,7 +78,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Started:
+class TrialStarted:
     """A trial's process is up: `setup_s` is what it paid before the first step (imports, loading the model).
 
     `earlier` holds what attempts before this one have reported: it goes on behind the last of them.
@@ -90,7 +90,7 @@ class Started:
     setup_s: float
     import_s: float
     facts: dict[str, Any] = field(default_factory=dict)
-    earlier: tuple[Report, ...] = ()
+    earlier: tuple[TrialReport, ...] = ()
 
 
 class Outcome(StrEnum):
@@ -121,19 +121,19 @@ class Reporter(Protocol):
     its last report.
     """
 
-    def start(self, started: Started) -> None:
+    def start(self, started: TrialStarted) -> None:
         """The trial is set up and about to train."""
 
-    def report(self, report: Report) -> bool:
+    def report(self, report: TrialReport) -> bool:
         """Hand over an evaluation; True means: stop now, keep what is on disk, and finish."""
 
     def finish(self, result: TrialResult) -> None:
         """The trial is over, whatever the outcome."""
 
 
-Message = Started | Report | TrialResult
+Message = TrialStarted | TrialReport | TrialResult
 
-_KINDS: dict[str, type[Any]] = {"started": Started, "report": Report, "result": TrialResult}
+_KINDS: dict[str, type[Any]] = {"started": TrialStarted, "report": TrialReport, "result": TrialResult}
 
 
 def to_text(message: Message) -> str:
@@ -149,24 +149,24 @@ def from_text(text: str) -> Message:
     return message
 
 
-def reports_to_text(reports: tuple[Report, ...]) -> str:
+def reports_to_text(reports: tuple[TrialReport, ...]) -> str:
     """Several reports as one line of JSON."""
     return json.dumps(to_rows(reports))
 
 
-def reports_from_text(text: str) -> tuple[Report, ...]:
+def reports_from_text(text: str) -> tuple[TrialReport, ...]:
     """The reports that `reports_to_text` was given. ValueError, KeyError or TypeError for any other text."""
     return from_rows(json.loads(text))
 
 
-def to_rows(reports: Iterable[Report]) -> list[dict[str, Any]]:
+def to_rows(reports: Iterable[TrialReport]) -> list[dict[str, Any]]:
     """Reports as plain JSON."""
     return [dataclasses.asdict(report) for report in reports]
 
 
-def from_rows(rows: Iterable[dict[str, Any]]) -> tuple[Report, ...]:
+def from_rows(rows: Iterable[dict[str, Any]]) -> tuple[TrialReport, ...]:
     """The reports that `to_rows` was given, once they went through JSON."""
-    return tuple(Report(**_restore(row)) for row in rows)
+    return tuple(TrialReport(**_restore(row)) for row in rows)
 
 
 _RESTORE: Mapping[str, Callable[[Any], Any]] = MappingProxyType(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from embsweep.config import TrialConfig
 from embsweep.core.distributed import current_group
 from embsweep.training.memory import is_out_of_memory, was_evaluating
-from embsweep.training.messages import Report, Reporter, Started, TrialJob, TrialResult
+from embsweep.training.messages import Reporter, TrialReport, TrialResult, TrialSpec, TrialStarted
 
 FACT = "memory_retry"
 _SIZE = "mini_batch_size"
@@ -33,17 +33,17 @@ class Heard:
     """A trial's reporter that remembers what it has passed on: a second try says nothing twice."""
 
     inner: Reporter
-    started: Started | None = None
-    last: Report | None = None
+    started: TrialStarted | None = None
+    last: TrialReport | None = None
     retry: MemoryRetry | None = None
     _should_stop: bool = False
 
-    def start(self, started: Started) -> None:
+    def start(self, started: TrialStarted) -> None:
         """See `Reporter.start`. What earlier attempts have said is passed on once."""
         self.inner.start(started if self.started is None else replace(started, earlier=()))
         self.started = started
 
-    def report(self, report: Report) -> bool:
+    def report(self, report: TrialReport) -> bool:
         """See `Reporter.report`. The last report, handed over again, gets the answer that it got."""
         if report != self.last:
             self._should_stop = self.inner.report(report)
@@ -60,7 +60,7 @@ class Heard:
         return self.last is not None or (self.started is not None and bool(self.started.earlier))
 
 
-def plan_retry(error: Exception, job: TrialJob, heard: Heard) -> MemoryRetry | None:
+def plan_retry(error: Exception, job: TrialSpec, heard: Heard) -> MemoryRetry | None:
     """The second try of a trial that ended with `error`, or None where there is none to make."""
     if not is_out_of_memory(error) or heard.started is None or _obstacle(error, job, heard):
         return None
@@ -68,7 +68,7 @@ def plan_retry(error: Exception, job: TrialJob, heard: Heard) -> MemoryRetry | N
     return MemoryRetry(size, size // 2)
 
 
-def describe_retry(error: Exception, job: TrialJob, heard: Heard) -> str | None:
+def describe_retry(error: Exception, job: TrialSpec, heard: Heard) -> str | None:
     """What was tried where memory ran out, or why nothing was; None for any other error, and for one before a step."""
     if not is_out_of_memory(error) or heard.started is None:
         return None
@@ -86,7 +86,7 @@ def as_tried(config: TrialConfig, heard: Heard) -> TrialConfig:
     return config.model_copy(update={"loss": config.loss.model_copy(update={_SIZE: heard.retry.after})})
 
 
-def _obstacle(error: Exception, job: TrialJob, heard: Heard) -> str | None:
+def _obstacle(error: Exception, job: TrialSpec, heard: Heard) -> str | None:
     """Why a trial that has begun to train is not tried again with less."""
     assert heard.started is not None  # its callers have looked
     earlier = heard.started.facts.get(FACT)
@@ -101,6 +101,6 @@ def _obstacle(error: Exception, job: TrialJob, heard: Heard) -> str | None:
     return next((words for words, holds in obstacles.items() if holds), None)
 
 
-def _size(job: TrialJob, started: Started) -> int:
+def _size(job: TrialSpec, started: TrialStarted) -> int:
     """Pairs that were held at once: a mini-batch, or the batch where that is smaller."""
     return min(int(started.facts.get(_SIZE, 1)), job.config.train.batch_size)

@@ -24,14 +24,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.core.distributed import SOLO, Group
+from embsweep.core.distributed import SINGLE, ProcessGroup
 from embsweep.core.errors import CodedError, EmbsweepError
-from embsweep.core.files import check_files, remove, restore_folder, write_folder, write_whole
-from embsweep.evaluation.per_query import load_values, save_values
+from embsweep.core.files import atomic_write, check_files, remove, restore_folder, write_folder
+from embsweep.evaluation.per_query import load_per_query, save_per_query
 from embsweep.selection.scores import PerQuery
 from embsweep.training.checkpoint import check_checkpoint, save_model
-from embsweep.training.hardware import Choice
-from embsweep.training.messages import BEFORE, Report, TrialJob, reports_from_text, reports_to_text
+from embsweep.training.hardware import HardwareSettings
+from embsweep.training.messages import BEFORE, TrialReport, TrialSpec, reports_from_text, reports_to_text
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REPORTS = "reports.json"
-_VALUES = "values.npz"
+_VALUES = "per_query.npz"
 _SETUP = "setup.json"
 _MINI_BATCH = "mini_batch_size"
 _RETRY = "memory_retry"
 
 
 @dataclass(frozen=True)
-class Setup:
+class RunFingerprint:
     """What must be the same when a trial goes on: the training itself, who computes it, how, and with what."""
 
     job: str
@@ -54,7 +54,7 @@ class Setup:
     hardware: str = ""
     libraries: str = ""
 
-    def difference(self, other: Setup) -> str | None:
+    def difference(self, other: RunFingerprint) -> str | None:
         """What differs, in words; None where nothing does."""
         names = {
             "job": "another configuration",
@@ -65,18 +65,18 @@ class Setup:
         return next((what for name, what in names.items() if getattr(self, name) != getattr(other, name)), None)
 
 
-def describe_setup(job: TrialJob, choice: Choice, group: Group = SOLO) -> Setup:
+def compute_fingerprint(job: TrialSpec, choice: HardwareSettings, group: ProcessGroup = SINGLE) -> RunFingerprint:
     """The setup of this process for `job`; that of every attempt where nothing has changed."""
     import torch
     import transformers
 
     training = hashlib.sha256(f"{job.fold} {job.config.model_dump_json()}".encode()).hexdigest()
     libraries = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    return Setup(training, group.size, json.dumps(asdict(choice), sort_keys=True), libraries)
+    return RunFingerprint(training, group.size, json.dumps(asdict(choice), sort_keys=True), libraries)
 
 
 @dataclass(frozen=True)
-class TrialState:
+class ResumeState:
     """A state on disk, whole and unaltered: what was reported up to it, and the trainer's files in `folder`.
 
     `mini_batch_size` is that of the cached loss, as chosen when the trial began or, where memory ran out then, as
@@ -85,13 +85,13 @@ class TrialState:
     """
 
     folder: Path
-    setup: Setup
-    reports: tuple[Report, ...] = ()
+    setup: RunFingerprint
+    reports: tuple[TrialReport, ...] = ()
     mini_batch_size: int | None = None
     memory_retry: str | None = None
 
     @property
-    def best(self) -> Report | None:
+    def best(self) -> TrialReport | None:
         """The report of the best evaluation so far."""
         return next((report for report in reversed(self.reports) if report.best_fraction == report.fraction), None)
 
@@ -101,7 +101,9 @@ class TrialState:
         return self.folder / _VALUES
 
 
-def save_state(trainer: SentenceTransformerTrainer, state: TrialState, values: PerQuery, group: Group = SOLO) -> None:
+def save_state(
+    trainer: SentenceTransformerTrainer, state: ResumeState, values: PerQuery, group: ProcessGroup = SINGLE
+) -> None:
     """Write the state of `trainer` behind the last of its reports to `state.folder`; the last becomes the one before.
 
     `values` holds each query's score there. Called by every process of `group` at the same step; only the first one
@@ -118,7 +120,7 @@ def save_state(trainer: SentenceTransformerTrainer, state: TrialState, values: P
         trainer.state.save_to_json(str(fresh / "trainer_state.json"))
         for name, content in chance.items():
             (fresh / name).write_bytes(content)
-        save_values(fresh / _VALUES, values)
+        save_per_query(fresh / _VALUES, values)
         setup = {**asdict(state.setup), _MINI_BATCH: state.mini_batch_size, _RETRY: state.memory_retry}
         (fresh / _SETUP).write_text(json.dumps(setup), "ascii")
         (fresh / _REPORTS).write_text(reports_to_text(state.reports), "utf-8")
@@ -142,11 +144,11 @@ def _make_room(folder: Path) -> Path:
     return before
 
 
-class StateUnusable(CodedError):
+class InvalidResumeState(CodedError):
     """There is a state, and it is not one to go on from."""
 
 
-def find_state(job: TrialJob, setup: Setup) -> TrialState | None:
+def find_state(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
     """What an earlier attempt at `job` left, or None where there is none. StateUnusable says why one is not used.
 
     The weights of the best evaluation are checked with it, unless they are those of the state itself.
@@ -155,18 +157,20 @@ def find_state(job: TrialJob, setup: Setup) -> TrialState | None:
     if job.state.exists():
         return check_state(job, setup)
     if job.before.state.exists():
-        raise StateUnusable("state-not-kept", "its last state could not be kept")
+        raise InvalidResumeState("state-not-kept", "its last state could not be kept")
     return None
 
 
-def check_state(job: TrialJob, setup: Setup, best: Path | None = None, values: Path | None = None) -> TrialState:
+def check_state(
+    job: TrialSpec, setup: RunFingerprint, best: Path | None = None, values: Path | None = None
+) -> ResumeState:
     """The state of `job`, whole, of this setup and with the best weights of its time; else StateUnusable."""
     try:
         state, difference = _read_state(job.state, setup)
     except _UNREADABLE as error:
-        raise StateUnusable("state-unreadable", f"its state cannot be read ({error})") from None
+        raise InvalidResumeState("state-unreadable", f"its state cannot be read ({error})") from None
     if difference is not None:
-        raise StateUnusable("other-setup", f"its state is of {difference}")
+        raise InvalidResumeState("other-setup", f"its state is of {difference}")
     _check_best(job, state, best or job.best, values or job.values)
     return state
 
@@ -174,25 +178,27 @@ def check_state(job: TrialJob, setup: Setup, best: Path | None = None, values: P
 _UNREADABLE = (EmbsweepError, OSError, ValueError, KeyError, TypeError)
 
 
-def _read_state(folder: Path, setup: Setup) -> tuple[TrialState, str | None]:
+def _read_state(folder: Path, setup: RunFingerprint) -> tuple[ResumeState, str | None]:
     """The state as it lies there, and how its setup differs from `setup`. One of `_UNREADABLE` where it is torn."""
     check_files(folder)
     stored = json.loads((folder / _SETUP).read_text("ascii"))
     size, retry = stored.pop(_MINI_BATCH), stored.pop(_RETRY, None)
     reports = reports_from_text((folder / _REPORTS).read_text("utf-8"))
-    return TrialState(folder, setup, reports, size, retry), setup.difference(Setup(**stored))
+    return ResumeState(folder, setup, reports, size, retry), setup.difference(RunFingerprint(**stored))
 
 
-def _check_best(job: TrialJob, state: TrialState, weights: Path, values: Path) -> None:
+def _check_best(job: TrialSpec, state: ResumeState, weights: Path, values: Path) -> None:
     """StateUnusable where the best weights were an earlier evaluation's and are not what was written then."""
     best = state.best
     if best is None or best is state.reports[-1]:
         return
     try:
         check_checkpoint(weights)
-        load_values(values, best.scores, job.config.objective.metric)
+        load_per_query(values, best.scores, job.config.objective.metric)
     except EmbsweepError as error:
-        raise StateUnusable("best-unreadable", f"the weights of its best evaluation cannot be read ({error})") from None
+        raise InvalidResumeState(
+            "best-unreadable", f"the weights of its best evaluation cannot be read ({error})"
+        ) from None
 
 
 def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:
@@ -206,7 +212,7 @@ def _merge(parts: list[Mapping[str, bytes]]) -> dict[str, bytes]:
     return {name: content for part in parts for name, content in part.items()}
 
 
-def keep_best_before(job: TrialJob) -> None:
+def keep_best_before(job: TrialSpec) -> None:
     """Before better weights are written: the state before keeps the best ones of its time."""
     before = job.before
     if not before.state.exists():
@@ -216,7 +222,7 @@ def keep_best_before(job: TrialJob) -> None:
             now.rename(then)
 
 
-def step_back(job: TrialJob, setup: Setup) -> TrialState | None:
+def step_back(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
     """The state before the last, put in the place of a last one that is torn; None where that is no better.
 
     The best weights of its time go with it: those that were kept with it, or those that are the best still.
@@ -225,7 +231,7 @@ def step_back(job: TrialJob, setup: Setup) -> TrialState | None:
     pairs = ((before.best, job.best), (before.values, job.values))
     try:
         state = check_state(before, setup, *(then if then.exists() else now for then, now in pairs))
-    except StateUnusable:
+    except InvalidResumeState:
         return None
     for then, now in (*pairs, (before.state, job.state)):  # the state last: until then the same is done once more
         if then.exists():
@@ -237,21 +243,21 @@ def step_back(job: TrialJob, setup: Setup) -> TrialState | None:
 _NAME = "attempt"
 
 
-class Superseded(SystemExit):
+class StaleAttempt(SystemExit):
     """A later attempt has begun: this process ends without a word, there is nobody to hear it."""
 
 
-def take_over(job: TrialJob) -> None:
+def acquire_fence(job: TrialSpec) -> None:
     """Say that this attempt writes from now on. Superseded where a later one has said so."""
-    check_owner(job)
-    write_whole(Path(job.folder) / _NAME, str(job.attempt).encode("ascii"))
+    check_fence(job)
+    atomic_write(Path(job.folder) / _NAME, str(job.attempt).encode("ascii"))
 
 
-def check_owner(job: TrialJob) -> None:
+def check_fence(job: TrialSpec) -> None:
     """Superseded where a later attempt writes to the trial's folder."""
     try:
         owner = int((Path(job.folder) / _NAME).read_text("ascii"))
     except (OSError, ValueError):
         return
     if owner > job.attempt:
-        raise Superseded(f"attempt {job.attempt} of trial {job.number} goes on as attempt {owner}")
+        raise StaleAttempt(f"attempt {job.attempt} of trial {job.number} goes on as attempt {owner}")

@@ -20,8 +20,8 @@ from embsweep.config.training import TrainConfig
 from embsweep.core.distributed import current_group
 from embsweep.core.precision import set_tf32
 from embsweep.data.collection import Pair
-from embsweep.training.hardware import Choice, inspect_accelerator, resolve_precision, resolve_tf32
-from embsweep.training.messages import TrialJob
+from embsweep.training.hardware import HardwareSettings, inspect_accelerator, resolve_precision, resolve_tf32
+from embsweep.training.messages import TrialSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def build_arguments(
-    config: TrainConfig, folder: Path, *, choice: Choice | None = None, workers: int = 1
+    config: TrainConfig, folder: Path, *, choice: HardwareSettings | None = None, workers: int = 1
 ) -> SentenceTransformerTrainingArguments:
     """Arguments under which the trainer neither evaluates, saves nor reports: the rungs do.
 
@@ -81,15 +81,15 @@ def build_arguments(
     return arguments
 
 
-def _choose_alone(config: TrainConfig) -> Choice:
+def _choose_alone(config: TrainConfig) -> HardwareSettings:
     """Without a model and a loss, `auto` recomputes nothing."""
     machine = inspect_accelerator()
     precision, tf32 = resolve_precision(config.precision, machine), resolve_tf32(config.tf32, machine)
-    return Choice(precision, tf32, gradient_checkpointing=config.gradient_checkpointing is True)
+    return HardwareSettings(precision, tf32, gradient_checkpointing=config.gradient_checkpointing is True)
 
 
 def build_trainer(
-    job: TrialJob, model: SentenceTransformer, loss: nn.Module, pairs: Sequence[Pair], choice: Choice
+    job: TrialSpec, model: SentenceTransformer, loss: nn.Module, pairs: Sequence[Pair], choice: HardwareSettings
 ) -> SentenceTransformerTrainer:
     """A trainer that neither evaluates, saves nor prints; in a process group it trains with the others."""
     from datasets import Dataset

@@ -12,17 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from embsweep.config import TrialConfig
-from embsweep.core.distributed import Group, current_group
+from embsweep.core.distributed import ProcessGroup, current_group
 from embsweep.data.collection import Pair, RetrievalSet
 from embsweep.models.snapshot import Snapshot, localise
 from embsweep.models.token_table import TokenTable
 from embsweep.training.failures import describe_frames
-from embsweep.training.hardware import Choice, choose_here
+from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
 from embsweep.training.memory import describe_failure, release_memory
-from embsweep.training.messages import Outcome, Reporter, Started, TrialJob, TrialResult
+from embsweep.training.messages import Outcome, Reporter, TrialResult, TrialSpec, TrialStarted
 from embsweep.training.mini_batch import Limits, settle_loss
 from embsweep.training.oom_retry import FACT, Heard, MemoryRetry, as_tried, describe_retry, plan_retry
-from embsweep.training.resume import Setup, StateUnusable, TrialState, describe_setup, find_state, step_back, take_over
+from embsweep.training.resume import (
+    InvalidResumeState,
+    ResumeState,
+    RunFingerprint,
+    acquire_fence,
+    compute_fingerprint,
+    find_state,
+    step_back,
+)
 from embsweep.training.trainer import build_trainer, describe_training
 
 if TYPE_CHECKING:
@@ -45,7 +53,7 @@ class TrialData:
 
 
 def run_trial(
-    job: TrialJob,
+    job: TrialSpec,
     reporter: Reporter,
     data: TrialData,
     *,
@@ -65,7 +73,7 @@ def run_trial(
         result = _train_within_memory(trial, heard, start)
     except Exception as error:
         log.exception("trial %d failed", job.number)
-        _keep_traceback(Path(job.folder), error)
+        _save_traceback(Path(job.folder), error)
         reason = describe_failure(error, as_tried(job.config, heard), retry=describe_retry(error, job, heard))
         result = TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
     release_memory()
@@ -76,7 +84,7 @@ def run_trial(
 class _Trial:
     """One trial with all it was given."""
 
-    job: TrialJob
+    job: TrialSpec
     data: TrialData
     tokens: tuple[TokenTable, ...]
     models: tuple[Snapshot, ...]
@@ -85,16 +93,16 @@ class _Trial:
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _LoadedModel:
     """The model, with what the hardware decided and whether its tokens come from a table or the tokenizer."""
 
     model: SentenceTransformer
-    choice: Choice
+    choice: HardwareSettings
     tokens: str
 
 
 @dataclass(frozen=True)
-class _Start:
+class _StartTimes:
     """When a trial began (wall clock and `perf_counter`, seconds) and what its imports took."""
 
     started_at: float
@@ -102,16 +110,16 @@ class _Start:
     import_s: float
 
 
-def _import_libraries() -> _Start:
+def _import_libraries() -> _StartTimes:
     """Pay the imports (about 10 s) where they can be measured; a warm process has paid them."""
     started_at, clock = time.time(), time.perf_counter()
     import sentence_transformers  # noqa: F401
     from sentence_transformers.sentence_transformer import losses, training_args  # noqa: F401
 
-    return _Start(started_at, clock, time.perf_counter() - clock)
+    return _StartTimes(started_at, clock, time.perf_counter() - clock)
 
 
-def _train_within_memory(trial: _Trial, heard: Heard, start: _Start) -> TrialResult:
+def _train_within_memory(trial: _Trial, heard: Heard, start: _StartTimes) -> TrialResult:
     """`_train`, and where memory runs out once more with less of it, behind the last evaluation."""
     try:
         return _train(trial, heard, start)
@@ -125,7 +133,7 @@ def _train_within_memory(trial: _Trial, heard: Heard, start: _Start) -> TrialRes
     return _train(replace(trial, retry=heard.retry), heard, again)
 
 
-def _train(trial: _Trial, reporter: Reporter, start: _Start) -> TrialResult:
+def _train(trial: _Trial, reporter: Reporter, start: _StartTimes) -> TrialResult:
     from transformers import set_seed
 
     from embsweep.models.registry import build_model
@@ -134,33 +142,35 @@ def _train(trial: _Trial, reporter: Reporter, start: _Start) -> TrialResult:
     config = trial.job.config
     set_seed(config.train.seed)
     base = localise(config.model, trial.models)
-    choice = choose_here(config.model_copy(update={"model": base}))
+    choice = resolve_for_this_process(config.model_copy(update={"model": base}))
     model = build_model(base, attention=choice.attention)
     with use_tokens(model, trial.tokens) as is_looked_up:
-        ready = _Ready(model, choice, "table" if is_looked_up else "tokenizer")
+        ready = _LoadedModel(model, choice, "table" if is_looked_up else "tokenizer")
         return _train_model(trial, ready, reporter, start)
 
 
-def _train_model(trial: _Trial, ready: _Ready, reporter: Reporter, start: _Start) -> TrialResult:
+def _train_model(trial: _Trial, ready: _LoadedModel, reporter: Reporter, start: _StartTimes) -> TrialResult:
     from embsweep.models.losses import build_loss
-    from embsweep.training.callback import RungCallback
+    from embsweep.training.callback import EvaluationCallback
 
     job, data, config, group = trial.job, trial.data, trial.job.config, current_group()
     model, choice = ready.model, ready.choice
-    state, doubts = _take_up(trial, choice, group)
+    state, doubts = _resume_or_start(trial, choice, group)
     limits = Limits(config.train.batch_size // group.size, choice.precision, trial.memory_share)
-    settled = settle_loss(_as_begun(config, state), model, data.train, limits)
+    settled = settle_loss(_with_resumed_size(config, state), model, data.train, limits)
     loss = build_loss(settled.loss, config.matryoshka, model, is_shared=group.size > 1)
     trainer = build_trainer(job, model, loss, data.train, choice)
     state = replace(state, mini_batch_size=settled.size)
-    rungs = RungCallback(job, trainer, data.validation, reporter, state)
+    rungs = EvaluationCallback(job, trainer, data.validation, reporter, state)
     rungs.watch(loss)
     trainer.add_callback(rungs)
     doubts |= {FACT: state.memory_retry} if state.memory_retry else {}
     facts = {**choice.facts(), **settled.facts, **describe_training(trainer, config), **doubts, "tokens": ready.tokens}
     setup_s = time.perf_counter() - start.clock
     earlier = state.reports[:-1]
-    reporter.start(Started(os.getpid(), platform.node(), start.started_at, setup_s, start.import_s, facts, earlier))
+    reporter.start(
+        TrialStarted(os.getpid(), platform.node(), start.started_at, setup_s, start.import_s, facts, earlier)
+    )
     if not state.reports:
         trainer.train()
     elif not rungs.go_on():
@@ -168,40 +178,42 @@ def _train_model(trial: _Trial, ready: _Ready, reporter: Reporter, start: _Start
     return rungs.to_result()
 
 
-def _take_up(trial: _Trial, choice: Choice, group: Group) -> tuple[TrialState, dict[str, object]]:
+def _resume_or_start(
+    trial: _Trial, choice: HardwareSettings, group: ProcessGroup
+) -> tuple[ResumeState, dict[str, object]]:
     """What an earlier attempt left, or a beginning, decided by the first process for all; and why it starts over."""
-    found: tuple[TrialState, dict[str, object]] | None = None
+    found: tuple[ResumeState, dict[str, object]] | None = None
     if group.is_first:
-        take_over(trial.job)
-        found = _find_or_begin(trial, describe_setup(trial.job, choice, group))
-    return cast("tuple[TrialState, dict[str, object]]", group.share(found))
+        acquire_fence(trial.job)
+        found = _find_resume_state(trial, compute_fingerprint(trial.job, choice, group))
+    return cast("tuple[ResumeState, dict[str, object]]", group.share(found))
 
 
-def _find_or_begin(trial: _Trial, setup: Setup) -> tuple[TrialState, dict[str, object]]:
+def _find_resume_state(trial: _Trial, setup: RunFingerprint) -> tuple[ResumeState, dict[str, object]]:
     job, retry = trial.job, trial.retry
     doubts: dict[str, object] = {}
     try:
         state = find_state(job, setup)
-    except StateUnusable as error:
+    except InvalidResumeState as error:
         if retry is not None:  # what was reported in this attempt is not said again
             raise
         state = step_back(job, setup)
-        doubts = {"started_over" if state is None else "stepped_back": str(error)}
+        doubts = {"restarted" if state is None else "stepped_back": str(error)}
         log.warning("trial %d %s: %s", job.number, "starts over" if state is None else "goes one step back", error)
-    state = state or TrialState(job.state, setup)
+    state = state or ResumeState(job.state, setup)
     if retry is not None:
         state = replace(state, mini_batch_size=retry.after, memory_retry=str(retry))
     return state, doubts
 
 
-def _as_begun(config: TrialConfig, state: TrialState) -> TrialConfig:
+def _with_resumed_size(config: TrialConfig, state: ResumeState) -> TrialConfig:
     """Another mini-batch draws other dropout masks: a trial that goes on keeps the one that was chosen for it."""
     if state.mini_batch_size is None:
         return config
     return config.model_copy(update={"loss": config.loss.model_copy(update={"mini_batch_size": state.mini_batch_size})})
 
 
-def _keep_traceback(folder: Path, error: Exception) -> None:
+def _save_traceback(folder: Path, error: Exception) -> None:
     """A worker's log is hard to find: the traceback stays with the trial. What the error said is in the ledger."""
     with contextlib.suppress(OSError):  # a full disk must not hide the reason
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST, read_manifest
-from embsweep.core.subprocess import run_fresh
+from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import Evaluation
 from embsweep.models.snapshot import Snapshot, localise
@@ -24,12 +24,12 @@ GPU_TOLERANCE = 1e-3
 """Largest difference of any metric between two measurements of the same weights, by device."""
 
 
-class ProofFailed(CodedError):
+class VerificationFailed(CodedError):
     """The weights on disk are not those that were measured. Nothing is registered."""
 
 
 @dataclass(frozen=True)
-class Claim:
+class RecordedScores:
     """What is claimed of the weights in `folder` (None: the untrained base model): `recorded` scores on validation.
 
     `manifest_sha256` is that of the checkpoint's manifest when its run ended, None where nobody noted it.
@@ -42,7 +42,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Reading:
+class VerifiedEvaluation:
     """A claim that held, with what the same process then found on the test split.
 
     `difference` is the largest of any recorded metric, `manifest_sha256` empty for a base model.
@@ -57,7 +57,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class VerificationSpec:
     """How to measure: the base model, both held-out sides, the dimensions, texts a batch."""
 
     model: ModelConfig
@@ -67,13 +67,13 @@ class Measurement:
     batch_size: int
 
 
-def prove_and_read(
-    claims: Sequence[Claim],
-    how: Measurement,
+def verify_and_evaluate(
+    claims: Sequence[RecordedScores],
+    how: VerificationSpec,
     *,
-    call: Callable[..., list[Reading]] = run_fresh,
+    call: Callable[..., list[VerifiedEvaluation]] = run_in_subprocess,
     models: tuple[Snapshot, ...] = (),
-) -> list[Reading]:
+) -> list[VerifiedEvaluation]:
     """Load each claim's weights in one newly started process, prove the claim, then read the test split.
 
     `call` starts the process, as `run_fresh` does; `models` holds base models that may not lie there.
@@ -87,14 +87,14 @@ def prove_and_read(
 def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str) -> float:
     """The largest difference of any metric at any dimension. ProofFailed where it is beyond the device's tolerance."""
     differences = {
-        (dim, metric): _gap(found[dim][metric], value)
+        (dim, metric): _abs_diff(found[dim][metric], value)
         for dim, values in recorded.items()
         for metric, value in values.items()
     }
     (dim, metric), largest = max(differences.items(), key=lambda item: item[1])
-    tolerance = tolerance_of(device)
+    tolerance = device_tolerance(device)
     if not largest <= tolerance:
-        raise ProofFailed(
+        raise VerificationFailed(
             "not-reproduced",
             f"{name}: its weights on disk give {metric} {found[dim][metric]:.6f} at {dim}, but "
             f"{recorded[dim][metric]:.6f} was recorded (tolerance {tolerance:g} on {device}); nothing was registered",
@@ -102,13 +102,13 @@ def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str)
     return largest
 
 
-def _gap(found: float, recorded: float) -> float:
+def _abs_diff(found: float, recorded: float) -> float:
     """Infinite where there is no number: no comparison with it would fail."""
     gap = abs(found - recorded)
     return gap if math.isfinite(gap) else math.inf
 
 
-def tolerance_of(device: str) -> float:
+def device_tolerance(device: str) -> float:
     """How far a repeated measurement may be off on a device (`cpu`, `cuda`, …)."""
     return CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE
 
@@ -119,19 +119,21 @@ def hash_of_manifest(folder: Path) -> str:
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
-def _read_all(claims: Sequence[Claim], how: Measurement, models: tuple[Snapshot, ...]) -> list[Reading]:
+def _read_all(
+    claims: Sequence[RecordedScores], how: VerificationSpec, models: tuple[Snapshot, ...]
+) -> list[VerifiedEvaluation]:
     here = replace(how, model=localise(how.model, models))
     return [_read_one(claim, here) for claim in claims]
 
 
-def _read_one(claim: Claim, how: Measurement) -> Reading:
+def _read_one(claim: RecordedScores, how: VerificationSpec) -> VerifiedEvaluation:
     from embsweep.evaluation.evaluator import evaluate_sets
     from embsweep.models.registry import build_model
     from embsweep.training.memory import release_memory
 
     digest = hash_of_manifest(claim.folder) if claim.folder else ""
     if claim.folder and claim.manifest_sha256 not in (None, digest):
-        raise ProofFailed(
+        raise VerificationFailed(
             "altered-file",
             f"{claim.name}: {claim.folder / MANIFEST} is not the one of when its run ended; nothing was registered",
         )
@@ -141,4 +143,4 @@ def _read_one(claim: Claim, how: Measurement) -> Reading:
     del model
     release_memory()
     difference = check_reproduced(claim.name, claim.recorded, validation.scores, device=device)
-    return Reading(test, difference, tolerance_of(device), digest, device, os.getpid())
+    return VerifiedEvaluation(test, difference, device_tolerance(device), digest, device, os.getpid())

@@ -25,11 +25,11 @@ from embsweep.cli.composition.validation import (
     check_files,
     check_hydra_node,
     first_line,
-    undecodable_faults,
-    yaml_fault,
+    undecodable_diagnostics,
+    yaml_diagnostic,
 )
 from embsweep.cli.paths import conf_dir
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 
 _WRITTEN = "files of keys and plain values, with `defaults` a list of groups"
 _CALLS = "names something to call"
@@ -60,30 +60,30 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], folders: Sequence[Pa
     InputError for a file that cannot be read, looked for in `folders` besides the loader's own; HydraException for
     overrides and presets that do not fit together.
     """
-    with _naming_faults(loader, folders):
+    with _naming_diagnostics(loader, folders):
         tree = copy.deepcopy(load_tree(loader, overrides))
         _check_tree(loader, tree, overrides)
         return tree
 
 
 @contextmanager
-def _naming_faults(loader: ConfigLoader, folders: Sequence[Path] = ()) -> Iterator[None]:
+def _naming_diagnostics(loader: ConfigLoader, folders: Sequence[Path] = ()) -> Iterator[None]:
     """InputError for what Hydra, OmegaConf and YAML raise over a file or a value; HydraException stays as it is."""
     try:
         yield
     except RecursionError:
         raise InputError(
-            Fault("too-many", "the configuration", "is nested too deeply", accepted="a few levels")
+            Diagnostic("too-many", "the configuration", "is nested too deeply", expected="a few levels")
         ) from None
     except YAMLError as error:
-        raise InputError(yaml_fault(error)) from None
+        raise InputError(yaml_diagnostic(error)) from None
     except UnicodeDecodeError:
-        raise InputError(undecodable_faults(loader, folders)) from None
+        raise InputError(undecodable_diagnostics(loader, folders)) from None
     except HydraException:
         raise
     except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:  # Hydra's and YAML's own, over a value
         problem = f"cannot be read ({type(error).__name__}: {first_line(error)})"
-        raise InputError(Fault("bad-format", "the configuration", problem, accepted=_WRITTEN)) from None
+        raise InputError(Diagnostic("bad-format", "the configuration", problem, expected=_WRITTEN)) from None
 
 
 def _check_tree(loader: ConfigLoader, tree: DictConfig, overrides: Sequence[str]) -> None:
@@ -97,7 +97,7 @@ def compose_point(loader: ConfigLoader, overrides: Sequence[str], point: Sequenc
     Where no group is among `point`, its values are set in the tree of `overrides`, as Hydra does last of all: that
     takes a tenth of the time.
     """
-    with _naming_faults(loader):
+    with _naming_diagnostics(loader):
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(point))
         if not all(_is_plain_value(loader, override) for override in parsed):
             return compose(loader, [*overrides, *point])
@@ -125,7 +125,9 @@ def check_folder(folder: Path, overrides: Sequence[str]) -> None:
             compose(loader, [f"hydra.searchpath=['file://{place}']", *overrides], [folder])
         except HydraException as error:
             raise InputError(
-                Fault("refused-by-hydra", "--config-dir", "cannot be composed", str(folder), fix=first_line(error))
+                Diagnostic(
+                    "refused-by-hydra", "--config-dir", "cannot be composed", str(folder), hint=first_line(error)
+                )
             ) from None
 
 
@@ -135,28 +137,30 @@ def check_no_calls(tree: DictConfig) -> None:
     Only Hydra's sweeper and launcher are chosen that way, and they are embsweep's.
     """
     values = OmegaConf.to_container(tree, resolve=False)
-    faults = [call_fault(where, value) for where, value in find_calls(values) if (where, value) not in _OWN_CALLS]
-    if faults:
-        raise InputError(faults)
+    diagnostics = [
+        call_diagnostic(where, value) for where, value in find_targets(values) if (where, value) not in _OWN_CALLS
+    ]
+    if diagnostics:
+        raise InputError(diagnostics)
 
 
-def find_calls(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def find_targets(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys that make Hydra, or the logging that it sets up, call something, and what they name."""
     if isinstance(node, list):
         for number, inner in enumerate(node):
-            yield from find_calls(inner, f"{prefix}{number}.")
+            yield from find_targets(inner, f"{prefix}{number}.")
     if not isinstance(node, dict):
         return
     for name, value in node.items():
         if name in CALL_KEYS or (prefix.startswith(_LOGGING) and name in ("()", "class")):
             yield f"{prefix}{name}", value
         else:
-            yield from find_calls(value, f"{prefix}{name}.")
+            yield from find_targets(value, f"{prefix}{name}.")
 
 
-def call_fault(where: str, value: Any) -> Fault:
+def call_diagnostic(where: str, value: Any) -> Diagnostic:
     """What is wrong with a key of `CALL_KEYS`."""
-    return Fault("forbidden-call", where, _CALLS, value, _NO_CALLS)
+    return Diagnostic("forbidden-call", where, _CALLS, value, _NO_CALLS)
 
 
 def group_options(loader: ConfigLoader, group: str) -> list[str]:
@@ -172,27 +176,27 @@ def to_values(tree: DictConfig) -> dict[str, Any]:
 
     InputError with every interpolation (`${…}`) that leads nowhere.
     """
-    values, faults = draft_values(tree)
-    if faults:
-        raise InputError(faults)
+    values, diagnostics = resolve_partially(tree)
+    if diagnostics:
+        raise InputError(diagnostics)
     return values
 
 
-def draft_values(tree: DictConfig) -> tuple[dict[str, Any], list[Fault]]:
+def resolve_partially(tree: DictConfig) -> tuple[dict[str, Any], list[Diagnostic]]:
     """`to_values` for those who look for other faults too: where an interpolation leads nowhere, `???` and a fault."""
-    draft, faults = tree, dict[str, Fault]()
+    draft, diagnostics = tree, dict[str, Diagnostic]()
     while True:
         try:
-            return {str(key): _to_plain(draft[key]) for key in draft if key != "hydra"}, list(faults.values())
+            return {str(key): _to_plain(draft[key]) for key in draft if key != "hydra"}, list(diagnostics.values())
         except (OmegaConfBaseException, RecursionError) as error:
             where = re.sub(r"\[(\d+)\]", r".\1", str(getattr(error, "full_key", None) or "the configuration"))
-            is_new, faults[where] = (
-                where not in faults,
-                Fault("unresolved", where, "cannot be resolved", fix=first_line(error)),
+            is_new, diagnostics[where] = (
+                where not in diagnostics,
+                Diagnostic("unresolved", where, "cannot be resolved", hint=first_line(error)),
             )
             draft = copy.deepcopy(tree) if draft is tree else draft
             if not (is_new and "." in where and _set_missing(draft, where)):  # a whole group: nothing to go on with
-                raise InputError(list(faults.values())) from None
+                raise InputError(list(diagnostics.values())) from None
 
 
 def _set_missing(tree: DictConfig, where: str) -> bool:

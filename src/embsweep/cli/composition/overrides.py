@@ -13,27 +13,27 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from embsweep.cli.composition.compose import call_fault, compose, find_calls, group_options
+from embsweep.cli.composition.compose import call_diagnostic, compose, find_targets, group_options
 from embsweep.cli.composition.validation import CALL_KEYS, first_line
-from embsweep.core.errors import Fault, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
 _NOWHERE = "the command line"
 UNREADABLE = (HydraException, ValueError, ArithmeticError, RecursionError)
 """What Hydra's parser raises: not only its own exceptions where a number or a nesting is beyond Python's limits."""
 
 
-def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[str], list[Fault]]:
+def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[str], list[Diagnostic]]:
     """The overrides that can be composed, and the faults of the others."""
-    parsed, faults = _refuse_calls(*_parse_all(loader, lines))
+    parsed, diagnostics = _refuse_calls(*_parse_all(loader, lines))
     groups = [o for o in parsed if group_options(loader, o.key_or_group)]
-    good_groups, group_faults = _check_groups(loader, groups)
+    good_groups, group_diagnostics = _check_groups(loader, groups)
     base = _compose_groups(loader, good_groups)
     keys = [o for o in parsed if o not in groups]
-    good_keys, key_faults = _check_keys(loader, base, keys)
+    good_keys, key_diagnostics = _check_keys(loader, base, keys)
     as_given = [o for o in parsed if o in good_groups or o in good_keys]
     good, together = _check_together(loader, as_given, good_groups, good_keys)
-    faults = [*faults, *group_faults, *key_faults, *together, *_check_single(parsed)]
-    return [_as_line(override) for override in good], faults
+    diagnostics = [*diagnostics, *group_diagnostics, *key_diagnostics, *together, *_check_single(parsed)]
+    return [_as_line(override) for override in good], diagnostics
 
 
 def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
@@ -43,16 +43,18 @@ def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictCon
         return compose(loader, lines)
     except HydraException as error:
         raise InputError(
-            Fault("refused-by-hydra", " ".join(lines) or "conf/", f"cannot be composed: {first_line(error)}")
+            Diagnostic("refused-by-hydra", " ".join(lines) or "conf/", f"cannot be composed: {first_line(error)}")
         ) from None
 
 
-def _check_single(overrides: Sequence[Override]) -> list[Fault]:
+def _check_single(overrides: Sequence[Override]) -> list[Diagnostic]:
     """Faults of a sweep where `hydra.mode=RUN` asks for one trial."""
     if not any(o.key_or_group == "hydra.mode" and str(o.value()) == "RUN" for o in overrides):
         return []
     return [
-        Fault("not-sweepable", o.key_or_group, "cannot be swept with hydra.mode=RUN", o.get_value_string(), "one value")
+        Diagnostic(
+            "not-sweepable", o.key_or_group, "cannot be swept with hydra.mode=RUN", o.get_value_string(), "one value"
+        )
         for o in overrides
         if o.is_sweep_override()
     ]
@@ -71,26 +73,30 @@ def _walk(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _walk(child, f"{prefix}{name}.")
 
 
-def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Override], list[Fault]]:
+def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Override], list[Diagnostic]]:
     parser = OverridesParser.create(config_loader=loader)
-    parsed, faults = [], []
+    parsed, diagnostics = [], []
     for line in lines:
         try:
             parsed.extend(parser.parse_overrides([line]))
         except UNREADABLE as error:
             key, _, value = line.partition("=")
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            fix = (_quoted(parser, key, value) if key and value else None) or said
-            accepted = "key=value, as Hydra writes it"
-            faults.append(Fault("bad-override", key or _NOWHERE, "cannot be read as an override", line, accepted, fix))
-    return parsed, faults
+            hint = (_quoted(parser, key, value) if key and value else None) or said
+            expected = "key=value, as Hydra writes it"
+            diagnostics.append(
+                Diagnostic("bad-override", key or _NOWHERE, "cannot be read as an override", line, expected, hint)
+            )
+    return parsed, diagnostics
 
 
-def _refuse_calls(parsed: Sequence[Override], faults: Sequence[Fault]) -> tuple[list[Override], list[Fault]]:
+def _refuse_calls(
+    parsed: Sequence[Override], diagnostics: Sequence[Diagnostic]
+) -> tuple[list[Override], list[Diagnostic]]:
     """Without the overrides that would make Hydra call something, by key or inside a value (`train={_target_: …}`)."""
     found = {id(override): list(_calls(override)) for override in parsed}
-    refused = [call_fault(where, value) for override in parsed for where, value in found[id(override)]]
-    return [override for override in parsed if not found[id(override)]], [*faults, *refused]
+    refused = [call_diagnostic(where, value) for override in parsed for where, value in found[id(override)]]
+    return [override for override in parsed if not found[id(override)]], [*diagnostics, *refused]
 
 
 def _calls(override: Override) -> Iterator[tuple[str, Any]]:
@@ -101,7 +107,7 @@ def _calls(override: Override) -> Iterator[tuple[str, Any]]:
         text = override.get_value_string()
         yield from ((key, text) for name in sorted(CALL_KEYS) if name in text)
     elif not override.is_delete():
-        yield from find_calls(override.value(), f"{key}.")
+        yield from find_targets(override.value(), f"{key}.")
 
 
 def _quoted(parser: OverridesParser, key: str, value: str) -> str | None:
@@ -116,21 +122,23 @@ def _quoted(parser: OverridesParser, key: str, value: str) -> str | None:
     return f"quote the value: {shlex.quote(line)}"
 
 
-def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[list[Override], list[Fault]]:
+def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[list[Override], list[Diagnostic]]:
     in_defaults = compose(loader, []).hydra.runtime.choices
-    good, faults = [], []
+    good, diagnostics = [], []
     seen: set[str] = set()
     for override in overrides:
         options = group_options(loader, override.key_or_group)
         unknown = [] if override.is_delete() else [name for name in _chosen(override) if name not in options]
         misplaced = None if override.is_delete() else _check_place(override, in_defaults, seen)
         if override.is_delete():
-            faults.append(
-                Fault("not-settable", override.key_or_group, "a group cannot be removed", accepted=", ".join(options))
+            diagnostics.append(
+                Diagnostic(
+                    "not-settable", override.key_or_group, "a group cannot be removed", expected=", ".join(options)
+                )
             )
         elif unknown:
-            faults.extend(
-                Fault(
+            diagnostics.extend(
+                Diagnostic(
                     "unknown-option",
                     override.key_or_group,
                     "unknown option",
@@ -141,28 +149,32 @@ def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[
                 for name in unknown
             )
         elif misplaced:
-            faults.append(misplaced)
+            diagnostics.append(misplaced)
         else:
             good.append(override)
-    return good, faults
+    return good, diagnostics
 
 
-def _check_place(override: Override, in_defaults: Container[str], seen: set[str]) -> Fault | None:
+def _check_place(override: Override, in_defaults: Container[str], seen: set[str]) -> Diagnostic | None:
     """A group of the defaults list is replaced (`model=…`), any other is added (`+sweep=…`), each once."""
     key, value = override.get_key_element().lstrip("+"), str(override.value())
     if key in seen:
-        return Fault("duplicate-value", key, "is chosen twice", value, "one choice of a group")
+        return Diagnostic("duplicate-value", key, "is chosen twice", value, "one choice of a group")
     seen.add(key)
     if key.startswith(("hydra/sweeper", "hydra/launcher")) and value != "embsweep":
-        return Fault("not-settable", key, "is embsweep's own", value, "leave it out")
+        return Diagnostic("not-settable", key, "is embsweep's own", value, "leave it out")
     if "@" in key and key not in in_defaults:
-        return Fault("unknown-key", key, "there is no such place in the configuration", value, override.key_or_group)
+        return Diagnostic(
+            "unknown-key", key, "there is no such place in the configuration", value, override.key_or_group
+        )
     if key in in_defaults and override.is_add():
-        return Fault(
-            "wrong-prefix", key, "is in the configuration already", override.input_line, fix=f"write {key}={value}"
+        return Diagnostic(
+            "wrong-prefix", key, "is in the configuration already", override.input_line, hint=f"write {key}={value}"
         )
     if key not in in_defaults and not override.is_add():
-        return Fault("wrong-prefix", key, "must be added with '+'", override.input_line, fix=f"write +{key}={value}")
+        return Diagnostic(
+            "wrong-prefix", key, "must be added with '+'", override.input_line, hint=f"write +{key}={value}"
+        )
     return None
 
 
@@ -174,33 +186,35 @@ def _chosen(override: Override) -> list[str]:
 
 def _check_keys(
     loader: ConfigLoader, base: DictConfig, overrides: Sequence[Override]
-) -> tuple[list[Override], list[Fault]]:
+) -> tuple[list[Override], list[Diagnostic]]:
     known = all_keys(base)
-    good, faults = [], []
+    good, diagnostics = [], []
     for override in overrides:
         key = override.key_or_group
         if key == "hydra" or key.startswith("hydra."):
-            fault = _check_hydra_key(loader, override)
-            faults.extend([fault] if fault else [])
-            good.extend([] if fault else [override])
+            diagnostic = _check_hydra_key(loader, override)
+            diagnostics.extend([diagnostic] if diagnostic else [])
+            good.extend([] if diagnostic else [override])
         elif override.is_delete():
-            faults.append(Fault("not-settable", key, "a key cannot be removed", accepted="key=value"))
+            diagnostics.append(Diagnostic("not-settable", key, "a key cannot be removed", expected="key=value"))
         elif key in known:
             good.append(override)
         else:
-            faults.append(_unknown_key(loader, override, known))
-    return good, faults
+            diagnostics.append(_unknown_key(loader, override, known))
+    return good, diagnostics
 
 
-def _check_hydra_key(loader: ConfigLoader, override: Override) -> Fault | None:
+def _check_hydra_key(loader: ConfigLoader, override: Override) -> Diagnostic | None:
     """Hydra's own schema judges Hydra's own keys."""
     if override.is_sweep_override():
         key, value = override.key_or_group, override.get_value_string()
-        fix = f"write {inner}={value}" if (inner := key.removeprefix("hydra.sweeper.params.")) != key else None
-        return Fault("not-sweepable", key, "cannot be swept", value, "one value", fix)
+        hint = f"write {inner}={value}" if (inner := key.removeprefix("hydra.sweeper.params.")) != key else None
+        return Diagnostic("not-sweepable", key, "cannot be swept", value, "one value", hint)
     said = _refusal(loader, [override])
     return (
-        Fault("refused-by-hydra", override.key_or_group, "Hydra refuses it", override.get_value_string(), fix=said)
+        Diagnostic(
+            "refused-by-hydra", override.key_or_group, "Hydra refuses it", override.get_value_string(), hint=said
+        )
         if said
         else None
     )
@@ -208,28 +222,28 @@ def _check_hydra_key(loader: ConfigLoader, override: Override) -> Fault | None:
 
 def _check_together(
     loader: ConfigLoader, as_given: Sequence[Override], groups: Sequence[Override], keys: Sequence[Override]
-) -> tuple[list[Override], list[Fault]]:
+) -> tuple[list[Override], list[Diagnostic]]:
     """Overrides that compose together, and a fault for each that those before it exclude (`storage=null …`).
 
     All at once they are composed in the order `as_given`, as Hydra will.
     """
     if not _refusal(loader, as_given):
         return [*groups, *keys], []
-    good, faults = list(groups), []
+    good, diagnostics = list(groups), []
     for override in keys:
         if said := _refusal(loader, [*good, override]):
-            faults.append(
-                Fault(
+            diagnostics.append(
+                Diagnostic(
                     "conflict",
                     override.key_or_group,
                     "does not go with what is before it",
                     override.input_line,
-                    fix=said,
+                    hint=said,
                 )
             )
         else:
             good.append(override)
-    return good, faults
+    return good, diagnostics
 
 
 def _refusal(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
@@ -241,19 +255,21 @@ def _refusal(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
     return None
 
 
-def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str]) -> Fault:
+def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str]) -> Diagnostic:
     key = override.key_or_group
     group, _, rest = key.partition(".")
     home = [name for name in group_options(loader, group) if rest and _option_has(loader, group, name, rest)]
     if home:
-        return Fault(
-            "inactive-key", key, f"is a key of {group}={home[0]}, which is not chosen", fix=f"add {group}={home[0]}"
+        return Diagnostic(
+            "inactive-key", key, f"is a key of {group}={home[0]}, which is not chosen", hint=f"add {group}={home[0]}"
         )
     groups = loader.get_group_options("", ObjectType.GROUP)
     siblings = [k.removeprefix(f"{group}.") for k in known if k.startswith(f"{group}.")]
-    accepted = ", ".join(siblings if rest and siblings else groups)
+    expected = ", ".join(siblings if rest and siblings else groups)
     similar = did_you_mean(key, [k for k in known if "." in k] if rest else [*known, *groups])
-    return Fault("unknown-key", key or _NOWHERE, "unknown key or group", override.get_value_string(), accepted, similar)
+    return Diagnostic(
+        "unknown-key", key or _NOWHERE, "unknown key or group", override.get_value_string(), expected, similar
+    )
 
 
 def _option_has(loader: ConfigLoader, group: str, option: str, key: str) -> bool:

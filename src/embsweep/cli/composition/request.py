@@ -11,20 +11,20 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from embsweep.cli.composition.compose import compose, compose_point, draft_values, group_options, to_values
+from embsweep.cli.composition.compose import compose, compose_point, group_options, resolve_partially, to_values
 from embsweep.cli.composition.overrides import all_keys
 from embsweep.cli.composition.search_space import parse_space
 from embsweep.cli.composition.validation import read_space
 from embsweep.cli.paths import default_storage
 from embsweep.config.search_space import Choice, Dimension, Space, Value, contains, to_override
-from embsweep.core.errors import Fault, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.sweep.request import SweepRequest
 
-NOTHING_TO_SEARCH = Fault(
+EMPTY_SPACE = Diagnostic(
     "nothing-to-search",
     "hydra.sweeper.params",
     "there is nothing to search: every key is fixed",
-    fix="sweep a key (train.learning_rate=1e-5,3e-5), or run one trial (hydra.mode=RUN)",
+    hint="sweep a key (train.learning_rate=1e-5,3e-5), or run one trial (hydra.mode=RUN)",
 )
 _SEARCHABLE = ("model", "loss", "matryoshka", "train", "eval")
 """What may differ from trial to trial. Trials on other data or with another objective could not be compared."""
@@ -32,15 +32,15 @@ _SEARCHABLE = ("model", "loss", "matryoshka", "train", "eval")
 
 def read_request(loader: ConfigLoader, arguments: Sequence[str], command: str) -> SweepRequest:
     """`draft_request`, with InputError where there are faults."""
-    request, faults = draft_request(loader, arguments, command)
-    if faults:
-        raise InputError(faults)
+    request, diagnostics = parse_request(loader, arguments, command)
+    if diagnostics:
+        raise InputError(diagnostics)
     return request
 
 
-def draft_request(
+def parse_request(
     loader: ConfigLoader, arguments: Sequence[str], command: str
-) -> tuple[SweepRequest, tuple[Fault, ...]]:
+) -> tuple[SweepRequest, tuple[Diagnostic, ...]]:
     """Compose the recipe and parse the space; the faults of the space, whose sound dimensions are in the request.
 
     The space is the preset's `hydra.sweeper.params`, in which a sweep on the command line replaces the entry
@@ -50,23 +50,23 @@ def draft_request(
     given = parser.parse_overrides(list(arguments))
     fixed = [str(override.input_line) for override in given if not override.is_sweep_override()]
     tree = compose(loader, fixed)
-    space, faults = _build_space(loader, tree, parser, given)
+    space, diagnostics = _build_space(loader, tree, parser, given)
 
     def compose_values(point: Mapping[str, Value]) -> Mapping[str, Any]:
         return to_values(compose_point(loader, fixed, [to_override(key, value) for key, value in point.items()]))
 
     recipe = {d.key: v for d in space if (v := _recipe_value(tree, d, parser)) is not None and contains(d, v)}
-    values, unresolved = draft_values(tree)
+    values, unresolved = resolve_partially(tree)
     if unresolved:  # every point of the space would say it again
         space, recipe = (), {}
     request = SweepRequest(values, space, recipe, compose_values, command, default_storage())
-    return request, (*faults, *unresolved)
+    return request, (*diagnostics, *unresolved)
 
 
 def _build_space(
     loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]
-) -> tuple[Space, list[Fault]]:
-    swept, faults = _parse_preset(parser, read_space(tree))
+) -> tuple[Space, list[Diagnostic]]:
+    swept, diagnostics = _parse_preset(parser, read_space(tree))
     for override in given:
         key = override.get_key_element().lstrip("+")
         swept.pop(key, None)
@@ -77,33 +77,35 @@ def _build_space(
         if key not in known and not group_options(loader, key):
             del swept[key]
             problem, hint = "is neither a key of the configuration nor a group", did_you_mean(key, known)
-            faults.append(Fault("unknown-key", f"hydra.sweeper.params.{key}", problem, fix=hint))
+            diagnostics.append(Diagnostic("unknown-key", f"hydra.sweeper.params.{key}", problem, hint=hint))
         elif key.split(".")[0] not in _SEARCHABLE or key == "eval.dims":
             text = swept.pop(key).get_value_string()
-            accepted = f"one value; keys of {', '.join(_SEARCHABLE)} can be searched"
-            faults.append(Fault("not-sweepable", key, "is the same for all trials of a sweep", text, accepted))
+            expected = f"one value; keys of {', '.join(_SEARCHABLE)} can be searched"
+            diagnostics.append(
+                Diagnostic("not-sweepable", key, "is the same for all trials of a sweep", text, expected)
+            )
     space: list[Dimension] = []
     for override in swept.values():
         try:
             space.extend(parse_space([override]))
         except InputError as error:
-            faults.extend(error.faults)
-    if not space and not faults:
-        faults.append(NOTHING_TO_SEARCH)
-    return tuple(space), faults
+            diagnostics.extend(error.diagnostics)
+    if not space and not diagnostics:
+        diagnostics.append(EMPTY_SPACE)
+    return tuple(space), diagnostics
 
 
-def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict[str, Override], list[Fault]]:
+def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict[str, Override], list[Diagnostic]]:
     swept: dict[str, Override] = {}
-    faults: list[Fault] = []
+    diagnostics: list[Diagnostic] = []
     for key, text in params.items():
         try:
             (swept[key],) = parser.parse_overrides([f"{key}={text}"])  # gives a glob its options
         except (HydraException, ValueError, ArithmeticError, RecursionError) as error:  # the grammar lets these through
-            faults.append(
-                Fault("bad-space", f"hydra.sweeper.params.{key}", "cannot be read", text, fix=_first_line(error))
+            diagnostics.append(
+                Diagnostic("bad-space", f"hydra.sweeper.params.{key}", "cannot be read", text, hint=_first_line(error))
             )
-    return swept, faults
+    return swept, diagnostics
 
 
 def _recipe_value(tree: DictConfig, dimension: Dimension, parser: OverridesParser) -> Value | None:

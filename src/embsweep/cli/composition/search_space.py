@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 
 from embsweep.config.base import LARGEST_INTEGER
 from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange, Space
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 
 _MOST_VALUES = 100_000
 """Values of a range of floats, which Hydra makes one by one."""
@@ -23,14 +23,14 @@ _GRAMMAR = "choice(a, b), range(1, 5), interval(0.0, 0.2), tag(log, interval(1e-
 def parse_space(overrides: Iterable[Override]) -> Space:
     """One dimension for each sweep override. Raises InputError with the faults of all of them."""
     dimensions: list[Dimension] = []
-    faults: list[Fault] = []
+    diagnostics: list[Diagnostic] = []
     for override in overrides:
         try:
             dimensions.append(_parse_dimension(override))
         except InputError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise InputError(faults)
+            diagnostics.extend(error.diagnostics)
+    if diagnostics:
+        raise InputError(diagnostics)
     return tuple(dimensions)
 
 
@@ -38,7 +38,7 @@ def _parse_dimension(override: Override) -> Dimension:
     key = override.get_key_element()
     if not override.is_sweep_override():
         text = None if override.is_delete() else override.get_value_string()
-        raise InputError(Fault("bad-space", key, "is no search space", text, _GRAMMAR))
+        raise InputError(Diagnostic("bad-space", key, "is no search space", text, _GRAMMAR))
     value = override.value()
     if isinstance(value, IntervalSweep):
         return _parse_interval(key, value)
@@ -53,12 +53,14 @@ def _check_choice(key: str, sweep: ChoiceSweep, text: str) -> None:
     """What Hydra's grammar lets through and would have no effect, or could not be tried."""
     if sweep.shuffle:
         raise InputError(
-            Fault("no-effect", key, "shuffle has no effect: the sampler chooses the order", text, "without shuffle")
+            Diagnostic(
+                "no-effect", key, "shuffle has no effect: the sampler chooses the order", text, "without shuffle"
+            )
         )
     if sweep.tags:
-        raise InputError(Fault("no-effect", key, "a tag has no effect on a choice", text, "without tag"))
+        raise InputError(Diagnostic("no-effect", key, "a tag has no effect on a choice", text, "without tag"))
     if _holds_space(sweep.list):
-        raise InputError(Fault("bad-space", key, "an option is itself a search space", text, _GRAMMAR))
+        raise InputError(Diagnostic("bad-space", key, "an option is itself a search space", text, _GRAMMAR))
 
 
 def _holds_space(value: object) -> bool:
@@ -71,16 +73,16 @@ def _parse_choice(key: str, override: Override) -> Choice:
     try:
         options = tuple(override.sweep_string_iterator())
     except HydraException as error:
-        raise InputError(Fault("bad-space", key, str(error), accepted=_GRAMMAR)) from None
+        raise InputError(Diagnostic("bad-space", key, str(error), expected=_GRAMMAR)) from None
     if not options:
-        raise InputError(Fault("empty", key, "this choice has no options", override.get_value_string()))
+        raise InputError(Diagnostic("empty", key, "this choice has no options", override.get_value_string()))
     if len(options) > _MOST_OPTIONS:
         problem = f"this choice has {len(options):,} options, and each is composed and checked before anything starts"
         raise InputError(
-            Fault("too-many", key, problem, accepted=f"at most {_MOST_OPTIONS}", fix="or range(…) for numbers")
+            Diagnostic("too-many", key, problem, expected=f"at most {_MOST_OPTIONS}", hint="or range(…) for numbers")
         )
     if len(set(options)) < len(options):
-        raise InputError(Fault("duplicate-value", key, "an option is repeated", list(options), "each option once"))
+        raise InputError(Diagnostic("duplicate-value", key, "an option is repeated", list(options), "each option once"))
     return Choice(key, options)
 
 
@@ -89,12 +91,12 @@ def _parse_interval(key: str, sweep: IntervalSweep) -> Dimension:
     _check_ends(key, low, high)
     if low is None or high is None or low >= high or not math.isfinite(high - low):
         raise InputError(
-            Fault("impossible-range", key, "impossible interval", f"interval({low}, {high})", "finite start < end")
+            Diagnostic("impossible-range", key, "impossible interval", f"interval({low}, {high})", "finite start < end")
         )
     log = _is_log(key, sweep.tags)
     if log and low <= 0:
         raise InputError(
-            Fault(
+            Diagnostic(
                 "impossible-range", key, "a log interval begins at 0 or below", f"interval({low}, {high})", "start > 0"
             )
         )
@@ -108,13 +110,15 @@ def _parse_range(key: str, sweep: RangeSweep) -> Dimension:
     text = f"range({sweep.start}, {sweep.stop}, step={sweep.step})"
     if sweep.shuffle:
         raise InputError(
-            Fault("no-effect", key, "shuffle has no effect: the sampler chooses the order", text, "without shuffle")
+            Diagnostic(
+                "no-effect", key, "shuffle has no effect: the sampler chooses the order", text, "without shuffle"
+            )
         )
     low, high = _find_ends(key, sweep, text)
     log = _is_log(key, sweep.tags)
     step = abs(sweep.step)
     if log and (low <= 0 or step != 1 or not isinstance(low, int)):
-        raise InputError(Fault("impossible-range", key, "a log range needs integers above 0, step 1", text))
+        raise InputError(Diagnostic("impossible-range", key, "a log range needs integers above 0, step 1", text))
     if isinstance(low, int) and isinstance(high, int):
         return IntRange(key, low, high, int(step), log)
     return FloatRange(key, low, high, float(step))
@@ -129,12 +133,12 @@ def _find_ends(key: str, sweep: RangeSweep, text: str) -> tuple[float, float]:
         values = range(start, stop, step)
     elif (stop - start) / step > _MOST_VALUES or start + step == start:
         problem = f"this range has more than {_MOST_VALUES:,} values"
-        raise InputError(Fault("too-many", key, problem, text, "a larger step, or interval(start, end)"))
+        raise InputError(Diagnostic("too-many", key, problem, text, "a larger step, or interval(start, end)"))
     else:
         values = list(sweep.range())
     if len(values) < 2:
         raise InputError(
-            Fault("too-few", key, "this range has fewer than two values", text, "start, stop (exclusive), step")
+            Diagnostic("too-few", key, "this range has fewer than two values", text, "start, stop (exclusive), step")
         )
     return min(values[0], values[-1]), max(values[0], values[-1])
 
@@ -144,15 +148,17 @@ def _check_ends(key: str, *ends: float | None) -> None:
     for end in ends:
         if isinstance(end, int) and abs(end) > LARGEST_INTEGER:
             raise InputError(
-                Fault("out-of-range", key, "a number of this space is too large", end, f"up to {LARGEST_INTEGER:,}")
+                Diagnostic(
+                    "out-of-range", key, "a number of this space is too large", end, f"up to {LARGEST_INTEGER:,}"
+                )
             )
         if isinstance(end, float) and not math.isfinite(end):
             problem = "impossible interval: an end is no finite number"
-            raise InputError(Fault("impossible-range", key, problem, end, "finite start < end"))
+            raise InputError(Diagnostic("impossible-range", key, problem, end, "finite start < end"))
 
 
 def _is_log(key: str, tags: set[str]) -> bool:
     unknown = tags - {"log"}
     if unknown:
-        raise InputError(Fault("unknown-option", key, "unknown tag", ", ".join(sorted(unknown)), "log"))
+        raise InputError(Diagnostic("unknown-option", key, "unknown tag", ", ".join(sorted(unknown)), "log"))
     return "log" in tags

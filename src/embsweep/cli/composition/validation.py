@@ -18,22 +18,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embsweep.cli.composition.trees import load_tree
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 
 MOST_VALUES = 10_000
 """What one file may hold: `*alias` of `*alias` makes gigabytes of a few lines, and Hydra takes its time for each."""
 
 
-def yaml_fault(error: yaml.YAMLError) -> Fault:
+def yaml_diagnostic(error: yaml.YAMLError) -> Diagnostic:
     """Where the file in `error` is no YAML, or names a type that is not read (`!!python/…`)."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         problem = " ".join(str(error.problem).split())
-        return Fault(
-            "bad-format", f"{mark.name}:{mark.line + 1}", f"cannot be read as YAML ({problem})", accepted="plain values"
+        return Diagnostic(
+            "bad-format", f"{mark.name}:{mark.line + 1}", f"cannot be read as YAML ({problem})", expected="plain values"
         )
     name, reason = getattr(error, "name", "a configuration file"), getattr(error, "reason", error)
-    return Fault("bad-format", str(name), f"cannot be read as YAML ({reason})", accepted="text in UTF-8")
+    return Diagnostic("bad-format", str(name), f"cannot be read as YAML ({reason})", expected="text in UTF-8")
 
 
 def first_line(error: BaseException) -> str:
@@ -42,35 +42,37 @@ def first_line(error: BaseException) -> str:
     return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") else lines[0]
 
 
-def undecodable_faults(loader: ConfigLoader, folders: Sequence[Path] = ()) -> list[Fault]:
+def undecodable_diagnostics(loader: ConfigLoader, folders: Sequence[Path] = ()) -> list[Diagnostic]:
     """The files of the loader's folders, and of `folders`, that are no text.
 
     What is raised while one is composed does not name it; one fault without a name where none is found.
     """
     own = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
-    found = [fault for folder in (*own, *folders) for path in _find_files(folder) for fault in _check_text(path)]
-    return found or [Fault("not-utf8", "a configuration file", "is no text", accepted="UTF-8")]
+    found = [
+        diagnostic for folder in (*own, *folders) for path in _find_files(folder) for diagnostic in _check_text(path)
+    ]
+    return found or [Diagnostic("not-utf8", "a configuration file", "is no text", expected="UTF-8")]
 
 
 def check_files(folder: Path) -> None:
     """InputError naming the files in `folder` that hold more than MOST_VALUES values, or begin with a BOM."""
-    faults = [fault for path in _find_files(folder) for fault in _check_file(path)]
-    if faults:
-        raise InputError(faults)
+    diagnostics = [diagnostic for path in _find_files(folder) for diagnostic in _check_file(path)]
+    if diagnostics:
+        raise InputError(diagnostics)
 
 
-def _check_file(path: Path) -> Iterator[Fault]:
+def _check_file(path: Path) -> Iterator[Diagnostic]:
     if _count(path) > MOST_VALUES:
-        yield Fault(
+        yield Diagnostic(
             "too-many",
             str(path),
             f"holds more than {MOST_VALUES:,} values, aliases followed",
-            accepted="a configuration",
+            expected="a configuration",
         )
     with contextlib.suppress(OSError), path.open("rb") as file:
         if file.read(3) == codecs.BOM_UTF8:
             problem = "begins with a byte-order mark, which hides its first line from Hydra"
-            yield Fault("byte-order-mark", str(path), problem, accepted="UTF-8 without one")
+            yield Diagnostic("byte-order-mark", str(path), problem, expected="UTF-8 without one")
 
 
 def _find_files(folder: Path) -> list[Path]:
@@ -78,11 +80,11 @@ def _find_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*.yaml")) if path.is_file()]
 
 
-def _check_text(path: Path) -> Iterator[Fault]:
+def _check_text(path: Path) -> Iterator[Diagnostic]:
     try:
         path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        yield Fault("not-utf8", str(path), f"is no text ({error.reason} at byte {error.start})", accepted="UTF-8")
+        yield Diagnostic("not-utf8", str(path), f"is no text ({error.reason} at byte {error.start})", expected="UTF-8")
 
 
 def _count(path: Path) -> float:
@@ -124,20 +126,24 @@ def check_hydra_node(loader: ConfigLoader, tree: DictConfig, overrides: Sequence
     own = _plain_node(load_tree(loader, [line for line in overrides if _is_hydras(line)]))
     node = _plain_node(tree)
     found = _find_changes(node, own, "hydra")
-    faults = [Fault("not-settable", where, "cannot be set by a preset", value, _ACCEPTED) for where, value in found]
-    faults += [
-        Fault("not-settable", f"hydra.{key}", "is read before interpolations are followed", node[key], "a plain value")
+    diagnostics = [
+        Diagnostic("not-settable", where, "cannot be set by a preset", value, _ACCEPTED) for where, value in found
+    ]
+    diagnostics += [
+        Diagnostic(
+            "not-settable", f"hydra.{key}", "is read before interpolations are followed", node[key], "a plain value"
+        )
         for key in ("mode", "verbose")
         if "${" in str(node[key])
     ]
-    faults += [
-        Fault("not-settable", f"hydra.overrides.{kind}", "cannot be set by a preset", line, _ACCEPTED)
+    diagnostics += [
+        Diagnostic("not-settable", f"hydra.overrides.{kind}", "cannot be set by a preset", line, _ACCEPTED)
         for kind in ("hydra", "task")
         for line in node["overrides"][kind]
         if line not in overrides
     ]
-    if faults:
-        raise InputError(faults)
+    if diagnostics:
+        raise InputError(diagnostics)
     read_space(tree)
 
 
@@ -146,7 +152,7 @@ def read_space(tree: DictConfig) -> dict[str, Any]:
     try:
         params: Any = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise InputError(Fault("unresolved", SPACE, "cannot be resolved", fix=first_line(error))) from None
+        raise InputError(Diagnostic("unresolved", SPACE, "cannot be resolved", hint=first_line(error))) from None
     return dict(params)
 
 

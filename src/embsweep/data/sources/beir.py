@@ -13,7 +13,7 @@ from typing import Any
 from embsweep.config.data import BeirConfig
 from embsweep.core.codes import Code
 from embsweep.data.collection import Collection, Pair, build_collection, count_duplicates, keep_counts
-from embsweep.data.issues import FaultList
+from embsweep.data.issues import DiagnosticList
 from embsweep.data.sources.files import to_path
 from embsweep.data.sources.readers import list_names, read_objects
 from embsweep.data.text import check_text, is_blank, read_text_file
@@ -34,33 +34,33 @@ class Qrels:
     """Lines that say again what an earlier one said."""
 
 
-def read_qrels(path: Path, faults: FaultList) -> Qrels:
+def read_qrels(path: Path, diagnostics: DiagnosticList) -> Qrels:
     """Every judgement of the file; a score above 0 means relevant. Records each line that is no judgement."""
     qrels = Qrels()
-    before = len(faults)
-    lines = read_text_file(path, faults).split("\n")
+    before = len(diagnostics)
+    lines = read_text_file(path, diagnostics).split("\n")
     scores: dict[tuple[str, str], int] = {}
     for number, line in enumerate(lines, 1):
         fields = [part.strip() for part in line.split("\t")]
         if not line.strip() or (number == 1 and _is_header(fields)):
             continue
         where = f"{path.name}:{number}"
-        score = _read_score(fields, where, faults)
+        score = _read_score(fields, where, diagnostics)
         if score is None:
             continue
         key = (fields[0], fields[1])
         if scores.setdefault(key, score) != score:
-            faults.add(
+            diagnostics.add(
                 "conflict",
                 where,
                 "judged before with another score",
                 score,
-                accepted=f"{scores[key]}, or one line only",
+                expected=f"{scores[key]}, or one line only",
             )
         _keep(qrels, key, score, where)
-    if not qrels.judged and len(faults) == before:
-        faults.add(
-            "no-rows", path.name, "holds no judgements", accepted="query id, passage id, score, separated by tabs"
+    if not qrels.judged and len(diagnostics) == before:
+        diagnostics.add(
+            "no-rows", path.name, "holds no judgements", expected="query id, passage id, score, separated by tabs"
         )
     return qrels
 
@@ -69,17 +69,17 @@ def _is_header(fields: list[str]) -> bool:
     return fields[0].lower() in _HEADER_STARTS and fields[-1].lower() in _HEADER_ENDS
 
 
-def _read_score(fields: list[str], where: str, faults: FaultList) -> int | None:
+def _read_score(fields: list[str], where: str, diagnostics: DiagnosticList) -> int | None:
     if len(fields) != 3:
-        accepted = "query id, passage id, score, separated by tabs"
-        faults.add("wrong-length", where, f"has {len(fields)} fields", "\t".join(fields), accepted=accepted)
+        expected = "query id, passage id, score, separated by tabs"
+        diagnostics.add("wrong-length", where, f"has {len(fields)} fields", "\t".join(fields), expected=expected)
         return None
     if not (fields[0] and fields[1]):
-        faults.add("missing-id", where, "an id is empty", "\t".join(fields))
+        diagnostics.add("missing-id", where, "an id is empty", "\t".join(fields))
         return None
     if not _SCORE.fullmatch(fields[2]):
-        faults.add(
-            "wrong-type", where, "the score is not an integer", fields[2], accepted="an integer; above 0 means relevant"
+        diagnostics.add(
+            "wrong-type", where, "the score is not an integer", fields[2], expected="an integer; above 0 means relevant"
         )
         return None
     return int(fields[2])
@@ -106,17 +106,17 @@ def load_beir(config: BeirConfig) -> Collection:
     without a relevant passage, and empty text. Beside `qrels/test.tsv`, where a published set keeps the
     judgements of its other parts apart, queries that it does not name are left out and counted in `merged`.
     """
-    faults = FaultList()
-    folder = to_path(config.path, "data.path", faults)
-    faults.raise_if_any()
-    qrels_path = _check_folder(folder, faults)
-    faults.raise_if_any()
-    passages = _read_texts(folder / "corpus.jsonl", "passage", faults)
-    queries = _read_texts(folder / "queries.jsonl", "query", faults)
-    qrels = read_qrels(qrels_path, faults)
-    _check_known(qrels, queries, passages, faults)
-    unjudged = _check_answered(qrels, queries, strict=qrels_path.parent == folder, faults=faults)
-    faults.raise_if_any()
+    diagnostics = DiagnosticList()
+    folder = to_path(config.path, "data.path", diagnostics)
+    diagnostics.raise_if_any()
+    qrels_path = _check_folder(folder, diagnostics)
+    diagnostics.raise_if_any()
+    passages = _read_texts(folder / "corpus.jsonl", "passage", diagnostics)
+    queries = _read_texts(folder / "queries.jsonl", "query", diagnostics)
+    qrels = read_qrels(qrels_path, diagnostics)
+    _check_known(qrels, queries, passages, diagnostics)
+    unjudged = _check_answered(qrels, queries, strict=qrels_path.parent == folder, diagnostics=diagnostics)
+    diagnostics.raise_if_any()
     pairs = [Pair(queries[q][0], passages[p][0], None, place) for (q, p), place in qrels.relevant.items()]
     collection = build_collection(folder.resolve().name, pairs, [text for text, _ in passages.values()])
     answered = {query for query, _ in qrels.relevant}
@@ -132,31 +132,31 @@ def load_beir(config: BeirConfig) -> Collection:
     return replace(collection, merged=keep_counts(counts))
 
 
-def _check_folder(folder: Path, faults: FaultList) -> Path:
+def _check_folder(folder: Path, diagnostics: DiagnosticList) -> Path:
     """Record what is missing; the file of judgements is returned."""
     try:
         if not folder.is_dir():
             there = folder.exists()
             code: Code = "wrong-file-kind" if there else "missing-file"
             problem = "is a file, not a folder" if there else "there is no such folder"
-            accepted = "a folder with corpus.jsonl, queries.jsonl and qrels.tsv"
-            faults.add(code, "data.path", problem, str(folder), accepted=accepted)
+            expected = "a folder with corpus.jsonl, queries.jsonl and qrels.tsv"
+            diagnostics.add(code, "data.path", problem, str(folder), expected=expected)
             return folder
     except OSError as error:
-        faults.add("unreadable", "data.path", f"cannot be read: {error.strerror}", str(folder))
+        diagnostics.add("unreadable", "data.path", f"cannot be read: {error.strerror}", str(folder))
         return folder
     for name in ("corpus.jsonl", "queries.jsonl"):
         if not (folder / name).is_file():
-            faults.add("missing-file", "data.path", f"there is no {name} in this folder", str(folder))
+            diagnostics.add("missing-file", "data.path", f"there is no {name} in this folder", str(folder))
     for name in QRELS_PLACES:
         if (folder / name).is_file():
             return folder / name
-    faults.add(
+    diagnostics.add(
         "missing-file",
         "data.path",
         "there are no judgements in this folder",
         str(folder),
-        accepted=" or ".join(QRELS_PLACES),
+        expected=" or ".join(QRELS_PLACES),
     )
     return folder
 
@@ -165,63 +165,65 @@ def _count_others(folder: Path, qrels_path: Path) -> int:
     return sum((folder / name).is_file() and folder / name != qrels_path for name in QRELS_PLACES)
 
 
-def _read_texts(path: Path, what: str, faults: FaultList) -> dict[str, tuple[str, str]]:
+def _read_texts(path: Path, what: str, diagnostics: DiagnosticList) -> dict[str, tuple[str, str]]:
     """Id → (text, `name:line`); an entry whose text is at fault is kept, so that its judgements are not."""
     found: dict[str, tuple[str, str]] = {}
-    for where, row in read_objects(path, faults):
-        identity = _read_id(row, where, faults)
-        text = _read_text(row, where, faults)
+    for where, row in read_objects(path, diagnostics):
+        identity = _read_id(row, where, diagnostics)
+        text = _read_text(row, where, diagnostics)
         if identity is None:
             continue
         if identity in found:
-            faults.add(
+            diagnostics.add(
                 "duplicate-id",
                 where,
                 f"{what} id is not unique",
                 identity,
-                accepted=f"an id not used in {found[identity][1]}",
+                expected=f"an id not used in {found[identity][1]}",
             )
         else:
             found[identity] = (text, where)
     return found
 
 
-def _read_id(row: dict[str, Any], where: str, faults: FaultList) -> str | None:
+def _read_id(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> str | None:
     identity = row.get("_id", row.get("id"))
     if isinstance(identity, int) and not isinstance(identity, bool):
         return str(identity)
     if isinstance(identity, str) and not is_blank(identity):
         return identity.strip()
-    faults.add("missing-id", where, "has no id", identity, accepted="a text under '_id' or 'id'")
+    diagnostics.add("missing-id", where, "has no id", identity, expected="a text under '_id' or 'id'")
     return None
 
 
-def _read_text(row: dict[str, Any], where: str, faults: FaultList) -> str:
+def _read_text(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> str:
     """Title and text joined by a space, as BEIR does."""
     if "text" not in row:
-        fix = f"it has {list_names(row)}"
-        faults.add(
-            "missing-column", where, "has no 'text'", accepted="{'_id' or 'id', 'title' (optional), 'text'}", fix=fix
+        hint = f"it has {list_names(row)}"
+        diagnostics.add(
+            "missing-column", where, "has no 'text'", expected="{'_id' or 'id', 'title' (optional), 'text'}", hint=hint
         )
         return ""
     title, text = row.get("title"), row["text"]
     title = "" if title is None else title
     if not isinstance(title, str):
-        check_text(title, where, "title", faults)
+        check_text(title, where, "title", diagnostics)
         return ""
     joined = f"{title} {text}" if isinstance(text, str) and title else text
-    return check_text(joined, where, "text", faults) or ""
+    return check_text(joined, where, "text", diagnostics) or ""
 
 
-def _check_known(qrels: Qrels, queries: dict[str, Any], passages: dict[str, Any], faults: FaultList) -> None:
+def _check_known(qrels: Qrels, queries: dict[str, Any], passages: dict[str, Any], diagnostics: DiagnosticList) -> None:
     for (query, passage), place in qrels.judged.items():
         if query not in queries:
-            faults.add("unknown-id", place, "judges a query that queries.jsonl does not hold", query)
+            diagnostics.add("unknown-id", place, "judges a query that queries.jsonl does not hold", query)
         if passage not in passages:
-            faults.add("unknown-id", place, "judges a passage that corpus.jsonl does not hold", passage)
+            diagnostics.add("unknown-id", place, "judges a passage that corpus.jsonl does not hold", passage)
 
 
-def _check_answered(qrels: Qrels, queries: dict[str, tuple[str, str]], *, strict: bool, faults: FaultList) -> int:
+def _check_answered(
+    qrels: Qrels, queries: dict[str, tuple[str, str]], *, strict: bool, diagnostics: DiagnosticList
+) -> int:
     """Record queries without a relevant passage; returns how many unjudged ones are left out (0 if `strict`)."""
     judged = {query for query, _ in qrels.judged}
     answered = {query for query, _ in qrels.relevant}
@@ -229,12 +231,12 @@ def _check_answered(qrels: Qrels, queries: dict[str, tuple[str, str]], *, strict
     left_out = 0
     for query, place in unanswered.items():
         if strict or query in judged:
-            faults.add(
+            diagnostics.add(
                 "unanswered-query",
                 place,
                 "query without a relevant passage",
                 query,
-                fix="judge it with a score above 0, or remove it",
+                hint="judge it with a score above 0, or remove it",
             )
         else:
             left_out += 1

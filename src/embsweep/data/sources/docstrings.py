@@ -27,10 +27,10 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from embsweep.core.errors import Fault, InputError, did_you_mean
-from embsweep.core.files import write_whole
+from embsweep.core.errors import Diagnostic, InputError, did_you_mean
+from embsweep.core.files import atomic_write
 from embsweep.data.collection import Collection, Pair, build_collection
-from embsweep.data.issues import FaultList
+from embsweep.data.issues import DiagnosticList
 
 STDLIB = "stdlib"
 
@@ -46,12 +46,12 @@ class Package:
 
 def find_packages(names: tuple[str, ...]) -> list[Package]:
     """The packages in the order given, each once. Raises InputError with every name that is not one."""
-    faults = FaultList()
+    diagnostics = DiagnosticList()
     distributions = _list_distributions()
-    found = [_find(name, distributions, faults) for name in dict.fromkeys(names)]
+    found = [_find(name, distributions, diagnostics) for name in dict.fromkeys(names)]
     if not names:
-        faults.add("empty", "data.packages", "is empty", accepted="import names such as [stdlib, numpy, torch]")
-    faults.raise_if_any()
+        diagnostics.add("empty", "data.packages", "is empty", expected="import names such as [stdlib, numpy, torch]")
+    diagnostics.raise_if_any()
     return [package for package in found if package is not None]
 
 
@@ -61,16 +61,16 @@ def _list_distributions() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()
 
 
-def _find(name: str, distributions: Mapping[str, list[str]], faults: FaultList) -> Package | None:
+def _find(name: str, distributions: Mapping[str, list[str]], diagnostics: DiagnosticList) -> Package | None:
     if name == STDLIB:
         return Package(STDLIB, platform.python_version(), (Path(sysconfig.get_path("stdlib")),))
     roots = _list_roots(_find_spec(name))
     if not roots:
         known = [STDLIB, *sorted(distributions), *sorted(sys.stdlib_module_names)]
-        accepted = "'stdlib', or the import name of an installed top-level package written in Python"
-        fix = did_you_mean(name, [option for option in known if option != name])
-        faults.add(
-            "not-installed", "data.packages", "is not installed as Python source", name, accepted=accepted, fix=fix
+        expected = "'stdlib', or the import name of an installed top-level package written in Python"
+        hint = did_you_mean(name, [option for option in known if option != name])
+        diagnostics.add(
+            "not-installed", "data.packages", "is not installed as Python source", name, expected=expected, hint=hint
         )
         return None
     return Package(name, _read_version(name, roots, distributions), roots)
@@ -150,7 +150,7 @@ def write_cache(cache_dir: Path, packages: Sequence[Package], pairs: Sequence[Pa
     body = "".join(json.dumps([pair.anchor, pair.positive, pair.place]) + "\n" for pair in pairs).encode("ascii")
     path = find_cache(cache_dir, packages)
     try:
-        write_whole(path, hashlib.sha256(body).hexdigest().encode("ascii") + b"\n" + body)
+        atomic_write(path, hashlib.sha256(body).hexdigest().encode("ascii") + b"\n" + body)
     except OSError as error:
         _log.warning("the cache %s cannot be written (%s): the next run reads the packages again", path, error)
 
@@ -175,7 +175,9 @@ def load_docstrings(names: tuple[str, ...], cache_dir: Path) -> Collection:
         pairs = [pair for package in packages for pair in read_package(package)]
         write_cache(cache_dir, packages, pairs)
     if not pairs:
-        raise InputError(Fault("no-rows", "data.packages", "these packages hold no usable docstrings", list(names)))
+        raise InputError(
+            Diagnostic("no-rows", "data.packages", "these packages hold no usable docstrings", list(names))
+        )
     return build_collection("docstrings", pairs)
 
 

@@ -10,7 +10,7 @@ from embsweep.config.data import FilesConfig
 from embsweep.core.errors import did_you_mean
 from embsweep.core.files import NO_USER, expand_home, names_no_user
 from embsweep.data.collection import Collection, Pair, build_collection
-from embsweep.data.issues import FaultList
+from embsweep.data.issues import DiagnosticList
 from embsweep.data.sources.readers import (
     Columns,
     check_distinct,
@@ -28,44 +28,44 @@ _LIKENED = 10_000
 
 def load_files(config: FilesConfig) -> Collection:
     """The pairs of `config.pairs` as one collection, named after the file. InputError with every fault found."""
-    faults = FaultList()
-    path = to_path(config.pairs, "data.pairs", faults)
+    diagnostics = DiagnosticList()
+    path = to_path(config.pairs, "data.pairs", diagnostics)
     columns = Columns(config.anchor, config.positive, config.negative)
-    check_distinct(columns, faults)
-    check_path(path, "data.pairs", faults)
-    faults.raise_if_any()
-    pairs = [pair for pair in _read_pairs(path, columns, faults) if pair is not None]
-    if not pairs and not len(faults):
-        faults.add("no-rows", path.name, "holds no rows", accepted="one pair a row")
-    faults.raise_if_any()
+    check_distinct(columns, diagnostics)
+    check_path(path, "data.pairs", diagnostics)
+    diagnostics.raise_if_any()
+    pairs = [pair for pair in _read_pairs(path, columns, diagnostics) if pair is not None]
+    if not pairs and not len(diagnostics):
+        diagnostics.add("no-rows", path.name, "holds no rows", expected="one pair a row")
+    diagnostics.raise_if_any()
     return build_collection(path.stem, pairs)
 
 
-def to_path(text: str, key: str, faults: FaultList) -> Path:
+def to_path(text: str, key: str, diagnostics: DiagnosticList) -> Path:
     """The path with `~` replaced; a fault under `key` where it names a user's home that is not there."""
     if names_no_user(text):
-        faults.add("unknown-user", key, NO_USER, text, accepted="a path")
+        diagnostics.add("unknown-user", key, NO_USER, text, expected="a path")
     return expand_home(text)
 
 
-def check_path(path: Path, key: str, faults: FaultList) -> None:
+def check_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
     """Record a fault under `key` unless `path` is a file whose name says that pairs can be read from it."""
     try:
         if path.is_dir():
-            faults.add(
-                "wrong-file-kind", key, "is a folder, not a file", str(path), accepted=f"a file ({', '.join(SUFFIXES)})"
+            diagnostics.add(
+                "wrong-file-kind", key, "is a folder, not a file", str(path), expected=f"a file ({', '.join(SUFFIXES)})"
             )
         elif not path.exists():
             problem = "is a link that leads nowhere" if path.is_symlink() else "there is no such file"
-            faults.add("missing-file", key, problem, str(path), fix=_name_neighbour(path))
+            diagnostics.add("missing-file", key, problem, str(path), hint=_name_neighbour(path))
         elif not path.is_file():
-            faults.add("wrong-file-kind", key, "is not a regular file", str(path))
+            diagnostics.add("wrong-file-kind", key, "is not a regular file", str(path))
         elif path.suffix.lower() not in SUFFIXES:
-            faults.add(
-                "wrong-file-kind", key, f"unknown kind of file '{path.suffix}'", str(path), accepted=", ".join(SUFFIXES)
+            diagnostics.add(
+                "wrong-file-kind", key, f"unknown kind of file '{path.suffix}'", str(path), expected=", ".join(SUFFIXES)
             )
     except OSError as error:  # a name that is too long, a folder that may not be entered
-        faults.add("unreadable", key, f"cannot be read: {error.strerror}", str(path))
+        diagnostics.add("unreadable", key, f"cannot be read: {error.strerror}", str(path))
 
 
 def _name_neighbour(path: Path) -> str:
@@ -76,16 +76,16 @@ def _name_neighbour(path: Path) -> str:
     return did_you_mean(path.name, others) or here
 
 
-def _read_pairs(path: Path, columns: Columns, faults: FaultList) -> Iterator[Pair | None]:
-    for where, row in _read_rows(path, columns, faults):
-        if check_header(columns, row, where, faults):
-            yield read_pair(row, columns, where, faults)
+def _read_pairs(path: Path, columns: Columns, diagnostics: DiagnosticList) -> Iterator[Pair | None]:
+    for where, row in _read_rows(path, columns, diagnostics):
+        if check_header(columns, row, where, diagnostics):
+            yield read_pair(row, columns, where, diagnostics)
 
 
-def _read_rows(path: Path, columns: Columns, faults: FaultList) -> Iterator[tuple[str, Mapping[str, object]]]:
+def _read_rows(path: Path, columns: Columns, diagnostics: DiagnosticList) -> Iterator[tuple[str, Mapping[str, object]]]:
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
-        return read_objects(path, faults)
+        return read_objects(path, diagnostics)
     if suffix == ".parquet":
-        return read_parquet(path, columns, faults)
-    return read_records(path, "\t" if suffix == ".tsv" else ",", columns, faults)
+        return read_parquet(path, columns, diagnostics)
+    return read_records(path, "\t" if suffix == ".tsv" else ",", columns, diagnostics)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from embsweep.config.data import HubConfig
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, build_collection
-from embsweep.data.issues import FaultList
+from embsweep.data.issues import DiagnosticList
 from embsweep.data.sources.readers import Columns, check_distinct, check_header, read_pair
 
 REACH_TIMEOUT_S = 8.0
@@ -27,19 +27,19 @@ def load_hub(config: HubConfig) -> Collection:
     Raises InputError with one fault where the hub or the data set cannot be had, else with every fault of
     its rows, placed as `id:row` counting from 1.
     """
-    faults = FaultList()
+    diagnostics = DiagnosticList()
     columns = Columns(config.anchor, config.positive, config.negative)
-    _check_config(config, faults)
-    check_distinct(columns, faults)
-    faults.raise_if_any()
+    _check_config(config, diagnostics)
+    check_distinct(columns, diagnostics)
+    diagnostics.raise_if_any()
     dataset = _download(config)
-    if not check_header(columns, list(dataset.column_names), config.id, faults):
-        faults.raise_if_any()
+    if not check_header(columns, list(dataset.column_names), config.id, diagnostics):
+        diagnostics.raise_if_any()
     rows = dataset.select_columns(list(columns.by_key.values()))
-    pairs = [read_pair(row, columns, where, faults) for where, row in _read_rows(rows, config)]
+    pairs = [read_pair(row, columns, where, diagnostics) for where, row in _read_rows(rows, config)]
     if not pairs:
-        faults.add("no-rows", config.id, f"part '{config.part}' holds no rows")
-    faults.raise_if_any()
+        diagnostics.add("no-rows", config.id, f"part '{config.part}' holds no rows")
+    diagnostics.raise_if_any()
     return build_collection(config.id, [pair for pair in pairs if pair is not None])
 
 
@@ -54,25 +54,27 @@ def _read_rows(rows: Any, config: HubConfig) -> Iterator[tuple[str, Any]]:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = f"{config.id}:{number + 1}"
         raise InputError(
-            Fault("unreadable", where, f"cannot be read: {type(error).__name__}: {said}", accepted="texts")
+            Diagnostic("unreadable", where, f"cannot be read: {type(error).__name__}: {said}", expected="texts")
         ) from error
 
 
-def _check_config(config: HubConfig, faults: FaultList) -> None:
+def _check_config(config: HubConfig, diagnostics: DiagnosticList) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     if not config.revision.strip():
-        faults.add("empty", "data.revision", "is empty", config.revision, accepted="a commit hash, a tag or a branch")
+        diagnostics.add(
+            "empty", "data.revision", "is empty", config.revision, expected="a commit hash, a tag or a branch"
+        )
     try:
         validate_repo_id(config.id)
     except HFValidationError as error:
-        faults.add("bad-hub-id", "data.id", str(error), config.id, accepted="owner/name")
+        diagnostics.add("bad-hub-id", "data.id", str(error), config.id, expected="owner/name")
     else:
         if Path(config.id).exists():  # load_dataset would read this folder and ignore the revision
-            fix = "start elsewhere, or use data=files for a local file"
-            faults.add(
-                "ambiguous", "data.id", "a file or folder of this name would be read in its place", config.id, fix=fix
+            hint = "start elsewhere, or use data=files for a local file"
+            diagnostics.add(
+                "ambiguous", "data.id", "a file or folder of this name would be read in its place", config.id, hint=hint
             )
 
 
@@ -96,12 +98,12 @@ def _check_reachable(config: HubConfig) -> None:
         HfApi().dataset_info(config.id, revision=config.revision, timeout=REACH_TIMEOUT_S)
 
 
-def _describe(error: Exception, config: HubConfig) -> Fault:
+def _describe(error: Exception, config: HubConfig) -> Diagnostic:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, RevisionNotFoundError):
-        return Fault(
+        return Diagnostic(
             "not-on-hub",
             "data.revision",
             f"{config.id} has no such revision",
@@ -109,17 +111,17 @@ def _describe(error: Exception, config: HubConfig) -> Fault:
             "a commit hash, tag or branch",
         )
     if isinstance(error, GatedRepoError):
-        return Fault(
+        return Diagnostic(
             "no-access",
             "data.id",
             "access to this data set must be asked for on the hub",
             config.id,
-            fix="`hf auth login`",
+            hint="`hf auth login`",
         )
     if isinstance(error, RepositoryNotFoundError):
-        fix = f"check the spelling, or `hf auth login` for a private one; without the hub: {_ELSEWHERE}"
-        return Fault("not-on-hub", "data.id", "the hub has no such data set", config.id, fix=fix)
+        hint = f"check the spelling, or `hf auth login` for a private one; without the hub: {_ELSEWHERE}"
+        return Diagnostic("not-on-hub", "data.id", "the hub has no such data set", config.id, hint=hint)
     wanted = f"{config.id} (subset {config.subset}, part {config.part}, revision {config.revision})"
-    return Fault(
-        "not-loadable", "data.id", f"could not be loaded: {type(error).__name__}: {said}", wanted, fix=_ELSEWHERE
+    return Diagnostic(
+        "not-loadable", "data.id", f"could not be loaded: {type(error).__name__}: {said}", wanted, hint=_ELSEWHERE
     )

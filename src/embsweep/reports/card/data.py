@@ -22,8 +22,8 @@ from embsweep.models.hub import find_folder
 from embsweep.models.losses import build_loss
 from embsweep.reports.card.markdown import number, plain
 from embsweep.reports.card.tables import metric_table
-from embsweep.selection.evidence import WINNER, Evidence, TrainingFacts
-from embsweep.training.hardware import Choice
+from embsweep.selection.evidence import WINNER, Evidence, TrainingRecord
+from embsweep.training.hardware import HardwareSettings
 from embsweep.training.trainer import build_arguments
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _add_readings(data: EvidenceCardData, evidence: Evidence) -> None:
     data.eval_results_dict = results
 
 
-def _add_hyperparameters(data: EvidenceCardData, training: TrainingFacts) -> None:
+def _add_hyperparameters(data: EvidenceCardData, training: TrainingRecord) -> None:
     """Through the library's own callback, which knows which arguments belong on a card."""
     defaults: Any = SentenceTransformerTrainingArguments(output_dir="unused")
     values = {**_arguments(training.config.train), **_as_it_ran(training)}
@@ -137,11 +137,11 @@ def _add_hyperparameters(data: EvidenceCardData, training: TrainingFacts) -> Non
 def _arguments(config: TrainConfig) -> dict[str, Any]:
     """The trainer's arguments, made on whatever machine writes the card."""
     anywhere = config.model_copy(update={"precision": "fp32"})
-    arguments: Any = build_arguments(anywhere, Path("unused"), choice=Choice())
+    arguments: Any = build_arguments(anywhere, Path("unused"), choice=HardwareSettings())
     return dict(arguments.to_dict())
 
 
-def _as_it_ran(training: TrainingFacts) -> dict[str, Any]:
+def _as_it_ran(training: TrainingRecord) -> dict[str, Any]:
     """What the training machine decided, in place of what this one would."""
     facts = training.facts
     on_cpu = str(facts.get("device", "cpu")).startswith("cpu")

@@ -16,7 +16,7 @@ from embsweep.reports.card.markdown import (
     signed,
     span,
 )
-from embsweep.reports.card.wording import column, in_groups, in_order
+from embsweep.reports.card.wording import column, group_by_model, order_models
 from embsweep.selection.evidence import WINNER, Comparison, Evidence
 from embsweep.selection.scores import Scores
 
@@ -25,7 +25,7 @@ INTERVAL = "95 % interval"
 
 def results_table(evidence: Evidence) -> str:
     """The metric that counts on the test split: a row a dimension, this model with its interval, a column a rival."""
-    names = in_order(evidence.test)
+    names = order_models(evidence.test)
     rows = [_result_row(evidence, dim, names) for dim in sorted(evidence.dims, reverse=True)]
     objective = {column(name): number(evidence.objectives[name]) for name in names if name in evidence.objectives}
     return build_table([*rows, {**dict.fromkeys(rows[0], "–"), "Dimension": "objective", **objective}])
@@ -44,7 +44,7 @@ def _result_row(evidence: Evidence, dim: int, names: Iterable[str]) -> dict[str,
 
 def metric_table(evidence: Evidence, dim: int) -> str:
     """Every metric of the test readings at one dimension; the metric that counts is bold and has its intervals."""
-    names = in_order(evidence.test)
+    names = order_models(evidence.test)
     rows = []
     for metric in evidence.test[WINNER].scores[dim]:
         mark = "**" if metric == evidence.metric else ""
@@ -68,7 +68,7 @@ def _interval(evidence: Evidence, name: str, dim: int) -> str:
 def validation_table(evidence: Evidence) -> str:
     """The metric that counts on the validation split, and the objective made of it."""
     sets: Mapping[str, Scores] = evidence.validation
-    names = in_order(sets)
+    names = order_models(sets)
     rows = [
         {"Dimension": str(dim), **{column(name): _validation(sets[name], dim, evidence.metric) for name in names}}
         for dim in sorted(evidence.dims, reverse=True)
@@ -83,13 +83,13 @@ def _validation(scores: Scores, dim: int, metric: str) -> str:
 
 def comparisons_table(comparisons: Iterable[Comparison]) -> str:
     """Every comparison, a row each."""
-    rows = [_comparison_row(one) for found in in_groups(comparisons).values() for one in found]
+    rows = [_comparison_row(one) for found in group_by_model(comparisons).values() for one in found]
     return build_table(rows) if rows else "None was made."
 
 
 def _comparison_row(comparison: Comparison) -> dict[str, str]:
     return {
-        "Against": column(comparison.rival),
+        "Against": column(comparison.reference),
         "Dimension": "objective" if comparison.dim is None else str(comparison.dim),
         "Difference": signed(comparison.difference),
         INTERVAL: span(comparison.low, comparison.high),

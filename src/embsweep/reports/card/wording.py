@@ -17,7 +17,7 @@ _COLUMNS = {WINNER: "This model", BASE: "Base", BM25: "BM25", RECIPE: "Recipe", 
 _WORDS = {BM25: "BM25", RECIPE: "the recipe", RUNNER_UP: "the runner-up"}
 
 
-class Way(Enum):
+class Direction(Enum):
     """Which way a difference goes, once the correction for all comparisons is made."""
 
     BETTER = "significantly better"
@@ -25,14 +25,14 @@ class Way(Enum):
     UNCLEAR = "no significant difference"
 
 
-def judge(comparison: Comparison, evidence: Evidence) -> Way:
+def classify(comparison: Comparison, evidence: Evidence) -> Direction:
     """Significant where the adjusted p is below the gate's alpha."""
     if comparison.adjusted_p >= evidence.gate.alpha or comparison.difference == 0:
-        return Way.UNCLEAR
-    return Way.BETTER if comparison.difference > 0 else Way.WORSE
+        return Direction.UNCLEAR
+    return Direction.BETTER if comparison.difference > 0 else Direction.WORSE
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def order_models(names: Iterable[str]) -> list[str]:
     """The winner first, then base, BM25, recipe and runner-up, then whatever else was read."""
     return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
@@ -51,17 +51,17 @@ def rival_name(name: str, evidence: Evidence) -> str:
     return words if trial is None or name not in _WORDS else f"{words} (trial {trial})"
 
 
-def in_groups(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
+def group_by_model(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
     """Comparisons by rival: the objective first, then from the largest dimension to the smallest."""
     groups: dict[str, list[Comparison]] = {}
     for comparison in sorted(comparisons, key=lambda c: (c.dim is not None, -(c.dim or 0))):
-        groups.setdefault(comparison.rival, []).append(comparison)
-    return {name: groups[name] for name in in_order(groups)}
+        groups.setdefault(comparison.reference, []).append(comparison)
+    return {name: groups[name] for name in order_models(groups)}
 
 
-def on_objective(evidence: Evidence, rival: str) -> Comparison | None:
+def on_objective(evidence: Evidence, reference: str) -> Comparison | None:
     """The comparison with `rival` over all dimensions on the test split, where it was made."""
-    return next((c for c in evidence.comparisons if c.rival == rival and c.dim is None), None)
+    return next((c for c in evidence.comparisons if c.reference == reference and c.dim is None), None)
 
 
 def describe_notices(evidence: Evidence) -> str:
@@ -81,7 +81,7 @@ def describe_notices(evidence: Evidence) -> str:
             for finding in evidence.audit
             if finding.severity == "error" and not finding.waived
         ),
-        *([describe_look(evidence)] if evidence.look > 1 else []),
+        *([describe_look(evidence)] if evidence.holdout_evaluations > 1 else []),
     ]
     return "\n>\n".join(f"> {notice}" for notice in notices)
 
@@ -99,11 +99,11 @@ def _notice_rehearsal(evidence: Evidence) -> list[str]:
 def _notice_standing(evidence: Evidence) -> list[str]:
     """A model that is not shown to be better than what it started from must say so first."""
     found = on_objective(evidence, BASE)
-    if found is None or judge(found, evidence) is Way.BETTER:
+    if found is None or classify(found, evidence) is Direction.BETTER:
         return []
     base = rival_name(BASE, evidence)
     if found.difference < 0:
-        how = "significantly" if judge(found, evidence) is Way.WORSE else "though not significantly"
+        how = "significantly" if classify(found, evidence) is Direction.WORSE else "though not significantly"
         return [f"**Below its base.** On the test split it scores lower than {base}, {how}. Serve {base}."]
     return [
         f"**No significant gain.** On the test split it cannot be told apart from {base}: "
@@ -118,9 +118,9 @@ def _shortfalls(evidence: Evidence) -> tuple[str, ...]:
 
 def describe_look(evidence: Evidence) -> str:
     """How often the test split has been read."""
-    if evidence.look == 1:
+    if evidence.holdout_evaluations == 1:
         return "It was read once, after the choice."
-    ordinal = {2: "second", 3: "third"}.get(evidence.look, f"{evidence.look}th")
+    ordinal = {2: "second", 3: "third"}.get(evidence.holdout_evaluations, f"{evidence.holdout_evaluations}th")
     return (
         f"**The test split was read before: this is the {ordinal} look at it.** "
         "Choices made after an earlier look may have been fitted to it."
@@ -144,8 +144,8 @@ def describe_result(evidence: Evidence) -> str:
 
 def _headlines(evidence: Evidence) -> list[Comparison]:
     """Against the base model always, against others where this one is not better."""
-    found = [c for rival in (BASE, BM25, RECIPE) if (c := on_objective(evidence, rival)) is not None]
-    return [c for c in found if c.rival == BASE or judge(c, evidence) is not Way.BETTER]
+    found = [c for reference in (BASE, BM25, RECIPE) if (c := on_objective(evidence, reference)) is not None]
+    return [c for c in found if c.reference == BASE or classify(c, evidence) is not Direction.BETTER]
 
 
 def _queries(evidence: Evidence) -> int:
@@ -154,13 +154,13 @@ def _queries(evidence: Evidence) -> int:
 
 def describe_comparison(comparison: Comparison, evidence: Evidence) -> str:
     """One difference with its interval and corrected p, and which way it goes."""
-    way = judge(comparison, evidence)
-    strong = f"**{way.value}**" if way is not Way.BETTER else way.value
+    way = classify(comparison, evidence)
+    strong = f"**{way.value}**" if way is not Direction.BETTER else way.value
     numbers = (
         f"{signed(comparison.difference)}, 95 % interval {span(comparison.low, comparison.high)}, "
         f"adjusted p {probability(comparison.adjusted_p)}"
     )
-    return f"Against {rival_name(comparison.rival, evidence)}: {strong} ({numbers})."
+    return f"Against {rival_name(comparison.reference, evidence)}: {strong} ({numbers})."
 
 
 def describe_outcome(evidence: Evidence) -> str:
@@ -206,17 +206,17 @@ def describe_smallest(evidence: Evidence) -> str:
 def describe_comparisons(evidence: Evidence) -> str:
     """Each rival in words: over all dimensions, then which dimensions go which way."""
     lines = []
-    for rival, found in in_groups(evidence.comparisons).items():
+    for reference, found in group_by_model(evidence.comparisons).items():
         whole = [c for c in found if c.dim is None]
-        head = describe_comparison(whole[0], evidence) if whole else f"Against {rival_name(rival, evidence)}:"
+        head = describe_comparison(whole[0], evidence) if whole else f"Against {rival_name(reference, evidence)}:"
         lines.append(f"- {head} {_by_dimension([c for c in found if c.dim is not None], evidence)}".rstrip())
     return "\n".join([*lines, "", _describe_power(evidence.comparisons, evidence)])
 
 
 def _by_dimension(comparisons: Sequence[Comparison], evidence: Evidence) -> str:
     parts = []
-    for way in Way:
-        dims = [c.dim for c in comparisons if judge(c, evidence) is way]
+    for way in Direction:
+        dims = [c.dim for c in comparisons if classify(c, evidence) is way]
         if dims:
             where = "at every dimension" if len(dims) == len(comparisons) > 1 else f"at {listing(dims)}"
             parts.append(f"{way.value} {where}")

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from embsweep.core.environment import given, replace_value, settle_environment
+from embsweep.core.environment import given, replace_value, set_default_environment
 from embsweep.core.files import expand_home
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def use_token(is_asked_for: bool) -> None:
     """
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
-    settle_environment()
+    set_default_environment()
     if given(MODE_VARIABLE) is None:
         replace_value(MODE_VARIABLE, "token" if is_asked_for else "disabled")
     Config.initialize("")

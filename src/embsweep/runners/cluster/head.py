@@ -16,7 +16,7 @@ from typing import Any
 from embsweep.config.sweep import RunnerConfig
 from embsweep.core.codes import Code
 from embsweep.core.environment import given
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.runners.cluster.auth import MODE_VARIABLE, has_token
 
 _ADDRESS = re.compile(r"(?P<host>[^\s/:]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})")
@@ -53,16 +53,16 @@ def find_address(config: RunnerConfig) -> str:
             "missing-value", "no cluster is named, neither here nor in RAY_ADDRESS", None, "runner=local needs none"
         )
     if address.startswith("ray://"):
-        fix = "run the sweep on a node of the cluster, or with `ray job submit`"
-        raise _refusal("bad-address", f"a sweep cannot run through Ray Client{source}", address, fix)
+        hint = "run the sweep on a node of the cluster, or with `ray job submit`"
+        raise _refusal("bad-address", f"a sweep cannot run through Ray Client{source}", address, hint)
     if not _ADDRESS.fullmatch(address):
         raise _refusal("bad-address", f"is not the address of a cluster{source}", address)
     return address
 
 
-def _refusal(code: Code, problem: str, address: str | None, fix: str | None = None) -> InputError:
-    accepted = "host:port of the cluster's head, such as 10.0.0.1:6379"
-    return InputError(Fault(code, "runner.address", problem, address, accepted, fix))
+def _refusal(code: Code, problem: str, address: str | None, hint: str | None = None) -> InputError:
+    expected = "host:port of the cluster's head, such as 10.0.0.1:6379"
+    return InputError(Diagnostic(code, "runner.address", problem, address, expected, hint))
 
 
 def _knock(address: str) -> None:
@@ -70,8 +70,8 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
-        fix = "`ray start --head` starts a cluster, `ray status --address=…` shows whether one answers"
-        raise _refusal("unreachable", f"nobody answers there ({error})", address, fix) from None
+        hint = "`ray start --head` starts a cluster, `ray status --address=…` shows whether one answers"
+        raise _refusal("unreachable", f"nobody answers there ({error})", address, hint) from None
 
 
 def _ask(address: str, mode: str) -> dict[str, Any]:
@@ -85,8 +85,8 @@ def _ask(address: str, mode: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         problem = f"something answers there, but not as the head of a Ray cluster would in {_ANSWER_TIMEOUT_S:g} s"
-        fix = "its port is 6379 unless `ray start --head --port=…` says otherwise; 8265 and 10001 are other services"
-        raise _refusal("unreachable", problem, address, fix) from None
+        hint = "its port is 6379 unless `ray start --head --port=…` says otherwise; 8265 and 10001 are other services"
+        raise _refusal("unreachable", problem, address, hint) from None
     except (subprocess.CalledProcessError, ValueError, IndexError) as error:
         last = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
         raise _refusal("unreachable", f"the head's answer was not understood ({''.join(last)})", address) from None
@@ -97,7 +97,7 @@ def _ask_with_token(address: str) -> dict[str, Any]:
     mode = given(MODE_VARIABLE) or "token"
     if mode != "token":
         problem = f"the cluster at {address} asks for a token, and this process may show none"
-        raise InputError(Fault("bad-token", MODE_VARIABLE, problem, mode, "token, or unset"))
+        raise InputError(Diagnostic("bad-token", MODE_VARIABLE, problem, mode, "token, or unset"))
     if not has_token():
         raise _bad_token(f"none was found, and the cluster at {address} asks for one")
     answer = _ask(address, "token")
@@ -107,24 +107,24 @@ def _ask_with_token(address: str) -> dict[str, Any]:
 
 
 def _bad_token(problem: str) -> InputError:
-    fix = "give it in RAY_AUTH_TOKEN, in the file RAY_AUTH_TOKEN_PATH or in ~/.ray/auth_token"
+    hint = "give it in RAY_AUTH_TOKEN, in the file RAY_AUTH_TOKEN_PATH or in ~/.ray/auth_token"
     return InputError(
-        Fault("bad-token", "the cluster's token", problem, None, "the token that the head was started with", fix)
+        Diagnostic("bad-token", "the cluster's token", problem, None, "the token that the head was started with", hint)
     )
 
 
 def _check_answer(address: str, answer: dict[str, Any]) -> None:
-    faults = []
+    diagnostics = []
     if not answer["is_same_release"]:
         there = f"Ray {answer['ray']}, Python {answer['python']}"
         here = f"Ray {version('ray')}, Python {platform.python_version()}"
         problem = f"the cluster at {address} runs other versions than this process"
-        faults.append(
-            Fault("other-version", "runner.address", problem, there, here, "start both from the same versions")
+        diagnostics.append(
+            Diagnostic("other-version", "runner.address", problem, there, here, "start both from the same versions")
         )
     if not answer["has_node_here"]:
         problem = f"this machine is no node of the cluster at {address}, and only a node can drive it"
-        fix = f"`ray start --address={address}` here (with --num-cpus=0 it trains nothing), or `ray job submit`"
-        faults.append(Fault("not-a-node", "runner.address", problem, None, None, fix))
-    if faults:
-        raise InputError(faults)
+        hint = f"`ray start --address={address}` here (with --num-cpus=0 it trains nothing), or `ray job submit`"
+        diagnostics.append(Diagnostic("not-a-node", "runner.address", problem, None, None, hint))
+    if diagnostics:
+        raise InputError(diagnostics)

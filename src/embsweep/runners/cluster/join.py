@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from embsweep.config.sweep import RunnerConfig
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.runners.cluster.auth import secure_token_file, use_token
 from embsweep.runners.cluster.head import Head, question_head
 from embsweep.runners.cluster.node_checks import (
@@ -29,7 +29,7 @@ from embsweep.runners.cluster.node_checks import (
 )
 from embsweep.runners.cluster.node_probe import Facts, probe
 from embsweep.runners.cluster.survey import Answer, Meeting, open_meeting, survey_nodes
-from embsweep.runners.ray.workarounds import keep_sigterm, log_daemon_messages
+from embsweep.runners.ray.workarounds import log_daemon_messages, preserve_sigterm_handler
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +74,12 @@ def leave_cluster() -> None:
 
 
 def _inspect(view: _View, config: RunnerConfig, init_options: Mapping[str, Any]) -> tuple[Node, ...]:
-    faults = [view.meeting.fault] if view.meeting.fault else []
-    faults += check_tracking("the driver", view.facts, view.tracking_uri)
+    diagnostics = [view.meeting.diagnostic] if view.meeting.diagnostic else []
+    diagnostics += check_tracking("the driver", view.facts, view.tracking_uri)
     try:
         head = _join(config, init_options)
     except InputError as error:
-        raise InputError([*faults, *error.faults]) from error
+        raise InputError([*diagnostics, *error.diagnostics]) from error
     entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     living = {entry["NodeID"]: entry for entry in entries if entry["Alive"]}
     names = name_nodes({i: (entry["NodeManagerHostname"], _address(entry)) for i, entry in living.items()})
@@ -90,10 +90,10 @@ def _inspect(view: _View, config: RunnerConfig, init_options: Mapping[str, Any])
         timeout_s=NODE_TIMEOUT_S,
     )
     for identity, answer in answers.items():
-        faults += _check_answer(answer, view, identity=identity, name=names[identity])
-    faults += _check_door(head, {names[i]: _address(entry) for i, entry in living.items()})
-    if faults:
-        raise InputError(faults)
+        diagnostics += _check_answer(answer, view, identity=identity, name=names[identity])
+    diagnostics += _check_door(head, {names[i]: _address(entry) for i, entry in living.items()})
+    if diagnostics:
+        raise InputError(diagnostics)
     return tuple(_build_node(names[i], living[i], answers[i]) for i in living)
 
 
@@ -106,17 +106,17 @@ def _join(config: RunnerConfig, init_options: Mapping[str, Any]) -> Head:
     logging.getLogger("ray").propagate = True
     log_daemon_messages()
     try:
-        with keep_sigterm():
+        with preserve_sigterm_handler():
             ray.init(address=head.address, log_to_driver=False, configure_logging=False, **init_options)
     except Exception as error:  # Ray raises whatever it met: ConnectionError, RuntimeError, its own
         problem = f"the cluster answers and cannot be joined ({' '.join(str(error).split())})"
-        raise InputError(Fault("unreachable", "runner.address", problem, head.address)) from error
+        raise InputError(Diagnostic("unreachable", "runner.address", problem, head.address)) from error
     return head
 
 
-def _check_answer(answer: Answer, view: _View, *, identity: str, name: str) -> Iterator[Fault]:
+def _check_answer(answer: Answer, view: _View, *, identity: str, name: str) -> Iterator[Diagnostic]:
     if answer.facts is None or answer.clock is None:
-        yield Fault("unreachable", "runner.address", f"node {name} {answer.problem}")
+        yield Diagnostic("unreachable", "runner.address", f"node {name} {answer.problem}")
         return
     yield from check_versions(name, answer.facts, view.facts)
     has_arrived = view.meeting.has_reply(identity)
@@ -125,7 +125,7 @@ def _check_answer(answer: Answer, view: _View, *, identity: str, name: str) -> I
     yield from check_clock(name, answer.clock)
 
 
-def _check_door(head: Head, addresses: Mapping[str, str]) -> Iterator[Fault]:
+def _check_door(head: Head, addresses: Mapping[str, str]) -> Iterator[Diagnostic]:
     """A cluster without token is refused where it spans machines, and mentioned where it is this machine alone."""
     remote = [name for name, address in addresses.items() if not _is_here(address)]
     yield from check_open_door(head.asks_token, remote)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from embsweep.core.errors import Fault
+from embsweep.core.errors import Diagnostic
 from embsweep.runners.cluster.node_probe import PACKAGES, Facts
 
 MAX_SKEW_S = 5.0
@@ -51,26 +51,30 @@ def name_nodes(places: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     }
 
 
-def check_versions(name: str, there: Facts, here: Facts) -> Iterator[Fault]:
+def check_versions(name: str, there: Facts, here: Facts) -> Iterator[Diagnostic]:
     """Python (x.y), the packages and the source files of this one must be the driver's.
 
     What follows a version's `+` (`2.13.0+cu130`) may differ: it tells for which device, not which, torch it is.
     """
     if _minor(there["python"]) != _minor(here["python"]):
-        yield Fault("other-version", _WHERE, f"node {name} has another Python", there["python"], here["python"], _SAME)
+        yield Diagnostic(
+            "other-version", _WHERE, f"node {name} has another Python", there["python"], here["python"], _SAME
+        )
     if there["source"] is None:
-        yield Fault("not-installed", _WHERE, f"node {name} has no embsweep", None, here["packages"]["embsweep"], _SAME)
+        yield Diagnostic(
+            "not-installed", _WHERE, f"node {name} has no embsweep", None, here["packages"]["embsweep"], _SAME
+        )
     for package in PACKAGES:
         found, wanted = there["packages"][package], here["packages"][package]
         if package == "embsweep" and found is None:
             continue  # there as plain files, by a runtime environment: its digest decides
         if found is None:
-            yield Fault("not-installed", _WHERE, f"node {name} has no {package}", None, wanted, _SAME)
+            yield Diagnostic("not-installed", _WHERE, f"node {name} has no {package}", None, wanted, _SAME)
         elif wanted is not None and found.partition("+")[0] != wanted.partition("+")[0]:
-            yield Fault("other-version", _WHERE, f"node {name} has another {package}", found, wanted, _SAME)
+            yield Diagnostic("other-version", _WHERE, f"node {name} has another {package}", found, wanted, _SAME)
     if there["source"] not in (None, here["source"]) and _is_same_release(there, here):
         problem = f"node {name} has other source files of the same embsweep"
-        yield Fault("other-version", _WHERE, problem, _short(there["source"]), _short(here["source"]), _SAME)
+        yield Diagnostic("other-version", _WHERE, problem, _short(there["source"]), _short(here["source"]), _SAME)
 
 
 def _minor(version: str) -> list[str]:
@@ -85,21 +89,21 @@ def _short(digest: str | None) -> str:
     return f"sha256 {(digest or '')[:12]}"
 
 
-def check_folder(name: str, there: Facts, *, storage: str, has_arrived: bool) -> Iterator[Fault]:
+def check_folder(name: str, there: Facts, *, storage: str, has_arrived: bool) -> Iterator[Diagnostic]:
     """The node must read the driver's file and write one that the driver finds (`has_arrived`)."""
     folder = there["folder"]
     if folder is None:
         return
-    fix = "mount one shared folder at this path on every node"
+    hint = "mount one shared folder at this path on every node"
     shared = "a folder that every node reads and writes"
     if folder["nonce"] is None and not folder["exists"]:
-        yield Fault("not-shared", "storage.path", f"node {name} has no such folder", storage, shared, fix)
+        yield Diagnostic("not-shared", "storage.path", f"node {name} has no such folder", storage, shared, hint)
     elif folder["nonce"] is None:
         problem = f"node {name} has another folder at this path: the driver's file is not in it ({folder['error']})"
-        yield Fault("not-shared", "storage.path", problem, storage, shared, fix)
+        yield Diagnostic("not-shared", "storage.path", problem, storage, shared, hint)
     elif folder["error"]:
         problem = f"node {name} cannot write to it ({folder['error']})"
-        yield Fault(
+        yield Diagnostic(
             "not-writable",
             "storage.path",
             problem,
@@ -109,19 +113,19 @@ def check_folder(name: str, there: Facts, *, storage: str, has_arrived: bool) ->
         )
     elif not has_arrived:
         problem = f"node {name} has another folder at this path: what it writes does not reach the driver"
-        yield Fault("not-shared", "storage.path", problem, storage, shared, fix)
+        yield Diagnostic("not-shared", "storage.path", problem, storage, shared, hint)
 
 
-def check_tracking(who: str, there: Facts, uri: str | None) -> Iterator[Fault]:
+def check_tracking(who: str, there: Facts, uri: str | None) -> Iterator[Diagnostic]:
     """A tracking server must answer from everywhere; its address is shown without user and password."""
     error = there["tracking_error"]
     if error is None or uri is None:
         return
     is_loopback = urlsplit(uri).hostname in _LOOPBACK
-    fix = "give the server's address as other machines see it" if is_loopback else "start it, or open the way to it"
+    hint = "give the server's address as other machines see it" if is_loopback else "start it, or open the way to it"
     problem = f"does not answer from {who} ({error})"
-    yield Fault(
-        "unreachable", "tracking.uri", problem, without_credentials(uri), "a server that every node reaches", fix
+    yield Diagnostic(
+        "unreachable", "tracking.uri", problem, without_credentials(uri), "a server that every node reaches", hint
     )
 
 
@@ -150,21 +154,21 @@ def compute_skew_s(reading: ClockReading) -> float:
     return certain if offset > 0 else -certain
 
 
-def check_clock(name: str, reading: ClockReading) -> Iterator[Fault]:
+def check_clock(name: str, reading: ClockReading) -> Iterator[Diagnostic]:
     """Timestamps of trials are compared across nodes: clocks may differ by MAX_SKEW_S and no more."""
     skew_s = compute_skew_s(reading)
     if abs(skew_s) > MAX_SKEW_S:
         side = "ahead of" if skew_s > 0 else "behind"
         problem = f"the clock of node {name} is {abs(skew_s):.1f} s {side} the driver's"
-        yield Fault(
+        yield Diagnostic(
             "clock-skew", _WHERE, problem, None, f"within {MAX_SKEW_S:g} s", "let chrony or systemd-timesyncd keep it"
         )
 
 
-def check_open_door(asks_token: bool, remote: Sequence[str]) -> Iterator[Fault]:
+def check_open_door(asks_token: bool, remote: Sequence[str]) -> Iterator[Diagnostic]:
     """A cluster that lets anybody run code is refused once a node of it is on another machine than the driver."""
     if not asks_token and remote:
-        yield Fault(
+        yield Diagnostic(
             "open-cluster",
             _WHERE,
             f"the cluster asks nobody for a token, and {', '.join(remote)} can be reached over the network",

@@ -20,7 +20,7 @@ from ray import cloudpickle
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from embsweep.core.errors import Fault
+from embsweep.core.errors import Diagnostic
 from embsweep.runners.cluster import node_probe
 from embsweep.runners.cluster.node_checks import ClockReading
 from embsweep.runners.cluster.node_probe import NONCE_FILE
@@ -95,7 +95,7 @@ class Meeting:
 
     folder: Path | None
     nonce: str
-    fault: Fault | None = None
+    diagnostic: Diagnostic | None = None
 
     def has_reply(self, name: str) -> bool:
         """Whether a node's file arrived here as it should."""
@@ -127,6 +127,6 @@ def _prepare(folder: Path, storage: Path) -> Meeting:
         (folder / NONCE_FILE).write_text(nonce)
     except OSError as error:
         problem = f"the driver cannot write to it ({error.strerror})"
-        accepted = "a folder that the driver and every node can write to"
-        return Meeting(None, nonce, Fault("not-writable", "storage.path", problem, str(storage), accepted))
+        expected = "a folder that the driver and every node can write to"
+        return Meeting(None, nonce, Diagnostic("not-writable", "storage.path", problem, str(storage), expected))
     return Meeting(folder, nonce)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import ray
 
-from embsweep.runners.ray.workarounds import free_orphans
-from embsweep.runners.resources import Machine, Slots, count_places
+from embsweep.runners.ray.workarounds import remove_leaked_placement_groups
+from embsweep.runners.resources import Machine, Slots, count_fitting_workers
 
-PATIENCE_S = 600.0
+CAPACITY_TIMEOUT_S = 600.0
 """How long there may be no room for even one trial: nodes that are started anew need minutes."""
 
 _LOOK_EVERY_S = 5.0
@@ -25,19 +25,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Room:
+class CapacityStatus:
     """What the watch has found: why the sweep was interrupted, or None."""
 
     problem: str | None = None
 
 
 @contextmanager
-def watch_room(slots: Slots, patience_s: float = PATIENCE_S) -> Iterator[Room]:
+def watch_capacity(slots: Slots, patience_s: float = CAPACITY_TIMEOUT_S) -> Iterator[CapacityStatus]:
     """Inside, this process is interrupted (SIGINT) once no trial has fitted for `patience_s` seconds.
 
     Otherwise Ray would wait for ever, and say nothing, for a machine that nobody may bring back.
     """
-    room, is_over = Room(), threading.Event()
+    room, is_over = CapacityStatus(), threading.Event()
     watch = threading.Thread(target=_watch, args=(slots, patience_s, room, is_over), daemon=True)
     watch.start()
     try:
@@ -47,13 +47,13 @@ def watch_room(slots: Slots, patience_s: float = PATIENCE_S) -> Iterator[Room]:
         watch.join()
 
 
-def _watch(slots: Slots, patience_s: float, room: Room, is_over: threading.Event) -> None:
+def _watch(slots: Slots, patience_s: float, room: CapacityStatus, is_over: threading.Event) -> None:
     last_seen = time.monotonic()
     while not is_over.wait(min(_LOOK_EVERY_S, patience_s / 4)):
         try:
-            places = count_places(slots, _living_machines())
+            places = count_fitting_workers(slots, _living_machines())
             if slots.workers > 1:
-                free_orphans()
+                remove_leaked_placement_groups()
         except Exception:  # the cluster may be on its way out: whoever drives it will be told
             log.warning("the cluster could not be looked at", exc_info=True)
             continue

@@ -17,21 +17,21 @@ from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import ControllerError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from embsweep.core.distributed import Group, current_group
+from embsweep.core.distributed import ProcessGroup, current_group
 from embsweep.core.errors import EmbsweepError
 from embsweep.runners.attempt import NO_RESULT, run_attempt
-from embsweep.runners.base import Work
+from embsweep.runners.base import TrialFn
 from embsweep.runners.ray.environment import pin_threads, thread_variables
-from embsweep.runners.resources import Place
-from embsweep.training.failures import to_reason
+from embsweep.runners.resources import WorkerPlacement
+from embsweep.training.failures import format_error
 from embsweep.training.messages import (
     Message,
     Outcome,
-    Report,
     Reporter,
-    Started,
-    TrialJob,
+    TrialReport,
     TrialResult,
+    TrialSpec,
+    TrialStarted,
     from_text,
     to_text,
 )
@@ -44,7 +44,7 @@ _COLLECTIVE_TIMEOUT_S = 3600
 _START_ATTEMPTS = 10
 """How often the processes of the workers may fail to start before the trial is given back."""
 
-_LOST_NEIGHBOUR = ("gloo/transport", "DistBackendError", "DistNetworkError", "ncclRemoteError")
+_PEER_LOST_MESSAGES = ("gloo/transport", "DistBackendError", "DistNetworkError", "ncclRemoteError")
 """What torch says in a worker whose neighbour is gone: of its own collectives, and of nothing else."""
 
 
@@ -56,11 +56,11 @@ class _Trainer(TorchTrainer):
         return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
 
 
-class WorkersDied(EmbsweepError):
+class WorkerLost(EmbsweepError):
     """A process of the group, or its node, is gone; the trial itself did nothing wrong."""
 
 
-def run_group(work: Work, job: TrialJob, reporter: Reporter, place: Place) -> None:
+def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, place: WorkerPlacement) -> None:
     """Do the work in `place.slots.workers` processes of one process group.
 
     The reporter hears the first of them. WorkersDied if one is gone before the trial has ended; a trial that fails in
@@ -68,11 +68,11 @@ def run_group(work: Work, job: TrialJob, reporter: Reporter, place: Place) -> No
     """
     slots = place.slots
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    mailbox = _Mailbox.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    mailbox = _MessageActor.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     trainer = _Trainer(
         _work_in_group,
         train_loop_config={
-            "work": work,
+            "trial_fn": trial_fn,
             "job": job.model_dump_json(),
             "mailbox": mailbox,
             "threads": slots.cpus_per_worker,
@@ -95,16 +95,16 @@ def run_group(work: Work, job: TrialJob, reporter: Reporter, place: Place) -> No
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(trainer.fit)
         try:
-            is_over = _relay(mailbox, training, reporter)
+            is_over = _forward_messages(mailbox, training, reporter)
         except BaseException:
             ray.kill(mailbox)  # the first worker waits for an answer there: it falls, and the others with it
             raise
         error = training.exception()
     if not is_over:
-        reporter.finish(_explain(error))
+        reporter.finish(_to_result(error))
 
 
-def _relay(mailbox: Any, training: Future[Any], reporter: Reporter) -> bool:
+def _forward_messages(mailbox: Any, training: Future[Any], reporter: Reporter) -> bool:
     """Hand the first worker's messages to `reporter` and its answers back; True if the trial's end was among them."""
     is_over = False
     while (text := ray.get(mailbox.collect.remote(_POLL_S))) is not None or not training.done():
@@ -112,31 +112,31 @@ def _relay(mailbox: Any, training: Future[Any], reporter: Reporter) -> bool:
             continue
         message = from_text(text)
         is_over = is_over or isinstance(message, TrialResult)
-        mailbox.answer.remote(_pass_on(message, reporter))
+        mailbox.answer.remote(_dispatch(message, reporter))
     return is_over
 
 
-def _pass_on(message: Message, reporter: Reporter) -> bool:
-    if isinstance(message, Report):
+def _dispatch(message: Message, reporter: Reporter) -> bool:
+    if isinstance(message, TrialReport):
         return reporter.report(message)
-    if isinstance(message, Started):
+    if isinstance(message, TrialStarted):
         reporter.start(message)
     else:
         reporter.finish(message)
     return False
 
 
-def _explain(error: BaseException | None) -> TrialResult:
+def _to_result(error: BaseException | None) -> TrialResult:
     """The end of a trial that did not tell it itself. WorkersDied if it could not."""
     if error is None:
         return _failed(NO_RESULT)
     if isinstance(error, ControllerError):
-        raise WorkersDied(f"its workers could not be started: {error.controller_failure}")
+        raise WorkerLost(f"its workers could not be started: {error.controller_failure}")
     failures = [_unwrap(failure) for failure in getattr(error, "worker_failures", {}).values()]
-    told = [failure for failure in failures if not isinstance(failure, _DEATHS)]
+    told = [failure for failure in failures if not isinstance(failure, _WORKER_LOST_ERRORS)]
     if not told:
-        raise WorkersDied("a worker process of the trial died (killed, out of memory, crashed, or its machine is gone)")
-    return _failed(to_reason(told[0]))
+        raise WorkerLost("a worker process of the trial died (killed, out of memory, crashed, or its machine is gone)")
+    return _failed(format_error(told[0]))
 
 
 def _unwrap(failure: BaseException) -> BaseException:
@@ -145,7 +145,7 @@ def _unwrap(failure: BaseException) -> BaseException:
     return inner
 
 
-_DEATHS = (WorkerHealthCheckFailedError, RayActorError, WorkersDied)
+_WORKER_LOST_ERRORS = (WorkerHealthCheckFailedError, RayActorError, WorkerLost)
 
 
 def _failed(reason: str) -> TrialResult:
@@ -156,7 +156,7 @@ def _work_in_group(config: dict[str, Any]) -> None:
     """What each worker runs. One that fails raises, so that Ray Train ends the others, which wait for it."""
     pin_threads(config["threads"])
     reporter = _GroupReporter(current_group(), config["mailbox"])
-    run_attempt(config["work"], TrialJob.model_validate_json(config["job"]), reporter)
+    run_attempt(config["trial_fn"], TrialSpec.model_validate_json(config["job"]), reporter)
     if reporter.failure is not None:
         raise reporter.failure
 
@@ -164,22 +164,22 @@ def _work_in_group(config: dict[str, Any]) -> None:
 class _GroupReporter:
     """Every worker has one and calls it alike; the first one's words go out, and all hear the answer."""
 
-    def __init__(self, group: Group, mailbox: Any) -> None:
+    def __init__(self, group: ProcessGroup, mailbox: Any) -> None:
         self._group = group
         self._mailbox = mailbox
         self.failure: EmbsweepError | None = None
 
-    def start(self, started: Started) -> None:
+    def start(self, started: TrialStarted) -> None:
         self._post(started)
 
-    def report(self, report: Report) -> bool:
+    def report(self, report: TrialReport) -> bool:
         return self._group.share(self._post(report))
 
     def finish(self, result: TrialResult) -> None:
         if result.outcome is Outcome.FAILED:
             reason = result.reason or "no reason given"
-            if any(words in reason for words in _LOST_NEIGHBOUR):
-                self.failure = WorkersDied(reason)
+            if any(words in reason for words in _PEER_LOST_MESSAGES):
+                self.failure = WorkerLost(reason)
                 return  # it is the neighbour who has to say why, if he still can
             self.failure = EmbsweepError(reason)
         self._post(result)
@@ -192,7 +192,7 @@ class _GroupReporter:
 
 
 @ray.remote
-class _Mailbox:
+class _MessageActor:
     """Between the first worker of a trial, which waits for its answers, and the process that speaks to Tune."""
 
     def __init__(self) -> None:

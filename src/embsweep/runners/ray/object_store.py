@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from embsweep.models.node_cache import unpack
 from embsweep.models.snapshot import Snapshot, SnapshotFile
-from embsweep.runners.base import Work
-from embsweep.training.messages import Reporter, TrialJob
+from embsweep.runners.base import TrialFn
+from embsweep.training.messages import Reporter, TrialSpec
 
 _opened: dict[Parcel, dict[str, Any]] = {}
 """The last parcel that this process opened: one, so that an earlier sweep's texts do not stay."""
@@ -48,16 +48,16 @@ class ShippedWork:
     run: Any
     parcel: Parcel
 
-    def __call__(self, job: TrialJob, reporter: Reporter) -> None:
+    def __call__(self, job: TrialSpec, reporter: Reporter) -> None:
         """Open the parcel, if this process has not done so, and run the job."""
         self.run(job, reporter, **open_parcel(self.parcel))
 
 
-def ship_work(work: Work, *, to_other_machines: bool) -> Work:
+def ship_work(trial_fn: TrialFn, *, to_other_machines: bool) -> TrialFn:
     """`work` with its keyword arguments shipped, if it is a `functools.partial`; else as it is."""
-    if not isinstance(work, partial) or work.args or not work.keywords:
-        return work
-    return ShippedWork(work.func, ship(work.keywords, to_other_machines=to_other_machines))
+    if not isinstance(trial_fn, partial) or trial_fn.args or not trial_fn.keywords:
+        return trial_fn
+    return ShippedWork(trial_fn.func, ship(trial_fn.keywords, to_other_machines=to_other_machines))
 
 
 def ship(contents: dict[str, Any], *, to_other_machines: bool) -> Parcel:

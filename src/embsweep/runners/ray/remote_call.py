@@ -11,7 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from embsweep.core.errors import EmbsweepError
 from embsweep.runners.ray.object_store import Parcel, open_parcel, ship
-from embsweep.runners.ray.workarounds import free_orphans
+from embsweep.runners.ray.workarounds import remove_leaked_placement_groups
 from embsweep.runners.resources import Slots
 
 R = TypeVar("R")
@@ -24,7 +24,7 @@ _SAY_EVERY = 12
 """Looks between two lines in the log."""
 
 
-def call_on_cluster(slots: Slots, function: Callable[..., R], *args: Any, **shipped: Any) -> R:
+def run_remote(slots: Slots, function: Callable[..., R], *args: Any, **shipped: Any) -> R:
     """`function(*args, **shipped)` on the cluster; its exceptions are raised here. What is `shipped` travels in chunks.
 
     As `trial.fresh.run_fresh`, for a driver that has neither a GPU nor time. Waits for a free place, as a trial would,
@@ -47,7 +47,7 @@ def _wait(reference: Any, name: str) -> None:
     looks = 0
     while not ray.wait([reference], timeout=_LOOK_EVERY_S)[0]:
         looks += 1
-        free_orphans()
+        remove_leaked_placement_groups()
         if looks % _SAY_EVERY == 0:
             log.warning("%s on the cluster is not done yet, or waits for a free place", name)
 

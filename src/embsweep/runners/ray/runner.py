@@ -18,26 +18,31 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from embsweep.core.environment import settle_environment
+from embsweep.core.environment import set_default_environment
 from embsweep.core.errors import CodedError
 from embsweep.runners.attempt import run_attempt
-from embsweep.runners.base import Desk, Work
+from embsweep.runners.base import TrialFn, TrialScheduler
 from embsweep.runners.cluster.auth import secure_token_file, use_token
-from embsweep.runners.ray.capacity import PATIENCE_S, watch_room
+from embsweep.runners.ray.capacity import CAPACITY_TIMEOUT_S, watch_capacity
 from embsweep.runners.ray.environment import WORKER_ENVIRONMENT, pin_threads, thread_variables
 from embsweep.runners.ray.object_store import ship_work
-from embsweep.runners.ray.remote_call import call_on_cluster
-from embsweep.runners.ray.tune_adapter import EndWithDesk, GuardedDesk
-from embsweep.runners.ray.workarounds import keep_sigterm, log_daemon_messages, notice_interrupts, on_loopback
-from embsweep.runners.resources import Place, Slots
-from embsweep.training.messages import Outcome, Report, Started, TrialJob, TrialResult, from_text, to_text
+from embsweep.runners.ray.remote_call import run_remote
+from embsweep.runners.ray.tune_adapter import ExceptionCapturingScheduler, StopOnSchedulerError
+from embsweep.runners.ray.workarounds import (
+    bind_to_loopback,
+    detect_interrupt,
+    log_daemon_messages,
+    preserve_sigterm_handler,
+)
+from embsweep.runners.resources import Slots, WorkerPlacement
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted, from_text, to_text
 
 _MESSAGE = "message"
-_LOSS = "loss of the process"
-_DIED = "its process died (killed, out of memory, crashed, or its machine is gone)"
+_WORKER_LOST = "loss of the process"
+_PROCESS_DIED = "its process died (killed, out of memory, crashed, or its machine is gone)"
 _DRIVER_BYTES = 2**20
 _OBJECT_STORE_BYTES = 256 * 2**20  # one copy of the texts; Ray's default of 30 % of memory is not ours to take
 
@@ -46,32 +51,35 @@ class RayRunner:
     """Runs jobs in Ray's worker processes, `slots.count` at once: on this machine, or on the cluster joined before."""
 
     def __init__(
-        self, slots: Slots, scratch: Path, *, has_other_machines: bool = False, patience_s: float = PATIENCE_S
+        self, slots: Slots, scratch: Path, *, has_other_machines: bool = False, patience_s: float = CAPACITY_TIMEOUT_S
     ) -> None:
         self._slots = slots
         self._patience_s = patience_s
         self._has_other_machines = has_other_machines
         self._scratch = scratch.resolve()
 
-    def run(self, desk: Desk, work: Work) -> None:
+    def run(self, scheduler: TrialScheduler, trial_fn: TrialFn) -> None:
         """See `Runner.run`. What the desk raises is raised here, the trials stay open.
 
         KeyboardInterrupt if Tune was told to stop before the desk ran out of jobs.
         """
-        first = desk.next_job()
+        first = scheduler.suggest()
         if first is None:
             return  # Tune would wait for ever for a first trial
         self._init_ray()
-        guarded = GuardedDesk(desk)
-        searcher = _DeskSearcher(guarded, first)
-        shipped = ship_work(work, to_other_machines=self._has_other_machines)
-        parameters = {"work": shipped, "place": Place(self._slots, self._scratch, _choose_backend(self._slots))}
+        guarded = ExceptionCapturingScheduler(scheduler)
+        searcher = _TuneSearcher(guarded, first)
+        shipped = ship_work(trial_fn, to_other_machines=self._has_other_machines)
+        parameters = {
+            "trial_fn": shipped,
+            "place": WorkerPlacement(self._slots, self._scratch, _choose_backend(self._slots)),
+        }
         trainable = tune.with_resources(tune.with_parameters(_train, **parameters), _resources(self._slots))
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=_DeskScheduler(searcher),
+                scheduler=_TuneScheduler(searcher),
                 num_samples=-1,
                 # a stopped trial waits until its actor is reused, and its workers with it, which hold their place
                 reuse_actors=self._slots.workers == 1,
@@ -82,12 +90,12 @@ class RayRunner:
             run_config=tune.RunConfig(
                 storage_path=str(self._scratch),
                 name=f"{os.getpid()}-{time.time_ns()}",
-                stop=EndWithDesk(guarded),
+                stop=StopOnSchedulerError(guarded),
                 verbose=0,
             ),
         )
         try:
-            with notice_interrupts() as interrupts, watch_room(self._slots, self._patience_s) as room:
+            with detect_interrupt() as interrupts, watch_capacity(self._slots, self._patience_s) as room:
                 tuner.fit()
         except Exception:
             if guarded.failure is None:
@@ -102,13 +110,13 @@ class RayRunner:
             raise KeyboardInterrupt
 
     def _init_ray(self) -> None:
-        settle_environment()
+        set_default_environment()
         logging.getLogger("ray").propagate = True
         log_daemon_messages()
         if ray.is_initialized():
             return
         use_token(True)
-        with keep_sigterm(), on_loopback():
+        with preserve_sigterm_handler(), bind_to_loopback():
             ray.init(
                 address="local",
                 num_cpus=max(self._slots.count * self._slots.cpus, 1),
@@ -134,7 +142,7 @@ def _choose_backend(slots: Slots) -> str:
     """How the workers of a trial speak to each other: asked where they will run, the driver may have no GPU."""
     if slots.workers == 1 or not slots.gpus:
         return "gloo"
-    return "nccl" if call_on_cluster(slots, _has_cuda) else "gloo"
+    return "nccl" if run_remote(slots, _has_cuda) else "gloo"
 
 
 def _has_cuda() -> bool:
@@ -143,19 +151,19 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _train(config: dict[str, Any], work: Work, place: Place) -> None:
+def _train(config: dict[str, Any], trial_fn: TrialFn, place: WorkerPlacement) -> None:
     """What a process of Tune's runs for each trial."""
     reporter = _TuneReporter()
-    job = TrialJob.model_validate_json(config["job"])
+    job = TrialSpec.model_validate_json(config["job"])
     if place.slots.workers == 1:
         pin_threads(place.slots.cpus)
-        run_attempt(work, job, reporter)
+        run_attempt(trial_fn, job, reporter)
     else:
-        from embsweep.runners.ray.distributed import WorkersDied, run_group  # importing Ray Train takes seconds
+        from embsweep.runners.ray.distributed import WorkerLost, run_group  # importing Ray Train takes seconds
 
         try:
-            run_group(work, job, reporter, place)
-        except WorkersDied as error:
+            run_group(trial_fn, job, reporter, place)
+        except WorkerLost as error:
             reporter.lose(str(error))
             raise
     if reporter.is_stopped:
@@ -172,10 +180,10 @@ class _TuneReporter:
     def __init__(self) -> None:
         self.is_stopped = False
 
-    def start(self, started: Started) -> None:
+    def start(self, started: TrialStarted) -> None:
         tune.report({_MESSAGE: to_text(started)})
 
-    def report(self, report: Report) -> bool:
+    def report(self, report: TrialReport) -> bool:
         try:
             tune.report({_MESSAGE: to_text(report)})
         except SystemExit:
@@ -185,27 +193,27 @@ class _TuneReporter:
     def lose(self, reason: str) -> None:
         """Why this process will raise: the trial is not over, its workers are gone."""
         if not self.is_stopped:
-            tune.report({_MESSAGE: "", _LOSS: reason})  # Tune wants its metric in every result
+            tune.report({_MESSAGE: "", _WORKER_LOST: reason})  # Tune wants its metric in every result
 
     def finish(self, result: TrialResult) -> None:
         if not self.is_stopped:  # the driver closed a stopped trial when it decided to stop it
             tune.report({_MESSAGE: to_text(result)})
 
 
-class _DeskSearcher(Searcher):
+class _TuneSearcher(Searcher):
     """Asks the desk for jobs and closes them there."""
 
-    def __init__(self, desk: Desk, first: TrialJob) -> None:
+    def __init__(self, scheduler: TrialScheduler, first: TrialSpec) -> None:
         super().__init__(metric=_MESSAGE, mode="max")
-        self.desk = desk
-        self.first: TrialJob | None = first
-        self.open: dict[str, TrialJob] = {}
+        self.scheduler = scheduler
+        self.first: TrialSpec | None = first
+        self.open: dict[str, TrialSpec] = {}
         self.results: dict[str, TrialResult] = {}
         self.losses: dict[str, str] = {}
         self.is_exhausted = False
 
     def suggest(self, trial_id: str) -> Any:
-        job, self.first = self.first or self.desk.next_job(), None
+        job, self.first = self.first or self.scheduler.suggest(), None
         if job is None and self.open:
             return None  # one of them may be lost, and be handed out once more
         if job is None:
@@ -217,9 +225,9 @@ class _DeskSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         found = self.results.pop(trial_id, None)
         if found is not None:
-            self.desk.finished(self.open.pop(trial_id).number, found)
+            self.scheduler.on_trial_complete(self.open.pop(trial_id).number, found)
         elif error:
-            self.desk.lost(self.open.pop(trial_id).number, self.losses.pop(trial_id, _DIED))
+            self.scheduler.on_trial_error(self.open.pop(trial_id).number, self.losses.pop(trial_id, _PROCESS_DIED))
         # else Tune itself was interrupted: the trial stays open in the ledger
 
     def save(self, checkpoint_path: str) -> None:
@@ -235,35 +243,35 @@ class _DeskSearcher(Searcher):
         return {}
 
 
-class _DeskScheduler(FIFOScheduler):
+class _TuneScheduler(FIFOScheduler):
     """Hands every report to the desk and stops what the desk stops."""
 
-    def __init__(self, searcher: _DeskSearcher) -> None:
+    def __init__(self, searcher: _TuneSearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         job = self._searcher.open.get(trial.trial_id)
-        if _LOSS in result:
-            self._searcher.losses[trial.trial_id] = result[_LOSS]
-            return str(TrialScheduler.CONTINUE)
+        if _WORKER_LOST in result:
+            self._searcher.losses[trial.trial_id] = result[_WORKER_LOST]
+            return str(self.CONTINUE)
         if job is None or _MESSAGE not in result or result.get("done"):
-            return str(TrialScheduler.CONTINUE)
+            return str(self.CONTINUE)
         message = from_text(result[_MESSAGE])
-        if isinstance(message, Started):
-            self._searcher.desk.started(job.number, message)
+        if isinstance(message, TrialStarted):
+            self._searcher.scheduler.on_trial_start(job.number, message)
         elif isinstance(message, TrialResult):
             self._searcher.results[trial.trial_id] = message
-        elif self._searcher.desk.report(job.number, message):
+        elif self._searcher.scheduler.on_trial_result(job.number, message):
             self._searcher.results[trial.trial_id] = _stopped(job, message)
-            return str(TrialScheduler.STOP)
-        return str(TrialScheduler.CONTINUE)
+            return str(self.STOP)
+        return str(self.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-def _stopped(job: TrialJob, last: Report) -> TrialResult:
+def _stopped(job: TrialSpec, last: TrialReport) -> TrialResult:
     """The end of a trial that the desk stopped at `last`: its best weights are where every trial keeps them."""
     outcome = Outcome.STOPPED if last.fraction < 1.0 else Outcome.COMPLETE
     return TrialResult(outcome, last.best_objective, None, str(job.best), time.time())

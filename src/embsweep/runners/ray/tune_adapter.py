@@ -7,38 +7,38 @@ from typing import Any, TypeVar
 
 from ray.tune import Stopper
 
-from embsweep.runners.base import Desk
-from embsweep.training.messages import Report, Started, TrialJob, TrialResult
+from embsweep.runners.base import TrialScheduler
+from embsweep.training.messages import TrialReport, TrialResult, TrialSpec, TrialStarted
 
 Answer = TypeVar("Answer")
 
 
-class GuardedDesk:
+class ExceptionCapturingScheduler:
     """Hands everything on to `inner` until that raises: `failure` is what it raised, and no call passes any more."""
 
-    def __init__(self, inner: Desk) -> None:
+    def __init__(self, inner: TrialScheduler) -> None:
         self.inner = inner
         self.failure: Exception | None = None
 
-    def next_job(self) -> TrialJob | None:
-        """See `Desk.next_job`."""
-        return self._ask(self.inner.next_job, None)
+    def suggest(self) -> TrialSpec | None:
+        """See `TrialScheduler.suggest`."""
+        return self._ask(self.inner.suggest, None)
 
-    def started(self, number: int, started: Started) -> None:
-        """See `Desk.started`."""
-        self._ask(lambda: self.inner.started(number, started), None)
+    def on_trial_start(self, number: int, started: TrialStarted) -> None:
+        """See `TrialScheduler.on_trial_start`."""
+        self._ask(lambda: self.inner.on_trial_start(number, started), None)
 
-    def report(self, number: int, report: Report) -> bool:
-        """See `Desk.report`."""
-        return self._ask(lambda: self.inner.report(number, report), False)
+    def on_trial_result(self, number: int, report: TrialReport) -> bool:
+        """See `TrialScheduler.on_trial_result`."""
+        return self._ask(lambda: self.inner.on_trial_result(number, report), False)
 
-    def finished(self, number: int, result: TrialResult) -> None:
-        """See `Desk.finished`."""
-        self._ask(lambda: self.inner.finished(number, result), None)
+    def on_trial_complete(self, number: int, result: TrialResult) -> None:
+        """See `TrialScheduler.on_trial_complete`."""
+        self._ask(lambda: self.inner.on_trial_complete(number, result), None)
 
-    def lost(self, number: int, reason: str) -> None:
-        """See `Desk.lost`."""
-        self._ask(lambda: self.inner.lost(number, reason), None)
+    def on_trial_error(self, number: int, reason: str) -> None:
+        """See `TrialScheduler.on_trial_error`."""
+        self._ask(lambda: self.inner.on_trial_error(number, reason), None)
 
     def _ask(self, ask: Callable[[], Answer], otherwise: Answer) -> Answer:
         if self.failure is not None:
@@ -50,11 +50,11 @@ class GuardedDesk:
             return otherwise
 
 
-class EndWithDesk(Stopper):
+class StopOnSchedulerError(Stopper):
     """Has Tune end all trials once the desk has failed; they stay open in the ledger."""
 
-    def __init__(self, desk: GuardedDesk) -> None:
-        self._desk = desk
+    def __init__(self, scheduler: ExceptionCapturingScheduler) -> None:
+        self._scheduler = scheduler
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether one trial should end: that is the scheduler's to say."""
@@ -62,7 +62,7 @@ class EndWithDesk(Stopper):
 
     def stop_all(self) -> bool:
         """Whether all should."""
-        return self._desk.failure is not None
+        return self._scheduler.failure is not None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune saves it; nothing is resumed from there

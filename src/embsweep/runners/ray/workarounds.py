@@ -34,7 +34,7 @@ def log_daemon_messages() -> None:
 
 
 @contextmanager
-def keep_sigterm() -> Iterator[None]:
+def preserve_sigterm_handler() -> Iterator[None]:
     """Inside, `ray.init` leaves SIGTERM to who has it.
 
     Of its handlers, the one in C++ prints a stack trace and aborts, the one in Python ends the process with code 15.
@@ -55,7 +55,7 @@ def keep_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def on_loopback() -> Iterator[None]:
+def bind_to_loopback() -> Iterator[None]:
     """Inside, a Ray that is started listens on 127.0.0.1 alone; by default its services listen on all addresses.
 
     Ray has this for macOS and Windows only, where firewalls ask (`services.get_node_ip_address`, 2.60); its processes
@@ -85,7 +85,7 @@ class Interrupts:
 
 
 @contextmanager
-def notice_interrupts() -> Iterator[Interrupts]:
+def detect_interrupt() -> Iterator[Interrupts]:
     """Tune takes SIGINT for itself, returns as if nothing had been, and keeps the handler: notice it, and give it back.
 
     Inside, a KeyboardInterrupt ends the block and is noticed too. Tune gives the handler back only when it was used.
@@ -112,7 +112,7 @@ def _to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
         log.warning("%s: %s", data.get("pid", "ray"), str(line).strip())
 
 
-def free_orphans() -> int:
+def remove_leaked_placement_groups() -> int:
     """Remove this job's placement groups that an actor made which is dead; returns how many there were."""
     job = ray.get_runtime_context().get_job_id()
     accessor = global_state._connect_and_get_accessor()

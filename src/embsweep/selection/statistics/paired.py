@@ -39,7 +39,7 @@ class Difference:
 
 def compute_difference(  # noqa: PLR0913 - all but three are by name
     ours: PerQuery,
-    rival: PerQuery,
+    reference: PerQuery,
     grouping: Grouping,
     *,
     config: ObjectiveConfig,
@@ -52,9 +52,9 @@ def compute_difference(  # noqa: PLR0913 - all but three are by name
     That the difference is `margin` is tested with every score of ours lowered by it. The same seed gives the same draws
     for any two models. ValueError where the queries differ in number or a value is not finite.
     """
-    dims = sorted(set(ours) & set(rival), reverse=True)
+    dims = sorted(set(ours) & set(reference), reverse=True)
     columns = (*dims, None) if dims and set(list_dims(dims, config)) <= set(dims) else tuple(dims)
-    one, other = stack_values(ours, dims, grouping), stack_values(rival, dims, grouping)
+    one, other = stack_values(ours, dims, grouping), stack_values(reference, dims, grouping)
     both = resample_means(np.hstack([one, other]), grouping, seed=seed, resamples=resamples)
     resampled = _subtract(both[:, : len(dims)], both[:, len(dims) :], columns, config)
 
@@ -85,12 +85,12 @@ def stack_values(values: PerQuery, dims: Sequence[int], grouping: Grouping) -> A
     return stacked.astype(np.float64)
 
 
-def _subtract(ours: Array, rival: Array, columns: Sequence[int | None], config: ObjectiveConfig) -> Array:
+def _subtract(ours: Array, reference: Array, columns: Sequence[int | None], config: ObjectiveConfig) -> Array:
     """Rows of means → rows of differences."""
-    differences = ours - rival
+    differences = ours - reference
     if columns and columns[-1] is None:
         dims = [dim for dim in columns if dim is not None]
-        objective = _to_objectives(ours, dims, config) - _to_objectives(rival, dims, config)
+        objective = _to_objectives(ours, dims, config) - _to_objectives(reference, dims, config)
         differences = np.column_stack([differences, objective])
     return round_means(differences)
 

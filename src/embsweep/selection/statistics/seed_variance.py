@@ -17,7 +17,7 @@ from embsweep.selection.statistics.resampling import Array, Grouping
 
 
 @dataclass(frozen=True)
-class SeedNoise:
+class SeedVariance:
     """Pooled standard deviation of a run's score at each column (dimensions, None for the objective).
 
     `df` is the sum over the configurations of their runs less one; 0 where nothing was run twice.
@@ -42,7 +42,7 @@ class Bounds:
     detectable: Array
 
 
-def measure_seed_noise(configurations: Iterable[Sequence[PerQuery]], config: ObjectiveConfig) -> SeedNoise:
+def estimate_seed_variance(configurations: Iterable[Sequence[PerQuery]], config: ObjectiveConfig) -> SeedVariance:
     """From the runs of each configuration on the same queries. All share one deviation: two runs alone say little."""
     squares: dict[int | None, float] = defaultdict(float)
     df = 0
@@ -51,7 +51,7 @@ def measure_seed_noise(configurations: Iterable[Sequence[PerQuery]], config: Obj
         df += max(0, len(runs) - 1)
         for column in scores[0] if scores else ():
             squares[column] += len(runs) * float(np.var([score[column] for score in scores]))
-    return SeedNoise({column: float(np.sqrt(total / max(1, df))) for column, total in squares.items()}, df)
+    return SeedVariance({column: float(np.sqrt(total / max(1, df))) for column, total in squares.items()}, df)
 
 
 def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]:
@@ -63,7 +63,7 @@ def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]
 
 
 def add_seed_noise(
-    difference: Difference, noise: SeedNoise, grouping: Grouping, *, runs: tuple[int, int], seed: int
+    difference: Difference, noise: SeedVariance, grouping: Grouping, *, runs: tuple[int, int], seed: int
 ) -> Bounds:
     """Bounds of a difference between means over `runs` seeds each, on resampled queries and with redrawn seeds.
 
@@ -72,7 +72,7 @@ def add_seed_noise(
     samples beyond 0, twice. With one group, or nothing that was run twice, nothing can be said.
     """
     if grouping.count == 1 or noise.df == 0:
-        return _know_nothing(difference)
+        return _uninformative_bounds(difference)
     by_seed = noise.of(difference, runs)
     samples = _widen(difference, grouping)
     draws = np.random.default_rng((seed, 2)).standard_t(noise.df, size=len(samples))
@@ -102,6 +102,6 @@ def _tail_p(samples: Array) -> Array:
     return np.asarray(np.minimum(1.0, 2 * (1 + beyond) / (1 + len(samples))))
 
 
-def _know_nothing(difference: Difference) -> Bounds:
+def _uninformative_bounds(difference: Difference) -> Bounds:
     ones = np.ones(len(difference.columns))
     return Bounds(-ones, ones, p_values=ones, detectable=ones)

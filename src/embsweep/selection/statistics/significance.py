@@ -45,7 +45,7 @@ def compute_intervals(
 
 def compare_models(  # noqa: PLR0913 - all but three are by name
     ours: PerQuery,
-    rivals: Mapping[str, PerQuery],
+    references: Mapping[str, PerQuery],
     groups: Groups,
     *,
     config: ObjectiveConfig,
@@ -63,9 +63,9 @@ def compare_models(  # noqa: PLR0913 - all but three are by name
     grouping = index_groups(groups)
     found = {
         name: compute_difference(
-            ours, rival, grouping, config=config, seed=seed, resamples=resamples, margin=margins.get(name, 0.0)
+            ours, reference, grouping, config=config, seed=seed, resamples=resamples, margin=margins.get(name, 0.0)
         )
-        for name, rival in rivals.items()
+        for name, reference in references.items()
     }
     adjusted = iter(adjust_holm([float(p) for difference in found.values() for p in difference.p_values]))
     return tuple(
@@ -102,7 +102,7 @@ def find_smallest_dim(values: PerQuery, groups: Groups, *, alpha: float, seed: i
     return min([dims[0], *(dim for dim, loss, p in tested if not (loss < 0 and p < alpha))])
 
 
-def _to_comparisons(rival: str, difference: Difference, grouping: Grouping) -> list[Comparison]:
+def _to_comparisons(reference: str, difference: Difference, grouping: Grouping) -> list[Comparison]:
     """`adjusted_p` is the p-value itself: the family is not known here."""
     bounds = bound_means(difference.observed, difference.resampled, grouping, (-1.0, 1.0))
     detectable = _detect(difference.errors, grouping)
@@ -116,7 +116,7 @@ def _to_comparisons(rival: str, difference: Difference, grouping: Grouping) -> l
     )
     return [
         Comparison(
-            rival=rival,
+            reference=reference,
             dim=dim,
             difference=observed,
             low=low,

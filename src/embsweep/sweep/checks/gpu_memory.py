@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from embsweep.config import Config, TrialConfig, build_config
-from embsweep.config.rehearsal import Scale
+from embsweep.config.rehearsal import Rehearsal
 from embsweep.config.search_space import Value, end_points
-from embsweep.core.errors import EmbsweepError, Fault, InputError
+from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.data.collection import Splits
 from embsweep.models.snapshot import find_snapshot
 from embsweep.runners.resources import Slots, count_shares
 from embsweep.runners.select import choose_call
 from embsweep.sweep.request import SweepRequest
-from embsweep.training.gpu_memory import Footprint, Gpu, measure_footprint
+from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
 from embsweep.training.hardware import estimate_bytes
 
 GIB = 2**30
@@ -30,8 +30,8 @@ def count_sharing(slots: Slots) -> int:
 
 
 def check_gpu_memory(
-    request: SweepRequest, scale: Scale, splits: Splits, slots: Slots, *, smallest_bytes: int | None = None
-) -> list[Fault]:
+    request: SweepRequest, scale: Rehearsal, splits: Splits, slots: Slots, *, smallest_bytes: int | None = None
+) -> list[Diagnostic]:
     """Faults at `runner.gpus_per_trial` where the trials of a GPU might run out of memory; half a minute on a GPU.
 
     Measured is the point of the space that is estimated to take most, in a process of its own on a GPU of this machine
@@ -41,7 +41,7 @@ def check_gpu_memory(
     trials_per_gpu = count_sharing(slots)
     if trials_per_gpu < 2:
         return []
-    config = find_hungriest(request, scale)
+    config = find_largest_trial(request, scale)
     texts = len(splits.validation.corpus) + len(splits.validation.queries)
     call = choose_call(build_config(request.values), slots)
     snapshot = find_snapshot(config.model)
@@ -55,13 +55,15 @@ def check_gpu_memory(
             models=() if snapshot is None else (snapshot,),
         )
     except InputError as error:
-        return list(error.faults)
+        return list(error.diagnostics)
     except EmbsweepError as error:
-        return [Fault("not-measured", "runner.gpus_per_trial", f"the memory of a trial could not be measured: {error}")]
-    return check_memory(on_smallest(found, smallest_bytes), trials_per_gpu)
+        return [
+            Diagnostic("not-measured", "runner.gpus_per_trial", f"the memory of a trial could not be measured: {error}")
+        ]
+    return check_memory(scale_to_smallest_gpu(found, smallest_bytes), trials_per_gpu)
 
 
-def on_smallest(found: Footprint, smallest_bytes: int | None) -> Footprint:
+def scale_to_smallest_gpu(found: MemoryUsage, smallest_bytes: int | None) -> MemoryUsage:
     """What was measured, as if on the smallest card, with as much of it taken by others; unchanged where that is it."""
     if found.gpu is None or smallest_bytes is None or smallest_bytes >= found.gpu.total_bytes:
         return found
@@ -70,14 +72,16 @@ def on_smallest(found: Footprint, smallest_bytes: int | None) -> Footprint:
     return replace(found, gpu=gpu)
 
 
-def check_memory(found: Footprint, trials_per_gpu: int) -> list[Fault]:
+def check_memory(found: MemoryUsage, trials_per_gpu: int) -> list[Diagnostic]:
     """Faults where `trials_per_gpu` trials of this footprint do not fit beside each other; none without a GPU."""
     if found.gpu is None:
         return []
     asked = f"{trials_per_gpu} trials a GPU"
     if found.peak_bytes is None:
         problem = f"one trial alone runs out of memory on {found.gpu.name} ({_gib(found.gpu.free_bytes)} free)"
-        return [Fault("not-enough-memory", "runner.gpus_per_trial", problem, asked, "a trial that fits", found.advice)]
+        return [
+            Diagnostic("not-enough-memory", "runner.gpus_per_trial", problem, asked, "a trial that fits", found.advice)
+        ]
     fits = count_fitting(found.peak_bytes, found.gpu.free_bytes)
     if fits >= trials_per_gpu:
         return []
@@ -85,10 +89,10 @@ def check_memory(found: Footprint, trials_per_gpu: int) -> list[Fault]:
         f"the largest trial takes {_gib(found.peak_bytes)} at its peak, and {_gib(found.gpu.free_bytes)} of "
         f"{_gib(found.gpu.total_bytes)} are free on {found.gpu.name}: {fits} fit"
     )
-    fix = f"runner.trials_per_gpu={fits}, or trials that take less" if fits else "trials that take less"
+    hint = f"runner.trials_per_gpu={fits}, or trials that take less" if fits else "trials that take less"
     return [
-        Fault(
-            "not-enough-memory", "runner.gpus_per_trial", problem, asked, f"{1 / fits:.3g} to 1" if fits else None, fix
+        Diagnostic(
+            "not-enough-memory", "runner.gpus_per_trial", problem, asked, f"{1 / fits:.3g} to 1" if fits else None, hint
         )
     ]
 
@@ -98,7 +102,7 @@ def count_fitting(peak_bytes: int, free_bytes: int) -> int:
     return max(0, int((FILL * free_bytes + CONTEXT_BYTES) // (peak_bytes + CONTEXT_BYTES)))
 
 
-def find_hungriest(request: SweepRequest, scale: Scale) -> TrialConfig:
+def find_largest_trial(request: SweepRequest, scale: Rehearsal) -> TrialConfig:
     """The trial of the space that is estimated to take most: the recipe, with each parameter at its worst end.
 
     Where those cannot be combined, the worst that comes of one parameter alone.
@@ -115,7 +119,7 @@ def find_hungriest(request: SweepRequest, scale: Scale) -> TrialConfig:
     return max(candidates, key=_estimate).trial
 
 
-def _compose(request: SweepRequest, scale: Scale, point: dict[str, Value]) -> Config | None:
+def _compose(request: SweepRequest, scale: Rehearsal, point: dict[str, Value]) -> Config | None:
     """A point as it would run, or None where it is no valid configuration: the check of the space says so."""
     try:
         return scale.apply(build_config(request.compose(point)))

@@ -10,15 +10,15 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from embsweep.audit.findings import check_waivers, to_fault
+from embsweep.audit.findings import check_waivers, to_diagnostic
 from embsweep.audit.report import AuditReport
 from embsweep.audit.run import audit_data
 from embsweep.config import Config, build_config, check_trainable
 from embsweep.config.data import DataConfig, DocstringsConfig
-from embsweep.config.rehearsal import Scale, decide_scale
+from embsweep.config.rehearsal import Rehearsal, plan_rehearsal
 from embsweep.config.search_space import Space, end_points
 from embsweep.config.training import ModelConfig
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.files import NO_USER, data_cache, expand_home, names_no_user
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.sources.docstrings import find_packages
@@ -37,12 +37,12 @@ _MISSING = "???"
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A request that has passed every check. `asked` is the recipe before scaling, `recipe` after."""
+class PreflightResult:
+    """A request that has passed every check. `requested` is the recipe before scaling, `recipe` after."""
 
-    asked: Config
+    requested: Config
     recipe: Config
-    scale: Scale
+    scale: Rehearsal
     slots: Slots
     splits: Splits
     audit: AuditReport
@@ -50,7 +50,7 @@ class Prepared:
     folds: tuple[Splits, ...] = ()
 
 
-def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepared:
+def check_request(request: SweepRequest, earlier: Iterable[Diagnostic] = ()) -> PreflightResult:
     """Check the configuration, the space, the data, the model and the machines.
 
     InputError with all faults, `earlier` ones (of the command line) among them. Nothing is created but the
@@ -63,78 +63,84 @@ def check_request(request: SweepRequest, earlier: Iterable[Fault] = ()) -> Prepa
         raise
 
 
-def _check_request(request: SweepRequest, faults: list[Fault]) -> Prepared:
-    asked = checked_config(request.values, faults, check_trainable)
-    check_space(request, faults)
+def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> PreflightResult:
+    requested = checked_config(request.values, diagnostics, check_trainable)
+    check_space(request, diagnostics)
     storage = find_storage(request.values, request.default_storage)
-    faults.extend(_check_storage(request.values, storage))
-    if asked is None:
-        checked_data(request.values, storage, faults)
-        faults.extend(_check_model_alone(request.values, inspect_machine(), faults))
-        raise InputError(distinct(faults))
-    machines = _checked_machines(asked, storage, faults)
-    scale = decide_scale(
-        asked.scale.mode,
+    diagnostics.extend(_check_storage(request.values, storage))
+    if requested is None:
+        checked_data(request.values, storage, diagnostics)
+        diagnostics.extend(_check_model_alone(request.values, inspect_machine(), diagnostics))
+        raise InputError(distinct(diagnostics))
+    machines = _checked_machines(requested, storage, diagnostics)
+    scale = plan_rehearsal(
+        requested.scale.mode,
         has_gpu=any(machine.gpus for machine in machines),
-        longest_epochs=_longest_epochs(asked, request.space),
-        caps=asked.scale.rehearsal,
+        longest_epochs=_longest_epochs(requested, request.space),
+        caps=requested.scale.rehearsal,
     )
-    recipe = scale.apply(asked)
-    faults.extend(check_chosen_model(recipe.model, faults))
-    slots = _checked_slots(recipe, machines, faults)
-    collection = checked_data(request.values, storage, faults)
-    splits = _checked_splits(recipe, collection, faults)
-    folds = _checked_folds(recipe, collection, faults)
-    audit = _checked_audit(recipe, collection, splits, faults)
-    if faults or slots is None or splits is None or audit is None:
-        raise InputError(distinct(faults))
+    recipe = scale.apply(requested)
+    diagnostics.extend(check_chosen_model(recipe.model, diagnostics))
+    slots = _checked_slots(recipe, machines, diagnostics)
+    collection = checked_data(request.values, storage, diagnostics)
+    splits = _checked_splits(recipe, collection, diagnostics)
+    folds = _checked_folds(recipe, collection, diagnostics)
+    audit = _checked_audit(recipe, collection, splits, diagnostics)
+    if diagnostics or slots is None or splits is None or audit is None:
+        raise InputError(distinct(diagnostics))
     _check_swept_batches(request, scale, (splits, *folds))
     _check_tracking(recipe, storage)
     smallest = find_smallest_gpu(machines)
     if crowded := check_gpu_memory(request, scale, splits, slots, smallest_bytes=smallest):
         raise InputError(crowded)
-    return Prepared(asked, recipe, scale, slots, splits, audit, storage, folds)
+    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, folds)
 
 
-def find_missing(values: Mapping[str, Any]) -> list[Fault]:
+def find_missing(values: Mapping[str, Any]) -> list[Diagnostic]:
     """A fault for every key that conf/ leaves to the user and the user left out."""
     keys = [key for key, value in flatten(values) if value == _MISSING]
-    return [Fault("missing-value", key, "must be given", fix=f"add {key}=…") for key in keys]
+    return [Diagnostic("missing-value", key, "must be given", hint=f"add {key}=…") for key in keys]
 
 
 def checked_config(
-    values: Mapping[str, Any], faults: list[Fault], check: Callable[[Config], Iterable[Fault]]
+    values: Mapping[str, Any], diagnostics: list[Diagnostic], check: Callable[[Config], Iterable[Diagnostic]]
 ) -> Config | None:
     """The configuration, or None with its faults added to `faults`; `check` looks for those between its parts."""
     missing = find_missing(values)
-    named = {fault.where for fault in faults}
-    faults.extend(fault for fault in missing if fault.where not in named)
+    named = {diagnostic.location for diagnostic in diagnostics}
+    diagnostics.extend(diagnostic for diagnostic in missing if diagnostic.location not in named)
     try:
         config = build_config(values)
     except InputError as error:
-        faults.extend(fault for fault in error.faults if fault.where not in {fault.where for fault in missing})
+        diagnostics.extend(
+            diagnostic
+            for diagnostic in error.diagnostics
+            if diagnostic.location not in {diagnostic.location for diagnostic in missing}
+        )
         return None
-    faults.extend(check(config))
+    diagnostics.extend(check(config))
     return config
 
 
-def check_chosen_model(model: ModelConfig, faults: Iterable[Fault]) -> list[Fault]:
+def check_chosen_model(model: ModelConfig, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """`check_model`, unless the choice itself is at fault: then `model` is only what stands in its place."""
-    return [] if any(fault.where == "model" for fault in faults) else check_model(model)
+    return [] if any(diagnostic.location == "model" for diagnostic in diagnostics) else check_model(model)
 
 
-def _check_model_alone(values: Mapping[str, Any], machine: Machine, faults: Iterable[Fault]) -> list[Fault]:
+def _check_model_alone(
+    values: Mapping[str, Any], machine: Machine, diagnostics: Iterable[Diagnostic]
+) -> list[Diagnostic]:
     """Reach for the model of a configuration that is wrong elsewhere, unless it would be rehearsed."""
     mode = values.get("scale", {}).get("mode")
     if mode == "rehearsal" or (mode == "auto" and not machine.gpus):
         return []
     try:
-        return check_chosen_model(ModelConfig.model_validate(values.get("model")), faults)
+        return check_chosen_model(ModelConfig.model_validate(values.get("model")), diagnostics)
     except ValidationError:
         return []
 
 
-def checked_data(values: Mapping[str, Any], storage: Path, faults: list[Fault]) -> Collection | None:
+def checked_data(values: Mapping[str, Any], storage: Path, diagnostics: list[Diagnostic]) -> Collection | None:
     """The data, or None with its faults added to `faults`.
 
     The built-in docstrings take half a minute to gather: where anything else is wrong they are only looked for.
@@ -144,56 +150,58 @@ def checked_data(values: Mapping[str, Any], storage: Path, faults: list[Fault]) 
         return None
     try:
         config: DataConfig = TypeAdapter(DataConfig).validate_python(data)
-        if faults and isinstance(config, DocstringsConfig):
+        if diagnostics and isinstance(config, DocstringsConfig):
             find_packages(config.packages)
             return None
         return load_collection(config, data_cache(storage))
     except ValidationError:
         return None  # already among the configuration's faults
     except InputError as error:
-        faults.extend(error.faults)
+        diagnostics.extend(error.diagnostics)
         return None
 
 
-def _checked_splits(recipe: Config, collection: Collection | None, faults: list[Fault]) -> Splits | None:
+def _checked_splits(recipe: Config, collection: Collection | None, diagnostics: list[Diagnostic]) -> Splits | None:
     if collection is None:
         return None
     try:
         splits = split_collection(collection, recipe.data.split, recipe.data.max_pairs)
     except InputError as error:
-        faults.extend(error.faults)
+        diagnostics.extend(error.diagnostics)
         return None
     if len(splits.train) < 2:
-        faults.append(Fault("too-few-pairs", "data", "too few pairs to train on", len(splits.train), "at least 2"))
-    faults.extend(_check_batch(recipe, splits))
+        diagnostics.append(
+            Diagnostic("too-few-pairs", "data", "too few pairs to train on", len(splits.train), "at least 2")
+        )
+    diagnostics.extend(_check_batch(recipe, splits))
     return splits
 
 
-def _checked_folds(recipe: Config, collection: Collection | None, faults: list[Fault]) -> tuple[Splits, ...]:
+def _checked_folds(recipe: Config, collection: Collection | None, diagnostics: list[Diagnostic]) -> tuple[Splits, ...]:
     """Training and validation cut anew for the confirmation, where it cross-validates."""
-    if collection is None or recipe.confirm.folds is None or faults:
+    if collection is None or recipe.confirm.folds is None or diagnostics:
         return ()
     try:
         folds = split_folds(collection, recipe.data.split, recipe.data.max_pairs, recipe.confirm.folds)
     except InputError as error:
-        faults.extend(error.faults)
+        diagnostics.extend(error.diagnostics)
         return ()
-    faults.extend(fault for fold in folds for fault in _check_batch(recipe, fold))
+    diagnostics.extend(diagnostic for fold in folds for diagnostic in _check_batch(recipe, fold))
     return folds
 
 
 def _checked_audit(
-    recipe: Config, collection: Collection | None, splits: Splits | None, faults: list[Fault]
+    recipe: Config, collection: Collection | None, splits: Splits | None, diagnostics: list[Diagnostic]
 ) -> AuditReport | None:
-    faults.extend(check_waivers(recipe.audit.waive))
+    diagnostics.extend(check_waivers(recipe.audit.waive))
     if collection is None or splits is None:
         return None
     report = audit_data(collection, splits, config=recipe.audit, model=recipe.model, train=recipe.train)
-    faults.extend(map(to_fault, report.unwaived))
+    diagnostics.extend(map(to_diagnostic, report.unwaived))
     return report
 
 
-def _check_batch(config: Config, splits: Splits) -> Iterator[Fault]:
+def _check_batch(config: Config, splits: Splits) -> Iterator[Diagnostic]:
     """With several questions a passage, a batch without duplicates holds no more rows than there are passages.
 
     The trainer would count an epoch as rows / batch_size steps all the same, and most rows would go unseen. Workers
@@ -202,11 +210,11 @@ def _check_batch(config: Config, splits: Splits) -> Iterator[Fault]:
     train, workers = config.train, config.runner.workers_per_trial
     if train.batch_size % workers:
         problem = f"cannot be shared evenly by the {workers} workers of a trial"
-        yield Fault("not-divisible", "train.batch_size", problem, train.batch_size, f"a multiple of {workers}")
+        yield Diagnostic("not-divisible", "train.batch_size", problem, train.batch_size, f"a multiple of {workers}")
     passages = len({pair.positive for pair in splits.train})
     if train.batch_sampler != "batch_sampler" and train.batch_size > passages:
         problem = f"no batch without duplicates can be larger than the {passages} training passages"
-        yield Fault(
+        yield Diagnostic(
             "out-of-range",
             "train.batch_size",
             problem,
@@ -215,37 +223,37 @@ def _check_batch(config: Config, splits: Splits) -> Iterator[Fault]:
         )
 
 
-def _check_swept_batches(request: SweepRequest, scale: Scale, cuts: Sequence[Splits]) -> None:
+def _check_swept_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence[Splits]) -> None:
     """InputError where an end of the space asks for batches that the data cannot fill."""
-    faults = [
-        in_space(fault, dimension, value)
+    diagnostics = [
+        in_space(diagnostic, dimension, value)
         for dimension in request.space
         if dimension.key.split(".")[0] == "train"
         for value in end_points(dimension)
         for config in (scale.apply(build_config(request.compose({dimension.key: value}))),)
         for splits in cuts
-        for fault in _check_batch(config, splits)
+        for diagnostic in _check_batch(config, splits)
     ]
-    if faults:
-        raise InputError(distinct(faults))
+    if diagnostics:
+        raise InputError(distinct(diagnostics))
 
 
-def _checked_machines(asked: Config, storage: Path, faults: list[Fault]) -> tuple[Machine, ...]:
+def _checked_machines(requested: Config, storage: Path, diagnostics: list[Diagnostic]) -> tuple[Machine, ...]:
     """What the sweep may use; where a cluster is at fault only this machine, so that the other checks can go on."""
     try:
-        return find_machines(asked, storage)
+        return find_machines(requested, storage)
     except InputError as error:
-        faults.extend(error.faults)
+        diagnostics.extend(error.diagnostics)
         return ()
 
 
-def _checked_slots(recipe: Config, machines: Sequence[Machine], faults: list[Fault]) -> Slots | None:
+def _checked_slots(recipe: Config, machines: Sequence[Machine], diagnostics: list[Diagnostic]) -> Slots | None:
     if not machines:
         return None
     try:
         return plan_slots(recipe.runner, machines, recipe.search.trials)
     except InputError as error:
-        faults.extend(error.faults)
+        diagnostics.extend(error.diagnostics)
         return None
 
 
@@ -261,17 +269,17 @@ def _given_storage(values: Mapping[str, Any]) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _check_storage(values: Mapping[str, Any], storage: Path) -> list[Fault]:
+def _check_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
     """A fault where the folder cannot be made or written to; leaves nothing behind."""
     given = _given_storage(values)
     if given is not None and names_no_user(given):
-        return [Fault("unknown-user", "storage.path", NO_USER, given, "a folder")]
+        return [Diagnostic("unknown-user", "storage.path", NO_USER, given, "a folder")]
     existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
     try:
         tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()
     except OSError as error:
         problem = f"cannot be written to ({existing}: {error.strerror})"
-        return [Fault("not-writable", "storage.path", problem, str(storage), "a folder that you may write to")]
+        return [Diagnostic("not-writable", "storage.path", problem, str(storage), "a folder that you may write to")]
     return []
 
 
@@ -297,6 +305,6 @@ def _longest_epochs(recipe: Config, space: Space) -> float:
     return max(float(value) for value in (recipe.train.epochs, *(v for d in swept for v in end_points(d))))
 
 
-def distinct(faults: Iterable[Fault]) -> list[Fault]:
+def distinct(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Each message once, in order. Values may not be hashable, their text is."""
-    return list({str(fault): fault for fault in faults}.values())
+    return list({str(diagnostic): diagnostic for diagnostic in diagnostics}.values())

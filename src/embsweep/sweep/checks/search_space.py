@@ -8,21 +8,21 @@ from dataclasses import replace
 
 from embsweep.config import build_config, check_trainable
 from embsweep.config.search_space import Choice, Dimension, Value, count_values, describe, end_points
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.sweep.request import Compose, SweepRequest
 
 _MOST_CELLS = 100_000
 """The ledger lists every cell of a grid before the first trial."""
 
 
-def check_space(request: SweepRequest, faults: list[Fault]) -> None:
+def check_space(request: SweepRequest, diagnostics: list[Diagnostic]) -> None:
     """Add the faults of every dimension, of a grid, and of models that cannot be compared."""
     for dimension in request.space:
-        faults.extend(_check_dimension(dimension, request.compose, known=list(faults)))
-    faults.extend(_check_same_dims(request))
+        diagnostics.extend(_check_dimension(dimension, request.compose, known=list(diagnostics)))
+    diagnostics.extend(_check_same_dims(request))
     if request.values.get("search", {}).get("sampler") == "grid":
-        faults.extend(
-            Fault(
+        diagnostics.extend(
+            Diagnostic(
                 "conflict",
                 d.key,
                 "a grid cannot hold an interval",
@@ -35,15 +35,17 @@ def check_space(request: SweepRequest, faults: list[Fault]) -> None:
         )
         cells = math.prod(count_values(d) or 1 for d in request.space)
         if cells > _MOST_CELLS:
-            accepted = f"at most {_MOST_CELLS:,}"
-            faults.append(
-                Fault("too-many", "search.sampler", f"its grid has {cells:,} cells", "grid", accepted, "or search=tpe")
+            expected = f"at most {_MOST_CELLS:,}"
+            diagnostics.append(
+                Diagnostic(
+                    "too-many", "search.sampler", f"its grid has {cells:,} cells", "grid", expected, "or search=tpe"
+                )
             )
 
 
-def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault]) -> list[Fault]:
+def _check_dimension(dimension: Dimension, compose: Compose, known: list[Diagnostic]) -> list[Diagnostic]:
     """Compose both ends, or every option, and check each as if it were a trial."""
-    faults: list[Fault] = []
+    diagnostics: list[Diagnostic] = []
     composed: dict[str, list[Value]] = {}
     for value in end_points(dimension):
         values = compose({dimension.key: value})
@@ -52,20 +54,22 @@ def _check_dimension(dimension: Dimension, compose: Compose, known: list[Fault])
             found = check_trainable(config)
             composed.setdefault(config.model_dump_json(), []).append(value)
         except InputError as error:
-            found = list(error.faults)
-        new = [fault for fault in found if fault not in known]
-        faults.extend(in_space(fault, dimension, value) for fault in new)
+            found = list(error.diagnostics)
+        new = [diagnostic for diagnostic in found if diagnostic not in known]
+        diagnostics.extend(in_space(diagnostic, dimension, value) for diagnostic in new)
     for same in composed.values():
         if isinstance(dimension, Choice) and len(same) > 1:
             names = " and ".join(map(str, same))
-            fix = f"fix it: {dimension.key}={same[0]}"
-            faults.append(
-                Fault("duplicate-value", dimension.key, f"{names} compose to the same configuration here", fix=fix)
+            hint = f"fix it: {dimension.key}={same[0]}"
+            diagnostics.append(
+                Diagnostic(
+                    "duplicate-value", dimension.key, f"{names} compose to the same configuration here", hint=hint
+                )
             )
-    return faults
+    return diagnostics
 
 
-def _check_same_dims(request: SweepRequest) -> Iterator[Fault]:
+def _check_same_dims(request: SweepRequest) -> Iterator[Diagnostic]:
     """Models of several sizes are measured at dimensions that all of them have, or nothing compares them."""
     found: dict[str, tuple[int, ...]] = {}
     for dimension in request.space:
@@ -78,12 +82,16 @@ def _check_same_dims(request: SweepRequest) -> Iterator[Fault]:
     if len(set(found.values())) > 1:
         listed = "; ".join(f"{place}: {list(dims)}" for place, dims in found.items())
         common = sorted(set.intersection(*map(set, found.values())), reverse=True)
-        fix = f"eval.dims=[{','.join(map(str, common))}]" if common else None
-        yield Fault(
-            "conflict", "eval.dims", f"differ across the space ({listed})", accepted="the same for every trial", fix=fix
+        hint = f"eval.dims=[{','.join(map(str, common))}]" if common else None
+        yield Diagnostic(
+            "conflict",
+            "eval.dims",
+            f"differ across the space ({listed})",
+            expected="the same for every trial",
+            hint=hint,
         )
 
 
-def in_space(fault: Fault, dimension: Dimension, value: Value) -> Fault:
+def in_space(diagnostic: Diagnostic, dimension: Dimension, value: Value) -> Diagnostic:
     """The fault, with the point of the space at which it stands."""
-    return replace(fault, problem=f"{fault.problem} (in the search space at {dimension.key}={value})")
+    return replace(diagnostic, message=f"{diagnostic.message} (in the search space at {dimension.key}={value})")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.core.errors import Fault, GateRefused, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_mean
 from embsweep.core.names import CHALLENGER, CHAMPION
 from embsweep.core.redaction import redact
 from embsweep.tracking.connection import knock
@@ -33,7 +33,7 @@ RESTORED_TAG = "embsweep.restored_at"
 
 
 @dataclass(frozen=True)
-class Standing:
+class ModelAliases:
     """The aliases of a registered model at one moment. `earlier` are former champions, the latest last.
 
     A version that is champion is no challenger, even where an interrupted promotion left it both aliases.
@@ -51,12 +51,14 @@ def open_registry(root: Path, uri: str | None) -> Store:
     InputError at `--uri` where there is none or where it does not answer.
     """
     if uri is not None and not uri.strip():
-        raise InputError(Fault("empty", "--uri", "is blank", uri, "the address of an MLflow server, or leave it out"))
+        raise InputError(
+            Diagnostic("empty", "--uri", "is blank", uri, "the address of an MLflow server, or leave it out")
+        )
     where = store_uri(root, uri)
     file = sqlite_file(where)
     if file is not None and not file.is_file():
         raise InputError(
-            Fault("missing-file", "--uri", "there is no store yet", redact(where), fix="run a sweep first")
+            Diagnostic("missing-file", "--uri", "there is no store yet", redact(where), hint="run a sweep first")
         )
     store = Store(where, experiment="", experiment_id="", artifact_root="")
     try:
@@ -65,11 +67,11 @@ def open_registry(root: Path, uri: str | None) -> Store:
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
         reason = (redact(str(error)).splitlines() or [""])[0][:300]
         problem = f"no MLflow registry answers there ({type(error).__name__}: {reason})"
-        raise InputError(Fault("unreachable", "--uri", problem, str(store))) from None
+        raise InputError(Diagnostic("unreachable", "--uri", problem, str(store))) from None
     return store
 
 
-def read_standing(store: Store, name: str) -> Standing:
+def read_aliases(store: Store, name: str) -> ModelAliases:
     """The aliases of `name` now.
 
     InputError where there is no such registered model, with the names there are, and for a history nobody can read.
@@ -86,15 +88,15 @@ def read_standing(store: Store, name: str) -> Standing:
     aliases = {alias: int(version) for alias, version in model.aliases.items()}
     champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
     earlier = _read_history(name, model.tags.get(HISTORY_TAG, "[]"))
-    return Standing(name, None if challenger == champion else challenger, champion, earlier)
+    return ModelAliases(name, None if challenger == champion else challenger, champion, earlier)
 
 
 def _read_history(name: str, tag: str) -> tuple[int, ...]:
     try:
         return tuple(int(version) for version in json.loads(tag))
     except (ValueError, TypeError, OverflowError, RecursionError):
-        problem, fix = f"the tag {HISTORY_TAG} is no list of versions", "mend or delete the tag in the registry"
-        raise InputError(Fault("bad-format", name, problem, tag, "[1, 2]", fix)) from None
+        problem, hint = f"the tag {HISTORY_TAG} is no list of versions", "mend or delete the tag in the registry"
+        raise InputError(Diagnostic("bad-format", name, problem, tag, "[1, 2]", hint)) from None
 
 
 def champion_since(version: ModelVersion) -> str:
@@ -102,9 +104,9 @@ def champion_since(version: ModelVersion) -> str:
     return max(version.tags.get(PROMOTED_TAG, ""), version.tags.get(RESTORED_TAG, "")) or "an unknown time"
 
 
-def _unknown(client: MlflowClient, name: str) -> Fault:
+def _unknown(client: MlflowClient, name: str) -> Diagnostic:
     known = sorted(m.name for m in client.search_registered_models() if not m.name.endswith(LOCK_SUFFIX))
-    return Fault(
+    return Diagnostic(
         "unknown-name",
         "NAME",
         "no such registered model",
@@ -114,11 +116,11 @@ def _unknown(client: MlflowClient, name: str) -> Fault:
     )
 
 
-class Overtaken(GateRefused):
+class ConcurrentPromotion(GateRefused):
     """Another promotion or rollback moved an alias after this one had judged."""
 
 
-def switch_champion(store: Store, judged: Standing, decision: Decision) -> str | None:
+def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> str | None:
     """Make the judged challenger champion and record it; returns the path of the record.
 
     Raises Overtaken where champion or challenger is no longer the version that was judged, GateRefused where
@@ -126,12 +128,12 @@ def switch_champion(store: Store, judged: Standing, decision: Decision) -> str |
     """
     client = store.client()
     with hold_lock(store, judged.name):
-        _check_unmoved(client, judged, read_standing(store, judged.name))
+        _check_unmoved(client, judged, read_aliases(store, judged.name))
         path = log_decision(store, judged.name, decision)
         if judged.champion is not None:
             _write_history(client, judged.name, (*_without(judged.earlier, judged.champion), judged.champion))
         client.set_registered_model_alias(judged.name, CHAMPION, str(decision.version))
-        drop_stale_challenger(store, judged.name)
+        remove_stale_challenger(store, judged.name)
         tags = {PROMOTED_TAG: decision.at, **file_tag(path)}
         if judged.champion is not None:
             tags["embsweep.replaced"] = str(judged.champion)
@@ -140,17 +142,17 @@ def switch_champion(store: Store, judged: Standing, decision: Decision) -> str |
     return path
 
 
-def restore_champion(store: Store, judged: Standing, restored: Decision, rolled_back: Decision) -> str | None:
+def restore_champion(store: Store, judged: ModelAliases, restored: Decision, rolled_back: Decision) -> str | None:
     """Make `restored.version` champion again, `rolled_back.version` none; returns the path of the latter's record.
 
     Raises like `switch_champion`. The history ends before the restored version, so that the next rollback goes on.
     """
     client, name = store.client(), judged.name
     with hold_lock(store, name):
-        _check_unmoved(client, judged, read_standing(store, name))
+        _check_unmoved(client, judged, read_aliases(store, name))
         path = log_decision(store, name, rolled_back)
         log_decision(store, name, restored)
-        drop_stale_challenger(store, name)
+        remove_stale_challenger(store, name)
         client.set_registered_model_alias(name, CHAMPION, str(restored.version))
         _write_history(client, name, judged.earlier[: judged.earlier.index(restored.version)])
         away = {"embsweep.rolled_back_at": rolled_back.at, "embsweep.rolled_back_to": str(restored.version)}
@@ -160,7 +162,7 @@ def restore_champion(store: Store, judged: Standing, restored: Decision, rolled_
     return path
 
 
-def drop_stale_challenger(store: Store, name: str) -> None:
+def remove_stale_challenger(store: Store, name: str) -> None:
     """Take the alias `challenger` off the champion, and only off the champion: a sweep may have set a new one."""
     client = store.client()
     aliases = client.get_registered_model(name).aliases
@@ -168,7 +170,7 @@ def drop_stale_challenger(store: Store, name: str) -> None:
         client.delete_registered_model_alias(name, CHALLENGER)
 
 
-def _check_unmoved(client: MlflowClient, judged: Standing, now: Standing) -> None:
+def _check_unmoved(client: MlflowClient, judged: ModelAliases, now: ModelAliases) -> None:
     if now == judged:
         return
     changes = []
@@ -179,7 +181,7 @@ def _check_unmoved(client: MlflowClient, judged: Standing, now: Standing) -> Non
     if now.challenger != judged.challenger:
         changes.append(f"the challenger is {_version(now.challenger)} (it was {_version(judged.challenger)})")
     what = " and ".join(changes) or "the list of earlier champions was changed"
-    raise Overtaken(
+    raise ConcurrentPromotion(
         "overtaken", f"{now.name} was changed by somebody else while this was judged: {what}; nothing was changed here"
     )
 

@@ -49,13 +49,13 @@ def dump_manifest(hashes: Mapping[str, str]) -> str:
 
 def check_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
     """Raises UntrustedModel naming every file that was added, changed or removed since `recorded`."""
-    faults = [f"{name} was added" for name in sorted(found.keys() - recorded.keys())]
-    faults += [f"{name} was removed" for name in sorted(recorded.keys() - found.keys())]
-    faults += [
+    diagnostics = [f"{name} was added" for name in sorted(found.keys() - recorded.keys())]
+    diagnostics += [f"{name} was removed" for name in sorted(recorded.keys() - found.keys())]
+    diagnostics += [
         f"{name} was changed" for name in sorted(found.keys() & recorded.keys()) if found[name] != recorded[name]
     ]
-    if faults:
-        raise UntrustedModel("altered-file", "this is not the model that was registered: " + "; ".join(faults))
+    if diagnostics:
+        raise UntrustedModel("altered-file", "this is not the model that was registered: " + "; ".join(diagnostics))
 
 
 def check_data_only(folder: Path) -> None:
@@ -107,7 +107,7 @@ def evidence_tags(evidence: Evidence) -> dict[str, str]:
         EVIDENCE_TAG: hash_evidence(evidence),
         "embsweep.complete": str(evidence.complete).lower(),
         "embsweep.verdict": evidence.verdict.outcome,
-        "embsweep.look": str(evidence.look),
+        "embsweep.holdout_evaluations": str(evidence.holdout_evaluations),
         "embsweep.optimism": f"{evidence.optimism:.6f}",
         "embsweep.smallest_dim": str(evidence.smallest_dim),
     }

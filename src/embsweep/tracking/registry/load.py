@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.core.errors import Fault, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.redaction import redact
 from embsweep.models.safety import UnsafeModel, check_no_code
 from embsweep.selection.evidence import Evidence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedVersion:
     """A copy of a version's files. `fault` says why they may not be loaded, `unread` why there is no evidence.
 
     The evidence can be trusted where the weights cannot: each file has a hash of its own.
@@ -42,7 +42,7 @@ class Fetched:
 
     folder: Path
     manifest_sha256: str
-    fault: UntrustedModel | None = None
+    diagnostic: UntrustedModel | None = None
     evidence: Evidence | None = None
     unread: UntrustedModel | UnreadableEvidence | None = None
 
@@ -57,30 +57,30 @@ def load_registered(
     version = find_version(store, name, alias_or_version)
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
         fetched = fetch_version(store, version, Path(scratch) / "model")
-        if fetched.fault:
-            raise fetched.fault
+        if fetched.diagnostic:
+            raise fetched.diagnostic
         return load_fetched(fetched.folder, fetched.manifest_sha256, device=device)
 
 
-def fetch_version(store: Store, version: ModelVersion, folder: Path) -> Fetched:
+def fetch_version(store: Store, version: ModelVersion, folder: Path) -> FetchedVersion:
     """Copy a version's files to `folder`, so that nothing changes between check and load, and compare their hashes."""
     from mlflow.exceptions import MlflowException
 
     label = f"{version.name} version {version.version}"
     recorded = version.tags.get(MANIFEST_TAG)
     if recorded is None:
-        fault = UntrustedModel("no-hashes", f"{label} carries no hashes; it was not registered by embsweep")
-        return Fetched(folder, "", fault, unread=fault)
+        diagnostic = UntrustedModel("no-hashes", f"{label} carries no hashes; it was not registered by embsweep")
+        return FetchedVersion(folder, "", diagnostic, unread=diagnostic)
     location = store.client().get_model_version_download_uri(version.name, version.version)
     try:
         place = fetch_artifacts(store, location, folder)
         found = hash_files(place)
     except (MlflowException, OSError, UntrustedModel) as error:
-        fault = UntrustedModel("unreadable", f"{label} cannot be fetched: {redact(str(error))}")
-        return Fetched(folder, recorded, fault, unread=fault)
+        diagnostic = UntrustedModel("unreadable", f"{label} cannot be fetched: {redact(str(error))}")
+        return FetchedVersion(folder, recorded, diagnostic, unread=diagnostic)
     listed = found if hash_manifest(found) == recorded else _listed_files(store, version)
     evidence, unread = _read_evidence(place, found, listed if hash_manifest(listed) == recorded else {})
-    return Fetched(place, recorded, _find_fault(label, place, found, listed, recorded), evidence, unread)
+    return FetchedVersion(place, recorded, _find_diagnostic(label, place, found, listed, recorded), evidence, unread)
 
 
 def load_fetched(folder: Path, manifest_sha256: str, *, device: str | None = None) -> SentenceTransformer:
@@ -93,7 +93,7 @@ def load_fetched(folder: Path, manifest_sha256: str, *, device: str | None = Non
     return load_model(str(folder / MODEL_FOLDER), device, local_files_only=True)
 
 
-def _find_fault(
+def _find_diagnostic(
     label: str, folder: Path, found: dict[str, str], listed: dict[str, str], recorded: str
 ) -> UntrustedModel | None:
     try:
@@ -138,7 +138,9 @@ def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelV
             versions = client.search_model_versions(f"name = '{name}'")
             aliases = sorted(client.get_registered_model(name).aliases)
             there = f"versions {sorted(int(v.version) for v in versions)}, aliases {aliases}"
-        raise InputError(Fault("unknown-name", name, "no such version of a registered model", wanted, there)) from None
+        raise InputError(
+            Diagnostic("unknown-name", name, "no such version of a registered model", wanted, there)
+        ) from None
 
 
 def _listed_files(store: Store, version: ModelVersion) -> dict[str, str]:

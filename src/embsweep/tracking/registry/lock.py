@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOCK_SUFFIX = ".promotion-lock"
-PATIENCE_S = 20.0
+LOCK_TIMEOUT_S = 20.0
 """How long to wait for another switch; one takes a second, through a slow server a few."""
 
 STALE_S = 300.0
@@ -31,7 +31,7 @@ _POLL_S = 0.2
 
 
 @contextmanager
-def hold_lock(store: Store, name: str, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
+def hold_lock(store: Store, name: str, *, patience_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """Inside, no other promotion or rollback of the registered model `name` switches its aliases.
 
     GateRefused, with what to do, where another one holds the lock all the time.

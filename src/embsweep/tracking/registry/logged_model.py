@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from embsweep.core.errors import CodedError, EmbsweepError
 from embsweep.core.names import tracked_metric
 from embsweep.tracking.environment import pin_requirements
-from embsweep.tracking.records import WinnerFacts
+from embsweep.tracking.records import WinnerRecord
 from embsweep.tracking.registry.files import (
     EVIDENCE_TAG,
     check_data_only,
@@ -43,7 +43,7 @@ _REQUIREMENTS = ("sentence-transformers", "transformers", "torch", "mlflow")
 
 
 def log_winner(
-    store: Store, checkpoint: Path, tags: Mapping[str, str], facts: WinnerFacts, model: SentenceTransformer | None
+    store: Store, checkpoint: Path, tags: Mapping[str, str], facts: WinnerRecord, model: SentenceTransformer | None
 ) -> tuple[LoggedModel, dict[str, str]]:
     """Log the checkpoint under its trial's run. Returns it with the hashes of its files.
 
@@ -90,7 +90,7 @@ def _load_checkpoint(checkpoint: Path) -> SentenceTransformer:
     return SentenceTransformer(str(checkpoint), device="cpu", trust_remote_code=False, local_files_only=True)
 
 
-def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: WinnerFacts) -> None:
+def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: WinnerRecord) -> None:
     import mlflow.sentence_transformers
     import numpy as np
     from mlflow.models import Model, ModelSignature
@@ -130,7 +130,7 @@ def _hash_stored(store: Store, logged: LoggedModel, scratch: Path) -> dict[str, 
     return hash_files(place)
 
 
-def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerFacts) -> None:
+def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerRecord) -> None:
     """Make the model an output of its trial's run, with the proven scores as its metrics."""
     from mlflow.entities import LoggedModelOutput, Metric
 

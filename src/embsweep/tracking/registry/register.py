@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.core.errors import CodedError, Fault, InputError
+from embsweep.core.errors import CodedError, Diagnostic, InputError
 from embsweep.core.names import CHALLENGER, CHAMPION, rehearsal_name, tracked_metric
-from embsweep.tracking.records import SweepIdentity, WinnerFacts
+from embsweep.tracking.records import SweepIdentity, WinnerRecord
 from embsweep.tracking.registry.files import EVIDENCE_TAG, evidence_tags, hash_files, hash_manifest
 from embsweep.tracking.registry.logged_model import (
     CHECKPOINT_TAG,
@@ -48,7 +48,7 @@ def register_winner(
     checkpoint: Path,
     *,
     registered_name: str,
-    facts: WinnerFacts,
+    facts: WinnerRecord,
     model: SentenceTransformer | None = None,
 ) -> RegisteredVersion:
     """Register a proven checkpoint as a version with the alias `challenger`, attached to its trial's run.
@@ -87,7 +87,7 @@ def check_model_name(name: str) -> str:
     """`name` if MLflow takes it for a registered model; InputError at `tracking.registered_model` otherwise."""
     if not name.strip() or any(char in name for char in "/:'\"`") or name.strip(".") == "":
         raise InputError(
-            Fault(
+            Diagnostic(
                 "bad-name", "tracking.registered_model", "not a name for a model", name, "a name without / : and quotes"
             )
         )
@@ -132,7 +132,7 @@ def _point_challenger(client: MlflowClient, name: str, version: ModelVersion) ->
         client.set_registered_model_alias(name, CHALLENGER, str(version.version))
 
 
-def _facts_tags(facts: WinnerFacts) -> dict[str, str]:
+def _facts_tags(facts: WinnerRecord) -> dict[str, str]:
     own = {"embsweep.trial": str(facts.trial), "embsweep.objective": f"{facts.objective:.6f}"}
     scores = {
         tracked_metric(dim, facts.metric, prefix=facts.split): f"{facts.scores[dim][facts.metric]:.6f}"
@@ -141,7 +141,7 @@ def _facts_tags(facts: WinnerFacts) -> dict[str, str]:
     return scores | own | dict(facts.tags)  # shown in this order
 
 
-def _describe(identity: SweepIdentity, facts: WinnerFacts) -> str:
+def _describe(identity: SweepIdentity, facts: WinnerRecord) -> str:
     """One line that tells versions apart in the registry's table. It holds 5,000 characters: no card fits."""
     scores = ", ".join(f"{scores[facts.metric]:.4f} at {dim}" for dim, scores in sorted(facts.scores.items())[::-1])
     line = f"{facts.metric} {scores} ({facts.split}); trial {facts.trial} of {identity.name} on {identity.base_model}"
