@@ -31,7 +31,7 @@ from embsweep.models.embedded import find_weights
 from embsweep.models.registry import build_model
 from embsweep.models.snapshot import read_snapshot
 from embsweep.models.token_table import Texts, TokenTable, build_token_table
-from embsweep.runners.ray.object_store import Parcel, open_parcel, ship
+from embsweep.runners.ray.object_store import ObjectRefs, get_all, put_all
 
 STORE_BYTES = 300 * 2**20
 PROCESSES_PER_NODE = 2
@@ -132,7 +132,7 @@ def send_with_each(contents: Contents) -> Callable[[], Trial]:
 
 def send_once(contents: Contents) -> Callable[[], Trial]:
     """One parcel for all trials."""
-    parcel = ship(contents, to_other_machines=True)
+    parcel = put_all(contents, to_other_machines=True)
     chunks = [chunk for _, (model,) in parcel.models for _, chunks in model.chunks for chunk in chunks]
     return lambda: (parcel, [*(reference for _, reference in parcel.objects), *chunks])
 
@@ -159,8 +159,8 @@ class Process:
 @contextmanager
 def receive(sent: Any) -> Iterator[tuple[Any, TokenTable, Path]]:
     """Texts, table, and a folder with the files."""
-    if isinstance(sent, Parcel):
-        contents = open_parcel(sent)
+    if isinstance(sent, ObjectRefs):
+        contents = get_all(sent)
         yield contents["data"], contents["tables"][0], contents["models"][0].folder
         return
     texts, table, files = sent

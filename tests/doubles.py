@@ -165,7 +165,7 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
         return False
 
     def trial_fn(job, reporter):
-        begun, kind = group().share(load(job)), faults.get(job.number)
+        begun, kind = group().broadcast(load(job)), faults.get(job.number)
         facts = {"threads": os.environ.get("OMP_NUM_THREADS")}
         earlier = tuple(to_report(rung) for rung in range(1, begun))
         reporter.start(TrialStarted(os.getpid(), "here", time.time(), 0.0, 0.0, facts, earlier))

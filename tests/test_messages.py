@@ -124,7 +124,7 @@ def tell_of_folders(folder):
 
 
 def tell_of_gate():
-    unread = ModelEvaluation(diagnostic="not read: this is not the sweep's test set")
+    evidence_error = ModelEvaluation(diagnostic="not read: this is not the sweep's test set")
     base, champion = (Reference(label, read(WINNER)) for label in ("base model minilm", "champion (version 1)"))
     cases = {
         "all holds": make_case(),
@@ -135,7 +135,7 @@ def tell_of_gate():
         "a floor": make_case(make_evidence(objective=OBJECTIVE.model_copy(update={"floors": {64: 0.99}}))),
         "equal to its base and the champion": make_case(base=base, champion=champion),
         "no champion": make_case(champion=None),
-        "other data": make_case(found_fingerprint="0" * 64, challenger=unread),
+        "other data": make_case(found_fingerprint="0" * 64, challenger=evidence_error),
         "a champion of fewer dimensions": make_case(
             champion=dataclasses.replace(champion, reading=dataclasses.replace(champion.reading, dim=64))
         ),

@@ -7,7 +7,7 @@ import pytest
 from made_up import as_splits, make_rows, make_text, sound_sides
 from tests.texts import numbers_in
 
-from embsweep.audit.duplicates import NearTexts, report_leaks
+from embsweep.audit.duplicates import NearDuplicateTexts, report_leaks
 from embsweep.audit.split_view import Side
 
 
@@ -156,7 +156,7 @@ def test_the_worse_of_two_sides_decides_whichever_it_is(what, validation, test):
     names = dict(zip(("validation", "test"), "vq" if what == "queries" else "VQ", strict=True))
     counts = {"validation": validation, "test": test}
     leaks = {side: {f"{name}{i}": "t" for i in range(counts[side])} for side, name in names.items()}
-    near = NearTexts((), 0, (), True, leaks)
+    near = NearDuplicateTexts((), 0, (), True, leaks)
     (finding,) = report_leaks(what, near, sides)
     assert finding.severity == "error"
     assert [figures_of(side, finding)[:2] for side in counts] == [[validation, 20], [test, 20]]

@@ -91,7 +91,7 @@ def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
     ledger = Ledger.open(tmp_path / "study.db", space=request.space, search=recipe.search, pruner=pruner)
     with open_tracking(prepared, ledger, SweepFolder(tmp_path, "audited"), print) as tracking:
         log_sweep_metadata(tracking, request, prepared)
-        run = tracking.settle()
+        run = tracking.flush()
     client = mlflow.MlflowClient(run.store.uri)
     tags = client.get_run(run.run_id).data.tags
     assert tags["embsweep.audit.errors"] == tags["embsweep.audit.waived"] == "columns-swapped"

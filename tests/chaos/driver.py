@@ -37,7 +37,7 @@ def prepare(settings):
     if "patience_s" in settings:
         signals.SHUTDOWN_TIMEOUT_S = settings["patience_s"]
     if not settings.get("real_proof"):
-        holdout.choose_call = lambda *_: lambda function, *args, **kwargs: function(*args, **kwargs)
+        holdout.select_call = lambda *_: lambda function, *args, **kwargs: function(*args, **kwargs)
     if "clock_s" in settings:
         _set_clock(settings["clock_s"])
     _watch(settings)
@@ -147,10 +147,10 @@ def run_warm(settings, arguments):
     sys.argv = ["run_sweep.py", *arguments]
     prepare(settings)
     from embsweep.cli.composition.compose import config_loader
-    from embsweep.cli.main import launch
+    from embsweep.cli.main import run_from_hydra
 
     with config_loader() as loader:
-        launch(loader, arguments)
+        run_from_hydra(loader, arguments)
 
 
 SWEPT = ("train.learning_rate", "matryoshka.weight_power")

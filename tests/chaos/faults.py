@@ -119,7 +119,7 @@ def has_traceback(output):
 def tear_the_state(chaos):
     """SIGKILL between two evaluations, then a file of the trial's state is spoiled, perhaps one of that before too."""
     left = chaos.run(die=["report", chaos.rng.randint(20, 100)])
-    for state in ("state", "before/state")[: chaos.rng.randint(1, 2)]:
+    for state in ("state", "previous/state")[: chaos.rng.randint(1, 2)]:
         files = [
             path for path in chaos.world.folder.glob(f"*/*/{state}/**/*") if path.is_file() and path.stat().st_size
         ]

@@ -134,7 +134,7 @@ def _check_repeated(world, studies):
     for study, records in studies.items():
         for record in records:
             folder = str(world.folder / ("trials" if study == "sweep" else study) / f"{record.number:04d}")
-            if "stepped_back" in record.attributes:
+            if "used_previous_state" in record.attributes:
                 allowed[folder] = 2
             if "restarted" in record.attributes:
                 allowed[folder] = math.inf
@@ -154,7 +154,7 @@ def _check_repeated(world, studies):
 def _check_disk(world):
     """No half-written weights stay, no state of a finished trial, and nothing that MLflow was not told."""
     folders = [path for path in world.folder.rglob("*") if path.is_dir()]
-    left = [path for path in folders if path.name in ("state", "before") or path.suffix in (".tmp", ".old")]
+    left = [path for path in folders if path.name in ("state", "previous") or path.suffix in (".tmp", ".old")]
     left += list(world.folder.rglob(".registering-*"))
     problems = [f"left behind: {path.relative_to(world.folder)}" for path in left]
     waiting = count_waiting(world.folder / "outbox")

@@ -80,7 +80,7 @@ class ScriptedTrainer:
         self._callbacks = []
 
     def add_callback(self, callback):
-        callback.watch(self.loss)
+        callback.attach_loss(self.loss)
         self._callbacks.append(callback)
 
     def train(self, resume_from_checkpoint=None):
@@ -133,7 +133,7 @@ class ScriptedTrainer:
         else:
             hold_up(fault, self.job)
 
-    # -- what `save_state` and `RungCallback` ask for -----------------------------------------------------------
+    # -- what `save_state` and `EvaluationCallback` ask for -----------------------------------------------------------
 
     def _save_optimizer_and_scheduler(self, folder):
         Path(folder, "optimizer.bin").write_bytes(b"\0" * 4096)

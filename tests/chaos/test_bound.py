@@ -25,4 +25,4 @@ def test_the_weights_of_many_trials(nursery, world, trials, kept, more):
     assert found["weights"] <= kept + 1 + 2, found
     assert found["states"] <= 2, found
     assert len(list((world.folder / "trials").glob("*/best"))) <= kept + 1
-    assert not [path for name in ("state", "before") for path in (world.folder / "trials").glob(f"*/{name}")]
+    assert not [path for name in ("state", "previous") for path in (world.folder / "trials").glob(f"*/{name}")]

@@ -85,7 +85,7 @@ def call_past_hydra(call, loader, monkeypatch):
     """`call` without Hydra's own start, which composes twice more: from our checks straight to our sweeper's call."""
 
     def skip(**_):
-        return lambda _: lambda: main.launch(loader, sys.argv[1:])
+        return lambda _: lambda: main.run_from_hydra(loader, sys.argv[1:])
 
     monkeypatch.setattr(main.hydra, "main", skip)
     return call

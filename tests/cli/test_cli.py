@@ -49,7 +49,7 @@ def write_ledger(path, name, *, asked):
     ledger = Ledger.open(path, space=space, search=search, pruner=pruner)
     baseline = {"objective": 0.4}
     shown = {"name": name, "title": f"Sweep '{name}' on static", "objective": "mean map@100"}
-    ledger.note(**shown, requested_trials=asked, slots=1, baseline=baseline)
+    ledger.set_metadata(**shown, requested_trials=asked, slots=1, baseline=baseline)
     numbers = [ledger.ask().number for _ in range(4)]
     for number in numbers:
         ledger.set_attributes(number, started_at=0.0, ended_at=60.0)

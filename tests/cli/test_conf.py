@@ -51,12 +51,12 @@ def test_option_composes_and_validates(loader, group, option):
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_sweep_composes_and_every_end_of_its_space_validates(loader, sweep):
-    from embsweep.config.search_space import end_points
+    from embsweep.config.search_space import boundary_values
 
     request = read_request(loader, [f"+sweep={sweep}"], "")
     assert request.space
     for dimension in request.space:
-        for value in end_points(dimension):
+        for value in boundary_values(dimension):
             assert check_trainable(build_config(request.compose({dimension.key: value}))) == []
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from embsweep.cli.composition.compose import compose, to_values
 from embsweep.cli.composition.request import read_request
-from embsweep.cli.main import _command, _ui_command, launch, single_request, with_default_sweep
+from embsweep.cli.main import _command, _ui_command, run_from_hydra, single_request, with_default_sweep
 from embsweep.config import build_config
 from embsweep.core.errors import SweepRefused, TooManyFailures
 from tests.refusals import raises_diagnostics, signs_behind
@@ -112,7 +112,9 @@ def test_command_never_repeats_fresh(monkeypatch):
 @pytest.mark.slow
 def test_launch_inside_hydra_lists_the_diagnostics_of_the_space(loader, started, capsys):
     with pytest.raises(SystemExit) as left:
-        launch(loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "scale=rehearsal", "data=beir", "data.path=/nope"])
+        run_from_hydra(
+            loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "scale=rehearsal", "data=beir", "data.path=/nope"]
+        )
     assert left.value.code == 2
     assert signs_behind(left.value) == [("too-few", "train.epochs"), ("missing-file", "data.path")]
     assert started == []

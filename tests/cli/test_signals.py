@@ -14,7 +14,7 @@ from tests.processes import is_gone_within
 # A command that says when it is ready; `busy` is what it does then.
 PROGRAM = """
 import subprocess, sys, time
-from embsweep.cli import signals as leaving
+from embsweep.cli import signals
 from embsweep.cli.console import exit_codes
 
 def stubborn():
@@ -33,7 +33,7 @@ def obedient():
     print(0, flush=True)
     time.sleep(600)
 
-leaving.PATIENCE_S = float(sys.argv[2])
+signals.SHUTDOWN_TIMEOUT_S = float(sys.argv[2])
 with exit_codes(resume="the command"):
     {"stubborn": stubborn, "obedient": obedient}[sys.argv[1]]()
 """

@@ -112,7 +112,7 @@ def fill(folder):
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_folder(calls, tmp_path, monkeypatch, is_new, keep, exchanges):
-    folder, kept = tmp_path / "state", tmp_path / "before" / "state"
+    folder, kept = tmp_path / "state", tmp_path / "previous" / "state"
     kept.parent.mkdir()
     if not is_new:
         write_folder(folder, fill)

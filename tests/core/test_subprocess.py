@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from embsweep.core.subprocess import run_fresh
+from embsweep.core.subprocess import run_in_subprocess
 
 def work(path, seconds):
     Path(path).write_text(str(os.getpid()))
@@ -26,7 +26,7 @@ def work(path, seconds):
 
 if __name__ == "__main__":
     try:
-        run_fresh(work, sys.argv[1], float(sys.argv[2]))
+        run_in_subprocess(work, sys.argv[1], float(sys.argv[2]))
         time.sleep(600)
     except KeyboardInterrupt:
         sys.exit(130)

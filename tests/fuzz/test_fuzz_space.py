@@ -14,10 +14,10 @@ from embsweep.cli.composition.request import parse_request
 from embsweep.cli.composition.search_space import parse_space
 from embsweep.config.search_space import (
     Choice,
+    boundary_values,
     contains,
     count_values,
     describe,
-    end_points,
     grid_values,
     to_override,
 )
@@ -99,7 +99,7 @@ def test_a_space_is_refused_or_keeps_its_promises(text):
 
 def check_promises(dimension):
     assert describe(dimension).isprintable() or isinstance(dimension, Choice)
-    assert all(contains(dimension, end) for end in end_points(dimension))
+    assert all(contains(dimension, end) for end in boundary_values(dimension))
     to_distribution(dimension)
     if isinstance(dimension, Choice):
         assert 0 < len(set(dimension.options)) == len(dimension.options)
@@ -109,7 +109,7 @@ def check_promises(dimension):
         values = grid_values(dimension)
         assert all(contains(dimension, value) for value in values)
         assert len(set(values)) == len(values) == count_values(dimension) >= 2
-    for end in end_points(dimension):
+    for end in boundary_values(dimension):
         assert PARSER.parse_override(to_override("key", end)).value() == end
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from embsweep.config import build_config, check_trainable
-from embsweep.config.search_space import FloatRange, IntRange, contains, end_points
+from embsweep.config.search_space import FloatRange, IntRange, boundary_values, contains
 from embsweep.config.training import TrainConfig
 from embsweep.recipes.cards import load_cards
 from embsweep.recipes.comparison import compare_recipe
@@ -47,7 +47,7 @@ def test_every_corner_of_the_numbers_can_be_trained_with_every_choice(request_of
     request = request_of(name)
     numbers = [d for d in request.space if isinstance(d, IntRange | FloatRange)]
     for side in (0, 1):
-        corner = {d.key: end_points(d)[side] for d in numbers}
+        corner = {d.key: boundary_values(d)[side] for d in numbers}
         for choice in (d for d in request.space if d not in numbers):
             for option in choice.options:
                 config = build_config(request.compose({**corner, choice.key: option}))
@@ -59,7 +59,7 @@ def test_the_first_rung_is_never_before_the_first_evaluation(request_of, recipe_
     """Else a short schedule passes several rungs at once (search/pruners.py)."""
     config = recipe_of(name)
     epochs = next(d for d in request_of(name).space if d.key == "train.epochs")
-    assert all(config.eval.schedule(end)[0] <= config.stopping.min_fraction for end in end_points(epochs))
+    assert all(config.eval.schedule(end)[0] <= config.stopping.min_fraction for end in boundary_values(epochs))
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_pairs_are_the_users(request_of, recipe_of, name):
 @pytest.mark.parametrize("name", CARDS)
 def test_the_cached_loss_is_searched_where_nothing_is_checkpointed(request_of, name):
     request = request_of(name)
-    losses = {build_config(request.compose({d.key: v})).loss.name for d in request.space for v in end_points(d)}
+    losses = {build_config(request.compose({d.key: v})).loss.name for d in request.space for v in boundary_values(d)}
     assert ("cached_mnrl" in losses) is not CARDS[name].train.gradient_checkpointing
 
 

@@ -31,7 +31,7 @@ def make_sweep_scheduler(make_config, tmp_path):
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
         ledger = Ledger.open(tmp_path / "study.db", space=space, search=search, pruner=pruner)
-        ledger.note(name="s", title="", objective="", requested_trials=trials, slots=1)
+        ledger.set_metadata(name="s", title="", objective="", requested_trials=trials, slots=1)
         phase = search_phase(tmp_path / "trials", config, keep_recipe=False)
         return SweepScheduler(ledger, *make_listeners(), lambda record: config, phase)
 

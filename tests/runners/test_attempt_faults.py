@@ -86,7 +86,7 @@ def test_a_second_try_is_recorded_and_nothing_is_told_twice(make_sweep_scheduler
     def trial_fn(job, reporter):
         reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0, {"mini_batch_size": 16}))
         reporter.report(to_report(1))
-        facts = {"mini_batch_size": 8, "memory_retry": "loss.mini_batch_size 16 → 8"}
+        facts = {"mini_batch_size": 8, "oom_retry": "loss.mini_batch_size 16 → 8"}
         reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0, facts))
         reporter.report(to_report(2))
         reporter.finish(TrialResult(Outcome.COMPLETE, 2.0, None, None, 1.0))
@@ -95,7 +95,7 @@ def test_a_second_try_is_recorded_and_nothing_is_told_twice(make_sweep_scheduler
     InlineRunner().run(scheduler, trial_fn)
     (record,) = scheduler.ledger.trials
     assert (record.state, record.attempt) == ("complete", 1)
-    assert record.attributes["memory_retry"] == "loss.mini_batch_size 16 → 8"
+    assert record.attributes["oom_retry"] == "loss.mini_batch_size 16 → 8"
     assert record.attributes["mini_batch_size"] == 8
     assert [row["step"] for row in record.attributes["reports"]] == [1, 2]
-    assert scheduler.tracking.log_facts.call_args.args[1]["memory_retry"] == "loss.mini_batch_size 16 → 8"
+    assert scheduler.tracking.log_facts.call_args.args[1]["oom_retry"] == "loss.mini_batch_size 16 → 8"

@@ -56,7 +56,7 @@ def group(monkeypatch):
 class Pair(ProcessGroup):
     """As if there were another process; what the first one shares is noted."""
 
-    def share(self, value):
+    def broadcast(self, value):
         object.__setattr__(self, "shared", [*getattr(self, "shared", ()), value])
         return value
 

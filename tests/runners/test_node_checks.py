@@ -7,24 +7,31 @@ import types
 
 import pytest
 
-from embsweep.runners.cluster.auth import has_token, secure_token_file
+from embsweep.runners.cluster.auth import has_token, restrict_token_permissions
 from embsweep.runners.cluster.node_checks import (
-    ClockReading,
+    ClockSample,
     Node,
+    check_authentication,
     check_clock,
     check_folder,
-    check_open_door,
     check_tracking,
     check_versions,
     compute_skew_s,
     describe_mixed_gpus,
     find_health_url,
-    fit_gpus,
     name_nodes,
+    usable_gpus,
     without_credentials,
 )
-from embsweep.runners.cluster.node_probe import NONCE_FILE, Folder, digest_sources, list_gpus, probe, try_tracking
-from embsweep.runners.cluster.survey import open_meeting
+from embsweep.runners.cluster.node_probe import (
+    NONCE_FILE,
+    StorageProbe,
+    digest_sources,
+    list_gpus,
+    probe,
+    probe_tracking_server,
+)
+from embsweep.runners.cluster.survey import open_storage_probe
 
 NAME = "gpu1 (10.0.0.3)"
 VERSIONS = {
@@ -89,10 +96,18 @@ def test_what_may_differ(there):
 @pytest.mark.parametrize(
     ("folder", "has_arrived", "expected"),
     [
-        (Folder(exists=False, nonce=None, error="No such file or directory"), False, "has no such folder"),
-        (Folder(exists=True, nonce=None, error="No such file or directory"), False, "the driver's file is not in it"),
-        (Folder(exists=True, nonce="x", error="Read-only file system"), False, "cannot write to it (Read-only file"),
-        (Folder(exists=True, nonce="x", error=None), False, "what it writes does not reach the driver"),
+        (StorageProbe(exists=False, nonce=None, error="No such file or directory"), False, "has no such folder"),
+        (
+            StorageProbe(exists=True, nonce=None, error="No such file or directory"),
+            False,
+            "the driver's file is not in it",
+        ),
+        (
+            StorageProbe(exists=True, nonce="x", error="Read-only file system"),
+            False,
+            "cannot write to it (Read-only file",
+        ),
+        (StorageProbe(exists=True, nonce="x", error=None), False, "what it writes does not reach the driver"),
     ],
 )
 def test_a_folder_that_is_not_shared(folder, has_arrived, expected):
@@ -102,7 +117,7 @@ def test_a_folder_that_is_not_shared(folder, has_arrived, expected):
     assert "got '/shared'" in text
 
 
-@pytest.mark.parametrize("folder", [None, Folder(exists=True, nonce="x", error=None)])
+@pytest.mark.parametrize("folder", [None, StorageProbe(exists=True, nonce="x", error=None)])
 def test_a_shared_folder_or_none_asked_for(folder):
     assert texts(check_folder(NAME, facts(folder=folder), storage="/shared", has_arrived=True)) == []
 
@@ -135,10 +150,10 @@ def test_credentials_are_stripped():
 @pytest.mark.parametrize(
     ("reading", "expected"),
     [
-        (ClockReading(100.0, 100.5, 101.0), 0.0),
-        (ClockReading(100.0, 108.0, 101.0), 7.0),  # answered at 101 at the latest
-        (ClockReading(100.0, 91.0, 101.0), -9.0),  # answered at 100 at the earliest
-        (ClockReading(100.0, 119.0, 120.0), 0.0),  # within a slow round trip nothing is certain
+        (ClockSample(100.0, 100.5, 101.0), 0.0),
+        (ClockSample(100.0, 108.0, 101.0), 7.0),  # answered at 101 at the latest
+        (ClockSample(100.0, 91.0, 101.0), -9.0),  # answered at 100 at the earliest
+        (ClockSample(100.0, 119.0, 120.0), 0.0),  # within a slow round trip nothing is certain
     ],
 )
 def test_skew_is_what_the_round_trip_cannot_explain(reading, expected):
@@ -147,12 +162,12 @@ def test_skew_is_what_the_round_trip_cannot_explain(reading, expected):
 
 @pytest.mark.parametrize(("there", "side"), [(107.3, "6.3 s ahead of"), (92.0, "8.0 s behind")])
 def test_a_wrong_clock_says_how_much_and_where(there, side):
-    (text,) = texts(check_clock(NAME, ClockReading(100.0, there, 101.0)))
+    (text,) = texts(check_clock(NAME, ClockSample(100.0, there, 101.0)))
     assert f"the clock of node gpu1 (10.0.0.3) is {side} the driver's; accepted: within 5 s" in text
 
 
 def test_five_seconds_are_allowed():
-    assert texts(check_clock(NAME, ClockReading(100.0, 105.9, 101.0))) == []
+    assert texts(check_clock(NAME, ClockSample(100.0, 105.9, 101.0))) == []
 
 
 def test_nodes_on_one_host_are_told_apart():
@@ -164,18 +179,20 @@ def test_nodes_on_one_host_are_told_apart():
     ]
 
 
-@pytest.mark.parametrize(("asks_token", "remote", "count"), [(True, ["x"], 0), (False, [], 0), (False, ["x", "y"], 1)])
-def test_an_open_cluster_is_refused_only_across_machines(asks_token, remote, count):
-    diagnostics = texts(check_open_door(asks_token, remote))
+@pytest.mark.parametrize(
+    ("requires_token", "remote", "count"), [(True, ["x"], 0), (False, [], 0), (False, ["x", "y"], 1)]
+)
+def test_an_open_cluster_is_refused_only_across_machines(requires_token, remote, count):
+    diagnostics = texts(check_authentication(requires_token, remote))
     assert len(diagnostics) == count
     assert all("x, y can be reached over the network" in text and "RAY_AUTH_MODE=token" in text for text in diagnostics)
 
 
 def test_gpus_of_a_node_that_got_a_part_of_its_machine():
     seen = [("A100", 80), ("L4", 24), ("L4", 24)]
-    assert fit_gpus(seen, 3) == seen
-    assert fit_gpus(seen, 2) == [("L4", 24), ("L4", 24)]
-    assert fit_gpus([], 4) == [], "logical GPUs that nobody can see"
+    assert usable_gpus(seen, 3) == seen
+    assert usable_gpus(seen, 2) == [("L4", 24), ("L4", 24)]
+    assert usable_gpus([], 4) == [], "logical GPUs that nobody can see"
 
 
 def node(*gpus):
@@ -225,27 +242,27 @@ def test_a_digest_follows_names_and_contents(tmp_path, monkeypatch):
 
 
 def test_a_meeting_is_one_folder_for_both_and_leaves_nothing(tmp_path):
-    with open_meeting(tmp_path / "new") as meeting:
-        found = probe(str(meeting.folder), "node1", None)
-        assert found["folder"] == Folder(exists=True, nonce=meeting.nonce, error=None)
-        assert meeting.has_reply("node1")
-        assert not meeting.has_reply("node2")
+    with open_storage_probe(tmp_path / "new") as storage_probe:
+        found = probe(str(storage_probe.folder), "node1", None)
+        assert found["folder"] == StorageProbe(exists=True, nonce=storage_probe.nonce, error=None)
+        assert storage_probe.is_visible_from("node1")
+        assert not storage_probe.is_visible_from("node2")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_meeting_leaves_what_was_there(tmp_path):
     (tmp_path / "sweeps" / "mine").mkdir(parents=True)
-    with open_meeting(tmp_path) as meeting:
-        (meeting.folder / NONCE_FILE).unlink()
-        assert probe(str(meeting.folder), "node1", None)["folder"]["nonce"] is None
+    with open_storage_probe(tmp_path) as storage_probe:
+        (storage_probe.folder / NONCE_FILE).unlink()
+        assert probe(str(storage_probe.folder), "node1", None)["folder"]["nonce"] is None
     assert [path.name for path in (tmp_path / "sweeps").iterdir()] == ["mine"]
 
 
 def test_a_meeting_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with open_meeting(tmp_path / "file") as meeting:
-        assert meeting.folder is None
-    assert "storage.path: the driver cannot write to it (Not a directory)" in str(meeting.diagnostic)
+    with open_storage_probe(tmp_path / "file") as storage_probe:
+        assert storage_probe.folder is None
+    assert "storage.path: the driver cannot write to it (Not a directory)" in str(storage_probe.diagnostic)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -267,11 +284,11 @@ def server():
 
 @pytest.mark.parametrize(("status", "error"), [(200, None), (401, None), (404, None), (502, "HTTP 502")])
 def test_any_answer_of_a_server_is_one_but_a_gateways(server, status, error):
-    assert try_tracking(f"{server}/{status}/health") == error
+    assert probe_tracking_server(f"{server}/{status}/health") == error
 
 
 def test_nobody_listens(server):
-    assert "refused" in try_tracking("http://127.0.0.1:1/health")
+    assert "refused" in probe_tracking_server("http://127.0.0.1:1/health")
 
 
 @pytest.fixture
@@ -282,16 +299,16 @@ def token_file(tmp_path, set_env):
 
 
 def test_a_token_that_others_can_read_is_taken_from_them(token_file, caplog):
-    secure_token_file()
+    restrict_token_permissions()
     assert not has_token()
     token_file.write_text("abc")
     token_file.chmod(0o644)
-    secure_token_file()
+    restrict_token_permissions()
     assert token_file.stat().st_mode & 0o777 == 0o600
     assert "its mode is 0600 now" in caplog.text
     assert has_token()
     caplog.clear()
-    secure_token_file()
+    restrict_token_permissions()
     assert caplog.text == ""
 
 
@@ -299,6 +316,6 @@ def test_a_token_of_somebody_else_is_left_alone(token_file, monkeypatch, caplog)
     token_file.write_text("abc")
     token_file.chmod(0o640)
     monkeypatch.setattr("os.getuid", lambda: 4711)
-    secure_token_file()
+    restrict_token_permissions()
     assert token_file.stat().st_mode & 0o777 == 0o640
     assert "it is not ours to change" in caplog.text

@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from embsweep.models.snapshot import read_snapshot
 from embsweep.models.token_table import TokenTable, compute_keys
-from embsweep.runners.ray.object_store import open_parcel, ship, ship_work
+from embsweep.runners.ray.object_store import get_all, put_all, put_trial_fn
 
 pytestmark = [pytest.mark.ray, pytest.mark.nightly]
 
@@ -73,11 +73,11 @@ def make_process(number):
 
 
 def test_opened_once_in_a_process(cluster, table):
-    parcel = ship({"data": TEXTS, "tables": (table,)}, to_other_machines=True)
+    parcel = put_all({"data": TEXTS, "tables": (table,)}, to_other_machines=True)
     process = make_process(other_nodes()[0])
 
     def look(parcel):
-        first, second = open_parcel(parcel), open_parcel(parcel)
+        first, second = get_all(parcel), get_all(parcel)
         return first, all(first[name] is second[name] for name in first), id(first["data"])
 
     found, are_same, identity = ray.get(process.do.remote(look, parcel))
@@ -88,30 +88,28 @@ def test_opened_once_in_a_process(cluster, table):
 
 
 def test_arrays_are_not_copied_into_a_process(cluster, table):
-    parcel = ship({"tables": (table,)}, to_other_machines=True)
+    parcel = put_all({"tables": (table,)}, to_other_machines=True)
 
     def look(parcel):
-        ids = open_parcel(parcel)["tables"][0].ids
+        ids = get_all(parcel)["tables"][0].ids
         return ids.flags.writeable, ids.flags.owndata
 
     assert ray.get(make_process(other_nodes()[0]).do.remote(look, parcel)) == (False, False), "it lies in the store"
 
 
 def test_an_earlier_sweeps_contents_are_let_go(cluster):
-    first, second = (ship({"data": (name,)}, to_other_machines=True) for name in "ab")
+    first, second = (put_all({"data": (name,)}, to_other_machines=True) for name in "ab")
 
     def look(first, second):
         from embsweep.runners.ray import object_store
 
-        return [object_store.open_parcel(parcel)["data"] for parcel in (first, second, first)], len(
-            object_store._opened
-        )
+        return [object_store.get_all(parcel)["data"] for parcel in (first, second, first)], len(object_store._opened)
 
     assert ray.get(make_process(0).do.remote(look, first, second)) == ([("a",), ("b",), ("a",)], 1)
 
 
 def test_with_a_trial_go_only_references(cluster, table, snapshot):
-    trial_fn = ship_work(partial(print, data=TEXTS, tables=(table,), models=(snapshot,)), to_other_machines=True)
+    trial_fn = put_trial_fn(partial(print, data=TEXTS, tables=(table,), models=(snapshot,)), to_other_machines=True)
     context = ray._private.worker.global_worker.get_serialization_context()
     assert len(context.serialize(trial_fn).to_bytes()) < 5000 < len(pickle.dumps(TEXTS)), "a few references"
 
@@ -125,7 +123,7 @@ def test_a_work_gets_its_arguments(cluster):
         trial_fn("job", heard)
         return heard
 
-    trial_fn = ship_work(partial(run, data=TEXTS, factor=3), to_other_machines=True)
+    trial_fn = put_trial_fn(partial(run, data=TEXTS, factor=3), to_other_machines=True)
     assert ray.get(make_process(1).do.remote(hear, trial_fn)) == [("job", TEXTS[1], 3)]
 
 
@@ -136,7 +134,7 @@ def locate(parcel):
         from embsweep.models.node_cache import node_folder
         from embsweep.models.snapshot import read_snapshot
 
-        (found,) = open_parcel(parcel)["models"]
+        (found,) = get_all(parcel)["models"]
         written = [path.stat().st_ino for path in sorted(found.folder.iterdir())]
         return found, read_snapshot(found.folder, source="org/model").key, node_folder(), written
 
@@ -144,7 +142,7 @@ def locate(parcel):
 
 
 def test_models_are_unpacked_once_a_node_and_beyond_the_stores_size(cluster, snapshot):
-    parcel = ship({"models": (snapshot,)}, to_other_machines=True)
+    parcel = put_all({"models": (snapshot,)}, to_other_machines=True)
     here, *others = [number for number in range(NODES) if number not in other_nodes()] + other_nodes()
     look = locate(parcel)
 
@@ -162,6 +160,6 @@ def test_models_are_unpacked_once_a_node_and_beyond_the_stores_size(cluster, sna
 
 
 def test_models_are_read_where_they_lie_on_one_machine(cluster, snapshot):
-    parcel = ship({"models": (snapshot,)}, to_other_machines=False)
+    parcel = put_all({"models": (snapshot,)}, to_other_machines=False)
     (found, *_) = ray.get(make_process(other_nodes()[0]).do.remote(locate(parcel), parcel))
     assert found == snapshot

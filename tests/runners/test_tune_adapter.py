@@ -159,7 +159,7 @@ def test_tunes_stop_is_an_answer_and_the_last_word(tune):
     tune.stops = True
     assert reporter.report(REPORT) is True
     reporter.finish(ENDED)
-    reporter.lose("its workers died")
+    reporter.report_worker_loss("its workers died")
     assert [metrics["message"] for metrics in tune.texts] == [to_text(m) for m in (STARTED, REPORT, REPORT)]
 
 
@@ -180,6 +180,6 @@ def test_what_is_set_aside_for_a_trial(slots, bundles):
 
 @pytest.mark.parametrize("trial_fn", [print, partial(print), partial(print, "argument", sep="")])
 def test_work_without_keywords_stays_as_it_is(trial_fn):
-    from embsweep.runners.ray.object_store import ship_work
+    from embsweep.runners.ray.object_store import put_trial_fn
 
-    assert ship_work(trial_fn, to_other_machines=True) is trial_fn
+    assert put_trial_fn(trial_fn, to_other_machines=True) is trial_fn

@@ -31,20 +31,20 @@ def like_tune(*signals):
 def test_nothing_came_and_the_handler_is_ours_again():
     with detect_interrupt() as found:
         like_tune()
-    assert not found.came
+    assert not found.received
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_tune_swallowed_is_noticed():
     with detect_interrupt() as found:
         like_tune(signal.SIGINT)
-    assert found.came
+    assert found.received
 
 
 def test_one_that_tune_did_not_catch_is_noticed_too():
     with detect_interrupt() as found:
         os.kill(os.getpid(), signal.SIGINT)
-    assert found.came
+    assert found.received
 
 
 def test_ctrl_c_between_two_stages_is_a_ctrl_c():
@@ -60,7 +60,7 @@ def test_another_thread_has_no_signals_to_notice():
     def run():
         with detect_interrupt() as interrupts:
             pass
-        found.append(interrupts.came)
+        found.append(interrupts.received)
 
     thread = threading.Thread(target=run)
     thread.start()

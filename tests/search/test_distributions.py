@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from embsweep.cli.composition.compose import compose
 from embsweep.cli.composition.search_space import parse_space
 from embsweep.cli.paths import conf_dir
-from embsweep.config.search_space import Choice, FloatRange, IntRange, contains, end_points, grid_values
+from embsweep.config.search_space import Choice, FloatRange, IntRange, boundary_values, contains, grid_values
 from embsweep.search.ledger import from_distribution, to_distribution
 
 parser = OverridesParser.create()
@@ -29,7 +29,7 @@ def test_range_keeps_exactly_hydras_values(start, count, step):
     distribution = to_distribution(found)
     assert (distribution.low, distribution.high) == (expected[0], expected[-1])
     assert from_distribution("key", distribution) == found
-    assert all(distribution._contains(value) for value in end_points(found))
+    assert all(distribution._contains(value) for value in boundary_values(found))
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_every_shipped_space_round_trips_and_its_ends_are_drawn(loader, path):
         found = parse_space([parser.parse_override(f"{key}={text}")])[0]
         distribution = to_distribution(found)
         assert from_distribution(key, distribution) == found
-        for value in end_points(found):
+        for value in boundary_values(found):
             fixed = optuna.trial.FixedTrial({key: value})
             assert fixed._suggest(key, distribution) == value
 

@@ -54,7 +54,7 @@ def run_all(ledger, score=lambda params: params["lr"]):
 )
 def test_every_sampler_spends_the_budget_with_the_recipe_first(memory, sampler):
     ledger = open_ledger(memory, sampler=sampler, startup_trials=2)
-    ledger.plan(RECIPE)
+    ledger.enqueue_initial(RECIPE)
     run_all(ledger)
     assert [r.number for r in ledger.trials] == list(range(6))
     assert {r.state for r in ledger.trials} == {"complete"}
@@ -64,20 +64,20 @@ def test_every_sampler_spends_the_budget_with_the_recipe_first(memory, sampler):
 
 def test_partial_recipe_fixes_what_it_has(memory):
     ledger = open_ledger(memory)
-    ledger.plan({"epochs": 4})
+    ledger.enqueue_initial({"epochs": 4})
     assert ledger.ask().params["epochs"] == 4
 
 
 def test_no_recipe_first(memory):
     ledger = open_ledger(memory, recipe_first=False)
-    ledger.plan(RECIPE)
+    ledger.enqueue_initial(RECIPE)
     assert ledger.ask().params != RECIPE
 
 
 def test_grid_visits_every_cell_once_recipe_first(memory):
     space = (IntRange("epochs", 1, 3), Choice("loss", ("a", "b")))
     ledger = open_ledger(memory, space=space, sampler="grid", trials=100)
-    ledger.plan({"epochs": 2, "loss": "b"})
+    ledger.enqueue_initial({"epochs": 2, "loss": "b"})
     run_all(ledger, score=lambda params: params["epochs"])
     cells = [(r.params["epochs"], r.params["loss"]) for r in ledger.trials]
     assert cells[0] == (2, "b")
@@ -86,11 +86,11 @@ def test_grid_visits_every_cell_once_recipe_first(memory):
 
 def test_a_resumed_search_draws_as_an_unbroken_one(place):
     whole = open_ledger(Memory())
-    whole.plan(RECIPE)
+    whole.enqueue_initial(RECIPE)
     run_all(whole)
     for _ in range(6):  # a new process for every trial
         broken = open_ledger(place)
-        broken.plan(RECIPE)
+        broken.enqueue_initial(RECIPE)
         record = broken.ask()
         broken.report(record.number, 1.0, record.params["lr"])
         broken.complete(record.number, record.params["lr"])
@@ -107,11 +107,11 @@ def test_interrupted_trials_go_on_in_the_order_of_their_numbers(memory):
 
 def test_interrupted_trial_goes_on_under_its_own_number(place):
     first = open_ledger(place)
-    first.plan(RECIPE)
+    first.enqueue_initial(RECIPE)
     number, params = first.ask().number, first.record(0).params
     first.report(number, 0.25, 0.5)
     again = open_ledger(place)
-    again.plan(RECIPE)
+    again.enqueue_initial(RECIPE)
     record = again.ask()
     assert (record.number, record.params, record.attempt) == (number, params, 2)
     again.report(number, 0.25, 0.6)
@@ -167,8 +167,8 @@ def test_a_non_finite_objective_is_refused(memory, value):
 @pytest.mark.slow
 def test_notes_survive_and_can_be_read_from_outside(tmp_path):
     ledger = open_in(tmp_path / "new")
-    ledger.note(identity={"a": 1})
-    ledger.note(result={"b": [1, 2]})
+    ledger.set_metadata(identity={"a": 1})
+    ledger.set_metadata(result={"b": [1, 2]})
     run_all(ledger)
     notes, trials = read_ledger(tmp_path / "new" / "study.db")
     assert notes == {"identity": {"a": 1}, "result": {"b": [1, 2]}}
@@ -198,8 +198,8 @@ def test_what_needed_no_random_number_takes_none_when_it_is_drawn_again(memory, 
     space = (IntRange("epochs", 2, 2 if given == "single" else 9), *(FloatRange(key, 0.0, 1.0) for key in "ab"))
     recipe = {"epochs": 2} if given == "fixed" else {}
     unbroken, ledger = open_ledger(Memory(), space=space), open_ledger(memory, space=space)
-    unbroken.plan(recipe)
-    ledger.plan(recipe)
+    unbroken.enqueue_initial(recipe)
+    ledger.enqueue_initial(recipe)
     cut_off_drawing(monkeypatch, ledger, at)
     assert open_ledger(memory, space=space).ask().params == unbroken.ask().params
 
@@ -221,7 +221,7 @@ def test_a_stop_is_given_again_where_it_was_given_and_nowhere_else(memory):
 def test_losses_are_counted(memory):
     ledger = open_ledger(memory)
     for losses in (1, 2, 3):
-        ledger.interrupt(ledger.ask().number, "its process died")
+        ledger.mark_lost(ledger.ask().number, "its process died")
         assert ledger.record(0).losses == losses
 
 
@@ -272,10 +272,10 @@ def test_a_grid_whose_queueing_was_interrupted_is_completed(memory, monkeypatch)
     ledger = open_ledger(memory, space=space, sampler="grid", trials=100)
     cells = ledger._grid()
     monkeypatch.setattr(Ledger, "_grid", lambda _: cells[:2])
-    ledger.plan({"epochs": 2, "loss": "b"})
+    ledger.enqueue_initial({"epochs": 2, "loss": "b"})
     monkeypatch.undo()
     again = open_ledger(memory, space=space, sampler="grid", trials=100)
-    again.plan({"epochs": 2, "loss": "b"})
+    again.enqueue_initial({"epochs": 2, "loss": "b"})
     run_all(again, score=lambda params: params["epochs"])
     assert sorted((r.params["epochs"], r.params["loss"]) for r in again.trials) == [
         (e, loss) for e in (1, 2, 3) for loss in ("a", "b")
@@ -299,7 +299,7 @@ def test_spent_means_the_whole_budget_is_finished(memory):
 
 def test_a_grid_is_spent_when_every_cell_was_tried(memory):
     ledger = open_ledger(memory, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=100)
-    ledger.plan({})
+    ledger.enqueue_initial({})
     assert ledger.budget == 2
     few = open_ledger(memory, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=1)
     assert few.budget == 1, "fewer than its cells"

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from omegaconf import OmegaConf
 
-from embsweep.cli.composition.compose import check_no_calls, compose, find_targets, group_options
+from embsweep.cli.composition.compose import check_no_targets, compose, find_targets, group_options
 from embsweep.cli.composition.overrides import check_overrides
 from embsweep.cli.composition.validation import CALL_KEYS
 from embsweep.core.errors import InputError
@@ -58,7 +58,7 @@ def test_in_any_file_at_any_depth(loader, key):
         OmegaConf.set_struct(tree, False)
         OmegaConf.update(tree, f"{where}.{key}", "os.system", force_add=True)
         with raises_diagnostics(("forbidden-call", f"{where}.{key}")):
-            check_no_calls(tree)
+            check_no_targets(tree)
 
 
 @pytest.mark.slow

@@ -186,7 +186,7 @@ def test_from_a_registry_whose_hashes_were_rewritten(tmp_path, victim, marker, s
     tags = {MANIFEST_TAG: hash_manifest(hash_files(published))}
     version = client.create_model_version(name, str(published), tags=tags)
     fetched = fetch_version(store, find_version(store, name, version.version), tmp_path / "fetched")
-    assert fetched.diagnostic, "this is what a promotion refuses"
+    assert fetched.error, "this is what a promotion refuses"
     with pytest.raises(EmbsweepError):
         load_registered(store, name, version.version, device="cpu")
     assert not marker.exists()

@@ -6,7 +6,7 @@ Each column is a data set of its own; all of a simulation share the resamples, a
 import numpy as np
 import pytest
 
-from embsweep.selection.statistics.intervals import bound_means
+from embsweep.selection.statistics.intervals import confidence_bounds
 from embsweep.selection.statistics.resampling import index_groups, resample_means
 
 REPETITIONS = 2_500
@@ -16,7 +16,7 @@ RESAMPLES = 1_999
 def measure_coverage(differences, labels, truth):
     grouping = index_groups(labels)
     resampled = resample_means(differences, grouping, seed=1, resamples=RESAMPLES)
-    low, high = bound_means(differences.mean(axis=0), resampled, grouping, (-1.0, 1.0))
+    low, high = confidence_bounds(differences.mean(axis=0), resampled, grouping, (-1.0, 1.0))
     return float(((low <= truth) & (truth <= high)).mean())
 
 

@@ -134,9 +134,12 @@ def test_a_stored_model_without_a_recorded_dimension_proves_nothing():
 
 
 def test_on_other_data_nobody_is_compared_but_the_rest_is_judged():
-    unread = ModelEvaluation(diagnostic="not read: this is not the sweep's test set")
+    evidence_error = ModelEvaluation(diagnostic="not read: this is not the sweep's test set")
     case = make_case(
-        make_evidence(complete=False), found_fingerprint="ef" * 32, challenger=unread, base=Reference("base", unread)
+        make_evidence(complete=False),
+        found_fingerprint="ef" * 32,
+        challenger=evidence_error,
+        base=Reference("base", evidence_error),
     )
     assert failed(case) == ["complete", "same test set", "proof", "beats base", "beats champion"]
     assert {"efefefefefef", "abababababab"} <= set(re.findall("[a-f0-9]{12}", condition(case, "same test set").text))

@@ -11,10 +11,10 @@ from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.objective import (
     compute_objective,
     compute_objectives,
+    counted_dims,
     describe_objective,
-    describe_shortfalls,
+    describe_violations,
     is_better,
-    list_dims,
     resolve_floors,
 )
 from tests.texts import numbers_in
@@ -73,14 +73,14 @@ def test_never_falls_when_a_score_rises(values, config, dim, higher):
 @given(served, profiles())
 def test_below_zero_is_what_violates_a_constraint_so_that_anything_feasible_beats_it(values, config):
     objective = compute_objective(of(values), config)
-    is_feasible = not describe_shortfalls(of(values), config)
+    is_feasible = not describe_violations(of(values), config)
     assert (objective >= 0) is is_feasible
     assert is_better(0.0, objective) is not is_feasible
 
 
 @given(served, profiles(), st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_a_non_finite_score_never_wins(values, config, bad):
-    for dim in list_dims(DIMS, config):
+    for dim in counted_dims(DIMS, config):
         assert not is_better(compute_objective(of({**values, dim: bad}), config), None)
 
 
@@ -95,14 +95,14 @@ def test_many_at_once_are_the_same_as_one_by_one(many, config):
 def test_a_base_model_meets_its_own_floors(values, config):
     own = config.model_copy(update={"floors": dict.fromkeys(DIMS, "base"), "min_retention": None})
     resolved = resolve_floors(own, of(values))
-    assert describe_shortfalls(of(values), resolved) == ()
+    assert describe_violations(of(values), resolved) == ()
     assert compute_objective(of(values), resolved) >= 0
 
 
 def test_weights():
     config = ObjectiveConfig(metric="map@100", aggregate="mean", dim_weights={1024: 3.0, 64: 1.0})
     assert compute_objective(of({1024: 0.8, 512: 0.1, 64: 0.4}), config) == pytest.approx(0.7)
-    assert list_dims((1024, 512, 64), config) == (1024, 64)
+    assert counted_dims((1024, 512, 64), config) == (1024, 64)
 
 
 def test_another_metric():
@@ -128,7 +128,7 @@ def test_a_violation_is_minus_the_total_shortfall():
     config = ObjectiveConfig(metric="map@100", aggregate="mean", floors={1024: 0.6, 64: 0.2}, min_retention=0.8)
     values = of({1024: 0.5, 256: 0.35, 64: 0.45})
     assert compute_objective(values, config) == pytest.approx(-(0.1 + 0.05))
-    lines = describe_shortfalls(values, config)
+    lines = describe_violations(values, config)
     assert len(lines) == 2
     assert "1024 is 0.5000" in lines[0] and "0.6000 by 0.1000" in lines[0]
     assert "256 is 0.3500" in lines[1] and "0.4000 by 0.0500" in lines[1]

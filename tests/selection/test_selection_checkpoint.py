@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.selection.checkpoint import choose_checkpoint, wanted_epochs
+from embsweep.selection.checkpoint import best_epoch_per_dim, choose_checkpoint
 from embsweep.selection.objective import compute_objective, is_better
 
 MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
@@ -49,7 +49,7 @@ def test_dimension_128_picks_the_rows_that_were_published(cards, model):
 def test_says_what_every_deployment_would_have_wanted(cards, model):
     log = to_log(cards[model])
     by_dim, by_mean = LOGS[model]
-    assert {dim: index + 1 for dim, index in wanted_epochs(log, "map@100").items()} == by_dim
+    assert {dim: index + 1 for dim, index in best_epoch_per_dim(log, "map@100").items()} == by_dim
     assert choose_checkpoint(log, MEAN) + 1 == by_mean
 
 
@@ -83,9 +83,12 @@ def test_a_constraint_decides_before_the_mean():
 
 
 def test_a_dimension_without_finite_scores_wants_nothing():
-    assert wanted_epochs([of({64: math.nan, 32: 0.1}), of({64: math.nan, 32: 0.2})], "map@100") == {32: 1}
+    assert best_epoch_per_dim([of({64: math.nan, 32: 0.1}), of({64: math.nan, 32: 0.2})], "map@100") == {32: 1}
     assert choose_checkpoint([], MEAN) is None
 
 
 def test_a_dimension_that_is_measured_later_counts_from_then():
-    assert wanted_epochs([of({64: 0.2}), of({64: 0.1, 32: 0.1}), of({64: 0.1, 32: 0.3})], "map@100") == {64: 0, 32: 2}
+    assert best_epoch_per_dim([of({64: 0.2}), of({64: 0.1, 32: 0.1}), of({64: 0.1, 32: 0.3})], "map@100") == {
+        64: 0,
+        32: 2,
+    }

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.selection.statistics.intervals import expand_level, sum_quantiles
-from embsweep.selection.statistics.resampling import flip_means, index_groups, resample_means
+from embsweep.selection.statistics.intervals import detectable_effect_factor, small_sample_alpha
+from embsweep.selection.statistics.resampling import index_groups, resample_means, sign_flip_means
 from embsweep.selection.statistics.significance import (
     adjust_holm,
     compare_models,
@@ -58,11 +58,11 @@ def test_bootstrap_agrees_with_scipy(pair):
         vectorized=True,
         method="percentile",
         n_resamples=20_000,
-        confidence_level=1 - expand_level(0.05, 20),
+        confidence_level=1 - small_sample_alpha(0.05, 20),
         rng=1,
     ).confidence_interval
     found = next(c for c in compare_models(ours, {"reference": reference}, labels, config=MEAN, seed=2) if c.dim == 256)
-    student = stats.t.interval(0.95, 19, differences.mean(), found.detectable / sum_quantiles(19))
+    student = stats.t.interval(0.95, 19, differences.mean(), found.detectable / detectable_effect_factor(19))
     outer = min(theirs.low, student[0]), max(theirs.high, student[1])
     assert (found.low, found.high) == pytest.approx(outer, abs=0.005)
     assert found.difference == pytest.approx(differences.mean(), abs=1e-12)
@@ -86,7 +86,7 @@ def test_randomisation_agrees_with_scipy(count):
 
 
 def test_few_groups_are_tested_exactly():
-    flipped = flip_means(np.ones((9, 1)), index_groups(range(9)), seed=1)
+    flipped = sign_flip_means(np.ones((9, 1)), index_groups(range(9)), seed=1)
     assert len(flipped) == 2**9
     assert sorted(set(np.round(flipped[:, 0], 9))) == pytest.approx(np.linspace(-1, 1, 10))
     found = compare_models({64: np.ones(9)}, {"reference": {64: np.zeros(9)}}, range(9), config=MEAN, seed=1)

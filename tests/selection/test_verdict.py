@@ -14,7 +14,7 @@ from embsweep.selection.candidate import PairedComparison
 from embsweep.selection.statistics.intervals import adjust_holm
 from embsweep.selection.statistics.resampling import index_groups
 from embsweep.selection.statistics.seed_variance import SeedVariance
-from embsweep.selection.verdict import Candidate, decide_verdict
+from embsweep.selection.verdict import Candidate, select_winner
 from tests.texts import numbers_in
 
 MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
@@ -35,7 +35,7 @@ def make(trial, means, *, cost=(384, 256, 3.0), failures=0, searched=0.5, is_rec
 
 
 def decide(*candidates, groups=range(QUERIES), **how):
-    return decide_verdict(candidates, groups, **{**HOW, **how})
+    return select_winner(candidates, groups, **{**HOW, **how})
 
 
 def test_a_clearly_better_one_is_named():

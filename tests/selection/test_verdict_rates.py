@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.selection.verdict import Candidate, decide_verdict
+from embsweep.selection.verdict import Candidate, select_winner
 
 MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
 SEED_DEVIATION = 0.01
@@ -39,7 +39,7 @@ def count_answers(candidates, seeds, *, gap=0.0, simulations=SIMULATIONS, **size
     answers = []
     for seed in range(simulations):
         finalists, groups = simulate(rng, candidates, seeds, gap=gap, **sizes)
-        found = decide_verdict(finalists, groups, objective=MEAN, alpha=0.05, seed=seed, resamples=399)
+        found = select_winner(finalists, groups, objective=MEAN, alpha=0.05, seed=seed, resamples=399)
         answers.append("tied" if found.outcome == "tied" else "last" if found.winner == candidates - 1 else "other")
     return [answers.count(name) / simulations for name in ("tied", "last", "other")]
 

@@ -105,9 +105,9 @@ def launch_in(loader, pairs, model_of, seed_storage, imports_paid, compose_once)
         request = read_request(loader, [*kept, *arguments], "python run_sweep.py")
         with pytest.MonkeyPatch.context() as patch:
             if "runner=inline" in (*kept, *arguments):
-                patch.setattr(holdout, "choose_call", lambda *_: _call_here)
+                patch.setattr(holdout, "select_call", lambda *_: _call_here)
             if "tracking.uri" not in keys:  # a local database answers, however busy the machine is
-                patch.setattr(tracker, "_FAREWELL_S", 120.0)
+                patch.setattr(tracker, "CLOSE_TIMEOUT_S", 120.0)
             return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
 
     return run

@@ -37,13 +37,13 @@ def make_scheduler(limited, tmp_path):
     The ledger lies in memory; `make_desk.place = Database(…)` puts it on disk.
     """
 
-    def make(trials=6, stopping="none", configure=None, *, has_lost=False, keep_recipe=False, **limits):
+    def make(trials=6, stopping="none", configure=None, *, has_lost_records=False, keep_recipe=False, **limits):
         config = limited(**limits)
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
         ledger = Ledger.over(make.place.open(), space=SPACE, search=search, pruner=pruner)
-        ledger.note(name="s", title="", objective="", requested_trials=trials, slots=1)
-        tracking, progress = make_listeners(told=7, has_lost=has_lost)
+        ledger.set_metadata(name="s", title="", objective="", requested_trials=trials, slots=1)
+        tracking, progress = make_listeners(record_count=7, has_lost_records=has_lost_records)
         phase = search_phase(tmp_path / "trials", config, keep_recipe=keep_recipe)
         return SweepScheduler(ledger, tracking, progress, configure or (lambda record: config), phase)
 

@@ -193,12 +193,12 @@ def test_looks_of_another_sweep_at_the_same_data_count(sweep, copied):
 
 def test_another_choice_among_models_already_read_is_another_look(sweep, searched, copied, monkeypatch):
     loser = 1 - searched.evidence.verdict.winner
-    decided = confirmation.decide_verdict
+    decided = confirmation.select_winner
 
     def decide(*given, **named):
         return decided(*given, **named).model_copy(update={"winner": loser})
 
-    monkeypatch.setattr(confirmation, "decide_verdict", decide)
+    monkeypatch.setattr(confirmation, "select_winner", decide)
     second = sweep(*THREE, "search.trials=2", "gate.alpha=0.01", storage=copied)
     assert second.evidence.verdict.winner == loser
     assert second.evidence.holdout_evaluations == 2

@@ -71,7 +71,7 @@ class Confirmation:
         pruner = build_pruner(StoppingConfig(kind="none"), 1.0)
         ledger = Ledger.over(self.place.open(), space=space, search=search, pruner=pruner)
         ledger.replace_queue(points)
-        ledger.note(name="s", title="", objective="", requested_trials=ledger.budget, slots=1)
+        ledger.set_metadata(name="s", title="", objective="", requested_trials=ledger.budget, slots=1)
         scheduler = SweepScheduler(
             ledger, *make_listeners(), lambda found: pytest.fail("nothing is handed out"), self.phase
         )
@@ -81,7 +81,7 @@ class Confirmation:
     def finish(self, ledger, value):
         """One run to its end, with weights on disk; its number."""
         found = ledger.ask()
-        (self.phase.folder(found.number) / "best").mkdir(parents=True)
+        (self.phase.trial_dir(found.number) / "best").mkdir(parents=True)
         ledger.complete(found.number, value)
         return found.number
 
@@ -92,20 +92,22 @@ def test_points_that_waited_and_that_nobody_asks_for_any_more_do_not_stand_in_th
     first = confirmation.open([{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)])
     one = confirmation.finish(first, 0.5)
     again = confirmation.open([{"trial": trial, "seed": seed} for seed in (1, 3) for trial in (4, 9)])
-    assert again.notes["requested_trials"] == 4
+    assert again.metadata["requested_trials"] == 4
     others = [confirmation.finish(again, value) for value in (0.3, 0.7, 0.4)]
     last = confirmation.open([{"trial": 4, "seed": 1}])
-    assert last.notes["requested_trials"] == 4
+    assert last.metadata["requested_trials"] == 4
     assert all(r.params.keys() == {"trial", "seed"} for r in last.trials)
-    kept = {n for n in (one, *others) if (confirmation.phase.folder(n) / "best").is_dir()}
-    assert kept == confirmation.phase.kept(last.trials) == {others[1], others[2]}, "the best of each trial"
+    kept = {n for n in (one, *others) if (confirmation.phase.trial_dir(n) / "best").is_dir()}
+    assert kept == confirmation.phase.checkpoints_to_keep(last.trials) == {others[1], others[2]}, (
+        "the best of each trial"
+    )
 
 
 def test_weights_of_folds_are_not_kept(tmp_path):
     confirmation = Confirmation(tmp_path, folds=("one", "two"))
     ledger = confirmation.open([{"trial": 4, "seed": 1, "fold": fold} for fold in (0, 1)])
     confirmation.finish(ledger, 0.5)
-    assert confirmation.phase.kept(ledger.trials) == set()
+    assert confirmation.phase.checkpoints_to_keep(ledger.trials) == set()
     assert [confirmation.phase.fold(found) for found in ledger.trials] == [0]
 
 

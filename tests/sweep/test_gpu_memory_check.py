@@ -101,7 +101,7 @@ def test_trials_must_fit_on_the_smallest_of_unequal_gpus(smallest_gib, fits):
 
 def test_the_smallest_gpu_of_the_cluster_counts(request_of, monkeypatch):
     measured = MemoryUsage(_gpu(78), 17 * GIB)
-    monkeypatch.setattr(gpu_memory, "choose_call", lambda *_: lambda *_, **__: measured)
+    monkeypatch.setattr(gpu_memory, "select_call", lambda *_: lambda *_, **__: measured)
     splits = SimpleNamespace(train=(), validation=SimpleNamespace(corpus={}, queries={}))
     slots = Slots(8, 1, 0.25)
     assert check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=80 * GIB) == []
@@ -179,7 +179,7 @@ def splits():
 
 
 def test_nothing_is_measured_for_a_trial_alone(request_of, splits, monkeypatch):
-    monkeypatch.setattr(gpu_memory, "choose_call", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(gpu_memory, "select_call", lambda *_: pytest.fail("measured"))
     assert check_gpu_memory(request_of(), FULL, splits, Slots(4, 1, 1.0)) == []
 
 
@@ -190,7 +190,7 @@ def test_the_measurement_is_asked_for_in_a_fresh_process(request_of, splits, mon
         asked.append((args, kwargs))
         return MemoryUsage(_gpu(79), 30 * GIB)
 
-    monkeypatch.setattr(gpu_memory, "choose_call", lambda *_: fake)
+    monkeypatch.setattr(gpu_memory, "select_call", lambda *_: fake)
     (diagnostic,) = check_gpu_memory(request_of(IntRange("train.batch_size", 8, 64)), FULL, splits, Slots(4, 1, 0.25))
     assert (diagnostic.code, diagnostic.location) == ("not-enough-memory", "runner.gpus_per_trial")
     ((function, config, pairs), options) = asked[0]
@@ -202,7 +202,7 @@ def test_a_measurement_that_dies_is_a_diagnostic(request_of, splits, monkeypatch
     def die(*_, **__):
         raise EmbsweepError("the fresh process died")
 
-    monkeypatch.setattr(gpu_memory, "choose_call", lambda *_: die)
+    monkeypatch.setattr(gpu_memory, "select_call", lambda *_: die)
     (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5))
     assert (diagnostic.code, diagnostic.location) == ("not-measured", "runner.gpus_per_trial")
     assert diagnostic.message.endswith(": the fresh process died")

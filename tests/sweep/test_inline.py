@@ -54,7 +54,7 @@ def test_an_extension_that_was_interrupted_goes_on_and_is_not_taken_for_finished
         )  # while its last trial runs
         launch("search.trials=3")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("embsweep.sweep.run.crown_winner", interrupted)  # when all trials are over
+        patch.setattr("embsweep.sweep.run.finalize_sweep", interrupted)  # when all trials are over
         launch("search.trials=3")
     extended, _ = launch("search.trials=3")
     assert sum(first.evidence.counts.values()) == 2

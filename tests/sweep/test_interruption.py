@@ -119,7 +119,7 @@ def killed(tmp_path, start, quick):
 @pytest.mark.usefixtures("imports_paid")
 def test_sigkill_loses_nothing_that_was_finished(tmp_path, killed, quick, call, monkeypatch):  # noqa: F811
     assert any(t.is_finished for t in killed)
-    monkeypatch.setattr(holdout, "choose_call", lambda *_: _call_here)
+    monkeypatch.setattr(holdout, "select_call", lambda *_: _call_here)
     left = call(*quick)
     assert left.code == 0, left.out + left.err
     check_resumed(killed, read_trials(tmp_path), left.out)

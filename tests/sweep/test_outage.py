@@ -72,7 +72,7 @@ def check_all_arrived(server, storage, unbroken, result):
 def test_a_sweep_without_its_server_trains_and_says_what_waits(launch, tmp_path, monkeypatch):
     """Nobody listens at a port that was free a moment ago."""
     monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(tracker, "_FAREWELL_S", 0.2)
+    monkeypatch.setattr(tracker, "CLOSE_TIMEOUT_S", 0.2)
     uri = f"tracking.uri=http://127.0.0.1:{choose_port(0)}"
     with raises_diagnostics(("unreachable", "tracking.uri")):
         launch(uri)

@@ -19,7 +19,7 @@ def test_every_trial_is_in_the_ledger_with_its_run_scores_and_times(make_schedul
     assert [r.number for r in records] == list(range(6))
     for record in records:
         assert (record.state, record.best) == ("complete", record.number + 1.0)
-        assert record.attributes["tracked"]
+        assert record.attributes["tracking_started"]
         assert record.attributes["scores"] == {"64": {"map@100": record.number + 1.0}}
         assert (record.attributes["started_at"], record.attributes["ended_at"]) == (0.0, 9.0)
     assert scheduler.tracking.finish_trial.call_count == 6
@@ -45,9 +45,9 @@ def test_stopping_goes_from_the_ledger_to_the_trial(make_scheduler):
 def test_weights_of_the_best_few_stay(make_scheduler):
     scheduler = make_scheduler(keep_checkpoints=2)
     InlineRunner().run(scheduler, scripted())
-    kept = [n for n in range(6) if (scheduler.phase.folder(n) / "best").is_dir()]
+    kept = [n for n in range(6) if (scheduler.phase.trial_dir(n) / "best").is_dir()]
     assert kept == [4, 5]
-    assert [c.number for c in rank_finished_trials(scheduler.ledger.trials, scheduler.phase.runs)] == [5, 4]
+    assert [c.number for c in rank_finished_trials(scheduler.ledger.trials, scheduler.phase.directory)] == [5, 4]
 
 
 def test_failed_trials_do_not_end_the_sweep_until_there_are_too_many(make_scheduler):
@@ -62,7 +62,7 @@ def test_too_many_failed_trials_end_it(make_scheduler):
     InlineRunner().run(scheduler, scripted(fail={0, 2, 3}))
     assert scheduler.has_too_many_failures
     assert len(scheduler.ledger.trials) == 4
-    assert [c.number for c in rank_finished_trials(scheduler.ledger.trials, scheduler.phase.runs)] == [1]
+    assert [c.number for c in rank_finished_trials(scheduler.ledger.trials, scheduler.phase.directory)] == [1]
 
 
 def test_a_trial_that_looked_better_before_it_failed_never_wins(make_scheduler):
@@ -78,7 +78,7 @@ def test_a_trial_that_looked_better_before_it_failed_never_wins(make_scheduler):
     scheduler.on_trial_complete(better.number, TrialResult(Outcome.FAILED, None, None, None, 2.0, "loss is nan"))
     records = scheduler.ledger.trials
     assert records[1].best == 0.99
-    assert [c.number for c in rank_finished_trials(records, scheduler.phase.runs)] == [0]
+    assert [c.number for c in rank_finished_trials(records, scheduler.phase.directory)] == [0]
 
 
 def test_a_point_that_composes_to_nothing_valid_fails_alone(make_scheduler, make_config):
@@ -179,9 +179,9 @@ def test_the_end_that_a_crash_kept_from_mlflow_is_told_afterwards(make_kept_sche
 def test_a_torn_outbox_means_that_all_of_every_trial_is_told_again(make_scheduler):
     scheduler = make_scheduler(trials=3)
     InlineRunner().run(scheduler, scripted(fail={1}))
-    again = make_scheduler(trials=3, has_lost=True)
+    again = make_scheduler(trials=3, has_lost_records=True)
     again.resume()
-    again.tracking.has_lost.assert_called_once_with(7)
+    again.tracking.has_lost_records.assert_called_once_with(7)
     for name in ("log_facts", "log_report"):
         assert getattr(again.tracking, name).call_args_list == getattr(scheduler.tracking, name).call_args_list, name
     told, knew = ([_to_end(*c.args) for c in d.tracking.finish_trial.call_args_list] for d in (again, scheduler))

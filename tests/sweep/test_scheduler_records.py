@@ -8,7 +8,7 @@ from embsweep.core.errors import Diagnostic, DiskFull, InputError
 from embsweep.core.files import write_folder
 from embsweep.search.record import TrialRecord, result_of
 from embsweep.sweep.phase import rank_finished_trials
-from embsweep.sweep.scheduler import MANIFEST_NOTE, TOLD_NOTE
+from embsweep.sweep.scheduler import LOGGED_TRIALS, MANIFEST_NOTE
 from embsweep.training.messages import Outcome, TrialResult, TrialStarted
 from embsweep.training.verification import hash_of_manifest
 from tests.sweep.schedulers import report_at
@@ -75,7 +75,7 @@ def test_no_secret_of_a_reason_or_a_fact_gets_anywhere(make_scheduler):
         scheduler.suggest()
     written = [
         scheduler.ledger.trials,
-        scheduler.ledger.notes,
+        scheduler.ledger.metadata,
         scheduler.tracking.mock_calls,
         scheduler.progress.mock_calls,
     ]
@@ -109,7 +109,7 @@ def test_every_end_that_was_told_is_on_record(make_scheduler):
     jobs = [start(scheduler) for _ in range(3)]
     for job in (jobs[2], jobs[0], jobs[1]):
         scheduler.on_trial_complete(job.number, ended(Outcome.COMPLETE, 0.5))
-    assert scheduler.ledger.notes[TOLD_NOTE] == [0, 1, 2]
+    assert scheduler.ledger.metadata[LOGGED_TRIALS] == [0, 1, 2]
 
 
 def test_an_end_whose_start_was_never_told_is_not_told_either(make_scheduler):
@@ -128,7 +128,7 @@ def test_a_point_that_is_not_valid_is_told_again_with_the_parameters_it_has(make
 
     scheduler = make_scheduler(trials=1, configure=configure)
     assert scheduler.suggest() is None
-    again = make_scheduler(trials=1, configure=configure, has_lost=True)
+    again = make_scheduler(trials=1, configure=configure, has_lost_records=True)
     again.resume()
     calls = [each.tracking.start_trial.call_args.args for each in (scheduler, again)]
     assert calls[0] == calls[1]
@@ -145,8 +145,8 @@ def test_what_is_said_again_has_the_moment_of_when_it_was_last_said_so(make_sche
 
 
 def leave_files(scheduler, number):
-    folder = scheduler.phase.folder(number)
-    for name in ("state", "before/state", "best", ".state.0a1b.tmp", ".best.0a1b.old"):
+    folder = scheduler.phase.trial_dir(number)
+    for name in ("state", "previous/state", "best", ".state.0a1b.tmp", ".best.0a1b.old"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -177,7 +177,7 @@ def test_weights_of_the_best_and_of_the_recipe_stay(make_scheduler, limits, kept
         value = (number + 1) / 10
         scheduler.on_trial_result(number, report_at(0.25, value))
         scheduler.on_trial_complete(number, ended(Outcome.STOPPED if number % 2 else Outcome.COMPLETE, value))
-    assert [n for n in range(4) if (scheduler.phase.folder(n) / "best").is_dir()] == kept
+    assert [n for n in range(4) if (scheduler.phase.trial_dir(n) / "best").is_dir()] == kept
 
 
 def test_as_many_weights_stay_as_there_will_be_finalists(make_scheduler, limited):
@@ -185,8 +185,8 @@ def test_as_many_weights_stay_as_there_will_be_finalists(make_scheduler, limited
     phase = make_scheduler(trials=1, keep_checkpoints=1, finalists=3).phase
     records = [TrialRecord(number, "complete", {}, number / 10, 1.0, {}) for number in range(5)]
     for record in records:
-        (phase.folder(record.number) / "best").mkdir(parents=True)
-    assert phase.kept(records) == {2, 3, 4}
+        (phase.trial_dir(record.number) / "best").mkdir(parents=True)
+    assert phase.checkpoints_to_keep(records) == {2, 3, 4}
 
 
 def test_a_stopped_trial_can_win_and_a_failed_or_open_one_cannot(tmp_path):

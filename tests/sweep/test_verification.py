@@ -12,7 +12,7 @@ import pytest
 from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST
 from embsweep.core.subprocess import run_in_subprocess
-from embsweep.runners.select import choose_call
+from embsweep.runners.select import select_call
 from embsweep.search.ledger import read_ledger
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
@@ -92,8 +92,8 @@ def pickled(function, *args, **given):
 
 def test_the_process_that_measures_is_a_fresh_one(make_config):
     assert inspect.signature(verify_and_evaluate).parameters["call"].default is run_in_subprocess
-    assert choose_call(make_config("runner=inline"), None) is run_in_subprocess
-    assert choose_call(make_config(), None) is run_in_subprocess
+    assert select_call(make_config("runner=inline"), None) is run_in_subprocess
+    assert select_call(make_config(), None) is run_in_subprocess
 
 
 @pytest.mark.slow
@@ -161,12 +161,12 @@ def test_single_scores_that_change_after_a_run_are_never_compared(launch, monkey
 
     inner = confirmation_runs.run_confirmation
 
-    def run_again(context, runner, finalists, folds):
+    def run_confirmation(context, runner, finalists, folds):
         fresh = inner(context, runner, finalists, folds)
-        alter_values(confirmation_runs.confirmation_phase(context).folder(fresh[0].number) / "best")
+        alter_values(confirmation_runs.confirmation_phase(context).trial_dir(fresh[0].number) / "best")
         return fresh
 
-    monkeypatch.setattr(confirm, "run_confirmation", run_again)
+    monkeypatch.setattr(confirm, "run_confirmation", run_confirmation)
     with raises_code(CodedError, "not-reproduced") as caught:
         launch("search.trials=2", "confirm=standard", "confirm.seeds=2")
     assert re.search(r"values\.npz: map@100 at \d+ ", str(caught.value))

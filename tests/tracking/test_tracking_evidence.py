@@ -119,7 +119,7 @@ def test_the_evidence_lies_beside_the_weights_and_shows_in_tags(store, client, r
     evidence = make_evidence(holdout_evaluations=2)
     version = register(evidence)
     fetched = fetch(store, version, tmp_path / "copy")
-    assert (fetched.diagnostic, fetched.unread) == (None, None)
+    assert (fetched.error, fetched.evidence_error) == (None, None)
     assert fetched.evidence == evidence
     tags = client.get_model_version(version.name, str(version.version)).tags
     shown = {
@@ -142,8 +142,8 @@ def test_changed_evidence_is_neither_believed_nor_loaded(store, client, register
     path = stored(client, version) / EVIDENCE_FILE
     path.write_text(path.read_text().replace('"complete":false', '"complete":true'))
     fetched = fetch(store, version, tmp_path / "copy")
-    assert (fetched.diagnostic.code, fetched.unread.code) == ("altered-file", "altered-file")
-    assert EVIDENCE_FILE in str(fetched.diagnostic)
+    assert (fetched.error.code, fetched.evidence_error.code) == ("altered-file", "altered-file")
+    assert EVIDENCE_FILE in str(fetched.error)
     assert fetched.evidence is None
     with raises_code(UntrustedModel, "altered-file"):
         load_registered(store, version.name, version.version)
@@ -154,8 +154,8 @@ def test_evidence_that_was_removed_is_not_evidence_that_never_was(store, client,
     version = register(make_evidence())
     (stored(client, version) / EVIDENCE_FILE).unlink()
     fetched = fetch(store, version, tmp_path / "copy")
-    assert (fetched.diagnostic.code, fetched.unread.code) == ("altered-file", "altered-file")
-    assert EVIDENCE_FILE in str(fetched.diagnostic)
+    assert (fetched.error.code, fetched.evidence_error.code) == ("altered-file", "altered-file")
+    assert EVIDENCE_FILE in str(fetched.error)
 
 
 @pytest.mark.slow
@@ -164,9 +164,9 @@ def test_evidence_is_still_believed_where_the_weights_are_not(store, client, reg
     weights = next(stored(client, version).rglob("model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     fetched = fetch(store, version, tmp_path / "copy")
-    assert fetched.diagnostic.code == "altered-file"
-    assert "model.safetensors" in str(fetched.diagnostic)
-    assert EVIDENCE_FILE not in str(fetched.diagnostic)
+    assert fetched.error.code == "altered-file"
+    assert "model.safetensors" in str(fetched.error)
+    assert EVIDENCE_FILE not in str(fetched.error)
     assert fetched.evidence == make_evidence()
 
 
@@ -177,8 +177,8 @@ def test_a_version_whose_files_are_gone_has_a_diagnostic_and_no_traceback(store,
     version = register(make_evidence())
     shutil.rmtree(stored(client, version))
     fetched = fetch(store, version, tmp_path / "copy")
-    assert (fetched.diagnostic.code, fetched.unread.code) == ("unreadable", "unreadable")
-    assert str(fetched.diagnostic).startswith(f"{version.name} version 1 ")
+    assert (fetched.error.code, fetched.evidence_error.code) == ("unreadable", "unreadable")
+    assert str(fetched.error).startswith(f"{version.name} version 1 ")
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def check_trial(client, run):
 def test_all_that_is_told_arrives(client, record, said, make_report, make_scores):
     with record() as recorder:
         tell_a_trial(recorder, make_report, make_scores)
-        check_trial(client, recorder.settle())
+        check_trial(client, recorder.flush())
     assert said == []
 
 
@@ -92,9 +92,9 @@ def test_an_outage_holds_nobody_up_and_loses_nothing(client, record, said, store
     with record(connect) as recorder:
         tell_a_trial(recorder, make_report, make_scores)
         with pytest.raises(TrackingUnavailable, match="connection refused"):
-            recorder.settle(patience_s=0.2)
+            recorder.flush(patience_s=0.2)
         is_up.set()
-        check_trial(client, recorder.settle())
+        check_trial(client, recorder.flush())
     assert "connection refused" in said[0]
     assert len(said) > 1, "that it is back"
 
@@ -123,7 +123,7 @@ def test_any_request_may_be_lost_before_or_after_it_worked(
         monkeypatch.setattr(MlflowClient, name, lossy(getattr(MlflowClient, name)))
     with record() as recorder:
         tell_a_trial(recorder, make_report, make_scores)
-        run = recorder.settle()
+        run = recorder.flush()
     monkeypatch.undo()
     check_trial(client, run)
 
@@ -137,14 +137,14 @@ def test_a_process_that_dies_between_any_two_deliveries_repeats_at_most_what_cha
     for allowed in itertools.count(1):
         counted = itertools.count()
 
-        def deliver(self, entry, allowed=allowed, counted=counted, original=Tracker._deliver):
+        def deliver(self, entry, allowed=allowed, counted=counted, original=Tracker._publish):
             original(self, entry)
             if next(counted) == allowed:
                 raise ConnectionError("it died before it could note that")
 
         again = record()
         waiting = len(again._outbox)
-        again._courier._deliver = deliver.__get__(again)
+        again._courier._publish = deliver.__get__(again)
         with again:
             if again._outbox.wait_empty(3.0):
                 break
@@ -166,17 +166,17 @@ def open_sweep_run_quietly(store, identity, client):
 def test_a_record_that_mlflow_never_takes_is_kept_aside_and_said(client, record, said, make_report, tmp_path):
     with record() as recorder:
         recorder.start_trial(CHILD, 1, {})
-        run = recorder.settle()
+        run = recorder.flush()
         client.delete_run(recorder.run_id(CHILD))
         recorder.log_report(CHILD, make_report())
         recorder.set_tags({"embsweep.command": "still told"})
-        recorder.settle()
+        recorder.flush()
     assert f"{tmp_path / 'outbox'}" in said[0]
     assert client.get_run(run.run_id).data.tags["embsweep.command"] == "still told"
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("full", ["write_whole", "_append"])
+@pytest.mark.parametrize("full", ["atomic_write", "_append"])
 def test_a_full_disk_under_the_courier_holds_nobody_for_ever(client, record, make_report, monkeypatch, full):
     """It notes what is delivered, and sets aside what is refused, on the same disk that everything else fills."""
     real, is_full = getattr(outbox, full), threading.Event()
@@ -189,16 +189,16 @@ def test_a_full_disk_under_the_courier_holds_nobody_for_ever(client, record, mak
     monkeypatch.setattr(outbox, full, write)
     with record() as recorder:
         recorder.start_trial(CHILD, 1, {})
-        recorder.settle()
+        recorder.flush()
         client.delete_run(recorder.run_id(CHILD))
         is_full.set()
         recorder.log_report(CHILD, make_report())
         recorder.set_tags({"embsweep.command": "told when there is space"})
         if full == "_append":
             with pytest.raises(TrackingUnavailable):
-                recorder.settle(patience_s=0.2)
+                recorder.flush(patience_s=0.2)
             is_full.clear()
-        run = recorder.settle(patience_s=5)
+        run = recorder.flush(patience_s=5)
     assert client.get_run(run.run_id).data.tags["embsweep.command"] == "told when there is space"
 
 
@@ -218,7 +218,7 @@ def test_no_secret_gets_into_the_outbox(record, tmp_path, make_report):
 def test_a_database_that_is_locked_is_waited_for(client, record, store, make_report, make_scores):
     with record() as recorder:
         recorder.start_trial(CHILD, 1, {})
-        recorder.settle()
+        recorder.flush()
         other = sqlite3.connect(sqlite_file(store.uri))
         other.execute("BEGIN EXCLUSIVE")
         tell_a_trial(recorder, make_report, make_scores)
@@ -226,7 +226,7 @@ def test_a_database_that_is_locked_is_waited_for(client, record, store, make_rep
         assert len(recorder._outbox) > 0
         other.rollback()
         other.close()
-        check_trial(client, recorder.settle())
+        check_trial(client, recorder.flush())
 
 
 @pytest.mark.nightly
@@ -235,9 +235,9 @@ def test_an_early_end_is_told_when_the_sweep_goes_on(client, record, store, iden
         recorder.start_trial(CHILD, 1, {})
         recorder.close(interrupted=True)
     with record() as again:
-        run = again.settle()
+        run = again.flush()
         assert client.get_run(run.run_id).info.status == "RUNNING"
         assert client.get_run(again.run_id(CHILD)).info.status == "KILLED"
         again.start_trial(CHILD, 2, {})
-        again.settle()
+        again.flush()
         assert client.get_run(again.run_id(CHILD)).info.status == "RUNNING"

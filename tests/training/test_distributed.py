@@ -14,9 +14,9 @@ TOLERANCE = 2e-3
 
 def test_every_row_is_somebodys_and_nobody_has_two():
     rows = list(range(10))
-    parts = [ProcessGroup(rank, 3).part(rows) for rank in range(3)]
+    parts = [ProcessGroup(rank, 3).shard(rows) for rank in range(3)]
     assert sorted(row for part in parts for row in part) == rows
-    assert SINGLE.part(rows) == rows
+    assert SINGLE.shard(rows) == rows
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from embsweep.data.collection import Pair
-from embsweep.training.mini_batch import Limits, TooLarge, find_fastest, find_longest, measure_mini_batch, settle_loss
+from embsweep.training.mini_batch import Limits, TooLarge, find_fastest, find_longest, measure_mini_batch, resolve_loss
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +103,7 @@ def test_the_longest_of_every_column():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_size_is_found_and_recorded(make_config, tiny_bert, tmp_path, precision):
     config = make_config(*CACHED, "loss.mini_batch_size=auto").trial
-    settled = settle_loss(config, tiny_bert(tmp_path, 0.1), PAIRS, Limits(8, precision))
+    settled = resolve_loss(config, tiny_bert(tmp_path, 0.1), PAIRS, Limits(8, precision))
     assert settled.loss == config.loss.model_copy(update={"mini_batch_size": 8})
     assert settled.facts["mini_batch_size"] == 8
     assert settled.facts["mini_batch_probe"].startswith("pairs per second by size: 8: ")
@@ -116,7 +116,7 @@ def test_a_size_is_found_and_recorded(make_config, tiny_bert, tmp_path, precisio
 )
 def test_what_is_given_is_taken(make_config, overrides, facts):
     config = make_config(*overrides).trial
-    settled = settle_loss(config, None, (), Limits(8))
+    settled = resolve_loss(config, None, (), Limits(8))
     assert (settled.loss, settled.facts) == (config.loss, facts)
 
 
@@ -129,7 +129,7 @@ def test_workers_take_the_smallest_of_their_sizes(make_config, tiny_bert, tmp_pa
 
     monkeypatch.setattr("embsweep.training.mini_batch.current_group", Pretended)
     config = make_config(*CACHED, "loss.mini_batch_size=auto").trial
-    settled = settle_loss(config, tiny_bert(tmp_path, 0.0), PAIRS, Limits(4))
+    settled = resolve_loss(config, tiny_bert(tmp_path, 0.0), PAIRS, Limits(4))
     assert (settled.loss.mini_batch_size, settled.facts["mini_batch_size"]) == (2, 2)
 
 

@@ -12,8 +12,8 @@ from embsweep.models import losses, registry
 from embsweep.training import mini_batch
 from embsweep.training import resume as states
 from embsweep.training.messages import Outcome, TrialSpec, TrialStarted
-from embsweep.training.mini_batch import Found
-from embsweep.training.oom_retry import FACT, Heard, MemoryRetry, describe_retry, plan_retry
+from embsweep.training.mini_batch import ProbeResult
+from embsweep.training.oom_retry import OOM_RETRY_FACT, OomRetry, ReplayFilter, describe_retry, plan_retry
 from embsweep.training.trial import run_trial
 from tests.training.recorder import Recorder
 
@@ -96,8 +96,8 @@ def test_before_the_first_evaluation_it_begins_again_with_half(make_job, data, m
     assert memory.refused == [(2, 4)], "once"
     assert left == [None], "nothing of the first try is held while the second one is built"
     first, second = recorder.started
-    assert FACT not in first.facts
-    assert (second.facts[FACT], second.facts["mini_batch_size"]) == (RETRY, 2)
+    assert OOM_RETRY_FACT not in first.facts
+    assert (second.facts[OOM_RETRY_FACT], second.facts["mini_batch_size"]) == (RETRY, 2)
 
     small = Recorder()
     run_trial(make_job("loss.mini_batch_size=2", folder="small"), small, data)
@@ -113,7 +113,7 @@ def test_behind_an_evaluation_it_goes_on_and_says_nothing_twice(make_job, data, 
     assert [r.step for r in recorder.reports] == [2, 5]
     assert memory.steps == 3 + 1 + 3, "three steps, the one that failed, and those behind the state of step 2"
     assert [s.earlier for s in recorder.started] == [(), ()]
-    assert recorder.started[1].facts[FACT] == RETRY
+    assert recorder.started[1].facts[OOM_RETRY_FACT] == RETRY
 
 
 @pytest.mark.nightly
@@ -137,13 +137,13 @@ def test_a_process_that_dies_after_the_second_try_goes_on_with_its_size_and_has_
     memory.holds, memory.from_step = 2, 2
     first = Recorder(stop_at=0.4)  # its state lies there, as after a crash
     run_trial(job, first, data)
-    assert first.started[-1].facts[FACT] == RETRY
+    assert first.started[-1].facts[OOM_RETRY_FACT] == RETRY
 
     memory.steps, memory.holds, memory.from_step = 0, 1, 2
     second = Recorder()
     run_trial(job.model_copy(update={"attempt": 2}), second, data)
     (started,) = second.started
-    assert (started.facts[FACT], started.facts["mini_batch_size"]) == (RETRY, 2)
+    assert (started.facts[OOM_RETRY_FACT], started.facts["mini_batch_size"]) == (RETRY, 2)
     assert memory.refused[1:] == [(2, 2)]
     assert f"Not tried again with less: that was done before ({RETRY})." in second.results[0].reason
 
@@ -167,14 +167,14 @@ def test_a_measured_size_is_halved_and_not_measured_again(make_job, data, memory
 
     def measure(*_):
         measured.append(1)
-        return Found(4, {4: 1.0}, None, 0.1)
+        return ProbeResult(4, {4: 1.0}, None, 0.1)
 
     monkeypatch.setattr(mini_batch, "measure_mini_batch", measure)
     memory.holds = 2
     recorder = Recorder()
     run_trial(make_job("loss.mini_batch_size=auto", "eval.fractions=[1.0]"), recorder, data)
     assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
-    assert recorder.started[1].facts[FACT] == RETRY
+    assert recorder.started[1].facts[OOM_RETRY_FACT] == RETRY
     assert measured == [1]
 
 
@@ -198,7 +198,7 @@ def test_what_comes_after_it_has_the_memory(make_job, data, memory):
     recorder = Recorder()
     run_trial(make_job("eval.fractions=[1.0]"), recorder, data)
     assert recorder.results[0].outcome == Outcome.COMPLETE
-    assert FACT not in recorder.started[0].facts
+    assert OOM_RETRY_FACT not in recorder.started[0].facts
 
 
 HUNGER_BYTES = 512 * 2**20
@@ -244,7 +244,7 @@ def test_a_real_limit_of_the_machine(make_job, data):
         )
         trained, failed = trained.result(timeout=200), failed.result(timeout=200)
     assert trained.results[0].outcome == Outcome.COMPLETE, trained.results[0].reason
-    assert trained.started[-1].facts[FACT] == RETRY
+    assert trained.started[-1].facts[OOM_RETRY_FACT] == RETRY
     reason = failed.results[0].reason
     assert reason.startswith("ran out of memory. Tried with loss.mini_batch_size=8, and once more with 4. What helps")
     assert "alloc_cpu" in reason, "the allocator's own words"
@@ -263,13 +263,13 @@ def _errors():
 
 
 def heard_of(size=4, **facts):
-    return Heard(Recorder(), TrialStarted(1, "here", 0.0, 0.0, 0.0, {"mini_batch_size": size, **facts}))
+    return ReplayFilter(Recorder(), TrialStarted(1, "here", 0.0, 0.0, 0.0, {"mini_batch_size": size, **facts}))
 
 
 @pytest.mark.parametrize("guise", ["torch", "torch.cuda", "in a sentence", "of the machine", "of python"])
 def test_every_guise_of_it_is_tried_again(make_job, guise):
     error = _errors()[guise]
-    assert plan_retry(error, make_job(), heard_of()) == MemoryRetry(4, 2)
+    assert plan_retry(error, make_job(), heard_of()) == OomRetry(4, 2)
     assert describe_retry(error, make_job(), heard_of()) is None
 
 
@@ -277,7 +277,7 @@ def test_every_guise_of_it_is_tried_again(make_job, guise):
     ("size", "facts", "words"),
     [
         (1, {}, "one pair already"),
-        (4, {FACT: "loss.mini_batch_size 8 → 4"}, "that was done before (loss.mini_batch_size 8 → 4)"),
+        (4, {OOM_RETRY_FACT: "loss.mini_batch_size 8 → 4"}, "that was done before (loss.mini_batch_size 8 → 4)"),
     ],
 )
 def test_why_not(make_job, size, facts, words):
@@ -289,10 +289,10 @@ def test_why_not(make_job, size, facts, words):
 def test_nothing_else_is_tried_again(make_job):
     assert plan_retry(ValueError("shape"), make_job(), heard_of()) is None
     assert describe_retry(ValueError("shape"), make_job(), heard_of()) is None
-    never_trained = Heard(Recorder())
+    never_trained = ReplayFilter(Recorder())
     assert plan_retry(MemoryError(), make_job(), never_trained) is None
     assert describe_retry(MemoryError(), make_job(), never_trained) is None
 
 
 def test_a_mini_batch_beyond_the_batch_counts_as_the_batch(make_job):
-    assert plan_retry(MemoryError(), make_job(), heard_of(64)) == MemoryRetry(8, 4)
+    assert plan_retry(MemoryError(), make_job(), heard_of(64)) == OomRetry(8, 4)

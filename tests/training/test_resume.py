@@ -189,7 +189,7 @@ def test_a_spoiled_state_costs_one_step_and_the_record_says_so(monkeypatch, make
         take_up(job)
     second = Recorder()
     run_trial(job, second, data)
-    assert second.started[0].facts["stepped_back"] == str(unusable.value)
+    assert second.started[0].facts["used_previous_state"] == str(unusable.value)
     assert same(second.reports, whole.reports), "behind the first, which is said again"
     assert second.results[0].outcome == Outcome.COMPLETE
     assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
@@ -247,7 +247,7 @@ def test_behind_a_full_disk_it_goes_on_from_the_state_before(monkeypatch, make_j
         take_up(job)
     second = Recorder()
     run_trial(job, second, data)
-    assert second.started[0].facts["stepped_back"] == str(unusable.value)
+    assert second.started[0].facts["used_previous_state"] == str(unusable.value)
     assert same(second.reports, whole.reports)
     assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
 

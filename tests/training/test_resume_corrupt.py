@@ -151,7 +151,7 @@ def test_it_goes_one_evaluation_back_and_the_record_says_why(falling, copy_of, d
         take_up(job)
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
-    assert started.facts["stepped_back"] == str(unusable.value)
+    assert started.facts["used_previous_state"] == str(unusable.value)
     assert "restarted" not in started.facts
     assert started.earlier == ()
     assert [r.fraction for r in recorder.reports] == FRACTIONS, "the first is said again, the second is trained again"
@@ -162,7 +162,7 @@ def test_it_goes_one_evaluation_back_and_the_record_says_why(falling, copy_of, d
 def test_it_starts_over_where_the_state_before_is_torn_too(falling, copy_of, data):
     job, recorder = copy_of(falling), Recorder()
     SPOILED["garbage"](job.state)
-    SPOILED["half the weights"](job.before.state)
+    SPOILED["half the weights"](job.previous.state)
     run_trial(job, recorder, data)
     (started,) = recorder.started
     assert str(job.state) in started.facts["restarted"]
@@ -179,7 +179,7 @@ def wavering(make_tiny, data, tmp_path_factory):
 
 def test_the_best_weights_of_that_time_come_back_with_it(wavering, copy_of, data, monkeypatch):
     job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
-    kept = (job.before.best / "manifest.json").read_bytes()
+    kept = (job.previous.best / "manifest.json").read_bytes()
     SPOILED["garbage"](job.state)
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
@@ -204,11 +204,11 @@ def test_a_step_back_that_died_is_taken_again(wavering, copy_of, data, died_behi
     job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
     SPOILED["garbage"](job.state)
     for name in ("best", "per_query.npz")[: 1 + (died_behind == "per_query.npz")]:
-        now, then = job.best.with_name(name), job.before.best.with_name(name)
+        now, then = job.best.with_name(name), job.previous.best.with_name(name)
         shutil.rmtree(now) if now.is_dir() else now.unlink()
         then.rename(now)
     run_trial(job, recorder, data)
-    assert "stepped_back" in recorder.started[0].facts
+    assert "used_previous_state" in recorder.started[0].facts
     assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
 
 

@@ -111,7 +111,7 @@ def test_it_goes_on_behind_its_last_state(make_job, data, whole, tmp_path, monke
     folders = cut_at_every_moment(job, data, rung, tmp_path / "dead", can_exchange)
     setup, reached = compute_fingerprint(job, resolve_for_this_process(job.config)), []
     for folder in folders:
-        state = find_state(job.model_copy(update={"folder": folder}), setup)  # StateUnusable: it cannot go on
+        state = find_state(job.model_copy(update={"folder": folder}), setup)  # InvalidResumeState: it cannot go on
         reached.append(0 if state is None else len(state.reports))
     assert set(reached) == {rung - 1, rung}
     assert reached == sorted(reached), "once the new one is there, it stays"
@@ -126,7 +126,7 @@ def check_end(job, data, whole, reached):
     recorder = Recorder()
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
-    assert not {"restarted", "stepped_back"} & set(started.facts)
+    assert not {"restarted", "used_previous_state"} & set(started.facts)
     assert same([*started.earlier, *recorder.reports], expected.reports)
     assert len(recorder.reports) == len(FRACTIONS) - max(reached - 1, 0)
     assert result.outcome == Outcome.COMPLETE

@@ -146,7 +146,7 @@ def test_a_sigkill_at_any_moment_leaves_a_whole_state(job, data, tmp_path, monke
 
     setup, reached = compute_fingerprint(job, resolve_for_this_process(job.config)), []
     for folder in dead:
-        state = find_state(job.model_copy(update={"folder": str(folder)}), setup)  # StateUnusable: it is torn
+        state = find_state(job.model_copy(update={"folder": str(folder)}), setup)  # InvalidResumeState: it is torn
         reached.append(0 if state is None else len(state.reports))
     assert reached == sorted(reached), "once the new one is there, it stays"
     assert set(reached) == {write.rung - 1, write.rung}

@@ -15,7 +15,13 @@ from embsweep.core.files import check_files, write_folder
 from embsweep.evaluation.per_query import load_per_query, save_per_query
 from embsweep.training import resume as steps
 from embsweep.training.messages import TrialReport, TrialSpec, reports_to_text
-from embsweep.training.resume import InvalidResumeState, RunFingerprint, find_state, keep_best_before, step_back
+from embsweep.training.resume import (
+    InvalidResumeState,
+    RunFingerprint,
+    fall_back_to_previous,
+    find_state,
+    keep_best_of_previous,
+)
 
 SETUP = RunFingerprint("the same")
 
@@ -51,9 +57,9 @@ def job(tmp_path):
     config = TrialConfig.model_construct(objective=objective)
     job = TrialSpec.model_construct(number=3, attempt=1, config=config, folder=str(tmp_path / "trial"), fold=None)
     write_best(job, 0.2)
-    write_folder(job.before.state, functools.partial(fill, 0.1, (FIRST, SECOND)))
+    write_folder(job.previous.state, functools.partial(fill, 0.1, (FIRST, SECOND)))
     write_folder(job.state, functools.partial(fill, 0.3, (FIRST, SECOND, THIRD)))
-    keep_best_before(job)
+    keep_best_of_previous(job)
     write_best(job, 0.3)
     return job
 
@@ -86,7 +92,7 @@ def go_on(job):
     try:
         return find_state(job, SETUP)
     except InvalidResumeState:
-        return step_back(job, SETUP)
+        return fall_back_to_previous(job, SETUP)
 
 
 def test_the_last_state_is_gone_on_from_where_nothing_is_torn(job):
@@ -96,7 +102,7 @@ def test_the_last_state_is_gone_on_from_where_nothing_is_torn(job):
 @pytest.mark.parametrize("at", range(1, 8))
 def test_a_step_back_that_is_cut_off_anywhere_is_taken_to_its_end(job, monkeypatch, at):
     (job.state / "reports.json").write_text("torn")
-    was_cut_off = cut_off(monkeypatch, lambda: step_back(job, SETUP), at)
+    was_cut_off = cut_off(monkeypatch, lambda: fall_back_to_previous(job, SETUP), at)
     assert was_cut_off is (at < 7), "three pairs are put in place, each removed first"
     state = go_on(job)
     assert state is not None, "it starts over"
@@ -113,9 +119,9 @@ def test_better_weights_that_are_cut_off_leave_those_before_to_go_back_to(tmp_pa
     """The state is written first, then the best weights of its time are put away, then the better ones are written."""
     fresh = job.model_copy(update={"folder": str(tmp_path / "fresh")})
     write_best(fresh, 0.2)
-    write_folder(fresh.before.state, functools.partial(fill, 0.1, (FIRST, SECOND)))
+    write_folder(fresh.previous.state, functools.partial(fill, 0.1, (FIRST, SECOND)))
     write_folder(fresh.state, functools.partial(fill, 0.3, (FIRST, SECOND, THIRD)))
-    assert cut_off(monkeypatch, lambda: keep_best_before(fresh), at) is (at < 3)
+    assert cut_off(monkeypatch, lambda: keep_best_of_previous(fresh), at) is (at < 3)
     (fresh.state / "reports.json").write_text("torn")
     assert go_on(fresh).reports == (FIRST, SECOND)
     assert (fresh.best / "weights").read_text() == "0.2"
@@ -124,12 +130,12 @@ def test_better_weights_that_are_cut_off_leave_those_before_to_go_back_to(tmp_pa
 
 def test_what_was_kept_before_is_not_overwritten_by_later_weights(job):
     """They are written twice where a crash came between: what `before` holds is of its own time."""
-    keep_best_before(job)
-    assert (job.before.best / "weights").read_text() == "0.2"
-    load_per_query(job.before.values, FIRST.scores, "map@100")
+    keep_best_of_previous(job)
+    assert (job.previous.best / "weights").read_text() == "0.2"
+    load_per_query(job.previous.values, FIRST.scores, "map@100")
 
 
 def test_a_state_before_without_its_best_weights_is_none_to_go_back_to(job):
     (job.state / "reports.json").write_text("torn")
-    (job.before.best / "weights").write_text("altered")
+    (job.previous.best / "weights").write_text("altered")
     assert go_on(job) is None

@@ -8,7 +8,7 @@ from itertools import combinations
 from types import MappingProxyType
 
 from embsweep.audit.findings import MAX_EXAMPLES, Finding, Severity
-from embsweep.audit.near_duplicates import PASSAGES, QUERIES, Near, find_near
+from embsweep.audit.near_duplicates import PASSAGES, QUERIES, NearDuplicate, find_near
 from embsweep.audit.split_view import Side, SplitView
 from embsweep.data.text import normalise_text
 
@@ -65,29 +65,29 @@ def _check_shared(what: str, sides: Sequence[tuple[str, Sequence[str]]]) -> Iter
 
 
 @dataclass(frozen=True)
-class NearTexts:
+class NearDuplicateTexts:
     """Near-duplicates among queries or passages: how many have one, and which of a held-out side's texts leak."""
 
     texts: tuple[str, ...]
     having: int
-    best: tuple[Near, ...]
+    best: tuple[NearDuplicate, ...]
     is_complete: bool
     leaks: Mapping[str, Mapping[str, str]]
 
 
-def find_near_queries(data: SplitView, threshold: float) -> NearTexts:
+def find_near_queries(data: SplitView, threshold: float) -> NearDuplicateTexts:
     """Near-duplicates among the distinct queries of all sides."""
     return _find(data.queries, [(side.name, side.queries) for side in data.sides], threshold, is_query=True)
 
 
-def find_near_passages(data: SplitView, threshold: float) -> NearTexts:
+def find_near_passages(data: SplitView, threshold: float) -> NearDuplicateTexts:
     """Near-duplicates among the whole corpus; only passages relevant to a query have a side."""
     return _find(data.corpus, [(side.name, side.passages) for side in data.sides], threshold, is_query=False)
 
 
 def _find(
     texts: tuple[str, ...], sides: Sequence[tuple[str, Sequence[str]]], threshold: float, *, is_query: bool
-) -> NearTexts:
+) -> NearDuplicateTexts:
     side_of = {text: number for number, (_, held) in enumerate(sides) for text in held}
     labels = [side_of.get(text, -1) for text in texts]
     found = find_near(texts, labels, QUERIES if is_query else PASSAGES, threshold)
@@ -98,10 +98,10 @@ def _find(
                 leaks[sides[labels[text]][0]].setdefault(texts[text], texts[other])
     having = {position for near in found.pairs for position in (near.text, near.other)}
     best = tuple(near for near in found.pairs if near.text < near.other)
-    return NearTexts(texts, len(having), best, found.is_complete, leaks)
+    return NearDuplicateTexts(texts, len(having), best, found.is_complete, leaks)
 
 
-def report_near(what: str, near: NearTexts, threshold: float) -> Iterator[Finding]:
+def report_near(what: str, near: NearDuplicateTexts, threshold: float) -> Iterator[Finding]:
     """A note where texts have a near-duplicate; `what` is queries or passages."""
     if near.having:
         having = f"{'' if near.is_complete else 'at least '}{near.having:,} of {len(near.texts):,} {what}"
@@ -110,7 +110,7 @@ def report_near(what: str, near: NearTexts, threshold: float) -> Iterator[Findin
         yield Finding(f"near-duplicate-{what}", "note", message, tuple(examples[:MAX_EXAMPLES]))
 
 
-def report_leaks(what: str, near: NearTexts, sides: Sequence[Side]) -> Iterator[Finding]:
+def report_leaks(what: str, near: NearDuplicateTexts, sides: Sequence[Side]) -> Iterator[Finding]:
     """A finding where held-out texts have a near-duplicate on an earlier side: an error from `LEAK_IS_ERROR`.
 
     A passage counts with the queries that it answers.

@@ -41,7 +41,7 @@ PASSAGES = Shingling(words=2, numbers_matter=False)
 
 
 @dataclass(frozen=True)
-class Near:
+class NearDuplicate:
     """Two texts by position, and the Jaccard similarity of their shingles."""
 
     text: int
@@ -50,14 +50,14 @@ class Near:
 
 
 @dataclass(frozen=True)
-class NearPairs:
+class NearDuplicatePairs:
     """Near-duplicates, the most alike first; not `is_complete` where there were too many candidates to look at."""
 
-    pairs: tuple[Near, ...]
+    pairs: tuple[NearDuplicate, ...]
     is_complete: bool = True
 
 
-def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, threshold: float) -> NearPairs:
+def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, threshold: float) -> NearDuplicatePairs:
     """Near-duplicates of each text: up to ten, and up to ten whose label is another one.
 
     MinHash finds the candidates (at least 90 of 100 pairs at `threshold`, practically all above it); their exact
@@ -65,7 +65,7 @@ def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, thres
     with a label above 0 are looked at first.
     """
     if len(texts) < 2:
-        return NearPairs(())
+        return NearDuplicatePairs(())
     sketches, index = _build_index(texts, how, threshold)
     digests = np.array([sketch.digest() for sketch in sketches], dtype=np.uint32)
     of_label = np.asarray(labels)
@@ -83,9 +83,9 @@ def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, thres
         for other in _choose(digests, of_label, text, candidates, threshold) if candidates else ():
             similarity = _compare(shingles(text), shingles(other))
             if similarity >= threshold and not (how.numbers_matter and _numbers(texts[text]) != _numbers(texts[other])):
-                found.append(Near(text, other, similarity))
+                found.append(NearDuplicate(text, other, similarity))
     ordered = sorted(found, key=lambda near: (-near.similarity, near.text, near.other))
-    return NearPairs(tuple(ordered), is_complete=left >= 0)
+    return NearDuplicatePairs(tuple(ordered), is_complete=left >= 0)
 
 
 def list_shingles(text: str, how: Shingling) -> list[str]:

@@ -29,7 +29,7 @@ from embsweep.config.root import check_measurable
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.splits import split_collection
-from embsweep.sweep.checks.preflight import check_chosen_model, checked_config, checked_data, distinct, find_storage
+from embsweep.sweep.checks.preflight import check_chosen_model, checked_config, checked_data, deduplicate, find_storage
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def check_audit(
         diagnostics.extend(check_chosen_model(config.model, diagnostics) if with_model else ())
     collection = checked_data(values, find_storage(values, default_storage), diagnostics)
     if config is None or collection is None or diagnostics:
-        raise InputError(distinct(diagnostics))
+        raise InputError(deduplicate(diagnostics))
     return AuditRequest(config, collection, split_collection(collection, config.data.split, config.data.max_pairs))
 
 

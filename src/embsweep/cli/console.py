@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from embsweep.cli.signals import watch_signals
+from embsweep.cli.signals import handle_signals
 from embsweep.core.environment import set_default_environment
 from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.core.files import is_disk_full_error
@@ -49,7 +49,7 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
     either leaves at once. `resume` is the command that goes on.
     """
     try:
-        with watch_signals(lambda: _interrupted("Left at once", resume)) as leaving:
+        with handle_signals(lambda: _interrupted("Left at once", resume)) as shutdown:
             yield
     except InputError as error:
         count = sum(diagnostic.count for diagnostic in error.diagnostics)
@@ -67,7 +67,7 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
         sys.exit(EmbsweepError.exit_code)
     except KeyboardInterrupt:
         _say(_interrupted("Interrupted", resume))
-        sys.exit(leaving.settle())
+        sys.exit(shutdown.exit_code())
 
 
 def _interrupted(what: str, resume: str | None) -> str:

@@ -24,7 +24,7 @@ from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.splits import as_retrieval_set, split_collection
 from embsweep.reports.text import score
 from embsweep.selection.scores import Scores, scores_to_json
-from embsweep.sweep.checks.preflight import check_chosen_model, checked_config, checked_data, distinct, find_storage
+from embsweep.sweep.checks.preflight import check_chosen_model, checked_config, checked_data, deduplicate, find_storage
 
 SPLITS = ("all", "validation", "test")
 
@@ -49,7 +49,7 @@ def check_evaluation(
         diagnostics.extend(check_chosen_model(config.model, diagnostics))
     collection = checked_data(values, find_storage(values, default_storage), diagnostics)
     if config is None or collection is None or diagnostics:
-        raise InputError(distinct(diagnostics))
+        raise InputError(deduplicate(diagnostics))
     return EvaluationRequest(config, split, *_choose_side(collection, config, split))
 
 

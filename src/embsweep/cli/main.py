@@ -28,7 +28,7 @@ from embsweep.core.redaction import redact
 from embsweep.sweep.request import SweepRequest
 
 DEFAULT_SWEEP = "+sweep=quickstart"
-_NOT_OURS = ("config-path", "config-name", "experimental-rerun")
+_UNSUPPORTED = ("config-path", "config-name", "experimental-rerun")
 
 
 def main() -> None:
@@ -36,12 +36,12 @@ def main() -> None:
     quiet_environment()
     sys.argv[1:] = with_default_sweep(sys.argv[1:])
     args = get_args_parser().parse_args(sys.argv[1:])
-    informs_only = args.help or args.hydra_help or args.cfg or args.info is not None or args.shell_completion
+    is_info_only = args.help or args.hydra_help or args.cfg or args.info is not None or args.shell_completion
     with exit_codes(resume=_command()):
         _refuse_options(args)
         if args.config_dir:  # before Hydra itself reads it: it calls what a folder of others names
             check_folder(Path(args.config_dir), args.overrides)
-        elif informs_only:
+        elif is_info_only:
             _check_files(args.overrides)
         else:
             _check_before_hydra(args.overrides)
@@ -50,7 +50,7 @@ def main() -> None:
 
 def _refuse_options(args: Namespace) -> None:
     """InputError for those of Hydra's options that would run another program's configuration, or load a pickle."""
-    given = {name: getattr(args, name.replace("-", "_"), None) for name in _NOT_OURS}
+    given = {name: getattr(args, name.replace("-", "_"), None) for name in _UNSUPPORTED}
     diagnostics = [
         Diagnostic(
             "not-settable",
@@ -74,12 +74,12 @@ def with_default_sweep(arguments: Sequence[str]) -> list[str]:
     return [*arguments, DEFAULT_SWEEP]
 
 
-def launch(loader: ConfigLoader, arguments: Sequence[str]) -> None:
+def run_from_hydra(loader: ConfigLoader, arguments: Sequence[str]) -> None:
     """Run a sweep inside Hydra: what the sweeper plugin calls."""
     with exit_codes(resume=_command()):
         request, diagnostics = parse_request(loader, arguments, _command())
         if diagnostics:
-            _raise_all(request, diagnostics)
+            _raise_all_errors(request, diagnostics)
         _run(request)
 
 
@@ -99,10 +99,10 @@ def _check_before_hydra(overrides: Sequence[str]) -> None:
             request, more = parse_request(loader, good, _command())
         except InputError as error:
             raise InputError([*diagnostics, *error.diagnostics]) from None
-        _raise_all(request, [*diagnostics, *(diagnostic for diagnostic in more if diagnostic != EMPTY_SPACE)])
+        _raise_all_errors(request, [*diagnostics, *(diagnostic for diagnostic in more if diagnostic != EMPTY_SPACE)])
 
 
-def _raise_all(request: SweepRequest, diagnostics: Sequence[Diagnostic]) -> NoReturn:
+def _raise_all_errors(request: SweepRequest, diagnostics: Sequence[Diagnostic]) -> NoReturn:
     """Raise what is known together with what the configuration, the data and the model have wrong."""
     from embsweep.sweep.checks.preflight import check_request
 

@@ -66,7 +66,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 def check_descending(dims: tuple[int, ...]) -> tuple[int, ...]:
-    """Dimensions must be given from large to small, each once; Misfit names the offending neighbours."""
+    """Dimensions must be given from large to small, each once; ConstraintError names the offending neighbours."""
     for larger, smaller in itertools.pairwise(dims):
         if larger == smaller:
             raise ConstraintError(
@@ -78,7 +78,7 @@ def check_descending(dims: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def check_rising(fractions: tuple[float, ...]) -> tuple[float, ...]:
-    """Fractions of a schedule must rise strictly within (0, 1] and end with 1.0; Misfit otherwise."""
+    """Fractions of a schedule must rise strictly within (0, 1] and end with 1.0; ConstraintError otherwise."""
     if list(fractions) != sorted(set(fractions)) or fractions[0] <= 0 or fractions[-1] != 1.0:
         raise ConstraintError(
             "wrong-order", "are no fractions of a schedule", "numbers that rise strictly within (0, 1] and end with 1.0"

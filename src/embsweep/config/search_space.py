@@ -48,7 +48,7 @@ Dimension = Choice | IntRange | FloatRange
 Space = tuple[Dimension, ...]
 
 
-def end_points(dimension: Dimension) -> tuple[Value, ...]:
+def boundary_values(dimension: Dimension) -> tuple[Value, ...]:
     """The values that a configuration check must try: every option, or both ends."""
     if isinstance(dimension, Choice):
         return dimension.options

@@ -23,7 +23,7 @@ class ProcessGroup:
         """Whether this is the one that writes and speaks for all."""
         return self.rank == 0
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first one's `value`, in every process; picklable."""
         if self.size == 1:
             return value
@@ -43,11 +43,11 @@ class ProcessGroup:
         torch.distributed.all_gather_object(found, value)
         return found
 
-    def part(self, rows: list[T]) -> list[T]:
+    def shard(self, rows: list[T]) -> list[T]:
         """The share of `rows` that falls to this process: every size-th one from its rank."""
         return rows[self.rank :: self.size]
 
-    def join(self, part: Tensor, count: int) -> Tensor:
+    def all_gather_rows(self, part: Tensor, count: int) -> Tensor:
         """All `count` rows in order, float [count, dim], out of everyone's `part` of them, on `part`'s device."""
         if self.size == 1:
             return part

@@ -16,7 +16,7 @@ class Diagnostic:
 
     `code` is the kind of fault and not part of the text; `where` is a dotted configuration key
     (`train.learning_rate`) or a place in a file (`my.jsonl:17`); `accepted` says what would be right, `fix` names the
-    command or spelling that mends it, `stands_for` how many it is where not all are listed. Its text is without
+    command or spelling that mends it, `count` how many it is where not all are listed. Its text is without
     secrets: they are found before the text is shortened, and before quotes and line ends in them are spelt out.
     """
 

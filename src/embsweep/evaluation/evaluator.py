@@ -96,7 +96,7 @@ def evaluate_sets(
                 corpora[data.corpus] = encode_texts(model, data.corpus, "document", batch_size=batch_size, group=group)
             queries = encode_texts(model, data.queries, "query", batch_size=batch_size, group=group)
             found = evaluate_embeddings(queries, corpora[data.corpus], data.relevant, dims) if group.is_first else None
-            evaluations.append(cast(Evaluation, group.share(found)))
+            evaluations.append(cast(Evaluation, group.broadcast(found)))
     return evaluations
 
 
@@ -117,11 +117,11 @@ def encode_texts(
     check_untruncated(model)
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     encode = model.encode_query if role == "query" else model.encode_document
-    own = group.part(list(rows)) or list(rows)[:1]  # fewer texts than processes: nobody encodes nothing
+    own = group.shard(list(rows)) or list(rows)[:1]  # fewer texts than processes: nobody encodes nothing
     autocast = torch.autocast(model.device.type, enabled=False)
     with float32_attention(model), autocast, _plain_forward(model), _keep_mode(model):
         part = encode(own, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
-    distinct = group.join(part.float(), len(rows))
+    distinct = group.all_gather_rows(part.float(), len(rows))
     if len(rows) == len(texts):
         return distinct
     return distinct[torch.tensor([rows[text] for text in texts], device=distinct.device)]

@@ -23,13 +23,13 @@ def save_per_query(path: Path, values: PerQuery) -> None:
 
 
 def copy_per_query(source: Path, path: Path) -> None:
-    """A file of `save_values` in another place, whole or not at all."""
+    """A file of `save_per_query` in another place, whole or not at all."""
     with source.open("rb") as old, open_whole(path) as new:
         shutil.copyfileobj(old, new)
 
 
 def load_per_query(path: Path, scores: Scores, metric: str) -> PerQuery:
-    """What `save_values` wrote. EmbsweepError if it cannot be read or its means are not the recorded `scores`."""
+    """What `save_per_query` wrote. EmbsweepError if it cannot be read or its means are not the recorded `scores`."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             values = {int(dim): stored[dim].astype(np.float64) for dim in stored.files}

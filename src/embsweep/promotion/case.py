@@ -130,8 +130,8 @@ def _read(
     wanted: dict[str, RegisteredModel | ModelConfig] = {}
     diagnostics: dict[str, ModelEvaluation] = {}
     for name, candidate in (("challenger", challenger), ("champion", champion)):
-        if candidate is not None and candidate.fetched.diagnostic:
-            diagnostics[name] = ModelEvaluation(diagnostic=str(candidate.fetched.diagnostic))
+        if candidate is not None and candidate.fetched.error:
+            diagnostics[name] = ModelEvaluation(diagnostic=str(candidate.fetched.error))
         elif candidate is not None:
             wanted[name] = RegisteredModel(candidate.fetched.folder, candidate.fetched.manifest_sha256)
     if evidence.training.config.model.name == evidence.base_model:

@@ -45,7 +45,7 @@ def evaluate_models(models: Sequence[RegisteredModel | ModelConfig], how: Evalua
 
 
 def evaluate_all(models: Sequence[RegisteredModel | ModelConfig], how: EvaluationSpec) -> list[ModelEvaluation]:
-    """What `reread_models` runs there."""
+    """What `evaluate_models` runs there."""
     return [_read(model, how) for model in models]
 
 

@@ -81,7 +81,7 @@ def _judge(store: Store, aliases: ModelAliases, request: PromotionRequest, say: 
         number = challenger.number
         evidence = challenger.fetched.evidence
         if evidence is None:
-            why = str(challenger.fetched.diagnostic or challenger.fetched.unread or "")
+            why = str(challenger.fetched.error or challenger.fetched.evidence_error or "")
             return Promotion(aliases, number, GateResult((Condition("evidence", False, why),)), None, ())
         rule = override_rule(evidence.gate, request.rule)
         say(f"Rebuilding the test set of {evidence.data.name}")
@@ -101,15 +101,15 @@ def _fetch(store: Store, aliases: ModelAliases, number: int | None, scratch: Pat
 
 def _apply_decision(store: Store, promotion: Promotion, request: PromotionRequest) -> str | None:
     """Switch or refuse, on the record either way."""
-    grounds = _decision_details(promotion, request)
+    details = _decision_details(promotion, request)
     if not promotion.gate_result.passed:
         failed = tuple(condition.name for condition in promotion.gate_result.failed)
-        return record_decision(store, request.name, Decision("refused", promotion.version, grounds, failed))
+        return record_decision(store, request.name, Decision("refused", promotion.version, details, failed))
     try:
-        return promote_version(store, promotion.aliases, Decision("promoted", promotion.version, grounds))
+        return promote_version(store, promotion.aliases, Decision("promoted", promotion.version, details))
     except GateRefused as error:
         # a file only: the version's tags are those of whoever came first
-        late = Decision("refused", promotion.version, {"reason": str(error), **grounds}, ("one at a time",))
+        late = Decision("refused", promotion.version, {"reason": str(error), **details}, ("one at a time",))
         log_decision(store, request.name, late)
         raise
 

@@ -82,7 +82,5 @@ def _find_target(store: Store, aliases: ModelAliases) -> tuple[int, list[int]]:
 def _check_files(store: Store, name: str, number: int) -> None:
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
         fetched = fetch_version(store, find_version(store, name, number), Path(scratch) / "model")
-    if fetched.diagnostic:
-        raise GateRefused(
-            "altered-file", f"version {number} cannot serve again: {fetched.diagnostic}; nothing was changed"
-        )
+    if fetched.error:
+        raise GateRefused("altered-file", f"version {number} cannot serve again: {fetched.error}; nothing was changed")

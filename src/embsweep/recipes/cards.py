@@ -26,7 +26,7 @@ from pydantic import Field, TypeAdapter
 from embsweep.config.base import Dims, Floats, FrozenModel
 from embsweep.config.training import ObjectiveConfig, TrainConfig
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
-from embsweep.selection.checkpoint import choose_checkpoint, wanted_epochs
+from embsweep.selection.checkpoint import best_epoch_per_dim, choose_checkpoint
 from embsweep.selection.scores import Scores
 
 METRIC = "map@100"
@@ -127,7 +127,7 @@ def read_log(card: Card) -> LogReading:
         reported=reported + 1,
         by_card=_choose(card, card.objective) + 1,
         by_profile=_choose(card, profile) + 1,
-        wanted={dim: index + 1 for dim, index in wanted_epochs(card.scores, METRIC).items()},
+        wanted={dim: index + 1 for dim, index in best_epoch_per_dim(card.scores, METRIC).items()},
         gaps={dim: card.log[saved].scores[dim] - card.log[reported].scores[dim] for dim in card.dims},
     )
 

@@ -14,7 +14,7 @@ from embsweep.runners.ray.environment import WORKER_ENVIRONMENT
 from embsweep.runners.resources import Machine, Slots, inspect_machine
 
 
-def find_machines(config: Config, storage: Path) -> tuple[Machine, ...]:
+def list_machines(config: Config, storage: Path) -> tuple[Machine, ...]:
     """What each machine has to share out; a cluster is joined, and stays so.
 
     InputError with all that is wrong with the cluster's nodes.
@@ -32,7 +32,7 @@ def find_machines(config: Config, storage: Path) -> tuple[Machine, ...]:
     return tuple(Machine(int(n.cpus), int(n.gpus), min(n.gpu_memory_bytes, default=None)) for n in nodes)
 
 
-def choose_call(config: Config, slots: Slots) -> Callable[..., Any]:
+def select_call(config: Config, slots: Slots) -> Callable[..., Any]:
     """`call(function, *args, **kwargs)` in a newly started process: beside this one, or on the cluster.
 
     The driver of a cluster may have no GPU, and is not where the trials were measured.
@@ -44,7 +44,7 @@ def choose_call(config: Config, slots: Slots) -> Callable[..., Any]:
     return partial(run_remote, slots)
 
 
-def leave_machines(values: Mapping[str, Any]) -> None:
+def close_runner(values: Mapping[str, Any]) -> None:
     """Leave the cluster, if the configuration made this process join one."""
     runner = values.get("runner")
     if isinstance(runner, Mapping) and runner.get("kind") == "cluster" and "ray" in sys.modules:

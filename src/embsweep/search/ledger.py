@@ -62,7 +62,7 @@ def from_distribution(key: str, distribution: BaseDistribution) -> Dimension:
 
 
 STUDY = "sweep"
-_NOTES = "embsweep"
+_METADATA = "embsweep"
 
 
 class Ledger:
@@ -104,18 +104,18 @@ class Ledger:
         return tuple(to_record(trial) for trial in self._study.get_trials(deepcopy=False) if was_started(trial))
 
     @property
-    def notes(self) -> Mapping[str, Any]:
+    def metadata(self) -> Mapping[str, Any]:
         """What the sweep wrote about itself: its identity, its baselines, its result."""
-        found: dict[str, Any] = self._study.user_attrs.get(_NOTES, {})
+        found: dict[str, Any] = self._study.user_attrs.get(_METADATA, {})
         return found
 
-    def note(self, **values: Any) -> None:
+    def set_metadata(self, **values: Any) -> None:
         """Add to the notes; values are plain JSON."""
-        self._study.set_user_attr(_NOTES, {**self.notes, **values})
+        self._study.set_user_attr(_METADATA, {**self.metadata, **values})
 
     # -- what to try -----------------------------------------------------------------------------------------
 
-    def plan(self, recipe: Mapping[str, Value]) -> None:
+    def enqueue_initial(self, recipe: Mapping[str, Value]) -> None:
         """Queue the known first points, once: the recipe as trial 0, and every cell of a grid.
 
         A grid whose queueing was interrupted is completed.
@@ -125,9 +125,9 @@ class Ledger:
         if is_new and recipe and self._search.recipe_first:
             self._study.enqueue_trial(dict(recipe))
         if self._search.sampler == "grid":
-            self.queue(self._grid())
+            self.enqueue(self._grid())
 
-    def queue(self, points: Iterable[Mapping[str, Value]]) -> None:
+    def enqueue(self, points: Iterable[Mapping[str, Value]]) -> None:
         """Queue points that were neither queued nor tried before. With the sampler `grid` nothing else is tried."""
         for point in points:
             self._study.enqueue_trial(dict(point), skip_if_exists=True)
@@ -224,7 +224,7 @@ class Ledger:
         for name, value in values.items():
             self._open[number].set_user_attr(name, value)
 
-    def replay(self, number: int, fraction: float, best: float) -> None:
+    def record_replayed(self, number: int, fraction: float, best: float) -> None:
         """Record again what an earlier attempt has reported; nothing is decided."""
         self._record(number, fraction, best)
 
@@ -259,7 +259,7 @@ class Ledger:
         """The trial was stopped early; its value is the last reported running best."""
         self._study.tell(self._open.pop(number), state=TrialState.PRUNED)
 
-    def interrupt(self, number: int, reason: str) -> None:
+    def mark_lost(self, number: int, reason: str) -> None:
         """The trial's process is gone under a driver that lives on: `ask` gives it once more."""
         self.set_attributes(number, **{PROCESS_LOSSES: self.record(number).losses + 1, "lost": reason})
         del self._open[number]
@@ -283,7 +283,7 @@ def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]]
         said = f"{path}: is no readable ledger ({str(error).splitlines()[0]})"
         raise CodedError("unreadable", said) from None
     ledger = Ledger(study, (), _ANY_SEARCH)
-    return ledger.notes, ledger.trials
+    return ledger.metadata, ledger.trials
 
 
 _ANY_SEARCH = SearchConfig(sampler="random", trials=1, seed=0, recipe_first=False)

@@ -92,7 +92,7 @@ def to_record(trial: FrozenTrial) -> TrialRecord:
 REPORTS = "reports"
 """Attribute of a run in the ledger: its evaluations, whole and in order."""
 
-SAID_NOTE = "said"
+PREVIOUS_REPORTS = "previous_reports"
 """Attribute of a run in the ledger: the last that its earlier attempts have said of each step."""
 
 FACT_NAMES = "fact_names"

@@ -17,7 +17,7 @@ def choose_checkpoint(log: Sequence[Scores], config: ObjectiveConfig) -> int | N
     return _choose(compute_objective(scores, config) for scores in log)
 
 
-def wanted_epochs(log: Sequence[Scores], metric: str) -> dict[int, int]:
+def best_epoch_per_dim(log: Sequence[Scores], metric: str) -> dict[int, int]:
     """Dimension → index of the evaluation that a deployment of this dimension alone would have kept.
 
     A dimension without a finite score is left out.

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from embsweep.config.base import Dims, FrozenModel
 from embsweep.config.sweep import GateConfig
 from embsweep.config.training import ObjectiveConfig, TrialConfig
-from embsweep.selection.objective import compute_objective, list_dims, resolve_floors
+from embsweep.selection.objective import compute_objective, counted_dims, resolve_floors
 from embsweep.selection.scores import PerQuery
 
 
@@ -200,7 +200,7 @@ class Evidence(FrozenModel):
             for name in (WINNER, BASE):
                 found = tables.get(name, {})
                 lacking = [
-                    d for d in (*self.dims, *list_dims((), self.objective)) if self.metric not in found.get(d, {})
+                    d for d in (*self.dims, *counted_dims((), self.objective)) if self.metric not in found.get(d, {})
                 ]
                 if lacking:
                     raise ValueError(f"{split} holds no {self.metric} of the {name} at dimension {lacking[0]}")

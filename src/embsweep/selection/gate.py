@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from embsweep.config.sweep import GateConfig, GateRule
 from embsweep.core.names import REHEARSAL_SUFFIX
 from embsweep.selection.evidence import WINNER, Comparison, Evidence
-from embsweep.selection.objective import describe_shortfalls
+from embsweep.selection.objective import describe_violations
 from embsweep.selection.scores import PerQuery, Scores
 from embsweep.selection.statistics.significance import compare_models
 
@@ -233,7 +233,7 @@ def check_floors(case: GateInput) -> Condition:
     dims, recorded = case.evidence.dims, case.evidence.test[WINNER].scores
     found = case.challenger.scores if set(dims) <= set(case.challenger.scores) else recorded
     scores = {dim: found[dim] for dim in dims}
-    shortfalls = describe_shortfalls(scores, case.evidence.test_objective)
+    shortfalls = describe_violations(scores, case.evidence.test_objective)
     asked = case.evidence.objective.floors or case.evidence.objective.min_retention
     fine = "all floors hold on test" if asked else "the objective sets none"
     return Condition("floors", not shortfalls, "; ".join(shortfalls) or fine)

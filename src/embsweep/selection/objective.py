@@ -41,7 +41,7 @@ def compute_objectives(values: Mapping[int, Array | np.float64], config: Objecti
 
     `values` is dimension → the metric's score in each evaluation, all of one shape, which is the result's.
     """
-    counted = np.stack([np.asarray(values[dim]) for dim in list_dims(values, config)])
+    counted = np.stack([np.asarray(values[dim]) for dim in counted_dims(values, config)])
     with np.errstate(invalid="ignore"):  # infinities, refused below
         aggregate = _aggregate(values, config)
         shortfall = np.zeros_like(aggregate)
@@ -51,7 +51,7 @@ def compute_objectives(values: Mapping[int, Array | np.float64], config: Objecti
     return np.where(np.isfinite(counted).all(axis=0), objective, math.nan)
 
 
-def list_dims(dims: Iterable[int], config: ObjectiveConfig) -> tuple[int, ...]:
+def counted_dims(dims: Iterable[int], config: ObjectiveConfig) -> tuple[int, ...]:
     """The dimensions whose scores count where `dims` are measured, from large to small.
 
     Weights and floors may name a dimension that is not among `dims`: `compute_objective` cannot do without it.
@@ -78,7 +78,7 @@ def resolve_floors(config: ObjectiveConfig, base: Scores) -> ObjectiveConfig:
     return ObjectiveConfig.model_validate({**config.model_dump(), "floors": floors})
 
 
-def describe_shortfalls(scores: Scores, config: ObjectiveConfig) -> tuple[str, ...]:
+def describe_violations(scores: Scores, config: ObjectiveConfig) -> tuple[str, ...]:
     """One line for each violated constraint: dimension, value, what was asked, by how much it is missed."""
     values = {dim: np.float64(by_metric[config.metric]) for dim, by_metric in scores.items()}
     return tuple(

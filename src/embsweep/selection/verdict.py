@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.candidate import Candidate, PairedComparison
 from embsweep.selection.evidence import Comparison, VerdictRecord
-from embsweep.selection.objective import describe_shortfalls
+from embsweep.selection.objective import describe_violations
 from embsweep.selection.statistics.intervals import adjust_holm
 from embsweep.selection.statistics.resampling import RESAMPLES, index_groups
 from embsweep.selection.statistics.seed_variance import estimate_seed_variance
 from embsweep.selection.statistics.significance import Groups
 
-__all__ = ["Candidate", "decide_verdict"]
+__all__ = ["Candidate", "select_winner"]
 
 _SEARCH_ALONE = "Highest objective of the search, the lower trial where equal; nothing was run again"
 _CHEAPEST = (
@@ -28,7 +28,7 @@ _BETTER = "Highest objective over the fresh seeds, and better than every other b
 _ALONE = "The only finalist whose fresh runs all ended"
 
 
-def decide_verdict(  # noqa: PLR0913 - all but two are optional or by name
+def select_winner(  # noqa: PLR0913 - all but two are optional or by name
     candidates: Sequence[Candidate],
     groups: Groups,
     *,
@@ -77,7 +77,7 @@ def _choose(
     paired: PairedComparison, able: Sequence[Candidate], candidates: Sequence[Candidate], alpha: float
 ) -> VerdictRecord:
     leader = min(able, key=lambda c: (-paired.score(c), c.trial))
-    equals = _find_equals(paired, leader, [c for c in able if c is not leader], alpha)
+    equals = _not_significantly_worse(paired, leader, [c for c in able if c is not leader], alpha)
     winner = _pick_cheapest(paired, leader, equals)
     comparisons = paired.compare_all(winner, [c for c in able if c is not winner])
     return VerdictRecord(
@@ -91,7 +91,7 @@ def _choose(
     )
 
 
-def _find_equals(
+def _not_significantly_worse(
     paired: PairedComparison, leader: Candidate, others: Sequence[Candidate], alpha: float
 ) -> list[Candidate]:
     """Those that are not significantly worse than the leader on the objective."""
@@ -187,5 +187,5 @@ def warn_constraints(paired: PairedComparison, winner: Candidate) -> Iterator[st
     """The winner misses what the profile demands."""
     config = paired.objective
     scores = {dim: {config.metric: float(values.mean())} for dim, values in winner.mean_run.items()}
-    for line in describe_shortfalls(scores, config):
+    for line in describe_violations(scores, config):
         yield f"{winner.name} wins though it violates a constraint: {line}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from embsweep.config import build_config
-from embsweep.config.search_space import Space, end_points
+from embsweep.config.search_space import Space, boundary_values
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import InputError
 from embsweep.data.collection import Splits
@@ -63,7 +63,7 @@ def collect_texts(cuts: Iterable[Splits]) -> Texts:
 def _find_models(request: SweepRequest, prepared: PreflightResult) -> Iterator[ModelConfig]:
     """The recipe's model, and those at the ends or options of the dimensions that choose one."""
     yield prepared.recipe.model
-    axes = [[(d.key, value) for value in end_points(d)] for d in _model_axes(request.space)]
+    axes = [[(d.key, value) for value in boundary_values(d)] for d in _model_axes(request.space)]
     for point in itertools.product(*axes) if axes else ():
         try:
             yield prepared.scale.apply(build_config(request.compose(dict(point)))).model

@@ -20,7 +20,7 @@ def quarantine_corrupt(ledger: Ledger, phase: Phase, progress: Progress) -> None
     The next best configuration then stands in their place. A manifest that was rewritten too is left to the proof.
     """
     for record in ledger.trials:
-        weights = phase.folder(record.number) / "best"
+        weights = phase.trial_dir(record.number) / "best"
         if not record.is_finished or not weights.is_dir():
             continue
         try:
@@ -29,4 +29,6 @@ def quarantine_corrupt(ledger: Ledger, phase: Phase, progress: Progress) -> None
             aside = weights.with_name(QUARANTINE)
             shutil.rmtree(aside, ignore_errors=True)
             weights.rename(aside)
-            progress.say(f"{phase.child(record).name} cannot win: {error}. Its weights were put aside, in {aside}")
+            progress.say(
+                f"{phase.tracking_run(record).name} cannot win: {error}. Its weights were put aside, in {aside}"
+            )

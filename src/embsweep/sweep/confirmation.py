@@ -15,7 +15,7 @@ from embsweep.runners.base import Runner
 from embsweep.search.record import TrialRecord
 from embsweep.selection.evidence import VerdictRecord
 from embsweep.selection.scores import PerQuery
-from embsweep.selection.verdict import Candidate, decide_verdict
+from embsweep.selection.verdict import Candidate, select_winner
 from embsweep.sweep.confirmation_runs import load_run, run_confirmation
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.phase import rank_finished_trials
@@ -41,7 +41,7 @@ def confirm_finalists(context: SweepContext, runner: Runner) -> Confirmation:
     sets = [fold.validation for fold in folds] or [context.prepared.splits.validation]
     candidates = [_to_candidate(context, number, fresh, sets) for number in finalists]
     _check_any_succeeded(candidates, fresh)
-    verdict = decide_verdict(
+    verdict = select_winner(
         candidates,
         _label_all(sets),
         objective=_verdict_objective(context),

@@ -120,7 +120,7 @@ def _is_corrupt(context: SweepContext, record: TrialRecord) -> bool:
     try:
         load_run(context, record)
     except EmbsweepError as error:
-        context.progress.say(f"{confirmation_phase(context).child(record).name} is run again: {error}")
+        context.progress.say(f"{confirmation_phase(context).tracking_run(record).name} is run again: {error}")
         return True
     return False
 
@@ -143,9 +143,11 @@ def _open_ledger(context: SweepContext, phase: Phase, points: Sequence[dict[str,
         study=phase.name,
     )
     ledger.replace_queue(points, again=_find_invalid_runs(context, ledger, points))
-    notes = context.ledger.notes
-    ledger.note(**{key: notes[key] for key in ("title", "objective", "slots")})
-    ledger.note(name=f"{context.folder.name}, confirmation", baseline=notes["baseline"], requested_trials=ledger.budget)
+    notes = context.ledger.metadata
+    ledger.set_metadata(**{key: notes[key] for key in ("title", "objective", "slots")})
+    ledger.set_metadata(
+        name=f"{context.folder.name}, confirmation", baseline=notes["baseline"], requested_trials=ledger.budget
+    )
     return ledger
 
 
@@ -183,5 +185,5 @@ def confirmation_phase(context: SweepContext) -> Phase:
 
 def load_run(context: SweepContext, record: TrialRecord) -> PerQuery:
     """Each query's score in a run, from disk. EmbsweepError where that is not what was recorded of it."""
-    path = confirmation_phase(context).folder(record.number) / "per_query.npz"
+    path = confirmation_phase(context).trial_dir(record.number) / "per_query.npz"
     return load_per_query(path, scores_from_json(record.attributes["scores"]), context.objective.metric)

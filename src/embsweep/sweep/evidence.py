@@ -101,9 +101,9 @@ def _fresh_runs(context: SweepContext, fresh: Sequence[TrialRecord], trial: int)
     return [
         SelectedRun(
             trial,
-            phase.child(record),
+            phase.tracking_run(record),
             record,
-            phase.folder(record.number) / "best",
+            phase.trial_dir(record.number) / "best",
             confirmation_config(context, record),
         )
         for record in fresh
@@ -127,7 +127,7 @@ def build_evidence(context: SweepContext, verdict: VerdictRecord, served: Select
     objectives = {name: compute_objective(reading.scores, profile) for name, reading in test.readings.items()}
     return Evidence(
         sweep=context.folder.name,
-        study=context.ledger.notes["study_id"],
+        study=context.ledger.metadata["study_id"],
         base_model=recipe.model.name,
         rehearsal=context.prepared.scale.is_rehearsal,
         rehearses=context.prepared.requested.model.name if context.prepared.scale.is_rehearsal else None,

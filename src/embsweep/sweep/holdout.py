@@ -19,7 +19,7 @@ from embsweep.core.errors import EmbsweepError
 from embsweep.core.files import atomic_write
 from embsweep.data.groups import label_groups
 from embsweep.evaluation.evaluator import Evaluation
-from embsweep.runners.select import choose_call
+from embsweep.runners.select import select_call
 from embsweep.search.ledger import Ledger, read_ledger
 from embsweep.selection.evidence import BASE, BM25, EvaluationRecord, VerificationRecord
 from embsweep.selection.statistics.significance import compute_intervals
@@ -66,7 +66,7 @@ def count_previous_evaluations(folder: SweepFolder, fingerprint: str, say: Calla
 def load_holdout_evaluations(ledger: Ledger, folder: SweepFolder) -> list[HoldoutEvaluation]:
     """The looks on record, oldest first; one whose file is gone or altered still counts, but tells nothing."""
     records = []
-    for noted in ledger.notes.get(_NOTE, []):
+    for noted in ledger.metadata.get(_NOTE, []):
         empty = HoldoutEvaluation(
             number=noted["number"], earlier=noted.get("earlier", 0), at=noted["at"], readings={}, proofs={}
         )
@@ -81,7 +81,7 @@ def record_holdout_evaluation(
     data = record.model_dump_json().encode()
     noted = {"number": record.number, "earlier": record.earlier, "at": record.at, "models": list(models)}
     digest = hashlib.sha256(data).hexdigest()
-    ledger.note(**{_NOTE: [*ledger.notes.get(_NOTE, []), {**noted, "sha256": digest}]})
+    ledger.set_metadata(**{_NOTE: [*ledger.metadata.get(_NOTE, []), {**noted, "sha256": digest}]})
     atomic_write(folder.holdout_evaluation(record.number), data)
 
 
@@ -110,7 +110,7 @@ def evaluate_on_test(
 ) -> HoldoutResult:
     """Prove `claims` and read the test split for them, for the base model and BM25.
 
-    A model that was read before is not read again. ProofFailed where weights are not what was recorded of them:
+    A model that was read before is not read again. VerificationFailed where weights are not what was recorded of them:
     nothing of the test split is known then. `trials` gives the trial behind each name.
     """
     claims = [*claims, RecordedScores(BASE, None, context.baseline.scores)]
@@ -139,7 +139,7 @@ def _evaluate_new_models(
     _report_progress(context, earlier + number, len(claims))
     splits, trial = context.prepared.splits, context.recipe.trial
     how = VerificationSpec(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
-    call = choose_call(context.recipe, context.prepared.slots)
+    call = select_call(context.recipe, context.prepared.slots)
     read = verify_and_evaluate(claims, how, call=call, models=context.assets.models) if claims else []
     found = {_key(claim): reading for claim, reading in zip(claims, read, strict=True)}
     evaluations = {**{key: reading.test for key, reading in found.items()}, BM25: _measure_bm25(context)}

@@ -22,16 +22,16 @@ class Phase:
     """
 
     name: str
-    runs: Path
-    child: Callable[[TrialRecord], RunRef]
-    kept: Callable[[Sequence[TrialRecord]], set[int]]
+    directory: Path
+    tracking_run: Callable[[TrialRecord], RunRef]
+    checkpoints_to_keep: Callable[[Sequence[TrialRecord]], set[int]]
     max_attempts: int
     max_failed: int | None = None
     fold: Callable[[TrialRecord], int | None] = lambda record: None
 
-    def folder(self, number: int) -> Path:
+    def trial_dir(self, number: int) -> Path:
         """One run's folder."""
-        return run_folder(self.runs, number)
+        return run_folder(self.directory, number)
 
 
 def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[RankedTrial]:

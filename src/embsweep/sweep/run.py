@@ -18,7 +18,7 @@ from embsweep.reports.progress import Progress, open_progress
 from embsweep.reports.view import Result
 from embsweep.runners.base import Runner
 from embsweep.runners.resources import describe_slots
-from embsweep.runners.select import choose_call, leave_machines
+from embsweep.runners.select import close_runner, select_call
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.selection.objective import describe_objective
@@ -52,7 +52,7 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
     try:
         return _run(request, console)
     finally:
-        leave_machines(request.values)
+        close_runner(request.values)
 
 
 def _run(request: SweepRequest, console: Console) -> Result:
@@ -79,9 +79,9 @@ def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: Sweep
     identity = compute_identity(
         recipe, request.space, prepared.splits.fingerprint, epoch_factor=prepared.scale.epoch_factor
     )
-    if "identity" in ledger.notes:
-        check_identity(folder.name, ledger.notes["identity"], identity)
-    ledger.note(
+    if "identity" in ledger.metadata:
+        check_identity(folder.name, ledger.metadata["identity"], identity)
+    ledger.set_metadata(
         name=folder.name,
         identity=identity,
         title=_headline(prepared),
@@ -89,8 +89,8 @@ def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: Sweep
         requested_trials=recipe.search.trials,
         slots=prepared.slots.count,
     )
-    ledger.plan(request.recipe)
-    ledger.note(requested_trials=ledger.budget)
+    ledger.enqueue_initial(request.recipe)
+    ledger.set_metadata(requested_trials=ledger.budget)
     return ledger
 
 
@@ -134,17 +134,17 @@ def _run_search(context: SweepContext, runner: Runner) -> None:
 
 def _score_baseline(prepared: PreflightResult, assets: SharedAssets, ledger: Ledger, progress: Progress) -> Baseline:
     recipe, data = prepared.recipe, prepared.splits.validation
-    known = ledger.notes.get("baseline")
+    known = ledger.metadata.get("baseline")
     if known is not None:
         return baseline_from_json(known, recipe.objective)
     progress.say("Scoring the untrained base model and BM25 on the validation split.")
     if recipe.runner.kind == "cluster":
-        scores = choose_call(recipe, prepared.slots)(score_base, recipe.trial, data, models=assets.models)
+        scores = select_call(recipe, prepared.slots)(score_base, recipe.trial, data, models=assets.models)
     else:  # this process has imported all that it takes
         scores = score_base(recipe.trial, data)
     baseline = measure_baseline(scores, recipe.objective, data)
-    ledger.note(baseline=baseline.to_json())
-    progress.update(build_view(dict(ledger.notes), ledger.trials), f"base model: {baseline.objective:.4f}")
+    ledger.set_metadata(baseline=baseline.to_json())
+    progress.update(build_view(dict(ledger.metadata), ledger.trials), f"base model: {baseline.objective:.4f}")
     return baseline
 
 

@@ -28,12 +28,12 @@ def open_tracking(
     prepared: PreflightResult, ledger: Ledger, folder: SweepFolder, say: Callable[[str], None]
 ) -> Tracker:
     """The way to the sweep's run, which is found again on a resume; `say` hears when MLflow goes and comes."""
-    if "study_id" not in ledger.notes:
-        ledger.note(study_id=uuid.uuid4().hex)
+    if "study_id" not in ledger.metadata:
+        ledger.set_metadata(study_id=uuid.uuid4().hex)
     recipe = prepared.recipe
     identity = SweepIdentity(
         name=recipe.sweep.name,
-        study_id=ledger.notes["study_id"],
+        study_id=ledger.metadata["study_id"],
         base_model=recipe.model.name,
         rehearsal=prepared.scale.is_rehearsal,
         rehearses=prepared.requested.model.name if prepared.scale.is_rehearsal else None,

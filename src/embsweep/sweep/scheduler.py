@@ -17,23 +17,23 @@ from embsweep.core.redaction import redact
 from embsweep.reports.progress import Progress
 from embsweep.reports.text import score
 from embsweep.search.ledger import Ledger
-from embsweep.search.record import FACT_NAMES, REPORTS, SAID_NOTE, TrialRecord, reports_of, result_of
+from embsweep.search.record import FACT_NAMES, PREVIOUS_REPORTS, REPORTS, TrialRecord, reports_of, result_of
 from embsweep.selection.scores import Scores, scores_to_json
 from embsweep.sweep.identity import flatten
 from embsweep.sweep.phase import Phase
 from embsweep.sweep.presentation import build_view, describe_params
 from embsweep.tracking.runs import RunRef
 from embsweep.tracking.tracker import Tracker
-from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted, to_rows
+from embsweep.training.messages import PREVIOUS, Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted, to_rows
 from embsweep.training.verification import hash_of_manifest
 
-TOLD_NOTE = "told"
+LOGGED_TRIALS = "logged_trials"
 """Note of the ledger: the runs whose end was told to MLflow's outbox."""
 
-RECORDS_NOTE = "records"
+OUTBOX_RECORDS = "outbox_records"
 """Note of the ledger: how many records MLflow's outbox had been given by then."""
 
-TRACKED_NOTE = "tracked"
+TRACKING_STARTED = "tracking_started"
 """Attribute of a run in the ledger: its start was told to MLflow's outbox."""
 
 MANIFEST_NOTE = "manifest_sha256"
@@ -41,8 +41,8 @@ MANIFEST_NOTE = "manifest_sha256"
 
 _FACT_MESSAGES = {
     "restarted": "starts over:",
-    "stepped_back": "goes one evaluation back:",
-    "memory_retry": "ran out of memory, and is tried again with",
+    "used_previous_state": "goes one evaluation back:",
+    "oom_retry": "ran out of memory, and is tried again with",
 }
 """Facts of a trial that its user is told at once, in these words."""
 
@@ -65,13 +65,13 @@ class SweepScheduler:
 
     def resume(self) -> None:
         """Do what a crash may have kept an earlier process from doing after it had closed a run in the ledger."""
-        if self.tracking.has_lost(self.ledger.notes.get(RECORDS_NOTE, 0)):
+        if self.tracking.has_lost_records(self.ledger.metadata.get(OUTBOX_RECORDS, 0)):
             self.progress.say("Records for MLflow are lost: all of the finished trials is told again.")
-            self.ledger.note(**{TOLD_NOTE: []})
-        told = set(self.ledger.notes.get(TOLD_NOTE, ()))
+            self.ledger.set_metadata(**{LOGGED_TRIALS: []})
+        logged = set(self.ledger.metadata.get(LOGGED_TRIALS, ()))
         for record in self.ledger.trials:
-            if record.is_finished and record.number not in told and TRACKED_NOTE in record.attributes:
-                relog_trial(record, self.tracking, self.phase.child(record), self._trial_params(record))
+            if record.is_finished and record.number not in logged and TRACKING_STARTED in record.attributes:
+                relog_trial(record, self.tracking, self.phase.tracking_run(record), self._trial_params(record))
                 self._log_trial_end(record, result_of(record), None)
         self._delete_checkpoints()
 
@@ -92,7 +92,7 @@ class SweepScheduler:
                 number=record.number,
                 attempt=record.attempt,
                 config=config.trial,
-                folder=str(self.phase.folder(record.number)),
+                folder=str(self.phase.trial_dir(record.number)),
                 fold=self.phase.fold(record),
             )
         return None
@@ -111,7 +111,7 @@ class SweepScheduler:
         self.tracking.log_facts(self._child(number), facts)
         for report in (self._deduplicate(number, report) for report in started.earlier):
             self._record_report(number, report)
-            self.ledger.replay(number, report.fraction, report.best_objective)
+            self.ledger.record_replayed(number, report.fraction, report.best_objective)
             self.tracking.log_report(self._child(number), report)
         if started.earlier:
             self._update_progress(self.ledger.record(number), f"goes on behind {started.earlier[-1].fraction:.0%}")
@@ -137,7 +137,7 @@ class SweepScheduler:
             why = f"{reason}; {losses} times, which is all that sweep.max_attempts allows"
             self.on_trial_complete(number, _failure(why))
             return
-        self.ledger.interrupt(number, reason)
+        self.ledger.mark_lost(number, reason)
         self._update_progress(
             self.ledger.record(number), f"was lost: {reason}; it starts again from its last evaluation"
         )
@@ -150,8 +150,8 @@ class SweepScheduler:
         """
         if result.outcome is Outcome.FAILED and is_disk_full_error(result.reason or ""):
             raise DiskFull(
-                f"{self.phase.folder(number)}: the disk is full ({result.reason}). Free some space; what is finished "
-                "is kept, and the same command goes on."
+                f"{self.phase.trial_dir(number)}: the disk is full ({result.reason}). Free some space; what is "
+                "finished is kept, and the same command resumes the sweep."
             )
         self._close(number, result, result.best_scores or self._best_scores.pop(number, None))
 
@@ -177,19 +177,19 @@ class SweepScheduler:
         self._update_progress(self.ledger.record(number), f"{result.outcome}{reason}")
 
     def _log_trial_end(self, record: TrialRecord, result: TrialResult, scores: Scores | None) -> None:
-        self.tracking.finish_trial(self.phase.child(record), result, scores)
-        told = sorted({*self.ledger.notes.get(TOLD_NOTE, ()), record.number})
-        self.ledger.note(**{TOLD_NOTE: told, RECORDS_NOTE: self.tracking.told})
+        self.tracking.finish_trial(self.phase.tracking_run(record), result, scores)
+        logged = sorted({*self.ledger.metadata.get(LOGGED_TRIALS, ()), record.number})
+        self.ledger.set_metadata(**{LOGGED_TRIALS: logged, OUTBOX_RECORDS: self.tracking.record_count})
 
     def _delete_checkpoints(self) -> None:
         """Free the disk of the weights that the stage does not keep, and of what finished runs needed to go on."""
         records = self.ledger.trials
-        kept = self.phase.kept(records)
+        kept = self.phase.checkpoints_to_keep(records)
         for record in records:
             if not record.is_finished:
                 continue
-            folder = self.phase.folder(record.number)
-            for part in ("state", "before") if record.number in kept else ("state", "before", "best"):
+            folder = self.phase.trial_dir(record.number)
+            for part in ("state", PREVIOUS) if record.number in kept else ("state", PREVIOUS, "best"):
                 remove_leftovers(folder / part)
                 shutil.rmtree(folder / part, ignore_errors=True)
 
@@ -202,10 +202,10 @@ class SweepScheduler:
 
     def _load_previous_reports(self, record: TrialRecord) -> None:
         """What earlier attempts have said, also where this one starts over and writes another log."""
-        said = {report.step: report for report in (*reports_of(record, SAID_NOTE), *reports_of(record))}
-        self._previous_reports[record.number] = said
-        if said:
-            self.ledger.set_attributes(record.number, **{SAID_NOTE: to_rows(said.values())})
+        previous = {report.step: report for report in (*reports_of(record, PREVIOUS_REPORTS), *reports_of(record))}
+        self._previous_reports[record.number] = previous
+        if previous:
+            self.ledger.set_attributes(record.number, **{PREVIOUS_REPORTS: to_rows(previous.values())})
 
     def _record_report(self, number: int, report: TrialReport) -> None:
         """For the ledger: the best scores so far, and a line of the trial's log."""
@@ -221,15 +221,15 @@ class SweepScheduler:
             return record.params
 
     def _log_trial_start(self, record: TrialRecord, params: Mapping[str, Any]) -> None:
-        self.tracking.start_trial(self.phase.child(record), record.attempt, params)
-        self.ledger.set_attributes(record.number, **{TRACKED_NOTE: True})
+        self.tracking.start_trial(self.phase.tracking_run(record), record.attempt, params)
+        self.ledger.set_attributes(record.number, **{TRACKING_STARTED: True})
 
     def _child(self, number: int) -> RunRef:
-        return self.phase.child(self.ledger.record(number))
+        return self.phase.tracking_run(self.ledger.record(number))
 
     def _update_progress(self, record: TrialRecord, event: str) -> None:
-        view = build_view(dict(self.ledger.notes), self.ledger.trials)
-        self.progress.update(view, f"{self.phase.child(record).name} {event}")
+        view = build_view(dict(self.ledger.metadata), self.ledger.trials)
+        self.progress.update(view, f"{self.phase.tracking_run(record).name} {event}")
 
 
 def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:

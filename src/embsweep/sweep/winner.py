@@ -40,8 +40,8 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     text = evidence.model_dump_json(indent=1).encode()
     atomic_write(context.folder.evidence, text)
     context.tracking.finish(_summary(evidence), trials=len(context.ledger.trials))
-    context.tracking.settle()  # before the note: a sweep that has a result is not taken up again
-    context.ledger.note(
+    context.tracking.flush()  # before the note: a sweep that has a result is not taken up again
+    context.ledger.set_metadata(
         result={
             "winner": verdict.winner,
             "objective": runs[WINNER].objective,
@@ -58,7 +58,7 @@ def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result |
 
     One that an interrupted extension left behind is none, nor is one whose evidence was altered.
     """
-    noted = ledger.notes.get("result")
+    noted = ledger.metadata.get("result")
     if noted is None or any(noted.get(key) != value for key, value in _result_key(ledger, recipe).items()):
         return None
     try:
@@ -109,7 +109,7 @@ def _register(context: SweepContext, served: SelectedRun, evidence: Evidence) ->
     from embsweep.reports.card.build import build_card
 
     model = load_checkpoint(served.weights)
-    run = context.tracking.settle()
+    run = context.tracking.flush()
     facts = WinnerRecord(
         run_id=context.tracking.run_id(served.child),
         trial=served.trial,

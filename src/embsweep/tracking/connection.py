@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 
 def retry(request: Callable[[], T], consequence: str) -> T:
-    """What `request` gives, asked up to three times; it must bear being repeated. See `naming_outages`."""
+    """What `request` gives, asked up to three times; it must bear being repeated. See `translate_outages`."""
     with translate_outages(consequence):
         for _ in range(_TIMES - 1):
             try:

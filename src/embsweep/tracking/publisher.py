@@ -17,7 +17,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _POLL_S = 0.5
 
 
-class Courier:
+class OutboxPublisher:
     """Delivers entries in order, one at a time, until it is stopped.
 
     An outage holds it up, an entry that MLflow will never take is set aside. `say` hears of both, from the courier's
@@ -26,7 +26,7 @@ class Courier:
 
     def __init__(self, outbox: Outbox, deliver: Callable[[Entry], None], say: Callable[[str], None]) -> None:
         self._outbox = outbox
-        self._deliver = deliver
+        self._publish = deliver
         self._say = say
         self._is_stopped = threading.Event()
         self._down_since: float | None = None
@@ -59,7 +59,7 @@ class Courier:
 
     def _attempt(self, entry: Entry) -> None:
         try:
-            self._deliver(entry)
+            self._publish(entry)
         except Exception as error:  # a thread that dies would keep everything back
             log.exception("an entry for MLflow was not delivered")
             if is_unavailable(error) or not self._refuse(_describe(error)):

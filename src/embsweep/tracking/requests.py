@@ -24,7 +24,7 @@ _TAG_CHARS = 5000
 
 
 @dataclass(frozen=True)
-class Points:
+class MetricBatch:
     """Values of metrics at one moment."""
 
     values: Mapping[str, float]
@@ -32,7 +32,7 @@ class Points:
     step: int = 0
 
 
-def write(client: MlflowClient, run_id: str, *points: Points, tags: Mapping[str, str] | None = None) -> None:
+def write(client: MlflowClient, run_id: str, *points: MetricBatch, tags: Mapping[str, str] | None = None) -> None:
     """All points and tags in one request. Values that are not finite go, by name, to `embsweep.non_finite`."""
     from mlflow.entities import Metric, RunTag
 

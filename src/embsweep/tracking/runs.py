@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from embsweep.core.redaction import redact
 from embsweep.evaluation.evaluator import Scores
 from embsweep.tracking.records import DatasetRecord, SweepIdentity
-from embsweep.tracking.requests import Points, dataset_input, find_run, find_runs, log_missing_params, write
+from embsweep.tracking.requests import MetricBatch, dataset_input, find_run, find_runs, log_missing_params, write
 from embsweep.tracking.store import Store
 from embsweep.tracking.values import flatten_params, report_metrics, score_metrics, to_name
 from embsweep.training.messages import Outcome, TrialReport, TrialResult
@@ -65,7 +65,7 @@ class SweepRun:
 
     def find_trial(self, child: RunRef) -> str | None:
         """The id of a trial's run, None where it has none."""
-        run = find_run(self.store, self._client, self._marks(child))
+        run = find_run(self.store, self._client, self._identity_tags(child))
         return None if run is None else str(run.info.run_id)
 
     def start_trial(
@@ -77,7 +77,7 @@ class SweepRun:
         `started_ms` is when the attempt began, now by default.
         """
         started_ms = _now_ms() if started_ms is None else started_ms
-        run = find_run(self.store, self._client, self._marks(child))
+        run = find_run(self.store, self._client, self._identity_tags(child))
         if run is None:
             run = self._create_trial(child, attempt, started_ms)
         elif run.data.tags.get("embsweep.attempt") != str(attempt) or run.info.status != "RUNNING":
@@ -100,14 +100,14 @@ class SweepRun:
         """What is known of a trial besides its scores: numbers as metrics, anything else as tags `embsweep.…`."""
         numbers = {to_name(k): float(v) for k, v in values.items() if isinstance(v, int | float)}
         texts = {f"embsweep.{to_name(k)}": redact(str(v)) for k, v in values.items() if to_name(k) not in numbers}
-        write(self._client, run_id, Points(numbers, self._started_ms(run_id)), tags=texts)
+        write(self._client, run_id, MetricBatch(numbers, self._started_ms(run_id)), tags=texts)
 
     def log_report(self, run_id: str, report: TrialReport) -> None:
         """One evaluation in one request: every metric at every dimension, at the report's step.
 
         Values that are not finite are named in the tag `embsweep.non_finite` and not logged.
         """
-        write(self._client, run_id, Points(report_metrics(report), round(report.reported_at * 1000), report.step))
+        write(self._client, run_id, MetricBatch(report_metrics(report), round(report.reported_at * 1000), report.step))
 
     def finish_trial(self, run_id: str, result: TrialResult, scores: Scores | None = None) -> None:
         """The end of a trial: its best scores (`scores` where the result has none) under `best/…`, and its outcome.
@@ -119,9 +119,9 @@ class SweepRun:
         tags = {"embsweep.outcome": result.outcome.value}
         if result.reason:
             tags["embsweep.reason"] = redact(result.reason)[:_REASON_CHARS]
-        write(self._client, run_id, Points(best, at_ms), tags=tags)
+        write(self._client, run_id, MetricBatch(best, at_ms), tags=tags)
         if result.best_objective is not None:
-            self._show_last(run_id, "best_objective", float(result.best_objective), at_ms)
+            self._set_final_value(run_id, "best_objective", float(result.best_objective), at_ms)
         status = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED"
         self._client.set_terminated(run_id, status=status, end_time=at_ms)
         self._drop_copies(self._client.get_run(run_id), _TRIAL_MARKS)
@@ -129,7 +129,7 @@ class SweepRun:
     def log_baseline(self, scores: Scores, *, bm25_map: float | None = None) -> None:
         """The untrained base model's scores under `baseline/…`; BM25's MAP@100 as `bm25/map_at_100`."""
         values = score_metrics(scores, "baseline") | ({} if bm25_map is None else {"bm25/map_at_100": float(bm25_map)})
-        write(self._client, self.run_id, Points(values, self._start_ms))
+        write(self._client, self.run_id, MetricBatch(values, self._start_ms))
 
     def log_dataset(self, facts: DatasetRecord, *, run_id: str | None = None) -> None:
         """The data as an MLflow dataset of the sweep's run (or of a trial's): name, digest, source and sizes."""
@@ -145,7 +145,7 @@ class SweepRun:
         Its step is the number of trials that it speaks for: MLflow shows the highest step, whatever the clock says.
         """
         ended_ms = _now_ms() if ended_ms is None else ended_ms
-        write(self._client, self.run_id, Points(dict(summary), ended_ms, trials))
+        write(self._client, self.run_id, MetricBatch(dict(summary), ended_ms, trials))
         self._client.set_terminated(self.run_id, status="FINISHED", end_time=ended_ms)
         self._drop_copies(self._client.get_run(self.run_id), _SWEEP_MARKS)
 
@@ -164,7 +164,7 @@ class SweepRun:
         """The sweep goes on: its run is RUNNING."""
         self._client.update_run(self.run_id, status="RUNNING")
 
-    def _show_last(self, run_id: str, metric: str, value: float, at_ms: int) -> None:
+    def _set_final_value(self, run_id: str, metric: str, value: float, at_ms: int) -> None:
         """Make `value` the one that MLflow shows: that of the highest step, and there of the latest time.
 
         An earlier attempt may have got further than the one that counts, and the clock may have gone back.
@@ -172,7 +172,7 @@ class SweepRun:
         points = self._client.get_metric_history(run_id, metric)
         shown = max(points, key=lambda point: (point.step, point.timestamp), default=None)
         if shown is None or shown.value != value:
-            write(self._client, run_id, Points({metric: value}, at_ms, shown.step + 1 if shown else 0))
+            write(self._client, run_id, MetricBatch({metric: value}, at_ms, shown.step + 1 if shown else 0))
 
     def _drop_copies(self, run: Run, marks: Sequence[str]) -> None:
         """Delete other runs of the same tags: a request that MLflow was slow to answer was sent again."""
@@ -182,7 +182,7 @@ class SweepRun:
                 self._client.set_terminated(copy.info.run_id, status="KILLED")
                 self._client.delete_run(copy.info.run_id)
 
-    def _marks(self, child: RunRef) -> dict[str, str]:
+    def _identity_tags(self, child: RunRef) -> dict[str, str]:
         """The tags by which a trial's run is found."""
         return dict(zip(_TRIAL_MARKS, (self.run_id, child.role, str(child.number)), strict=True))
 
@@ -191,10 +191,10 @@ class SweepRun:
         made = self._client.create_run(
             self.store.experiment_id,
             start_time=started_ms,
-            tags=self.identity.tags | fixed | _attempt_tags(attempt, started_ms) | self._marks(child),
+            tags=self.identity.tags | fixed | _attempt_tags(attempt, started_ms) | self._identity_tags(child),
             run_name=child.name,
         )
-        return find_run(self.store, self._client, self._marks(child)) or made
+        return find_run(self.store, self._client, self._identity_tags(child)) or made
 
     def _restart_trial(self, run: Run, attempt: int, started_ms: int) -> Run:
         run_id = run.info.run_id

@@ -87,8 +87,8 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
     try:
         if is_first:
             knock(where)
-        with _alone(sqlite_file(where)):
-            _make_whole(sqlite_file(where))
+        with _migration_lock(sqlite_file(where)):
+            _create_database(sqlite_file(where))
             _check_database(where)
             found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
@@ -123,7 +123,7 @@ def _find_or_create(client: MlflowClient, experiment: str, location: str | None)
 
 
 @contextmanager
-def _alone(database: Path | None) -> Iterator[None]:
+def _migration_lock(database: Path | None) -> Iterator[None]:
     """Inside, no other process makes tables in the same file: MLflow's migrations crash when two run at once."""
     if database is None:
         yield
@@ -134,7 +134,7 @@ def _alone(database: Path | None) -> Iterator[None]:
         yield
 
 
-def _make_whole(database: Path | None) -> None:
+def _create_database(database: Path | None) -> None:
     """Make the tables of a new database under another name: where a crash breaks that off, MLflow never mends it."""
     if database is None or database.exists():
         return

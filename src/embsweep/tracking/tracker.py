@@ -14,7 +14,7 @@ from embsweep.core.errors import TrackingUnavailable
 from embsweep.core.redaction import redact
 from embsweep.evaluation.evaluator import Scores
 from embsweep.tracking.outbox import Entry, Outbox
-from embsweep.tracking.publisher import Courier
+from embsweep.tracking.publisher import OutboxPublisher
 from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.runs import RunRef, SweepRun
 from embsweep.tracking.values import flatten_params
@@ -23,7 +23,7 @@ from embsweep.training.messages import TrialReport, TrialResult
 FLUSH_TIMEOUT_S = 120.0
 """How long the end of a sweep waits for an MLflow that does not answer."""
 
-_FAREWELL_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
 
 _TYPES: dict[str, TypeAdapter[Any]] = {
     "child": TypeAdapter(RunRef),
@@ -49,7 +49,7 @@ class Tracker:
         self._run: SweepRun | None = None
         self._run_ids: dict[RunRef, str] = {}
         self._say = say
-        self._courier = Courier(self._outbox, self._deliver, say)
+        self._courier = OutboxPublisher(self._outbox, self._publish, say)
 
     def __enter__(self) -> Self:
         if self._outbox.unreadable:
@@ -66,16 +66,16 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._courier.stop(_FAREWELL_S)
+        self._courier.stop(CLOSE_TIMEOUT_S)
 
     @property
-    def told(self) -> int:
+    def record_count(self) -> int:
         """How many records there have been, those of earlier processes included."""
         return self._outbox.appended
 
-    def has_lost(self, told: int) -> bool:
-        """Whether some of the `told` records of earlier processes are gone, and MLflow may never have heard of them."""
-        return self._found < told
+    def has_lost_records(self, record_count: int) -> bool:
+        """Whether some of the `record_count` records of earlier processes are lost, perhaps before MLflow had them."""
+        return self._found < record_count
 
     def start_trial(
         self, child: RunRef, attempt: int, params: Mapping[str, Any], *, started_at: float | None = None
@@ -124,9 +124,9 @@ class Tracker:
     def close(self, *, interrupted: bool) -> None:
         """See `SweepRun.close`. What MLflow does not take within seconds is told when the sweep goes on."""
         self._put("close", interrupted=interrupted, ended_ms=_now_ms())
-        self._outbox.wait_empty(_FAREWELL_S)
+        self._outbox.wait_empty(CLOSE_TIMEOUT_S)
 
-    def settle(self, patience_s: float | None = None) -> SweepRun:
+    def flush(self, patience_s: float | None = None) -> SweepRun:
         """Wait until MLflow knows everything; the run then. TrackingUnavailable where it stays away for so long."""
         if not self._courier.wait(FLUSH_TIMEOUT_S if patience_s is None else patience_s) or self._run is None:
             raise TrackingUnavailable(
@@ -138,12 +138,12 @@ class Tracker:
 
     def run_id(self, child: RunRef) -> str:
         """The id of a trial's run, for who has settled; a run that somebody deleted is made anew."""
-        return self._find_run_id(self.settle(), child)
+        return self._find_run_id(self.flush(), child)
 
     def _put(self, call: str, **arguments: Any) -> None:
         self._outbox.append({"call": call, "arguments": _redact({k: _to_json(k, v) for k, v in arguments.items()})})
 
-    def _deliver(self, entry: Entry) -> None:
+    def _publish(self, entry: Entry) -> None:
         run = self._run = self._run or self._connect()
         arguments = {name: _from_json(name, value) for name, value in entry["arguments"].items()}
         if entry["call"] == "start_trial":

@@ -21,7 +21,7 @@ from embsweep.evaluation.per_query import copy_per_query, save_per_query
 from embsweep.selection.objective import compute_objective, is_better
 from embsweep.training.checkpoint import save_checkpoint
 from embsweep.training.messages import Outcome, Reporter, TrialReport, TrialResult, TrialSpec
-from embsweep.training.resume import ResumeState, check_fence, keep_best_before, save_state
+from embsweep.training.resume import ResumeState, check_fence, keep_best_of_previous, save_state
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -65,11 +65,11 @@ class EvaluationCallback(TrainerCallback):
         self._rungs: dict[int, float] = {}
         self._stopped = False
 
-    def watch(self, loss: nn.Module) -> None:
+    def attach_loss(self, loss: nn.Module) -> None:
         """Collect the training loss of every forward pass, without waiting for the device."""
         loss.register_forward_hook(lambda _module, _inputs, output: self._losses.append(output.detach()))
 
-    def go_on(self) -> bool:
+    def resume(self) -> bool:
         """Take up what an earlier attempt left, and hand its last report over again; True if nothing is left to train.
 
         The weights of the best evaluation are on disk unless it was the last one, whose state holds them.
@@ -77,7 +77,7 @@ class EvaluationCallback(TrainerCallback):
         state = self._state
         if self._group.is_first and self._best is self._reports[-1]:
             self._trainer._load_from_checkpoint(str(state.folder))
-            keep_best_before(self._job)
+            keep_best_of_previous(self._job)
             save_checkpoint(self._trainer.model, self._job.best)
             copy_per_query(state.values, self._job.values)
         return self._report(self._reports[-1]) or self._reports[-1].fraction == 1.0
@@ -118,8 +118,8 @@ class EvaluationCallback(TrainerCallback):
         self._losses.clear()
         evaluation = self._evaluate()
         report = replace(self._to_report(state, fraction, evaluation), loss=self._mean_of_all(loss), learning_rate=rate)
-        report = self._group.share(report)
-        self._keep(report, evaluation)
+        report = self._group.broadcast(report)
+        self._save(report, evaluation)
         if self._report(report):
             control.should_training_stop = True
 
@@ -148,7 +148,7 @@ class EvaluationCallback(TrainerCallback):
             reported_at=time.time(),
         )
 
-    def _keep(self, report: TrialReport, evaluation: Evaluation) -> None:
+    def _save(self, report: TrialReport, evaluation: Evaluation) -> None:
         """First the state, then the best weights: a crash between the two finds the weights in the state."""
         if self._group.is_first:
             check_fence(self._job)
@@ -156,7 +156,7 @@ class EvaluationCallback(TrainerCallback):
         self._state = replace(self._state, reports=(*self._reports, report))
         save_state(self._trainer, self._state, values, self._group)
         if self._group.is_first and self._best is report:
-            keep_best_before(self._job)
+            keep_best_of_previous(self._job)
             save_checkpoint(self._trainer.model, self._job.best)
             save_per_query(self._job.values, values)
 

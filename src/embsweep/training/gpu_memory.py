@@ -13,7 +13,7 @@ from embsweep.data.collection import Pair
 from embsweep.models.snapshot import Snapshot, localise
 from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
 from embsweep.training.memory import peak_bytes, reset_peak, suggest_memory_fixes
-from embsweep.training.mini_batch import Limits, find_longest, settle_loss
+from embsweep.training.mini_batch import Limits, find_longest, resolve_loss
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -88,7 +88,7 @@ def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float) 
 
     choice = resolve_for_this_process(config)
     model = build_model(config.model, attention=choice.attention)
-    settled = settle_loss(config, model, pairs, Limits(config.train.batch_size, choice.precision, memory_share))
+    settled = resolve_loss(config, model, pairs, Limits(config.train.batch_size, choice.precision, memory_share))
     loss = build_loss(settled.loss, config.matryoshka, model)
     _train_two_steps(config, choice, model, loss, find_longest(pairs, config.train.batch_size))
     longest = find_longest(pairs, config.eval.batch_size)["positive"]

@@ -112,7 +112,7 @@ def inspect_accelerator() -> Accelerator:
 
 
 def resolve_for_this_process(config: TrialConfig) -> HardwareSettings:
-    """`choose_hardware` for this process and for what the model's architecture can do."""
+    """`resolve_hardware` for this process and for what the model's architecture can do."""
     from embsweep.models.attention import find_attentions
 
     return resolve_hardware(config, inspect_accelerator(), find_attentions(config.model))

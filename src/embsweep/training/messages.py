@@ -19,7 +19,7 @@ from embsweep.config.base import FrozenModel
 from embsweep.evaluation.evaluator import Scores
 from embsweep.selection.scores import scores_from_json
 
-BEFORE = "before"
+PREVIOUS = "previous"
 """Folder within a trial's own, of the same make: the trial as it stood one evaluation earlier."""
 
 
@@ -51,9 +51,9 @@ class TrialSpec(FrozenModel):
         return Path(self.folder) / "state"
 
     @property
-    def before(self) -> TrialSpec:
+    def previous(self) -> TrialSpec:
         """The same trial one evaluation earlier; gone with `state`."""
-        return self.model_copy(update={"folder": str(Path(self.folder) / BEFORE)})
+        return self.model_copy(update={"folder": str(Path(self.folder) / PREVIOUS)})
 
 
 @dataclass(frozen=True)

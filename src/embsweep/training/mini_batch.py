@@ -41,11 +41,11 @@ def _longest(texts: list[str], count: int) -> list[str]:
 
 
 FIRST_SIZE = 8
-TIE = 0.02
+SPEED_TOLERANCE = 0.02
 """A larger size that is slower by no more than this share counts as equally fast."""
 
 PASSES = 3
-FILL = 0.9
+MAX_FILL_RATIO = 0.9
 """Share of the memory that may be filled: an allocator leaves gaps."""
 
 _MOMENTS = 8
@@ -67,7 +67,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Found:
+class ProbeResult:
     """The chosen `size`, pairs per second of every size that fits, and the smallest size that does not."""
 
     size: int
@@ -87,7 +87,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Settled:
+class ResolvedLoss:
     """The loss with its mini-batch as a number, and what is to be recorded of it."""
 
     loss: LossConfig
@@ -99,7 +99,9 @@ class Settled:
         return None if self.loss.mini_batch_size is None else int(self.loss.mini_batch_size)
 
 
-def settle_loss(config: TrialConfig, model: SentenceTransformer, pairs: Sequence[Pair], limits: Limits) -> Settled:
+def resolve_loss(
+    config: TrialConfig, model: SentenceTransformer, pairs: Sequence[Pair], limits: Limits
+) -> ResolvedLoss:
     """`config.loss` with `auto` replaced by a measured size, and any other loss as it is.
 
     All workers of a trial call it together and use the smallest of their sizes: their passes wait for each other.
@@ -107,27 +109,29 @@ def settle_loss(config: TrialConfig, model: SentenceTransformer, pairs: Sequence
     """
     loss = config.loss
     if loss.mini_batch_size != "auto":
-        return Settled(loss, {} if loss.mini_batch_size is None else {"mini_batch_size": loss.mini_batch_size})
+        return ResolvedLoss(loss, {} if loss.mini_batch_size is None else {"mini_batch_size": loss.mini_batch_size})
     found = measure_mini_batch(config, model, pairs, limits)
     size = min(current_group().gather(found.size))
-    return Settled(loss.model_copy(update={"mini_batch_size": size}), {**found.facts(), "mini_batch_size": size})
+    return ResolvedLoss(loss.model_copy(update={"mini_batch_size": size}), {**found.facts(), "mini_batch_size": size})
 
 
-def measure_mini_batch(config: TrialConfig, model: SentenceTransformer, pairs: Sequence[Pair], limits: Limits) -> Found:
+def measure_mini_batch(
+    config: TrialConfig, model: SentenceTransformer, pairs: Sequence[Pair], limits: Limits
+) -> ProbeResult:
     """Time the cached loss forwards and backwards on the longest texts, one mini-batch at a time.
 
     Weights, gradients, buffers, modes and the state of every random generator are as before.
     """
     reset_peak()
-    with _untouched(model):
-        passes = _Passes(config, model, pairs, limits)
+    with _preserve_model_state(model):
+        passes = _Probe(config, model, pairs, limits)
         found = find_fastest(passes.measure, limits)
     release_memory()
     reset_peak()
     return found
 
 
-def find_fastest(measure: Callable[[int], float], limits: Limits) -> Found:
+def find_fastest(measure: Callable[[int], float], limits: Limits) -> ProbeResult:
     """Double the size from `FIRST_SIZE` while it fits, halve it where not even that does; the fastest wins.
 
     `measure(size)` gives the seconds of one pass, and raises TooLarge or an out-of-memory error, which is raised here
@@ -151,8 +155,8 @@ def find_fastest(measure: Callable[[int], float], limits: Limits) -> Found:
             break
         size = min(2 * size, limits.rows)
     best = max(speed for speed in speeds.values())
-    chosen = max(size for size, speed in speeds.items() if speed >= (1 - TIE) * best)
-    return Found(chosen, speeds, too_large, time.perf_counter() - clock)
+    chosen = max(size for size, speed in speeds.items() if speed >= (1 - SPEED_TOLERANCE) * best)
+    return ProbeResult(chosen, speeds, too_large, time.perf_counter() - clock)
 
 
 def _try(measure: Callable[[int], float], size: int) -> float | None:
@@ -166,7 +170,7 @@ def _try(measure: Callable[[int], float], size: int) -> float | None:
     return None
 
 
-class _Passes:
+class _Probe:
     """Holds what every pass of a probe needs."""
 
     def __init__(self, config: TrialConfig, model: SentenceTransformer, pairs: Sequence[Pair], limits: Limits) -> None:
@@ -206,7 +210,7 @@ class _Passes:
         free, total = torch.cuda.mem_get_info()
         room = min(total * self._limits.memory_share, free + torch.cuda.memory_reserved())
         moments = _MOMENTS * sum(p.numel() for p in self._model.parameters() if p.requires_grad)
-        if peak + moments > FILL * room:
+        if peak + moments > MAX_FILL_RATIO * room:
             raise TooLarge
 
 
@@ -236,7 +240,7 @@ def _synchronised(model: SentenceTransformer) -> float:
 
 
 @contextmanager
-def _untouched(model: SentenceTransformer) -> Iterator[None]:
+def _preserve_model_state(model: SentenceTransformer) -> Iterator[None]:
     """Inside the model trains, without dropout's draws, gradients or buffers leaving a trace."""
     generators = _read_generators()
     grads = [(parameter, parameter.grad) for parameter in model.parameters()]

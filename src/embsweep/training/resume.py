@@ -2,7 +2,7 @@
 
 The state of an evaluation is on disk before anybody hears of the evaluation. So whatever dies at whatever moment, the
 next attempt goes on behind the last report, and repeats at most what lay between two of them. The state before the last
-is kept until the next one is written: where a disk spoils the last, `trial.step_back` goes on from there.
+is kept until the next one is written: where a disk spoils the last, `trial.fall_back_to_previous` goes on from there.
 
 One evaluation back: where the last state of a trial is torn, it goes on from the one before.
 
@@ -31,7 +31,7 @@ from embsweep.evaluation.per_query import load_per_query, save_per_query
 from embsweep.selection.scores import PerQuery
 from embsweep.training.checkpoint import check_checkpoint, save_model
 from embsweep.training.hardware import HardwareSettings
-from embsweep.training.messages import BEFORE, TrialReport, TrialSpec, reports_from_text, reports_to_text
+from embsweep.training.messages import PREVIOUS, TrialReport, TrialSpec, reports_from_text, reports_to_text
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -42,7 +42,7 @@ _REPORTS = "reports.json"
 _VALUES = "per_query.npz"
 _SETUP = "setup.json"
 _MINI_BATCH = "mini_batch_size"
-_RETRY = "memory_retry"
+_RETRY = "oom_retry"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ResumeState:
     """A state on disk, whole and unaltered: what was reported up to it, and the trainer's files in `folder`.
 
     `mini_batch_size` is that of the cached loss, as chosen when the trial began or, where memory ran out then, as
-    `memory_retry` says; `values` the file of each query's score at the state's own evaluation. Without reports it is
+    `oom_retry` says; `values` the file of each query's score at the state's own evaluation. Without reports it is
     that of a trial about to begin.
     """
 
@@ -88,7 +88,7 @@ class ResumeState:
     setup: RunFingerprint
     reports: tuple[TrialReport, ...] = ()
     mini_batch_size: int | None = None
-    memory_retry: str | None = None
+    oom_retry: str | None = None
 
     @property
     def best(self) -> TrialReport | None:
@@ -109,7 +109,7 @@ def save_state(
     `values` holds each query's score there. Called by every process of `group` at the same step; only the first one
     writes. There is no pickle in it but what torch reads with `weights_only=True`.
     """
-    chance = _merge(group.gather(_read_rng_files(trainer)))
+    rng_states = _merge(group.gather(_read_rng_files(trainer)))
     if not group.is_first:
         return
 
@@ -118,10 +118,10 @@ def save_state(
         trainer._save_optimizer_and_scheduler(str(fresh))
         trainer._save_scaler(str(fresh))
         trainer.state.save_to_json(str(fresh / "trainer_state.json"))
-        for name, content in chance.items():
+        for name, content in rng_states.items():
             (fresh / name).write_bytes(content)
         save_per_query(fresh / _VALUES, values)
-        setup = {**asdict(state.setup), _MINI_BATCH: state.mini_batch_size, _RETRY: state.memory_retry}
+        setup = {**asdict(state.setup), _MINI_BATCH: state.mini_batch_size, _RETRY: state.oom_retry}
         (fresh / _SETUP).write_text(json.dumps(setup), "ascii")
         (fresh / _REPORTS).write_text(reports_to_text(state.reports), "utf-8")
 
@@ -137,7 +137,7 @@ def save_state(
 
 def _make_room(folder: Path) -> Path:
     """Where the state in `folder` is to be kept as the one before; what was before that goes first."""
-    before = folder.parent / BEFORE / folder.name
+    before = folder.parent / PREVIOUS / folder.name
     if folder.exists():
         shutil.rmtree(before.parent, ignore_errors=True)
     before.parent.mkdir(parents=True, exist_ok=True)
@@ -149,14 +149,14 @@ class InvalidResumeState(CodedError):
 
 
 def find_state(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
-    """What an earlier attempt at `job` left, or None where there is none. StateUnusable says why one is not used.
+    """What an earlier attempt at `job` left, or None where there is none. InvalidResumeState says why one is not used.
 
     The weights of the best evaluation are checked with it, unless they are those of the state itself.
     """
     restore_folder(job.state)
     if job.state.exists():
         return check_state(job, setup)
-    if job.before.state.exists():
+    if job.previous.state.exists():
         raise InvalidResumeState("state-not-kept", "its last state could not be kept")
     return None
 
@@ -164,7 +164,7 @@ def find_state(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
 def check_state(
     job: TrialSpec, setup: RunFingerprint, best: Path | None = None, values: Path | None = None
 ) -> ResumeState:
-    """The state of `job`, whole, of this setup and with the best weights of its time; else StateUnusable."""
+    """The state of `job`, whole, of this setup and with the best weights of its time; else InvalidResumeState."""
     try:
         state, difference = _read_state(job.state, setup)
     except _UNREADABLE as error:
@@ -212,9 +212,9 @@ def _merge(parts: list[Mapping[str, bytes]]) -> dict[str, bytes]:
     return {name: content for part in parts for name, content in part.items()}
 
 
-def keep_best_before(job: TrialSpec) -> None:
+def keep_best_of_previous(job: TrialSpec) -> None:
     """Before better weights are written: the state before keeps the best ones of its time."""
-    before = job.before
+    before = job.previous
     if not before.state.exists():
         return
     for now, then in ((job.best, before.best), (job.values, before.values)):
@@ -222,12 +222,12 @@ def keep_best_before(job: TrialSpec) -> None:
             now.rename(then)
 
 
-def step_back(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
+def fall_back_to_previous(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
     """The state before the last, put in the place of a last one that is torn; None where that is no better.
 
     The best weights of its time go with it: those that were kept with it, or those that are the best still.
     """
-    before = job.before
+    before = job.previous
     pairs = ((before.best, job.best), (before.values, job.values))
     try:
         state = check_state(before, setup, *(then if then.exists() else now for then, now in pairs))
@@ -248,7 +248,7 @@ class StaleAttempt(SystemExit):
 
 
 def acquire_fence(job: TrialSpec) -> None:
-    """Say that this attempt writes from now on. Superseded where a later one has said so."""
+    """Say that this attempt writes from now on. StaleAttempt where a later one has said so."""
     check_fence(job)
     atomic_write(Path(job.folder) / _NAME, str(job.attempt).encode("ascii"))
 

@@ -39,7 +39,7 @@ def build_arguments(
 ) -> SentenceTransformerTrainingArguments:
     """Arguments under which the trainer neither evaluates, saves nor reports: the rungs do.
 
-    `choice` is what `choose_hardware` made of the configuration; None chooses here, for a loss that rules nothing out.
+    `choice` is what `resolve_hardware` made of the configuration; None chooses here, for a loss that rules nothing out.
     Several workers share each batch of `config.batch_size`, so that their number changes no result.
     """
     import torch

@@ -20,16 +20,23 @@ from embsweep.training.failures import describe_frames
 from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
 from embsweep.training.memory import describe_failure, release_memory
 from embsweep.training.messages import Outcome, Reporter, TrialResult, TrialSpec, TrialStarted
-from embsweep.training.mini_batch import Limits, settle_loss
-from embsweep.training.oom_retry import FACT, Heard, MemoryRetry, as_tried, describe_retry, plan_retry
+from embsweep.training.mini_batch import Limits, resolve_loss
+from embsweep.training.oom_retry import (
+    OOM_RETRY_FACT,
+    OomRetry,
+    ReplayFilter,
+    describe_retry,
+    plan_retry,
+    with_retry_size,
+)
 from embsweep.training.resume import (
     InvalidResumeState,
     ResumeState,
     RunFingerprint,
     acquire_fence,
     compute_fingerprint,
+    fall_back_to_previous,
     find_state,
-    step_back,
 )
 from embsweep.training.trainer import build_trainer, describe_training
 
@@ -67,14 +74,14 @@ def run_trial(
     tokenizer and the hub where they fit; `memory_share` is its share of a GPU. Never raises for a failing trial: the
     reporter's `finish` gets FAILED with the reason.
     """
-    start, heard = _import_libraries(), Heard(reporter)
+    start, heard = _import_libraries(), ReplayFilter(reporter)
     try:
         trial = _Trial(job, data.of(job.fold), tokens, models, memory_share)
         result = _train_within_memory(trial, heard, start)
     except Exception as error:
         log.exception("trial %d failed", job.number)
         _save_traceback(Path(job.folder), error)
-        reason = describe_failure(error, as_tried(job.config, heard), retry=describe_retry(error, job, heard))
+        reason = describe_failure(error, with_retry_size(job.config, heard), retry=describe_retry(error, job, heard))
         result = TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
     release_memory()
     reporter.finish(result)
@@ -89,7 +96,7 @@ class _Trial:
     tokens: tuple[TokenTable, ...]
     models: tuple[Snapshot, ...]
     memory_share: float
-    retry: MemoryRetry | None = None
+    retry: OomRetry | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def _import_libraries() -> _StartTimes:
     return _StartTimes(started_at, clock, time.perf_counter() - clock)
 
 
-def _train_within_memory(trial: _Trial, heard: Heard, start: _StartTimes) -> TrialResult:
+def _train_within_memory(trial: _Trial, heard: ReplayFilter, start: _StartTimes) -> TrialResult:
     """`_train`, and where memory runs out once more with less of it, behind the last evaluation."""
     try:
         return _train(trial, heard, start)
@@ -155,17 +162,23 @@ def _train_model(trial: _Trial, ready: _LoadedModel, reporter: Reporter, start: 
 
     job, data, config, group = trial.job, trial.data, trial.job.config, current_group()
     model, choice = ready.model, ready.choice
-    state, doubts = _resume_or_start(trial, choice, group)
+    state, resume_warnings = _resume_or_start(trial, choice, group)
     limits = Limits(config.train.batch_size // group.size, choice.precision, trial.memory_share)
-    settled = settle_loss(_with_resumed_size(config, state), model, data.train, limits)
+    settled = resolve_loss(_with_resumed_size(config, state), model, data.train, limits)
     loss = build_loss(settled.loss, config.matryoshka, model, is_shared=group.size > 1)
     trainer = build_trainer(job, model, loss, data.train, choice)
     state = replace(state, mini_batch_size=settled.size)
     rungs = EvaluationCallback(job, trainer, data.validation, reporter, state)
-    rungs.watch(loss)
+    rungs.attach_loss(loss)
     trainer.add_callback(rungs)
-    doubts |= {FACT: state.memory_retry} if state.memory_retry else {}
-    facts = {**choice.facts(), **settled.facts, **describe_training(trainer, config), **doubts, "tokens": ready.tokens}
+    resume_warnings |= {OOM_RETRY_FACT: state.oom_retry} if state.oom_retry else {}
+    facts = {
+        **choice.facts(),
+        **settled.facts,
+        **describe_training(trainer, config),
+        **resume_warnings,
+        "tokens": ready.tokens,
+    }
     setup_s = time.perf_counter() - start.clock
     earlier = state.reports[:-1]
     reporter.start(
@@ -173,7 +186,7 @@ def _train_model(trial: _Trial, ready: _LoadedModel, reporter: Reporter, start: 
     )
     if not state.reports:
         trainer.train()
-    elif not rungs.go_on():
+    elif not rungs.resume():
         trainer.train(resume_from_checkpoint=str(state.folder))
     return rungs.to_result()
 
@@ -186,24 +199,24 @@ def _resume_or_start(
     if group.is_first:
         acquire_fence(trial.job)
         found = _find_resume_state(trial, compute_fingerprint(trial.job, choice, group))
-    return cast("tuple[ResumeState, dict[str, object]]", group.share(found))
+    return cast("tuple[ResumeState, dict[str, object]]", group.broadcast(found))
 
 
 def _find_resume_state(trial: _Trial, setup: RunFingerprint) -> tuple[ResumeState, dict[str, object]]:
     job, retry = trial.job, trial.retry
-    doubts: dict[str, object] = {}
+    resume_warnings: dict[str, object] = {}
     try:
         state = find_state(job, setup)
     except InvalidResumeState as error:
         if retry is not None:  # what was reported in this attempt is not said again
             raise
-        state = step_back(job, setup)
-        doubts = {"restarted" if state is None else "stepped_back": str(error)}
+        state = fall_back_to_previous(job, setup)
+        resume_warnings = {"restarted" if state is None else "used_previous_state": str(error)}
         log.warning("trial %d %s: %s", job.number, "starts over" if state is None else "goes one step back", error)
     state = state or ResumeState(job.state, setup)
     if retry is not None:
-        state = replace(state, mini_batch_size=retry.after, memory_retry=str(retry))
-    return state, doubts
+        state = replace(state, mini_batch_size=retry.after, oom_retry=str(retry))
+    return state, resume_warnings
 
 
 def _with_resumed_size(config: TrialConfig, state: ResumeState) -> TrialConfig:

@@ -76,16 +76,16 @@ def verify_and_evaluate(
 ) -> list[VerifiedEvaluation]:
     """Load each claim's weights in one newly started process, prove the claim, then read the test split.
 
-    `call` starts the process, as `run_fresh` does; `models` holds base models that may not lie there.
+    `call` starts the process, as `run_in_subprocess` does; `models` holds base models that may not lie there.
 
-    ProofFailed where a recorded metric is not reproduced, before any number of the test split leaves that process;
+    VerificationFailed where a recorded metric is not reproduced, before any number of the test split leaves that process;
     EmbsweepError names a file that is missing, altered or unknown.
     """
     return call(_read_all, list(claims), how, models=models)
 
 
 def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str) -> float:
-    """The largest difference of any metric at any dimension. ProofFailed where it is beyond the device's tolerance."""
+    """The largest difference of any metric at any dimension. VerificationFailed where it is beyond the device's tolerance."""
     differences = {
         (dim, metric): _abs_diff(found[dim][metric], value)
         for dim, values in recorded.items()

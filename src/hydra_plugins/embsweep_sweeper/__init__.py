@@ -37,6 +37,6 @@ class EmbsweepSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep that `arguments`, the task overrides of the command line, ask for."""
-        from embsweep.cli.main import launch  # only now: Hydra imports every plugin at start-up
+        from embsweep.cli.main import run_from_hydra  # only now: Hydra imports every plugin at start-up
 
-        launch(self.loader, [*self.hydra_overrides, *arguments])
+        run_from_hydra(self.loader, [*self.hydra_overrides, *arguments])

@@ -87,7 +87,7 @@ def _naming_diagnostics(loader: ConfigLoader, folders: Sequence[Path] = ()) -> I
 
 
 def _check_tree(loader: ConfigLoader, tree: DictConfig, overrides: Sequence[str]) -> None:
-    check_no_calls(tree)
+    check_no_targets(tree)
     check_hydra_node(loader, tree, overrides)
 
 
@@ -131,7 +131,7 @@ def check_folder(folder: Path, overrides: Sequence[str]) -> None:
             ) from None
 
 
-def check_no_calls(tree: DictConfig) -> None:
+def check_no_targets(tree: DictConfig) -> None:
     """InputError where a file of the configuration names something to call: Hydra would import and run it.
 
     Only Hydra's sweeper and launcher are chosen that way, and they are embsweep's.

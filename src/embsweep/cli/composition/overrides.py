@@ -31,14 +31,14 @@ def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[st
     keys = [o for o in parsed if o not in groups]
     good_keys, key_diagnostics = _check_keys(loader, base, keys)
     as_given = [o for o in parsed if o in good_groups or o in good_keys]
-    good, together = _check_together(loader, as_given, good_groups, good_keys)
+    good, together = _check_conflicts(loader, as_given, good_groups, good_keys)
     diagnostics = [*diagnostics, *group_diagnostics, *key_diagnostics, *together, *_check_single(parsed)]
-    return [_as_line(override) for override in good], diagnostics
+    return [_to_text(override) for override in good], diagnostics
 
 
 def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
     """The chosen presets together; InputError where one of them does not fit to what there is."""
-    lines = [_as_line(override) for override in groups if not override.is_sweep_override()]
+    lines = [_to_text(override) for override in groups if not override.is_sweep_override()]
     try:
         return compose(loader, lines)
     except HydraException as error:
@@ -82,7 +82,7 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
         except UNREADABLE as error:
             key, _, value = line.partition("=")
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            hint = (_quoted(parser, key, value) if key and value else None) or said
+            hint = (_suggest_quoting(parser, key, value) if key and value else None) or said
             expected = "key=value, as Hydra writes it"
             diagnostics.append(
                 Diagnostic("bad-override", key or _NOWHERE, "cannot be read as an override", line, expected, hint)
@@ -110,7 +110,7 @@ def _calls(override: Override) -> Iterator[tuple[str, Any]]:
         yield from find_targets(override.value(), f"{key}.")
 
 
-def _quoted(parser: OverridesParser, key: str, value: str) -> str | None:
+def _suggest_quoting(parser: OverridesParser, key: str, value: str) -> str | None:
     """How to write a value that Hydra's grammar does not take bare (`ü`, brackets cut by the shell); None: no way."""
     if sum(map(value.count, "{[(")) != sum(map(value.count, "}])")):
         return "brackets do not match: quote the whole argument for the shell, 'key={a: 1}'"
@@ -128,8 +128,8 @@ def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[
     seen: set[str] = set()
     for override in overrides:
         options = group_options(loader, override.key_or_group)
-        unknown = [] if override.is_delete() else [name for name in _chosen(override) if name not in options]
-        misplaced = None if override.is_delete() else _check_place(override, in_defaults, seen)
+        unknown = [] if override.is_delete() else [name for name in _selected(override) if name not in options]
+        misplaced = None if override.is_delete() else _check_prefix(override, in_defaults, seen)
         if override.is_delete():
             diagnostics.append(
                 Diagnostic(
@@ -155,7 +155,7 @@ def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[
     return good, diagnostics
 
 
-def _check_place(override: Override, in_defaults: Container[str], seen: set[str]) -> Diagnostic | None:
+def _check_prefix(override: Override, in_defaults: Container[str], seen: set[str]) -> Diagnostic | None:
     """A group of the defaults list is replaced (`model=…`), any other is added (`+sweep=…`), each once."""
     key, value = override.get_key_element().lstrip("+"), str(override.value())
     if key in seen:
@@ -178,7 +178,7 @@ def _check_place(override: Override, in_defaults: Container[str], seen: set[str]
     return None
 
 
-def _chosen(override: Override) -> list[str]:
+def _selected(override: Override) -> list[str]:
     if override.is_choice_sweep():
         return [text.strip("'\"") for text in override.sweep_string_iterator()]
     return [] if override.is_delete() else [str(override.value())]
@@ -210,7 +210,7 @@ def _check_hydra_key(loader: ConfigLoader, override: Override) -> Diagnostic | N
         key, value = override.key_or_group, override.get_value_string()
         hint = f"write {inner}={value}" if (inner := key.removeprefix("hydra.sweeper.params.")) != key else None
         return Diagnostic("not-sweepable", key, "cannot be swept", value, "one value", hint)
-    said = _refusal(loader, [override])
+    said = _compose_error(loader, [override])
     return (
         Diagnostic(
             "refused-by-hydra", override.key_or_group, "Hydra refuses it", override.get_value_string(), hint=said
@@ -220,18 +220,18 @@ def _check_hydra_key(loader: ConfigLoader, override: Override) -> Diagnostic | N
     )
 
 
-def _check_together(
+def _check_conflicts(
     loader: ConfigLoader, as_given: Sequence[Override], groups: Sequence[Override], keys: Sequence[Override]
 ) -> tuple[list[Override], list[Diagnostic]]:
     """Overrides that compose together, and a fault for each that those before it exclude (`storage=null …`).
 
     All at once they are composed in the order `as_given`, as Hydra will.
     """
-    if not _refusal(loader, as_given):
+    if not _compose_error(loader, as_given):
         return [*groups, *keys], []
     good, diagnostics = list(groups), []
     for override in keys:
-        if said := _refusal(loader, [*good, override]):
+        if said := _compose_error(loader, [*good, override]):
             diagnostics.append(
                 Diagnostic(
                     "conflict",
@@ -246,10 +246,10 @@ def _check_together(
     return good, diagnostics
 
 
-def _refusal(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
+def _compose_error(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
     """What Hydra says against composing these, without its advice and inner types; None where it composes them."""
     try:
-        compose(loader, [_as_line(o) for o in overrides if not o.is_sweep_override()])
+        compose(loader, [_to_text(o) for o in overrides if not o.is_sweep_override()])
     except HydraException as error:
         return first_line(error.__cause__ or error)
     return None
@@ -280,7 +280,7 @@ def _option_has(loader: ConfigLoader, group: str, option: str, key: str) -> bool
     return f"{group}.{key}" in all_keys(tree)
 
 
-def _as_line(override: Override) -> str:
+def _to_text(override: Override) -> str:
     line: str | None = override.input_line
     if line is None:
         raise ValueError(f"an override without its text: {override}")

@@ -31,7 +31,7 @@ _SEARCHABLE = ("model", "loss", "matryoshka", "train", "eval")
 
 
 def read_request(loader: ConfigLoader, arguments: Sequence[str], command: str) -> SweepRequest:
-    """`draft_request`, with InputError where there are faults."""
+    """`parse_request`, with InputError where there are faults."""
     request, diagnostics = parse_request(loader, arguments, command)
     if diagnostics:
         raise InputError(diagnostics)

@@ -111,9 +111,15 @@ SPACE = "hydra.sweeper.params"
 CALL_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
 """With these, `hydra.utils.instantiate` calls what a configuration names; nothing here is built that way."""
 
-_FREE = ("hydra.mode", "hydra.verbose", SPACE)
-_ACCEPTED = f"{', '.join(_FREE)}; what else is Hydra's belongs on the command line"
-_RECORDS = ("hydra.runtime", "hydra.overrides", "hydra.searchpath", "hydra.job.name", "hydra.job.override_dirname")
+_ALLOWED = ("hydra.mode", "hydra.verbose", SPACE)
+_ACCEPTED = f"{', '.join(_ALLOWED)}; what else is Hydra's belongs on the command line"
+_HYDRA_INTERNAL = (
+    "hydra.runtime",
+    "hydra.overrides",
+    "hydra.searchpath",
+    "hydra.job.name",
+    "hydra.job.override_dirname",
+)
 """What Hydra itself writes while it composes, or takes from nowhere but config.yaml and the command line."""
 
 
@@ -123,7 +129,7 @@ def check_hydra_node(loader: ConfigLoader, tree: DictConfig, overrides: Sequence
     Compared before interpolations are followed, with what config.yaml and the command line alone compose to:
     Hydra builds objects from this node, and `${oc.create:…}` may hide from any search what it would call.
     """
-    own = _plain_node(load_tree(loader, [line for line in overrides if _is_hydras(line)]))
+    own = _plain_node(load_tree(loader, [line for line in overrides if _is_hydra_override(line)]))
     node = _plain_node(tree)
     found = _find_changes(node, own, "hydra")
     diagnostics = [
@@ -156,7 +162,7 @@ def read_space(tree: DictConfig) -> dict[str, Any]:
     return dict(params)
 
 
-def _is_hydras(override: str) -> bool:
+def _is_hydra_override(override: str) -> bool:
     key = override.lstrip("+~")
     return key.startswith(("hydra.", "hydra/", "hydra=")) and not key.startswith(SPACE)
 
@@ -169,7 +175,7 @@ def _plain_node(tree: DictConfig) -> Any:
 
 def _find_changes(node: Any, own: Any, where: str) -> Iterator[tuple[str, Any]]:
     """Dotted keys below which `node` is not what it is in `own`, and what stands there."""
-    if where in _FREE or where in _RECORDS:
+    if where in _ALLOWED or where in _HYDRA_INTERNAL:
         return
     if isinstance(node, Mapping) and isinstance(own, Mapping):
         for key, value in node.items():

@@ -10,7 +10,7 @@ from enum import Enum
 
 from embsweep.reports.card.markdown import code, count, listing, number, plain, probability, shown, signed, span
 from embsweep.selection.evidence import BASE, BM25, RECIPE, RUNNER_UP, WINNER, Comparison, Evidence
-from embsweep.selection.objective import describe_shortfalls
+from embsweep.selection.objective import describe_violations
 
 _ORDER = (WINNER, BASE, BM25, RECIPE, RUNNER_UP)
 _COLUMNS = {WINNER: "This model", BASE: "Base", BM25: "BM25", RECIPE: "Recipe", RUNNER_UP: "Runner-up"}
@@ -113,7 +113,7 @@ def _notice_standing(evidence: Evidence) -> list[str]:
 
 
 def _shortfalls(evidence: Evidence) -> tuple[str, ...]:
-    return describe_shortfalls(evidence.test[WINNER].scores, evidence.test_objective)
+    return describe_violations(evidence.test[WINNER].scores, evidence.test_objective)
 
 
 def describe_look(evidence: Evidence) -> str:

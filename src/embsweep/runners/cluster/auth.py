@@ -31,7 +31,7 @@ def find_token_file() -> Path:
     return expand_home(named) if named else Path.home() / ".ray" / "auth_token"
 
 
-def secure_token_file() -> None:
+def restrict_token_permissions() -> None:
     """Take the token's file from other users' eyes: Ray writes it readable by all of them."""
     path = find_token_file()
     try:
@@ -47,7 +47,7 @@ def secure_token_file() -> None:
     log.warning("other users could read the Ray token in %s: its mode is 0600 now", path)
 
 
-def use_token(is_asked_for: bool) -> None:
+def enable_token_auth(is_asked_for: bool) -> None:
     """Let this process show its token from now on, or none; what the user decided stays.
 
     Ray's C++ side reads mode and token once a process: both are told to look again.

@@ -29,19 +29,19 @@ class Head:
     """Where a cluster's head is, and whether it lets in only those who show its token."""
 
     address: str
-    asks_token: bool
+    requires_token: bool
 
 
-def question_head(config: RunnerConfig) -> Head:
+def probe_head(config: RunnerConfig) -> Head:
     """The head that this process can join. InputError, within 20 s where nobody answers."""
     address = find_address(config)
-    _knock(address)
-    answer = _ask(address, "disabled")
-    asks_token = "refused" in answer
-    if asks_token or given(MODE_VARIABLE) == "token":
+    _check_port_open(address)
+    answer = _query(address, "disabled")
+    requires_token = "refused" in answer
+    if requires_token or given(MODE_VARIABLE) == "token":
         answer = _ask_with_token(address)
     _check_answer(address, answer)
-    return Head(address, asks_token)
+    return Head(address, requires_token)
 
 
 def find_address(config: RunnerConfig) -> str:
@@ -49,32 +49,32 @@ def find_address(config: RunnerConfig) -> str:
     address = config.address or os.environ.get("RAY_ADDRESS")
     source = "" if config.address else " (from RAY_ADDRESS)"
     if not address:
-        raise _refusal(
+        raise _head_error(
             "missing-value", "no cluster is named, neither here nor in RAY_ADDRESS", None, "runner=local needs none"
         )
     if address.startswith("ray://"):
         hint = "run the sweep on a node of the cluster, or with `ray job submit`"
-        raise _refusal("bad-address", f"a sweep cannot run through Ray Client{source}", address, hint)
+        raise _head_error("bad-address", f"a sweep cannot run through Ray Client{source}", address, hint)
     if not _ADDRESS.fullmatch(address):
-        raise _refusal("bad-address", f"is not the address of a cluster{source}", address)
+        raise _head_error("bad-address", f"is not the address of a cluster{source}", address)
     return address
 
 
-def _refusal(code: Code, problem: str, address: str | None, hint: str | None = None) -> InputError:
+def _head_error(code: Code, problem: str, address: str | None, hint: str | None = None) -> InputError:
     expected = "host:port of the cluster's head, such as 10.0.0.1:6379"
     return InputError(Diagnostic(code, "runner.address", problem, address, expected, hint))
 
 
-def _knock(address: str) -> None:
+def _check_port_open(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         hint = "`ray start --head` starts a cluster, `ray status --address=…` shows whether one answers"
-        raise _refusal("unreachable", f"nobody answers there ({error})", address, hint) from None
+        raise _head_error("unreachable", f"nobody answers there ({error})", address, hint) from None
 
 
-def _ask(address: str, mode: str) -> dict[str, Any]:
+def _query(address: str, mode: str) -> dict[str, Any]:
     """What the head answers to somebody who shows a token (mode `token`) or none (`disabled`)."""
     command = [sys.executable, "-m", "embsweep.runners.cluster.head_probe", address]
     environment = {**os.environ, MODE_VARIABLE: mode}
@@ -86,10 +86,10 @@ def _ask(address: str, mode: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         problem = f"something answers there, but not as the head of a Ray cluster would in {_ANSWER_TIMEOUT_S:g} s"
         hint = "its port is 6379 unless `ray start --head --port=…` says otherwise; 8265 and 10001 are other services"
-        raise _refusal("unreachable", problem, address, hint) from None
+        raise _head_error("unreachable", problem, address, hint) from None
     except (subprocess.CalledProcessError, ValueError, IndexError) as error:
         last = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
-        raise _refusal("unreachable", f"the head's answer was not understood ({''.join(last)})", address) from None
+        raise _head_error("unreachable", f"the head's answer was not understood ({''.join(last)})", address) from None
     return answer
 
 
@@ -99,14 +99,14 @@ def _ask_with_token(address: str) -> dict[str, Any]:
         problem = f"the cluster at {address} asks for a token, and this process may show none"
         raise InputError(Diagnostic("bad-token", MODE_VARIABLE, problem, mode, "token, or unset"))
     if not has_token():
-        raise _bad_token(f"none was found, and the cluster at {address} asks for one")
-    answer = _ask(address, "token")
+        raise _token_error(f"none was found, and the cluster at {address} asks for one")
+    answer = _query(address, "token")
     if "refused" in answer:
-        raise _bad_token(f"the cluster at {address} does not accept it")
+        raise _token_error(f"the cluster at {address} does not accept it")
     return answer
 
 
-def _bad_token(problem: str) -> InputError:
+def _token_error(problem: str) -> InputError:
     hint = "give it in RAY_AUTH_TOKEN, in the file RAY_AUTH_TOKEN_PATH or in ~/.ray/auth_token"
     return InputError(
         Diagnostic("bad-token", "the cluster's token", problem, None, "the token that the head was started with", hint)

@@ -13,22 +13,22 @@ import ray
 
 from embsweep.config.sweep import RunnerConfig
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.runners.cluster.auth import secure_token_file, use_token
-from embsweep.runners.cluster.head import Head, question_head
+from embsweep.runners.cluster.auth import enable_token_auth, restrict_token_permissions
+from embsweep.runners.cluster.head import Head, probe_head
 from embsweep.runners.cluster.node_checks import (
     Node,
+    check_authentication,
     check_clock,
     check_folder,
-    check_open_door,
     check_tracking,
     check_versions,
     describe_mixed_gpus,
     find_health_url,
-    fit_gpus,
     name_nodes,
+    usable_gpus,
 )
-from embsweep.runners.cluster.node_probe import Facts, probe
-from embsweep.runners.cluster.survey import Answer, Meeting, open_meeting, survey_nodes
+from embsweep.runners.cluster.node_probe import NodeInfo, probe
+from embsweep.runners.cluster.survey import ProbeResult, SharedStorageProbe, open_storage_probe, probe_nodes
 from embsweep.runners.ray.workarounds import log_daemon_messages, preserve_sigterm_handler
 
 log = logging.getLogger(__name__)
@@ -37,11 +37,11 @@ NODE_TIMEOUT_S = 25.0
 
 
 @dataclass(frozen=True)
-class _View:
+class _DriverView:
     """What the driver knows and a node's answer is held against."""
 
-    facts: Facts
-    meeting: Meeting
+    facts: NodeInfo
+    storage_probe: SharedStorageProbe
     storage: Path
     tracking_uri: str | None
 
@@ -54,11 +54,11 @@ def inspect_cluster(
     Ray stays initialised; `init_options` (a runtime_env, say) go to `ray.init`. Nodes that join later are not seen.
     InputError with every fault, each with its node's name, within a minute: then this process has left the cluster.
     """
-    secure_token_file()
+    restrict_token_permissions()
     try:
-        with open_meeting(storage) as meeting:
-            facts = probe(_folder_of(meeting), "as-driver", find_health_url(tracking_uri))
-            view = _View(facts, meeting, storage, tracking_uri)
+        with open_storage_probe(storage) as storage_probe:
+            facts = probe(_storage_seen_by_nodes(storage_probe), "as-driver", find_health_url(tracking_uri))
+            view = _DriverView(facts, storage_probe, storage, tracking_uri)
             nodes = _inspect(view, config, init_options or {})
     except BaseException:
         ray.shutdown()
@@ -73,8 +73,8 @@ def leave_cluster() -> None:
     ray.shutdown()
 
 
-def _inspect(view: _View, config: RunnerConfig, init_options: Mapping[str, Any]) -> tuple[Node, ...]:
-    diagnostics = [view.meeting.diagnostic] if view.meeting.diagnostic else []
+def _inspect(view: _DriverView, config: RunnerConfig, init_options: Mapping[str, Any]) -> tuple[Node, ...]:
+    diagnostics = [view.storage_probe.diagnostic] if view.storage_probe.diagnostic else []
     diagnostics += check_tracking("the driver", view.facts, view.tracking_uri)
     try:
         head = _join(config, init_options)
@@ -83,26 +83,26 @@ def _inspect(view: _View, config: RunnerConfig, init_options: Mapping[str, Any])
     entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     living = {entry["NodeID"]: entry for entry in entries if entry["Alive"]}
     names = name_nodes({i: (entry["NodeManagerHostname"], _address(entry)) for i, entry in living.items()})
-    answers = survey_nodes(
+    answers = probe_nodes(
         living,
-        folder=_folder_of(view.meeting),
+        folder=_storage_seen_by_nodes(view.storage_probe),
         health_url=find_health_url(view.tracking_uri),
         timeout_s=NODE_TIMEOUT_S,
     )
     for identity, answer in answers.items():
         diagnostics += _check_answer(answer, view, identity=identity, name=names[identity])
-    diagnostics += _check_door(head, {names[i]: _address(entry) for i, entry in living.items()})
+    diagnostics += _check_authentication(head, {names[i]: _address(entry) for i, entry in living.items()})
     if diagnostics:
         raise InputError(diagnostics)
     return tuple(_build_node(names[i], living[i], answers[i]) for i in living)
 
 
 def _join(config: RunnerConfig, init_options: Mapping[str, Any]) -> Head:
-    head = question_head(config)
+    head = probe_head(config)
     if ray.is_initialized() and ray.get_runtime_context().gcs_address == head.address:
         return head
     ray.shutdown()  # another cluster's, of an earlier sweep in this process
-    use_token(head.asks_token)
+    enable_token_auth(head.requires_token)
     logging.getLogger("ray").propagate = True
     log_daemon_messages()
     try:
@@ -114,42 +114,42 @@ def _join(config: RunnerConfig, init_options: Mapping[str, Any]) -> Head:
     return head
 
 
-def _check_answer(answer: Answer, view: _View, *, identity: str, name: str) -> Iterator[Diagnostic]:
+def _check_answer(answer: ProbeResult, view: _DriverView, *, identity: str, name: str) -> Iterator[Diagnostic]:
     if answer.facts is None or answer.clock is None:
         yield Diagnostic("unreachable", "runner.address", f"node {name} {answer.problem}")
         return
     yield from check_versions(name, answer.facts, view.facts)
-    has_arrived = view.meeting.has_reply(identity)
+    has_arrived = view.storage_probe.is_visible_from(identity)
     yield from check_folder(name, answer.facts, storage=str(view.storage), has_arrived=has_arrived)
     yield from check_tracking(f"node {name}", answer.facts, view.tracking_uri)
     yield from check_clock(name, answer.clock)
 
 
-def _check_door(head: Head, addresses: Mapping[str, str]) -> Iterator[Diagnostic]:
+def _check_authentication(head: Head, addresses: Mapping[str, str]) -> Iterator[Diagnostic]:
     """A cluster without token is refused where it spans machines, and mentioned where it is this machine alone."""
-    remote = [name for name, address in addresses.items() if not _is_here(address)]
-    yield from check_open_door(head.asks_token, remote)
-    if not head.asks_token and not remote:
+    remote = [name for name, address in addresses.items() if not _is_local_address(address)]
+    yield from check_authentication(head.requires_token, remote)
+    if not head.requires_token and not remote:
         log.warning("the cluster at %s asks nobody for a token: RAY_AUTH_MODE=token closes it", head.address)
 
 
-def _build_node(name: str, entry: Mapping[str, Any], answer: Answer) -> Node:
+def _build_node(name: str, entry: Mapping[str, Any], answer: ProbeResult) -> Node:
     resources = entry["Resources"]
     gpus = resources.get("GPU", 0.0)
-    seen = fit_gpus(answer.facts["gpus"] if answer.facts else (), gpus)
+    seen = usable_gpus(answer.facts["gpus"] if answer.facts else (), gpus)
     kinds, sizes = tuple(kind for kind, _ in seen), tuple(size for _, size in seen)
     return Node(name, _address(entry), resources.get("CPU", 0.0), gpus, kinds, sizes)
 
 
-def _folder_of(meeting: Meeting) -> str | None:
-    return str(meeting.folder) if meeting.folder else None
+def _storage_seen_by_nodes(storage_probe: SharedStorageProbe) -> str | None:
+    return str(storage_probe.folder) if storage_probe.folder else None
 
 
 def _address(entry: Mapping[str, Any]) -> str:
     return str(entry["NodeManagerAddress"])
 
 
-def _is_here(address: str) -> bool:
+def _is_local_address(address: str) -> bool:
     """Only this machine's own addresses can be bound to."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as trial:

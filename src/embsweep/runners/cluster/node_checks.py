@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from embsweep.core.errors import Diagnostic
-from embsweep.runners.cluster.node_probe import PACKAGES, Facts
+from embsweep.runners.cluster.node_probe import PACKAGES, NodeInfo
 
 MAX_SKEW_S = 5.0
 
@@ -30,7 +30,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class ClockReading:
+class ClockSample:
     """A node's time `there`, asked at `sent` and known at `received`, both the driver's; seconds since the epoch."""
 
     sent: float
@@ -51,7 +51,7 @@ def name_nodes(places: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     }
 
 
-def check_versions(name: str, there: Facts, here: Facts) -> Iterator[Diagnostic]:
+def check_versions(name: str, there: NodeInfo, here: NodeInfo) -> Iterator[Diagnostic]:
     """Python (x.y), the packages and the source files of this one must be the driver's.
 
     What follows a version's `+` (`2.13.0+cu130`) may differ: it tells for which device, not which, torch it is.
@@ -81,7 +81,7 @@ def _minor(version: str) -> list[str]:
     return version.split(".")[:2]
 
 
-def _is_same_release(there: Facts, here: Facts) -> bool:
+def _is_same_release(there: NodeInfo, here: NodeInfo) -> bool:
     return there["packages"]["embsweep"] in (None, here["packages"]["embsweep"])
 
 
@@ -89,7 +89,7 @@ def _short(digest: str | None) -> str:
     return f"sha256 {(digest or '')[:12]}"
 
 
-def check_folder(name: str, there: Facts, *, storage: str, has_arrived: bool) -> Iterator[Diagnostic]:
+def check_folder(name: str, there: NodeInfo, *, storage: str, has_arrived: bool) -> Iterator[Diagnostic]:
     """The node must read the driver's file and write one that the driver finds (`has_arrived`)."""
     folder = there["folder"]
     if folder is None:
@@ -116,7 +116,7 @@ def check_folder(name: str, there: Facts, *, storage: str, has_arrived: bool) ->
         yield Diagnostic("not-shared", "storage.path", problem, storage, shared, hint)
 
 
-def check_tracking(who: str, there: Facts, uri: str | None) -> Iterator[Diagnostic]:
+def check_tracking(who: str, there: NodeInfo, uri: str | None) -> Iterator[Diagnostic]:
     """A tracking server must answer from everywhere; its address is shown without user and password."""
     error = there["tracking_error"]
     if error is None or uri is None:
@@ -143,18 +143,18 @@ def find_health_url(uri: str | None) -> str | None:
     return without_credentials(uri).rstrip("/") + "/health"
 
 
-def compute_skew_s(reading: ClockReading) -> float:
+def compute_skew_s(reading: ClockSample) -> float:
     """By how much the node's clock is certainly ahead of the driver's (negative: behind), in seconds.
 
-    The answer was given at some time between question and reply: half the round trip is doubt and not counted.
+    The answer was given at some time between question and reply: half the round trip is uncertainty and not counted.
     """
     offset = reading.there - (reading.sent + reading.received) / 2
-    doubt = (reading.received - reading.sent) / 2
-    certain = max(abs(offset) - doubt, 0.0)
-    return certain if offset > 0 else -certain
+    uncertainty = (reading.received - reading.sent) / 2
+    min_skew = max(abs(offset) - uncertainty, 0.0)
+    return min_skew if offset > 0 else -min_skew
 
 
-def check_clock(name: str, reading: ClockReading) -> Iterator[Diagnostic]:
+def check_clock(name: str, reading: ClockSample) -> Iterator[Diagnostic]:
     """Timestamps of trials are compared across nodes: clocks may differ by MAX_SKEW_S and no more."""
     skew_s = compute_skew_s(reading)
     if abs(skew_s) > MAX_SKEW_S:
@@ -165,9 +165,9 @@ def check_clock(name: str, reading: ClockReading) -> Iterator[Diagnostic]:
         )
 
 
-def check_open_door(asks_token: bool, remote: Sequence[str]) -> Iterator[Diagnostic]:
+def check_authentication(requires_token: bool, remote: Sequence[str]) -> Iterator[Diagnostic]:
     """A cluster that lets anybody run code is refused once a node of it is on another machine than the driver."""
-    if not asks_token and remote:
+    if not requires_token and remote:
         yield Diagnostic(
             "open-cluster",
             _WHERE,
@@ -178,7 +178,7 @@ def check_open_door(asks_token: bool, remote: Sequence[str]) -> Iterator[Diagnos
         )
 
 
-def fit_gpus(seen: Iterable[tuple[str, int]], count: float) -> list[tuple[str, int]]:
+def usable_gpus(seen: Iterable[tuple[str, int]], count: float) -> list[tuple[str, int]]:
     """The GPUs that are the node's to give. Where it was started with fewer than its machine has: the smallest."""
     gpus = list(seen)
     return gpus if len(gpus) <= count else sorted(gpus, key=lambda gpu: gpu[1])[: int(count)]

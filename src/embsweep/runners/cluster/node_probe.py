@@ -21,7 +21,7 @@ TRACKING_TIMEOUT_S = 5.0
 NONCE_FILE = "driver"
 
 
-class Folder(TypedDict):
+class StorageProbe(TypedDict):
     """How the shared folder looked from a node: `nonce` is what it read, None where it read nothing."""
 
     exists: bool
@@ -29,7 +29,7 @@ class Folder(TypedDict):
     error: str | None
 
 
-class Facts(TypedDict):
+class NodeInfo(TypedDict):
     """One node's answer. `source` digests the installed package's Python files, None where it is not installed.
 
     `gpus` are name and memory (bytes) of every NVIDIA GPU of the machine; `tracking_error` and `folder` are None where
@@ -40,19 +40,19 @@ class Facts(TypedDict):
     packages: dict[str, str | None]
     source: str | None
     gpus: list[tuple[str, int]]
-    folder: Folder | None
+    folder: StorageProbe | None
     tracking_error: str | None
 
 
-def probe(folder: str | None, reply: str, health_url: str | None) -> Facts:
+def probe(folder: str | None, reply: str, health_url: str | None) -> NodeInfo:
     """Look around on this node. Reads NONCE_FILE in `folder` and writes it again as `reply`; raises nothing."""
-    return Facts(
+    return NodeInfo(
         python=platform.python_version(),
         packages={name: find_version(name) for name in PACKAGES},
         source=digest_sources("embsweep"),
         gpus=list_gpus(),
-        folder=try_folder(folder, reply) if folder else None,
-        tracking_error=try_tracking(health_url) if health_url else None,
+        folder=probe_storage(folder, reply) if folder else None,
+        tracking_error=probe_tracking_server(health_url) if health_url else None,
     )
 
 
@@ -97,7 +97,7 @@ def list_gpus() -> list[tuple[str, int]]:
     return [(n.decode() if isinstance(n, bytes) else n, size) for n, size in zip(names, sizes, strict=True)]
 
 
-def try_folder(folder: str, reply: str) -> Folder:
+def probe_storage(folder: str, reply: str) -> StorageProbe:
     """Read the driver's nonce and write it under this node's own name.
 
     Both files are opened by a name that was never looked up here before: no network file system has it cached.
@@ -106,15 +106,15 @@ def try_folder(folder: str, reply: str) -> Folder:
     try:
         nonce = (place / NONCE_FILE).read_text()
     except OSError as error:
-        return Folder(exists=place.parent.is_dir(), nonce=None, error=error.strerror)
+        return StorageProbe(exists=place.parent.is_dir(), nonce=None, error=error.strerror)
     try:
         (place / reply).write_text(nonce)
     except OSError as error:
-        return Folder(exists=True, nonce=nonce, error=error.strerror)
-    return Folder(exists=True, nonce=nonce, error=None)
+        return StorageProbe(exists=True, nonce=nonce, error=error.strerror)
+    return StorageProbe(exists=True, nonce=nonce, error=None)
 
 
-def try_tracking(health_url: str) -> str | None:
+def probe_tracking_server(health_url: str) -> str | None:
     """None where a server answers, else why not. A refusal (401, 404) is an answer, a gateway's 502 is none."""
     context = ssl.create_default_context()
     context.check_hostname = False  # whether it can be reached is asked, not who it is: nothing is sent

@@ -22,24 +22,24 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from embsweep.core.errors import Diagnostic
 from embsweep.runners.cluster import node_probe
-from embsweep.runners.cluster.node_checks import ClockReading
+from embsweep.runners.cluster.node_checks import ClockSample
 from embsweep.runners.cluster.node_probe import NONCE_FILE
 
 CLOCK_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProbeResult:
     """What a node said and what its clock showed; or the `problem` that kept it from answering."""
 
-    facts: node_probe.Facts | None = None
-    clock: ClockReading | None = None
+    facts: node_probe.NodeInfo | None = None
+    clock: ClockSample | None = None
     problem: str | None = None
 
 
-def survey_nodes(
+def probe_nodes(
     identities: Iterable[str], *, folder: str | None, health_url: str | None, timeout_s: float
-) -> dict[str, Answer]:
+) -> dict[str, ProbeResult]:
     """Node id → answer, of all together within `timeout_s` (and CLOCK_TIMEOUT_S for a node that falls silent then)."""
     cloudpickle.register_pickle_by_value(node_probe)  # type: ignore[no-untyped-call]  # a node may have another, or none
     try:
@@ -58,30 +58,30 @@ def _on_node(identity: str) -> dict[str, Any]:
     return {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy}
 
 
-def _collect(reference: Any, timeout_s: float) -> Answer:
+def _collect(reference: Any, timeout_s: float) -> ProbeResult:
     try:
-        return Answer(facts=ray.get(reference, timeout=0))
+        return ProbeResult(facts=ray.get(reference, timeout=0))
     except GetTimeoutError:
         ray.cancel(reference, force=True)
-        return Answer(problem=f"did not answer in {timeout_s:g} s")
+        return ProbeResult(problem=f"did not answer in {timeout_s:g} s")
     except RayError as error:
-        return Answer(problem=f"could not be asked ({_describe(error)})")
+        return ProbeResult(problem=f"could not be asked ({_describe(error)})")
 
 
-def _read_clocks(answers: Mapping[str, Answer]) -> dict[str, Answer]:
+def _read_clocks(answers: Mapping[str, ProbeResult]) -> dict[str, ProbeResult]:
     """A second task reads each clock: its process is warm, so that the round trip is short. All nodes side by side."""
     with ThreadPoolExecutor(max(1, len(answers))) as pool:
         return dict(zip(answers, pool.map(_with_clock, answers, answers.values()), strict=True))
 
 
-def _with_clock(identity: str, answer: Answer) -> Answer:
+def _with_clock(identity: str, answer: ProbeResult) -> ProbeResult:
     ask = ray.remote(node_probe.read_clock).options(**_on_node(identity)).remote
     sent = time.time()
     try:
         there = ray.get(ask(), timeout=CLOCK_TIMEOUT_S)
     except RayError as error:  # a timeout is one, too
-        return Answer(problem=f"fell silent ({_describe(error)})")
-    return Answer(answer.facts, ClockReading(sent, there, time.time()))
+        return ProbeResult(problem=f"fell silent ({_describe(error)})")
+    return ProbeResult(answer.facts, ClockSample(sent, there, time.time()))
 
 
 def _describe(error: RayError) -> str:
@@ -90,14 +90,14 @@ def _describe(error: RayError) -> str:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class SharedStorageProbe:
     """`folder` holds `nonce` in the driver's file; None, and `fault` says why, where the driver could not make it."""
 
     folder: Path | None
     nonce: str
     diagnostic: Diagnostic | None = None
 
-    def has_reply(self, name: str) -> bool:
+    def is_visible_from(self, name: str) -> bool:
         """Whether a node's file arrived here as it should."""
         try:
             return self.folder is not None and (self.folder / name).read_text() == self.nonce
@@ -106,7 +106,7 @@ class Meeting:
 
 
 @contextmanager
-def open_meeting(storage: Path) -> Iterator[Meeting]:
+def open_storage_probe(storage: Path) -> Iterator[SharedStorageProbe]:
     """A meeting under `storage`/sweeps. Everything that was made for it is gone afterwards."""
     home = storage / "sweeps"
     new = [path for path in (home, *home.parents) if not path.exists()]
@@ -120,7 +120,7 @@ def open_meeting(storage: Path) -> Iterator[Meeting]:
                 path.rmdir()
 
 
-def _prepare(folder: Path, storage: Path) -> Meeting:
+def _prepare(folder: Path, storage: Path) -> SharedStorageProbe:
     nonce = secrets.token_hex(16)
     try:
         folder.mkdir(parents=True)
@@ -128,5 +128,7 @@ def _prepare(folder: Path, storage: Path) -> Meeting:
     except OSError as error:
         problem = f"the driver cannot write to it ({error.strerror})"
         expected = "a folder that the driver and every node can write to"
-        return Meeting(None, nonce, Diagnostic("not-writable", "storage.path", problem, str(storage), expected))
-    return Meeting(folder, nonce)
+        return SharedStorageProbe(
+            None, nonce, Diagnostic("not-writable", "storage.path", problem, str(storage), expected)
+        )
+    return SharedStorageProbe(folder, nonce)

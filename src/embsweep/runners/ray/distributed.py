@@ -63,7 +63,7 @@ class WorkerLost(EmbsweepError):
 def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, place: WorkerPlacement) -> None:
     """Do the work in `place.slots.workers` processes of one process group.
 
-    The reporter hears the first of them. WorkersDied if one is gone before the trial has ended; a trial that fails in
+    The reporter hears the first of them. WorkerLost if one is gone before the trial has ended; a trial that fails in
     any of them is FAILED with the reason of the first that fell.
     """
     slots = place.slots
@@ -127,7 +127,7 @@ def _dispatch(message: Message, reporter: Reporter) -> bool:
 
 
 def _to_result(error: BaseException | None) -> TrialResult:
-    """The end of a trial that did not tell it itself. WorkersDied if it could not."""
+    """The end of a trial that did not tell it itself. WorkerLost if it could not."""
     if error is None:
         return _failed(NO_RESULT)
     if isinstance(error, ControllerError):
@@ -173,7 +173,7 @@ class _GroupReporter:
         self._post(started)
 
     def report(self, report: TrialReport) -> bool:
-        return self._group.share(self._post(report))
+        return self._group.broadcast(self._post(report))
 
     def finish(self, result: TrialResult) -> None:
         if result.outcome is Outcome.FAILED:

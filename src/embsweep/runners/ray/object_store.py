@@ -20,12 +20,12 @@ from embsweep.models.snapshot import Snapshot, SnapshotFile
 from embsweep.runners.base import TrialFn
 from embsweep.training.messages import Reporter, TrialSpec
 
-_opened: dict[Parcel, dict[str, Any]] = {}
-"""The last parcel that this process opened: one, so that an earlier sweep's texts do not stay."""
+_opened: dict[ObjectRefs, dict[str, Any]] = {}
+"""The last refs that this process opened: one, so that an earlier sweep's texts do not stay."""
 
 
 @dataclass(frozen=True)
-class ShippedModel:
+class ModelRefs:
     """A base model on its way: the chunks of each of its files in order. On `node` its own folder is there already."""
 
     snapshot: Snapshot
@@ -34,33 +34,33 @@ class ShippedModel:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ObjectRefs:
     """References by the names of what they stand for. Its contents stay in Ray's store as long as its driver has it."""
 
     objects: tuple[tuple[str, ray.ObjectRef[Any]], ...]
-    models: tuple[tuple[str, tuple[ShippedModel, ...]], ...]
+    models: tuple[tuple[str, tuple[ModelRefs, ...]], ...]
 
 
 @dataclass(frozen=True)
-class ShippedWork:
-    """`run` with the contents of `parcel` as keyword arguments: a `Work` of a few hundred bytes."""
+class RemoteTrialFn:
+    """`run` with the contents of `refs` as keyword arguments: a `Work` of a few hundred bytes."""
 
     run: Any
-    parcel: Parcel
+    refs: ObjectRefs
 
     def __call__(self, job: TrialSpec, reporter: Reporter) -> None:
-        """Open the parcel, if this process has not done so, and run the job."""
-        self.run(job, reporter, **open_parcel(self.parcel))
+        """Open the refs, if this process has not done so, and run the job."""
+        self.run(job, reporter, **get_all(self.refs))
 
 
-def ship_work(trial_fn: TrialFn, *, to_other_machines: bool) -> TrialFn:
+def put_trial_fn(trial_fn: TrialFn, *, to_other_machines: bool) -> TrialFn:
     """`work` with its keyword arguments shipped, if it is a `functools.partial`; else as it is."""
     if not isinstance(trial_fn, partial) or trial_fn.args or not trial_fn.keywords:
         return trial_fn
-    return ShippedWork(trial_fn.func, ship(trial_fn.keywords, to_other_machines=to_other_machines))
+    return RemoteTrialFn(trial_fn.func, put_all(trial_fn.keywords, to_other_machines=to_other_machines))
 
 
-def ship(contents: dict[str, Any], *, to_other_machines: bool) -> Parcel:
+def put_all(contents: dict[str, Any], *, to_other_machines: bool) -> ObjectRefs:
     """Put everything into Ray's object store, once a sweep.
 
     A value that is a tuple of `Snapshot`s is a set of base models: their files travel only `to_other_machines`, where
@@ -69,40 +69,40 @@ def ship(contents: dict[str, Any], *, to_other_machines: bool) -> Parcel:
     models = {name: value for name, value in contents.items() if _is_models(value) and to_other_machines}
     objects = {name: ray.put(value) for name, value in contents.items() if name not in models}
     shipped = {name: tuple(_ship_model(snapshot) for snapshot in value) for name, value in models.items()}
-    return Parcel(tuple(objects.items()), tuple(shipped.items()))
+    return ObjectRefs(tuple(objects.items()), tuple(shipped.items()))
 
 
-def open_parcel(parcel: Parcel) -> dict[str, Any]:
+def get_all(refs: ObjectRefs) -> dict[str, Any]:
     """The contents by name, the same objects in every call of a process. Snapshots lie in folders of this machine.
 
     EmbsweepError where a base model cannot be unpacked here.
     """
-    if parcel not in _opened:
+    if refs not in _opened:
         _opened.clear()
-        objects: list[Any] = ray.get([reference for _, reference in parcel.objects])
-        contents = dict(zip((name for name, _ in parcel.objects), objects, strict=True))
-        contents |= {name: tuple(map(_open_model, models)) for name, models in parcel.models}
-        _opened[parcel] = contents
-    return dict(_opened[parcel])
+        objects: list[Any] = ray.get([reference for _, reference in refs.objects])
+        contents = dict(zip((name for name, _ in refs.objects), objects, strict=True))
+        contents |= {name: tuple(map(_open_model, models)) for name, models in refs.models}
+        _opened[refs] = contents
+    return dict(_opened[refs])
 
 
 def _is_models(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and all(isinstance(item, Snapshot) for item in value)
 
 
-def _ship_model(snapshot: Snapshot) -> ShippedModel:
+def _ship_model(snapshot: Snapshot) -> ModelRefs:
     chunks = tuple((file, tuple(map(ray.put, snapshot.read_chunks(file)))) for file in snapshot.files)
-    return ShippedModel(snapshot, chunks, ray.get_runtime_context().get_node_id())
+    return ModelRefs(snapshot, chunks, ray.get_runtime_context().get_node_id())
 
 
-def _open_model(model: ShippedModel) -> Snapshot:
+def _open_model(model: ModelRefs) -> Snapshot:
     if ray.get_runtime_context().get_node_id() == model.node:
         return model.snapshot
     chunks = dict(model.chunks)
-    return unpack(model.snapshot, lambda file: _receive(chunks[file]))
+    return unpack(model.snapshot, lambda file: _iter_chunks(chunks[file]))
 
 
-def _receive(references: Iterable[ray.ObjectRef[NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
+def _iter_chunks(references: Iterable[ray.ObjectRef[NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
     """One chunk after the other: the store need not hold a whole model at once."""
     for reference in references:
         yield ray.get(reference)

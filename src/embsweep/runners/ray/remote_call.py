@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from embsweep.core.errors import EmbsweepError
-from embsweep.runners.ray.object_store import Parcel, open_parcel, ship
+from embsweep.runners.ray.object_store import ObjectRefs, get_all, put_all
 from embsweep.runners.ray.workarounds import remove_leaked_placement_groups
 from embsweep.runners.resources import Slots
 
@@ -27,11 +27,11 @@ _SAY_EVERY = 12
 def run_remote(slots: Slots, function: Callable[..., R], *args: Any, **shipped: Any) -> R:
     """`function(*args, **shipped)` on the cluster; its exceptions are raised here. What is `shipped` travels in chunks.
 
-    As `trial.fresh.run_fresh`, for a driver that has neither a GPU nor time. Waits for a free place, as a trial would,
+    As `trial.fresh.run_in_subprocess`, for a driver that has neither a GPU nor time. Waits for a free place, as a trial would,
     and says so in the log. EmbsweepError if the process dies.
     """
     task: Any = ray.remote(max_calls=1, num_cpus=slots.cpus_per_worker, num_gpus=slots.gpus_per_worker)(_call)
-    reference = task.remote(function, args, ship(shipped, to_other_machines=True))
+    reference = task.remote(function, args, put_all(shipped, to_other_machines=True))
     _wait(reference, getattr(function, "__name__", "?"))
     try:
         found: R = ray.get(reference)
@@ -52,5 +52,5 @@ def _wait(reference: Any, name: str) -> None:
             log.warning("%s on the cluster is not done yet, or waits for a free place", name)
 
 
-def _call(function: Callable[..., R], args: tuple[Any, ...], parcel: Parcel) -> R:
-    return function(*args, **open_parcel(parcel))
+def _call(function: Callable[..., R], args: tuple[Any, ...], refs: ObjectRefs) -> R:
+    return function(*args, **get_all(refs))

@@ -25,10 +25,10 @@ from embsweep.core.environment import set_default_environment
 from embsweep.core.errors import CodedError
 from embsweep.runners.attempt import run_attempt
 from embsweep.runners.base import TrialFn, TrialScheduler
-from embsweep.runners.cluster.auth import secure_token_file, use_token
+from embsweep.runners.cluster.auth import enable_token_auth, restrict_token_permissions
 from embsweep.runners.ray.capacity import CAPACITY_TIMEOUT_S, watch_capacity
 from embsweep.runners.ray.environment import WORKER_ENVIRONMENT, pin_threads, thread_variables
-from embsweep.runners.ray.object_store import ship_work
+from embsweep.runners.ray.object_store import put_trial_fn
 from embsweep.runners.ray.remote_call import run_remote
 from embsweep.runners.ray.tune_adapter import ExceptionCapturingScheduler, StopOnSchedulerError
 from embsweep.runners.ray.workarounds import (
@@ -69,7 +69,7 @@ class RayRunner:
         self._init_ray()
         guarded = ExceptionCapturingScheduler(scheduler)
         searcher = _TuneSearcher(guarded, first)
-        shipped = ship_work(trial_fn, to_other_machines=self._has_other_machines)
+        shipped = put_trial_fn(trial_fn, to_other_machines=self._has_other_machines)
         parameters = {
             "trial_fn": shipped,
             "place": WorkerPlacement(self._slots, self._scratch, _choose_backend(self._slots)),
@@ -106,7 +106,7 @@ class RayRunner:
             raise guarded.failure
         if room.problem:
             raise CodedError("not-enough-room", f"{room.problem}; finished trials are kept, the same command goes on")
-        if interrupts.came or searcher.open or not searcher.is_exhausted:
+        if interrupts.received or searcher.open or not searcher.is_exhausted:
             raise KeyboardInterrupt
 
     def _init_ray(self) -> None:
@@ -115,7 +115,7 @@ class RayRunner:
         log_daemon_messages()
         if ray.is_initialized():
             return
-        use_token(True)
+        enable_token_auth(True)
         with preserve_sigterm_handler(), bind_to_loopback():
             ray.init(
                 address="local",
@@ -126,7 +126,7 @@ class RayRunner:
                 object_store_memory=_OBJECT_STORE_BYTES,
                 runtime_env={"env_vars": WORKER_ENVIRONMENT | thread_variables(self._slots.cpus_per_worker)},
             )
-        secure_token_file()  # Ray has just written it, readable for all
+        restrict_token_permissions()  # Ray has just written it, readable for all
 
 
 def _resources(slots: Slots) -> tune.PlacementGroupFactory:
@@ -164,7 +164,7 @@ def _train(config: dict[str, Any], trial_fn: TrialFn, place: WorkerPlacement) ->
         try:
             run_group(trial_fn, job, reporter, place)
         except WorkerLost as error:
-            reporter.lose(str(error))
+            reporter.report_worker_loss(str(error))
             raise
     if reporter.is_stopped:
         sys.exit(0)  # as Tune asked: returning instead would make its thread wait for a driver that has moved on
@@ -190,7 +190,7 @@ class _TuneReporter:
             self.is_stopped = True
         return self.is_stopped
 
-    def lose(self, reason: str) -> None:
+    def report_worker_loss(self, reason: str) -> None:
         """Why this process will raise: the trial is not over, its workers are gone."""
         if not self.is_stopped:
             tune.report({_MESSAGE: "", _WORKER_LOST: reason})  # Tune wants its metric in every result

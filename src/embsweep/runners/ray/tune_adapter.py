@@ -10,7 +10,7 @@ from ray.tune import Stopper
 from embsweep.runners.base import TrialScheduler
 from embsweep.training.messages import TrialReport, TrialResult, TrialSpec, TrialStarted
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class ExceptionCapturingScheduler:
@@ -22,29 +22,29 @@ class ExceptionCapturingScheduler:
 
     def suggest(self) -> TrialSpec | None:
         """See `TrialScheduler.suggest`."""
-        return self._ask(self.inner.suggest, None)
+        return self._call(self.inner.suggest, None)
 
     def on_trial_start(self, number: int, started: TrialStarted) -> None:
         """See `TrialScheduler.on_trial_start`."""
-        self._ask(lambda: self.inner.on_trial_start(number, started), None)
+        self._call(lambda: self.inner.on_trial_start(number, started), None)
 
     def on_trial_result(self, number: int, report: TrialReport) -> bool:
         """See `TrialScheduler.on_trial_result`."""
-        return self._ask(lambda: self.inner.on_trial_result(number, report), False)
+        return self._call(lambda: self.inner.on_trial_result(number, report), False)
 
     def on_trial_complete(self, number: int, result: TrialResult) -> None:
         """See `TrialScheduler.on_trial_complete`."""
-        self._ask(lambda: self.inner.on_trial_complete(number, result), None)
+        self._call(lambda: self.inner.on_trial_complete(number, result), None)
 
     def on_trial_error(self, number: int, reason: str) -> None:
         """See `TrialScheduler.on_trial_error`."""
-        self._ask(lambda: self.inner.on_trial_error(number, reason), None)
+        self._call(lambda: self.inner.on_trial_error(number, reason), None)
 
-    def _ask(self, ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+    def _call(self, method: Callable[[], Result], otherwise: Result) -> Result:
         if self.failure is not None:
             return otherwise
         try:
-            return ask()
+            return method()
         except Exception as error:
             self.failure = error
             return otherwise

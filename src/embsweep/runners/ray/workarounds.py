@@ -79,9 +79,9 @@ def bind_to_loopback() -> Iterator[None]:
 
 @dataclass
 class Interrupts:
-    """Whether SIGINT came."""
+    """Whether SIGINT was received."""
 
-    came: bool = False
+    received: bool = False
 
 
 @contextmanager
@@ -95,9 +95,9 @@ def detect_interrupt() -> Iterator[Interrupts]:
     try:
         yield found
     except KeyboardInterrupt:
-        found.came = True
+        found.received = True
     else:
-        found.came = signal.getsignal(signal.SIGINT) is before and _is_main_thread()
+        found.received = signal.getsignal(signal.SIGINT) is before and _is_main_thread()
     finally:
         if _is_main_thread() and before is not None:
             signal.signal(signal.SIGINT, before)

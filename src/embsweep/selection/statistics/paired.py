@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.selection.objective import compute_objectives, list_dims
+from embsweep.selection.objective import compute_objectives, counted_dims
 from embsweep.selection.scores import PerQuery
 from embsweep.selection.statistics.intervals import estimate_errors, randomisation_p
 from embsweep.selection.statistics.resampling import (
     RESAMPLES,
     Array,
     Grouping,
-    flip_means,
     resample_means,
     round_means,
+    sign_flip_means,
 )
 
 
@@ -53,7 +53,7 @@ def compute_difference(  # noqa: PLR0913 - all but three are by name
     for any two models. ValueError where the queries differ in number or a value is not finite.
     """
     dims = sorted(set(ours) & set(reference), reverse=True)
-    columns = (*dims, None) if dims and set(list_dims(dims, config)) <= set(dims) else tuple(dims)
+    columns = (*dims, None) if dims and set(counted_dims(dims, config)) <= set(dims) else tuple(dims)
     one, other = stack_values(ours, dims, grouping), stack_values(reference, dims, grouping)
     both = resample_means(np.hstack([one, other]), grouping, seed=seed, resamples=resamples)
     resampled = _subtract(both[:, : len(dims)], both[:, len(dims) :], columns, config)
@@ -61,7 +61,7 @@ def compute_difference(  # noqa: PLR0913 - all but three are by name
     def swap(ours: Array) -> Array:
         """Differences had each group's two models been swapped or not, the observed ones first."""
         middle = (ours + other).mean(axis=0) / 2
-        half = flip_means(ours - other, grouping, seed=seed, resamples=resamples) / 2
+        half = sign_flip_means(ours - other, grouping, seed=seed, resamples=resamples) / 2
         return _subtract(middle + half, middle - half, columns, config)
 
     swapped = swap(one)

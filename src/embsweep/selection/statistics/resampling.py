@@ -60,7 +60,7 @@ def resample_means(values: Array, grouping: Grouping, *, seed: int, resamples: i
     return round_means(totals[:, :-1] / totals[:, -1:])
 
 
-def flip_means(differences: Array, grouping: Grouping, *, seed: int, resamples: int = RESAMPLES) -> Array:
+def sign_flip_means(differences: Array, grouping: Grouping, *, seed: int, resamples: int = RESAMPLES) -> Array:
     """Mean differences had each group's two models been swapped or not: [n_queries, n_columns] → [n, n_columns].
 
     The first row is the observed one. All 2^n_groups patterns where there are not more than `resamples`, else the

@@ -11,7 +11,7 @@ import numpy as np
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.objective import compute_objective
 from embsweep.selection.scores import PerQuery
-from embsweep.selection.statistics.intervals import CONFIDENCE, sum_quantiles, t_quantile, widen
+from embsweep.selection.statistics.intervals import CONFIDENCE, bessel_correction, detectable_effect_factor, t_quantile
 from embsweep.selection.statistics.paired import Difference
 from embsweep.selection.statistics.resampling import Array, Grouping
 
@@ -67,7 +67,7 @@ def add_seed_noise(
 ) -> Bounds:
     """Bounds of a difference between means over `runs` seeds each, on resampled queries and with redrawn seeds.
 
-    Every bootstrap sample of queries (its deviation widened as `bound_means` widens a percentile) gets a draw of the
+    Every bootstrap sample of queries (its deviation widened as `confidence_bounds` widens a percentile) gets a draw of the
     pooled seed noise from Student's t. The p-value is the larger of the randomisation test's and of the share of
     samples beyond 0, twice. With one group, or nothing that was run twice, nothing can be said.
     """
@@ -80,12 +80,12 @@ def add_seed_noise(
     tail = (1 - CONFIDENCE) / 2
     limits = np.maximum(1.0, np.abs(difference.observed))  # beyond 1 only where constraints fall short
     low, high = np.clip(np.quantile(samples, [tail, 1 - tail], axis=0), -limits, limits)
-    by_query = sum_quantiles(grouping.count - 1) * difference.errors
+    by_query = detectable_effect_factor(grouping.count - 1) * difference.errors
     return Bounds(
         low=low,
         high=high,
         p_values=np.maximum(difference.p_values, _tail_p(samples)),
-        detectable=np.hypot(by_query, sum_quantiles(noise.df) * by_seed),
+        detectable=np.hypot(by_query, detectable_effect_factor(noise.df) * by_seed),
     )
 
 
@@ -93,7 +93,7 @@ def _widen(difference: Difference, grouping: Grouping) -> Array:
     from scipy.special import ndtri
 
     middle = (1 + CONFIDENCE) / 2
-    factor = widen(grouping.count) * t_quantile(middle, grouping.count - 1) / float(ndtri(middle))
+    factor = bessel_correction(grouping.count) * t_quantile(middle, grouping.count - 1) / float(ndtri(middle))
     return np.asarray(difference.observed + factor * (difference.resampled - difference.observed))
 
 

@@ -11,15 +11,21 @@ from numpy.typing import NDArray
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.evidence import Comparison, Interval
 from embsweep.selection.scores import PerQuery
-from embsweep.selection.statistics.intervals import adjust_holm, bound_means, randomisation_p, sum_quantiles, widen
+from embsweep.selection.statistics.intervals import (
+    adjust_holm,
+    bessel_correction,
+    confidence_bounds,
+    detectable_effect_factor,
+    randomisation_p,
+)
 from embsweep.selection.statistics.paired import Difference, compute_difference, stack_values
 from embsweep.selection.statistics.resampling import (
     RESAMPLES,
     Array,
     Grouping,
-    flip_means,
     index_groups,
     resample_means,
+    sign_flip_means,
 )
 
 __all__ = ["adjust_holm", "compare_models", "compute_detectable", "compute_intervals", "find_smallest_dim"]
@@ -38,7 +44,7 @@ def compute_intervals(
     stacked = stack_values(values, dims, grouping)
     resampled = resample_means(stacked, grouping, seed=seed, resamples=resamples)
     means = stacked.mean(axis=0)
-    bounds = bound_means(means, resampled, grouping, (0.0, 1.0))
+    bounds = confidence_bounds(means, resampled, grouping, (0.0, 1.0))
     found = zip(dims, means.tolist(), *bounds.tolist(), strict=True)
     return {dim: Interval(mean=mean, low=low, high=high) for dim, mean, low, high in found}
 
@@ -85,8 +91,8 @@ def compute_detectable(differences: Array, groups: Groups, *, alpha: float = 0.0
     if grouping.count == 1:
         return 1.0
     residuals = grouping.sum(differences[:, np.newaxis])[:, 0] - differences.mean() * grouping.sizes
-    error = widen(grouping.count) * float(np.sqrt(np.square(residuals).sum())) / len(differences)
-    return sum_quantiles(grouping.count - 1, alpha=alpha, power=power) * error
+    error = bessel_correction(grouping.count) * float(np.sqrt(np.square(residuals).sum())) / len(differences)
+    return detectable_effect_factor(grouping.count - 1, alpha=alpha, power=power) * error
 
 
 def find_smallest_dim(values: PerQuery, groups: Groups, *, alpha: float, seed: int, resamples: int = RESAMPLES) -> int:
@@ -96,7 +102,7 @@ def find_smallest_dim(values: PerQuery, groups: Groups, *, alpha: float, seed: i
     """
     grouping, dims = index_groups(groups), sorted(values, reverse=True)
     stacked = stack_values(values, dims, grouping)
-    flipped = flip_means(stacked[:, 1:] - stacked[:, :1], grouping, seed=seed, resamples=resamples)
+    flipped = sign_flip_means(stacked[:, 1:] - stacked[:, :1], grouping, seed=seed, resamples=resamples)
     adjusted = adjust_holm(randomisation_p(flipped).tolist())
     tested = zip(dims[1:], flipped[0].tolist(), adjusted, strict=True)
     return min([dims[0], *(dim for dim, loss, p in tested if not (loss < 0 and p < alpha))])
@@ -104,7 +110,7 @@ def find_smallest_dim(values: PerQuery, groups: Groups, *, alpha: float, seed: i
 
 def _to_comparisons(reference: str, difference: Difference, grouping: Grouping) -> list[Comparison]:
     """`adjusted_p` is the p-value itself: the family is not known here."""
-    bounds = bound_means(difference.observed, difference.resampled, grouping, (-1.0, 1.0))
+    bounds = confidence_bounds(difference.observed, difference.resampled, grouping, (-1.0, 1.0))
     detectable = _detect(difference.errors, grouping)
     numbers = zip(
         difference.columns,
@@ -135,4 +141,4 @@ def _to_comparisons(reference: str, difference: Difference, grouping: Grouping) 
 def _detect(errors: Array, grouping: Grouping) -> Array:
     if grouping.count == 1:
         return np.ones_like(errors)
-    return np.asarray(sum_quantiles(grouping.count - 1) * errors)
+    return np.asarray(detectable_effect_factor(grouping.count - 1) * errors)

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from embsweep.config import Config, TrialConfig, build_config
 from embsweep.config.rehearsal import Rehearsal
-from embsweep.config.search_space import Value, end_points
+from embsweep.config.search_space import Value, boundary_values
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.data.collection import Splits
 from embsweep.models.snapshot import find_snapshot
 from embsweep.runners.resources import Slots, count_shares
-from embsweep.runners.select import choose_call
+from embsweep.runners.select import select_call
 from embsweep.sweep.request import SweepRequest
 from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
 from embsweep.training.hardware import estimate_bytes
@@ -20,7 +20,7 @@ GIB = 2**30
 CONTEXT_BYTES = GIB // 2
 """What CUDA takes of the card for each process, outside of torch's books: 0.3 to 0.6 GiB with its libraries."""
 
-FILL = 0.95
+MAX_FILL_RATIO = 0.95
 """Share of the free memory that may be planned for: allocators leave gaps."""
 
 
@@ -43,7 +43,7 @@ def check_gpu_memory(
         return []
     config = find_largest_trial(request, scale)
     texts = len(splits.validation.corpus) + len(splits.validation.queries)
-    call = choose_call(build_config(request.values), slots)
+    call = select_call(build_config(request.values), slots)
     snapshot = find_snapshot(config.model)
     try:
         found = call(
@@ -99,7 +99,7 @@ def check_memory(found: MemoryUsage, trials_per_gpu: int) -> list[Diagnostic]:
 
 def count_fitting(peak_bytes: int, free_bytes: int) -> int:
     """Trials that fit at once. The first one's context is taken from `free_bytes` already, the others' are not."""
-    return max(0, int((FILL * free_bytes + CONTEXT_BYTES) // (peak_bytes + CONTEXT_BYTES)))
+    return max(0, int((MAX_FILL_RATIO * free_bytes + CONTEXT_BYTES) // (peak_bytes + CONTEXT_BYTES)))
 
 
 def find_largest_trial(request: SweepRequest, scale: Rehearsal) -> TrialConfig:
@@ -110,7 +110,7 @@ def find_largest_trial(request: SweepRequest, scale: Rehearsal) -> TrialConfig:
     worst: dict[str, Value] = {}
     alone = [_compose(request, scale, {})]
     for dimension in request.space:
-        ends = {value: _compose(request, scale, {dimension.key: value}) for value in end_points(dimension)}
+        ends = {value: _compose(request, scale, {dimension.key: value}) for value in boundary_values(dimension)}
         known = {value: config for value, config in ends.items() if config is not None}
         if known:
             worst[dimension.key] = max(known, key=lambda value: _estimate(known[value]))

@@ -16,7 +16,7 @@ from embsweep.audit.run import audit_data
 from embsweep.config import Config, build_config, check_trainable
 from embsweep.config.data import DataConfig, DocstringsConfig
 from embsweep.config.rehearsal import Rehearsal, plan_rehearsal
-from embsweep.config.search_space import Space, end_points
+from embsweep.config.search_space import Space, boundary_values
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.files import NO_USER, data_cache, expand_home, names_no_user
@@ -26,7 +26,7 @@ from embsweep.data.sources.load import load_collection
 from embsweep.data.splits import split_collection, split_folds
 from embsweep.models.registry import check_model
 from embsweep.runners.resources import Machine, Slots, find_smallest_gpu, inspect_machine, plan_slots
-from embsweep.runners.select import find_machines, leave_machines
+from embsweep.runners.select import close_runner, list_machines
 from embsweep.sweep.checks.gpu_memory import check_gpu_memory
 from embsweep.sweep.checks.search_space import check_space, in_space
 from embsweep.sweep.folder import SweepFolder
@@ -59,7 +59,7 @@ def check_request(request: SweepRequest, earlier: Iterable[Diagnostic] = ()) -> 
     try:
         return _check_request(request, list(earlier))
     except BaseException:
-        leave_machines(request.values)
+        close_runner(request.values)
         raise
 
 
@@ -71,7 +71,7 @@ def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> Pref
     if requested is None:
         checked_data(request.values, storage, diagnostics)
         diagnostics.extend(_check_model_alone(request.values, inspect_machine(), diagnostics))
-        raise InputError(distinct(diagnostics))
+        raise InputError(deduplicate(diagnostics))
     machines = _checked_machines(requested, storage, diagnostics)
     scale = plan_rehearsal(
         requested.scale.mode,
@@ -87,7 +87,7 @@ def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> Pref
     folds = _checked_folds(recipe, collection, diagnostics)
     audit = _checked_audit(recipe, collection, splits, diagnostics)
     if diagnostics or slots is None or splits is None or audit is None:
-        raise InputError(distinct(diagnostics))
+        raise InputError(deduplicate(diagnostics))
     _check_swept_batches(request, scale, (splits, *folds))
     _check_tracking(recipe, storage)
     smallest = find_smallest_gpu(machines)
@@ -229,19 +229,19 @@ def _check_swept_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence
         in_space(diagnostic, dimension, value)
         for dimension in request.space
         if dimension.key.split(".")[0] == "train"
-        for value in end_points(dimension)
+        for value in boundary_values(dimension)
         for config in (scale.apply(build_config(request.compose({dimension.key: value}))),)
         for splits in cuts
         for diagnostic in _check_batch(config, splits)
     ]
     if diagnostics:
-        raise InputError(distinct(diagnostics))
+        raise InputError(deduplicate(diagnostics))
 
 
 def _checked_machines(requested: Config, storage: Path, diagnostics: list[Diagnostic]) -> tuple[Machine, ...]:
     """What the sweep may use; where a cluster is at fault only this machine, so that the other checks can go on."""
     try:
-        return find_machines(requested, storage)
+        return list_machines(requested, storage)
     except InputError as error:
         diagnostics.extend(error.diagnostics)
         return ()
@@ -302,9 +302,9 @@ def _check_tracking(recipe: Config, storage: Path) -> None:
 
 def _longest_epochs(recipe: Config, space: Space) -> float:
     swept = [d for d in space if d.key == "train.epochs"]
-    return max(float(value) for value in (recipe.train.epochs, *(v for d in swept for v in end_points(d))))
+    return max(float(value) for value in (recipe.train.epochs, *(v for d in swept for v in boundary_values(d))))
 
 
-def distinct(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+def deduplicate(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Each message once, in order. Values may not be hashable, their text is."""
     return list({str(diagnostic): diagnostic for diagnostic in diagnostics}.values())

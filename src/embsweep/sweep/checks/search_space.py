@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from embsweep.config import build_config, check_trainable
-from embsweep.config.search_space import Choice, Dimension, Value, count_values, describe, end_points
+from embsweep.config.search_space import Choice, Dimension, Value, boundary_values, count_values, describe
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.sweep.request import Compose, SweepRequest
 
@@ -47,7 +47,7 @@ def _check_dimension(dimension: Dimension, compose: Compose, known: list[Diagnos
     """Compose both ends, or every option, and check each as if it were a trial."""
     diagnostics: list[Diagnostic] = []
     composed: dict[str, list[Value]] = {}
-    for value in end_points(dimension):
+    for value in boundary_values(dimension):
         values = compose({dimension.key: value})
         try:
             config = build_config(values)
@@ -73,7 +73,7 @@ def _check_same_dims(request: SweepRequest) -> Iterator[Diagnostic]:
     """Models of several sizes are measured at dimensions that all of them have, or nothing compares them."""
     found: dict[str, tuple[int, ...]] = {}
     for dimension in request.space:
-        for value in end_points(dimension) if dimension.key.split(".")[0] == "model" else ():
+        for value in boundary_values(dimension) if dimension.key.split(".")[0] == "model" else ():
             try:
                 config = build_config(request.compose({dimension.key: value}))
             except InputError:

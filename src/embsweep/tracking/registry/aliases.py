@@ -123,7 +123,7 @@ class ConcurrentPromotion(GateRefused):
 def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> str | None:
     """Make the judged challenger champion and record it; returns the path of the record.
 
-    Raises Overtaken where champion or challenger is no longer the version that was judged, GateRefused where
+    Raises ConcurrentPromotion where champion or challenger is no longer the version that was judged, GateRefused where
     another switch holds the lock. Nothing is changed then.
     """
     client = store.client()
@@ -145,7 +145,7 @@ def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> s
 def restore_champion(store: Store, judged: ModelAliases, restored: Decision, rolled_back: Decision) -> str | None:
     """Make `restored.version` champion again, `rolled_back.version` none; returns the path of the latter's record.
 
-    Raises like `switch_champion`. The history ends before the restored version, so that the next rollback goes on.
+    Raises like `promote_version`. The history ends before the restored version, so that the next rollback goes on.
     """
     client, name = store.client(), judged.name
     with hold_lock(store, name):

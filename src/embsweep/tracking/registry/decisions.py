@@ -22,14 +22,14 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided about a version, and on what grounds. Nobody's name is in it.
+    """What was decided about a version, and on what details. Nobody's name is in it.
 
-    `failed` names the conditions that did not hold; `grounds` is plain JSON: rule, conditions, comparisons.
+    `failed` names the conditions that did not hold; `details` is plain JSON: rule, conditions, comparisons.
     """
 
     outcome: Literal["promoted", "refused", "restored", "rolled back"]
     version: int
-    grounds: Mapping[str, Any]
+    details: Mapping[str, Any]
     failed: tuple[str, ...] = ()
     at: str = field(default_factory=now)
 
@@ -56,7 +56,7 @@ def log_decision(store: Store, name: str, decision: Decision) -> str | None:
         "outcome": decision.outcome,
         "at": decision.at,
         "failed": list(decision.failed),
-        **decision.grounds,
+        **decision.details,
     }
     client.log_text(version.run_id, json.dumps(text, indent=2, ensure_ascii=False) + "\n", path)
     return path

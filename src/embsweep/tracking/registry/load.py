@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FetchedVersion:
-    """A copy of a version's files. `fault` says why they may not be loaded, `unread` why there is no evidence.
+    """A copy of a version's files. `error` says why they may not be loaded, `unread` why there is no evidence.
 
     The evidence can be trusted where the weights cannot: each file has a hash of its own.
     """
 
     folder: Path
     manifest_sha256: str
-    diagnostic: UntrustedModel | None = None
+    error: UntrustedModel | None = None
     evidence: Evidence | None = None
-    unread: UntrustedModel | UnreadableEvidence | None = None
+    evidence_error: UntrustedModel | UnreadableEvidence | None = None
 
 
 def load_registered(
@@ -57,8 +57,8 @@ def load_registered(
     version = find_version(store, name, alias_or_version)
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
         fetched = fetch_version(store, version, Path(scratch) / "model")
-        if fetched.diagnostic:
-            raise fetched.diagnostic
+        if fetched.error:
+            raise fetched.error
         return load_fetched(fetched.folder, fetched.manifest_sha256, device=device)
 
 
@@ -70,17 +70,19 @@ def fetch_version(store: Store, version: ModelVersion, folder: Path) -> FetchedV
     recorded = version.tags.get(MANIFEST_TAG)
     if recorded is None:
         diagnostic = UntrustedModel("no-hashes", f"{label} carries no hashes; it was not registered by embsweep")
-        return FetchedVersion(folder, "", diagnostic, unread=diagnostic)
+        return FetchedVersion(folder, "", diagnostic, evidence_error=diagnostic)
     location = store.client().get_model_version_download_uri(version.name, version.version)
     try:
         place = fetch_artifacts(store, location, folder)
         found = hash_files(place)
     except (MlflowException, OSError, UntrustedModel) as error:
         diagnostic = UntrustedModel("unreadable", f"{label} cannot be fetched: {redact(str(error))}")
-        return FetchedVersion(folder, recorded, diagnostic, unread=diagnostic)
+        return FetchedVersion(folder, recorded, diagnostic, evidence_error=diagnostic)
     listed = found if hash_manifest(found) == recorded else _listed_files(store, version)
-    evidence, unread = _read_evidence(place, found, listed if hash_manifest(listed) == recorded else {})
-    return FetchedVersion(place, recorded, _find_diagnostic(label, place, found, listed, recorded), evidence, unread)
+    evidence, evidence_error = _read_evidence(place, found, listed if hash_manifest(listed) == recorded else {})
+    return FetchedVersion(
+        place, recorded, _find_diagnostic(label, place, found, listed, recorded), evidence, evidence_error
+    )
 
 
 def load_fetched(folder: Path, manifest_sha256: str, *, device: str | None = None) -> SentenceTransformer:
