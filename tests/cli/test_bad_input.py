@@ -294,7 +294,7 @@ def test_one_trial_is_checked_too(refused_by_all):
 
 def test_docstrings_are_not_gathered_where_something_else_is_wrong(refused, monkeypatch):
     monkeypatch.setattr(
-        "embsweep.sweep.checks.preflight.load_collection", lambda *_: pytest.fail("this takes half a minute")
+        "embsweep.sweep.checks.inputs.load_collection", lambda *_: pytest.fail("this takes half a minute")
     )
     assert refused("train.epoch=1", data=["data=docstrings"]).diagnostics == ["train.epoch"]
 

@@ -29,7 +29,7 @@ from embsweep.config.root import check_measurable
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.splits import split_collection
-from embsweep.sweep.checks.preflight import check_chosen_model, checked_config, checked_data, deduplicate, find_storage
+from embsweep.sweep.checks.inputs import check_chosen_model, checked_config, checked_data, deduplicate, find_storage
 
 
 @dataclass(frozen=True)

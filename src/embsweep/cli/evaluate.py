@@ -24,7 +24,7 @@ from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.splits import as_retrieval_set, split_collection
 from embsweep.reports.text import score
 from embsweep.selection.scores import Scores, scores_to_json
-from embsweep.sweep.checks.preflight import check_chosen_model, checked_config, checked_data, deduplicate, find_storage
+from embsweep.sweep.checks.inputs import check_chosen_model, checked_config, checked_data, deduplicate, find_storage
 
 SPLITS = ("all", "validation", "test")
 

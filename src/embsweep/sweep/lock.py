@@ -8,7 +8,7 @@ from typing import Any
 from embsweep.core.errors import InputError, SweepRefused
 from embsweep.core.names import rehearsal_name
 from embsweep.runners.resources import inspect_machine
-from embsweep.sweep.checks.preflight import find_storage
+from embsweep.sweep.checks.inputs import find_storage
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.request import SweepRequest
 

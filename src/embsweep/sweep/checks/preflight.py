@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from embsweep.audit.findings import check_waivers, to_diagnostic
 from embsweep.audit.report import AuditReport
 from embsweep.audit.run import audit_data
 from embsweep.config import Config, build_config, check_trainable
-from embsweep.config.data import DataConfig, DocstringsConfig
 from embsweep.config.rehearsal import Rehearsal, plan_rehearsal
 from embsweep.config.search_space import Space, boundary_values
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.core.files import NO_USER, data_cache, expand_home, names_no_user
 from embsweep.data.collection import Collection, Splits
-from embsweep.data.sources.docstrings import find_packages
-from embsweep.data.sources.load import load_collection
 from embsweep.data.splits import split_collection, split_folds
-from embsweep.models.registry import check_model
 from embsweep.runners.resources import Machine, Slots, find_smallest_gpu, inspect_machine, plan_slots
 from embsweep.runners.select import close_runner, list_machines
 from embsweep.sweep.checks.gpu_memory import check_gpu_memory
+from embsweep.sweep.checks.inputs import (
+    check_chosen_model,
+    check_storage,
+    checked_config,
+    checked_data,
+    deduplicate,
+    find_storage,
+)
 from embsweep.sweep.checks.search_space import check_space, in_space
 from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.identity import flatten
 from embsweep.sweep.request import SweepRequest
-
-_MISSING = "???"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> Pref
     requested = checked_config(request.values, diagnostics, check_trainable)
     check_space(request, diagnostics)
     storage = find_storage(request.values, request.default_storage)
-    diagnostics.extend(_check_storage(request.values, storage))
+    diagnostics.extend(check_storage(request.values, storage))
     if requested is None:
         checked_data(request.values, storage, diagnostics)
         diagnostics.extend(_check_model_alone(request.values, inspect_machine(), diagnostics))
@@ -96,37 +95,6 @@ def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> Pref
     return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, folds)
 
 
-def find_missing(values: Mapping[str, Any]) -> list[Diagnostic]:
-    """A fault for every key that conf/ leaves to the user and the user left out."""
-    keys = [key for key, value in flatten(values) if value == _MISSING]
-    return [Diagnostic("missing-value", key, "must be given", hint=f"add {key}=…") for key in keys]
-
-
-def checked_config(
-    values: Mapping[str, Any], diagnostics: list[Diagnostic], check: Callable[[Config], Iterable[Diagnostic]]
-) -> Config | None:
-    """The configuration, or None with its faults added to `faults`; `check` looks for those between its parts."""
-    missing = find_missing(values)
-    named = {diagnostic.location for diagnostic in diagnostics}
-    diagnostics.extend(diagnostic for diagnostic in missing if diagnostic.location not in named)
-    try:
-        config = build_config(values)
-    except InputError as error:
-        diagnostics.extend(
-            diagnostic
-            for diagnostic in error.diagnostics
-            if diagnostic.location not in {diagnostic.location for diagnostic in missing}
-        )
-        return None
-    diagnostics.extend(check(config))
-    return config
-
-
-def check_chosen_model(model: ModelConfig, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """`check_model`, unless the choice itself is at fault: then `model` is only what stands in its place."""
-    return [] if any(diagnostic.location == "model" for diagnostic in diagnostics) else check_model(model)
-
-
 def _check_model_alone(
     values: Mapping[str, Any], machine: Machine, diagnostics: Iterable[Diagnostic]
 ) -> list[Diagnostic]:
@@ -138,27 +106,6 @@ def _check_model_alone(
         return check_chosen_model(ModelConfig.model_validate(values.get("model")), diagnostics)
     except ValidationError:
         return []
-
-
-def checked_data(values: Mapping[str, Any], storage: Path, diagnostics: list[Diagnostic]) -> Collection | None:
-    """The data, or None with its faults added to `faults`.
-
-    The built-in docstrings take half a minute to gather: where anything else is wrong they are only looked for.
-    """
-    data = values.get("data", {})
-    if not isinstance(data, Mapping) or _MISSING in data.values():
-        return None
-    try:
-        config: DataConfig = TypeAdapter(DataConfig).validate_python(data)
-        if diagnostics and isinstance(config, DocstringsConfig):
-            find_packages(config.packages)
-            return None
-        return load_collection(config, data_cache(storage))
-    except ValidationError:
-        return None  # already among the configuration's faults
-    except InputError as error:
-        diagnostics.extend(error.diagnostics)
-        return None
 
 
 def _checked_splits(recipe: Config, collection: Collection | None, diagnostics: list[Diagnostic]) -> Splits | None:
@@ -257,32 +204,6 @@ def _checked_slots(recipe: Config, machines: Sequence[Machine], diagnostics: lis
         return None
 
 
-def find_storage(values: Mapping[str, Any], default: Path) -> Path:
-    """The absolute folder of `sweeps/` and `mlflow.db`."""
-    path = _given_storage(values)
-    return default if path is None else expand_home(path).resolve()
-
-
-def _given_storage(values: Mapping[str, Any]) -> str | None:
-    part = values.get("storage")
-    path = part.get("path") if isinstance(part, Mapping) else None
-    return path if isinstance(path, str) else None
-
-
-def _check_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
-    """A fault where the folder cannot be made or written to; leaves nothing behind."""
-    given = _given_storage(values)
-    if given is not None and names_no_user(given):
-        return [Diagnostic("unknown-user", "storage.path", NO_USER, given, "a folder")]
-    existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
-    try:
-        tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()
-    except OSError as error:
-        problem = f"cannot be written to ({existing}: {error.strerror})"
-        return [Diagnostic("not-writable", "storage.path", problem, str(storage), "a folder that you may write to")]
-    return []
-
-
 def _check_tracking(recipe: Config, storage: Path) -> None:
     """InputError where a store that is there already cannot be used; a new local one is left to the sweep.
 
@@ -303,8 +224,3 @@ def _check_tracking(recipe: Config, storage: Path) -> None:
 def _longest_epochs(recipe: Config, space: Space) -> float:
     swept = [d for d in space if d.key == "train.epochs"]
     return max(float(value) for value in (recipe.train.epochs, *(v for d in swept for v in boundary_values(d))))
-
-
-def deduplicate(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Each message once, in order. Values may not be hashable, their text is."""
-    return list({str(diagnostic): diagnostic for diagnostic in diagnostics}.values())

@@ -1,0 +1,106 @@
+"""Check configuration, model, data and storage folder: what `embsweep audit` and `embsweep evaluate` check as well."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from embsweep.config import Config, build_config
+from embsweep.config.data import DataConfig, DocstringsConfig
+from embsweep.config.training import ModelConfig
+from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.files import NO_USER, data_cache, expand_home, names_no_user
+from embsweep.data.collection import Collection
+from embsweep.data.sources.docstrings import find_packages
+from embsweep.data.sources.load import load_collection
+from embsweep.models.registry import check_model
+from embsweep.sweep.identity import flatten
+
+_MISSING = "???"
+
+
+def find_missing(values: Mapping[str, Any]) -> list[Diagnostic]:
+    """A fault for every key that conf/ leaves to the user and the user left out."""
+    keys = [key for key, value in flatten(values) if value == _MISSING]
+    return [Diagnostic("missing-value", key, "must be given", hint=f"add {key}=…") for key in keys]
+
+
+def checked_config(
+    values: Mapping[str, Any], diagnostics: list[Diagnostic], check: Callable[[Config], Iterable[Diagnostic]]
+) -> Config | None:
+    """The configuration, or None with its faults added to `faults`; `check` looks for those between its parts."""
+    missing = find_missing(values)
+    named = {diagnostic.location for diagnostic in diagnostics}
+    diagnostics.extend(diagnostic for diagnostic in missing if diagnostic.location not in named)
+    try:
+        config = build_config(values)
+    except InputError as error:
+        diagnostics.extend(
+            diagnostic
+            for diagnostic in error.diagnostics
+            if diagnostic.location not in {diagnostic.location for diagnostic in missing}
+        )
+        return None
+    diagnostics.extend(check(config))
+    return config
+
+
+def check_chosen_model(model: ModelConfig, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """`check_model`, unless the choice itself is at fault: then `model` is only what stands in its place."""
+    return [] if any(diagnostic.location == "model" for diagnostic in diagnostics) else check_model(model)
+
+
+def checked_data(values: Mapping[str, Any], storage: Path, diagnostics: list[Diagnostic]) -> Collection | None:
+    """The data, or None with its faults added to `faults`.
+
+    The built-in docstrings take half a minute to gather: where anything else is wrong they are only looked for.
+    """
+    data = values.get("data", {})
+    if not isinstance(data, Mapping) or _MISSING in data.values():
+        return None
+    try:
+        config: DataConfig = TypeAdapter(DataConfig).validate_python(data)
+        if diagnostics and isinstance(config, DocstringsConfig):
+            find_packages(config.packages)
+            return None
+        return load_collection(config, data_cache(storage))
+    except ValidationError:
+        return None  # already among the configuration's faults
+    except InputError as error:
+        diagnostics.extend(error.diagnostics)
+        return None
+
+
+def find_storage(values: Mapping[str, Any], default: Path) -> Path:
+    """The absolute folder of `sweeps/` and `mlflow.db`."""
+    path = _given_storage(values)
+    return default if path is None else expand_home(path).resolve()
+
+
+def _given_storage(values: Mapping[str, Any]) -> str | None:
+    part = values.get("storage")
+    path = part.get("path") if isinstance(part, Mapping) else None
+    return path if isinstance(path, str) else None
+
+
+def check_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
+    """A fault where the folder cannot be made or written to; leaves nothing behind."""
+    given = _given_storage(values)
+    if given is not None and names_no_user(given):
+        return [Diagnostic("unknown-user", "storage.path", NO_USER, given, "a folder")]
+    existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
+    try:
+        tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()
+    except OSError as error:
+        problem = f"cannot be written to ({existing}: {error.strerror})"
+        return [Diagnostic("not-writable", "storage.path", problem, str(storage), "a folder that you may write to")]
+    return []
+
+
+def deduplicate(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Each message once, in order. Values may not be hashable, their text is."""
+    return list({str(diagnostic): diagnostic for diagnostic in diagnostics}.values())
