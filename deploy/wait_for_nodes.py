@@ -1,4 +1,4 @@
-"""Wait until a Ray cluster has so many nodes: `python deploy/wait_for_nodes.py HOST:PORT COUNT [TIMEOUT_S]`."""
+"""Wait until a Ray cluster has COUNT nodes: `python deploy/wait_for_nodes.py HOST:PORT COUNT [TIMEOUT_S]`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _CONNECT_S = 5.0
 
 
 def main(arguments: list[str]) -> None:
-    """Return once COUNT nodes are alive; SystemExit with a message where they are not within TIMEOUT_S."""
+    """Return once COUNT nodes are alive; raise SystemExit with a message if they are not within TIMEOUT_S."""
     address, count = arguments[0], int(arguments[1])
     deadline = time.monotonic() + (float(arguments[2]) if len(arguments) > 2 else _TIMEOUT_S)
     alive = 0
     while alive < count:
         alive = count_alive(address)
         if time.monotonic() > deadline:
-            sys.exit(f"{alive} of {count} nodes have joined {address}; look at the logs of the others")
+            sys.exit(f"{alive} of {count} nodes have joined {address}; check the logs of the others")
         time.sleep(_POLL_S if alive < count else 0)
 
 
 def count_alive(address: str) -> int:
-    """Nodes of the cluster at `address` that are alive, 0 while its head does not answer."""
+    """Return the number of living nodes of the cluster at `address`, 0 while its head does not answer."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()

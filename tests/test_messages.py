@@ -24,7 +24,9 @@ from embsweep.data.sources.load import load_collection
 from embsweep.recipes.cards import count_steps, load_cards, read_log, read_queries
 from embsweep.recipes.comparison import describe_log, describe_queries, describe_schedule
 from embsweep.reports.progress import describe_view
-from embsweep.selection.gate import ModelEvaluation, Reference, check_comparison, describe_rule, evaluate_gate
+from embsweep.selection.gate import evaluate_gate
+from embsweep.selection.gate_conditions import check_comparison, describe_rule
+from embsweep.selection.gate_input import ModelEvaluation, Reference
 from embsweep.sweep.checks.gpu_memory import check_memory
 from embsweep.training.memory import describe_failure
 from tests.audit.made_up import ABSENT, TRAIN, as_splits, sound_sides
@@ -81,7 +83,7 @@ def test_what_users_are_told(make_config, loader, tmp_path):
         "Recipes": [(name, "\n".join(tell_of_recipe(card))) for name, card in load_cards().items()],
     }
     blocks = (
-        f"# {title}\n\n" + "\n".join(f"> {given}\n{told}\n" for given, told in s) for title, s in sections.items()
+        f"# {title}\n\n" + "\n".join(f"> {given}\n{logged}\n" for given, logged in s) for title, s in sections.items()
     )
     found = "\n".join(blocks)
     if os.environ.get("EMBSWEEP_UPDATE_MESSAGES"):
@@ -124,7 +126,7 @@ def tell_of_folders(folder):
 
 
 def tell_of_gate():
-    evidence_error = ModelEvaluation(diagnostic="not read: this is not the sweep's test set")
+    evidence_error = ModelEvaluation(diagnostic="not evaluated: this is not the sweep's test set")
     base, champion = (Reference(label, read(WINNER)) for label in ("base model minilm", "champion (version 1)"))
     cases = {
         "all holds": make_case(),
@@ -225,9 +227,9 @@ def tell_of_leaving():
 
 
 def said_when_left(error, command):
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    with contextlib.redirect_stderr(io.StringIO()) as output:
         left_with(error, command)
-    return said.getvalue().rstrip("\n")
+    return output.getvalue().rstrip("\n")
 
 
 def told_by(call):

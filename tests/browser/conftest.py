@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from embsweep.cli.composition.request import read_request
-from embsweep.search.ledger import read_ledger
+from embsweep.search.read import read_ledger
 from embsweep.sweep.run import run_sweep
 from embsweep.tracking.store import open_store
 

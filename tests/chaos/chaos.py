@@ -1,6 +1,6 @@
 """The chaos run: faults at random over one scripted sweep, which must end as if nothing had happened.
 
-`python -m tests.chaos.chaos --seed 7 --trials 30 --lives 15` (or `make chaos SEED=7`). Exit code 1 where an invariant
+`python -m tests.chaos.chaos --seed 7 --trials 30 --runs 15` (or `make chaos SEED=7`). Exit code 1 where an invariant
 does not hold; what happened is printed, and the folder stays.
 """
 
@@ -13,25 +13,25 @@ import time
 from pathlib import Path
 
 from tests.chaos.faults import FAULTS, Chaos, draw_plan, has_traceback
+from tests.chaos.fork_server import ForkServer
 from tests.chaos.invariants import check_invariants, read_facts
-from tests.chaos.nursery import Nursery
-from tests.chaos.world import make_world
+from tests.chaos.sandbox import make_world
 
 
-def run_chaos(root, nursery, *more, seed, trials, lives, make=make_world):
+def run_chaos(root, fork_server, *more, seed, trials, runs, make=make_world):
     """What is wrong after at most `lives` faults and a last undisturbed life, and what happened on the way.
 
     `more` are arguments of every start; `make` makes a world.
     """
     rng = random.Random(seed)
     plan, arguments = draw_plan(rng, trials), (f"search.trials={trials}", *more)
-    unbroken = make(root / "unbroken")
-    left = nursery.run(unbroken, *arguments, plan=plan)
-    problems = [f"unbroken: {problem}" for problem in check_invariants(unbroken, code=left.code, trials=trials)]
+    reference = make(root / "unbroken")
+    left = fork_server.run(reference, *arguments, plan=plan)
+    problems = [f"unbroken: {problem}" for problem in check_invariants(reference, code=left.code, trials=trials)]
     if problems:
         return problems, [left.output]
-    chaos = Chaos(rng, make(root / "chaos"), nursery, arguments, {"plan": plan})
-    for _ in range(lives):
+    chaos = Chaos(rng, make(root / "chaos"), fork_server, arguments, {"plan": plan})
+    for _ in range(runs):
         fault = rng.choice(FAULTS)
         left = fault(chaos)
         chaos.note(f"{fault.__name__}: exit code {left.code} after {left.lived_s:.1f} s")
@@ -40,7 +40,7 @@ def run_chaos(root, nursery, *more, seed, trials, lives, make=make_world):
         if left.code == 0:
             break
     left = chaos.run()
-    found = check_invariants(chaos.world, read_facts(unbroken), code=left.code, trials=trials)
+    found = check_invariants(chaos.sandbox, read_facts(reference), code=left.code, trials=trials)
     return [*problems, *found, *([left.output] if left.code else [])], chaos.events
 
 
@@ -49,14 +49,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--lives", type=int, default=15)
+    parser.add_argument("--runs", type=int, default=15)
     asked = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix=f"chaos-{asked.seed}-"))
     say = sys.stdout.write
-    say(f"seed {asked.seed}: {asked.trials} trials, up to {asked.lives} faults, in {root}\n")
+    say(f"seed {asked.seed}: {asked.trials} trials, up to {asked.runs} faults, in {root}\n")
     try:
-        with Nursery() as nursery:
-            problems, events = run_chaos(root, nursery, seed=asked.seed, trials=asked.trials, lives=asked.lives)
+        with ForkServer() as fork_server:
+            problems, events = run_chaos(root, fork_server, seed=asked.seed, trials=asked.trials, runs=asked.runs)
     except KeyboardInterrupt:
         sys.exit(130)
     say("".join(f"  {event}\n" for event in events))

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
+from tests.chaos.fork_server import ForkServer
 from tests.chaos.invariants import check_invariants, read_facts
-from tests.chaos.nursery import Nursery
-from tests.chaos.world import World, make_world
+from tests.chaos.sandbox import Sandbox, make_world
 
 SMALL = ("search.trials=3", "confirm.finalists=1", "eval.fractions=[0.25,1.0]")
 """The sweep of the day: it has every part, and takes a third of the time of `FULL`."""
@@ -21,10 +21,10 @@ SEARCH_ALONE = (*SEARCH, "stopping=none")
 
 
 @pytest.fixture(scope="session")
-def nursery():
+def fork_server():
     import mlflow  # noqa: F401 - what checks a world needs it: paid before the first test
 
-    with Nursery() as found:
+    with ForkServer() as found:
         yield found
 
 
@@ -33,23 +33,23 @@ def make_seeded(seed_storage):
     """`make_world`, with an MLflow database that has all its tables already."""
 
     def make(root):
-        world = make_world(root)
-        seed_storage(world.storage)
-        return world
+        sandbox = make_world(root)
+        seed_storage(sandbox.storage)
+        return sandbox
 
     return make
 
 
 @pytest.fixture(scope="session")
-def unbroken_of(nursery, make_seeded, tmp_path_factory):
+def unbroken_of(fork_server, make_seeded, tmp_path_factory):
     """`unbroken_of(arguments)`: what a sweep of these finds when nothing happens to it; run once."""
 
     @functools.cache
     def run(arguments):
-        world = make_seeded(tmp_path_factory.mktemp("unbroken"))
-        left = nursery.run(world, *arguments)
-        assert check_invariants(world, code=left.code, trials=count_trials(arguments)) == [], left.output
-        return read_facts(world)
+        sandbox = make_seeded(tmp_path_factory.mktemp("unbroken"))
+        left = fork_server.run(sandbox, *arguments)
+        assert check_invariants(sandbox, code=left.code, trials=count_trials(arguments)) == [], left.output
+        return read_facts(sandbox)
 
     return run
 
@@ -63,7 +63,7 @@ def small_unbroken(unbroken_of):
 @pytest.fixture(scope="session")
 def small_crowning(world_at):
     """`SMALL` has come to its crowning before the test begins: what `world_at` lays out is a copy."""
-    world_at("crowning", *SMALL)
+    world_at("finalization", *SMALL)
 
 
 @pytest.fixture(scope="session")
@@ -79,12 +79,12 @@ def count_trials(arguments):
 
 
 @pytest.fixture
-def world(tmp_path, make_seeded):
+def sandbox(tmp_path, make_seeded):
     return make_seeded(tmp_path / "world")
 
 
 @pytest.fixture(scope="session")
-def world_at(nursery, make_seeded, tmp_path_factory):
+def world_at(fork_server, make_seeded, tmp_path_factory):
     """`world_at(part, *arguments)`: a sweep whose driver was killed when it entered `part`.
 
     It is run once and laid out again for each test, always in the same place: its records hold absolute paths.
@@ -95,18 +95,18 @@ def world_at(nursery, make_seeded, tmp_path_factory):
     def lay_out(part, *arguments):
         key = (part, arguments)
         if key not in copies:
-            if part == "crowning" and "confirm=none" not in arguments:
-                world = lay_out("confirmation", *arguments)
+            if part == "finalization" and "confirm=none" not in arguments:
+                sandbox = lay_out("confirmation", *arguments)
             else:
                 shutil.rmtree(here, ignore_errors=True)
-                world = make_seeded(here)
-            left = nursery.run(world, *arguments, die=[part, 1])
+                sandbox = make_seeded(here)
+            left = fork_server.run(sandbox, *arguments, die=[part, 1])
             assert left.code == -9, left.output
             copies[key] = root / f"{len(copies)}-{part}"
             shutil.copytree(here, copies[key])
         shutil.rmtree(here)
         shutil.copytree(copies[key], here)
-        return World(here.resolve())
+        return Sandbox(here.resolve())
 
     return lay_out
 
@@ -120,12 +120,12 @@ def new_seed():
 
 
 @pytest.fixture
-def check(nursery, unbroken_of):
+def check(fork_server, unbroken_of):
     """`check(world, *arguments)`: the same command ends the sweep, and every invariant holds."""
 
-    def run(world, *arguments, **settings):
-        left = nursery.run(world, *arguments, **settings)
-        problems = check_invariants(world, unbroken_of(arguments), code=left.code, trials=count_trials(arguments))
+    def run(sandbox, *arguments, **settings):
+        left = fork_server.run(sandbox, *arguments, **settings)
+        problems = check_invariants(sandbox, unbroken_of(arguments), code=left.code, trials=count_trials(arguments))
         assert problems == [], left.output
 
     return run

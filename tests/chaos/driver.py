@@ -21,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.chaos.world import NAME
+from tests.chaos.sandbox import NAME
 
 
 def prepare(settings):
@@ -48,35 +48,35 @@ def _watch(settings):
     from embsweep.sweep.scheduler import SweepScheduler
     from embsweep.tracking.tracker import Tracker
     from embsweep.training import callback
-    from tests.chaos.moments import Moments
+    from tests.chaos.crash_points import CrashPoints
 
-    moments = Moments()
-    for method in ("next_job", "started", "report", "finished"):
-        moments.watch(SweepScheduler, method, method)
-    moments.watch(callback, "save_state", "state")
-    moments.watch(callback, "save_checkpoint", "checkpoint")
-    moments.watch(run, "confirm_finalists", "confirmation")
-    moments.watch(run, "finalize_sweep", "crowning")
-    moments.watch(winner, "evaluate_on_test", "test")
-    moments.watch(winner, "_register", "registration")
-    moments.watch(Tracker, "finish", "farewell")
-    moments.install()
+    crash_points = CrashPoints()
+    for method in ("suggest", "on_trial_start", "on_trial_result", "on_trial_complete"):
+        crash_points.watch(SweepScheduler, method, method)
+    crash_points.watch(callback, "save_state", "state")
+    crash_points.watch(callback, "save_checkpoint", "checkpoint")
+    crash_points.watch(run, "confirm_finalists", "confirmation")
+    crash_points.watch(run, "finalize_sweep", "finalization")
+    crash_points.watch(winner, "evaluate_on_test", "test")
+    crash_points.watch(winner, "_register", "registration")
+    crash_points.watch(Tracker, "finish", "close")
+    crash_points.install()
     if "die" in settings:
-        moments.aim(*settings["die"])
+        crash_points.crash_at(*settings["die"])
     if "signal" in settings:
         part, number, sent = settings["signal"]
-        moments.aim(part, number, lambda: os.kill(os.getpid(), sent))
+        crash_points.crash_at(part, number, lambda: os.kill(os.getpid(), sent))
     if "fill" in settings:
         part, number, ballast = settings["fill"]
-        moments.aim(part, number, lambda: fill_disk(Path(ballast)))
+        crash_points.crash_at(part, number, lambda: fill_disk(Path(ballast)))
     if "watch_disk" in settings:
-        _watch_disk(moments, Path(settings["watch_disk"]))
-    if "moments" in settings:
-        path = Path(settings["moments"])
-        atexit.register(lambda: path.write_text(json.dumps(moments.counts)))
+        _watch_disk(crash_points, Path(settings["watch_disk"]))
+    if "crash_points" in settings:
+        path = Path(settings["crash_points"])
+        atexit.register(lambda: path.write_text(json.dumps(crash_points.counts)))
 
 
-def _watch_disk(moments, path):
+def _watch_disk(crash_points, path):
     """Note in `path` the most folders with weights, and with states, that there ever were at once, and their bytes."""
     from embsweep.sweep.folder import SweepFolder
 
@@ -94,7 +94,7 @@ def _watch_disk(moments, path):
         for name, value in counts.items():
             most[name] = max(most[name], value)
 
-    moments.at_each = look
+    crash_points.at_each = look
     atexit.register(lambda: path.write_text(json.dumps(most)))
 
 
@@ -119,12 +119,12 @@ def _set_clock(offset_s):
 
     from optuna.storages._rdb import storage
 
-    real, moment = time.time, datetime.datetime
+    real, crash_point = time.time, datetime.datetime
 
-    class Shifted(moment):
+    class Shifted(crash_point):
         @classmethod
         def now(cls, tz=None):
-            return moment.now(tz) + datetime.timedelta(seconds=offset_s)
+            return crash_point.now(tz) + datetime.timedelta(seconds=offset_s)
 
     time.time = lambda: real() + offset_s
     storage.datetime = Shifted

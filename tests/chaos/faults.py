@@ -11,11 +11,12 @@ import sqlite3
 import time
 from dataclasses import dataclass, field
 
-from tests.chaos.nursery import Nursery
-from tests.chaos.world import World
+from tests.chaos.fork_server import ForkServer
+from tests.chaos.sandbox import Sandbox
 
-PARTS = ("start", "courier", "next_job", "started", "state", "checkpoint", "report", "finished")
-LAST_PARTS = ("confirmation", "crowning", "test", "registration")
+EVENTS = ("suggest", "on_trial_start", "on_trial_result", "on_trial_complete")
+PARTS = ("start", "publisher", *EVENTS, "state", "checkpoint")
+LAST_PARTS = ("confirmation", "finalization", "test", "registration")
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -24,19 +25,19 @@ class Chaos:
     """A sweep that things happen to: where, with which arguments and settings, and what has happened so far."""
 
     rng: random.Random
-    world: World
-    nursery: Nursery
+    sandbox: Sandbox
+    fork_server: ForkServer
     arguments: tuple = ()
     settings: dict = field(default_factory=dict)
     events: list = field(default_factory=list)
 
     def run(self, **settings):
         """One life of the driver."""
-        return self.nursery.run(self.world, *self.arguments, **{**self.settings, **settings})
+        return self.fork_server.run(self.sandbox, *self.arguments, **{**self.settings, **settings})
 
     def start(self, **settings):
         """The same, while it lives."""
-        return self.nursery.start(self.world, *self.arguments, **{**self.settings, **settings})
+        return self.fork_server.start(self.sandbox, *self.arguments, **{**self.settings, **settings})
 
     def note(self, what):
         """For the record of this run."""
@@ -59,7 +60,7 @@ def kill_in_a_part(chaos):
 
 def kill_near_the_end(chaos):
     """SIGKILL once everything is trained; what comes before is run."""
-    part, number = chaos.rng.choice((*LAST_PARTS, "farewell")), chaos.rng.randint(1, 60)
+    part, number = chaos.rng.choice((*LAST_PARTS, "close")), chaos.rng.randint(1, 60)
     chaos.note(f"SIGKILL at moment {number} of {part}")
     return chaos.run(die=[part, number])
 
@@ -118,14 +119,14 @@ def has_traceback(output):
 
 def tear_the_state(chaos):
     """SIGKILL between two evaluations, then a file of the trial's state is spoiled, perhaps one of that before too."""
-    left = chaos.run(die=["report", chaos.rng.randint(20, 100)])
+    left = chaos.run(die=["on_trial_result", chaos.rng.randint(20, 100)])
     for state in ("state", "previous/state")[: chaos.rng.randint(1, 2)]:
         files = [
-            path for path in chaos.world.folder.glob(f"*/*/{state}/**/*") if path.is_file() and path.stat().st_size
+            path for path in chaos.sandbox.folder.glob(f"*/*/{state}/**/*") if path.is_file() and path.stat().st_size
         ]
         if files:
             path = chaos.rng.choice(sorted(files))
-            chaos.note(f"garbage in {path.relative_to(chaos.world.folder)}")
+            chaos.note(f"garbage in {path.relative_to(chaos.sandbox.folder)}")
             _spoil(path, chaos.rng)
     return left
 
@@ -133,7 +134,7 @@ def tear_the_state(chaos):
 def tear_the_outbox(chaos):
     """SIGKILL, and the outbox ends in the middle of a line."""
     left = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
-    path = chaos.world.folder / "outbox" / "entries.jsonl"
+    path = chaos.sandbox.folder / "outbox" / "entries.jsonl"
     if path.exists():
         chaos.note("half a line in the outbox")
         with path.open("ab") as file:
@@ -144,7 +145,7 @@ def tear_the_outbox(chaos):
 def cut_the_outbox(chaos):
     """SIGKILL, and the outbox has lost its end or is gone: what MLflow may have been told, and what it may not."""
     left = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
-    path = chaos.world.folder / "outbox" / "entries.jsonl"
+    path = chaos.sandbox.folder / "outbox" / "entries.jsonl"
     if path.exists() and chaos.rng.random() < 0.25:
         chaos.note("the outbox is gone")
         shutil.rmtree(path.parent)
@@ -157,12 +158,12 @@ def cut_the_outbox(chaos):
 
 def lock_the_ledger(chaos):
     """Another program holds the ledger for some seconds."""
-    return _lock(chaos, chaos.world.ledger, "the ledger")
+    return _lock(chaos, chaos.sandbox.ledger, "the ledger")
 
 
 def lock_the_store(chaos):
     """Another program holds MLflow's database for some seconds."""
-    return _lock(chaos, chaos.world.storage / "mlflow.db", "mlflow.db")
+    return _lock(chaos, chaos.sandbox.storage / "mlflow.db", "mlflow.db")
 
 
 def set_the_clock_back(chaos):

@@ -8,19 +8,19 @@ import optuna
 
 from embsweep.search.record import to_record
 from embsweep.tracking.outbox import count_waiting
-from tests.chaos.world import NAME
+from tests.chaos.sandbox import NAME
 
 STUDIES = {"sweep": "trial", "confirmation": "confirmation"}
 """Studies of the ledger → the role of their runs in MLflow."""
 
 
-def check_invariants(world, unbroken=None, *, code=0, trials=None):
+def check_invariants(sandbox, reference=None, *, code=0, trials=None):
     """What is wrong with the finished sweep in `world`, as a list of sentences; empty where nothing is.
 
     `unbroken` is what `read_facts` found in the same sweep without any fault; `code` the exit code of the last run.
     """
     problems = [] if code == 0 else [f"exit code {code}"]
-    studies = _read_studies(world)
+    studies = _read_studies(sandbox)
     records = studies["sweep"]
     if trials is not None and len(records) != trials:
         problems.append(f"{len(records)} trials instead of {trials}")
@@ -28,23 +28,25 @@ def check_invariants(world, unbroken=None, *, code=0, trials=None):
     problems += [f"{count} trials are the same point" for count in Counter(points).values() if count > 1]
     for study, found in studies.items():
         problems += [f"{study} {r.number} is {r.state} in the ledger" for r in found if not r.is_finished]
-    facts = read_facts(world)
-    if unbroken is not None:
-        problems += [f"{key}: {facts[key]} and not {unbroken[key]}" for key in unbroken if facts[key] != unbroken[key]]
-    return [*problems, *_check_mlflow(world, studies), *_check_repeated(world, studies), *_check_disk(world)]
+    facts = read_facts(sandbox)
+    if reference is not None:
+        problems += [
+            f"{key}: {facts[key]} and not {reference[key]}" for key in reference if facts[key] != reference[key]
+        ]
+    return [*problems, *_check_mlflow(sandbox, studies), *_check_repeated(sandbox, studies), *_check_disk(sandbox)]
 
 
-def read_facts(world):
+def read_facts(sandbox):
     """All of a finished sweep that no fault may change.
 
     The number of looks at the test split may: a look that died before it was on record counts all the same.
     """
     facts = {}
-    for study, records in _read_studies(world).items():
+    for study, records in _read_studies(sandbox).items():
         for r in records:
             log = [(row["fraction"], row["objective"]) for row in r.attributes.get("reports", [])]
             facts[f"{study} {r.number}"] = (r.state, dict(r.params), r.best, log)
-    path = world.folder / "evidence.json"
+    path = sandbox.folder / "evidence.json"
     if path.exists():
         evidence = json.loads(path.read_text())
         facts["winner"] = evidence["verdict"]["winner"]
@@ -53,8 +55,8 @@ def read_facts(world):
     return facts
 
 
-def _read_studies(world):
-    storage = optuna.storages.RDBStorage(f"sqlite:///{world.ledger}")
+def _read_studies(sandbox):
+    storage = optuna.storages.RDBStorage(f"sqlite:///{sandbox.ledger}")
     try:
         names = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
         return {
@@ -70,8 +72,8 @@ def _read_studies(world):
         storage.engine.dispose()
 
 
-def _check_mlflow(world, studies):
-    client = world.open_mlflow()
+def _check_mlflow(sandbox, studies):
+    client = sandbox.open_mlflow()
     experiment = client.get_experiment_by_name("embsweep").experiment_id
     runs = client.search_runs([experiment], max_results=5000)
     problems = [
@@ -125,7 +127,7 @@ def _check_registry(client, experiment):
     return problems
 
 
-def _check_repeated(world, studies):
+def _check_repeated(sandbox, studies):
     """No attempt trains more than one interval that an earlier one had trained; two where it had to step back.
 
     Those that started over may train all of them.
@@ -133,12 +135,12 @@ def _check_repeated(world, studies):
     known, problems, allowed = defaultdict(set), [], defaultdict(lambda: 1)
     for study, records in studies.items():
         for record in records:
-            folder = str(world.folder / ("trials" if study == "sweep" else study) / f"{record.number:04d}")
+            folder = str(sandbox.folder / ("trials" if study == "sweep" else study) / f"{record.number:04d}")
             if "used_previous_state" in record.attributes:
                 allowed[folder] = 2
             if "restarted" in record.attributes:
                 allowed[folder] = math.inf
-    lines = [json.loads(line) for line in world.trace.read_text().splitlines()] if world.trace.exists() else []
+    lines = [json.loads(line) for line in sandbox.trace.read_text().splitlines()] if sandbox.trace.exists() else []
     repeated = Counter()
     for line in lines:
         interval = (line["from"], line["to"])
@@ -151,11 +153,11 @@ def _check_repeated(world, studies):
     return problems
 
 
-def _check_disk(world):
+def _check_disk(sandbox):
     """No half-written weights stay, no state of a finished trial, and nothing that MLflow was not told."""
-    folders = [path for path in world.folder.rglob("*") if path.is_dir()]
+    folders = [path for path in sandbox.folder.rglob("*") if path.is_dir()]
     left = [path for path in folders if path.name in ("state", "previous") or path.suffix in (".tmp", ".old")]
-    left += list(world.folder.rglob(".registering-*"))
-    problems = [f"left behind: {path.relative_to(world.folder)}" for path in left]
-    waiting = count_waiting(world.folder / "outbox")
+    left += list(sandbox.folder.rglob(".registering-*"))
+    problems = [f"left behind: {path.relative_to(sandbox.folder)}" for path in left]
+    waiting = count_waiting(sandbox.folder / "outbox")
     return [*problems, *([f"{waiting} records wait in the outbox"] if waiting else [])]

@@ -152,13 +152,13 @@ class ScriptedTrainer:
 
 
 def _sleep_through_signals():
-    said = DEAF
+    output = DEAF
     while True:
         try:
-            os.write(1, f"{said}\n".encode())
+            os.write(1, f"{output}\n".encode())
             time.sleep(3600)
         except KeyboardInterrupt:
-            said = HEARD
+            output = HEARD
 
 
 def _trace(job, begun, reached):

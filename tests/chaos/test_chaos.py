@@ -8,15 +8,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.nightly
-def test_a_fault_at_random_changes_nothing(nursery, make_seeded, tmp_path, new_seed):
+def test_a_fault_at_random_changes_nothing(fork_server, make_seeded, tmp_path, new_seed):
     """Without a confirmation, which is most of so small a sweep."""
     more = ("confirm=none", "eval.fractions=[0.25,1.0]")
-    problems, events = run_chaos(tmp_path, nursery, *more, seed=new_seed, trials=2, lives=1, make=make_seeded)
+    problems, events = run_chaos(tmp_path, fork_server, *more, seed=new_seed, trials=2, runs=1, make=make_seeded)
     assert not problems, "\n".join([f"seed {new_seed}", *events, *problems])
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("trials", "lives"), [(8, 6), (30, 15)])
-def test_faults_at_random_change_nothing(nursery, tmp_path, new_seed, trials, lives):
-    problems, events = run_chaos(tmp_path, nursery, seed=new_seed, trials=trials, lives=lives)
+@pytest.mark.parametrize(("trials", "runs"), [(8, 6), (30, 15)])
+def test_faults_at_random_change_nothing(fork_server, tmp_path, new_seed, trials, runs):
+    problems, events = run_chaos(tmp_path, fork_server, seed=new_seed, trials=trials, runs=runs)
     assert not problems, "\n".join([f"seed {new_seed}", *events, *problems])

@@ -27,24 +27,24 @@ def lose_the_manifest(folder):
 
 
 @pytest.fixture(scope="module")
-def winner(nursery, world_at):
+def winner(fork_server, world_at):
     """The trial that wins when nothing happens to its weights."""
-    world = world_at("crowning", *SEARCH_ALONE)
-    assert nursery.run(world, *SEARCH_ALONE).code == 0
-    return read_facts(world)["winner"]
+    sandbox = world_at("finalization", *SEARCH_ALONE)
+    assert fork_server.run(sandbox, *SEARCH_ALONE).code == 0
+    return read_facts(sandbox)["winner"]
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt_with",
     [cut, pytest.param(zero, marks=NIGHTLY), pytest.param(lose_the_manifest, marks=NIGHTLY)],
 )
-def test_another_stands_in_for_the_winner(nursery, world_at, winner, spoil):
-    world = world_at("crowning", *SEARCH_ALONE)
-    weights = world.folder / "trials" / f"{winner:04d}" / "best"
-    spoil(weights)
-    left = nursery.run(world, *SEARCH_ALONE)
-    assert check_invariants(world, code=left.code, trials=count_trials(SMALL)) == [], left.output
-    evidence = json.loads((world.folder / "evidence.json").read_text())
+def test_another_stands_in_for_the_winner(fork_server, world_at, winner, corrupt_with):
+    sandbox = world_at("finalization", *SEARCH_ALONE)
+    weights = sandbox.folder / "trials" / f"{winner:04d}" / "best"
+    corrupt_with(weights)
+    left = fork_server.run(sandbox, *SEARCH_ALONE)
+    assert check_invariants(sandbox, code=left.code, trials=count_trials(SMALL)) == [], left.output
+    evidence = json.loads((sandbox.folder / "evidence.json").read_text())
     assert evidence["verdict"]["winner"] != winner
     assert f"trial {winner} cannot win: " in left.output
     assert "manifest.json" in left.output
@@ -53,14 +53,14 @@ def test_another_stands_in_for_the_winner(nursery, world_at, winner, spoil):
 
 
 @pytest.mark.usefixtures("small_unbroken")
-def test_the_searchs_own_weights_stand_in_for_torn_ones_of_the_confirmation(nursery, world_at, unbroken_of):
-    world = world_at("crowning", *SMALL)
-    kept = list((world.folder / "confirmation").glob("*/best"))
+def test_the_searchs_own_weights_stand_in_for_torn_ones_of_the_confirmation(fork_server, world_at, unbroken_of):
+    sandbox = world_at("finalization", *SMALL)
+    kept = list((sandbox.folder / "confirmation").glob("*/best"))
     for folder in kept:
         cut(folder)
-    left = nursery.run(world, *SMALL)
-    assert check_invariants(world, code=left.code, trials=count_trials(SMALL)) == [], left.output
+    left = fork_server.run(sandbox, *SMALL)
+    assert check_invariants(sandbox, code=left.code, trials=count_trials(SMALL)) == [], left.output
     assert left.output.count("cannot win") == len(kept) > 0
-    assert read_facts(world)["winner"] == unbroken_of(SMALL)["winner"], (
+    assert read_facts(sandbox)["winner"] == unbroken_of(SMALL)["winner"], (
         "who won is decided by scores, which are in the ledger"
     )

@@ -16,7 +16,7 @@ from tests.refusals import signs_behind
 
 
 @dataclass(frozen=True)
-class Left:
+class ExitResult:
     """How a command ended."""
 
     code: int
@@ -74,8 +74,8 @@ def call(monkeypatch, capsys, outside_hydra):
             main.main()
         except SystemExit as left:
             code, found = left.code, signs_behind(left)
-        said = capsys.readouterr()
-        return Left(code, said.out, said.err, found)
+        output = capsys.readouterr()
+        return ExitResult(code, output.out, output.err, found)
 
     return run
 

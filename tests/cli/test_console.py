@@ -53,9 +53,9 @@ def test_interrupted_with_a_command_to_go_on(capsys):
 def test_a_full_disk_is_a_message_whoever_says_so(capsys):
     """safetensors, torch and sqlite each raise something of their own."""
     assert left_with(RuntimeError("I/O error: No space left on device (os error 28)"), resume="the command") == 1
-    said = capsys.readouterr().err
-    assert "No space left on device (os error 28)" in said
-    assert said.endswith(": the command\n")
+    output = capsys.readouterr().err
+    assert "No space left on device (os error 28)" in output
+    assert output.endswith(": the command\n")
 
 
 def test_a_defect_keeps_its_traceback():

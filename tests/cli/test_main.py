@@ -118,9 +118,9 @@ def test_launch_inside_hydra_lists_the_diagnostics_of_the_space(loader, started,
     assert left.value.code == 2
     assert signs_behind(left.value) == [("too-few", "train.epochs"), ("missing-file", "data.path")]
     assert started == []
-    said = capsys.readouterr().err
-    assert "train.epochs: " in said
-    assert "data.path: " in said
+    output = capsys.readouterr().err
+    assert "train.epochs: " in output
+    assert "data.path: " in output
 
 
 def test_run_prints_what_the_sweep_returned(loader, monkeypatch, capsys):
@@ -129,13 +129,13 @@ def test_run_prints_what_the_sweep_returned(loader, monkeypatch, capsys):
     from embsweep.cli.main import _run
 
     request = read_request(loader, ["+sweep=bgem3"], "the command")
-    told = []
-    monkeypatch.setattr(embsweep.sweep.run, "run_sweep", lambda asked, _: (told.append(asked), "result")[1])
+    logged = []
+    monkeypatch.setattr(embsweep.sweep.run, "run_sweep", lambda asked, _: (logged.append(asked), "result")[1])
     monkeypatch.setattr(
-        embsweep.reports.summary, "print_result", lambda _, result, **how: told.append((result, how["command"]))
+        embsweep.reports.summary, "print_result", lambda _, result, **how: logged.append((result, how["command"]))
     )
     _run(request)
-    assert told == [request, ("result", "the command")]
+    assert logged == [request, ("result", "the command")]
 
 
 @pytest.mark.slow

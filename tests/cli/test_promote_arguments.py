@@ -8,7 +8,8 @@ from rich.console import Console
 
 from embsweep.cli.promote import build_conditions, describe_refusal, read_overrides
 from embsweep.promotion.promote import Promotion
-from embsweep.selection.gate import Condition, DimCheck, GateResult
+from embsweep.selection.gate import GateResult
+from embsweep.selection.gate_conditions import Condition, DimCheck
 from embsweep.tracking.registry.aliases import ModelAliases
 from tests.refusals import raises_diagnostics
 
@@ -24,7 +25,7 @@ JUDGEMENT = GateResult(
                 DimCheck(64, False, "-0.0100 [-0.0245, +0.0003]: must be above +0.0000, short by 0.0100"),
             ),
         ),
-        Condition("beats champion", None, "not read"),
+        Condition("beats champion", None, "not evaluated"),
     )
 )
 
@@ -70,13 +71,15 @@ def test_conditions_fit_80_columns():
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["✓", "complete", "8", "of", "8", "trials"]
     assert any(line.split()[:3] == ["64", "✗", "-0.0100"] for line in lines)
-    assert lines[-1].split() == ["?", "beats", "champion", "not", "read"]
+    assert lines[-1].split() == ["?", "beats", "champion", "not", "evaluated"]
     assert "short by 0.0100" in " ".join(" ".join(lines).split())
 
 
 def test_a_refusal_names_what_failed_and_by_how_much():
-    said = describe_refusal("legal", Promotion(ModelAliases("legal", 2, None), 2, JUDGEMENT, None, ()))
-    assert re.findall(r"\d+", said.splitlines()[0]) == ["2", "2", "3"], "the version, how many failed, and of how many"
-    assert "      64: -0.0100 [-0.0245, +0.0003]: must be above +0.0000, short by 0.0100" in said.splitlines()
-    assert "complete" not in said
-    assert "1024" not in said
+    output = describe_refusal("legal", Promotion(ModelAliases("legal", 2, None), 2, JUDGEMENT, None, ()))
+    assert re.findall(r"\d+", output.splitlines()[0]) == ["2", "2", "3"], (
+        "the version, how many failed, and of how many"
+    )
+    assert "      64: -0.0100 [-0.0245, +0.0003]: must be above +0.0000, short by 0.0100" in output.splitlines()
+    assert "complete" not in output
+    assert "1024" not in output

@@ -76,9 +76,9 @@ def start():
 def test_one_signal_leaves_in_order(start, sent, code, is_deaf):
     process, _ = start("obedient", is_deaf=is_deaf)
     process.send_signal(sent)
-    _, said = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
     assert process.returncode == code
-    assert said == "Interrupted. Finished trials are kept; go on with: the command\n"
+    assert output == "Interrupted. Finished trials are kept; go on with: the command\n"
 
 
 @pytest.mark.slow
@@ -89,8 +89,8 @@ def test_a_second_one_leaves_at_once_with_all_that_was_started(start, sent, code
     assert process.stdout.readline() == "heard\n"
     assert process.poll() is None
     process.send_signal(sent)
-    _, said = process.communicate(timeout=60)  # its patience with the first one is ten minutes
-    assert (process.returncode, said) == (code, "Left at once. Finished trials are kept; go on with: the command\n")
+    _, output = process.communicate(timeout=60)  # its patience with the first one is ten minutes
+    assert (process.returncode, output) == (code, "Left at once. Finished trials are kept; go on with: the command\n")
     assert is_gone_within(child, 60)
 
 
@@ -98,9 +98,9 @@ def test_a_second_one_leaves_at_once_with_all_that_was_started(start, sent, code
 def test_a_first_one_that_nobody_follows_is_enough_after_a_while(start):
     process, child = start("stubborn", patience_s=0.5)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "go on with: the command" in said
+    assert "go on with: the command" in output
     assert is_gone_within(child, 60)
 
 

@@ -69,8 +69,8 @@ def test_it_does_not_outlive_who_asked(start, seconds):
 def test_ctrl_c_at_a_terminal_leaves_at_once_and_prints_nothing(start):
     process, child = start(600.0)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
-    said, _ = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, "")
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
     assert is_gone_within(child, 60)
 
 

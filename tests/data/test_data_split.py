@@ -148,8 +148,8 @@ def test_a_training_row_whose_negative_answers_a_held_out_query_is_left_out():
     expected = [pair for pair in due if pair.negative not in held_out]
     assert len(expected) < len(due)
     assert list(splits.train) == expected
-    told = f"training rows left out because their hard negative answers a held-out query: {len(due) - len(expected)}"
-    assert told in splits.notes
+    logged = f"training rows left out because their hard negative answers a held-out query: {len(due) - len(expected)}"
+    assert logged in splits.notes
 
 
 def test_no_training_row_left_is_an_error():

@@ -56,7 +56,7 @@ def check_accounts(found, lines):
     assert len(filled["queries.jsonl"]) == len(found.queries) + lost(
         "duplicate queries", "normalised duplicate queries"
     )
-    judged = ("duplicate rows", "judgements with a score of 0 or less", "judgements that stand more than once")
+    judged = ("duplicate rows", "judgements with a score of 0 or less", "repeated judgements")
     assert len(filled["qrels.tsv"]) - has_header == len(found.judgements) + lost(*judged)
 
 
@@ -75,7 +75,7 @@ def test_mutated_file_is_refused_or_every_line_counted(folder, name, data):
 
 def test_repeated_judgements_are_counted(folder):
     found, _ = load(folder, qrels=GOOD["qrels.tsv"] + b"q0\td0\t1\nq2\td3\t0\nq0\td0\t1\n")
-    assert dict(found.merged) == {"judgements with a score of 0 or less": 1, "judgements that stand more than once": 3}
+    assert dict(found.merged) == {"judgements with a score of 0 or less": 1, "repeated judgements": 3}
 
 
 ids = st.one_of(

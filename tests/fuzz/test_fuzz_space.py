@@ -22,7 +22,7 @@ from embsweep.config.search_space import (
     to_override,
 )
 from embsweep.core.errors import InputError
-from embsweep.search.ledger import to_distribution
+from embsweep.search.distributions import to_distribution
 
 PARSER = OverridesParser.create()
 

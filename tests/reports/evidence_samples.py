@@ -80,7 +80,7 @@ def _make_values(queries, gain):
         "audit": (FindingRecord(name="few-queries", severity="warning", message="60 held-out queries"),),
         "training": make_training(),
         "verdict": make_verdict(),
-        "proof": VerificationRecord(
+        "verification": VerificationRecord(
             manifest_sha256="cd" * 32, device="cpu", difference=3.1e-9, tolerance=1e-6, pid=4242
         ),
         "holdout_evaluations": 1,

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.slow  # a card needs sentence-transformers
 
 SECTIONS = (
     "## Result", "## Model Details", "### Model Description", "### Full Model Architecture", "## Usage",
-    "### Shorter Embeddings", "## Evaluation", "### Test Readings", "### Metrics", "### How This Model Was Chosen",
-    "### Data and Audit", "### Proof", "## Training Details", "### Training Dataset", "### Training Run",
+    "### Shorter Embeddings", "## Evaluation", "### Test Evaluations", "### Metrics", "### How This Model Was Chosen",
+    "### Data and Audit", "### Verification", "## Training Details", "### Training Dataset", "### Training Run",
     "### Training Hyperparameters", "### Training Logs", "### Framework Versions", "## Citation",
 )  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_language_and_license_where_the_model_knows_them():
         (nine_queries, "**No significant gain.**"),
         (below_base, "**Below its base.**"),
         (waived, "**Waived audit error.** `columns-swapped`: anchors are longer"),
-        (second_look, "**The test split was read before: this is the second look at it.**"),
+        (second_look, "**The test split was read before: this is its second evaluation.**"),
         (lambda: make_evidence(complete=False), "**Incomplete.**"),
     ],
 )
@@ -84,7 +84,7 @@ def test_what_must_be_known_stands_first(evidence, first):
 def test_a_clear_winner_has_nothing_to_warn_of():
     card = write(typical())
     assert notices(card) == []
-    assert "significantly better" in section(card, "Test Readings")
+    assert "significantly better" in section(card, "Test Evaluations")
     assert "**" not in body(card).split("## Result")[1].split("\n- Against")[1].split("\n")[0]
 
 
@@ -95,7 +95,7 @@ def test_every_notice_is_said_where_several_are_due():
     starts = ["**Rehearsal.**", "**No significant gain.**", "**Incomplete.**", "**The test split was read before"]
     found = notices(write(evidence))
     assert [notice.startswith(start) for notice, start in zip(found, starts, strict=True)] == [True] * 4
-    assert "third look" in found[-1]
+    assert "third evaluation" in found[-1]
 
 
 def test_a_missed_constraint_is_said():
@@ -112,7 +112,7 @@ def test_a_rehearsal_is_tagged():
 
 
 @pytest.mark.parametrize(
-    ("evidence", "said"),
+    ("evidence", "output"),
     [
         (typical, "Trial 3 was named."),
         (tied, "**Tied:** trial 3 could not be told apart from trial 0 when all were run again."),
@@ -121,8 +121,8 @@ def test_a_rehearsal_is_tagged():
         (lambda: make_evidence(verdict=make_verdict(warnings=("too *few* queries",))), r"too \*few\* queries"),
     ],
 )
-def test_how_clear_the_choice_was(evidence, said):
-    assert said in section(write(evidence()), "How This Model Was Chosen")
+def test_how_clear_the_choice_was(evidence, output):
+    assert output in section(write(evidence()), "How This Model Was Chosen")
 
 
 def test_worse_than_bm25_is_said_at_the_top():
@@ -137,7 +137,7 @@ def test_further_finalists_are_called_by_their_trial():
     third = without(whole.test["runner-up"], trial=9)
     made = [without(c, reference="trial 9") for c in whole.comparisons if c.reference == "runner-up"]
     more = make_evidence(test={**whole.test, "trial 9": third}, comparisons=(*whole.comparisons, *made))
-    readings = section(write(more), "Test Readings")
+    readings = section(write(more), "Test Evaluations")
     assert "- Against the runner-up (trial 5): " in readings
     assert "- Against trial 9: " in readings
     assert "| Runner-up | trial 9 |" in readings
@@ -160,12 +160,13 @@ def test_the_log_is_said_to_be_validation():
 def test_the_hash_is_that_of_the_stored_file(tmp_path):
     evidence = typical()
     write_evidence(tmp_path, evidence)
-    assert hashlib.sha256((tmp_path / EVIDENCE_FILE).read_bytes()).hexdigest() in section(write(evidence), "Proof")
+    sha256 = hashlib.sha256((tmp_path / EVIDENCE_FILE).read_bytes()).hexdigest()
+    assert sha256 in section(write(evidence), "Verification")
 
 
 def test_a_proof_that_does_not_hold_is_not_glossed_over():
-    proof = without(typical().proof, difference=0.5)
-    assert "**did not reproduce**" in section(write(make_evidence(proof=proof)), "Proof")
+    verification = without(typical().verification, difference=0.5)
+    assert "**did not reproduce**" in section(write(make_evidence(verification=verification)), "Verification")
 
 
 def test_hyperparameters_are_those_of_the_machine_that_trained():

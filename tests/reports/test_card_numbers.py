@@ -171,7 +171,7 @@ def _leaves(part, path=()):
 SHOWN = re.compile(
     r"test/[^/]+/(scores|intervals/\d+/(low|high)).*|test/(recipe|runner-up)/trial|comparisons/\d+/(?!margin).*|objectives/.*|optimism"
     r"|validation/[^/]+/\d+/map@100|training/(trial|log/.*|params/.*|facts/.*|config/(train|loss)/.*)"
-    r"|verdict/(winner|confirmed/.*)|proof/.*|data/(sizes|config)/.*|budget|counts/.*|look|gate/.*"
+    r"|verdict/(winner|confirmed/.*)|verification/.*|data/(sizes|config)/.*|budget|counts/.*|holdout_evaluations|gate/.*"
     r"|training/config/matryoshka/weight_power"
 )
 """Numbers that are printed; the others (each query's score, a margin outside the gate: 0) only enter the hash."""

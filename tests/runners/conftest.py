@@ -22,7 +22,7 @@ def make_sweep_scheduler(make_config, tmp_path):
     from embsweep.search.pruners import build_pruner
     from embsweep.sweep.phase import search_phase
     from embsweep.sweep.scheduler import SweepScheduler
-    from tests.listeners import make_listeners
+    from tests.mocks import make_mocks
 
     space = (FloatRange("train.learning_rate", 1e-6, 1e-4),)
 
@@ -33,7 +33,7 @@ def make_sweep_scheduler(make_config, tmp_path):
         ledger = Ledger.open(tmp_path / "study.db", space=space, search=search, pruner=pruner)
         ledger.set_metadata(name="s", title="", objective="", requested_trials=trials, slots=1)
         phase = search_phase(tmp_path / "trials", config, keep_recipe=False)
-        return SweepScheduler(ledger, *make_listeners(), lambda record: config, phase)
+        return SweepScheduler(ledger, *make_mocks(), lambda record: config, phase)
 
     return make
 

@@ -29,8 +29,8 @@ def test_each_fails_with_its_reason_and_the_others_are_as_ever(make_sweep_schedu
         assert record.state == "failed"
         assert FAULTS[kind] in record.attributes["reason"]
         assert record.attempt == 1, "it was not the process"
-    told = {call.args[0].number: call.args[1] for call in scheduler.tracking.finish_trial.call_args_list}
-    assert {n: told[n].reason for n in faults} == {n: records[n].attributes["reason"] for n in faults}
+    logged = {call.args[0].number: call.args[1] for call in scheduler.tracking.finish_trial.call_args_list}
+    assert {n: logged[n].reason for n in faults} == {n: records[n].attributes["reason"] for n in faults}
 
 
 def hear_starts(scheduler):

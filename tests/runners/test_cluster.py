@@ -146,7 +146,7 @@ class TestGoodCluster:
             ({"RAY_AUTH_TOKEN": "0" * 64}, "the cluster's token", "does not accept it"),
             ({"RAY_AUTH_TOKEN": None}, "the cluster's token", "none was found"),
             ({"RAY_AUTH_TOKEN": None, "RAY_AUTH_MODE": "token"}, "the cluster's token", "none was found"),
-            ({"RAY_AUTH_MODE": "disabled"}, "RAY_AUTH_MODE", "this process may show none; got 'disabled'"),
+            ({"RAY_AUTH_MODE": "disabled"}, "RAY_AUTH_MODE", "this process may send none; got 'disabled'"),
         ],
     )
     def test_without_its_token_nobody_joins(self, good, tmp_path, changes, where, expected):
@@ -329,7 +329,7 @@ class TestBrokenCluster:
 def test_an_open_cluster_on_this_machine_is_joined_with_a_warning(tmp_path, caplog):
     with utils_cluster({"num_cpus": 1}, {"num_cpus": 1}) as found, caplog.at_level(logging.WARNING):
         assert len(inspect_cluster(to(found.address), storage=tmp_path, tracking_uri=None)) == 2
-    assert "asks nobody for a token: RAY_AUTH_MODE=token closes it" in caplog.text
+    assert "requires no token: RAY_AUTH_MODE=token closes it" in caplog.text
 
 
 @pytest.fixture
@@ -364,6 +364,6 @@ def test_an_open_cluster_across_machines_is_refused(other_machine, tmp_path):
     there = NodeStart(prefix=other_machine, options=("--node-ip-address=10.231.77.2",))
     with started_cluster(NodeStart(), there, with_token=False) as found, found.driving():
         (text,) = refused(to(found.address), tmp_path)
-    assert text.startswith("runner.address: the cluster asks nobody for a token, and ")
+    assert text.startswith("runner.address: the cluster requires no token, and ")
     assert "(10.231.77.2" in text
     assert "RAY_AUTH_MODE=token" in text

@@ -53,48 +53,50 @@ def scheduler(request, runs, make_config, tmp_path):
 
 
 def test_a_good_trial_reports_everything_and_completes(scheduler):
-    heard, _ = scheduler
-    assert [report.fraction for report in heard.reports[0]] == [0.25, 0.5, 0.75, 1.0]
-    assert heard.reports[0][2].scores == {64: {"map@100": 3.0}}
-    assert (heard.results[0].outcome, heard.results[0].best_objective) == (Outcome.COMPLETE, float(RUNGS))
+    received, _ = scheduler
+    assert [report.fraction for report in received.reports[0]] == [0.25, 0.5, 0.75, 1.0]
+    assert received.reports[0][2].scores == {64: {"map@100": 3.0}}
+    assert (received.results[0].outcome, received.results[0].best_objective) == (Outcome.COMPLETE, float(RUNGS))
 
 
 def test_every_job_is_started_and_finished_once(scheduler):
-    heard, _ = scheduler
-    assert sorted(heard.results) == sorted(heard.starts) == sorted(heard.jobs)
+    received, _ = scheduler
+    assert sorted(received.results) == sorted(received.starts) == sorted(received.jobs)
 
 
 def test_a_stop_ends_the_trial_at_that_report(scheduler):
-    heard, _ = scheduler
-    assert [report.fraction for report in heard.reports[STOPPED]] == [0.25, 0.5]
-    assert (heard.results[STOPPED].outcome, heard.results[STOPPED].best_objective) == (Outcome.STOPPED, 2.0)
+    received, _ = scheduler
+    assert [report.fraction for report in received.reports[STOPPED]] == [0.25, 0.5]
+    assert (received.results[STOPPED].outcome, received.results[STOPPED].best_objective) == (Outcome.STOPPED, 2.0)
 
 
 def test_what_goes_wrong_in_a_trial_is_its_result(scheduler):
-    heard, plan = scheduler
+    received, plan = scheduler
     for number, kind in plan.items():
         if kind in FAULTS:
-            assert heard.results[number].outcome == Outcome.FAILED, kind
-            assert FAULTS[kind] in heard.results[number].reason
-            assert number not in heard.losses, "it was not the process"
+            assert received.results[number].outcome == Outcome.FAILED, kind
+            assert FAULTS[kind] in received.results[number].reason
+            assert number not in received.losses, "it was not the process"
 
 
 def test_a_process_that_dies_is_started_again(scheduler):
-    heard, plan = scheduler
+    received, plan = scheduler
     if DIES not in plan:
-        assert not heard.losses, "its trials have no process of their own"
+        assert not received.losses, "its trials have no process of their own"
         return
-    assert heard.results[DIES_ONCE].outcome == Outcome.COMPLETE
-    assert len(heard.losses[DIES_ONCE]) == 1
-    assert heard.results[DIES].outcome == Outcome.FAILED
-    assert len(heard.losses[DIES]) == ATTEMPTS
-    assert set(heard.losses) == {DIES_ONCE, DIES}
+    assert received.results[DIES_ONCE].outcome == Outcome.COMPLETE
+    assert len(received.losses[DIES_ONCE]) == 1
+    assert received.results[DIES].outcome == Outcome.FAILED
+    assert len(received.losses[DIES]) == ATTEMPTS
+    assert set(received.losses) == {DIES_ONCE, DIES}
 
 
 def test_no_process_more_than_there_are_slots(scheduler):
-    heard, _ = scheduler
-    deaths = sum(map(len, heard.losses.values()))
-    assert len({started.pid for started in heard.starts.values()}) <= 2 + deaths, "stopped and failed ones are reused"
+    received, _ = scheduler
+    deaths = sum(map(len, received.losses.values()))
+    assert len({started.pid for started in received.starts.values()}) <= 2 + deaths, (
+        "stopped and failed ones are reused"
+    )
 
 
 @pytest.mark.parametrize(

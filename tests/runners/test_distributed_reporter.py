@@ -31,17 +31,17 @@ class Mailbox:
 
 class Listener:
     def __init__(self, should_stop=False):
-        self.heard, self.should_stop = [], should_stop
+        self.received, self.should_stop = [], should_stop
 
     def start(self, started):
-        self.heard.append(started)
+        self.received.append(started)
 
     def report(self, report):
-        self.heard.append(report)
+        self.received.append(report)
         return self.should_stop
 
     def finish(self, result):
-        self.heard.append(result)
+        self.received.append(result)
 
 
 @pytest.fixture
@@ -72,14 +72,14 @@ def test_messages_are_relayed_in_order_and_answered(group, should_stop):
     mailbox, listener = Mailbox(STARTED, REPORT, None, ENDED), Listener(should_stop)
     running = SimpleNamespace(done=lambda: not mailbox.texts)
     assert group._forward_messages(mailbox, running, listener) is True
-    assert listener.heard == [STARTED, REPORT, ENDED]
+    assert listener.received == [STARTED, REPORT, ENDED]
     assert mailbox.answers == [False, should_stop, False]
 
 
 def test_what_lies_in_the_mailbox_when_the_training_ends_is_relayed_too(group):
     mailbox, listener = Mailbox(REPORT, ENDED), Listener()
     assert group._forward_messages(mailbox, over(), listener) is True
-    assert listener.heard == [REPORT, ENDED]
+    assert listener.received == [REPORT, ENDED]
 
 
 def test_an_end_without_a_result_is_told_from_one_with(group):

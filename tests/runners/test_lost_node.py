@@ -60,8 +60,8 @@ def test_one_node_is_lost_and_its_trial_goes_on_at_another(cluster, make_runner,
     scheduler = make_sweep_scheduler(3)
     report, lost = scheduler.on_trial_result, []
 
-    def lose_the_first(number, said):
-        should_stop = report(number, said)
+    def lose_the_first(number, output):
+        should_stop = report(number, output)
         if not lost:
             lost.append(number)
             lose_node_of(cluster, scheduler.ledger.record(number).attributes["pid"])

@@ -119,9 +119,9 @@ def test_a_work_gets_its_arguments(cluster):
         reporter.append((job, data[1], factor))
 
     def hear(trial_fn):
-        heard = []
-        trial_fn("job", heard)
-        return heard
+        received = []
+        trial_fn("job", received)
+        return received
 
     trial_fn = put_trial_fn(partial(run, data=TEXTS, factor=3), to_other_machines=True)
     assert ray.get(make_process(1).do.remote(hear, trial_fn)) == [("job", TEXTS[1], 3)]

@@ -139,15 +139,15 @@ def tune(monkeypatch):
     """What is told to Tune; `stops` has it answer *stop*."""
     from embsweep.runners.ray import runner
 
-    heard = SimpleNamespace(texts=[], stops=False)
+    received = SimpleNamespace(texts=[], stops=False)
 
     def report(metrics):
-        heard.texts.append(metrics)
-        if heard.stops:
+        received.texts.append(metrics)
+        if received.stops:
             raise SystemExit
 
     monkeypatch.setattr(runner.tune, "report", report)
-    return heard
+    return received
 
 
 def test_tunes_stop_is_an_answer_and_the_last_word(tune):

@@ -10,7 +10,7 @@ from embsweep.cli.composition.compose import compose
 from embsweep.cli.composition.search_space import parse_space
 from embsweep.cli.paths import conf_dir
 from embsweep.config.search_space import Choice, FloatRange, IntRange, boundary_values, contains, grid_values
-from embsweep.search.ledger import from_distribution, to_distribution
+from embsweep.search.distributions import from_distribution, to_distribution
 
 parser = OverridesParser.create()
 

@@ -12,8 +12,11 @@ from tests.refusals import raises_code
 
 from embsweep.config.search_space import Choice, FloatRange, IntRange
 from embsweep.config.sweep import SearchConfig, StoppingConfig
-from embsweep.search.ledger import Ledger, read_ledger
+from embsweep.core.errors import SweepRefused
+from embsweep.search.format import FORMAT_KEY, LEDGER_FORMAT, METADATA
+from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
+from embsweep.search.read import read_ledger, read_metadata
 from embsweep.search.storage import LedgerUnavailable
 
 SPACE = (FloatRange("lr", 1e-6, 1e-4, log=True), IntRange("epochs", 1, 5), Choice("loss", ("a", "b")))
@@ -171,7 +174,7 @@ def test_notes_survive_and_can_be_read_from_outside(tmp_path):
     ledger.set_metadata(result={"b": [1, 2]})
     run_all(ledger)
     notes, trials = read_ledger(tmp_path / "new" / "study.db")
-    assert notes == {"identity": {"a": 1}, "result": {"b": [1, 2]}}
+    assert notes == {"ledger_format": LEDGER_FORMAT, "identity": {"a": 1}, "result": {"b": [1, 2]}}
     assert len(trials) == 6
     assert read_ledger(tmp_path / "absent.db") is None
 
@@ -179,7 +182,7 @@ def test_notes_survive_and_can_be_read_from_outside(tmp_path):
 @pytest.mark.parametrize("sampler", ["random", "tpe", pytest.param("gp", marks=pytest.mark.slow)])
 def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(place, monkeypatch, sampler):
     search = {"recipe_first": False, "sampler": sampler}
-    unbroken = open_ledger(Memory(), **search).ask()
+    reference = open_ledger(Memory(), **search).ask()
     ledger = open_ledger(place, **search)
     cut_off_drawing(monkeypatch, ledger, at=2)
     (half,) = ledger.trials
@@ -188,7 +191,7 @@ def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(place, monk
     assert record.number == 0
     assert record.params.keys() == {"lr", "epochs", "loss"}
     assert half.params.items() <= record.params.items()
-    assert record.params == unbroken.params
+    assert record.params == reference.params
 
 
 @pytest.mark.parametrize("at", [2, 3])
@@ -197,11 +200,11 @@ def test_what_needed_no_random_number_takes_none_when_it_is_drawn_again(memory, 
     """A key of the recipe, or one with a single value: what comes behind it must come out as in an unbroken search."""
     space = (IntRange("epochs", 2, 2 if given == "single" else 9), *(FloatRange(key, 0.0, 1.0) for key in "ab"))
     recipe = {"epochs": 2} if given == "fixed" else {}
-    unbroken, ledger = open_ledger(Memory(), space=space), open_ledger(memory, space=space)
-    unbroken.enqueue_initial(recipe)
+    reference, ledger = open_ledger(Memory(), space=space), open_ledger(memory, space=space)
+    reference.enqueue_initial(recipe)
     ledger.enqueue_initial(recipe)
     cut_off_drawing(monkeypatch, ledger, at)
-    assert open_ledger(memory, space=space).ask().params == unbroken.ask().params
+    assert open_ledger(memory, space=space).ask().params == reference.ask().params
 
 
 def test_a_stop_is_given_again_where_it_was_given_and_nowhere_else(memory):
@@ -305,6 +308,19 @@ def test_a_grid_is_spent_when_every_cell_was_tried(memory):
     assert few.budget == 1, "fewer than its cells"
     run_all(ledger, score=lambda _: 0.5)
     assert ledger.is_exhausted
+
+
+@pytest.mark.parametrize("found", [None, LEDGER_FORMAT + 1])
+def test_a_ledger_of_another_format_is_refused(tmp_path, found):
+    """Format 1 has no number. Its metadata is read all the same: it counts evaluations on the test split."""
+    path = tmp_path / "study.db"
+    metadata = {"name": "old", "looks": [1]} | ({} if found is None else {FORMAT_KEY: found})
+    open_in(tmp_path)._study.set_user_attr(METADATA, metadata)
+    for read in (lambda: open_in(tmp_path), lambda: read_ledger(path)):
+        with raises_code(SweepRefused, "other-format") as caught:
+            read()
+        assert f"'old' has format {found or 1}," in str(caught.value)
+    assert read_metadata(path) == metadata
 
 
 def test_a_damaged_ledger_is_named(tmp_path):

@@ -113,10 +113,10 @@ def plant_old_route(folder, marker):
 
 def plant_linked_folder(folder, marker):
     """What loaders read and a walk through the model's own folders does not see."""
-    elsewhere = folder.parent / "elsewhere"
-    elsewhere.mkdir()
-    change(elsewhere / "config.json", auto_map={"AutoConfig": "custom_st.Transformer"})
-    (folder / "3_Linked").symlink_to(elsewhere)
+    empty_cwd = folder.parent / "elsewhere"
+    empty_cwd.mkdir()
+    change(empty_cwd / "config.json", auto_map={"AutoConfig": "custom_st.Transformer"})
+    (folder / "3_Linked").symlink_to(empty_cwd)
 
 
 def plant_other_tokenizer(folder, marker):

@@ -67,9 +67,9 @@ def test_a_preset_of_another_folder(tmp_path, payload, marker, text, option):
     (tmp_path / "sweep").mkdir()
     body = "# @package _global_\n" + text.format(marker=marker)
     (tmp_path / "sweep" / "theirs.yaml").write_text(body)
-    code, said = run(tmp_path, ["--config-dir", str(tmp_path), option], "+sweep=theirs")
-    assert code == 2, said
-    assert "  - hydra." in said, said
+    code, output = run(tmp_path, ["--config-dir", str(tmp_path), option], "+sweep=theirs")
+    assert code == 2, output
+    assert "  - hydra." in output, output
     assert not marker.exists()
 
 
@@ -77,8 +77,8 @@ def test_a_preset_of_another_folder(tmp_path, payload, marker, text, option):
 def test_a_space_of_another_folder(tmp_path, payload, marker):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "theirs.yaml").write_text("# @package _global_\n" + SPACE)
-    code, said = run(tmp_path, ["--config-dir", str(tmp_path)], "+sweep=theirs", "data=files", "data.pairs=/nope.csv")
-    assert (code, "  - hydra.sweeper.params.train.epochs: " in said) == (2, True), said
+    code, output = run(tmp_path, ["--config-dir", str(tmp_path)], "+sweep=theirs", "data=files", "data.pairs=/nope.csv")
+    assert (code, "  - hydra.sweeper.params.train.epochs: " in output) == (2, True), output
     assert not marker.exists()
 
 
@@ -86,8 +86,8 @@ def test_a_space_of_another_folder(tmp_path, payload, marker):
 def test_another_main_file(tmp_path, payload, marker):
     (tmp_path / "config.yaml").write_text(TARGET.format())
     for options in (["--config-path", str(tmp_path)], ["--config-name", "theirs", "--config-dir", str(tmp_path)]):
-        code, said = run(tmp_path, options)
-        assert (code, f"  - {options[0]}: " in said) == (2, True), said
+        code, output = run(tmp_path, options)
+        assert (code, f"  - {options[0]}: " in output) == (2, True), output
     assert not marker.exists()
 
 
@@ -95,6 +95,6 @@ def test_another_main_file(tmp_path, payload, marker):
 def test_a_run_to_repeat_is_a_pickle(tmp_path, payload, marker):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.pickle").write_bytes(pickle.dumps(Payload(marker)))
-    code, said = run(tmp_path, ["--experimental-rerun", str(tmp_path / ".hydra" / "config.pickle")])
-    assert (code, "  - --experimental-rerun: " in said) == (2, True), said
+    code, output = run(tmp_path, ["--experimental-rerun", str(tmp_path / ".hydra" / "config.pickle")])
+    assert (code, "  - --experimental-rerun: " in output) == (2, True), output
     assert not marker.exists()

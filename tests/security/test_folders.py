@@ -30,16 +30,16 @@ def test_only_the_owner_can_enter_whatever_the_umask(tmp_path):
 
 @pytest.mark.parametrize("what", ["sweeps", "sweeps/legal", "sweeps/.cache"])
 def test_a_link_is_refused_and_not_followed(tmp_path, what):
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir(0o755)
+    empty_cwd = tmp_path / "elsewhere"
+    empty_cwd.mkdir(0o755)
     (tmp_path / what).parent.mkdir(exist_ok=True)
-    (tmp_path / what).symlink_to(elsewhere)
+    (tmp_path / what).symlink_to(empty_cwd)
     folder = SweepFolder(tmp_path, "legal")
     with raises_diagnostics(("unsafe-folder", "storage.path")) as caught, folder.hold():
         folder.create()
     assert caught.value.diagnostics[0].value == str(tmp_path / what)
-    assert list(elsewhere.iterdir()) == []
-    assert mode(elsewhere) == 0o755
+    assert list(empty_cwd.iterdir()) == []
+    assert mode(empty_cwd) == 0o755
 
 
 def test_a_lock_that_is_a_link_overwrites_nothing(tmp_path):

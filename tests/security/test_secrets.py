@@ -50,17 +50,17 @@ def failing(monkeypatch, secrets):
     from embsweep.sweep import context
     from embsweep.training.trial import run_trial as real
 
-    said = " and ".join(f"{name} is {value}" for name, value in secrets.items())
-    said += f" at postgresql://ann:{quote(PASSWORD, safe='')}@db.example.com/x"
+    output = " and ".join(f"{name} is {value}" for name, value in secrets.items())
+    output += f" at postgresql://ann:{quote(PASSWORD, safe='')}@db.example.com/x"
 
     def run(job, reporter, *args, **kwargs):
         if job.number == 1:
-            logging.getLogger("embsweep.test").warning("about to say %s", said)
+            logging.getLogger("embsweep.test").warning("about to say %s", output)
             try:
-                raise OSError(said)  # noqa: TRY301
+                raise OSError(output)  # noqa: TRY301
             except OSError as error:
                 logging.getLogger("embsweep.test").exception("failed")
-                raise RuntimeError(f"no connection: {said}") from error
+                raise RuntimeError(f"no connection: {output}") from error
         return real(job, reporter, *args, **kwargs)
 
     monkeypatch.setattr(context, "run_trial", run)
@@ -68,10 +68,10 @@ def failing(monkeypatch, secrets):
 
 @pytest.mark.slow
 def test_a_failing_trial_tells_nobody(launch_in, tmp_path, failing, capfd):
-    _, said = launch_in(tmp_path, "sweep.name=quiet", "search.trials=2", "sweep.max_failed_trials=1")
-    said += "".join(capfd.readouterr())
-    assert "trial 1" in said and "failed" in said, said
-    assert "S3CRET" not in said
+    _, output = launch_in(tmp_path, "sweep.name=quiet", "search.trials=2", "sweep.max_failed_trials=1")
+    output += "".join(capfd.readouterr())
+    assert "trial 1" in output and "failed" in output, output
+    assert "S3CRET" not in output
     assert traces(tmp_path) == []
     kept = (tmp_path / "sweeps/quiet/study.db").read_bytes() + (tmp_path / "sweeps/quiet/log.txt").read_bytes()
     assert kept.count(b"no connection") >= 2, "the reason itself is kept"
@@ -104,8 +104,8 @@ def test_a_server_that_tells_the_password_back(launch_in, tmp_path, secrets, cap
             launch_in(tmp_path, "sweep.name=quiet", f"tracking.uri='{uri}'")
     finally:
         server.shutdown()
-    said = str(caught.value) + "".join(capfd.readouterr())
-    assert "S3CRET" not in said, said
+    output = str(caught.value) + "".join(capfd.readouterr())
+    assert "S3CRET" not in output, output
     assert traces(tmp_path) == []
 
 
@@ -117,8 +117,8 @@ def test_a_sweep_whose_server_is_away_keeps_no_password(launch_in, tmp_path, sec
     uri = f"http://ann:{quote(PASSWORD, safe='')}@127.0.0.1:9"
     with pytest.raises(EmbsweepError) as caught:
         launch_in(tmp_path, "sweep.name=quiet", f"tracking.uri='{uri}'", "tracking.must_answer=false")
-    said = str(caught.value) + "".join(capfd.readouterr())
-    assert "S3CRET" not in said, said
+    output = str(caught.value) + "".join(capfd.readouterr())
+    assert "S3CRET" not in output, output
     assert (tmp_path / "sweeps/quiet/study.db").is_file()
     assert traces(tmp_path) == []
 
@@ -222,5 +222,5 @@ def test_a_log_with_a_traceback(secrets):
     except ValueError as error:
         info = (type(error), error, error.__traceback__)
     record = logging.LogRecord("x", logging.ERROR, "f", 1, "said %s", (secrets["RAY_AUTH_TOKEN"],), info)
-    said = RedactingFormatter("%(message)s").format(record)
-    assert "Traceback" in said and "S3CRET" not in said
+    output = RedactingFormatter("%(message)s").format(record)
+    assert "Traceback" in output and "S3CRET" not in output

@@ -84,8 +84,8 @@ def team(tmp_path_factory):
     try:
         found.wait()
         for name, password in (ANN, ("bob", "only-for-tests-4")):
-            status, said = found.ask(f"{API}/users/create", ADMIN, {"username": name, "password": password})
-            assert status == 200, said
+            status, output = found.ask(f"{API}/users/create", ADMIN, {"username": name, "password": password})
+            assert status == 200, output
         yield found
     finally:
         os.killpg(found.process.pid, signal.SIGKILL)  # it and its workers: a session of its own
@@ -135,16 +135,16 @@ def questions(run, experiment):
 def test_without_the_right_password_there_is_nothing(team, recorded, account):
     run, _ = recorded
     for path, body in questions(run.run_id, run.store.experiment_id):
-        status, said = team.ask(path, account, body)
-        assert status in (401, 403), (path, status, said[:200])
-        assert "legal" not in said and "Ann" not in said
+        status, output = team.ask(path, account, body)
+        assert status in (401, 403), (path, status, output[:200])
+        assert "legal" not in output and "Ann" not in output
 
 
 def test_another_account_sees_nothing_of_it(team, recorded):
     run, _ = recorded
     for path, body in questions(run.run_id, run.store.experiment_id)[:-2]:
-        _, said = team.ask(path, ("bob", "only-for-tests-4"), body)
-        assert "legal" not in said and "only Ann" not in said and "anns" not in said, (path, said[:300])
+        _, output = team.ask(path, ("bob", "only-for-tests-4"), body)
+        assert "legal" not in output and "only Ann" not in output and "anns" not in output, (path, output[:300])
 
 
 @pytest.mark.parametrize("host", ["evil.example.com", "192.168.1.1:5000", "10.0.0.1", "localhost.evil.example.com"])

@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embsweep.selection.evidence import BASE, WINNER, Comparison, FindingRecord
-from embsweep.selection.gate import (
-    GateInput,
-    ModelEvaluation,
-    Reference,
-    check_comparison,
-    describe_rule,
-    evaluate_gate,
-)
+from embsweep.selection.gate import evaluate_gate
+from embsweep.selection.gate_conditions import check_comparison, describe_rule
+from embsweep.selection.gate_input import GateInput, ModelEvaluation, Reference
 from embsweep.selection.statistics.significance import compare_models
 from tests.reports.evidence_samples import DIMS, GATE, OBJECTIVE, make_evidence
 from tests.texts import numbers_in
@@ -63,7 +58,7 @@ def test_a_sound_challenger_passes_with_every_condition_listed():
     judgement = evaluate_gate(make_case())
     assert judgement.passed
     names = [c.name for c in judgement.conditions]
-    expected = ["complete", "same test set", "proof", "beats base", "beats champion", "audit", "name", "floors"]
+    expected = ["complete", "same test set", "verification", "beats base", "beats champion", "audit", "name", "floors"]
     assert names == expected
     assert [check.dim for check in condition(make_case(), "beats base").dims] == list(DIMS)
 
@@ -84,7 +79,7 @@ ERROR = FindingRecord(name="leaked-passages", severity="error", message="4 passa
         ),
         (
             make_case(challenger=read(WINNER, scores=shift(EVIDENCE.test[WINNER].scores, 2e-6))),
-            "proof",
+            "verification",
             ["2.0e-06"],
         ),
         (make_case(base=Reference("base model minilm", read(WINNER))), "beats base", ["minilm:", "0", "3"]),
@@ -117,38 +112,38 @@ def test_a_waived_error_passes_and_is_named():
 def test_the_proof_has_the_tolerance_of_its_device(device, tolerance, off, passed):
     scores = shift(EVIDENCE.test[WINNER].scores, off)
     case = make_case(challenger=read(WINNER, scores=scores, device=device, tolerance=tolerance))
-    assert condition(case, "proof").passed is passed
+    assert condition(case, "verification").passed is passed
 
 
 @pytest.mark.parametrize("metric", ["accuracy@1", "map@100"])
 def test_a_score_that_is_nan_never_proves_anything(metric):
     scores = {dim: dict(values) for dim, values in EVIDENCE.test[WINNER].scores.items()}
     scores[64][metric] = math.nan
-    assert condition(make_case(challenger=read(WINNER, scores=scores)), "proof").passed is False
+    assert condition(make_case(challenger=read(WINNER, scores=scores)), "verification").passed is False
 
 
 def test_a_stored_model_without_a_recorded_dimension_proves_nothing():
     scores = {dim: values for dim, values in EVIDENCE.test[WINNER].scores.items() if dim < 384}
-    found = condition(make_case(challenger=read(WINNER, scores=scores)), "proof")
+    found = condition(make_case(challenger=read(WINNER, scores=scores)), "verification")
     assert (found.passed, numbers_in(found.text)) == (False, [384])
 
 
 def test_on_other_data_nobody_is_compared_but_the_rest_is_judged():
-    evidence_error = ModelEvaluation(diagnostic="not read: this is not the sweep's test set")
+    evidence_error = ModelEvaluation(diagnostic="not evaluated: this is not the sweep's test set")
     case = make_case(
         make_evidence(complete=False),
         found_fingerprint="ef" * 32,
         challenger=evidence_error,
         base=Reference("base", evidence_error),
     )
-    assert failed(case) == ["complete", "same test set", "proof", "beats base", "beats champion"]
+    assert failed(case) == ["complete", "same test set", "verification", "beats base", "beats champion"]
     assert {"efefefefefef", "abababababab"} <= set(re.findall("[a-f0-9]{12}", condition(case, "same test set").text))
-    assert [condition(case, name).passed for name in ("proof", "beats base", "beats champion")] == [None] * 3
+    assert [condition(case, name).passed for name in ("verification", "beats base", "beats champion")] == [None] * 3
 
 
 def test_altered_weights_fail_the_proof_and_leave_the_comparisons_open():
     case = make_case(challenger=ModelEvaluation(diagnostic="legal version 2: model.safetensors was changed"))
-    assert condition(case, "proof").passed is False
+    assert condition(case, "verification").passed is False
     assert condition(case, "beats base").passed is None
     assert evaluate_gate(case).comparisons == ()
 

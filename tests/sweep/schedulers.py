@@ -13,7 +13,7 @@ from embsweep.sweep.phase import search_phase
 from embsweep.sweep.scheduler import SweepScheduler
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 from tests.ledgers import Database, Memory
-from tests.listeners import make_listeners
+from tests.mocks import make_mocks
 
 SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4), Choice("matryoshka", ("halving", "coarse")))
 FRACTIONS = (0.25, 0.5, 1.0)
@@ -43,7 +43,7 @@ def make_scheduler(limited, tmp_path):
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
         ledger = Ledger.over(make.place.open(), space=SPACE, search=search, pruner=pruner)
         ledger.set_metadata(name="s", title="", objective="", requested_trials=trials, slots=1)
-        tracking, progress = make_listeners(record_count=7, has_lost_records=has_lost_records)
+        tracking, progress = make_mocks(record_count=7, has_lost_records=has_lost_records)
         phase = search_phase(tmp_path / "trials", config, keep_recipe=keep_recipe)
         return SweepScheduler(ledger, tracking, progress, configure or (lambda record: config), phase)
 

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import pytest
 
-from embsweep.search.ledger import read_ledger
+from embsweep.search.read import read_ledger
 from embsweep.sweep import run
 from embsweep.sweep.scheduler import SweepScheduler
 from tests.runners.clusters import QUICK_TO_NOTICE, NodeStart, node_of, started_cluster, utils_cluster
@@ -37,7 +37,7 @@ KEPT = ["copper", "salmon", "velvet", "thunder", "orchid", "saddle", "marble", "
 
 
 @pytest.fixture(scope="module")
-def ciphers(tmp_path_factory):
+def cipher_texts(tmp_path_factory):
     """Ninety questions in other words than their passages: which word stands for which must be learned."""
     path = tmp_path_factory.mktemp("data") / "ciphers.jsonl"
     words = random.Random(0).sample(list(combinations(range(len(ASKED)), 3)), 90)
@@ -88,7 +88,7 @@ def three_of_ray_itself():
 
 
 @pytest.fixture(scope="module")
-def reference(launch_in, ciphers, tmp_path_factory):
+def reference(launch_in, cipher_texts, tmp_path_factory):
     """The trials of the same sweep on this machine alone, one after the other, one worker each."""
     import ray
 
@@ -96,7 +96,7 @@ def reference(launch_in, ciphers, tmp_path_factory):
     ray.shutdown()  # an earlier test's
     with pytest.MonkeyPatch.context() as patch:
         leave_uncrowned(patch)
-        launch_in(storage, *SWEEP, f"data.pairs={ciphers}", "runner=local", "runner.max_concurrent=1")
+        launch_in(storage, *SWEEP, f"data.pairs={cipher_texts}", "runner=local", "runner.max_concurrent=1")
     ray.shutdown()
     return read_trials(storage)
 
@@ -130,18 +130,18 @@ def lose_in_mid_trial(patch, lose):
             watch.lost = (number, pid)
         return should_stop
 
-    patch.setattr(SweepScheduler, "report", reporting)
+    patch.setattr(SweepScheduler, "on_trial_result", reporting)
     return watch
 
 
 @pytest.mark.parametrize("three_nodes", [three_processes, three_of_ray_itself])
-def test_a_node_is_lost_and_nothing_else(launch, ciphers, tmp_path, reference, monkeypatch, capfd, three_nodes):
+def test_a_node_is_lost_and_nothing_else(launch, cipher_texts, tmp_path, reference, monkeypatch, capfd, three_nodes):
     with three_nodes() as cluster, monkeypatch.context() as patch:
         watch = lose_in_mid_trial(patch, cluster.lose)
         if three_nodes is three_of_ray_itself:
             leave_uncrowned(patch)
         place = (f"runner.address={cluster.address}", "runner.workers_per_trial=2", "runner.max_concurrent=2")
-        result, output = launch(*SWEEP, f"data.pairs={ciphers}", "runner=cluster", *place)
+        result, output = launch(*SWEEP, f"data.pairs={cipher_texts}", "runner=cluster", *place)
     trials = read_trials(tmp_path)
 
     number, pid = watch.lost

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from embsweep.core.errors import TooManyFailures
-from embsweep.search.ledger import Ledger, read_ledger
+from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
+from embsweep.search.read import read_ledger
 from embsweep.selection.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedRecord, Evidence, VerdictRecord
 from embsweep.sweep import confirmation
 from embsweep.sweep.confirmation_runs import draw_seeds
@@ -53,11 +54,11 @@ class Swept:
 @pytest.fixture(scope="module")
 def sweep(launch_in, tmp_path_factory):
     """`sweep(*arguments)`: two finalists run again under two fresh seeds; `storage` resumes, `rule` gives scores."""
-    world = write_world(tmp_path_factory.mktemp("world"))
+    sandbox = write_world(tmp_path_factory.mktemp("world"))
 
     def run(*arguments, storage=None, rule=by_learning_rate):
         storage = storage or tmp_path_factory.mktemp("storage")
-        fixed = ("confirm=standard", "confirm.seeds=2", "confirm.finalists=2", "search=grid", *world)
+        fixed = ("confirm=standard", "confirm.seeds=2", "confirm.finalists=2", "search=grid", *sandbox)
         keys = {argument.split("=")[0] for argument in arguments}
         kept = [argument for argument in fixed if argument.split("=")[0] not in keys]
         with pytest.MonkeyPatch.context() as patch:
@@ -202,7 +203,7 @@ def test_another_choice_among_models_already_read_is_another_look(sweep, searche
     second = sweep(*THREE, "search.trials=2", "gate.alpha=0.01", storage=copied)
     assert second.evidence.verdict.winner == loser
     assert second.evidence.holdout_evaluations == 2
-    assert re.search(r"\b0 models", second.output)
+    assert re.search(r"\b0 new models", second.output)
 
 
 def test_folds_let_every_query_outside_test_speak(sweep):

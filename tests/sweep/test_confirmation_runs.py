@@ -16,7 +16,7 @@ from embsweep.sweep.confirmation import _label_all
 from embsweep.sweep.confirmation_runs import confirmation_phase, draw_seeds, find_used_seeds
 from embsweep.sweep.scheduler import SweepScheduler
 from tests.ledgers import Memory
-from tests.listeners import make_listeners
+from tests.mocks import make_mocks
 
 
 def record(number, **params):
@@ -73,7 +73,7 @@ class Confirmation:
         ledger.replace_queue(points)
         ledger.set_metadata(name="s", title="", objective="", requested_trials=ledger.budget, slots=1)
         scheduler = SweepScheduler(
-            ledger, *make_listeners(), lambda found: pytest.fail("nothing is handed out"), self.phase
+            ledger, *make_mocks(), lambda found: pytest.fail("nothing is handed out"), self.phase
         )
         scheduler.resume()
         return ledger

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from embsweep.core.names import METRICS, tracked_metric
-from embsweep.search.ledger import read_ledger
+from embsweep.search.read import read_ledger
 from tests.cli.conftest import call, outside_hydra  # noqa: F401 - fixtures
 from tests.sweep.conftest import E2E, SMALL, run_sweep
 
@@ -104,9 +104,9 @@ def test_the_registered_model_is_safe_and_gives_the_winners_embeddings(finished_
     (version,) = client.search_model_versions("name = 'e2e'")
     assert client.get_model_version_by_alias("e2e", "challenger").version == version.version
     store = open_store(storage, uri=None, experiment="embsweep")
-    proof = json.loads((storage / "sweeps/e2e/evidence.json").read_text())["proof"]
+    verification = json.loads((storage / "sweeps/e2e/evidence.json").read_text())["verification"]
     (weights,) = (
-        p for p in (storage / "sweeps/e2e").glob("*/*/best") if hash_of_manifest(p) == proof["manifest_sha256"]
+        p for p in (storage / "sweeps/e2e").glob("*/*/best") if hash_of_manifest(p) == verification["manifest_sha256"]
     )
     texts = ["Return the sum of all elements.", "Open a file."]
     again = load_registered(store, "e2e", "challenger").encode(texts)
@@ -136,7 +136,7 @@ def test_another_space_under_the_same_name_is_refused(finished_sweep, call):  # 
 
 @pytest.mark.nightly
 def test_a_raised_budget_extends_without_repeating(tmp_path):
-    """In a storage of its own: what it does changes the sweep. By day `tests/chaos/test_rivals.py` extends one."""
+    """In its own storage: it changes the sweep. In the daily tests `tests/chaos/test_second_driver.py` extends one."""
     assert run_sweep(tmp_path, *SMALL, "search.trials=2", "sweep.name=e2e").code == 0
     ran = run_sweep(tmp_path, *SMALL, "search.trials=4", "sweep.name=e2e")
     assert ran.code == 0, ran.output

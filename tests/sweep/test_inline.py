@@ -5,7 +5,7 @@ import re
 import pytest
 
 from embsweep.core.errors import SweepRefused, TooManyFailures
-from embsweep.search.ledger import read_ledger
+from embsweep.search.read import read_ledger
 from tests.refusals import raises_code, raises_diagnostics
 
 pytestmark = pytest.mark.slow

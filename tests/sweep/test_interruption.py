@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from embsweep.search.ledger import read_ledger
+from embsweep.search.read import read_ledger
 from embsweep.sweep import holdout
 from tests.cli.conftest import call, outside_hydra  # noqa: F401 - fixtures
 from tests.sweep.conftest import ROOT, SMALL, _call_here, run_sweep

@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from embsweep.core.errors import InputError, TrackingUnavailable
-from embsweep.search.ledger import read_ledger
+from embsweep.search.read import read_ledger
 from embsweep.sweep.scheduler import SweepScheduler
 from embsweep.tracking import tracker
 from embsweep.tracking.outbox import count_waiting
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def unbroken(launch_in, tmp_path_factory):
+def reference(launch_in, tmp_path_factory):
     result, _ = launch_in(tmp_path_factory.mktemp("unbroken"))
     return result.evidence
 
@@ -31,7 +31,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def at_call(monkeypatch):
-    """`at_call("report", 2, action)`: call `action` before the desk's second report; how long each one took."""
+    """`at_call("on_trial_result", 2, action)`: call `action` before the second report; give each duration."""
 
     def arrange(method, number, action):
         original, times = getattr(SweepScheduler, method), []
@@ -50,7 +50,7 @@ def at_call(monkeypatch):
     return arrange
 
 
-def check_all_arrived(server, storage, unbroken, result):
+def check_all_arrived(server, storage, reference, result):
     """Every evaluation of the ledger is a point in MLflow, none twice; the winner is that of an unbroken sweep."""
     client = MlflowClient(server.url)
     experiment = client.get_experiment_by_name("embsweep").experiment_id
@@ -64,8 +64,8 @@ def check_all_arrived(server, storage, unbroken, result):
         logged = [(row["step"], row["objective"]) for row in record.attributes["reports"]]
         assert [(point.step, point.value) for point in points] == logged
         assert trials[record.number].data.params["train.learning_rate"]
-    assert result.evidence.verdict.winner == unbroken.verdict.winner
-    assert result.evidence.validation == unbroken.validation
+    assert result.evidence.verdict.winner == reference.verdict.winner
+    assert result.evidence.validation == reference.validation
     assert len(client.search_model_versions("name = 'quickstart'")) == 1
 
 
@@ -85,39 +85,39 @@ def test_a_sweep_without_its_server_trains_and_says_what_waits(launch, tmp_path,
 
 
 @pytest.mark.nightly
-def test_a_server_that_goes_and_comes_back(server, launch, tmp_path, unbroken, at_call):
+def test_a_server_that_goes_and_comes_back(server, launch, tmp_path, reference, at_call):
     server.start()
-    times = at_call("report", 2, server.kill)
-    at_call("finished", 3, server.start)
+    times = at_call("on_trial_result", 2, server.kill)
+    at_call("on_trial_complete", 3, server.start)
     result, output = launch(f"tracking.uri={server.url}")
     assert max(times) < 5
     assert "MLflow does not answer" in output
     assert "MLflow answers again" in output
-    check_all_arrived(server, tmp_path, unbroken, result)
+    check_all_arrived(server, tmp_path, reference, result)
 
 
 @pytest.mark.nightly
 def test_a_server_that_is_away_from_the_first_trial_to_the_end(
-    server, launch, tmp_path, unbroken, at_call, monkeypatch
+    server, launch, tmp_path, reference, at_call, monkeypatch
 ):
     monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
     server.start()
-    at_call("next_job", 1, server.kill)
+    at_call("suggest", 1, server.kill)
     uri = f"tracking.uri={server.url}"
     for _ in range(2):  # the second time nothing is left to train
-        with pytest.raises(TrackingUnavailable, match=r"records wait in .*outbox"):
+        with pytest.raises(TrackingUnavailable, match=r"records are pending in .*outbox"):
             launch(uri)
     _, records = read_ledger(tmp_path / "sweeps/quickstart/study.db")
     assert [(record.is_finished, record.attempt) for record in records] == [(True, 1)] * 3
     server.start()
     result, output = launch(uri)
-    assert "records for MLflow wait from before" in output
+    assert "MLflow records are pending from a previous run" in output
     assert "trial 0 starts" not in output
-    check_all_arrived(server, tmp_path, unbroken, result)
+    check_all_arrived(server, tmp_path, reference, result)
 
 
 @pytest.mark.nightly
-def test_a_server_that_was_never_there(server, launch, tmp_path, unbroken, monkeypatch):
+def test_a_server_that_was_never_there(server, launch, tmp_path, reference, monkeypatch):
     monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
     uri = f"tracking.uri={server.url}"
     with pytest.raises(InputError, match=r"tracking\.uri.*must_answer=false"):
@@ -127,4 +127,4 @@ def test_a_server_that_was_never_there(server, launch, tmp_path, unbroken, monke
         launch(uri, "tracking.must_answer=false")
     server.start()
     result, _ = launch(uri)
-    check_all_arrived(server, tmp_path, unbroken, result)
+    check_all_arrived(server, tmp_path, reference, result)

@@ -84,8 +84,8 @@ def test_no_secret_of_a_reason_or_a_fact_gets_anywhere(make_scheduler):
 
 
 def test_the_scores_of_the_trial_itself_count_and_else_the_best_that_were_heard(make_scheduler):
-    own, heard = {64: {"map@100": 0.7}}, {64: {"map@100": 0.4}}
-    for given, expected in ((own, own), (None, heard)):
+    own, received = {64: {"map@100": 0.7}}, {64: {"map@100": 0.4}}
+    for given, expected in ((own, own), (None, received)):
         scheduler = make_scheduler()
         number = start(scheduler).number
         scheduler.on_trial_result(number, report_at(0.5, 0.4))
@@ -137,11 +137,11 @@ def test_a_point_that_is_not_valid_is_told_again_with_the_parameters_it_has(make
 
 def test_what_is_said_again_has_the_moment_of_when_it_was_last_said_so(make_scheduler):
     """A trial that starts over twice, comes out otherwise the first time and the same as then the second."""
-    for at, value, moment in ((1.0, 0.1, 1.0), (61.0, 0.3, 61.0), (121.0, 0.3, 61.0)):
+    for at, value, crash_point in ((1.0, 0.1, 1.0), (61.0, 0.3, 61.0), (121.0, 0.3, 61.0)):
         scheduler = make_scheduler(trials=1)
         number = start(scheduler).number
         scheduler.on_trial_result(number, report_at(0.25, value, at=at))
-        assert scheduler.tracking.log_report.call_args.args[1].reported_at == moment
+        assert scheduler.tracking.log_report.call_args.args[1].reported_at == crash_point
 
 
 def leave_files(scheduler, number):

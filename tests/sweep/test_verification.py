@@ -13,7 +13,7 @@ from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.runners.select import select_call
-from embsweep.search.ledger import read_ledger
+from embsweep.search.read import read_ledger
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.training.verification import (

@@ -42,7 +42,7 @@ def sweep(store, identity):
 
 
 @pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
+def empty_cwd(tmp_path, monkeypatch):
     """An empty working directory: nothing may appear in it."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()

@@ -7,7 +7,7 @@ import pytest
 from embsweep.tracking.registry import aliases as promotion
 from embsweep.tracking.registry.aliases import remove_stale_challenger
 from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG
-from embsweep.tracking.registry.register import PROMOTED_TAG, _drop_copies, _find_versions, _point_challenger
+from embsweep.tracking.registry.register import PROMOTED_TAG, _delete_duplicates, _find_versions, _set_challenger
 
 
 class Registry:
@@ -59,14 +59,14 @@ def version(number, *, aliases=(), **tags):
 )
 def test_the_newest_version_is_challenger_unless_a_later_one_is_or_is_champion(aliases, number, becomes):
     registry = Registry(**aliases)
-    _point_challenger(registry, "m", version(number))
+    _set_challenger(registry, "m", version(number))
     before = {alias: str(one) for alias, one in aliases.items()}
     assert registry.aliases == (before | {"challenger": str(number)} if becomes else before)
 
 
 def test_what_was_champion_is_not_made_challenger_again():
     registry = Registry(challenger=2)
-    _point_challenger(registry, "m", version(3, **{PROMOTED_TAG: "then"}))
+    _set_challenger(registry, "m", version(3, **{PROMOTED_TAG: "then"}))
     assert registry.aliases == {"challenger": "2"}
 
 
@@ -105,7 +105,7 @@ def test_copies_go_but_those_that_serve_or_served():
         version(6, **{**MARKS, "embsweep.study": "b2"}),
     ]
     registry = Registry(copies)
-    assert _drop_copies(registry, "m", copies[3], MARKS).version == "2"
+    assert _delete_duplicates(registry, "m", copies[3], MARKS).version == "2"
     assert [one.version for one in registry.versions] == ["2", "3", "4", "6"]
 
 

@@ -29,11 +29,26 @@ def test_evidence_survives_its_file(tmp_path):
     assert read_evidence(tmp_path) == evidence
 
 
+def test_evidence_of_format_1_is_converted(tmp_path):
+    """Its keys `look`, `proof` and `rival` have other names now."""
+    evidence = make_evidence()
+    values = json.loads(evidence.model_dump_json())
+    del values["evidence_format"]
+    values |= {"format": 1, "look": values.pop("holdout_evaluations"), "proof": values.pop("verification")}
+    for comparison in (*values["comparisons"], *values["verdict"]["comparisons"]):
+        comparison["rival"] = comparison.pop("reference")
+    assert evidence.comparisons
+    (tmp_path / EVIDENCE_FILE).write_text(json.dumps(values))
+    assert read_evidence(tmp_path) == evidence
+
+
 @pytest.mark.parametrize(
     ("text", "code", "place"),
     [
         (None, "missing-file", ""),
-        ('{"format": 2}', "bad-format", ": format: "),
+        ('{"evidence_format": 3}', "bad-format", ": evidence_format: "),
+        ('{"format": 1}', "bad-format", ": sweep: "),
+        ('{"format": 1, "comparisons": [1], "verdict": {"comparisons": 2}}', "bad-format", ": sweep: "),
         ("{", "bad-format", ""),
         ("[]", "bad-format", ""),
     ],
@@ -75,7 +90,9 @@ def test_nor_is_one_that_asks_for_such_a_dimension(tmp_path, change):
 @pytest.mark.slow
 def test_the_hash_is_that_of_what_is_claimed_and_not_of_when_it_was_written():
     evidence = make_evidence()
-    later = make_evidence(created_at="2027", proof=evidence.proof.model_copy(update={"pid": 1, "difference": 2e-9}))
+    later = make_evidence(
+        created_at="2027", verification=evidence.verification.model_copy(update={"pid": 1, "difference": 2e-9})
+    )
     assert hash_evidence(later) == hash_evidence(evidence)
     assert hash_evidence(make_evidence(holdout_evaluations=2)) != hash_evidence(evidence)
 

@@ -40,12 +40,12 @@ def test_an_outage_is_asked_three_times_and_then_named():
         asked.append(1)
         raise ConnectionError("https://ann:hunter2@host: refused")
 
-    with pytest.raises(TrackingUnavailable) as said:
+    with pytest.raises(TrackingUnavailable) as output:
         retry(request, "what it meant")
-    assert "ConnectionError: https://***@host" in str(said.value)
-    assert "what it meant" in str(said.value)
+    assert "ConnectionError: https://***@host" in str(output.value)
+    assert "what it meant" in str(output.value)
     assert len(asked) == 3
-    assert "hunter2" not in str(said.value)
+    assert "hunter2" not in str(output.value)
 
 
 def test_what_passes_is_not_heard_of():

@@ -126,7 +126,7 @@ def test_a_tail_torn_at_any_byte_costs_its_own_entry_alone(filled, folder):
         path.write_bytes(whole[:end])
         box = Outbox(folder)
         assert (box.unreadable, len(box)) == (1, 4)
-        assert box.torn.read_bytes() == whole[last:end]
+        assert box.corrupt.read_bytes() == whole[last:end]
         box.append({"n": "next"})
         assert drain(box)[-2:] == [{"n": 3}, {"n": "next"}]
 
@@ -163,14 +163,14 @@ def test_what_is_refused_is_kept_with_its_reason(filled):
     assert "no such run" in filled.refused.read_text()
 
 
-@pytest.mark.parametrize("moment", ["entries", "delivered"])
-def test_a_crash_while_it_is_opened_delivers_twice_rather_than_never(filled, folder, monkeypatch, moment):
+@pytest.mark.parametrize("crash_point", ["entries", "delivered"])
+def test_a_crash_while_it_is_opened_delivers_twice_rather_than_never(filled, folder, monkeypatch, crash_point):
     filled.head(0)
     filled.advance()
     original = module.atomic_write
 
     def crash(path, data):
-        if moment in path.name:
+        if crash_point in path.name:
             raise KeyboardInterrupt
         original(path, data)
 

@@ -93,14 +93,14 @@ def test_the_challenger_becomes_champion_and_the_alias_challenger_goes(store, cl
 
 
 def test_a_decision_is_a_file_of_the_run_behind_the_version(store, client, name, enter, run_id, tmp_path):
-    decision = Decision("refused", enter(), {"rule": {"alpha": 0.05}, "conditions": []}, ("audit", "proof"))
+    decision = Decision("refused", enter(), {"rule": {"alpha": 0.05}, "conditions": []}, ("audit", "verification"))
     path = record_decision(store, name, decision)
     found = json.loads(Path(client.download_artifacts(run_id, path, str(tmp_path))).read_text())
     assert found["model"] == name
     assert (found["version"], found["outcome"], found["at"]) == (decision.version, "refused", decision.at)
-    assert (found["failed"], found["rule"]) == (["audit", "proof"], {"alpha": 0.05})
+    assert (found["failed"], found["rule"]) == (["audit", "verification"], {"alpha": 0.05})
     tags = client.get_model_version(name, str(decision.version)).tags
-    assert (tags["embsweep.decision"], tags["embsweep.failed"]) == ("refused", "audit, proof")
+    assert (tags["embsweep.decision"], tags["embsweep.failed"]) == ("refused", "audit, verification")
     assert path.startswith("promotion/")
 
 
@@ -201,10 +201,10 @@ def test_of_two_processes_that_judged_the_same_one_wins_and_the_other_is_told(st
     first, second = promote(), enter()
     judged = read_aliases(store, name)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        said = sorted(pool.map(_race, [(store, judged)] * 2))
-    assert said[1] == "won"
-    assert said[0].startswith("overtaken: ")
-    assert f"version {second}" in said[0]
+        output = sorted(pool.map(_race, [(store, judged)] * 2))
+    assert output[1] == "won"
+    assert output[0].startswith("overtaken: ")
+    assert f"version {second}" in output[0]
     assert read_aliases(store, name) == ModelAliases(name, None, second, (first,))
     assert locks(client) == []
 

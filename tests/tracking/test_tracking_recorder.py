@@ -30,16 +30,16 @@ def hasty(monkeypatch):
 
 
 @pytest.fixture
-def said():
+def output():
     return []
 
 
 @pytest.fixture
-def record(store, identity, tmp_path, said):
+def record(store, identity, tmp_path, output):
     """A recorder on the sweep's outbox; `connect` stands in for opening the run."""
 
     def make(connect=lambda: open_sweep_run(store, identity)):
-        return Tracker(tmp_path / "outbox", connect, said.append)
+        return Tracker(tmp_path / "outbox", connect, output.append)
 
     return make
 
@@ -73,15 +73,15 @@ def check_trial(client, run):
     assert len(client.get_metric_history(run.run_id, "best_objective")) == 1
 
 
-def test_all_that_is_told_arrives(client, record, said, make_report, make_scores):
+def test_all_that_is_told_arrives(client, record, output, make_report, make_scores):
     with record() as recorder:
         tell_a_trial(recorder, make_report, make_scores)
         check_trial(client, recorder.flush())
-    assert said == []
+    assert output == []
 
 
 @pytest.mark.nightly
-def test_an_outage_holds_nobody_up_and_loses_nothing(client, record, said, store, identity, make_report, make_scores):
+def test_an_outage_holds_nobody_up_and_loses_nothing(client, record, output, store, identity, make_report, make_scores):
     is_up = threading.Event()
 
     def connect():
@@ -95,25 +95,25 @@ def test_an_outage_holds_nobody_up_and_loses_nothing(client, record, said, store
             recorder.flush(patience_s=0.2)
         is_up.set()
         check_trial(client, recorder.flush())
-    assert "connection refused" in said[0]
-    assert len(said) > 1, "that it is back"
+    assert "connection refused" in output[0]
+    assert len(output) > 1, "that it is back"
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(5))
 def test_any_request_may_be_lost_before_or_after_it_worked(
-    client, record, said, monkeypatch, seed, make_report, make_scores
+    client, record, output, monkeypatch, seed, make_report, make_scores
 ):
     from mlflow import MlflowClient
 
-    luck = random.Random(seed)
+    seed_variance = random.Random(seed)
 
     def lossy(original):
         def call(*args, **kwargs):
-            if luck.random() < 0.25:
+            if seed_variance.random() < 0.25:
                 raise ConnectionError("the request was lost")
             answer = original(*args, **kwargs)
-            if luck.random() < 0.25:
+            if seed_variance.random() < 0.25:
                 raise ConnectionError("the answer was lost")
             return answer
 
@@ -144,7 +144,7 @@ def test_a_process_that_dies_between_any_two_deliveries_repeats_at_most_what_cha
 
         again = record()
         waiting = len(again._outbox)
-        again._courier._publish = deliver.__get__(again)
+        again._publisher._publish = deliver.__get__(again)
         with again:
             if again._outbox.wait_empty(3.0):
                 break
@@ -163,7 +163,7 @@ def open_sweep_run_quietly(store, identity, client):
 
 
 @pytest.mark.nightly
-def test_a_record_that_mlflow_never_takes_is_kept_aside_and_said(client, record, said, make_report, tmp_path):
+def test_a_record_that_mlflow_never_takes_is_kept_aside_and_said(client, record, output, make_report, tmp_path):
     with record() as recorder:
         recorder.start_trial(CHILD, 1, {})
         run = recorder.flush()
@@ -171,7 +171,7 @@ def test_a_record_that_mlflow_never_takes_is_kept_aside_and_said(client, record,
         recorder.log_report(CHILD, make_report())
         recorder.set_tags({"embsweep.command": "still told"})
         recorder.flush()
-    assert f"{tmp_path / 'outbox'}" in said[0]
+    assert f"{tmp_path / 'outbox'}" in output[0]
     assert client.get_run(run.run_id).data.tags["embsweep.command"] == "still told"
 
 

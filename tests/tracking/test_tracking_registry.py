@@ -60,11 +60,11 @@ def _files(client, version):
     return Path(local_file_uri_to_path(client.get_model_version_download_uri(version.name, version.version)))
 
 
-def test_embeddings_are_the_same_after_the_registry(elsewhere, store, model, registered):
+def test_embeddings_are_the_same_after_the_registry(empty_cwd, store, model, registered):
     loaded = load_registered(store, registered.name, "challenger")
     np.testing.assert_array_equal(loaded.encode(TEXTS), model.encode(TEXTS))
     assert np.abs(model.encode(TEXTS)).max() > 0
-    assert list(elsewhere.iterdir()) == []
+    assert list(empty_cwd.iterdir()) == []
 
 
 def test_a_version_says_where_it_comes_from(client, identity, facts, registered):

@@ -238,14 +238,14 @@ def test_an_early_end_marks_the_sweep_and_what_was_running(client, sweep, interr
     assert states == [status, "FINISHED", status]
 
 
-def test_no_active_run_and_nothing_in_the_working_directory(elsewhere, sweep, make_report):
+def test_no_active_run_and_nothing_in_the_working_directory(empty_cwd, sweep, make_report):
     import mlflow
 
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {"a": 1})
     sweep.log_report(run_id, make_report())
     sweep.finish({})
     assert mlflow.active_run() is None
-    assert list(elsewhere.iterdir()) == []
+    assert list(empty_cwd.iterdir()) == []
 
 
 def test_a_name_with_a_quote_cannot_be_searched_for(store):

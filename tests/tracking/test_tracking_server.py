@@ -29,7 +29,7 @@ def remote(server, tmp_path):
     return open_store(tmp_path, uri=server.url, experiment="remote")
 
 
-def test_a_sweep_and_its_winner_over_http(elsewhere, remote, identity, make_model, make_report, make_scores, tmp_path):
+def test_a_sweep_and_its_winner_over_http(empty_cwd, remote, identity, make_model, make_report, make_scores, tmp_path):
     sweep = open_sweep_run(remote, identity)
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {f"k{n}": n for n in range(150)})
     sweep.log_report(run_id, make_report())
@@ -49,7 +49,7 @@ def test_a_sweep_and_its_winner_over_http(elsewhere, remote, identity, make_mode
     assert [version.version for version in versions] == [1, 1]
     loaded = load_registered(remote, "legal", "challenger")
     np.testing.assert_array_equal(loaded.encode(["law tax"]), model.encode(["law tax"]))
-    assert list(elsewhere.iterdir()) == []
+    assert list(empty_cwd.iterdir()) == []
 
 
 @pytest.mark.nightly

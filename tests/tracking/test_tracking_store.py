@@ -32,14 +32,14 @@ def test_the_default_is_mlflows_own_default_made_absolute(root, store):
     assert _folder(store).parent == root / "mlruns"
 
 
-def test_artifacts_of_a_run_are_found_from_any_folder(elsewhere, root, sweep, client):
+def test_artifacts_of_a_run_are_found_from_any_folder(empty_cwd, root, sweep, client):
     from mlflow.utils.file_utils import local_file_uri_to_path
 
     sweep.log_artifact_text("configuration.yaml", "a: 1\n")
     place = Path(local_file_uri_to_path(client.get_run(sweep.run_id).info.artifact_uri))
     assert place.is_relative_to(root)
     assert (place / "configuration.yaml").read_text() == "a: 1\n"
-    assert list(elsewhere.iterdir()) == []
+    assert list(empty_cwd.iterdir()) == []
 
 
 @pytest.mark.nightly
@@ -119,9 +119,9 @@ def test_eight_first_writers_make_one_database(tmp_path):
         subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(8)
     ]
-    said = [writer.communicate(timeout=200) for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * 8, said
-    assert len({out for out, _ in said}) == 1
+    output = [writer.communicate(timeout=200) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 8, output
+    assert len({out for out, _ in output}) == 1
 
 
 def _closed_port():

@@ -22,8 +22,8 @@ class Died(BaseException):
 
 
 class _Life:
-    def __init__(self, folder, moments):
-        self._folder, self._left, self._thread = str(folder), moments, threading.get_ident()
+    def __init__(self, folder, crash_points):
+        self._folder, self._left, self._thread = str(folder), crash_points, threading.get_ident()
 
     def hear(self, event, arguments):
         if event in CHANGES and (event != "open" or _is_for_writing(arguments, self._folder)):
@@ -54,12 +54,12 @@ sys.addaudithook(_hear)
 
 
 @contextmanager
-def life_of(moments, folder, *, can_exchange=True):
+def life_of(crash_points, folder, *, can_exchange=True):
     """Inside, whoever writes to `folder` dies at its `moments`-th change of the disk (0 is the first): `Died`.
 
     A file system that cannot exchange two names has `can_exchange` False.
     """
-    life, sync, exchange = _Life(folder, moments), os.fsync, folders._exchange
+    life, sync, exchange = _Life(folder, crash_points), os.fsync, folders._exchange
 
     def sync_aloud(descriptor):
         life.pass_by()

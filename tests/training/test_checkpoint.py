@@ -167,7 +167,7 @@ def _break_link(folder):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name", "code"),
+    ("corrupt_with", "name", "code"),
     [
         (_remove, "model.safetensors", "missing-file"),
         (_alter, "1_Pooling/config.json", "altered-file"),
@@ -180,10 +180,10 @@ def _break_link(folder):
         (_break_link, "modules.json", "unreadable"),
     ],
 )
-def test_the_spoiled_file_is_named(tmp_path, spoil, name, code):
+def test_the_spoiled_file_is_named(tmp_path, corrupt_with, name, code):
     folder = save_checkpoint(FakeModel(1), tmp_path / "best")
     check_checkpoint(folder)
-    spoil(folder)
+    corrupt_with(folder)
     with raises_code(CodedError, code) as caught:
         load_checkpoint(folder)
     assert str(caught.value).startswith(f"{folder}/{name}: ")

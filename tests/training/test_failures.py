@@ -97,12 +97,12 @@ def test_weights_that_are_no_numbers(job, data, monkeypatch):
 
     real = callback.evaluate_model
 
-    def spoil(model, *args, **kwargs):
+    def corrupt_with(model, *args, **kwargs):
         with torch.no_grad():
             next(model.parameters()).fill_(math.nan)
         return real(model, *args, **kwargs)
 
-    monkeypatch.setattr(callback, "evaluate_model", spoil)
+    monkeypatch.setattr(callback, "evaluate_model", corrupt_with)
     recorder, result = run(job, data)
     assert result.outcome == Outcome.FAILED
     broken, of_all, first = numbers_in(result.reason)

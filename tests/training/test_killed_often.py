@@ -41,16 +41,16 @@ class _File:
     start = finish = _write
 
 
-def run_attempts(job, data, heard, kills):
+def run_attempts(job, data, received, kills):
     """Exit statuses of all attempts, the last of which is left alone."""
-    heard.mkdir()
+    received.mkdir()
     statuses = []
     for attempt in range(1, kills + 2):
         child = os.fork()
         if child == 0:
             if attempt <= kills:
                 _die_behind_rung(attempt)
-            run_trial(job.model_copy(update={"attempt": attempt}), _File(heard / f"{attempt:02d}"), data)
+            run_trial(job.model_copy(update={"attempt": attempt}), _File(received / f"{attempt:02d}"), data)
             os._exit(0)
         statuses.append(os.waitpid(child, 0)[1])
     return statuses
@@ -104,25 +104,25 @@ def fractions(messages):
 
 
 def test_it_goes_on_each_time_and_ends_as_if_nothing_had_happened(make_job, data):
-    job, undisturbed = make_job("killed"), make_job("whole")
+    job, reference = make_job("killed"), make_job("whole")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        statuses = pool.submit(run_both, job, undisturbed, data).result(timeout=300)
+        statuses = pool.submit(run_both, job, reference, data).result(timeout=300)
     assert statuses == ([signal.SIGKILL] * KILLS + [0], [0])
-    attempts, (whole,) = read_heard(job), read_heard(undisturbed)
+    attempts, (whole,) = read_heard(job), read_heard(reference)
 
     for before, after in pairwise(attempts):
         assert isinstance(after[0], TrialStarted)
         assert after[0].facts.get("restarted") is None
-        told = [*after[0].earlier, after[1]]
-        assert [r.fraction for r in told] == FRACTIONS[: len(told)]
-        assert told[-1] == before[-1], "the last report again, word for word"
+        logged = [*after[0].earlier, after[1]]
+        assert [r.fraction for r in logged] == FRACTIONS[: len(logged)]
+        assert logged[-1] == before[-1], "the last report again, word for word"
         assert max(fractions(after)) > max(fractions(before)), "each attempt gets further"
     last, expected = attempts[-1][-1], whole[-1]
     assert isinstance(last, TrialResult)
     assert last.outcome == Outcome.COMPLETE
     assert (last.best_objective, last.best_scores) == (expected.best_objective, expected.best_scores)
-    said = {r.fraction: r for attempt in attempts for r in attempt if isinstance(r, TrialReport)}
+    output = {r.fraction: r for attempt in attempts for r in attempt if isinstance(r, TrialReport)}
     for report in whole[1:-1]:
-        again = said[report.fraction]
+        again = output[report.fraction]
         assert (again.objective, again.loss, again.scores) == (report.objective, report.loss, report.scores)
-    assert (job.best / "manifest.json").read_bytes() == (undisturbed.best / "manifest.json").read_bytes()
+    assert (job.best / "manifest.json").read_bytes() == (reference.best / "manifest.json").read_bytes()

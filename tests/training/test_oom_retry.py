@@ -281,9 +281,9 @@ def test_every_guise_of_it_is_tried_again(make_job, guise):
     ],
 )
 def test_why_not(make_job, size, facts, words):
-    heard = heard_of(size, **facts)
-    assert plan_retry(MemoryError(), make_job(), heard) is None
-    assert words in describe_retry(MemoryError(), make_job(), heard)
+    received = heard_of(size, **facts)
+    assert plan_retry(MemoryError(), make_job(), received) is None
+    assert words in describe_retry(MemoryError(), make_job(), received)
 
 
 def test_nothing_else_is_tried_again(make_job):

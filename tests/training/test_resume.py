@@ -79,7 +79,7 @@ AFTER_BEST = (callback, "save_per_query", False)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_static, make_config, data, tmp_path_factory):
+def reference(tiny_static, make_config, data, tmp_path_factory):
     """`undisturbed(sampler)`: the job and the recorder of the same trial without any fault, run once a sampler."""
 
     @functools.cache
@@ -99,20 +99,22 @@ BY_DAY = (("before", 1), ("between", 3), ("after", 4))
 
 
 @pytest.mark.parametrize(
-    ("sampler", "moment", "rung"),
+    ("sampler", "crash_point", "rung"),
     [
         *(
-            pytest.param("no_duplicates", moment, rung, marks=[] if (moment, rung) in BY_DAY else pytest.mark.nightly)
-            for moment in MOMENTS
+            pytest.param(
+                "no_duplicates", crash_point, rung, marks=[] if (crash_point, rung) in BY_DAY else pytest.mark.nightly
+            )
+            for crash_point in MOMENTS
             for rung in (1, 3, 4)
         ),
         ("batch_sampler", "between", 3),
     ],
 )
-def test_the_end_is_that_of_a_trial_that_never_died(monkeypatch, make_job, data, undisturbed, sampler, moment, rung):
-    whole_job, whole = undisturbed(sampler)
+def test_the_end_is_that_of_a_trial_that_never_died(monkeypatch, make_job, data, reference, sampler, crash_point, rung):
+    whole_job, whole = reference(sampler)
     job = make_job(f"train.batch_sampler={sampler}")
-    first = run_and_kill(monkeypatch, job, data, MOMENTS[moment], rung)
+    first = run_and_kill(monkeypatch, job, data, MOMENTS[crash_point], rung)
     second = Recorder()
     run_trial(job, second, data)
 
@@ -122,8 +124,8 @@ def test_the_end_is_that_of_a_trial_that_never_died(monkeypatch, make_job, data,
         whole.results[0].best_objective,
         whole.results[0].best_scores,
     )
-    said = [*second.started[0].earlier, *second.reports]
-    assert same(said, whole.reports), "together with what it was told before, everything was said"
+    output = [*second.started[0].earlier, *second.reports]
+    assert same(output, whole.reports), "together with what it was told before, everything was said"
     assert len(second.reports) <= len(FRACTIONS) - len(first.reports) + 1, "at most the last one is said again"
     assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
     assert job.values.read_bytes() == whole_job.values.read_bytes()
@@ -171,7 +173,7 @@ def take_up(job, **changes):
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt_with",
     [
         lambda folder: _flip(folder / "optimizer.pt"),
         lambda folder: os.truncate(folder / "reports.json", 20),
@@ -179,12 +181,12 @@ def take_up(job, **changes):
         lambda folder: (folder / "stray.py").write_text("print('ran')"),
     ],
 )
-def test_a_spoiled_state_costs_one_step_and_the_record_says_so(monkeypatch, make_job, data, undisturbed, spoil):
-    whole_job, whole = undisturbed("no_duplicates")
+def test_a_spoiled_state_costs_one_step_and_the_record_says_so(monkeypatch, make_job, data, reference, corrupt_with):
+    whole_job, whole = reference("no_duplicates")
     job = make_job("train.batch_sampler=no_duplicates")
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
     assert take_up(job) is not None
-    spoil(job.state)
+    corrupt_with(job.state)
     with raises_code(InvalidResumeState, "state-unreadable") as unusable:
         take_up(job)
     second = Recorder()
@@ -230,9 +232,9 @@ def test_a_full_disk_costs_the_state_and_not_the_trial(monkeypatch, make_job, da
     assert not job.state.exists()
 
 
-def test_behind_a_full_disk_it_goes_on_from_the_state_before(monkeypatch, make_job, data, undisturbed):
+def test_behind_a_full_disk_it_goes_on_from_the_state_before(monkeypatch, make_job, data, reference):
     """The second state and all behind it have no room; the weights of the best, which are smaller, have."""
-    whole_job, whole = undisturbed("no_duplicates")
+    whole_job, whole = reference("no_duplicates")
     job, calls, real = make_job("train.batch_sampler=no_duplicates"), count(1), states.write_folder
 
     def full(*args, **kwargs):

@@ -27,12 +27,12 @@ def truncate(name):
 def zero(name):
     """A block in the middle, as a disk that lost power leaves it: the size is right."""
 
-    def spoil(folder):
+    def corrupt_with(folder):
         with (folder / name).open("r+b") as file:
             file.seek((folder / name).stat().st_size // 2)
             file.write(bytes(4096))
 
-    return spoil
+    return corrupt_with
 
 
 def write(name, content):
@@ -44,7 +44,7 @@ def remove(name):
 
 
 WEIGHTS = "model.safetensors"
-SPOILED = {
+CORRUPTED = {
     "half the weights": truncate(WEIGHTS),
     "a block of zeros": zero(WEIGHTS),
     "no weights": remove(WEIGHTS),
@@ -104,49 +104,51 @@ def take_up(job):
     return find_state(job, compute_fingerprint(job, resolve_for_this_process(job.config)))
 
 
-@pytest.mark.parametrize("kind", SPOILED)
+@pytest.mark.parametrize("kind", CORRUPTED)
 def test_a_spoiled_state_is_found_out(rising, copy_of, kind):
     job = copy_of(rising)
     assert len(take_up(job).reports) == 2
-    SPOILED[kind](job.state)
+    CORRUPTED[kind](job.state)
     with raises_code(InvalidResumeState, "state-unreadable"):
         take_up(job)
 
 
-@pytest.mark.parametrize("kind", SPOILED)
+@pytest.mark.parametrize("kind", CORRUPTED)
 def test_spoiled_best_weights_are_found_out_where_nothing_else_holds_them(rising, falling, copy_of, kind, tmp_path):
     job = copy_of(falling)
     assert len(take_up(job).reports) == 2
-    SPOILED[kind](job.best)
+    CORRUPTED[kind](job.best)
     with raises_code(InvalidResumeState, "best-unreadable"):
         take_up(job)
     shutil.rmtree(job.folder)
     other = copy_of(rising)
-    SPOILED[kind](other.best)
+    CORRUPTED[kind](other.best)
     assert len(take_up(other).reports) == 2, "the state has them"
 
 
-@pytest.mark.parametrize("spoil", [truncate("per_query.npz"), write("per_query.npz", b""), remove("per_query.npz")])
-def test_so_are_each_querys_scores(falling, copy_of, spoil):
+@pytest.mark.parametrize(
+    "corrupt_with", [truncate("per_query.npz"), write("per_query.npz", b""), remove("per_query.npz")]
+)
+def test_so_are_each_querys_scores(falling, copy_of, corrupt_with):
     job = copy_of(falling)
-    spoil(job.best.parent)
+    corrupt_with(job.best.parent)
     with raises_code(InvalidResumeState, "best-unreadable") as caught:
         take_up(job)
     assert "per_query.npz" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "code"),
+    ("corrupt_with", "code"),
     [
-        (lambda job: SPOILED["a block of zeros"](job.state), "state-unreadable"),
+        (lambda job: CORRUPTED["a block of zeros"](job.state), "state-unreadable"),
         (lambda job: fallen(job.state), "state-unreadable"),
-        (lambda job: SPOILED["no manifest"](job.best), "best-unreadable"),
+        (lambda job: CORRUPTED["no manifest"](job.best), "best-unreadable"),
         (lambda job: shutil.rmtree(job.state), "state-not-kept"),
     ],
 )
-def test_it_goes_one_evaluation_back_and_the_record_says_why(falling, copy_of, data, spoil, code):
+def test_it_goes_one_evaluation_back_and_the_record_says_why(falling, copy_of, data, corrupt_with, code):
     job, recorder = copy_of(falling), Recorder()
-    spoil(job)
+    corrupt_with(job)
     with raises_code(InvalidResumeState, code) as unusable:
         take_up(job)
     run_trial(job, recorder, data)
@@ -161,8 +163,8 @@ def test_it_goes_one_evaluation_back_and_the_record_says_why(falling, copy_of, d
 
 def test_it_starts_over_where_the_state_before_is_torn_too(falling, copy_of, data):
     job, recorder = copy_of(falling), Recorder()
-    SPOILED["garbage"](job.state)
-    SPOILED["half the weights"](job.previous.state)
+    CORRUPTED["garbage"](job.state)
+    CORRUPTED["half the weights"](job.previous.state)
     run_trial(job, recorder, data)
     (started,) = recorder.started
     assert str(job.state) in started.facts["restarted"]
@@ -180,7 +182,7 @@ def wavering(make_tiny, data, tmp_path_factory):
 def test_the_best_weights_of_that_time_come_back_with_it(wavering, copy_of, data, monkeypatch):
     job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
     kept = (job.previous.best / "manifest.json").read_bytes()
-    SPOILED["garbage"](job.state)
+    CORRUPTED["garbage"](job.state)
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
     assert [r.fraction for r in started.earlier] == [0.25]
@@ -192,7 +194,7 @@ def test_the_best_weights_of_that_time_come_back_with_it(wavering, copy_of, data
 
 def test_what_it_trains_again_comes_out_the_same(wavering, copy_of, data, monkeypatch):
     job, recorder, left = copy_of(wavering), Recorder(stop_at=0.75), iter([0.3])
-    SPOILED["no weights"](job.state)
+    CORRUPTED["no weights"](job.state)
     monkeypatch.setattr(callback, "compute_objective", lambda *_: next(left))
     run_trial(job, recorder, data)
     assert [r.fraction for r in recorder.reports] == [0.5, 0.75]
@@ -202,7 +204,7 @@ def test_what_it_trains_again_comes_out_the_same(wavering, copy_of, data, monkey
 @pytest.mark.parametrize("died_behind", ["best", "per_query.npz"])
 def test_a_step_back_that_died_is_taken_again(wavering, copy_of, data, died_behind):
     job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
-    SPOILED["garbage"](job.state)
+    CORRUPTED["garbage"](job.state)
     for name in ("best", "per_query.npz")[: 1 + (died_behind == "per_query.npz")]:
         now, then = job.best.with_name(name), job.previous.best.with_name(name)
         shutil.rmtree(now) if now.is_dir() else now.unlink()
@@ -216,7 +218,7 @@ def test_spoiled_best_weights_are_written_again_from_the_state(rising, copy_of, 
     from embsweep.training.checkpoint import check_checkpoint
 
     job, recorder = copy_of(rising), Recorder(stop_at=0.5)
-    SPOILED["half the weights"](job.best)
+    CORRUPTED["half the weights"](job.best)
     run_trial(job, recorder, data)
     assert [r.fraction for r in recorder.reports] == [0.5]
     check_checkpoint(job.best)

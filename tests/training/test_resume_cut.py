@@ -71,14 +71,14 @@ def cut_at_every_moment(job, data, rung, dead, can_exchange):
         if report.fraction != FRACTIONS[rung - 1]:
             real(callback, report, evaluation)
             return
-        for moment in count():
+        for crash_point in count():
             other = copy.copy(callback)
-            other._job = job.model_copy(update={"folder": str(dead / f"{moment:03d}")})
+            other._job = job.model_copy(update={"folder": str(dead / f"{crash_point:03d}")})
             other._state = replace(callback._state, folder=other._job.state)
             shutil.copytree(job.folder, other._job.folder, copy_function=os.link)  # what is written is new
             folders.append(other._job.folder)
             try:
-                with life_of(moment, other._job.folder, can_exchange=can_exchange):
+                with life_of(crash_point, other._job.folder, can_exchange=can_exchange):
                     real(other, report, evaluation)
             except Died:
                 continue

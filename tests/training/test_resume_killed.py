@@ -44,7 +44,7 @@ class Write:
 
     rung: int
     can_exchange: bool = True
-    moments: tuple = CHANGES
+    crash_points: tuple = CHANGES
 
 
 class _ForkedEnough(BaseException):
@@ -62,10 +62,10 @@ def kill_at_every_moment(job, data, folder, write):
         if next(calls) < write.rung:
             save_state(trainer, state, values, group)
             return
-        for moment in range(MOST):
-            dead.append(folder / f"{moment:03d}")
+        for crash_point in range(MOST):
+            dead.append(folder / f"{crash_point:03d}")
             shutil.copytree(job.folder, dead[-1], copy_function=os.link)  # what is written is new, never changed
-            if not _is_killed(moment, write, dead[-1], lambda own: save_state(trainer, own(state), values, group)):
+            if not _is_killed(crash_point, write, dead[-1], lambda own: save_state(trainer, own(state), values, group)):
                 break
         raise _ForkedEnough
 
@@ -77,11 +77,11 @@ def kill_at_every_moment(job, data, folder, write):
     return dead
 
 
-def _is_killed(moment, write, folder, save):
+def _is_killed(crash_point, write, folder, save):
     """Let a forked process save its state to `folder`; whether it killed itself before it was done."""
     child = os.fork()
     if child == 0:
-        _die_at(moment, write, folder)
+        _die_at(crash_point, write, folder)
         save(lambda state: replace(state, folder=folder / state.folder.name))
         os._exit(0)
     status = os.waitpid(child, 0)[1]
@@ -89,13 +89,13 @@ def _is_killed(moment, write, folder, save):
     return status != 0
 
 
-def _die_at(moment, write, folder):
+def _die_at(crash_point, write, folder):
     """From now on, count what changes `folder`, and die before the `moment`-th change."""
-    left, sync = count(moment, -1), os.fsync
+    left, sync = count(crash_point, -1), os.fsync
     exchange = folders._exchange if write.can_exchange else lambda *_: False
 
     def hear(event, arguments):
-        if event not in write.moments or (event == "open" and not _is_for_writing(arguments, folder)):
+        if event not in write.crash_points or (event == "open" and not _is_for_writing(arguments, folder)):
             return
         if next(left) == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -135,14 +135,14 @@ def job(make_config, tmp_path):
 
 @pytest.mark.parametrize(
     "write",
-    [Write(rung=1), Write(rung=2), Write(rung=2, can_exchange=False, moments=RENAMES)],
+    [Write(rung=1), Write(rung=2), Write(rung=2, can_exchange=False, crash_points=RENAMES)],
     ids=["first", "second", "two renames"],
 )
 def test_a_sigkill_at_any_moment_leaves_a_whole_state(job, data, tmp_path, monkeypatch, in_own_process, write):
     monkeypatch.setattr(registry, "build_model", build_tiny(data))
     (tmp_path / "dead").mkdir()
     dead = in_own_process(kill_at_every_moment, job, data, tmp_path / "dead", write)
-    assert len(dead) > len(write.moments), "some of them come once for each file"
+    assert len(dead) > len(write.crash_points), "some of them come once for each file"
 
     setup, reached = compute_fingerprint(job, resolve_for_this_process(job.config)), []
     for folder in dead:

@@ -1,1 +1,1 @@
-"""Faults of the data, found before anything is trained."""
+"""Audit of the data before training."""

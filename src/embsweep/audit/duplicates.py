@@ -1,4 +1,4 @@
-"""Duplicates: what was merged, what is nearly the same, and what stands on two sides of the split."""
+"""Duplicates: texts that were merged, near-duplicates, and texts on two sides of the split."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from embsweep.data.text import normalise_text
 LEAK_IS_ERROR: Mapping[str, float] = MappingProxyType({"queries": 0.2, "passages": 0.1})
 """Share of a held-out side's queries from which a leak is an error.
 
-A passage that training has seen is the answer itself; a question that reads alike may still ask for something else.
+A passage seen in training is the answer itself; a similar question may still have another meaning.
 """
 
 
 def report_merged(merged: Mapping[str, int]) -> Iterator[Finding]:
-    """A note for each kind of duplicate that was merged while reading, in the whole of the source."""
+    """Yield a note for each kind of duplicate that was merged while the whole source was loaded."""
     for what in ("queries", "passages"):
         exact, normalised = merged.get(f"duplicate {what}", 0), merged.get(f"normalised duplicate {what}", 0)
         if exact:
-            yield Finding(f"exact-duplicate-{what}", "note", f"{exact:,} repeated {what} were merged with their equals")
+            yield Finding(f"exact-duplicate-{what}", "note", f"{exact:,} repeated {what} were merged")
         if normalised:
             message = f"{normalised:,} {what} that differ in case, Unicode form or white space only were merged"
             yield Finding(f"normalised-duplicate-{what}", "note", message)
 
 
 def report_left_out(merged: Mapping[str, int], notes: Sequence[str]) -> Iterator[Finding]:
-    """A note with all that `notes` of the split say, but for the duplicates that have findings of their own."""
+    """Yield one note with the `notes` of the split, except those about duplicates, which have their own findings."""
     duplicates = {f"{kind}duplicate {what}" for kind in ("", "normalised ") for what in ("queries", "passages")}
-    told = {f"{what}: {count:,}" for what, count in merged.items() if what in duplicates}
-    left = [note for note in notes if note not in told]
+    reported = {f"{what}: {count:,}" for what, count in merged.items() if what in duplicates}
+    left = [note for note in notes if note not in reported]
     if left:
         yield Finding("rows-left-out", "note", "; ".join(left))
 
 
 def check_sides(data: SplitView) -> Iterator[Finding]:
-    """An error for a text that two sides share, hard negatives of training that answer a held-out query included."""
+    """Yield an error for texts on two sides, including hard negatives of training that answer a held-out query."""
     sides = [(side.name, side.queries, side.passages) for side in data.sides]
     negatives = tuple(dict.fromkeys(pair.negative for pair in data.train if pair.negative is not None))
     yield from _check_shared("query", [(name, queries) for name, queries, _ in sides])
@@ -60,13 +60,18 @@ def _check_shared(what: str, sides: Sequence[tuple[str, Sequence[str]]]) -> Iter
             examples += [(text,) for text in shared]
     if counts:
         plural = "queries" if what == "query" else "passages"
-        message = f"{plural} that stand on two sides of the split: {', '.join(counts)}"
+        message = f"{plural} on two sides of the split: {', '.join(counts)}"
         yield Finding(f"{what}-on-two-sides", "error", message, tuple(examples[:MAX_EXAMPLES]))
 
 
 @dataclass(frozen=True)
 class NearDuplicateTexts:
-    """Near-duplicates among queries or passages: how many have one, and which of a held-out side's texts leak."""
+    """Near-duplicates among queries or passages.
+
+    `having` is the number of texts with a near-duplicate, `best` the pairs, the most similar first; `is_complete` is
+    False if there were too many candidates to check. `leaks` maps the name of a held-out side to its leaked texts, each
+    with its near-duplicate on an earlier side.
+    """
 
     texts: tuple[str, ...]
     having: int
@@ -76,12 +81,12 @@ class NearDuplicateTexts:
 
 
 def find_near_queries(data: SplitView, threshold: float) -> NearDuplicateTexts:
-    """Near-duplicates among the distinct queries of all sides."""
+    """Find near-duplicates among the distinct queries of all sides."""
     return _find(data.queries, [(side.name, side.queries) for side in data.sides], threshold, is_query=True)
 
 
 def find_near_passages(data: SplitView, threshold: float) -> NearDuplicateTexts:
-    """Near-duplicates among the whole corpus; only passages relevant to a query have a side."""
+    """Find near-duplicates in the whole corpus; only passages relevant to a query have a side."""
     return _find(data.corpus, [(side.name, side.passages) for side in data.sides], threshold, is_query=False)
 
 
@@ -102,7 +107,13 @@ def _find(
 
 
 def report_near(what: str, near: NearDuplicateTexts, threshold: float) -> Iterator[Finding]:
-    """A note where texts have a near-duplicate; `what` is queries or passages."""
+    """Yield a note if texts have a near-duplicate.
+
+    Args:
+        what: `queries` or `passages`.
+        near: Near-duplicates that were found.
+        threshold: Similarity from which texts are near-duplicates.
+    """
     if near.having:
         having = f"{'' if near.is_complete else 'at least '}{near.having:,} of {len(near.texts):,} {what}"
         message = f"{having} have a near-duplicate (similarity of their words from {threshold:g})"
@@ -111,9 +122,12 @@ def report_near(what: str, near: NearDuplicateTexts, threshold: float) -> Iterat
 
 
 def report_leaks(what: str, near: NearDuplicateTexts, sides: Sequence[Side]) -> Iterator[Finding]:
-    """A finding where held-out texts have a near-duplicate on an earlier side: an error from `LEAK_IS_ERROR`.
+    """Yield a warning if held-out texts have a near-duplicate on an earlier side, an error from `LEAK_IS_ERROR`.
 
-    A passage counts with the queries that it answers.
+    Args:
+        what: `queries` or `passages`. A leaked passage counts as the queries that it answers.
+        near: Near-duplicates that were found.
+        sides: Sides of the split, training first.
     """
     shares: list[tuple[float, str, int, int]] = []
     examples: list[tuple[str, str]] = []
@@ -126,7 +140,7 @@ def report_leaks(what: str, near: NearDuplicateTexts, sides: Sequence[Side]) -> 
     if not shares:
         return
     counts = ", ".join(f"{name} {count:,} of {total:,} ({share:.1%})" for share, name, count, total in shares)
-    subject = "held-out queries that" if what == "queries" else "held-out queries whose passage"
-    message = f"{subject} nearly stand{'s' if what == 'passages' else ''} on another side too: {counts}"
+    subject = "held-out queries" if what == "queries" else "held-out queries whose passage"
+    message = f"{subject} {'has' if what == 'passages' else 'with'} a near-duplicate on another side: {counts}"
     severity: Severity = "error" if max(shares)[0] >= LEAK_IS_ERROR[what] else "warning"
     yield Finding(f"leaked-{what}", severity, message, tuple(examples[:MAX_EXAMPLES]))

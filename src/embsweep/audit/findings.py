@@ -1,4 +1,4 @@
-"""What the audit can find: every finding by name, and how it is told."""
+"""Findings of the audit: every finding by name, its severity, and what to do about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from embsweep.core.errors import Diagnostic, did_you_mean
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""From grave to slight: an error stops a sweep, a warning says what a result will be worth, a note informs."""
+"""From most to least severe: an error stops a sweep, a warning limits the value of its result, a note informs."""
 
 Example = tuple[str, ...]
 
@@ -22,18 +22,18 @@ FIXES: Mapping[str, str] = MappingProxyType(
     {
         "passage-on-two-sides": "keep every passage on one side: split by passage group",
         "query-on-two-sides": "keep every query on one side: split by passage group",
-        "leaked-queries": "remove one of each two alike from the data, or another data.split.seed",
-        "leaked-passages": "remove one of each two alike from the data, or another data.split.seed",
-        "columns-swapped": "exchange data.anchor and data.positive",
+        "leaked-queries": "remove one of each near-duplicate pair, or change data.split.seed",
+        "leaked-passages": "remove one of each near-duplicate pair, or change data.split.seed",
+        "columns-swapped": "swap data.anchor and data.positive",
         "empty-texts": "remove the rows whose text is empty",
-        "short-texts": "look at the examples, and remove rows that say nothing",
+        "short-texts": "check the examples, and remove rows without content",
         "query-equals-passage": "remove rows whose question is its own answer",
-        "cut-texts": "a larger model.max_seq_length, or shorter passages",
-        "tokens-unknown": "a local copy of the model, or model=minilm",
+        "cut-texts": "raise model.max_seq_length, or shorten passages",
+        "tokens-unknown": "use a local model copy, or model=minilm",
         "languages-differ": "check that this is meant: the base model must know both languages",
         "language-mix": "check that this is meant",
-        "few-held-out-queries": "more data, larger data.split fractions, or confirm=cross_validated",
-        "in-batch-false-negatives": "train.batch_sampler=no_duplicates where it is not, or a smaller train.batch_size",
+        "few-held-out-queries": "add data, raise data.split fractions, or confirm=cross_validated",
+        "in-batch-false-negatives": "train.batch_sampler=no_duplicates if not set, or a smaller train.batch_size",
         "near-duplicate-queries": "nothing, if they are different questions",
         "near-duplicate-passages": "nothing, if they are different passages",
         "exact-duplicate-queries": "nothing: they were merged",
@@ -42,12 +42,12 @@ FIXES: Mapping[str, str] = MappingProxyType(
         "normalised-duplicate-passages": "nothing: they were merged",
         "rows-left-out": "nothing, if that is meant",
         "several-questions-per-passage": "nothing: passages are judged once, and kept on one side",
-        "several-passages-per-query": "nothing: each of them counts as right",
+        "several-passages-per-query": "nothing: each counts as relevant",
         "naive-evaluation": "do not compare with scores of an evaluation that has one id a row",
         "unjudged-passages": "nothing: they make the task harder, as in use",
     }
 )
-"""Name of every finding → what to do about it. docs/audit.md holds the rules."""
+"""Name of every finding → what to do about it. docs/audit.md has the rules."""
 
 WAIVABLE = (
     "passage-on-two-sides",
@@ -57,14 +57,14 @@ WAIVABLE = (
     "columns-swapped",
     "empty-texts",
 )
-"""Findings that can be errors."""
+"""Findings that can be errors, and so can be waived."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found. `message` holds counts and never a text of the data; `examples` are such texts.
+    """One finding. `message` has counts but never a text of the data; `examples` are such texts.
 
-    An example is a text, two that are alike, or a query with its passage.
+    An example is one text, two similar texts, or a query with its passage.
     """
 
     name: str
@@ -74,12 +74,12 @@ class Finding:
 
     @property
     def hint(self) -> str:
-        """What to do about it."""
+        """Recommended action."""
         return FIXES[self.name]
 
 
 def to_diagnostic(finding: Finding) -> Diagnostic:
-    """An error as a fault at `audit.<name>`: what to mend, and how to accept it as it is."""
+    """Convert an error to a diagnostic at `audit.<name>`, with the fix and the option that waives it."""
     return Diagnostic(
         "audit-finding",
         f"audit.{finding.name}",
@@ -89,7 +89,7 @@ def to_diagnostic(finding: Finding) -> Diagnostic:
 
 
 def check_waivers(waive: Iterable[str]) -> list[Diagnostic]:
-    """A fault at `audit.waive` for each name that no error has."""
+    """Return a diagnostic at `audit.waive` for each name that is not a waivable finding."""
     diagnostics = []
     for name in waive:
         if name in WAIVABLE:
@@ -103,5 +103,5 @@ def check_waivers(waive: Iterable[str]) -> list[Diagnostic]:
 
 
 def order_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Errors first, then warnings, then notes; otherwise as they came."""
+    """Sort findings: errors, then warnings, then notes; otherwise their order is kept."""
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))

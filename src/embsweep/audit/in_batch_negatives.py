@@ -1,4 +1,4 @@
-"""In-batch false negatives: passages that a batch treats as wrong although they answer the query."""
+"""In-batch false negatives: passages that a batch treats as negatives although they answer the query."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from embsweep.config.training import TrainConfig
 from embsweep.data.collection import Pair
 
 FALSE_IS_WARNING = 0.05
-"""False negatives per query of a batch from which they are a warning: one query in twenty learns something wrong."""
+"""False negatives per query of a batch from which they are a warning: one query in twenty has a wrong negative."""
 
 
 @dataclass(frozen=True)
 class InBatch:
-    """Expected (query, passage) pairs of one batch that are wrongly negative: rows at random, and without duplicates.
+    """Expected number of (query, passage) pairs of one batch that are false negatives.
 
-    `chosen` is that of the configured sampler. Rows whose passages are only alike are not counted.
+    `at_random` is for rows drawn at random, `without_duplicates` for a sampler without duplicates. Near-duplicates of a
+    relevant passage are not counted.
     """
 
     batch_size: int
@@ -28,17 +29,17 @@ class InBatch:
 
     @property
     def chosen(self) -> float:
-        """What is expected of the configured sampler."""
+        """Expected number for the configured sampler."""
         return self.at_random if self.sampler == "batch_sampler" else self.without_duplicates
 
 
 def count_false_negatives(train: Sequence[Pair], config: TrainConfig) -> InBatch:
-    """The expectation for a full batch of `config.batch_size`, or of all rows where there are fewer.
+    """Compute the expectation for a full batch of `config.batch_size`, or of all rows if there are fewer.
 
-    Rows drawn at random without replacement: B (B - 1) times the share of ordered pairs of rows whose second
-    passage (or hard negative) answers the first one's query; exact. A sampler without duplicates lets no two
-    rows into a batch that share a text: the same share among the pairs that it lets in; approximate, for it
-    fills a batch one by one.
+    For rows drawn at random without replacement it is B (B - 1) times the share of ordered pairs of rows whose second
+    passage (or hard negative) answers the first one's query; this is exact. A sampler without duplicates never puts two
+    rows that share a text into one batch: the share is then that among the admissible pairs; this is approximate,
+    because the sampler fills a batch one row at a time.
     """
     rows = len(train)
     size = min(config.batch_size, rows)
@@ -67,7 +68,7 @@ def count_false_negatives(train: Sequence[Pair], config: TrainConfig) -> InBatch
 
 
 def report_false_negatives(found: InBatch) -> Iterator[Finding]:
-    """A note where a batch drawn at random would hold any, a warning where the configured sampler lets many in."""
+    """Yield a note if random batches have false negatives, a warning if the configured sampler admits many."""
     if found.at_random < 0.005 and found.chosen < 0.005:
         return
     is_many = found.chosen >= FALSE_IS_WARNING * found.batch_size

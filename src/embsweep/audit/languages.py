@@ -1,4 +1,4 @@
-"""Which languages queries and passages are in, as far as a text shows it."""
+"""Languages of queries and passages, detected from their texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding
 from embsweep.audit.split_view import SplitView, draw_sample
 
 UNKNOWN = "und"
-"""ISO 639's code where a text does not show its language."""
+"""ISO 639 code of an undetermined language."""
 
 MIX_SHARE = 0.05
 DIFFER_SHARE = 0.2
@@ -21,12 +21,16 @@ MAIN_SHARE = 0.1
 _MOST_ROWS = 1000
 _MOST_CHARACTERS = 1000
 _CONFIDENCE = 0.5
-"""From here at most 1 % of real German, Spanish and English questions count as another language's (measured)."""
+"""Threshold at which at most 1 % of real German, Spanish and English questions are misclassified (measured)."""
 
 
 @dataclass(frozen=True)
 class Languages:
-    """ISO 639 code → texts of the sample, most frequent first; `differing` rows join two known languages."""
+    """Detected languages of a sample of `rows` rows.
+
+    `queries` and `passages` map an ISO 639 code to its number of texts, most frequent first; `differing` rows have a
+    query and a passage in two different known languages.
+    """
 
     queries: Mapping[str, int]
     passages: Mapping[str, int]
@@ -36,7 +40,7 @@ class Languages:
 
 
 def find_languages(data: SplitView) -> Languages:
-    """Languages of at most 1,000 rows (2,000 texts), each text by its first 1,000 characters."""
+    """Detect the languages of at most 1,000 rows (2,000 texts), from the first 1,000 characters of each text."""
     model = _load_identifier()
     sample = draw_sample(data.rows, _MOST_ROWS)
     found = [tuple(model.classify(text[:_MOST_CHARACTERS])[0] for text in row) for row in sample]
@@ -51,7 +55,7 @@ def find_languages(data: SplitView) -> Languages:
 
 
 def report_languages(found: Languages) -> Iterator[Finding]:
-    """A warning where queries ask in another language than passages answer in, a note where one column mixes some."""
+    """Yield a warning if queries and passages differ in language, a note if one column has several languages."""
     main = _main(found.queries), _main(found.passages)
     if (main[0] != main[1] and None not in main) or found.differing >= DIFFER_SHARE * found.rows:
         message = (
@@ -67,14 +71,14 @@ def report_languages(found: Languages) -> Iterator[Finding]:
 
 @cache
 def _load_identifier() -> Any:
-    # 139 languages, 4 MB, numpy alone, 20,000 questions/s, loads in .5 s, BSD, kept up (2026); lingua is far larger.
+    # 139 languages, 4 MB, only numpy, 20,000 questions/s, loads in .5 s, BSD, maintained (2026); lingua is far larger.
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=_CONFIDENCE)
 
 
 def _main(counts: Mapping[str, int]) -> str | None:
-    """The most frequent language, where it holds a tenth of the sample: a few short texts may look like anything."""
+    """Return the most frequent language if a tenth of the sample has it: a few short texts are often misclassified."""
     known = {language: count for language, count in counts.items() if language != UNKNOWN}
     largest = max(known, key=known.__getitem__, default=None)
     return largest if largest and known[largest] >= MAIN_SHARE * sum(counts.values()) else None

@@ -1,4 +1,4 @@
-"""How long the texts are, and what of them the model will never see."""
+"""Lengths of the texts, and the part of them that exceeds the model's limit."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from embsweep.config.training import ModelConfig
 from embsweep.models.token_counter import TokenCounter, find_token_counter
 
 CUT_IS_WARNING = 0.1
-"""Share of the tokens beyond the limit from which it is a warning."""
+"""Share of tokens beyond the limit from which truncation is a warning."""
 
 _MOST_TOKENISED = 2000
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Words of a text: median, 95th percentile, longest, and a histogram by powers of two (`8–15` → texts)."""
+    """Words per text: median, 95th percentile, maximum, and a histogram by powers of two (`8–15` → number of texts)."""
 
     texts: int
     median: int
@@ -33,7 +33,10 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Truncation:
-    """A sample of texts in tokens of the model, special ones included, against the limit: shares in [0, 1]."""
+    """Truncation of a sample of texts at the model's limit.
+
+    Lengths are in tokens of the model, special tokens included; `cut_texts` and `cut_tokens` are shares in [0, 1].
+    """
 
     limit: int
     texts: int
@@ -45,7 +48,7 @@ class Truncation:
 
 
 def measure_lengths(texts: Sequence[str]) -> Lengths:
-    """Lengths in words; no tokenizer is needed."""
+    """Measure lengths in words; this needs no tokenizer."""
     words = np.array([len(split_words(text)) for text in texts])
     exponents = Counter(int(count).bit_length() for count in words)
     histogram = {_label(exponent): exponents[exponent] for exponent in range(min(exponents), max(exponents) + 1)}
@@ -54,7 +57,7 @@ def measure_lengths(texts: Sequence[str]) -> Lengths:
 
 
 def measure_cuts(data: SplitView, model: ModelConfig) -> dict[str, Truncation]:
-    """`queries` and `passages` → what of at most 2,000 of them is cut; empty where no tokenizer can be had."""
+    """Measure the truncation of at most 2,000 `queries` and `passages` each; empty if no tokenizer is available."""
     counter = find_token_counter(model)
     if counter is None:
         return {}
@@ -63,7 +66,7 @@ def measure_cuts(data: SplitView, model: ModelConfig) -> dict[str, Truncation]:
 
 
 def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Truncation:
-    """The share of texts longer than the limit, and of tokens beyond it."""
+    """Measure the share of texts longer than the limit, and the share of tokens beyond it."""
     tokens = np.array([counter.count(text) for text in texts])
     beyond = np.maximum(tokens - counter.limit, 0)
     cut = np.flatnonzero(beyond)
@@ -79,9 +82,9 @@ def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Truncation:
 
 
 def report_cuts(cuts: Mapping[str, Truncation], model: ModelConfig) -> Iterator[Finding]:
-    """A warning where a tenth of the tokens is cut, a note where any is; a note where it cannot be known."""
+    """Yield a warning if a tenth of the tokens is cut, a note if any is, and a note if there is no tokenizer."""
     if not cuts:
-        message = f"how much of the texts is cut at model.max_seq_length={model.max_seq_length} cannot be said: "
+        message = f"how much of the texts is cut at model.max_seq_length={model.max_seq_length} is unknown: "
         yield Finding(
             "tokens-unknown", "note", f"{message}the tokenizer of model '{model.name}' is not on this machine"
         )

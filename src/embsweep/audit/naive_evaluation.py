@@ -1,7 +1,7 @@
-"""What an evaluation with one id a row would have reported, against the right one, from the same ranking.
+"""Comparison of a naive evaluation, with one passage id per row, and the correct one, from the same ranking.
 
-Such an evaluation has a copy of the passage for each row, and counts only the row's own copy as right. The copies
-of a passage have the same score; they are ordered by row.
+The naive evaluation has a copy of the passage for each row, and only the row's own copy is relevant. The copies of a
+passage have the same score; they are ordered by row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from embsweep.evaluation.evaluator import mark_hits
 from embsweep.evaluation.metrics import MAX_RANK, compute_per_query
 
 MOST_QUERIES = 500
-"""Queries that are ranked: enough for a difference of .02, and BM25 over 25,000 passages stays at seconds."""
+"""Number of queries that are ranked: enough for a difference of .02; BM25 over 25,000 passages takes only seconds."""
 
 SHOWN = ("accuracy@1", "recall@10", "map@100")
 DIFFERENCE_SHOWN = 0.01
@@ -28,10 +28,10 @@ DIFFERENCE_SHOWN = 0.01
 
 @dataclass(frozen=True)
 class RowEvaluation:
-    """The same rows twice: as distinct passages (`data`), and as copies.
+    """The same rows in two forms: with distinct passages (`data`), and with one copy of the passage per row.
 
-    `rows` is int64 [n_rows, 3]: query of `data`, passage of the corpus, rows before this one with the same passage.
-    `copies` is int64 [n_corpus], at least 1: an unjudged passage stands there once.
+    `rows` is int64 [n_rows, 3]: position of the query in `data`, position of the passage in the corpus, number of
+    earlier rows with the same passage. `copies` is int64 [n_corpus], at least 1: an unjudged passage has one copy.
     """
 
     data: RetrievalSet
@@ -41,7 +41,10 @@ class RowEvaluation:
 
 @dataclass(frozen=True)
 class NaiveComparison:
-    """Metrics of one ranking, read rightly and with one id a row; `spread` is that of the right MAP@100's queries."""
+    """Metrics of one ranking, `right` and `naive` (one id per row).
+
+    `spread` is the standard deviation of the queries' average precision in the right evaluation.
+    """
 
     ranker: str
     queries: int
@@ -52,9 +55,9 @@ class NaiveComparison:
 
 
 def build_row_evaluation(data: SplitView, limit: int = MOST_QUERIES) -> RowEvaluation:
-    """Rows of at most `limit` queries of training and validation; the copies are those of all rows.
+    """Build the rows of at most `limit` queries of training and validation; copies are counted over all rows.
 
-    The test side's queries are not ranked: they are read once, after the choice.
+    The test side's queries are not ranked: they are only evaluated after the winner is selected.
     """
     answers = {query: texts for side in data.sides if side.name != TEST for query, texts in side.answers.items()}
     queries = draw_sample(tuple(answers), limit)
@@ -72,9 +75,13 @@ def build_row_evaluation(data: SplitView, limit: int = MOST_QUERIES) -> RowEvalu
 
 
 def compare_readings(ranker: str, ranking: NDArray[np.int64], evaluation: RowEvaluation) -> NaiveComparison:
-    """Both readings of `ranking`, int64 [n_queries, k]: positions of the best passages of each query, best first.
+    """Compute the metrics of one ranking with both evaluations; the right one averages queries, the naive one rows.
 
-    k is 100, or the size of a smaller corpus. The right reading is a mean over queries, the naive one over rows.
+    Args:
+        ranker: Name of the model that made the ranking.
+        ranking: int64 [n_queries, k]: positions of the best passages of each query, best first. k is 100, or the size
+            of a smaller corpus.
+        evaluation: Rows and copies of the ranked queries.
     """
     data = evaluation.data
     n_relevant = np.array([len(passages) for passages in data.relevant], dtype=np.int64)
@@ -97,7 +104,7 @@ def compare_readings(ranker: str, ranking: NDArray[np.int64], evaluation: RowEva
 
 
 def rank_rows(ranking: NDArray[np.int64], evaluation: RowEvaluation) -> NDArray[np.int64]:
-    """The rank of each row's own copy among all copies, from 1: int64 [n_rows]; 0 where its passage is not ranked."""
+    """Return the rank of each row's own copy among all copies: int64 [n_rows], from 1, or 0 if it is not ranked."""
     query, passage, earlier = evaluation.rows.T
     copies = evaluation.copies[ranking]
     ahead = np.cumsum(copies, axis=1) - copies
@@ -108,11 +115,12 @@ def rank_rows(ranking: NDArray[np.int64], evaluation: RowEvaluation) -> NDArray[
 
 
 def report_naive(readings: NaiveComparison) -> Iterator[Finding]:
-    """A note where the two readings are apart."""
+    """Yield a note if MAP@100 differs between the two evaluations by at least `DIFFERENCE_SHOWN`."""
     right, naive = readings.right["map@100"], readings.naive["map@100"]
     if abs(right - naive) >= DIFFERENCE_SHOWN:
         message = (
-            f"an evaluation with one id a row would report MAP@100 {naive:.3f} for {readings.ranker} where {right:.3f} "
-            f"is right, and accuracy@1 {readings.naive['accuracy@1']:.3f} where {readings.right['accuracy@1']:.3f} is"
+            f"an evaluation with one id a row would report MAP@100 {naive:.3f} for {readings.ranker} instead of "
+            f"{right:.3f}, and accuracy@1 {readings.naive['accuracy@1']:.3f} instead of "
+            f"{readings.right['accuracy@1']:.3f}"
         )
         yield Finding("naive-evaluation", "note", message)

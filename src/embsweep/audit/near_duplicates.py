@@ -1,4 +1,4 @@
-"""Near-duplicates: texts that share most of their words, found by MinHash and then compared word by word."""
+"""Near-duplicates: texts that share most of their words, found by MinHash and then compared exactly."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _MARGIN = 0.15
 _CHUNK = 1000
 _MOST_CANDIDATES = 2000
 _BUDGET = 10_000_000
-"""Candidates looked at in all, some 3 s of work: where all texts come from one template there are n² of them."""
+"""Maximum number of candidates in all, about 3 s of work: texts from one template have n² of them."""
 
 _MOST_COMPARED = 10
 
 
 @dataclass(frozen=True)
 class Shingling:
-    """What is compared: runs of `words` words; with `numbers_matter`, texts with other numbers are different."""
+    """Unit of comparison: runs of `words` words; with `numbers_matter`, texts with different numbers never match."""
 
     words: int
     numbers_matter: bool
 
 
 QUERIES = Shingling(words=1, numbers_matter=True)
-"""Questions are short: single words. The same question about 2020 and about 2021 is not the same question."""
+"""Single words, because questions are short. The same question about 2020 and about 2021 is not a near-duplicate."""
 
 PASSAGES = Shingling(words=2, numbers_matter=False)
 
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """Two texts by position, and the Jaccard similarity of their shingles."""
+    """Positions of two texts, and the Jaccard similarity of their shingles."""
 
     text: int
     other: int
@@ -51,18 +51,23 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class NearDuplicatePairs:
-    """Near-duplicates, the most alike first; not `is_complete` where there were too many candidates to look at."""
+    """Near-duplicates, the most similar first; `is_complete` is False if there were too many candidates to check."""
 
     pairs: tuple[NearDuplicate, ...]
     is_complete: bool = True
 
 
 def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, threshold: float) -> NearDuplicatePairs:
-    """Near-duplicates of each text: up to ten, and up to ten whose label is another one.
+    """Find near-duplicates of each text: up to ten, and up to ten with a different label.
 
     MinHash finds the candidates (at least 90 of 100 pairs at `threshold`, practically all above it); their exact
-    similarity decides, so no pair is below `threshold`. Pairs are found from either end, so mostly twice. Texts
-    with a label above 0 are looked at first.
+    similarity decides, so no pair is below `threshold`. A pair is usually found twice, once from each of its texts.
+
+    Args:
+        texts: Texts to compare.
+        labels: Side of each text; texts with a label above 0 are checked first.
+        how: Shingles to compare.
+        threshold: Smallest Jaccard similarity of a near-duplicate.
     """
     if len(texts) < 2:
         return NearDuplicatePairs(())
@@ -89,7 +94,7 @@ def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, thres
 
 
 def list_shingles(text: str, how: Shingling) -> list[str]:
-    """Runs of `how.words` words of the normalised text; the whole text where it has fewer, or none."""
+    """Split the normalised text into runs of `how.words` words; the whole text is one run if it has fewer words."""
     normal = normalise_text(text)
     words = split_words(normal)
     if len(words) < how.words:
@@ -100,22 +105,22 @@ def list_shingles(text: str, how: Shingling) -> list[str]:
 
 
 def choose_rows(threshold: float) -> int:
-    """Hashes to a band, such that a pair at `threshold` shares a band with a probability of at least 90 %.
+    """Choose the hashes per band so that a pair at `threshold` shares a band with a probability of at least 90 %.
 
-    With b bands of r hashes that is 1 - (1 - s^r)^b (Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, 3.4);
-    the largest r is taken, for it makes the fewest candidates.
+    With b bands of r hashes the probability is 1 - (1 - s^r)^b (Leskovec, Rajaraman, Ullman: Mining of Massive
+    Datasets, 3.4). The largest such r gives the fewest candidates.
     """
     fitting = [rows for rows in (1, 2, 4, 8, 16) if 1 - (1 - threshold**rows) ** (_HASHES // rows) >= _RECALL]
     return max(fitting, default=1)
 
 
 def _build_index(texts: Sequence[str], how: Shingling, threshold: float) -> tuple[list[Any], Any]:
-    """A sketch of 128 hashes of each text, and the index of all of them by position."""
-    # Rust: 25,000 passages of 150 words take .4 s and datasketch's Python 5.8 s; both MIT, both kept up (2026).
+    """Build a MinHash sketch of 128 hashes for each text, and the LSH index of all sketches by position."""
+    # Rust: 25,000 passages of 150 words take .4 s, datasketch (Python) 5.8 s; both MIT, both maintained (2026).
     from rensa import RMinHash, RMinHashLSH  # type: ignore[import-untyped]
 
     sketches: list[Any] = []
-    for start in range(0, len(texts), _CHUNK):  # all shingles of 25,000 passages at once are half a gigabyte
+    for start in range(0, len(texts), _CHUNK):  # all shingles of 25,000 passages at once need half a gigabyte
         chunk = [list_shingles(text, how) for text in texts[start : start + _CHUNK]]
         sketches.extend(RMinHash.from_token_sets(chunk, _HASHES, _SEED))
     index = RMinHashLSH(threshold=threshold, num_perm=_HASHES, num_bands=_HASHES // choose_rows(threshold))
@@ -126,7 +131,7 @@ def _build_index(texts: Sequence[str], how: Shingling, threshold: float) -> tupl
 def _choose(
     digests: NDArray[np.uint32], labels: NDArray[np.int64], text: int, others: list[int], threshold: float
 ) -> list[int]:
-    """The candidates worth comparing, by the similarity that the digests (uint32 [n, 128]) estimate."""
+    """Select the candidates to compare exactly, by the similarity that the digests (uint32 [n, 128]) estimate."""
     near = np.array(draw_sample(sorted(others), _MOST_CANDIDATES))
     estimate = (digests[near] == digests[text]).mean(axis=1)
     order = np.argsort(-estimate, kind="stable")

@@ -1,7 +1,4 @@
-"""The report of an audit: what was found, what of it is waived, and how it is told elsewhere.
-
-The figures of an audit: what it measured, whether or not that is a finding.
-"""
+"""The report of an audit: findings, waivers and measured figures, with conversion to evidence, text and JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from embsweep.selection.evidence import FindingRecord
 
 @dataclass(frozen=True)
 class Size:
-    """One side by its distinct texts; a row is a query with one of its passages."""
+    """Numbers of distinct texts on one side; a row is a query with one of its passages."""
 
     name: str
     rows: int
@@ -30,7 +27,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Figures:
-    """`lengths`, `cuts` by `queries` and `passages`; `cuts` is empty where the tokenizer cannot be had."""
+    """All measurements of an audit, also those without a finding.
+
+    `lengths` and `cuts` have the keys `queries` and `passages`; `cuts` is empty if the tokenizer is not available.
+    """
 
     data: str
     model: str
@@ -55,7 +55,7 @@ class AuditReport:
     waived: tuple[str, ...] = ()
 
     def of(self, severity: Severity) -> tuple[Finding, ...]:
-        """Findings of one severity."""
+        """Return the findings of one severity."""
         return tuple(finding for finding in self.findings if finding.severity == severity)
 
     @property
@@ -65,7 +65,7 @@ class AuditReport:
 
 
 def to_facts(report: AuditReport) -> tuple[FindingRecord, ...]:
-    """The findings as evidence: counts and messages, never a text of the data."""
+    """Convert the findings to records of the evidence: counts and messages, never a text of the data."""
     return tuple(
         FindingRecord(
             name=finding.name,
@@ -78,12 +78,12 @@ def to_facts(report: AuditReport) -> tuple[FindingRecord, ...]:
 
 
 def summary_lines(report: AuditReport) -> list[str]:
-    """One line for each error and warning, one that counts the notes and says how to see them."""
+    """Return one line for each error and warning, and one with the number of notes and the command that shows them."""
     lines = [_describe(report, finding) for finding in (*report.of("error"), *report.of("warning"))]
     notes = len(report.of("note"))
     if notes or not lines:
         counted = f"{notes} note{'' if notes == 1 else 's'}" if notes else "nothing found"
-        lines.append(f"Data audit: {counted}; all of it: embsweep audit with the same settings")
+        lines.append(f"Data audit: {counted}; details: embsweep audit with the same settings")
     return lines
 
 
@@ -93,7 +93,7 @@ def _describe(report: AuditReport, finding: Finding) -> str:
 
 
 def report_to_json(report: AuditReport) -> dict[str, Any]:
-    """The whole report as plain JSON: counts, messages and fixes, never a text of the data."""
+    """Convert the whole report to plain JSON: counts, messages and fixes, never a text of the data."""
     findings = [
         {**facts.model_dump(), "fix": finding.hint}
         for facts, finding in zip(to_facts(report), report.findings, strict=True)

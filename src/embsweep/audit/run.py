@@ -1,4 +1,4 @@
-"""The audit itself: every check on the data that a sweep would really use."""
+"""Entry point of the audit: runs every check on the data that a sweep would use."""
 
 from __future__ import annotations
 
@@ -31,9 +31,19 @@ from embsweep.evaluation.bm25 import rank_bm25
 def audit_data(
     collection: Collection, splits: Splits, *, config: AuditConfig, model: ModelConfig, train: TrainConfig
 ) -> AuditReport:
-    """All findings about `splits`, and the figures behind them; `collection` says what was merged before.
+    """Audit the splits of a sweep.
 
-    Seconds on one core for 25,000 pairs (docs/audit.md); nothing is trained, no model is loaded.
+    This takes seconds on one core for 25,000 pairs (docs/audit.md). It trains nothing and loads no model.
+
+    Args:
+        collection: Data from which the splits were made, with the numbers of merged duplicates.
+        splits: Training, validation and test data.
+        config: Waivers and similarity threshold.
+        model: Model whose tokenizer measures truncation.
+        train: Batch size and sampler for the false negatives.
+
+    Returns:
+        All findings and the figures that they are based on.
     """
     data = build_split_view(splits)
     figures = _measure(collection, splits, data, model=model, train=train)

@@ -1,7 +1,4 @@
-"""How small a difference the held-out sides can show at all.
-
-How queries and passages hang together: several questions to a passage, several passages to a query.
-"""
+"""Sizes of the data: the smallest detectable difference of each held-out side, and histograms of relevance."""
 
 from __future__ import annotations
 
@@ -19,12 +16,12 @@ FEW_QUERIES = 100
 FEW_GROUPS = 30
 
 _POWER_FACTOR = 2.8
-"""1.96 + .84: two-sided at .05, found four times in five (Sakai: Laboratory Experiments in IR, 2018, chapter 7)."""
+"""1.96 + .84: two-sided at .05, with a power of .8 (Sakai: Laboratory Experiments in IR, 2018, chapter 7)."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out side. `detectable` is the smallest difference of MAP@100 that it will probably show."""
+    """One held-out side. `detectable` is the smallest difference of MAP@100 that is detected with a power of .8."""
 
     name: str
     queries: int
@@ -33,22 +30,27 @@ class HeldOut:
 
     @property
     def is_small(self) -> bool:
-        """Whether a winner chosen or reported here is mostly luck."""
+        """Whether the side is too small to select or compare models reliably."""
         return self.queries < FEW_QUERIES or self.groups < FEW_GROUPS
 
 
 def measure_held_out(name: str, data: RetrievalSet, spread: float) -> HeldOut:
-    """The size of one side; `spread` is the standard deviation of a query's average precision.
+    """Measure the size of one side and estimate the smallest difference that it can detect.
 
-    The difference of two models varies about as much as one model does where they correlate by a half. The
-    questions of one passage are not independent, so the truth is rather worse.
+    The estimate is a lower bound, because the questions of one passage are not independent.
+
+    Args:
+        name: Name of the side.
+        data: Queries, corpus and relevant passages.
+        spread: Standard deviation of a query's average precision. It approximates that of the difference of two models,
+            to which it is equal if the two have a correlation of .5.
     """
     queries = len(data.queries)
     return HeldOut(name, queries, len(set(label_groups(data.relevant))), _POWER_FACTOR * spread / math.sqrt(queries))
 
 
 def report_held_out(sides: Sequence[HeldOut]) -> Iterator[Finding]:
-    """A warning where a side has fewer than 100 queries or fewer than 30 passage groups."""
+    """Yield a warning if a side has fewer than 100 queries or fewer than 30 passage groups."""
     small = [
         f"{side.name} has {side.queries:,} queries in {side.groups:,} passage groups and will not show differences of "
         f"MAP@100 below about {side.detectable:.2f}"
@@ -61,14 +63,18 @@ def report_held_out(sides: Sequence[HeldOut]) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Structure:
-    """Number of queries → how many passages have so many, and the other way round; passages without one are 0."""
+    """Histograms of relevance.
+
+    `queries_per_passage` maps a number of queries to the number of passages that have so many; key 0 counts the
+    passages without a query. `passages_per_query` is the reverse.
+    """
 
     queries_per_passage: Mapping[int, int]
     passages_per_query: Mapping[int, int]
 
 
 def count_structure(data: SplitView) -> Structure:
-    """Both histograms, over distinct queries and the whole corpus, in rising order."""
+    """Count both histograms over distinct queries and the whole corpus, with keys in ascending order."""
     per_passage = Counter(passage for _, passage in data.rows)
     per_query = Counter(query for query, _ in data.rows)
     unjudged = len(data.corpus) - len(per_passage)
@@ -77,7 +83,7 @@ def count_structure(data: SplitView) -> Structure:
 
 
 def report_structure(structure: Structure) -> Iterator[Finding]:
-    """Notes: neither structure is a fault, but an evaluation that does not know of it is wrong."""
+    """Yield notes about the structure: it is no error, but an evaluation that ignores it is wrong."""
     judged = {count: passages for count, passages in structure.queries_per_passage.items() if count}
     if max(judged) > 1:
         mean = sum(count * passages for count, passages in judged.items()) / sum(judged.values())

@@ -1,4 +1,4 @@
-"""The data that is really used, seen as sides: what each holds is read from its texts and not assumed."""
+"""Sides of a split (training, validation, test), with their contents determined from the texts, not assumed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Side:
 
 @dataclass(frozen=True)
 class SplitView:
-    """All that training and evaluation see. `rows` are (query, passage) of every side, training first."""
+    """All data that training and evaluation use. `rows` are (query, passage) of every side, training first."""
 
     sides: tuple[Side, ...]
     train: tuple[Pair, ...]
@@ -47,12 +47,12 @@ class SplitView:
 
     @cached_property
     def rows(self) -> tuple[tuple[str, str], ...]:
-        """A row for each query and each passage relevant to it."""
+        """One row for each query and each passage relevant to it."""
         return tuple((q, p) for side in self.sides for q, texts in side.answers.items() for p in texts)
 
 
 def build_split_view(splits: Splits) -> SplitView:
-    """The sides of a split. The corpus is the held-out sets', with every passage that only training names."""
+    """Build the sides of a split; the corpus is that of the held-out sets plus the passages only used in training."""
     train: dict[str, list[str]] = {}
     for pair in splits.train:
         train.setdefault(pair.anchor, []).append(pair.positive)
@@ -74,6 +74,6 @@ def _read_set(name: str, data: RetrievalSet) -> Side:
 
 
 def draw_sample(items: Sequence[Item], limit: int) -> tuple[Item, ...]:
-    """At most `limit` items at equal steps: the same ones every time."""
+    """Draw at most `limit` items at equal steps, so that repeated calls give the same sample."""
     count = min(len(items), limit)
     return tuple(items[number * len(items) // count] for number in range(count))

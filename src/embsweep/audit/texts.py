@@ -1,6 +1,6 @@
-"""Texts that cannot be right: without a word, very short, equal to their answer, or in the wrong column.
+"""Checks of single texts: without a word, very short, equal to their answer, or in the wrong column.
 
-What counts as a word, in every script.
+Also the splitting of texts into words, for every script.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from embsweep.audit.split_view import SplitView
 from embsweep.data.text import normalise_text
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f]|\w+")
-"""Chinese characters and kana are words of their own: no space stands between the words of such a text."""
+"""Each Chinese character or kana is a word of its own, because such texts have no spaces between words."""
 
-_SAYS_SOMETHING = re.compile(r"[^\W_]")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
 def split_words(text: str) -> list[str]:
-    """Runs of letters, digits and underscores, and single Chinese characters and kana, in order."""
+    """Split a text into runs of letters, digits and underscores, and single Chinese characters and kana, in order."""
     return _WORD.findall(text)
 
 
 def is_wordless(text: str) -> bool:
-    """Whether a text has neither a letter nor a digit."""
-    return _SAYS_SOMETHING.search(text) is None
+    """Return whether a text has neither a letter nor a digit."""
+    return _LETTER_OR_DIGIT.search(text) is None
 
 
 EMPTY_IS_ERROR = 0.01
-"""Share of queries, or of passages, from which texts without a word are an error."""
+"""Share of queries or of passages from which texts without a word are an error."""
 
 SHORT_WORDS = {"queries": 2, "passages": 3}
-"""A text of fewer words is very short; one word may well be a query."""
+"""A text with fewer words than this is very short; a query of one word may still be valid."""
 
 SHORT_IS_WARNING = 0.05
 SWAPPED_LENGTHS = 2.0
 QUESTION_SHARE = 0.5
 
 _QUESTION_MARKS = ("?", "？", "؟", "\u037e", "՞")
-"""The Greek one is not the semicolon that it looks like: statutes end their items with that."""
+"""U+037E is the Greek question mark. The semicolon looks the same but is not included: statutes end items with it."""
 
 
 def check_texts(data: SplitView) -> Iterator[Finding]:
-    """Findings about single texts and about the two columns."""
+    """Yield the findings about single texts and about the two columns."""
     kinds = {"queries": data.queries, "passages": data.corpus}
     yield from _check_empty(kinds)
     yield from _check_short(kinds)
@@ -80,7 +80,7 @@ def _check_equal(data: SplitView) -> Iterator[Finding]:
 
 
 def _check_columns(data: SplitView) -> Iterator[Finding]:
-    """Queries are short and ask, passages are long and tell: an error where both columns say the opposite."""
+    """Yield an error if queries are much longer than passages, or passages are questions much more often."""
     passages = tuple(dict.fromkeys(passage for _, passage in data.rows))
     lengths = {what: median(map(len, texts)) for what, texts in (("queries", data.queries), ("passages", passages))}
     asking = {what: _share_asking(texts) for what, texts in (("queries", data.queries), ("passages", passages))}

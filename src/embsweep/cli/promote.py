@@ -18,7 +18,8 @@ from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_me
 from embsweep.promotion.promote import Promotion, PromotionRequest, promote
 from embsweep.promotion.rollback import roll_back
 from embsweep.reports.text import PlainLines
-from embsweep.selection.gate import Condition, GateResult
+from embsweep.selection.gate import GateResult
+from embsweep.selection.gate_conditions import Condition
 
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 _WIDTH = 120

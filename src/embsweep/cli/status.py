@@ -11,7 +11,7 @@ from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, did_you_
 from embsweep.reports.progress import build_table, describe_view
 from embsweep.reports.text import score
 from embsweep.reports.view import SweepView
-from embsweep.search.ledger import read_ledger
+from embsweep.search.read import read_ledger
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.presentation import build_view
 from embsweep.tracking.outbox import count_waiting

@@ -1,4 +1,4 @@
-"""The configuration as frozen, checked values. Nothing here reads files or knows of Hydra."""
+"""The configuration as frozen, validated values. This package neither reads files nor uses Hydra."""
 
 from embsweep.config.root import Config, build_config, check_trainable
 from embsweep.config.training import TrialConfig

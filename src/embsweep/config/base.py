@@ -1,4 +1,4 @@
-"""What every part of the configuration has in common: frozen, strict, no unknown keys."""
+"""Common base of all parts of the configuration: frozen and strict, without unknown keys."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from embsweep.core.codes import Code
 
 LARGEST_INTEGER = 2**53
-"""Floats hold every integer up to here: samplers compute in them, and JSON is read as them."""
+"""Floats represent every integer up to this one exactly: samplers compute in floats, and JSON is read as floats."""
 
 
 class FrozenModel(BaseModel):
-    """A part of the configuration. Values never change; a key that is not declared is refused."""
+    """A part of the configuration. Values are immutable; a key that is not declared is rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @field_validator("*")
     @classmethod
     def _can_be_written(cls, value: Any) -> Any:
-        """Half a surrogate pair cannot be stored anywhere, a NUL in no path, a larger integer not in every JSON."""
+        """Reject lone surrogates (not storable), NUL (invalid in paths) and integers that JSON readers may round."""
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, str) and ("\0" in part or any("\ud800" <= c <= "\udfff" for c in part)):
                 raise ConstraintError(
-                    "bad-character", "holds a character that cannot be written", "text in UTF-8 without NUL"
+                    "bad-character", "contains a character that cannot be stored", "UTF-8 text without NUL"
                 )
             if isinstance(part, int) and abs(part) > LARGEST_INTEGER:
                 raise ConstraintError("out-of-range", "is too large", f"an integer up to {LARGEST_INTEGER:,}")
@@ -33,7 +33,7 @@ class FrozenModel(BaseModel):
 
 
 class ConstraintError(ValueError):
-    """Raised by validators: a fault of `key` inside the part that is validated, or of the value itself."""
+    """Raised by validators for an invalid `key` of the validated part, or for the validated value (`key` None)."""
 
     def __init__(
         self,
@@ -56,31 +56,39 @@ class ConstraintError(ValueError):
         super().__init__(f"{message}; accepted: {expected}")
 
 
-# YAML knows no tuples: sequences are taken from lists, their elements stay strict.
+# YAML has no tuples: sequences are converted from lists, their elements are validated strictly.
 Dims = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1, max_length=1000)]
 Floats = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-"""numpy takes seeds below 2**32, and samplers add the trial's number to theirs."""
+"""numpy accepts seeds below 2**32, and samplers add the trial's number to theirs."""
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 def check_descending(dims: tuple[int, ...]) -> tuple[int, ...]:
-    """Dimensions must be given from large to small, each once; ConstraintError names the offending neighbours."""
-    for larger, smaller in itertools.pairwise(dims):
-        if larger == smaller:
+    """Return `dims` if each dimension is given once, from large to small.
+
+    Raises:
+        ConstraintError: If a dimension is repeated or out of order. The message names it, and the one before it.
+    """
+    for previous, dim in itertools.pairwise(dims):
+        if previous == dim:
             raise ConstraintError(
-                "duplicate-value", f"{larger} is repeated", "each dimension once, from large to small"
+                "duplicate-value", f"{previous} is repeated", "each dimension once, from large to small"
             )
-        if larger < smaller:
-            raise ConstraintError("wrong-order", f"{smaller} stands after {larger}", "dimensions from large to small")
+        if previous < dim:
+            raise ConstraintError("wrong-order", f"{dim} comes after {previous}", "dimensions from large to small")
     return dims
 
 
 def check_rising(fractions: tuple[float, ...]) -> tuple[float, ...]:
-    """Fractions of a schedule must rise strictly within (0, 1] and end with 1.0; ConstraintError otherwise."""
+    """Return `fractions` if they are points of a schedule.
+
+    Raises:
+        ConstraintError: If they do not increase strictly within (0, 1] or do not end with 1.0.
+    """
     if list(fractions) != sorted(set(fractions)) or fractions[0] <= 0 or fractions[-1] != 1.0:
         raise ConstraintError(
-            "wrong-order", "are no fractions of a schedule", "numbers that rise strictly within (0, 1] and end with 1.0"
+            "wrong-order", "are not fractions of a schedule", "strictly increasing numbers in (0, 1] that end with 1.0"
         )
     return fractions

@@ -1,4 +1,4 @@
-"""Configuration of the data: where the pairs come from and how they are split."""
+"""Configuration of the data: source of the pairs, and their split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from embsweep.config.base import ConstraintError, Fraction, FrozenModel, Seed, S
 
 
 class SplitConfig(FrozenModel):
-    """Three-way split by passage group; fractions are of the queries."""
+    """Three-way split by passage group. Both fractions are shares of the queries."""
 
     seed: Seed
     validation: Fraction
@@ -27,21 +27,21 @@ class SplitConfig(FrozenModel):
 
 
 class _Source(FrozenModel):
-    """`max_pairs` caps the query-passage pairs kept (whole passage groups, chosen by `split.seed`)."""
+    """Keys of every source. `max_pairs` caps the query-passage pairs kept (whole passage groups, by `split.seed`)."""
 
     max_pairs: int | None = Field(default=None, gt=0)
     split: SplitConfig
 
 
 class DocstringsConfig(_Source):
-    """Summary line → body of the docstrings of installed packages, read as text."""
+    """Docstrings of installed packages, read as text: the summary line is the query, the body the passage."""
 
     kind: Literal["docstrings"]
     packages: Strings
 
 
 class FilesConfig(_Source):
-    """One file of pairs: JSONL, CSV or Parquet, one pair a row."""
+    """One file of pairs: JSONL, CSV or Parquet, one pair per row."""
 
     kind: Literal["files"]
     pairs: str
@@ -58,7 +58,7 @@ class BeirConfig(_Source):
 
 
 class HubConfig(_Source):
-    """A data set of the Hugging Face hub, pinned by revision, one pair a row."""
+    """A data set of the Hugging Face hub, pinned by revision, one pair per row."""
 
     kind: Literal["hub"]
     id: str

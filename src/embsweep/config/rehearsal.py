@@ -1,8 +1,8 @@
-"""Full scale or rehearsal: the same sweep, with model, data, length, trials and epochs capped.
+"""Scale of a sweep: full, or a rehearsal with model, data, sequence length, trials and epochs capped.
 
-A rehearsal keeps the proportions: a dimension of the real model becomes the same share of the small one's, and
-the longest schedule of the space becomes `max_epochs`, so that points of the space stay different trials. Batches and
-accumulation are capped as they are: few pairs leave no room for a share of them.
+A rehearsal keeps the proportions: a dimension of the real model becomes the same share of the small model's, and the
+longest schedule of the search space becomes `max_epochs`, so that different points of the space remain different
+trials. Batch size and accumulation are capped instead of scaled: with few pairs, the same share of them is too small.
 """
 
 from __future__ import annotations
@@ -18,25 +18,41 @@ from embsweep.core.names import rehearsal_name
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """How a sweep's configurations are scaled before anything runs."""
+    """Scaling of a sweep's configurations, applied before anything runs."""
 
     is_rehearsal: bool
     epoch_factor: float = 1.0
 
     def apply(self, config: Config) -> Config:
-        """The configuration that is really run."""
+        """Return the configuration that is actually run."""
         return _shrink(config, self.epoch_factor) if self.is_rehearsal else config
 
 
 def plan_rehearsal(mode: str, *, has_gpu: bool, longest_epochs: float, caps: RehearsalConfig) -> Rehearsal:
-    """`auto` rehearses where there is no GPU. `longest_epochs` is the longest schedule of the whole space."""
+    """Decide whether a sweep runs at full scale or as a rehearsal.
+
+    Args:
+        mode: `full`, `rehearsal`, or `auto`, which is a rehearsal if there is no GPU.
+        has_gpu: Whether a GPU is available.
+        longest_epochs: Epochs of the longest schedule in the whole search space.
+        caps: Limits of a rehearsal.
+    """
     if mode == "full" or (mode == "auto" and has_gpu):
         return Rehearsal(is_rehearsal=False)
     return Rehearsal(is_rehearsal=True, epoch_factor=min(1.0, caps.max_epochs / longest_epochs))
 
 
 def scale_dims(dims: Iterable[int], *, large: int, small: int) -> tuple[int, ...]:
-    """The same shares of a smaller model, from large to small; shares that meet at one dimension become one."""
+    """Convert dimensions of a large model into the same shares of a small one.
+
+    Args:
+        dims: Dimensions of the large model, from large to small.
+        large: Full dimension of the large model.
+        small: Full dimension of the small model.
+
+    Returns:
+        Dimensions of at least 1, from large to small; shares that round to the same dimension are merged.
+    """
     scaled = (max(1, round(dim * small / large)) for dim in dims)
     return tuple(dict.fromkeys(scaled))
 
@@ -70,7 +86,7 @@ def _rehearsal_model(model: ModelConfig, caps: RehearsalConfig) -> ModelConfig:
 
 
 def _scale_train(config: TrainConfig, caps: RehearsalConfig, epoch_factor: float) -> TrainConfig:
-    """Steps enough to learn something from few pairs, in the precision that this machine has."""
+    """Cap batches, so that few pairs give enough steps to learn from; use what this machine's hardware supports."""
     return config.model_copy(
         update={
             "epochs": config.epochs * epoch_factor,

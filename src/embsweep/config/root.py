@@ -1,4 +1,4 @@
-"""The whole configuration, its cross-checks, and the faults of one that is not valid."""
+"""The whole configuration, the checks across its parts, and the diagnostics of an invalid one."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ _WANTED = {
     "model_type": "keys with values",
     "model_attributes_type": "keys with values",
 }
-"""pydantic's types of error → what would be right, in the terms of YAML."""
+"""Type of a pydantic error → the accepted value, in terms of YAML."""
 
 _RANGES = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"})
 _LENGTHS: dict[str, Code] = {"too_long": "too-many", "too_short": "empty", "string_too_short": "empty"}
 
 
 class Config(FrozenModel):
-    """One composed configuration: a sweep with one point of its space filled in."""
+    """One composed configuration: a sweep, with the values of one point of its search space."""
 
     model: ModelConfig
     data: DataConfig
@@ -77,12 +77,17 @@ class Config(FrozenModel):
 
     @property
     def trial(self) -> TrialConfig:
-        """The part that one trial needs."""
+        """The part of the configuration that one trial needs."""
         return TrialConfig(**{name: getattr(self, name) for name in TrialConfig.model_fields})
 
 
 def build_config(values: Mapping[str, Any]) -> Config:
-    """Validate plain values. Raises InputError with every fault, each under its dotted key."""
+    """Build the configuration from plain values.
+
+    Raises:
+        InputError: If values are invalid. It has a diagnostic with the dotted key of each (50 at most, and the number
+            of the others).
+    """
     try:
         config = Config.model_validate(dict(values))
     except ValidationError as error:
@@ -91,24 +96,24 @@ def build_config(values: Mapping[str, Any]) -> Config:
 
 
 def _to_diagnostics(errors: Sequence[ErrorDetails], values: Mapping[str, Any]) -> list[Diagnostic]:
-    """The first `_LISTED` of them, and the number of the others: a list of a wrong kind has one for every element."""
+    """Convert the first `_LISTED` errors and count the others: a list of a wrong type has one for every element."""
     diagnostics = [_to_diagnostic(details, values) for details in errors[:_LISTED]]
     more = len(errors) - len(diagnostics)
     return [
         *diagnostics,
-        *([Diagnostic("more-faults", "the configuration", f"and {more:,} more faults")] if more else []),
+        *([Diagnostic("more-faults", "the configuration", f"and {more:,} more errors")] if more else []),
     ]
 
 
 def _own_errors(error: ValidationError) -> list[ErrorDetails]:
-    """Without those that follow from another: a list whose only element is wrong also counts as empty."""
+    """Drop errors that follow from another one: a list whose only element is invalid also counts as empty."""
     found = error.errors()
     outer = {details["loc"][:length] for details in found for length in range(len(details["loc"]))}
     return [details for details in found if details["loc"] not in outer]
 
 
 def check_trainable(config: Config) -> list[Diagnostic]:
-    """Faults between parts that only matter when a trial is to be trained."""
+    """Return diagnostics of conflicting parts that matter only if trials are trained."""
     hint = f"for example matryoshka=from_{config.model.dim}" if config.model.dim in (384, 768) else None
     trained = _check_dims("matryoshka.dims", config.matryoshka.dims, config.model, hint)
     measured = [*check_measurable(config), *_check_schedule(config)]
@@ -116,7 +121,7 @@ def check_trainable(config: Config) -> list[Diagnostic]:
 
 
 def check_measurable(config: Config) -> list[Diagnostic]:
-    """Faults between parts that matter when a model is measured, trained or not."""
+    """Return diagnostics of conflicting parts that matter if a model is evaluated, trained or not."""
     return [*_check_dims("eval.dims", config.eval.dims or (), config.model), *_check_objective(config)]
 
 
@@ -147,7 +152,7 @@ def _check_schedule(config: Config) -> Iterator[Diagnostic]:
         return
     count = config.train.epochs * config.eval.per_epoch
     if count > _MOST_EVALUATIONS:
-        problem = f"with train.epochs={config.train.epochs:g} every trial would be measured {count:,.0f} times"
+        problem = f"with train.epochs={config.train.epochs:g} every trial would be evaluated {count:,.0f} times"
         yield Diagnostic(
             "too-many", "eval.per_epoch", problem, config.eval.per_epoch, f"at most {_MOST_EVALUATIONS:,} times in all"
         )
@@ -169,7 +174,7 @@ def _check_loss(config: Config) -> Iterator[Diagnostic]:
 
 
 def _check_static(config: Config) -> Iterator[Diagnostic]:
-    """A table of token embeddings has no layers: what is asked of them would have no effect."""
+    """Report settings that have no effect on a table of token embeddings: it has no layers."""
     if config.model.kind != "static":
         return
     if config.train.attention != "auto":
@@ -217,7 +222,7 @@ def _to_diagnostic(details: ErrorDetails, values: Mapping[str, Any]) -> Diagnost
 
 
 def _to_plain_diagnostic(where: str, details: ErrorDetails) -> Diagnostic:
-    """A fault of a single value, out of pydantic's words."""
+    """Convert pydantic's error about a single value."""
     value, message, kind = details["input"], details["msg"], details["type"]
     if kind == "too_short":
         return Diagnostic("empty", where, "is empty", value, "at least one element")
@@ -227,12 +232,12 @@ def _to_plain_diagnostic(where: str, details: ErrorDetails) -> Diagnostic:
         hint = did_you_mean(value, names) if isinstance(value, str) else None
         return Diagnostic("unknown-option", where, "unknown value", value, options, hint)
     expected = _WANTED.get(kind) or message.removeprefix("Input should be ")
-    problem = "is null" if value is None else "does not fit"
+    problem = "is null" if value is None else "is invalid"
     return Diagnostic(find_code(kind, value), where, problem, value, expected)
 
 
 def find_code(kind: str, value: object) -> Code:
-    """The code of a fault of a single value that pydantic found: `kind` is its type of error."""
+    """Return the code for pydantic's error about a single value; `kind` is the type of the error."""
     if value is None:
         return "missing-value"
     if kind in _RANGES:
@@ -241,7 +246,7 @@ def find_code(kind: str, value: object) -> Code:
 
 
 def _siblings(details: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
-    """Keys that the part of an unknown key does accept."""
+    """Return the accepted keys of the part that contains the unknown key."""
     model: Any = Config
     for step in details["loc"][:-1]:
         if str(step) in DATA_KINDS and model is not Config:

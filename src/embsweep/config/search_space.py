@@ -1,8 +1,7 @@
-"""A search space as values: one dimension for each swept key, in the terms of Hydra's override grammar.
+"""Search space as values: one dimension for each swept key, in terms of Hydra's override grammar.
 
-A swept value is always written back as the text of an override, so that composing it gives what was asked
-for. A choice is therefore identified by its text (`[1024,512]`, `halving`), which is also its stable label in
-the ledger.
+A suggested value is always converted to the text of an override, so that composing it yields exactly that value. A
+choice is therefore identified by its text (`[1024,512]`, `halving`), which is also its stable label in the ledger.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 Value = str | int | float
-"""What a dimension yields: the text of a choice, or a number."""
+"""Value of a dimension: the text of a choice, or a number."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class IntRange:
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Numbers from `low` to `high`, both included; `step` None means all of them."""
+    """Numbers from `low` to `high`, both included; a continuous interval if `step` is None."""
 
     key: str
     low: float
@@ -49,14 +48,14 @@ Space = tuple[Dimension, ...]
 
 
 def boundary_values(dimension: Dimension) -> tuple[Value, ...]:
-    """The values that a configuration check must try: every option, or both ends."""
+    """Return the values that a configuration check must try: every option, or both ends."""
     if isinstance(dimension, Choice):
         return dimension.options
     return (dimension.low, dimension.high)
 
 
 def count_values(dimension: Dimension) -> int | None:
-    """How many values `grid_values` lists, without listing them; None where there are infinitely many."""
+    """Return the number of values in `grid_values` without building them, or None if there are infinitely many."""
     if isinstance(dimension, Choice):
         return len(dimension.options)
     if isinstance(dimension, IntRange):
@@ -65,7 +64,7 @@ def count_values(dimension: Dimension) -> int | None:
 
 
 def grid_values(dimension: Dimension) -> tuple[Value, ...] | None:
-    """All values of a dimension in order, or None where there are infinitely many."""
+    """Return all values of a dimension in order, or None if there are infinitely many."""
     if isinstance(dimension, Choice):
         return dimension.options
     if isinstance(dimension, IntRange):
@@ -78,7 +77,7 @@ def grid_values(dimension: Dimension) -> tuple[Value, ...] | None:
 
 
 def contains(dimension: Dimension, value: Value) -> bool:
-    """Whether `value` can come out of `dimension`."""
+    """Return whether `value` is a value of `dimension`."""
     if isinstance(dimension, Choice):
         return value in dimension.options
     if isinstance(value, str) or not dimension.low <= value <= dimension.high:
@@ -92,12 +91,12 @@ def contains(dimension: Dimension, value: Value) -> bool:
 
 
 def to_override(key: str, value: Value) -> str:
-    """The override that sets `key` to `value`; `repr` keeps every bit of a float."""
+    """Return the override that sets `key` to `value`; `repr` keeps every bit of a float."""
     return f"{key}={value if isinstance(value, str) else repr(value)}"
 
 
 def describe(dimension: Dimension) -> str:
-    """A dimension in a few words, for messages and fingerprints."""
+    """Describe a dimension in a few words, for messages and fingerprints."""
     if isinstance(dimension, Choice):
         return f"choice({', '.join(dimension.options)})"
     log = ", log" if dimension.log else ""

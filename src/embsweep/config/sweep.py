@@ -1,4 +1,4 @@
-"""Configuration of the sweep around the trials: search, stopping, runner, tracking, scale, storage."""
+"""Configuration of a sweep around its trials: search, stopping, runner, tracking, scale, storage and more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from embsweep.config.training import ModelConfig
 
 
 class SearchConfig(FrozenModel):
-    """What to try. `startup_trials` are drawn at random before tpe and gp begin to model."""
+    """Sampler and number of trials. tpe and gp draw the first `startup_trials` at random before they fit a model."""
 
     sampler: Literal["tpe", "random", "qmc", "gp", "grid"]
     trials: int = Field(ge=1)
@@ -22,7 +22,7 @@ class SearchConfig(FrozenModel):
 
 
 class StoppingConfig(FrozenModel):
-    """When to give a trial up, in fractions of its own planned schedule."""
+    """Early stopping of trials. `min_fraction` is a fraction of a trial's own planned schedule."""
 
     kind: Literal["none", "successive_halving", "hyperband"]
     min_fraction: float = Field(default=0.0625, ge=0.05, lt=1)
@@ -30,10 +30,10 @@ class StoppingConfig(FrozenModel):
 
 
 class RunnerConfig(FrozenModel):
-    """Where trials run. Null means: as many as the machine's GPUs (or CPUs, where it has none) allow.
+    """Execution of trials. Null means: as many as the machine's GPUs (or CPUs, if it has none) allow.
 
-    `cpus_per_trial` and `gpus_per_trial` are a trial's total, shared evenly by its `workers_per_trial` processes;
-    `address` is that of a Ray cluster, null the one in RAY_ADDRESS.
+    `cpus_per_trial` and `gpus_per_trial` are totals of a trial, shared evenly by its `workers_per_trial` processes;
+    `address` is the address of a Ray cluster, null the one in RAY_ADDRESS.
     """
 
     kind: Literal["ray", "inline", "cluster"]
@@ -49,7 +49,7 @@ class RunnerConfig(FrozenModel):
         if self.address is not None and self.kind != "cluster":
             raise ConstraintError(
                 "conflict",
-                "belongs to a cluster",
+                "is for runner=cluster only",
                 "null with this runner",
                 key="address",
                 value=self.address,
@@ -58,14 +58,14 @@ class RunnerConfig(FrozenModel):
         self._check_inline()
         workers, gpus, cpus = self.workers_per_trial, self.gpus_per_trial, self.cpus_per_trial
         if gpus is not None and self.trials_per_gpu > 1:
-            problem = "says the same as runner.trials_per_gpu in another way"
+            problem = "sets the GPU share, as runner.trials_per_gpu does"
             raise ConstraintError(
                 "conflict", problem, "null, or runner.trials_per_gpu=1", key="gpus_per_trial", value=gpus
             )
         if gpus is not None and 0 < gpus < _SMALLEST_SHARE:
             raise ConstraintError(
                 "out-of-range",
-                "is no share of a GPU",
+                "is too small a GPU share",
                 f"0, or from {_SMALLEST_SHARE}",
                 key="gpus_per_trial",
                 value=gpus,
@@ -76,8 +76,8 @@ class RunnerConfig(FrozenModel):
                 "conflict", problem, "1 with several workers", key="trials_per_gpu", value=self.trials_per_gpu
             )
         if gpus and gpus != (workers if workers > 1 else min(gpus, 1)):
-            fits = f"{workers} (a GPU each), or 0" if workers > 1 else "0 to 1, such as 0.5"
-            problem = f"is not what {workers} workers can use" if workers > 1 else "one worker uses at most one GPU"
+            fits = f"{workers} (one GPU each), or 0" if workers > 1 else "0 to 1, such as 0.5"
+            problem = f"does not match {workers} workers" if workers > 1 else "one worker uses at most one GPU"
             advice = None if workers > 1 else f"runner.workers_per_trial={math.ceil(gpus)} trains on several"
             raise ConstraintError("out-of-range", problem, fits, key="gpus_per_trial", value=gpus, hint=advice)
         if cpus and cpus % workers:
@@ -91,7 +91,7 @@ class RunnerConfig(FrozenModel):
         return self
 
     def _check_inline(self) -> None:
-        """One process runs one trial, with what it has."""
+        """Reject settings of parallel trials, which a single process cannot apply."""
         if self.kind != "inline":
             return
         for key in ("workers_per_trial", "gpus_per_trial", "trials_per_gpu", "max_concurrent"):
@@ -104,13 +104,13 @@ class RunnerConfig(FrozenModel):
 
 
 _SMALLEST_SHARE = 0.01
-"""A hundred trials on a GPU; Ray's books end at 0.0001."""
+"""One hundredth of a GPU, for a hundred trials; the resolution of Ray's resource accounting is 0.0001."""
 
 
 class TrackingConfig(FrozenModel):
-    """MLflow. `uri` null means mlflow.db under storage.path, `registered_model` null the sweep's name.
+    """MLflow tracking. `uri` null means mlflow.db under storage.path, `registered_model` null the sweep's name.
 
-    `must_answer` refuses to begin a sweep while nothing answers at `uri`; one that has begun never waits for it.
+    With `must_answer`, a sweep does not start unless MLflow responds at `uri`; a running sweep never waits for it.
     """
 
     uri: str | None = None
@@ -121,10 +121,10 @@ class TrackingConfig(FrozenModel):
     @field_validator("experiment", "registered_model")
     @classmethod
     def _is_a_name(cls, name: str | None) -> str | None:
-        """MLflow would refuse it as well, but the model's name only once everything is trained."""
+        """Check here what MLflow rejects later: the model's name only after all training has finished."""
         if name is not None and (not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME):
             raise ConstraintError(
-                "bad-name", "cannot be a name in MLflow", f"1 to {_LONGEST_NAME} characters, not all of them blank"
+                "bad-name", "is not a valid MLflow name", f"1 to {_LONGEST_NAME} printable characters, not all blank"
             )
         return name
 
@@ -134,8 +134,8 @@ class TrackingConfig(FrozenModel):
         if name is not None and (set("/:") & set(name) or name in (".", "..") or name.startswith("..")):
             raise ConstraintError(
                 "bad-name",
-                "cannot be the name of a registered model",
-                "a name without '/' and ':', not beginning with '..'",
+                "is not a valid registered model name",
+                "a name without '/' and ':', not starting with '..'",
             )
         return name
 
@@ -146,14 +146,14 @@ GateRule = Literal["significant", "higher", "not_worse"]
 
 
 class AuditConfig(FrozenModel):
-    """What is looked for in the data before anything is trained. `waive` names errors that are accepted as they are."""
+    """Audit of the data before any training. `waive` names the errors that are accepted."""
 
     waive: Strings = ()
     near_duplicate_similarity: float = Field(gt=0, le=1)
 
 
 class ConfirmConfig(FrozenModel):
-    """How the finalists are run again. `seeds` 0 leaves it out; `folds` cross-validates by passage group as well."""
+    """Confirmation runs of the finalists. `seeds` 0 disables them; `folds` also cross-validates by passage group."""
 
     finalists: int = Field(ge=1)
     seeds: int = Field(ge=0)
@@ -165,16 +165,16 @@ class ConfirmConfig(FrozenModel):
     def _can_measure_noise(cls, seeds: int) -> int:
         if seeds == 1:
             raise ConstraintError(
-                "out-of-range", "one seed tells nothing about the luck of a seed", "0 (no confirmation), or at least 2"
+                "out-of-range", "one seed cannot estimate seed variance", "0 (no confirmation), or at least 2"
             )
         return seeds
 
 
 class GateConfig(FrozenModel):
-    """What a challenger must show at every one of `dims` (null: every evaluated one) to become champion.
+    """Conditions that a challenger must meet at each of `dims` (null: every evaluated one) to become champion.
 
     `significant`: higher by more than `margin`, adjusted p below `alpha`; `higher`: higher by more than `margin`;
-    `not_worse`: the lower end of the interval above -`margin`.
+    `not_worse`: lower bound of the confidence interval above -`margin`.
     """
 
     dims: Dims | None = None
@@ -185,7 +185,7 @@ class GateConfig(FrozenModel):
 
 
 class RehearsalConfig(FrozenModel):
-    """What a rehearsal caps, so that a sweep of any size ends in minutes on two cores."""
+    """Limits of a rehearsal, so that a sweep of any size ends within minutes on two cores."""
 
     model: ModelConfig
     max_pairs: int = Field(gt=0)
@@ -204,22 +204,22 @@ class RehearsalConfig(FrozenModel):
 
 
 class ScaleConfig(FrozenModel):
-    """`auto` runs at full scale where there is a GPU and rehearses where there is none."""
+    """Scale of the sweep. `auto` runs at full scale if there is a GPU, otherwise as a rehearsal."""
 
     mode: Literal["auto", "full", "rehearsal"]
     rehearsal: RehearsalConfig
 
 
 class StorageConfig(FrozenModel):
-    """Folder under which sweeps/, mlruns/ and mlflow.db lie; null means the repository's root."""
+    """Folder that contains sweeps/, mlruns/ and mlflow.db; null means the repository's root."""
 
     path: str | None = None
 
 
 class SweepConfig(FrozenModel):
-    """One sweep's identity. `fresh` moves an earlier sweep of the same name aside and starts over.
+    """Identity and limits of a sweep. `fresh` archives an earlier sweep of the same name and starts over.
 
-    A trial whose process dies is started again from its last checkpoint, `max_attempts` starts in all.
+    A trial whose process dies resumes from its last checkpoint, in at most `max_attempts` attempts in total.
     """
 
     name: str
@@ -233,6 +233,6 @@ class SweepConfig(FrozenModel):
     def _fits_a_folder(cls, name: str) -> str:
         ok = name and len(name) <= 80 and all(c.isalnum() or c in "-_." for c in name) and name[0].isalnum()
         if not (ok and name.isascii()):
-            allowed = "1 to 80 letters, digits, '-', '_', '.' (ASCII), beginning with a letter or digit"
-            raise ConstraintError("bad-name", "cannot be the name of a folder", allowed)
+            allowed = "1 to 80 letters, digits, '-', '_', '.' (ASCII), starting with a letter or digit"
+            raise ConstraintError("bad-name", "is not a valid folder name", allowed)
         return name

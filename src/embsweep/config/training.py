@@ -1,4 +1,4 @@
-"""Configuration of one trial: the model, the loss, the Matryoshka dimensions, the training, the evaluation."""
+"""Configuration of one trial: model, loss, Matryoshka dimensions, training, evaluation and objective."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ STANDARD_DIMS = (1024, 768, 512, 256, 128, 64)
 
 
 MOST_EPOCHS = 10_000
-"""Far above what any training takes: a slip of the hand must not plan a billion evaluations."""
+"""Far above what any training needs; a typing error must not plan a billion evaluations."""
 
 _SIZES = "an integer above 0, or auto"
 
 
 class ModelConfig(FrozenModel):
-    """The base model. `source` is a hub id or a local folder (kind `hub`), unused by the embedded ones."""
+    """The base model. `source` is a hub id or a local folder for kind `hub`; the embedded kinds ignore it."""
 
     name: str
     kind: Literal["hub", "minilm", "static"]
@@ -37,7 +37,7 @@ class ModelConfig(FrozenModel):
         if self.kind == "hub" and not self.source:
             raise ConstraintError(
                 "missing-value",
-                "kind 'hub' needs it",
+                "is required by kind 'hub'",
                 "a hub id (BAAI/bge-m3) or a local folder",
                 key="source",
                 value=self.source,
@@ -46,9 +46,9 @@ class ModelConfig(FrozenModel):
 
 
 class LossConfig(FrozenModel):
-    """The ranking loss inside MatryoshkaLoss. `mini_batch_size` bounds memory in the cached variant.
+    """Ranking loss inside MatryoshkaLoss. `mini_batch_size` bounds memory in the cached variant.
 
-    `auto` is measured by every trial where it runs (`training/mini_batch.py`).
+    With `auto`, every trial measures the size on the hardware that it runs on (`training/mini_batch.py`).
     """
 
     name: Literal["mnrl", "cached_mnrl"]
@@ -60,7 +60,7 @@ class LossConfig(FrozenModel):
     def _is_a_size(cls, size: Any) -> Any:
         is_number = isinstance(size, int) and not isinstance(size, bool) and size > 0
         if not (is_number or size in (None, "auto")):
-            raise ConstraintError("wrong-type", "is no size", _SIZES)
+            raise ConstraintError("wrong-type", "is not a valid size", _SIZES)
         return size
 
     @model_validator(mode="after")
@@ -69,13 +69,13 @@ class LossConfig(FrozenModel):
             expected = _SIZES if self.name == "cached_mnrl" else f"null with loss={self.name}"
             size = self.mini_batch_size
             hint = None if self.name == "cached_mnrl" else "or add loss=cached_mnrl"
-            problem = "belongs to loss=cached_mnrl, and only there"
+            problem = "must be set with loss=cached_mnrl, and only then"
             raise ConstraintError("conflict", problem, expected, key="mini_batch_size", value=size, hint=hint)
         return self
 
 
 class MatryoshkaConfig(FrozenModel):
-    """Trained dimensions and their weights: explicit, or w_d proportional to (d / D) ** weight_power."""
+    """Trained dimensions and their weights: explicit, or w_d proportional to (d / D) ** weight_power, D the largest."""
 
     dims: Dims
     weight_power: float = Field(default=0.0, ge=-4, le=4)
@@ -89,13 +89,13 @@ class MatryoshkaConfig(FrozenModel):
             return self
         if len(self.weights) != len(self.dims):
             raise self._misfit(
-                "wrong-length", f"{len(self.weights)} weights for {len(self.dims)} dims", "one weight a dimension"
+                "wrong-length", f"{len(self.weights)} weights for {len(self.dims)} dims", "one weight per dimension"
             )
         if min(self.weights) < 0 or max(self.weights) == 0:
-            raise self._misfit("bad-weights", "are no weights", "numbers from 0, at least one above 0")
+            raise self._misfit("bad-weights", "are not valid weights", "numbers from 0, at least one above 0")
         if self.weight_power != 0:
             hint = "matryoshka.weight_power=0, or matryoshka.weights=null"
-            raise self._misfit("conflict", "stand beside matryoshka.weight_power", "one of the two", hint)
+            raise self._misfit("conflict", "conflict with matryoshka.weight_power", "one of the two", hint)
         return self
 
     def _misfit(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
@@ -103,11 +103,11 @@ class MatryoshkaConfig(FrozenModel):
 
 
 class TrainConfig(FrozenModel):
-    """One training run. `warmup` is the fraction of the schedule; `epochs` may be fractional.
+    """One training run. `warmup` is a fraction of the schedule; `epochs` may be fractional.
 
-    `batch_size` is that of all workers of a trial together. `precision`, `attention`, `gradient_checkpointing` and
-    `tf32` meet the hardware in `training/hardware.py`; `tf32` null leaves torch's own setting. `patience` ends a trial
-    after so many evaluations in a row without a new best; null runs the whole schedule.
+    `batch_size` is the total over all workers of a trial. `precision`, `attention`, `gradient_checkpointing` and `tf32`
+    are resolved for the available hardware in `training/hardware.py`; `tf32` null keeps torch's own setting. `patience`
+    is the number of consecutive evaluations without a new best that end a trial; null runs the whole schedule.
     """
 
     learning_rate: float = Field(gt=0, le=1)
@@ -131,14 +131,14 @@ class TrainConfig(FrozenModel):
     @classmethod
     def _is_a_switch(cls, wanted: Any) -> Any:
         if not (isinstance(wanted, bool) or wanted == "auto"):
-            raise ConstraintError("wrong-type", "is no switch", "true, false or auto")
+            raise ConstraintError("wrong-type", "is neither a boolean nor auto", "true, false or auto")
         return wanted
 
 
 class EvalConfig(FrozenModel):
-    """When and where a trial is measured. `dims` null means the model's own and the standard ones below it.
+    """Evaluations of a trial. `dims` null means the model's own dimension and the standard ones below it.
 
-    Either at `fractions` of the planned schedule, or `per_epoch` times in every epoch; one of the two is null.
+    They take place at `fractions` of the planned schedule, or `per_epoch` times in every epoch; one of the two is null.
     """
 
     dims: Dims | None = None
@@ -167,7 +167,7 @@ class EvalConfig(FrozenModel):
         return self
 
     def schedule(self, epochs: float) -> tuple[float, ...]:
-        """Fractions of a schedule of so many `epochs` at which a trial is measured, the last of them 1.0."""
+        """Return the fractions of a schedule of `epochs` epochs at which a trial is evaluated; the last one is 1.0."""
         if self.fractions is not None:
             return self.fractions
         count = epochs * (self.per_epoch or 1)
@@ -179,10 +179,10 @@ Floor = Literal["base"] | Annotated[float, Field(ge=0, le=1)]
 
 
 class ObjectiveConfig(FrozenModel):
-    """A deployment profile, one number out of all dimensions: sampler, stopping, checkpoint, winner and gate use it.
+    """Deployment profile: one number from all dimensions, used by sampler, stopping, checkpoint, winner and gate.
 
-    `floors` holds the lowest score that is acceptable at a dimension, a number or `base` (the untrained base model's);
-    `min_retention` the share of the largest dimension's score that every other one must keep.
+    `floors` is the lowest acceptable score at a dimension, a number or `base` (the untrained base model's score);
+    `min_retention` is the share of the largest dimension's score that every other dimension must keep.
     """
 
     metric: str
@@ -206,10 +206,10 @@ class ObjectiveConfig(FrozenModel):
             return self
         if self.aggregate == "worst":
             raise self._misfit(
-                "conflict", "belong to aggregate 'mean'", "null with aggregate 'worst'", "objective.dim_weights=null"
+                "conflict", "require aggregate 'mean'", "null with aggregate 'worst'", "objective.dim_weights=null"
             )
         if not self.dim_weights or min(self.dim_weights.values()) < 0 or max(self.dim_weights.values()) == 0:
-            raise self._misfit("bad-weights", "are no weights", "numbers from 0, at least one above 0")
+            raise self._misfit("bad-weights", "are not valid weights", "numbers from 0, at least one above 0")
         return self
 
     def _misfit(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
@@ -217,7 +217,7 @@ class ObjectiveConfig(FrozenModel):
 
 
 class TrialConfig(FrozenModel):
-    """All that one trial needs to know; what a worker is sent."""
+    """Configuration of one trial, as sent to its workers."""
 
     model: ModelConfig
     loss: LossConfig
@@ -228,10 +228,10 @@ class TrialConfig(FrozenModel):
 
     @property
     def eval_dims(self) -> tuple[int, ...]:
-        """Dimensions at which every trial of this model is measured, from large to small."""
+        """Dimensions at which every trial of this model is evaluated, from large to small."""
         return self.eval.dims or standard_dims(self.model.dim)
 
 
 def standard_dims(model_dim: int) -> tuple[int, ...]:
-    """The model's own dimension and every standard one below it."""
+    """Return the model's own dimension and every standard one below it."""
     return (model_dim, *(d for d in STANDARD_DIMS if d < model_dim))

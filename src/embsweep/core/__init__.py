@@ -1,1 +1,1 @@
-"""What every package may use: errors, names, atomic files, subprocesses, process groups."""
+"""Modules that every other package may import: errors, names, atomic files, subprocesses, process groups."""

@@ -1,4 +1,4 @@
-"""Every kind of fault by its code: what tests and programs compare, while the wording of messages is free to change."""
+"""Codes of all diagnostics and errors, for tests and programs to compare; the wording of messages may change."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ Code = Literal[
     "negative-is-relevant",
     "audit-finding",
     "data-moved",
-    # models, data sets and packages from elsewhere
+    # third-party models, data sets and packages
     "not-installed",
     "not-on-hub",
     "no-access",
@@ -95,10 +95,11 @@ Code = Literal[
     "deleted-experiment",
     "not-local",
     "bad-port",
-    # how many are not listed
+    # the number of diagnostics that are not listed
     "more-faults",
     # a sweep is refused
     "other-sweep",
+    "other-format",
     "already-running",
     # a promotion or a rollback is refused
     "conditions-failed",
@@ -112,7 +113,7 @@ Code = Literal[
     "not-finite",
     "missing-score",
     "no-evaluation",
-    # a trial's state is none to go on from
+    # a trial cannot resume from its saved state
     "state-not-kept",
     "state-unreadable",
     "best-unreadable",

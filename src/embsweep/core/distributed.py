@@ -1,4 +1,4 @@
-"""The processes that train one trial together, and what they tell each other; one process alone is a group too."""
+"""Communication between the processes that train one trial together; a single process is a group of size 1."""
 
 from __future__ import annotations
 
@@ -13,42 +13,50 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """One process: `rank` of `size` in torch's process group. All of a group call its methods together."""
+    """One process: `rank` of `size` in torch's process group. All processes of a group must call the same methods."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and speaks for all."""
+        """Whether this process writes files and reports for the whole group."""
         return self.rank == 0
 
     def broadcast(self, value: T) -> T:
-        """The first one's `value`, in every process; picklable."""
+        """Return the first process's `value` in every process; it must be picklable."""
         if self.size == 1:
             return value
         import torch.distributed
 
-        box = [value]
-        torch.distributed.broadcast_object_list(box, src=0)
-        return box[0]
+        values = [value]
+        torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def gather(self, value: T) -> list[T]:
-        """Everyone's `value` by rank, in every process; picklable."""
+        """Return the `value` of every process, ordered by rank, in every process; values must be picklable."""
         if self.size == 1:
             return [value]
         import torch.distributed
 
-        found: list[T] = [value] * self.size
-        torch.distributed.all_gather_object(found, value)
-        return found
+        gathered: list[T] = [value] * self.size
+        torch.distributed.all_gather_object(gathered, value)
+        return gathered
 
     def shard(self, rows: list[T]) -> list[T]:
-        """The share of `rows` that falls to this process: every size-th one from its rank."""
+        """Return the share of `rows` of this process: every `size`-th row, starting at index `rank`."""
         return rows[self.rank :: self.size]
 
     def all_gather_rows(self, part: Tensor, count: int) -> Tensor:
-        """All `count` rows in order, float [count, dim], out of everyone's `part` of them, on `part`'s device."""
+        """Gather all rows in their order, in every process.
+
+        Args:
+            part: This process's share of the rows (`shard`), float [n_rows, dim].
+            count: Number of all rows.
+
+        Returns:
+            All rows, float [count, dim], on the device of `part`.
+        """
         if self.size == 1:
             return part
         import torch
@@ -65,7 +73,7 @@ SINGLE = ProcessGroup()
 
 
 def current_group() -> ProcessGroup:
-    """The group that this process was started in: torch's process group, or none."""
+    """Return the group of this process: torch's process group if it is initialized, else `SINGLE`."""
     import torch.distributed
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():

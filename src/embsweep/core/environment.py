@@ -1,8 +1,8 @@
-"""What this program and its libraries read from the environment: set once, before any of them is imported.
+"""Environment variables that this program and its libraries read, set once before any library is imported.
 
 Ray, torch and MLflow's libraries call `getenv` in threads of their own. libc moves its table when a name is added, so
-that a change beside them can crash the process. Every name that is needed is therefore there from the start; later at
-most a value is replaced, which moves nothing.
+that adding one while these threads run can crash the process. Every required name is therefore set at the start; later
+only values are replaced, which does not move the table.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import os
 from collections.abc import MutableMapping
 
 LIBRARY_ENVIRONMENT = {
-    "OPENBLAS_MAIN_FREE": "1",  # numpy, while it is imported; removed again
-    "KMP_DUPLICATE_LIB_OK": "True",  # scikit-learn, while it is imported
+    "OPENBLAS_MAIN_FREE": "1",  # numpy sets it during its import and removes it again
+    "KMP_DUPLICATE_LIB_OK": "True",  # scikit-learn sets it during its import
     "KMP_INIT_AT_FORK": "FALSE",
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "0",  # accelerate, with every trainer; removed again. This is torch's default
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "0",  # accelerate sets and removes it with every trainer. This is torch's default
 }
-"""What libraries add in the midst of their work: here from the start, and none is added."""
+"""Variables that libraries would add while they work; they are set from the start, so that none is added."""
 
 _DEFAULTS = {
     **LIBRARY_ENVIRONMENT,
@@ -30,34 +30,34 @@ _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # MLflow's own defaults block one call for up to four minutes when its server is gone, and send one that was slow
-    # again: a server that stalls then makes two runs of it. Whoever asks repeats instead, and looks first.
+    # MLflow's own defaults block a call for up to four minutes if its server is gone, and repeat a slow request: a
+    # server that stalls then creates two runs. The callers retry instead, after looking up existing runs.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",  # a local Ray asks for a token anyway, and sets this while it starts
-    "RAY_CLIENT_MODE": "0",  # as Ray sets it while it is imported
-    "PYTHONBREAKPOINT": "pdb.set_trace",  # as without it; ray.init replaces it
+    "RAY_AUTH_MODE": "token",  # a local Ray requires a token anyway, and sets this during its start
+    "RAY_CLIENT_MODE": "0",  # the value that Ray sets during its import
+    "PYTHONBREAKPOINT": "pdb.set_trace",  # Python's default; ray.init replaces it
 }
-"""What the user set of these stays."""
+"""Default values; a value that the user has set is kept."""
 
 RAY_ENVIRONMENT = {
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial may still be at its last step: wait, keep the process
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial may be in its last step: wait, and keep the process
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table whatever `verbose` says
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that was given no GPU sees none
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a table regardless of `verbose`
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without assigned GPUs sees none
 }
-"""What the driver of a sweep needs, whatever the user set."""
+"""Values that the driver of a sweep requires; they replace the user's values."""
 
 _settled: dict[str, str] = {}
-"""What this process has put there: no value of the user's."""
+"""Values set by this process, as opposed to the user."""
 
 
 def set_default_environment(environ: MutableMapping[str, str] | None = None) -> None:
-    """Add what is missing. To be called when a program starts; later calls find all of it there and change nothing."""
+    """Add the missing variables. Call it when a program starts; later calls find all of them set and change nothing."""
     environ = os.environ if environ is None else environ
     for name, value in _DEFAULTS.items():
         if name not in environ:
@@ -68,13 +68,17 @@ def set_default_environment(environ: MutableMapping[str, str] | None = None) -> 
 
 
 def given(name: str) -> str | None:
-    """The value of `name` if it is the user's; None where there is none, or it was put there by this program."""
+    """Return the value of `name` if the user has set it; None if it is not set, or was set by this program."""
     value = os.environ.get(name)
     return None if value == _settled.get(name) else value
 
 
 def replace_value(name: str, value: str) -> None:
-    """Give another value to a name that is there: safe beside the threads of libraries. KeyError where it is not."""
+    """Replace the value of a variable that is set, which is safe while threads of libraries run.
+
+    Raises:
+        KeyError: If `name` is not set.
+    """
     _settled[name] = value
     if os.environ[name] != value:
         os.environ[name] = value

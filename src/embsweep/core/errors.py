@@ -1,4 +1,4 @@
-"""What a user is told when something is wrong: where, which value, what is accepted, what to do."""
+"""Diagnostics and errors for users: what is wrong, where, the value, what is accepted, the fix."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from embsweep.core.redaction import redact
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing that is wrong.
+    """One error or warning about the user's input.
 
-    `code` is the kind of fault and not part of the text; `where` is a dotted configuration key
-    (`train.learning_rate`) or a place in a file (`my.jsonl:17`); `accepted` says what would be right, `fix` names the
-    command or spelling that mends it, `count` how many it is where not all are listed. Its text is without
-    secrets: they are found before the text is shortened, and before quotes and line ends in them are spelt out.
+    Its text contains no secrets: they are redacted before the text is shortened, and before quotes and line ends in
+    them are escaped.
+
+    Attributes:
+        code: Kind of the error; not part of the text.
+        location: Dotted configuration key (`train.learning_rate`), or place in a file (`my.jsonl:17`).
+        message: What is wrong.
+        value: Value received; not shown if None.
+        expected: Values that are accepted.
+        hint: Command or spelling that fixes it.
+        count: Number of errors that this one stands for, if not all are listed.
     """
 
     code: Code
@@ -47,7 +54,7 @@ def _shorten(text: str, limit: int = 160) -> str:
 
 
 def _represent(value: object) -> str:
-    """`repr`, of no more of a text than is shown; some values have none (too many digits, lists too deep)."""
+    """Return `repr` of as much text as is shown; it fails for some values (too many digits, lists too deep)."""
     try:
         clean = _without_secrets(value)
         return repr(clean[:200] if isinstance(clean, str | bytes) else clean)
@@ -68,20 +75,20 @@ def _without_secrets(value: object) -> object:
 
 
 def _escape(text: str) -> str:
-    """A message may hold names from the user's data: what could steer a terminal, or begin a line, is spelt out."""
+    """Escape what could control a terminal or start a line: a message may contain names from the user's data."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: 2 * _LONGEST_PART])
 
 
 class EmbsweepError(Exception):
-    """Base of every error that the command line shows as a message and not as a traceback."""
+    """Base of all errors that the command line shows as a message and not as a traceback."""
 
     exit_code = 1
 
 
 class InputError(EmbsweepError):
-    """Bad input, with every fault found. Exit code 2; nothing was started."""
+    """Invalid input, with a diagnostic for every error found. Exit code 2; nothing was started."""
 
     exit_code = 2
 
@@ -90,24 +97,24 @@ class InputError(EmbsweepError):
         super().__init__("\n".join(str(diagnostic) for diagnostic in self.diagnostics))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Diagnostic, ...]]]:
-        """Its faults and not its text: it crosses processes."""
+        """Pickle the diagnostics instead of the text, so that the error can cross processes."""
         return type(self), (self.diagnostics,)
 
 
 class CodedError(EmbsweepError):
-    """An error of a type that has several causes: `code` says which, the text tells it."""
+    """An error that has several causes, distinguished by `code` and described by the text."""
 
     def __init__(self, code: Code, message: str) -> None:
         self.code = code
         super().__init__(message)
 
     def __reduce__(self) -> tuple[type[CodedError], tuple[Code, str]]:
-        """With its code: it crosses processes."""
+        """Pickle the code too, so that the error can cross processes."""
         return type(self), (self.code, str(self))
 
 
 class SweepRefused(CodedError):
-    """A sweep of this name exists and is not the one asked for, or is running. Exit code 2; nothing was started."""
+    """A sweep of this name is running, or differs from the requested one. Exit code 2; nothing was started."""
 
     exit_code = 2
 
@@ -119,25 +126,25 @@ class TooManyFailures(EmbsweepError):
 
 
 class GateRefused(CodedError):
-    """A promotion or a rollback was refused; the registry's aliases are as they were."""
+    """A promotion or a rollback was refused; the registry's aliases are unchanged."""
 
     exit_code = 4
 
 
 class DiskFull(EmbsweepError):
-    """There is no room where the sweep writes. What is on disk is whole; the same command goes on."""
+    """The disk to which the sweep writes is full. All files on it are complete; the same command resumes the sweep."""
 
 
 class TrackingUnavailable(EmbsweepError):
-    """MLflow stays away where it must be heard (registration); the same command goes on from here."""
+    """MLflow is unreachable in a step that requires it (registration); the same command resumes with that step."""
 
 
 class TrialFailed(CodedError):
-    """One trial cannot go on (a non-finite loss, say); the sweep can."""
+    """One trial cannot continue (because of a non-finite loss, for example); the sweep can."""
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option whose spelling is nearest to `name`, or None where none is near.
+    """Return the option whose spelling is nearest to `name`, or None if none is similar.
 
     A dotted key is also compared by its last part, so that `learning_rat` finds `train.learning_rate`.
     """
@@ -151,6 +158,6 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str | None:
-    """`did you mean 'x'?` for the nearest spelling, or None."""
+    """Return `did you mean 'x'?` with the nearest spelling, or None if none is similar."""
     found = nearest(name, options)
     return f"did you mean '{found}'?" if found else None

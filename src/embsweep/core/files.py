@@ -1,9 +1,4 @@
-"""A folder on disk: written whole or not at all, with the hash of every file, read back only if they match.
-
-Files that are whole or not there, whatever happens while they are written.
-
-Paths that begin with `~`.
-"""
+"""Atomic writes of files and folders, manifests with the hash of every file, and paths that begin with `~`."""
 
 from __future__ import annotations
 
@@ -21,16 +16,20 @@ from typing import Any, BinaryIO
 from embsweep.core.errors import CodedError
 
 _FULL = ("no space left", "disk is full", "disk quota exceeded")
-"""Of the system, of sqlite, of a quota; torch and safetensors repeat the system's words."""
+"""Error texts of the system, sqlite and quotas; torch and safetensors repeat the system's text."""
 
 
 def is_disk_full_error(text: str) -> bool:
-    """Whether an error's words are those of a disk without room."""
+    """Return whether the text of an error reports a full disk."""
     return any(words in text.lower() for words in _FULL)
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; its folder is made where there is none. An OSError leaves nothing behind."""
+    """Write a file atomically; create its folder if there is none.
+
+    Raises:
+        OSError: If the file cannot be written. No partial file remains.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open_whole(path) as file:
         file.write(data)
@@ -38,9 +37,9 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def open_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write under a temporary name of its own; synced and moved to `path` at the end, if all went well.
+    """Open a file under a unique temporary name; on success it is synced and renamed to `path`, else removed.
 
-    The folder is synced behind it: without that a power cut may take the name back, or leave the old file.
+    The folder is synced afterwards: otherwise a power failure may undo the rename, or restore the old file.
     """
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -56,7 +55,7 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync(path: Path) -> None:
-    """Force a file, or the names in a folder, to disk."""
+    """Flush a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -71,11 +70,16 @@ _RENAME_EXCHANGE = 2  # linux/fs.h
 
 
 def write_folder(folder: Path, write: Callable[[Path], None], *, keep_as: Path | None = None) -> None:
-    """Let `write` fill a folder that then takes the place of `folder`; what that was goes, or is kept as `keep_as`.
+    """Replace `folder` atomically by a new folder that `write` fills.
 
-    Its files, then `manifest.json` with the sha256 and the size in bytes of each, are written and synced in a
-    hidden sibling folder that takes the name in one step: a reader sees the old folder or the new one, and a
-    crash leaves the old one (its leftovers are removed by the next call). One writer per folder.
+    The files, then `manifest.json` with the sha256 and the size in bytes of each, are written and synced in a hidden
+    sibling folder that takes the name in one step: a reader sees the old folder or the new one, and a crash leaves the
+    old one (the next call removes what the crash left). There must be only one writer per folder.
+
+    Args:
+        folder: Folder to replace or create; its parents are created.
+        write: Writes all files to the empty folder whose path it receives.
+        keep_as: Path to which the old folder is moved; None removes it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     restore_folder(folder)
@@ -92,21 +96,25 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, keep_as: Path |
 
 
 def restore_folder(folder: Path) -> None:
-    """Give `folder` back the name that a crash took from it, on a file system that cannot exchange two names."""
+    """Restore the name of `folder` that a crash removed, on a file system that cannot exchange two names."""
     if not folder.exists():
         for old in sorted(folder.parent.glob(f".{folder.name}.*.old"))[:1]:
             old.rename(folder)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a crash in the middle of a write has left beside `folder`."""
+    """Remove the temporary siblings of `folder` that a crash during a write has left."""
     for suffix in ("tmp", "old"):
         for leftover in folder.parent.glob(f".{folder.name}.*.{suffix}"):
             remove(leftover)
 
 
 def check_files(folder: Path) -> None:
-    """Raises EmbsweepError naming the file that is missing, altered, or not listed in the manifest."""
+    """Check that the files of `folder` are those of its manifest.
+
+    Raises:
+        CodedError: If a file, or the manifest, is missing, unreadable, altered or not listed. Names the first one.
+    """
     listed = read_manifest(folder)
     present = {_relative(file, folder): file for file in list_files(folder)}
     for name in sorted(listed.keys() | present.keys()):
@@ -119,7 +127,11 @@ def check_files(folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """File name relative to `folder` → `sha256` (hex) and `size_bytes`; EmbsweepError if it cannot be read."""
+    """Return the manifest: file name relative to `folder` → `sha256` (hex) and `size_bytes`.
+
+    Raises:
+        CodedError: If the manifest is missing, unreadable or empty.
+    """
     path = folder / MANIFEST
     try:
         files: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["files"]
@@ -133,7 +145,7 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Every file below `folder` but the manifest; a link counts as a file."""
+    """List every file below `folder` except the manifest; a link counts as a file."""
     found = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
     return [path for path in found if path != folder / MANIFEST]
 
@@ -152,7 +164,11 @@ def _relative(file: Path, folder: Path) -> str:
 
 
 def describe_file(file: Path) -> dict[str, Any]:
-    """Hash and size, as the manifest has them. EmbsweepError if the file cannot be read."""
+    """Return the sha256 (hex) and the size in bytes of a file, as in the manifest.
+
+    Raises:
+        CodedError: If the file cannot be read.
+    """
     try:
         with file.open("rb") as stream:
             return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "size_bytes": file.stat().st_size}
@@ -161,24 +177,24 @@ def describe_file(file: Path) -> dict[str, Any]:
 
 
 def _replace(target: Path, fresh: Path, keep_as: Path | None) -> None:
-    """`fresh` becomes `target`; what `target` was becomes `keep_as`, or is removed. All lie on one file system.
+    """Move `fresh` to `target`, and the old `target` to `keep_as` or remove it. All are on one file system.
 
-    Linux exchanges the two names atomically. A file system that cannot do so gets two renames, between which
-    `target` is absent for a moment (and the old one stands beside it, with the suffix `.old`).
+    Linux exchanges the two names atomically. On a file system that cannot, there are two renames, between which
+    `target` is absent for a moment (the old one is beside it, with the suffix `.old`).
     """
     if not target.exists():
         fresh.rename(target)
     elif _exchange(fresh, target):
-        _put_away(fresh, keep_as)
+        _keep_or_remove(fresh, keep_as)
     else:
         old = fresh.with_suffix(".old")
         target.rename(old)
         fresh.rename(target)
-        _put_away(old, keep_as)
+        _keep_or_remove(old, keep_as)
     sync(target.parent)
 
 
-def _put_away(old: Path, keep_as: Path | None) -> None:
+def _keep_or_remove(old: Path, keep_as: Path | None) -> None:
     if keep_as is None:
         remove(old)
     else:
@@ -187,7 +203,7 @@ def _put_away(old: Path, keep_as: Path | None) -> None:
 
 
 def remove(path: Path) -> None:
-    """As far as possible: a reader may still hold a file open, whose name NFS keeps then."""
+    """Remove a file or folder as far as possible: a reader may have a file open, and NFS then keeps its name."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -195,7 +211,7 @@ def remove(path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names (renameat2 of Linux, glibc 2.28); False where the system cannot."""
+    """Exchange two names (Linux renameat2, glibc 2.28); return False if the system cannot."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
@@ -203,11 +219,11 @@ def _exchange(first: Path, second: Path) -> bool:
     return done == 0
 
 
-NO_USER = "begins with '~' and the name of no user here"
+NO_USER = "begins with '~' and an unknown user name"
 
 
 def expand_home(path: str | Path) -> Path:
-    """`path` with `~` and `~user` replaced; as it stands where there is no such user (`names_no_user`)."""
+    """Return `path` with `~` or `~user` expanded; unchanged if there is no such user (`names_no_user`)."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -215,10 +231,10 @@ def expand_home(path: str | Path) -> Path:
 
 
 def names_no_user(path: str | Path) -> bool:
-    """Whether `path` begins with `~` and the name of nobody on this machine."""
+    """Return whether `path` begins with `~` and a name that is not a user of this machine."""
     return str(path).startswith("~") and str(expand_home(path)).startswith("~")
 
 
 def data_cache(storage: Path) -> Path:
-    """Where data sets that were read once are kept, for all sweeps and promotions of a storage."""
+    """Return the folder that caches data sets for all sweeps and promotions of a storage folder."""
     return storage / "sweeps" / ".cache"

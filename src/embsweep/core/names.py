@@ -1,7 +1,7 @@
-"""How metrics, dimensions and models are called: here, in sentence-transformers and in MLflow.
+"""Names of metrics, aliases and rehearsals, here and in MLflow.
 
-Metrics are named as in the field (`map@100`). MLflow refuses `@` in a metric's name, so there the same
-value is `eval/dim_256/map_at_100`.
+Metrics have the field's names (`map@100`). MLflow rejects `@` in the name of a metric, so that the same value is
+`eval/dim_256/map_at_100` there.
 """
 
 from __future__ import annotations
@@ -14,23 +14,29 @@ METRICS: tuple[str, ...] = (
     "mrr@10",
     "map@100",
 )
-"""Every metric that an evaluation holds at every dimension."""
+"""Every metric that an evaluation computes at every dimension."""
 
 CHALLENGER = "challenger"
 """Registry alias of the newest winner."""
 
 CHAMPION = "champion"
-"""Registry alias of the version that serves."""
+"""Registry alias of the version in production."""
 
 REHEARSAL_SUFFIX = "-rehearsal"
-"""A rehearsal's sweep and registered model carry it, so it can never be taken for the real one."""
+"""Suffix of a rehearsal's sweep and registered model, so that neither can be mistaken for the real one."""
 
 
 def tracked_metric(dim: int, metric: str, *, prefix: str = "eval") -> str:
-    """Name of a metric at a dimension in MLflow's alphabet: `eval/dim_256/map_at_100`."""
+    """Return MLflow's name of a metric at a dimension, such as `eval/dim_256/map_at_100`.
+
+    Args:
+        dim: Dimension of the embeddings.
+        metric: One of `METRICS`.
+        prefix: First part of the name.
+    """
     return f"{prefix}/dim_{dim}/{metric.replace('@', '_at_')}"
 
 
 def rehearsal_name(name: str) -> str:
-    """`legal` → `legal-rehearsal`; a name that has the suffix keeps it."""
+    """Return `name` with the suffix of a rehearsal: `legal` → `legal-rehearsal`. It is added only once."""
     return name if name.endswith(REHEARSAL_SUFFIX) else name + REHEARSAL_SUFFIX

@@ -1,4 +1,4 @@
-"""How torch multiplies float32 matrices: a setting of the process, which a trial's `train.tf32` changes."""
+"""Precision of torch's float32 matrix products: a setting of the process, changed by a trial's `train.tf32`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from typing import Any
 
 _DEFAULT = "none"
-"""Torch's own choice for each operation (`torch.backends.fp32_precision`)."""
+"""Value of `torch.backends.fp32_precision` with which torch chooses for each operation."""
 
 
 def set_tf32(wanted: bool | None) -> None:
-    """Allow (True) or forbid (False) tf32 in this process; None goes back to torch's own choice.
+    """Allow (True) or forbid (False) tf32 in this process; None restores torch's own choice.
 
-    In place of the trainer's argument of this name: transformers applies each of its values once in a process
-    (`enable_tf32` is cached), so that later trials of a warm process would get what an earlier one has set.
+    It replaces the trainer's argument of this name: transformers applies each value only once per process
+    (`enable_tf32` is cached), so that later trials of a warm process would run with the value of an earlier one.
     """
     _backends().fp32_precision = _DEFAULT if wanted is None else "tf32" if wanted else "ieee"
 
 
 @contextmanager
 def default_precision() -> Iterator[None]:
-    """Torch's own choice inside: what is measured in training compares with what is measured without a trainer."""
+    """Use torch's own choice inside, so that scores measured in training and without a trainer are comparable."""
     backends = _backends()
     before, backends.fp32_precision = backends.fp32_precision, _DEFAULT
     try:

@@ -1,4 +1,4 @@
-"""Secrets out of texts before anybody else can read them."""
+"""Redaction of secrets in texts, before these are logged, shown or stored."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ _KEYED = re.compile(
 _SIGNED = re.compile(
     r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)[\w.\-]{0,100}(?:signature|credential|token|key|auth|code|pwd|pass)=)[^\s&'\"]+"
 )
-# A word has no capital or digit within; base64 and tokens of twelve characters have.
+# A word has no capital or digit after its first letter; base64 and tokens of twelve characters have.
 _HEADER = re.compile(r"(?P<key>\b(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{11,}=*")
 _TOKENS = re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")
 _SECRET_NAME = re.compile(
     r"(?i)(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(?:_id)?$"
 )
 _MIN_CHARS = 6
-"""A shorter value is no secret that anybody could keep, and would mask ordinary words."""
+"""A shorter value is too short for a secret, and would mask ordinary words."""
 
 
 def redact(text: str) -> str:
-    """`text` without secrets: user:password of URIs, values of keys such as `password=`, well-known tokens, headers.
+    """Mask secrets: user:password of URIs, values of keys such as `password=`, well-known tokens, headers.
 
-    And whatever this process was given in an environment variable of such a name (`MLFLOW_TRACKING_PASSWORD`,
-    `HF_TOKEN`, `AWS_SECRET_ACCESS_KEY`, …), wherever it stands. Before a text is shortened: half a secret is not found.
+    The values of this process's environment variables with such names (`MLFLOW_TRACKING_PASSWORD`, `HF_TOKEN`,
+    `AWS_SECRET_ACCESS_KEY`, …) are masked wherever they occur. Call it before a text is shortened: part of a secret is
+    not recognised.
 
     >>> redact("postgresql://ann:hunter2@db/x")
     'postgresql://***@db/x'
@@ -47,15 +48,15 @@ def redact(text: str) -> str:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Log records, their tracebacks included, without secrets."""
+    """Formatter of log records, tracebacks included, that masks secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter.format`."""
+        """Format a record as `logging.Formatter` does, and mask its secrets."""
         return redact(super().format(record))
 
 
 def _mask_credentials(uri: re.Match[str]) -> str:
-    """Up to the last `@`, where a user or a password is before it: one typed bare may hold `/`, `@` and quotes."""
+    """Mask up to the last `@` if a user or password precedes it: unquoted ones may contain `/`, `@` and quotes."""
     rest = uri["rest"]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     is_place = ":" not in authority or _HOST_AND_PORT.match(authority) is not None
@@ -66,12 +67,12 @@ def _mask_credentials(uri: re.Match[str]) -> str:
 
 
 def _find_secrets(environment: Mapping[str, str]) -> Iterator[str]:
-    """Values of variables that hold a secret by their name, as they are and as they are written; longest first."""
+    """Yield the values of variables with the name of a secret, plain and in all encodings; longest first."""
     found = {value for name, value in environment.items() if _SECRET_NAME.search(name) and len(value) >= _MIN_CHARS}
-    yield from sorted({form for value in found for form in _write(value)}, key=len, reverse=True)
+    yield from sorted({form for value in found for form in _encode(value)}, key=len, reverse=True)
 
 
-def _write(value: str) -> Iterator[str]:
-    """As it is, in a URL, in Python's and JSON's quotes, and in the shell's."""
+def _encode(value: str) -> Iterator[str]:
+    """Yield the plain value and its forms in a URL and inside the quotes of Python, JSON and the shell."""
     yield from (value, quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1])
     yield value.replace("'", "'\"'\"'")

@@ -1,4 +1,4 @@
-"""A call in a process of its own: nothing of what this one holds in memory can lend it a hand."""
+"""Run a function in a newly spawned Python process, which shares no memory with this one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,21 @@ R = TypeVar("R")
 
 
 def run_in_subprocess(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """`function(*args, **kwargs)` in a newly started interpreter; its exceptions are raised here.
+    """Run `function(*args, **kwargs)` in a newly spawned interpreter; its exceptions are raised here.
 
-    Function, arguments and result must be picklable; they travel through a pipe, never through a file. The process
-    ends with this one, whatever ends it, and hears no Ctrl-C of its own. Raises EmbsweepError if it dies.
+    Function, arguments and result must be picklable; they pass through a pipe, never through a file. The process ends
+    with this one, however this one ends, and does not receive SIGINT itself.
+
+    Args:
+        function: Function to run.
+        *args: Its positional arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        The result of `function`.
+
+    Raises:
+        EmbsweepError: If the process dies.
     """
     context = multiprocessing.get_context("spawn")
     known = set(multiprocessing.active_children())
@@ -32,7 +43,7 @@ def run_in_subprocess(function: Callable[P, R], *args: P.args, **kwargs: P.kwarg
                 future = pool.submit(function, *args, **kwargs)
             return future.result()
         except BrokenProcessPool:
-            raise EmbsweepError("the fresh process died (killed, out of memory, or crashed)") from None
+            raise EmbsweepError("the subprocess died (killed, out of memory, or crashed)") from None
         except KeyboardInterrupt:  # leaving the context would wait until the work is done
             for process in set(multiprocessing.active_children()) - known:
                 process.kill()
@@ -41,7 +52,7 @@ def run_in_subprocess(function: Callable[P, R], *args: P.args, **kwargs: P.kwarg
 
 @contextmanager
 def _block_sigint() -> Iterator[None]:
-    """Inside, a process that is started never hears SIGINT: a terminal sends it to all, and we end ours ourselves."""
+    """Block SIGINT in processes started inside: a terminal sends it to all processes, and this one ends its own."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -50,7 +61,7 @@ def _block_sigint() -> Iterator[None]:
 
 
 def _exit_with_parent() -> None:
-    """A pool's process waits for work for ever, and holds both ends of the pipe on which it waits."""
+    """End when the parent ends: a pool's process holds both ends of its pipe, and would wait for work forever."""
     threading.Thread(target=_watch_parent, daemon=True).start()
 
 

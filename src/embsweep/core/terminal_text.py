@@ -1,4 +1,4 @@
-"""Texts of others as a terminal may be given them: what could steer it is spelt out."""
+"""Escaping of control characters in third-party texts before they are written to a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def escape_control_characters(text: str) -> str:
-    r"""`text` with escapes, other control characters and changes of direction spelt out; tabs and line ends stay.
+    r"""Return `text` with control characters and changes of direction escaped; tabs and line ends stay.
 
     >>> print(escape_control_characters("a\x1b[2Jb"))
     a\x1b[2Jb

@@ -1,1 +1,1 @@
-"""Pairs as one judged collection, and its splits."""
+"""The data: reading it into one judged collection, and splitting that collection."""

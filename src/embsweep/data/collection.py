@@ -1,6 +1,6 @@
-"""The data as values: a collection of queries, passages and judgements, and its splits.
+"""Data model of a judged collection (queries, passages, judgements) and of its splits.
 
-From pairs to one judged collection: equal texts become one query or one passage.
+`build_collection` merges pairs into a collection: equal texts become one query or one passage.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from embsweep.data.text import normalise_text
 
 @dataclass(frozen=True)
 class Pair:
-    """One row of the user's data: a query text, a passage that answers it, perhaps one that does not.
+    """One row of the user's data: a query, a relevant passage and, optionally, a hard negative.
 
-    `place` says where the row stands (`my.jsonl:17`), for messages.
+    `place` is the row's location (`my.jsonl:17`), for messages.
     """
 
     anchor: str
@@ -28,7 +28,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Query number → relevant passage number, with an optional hard-negative passage number."""
+    """Relevance of a passage to a query, both by number, with the number of an optional hard negative."""
 
     query: int
     passage: int
@@ -39,8 +39,8 @@ class Judgement:
 class Collection:
     """Distinct queries and distinct passages, numbered by position, and the judgements between them.
 
-    Every passage of the source is in `passages`, hard negatives and unjudged ones too: they are the corpus.
-    `merged` counts what was unified on the way in (`duplicate passages`, `duplicate queries`, …).
+    `passages` has every passage of the source, hard negatives and unjudged ones too: it is the corpus. `merged` counts
+    what was merged when the source was read (`duplicate passages`, `duplicate queries`, …).
     """
 
     name: str
@@ -51,7 +51,7 @@ class Collection:
 
     @cached_property
     def relevant(self) -> tuple[tuple[int, ...], ...]:
-        """For each query the sorted numbers of all its relevant passages."""
+        """Sorted numbers of the relevant passages of each query."""
         found: list[set[int]] = [set() for _ in self.queries]
         for judgement in self.judgements:
             found[judgement.query].add(judgement.passage)
@@ -60,7 +60,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class RetrievalSet:
-    """Queries to be answered from a corpus: what an evaluation measures.
+    """Input of a retrieval evaluation: queries, the corpus they are answered from, and the relevant passages.
 
     `relevant[i]` holds the positions in `corpus` of the passages relevant to `queries[i]`; never empty.
     """
@@ -73,9 +73,10 @@ class RetrievalSet:
 
 @dataclass(frozen=True)
 class Splits:
-    """A collection cut three ways by passage group; `fingerprint` changes when any text or side does.
+    """Three-way split of a collection by passage group.
 
-    Validation and test queries are answered from the same corpus: every distinct passage.
+    Validation and test queries are answered from the same corpus: every distinct passage. `fingerprint` changes with
+    any text and with the side of any query. `notes` are lines for the user: what was merged, capped or left out.
     """
 
     name: str
@@ -89,22 +90,22 @@ class Splits:
 class TextIndex:
     """Distinct texts, numbered by first appearance; texts that `normalise_text` makes equal share a number.
 
-    Of such texts the first in code-point order stands for all, so that the order of rows decides nothing.
+    Of such texts the first in code-point order represents all, so the result does not depend on the order of rows.
     """
 
     def __init__(self) -> None:
         self._by_text: dict[str, int] = {}
-        self._by_meaning: dict[str, int] = {}
+        self._by_normalised: dict[str, int] = {}
         self._texts: list[str] = []
 
     def add(self, text: str) -> int:
-        """The text's number, a new one where neither it nor its like was seen before."""
+        """Return the number of a text: a new one if neither it nor a text of equal normal form was added before."""
         stripped = text.strip()
         known = self._by_text.get(stripped)
         return self._add_new(stripped) if known is None else known
 
     def _add_new(self, text: str) -> int:
-        number = self._by_meaning.setdefault(normalise_text(text), len(self._texts))
+        number = self._by_normalised.setdefault(normalise_text(text), len(self._texts))
         if number == len(self._texts):
             self._texts.append(text)
         else:
@@ -117,17 +118,24 @@ class TextIndex:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Every text, by number."""
+        """All texts, ordered by number."""
         return tuple(self._texts)
 
 
 def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[str] = ()) -> Collection:
-    """Unify texts that are equal after stripping or after `normalise_text`, and number them by appearance.
+    """Build a collection from pairs; merge texts that are equal after stripping or after `normalise_text`.
 
-    A query that stands with several passages gets several relevant ones; a passage that stands with several
-    queries is one passage. Negatives and `extra_passages` are passages too. Rows that are wholly equal count
-    once. Raises InputError where a negative is a relevant passage of the same query, where only some rows
-    have a negative, and where there is no pair.
+    Queries and passages are numbered by first appearance. A query that occurs with several passages has several
+    relevant ones; a passage that occurs with several queries is one passage. Equal rows count once.
+
+    Args:
+        name: Name of the collection.
+        pairs: Rows of the source. Their hard negatives become passages too.
+        extra_passages: Further passages of the corpus, judged or not.
+
+    Raises:
+        InputError: If a hard negative is a relevant passage of the same query, only some rows have a hard negative, or
+            there are no pairs.
     """
     diagnostics = DiagnosticList()
     queries, passages = TextIndex(), TextIndex()
@@ -151,14 +159,14 @@ def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[
 
 
 def count_duplicates(what: str, texts: Sequence[str]) -> dict[str, int]:
-    """How many `texts` say no more than an earlier one: equal after stripping, and equal only once normalised."""
+    """Count the `texts` that repeat an earlier one: equal after stripping, and equal only after `normalise_text`."""
     exact = dict.fromkeys(text.strip() for text in texts)
     normalised = len(set(map(normalise_text, exact)))
     return {f"duplicate {what}": len(texts) - len(exact), f"normalised duplicate {what}": len(exact) - normalised}
 
 
 def keep_counts(merged: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
-    """The counts above 0, as a collection holds them."""
+    """Keep the counts above 0, in the form of `Collection.merged`."""
     return tuple((what, count) for what, count in merged.items() if count)
 
 
@@ -184,7 +192,7 @@ def _check_negatives(collection: Collection, rows: dict[Judgement, str], diagnos
             diagnostics.add(
                 "negative-is-relevant",
                 where,
-                "its negative is a relevant passage of the same question",
+                "its negative is a relevant passage of the same query",
                 collection.passages[row.negative],
-                expected="a passage that does not answer the question",
+                expected="a passage that does not answer the query",
             )

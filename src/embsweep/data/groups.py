@@ -1,6 +1,7 @@
-"""Passage groups: queries and passages that hang together and so must stay on one side of a split.
+"""Passage groups, and the fingerprint of a split.
 
-The identity of a split: a hash of every text, every judgement and every side.
+A passage group is a set of queries connected by shared relevant passages; a split must not divide it. The fingerprint
+is a hash of every text, every judgement and every side.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from embsweep.data.collection import Collection, Pair, RetrievalSet
 
 @dataclass(frozen=True)
 class Group:
-    """A connected component of the graph of queries and relevant passages: query numbers, and rows of data."""
+    """Connected component of the graph of queries and relevant passages: its query numbers and its number of rows."""
 
     queries: tuple[int, ...]
     rows: int
 
 
 def find_groups(collection: Collection, seed: int) -> list[Group]:
-    """All groups with a judged query, in an order drawn from `seed` and the texts.
+    """Find all groups that have a judged query, in an order drawn from `seed` and the texts.
 
-    The order is that of sha256 of the seed and the group's smallest query text, so the order of the source's
-    rows has no part in it. A hard negative does not tie groups together.
+    Groups are sorted by the SHA-256 of the seed and the group's smallest query text, so the order does not depend on
+    the order of the source's rows. A hard negative does not connect groups.
     """
     members: dict[int, list[int]] = defaultdict(list)
     labels = label_groups(collection.relevant)
@@ -39,21 +40,25 @@ def find_groups(collection: Collection, seed: int) -> list[Group]:
 
 
 def cap_groups(groups: Sequence[Group], max_pairs: int | None) -> list[Group]:
-    """Groups taken in order, each that still fits, until they hold `max_pairs` rows; all where it is None."""
+    """Select groups, in order, whose rows do not exceed `max_pairs` in total; all groups if it is None.
+
+    A group that does not fit into the remaining rows is skipped; later, smaller ones may still fit.
+    """
     if max_pairs is None:
         return list(groups)
-    kept, room = [], max_pairs
+    kept, remaining = [], max_pairs
     for group in groups:
-        if group.rows <= room:
+        if group.rows <= remaining:
             kept.append(group)
-            room -= group.rows
+            remaining -= group.rows
     return kept
 
 
 def label_groups(relevant: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """The passage group of each query, as a number: queries that share a relevant passage, directly or not, share it.
+    """Compute the passage group of each query as an integer label, [n_queries].
 
-    `relevant[i]` holds the passages relevant to query i.
+    Queries that share a relevant passage, directly or through other queries, have the same label. `relevant[i]` holds
+    the numbers of the passages relevant to query i.
     """
     import numpy as np
     from scipy.sparse import coo_array
@@ -73,7 +78,15 @@ def _draw(seed: int, text: str) -> str:
 
 
 def compute_fingerprint(train: Sequence[Pair], held_out: Sequence[RetrievalSet], corpus: Sequence[str]) -> str:
-    """64 hexadecimal digits; the same in every process and for every order of the source's rows."""
+    """Compute the SHA-256 of a split, 64 hexadecimal digits.
+
+    It is the same in every process and for every order of the source's rows.
+
+    Args:
+        train: Training pairs.
+        held_out: Retrieval sets of the validation and the test side, in this order.
+        corpus: Every passage of the corpus.
+    """
     digest = hashlib.sha256()
     for record in sorted(_list_records(train, held_out, corpus)):
         digest.update(record.encode("ascii") + b"\n")

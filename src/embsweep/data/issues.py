@@ -1,4 +1,4 @@
-"""Faults of the data, gathered while reading goes on and raised together."""
+"""Diagnostics of the data: collected while a source is read, and raised together."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, InputError
 
 LISTED = 20
-"""Faults that are shown one by one; a file of a wrong kind has one on every line."""
+"""Number of diagnostics shown one by one; a file of the wrong kind has one on every line."""
 
 
 class DiagnosticList:
-    """Keeps the first `LISTED` faults and counts the rest."""
+    """Collection of diagnostics: keeps the first `LISTED` and counts the rest."""
 
     def __init__(self) -> None:
         self._listed: list[Diagnostic] = []
@@ -27,7 +27,16 @@ class DiagnosticList:
         expected: str | None = None,
         hint: str | None = None,
     ) -> None:
-        """Record one fault; the arguments are those of `Fault`."""
+        """Record one diagnostic.
+
+        Args:
+            code: Kind of the diagnostic.
+            location: Dotted configuration key (`data.pairs`) or place in a file (`my.jsonl:17`).
+            message: Description of the error.
+            value: The value received, None to show none.
+            expected: What is accepted instead.
+            hint: Command or spelling that fixes it.
+        """
         self._total += 1
         if len(self._listed) < LISTED:
             self._listed.append(Diagnostic(code, location, message, value, expected, hint))
@@ -39,17 +48,21 @@ class DiagnosticList:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next fault is only counted: what costs time to say need not be worked out for it."""
+        """Whether the next diagnostic is only counted, so that expensive parts of its text need not be computed."""
         return self._total >= LISTED
 
     def raise_if_any(self) -> None:
-        """Raise InputError with the faults listed and, where there were more, their number."""
+        """Raise the recorded diagnostics as one error; return if there are none.
+
+        Raises:
+            InputError: If a diagnostic was recorded. Its last diagnostic is the number of those not listed, if any.
+        """
         if not self._total:
             return
         more = self._total - len(self._listed)
         raise InputError(
             [
                 *self._listed,
-                *([Diagnostic("more-faults", self._more_in, f"and {more:,} more faults", count=more)] if more else []),
+                *([Diagnostic("more-faults", self._more_in, f"and {more:,} more errors", count=more)] if more else []),
             ]
         )

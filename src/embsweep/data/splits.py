@@ -1,6 +1,6 @@
-"""A collection cut into training, validation and test, with no passage on two sides.
+"""Split of a collection into training, validation and test by passage group.
 
-Which passage group goes to training, to validation, to test.
+No passage is relevant to queries of two sides. The same groups are dealt into folds for cross-validation.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ TEST, VALIDATION, TRAIN = "test", "validation", "train"
 
 
 def assign_sides(groups: Sequence[Group], config: SplitConfig) -> dict[str, list[Group]]:
-    """Side → its groups. Takes at least three groups; no side stays empty.
+    """Assign at least three groups to the three sides, and return side → groups; no side is empty.
 
-    Each group in turn goes to test where it fits into what test still lacks, else to validation, else to
-    training; so a side misses its share of the queries by less than the smallest group outside it.
+    Each group in turn goes to test if it fits into the remaining capacity of test, else to validation on the same
+    condition, else to training. So a held-out side misses its share of the queries by less than the size of the
+    smallest group outside it.
     """
     total = sum(len(group.queries) for group in groups)
-    room = {TEST: _share(total, config.test), VALIDATION: _share(total, config.validation)}
+    capacity = {TEST: _share(total, config.test), VALIDATION: _share(total, config.validation)}
     sides: dict[str, list[Group]] = {TEST: [], VALIDATION: [], TRAIN: []}
     for group in groups:
-        side = next((side for side, left in room.items() if len(group.queries) <= left), TRAIN)
+        side = next((side for side, left in capacity.items() if len(group.queries) <= left), TRAIN)
         sides[side].append(group)
-        if side in room:
-            room[side] -= len(group.queries)
+        if side in capacity:
+            capacity[side] -= len(group.queries)
     _fill_empty(sides)
     return sides
 
 
 def assign_folds(groups: Sequence[Group], count: int) -> list[list[Group]]:
-    """`count` folds of whole groups, each group in turn to the fold that has the fewest queries so far."""
+    """Deal whole groups into `count` folds: largest group first, each to the fold with the fewest queries."""
     folds: list[list[Group]] = [[] for _ in range(count)]
     held = [0] * count
     for group in sorted(groups, key=lambda group: -len(group.queries)):
@@ -45,14 +46,16 @@ def assign_folds(groups: Sequence[Group], count: int) -> list[list[Group]]:
 
 
 def describe_deviation(sides: dict[str, list[Group]], config: SplitConfig) -> list[str]:
-    """A line for each held-out side whose share of the queries is far from the one asked for."""
+    """Return one line per held-out side whose share of the queries is far (over 20 %) from the configured one."""
     counts = {side: sum(len(group.queries) for group in groups) for side, groups in sides.items()}
     total = sum(counts.values())
     lines = []
     for side, fraction in ((VALIDATION, config.validation), (TEST, config.test)):
         if abs(counts[side] - total * fraction) > max(1.0, total * fraction * 0.2):
-            asked = f"{fraction:.0%} were asked for, and passage groups are not cut"
-            lines.append(f"{side} holds {counts[side]:,} of {total:,} queries ({counts[side] / total:.0%}): {asked}")
+            requested = f"{fraction:.0%} requested; passage groups are not divided"
+            lines.append(
+                f"{side} holds {counts[side]:,} of {total:,} queries ({counts[side] / total:.0%}): {requested}"
+            )
     return lines
 
 
@@ -61,7 +64,7 @@ def _share(total: int, fraction: float) -> int:
 
 
 def _fill_empty(sides: dict[str, list[Group]]) -> None:
-    """Give each empty side the smallest group of the side that has the most groups."""
+    """Move to each empty side the smallest group of the side with the most groups."""
     for groups in sides.values():
         if not groups:
             donor = max(sides.values(), key=len)
@@ -71,12 +74,19 @@ def _fill_empty(sides: dict[str, list[Group]]) -> None:
 
 
 def split_collection(collection: Collection, config: SplitConfig, max_pairs: int | None) -> Splits:
-    """Three sides of whole passage groups, drawn by `config.seed` whatever the order of the source's rows.
+    """Split a collection into training, validation and test; passage groups stay whole.
 
-    The corpus is every distinct passage. Where `max_pairs` leaves groups out, it is the passages that the kept
-    rows name, hard negatives among them. A training row whose hard negative answers a held-out query is kept
-    out and counted in `notes`. Raises InputError where there are fewer than three groups or no training row
-    is left.
+    The split depends on the seed and the texts, not on the order of the source's rows. The corpus is every distinct
+    passage; if `max_pairs` leaves groups out, it is the passages of the kept rows, hard negatives included. A training
+    row whose hard negative is relevant to a held-out query is left out and counted in `notes`.
+
+    Args:
+        collection: Collection to split.
+        config: Seed, and the fractions of the queries for validation and test.
+        max_pairs: Maximum number of rows to keep, None for all.
+
+    Raises:
+        InputError: If there are fewer than three groups, or no training row is left.
     """
     groups, kept, sides = _assign(collection, config, max_pairs)
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
@@ -85,10 +95,20 @@ def split_collection(collection: Collection, config: SplitConfig, max_pairs: int
 
 
 def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | None, count: int) -> tuple[Splits, ...]:
-    """Training and validation of `split_collection` cut anew into `count` folds, each validation once.
+    """Split for cross-validation: `count` folds over the training and validation sides of `split_collection`.
 
-    Whole passage groups, dealt out so that the folds hold about as many queries. Test and corpus stay what they are.
-    InputError where there are fewer groups than folds.
+    Each fold is the validation side of one split. Passage groups stay whole, and the folds have about the same number
+    of queries. Test side and corpus are those of `split_collection`.
+
+    Args:
+        collection: Collection to split.
+        config: Seed, and the fractions of the queries for validation and test.
+        max_pairs: Maximum number of rows to keep, None for all.
+        count: Number of folds.
+
+    Raises:
+        InputError: If there are fewer than three groups, fewer groups outside test than folds, or a fold leaves no
+            training row.
     """
     groups, kept, sides = _assign(collection, config, max_pairs)
     corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
@@ -106,10 +126,19 @@ def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | No
 def as_retrieval_set(
     collection: Collection, seed: int = 0, max_pairs: int | None = None
 ) -> tuple[RetrievalSet, tuple[str, ...]]:
-    """Every judged query against every passage, and what of the source was merged or is not in it.
+    """Build one retrieval set of all judged queries, without a split.
 
-    `max_pairs` keeps whole passage groups, drawn by `seed` as in `split_collection`, and their passages only.
-    InputError where no query is judged.
+    Args:
+        collection: Collection to evaluate on.
+        seed: Seed of the order in which `max_pairs` takes the groups, as in `split_collection`.
+        max_pairs: Maximum number of rows to keep, in whole passage groups; the corpus is then only their passages. None
+            for all rows and every passage.
+
+    Returns:
+        The retrieval set, and one line for each kind of text that was merged or left out.
+
+    Raises:
+        InputError: If no query has a relevant passage, or every passage group is larger than `max_pairs`.
     """
     groups = find_groups(collection, seed)
     kept = cap_groups(groups, max_pairs)
@@ -127,7 +156,7 @@ def as_retrieval_set(
 def _assign(
     collection: Collection, config: SplitConfig, max_pairs: int | None
 ) -> tuple[list[Group], list[Group], dict[str, list[Group]]]:
-    """All groups, those that `max_pairs` keeps, and which side each of these is on."""
+    """Return all groups, the groups that `max_pairs` keeps, and side → kept groups."""
     groups = find_groups(collection, config.seed)
     kept = cap_groups(groups, max_pairs)
     _check_enough(collection, groups, kept, max_pairs)
@@ -174,7 +203,7 @@ def _check_enough(collection: Collection, groups: list[Group], kept: list[Group]
         f"{len(groups)} passage group(s), the largest with {largest:,} of {total:,} queries on "
         f"{len(collection.passages):,} passages: too few for training, validation and test without a shared passage"
     )
-    hint = "add passages, or look for one passage that stands with nearly all questions"
+    hint = "add passages, or find the passage that is relevant to nearly all queries"
     raise InputError(
         Diagnostic("too-few-groups", "data.split", problem, expected="at least 3 groups, better 100", hint=hint)
     )
@@ -185,7 +214,7 @@ def _list_queries(groups: Iterable[Group]) -> list[int]:
 
 
 def _list_corpus(collection: Collection, only_queries: list[int] | None) -> Sequence[int]:
-    """Sorted passage numbers: all, or those that the rows of `only_queries` name."""
+    """Return sorted passage numbers: all, or the passages and hard negatives in the rows of `only_queries`."""
     if only_queries is None:
         return range(len(collection.passages))
     kept = set(only_queries)
@@ -195,30 +224,30 @@ def _list_corpus(collection: Collection, only_queries: list[int] | None) -> Sequ
 
 
 def _list_train(collection: Collection, sides: dict[str, list[Group]]) -> tuple[tuple[Pair, ...], int]:
-    """Training rows in the order of the judgements, and how many were left out."""
+    """Return the training rows in the order of the judgements, and how many were left out."""
     own = set(_list_queries(sides[TRAIN]))
     held_out = _list_queries([*sides[VALIDATION], *sides[TEST]])
     answers = {passage for query in held_out for passage in collection.relevant[query]}
     rows = [row for row in collection.judgements if row.query in own]
-    fair = [row for row in rows if row.negative not in answers]
+    usable = [row for row in rows if row.negative not in answers]
     texts = collection.passages
     pairs = [
         Pair(collection.queries[row.query], texts[row.passage], None if row.negative is None else texts[row.negative])
-        for row in fair
+        for row in usable
     ]
-    return tuple(pairs), len(rows) - len(fair)
+    return tuple(pairs), len(rows) - len(usable)
 
 
 def _build_set(collection: Collection, side: str | None, queries: list[int], corpus: Sequence[int]) -> RetrievalSet:
-    """In the order of the texts: the same data in another order of rows gives the same set, query by query."""
-    asked = sorted(queries, key=lambda query: collection.queries[query])
-    ordered = sorted(corpus, key=lambda passage: collection.passages[passage])
-    position = {passage: place for place, passage in enumerate(ordered)}
+    """Build a retrieval set sorted by text, so that it does not depend on the order of the source's rows."""
+    requested = sorted(queries, key=lambda query: collection.queries[query])
+    ordered_corpus = sorted(corpus, key=lambda passage: collection.passages[passage])
+    position = {passage: place for place, passage in enumerate(ordered_corpus)}
     return RetrievalSet(
         f"{collection.name}/{side}" if side else collection.name,
-        tuple(collection.queries[query] for query in asked),
-        tuple(collection.passages[passage] for passage in ordered),
-        tuple(tuple(sorted(position[passage] for passage in collection.relevant[query])) for query in asked),
+        tuple(collection.queries[query] for query in requested),
+        tuple(collection.passages[passage] for passage in ordered_corpus),
+        tuple(tuple(sorted(position[passage] for passage in collection.relevant[query])) for query in requested),
     )
 
 

@@ -1,4 +1,4 @@
-"""What counts as a text, and how a text file is read: UTF-8, line by line, with every broken line named."""
+"""Validation and normalisation of texts, and reading of UTF-8 text files with a diagnostic for each broken line."""
 
 from __future__ import annotations
 
@@ -13,20 +13,31 @@ from embsweep.core.codes import Code
 from embsweep.data.issues import DiagnosticList
 
 _MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16: UTF-16's mark is a prefix of this one
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-_MOST_MARKS = 100
-"""Marks on one letter: no script has more than a few, and a normal form takes time by the square of their number."""
+_MAX_MARKS = 100
+"""Combining marks in a row. No script has more than a few, and the time to normalise grows with the square of them."""
 
 _REPLACEMENT = "\ufffd"
 _TYPE_NAMES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
 
 def check_text(value: object, where: str, column: str, diagnostics: DiagnosticList) -> str | None:
-    """The stripped text, or None after recording why `value` is none (type, blank, NUL, half a surrogate pair)."""
+    """Check that a value is a usable text.
+
+    Args:
+        value: Value of one cell.
+        where: Location of the row (`my.jsonl:17`), for the diagnostic.
+        column: Name of the column, for the diagnostic.
+        diagnostics: Receives a diagnostic if the value is not a text, is blank, or has a NUL character, an unpaired
+            surrogate or too many combining marks in a row.
+
+    Returns:
+        The stripped text, or None if a diagnostic was recorded.
+    """
     found = _find_problem(value)
     if found is None:
         return str(value).strip()
@@ -50,37 +61,39 @@ def _find_bad_character(text: str) -> str | None:
     if "\0" in text:
         return "holds a NUL character"
     if any("\ud800" <= character <= "\udfff" for character in text):
-        return "holds half of a surrogate pair, which is no character"
+        return "holds an unpaired surrogate, which is no character"
     if not text.isascii() and _marks_pattern().search(text):
-        return f"holds more than {_MOST_MARKS} combining marks in a row"
+        return f"holds more than {_MAX_MARKS} combining marks in a row"
     return None
 
 
 @cache
 def _marks_pattern() -> re.Pattern[str]:
     marks = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(c))
-    return re.compile(f"[{marks}]{{{_MOST_MARKS + 1}}}")
+    return re.compile(f"[{marks}]{{{_MAX_MARKS + 1}}}")
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text has nothing to read: only spaces, control, format (zero-width) and unassigned characters."""
+    """Return whether a text has only white space, control, format (zero-width) and unassigned characters."""
     return all(unicodedata.category(character)[0] in "CZ" for character in text)
 
 
 def normalise_text(text: str) -> str:
-    """What two texts must share to count as one: NFKC, case folded, each run of white space one space.
+    """Normalise a text for comparison: NFKC, case folded, each run of white space replaced by one space.
 
-    Case folding can undo NFKC, so that is applied after it again; the result of a result is itself.
+    Two texts count as one if their normalised forms are equal. Case folding can undo NFKC, so NFKC is applied again
+    after it; the function is idempotent.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def read_text_file(path: Path, diagnostics: DiagnosticList) -> str:
-    """The file's text without byte-order mark; line ends stay as they are.
+    """Read a UTF-8 text file, without its byte-order mark; line ends are kept unchanged.
 
-    Broken UTF-8 and NUL characters are recorded as faults, line by line, and replaced, so that the reader
-    can go on and find what else is wrong. An unreadable or empty file gives an empty text and one fault.
+    Invalid UTF-8 and NUL characters are recorded as diagnostics, line by line, and replaced, so that the caller can
+    continue and find further errors. An unreadable or empty file, or one in another encoding, gives an empty text and
+    one diagnostic.
     """
     try:
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Attention implementations: which of them a model's architecture has, which one a model uses, and a way around one."""
+"""Attention implementations: those of an architecture, the one of a model, and a substitute for flash attention."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _FLASH = "flash_attention_2"
 
 
 def find_attentions(cfg: ModelConfig) -> frozenset[str] | None:
-    """What the architecture of a model that is on this machine can do; None where that cannot be told.
+    """Return the implementations that a model's architecture supports, or None if this cannot be determined.
 
-    Read off its `config.json` without loading weights; the hub is not asked. Empty for a static model.
+    They are derived from the model's `config.json` on this machine, without loading weights or a request to the hub.
+    Empty for a static model.
     """
     from transformers import MODEL_MAPPING, AutoConfig
 
@@ -33,7 +34,7 @@ def find_attentions(cfg: ModelConfig) -> frozenset[str] | None:
                 place, revision=cfg.revision, local_files_only=True, trust_remote_code=False
             )
             return _read_support(MODEL_MAPPING[type(config)])
-        except (OSError, ValueError, KeyError):  # no configuration there, or of an architecture without a class
+        except (OSError, ValueError, KeyError):  # no configuration there, or its architecture has no class
             continue
     return None
 
@@ -47,13 +48,13 @@ def _places(cfg: ModelConfig) -> list[str]:
 
 
 def _read_support(architecture: Any) -> frozenset[str]:
-    """The flags of transformers; every architecture has eager."""
+    """Return what transformers' flags declare; every architecture supports eager."""
     flags = {"sdpa": "_supports_sdpa", _FLASH: "_supports_flash_attn"}
     return frozenset({"eager", *(name for name, flag in flags.items() if getattr(architecture, flag, False))})
 
 
 def read_attention(model: SentenceTransformer) -> str | None:
-    """The implementation that a loaded model uses; None where it has no attention."""
+    """Return the implementation that a loaded model uses, or None if it has no attention."""
     for network in _networks(model):
         return str(network.model.config._attn_implementation)
     return None
@@ -61,9 +62,9 @@ def read_attention(model: SentenceTransformer) -> str | None:
 
 @contextmanager
 def float32_attention(model: SentenceTransformer) -> Iterator[None]:
-    """Inside, sdpa in place of flash attention, which has no float32 (eager where the architecture has no sdpa).
+    """Replace flash attention, which has no float32, by sdpa inside (by eager if the architecture has no sdpa).
 
-    sentence-transformers joins the texts of a batch into one sequence for flash attention; inside they are padded.
+    For flash attention, sentence-transformers joins the texts of a batch into one sequence; inside they are padded.
     """
     flash = [network for network in _networks(model) if network.model.config._attn_implementation == _FLASH]
     for network in flash:
@@ -76,9 +77,9 @@ def float32_attention(model: SentenceTransformer) -> Iterator[None]:
 
 
 def _set_attention(network: Any, name: str) -> None:
-    """Not by `set_attn_implementation`: on the way back there is nothing to check."""
+    """Set the attribute itself: `set_attn_implementation` checks the name, which restoring it does not need."""
     network.model.config._attn_implementation = name
-    network.unpad_inputs = network.unpad_inputs  # its setter decides anew whether texts are joined
+    network.unpad_inputs = network.unpad_inputs  # its setter decides again whether texts are joined
 
 
 def _networks(model: SentenceTransformer) -> list[Any]:

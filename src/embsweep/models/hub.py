@@ -1,4 +1,4 @@
-"""A model from a local folder, the Hugging Face cache or the hub."""
+"""Base models from a local folder, the Hugging Face cache or the hub."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 HUB_TIMEOUT_S = 5.0
-"""All that the preflight waits for the hub, name lookup and retries included."""
+"""Longest time that the preflight waits for the hub, name lookup and retries included."""
 
 _Problem = tuple[Code, str]
 _WAYS_OUT = (
     "give a local folder (model.source=/path/to/model), a cache that has it (HF_HOME=/path/to/cache), "
     "or another model (model=minilm)"
 )
-_DATA_ONLY = "a model that is data alone: no class, kernel or loader of its own"
+_DATA_ONLY = "a model of data only: no class, kernel or loader of its own"
 _CONFIGS = ("modules.json", "config.json")
 _WEIGHTS = (
     "model.safetensors",
@@ -39,12 +39,20 @@ _WEIGHTS = (
 
 
 def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None) -> SentenceTransformer:
-    """The model at `cfg.source`, float32, cut at min(`cfg.max_seq_length`, its own limit) tokens.
+    """Build the model at `cfg.source`: float32, truncating at min(`cfg.max_seq_length`, its own limit) tokens.
 
-    A folder is read as it is. Anything else is a hub id: what the cache holds is used without asking the hub,
-    so that trials need no network; otherwise it is fetched at `cfg.revision`.
-    Raises InputError at `model.source` if it cannot be had, without the minutes of the client's own retries: whatever
-    the libraries raise over a broken file is one. Only a lack of memory passes, which is no fault of the model.
+    A folder is read as it is. Any other source is a hub id: a cached model is used without a request to the hub, so
+    that trials need no network; otherwise it is downloaded at `cfg.revision`.
+
+    Args:
+        cfg: Configuration of the model; `source`, `revision` and `max_seq_length` are used.
+        device: Device of the weights; None takes the GPU if there is one.
+        attention: Attention implementation; None keeps the model's own.
+
+    Raises:
+        InputError: If the model is not available, not safe to load or broken (`model.source`): any error of the
+            libraries becomes one, without the minutes of the client's own retries. The exception is a lack of memory,
+            whose error passes unchanged: the model is not its cause.
     """
     try:
         model = _load(cfg, device, attention)
@@ -88,14 +96,14 @@ def _load(cfg: ModelConfig, device: str | None, attention: str | None) -> Senten
                 may_hold_pickles=True,
             )
         except OSError:
-            _log.warning("the cached copy of %s is incomplete: asking the hub", source)
+            _log.warning("the cached copy of %s is incomplete: requesting it from the hub", source)
     if diagnostics := _check_reachable(cfg):
         raise InputError(diagnostics)
     return load_model(source, device, revision=cfg.revision, attention=attention, may_hold_pickles=True)
 
 
 def check_hub(cfg: ModelConfig) -> list[Diagnostic]:
-    """A fault at `model.source` if it is neither a model's folder, nor in the cache, nor on a hub that answers."""
+    """Return diagnostics at `model.source` if it is not a model's folder, not cached and not on a reachable hub."""
     source = str(cfg.source)
     folder = find_folder(cfg)
     if folder is not None:
@@ -113,7 +121,7 @@ def _check_safe(folder: Path, source: str) -> list[Diagnostic]:
 
 
 def find_folder(cfg: ModelConfig) -> Path | None:
-    """The local folder that `cfg.source` names, or None where it is none."""
+    """Return the local folder that `cfg.source` names, or None if it does not name one."""
     folder = expand_home(str(cfg.source))
     return folder if folder.is_dir() else None
 
@@ -121,18 +129,22 @@ def find_folder(cfg: ModelConfig) -> Path | None:
 def _check_reachable(cfg: ModelConfig) -> list[Diagnostic]:
     source = str(cfg.source)
     is_path = source.startswith(("/", "./", "../", "~"))
-    found: _Problem | None = ("missing-file", "no such folder") if is_path else _ask_hub(source, cfg.revision)
+    found: _Problem | None = ("missing-file", "no such folder") if is_path else _query_hub(source, cfg.revision)
     return [Diagnostic(found[0], "model.source", found[1], source, hint=_WAYS_OUT)] if found else []
 
 
 def _not_a_model(source: str) -> Diagnostic:
     return Diagnostic(
-        "wrong-file-kind", "model.source", "the folder holds no model", source, f"a folder with {' or '.join(_CONFIGS)}"
+        "wrong-file-kind",
+        "model.source",
+        "the folder contains no model",
+        source,
+        f"a folder with {' or '.join(_CONFIGS)}",
     )
 
 
 def _is_cached(source: str, revision: str | None) -> bool:
-    """Whether a configuration and weights are in the cache: an interrupted download has only the first."""
+    """Return whether the cache has configuration and weights: an interrupted download has only the former."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -145,27 +157,27 @@ def _is_cached(source: str, revision: str | None) -> bool:
         return False
 
 
-def _ask_hub(source: str, revision: str | None) -> _Problem | None:
-    """What is wrong with a hub id, or None. A thread bounds the wait: the client's own timeout is per attempt."""
+def _query_hub(source: str, revision: str | None) -> _Problem | None:
+    """Return the problem with a hub id, or None. A thread limits the wait: the client's timeout is per attempt."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:
         return "unreachable", "is not in the local cache, and HF_HUB_OFFLINE is set"
-    answer: list[BaseException | None] = []
+    outcome: list[BaseException | None] = []
 
-    def ask() -> None:
+    def request() -> None:
         try:
             HfApi().model_info(source, revision=revision, timeout=HUB_TIMEOUT_S / 2)
-            answer.append(None)
-        except Exception as error:  # whatever the client raises becomes a fault
-            answer.append(error)
+            outcome.append(None)
+        except Exception as error:  # any error of the client becomes a diagnostic
+            outcome.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(HUB_TIMEOUT_S)
-    if not answer:
+    if not outcome:
         return "unreachable", f"is not in the local cache, and no hub answered in {HUB_TIMEOUT_S:g} s"
-    return _explain(answer[0])
+    return _explain(outcome[0])
 
 
 def _explain(error: BaseException | None) -> _Problem | None:
@@ -176,7 +188,7 @@ def _explain(error: BaseException | None) -> _Problem | None:
     if isinstance(error, HFValidationError):
         return "bad-hub-id", "is neither a folder nor a hub id"
     if isinstance(error, RevisionNotFoundError):
-        return "not-on-hub", "the hub has no such revision of it"
+        return "not-on-hub", "the hub has no such revision"
     if isinstance(error, RepositoryNotFoundError):
         return "not-on-hub", "the hub has no such model, or it is private (HF_TOKEN)"
     return "unreachable", f"is not in the local cache, and the hub cannot be reached ({type(error).__name__})"

@@ -1,8 +1,8 @@
-"""The one place where sentence-transformers reads a model: float32, no code from it, no progress bars."""
+"""The only module that loads models with sentence-transformers: float32, none of their code, no progress bars."""
 
 from __future__ import annotations
 
-import pickle  # its errors alone
+import pickle  # only for its errors
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +23,21 @@ def load_model(
     attention: str | None = None,
     may_hold_pickles: bool = False,
 ) -> SentenceTransformer:
-    """The model in a folder or of a hub id, with float32 weights; the library's own errors pass through.
+    """Load a model with float32 weights from a folder or by its hub id. Code that comes with a model never runs.
 
-    `device` None takes the GPU where there is one, `attention` None the model's own implementation. Code that comes
-    with a model never runs: UnsafeModel where its files ask for it, or hold a pickle. `may_hold_pickles` is for base
-    models, some of which are published in no other form: torch then reads tensors from it and refuses all else.
+    Errors of the libraries pass unchanged.
+
+    Args:
+        source: A local folder or a hub id.
+        device: Device of the weights; None takes the GPU if there is one.
+        revision: Revision of a hub id.
+        local_files_only: Use only local files, without requests to the hub.
+        attention: Attention implementation; None keeps the model's own.
+        may_hold_pickles: Allow weights in a pickle. This is for base models, some of which are published in no other
+            form: torch then reads tensors from it and rejects everything else.
+
+    Raises:
+        UnsafeModel: If the model's files require code, or contain a pickle that is not allowed.
     """
     import torch
     from sentence_transformers import SentenceTransformer
@@ -43,7 +53,7 @@ def load_model(
                 source,
                 device=device,
                 trust_remote_code=False,
-                revision=revision if folder == Path(source) else folder.name,  # what was checked, and no later commit
+                revision=revision if folder == Path(source) else folder.name,  # the checked commit, not a later one
                 local_files_only=local_files_only,
                 model_kwargs={**options, **({"attn_implementation": attention} if attention else {})},
             )
@@ -53,7 +63,16 @@ def load_model(
 
 
 def fetch_configuration(source: str, revision: str | None, *, local_files_only: bool) -> Path:
-    """The folder with the configuration of a model: itself, or the cache's snapshot, fetched where it may be."""
+    """Return the folder with the configuration of a model, downloading its JSON files if necessary.
+
+    Args:
+        source: A local folder, which is returned itself, or a hub id.
+        revision: Revision of a hub id.
+        local_files_only: Use only the cache, without requests to the hub.
+
+    Returns:
+        The local folder, or the cache's snapshot of the revision.
+    """
     if Path(source).is_dir():
         return Path(source)
     from huggingface_hub import snapshot_download
@@ -65,11 +84,11 @@ def fetch_configuration(source: str, revision: str | None, *, local_files_only: 
 
 
 def limit_length(model: SentenceTransformer, max_seq_length: int) -> None:
-    """Cut inputs at `max_seq_length` tokens, special ones included, or at the model's own lower limit."""
+    """Truncate inputs at `max_seq_length` tokens, special ones included, or at the model's own lower limit."""
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     first = model[0]
-    if isinstance(first, StaticEmbedding):  # knows no limit of its own: its tokenizer does, and saves it
+    if isinstance(first, StaticEmbedding):  # has no limit itself: its tokenizer has one, and saves it
         own = first.tokenizer.truncation
         first.tokenizer.enable_truncation(min(max_seq_length, own["max_length"]) if own else max_seq_length)
     else:
@@ -78,7 +97,7 @@ def limit_length(model: SentenceTransformer, max_seq_length: int) -> None:
 
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Inside, transformers draws none: it would for the weights of every model loaded or saved, terminal or not."""
+    """Disable transformers' progress bars inside: it draws one for each model loaded or saved, even without a tty."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

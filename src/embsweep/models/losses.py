@@ -1,4 +1,4 @@
-"""The training loss: a ranking loss applied at every Matryoshka dimension, with a weight for each."""
+"""The training loss: a ranking loss at every Matryoshka dimension, each with a weight."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def compute_dim_weights(cfg: MatryoshkaConfig) -> tuple[float, ...]:
-    """One weight for each of `cfg.dims`, in their order.
+    """Compute one weight for each of `cfg.dims`, in their order.
 
     Explicit `cfg.weights` are used as they are. Otherwise w_d is proportional to (d / D) ** weight_power with D
-    the largest of the dims, normalised to mean 1: scaling all weights would only be another learning rate.
+    the largest of the dims, normalised to mean 1: scaling all weights is equivalent to another learning rate.
     """
     if cfg.weights is not None:
         return cfg.weights
@@ -32,13 +32,19 @@ def compute_dim_weights(cfg: MatryoshkaConfig) -> tuple[float, ...]:
 def build_loss(
     cfg: LossConfig, matryoshka: MatryoshkaConfig, model: SentenceTransformer, *, is_shared: bool = False
 ) -> MatryoshkaLoss:
-    """The loss of `cfg.name` inside a MatryoshkaLoss over all of `matryoshka.dims` at every step.
+    """Build the loss `cfg.name` inside a MatryoshkaLoss over all of `matryoshka.dims` at every step.
 
-    `is_shared`: the batch is spread over several processes, which share their negatives. A `mini_batch_size` of `auto`
-    must have been measured before (`training/mini_batch.py`).
-    It is bound to `model`: a new model needs a new loss. Raises InputError at `loss.name` for an unknown
-    name, and for cached_mnrl with a static model.
-    Sampling dims (`n_dims_per_step`) is not offered: six dims cost 4 % of a step, sampling adds noise.
+    Sampling dims (`n_dims_per_step`) is not offered: six dims cost 4 % of a step, and sampling adds noise.
+
+    Args:
+        cfg: Configuration of the loss. A `mini_batch_size` of `auto` must have been replaced by a measured size
+            (`training/mini_batch.py`).
+        matryoshka: Dimensions and their weights.
+        model: Model to train. The loss is bound to it: another model needs another loss.
+        is_shared: Whether the batch is spread over several processes, which share their in-batch negatives.
+
+    Raises:
+        InputError: If the name is unknown, or cached_mnrl is combined with a static model (`loss.name`).
     """
     from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
@@ -72,7 +78,7 @@ def _build_cached_mnrl(cfg: LossConfig, model: SentenceTransformer, is_shared: b
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-    if isinstance(model[0], StaticEmbedding):  # its inputs cannot be cut into mini-batches
+    if isinstance(model[0], StaticEmbedding):  # its inputs cannot be split into mini-batches
         raise InputError(
             Diagnostic("conflict", "loss.name", "cannot train a static model", cfg.name, "mnrl", "loss=mnrl")
         )
@@ -85,4 +91,4 @@ def _build_cached_mnrl(cfg: LossConfig, model: SentenceTransformer, is_shared: b
 LOSSES: Mapping[str, Callable[[LossConfig, SentenceTransformer, bool], nn.Module]] = MappingProxyType(
     {"mnrl": _build_mnrl, "cached_mnrl": _build_cached_mnrl}
 )
-"""`loss.name` → what builds it."""
+"""`loss.name` → function that builds the loss."""

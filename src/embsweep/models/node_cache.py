@@ -1,7 +1,7 @@
-"""A base model's files on this machine: written once, whole and checked, by whoever comes first; old ones make room.
+"""Cache of base models' files on this machine: each is written once, atomically and checked; old ones are removed.
 
 `<temporary folder>/embsweep-<user>/models/<key>`, the key being a hash of the contents: trials, processes and later
-sweeps find what is there. TMPDIR moves it, to a larger disk for instance.
+sweeps reuse existing files. TMPDIR moves it, for example to a larger disk.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ from embsweep.models.snapshot import Snapshot, SnapshotFile
 log = logging.getLogger(__name__)
 
 Chunks = Callable[[SnapshotFile], Iterable[NDArray[np.uint8]]]
-"""Gives the bytes of a file, in order."""
+"""Function that returns the bytes of a file, in order."""
 
 KEPT_BYTES = 24 * 2**30
-"""What all unpacked models may take together: beyond it the ones that no process uses go, longest unused first."""
+"""Limit for all unpacked models together; above it, unused models are removed, least recently used first."""
 
 _IN_USE: dict[Path, IO[bytes]] = {}
-"""Locks of the models that this process reads from; the system lets go of them however the process ends."""
+"""Locks of the models that this process reads from; the system releases them however the process ends."""
 
 
 def unpack(snapshot: Snapshot, chunks: Chunks, root: Path | None = None, *, kept_bytes: int = KEPT_BYTES) -> Snapshot:
-    """The snapshot in a folder of this machine, written there if no process has done so before.
+    """Return the snapshot in a folder of this machine, written there if no process has done so before.
 
     One process writes, the others wait for it. The hash of every file is read back from the disk before the folder
-    takes its name in one step; a folder that lacks a file is written anew. It stays as long as this process lives.
-    `root` None is `node_folder()`. EmbsweepError if the disk has no room, or the bytes are not the snapshot's.
+    takes its name in one step; a folder that lacks a file is written again. It is kept until this process ends.
+    `root` None is `node_folder()`. EmbsweepError if the disk is full, or the bytes are not the snapshot's.
     """
     root = node_folder() if root is None else root
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = root / snapshot.key
     with _lock(folder, "write"):
         _use(folder)
-        if not _is_whole(folder, snapshot):
-            _make_room(root, snapshot, kept_bytes)
+        if not _is_complete(folder, snapshot):
+            _free_space(root, snapshot, kept_bytes)
             _write(folder, snapshot, chunks)
         os.utime(folder)
     return snapshot.at(folder)
 
 
 def node_folder() -> Path:
-    """Where this user's models lie on this machine. EmbsweepError if somebody else made a folder of that name."""
+    """Return this user's models folder on this machine. EmbsweepError if it is not this user's alone."""
     mine = Path(tempfile.gettempdir(), f"embsweep-{os.getuid()}")
     mine.mkdir(mode=0o700, exist_ok=True)
     found = mine.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        said = f"{mine}: is not a folder of this user alone (mode 0700); remove it, or set TMPDIR"
-        raise CodedError("unsafe-folder", said)
+        message = f"{mine}: is not a folder of this user alone (mode 0700); remove it, or set TMPDIR"
+        raise CodedError("unsafe-folder", message)
     return mine / "models"
 
 
@@ -75,7 +75,7 @@ def _write(folder: Path, snapshot: Snapshot, chunks: Chunks) -> None:
     try:
         for file in snapshot.files:
             _write_file(fresh, file, chunks)
-        if folder.exists():  # something of it was lost
+        if folder.exists():  # it lacks a file
             folder.rename(fresh.with_suffix(".old"))
             shutil.rmtree(fresh.with_suffix(".old"), ignore_errors=True)
         fresh.rename(folder)
@@ -101,16 +101,16 @@ def _write_file(folder: Path, file: SnapshotFile, chunks: Chunks) -> None:
             raise CodedError("altered-file", f"{file.name}: did not arrive as it was sent (its sha256 differs)")
 
 
-def _is_whole(folder: Path, snapshot: Snapshot) -> bool:
-    """Whether every file is there in its size; the hashes were checked when it was written."""
+def _is_complete(folder: Path, snapshot: Snapshot) -> bool:
+    """Return whether all files exist with their sizes; the hashes were checked when they were written."""
     try:
         return all((folder / file.name).stat().st_size == file.size_bytes for file in snapshot.files)
     except OSError:
         return False
 
 
-def _make_room(root: Path, snapshot: Snapshot, kept_bytes: int) -> None:
-    """Remove models that no process uses, longest unused first, until the new one has room. EmbsweepError if never."""
+def _free_space(root: Path, snapshot: Snapshot, kept_bytes: int) -> None:
+    """Remove unused models, least recently used first, until the new one fits. EmbsweepError if it never does."""
     others = [path for path in root.iterdir() if path.is_dir() and len(path.name) == len(snapshot.key)]
     taken = sum(map(_measure, others))
     for folder in sorted(others, key=lambda path: path.stat().st_mtime):
@@ -123,8 +123,8 @@ def _make_room(root: Path, snapshot: Snapshot, kept_bytes: int) -> None:
     free = shutil.disk_usage(root).free
     if snapshot.size_bytes >= free:
         need = f"the base model takes {snapshot.size_bytes} bytes, {free} are free"
-        said = f"{root}: {need}; start Ray on this machine with TMPDIR on a larger disk"
-        raise CodedError("not-enough-room", said)
+        message = f"{root}: {need}; start Ray on this machine with TMPDIR on a larger disk"
+        raise CodedError("not-enough-room", message)
 
 
 def _measure(folder: Path) -> int:
@@ -132,7 +132,7 @@ def _measure(folder: Path) -> int:
 
 
 def _remove_idle(folder: Path) -> bool:
-    """Remove it, unless a process uses or writes it."""
+    """Remove the folder unless a process uses or writes it; return whether it was removed."""
     try:
         with _lock(folder, "write", wait=False), _lock(folder, "use", wait=False):
             shutil.rmtree(folder)
@@ -142,7 +142,7 @@ def _remove_idle(folder: Path) -> bool:
 
 
 def _use(folder: Path) -> None:
-    """From here to its end this process uses the folder."""
+    """Mark the folder as used by this process until it ends."""
     if folder not in _IN_USE:
         stream = _open_lock(folder, "use")
         fcntl.flock(stream, fcntl.LOCK_SH)
@@ -157,5 +157,5 @@ def _lock(folder: Path, purpose: str, *, wait: bool = True) -> Iterator[None]:
 
 
 def _open_lock(folder: Path, purpose: str) -> IO[bytes]:
-    """A file beside the folder; it outlives it, or two processes could hold two locks of one name."""
+    """Open a lock file beside the folder; it outlives it, or two processes could hold two locks of one name."""
     return folder.with_suffix(f".{purpose}-lock").open("ab")

@@ -1,4 +1,4 @@
-"""Build the base model that a configuration names, and say beforehand whether it can be had."""
+"""Construction of the base model that a configuration names, and a preliminary check that it is available."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelLoader:
-    """What a kind of model owes: `build` allocates it on a device with an attention, `check` is fast, without torch."""
+    """Functions of a kind of model: `build` allocates it on a device with an attention, `check` is fast, no torch."""
 
     build: Callable[[ModelConfig, str | None, str | None], SentenceTransformer]
     check: Callable[[ModelConfig], list[Diagnostic]]
@@ -31,19 +31,25 @@ KINDS: Mapping[str, ModelLoader] = MappingProxyType(
         "static": ModelLoader(build_static, check_embedded),
     }
 )
-"""`model.kind` → how it is built and checked."""
+"""`model.kind` → functions that build and check it."""
 
 
 def build_model(cfg: ModelConfig, device: str | None = None, *, attention: str | None = None) -> SentenceTransformer:
-    """The base model with float32 weights, inputs cut at `cfg.max_seq_length` tokens, at full dimension.
+    """Build the base model: float32 weights, full dimension, inputs truncated at `cfg.max_seq_length` tokens.
 
-    Deterministic. Code that comes with a model never runs. `device` None takes the GPU where there is one, `attention`
-    None the model's own implementation; a static model has none at all.
-    Raises InputError if the model cannot be had (`model.source`, `model.kind`) or does not have `cfg.dim`
-    dimensions (`model.dim`).
+    The result is deterministic. Code that comes with a model never runs.
+
+    Args:
+        cfg: Configuration of the model.
+        device: Device of the weights; None takes the GPU if there is one.
+        attention: Attention implementation; None keeps the model's own. Ignored by a static model, which has none.
+
+    Raises:
+        InputError: If the model is not available (`model.source`, `model.kind`) or does not have `cfg.dim` dimensions
+            (`model.dim`).
     """
     model = KINDS[cfg.kind].build(cfg, device, attention)
-    model.truncate_dim = None  # a published model may carry one: it would hide dimensions
+    model.truncate_dim = None  # a published model may have one: it would hide dimensions
     found = model.get_embedding_dimension()
     if found != cfg.dim:
         raise InputError(
@@ -61,5 +67,5 @@ def build_model(cfg: ModelConfig, device: str | None = None, *, attention: str |
 
 
 def check_model(cfg: ModelConfig) -> list[Diagnostic]:
-    """Faults that would keep `build_model` from finding the model, in at most some 5 s and without torch."""
+    """Return diagnostics if `build_model` would not find the model; in at most about 5 s, without torch."""
     return KINDS[cfg.kind].check(cfg)

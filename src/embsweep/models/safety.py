@@ -1,9 +1,9 @@
-"""What a model's own files may say: data, and the names of known classes. Whatever would choose code is refused.
+"""Safety check of a model's files: data and names of known classes only; whatever would select code is rejected.
 
-sentence-transformers and transformers ask for `trust_remote_code` before they import what a model brings along. That
-leaves what they import without asking: anything below `sentence_transformers.` (so also `….base.model.torch`), any
-`torch.…` as an activation, an attention kernel of the hub, keywords for `torch.load` in a module's configuration, and
-whatever lies where a check does not look: another tokenizer, a linked folder.
+sentence-transformers and transformers require `trust_remote_code` to import code that comes with a model. They do not
+require it for: anything below `sentence_transformers.` (so also `….base.model.torch`), any `torch.…` as an activation,
+an attention kernel of the hub, keywords for `torch.load` in a module's configuration, and files outside the checked
+ones: another tokenizer, a linked folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from embsweep.core.errors import EmbsweepError
 
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
-"""Suffixes of files that run code when they are loaded carelessly."""
+"""Suffixes of files that may run code when they are loaded without restrictions."""
 
 _MODULE = re.compile(
     r"sentence_transformers\.(?:models|(?:base|sentence_transformer)\.modules)(?:\.[A-Za-z_]+)?"
@@ -25,7 +25,7 @@ _MODULE = re.compile(
 )
 _ACTIVATION = re.compile(r"torch\.nn\.modules\.(?:activation\.[A-Z]\w*|linear\.Identity)")
 _PLAIN = re.compile(r"[\w.\- ]*")
-_NOT_CONFIGURATIONS = ("tokenizer.json", "vocab.json", "manifest.json")  # large, and read by nobody who imports
+_NOT_CONFIGURATIONS = ("tokenizer.json", "vocab.json", "manifest.json")  # large, and not read by any class loader
 _WEIGHT_INDEX = ".index.json"
 _KEYWORDS = re.compile(r"(?P<part>model|tokenizer|processor|config)_(?:args|kwargs)")
 _MODEL_KEYWORDS = frozenset(
@@ -42,14 +42,17 @@ _LOADERS_OWN = frozenset({"cache_dir", "code_revision", "local_files_only", "rev
 
 
 class UnsafeModel(EmbsweepError):
-    """A model's files name code to run, or hold a pickle."""
+    """A model's files name code to run, or contain a pickle."""
 
 
 def check_no_code(folder: Path) -> None:
-    """Raises UnsafeModel with everything in `folder` that would choose code: classes, kernels, loaders' keywords.
+    """Check that no file in `folder` selects code: classes, kernels or keywords of loaders.
 
-    And with what cannot be looked into: linked folders, which loaders follow and a walk does not, pipes and devices.
-    Links to files stay: the hub's cache is made of them.
+    Entries that cannot be checked are rejected too: linked folders, which loaders follow and this walk does not, pipes
+    and devices. Links to files are accepted: the hub's cache consists of them.
+
+    Raises:
+        UnsafeModel: If there are such entries; its text lists all of them.
     """
     diagnostics = [diagnostic for path in sorted(folder.rglob("*")) for diagnostic in _check_path(path, folder)]
     if diagnostics:
@@ -57,7 +60,11 @@ def check_no_code(folder: Path) -> None:
 
 
 def check_no_pickles(folder: Path) -> None:
-    """Raises UnsafeModel naming the first pickle in `folder`."""
+    """Check that `folder` contains no pickles.
+
+    Raises:
+        UnsafeModel: If there is a pickle; its text names the first one.
+    """
     for path in sorted(folder.rglob("*")):
         if path.suffix in PICKLES:
             raise UnsafeModel(f"{path.relative_to(folder)} is a pickle; accepted: safetensors only")
@@ -92,7 +99,7 @@ def _check_classes(file: str, content: Any) -> Iterator[str]:
     if not isinstance(content, dict):
         return
     types = content.get("types")
-    if file == "router_config.json" or (file == "config.json" and isinstance(types, dict)):  # either is a router's
+    if file == "router_config.json" or (file == "config.json" and isinstance(types, dict)):  # both belong to a router
         for kind in types.values() if isinstance(types, dict) else [types]:
             yield from _check_module(kind)
     activation = content.get("activation_function")
@@ -104,13 +111,13 @@ def _check_modules(content: Any) -> Iterator[str]:
     if not content:
         return
     if not isinstance(content, list) or not all(isinstance(module, dict) for module in content):
-        yield "is no list of modules"
+        yield "is not a list of modules"
         return
     for module in content:
         yield from _check_module(module.get("type"))
         path = PurePosixPath(str(module.get("path", "")))
         if path.is_absolute() or ".." in path.parts:
-            yield f"leads out of the model's folder ({path})"
+            yield f"points outside the model's folder ({path})"
 
 
 def _check_module(kind: Any) -> Iterator[str]:
@@ -119,7 +126,7 @@ def _check_module(kind: Any) -> Iterator[str]:
 
 
 def _check_values(node: Any) -> Iterator[str]:
-    """What no configuration may hold, at any depth."""
+    """Yield what no configuration may contain, at any depth."""
     if isinstance(node, list):
         for inner in node:
             yield from _check_values(inner)
@@ -127,7 +134,7 @@ def _check_values(node: Any) -> Iterator[str]:
         return
     for key, value in node.items():
         if key in ("auto_map", "custom_pipelines", "trust_remote_code") and value:
-            yield f"asks for code of its own ({key})"
+            yield f"requires code of its own ({key})"
         elif key == "tokenizer_name_or_path" and value is not None:
             yield f"names another tokenizer to load ({value!r})"
         elif key.lstrip("_").startswith("attn_implementation") and not _is_plain(value):
@@ -147,7 +154,7 @@ def _check_keywords(part: str, keywords: dict[str, Any]) -> Iterator[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    """A number, a flag, nothing, or a word that is no path and no hub id; a dict of such."""
+    """Accept a number, a boolean, None, or a word that is neither path nor hub id; also a dict of these."""
     if isinstance(value, dict):
         return all(map(_is_plain, value.values()))
     return not isinstance(value, list | str) or (isinstance(value, str) and _PLAIN.fullmatch(value) is not None)

@@ -1,6 +1,6 @@
-"""The files of a base model as a value, so that they can travel: which there are, their hashes, their bytes in chunks.
+"""The files of a base model as a value that can be sent: their names, their hashes, their bytes in chunks.
 
-Only what a model is read from: no code, no other framework's weights, and a pickle only where a folder has its
+Only what a model is read from: no code, no other framework's weights, and a pickle only if a folder has its
 weights in nothing else (transformers reads it with `weights_only`).
 """
 
@@ -41,7 +41,7 @@ class SnapshotFile:
 class Snapshot:
     """The files of the base model that a configuration calls `source` at `revision`, sorted by name, in `folder`.
 
-    Equal files give an equal `key`, wherever they lie.
+    Equal files give an equal `key`, in any folder.
     """
 
     source: str
@@ -61,7 +61,7 @@ class Snapshot:
         return hashlib.sha256(listing.encode()).hexdigest()
 
     def read_chunks(self, file: SnapshotFile, chunk_bytes: int = CHUNK_BYTES) -> Iterator[NDArray[np.uint8]]:
-        """The file's bytes in order, uint8 [at most `chunk_bytes`]. EmbsweepError if it has another length by now."""
+        """Yield the file's bytes in order, uint8 [at most `chunk_bytes`]. EmbsweepError if its length has changed."""
         path, seen = self.folder / file.name, 0
         with path.open("rb") as stream:
             while len(chunk := np.fromfile(stream, np.uint8, chunk_bytes)):
@@ -71,21 +71,21 @@ class Snapshot:
             raise CodedError("altered-file", f"{path}: was changed while it was read")
 
     def at(self, folder: Path) -> Snapshot:
-        """The same files in another folder."""
+        """Return the same files in another folder."""
         return replace(self, folder=folder)
 
 
 def find_snapshot(cfg: ModelConfig) -> Snapshot | None:
-    """The files of `cfg`'s model, each hashed, from its local folder or the Hugging Face cache; no hub is asked.
+    """Return the files of `cfg`'s model, each hashed, from its folder or the Hugging Face cache, not from the hub.
 
-    None where nothing has to travel (a model that comes with an installed package), or nothing is there yet.
+    None if nothing has to be sent (a model that comes with an installed package), or nothing is there yet.
     """
     folder = _find_model_folder(cfg) if cfg.kind == "hub" else None
     return None if folder is None else read_snapshot(folder.absolute(), source=str(cfg.source), revision=cfg.revision)
 
 
 def read_snapshot(folder: Path, *, source: str, revision: str | None = None) -> Snapshot:
-    """The files that a model is read from in `folder`, each hashed. EmbsweepError if one cannot be read."""
+    """Return the files that a model is read from in `folder`, each hashed. EmbsweepError if one is unreadable."""
     names = sorted(select_files(path.relative_to(folder) for path in _walk(folder)))
     try:
         return Snapshot(source, revision, folder, tuple(_describe(folder, name) for name in names))
@@ -94,7 +94,7 @@ def read_snapshot(folder: Path, *, source: str, revision: str | None = None) -> 
 
 
 def localise(cfg: ModelConfig, snapshots: Iterable[Snapshot]) -> ModelConfig:
-    """`cfg` with the folder of its snapshot as `source`, or as it is where there is none of it."""
+    """Return `cfg` with the folder of its snapshot as `source`, or unchanged if there is no snapshot of it."""
     for snapshot in snapshots:
         if cfg.kind == "hub" and (str(cfg.source), cfg.revision) == (snapshot.source, snapshot.revision):
             return cfg.model_copy(update={"source": str(snapshot.folder), "revision": None})
@@ -102,7 +102,7 @@ def localise(cfg: ModelConfig, snapshots: Iterable[Snapshot]) -> ModelConfig:
 
 
 def select_files(paths: Iterable[Path]) -> set[str]:
-    """Those of a folder's files, relative to it, that a model is read from."""
+    """Select those of a folder's files, relative to it, that a model is read from."""
     names = {PurePosixPath(path) for path in paths if not any(part.startswith(".") for part in path.parts)}
     with_tensors = {name.parent for name in names if name.suffix == ".safetensors"}
     return {
@@ -114,7 +114,7 @@ def select_files(paths: Iterable[Path]) -> set[str]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Every file below; the cache's are links to its blobs. A link to a folder is not followed."""
+    """Yield every file below; the cache's are links to its blobs. A link to a folder is not followed."""
     for root, _, names in os.walk(folder):
         yield from (Path(root, name) for name in names)
 
@@ -126,7 +126,7 @@ def _describe(folder: Path, name: str) -> SnapshotFile:
 
 
 def _find_model_folder(cfg: ModelConfig) -> Path | None:
-    """A local folder as it is, else the cache's snapshot of the revision that its configuration is found at."""
+    """Return a local folder as it is, else the cache's snapshot that contains the model's configuration."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

@@ -20,24 +20,24 @@ _LIMITS = (
     ("tokenizer_config.json", "model_max_length"),
     ("config.json", "max_position_embeddings"),
 )
-"""Where a model says how many tokens it takes; sentence-transformers 6.2 reads them in this order."""
+"""Files and keys of a model's token limit; sentence-transformers 6.2 reads them in this order."""
 
 
 @dataclass(frozen=True)
 class TokenCounter:
-    """`limit` is the number of tokens that the model sees of a text, special ones included where it has such."""
+    """`limit` is the number of tokens that the model sees of a text, special ones included if it has any."""
 
     tokenizer: Tokenizer
     limit: int
     with_special: bool
 
     def count(self, text: str) -> int:
-        """Tokens of a text before anything is cut, as they count against the limit."""
+        """Count the tokens of a text before truncation, as they count against the limit."""
         return len(self.tokenizer.encode(text, add_special_tokens=self.with_special).ids)
 
 
 def find_token_counter(cfg: ModelConfig) -> TokenCounter | None:
-    """The counter, or None where the tokenizer is not on this machine or cannot be read; the hub is not asked."""
+    """Return the counter, or None if this machine has no readable tokenizer; there is no request to the hub."""
     from tokenizers import Tokenizer
 
     path = _find_tokenizer(cfg)
@@ -76,7 +76,7 @@ def _find_cached(cfg: ModelConfig, name: str) -> Path | None:
 
 
 def _own_limit(folder: Path, tokenizer: Tokenizer, *, is_static: bool, is_embedded: bool) -> int | None:
-    """The model's own limit. A static model's is that of its tokenizer's file; the embedded one is lifted."""
+    """Return the model's own limit. A static model's is in its tokenizer's file; the embedded one is ignored."""
     if is_static:
         own: dict[str, Any] | None = None if is_embedded else tokenizer.truncation
         return own["max_length"] if own else None

@@ -1,7 +1,7 @@
-"""A model that looks its tokens up in a table and only pads; what the table has not, its tokenizer does as always.
+"""Serve token ids from a precomputed table; fall back to the tokenizer for texts that are not in it.
 
-The lookup sits where sentence-transformers calls the tokenizer, so that prompts, limits and everything around them
-stay the library's own. Batches are equal to the last tensor, and so is all that is saved with the model.
+The lookup replaces sentence-transformers' call of the tokenizer, so that prompts, limits and everything around them
+stay the library's own. All tensors of a batch are equal, and so is everything that is saved with the model.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _FLAT: tuple[dict[str, Any], dict[str, Any]] = ({"truncation": "longest_first", 
 
 @contextmanager
 def use_tokens(model: SentenceTransformer, tables: Iterable[TokenTable]) -> Iterator[bool]:
-    """Inside, `model` takes its tokens from the table made for its tokenizer and limit; gives whether there is one.
+    """Let `model` take its tokens from the table made for its tokenizer and limit; yield whether there is one.
 
-    Batches are equal to the tokenizer's in every tensor. The tokenizer itself is asked for a whole batch in which
+    Batches are equal to the tokenizer's in every tensor. The tokenizer itself is called for a whole batch in which
     one text is not in the table, for pairs of texts, and for settings beyond the library's defaults (a length of
-    its own for queries or documents, processing options). A limit that is changed inside is noticed, a token that
-    is added to the tokenizer is not. A copy of the model, pickled or not, and a saved one know nothing of a table.
+    its own for queries or documents, processing options). A limit that is changed inside is detected, a token that
+    is added to the tokenizer is not. A copy of the model, pickled or not, and a saved one have no table.
     """
     table = find_table(model, tables)
     if table is None:
@@ -51,17 +51,17 @@ def use_tokens(model: SentenceTransformer, tables: Iterable[TokenTable]) -> Iter
 
 
 def find_table(model: SentenceTransformer, tables: Iterable[TokenTable]) -> TokenTable | None:
-    """The one of `tables` that was made for this model's tokenizer and length limit, or None."""
+    """Return the one of `tables` that was made for this model's tokenizer and length limit, or None."""
     tables = tuple(tables)
     fingerprint = compute_fingerprint(model) if tables else None
     found = next((table for table in tables if table.fingerprint == fingerprint), None)
     if tables and found is None:
-        _log.info("no token table fits this model: its tokenizer works as always")
+        _log.info("no token table fits this model: its tokenizer is used")
     return found
 
 
 class _Lookup:
-    """Stands in for the method `name` of a model's first module. A copy of it is the plain method."""
+    """Replacement of the method `name` of a model's first module. A copy of it is the plain method."""
 
     name: str
 
@@ -73,7 +73,7 @@ class _Lookup:
         return _plain_method, (self.module, self.name)
 
     def find_rows(self, texts: Sequence[Any]) -> NDArray[np.int64] | None:
-        """The row of each text, or None if one is no text or not in the table."""
+        """Return the row of each text, or None if one is no text or not in the table."""
         return self.table.find_rows(texts) if texts and all(isinstance(text, str) for text in texts) else None
 
 
@@ -120,14 +120,14 @@ class _Transformer(_Lookup):
         common_kwargs: dict[str, Any],
         **others: Any,
     ) -> Any:
-        asked = (modality_kwargs.get("text"), common_kwargs)
+        requested = (modality_kwargs.get("text"), common_kwargs)
         if (
             modality == "text"
             and list(processor_inputs) == ["text"]
-            and asked in (_PADDED, _FLAT)
+            and requested in (_PADDED, _FLAT)
             and self._is_as_built
         ):
-            batch = self._look_up(processor_inputs["text"], is_padded=asked == _PADDED)
+            batch = self._look_up(processor_inputs["text"], is_padded=requested == _PADDED)
             if batch is not None:
                 return batch
         plain = _plain_method(self.module, self.name)
@@ -149,7 +149,7 @@ class _Transformer(_Lookup):
         return BatchEncoding(self._pad(rows) if is_padded else self._list(rows))
 
     def _set_backend(self, *, is_padded: bool) -> None:
-        """Leave cutting and padding set as a call would: both are saved with the tokenizer."""
+        """Set truncation and padding as a call would: both are saved with the tokenizer."""
         tokenizer = self._tokenizer
         padding, truncation, limit, _ = tokenizer._get_padding_truncation_strategies(  # type: ignore[no-untyped-call]
             padding=is_padded, truncation="longest_first"
@@ -157,7 +157,7 @@ class _Transformer(_Lookup):
         tokenizer.set_truncation_and_padding(padding, truncation, limit, 0, None, None)
 
     def _pad(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        """Tensors int64 [n_rows, longest], in the tokenizer's order."""
+        """Return tensors int64 [n_rows, longest], in the tokenizer's order."""
         import torch
 
         tokenizer, names = self._tokenizer, self._tokenizer.model_input_names
@@ -179,7 +179,7 @@ class _Transformer(_Lookup):
         return filled
 
     def _list(self, rows: NDArray[np.int64]) -> dict[str, list[list[int]]]:
-        """A list of tokens for each row, nothing padded."""
+        """Return a list of tokens for each row, nothing padded."""
         columns = {IDS: self.table.ids}
         if TYPES in self._tokenizer.model_input_names:
             columns[TYPES] = self.table.types  # type: ignore[assignment]

@@ -1,7 +1,7 @@
-"""What a model's tokenizer gives for many texts, made once and kept in a few flat arrays.
+"""Tokens of many texts from a model's tokenizer, computed once and kept in a few flat arrays.
 
-Even the keys of the texts are an array: Ray's object store gives arrays to every process of a node without a copy,
-strings and dicts it would copy into each.
+The keys of the texts are an array too: Ray's object store shares arrays with every process of a node without a copy,
+but copies strings and dicts into each.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 IDS, TYPES, MASK = "input_ids", "token_type_ids", "attention_mask"
 
 _KEY_BYTES = 16  # among 10^9 texts two share a key with a chance of 10^-21
-_BATCH = 1024  # texts that lie in memory as Python lists at a time
+_BATCH = 1024  # texts that are in memory as Python lists at a time
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts by the role in which a model meets them: it puts other prompts before each."""
+    """Texts by their role in a model: each has other prompts."""
 
     training: Sequence[str] = ()
     queries: Sequence[str] = ()
@@ -41,7 +41,7 @@ class TokenTable:
     """The tokens of distinct texts, cut at the model's limit, special ones included, without padding.
 
     `keys` is S16 [n_texts], sorted; text i has the tokens `offsets[i]` to `offsets[i + 1]` (int64 [n_texts + 1])
-    of `ids` (int32 [n_tokens]) and of `types` (uint8 [n_tokens], or [0] where the tokenizer gives none).
+    of `ids` (int32 [n_tokens]) and of `types` (uint8 [n_tokens], or [0] if the tokenizer returns none).
     `fingerprint` is that of the tokenizer and the limit (`compute_fingerprint`).
     """
 
@@ -57,7 +57,7 @@ class TokenTable:
         return sum(array.nbytes for array in (self.keys, self.offsets, self.ids, self.types))
 
     def find_rows(self, texts: Sequence[str]) -> NDArray[np.int64] | None:
-        """The row of each text, int64 [n_texts]; None if one of them is not in the table."""
+        """Return the row of each text, int64 [n_texts]; None if one of them is not in the table."""
         wanted = compute_keys(texts)
         rows = np.searchsorted(self.keys, wanted)
         if len(self.keys) == 0 or rows.max(initial=0) == len(self.keys) or (self.keys[rows] != wanted).any():
@@ -65,19 +65,19 @@ class TokenTable:
         return rows
 
     def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tokens of each of `rows`, int64 [n_rows]."""
+        """Count the tokens of each of `rows`, int64 [n_rows]."""
         return self.offsets[rows + 1] - self.offsets[rows]
 
     def gather(self, column: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The values of `ids` or `types` for all tokens of `rows`, one row after the other: int64, a copy."""
+        """Return the values of `ids` or `types` for all tokens of `rows`, one row after the other: int64, a copy."""
         spans = [column[self.offsets[row] : self.offsets[row + 1]] for row in rows]
         return np.concatenate(spans).astype(np.int64)
 
 
 def build_token_table(model: SentenceTransformer, texts: Texts) -> TokenTable | None:
-    """The table of every text as `model` would tokenize it in its role, prompts and length limit included.
+    """Build the table of every text as `model` would tokenize it in its role, with prompts and length limit.
 
-    The model's tokenizer is left as it was. None where a table could not stand in for it: no text model of
+    The model's tokenizer is left as it was. None if a table cannot replace it: no text model of
     sentence-transformers' Transformer or StaticEmbedding, a chat template, a tokenizer that is not the plain fast
     one, or one that draws at random.
     """
@@ -98,7 +98,7 @@ def build_token_table(model: SentenceTransformer, texts: Texts) -> TokenTable | 
 
 
 def compute_keys(texts: Iterable[str]) -> NDArray[np.bytes_]:
-    """A key of 16 bytes for each text (blake2b of its UTF-8), S16 [n_texts]."""
+    """Compute a key of 16 bytes for each text (blake2b of its UTF-8), S16 [n_texts]."""
     digests = [
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest() for text in texts
     ]
@@ -106,9 +106,9 @@ def compute_keys(texts: Iterable[str]) -> NDArray[np.bytes_]:
 
 
 def compute_fingerprint(model: SentenceTransformer) -> str | None:
-    """A sha256 of all that decides the tokens of a text: the tokenizer, its length limit, how it cuts.
+    """Compute a sha256 of all that decides the tokens of a text: tokenizer, length limit, side of truncation.
 
-    None where no table can stand in for the model's tokenizer (`build_token_table`).
+    None if no table can replace the model's tokenizer (`build_token_table`).
     """
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
@@ -125,7 +125,7 @@ def compute_fingerprint(model: SentenceTransformer) -> str | None:
 
 
 def traits(tokenizer: PreTrainedTokenizerFast) -> list[Any]:
-    """What a caller may set on a tokenizer, beside its file, that changes the tokens of a text."""
+    """Return the settings of a tokenizer, apart from its file, that change the tokens of a text."""
     return [
         min(tokenizer.model_max_length, 2**62),  # "none" is 10^30
         tokenizer.truncation_side,
@@ -135,7 +135,7 @@ def traits(tokenizer: PreTrainedTokenizerFast) -> list[Any]:
 
 
 def find_tokenizer(model: SentenceTransformer) -> PreTrainedTokenizerFast | None:
-    """The tokenizer of a plain text transformer, or None where it is not transformers' own fast one."""
+    """Return the tokenizer of a plain text transformer, or None if it is not transformers' own fast one."""
     from sentence_transformers.base.modules import Transformer
     from transformers import PreTrainedTokenizerFast
 
@@ -152,7 +152,7 @@ def find_tokenizer(model: SentenceTransformer) -> PreTrainedTokenizerFast | None
 
 @contextmanager
 def plain_backend(tokenizer: Tokenizer) -> Iterator[Tokenizer]:
-    """Inside, it neither cuts nor pads: both are what the last call left behind, and would be saved with it."""
+    """Disable truncation and padding inside: both are settings of the last call, and would be saved with it."""
     truncation, padding = tokenizer.truncation, tokenizer.padding
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -170,20 +170,20 @@ def _is_random(tokenizer: Tokenizer) -> bool:
 
 
 def _with_prompts(model: SentenceTransformer, texts: Texts) -> Iterator[str]:
-    """Texts as the tokenizer sees them: the trainer gives no prompt, `encode_query` and `encode_document` do."""
+    """Yield texts as passed to the tokenizer: `encode_query` and `encode_document` add prompts, training does not."""
     yield from texts.training
     yield from (_find_prompt(model, "query") + text for text in texts.queries)
     yield from (_find_prompt(model, "document", "passage", "corpus") + text for text in texts.documents)
 
 
 def _find_prompt(model: SentenceTransformer, *names: str) -> str:
-    """As in sentence-transformers 6.2: the first of these names that the model has, else its default prompt."""
+    """Find the prompt as sentence-transformers 6.2: the first of these names, else the model's default prompt."""
     name = next((name for name in names if name in model.prompts), model.default_prompt_name)
     return (model.prompts.get(name) if name else None) or ""
 
 
 def _is_encodable(text: str) -> bool:
-    """Whether a tokenizer takes it: a lone surrogate raises, and shall do so where it always did."""
+    """Return whether a tokenizer accepts the text: a lone surrogate raises, and must do so at its usual place."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -196,7 +196,7 @@ def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _tokenize(model: SentenceTransformer, texts: Sequence[str]) -> Mapping[str, Sequence[Sequence[int]]]:
-    """Ids (and types, where the tokenizer gives them) of each text, cut but not padded."""
+    """Return ids (and types, if the tokenizer has them) of each text, truncated but not padded."""
     tokenizer = find_tokenizer(model)
     if tokenizer is None:
         backend: Tokenizer = model[0].tokenizer  # type: ignore[assignment]

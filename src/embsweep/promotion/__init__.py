@@ -1,1 +1,1 @@
-"""The second use case: challenger to champion, and back."""
+"""Promote a registered model's challenger to champion, and roll back to the previous champion."""

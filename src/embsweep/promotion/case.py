@@ -1,6 +1,6 @@
-"""From a registered challenger to the case that the gate judges: its test set rebuilt, everyone read anew.
+"""Build the gate's input for a registered challenger: rebuild the test set and evaluate all models on it.
 
-What a promotion's command line may change: the gate's rule, and where the data lie now.
+The command line of a promotion may override the recorded gate rule and the location of the data.
 """
 
 from __future__ import annotations
@@ -26,19 +26,27 @@ from embsweep.data.sources.load import load_collection
 from embsweep.data.splits import split_collection
 from embsweep.promotion.evaluate import EvaluationSpec, RegisteredModel, evaluate_models
 from embsweep.selection.evidence import BASE, WINNER, DataRecord, Evidence
-from embsweep.selection.gate import GateInput, ModelEvaluation, Reference, required_dims
+from embsweep.selection.gate_input import GateInput, ModelEvaluation, Reference, required_dims
 from embsweep.tracking.registry.load import FetchedVersion
 
 T = TypeVar("T")
 
 
 def override_rule(recorded: GateConfig, overrides: Mapping[str, Any]) -> GateConfig:
-    """The recorded rule with some keys replaced. InputError at `gate.…` with every fault."""
+    """Return the recorded gate rule with some keys replaced.
+
+    Raises:
+        InputError: If the result is invalid, with every diagnostic at `gate.…`.
+    """
     return _validate("gate", TypeAdapter(GateConfig), {**recorded.model_dump(), **overrides})
 
 
 def override_data(recorded: Mapping[str, Any], overrides: Mapping[str, Any]) -> DataConfig:
-    """The recorded configuration of the data with some keys replaced. InputError at `data.…` with every fault."""
+    """Return the recorded configuration of the data with some keys replaced.
+
+    Raises:
+        InputError: If the result is invalid, with every diagnostic at `data.…`.
+    """
     adapter: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
     return _validate("data", adapter, {**recorded, **overrides})
 
@@ -51,18 +59,18 @@ def _validate(part: str, adapter: TypeAdapter[T], values: Mapping[str, Any]) -> 
 
 
 def _to_diagnostic(part: str, details: Mapping[str, Any], values: Mapping[str, Any]) -> Diagnostic:
-    loc = [str(step) for step in details["loc"] if step != values.get("kind")]  # pydantic names the union's member
-    where = ".".join([part, *loc])
+    loc = [str(step) for step in details["loc"] if step != values.get("kind")]  # pydantic adds the union's member
+    location = ".".join([part, *loc])
     if details["type"] == "extra_forbidden":
         known = [key for key in values if key != loc[-1]]
         return Diagnostic(
-            "unknown-key", where, "unknown key", details["input"], ", ".join(known), did_you_mean(loc[-1], known)
+            "unknown-key", location, "unknown key", details["input"], ", ".join(known), did_you_mean(loc[-1], known)
         )
-    misfit = details.get("ctx", {}).get("error")
-    if isinstance(misfit, ConstraintError):
-        return Diagnostic(misfit.code, where, misfit.message, details["input"], misfit.expected, misfit.hint)
+    violated = details.get("ctx", {}).get("error")
+    if isinstance(violated, ConstraintError):
+        return Diagnostic(violated.code, location, violated.message, details["input"], violated.expected, violated.hint)
     expected = details.get("ctx", {}).get("expected") or str(details["msg"]).removeprefix("Input should be ")
-    return Diagnostic(find_code(details["type"], details["input"]), where, "does not fit", details["input"], expected)
+    return Diagnostic(find_code(details["type"], details["input"]), location, "is invalid", details["input"], expected)
 
 
 _PATH_KEYS = {"files": "data.pairs", "beir": "data.path"}
@@ -70,7 +78,7 @@ _PATH_KEYS = {"files": "data.pairs", "beir": "data.path"}
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A version of the registry: name, number, tags and the fetched files."""
+    """A registered model version: name, number, tags and a local copy of its files."""
 
     name: str
     number: int
@@ -79,7 +87,16 @@ class RegisteredVersion:
 
 
 def rebuild_splits(facts: DataRecord, overrides: Mapping[str, Any], cache: Path) -> Splits:
-    """The split that the sweep used, read and cut again. InputError, with the key to give, where data are gone."""
+    """Load the sweep's data again and split them in the same way.
+
+    Args:
+        facts: The data as recorded in the evidence.
+        overrides: Keys of the data configuration to replace, without `data.`.
+        cache: The folder of cached data.
+
+    Raises:
+        InputError: If the data cannot be loaded; it names the key to set in case they were moved.
+    """
     config = override_data(facts.config, overrides)
     try:
         return split_collection(load_collection(config, cache), config.split, config.max_pairs)
@@ -88,7 +105,7 @@ def rebuild_splits(facts: DataRecord, overrides: Mapping[str, Any], cache: Path)
         moved = Diagnostic(
             "data-moved",
             "data",
-            f"'{facts.name}' cannot be read as the sweep did",
+            f"'{facts.name}' cannot be loaded again",
             hint=f"if it was moved, add {key}=…",
         )
         raise InputError([*error.diagnostics, *([moved] if key else [])]) from None
@@ -97,13 +114,22 @@ def rebuild_splits(facts: DataRecord, overrides: Mapping[str, Any], cache: Path)
 def build_case(
     challenger: RegisteredVersion, champion: RegisteredVersion | None, splits: Splits, rule: GateConfig
 ) -> GateInput:
-    """Read challenger, base and champion on the test set; on another one than the sweep's nobody is read.
+    """Evaluate challenger, base model and champion on the test set, and build the gate's input.
 
-    The challenger must have its evidence.
+    No model is evaluated if the test set is not the one of the sweep.
+
+    Args:
+        challenger: The version to promote.
+        champion: The current champion, or None.
+        splits: The rebuilt splits.
+        rule: The gate's rule.
+
+    Raises:
+        ValueError: If the challenger has no evidence.
     """
     evidence = challenger.fetched.evidence
     if evidence is None:
-        raise ValueError("a version without evidence cannot be judged")
+        raise ValueError("the challenger has no evidence")
     served = _evaluated_dims(champion)
     case = GateInput(
         name=challenger.name,
@@ -112,19 +138,19 @@ def build_case(
         rule=rule,
         found_fingerprint=splits.fingerprint,
         groups=label_groups(splits.test.relevant),
-        challenger=ModelEvaluation(diagnostic="not read: this is not the sweep's test set"),
-        base=Reference(f"base model {evidence.base_model}", ModelEvaluation(diagnostic="not read")),
+        challenger=ModelEvaluation(diagnostic="not evaluated: this is not the sweep's test set"),
+        base=Reference(f"base model {evidence.base_model}", ModelEvaluation(diagnostic="not evaluated")),
         champion=_champion_reference(champion, evidence),
     )
     if splits.fingerprint != evidence.data.fingerprint:
         return case
     dims = tuple(sorted({*evidence.dims, *required_dims(rule, evidence, served)}, reverse=True))
-    measure = EvaluationSpec(splits.test, dims, evidence.metric, evidence.training.config.eval.batch_size)
-    return _read(case, challenger, champion, measure)
+    spec = EvaluationSpec(splits.test, dims, evidence.metric, evidence.training.config.eval.batch_size)
+    return _evaluate(case, challenger, champion, spec)
 
 
-def _read(
-    case: GateInput, challenger: RegisteredVersion, champion: RegisteredVersion | None, measure: EvaluationSpec
+def _evaluate(
+    case: GateInput, challenger: RegisteredVersion, champion: RegisteredVersion | None, spec: EvaluationSpec
 ) -> GateInput:
     evidence = case.evidence
     wanted: dict[str, RegisteredModel | ModelConfig] = {}
@@ -136,7 +162,7 @@ def _read(
             wanted[name] = RegisteredModel(candidate.fetched.folder, candidate.fetched.manifest_sha256)
     if evidence.training.config.model.name == evidence.base_model:
         wanted["base"] = evidence.training.config.model
-    found = diagnostics | dict(zip(wanted, evaluate_models(list(wanted.values()), measure), strict=True))
+    found = diagnostics | dict(zip(wanted, evaluate_models(list(wanted.values()), spec), strict=True))
     base = _fallback_to_recorded(case.base, found.get("base"), found["challenger"], evidence)
     reference = case.champion and dataclasses.replace(case.champion, reading=found["champion"])
     return dataclasses.replace(case, challenger=found["challenger"], base=base, champion=reference)
@@ -145,10 +171,10 @@ def _read(
 def _fallback_to_recorded(
     reference: Reference, found: ModelEvaluation | None, challenger: ModelEvaluation, evidence: Evidence
 ) -> Reference:
-    """The base model as read now, or as the sweep read it where it cannot be had here.
+    """Return the base model's evaluation, or the one that the sweep recorded if the model is unavailable here.
 
-    What was recorded of each query serves only if it is about the same queries in the same order: then the
-    challenger's own values are the recorded ones.
+    The recorded values can only be used for the same queries in the same order. This is inferred from the challenger:
+    its values must equal its own recorded ones.
     """
     if found is not None and not found.diagnostic:
         return dataclasses.replace(reference, reading=found)
@@ -160,10 +186,12 @@ def _fallback_to_recorded(
     )
     if not same:
         return dataclasses.replace(
-            reference, reading=ModelEvaluation(diagnostic=f"{reference.label} {why}, and its record does not fit")
+            reference, reading=ModelEvaluation(diagnostic=f"{reference.label}: {why}; its record cannot be used")
         )
-    reading = ModelEvaluation(recorded.scores, recorded.per_query, max(recorded.scores), evidence.proof.device)
-    return dataclasses.replace(reference, reading=reading, note="as the sweep read it, for it is not to be had here")
+    reading = ModelEvaluation(recorded.scores, recorded.per_query, max(recorded.scores), evidence.verification.device)
+    return dataclasses.replace(
+        reference, reading=reading, note="scores recorded by the sweep; the model is unavailable"
+    )
 
 
 def _champion_reference(champion: RegisteredVersion | None, evidence: Evidence) -> Reference | None:
@@ -173,11 +201,14 @@ def _champion_reference(champion: RegisteredVersion | None, evidence: Evidence) 
     same = theirs is not None and theirs.data.fingerprint == evidence.data.fingerprint
     note = "" if same else "it comes from another split and may have been trained on these queries"
     return Reference(
-        f"champion (version {champion.number})", ModelEvaluation(diagnostic="not read"), _evaluated_dims(champion), note
+        f"champion (version {champion.number})",
+        ModelEvaluation(diagnostic="not evaluated"),
+        _evaluated_dims(champion),
+        note,
     )
 
 
 def _evaluated_dims(champion: RegisteredVersion | None) -> tuple[int, ...]:
-    """Dimensions at which the champion was evaluated: they are in use."""
+    """Return the dimensions at which the champion was evaluated: they are in use."""
     evidence = champion.fetched.evidence if champion else None
     return evidence.dims if evidence else ()

@@ -1,4 +1,4 @@
-"""Models read on a test set in a process of their own, so that nothing but what is stored can speak for them."""
+"""Evaluate registered models on a test set in a new process, so that only their stored files affect the scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from embsweep.config.training import ModelConfig
 from embsweep.core.errors import EmbsweepError
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet
-from embsweep.selection.gate import ModelEvaluation
+from embsweep.selection.gate_input import ModelEvaluation
 from embsweep.training.verification import device_tolerance
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A registered version's files, copied here, with the hash that they must have when they are loaded."""
+    """Local copy of a registered version's files, with the hash that they must have when they are loaded."""
 
     folder: Path
     manifest_sha256: str
@@ -28,7 +28,7 @@ class RegisteredModel:
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """How to read: every model on the same set, at those of `dims` that it has."""
+    """Settings of an evaluation: every model is evaluated on the same set, at those of `dims` that it has."""
 
     data: RetrievalSet
     dims: tuple[int, ...]
@@ -37,34 +37,36 @@ class EvaluationSpec:
 
 
 def evaluate_models(models: Sequence[RegisteredModel | ModelConfig], how: EvaluationSpec) -> list[ModelEvaluation]:
-    """A reading of each, in order, all in one newly started process.
+    """Evaluate the models one after the other in one newly started process.
 
-    One that cannot be had (altered, no hub) has a reading with its fault, and the others are read all the same.
+    Returns:
+        One evaluation per model, in order. If a model cannot be loaded (altered, hub unreachable), its evaluation has a
+        diagnostic instead of scores; the others are evaluated nevertheless.
     """
     return run_in_subprocess(evaluate_all, list(models), how)
 
 
 def evaluate_all(models: Sequence[RegisteredModel | ModelConfig], how: EvaluationSpec) -> list[ModelEvaluation]:
-    """What `evaluate_models` runs there."""
-    return [_read(model, how) for model in models]
+    """Evaluate the models in this process; `evaluate_models` calls this in its new process."""
+    return [_evaluate(model, how) for model in models]
 
 
-def _read(which: RegisteredModel | ModelConfig, how: EvaluationSpec) -> ModelEvaluation:
+def _evaluate(which: RegisteredModel | ModelConfig, how: EvaluationSpec) -> ModelEvaluation:
     from embsweep.evaluation.evaluator import evaluate_model
     from embsweep.training.memory import release_memory
 
     try:
         model = _load(which)
-    except (EmbsweepError, OSError, ValueError) as error:  # what hubs and readers of weights raise
+    except (EmbsweepError, OSError, ValueError) as error:  # raised by hubs and by readers of weights
         return ModelEvaluation(diagnostic=f"cannot be loaded: {error}")
     dim = int(model.get_embedding_dimension() or 0)
-    dims = [asked for asked in how.dims if asked <= dim]
+    dims = [requested for requested in how.dims if requested <= dim]
     if not dims:
-        return ModelEvaluation(dim=dim, diagnostic=f"has {dim} dimensions, fewer than any that is asked for")
+        return ModelEvaluation(dim=dim, diagnostic=f"has {dim} dimensions, fewer than any requested")
     try:
         found = evaluate_model(model, how.data, dims, batch_size=how.batch_size)
     except EmbsweepError as error:
-        return ModelEvaluation(dim=dim, diagnostic=f"cannot be measured: {error}")
+        return ModelEvaluation(dim=dim, diagnostic=f"cannot be evaluated: {error}")
     device = model.device.type
     del model
     release_memory()

@@ -1,4 +1,4 @@
-"""The third use case: judge the challenger, and make it champion if every condition holds."""
+"""Evaluate the gate for a registered model's challenger, and make it champion if every condition holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from embsweep.core.errors import GateRefused
 from embsweep.core.files import data_cache
 from embsweep.promotion.case import RegisteredVersion, build_case, override_rule, rebuild_splits
 from embsweep.selection.evidence import Evidence
-from embsweep.selection.gate import Condition, GateResult, evaluate_gate
+from embsweep.selection.gate import GateResult, evaluate_gate
+from embsweep.selection.gate_conditions import Condition
 from embsweep.tracking.registry.aliases import (
     ModelAliases,
     champion_since,
@@ -31,7 +32,7 @@ ProgressFn = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PromotionRequest:
-    """One invocation. `rule` and `data` hold the keys that the command line gives, without `gate.` and `data.`."""
+    """One invocation. `rule` and `data` hold the keys given on the command line, without `gate.` and `data.`."""
 
     name: str
     storage: Path
@@ -43,7 +44,10 @@ class PromotionRequest:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came of it. `record` is the decision's file in the run behind the version, None for a dry run."""
+    """Result of a promotion. `record` is the path of the decision's file in the version's MLflow run.
+
+    It is None for a dry run, or if the version has no run.
+    """
 
     aliases: ModelAliases
     version: int
@@ -54,11 +58,18 @@ class Promotion:
 
 
 def promote(request: PromotionRequest, say: ProgressFn = lambda line: None) -> Promotion:
-    """Judge the challenger of a registered model; where it passes and this is no dry run, make it champion.
+    """Evaluate the gate for the challenger of a registered model; if it passes, make the challenger champion.
 
-    A judgement that refuses is returned and recorded; see `Judgement.passed`. Raises GateRefused where there is no
-    challenger or another promotion came first, InputError where the model, the store, the data or the given keys
-    are at fault.
+    If the gate refuses, the result is returned and recorded; see `GateResult.passed`. A dry run changes and records
+    nothing.
+
+    Args:
+        request: The model's name, the store and the overrides.
+        say: Receives progress lines.
+
+    Raises:
+        GateRefused: If there is no challenger, or another promotion or rollback was faster.
+        InputError: If the model, the store, the data or the overrides are invalid.
     """
     store = open_registry(request.storage, request.uri)
     aliases = read_aliases(store, request.name)
@@ -66,18 +77,18 @@ def promote(request: PromotionRequest, say: ProgressFn = lambda line: None) -> P
         if not request.dry_run:
             remove_stale_challenger(store, request.name)
         raise GateRefused("no-challenger", _describe_no_challenger(store, aliases))
-    promotion = _judge(store, aliases, request, say)
+    promotion = _evaluate_challenger(store, aliases, request, say)
     if request.dry_run:
         return promotion
     return replace(promotion, record=_apply_decision(store, promotion, request))
 
 
-def _judge(store: Store, aliases: ModelAliases, request: PromotionRequest, say: ProgressFn) -> Promotion:
+def _evaluate_challenger(store: Store, aliases: ModelAliases, request: PromotionRequest, say: ProgressFn) -> Promotion:
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
         challenger = _fetch(store, aliases, aliases.challenger, Path(scratch))
         champion = _fetch(store, aliases, aliases.champion, Path(scratch))
         if challenger is None:
-            raise ValueError("nobody to judge")
+            raise ValueError("there is no challenger")
         number = challenger.number
         evidence = challenger.fetched.evidence
         if evidence is None:
@@ -86,8 +97,8 @@ def _judge(store: Store, aliases: ModelAliases, request: PromotionRequest, say: 
         rule = override_rule(evidence.gate, request.rule)
         say(f"Rebuilding the test set of {evidence.data.name}")
         splits = rebuild_splits(evidence.data, request.data, data_cache(request.storage))
-        who = f"version {number}" + (f", champion {aliases.champion}" if champion else "") + " and the base model"
-        say(f"Reading {who} on {len(splits.test.queries):,} test queries, {len(splits.test.corpus):,} passages")
+        models = f"version {number}" + (f", champion {aliases.champion}" if champion else "") + " and the base model"
+        say(f"Evaluating {models} on {len(splits.test.queries):,} test queries, {len(splits.test.corpus):,} passages")
         gate_result = evaluate_gate(build_case(challenger, champion, splits, rule))
     return Promotion(aliases, number, gate_result, rule, _notes(evidence, rule))
 
@@ -100,7 +111,7 @@ def _fetch(store: Store, aliases: ModelAliases, number: int | None, scratch: Pat
 
 
 def _apply_decision(store: Store, promotion: Promotion, request: PromotionRequest) -> str | None:
-    """Switch or refuse, on the record either way."""
+    """Promote or refuse the challenger, and record the decision in either case."""
     details = _decision_details(promotion, request)
     if not promotion.gate_result.passed:
         failed = tuple(condition.name for condition in promotion.gate_result.failed)
@@ -108,9 +119,9 @@ def _apply_decision(store: Store, promotion: Promotion, request: PromotionReques
     try:
         return promote_version(store, promotion.aliases, Decision("promoted", promotion.version, details))
     except GateRefused as error:
-        # a file only: the version's tags are those of whoever came first
-        late = Decision("refused", promotion.version, {"reason": str(error), **details}, ("one at a time",))
-        log_decision(store, request.name, late)
+        # a file only: the version's tags belong to the promotion or rollback that was faster
+        refused = Decision("refused", promotion.version, {"reason": str(error), **details}, ("one at a time",))
+        log_decision(store, request.name, refused)
         raise
 
 
@@ -138,14 +149,12 @@ def _decision_details(promotion: Promotion, request: PromotionRequest) -> dict[s
 
 
 def _notes(evidence: Evidence, rule: GateConfig) -> tuple[str, ...]:
-    """What does not stop a promotion but should be known."""
+    """Return remarks that do not prevent a promotion but should be known."""
     notes = []
     if rule != evidence.gate:
         notes.append("the rule is not the one recorded with the sweep")
     if evidence.holdout_evaluations > 1:
-        notes.append(
-            f"the sweep read its test split {evidence.holdout_evaluations} times: its numbers flatter the challenger"
-        )
+        notes.append(f"the test split was evaluated {evidence.holdout_evaluations} times: its scores may be optimistic")
     if evidence.verdict.outcome != "named":
         notes.append(f"the sweep's verdict on its winner: {evidence.verdict.outcome}")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""The way back: the champion before this one serves again."""
+"""Roll back a registered model to its previous champion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from embsweep.tracking.store import Store
 
 @dataclass(frozen=True)
 class Rollback:
-    """`restored` serves instead of `rolled_back`. `left` are champions before it; `record` None for a dry run."""
+    """Result of a rollback: version `restored` is champion instead of `rolled_back`.
+
+    `left` are the champions before it, to which further rollbacks can return. `record` is the path of the decision's
+    file in the MLflow run of `rolled_back`; None for a dry run, or if that version has no run.
+    """
 
     name: str
     rolled_back: int
@@ -26,10 +30,20 @@ class Rollback:
 
 
 def roll_back(name: str, storage: Path, uri: str | None = None, *, dry_run: bool = False) -> Rollback:
-    """Restore the previous champion, unless this is a dry run; called again, the one before it.
+    """Restore the previous champion; each further call restores the one before it.
 
-    Its files are compared with what was registered; nothing is measured, so that it takes seconds. GateRefused where
-    there is none or its files were altered.
+    The files are compared with the registered hashes. No model is evaluated, so that it takes seconds.
+
+    Args:
+        name: The registered model.
+        storage: The storage folder, with the local store.
+        uri: The MLflow store, if it is not the local one.
+        dry_run: Only check whether it is possible; change and record nothing.
+
+    Raises:
+        GateRefused: If there is no previous champion, its files were altered, or another promotion or rollback was
+            faster.
+        InputError: If there is no such store or registered model.
     """
     store = open_registry(storage, uri)
     aliases = read_aliases(store, name)
@@ -40,14 +54,14 @@ def roll_back(name: str, storage: Path, uri: str | None = None, *, dry_run: bool
     except GateRefused as error:
         if not dry_run:
             refused = Decision("refused", aliases.champion, {"action": "rollback", "reason": str(error)}, ("rollback",))
-            log_decision(store, name, refused)  # a file only: the version's tags say why it serves
+            log_decision(store, name, refused)  # a file only: the version's tags record why it is champion
         raise
 
 
 def _roll_back(store: Store, aliases: ModelAliases, serving: int, *, dry_run: bool) -> Rollback:
     name = aliases.name
-    target, gone = _find_target(store, aliases)
-    notes = tuple(f"version {number} was champion before, but is gone from the registry" for number in gone)
+    target, deleted = _find_target(store, aliases)
+    notes = tuple(f"version {number} was champion before, but no longer exists" for number in deleted)
     _check_files(store, name, target)
     left = aliases.earlier[: aliases.earlier.index(target)]
     found = Rollback(name, serving, target, left, notes)
@@ -63,16 +77,16 @@ def _roll_back(store: Store, aliases: ModelAliases, serving: int, *, dry_run: bo
 
 
 def _find_target(store: Store, aliases: ModelAliases) -> tuple[int, list[int]]:
-    """The latest earlier champion that still exists, and those after it that do not."""
-    gone = []
+    """Return the latest earlier champion that still exists, and the later ones that do not."""
+    deleted = []
     for number in reversed([number for number in aliases.earlier if number != aliases.champion]):
         try:
             find_version(store, aliases.name, number)
         except InputError:
-            gone.append(number)
+            deleted.append(number)
             continue
-        return number, gone
-    known = f"; versions {', '.join(map(str, gone))} were, but are gone" if gone else ""
+        return number, deleted
+    known = f"; versions {', '.join(map(str, deleted))} were deleted" if deleted else ""
     raise GateRefused(
         "no-earlier-champion",
         f"{aliases.name}: no champion before version {aliases.champion} is known{known}; nothing was changed",
@@ -83,4 +97,4 @@ def _check_files(store: Store, name: str, number: int) -> None:
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
         fetched = fetch_version(store, find_version(store, name, number), Path(scratch) / "model")
     if fetched.error:
-        raise GateRefused("altered-file", f"version {number} cannot serve again: {fetched.error}; nothing was changed")
+        raise GateRefused("altered-file", f"version {number} cannot be restored: {fetched.error}; nothing was changed")

@@ -1,1 +1,1 @@
-"""The three published fine-tunes: facts of their cards, compared with our configurations."""
+"""Three published fine-tunes: the facts of their model cards, compared with our configurations."""

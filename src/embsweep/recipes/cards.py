@@ -1,15 +1,13 @@
-"""The facts of three published model cards, as frozen values.
+"""The facts of three published model cards, and what follows from them.
 
-`cards.json` beside this file holds figures alone, read off the cards of the named models. Three of them stand on no
-card and follow from its figures: `test_queries` is the smallest number of which every reported accuracy is a whole
-fraction, `chosen_by` the one dimension whose best row is the saved one, `patience` the evaluations after that row
-in a log that ends before its schedule does.
+`cards.json` beside this file contains only figures, taken from the cards of the named models. Three of them are not on
+any card but derived from its figures: `test_queries` is the smallest number of which every reported accuracy is a whole
+fraction, `chosen_by` the one dimension whose best row is the saved one, `patience` the number of evaluations after that
+row in a log that ends before its schedule does.
 
-What a card's own training log says about the weights that it ships.
-
-What the test set of a card can show, from its figures alone.
-
-How many optimizer steps a card's schedule has: the card's library counted otherwise than ours.
+Three analyses use the figures of a card: its training log against the published weights (`read_log`), the resolution of
+its test set (`read_queries`), and the optimizer steps of its schedule, which the card's version of transformers counted
+differently from ours (`count_steps`).
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ ByRank = Annotated[dict[int, float], Field(strict=False)]
 
 
 class LogRow(FrozenModel):
-    """One evaluation of the card's training log: MAP@100 at each dimension; `saved` marks the weights it ships."""
+    """One evaluation in a card's training log: MAP@100 at each dimension; `saved` marks the published weights."""
 
     epoch: float
     step: int
@@ -46,9 +44,9 @@ class LogRow(FrozenModel):
 
 
 class Card(FrozenModel):
-    """What one card states. `chosen_by` is the dimension whose MAP@100 chose the checkpoint.
+    """Facts of one model card. `chosen_by` is the dimension whose MAP@100 chose the checkpoint.
 
-    `reported` is the card's MAP@100 at each dimension, `accuracy` its accuracy@k at the largest one.
+    `reported` is the card's MAP@100 at each dimension, `accuracy` its accuracy@k at the largest dimension, by k.
     """
 
     model: str
@@ -67,24 +65,28 @@ class Card(FrozenModel):
 
     @property
     def scores(self) -> tuple[Scores, ...]:
-        """The log as `decide` takes it, one for each row."""
+        """Scores of each row of the log, in the form of `embsweep.selection`."""
         return tuple({dim: {METRIC: value} for dim, value in row.scores.items()} for row in self.log)
 
     @property
     def objective(self) -> ObjectiveConfig:
-        """What chose the checkpoint, in our terms."""
+        """The objective that chose the checkpoint."""
         return ObjectiveConfig(metric=METRIC, aggregate="mean", dim_weights={self.chosen_by: 1.0})
 
 
 @cache
 def load_cards() -> Mapping[str, Card]:
-    """Every card by the name of its sweep."""
+    """Load every card, by the name of its sweep."""
     text = files(__package__).joinpath("cards.json").read_text("utf-8")
     return TypeAdapter(dict[str, Card]).validate_json(text)
 
 
 def find_card(name: str) -> Card:
-    """The card of a sweep. InputError with the nearest spelling where there is none."""
+    """Return the card of a sweep.
+
+    Raises:
+        InputError: If there is no card of this name; it suggests the nearest spelling.
+    """
     cards = load_cards()
     if name not in cards:
         raise InputError(
@@ -94,16 +96,22 @@ def find_card(name: str) -> Card:
 
 
 _DIGITS = 4
-"""The log is rounded to so many, the reported figures are not."""
+"""Digits of the scores in the log; the reported figures are not rounded."""
 
 
 @dataclass(frozen=True)
 class LogReading:
-    """A log, read. An epoch is its number from 1: the cards evaluate once in each.
+    """Analysis of a training log. Epochs are numbered from 1; the cards evaluate once per epoch.
 
-    `by_card` is the epoch that the card's own rule chooses, `by_profile` the one of the mean over all of its
-    dimensions; `wanted` the best epoch at each dimension, `gaps` MAP@100 of the saved weights minus that of the
-    reported ones at each.
+    Attributes:
+        planned: Epochs of the schedule.
+        ran: Epochs that were evaluated.
+        saved: Epoch whose weights were published.
+        reported: Epoch whose scores the card reports.
+        by_card: Epoch that the card's own rule chooses.
+        by_profile: Epoch that the mean over all dimensions of the card chooses.
+        wanted: Best epoch at each dimension.
+        gaps: MAP@100 of the saved weights minus MAP@100 of the reported ones, at each dimension.
     """
 
     planned: int
@@ -117,7 +125,7 @@ class LogReading:
 
 
 def read_log(card: Card) -> LogReading:
-    """The saved epoch beside the reported one, and what every deployment would have wanted."""
+    """Compare the saved epoch, the reported epoch, and the best epoch of every deployment."""
     saved, reported = find_saved(card), find_reported(card)
     profile = ObjectiveConfig(metric=METRIC, aggregate="mean")
     return LogReading(
@@ -133,12 +141,12 @@ def read_log(card: Card) -> LogReading:
 
 
 def find_saved(card: Card) -> int:
-    """Index of the row whose weights were published."""
+    """Return the index of the row whose weights were published."""
     return next(index for index, row in enumerate(card.log) if row.saved)
 
 
 def find_reported(card: Card) -> int:
-    """Index of the row whose figures the card reports at every dimension."""
+    """Return the index of the row whose scores the card reports at every dimension."""
     return next(index for index, row in enumerate(card.log) if _is_reported(row, card))
 
 
@@ -159,11 +167,15 @@ _TOP = 10
 
 @dataclass(frozen=True)
 class QueryReading:
-    """`step` is the least by which an accuracy can differ, the weight of one query.
+    """Resolution of a card's test set.
 
-    `first` and `in_top` are the queries whose passage came first, and among the first ten; `low` and `high` bound
-    the accuracy@10 in 95 of 100 samples of so many queries. `is_scattered`: a passage that is among the first ten
-    is itself the first less often than chance would have it, one time in ten.
+    Attributes:
+        queries: Number of test queries.
+        step: Smallest difference between two accuracies: the weight of one query.
+        first: Queries whose passage is ranked first.
+        in_top: Queries whose passage is among the first ten.
+        low: Lower bound of the 95 % confidence interval of accuracy@10.
+        high: Upper bound of that interval.
     """
 
     queries: int
@@ -175,12 +187,15 @@ class QueryReading:
 
     @property
     def is_scattered(self) -> bool:
-        """The mark of several rows for one passage of which one counts as right."""
+        """Whether a passage among the first ten is ranked first less often than by chance, one time in ten.
+
+        This indicates that the corpus has several rows for one passage, of which only one counts as relevant.
+        """
         return self.first * _TOP < self.in_top
 
 
 def read_queries(card: Card) -> QueryReading:
-    """Counts behind the reported accuracies at the card's largest dimension, with Wilson's interval (1927)."""
+    """Derive the counts behind the accuracies at the card's largest dimension, with Wilson's interval (1927)."""
     from scipy.stats import binomtest
 
     first, in_top = (round(card.accuracy[k] * card.test_queries) for k in (1, _TOP))
@@ -197,9 +212,13 @@ def read_queries(card: Card) -> QueryReading:
 
 @dataclass(frozen=True)
 class Steps:
-    """Optimizer steps of the whole schedule on the card's own pairs: `card` then, `here` now; `ran` were taken.
+    """Optimizer steps of a card's schedule on the card's own pairs.
 
-    `peak_share` is how far the warm-up had raised the learning rate at the saved checkpoint, 1 where it was over.
+    Attributes:
+        card: Steps of the whole schedule in the card's version of transformers.
+        here: Steps of the whole schedule in ours.
+        ran: Steps that were executed.
+        peak_share: Learning rate at the saved checkpoint as a share of its peak: below 1 during warm-up, then 1.
     """
 
     card: int
@@ -209,10 +228,11 @@ class Steps:
 
 
 def count_steps(card: Card) -> Steps:
-    """An epoch's batches in whole accumulations, at least one; what is left over counts here and did not there.
+    """Count the optimizer steps of a card's schedule, in the card's version of transformers and in ours.
 
-    transformers 4.42, `Trainer._inner_training_loop`: `len(dataloader) // gradient_accumulation_steps`;
-    5.23, `Trainer.set_initial_training_values`: one more where there is a remainder.
+    An epoch has one step for each accumulation that its batches fill, at least one; the remainder is a step only in
+    ours. transformers 4.42, `Trainer._inner_training_loop`: `len(dataloader) // gradient_accumulation_steps`; 5.23,
+    `Trainer.set_initial_training_values`: one more if there is a remainder.
     """
     batches = math.ceil(card.train_pairs / card.train.batch_size)
     whole = max(1, batches // card.train.accumulation)

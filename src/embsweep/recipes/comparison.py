@@ -1,8 +1,6 @@
-"""A composed recipe against the facts of a card, one by one.
+"""Comparison of a composed recipe with the facts of its card, as tables and sentences for the terminal.
 
-A recipe and its card as tables for the terminal.
-
-What is to be known of a card before its recipe is trusted, in sentences.
+The sentences describe what a user should know about a card before relying on its recipe.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from embsweep.selection.objective import describe_objective
 
 @dataclass(frozen=True)
 class Fact:
-    """One value of a recipe under its dotted key: what the card has, what is composed here."""
+    """One value of a recipe under its dotted key: on the card, and in the configuration composed here."""
 
     key: str
     card: object
@@ -30,12 +28,12 @@ class Fact:
 
     @property
     def is_equal(self) -> bool:
-        """Whether the recipe is here as on the card."""
+        """Whether the value here equals the card's."""
         return self.card == self.here
 
 
 def compare_recipe(card: Card, config: Config) -> tuple[Fact, ...]:
-    """Every fact of the card that a configuration decides, in the order of the configuration's groups."""
+    """Compare every fact of the card that a configuration sets, in the order of the configuration's groups."""
     return (*_compare_model(card, config), *_compare_train(card.train, config.train), *_compare_choice(card, config))
 
 
@@ -59,7 +57,7 @@ def _compare_choice(card: Card, config: Config) -> Iterator[Fact]:
 
 
 def build_overview(cards: Mapping[str, Card]) -> Table:
-    """A line for each recipe."""
+    """Build a table with a row for each recipe."""
     table = _table("recipe", "model", "subject", "pairs", "test queries", "epochs planned", "evaluated", "saved")
     for name, card in cards.items():
         saved = next(index for index, row in enumerate(card.log, 1) if row.saved)
@@ -71,7 +69,13 @@ def build_overview(cards: Mapping[str, Card]) -> Table:
 
 
 def build_recipe(facts: Iterable[Fact], space: Space, chosen: Mapping[str, Value]) -> Table:
-    """Every fact of the card, what trial 0 has, and where the search looks; `chosen` is trial 0 within the space."""
+    """Build a table of every fact of the card with the value of trial 0 and the searched values.
+
+    Args:
+        facts: Facts of the card, and their values in trial 0.
+        space: Search space of the sweep.
+        chosen: Values of trial 0 for the keys of the space, also for keys that are not on the card.
+    """
     searched = {dimension.key: describe(dimension) for dimension in space}
     table = _table("key", "card", "trial 0", "searched")
     for fact in facts:
@@ -82,7 +86,7 @@ def build_recipe(facts: Iterable[Fact], space: Space, chosen: Mapping[str, Value
 
 
 def build_difference(facts: Iterable[Fact]) -> Table:
-    """Every fact of the card against its value here; `=` where they are the same."""
+    """Build a table of every fact of the card and its value here; `=` marks equal ones."""
     table = _table("key", "card", "", "here")
     for fact in facts:
         style = None if fact.is_equal else "bold"
@@ -91,14 +95,14 @@ def build_difference(facts: Iterable[Fact]) -> Table:
 
 
 def build_log(card: Card, reading: LogReading) -> Table:
-    """MAP@100 at each dimension: of the weights that were saved, as reported, at its own best epoch."""
+    """Build a table of MAP@100 at each dimension: of the saved weights, as reported, at the dimension's best epoch."""
     saved, reported = f"saved (epoch {reading.saved})", f"reported (epoch {reading.reported})"
     table = _table("dim", saved, reported, "saved - reported", "best", "at epoch", numbers=True)
     for dim in card.dims:
         at = reading.wanted[dim]
         rows = (card.log[epoch - 1].scores[dim] for epoch in (reading.saved, reading.reported, at))
-        held, told, best = map(_score, rows)
-        table.add_row(str(dim), held, told, _gain(reading.gaps[dim]), best, str(at))
+        of_saved, of_reported, best = map(_score, rows)
+        table.add_row(str(dim), of_saved, of_reported, _gain(reading.gaps[dim]), best, str(at))
     return table
 
 
@@ -110,7 +114,7 @@ def _table(*columns: str, numbers: bool = False) -> Table:
 
 
 def _text(value: object) -> str:
-    """As YAML has it, nearly."""
+    """Format a value approximately as YAML."""
     if isinstance(value, ObjectiveConfig):
         weights = [f"{dim}: {weight:g}" for dim, weight in (value.dim_weights or {}).items()]
         return describe_objective(value) + (f" ({', '.join(weights)})" if weights else "")
@@ -130,62 +134,68 @@ def _gain(value: float) -> str:
 
 
 def describe_log(card: Card, reading: LogReading) -> Iterator[str]:
-    """Which weights were saved, whose figures were reported, what would have been chosen."""
+    """Yield sentences on the saved weights, the reported scores and the epochs of other choices."""
     are = "are" if reading.saved == reading.reported else "are not"
     yield (
         f"The card saves epoch {reading.saved} and reports epoch {reading.reported}: "
-        f"its figures {are} those of the weights that it ships."
+        f"its scores {are} those of the published weights."
     )
     wanted = ", ".join(f"{epoch} for {dim}" for dim, epoch in reading.wanted.items())
     yield (
-        f"The saved epoch is the best at dimension {card.chosen_by}; each dimension alone would have wanted {wanted}, "
-        f"the mean over all of them {reading.by_profile}."
+        f"The saved epoch is the best at dimension {card.chosen_by}; the best epochs of the single dimensions are "
+        f"{wanted}, that of the mean over all of them is {reading.by_profile}."
     )
 
 
 def describe_schedule(card: Card, reading: LogReading, steps: Steps) -> Iterator[str]:
-    """How much of the schedule was of use, and what accumulation did not buy."""
+    """Yield sentences on the used part of the schedule, and on the in-batch negatives despite accumulation.
+
+    Args:
+        card: The card.
+        reading: Analysis of its training log.
+        steps: Optimizer steps of its schedule.
+    """
     yield (
         f"{reading.planned} epochs were planned and {reading.ran} evaluated, {steps.ran:,} of {steps.card:,} optimizer "
-        f"steps; the epoch that was kept is number {reading.saved}."
+        f"steps; the saved epoch is number {reading.saved}."
     )
     if steps.here != steps.card:
         yield (
-            f"The same schedule has {steps.here:,} steps here: an accumulation that an epoch's end cuts short is a "
-            "step of its own; in the card's version of transformers it went on into the next epoch."
+            f"The same schedule has {steps.here:,} steps here: an accumulation that ends early with its epoch is a "
+            "step of its own; in the card's version of transformers it continued in the next epoch."
         )
     if steps.peak_share < 1:
         yield (
-            f"Warm-up is {card.train.warmup:.0%} of the plan, {card.train.warmup * card.train.epochs:g} epochs: the "
-            f"weights that were kept come from inside it, at {steps.peak_share:.0%} of the peak learning rate."
+            f"Warm-up is {card.train.warmup:.0%} of the schedule, {card.train.warmup * card.train.epochs:g} epochs: "
+            f"the saved weights were trained during it, at {steps.peak_share:.0%} of the peak learning rate."
         )
     if card.train.patience is not None:
-        yield f"A patience of {card.train.patience} is read off its log, which ends early; the card names none."
+        yield f"A patience of {card.train.patience} is derived from its log, which ends early; the card states none."
     batch, together = card.train.batch_size, card.train.batch_size * card.train.accumulation
     yield (
         f"{card.train.accumulation} batches of {batch} are accumulated: a step of {together} pairs, "
-        f"but {batch - 1} in-batch negatives for each anchor, not {together - 1}."
+        f"but {batch - 1} in-batch negatives for each query, not {together - 1}."
     )
 
 
 def describe_queries(queries: QueryReading) -> Iterator[str]:
-    """What so many test queries can show."""
+    """Yield sentences on the resolution of the test set."""
     yield (
-        f"{queries.queries:,} test queries: one of them moves an accuracy by {queries.step:.4f}, and accuracy@10 "
-        f"lies between {queries.low:.2f} and {queries.high:.2f} in 95 of 100 samples of so many. "
-        "The same queries chose the checkpoint and report its score."
+        f"{queries.queries:,} test queries: one of them changes an accuracy by {queries.step:.4f}, and the 95 % "
+        f"confidence interval of accuracy@10 is {queries.low:.2f} to {queries.high:.2f}. "
+        "The same queries chose the checkpoint and gave its reported score."
     )
     if queries.is_scattered:
         yield (
             f"Of {queries.in_top} queries whose passage is among the first ten, {queries.first} have it first, fewer "
-            "than chance: the mark of passages that stand in the corpus several times, of which one counts."
+            "than by chance: probably, passages are in the corpus several times, and only one of them is relevant."
         )
 
 
 def describe_difference(facts: tuple[Fact, ...]) -> Iterator[str]:
-    """How far a recipe is the card's."""
+    """Yield sentences on the facts in which a recipe differs from the card."""
     differing = [fact.key for fact in facts if not fact.is_equal]
     equal = f"{len(facts) - len(differing)} of {len(facts)} facts as on the card"
     yield f"{equal}; different: {', '.join(differing)}." if differing else f"{equal}."
     if "objective" in differing:
-        yield "Checkpoint, stopping and winner follow one objective here; objective=dim_128 is the card's."
+        yield "Checkpoint, stopping and winner share one objective here; the card's is objective=dim_128."

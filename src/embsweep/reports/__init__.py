@@ -1,1 +1,1 @@
-"""What is printed: progress while a sweep runs, the result at its end."""
+"""Output for users: progress of a running sweep, the result at its end, the model card."""

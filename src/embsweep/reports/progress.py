@@ -1,4 +1,4 @@
-"""Progress of a running sweep: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a running sweep: a live table on a terminal, plain lines in a file or pipe."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _STYLES = {"running": "cyan", "complete": "green", "stopped": "yellow", "failed"
 
 
 class Progress(Protocol):
-    """Told of every change; shows it until it is left."""
+    """Display of a running sweep, as a context manager; it receives every change."""
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print a permanent line."""
 
     def update(self, view: SweepView, event: str) -> None:
-        """The sweep changed; `event` says how, in one line."""
+        """Show a change of the sweep; `event` describes it in one line."""
 
     def __enter__(self) -> Self: ...
 
@@ -35,12 +35,12 @@ class Progress(Protocol):
 
 
 def open_progress(console: Console) -> Progress:
-    """The live table where `console` is a terminal, plain lines where it is a file or a pipe."""
+    """Return a live table if `console` is a terminal, plain lines if it is a file or a pipe."""
     return LiveProgress(console) if console.is_terminal else LineProgress(console)
 
 
 class LineProgress:
-    """A line an event: for logs and pipes."""
+    """Progress as one line per event, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -63,7 +63,7 @@ class LineProgress:
 
 
 class LiveProgress:
-    """A table that is redrawn in place."""
+    """Progress as a table that is redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         self._start = time.monotonic()
@@ -93,13 +93,13 @@ class LiveProgress:
 
 
 def build_table(view: SweepView, *, shown: int | None = None) -> Table:
-    """Running trials first, then the finished ones from best to worst, the first `shown` of them."""
+    """Build the table of trials: the running ones, then the first `shown` of the finished ones, from best to worst."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("trial", justify="right", no_wrap=True, min_width=5)
     table.add_column("state", no_wrap=True, min_width=8)
     for name in ("done", "best", "time"):
         table.add_column(name, justify="right", no_wrap=True, min_width=5)
-    table.add_column("parameters")  # not no_wrap: where the terminal is narrow, rich shortens this column alone
+    table.add_column("parameters")  # without no_wrap: on a narrow terminal, rich shortens only this column
     running = [row for row in view.rows if row.state == "running"]
     finished = sorted(view.finished, key=lambda row: (row.state == "failed", -(row.best or 0.0), row.number))
     for row in (*running, *finished[:shown]):
@@ -122,12 +122,12 @@ def _cells(row: TrialRow, *, is_best: bool) -> tuple[str | Text, ...]:
 
 
 def _one_line(text: str) -> Text:
-    """Never wrapped, nor read as markup: a reason may hold both."""
+    """Return the first line, neither wrapped nor parsed as markup: an error message may have line ends and brackets."""
     return Text(text.partition("\n")[0], no_wrap=True, overflow="ellipsis")
 
 
 def describe_view(view: SweepView) -> str:
-    """How far the sweep is and what is best, in one line."""
+    """Describe the progress and the best result of a sweep in one line."""
     return f"{view.name}: {len(view.finished)} of {view.requested_trials} trials, {_outlook(view)}"
 
 

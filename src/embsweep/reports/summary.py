@@ -1,7 +1,4 @@
-"""The result of a finished sweep, as a person reads it.
-
-The confirmation as a person reads it: every configuration that was run again, and what was decided.
-"""
+"""The result of a finished sweep as text: scores, confirmation of the finalists, winner, next commands."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from embsweep.selection.evidence import BASE, BM25, WINNER, Comparison, Confirme
 
 
 def build_confirmed_table(verdict: VerdictRecord) -> Table:
-    """A row for each configuration: what the search saw, and what its fresh runs gave; the winner first."""
+    """Build the table of the confirmed configurations: objective in the search and in fresh runs; the winner first."""
     table = Table(title="Run again with fresh seeds", **TABLE_STYLE)
     for name in ("trial", "search", "again", "lost", "each run"):
         table.add_column(name, justify="right" if name != "each run" else "left", no_wrap=True)
@@ -27,11 +24,11 @@ def build_confirmed_table(verdict: VerdictRecord) -> Table:
 
 
 def describe_verdict(verdict: VerdictRecord) -> str:
-    """What the confirmation says about the choice, in one sentence."""
+    """Describe in one sentence how certain the choice of the winner is."""
     if verdict.outcome == "named":
         return f"{verdict.rule}."
     if verdict.outcome == "unconfirmed":
-        return "Not confirmed: nothing was run again, so part of the lead may be the luck of one seed."
+        return "Not confirmed: nothing was run again, so part of the lead may be seed variance."
     tied = ", ".join(str(number) for number in verdict.tied_with)
     return f"Tied: trials {tied} cannot be told apart. {verdict.rule}."
 
@@ -50,17 +47,27 @@ def _cells(facts: ConfirmedRecord, *, is_winner: bool) -> tuple[str, ...]:
 
 
 def print_result(console: Console, result: Result, *, command: str, ui_command: str) -> None:
-    """Per dimension base and winner, how sure that is, why it was chosen, where the model is, and what to do next."""
-    evidence, say = result.evidence, PlainLines(console)
-    say("")
+    """Print the result of a sweep.
+
+    It has the scores of base and winner at each dimension with their significance, the reason for the choice, the
+    registered version, and the next commands.
+
+    Args:
+        console: Where to print.
+        result: Evidence about the winner, and its registered version.
+        command: Command line that started the sweep.
+        ui_command: Command that opens the MLflow UI.
+    """
+    evidence, print_line = result.evidence, PlainLines(console)
+    print_line("")
     console.print(_scores_table(evidence))
-    for line in _read_lines(evidence):
-        say(line)
-    say("")
+    for line in _evaluation_lines(evidence):
+        print_line(line)
+    print_line("")
     if evidence.verdict.outcome != "unconfirmed":
         console.print(build_confirmed_table(evidence.verdict))
     for line in (*_winner_lines(evidence), *_next_lines(result, command, ui_command)):
-        say(line)
+        print_line(line)
 
 
 def _scores_table(evidence: Evidence) -> Table:
@@ -90,19 +97,19 @@ def _certainty(comparison: Comparison) -> tuple[str, str]:
     return f"{gain(comparison.low)} to {gain(comparison.high)}", score(comparison.adjusted_p)
 
 
-def _read_lines(evidence: Evidence) -> list[str]:
+def _evaluation_lines(evidence: Evidence) -> list[str]:
     bm25 = (evidence.validation[BM25], evidence.test[BM25].scores)
     largest = max(evidence.dims)
     validation, test = (scores[largest][evidence.metric] for scores in bm25)
-    looks = (
+    times = (
         "once"
         if evidence.holdout_evaluations == 1
-        else f"in {evidence.holdout_evaluations} looks, the later ones no longer untouched"
+        else f"{evidence.holdout_evaluations} times, so it may be optimistic"
     )
     queries, groups = len(evidence.groups), len(set(evidence.groups))
     return [
         f"\nBM25: {score(validation)} validation, {score(test)} test. p is adjusted for all comparisons made.",
-        f"Validation chose the winner; test ({queries} queries on {groups} passage groups) was read {looks}.",
+        f"Validation chose the winner; test ({queries} queries on {groups} passage groups) was evaluated {times}.",
     ]
 
 
@@ -124,23 +131,23 @@ def _winner_lines(evidence: Evidence) -> list[str]:
 
 
 def _describe_gain(evidence: Evidence) -> str:
-    """Whether the winner beats the untrained base model on test, in one sentence."""
+    """Describe in one sentence how the winner compares with the untrained base model on test."""
     (overall,) = (c for c in evidence.comparisons if c.reference == BASE and c.dim is None)
     if overall.adjusted_p < evidence.gate.alpha:
         return (
             "It beats the base model on test." if overall.difference > 0 else "It is worse than the base model on test."
         )
-    detectable = f"so few queries show no difference below {score(overall.detectable)}"
-    return f"No difference from the base model is certain on test: {gain(overall.difference)}, and {detectable}."
+    detectable = f"so few queries cannot detect less than {score(overall.detectable)}"
+    return f"No significant difference from the base model on test: {gain(overall.difference)}; {detectable}."
 
 
 def _next_lines(result: Result, command: str, ui_command: str) -> list[str]:
     evidence = result.evidence
     counts = ", ".join(f"{number} {state}" for state, number in evidence.counts.items() if number)
-    held = f"every metric within {evidence.proof.difference:.1g} ({evidence.proof.tolerance:g} allowed)"
+    held = f"every metric within {evidence.verification.difference:.1g} ({evidence.verification.tolerance:g} allowed)"
     lines = [
         f"Trials: {counts}",
-        f"Proven: read back in a fresh process, {held}",
+        f"Verified: reloaded in a fresh process, {held}",
         f"Registered: {result.registered}",
         f"\nCompare the trials:  {ui_command}",
     ]
@@ -152,7 +159,7 @@ def _next_lines(result: Result, command: str, ui_command: str) -> list[str]:
 
 
 def _extended(command: str, trials: int, *, is_rehearsal: bool) -> str:
-    """The command with a larger budget; a rehearsal's cap on it is raised too."""
+    """Return the command with a larger budget; for a rehearsal, its cap on the budget is raised, too."""
     keys = ["search.trials", *(["scale.rehearsal.max_trials"] if is_rehearsal else [])]
     kept = [part for part in command.split(" ") if part.split("=")[0] not in keys]
     return " ".join([*kept, *(f"{key}={trials}" for key in keys)])

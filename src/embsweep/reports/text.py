@@ -1,7 +1,4 @@
-"""Small pieces of text that several outputs share.
-
-Lines as they are: no wrapping and no markup, so that commands can be copied.
-"""
+"""Formatting of durations, scores and lines, shared by several outputs."""
 
 from __future__ import annotations
 
@@ -10,11 +7,11 @@ from typing import Any
 from rich.console import Console
 
 TABLE_STYLE: dict[str, Any] = {"title_justify": "left", "box": None, "pad_edge": False, "header_style": "bold"}
-"""How every table of a result looks."""
+"""Style of the tables in a result."""
 
 
 def duration(seconds: float | None) -> str:
-    """`75` → `1:15`, `4000` → `1:06:40`, None → `–`."""
+    """Format a duration: `75` → `1:15`, `4000` → `1:06:40`, None → `–`."""
     if seconds is None:
         return "–"
     minutes, secs = divmod(round(seconds), 60)
@@ -23,20 +20,20 @@ def duration(seconds: float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    """`0.45678` → `.4568`, None → `–`."""
+    """Format a score: `0.45678` → `.4568`, None → `–`."""
     if value is None:
         return "–"
     return f"{value:.4f}".replace("0.", ".", 1)
 
 
 def gain(value: float) -> str:
-    """A signed difference of scores: `+.0123`."""
+    """Format a difference of scores with its sign: `+.0123`."""
     rounded = round(value, 4) + 0.0  # no negative zero
     return f"{rounded:+.4f}".replace("0.", ".", 1)
 
 
 class PlainLines:
-    """Prints each text that it is called with."""
+    """Printer of texts without wrapping and markup, so that commands can be copied."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

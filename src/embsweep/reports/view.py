@@ -1,4 +1,4 @@
-"""A sweep as it is shown: plain values, made by the sweep, drawn by the other files of this room."""
+"""Snapshot of a sweep as plain values: built by `sweep`, rendered by the other modules of this package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from embsweep.selection.evidence import Evidence
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial. `state` is running, complete, stopped or failed; `fraction` how much of its schedule it has seen."""
+    """One trial. `state` is running, complete, stopped or failed; `fraction` is the finished share of its schedule."""
 
     number: int
     state: str
@@ -22,7 +22,7 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class SweepView:
-    """A sweep at one moment. `mean_trial_s` is the mean duration of the finished trials, for the estimate."""
+    """A sweep at one moment. `slots` is the number of trials that run at the same time."""
 
     name: str
     title: str
@@ -34,17 +34,17 @@ class SweepView:
 
     @property
     def finished(self) -> tuple[TrialRow, ...]:
-        """Trials to which nothing will be added."""
+        """Trials that are no longer running."""
         return tuple(row for row in self.rows if row.state != "running")
 
     @property
     def best(self) -> TrialRow | None:
-        """The best trial so far; of equals the first."""
+        """The best trial so far; of equals, the one with the lowest number."""
         able = [row for row in self.rows if row.best is not None and row.state != "failed"]
         return max(able, key=lambda row: (row.best or 0.0, -row.number), default=None)
 
     def remaining_s(self) -> float | None:
-        """Rough time left, from the mean duration of the finished trials; None before there is one."""
+        """Estimate the remaining time from the mean duration of the finished trials; None if there is none yet."""
         durations = [row.elapsed_s for row in self.finished if row.elapsed_s]
         if not durations:
             return None
@@ -54,7 +54,7 @@ class SweepView:
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a sweep: the evidence about its winner, and where that is registered."""
+    """Result of a sweep: the evidence about its winner, and the registered version."""
 
     evidence: Evidence
     registered: str

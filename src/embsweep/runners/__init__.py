@@ -1,1 +1,1 @@
-"""Where trials run: in this process or on Ray, behind one protocol. Only here is Ray imported."""
+"""Runners of trials: in this process or on Ray, behind one protocol. No other package imports Ray."""

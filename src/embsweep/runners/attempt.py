@@ -1,4 +1,4 @@
-"""One attempt at a job: whatever the work does, it finishes exactly once, and nothing but numbers leaves it."""
+"""Run one attempt of a trial: call `finish` exactly once and reject non-finite values."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _ValidatingReporter:
-    """A reporter that lets only numbers pass, and remembers whether `finish` was called.
+    """A reporter that rejects non-finite numbers and records whether `finish` was called.
 
-    `is_leaving`: whoever listens has ended the attempt with an exception that is none of the trial's (Tune says *stop*
-    by SystemExit).
+    `is_leaving`: the wrapped reporter raised a `BaseException` that is not an error of the trial (Ray Tune stops a
+    trial by raising `SystemExit`).
     """
 
     inner: Reporter
@@ -64,9 +64,19 @@ class _ValidatingReporter:
 
 
 def run_attempt(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter) -> None:
-    """Do the work; whatever it raises, and a missing result, becomes a FAILED result with the reason.
+    """Run one attempt of a trial; an exception or a missing result becomes a FAILED result with the reason.
 
-    Not so what comes from outside: a Ctrl-C, a later attempt, and what the reporter's listener raises beyond Exception.
+    Exceptions that are not errors of the trial are raised, and `finish` is not called for them.
+
+    Args:
+        trial_fn: The function that runs the trial.
+        job: The trial to run.
+        reporter: Receives the validated calls: start, report…, and finish exactly once.
+
+    Raises:
+        KeyboardInterrupt: If it is raised in the main thread: it is the user's Ctrl-C.
+        StaleAttempt: If a newer attempt of this trial has started.
+        BaseException: If `reporter` raises one that is no `Exception`; Ray Tune's `SystemExit`, for instance.
     """
     watched = _ValidatingReporter(reporter, job.config.objective.metric)
     try:
@@ -82,7 +92,7 @@ def run_attempt(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter) -> None:
 
 
 def _is_trial_error(error: BaseException) -> bool:
-    """Whether the trial raised it. In the main thread an interrupt is the user's; no other thread ever gets one."""
+    """Return False for a `StaleAttempt` and for the user's Ctrl-C, which only the main thread ever receives."""
     if isinstance(error, StaleAttempt):
         return False
     is_main = threading.current_thread() is threading.main_thread()
@@ -90,7 +100,7 @@ def _is_trial_error(error: BaseException) -> bool:
 
 
 def _check_result(result: TrialResult) -> TrialResult:
-    """A trial that says it did well and has no number to show for it has failed."""
+    """Turn a result that claims success without a finite best objective into a FAILED one."""
     best = result.best_objective
     if result.outcome is Outcome.FAILED or (best is not None and math.isfinite(best)):
         return result

@@ -1,4 +1,4 @@
-"""The in-process twin of the Ray runner: one trial after the other, for tests and debugging."""
+"""Run trials one after the other in the calling thread, for tests and debugging."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from embsweep.training.messages import TrialReport, TrialResult, TrialStarted
 
 
 class _SchedulerError(BaseException):
-    """What the desk raised on its way through a trial, which is not to blame and must not handle it."""
+    """Carry an exception of the scheduler through the trial, which must neither handle it nor be marked as failed."""
 
 
 @dataclass(frozen=True)
 class _InlineReporter:
-    """Hands a trial's reports straight to the desk."""
+    """Pass a trial's reports directly to the scheduler."""
 
     scheduler: TrialScheduler
     number: int
@@ -44,10 +44,18 @@ def _reraise_as_scheduler_error() -> Iterator[None]:
 
 
 class InlineRunner:
-    """Runs jobs one by one in the calling thread."""
+    """Runs trials one by one in the calling thread."""
 
     def run(self, scheduler: TrialScheduler, trial_fn: TrialFn) -> None:
-        """See `Runner.run`. What the desk raises is raised here, the trial stays open."""
+        """Run trials until `suggest` returns None; see `Runner.run`.
+
+        Args:
+            scheduler: Suggests the trials and records their reports.
+            trial_fn: The function that runs one trial.
+
+        Raises:
+            Exception: If a method of `scheduler` raises it; the trial stays open in the ledger.
+        """
         while (job := scheduler.suggest()) is not None:
             try:
                 run_attempt(trial_fn, job, _InlineReporter(scheduler, job.number))

@@ -1,4 +1,4 @@
-"""How many trials run at once, and with what: from the configuration and what the machines have."""
+"""Number of concurrent trials and resources of each, from the configuration and the machines' CPUs and GPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embsweep.core.errors import Diagnostic, InputError
 
 @dataclass(frozen=True)
 class Machine:
-    """What one machine has to share out; `gpu_bytes` is the memory of its smallest GPU, where that was asked."""
+    """CPUs and GPUs of one machine; `gpu_bytes` is the memory of its smallest GPU in bytes, None if not queried."""
 
     cpus: int
     gpus: int
@@ -23,7 +23,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Slots:
-    """`count` trials at once, each with `cpus` CPUs (and as many threads) and `gpus` GPUs, shared by its `workers`."""
+    """`count` concurrent trials; `cpus` (and as many threads) and `gpus` are of one trial, shared by its `workers`."""
 
     count: int
     cpus: int
@@ -32,18 +32,18 @@ class Slots:
 
     @property
     def cpus_per_worker(self) -> int:
-        """CPUs, and threads, of one of a trial's processes."""
+        """CPUs, and therefore threads, of each of a trial's worker processes."""
         return self.cpus // self.workers
 
     @property
     def gpus_per_worker(self) -> float:
-        """GPUs of one of a trial's processes."""
+        """GPUs of each of a trial's worker processes."""
         return self.gpus / self.workers
 
 
 @dataclass(frozen=True)
 class WorkerPlacement:
-    """Where a trial runs: its share of the machines, a folder for Ray's own files, torch's backend for its workers."""
+    """Resources of a trial, the folder for Ray's own files, and torch's process-group backend for its workers."""
 
     slots: Slots
     scratch: Path
@@ -51,17 +51,30 @@ class WorkerPlacement:
 
 
 def inspect_machine() -> Machine:
-    """CPUs that this process may use, and CUDA devices."""
+    """Return the CPUs that this process may use and the number of CUDA devices; GPU memory is not queried."""
     import torch
 
     return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count())
 
 
 def plan_slots(config: RunnerConfig, machines: Sequence[Machine], trials: int | None = None) -> Slots:
-    """Share the machines out among at most `trials`. InputError with every key that asks for more than there is.
+    """Divide the machines' CPUs and GPUs among concurrent trials.
 
-    A worker lies on one machine, and a fraction of a GPU on one GPU. All workers want the same, so that however they
-    are placed, as many fit as are counted here: nothing in flight waits for what another one holds.
+    A worker runs on one machine, and a fraction of a GPU is a share of one GPU. All workers need the same resources, so
+    that the number that fits does not depend on how they are placed: no running trial waits for resources that another
+    one holds.
+
+    Args:
+        config: The runner's configuration. Kind `inline` always gets one slot, with at most one GPU of the first
+            machine.
+        machines: The machines that trials may run on; at least one.
+        trials: The most trials that will ever run at once, None if unknown.
+
+    Returns:
+        The slots. Without `runner.cpus_per_trial`, each worker gets as many CPUs as leave all slots fitting.
+
+    Raises:
+        InputError: If a single trial does not fit; it has a diagnostic for each key that requires too much.
     """
     if config.kind == "inline":
         machine = machines[0]
@@ -76,7 +89,7 @@ def plan_slots(config: RunnerConfig, machines: Sequence[Machine], trials: int | 
 
 
 def describe_slots(slots: Slots) -> str:
-    """`2 at once with 1 CPU and 0.5 GPU each`; of several workers, what each of them has."""
+    """Return text such as `2 at once with 1 CPU and 0.5 GPU each`; with several workers, the share of each worker."""
     share = f"{slots.cpus_per_worker} CPU and {slots.gpus_per_worker:g} GPU"
     if slots.workers == 1:
         return f"{slots.count} at once with {share} each"
@@ -84,17 +97,17 @@ def describe_slots(slots: Slots) -> str:
 
 
 def find_smallest_gpu(machines: Iterable[Machine]) -> int | None:
-    """Memory in bytes of the smallest GPU that a trial may be put on; None where none is known."""
+    """Return the memory in bytes of the smallest GPU of `machines`, None if none is known."""
     return min((machine.gpu_bytes for machine in machines if machine.gpu_bytes is not None), default=None)
 
 
 def count_shares(gpus: float) -> int:
-    """How many shares of this size (above 0, at most 1) one GPU has."""
+    """Return how many shares of this size (above 0, at most 1) one GPU has."""
     return math.floor(1 / gpus + 1e-9)
 
 
 def count_fitting_workers(slots: Slots, machines: Sequence[Machine]) -> int:
-    """How many workers of these slots find a place on `machines` that are otherwise empty."""
+    """Return how many workers of these slots fit on `machines`, if nothing else runs there."""
     return sum(_count_workers(machine, slots.gpus_per_worker, slots.cpus_per_worker) for machine in machines)
 
 
@@ -105,27 +118,27 @@ def _gpus_per_worker(config: RunnerConfig, machines: Sequence[Machine]) -> float
 
 
 def _count_workers(machine: Machine, gpus: float, cpus: int) -> int:
-    """How many workers of so many GPUs (at most one) and CPUs fit one machine."""
+    """Return how many workers with `gpus` GPUs (at most one) and `cpus` CPUs each fit on one machine."""
     by_cpu = machine.cpus // cpus
     return min(by_cpu, machine.gpus * count_shares(gpus)) if gpus else by_cpu
 
 
 def _share_cpus(machines: Sequence[Machine], gpus: float, workers: int) -> int:
-    """The most CPUs for each of `workers` with which all of them still fit."""
+    """Return the largest number of CPUs per worker with which all `workers` fit."""
     most = max(machine.cpus for machine in machines)
     return next(cpus for cpus in range(most, 0, -1) if sum(_count_workers(m, gpus, cpus) for m in machines) >= workers)
 
 
 def _largest_share(machines: Sequence[Machine], workers: int) -> int:
-    """The most CPUs of a whole trial with which its workers find a place; 0 where there is none."""
+    """Return the largest number of CPUs of a whole trial with which its workers fit, 0 if they never do."""
     most = max(machine.cpus for machine in machines)
     fits = (cpus for cpus in range(most, 0, -1) if sum(machine.cpus // cpus for machine in machines) >= workers)
     return workers * next(fits, 0)
 
 
 def _check(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus: int | None) -> None:
-    """What a trial asks for must be there at all; then whether GPUs and CPUs come together."""
-    workers, there = config.workers_per_trial, "this machine has" if len(machines) == 1 else "the cluster has"
+    """Raise InputError if one trial lacks GPUs or CPUs in total or, if both suffice, on the same machine."""
+    workers, owner = config.workers_per_trial, "this machine has" if len(machines) == 1 else "the cluster has"
     by_gpu = sum(machine.gpus * count_shares(gpus) for machine in machines) if gpus else workers
     by_cpu = sum(machine.cpus // (cpus or 1) for machine in machines)
     together = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines)
@@ -137,18 +150,20 @@ def _check(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus:
         expected = f"up to {total_gpus}" if total_gpus else "0"
         diagnostics.append(
             Diagnostic(
-                "not-enough-gpus", f"runner.{key}", f"more GPUs than {there}", getattr(config, key), expected, fewer
+                "not-enough-gpus", f"runner.{key}", f"more GPUs than {owner}", getattr(config, key), expected, fewer
             )
         )
     if by_cpu < workers:
         key = "cpus_per_trial" if config.cpus_per_trial is not None else "workers_per_trial"
         most = _largest_share(machines, workers) if key == "cpus_per_trial" else sum(m.cpus for m in machines)
-        room = f"up to {most}" if most else None
+        cpu_limit = f"up to {most}" if most else None
         diagnostics.append(
-            Diagnostic("not-enough-cpus", f"runner.{key}", f"more CPUs than {there}", getattr(config, key), room, fewer)
+            Diagnostic(
+                "not-enough-cpus", f"runner.{key}", f"more CPUs than {owner}", getattr(config, key), cpu_limit, fewer
+            )
         )
     if not diagnostics and together < workers:
-        problem = f"only {together} of its workers find {cpus or 1} CPU and {gpus:g} GPU on one machine"
+        problem = f"only {together} of its workers fit, each with {cpus or 1} CPU and {gpus:g} GPU on one machine"
         diagnostics.append(
             Diagnostic(
                 "not-enough-room",

@@ -1,4 +1,4 @@
-"""The machines that a sweep may use: this one, or those of a Ray cluster that is joined for it."""
+"""Select the machines of a sweep: this one, or the nodes of a Ray cluster that this process joins."""
 
 from __future__ import annotations
 
@@ -15,9 +15,17 @@ from embsweep.runners.resources import Machine, Slots, inspect_machine
 
 
 def list_machines(config: Config, storage: Path) -> tuple[Machine, ...]:
-    """What each machine has to share out; a cluster is joined, and stays so.
+    """Return the CPUs and GPUs of each machine; join the cluster and stay connected if `runner.kind` is `cluster`.
 
-    InputError with all that is wrong with the cluster's nodes.
+    Args:
+        config: The sweep's configuration.
+        storage: The storage folder, which every node of a cluster must be able to read and write.
+
+    Returns:
+        This machine, or the living nodes of the cluster with the memory of the smallest GPU of each.
+
+    Raises:
+        InputError: If a cluster cannot be joined or its nodes fail a check; it has a diagnostic for every problem.
     """
     if config.runner.kind != "cluster":
         return (inspect_machine(),)
@@ -33,9 +41,10 @@ def list_machines(config: Config, storage: Path) -> tuple[Machine, ...]:
 
 
 def select_call(config: Config, slots: Slots) -> Callable[..., Any]:
-    """`call(function, *args, **kwargs)` in a newly started process: beside this one, or on the cluster.
+    """Return `call(function, *args, **kwargs)`, which runs the function in a new process, here or on the cluster.
 
-    The driver of a cluster may have no GPU, and is not where the trials were measured.
+    With a cluster it runs on a node: the driver may have no GPU, and is not the machine that the trials were measured
+    on.
     """
     if config.runner.kind != "cluster":
         return run_in_subprocess
@@ -45,7 +54,7 @@ def select_call(config: Config, slots: Slots) -> Callable[..., Any]:
 
 
 def close_runner(values: Mapping[str, Any]) -> None:
-    """Leave the cluster, if the configuration made this process join one."""
+    """Disconnect from the cluster if the configuration `values` has `runner.kind: cluster` and Ray was imported."""
     runner = values.get("runner")
     if isinstance(runner, Mapping) and runner.get("kind") == "cluster" and "ray" in sys.modules:
         from embsweep.runners.cluster.join import leave_cluster

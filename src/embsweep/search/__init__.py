@@ -1,1 +1,1 @@
-"""Which trials to run and which to stop: one Optuna study a sweep, the ledger. Only here is Optuna imported."""
+"""Suggest and prune trials, recorded in one Optuna study per sweep. No other package imports Optuna."""

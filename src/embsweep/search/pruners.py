@@ -1,6 +1,6 @@
 """Pruners by name, over fractions of a trial's own planned schedule.
 
-Optuna counts resources in whole numbers: a fraction of the schedule is given to it in thousandths. Rungs in
+Optuna counts resources in integers, so that a fraction of the schedule is passed to it in thousandths. Rungs are in
 fractions and not in epochs, because at the same epoch a longer cosine schedule still has a higher learning rate.
 """
 
@@ -14,15 +14,22 @@ STEPS_PER_SCHEDULE = 1000
 
 
 def fraction_to_step(fraction: float) -> int:
-    """A fraction of the schedule in thousandths, at least one. Rounded down: a rung is reached, never missed."""
+    """Return a fraction of the schedule in thousandths, at least 1.
+
+    Rounded down, as rungs are: an evaluation at a rung's fraction always reaches that rung.
+    """
     return max(1, int(fraction * STEPS_PER_SCHEDULE))
 
 
 def build_pruner(config: StoppingConfig, first_fraction: float) -> BasePruner:
-    """The pruner of a study; it decides from reported running bests.
+    """Return the pruner of a study; it decides from the reported running bests.
 
-    The first rung is never below the first evaluation: a trial that passed several rungs at once would have to
-    be in the better half of the better half.
+    The first rung is never below the first evaluation: a trial that passed several rungs at once would have to be in
+    the better half of the better half.
+
+    Args:
+        config: Kind of pruner, smallest fraction and reduction factor.
+        first_fraction: Fraction of the schedule at the first evaluation.
     """
     minimum = fraction_to_step(max(config.min_fraction, first_fraction))
     match config.kind:

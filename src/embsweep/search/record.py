@@ -1,6 +1,6 @@
-"""A trial of the ledger as a value.
+"""Records of the ledger's trials as values, with the reports and the result of a finished trial.
 
-A finished run as the ledger has it: all that MLflow is told of it, once more where the outbox has lost it.
+They contain everything that is logged to MLflow, so that records that the outbox lost can be logged again.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from embsweep.selection.scores import scores_from_json
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, from_rows
 
 ATTEMPT = "attempt"
-"""Attribute: how many times the trial was started; absent until it is drawn whole."""
+"""Attribute: number of starts of the trial; absent until all its parameters are drawn."""
 
 PROCESS_LOSSES = "process_losses"
-"""Attribute: how often the trial's process died under a driver that lived on."""
+"""Attribute: number of times that the trial's process died while the driver was alive."""
 
 ABANDONED = "abandoned"
-"""Attribute: the trial was not run to its end because nobody asks for its point any more; it says nothing about it."""
+"""Attribute: the trial was not finished because its point is no longer requested; its state is not a result."""
 
 STOP_AT = "stop_at"
-"""Attribute: the step at which the trial was told to stop."""
+"""Attribute: the step at which the pruner stopped the trial."""
 
 State = Literal["running", "complete", "stopped", "failed"]
 
@@ -40,10 +40,10 @@ _STATES: Mapping[TrialState, State] = {
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What the ledger holds of one trial.
+    """The ledger's data of one trial.
 
-    `best` is its best objective so far, None before the first evaluation; `attributes` are those the sweep
-    annotated (run id, checkpoint, per-dimension scores, pid, times, reason).
+    `best` is its best objective so far, None before the first evaluation; `fraction` is the largest reported fraction
+    of the schedule; `attributes` are set by the sweep (run id, checkpoint, per-dimension scores, pid, times, reason).
     """
 
     number: int
@@ -55,28 +55,28 @@ class TrialRecord:
 
     @property
     def attempt(self) -> int:
-        """How many times the trial was started."""
+        """Number of starts of the trial."""
         return int(self.attributes.get(ATTEMPT, 0))
 
     @property
     def losses(self) -> int:
-        """How often its process died under a driver that lived on."""
+        """Number of times that its process died while the driver was alive."""
         return int(self.attributes.get(PROCESS_LOSSES, 0))
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing will be added to it."""
+        """True if the trial has ended, so that nothing will be added to it."""
         return self.state != "running"
 
 
 def was_started(trial: FrozenTrial) -> bool:
-    """Whether an Optuna trial is one of the sweep: neither only queued, nor given up before it was handed out."""
+    """Return whether an Optuna trial was ever started: neither still queued nor abandoned before its start."""
     is_void = ABANDONED in trial.user_attrs and ATTEMPT not in trial.user_attrs
     return trial.state != TrialState.WAITING and not is_void
 
 
 def to_record(trial: FrozenTrial) -> TrialRecord:
-    """The record of an Optuna trial that was started."""
+    """Return the record of an Optuna trial that was started."""
     reported = trial.intermediate_values
     best = trial.value if trial.state == TrialState.COMPLETE else max(reported.values(), default=None)
     return TrialRecord(
@@ -90,22 +90,25 @@ def to_record(trial: FrozenTrial) -> TrialRecord:
 
 
 REPORTS = "reports"
-"""Attribute of a run in the ledger: its evaluations, whole and in order."""
+"""Attribute of a run in the ledger: its evaluations, complete and in order."""
 
 PREVIOUS_REPORTS = "previous_reports"
-"""Attribute of a run in the ledger: the last that its earlier attempts have said of each step."""
+"""Attribute of a run in the ledger: the last report of its earlier attempts for each step."""
 
 FACT_NAMES = "fact_names"
-"""Attribute of a run in the ledger: the names of the attributes that are facts of its training."""
+"""Attribute of a run in the ledger: names of the attributes that are facts of its training."""
 
 
 def reports_of(record: TrialRecord, note: str = REPORTS) -> tuple[TrialReport, ...]:
-    """The evaluations of a run: those of its last attempt, and what that went on from."""
+    """Return the evaluations of a run: those of its last attempt and those that it resumed from.
+
+    `note` names the attribute; with PREVIOUS_REPORTS, those of earlier attempts are returned.
+    """
     return from_rows(record.attributes.get(note, []))
 
 
 def result_of(record: TrialRecord) -> TrialResult:
-    """The end of a finished run, as the ledger has it."""
+    """Return the result of a finished run, rebuilt from the ledger."""
     facts, outcome = record.attributes, _OUTCOMES[record.state]
     scores = facts.get("scores")
     return TrialResult(

@@ -1,4 +1,4 @@
-"""Samplers by name. A sampler is built anew for every trial, so that a resumed search draws as an unbroken one."""
+"""Samplers by name. Each trial gets a new sampler, so that a resumed search draws the same values."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from embsweep.config.sweep import SearchConfig
 
 
 def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
-    """The sampler for one trial: its random numbers depend on `config.seed` and the trial's number alone.
+    """Return the sampler of one trial; its random numbers depend only on `config.seed` and the trial's number.
 
-    Quasi-random points are a fixed sequence whose position Optuna keeps in the ledger, so their seed is not
-    moved on. The grid is laid out in the ledger's queue (see `Ledger.plan`); its sampler is never asked.
+    Quasi-random points are a fixed sequence whose position Optuna keeps in the ledger, so that their seed is the same
+    for all trials. The cells of a grid are queued in the ledger (see `Ledger.enqueue_initial`); its sampler is never
+    used.
     """
     seed = config.seed + trial_number
     match config.sampler:
@@ -40,7 +41,7 @@ def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
 
 @contextmanager
 def sampling_threads(config: SearchConfig) -> Iterator[None]:
-    """One thread for the Gaussian process, whose matrices are too small to be worth sharing out."""
+    """Use one torch thread for the Gaussian process, whose matrices are too small to gain from more."""
     if config.sampler != "gp":
         yield
         return

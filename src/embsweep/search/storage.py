@@ -1,4 +1,4 @@
-"""The ledger's database: sqlite that waits for others, and says in plain words why it cannot be used."""
+"""The ledger's SQLite database, with a long lock timeout and errors that name cause and fix."""
 
 from __future__ import annotations
 
@@ -17,17 +17,23 @@ from embsweep.core.codes import Code
 from embsweep.core.errors import CodedError
 
 SQLITE_BUSY_TIMEOUT_S = 90.0
-"""How long another program may hold the database."""
+"""Longest time that another program may hold the database's lock, in seconds."""
 
 
 class LedgerUnavailable(CodedError):
-    """The ledger cannot be written or read: a full disk, a lock that stays. What it holds is as it was before."""
+    """Raised if the ledger cannot be read or written: a full disk, a held lock. Its contents are unchanged."""
 
 
 def open_storage(path: Path) -> RDBStorage:
-    """A long timeout: a reader (`embsweep status`, a dashboard, a backup) may hold the file for a while.
+    """Open the SQLite storage at `path`, and create it if it does not exist.
 
-    A transaction that writes says so when it begins: one that read first would not be let wait for another's end.
+    The timeout is long, because a reader (`embsweep status`, a dashboard, a backup) may hold the file for a while. A
+    transaction takes the write lock when it begins (`IMMEDIATE`): one that first reads and then writes would not wait
+    for another writer, but fail at once.
+
+    Raises:
+        LedgerUnavailable: If the file is not a ledger, or cannot be read or written; later also by each use of the
+            storage.
     """
     options = {"timeout": SQLITE_BUSY_TIMEOUT_S, "isolation_level": "IMMEDIATE"}
     with _translate_errors(path):
@@ -37,9 +43,12 @@ def open_storage(path: Path) -> RDBStorage:
 
 
 def forget_reports(storage: BaseStorage, trial_id: int) -> None:
-    """Take back every intermediate value of a trial that is open, which Optuna has no call for.
+    """Delete every intermediate value of an open trial, for which Optuna has no method.
 
-    The last one that is there becomes the value of a stopped trial, and TPE ranks stopped trials by it.
+    The last of them becomes the value of a stopped trial, and TPE ranks stopped trials by it.
+
+    Raises:
+        TypeError: If `storage` is neither an SQL nor an in-memory storage.
     """
     backend = getattr(storage, "_backend", storage)  # behind a cache that holds finished trials only
     if isinstance(backend, RDBStorage):
@@ -52,35 +61,39 @@ def forget_reports(storage: BaseStorage, trial_id: int) -> None:
 
 
 def _raise_unavailable(path: Path, context: ExceptionContext) -> None:
-    """SQLAlchemy asks what to raise: Optuna would make "invalid data" of a full disk."""
+    """Raise LedgerUnavailable from SQLAlchemy's error hook: Optuna would report a full disk as invalid data."""
     if isinstance(context.original_exception, sqlite3.OperationalError):
         raise _to_error(path, context.original_exception) from None
 
 
 @contextmanager
 def _translate_errors(path: Path) -> Iterator[None]:
-    """The same while the tables are made or looked for, which is over before anybody can listen."""
+    """Translate errors while tables are created or checked, before the error hook can be registered."""
     try:
         yield
     except OperationalError as error:
         raise _to_error(path, error.orig) from None
     except DatabaseError as error:
-        ways = "Put a copy of it back, or begin anew with sweep.fresh=true."
-        raise LedgerUnavailable("unreadable", f"{path}: is no readable ledger ({error.orig}). {ways}") from None
+        fixes = "Restore a copy, or start over with sweep.fresh=true."
+        raise LedgerUnavailable("unreadable", f"{path}: not a readable ledger ({error.orig}). {fixes}") from None
 
 
 def _to_error(path: Path, error: BaseException | None) -> LedgerUnavailable:
     problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-    ways: tuple[tuple[tuple[str, ...], Code, str], ...] = (
+    fixes: tuple[tuple[tuple[str, ...], Code, str], ...] = (
         (("full", "disk i/o"), "not-enough-room", "free some space on that disk"),
-        (("locked", "busy"), "locked", f"another program has held it for {SQLITE_BUSY_TIMEOUT_S:.0f} s, end that"),
+        (
+            ("locked", "busy"),
+            "locked",
+            f"another program has held it for {SQLITE_BUSY_TIMEOUT_S:.0f} s, stop that program",
+        ),
     )
-    code, way = next(
-        ((code, way) for signs, code, way in ways if any(sign in problem for sign in signs)),
+    code, fix = next(
+        ((code, fix) for signs, code, fix in fixes if any(sign in problem for sign in signs)),
         ("not-writable", "make that file writable"),
     )
-    said = (
-        f"{path}: the ledger cannot be used ({problem}). {way[0].upper()}{way[1:]}; what is finished is kept, and the "
-        "same command goes on."
+    message = (
+        f"{path}: the ledger cannot be used ({problem}). {fix[0].upper()}{fix[1:]}; finished trials are kept, and the "
+        "same command resumes."
     )
-    return LedgerUnavailable(code, said)
+    return LedgerUnavailable(code, message)

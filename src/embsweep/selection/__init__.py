@@ -1,1 +1,1 @@
-"""Selection as pure functions: the objective, the winner, the promotion gate."""
+"""Pure functions that select models: the objective, the choice of the winner, the promotion gate."""

@@ -1,6 +1,6 @@
-"""A configuration that was run again with fresh seeds, and how any two of them are compared.
+"""Candidates for the winner: configurations that were run again with fresh seeds, and their paired comparison.
 
-Which finished trial wins a sweep, and which checkpoints are worth their disk.
+Also the ranking of finished trials, which decides which checkpoints are kept on disk.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from embsweep.selection.statistics.seed_variance import Bounds, SeedVariance, ad
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration and its fresh runs: one `PerQuery` a seed, all on the same queries.
+    """A configuration and its runs with fresh seeds: one `PerQuery` per seed, all on the same queries.
 
-    `cost` orders what is equally good, cheapest first: dimension of the model, maximum sequence length, epochs.
-    `searched` is the objective that the search saw; `failures` counts runs that did not end.
+    `cost` orders candidates that are equally good, cheapest first: dimension of the model, maximum sequence length,
+    epochs. `searched` is the objective in the search; `failures` counts the runs that failed.
     """
 
     trial: int
@@ -38,7 +38,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """As comparisons and warnings call it."""
+        """Name in comparisons and warnings."""
         return "recipe" if self.is_recipe else f"trial {self.trial}"
 
     @property
@@ -47,7 +47,7 @@ class Candidate:
         return {dim: np.mean([run[dim] for run in self.runs], axis=0) for dim in self.runs[0]}
 
     def to_facts(self, objective: ObjectiveConfig) -> ConfirmedRecord:
-        """As the evidence keeps it."""
+        """Convert the candidate to its record in the evidence."""
         return ConfirmedRecord(
             trial=self.trial,
             params=dict(self.params),
@@ -60,7 +60,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """By what any two candidates are compared: queries in their groups, objective, the luck of the seed, the draws."""
+    """Settings of a paired comparison of two candidates: query groups, objective, seed variance, bootstrap."""
 
     grouping: Grouping
     objective: ObjectiveConfig
@@ -70,11 +70,11 @@ class PairedComparison:
     searched: tuple[float, ...] = ()
 
     def score(self, candidate: Candidate) -> float:
-        """The objective of the seed-averaged means."""
+        """Compute the objective of the candidate's seed-averaged means."""
         return score_run(candidate.mean_run, self.objective)[None]
 
     def compare(self, one: Candidate, other: Candidate) -> tuple[Difference, Bounds]:
-        """One minus the other, with both sources of chance."""
+        """Compute the difference of `one` minus `other`, and its bounds from query and seed variance."""
         difference = compute_difference(
             one.mean_run,
             other.mean_run,
@@ -87,9 +87,9 @@ class PairedComparison:
         return difference, add_seed_noise(difference, self.noise, self.grouping, runs=runs, seed=self.seed)
 
     def compare_all(self, one: Candidate, others: Sequence[Candidate]) -> tuple[Comparison, ...]:
-        """One minus each other, at every common dimension and on the objective.
+        """Compare one candidate with each of the others, at every common dimension and on the objective.
 
-        Holm's correction is made over the objectives, by which is decided, and over all dimensions apart from them.
+        Holm's correction is applied to two families separately: the objectives, which decide, and all dimensions.
         """
         found = [c for other in others for c in self._to_comparisons(other.name, *self.compare(one, other))]
         for family in (True, False):
@@ -119,7 +119,7 @@ class PairedComparison:
 
 @dataclass(frozen=True)
 class RankedTrial:
-    """A finished trial: its best objective and whether its weights are on disk."""
+    """A finished trial: its best objective, and whether its weights are on disk."""
 
     number: int
     objective: float | None
@@ -127,9 +127,9 @@ class RankedTrial:
 
 
 def rank_trials(contenders: Iterable[RankedTrial]) -> list[RankedTrial]:
-    """Contenders from best to worst. Those without a finite objective or without weights cannot win.
+    """Sort trials from best to worst; leave out those without a finite objective or without weights.
 
-    Equal objectives go to the lower number: it was there first.
+    Of equal objectives, the lower trial number (the earlier trial) comes first.
     """
     able = [c for c in contenders if c.has_checkpoint and c.objective is not None and math.isfinite(c.objective)]
     return sorted(able, key=lambda c: (-(c.objective or 0.0), c.number))

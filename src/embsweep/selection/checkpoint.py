@@ -1,4 +1,4 @@
-"""Which evaluation of a training keeps its weights."""
+"""Choice of the checkpoint: the evaluation of a training run whose weights are kept."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from embsweep.selection.scores import Scores
 
 
 def choose_checkpoint(log: Sequence[Scores], config: ObjectiveConfig) -> int | None:
-    """Index of the evaluation whose weights are kept: the highest objective, the earlier of equals.
+    """Return the index of the evaluation whose weights are kept: the highest objective, the earliest of equals.
 
-    None where no objective is finite.
+    None if no objective is finite.
     """
     return _choose(compute_objective(scores, config) for scores in log)
 
 
 def best_epoch_per_dim(log: Sequence[Scores], metric: str) -> dict[int, int]:
-    """Dimension → index of the evaluation that a deployment of this dimension alone would have kept.
+    """Map each dimension to the index of the evaluation that a deployment of this dimension alone would have kept.
 
     A dimension without a finite score is left out.
     """

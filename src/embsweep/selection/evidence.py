@@ -1,13 +1,13 @@
-"""The evidence about a sweep's winner: what the card prints, and what the gate judges, long after the sweep.
+"""The evidence about a sweep's winner: data models of everything that the model card prints and the gate checks.
 
-It is written once, when the winner is registered, and read back from the registry as text that may have been
-changed: so every part is checked again.
-
-What a comparison of two models on the same queries says, as values.
+The evidence is written once, when the winner is registered. Later it is read back from the registry as text that may
+have been changed, so every part is validated again.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -29,12 +29,12 @@ class Interval(FrozenModel):
 
 
 class Comparison(FrozenModel):
-    """Ours minus a rival's on the same queries; `dim` None is the objective over all dimensions.
+    """Our score minus the reference's on the same queries; `dim` None is the objective over all dimensions.
 
     `low` and `high` bound the difference in 95 of 100 samples of queries. `p_value` is that of a two-sided
-    randomisation test of a difference that is `margin`, `adjusted_p` the same after Holm's correction for all
-    comparisons made together. `detectable` is by how much a difference must be above `margin` so that so many queries
-    would show it in 80 of 100 samples.
+    randomisation test whose null hypothesis is a difference of `margin`; `adjusted_p` is the same after Holm's
+    correction for all comparisons made together. `detectable` is how far the true difference must be above `margin` to
+    be significant in 80 of 100 samples of this many queries.
     """
 
     reference: str
@@ -51,18 +51,18 @@ class Comparison(FrozenModel):
 
 
 WINNER, BASE, BM25, RECIPE, RUNNER_UP = "winner", "base", "BM25", "recipe", "runner-up"
-"""Names under which models are read on the test split."""
+"""Names of the models that are evaluated on the test split."""
 
 Table = Annotated[dict[int, dict[str, float]], Field(strict=False)]
 Values = Annotated[tuple[float, ...], Field(strict=False)]
 
 
 class EvaluationRecord(FrozenModel):
-    """One model read on one set.
+    """Evaluation of one model on one set.
 
-    `scores`: dimension → metric → mean; BM25 has no dimensions and stands at every one of them alike.
+    `scores`: dimension → metric → mean; BM25 has no dimensions, so it has the same scores at each of them.
     `values`: dimension → the objective's metric of each query. `intervals`: dimension → that metric with its interval.
-    `trial` is its number in the search, None for base and BM25.
+    `trial` is the model's trial number in the search, None for base and BM25.
     """
 
     scores: Table
@@ -77,7 +77,7 @@ class EvaluationRecord(FrozenModel):
 
 
 class DataRecord(FrozenModel):
-    """The data by name, fingerprint, sizes and the configuration that reads it; never its texts."""
+    """The data set: name, fingerprint, sizes and the configuration that loads it; never its texts."""
 
     name: str
     fingerprint: str
@@ -96,7 +96,7 @@ class FindingRecord(FrozenModel):
 
 
 class VerificationRecord(FrozenModel):
-    """The winner's weights read back in a fresh process: `difference` is the largest of any recorded metric."""
+    """Re-evaluation of the winner's stored weights in a fresh process; `difference` is the largest of all metrics."""
 
     manifest_sha256: str
     device: str
@@ -106,7 +106,7 @@ class VerificationRecord(FrozenModel):
 
 
 class ConfirmedRecord(FrozenModel):
-    """One configuration that was run again: the objective on validation in the search and with each fresh seed."""
+    """A configuration that was run again: its validation objective in the search and with each fresh seed."""
 
     trial: int
     params: dict[str, str | int | float]
@@ -119,8 +119,8 @@ class ConfirmedRecord(FrozenModel):
 class VerdictRecord(FrozenModel):
     """The choice among the confirmed configurations.
 
-    `outcome` is `named` (better than every other), `tied` (the cheapest of `tied_with` was taken by `rule`) or
-    `unconfirmed` (nothing was run again). `comparisons` are the winner against the others on validation.
+    `outcome` is `named` (better than all others), `tied` (`rule` selected the cheapest of `tied_with`) or `unconfirmed`
+    (nothing was run again). `comparisons` compare the winner with each of the others on validation.
     """
 
     outcome: Literal["named", "tied", "unconfirmed"]
@@ -133,7 +133,7 @@ class VerdictRecord(FrozenModel):
 
 
 class LogRow(FrozenModel):
-    """One evaluation of the winner's training, on validation; `is_saved` marks the weights that were kept."""
+    """One validation during the winner's training; `is_saved` marks the evaluation whose weights were kept."""
 
     fraction: float
     epoch: float
@@ -145,7 +145,7 @@ class LogRow(FrozenModel):
 
 
 class TrainingRecord(FrozenModel):
-    """How the registered weights came to be. `seed` is that of the run, `facts` what hardware and data decided."""
+    """The training run of the registered weights; `facts` are the settings that hardware and data determined."""
 
     trial: int
     run: str
@@ -155,15 +155,43 @@ class TrainingRecord(FrozenModel):
     facts: dict[str, Any]
 
 
-class Evidence(FrozenModel):
-    """Everything that is claimed of a registered winner. `look` counts how often the test split has been read.
+EVIDENCE_FORMAT: Literal[2] = 2
+"""Raised with each change of the persisted form; `upgrade_evidence` converts earlier ones."""
 
-    `validation` holds the scores of winner, base and BM25 there, `test` the readings of every model on the test split
-    and `objectives` the objective of each of these. `optimism` is the winner's objective on validation minus that on
-    test. `smallest_dim` is the smallest dimension that is not significantly below the largest on test.
+_RENAMED_AFTER_FORMAT_1 = {"look": "holdout_evaluations", "proof": "verification", "rival": "reference"}
+
+
+def upgrade_evidence(data: bytes) -> bytes:
+    """Convert evidence of format 1 (before 0.1) to the present form, as JSON; return anything else unchanged."""
+    try:
+        values = json.loads(data)
+    except ValueError:
+        return data
+    if not isinstance(values, dict) or values.get("format") != 1:
+        return data
+    upgraded = _rename_keys(values)
+    for holder in (upgraded, upgraded.get("verdict")):
+        if isinstance(holder, dict) and isinstance(holder.get("comparisons"), list):
+            holder["comparisons"] = [_rename_keys(comparison) for comparison in holder["comparisons"]]
+    return json.dumps(upgraded).encode()
+
+
+def _rename_keys(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {_RENAMED_AFTER_FORMAT_1.get(key, key): value for key, value in values.items() if key != "format"}
+
+
+class Evidence(FrozenModel):
+    """All recorded facts about a registered winner.
+
+    `validation` holds the scores of winner, base and BM25 on the validation split, `test` the evaluations of every
+    model on the test split and `objectives` the objective of each of these. `holdout_evaluations` counts how often the
+    test split has been evaluated. `optimism` is the winner's objective on validation minus that on test.
+    `smallest_dim` is the smallest dimension that is not significantly below the largest on test.
     """
 
-    format: Literal[1] = 1
+    evidence_format: Literal[2] = EVIDENCE_FORMAT
     sweep: str
     study: str
     base_model: str
@@ -180,7 +208,7 @@ class Evidence(FrozenModel):
     audit: Annotated[tuple[FindingRecord, ...], Field(strict=False)]
     training: TrainingRecord
     verdict: VerdictRecord
-    proof: VerificationRecord
+    verification: VerificationRecord
     holdout_evaluations: int
     groups: Annotated[tuple[int, ...], Field(strict=False)]
     validation: Annotated[dict[str, Table], Field(strict=False)]
@@ -194,8 +222,8 @@ class Evidence(FrozenModel):
 
     @model_validator(mode="after")
     def _covers_every_dim(self) -> Self:
-        """Card and gate read winner and base model at every one of `dims`, and at those that the objective names."""
-        test = {name: reading.scores for name, reading in self.test.items()}
+        """Check that winner and base have scores at `dims` and the objective's dimensions, which card and gate need."""
+        test = {name: record.scores for name, record in self.test.items()}
         for split, tables in (("test", test), ("validation", self.validation)):
             for name in (WINNER, BASE):
                 found = tables.get(name, {})
@@ -207,15 +235,15 @@ class Evidence(FrozenModel):
         return self
 
     def on_validation(self, name: str) -> float:
-        """The objective of the winner, base or BM25 on the validation split, floors as the base model scores there."""
+        """Compute the validation objective of winner, base or BM25, with floors from the base's validation scores."""
         return compute_objective(self.validation[name], resolve_floors(self.objective, self.validation[BASE]))
 
     @property
     def test_objective(self) -> ObjectiveConfig:
-        """The objective with the base model's test scores in place of the floors that name it."""
+        """Objective whose `base` floors are the base model's test scores."""
         return resolve_floors(self.objective, self.test[BASE].scores)
 
     @property
     def metric(self) -> str:
-        """The metric that counts."""
+        """Metric of the objective."""
         return self.objective.metric

@@ -1,7 +1,7 @@
-"""The objective: one number out of every dimension's scores.
+"""The objective: one number computed from the scores of every dimension.
 
-Sampler, stopping, choice of checkpoint, choice of winner and gate all call `compute_objective`, so none of them can
-disagree about what is better.
+Sampler, early stopping, choice of the checkpoint, choice of the winner and gate all call `compute_objective`, so they
+agree on which of two models is better.
 """
 
 from __future__ import annotations
@@ -18,31 +18,41 @@ from embsweep.selection.scores import Scores
 Array = NDArray[np.float64]
 
 _ROUNDING = 1e-9
-"""A score this little below what is asked meets it: 0.9 * 0.8 is more than 0.72 in float64."""
+"""A score that is below a requirement by at most this meets it: 0.9 * 0.8 is more than 0.72 in float64."""
 
 
 def compute_objective(scores: Scores, config: ObjectiveConfig) -> float:
-    """Weighted mean over the dimensions (all alike by default), or the worst dimension's score, in [0, 1].
+    """Compute the weighted mean over the dimensions (equal weights by default), or the worst dimension's score.
 
-    Where a constraint of `config` is violated it is minus the total shortfall instead. That is below 0 and so below
-    whatever keeps the constraints, and it still says which of two violations is the smaller (Deb 2000, "An efficient
-    constraint handling method for genetic algorithms"). It rises with every score but one: with `min_retention` a
-    better largest dimension asks more of the others.
+    If a constraint of `config` is violated, the objective is minus the total shortfall instead. It is then below 0, so
+    below every model that meets the constraints, and it still orders two violations by size (Deb 2000, "An efficient
+    constraint handling method for genetic algorithms"). The objective rises with every score except one: with
+    `min_retention`, a higher score of the largest dimension raises the requirement for the others.
 
-    NaN where a score that counts is not finite, so that it can be refused: see `is_better`. ValueError where a floor
-    still says "base" (see `resolve_floors`), KeyError where weights or floors name a dimension that has no score.
+    Returns:
+        The objective: in [0, 1] if the constraints are met, negative if not, NaN if a score that counts is not finite
+        (`is_better` rejects NaN).
+
+    Raises:
+        ValueError: If a floor is still "base" (see `resolve_floors`).
+        KeyError: If weights or floors name a dimension that has no score.
     """
     by_dim = {dim: np.float64(by_metric[config.metric]) for dim, by_metric in scores.items()}
     return float(compute_objectives(by_dim, config))
 
 
 def compute_objectives(values: Mapping[int, Array | np.float64], config: ObjectiveConfig) -> Array:
-    """`compute_objective` of many evaluations at once.
+    """Compute `compute_objective` for many evaluations at once.
 
-    `values` is dimension → the metric's score in each evaluation, all of one shape, which is the result's.
+    `values` maps a dimension to the metric's score in each evaluation. All arrays have one shape, which is also the
+    shape of the result.
+
+    Raises:
+        ValueError: If a floor is still "base" (see `resolve_floors`).
+        KeyError: If weights or floors name a dimension that has no score.
     """
     counted = np.stack([np.asarray(values[dim]) for dim in counted_dims(values, config)])
-    with np.errstate(invalid="ignore"):  # infinities, refused below
+    with np.errstate(invalid="ignore"):  # infinities become NaN below
         aggregate = _aggregate(values, config)
         shortfall = np.zeros_like(aggregate)
         for missing in _shortfalls(values, config).values():
@@ -52,9 +62,9 @@ def compute_objectives(values: Mapping[int, Array | np.float64], config: Objecti
 
 
 def counted_dims(dims: Iterable[int], config: ObjectiveConfig) -> tuple[int, ...]:
-    """The dimensions whose scores count where `dims` are measured, from large to small.
+    """Return the dimensions whose scores count if `dims` are measured, from large to small.
 
-    Weights and floors may name a dimension that is not among `dims`: `compute_objective` cannot do without it.
+    Weights and floors may name a dimension that is not in `dims`; `compute_objective` raises KeyError without it.
     """
     found = tuple(dims)
     all_count = config.aggregate == "worst" or config.dim_weights is None or config.min_retention is not None
@@ -63,12 +73,16 @@ def counted_dims(dims: Iterable[int], config: ObjectiveConfig) -> tuple[int, ...
 
 
 def is_better(value: float, best: float | None) -> bool:
-    """Whether `value` replaces `best`. A non-finite value never does; an equal one does not: the earlier stays."""
+    """Return whether `value` replaces `best`. A non-finite or an equal value never does: the earlier one is kept."""
     return math.isfinite(value) and (best is None or value > best)
 
 
 def resolve_floors(config: ObjectiveConfig, base: Scores) -> ObjectiveConfig:
-    """The configuration with the base model's scores where floors say "base". ValueError where it has no such score."""
+    """Replace each floor that is "base" by the base model's score.
+
+    Raises:
+        ValueError: If the base model has no score at the dimension of such a floor.
+    """
     if config.floors is None:
         return config
     missing = [dim for dim, floor in config.floors.items() if floor == "base" and dim not in base]
@@ -79,7 +93,7 @@ def resolve_floors(config: ObjectiveConfig, base: Scores) -> ObjectiveConfig:
 
 
 def describe_violations(scores: Scores, config: ObjectiveConfig) -> tuple[str, ...]:
-    """One line for each violated constraint: dimension, value, what was asked, by how much it is missed."""
+    """Return one line for each violated constraint: dimension, value, required value, shortfall."""
     values = {dim: np.float64(by_metric[config.metric]) for dim, by_metric in scores.items()}
     return tuple(
         f"{config.metric} at dimension {dim} is {values[dim]:.4f}, below {what} {values[dim] + shortfall:.4f} "
@@ -90,7 +104,10 @@ def describe_violations(scores: Scores, config: ObjectiveConfig) -> tuple[str, .
 
 
 def describe_objective(config: ObjectiveConfig) -> str:
-    """Short text for headlines: `mean map@100, 1024 at least base, every dimension at least 80 % of the largest`."""
+    """Describe the objective in a few words for a headline.
+
+    For example `mean map@100, 1024 at least base, every dimension at least 80 % of the largest`.
+    """
     weighted = "weighted " if config.dim_weights else ""
     floors = [f"{dim} at least {floor}" for dim, floor in sorted((config.floors or {}).items(), reverse=True)]
     kept = config.min_retention
@@ -99,7 +116,7 @@ def describe_objective(config: ObjectiveConfig) -> str:
 
 
 def _aggregate(values: Mapping[int, Array | np.float64], config: ObjectiveConfig) -> Array:
-    """Summed in the order of the dimensions, not of the mapping: rounding must not depend on who asks."""
+    """Aggregate in the order of the dimensions, not of the mapping, so that all callers get the same rounding."""
     if config.aggregate == "worst":
         return np.asarray(np.min([values[dim] for dim in sorted(values)], axis=0))
     weights = config.dim_weights or dict.fromkeys(values, 1.0)
@@ -111,15 +128,15 @@ def _aggregate(values: Mapping[int, Array | np.float64], config: ObjectiveConfig
 def _shortfalls(
     values: Mapping[int, Array | np.float64], config: ObjectiveConfig
 ) -> dict[tuple[int, str], Array | np.float64]:
-    """(Dimension, constraint) → how far its score lies below what is asked; negative where it is kept."""
+    """Map (dimension, constraint) to the shortfall of the score; negative if the constraint is met."""
     found: dict[tuple[int, str], Array | np.float64] = {}
     for dim, floor in sorted((config.floors or {}).items()):
         if floor == "base":
-            raise ValueError(f"floor of dimension {dim} says 'base': resolve_floors first")
+            raise ValueError(f"floor of dimension {dim} is 'base': call resolve_floors first")
         found[dim, "its floor"] = floor - values[dim]
     if config.min_retention is not None:
         largest = max(values)
-        asked = config.min_retention * values[largest]
+        required = config.min_retention * values[largest]
         what = f"{config.min_retention * 100:g} % of dimension {largest}'s, that is"
-        found |= {(dim, what): asked - values[dim] for dim in sorted(values) if dim != largest}
+        found |= {(dim, what): required - values[dim] for dim in sorted(values) if dim != largest}
     return found

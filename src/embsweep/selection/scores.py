@@ -16,10 +16,10 @@ PerQuery = Mapping[int, NDArray[np.float64]]
 
 
 def scores_from_json(values: Mapping[str | int, Mapping[str, float]]) -> Scores:
-    """Scores that went through JSON, which has no integer keys."""
+    """Restore scores from JSON, which has no integer keys."""
     return {int(dim): dict(by_metric) for dim, by_metric in values.items()}
 
 
 def scores_to_json(scores: Scores) -> dict[str, dict[str, float]]:
-    """Scores as plain JSON, dimensions as text."""
+    """Convert scores to plain JSON, with the dimensions as text."""
     return {str(dim): dict(by_metric) for dim, by_metric in scores.items()}

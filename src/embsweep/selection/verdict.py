@@ -1,6 +1,6 @@
-"""The choice among configurations that were run again with fresh seeds: named, tied, or unconfirmed.
+"""The choice of the winner among configurations that were run again with fresh seeds: named, tied or unconfirmed.
 
-What must be said beside a verdict: failed runs, seeds that tell nothing, differences that could not have shown.
+A verdict comes with warnings: failed runs, seeds without variance, differences that were too small to detect.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from embsweep.selection.statistics.significance import Groups
 
 __all__ = ["Candidate", "select_winner"]
 
-_SEARCH_ALONE = "Highest objective of the search, the lower trial where equal; nothing was run again"
+_SEARCH_ALONE = "Highest objective of the search, ties to the lower trial; nothing was run again"
 _CHEAPEST = (
     "Cheapest of the tied: the smaller model dimension, then the shorter maximum sequence length, then fewer epochs, "
     "then the recipe, then the lower trial number"
 )
-_BETTER = "Highest objective over the fresh seeds, and better than every other beyond the chance of queries and seeds"
-_ALONE = "The only finalist whose fresh runs all ended"
+_BETTER = "Highest objective over the fresh seeds, and better than every other beyond query and seed variance"
+_ALONE = "The only finalist whose fresh runs all finished"
 
 
-def select_winner(  # noqa: PLR0913 - all but two are optional or by name
+def select_winner(  # noqa: PLR0913 - all but two are keyword-only
     candidates: Sequence[Candidate],
     groups: Groups,
     *,
@@ -38,13 +38,25 @@ def select_winner(  # noqa: PLR0913 - all but two are optional or by name
     resamples: int = RESAMPLES,
     searched: Sequence[float] = (),
 ) -> VerdictRecord:
-    """Choose. A difference is real only beyond the chance of the queries and the luck of the seed together.
+    """Select the winner; a difference counts only if it exceeds the query and the seed variance together.
 
-    The leader has the highest objective of the seed-averaged values. Those not significantly worse (Holm over all
-    others, at `alpha`) are tied with it, and the cheapest of them that meets the constraints wins. A candidate with a
-    failed run cannot win, and is not compared: runs that happened to end are no fair sample. Without any run the
-    search alone decides. `searched` are the objectives of all trials of the search: a difference that could not be
-    detected among them is warned of. ValueError where nobody can win.
+    The leader has the highest objective of the seed-averaged values. Those that are not significantly worse (Holm over
+    all others) are tied with it, and the cheapest of them that meets the constraints wins. A candidate with a failed
+    run cannot win and is not compared: its finished runs are a biased sample. Without any run, the search alone
+    decides.
+
+    Args:
+        candidates: Finalists of the search with their fresh runs.
+        groups: Label of each query's passage group.
+        objective: Objective, with resolved floors.
+        alpha: Significance level after Holm's correction.
+        seed: Seed of the bootstrap, the sign flips and the seed noise.
+        resamples: Number of bootstrap samples, and of random sign patterns.
+        searched: Objectives of all trials of the search. The verdict warns if the smallest detectable difference is
+            larger than their spread.
+
+    Raises:
+        ValueError: If every candidate has a failed run or, without any run, none has a finite objective.
     """
     able = [candidate for candidate in candidates if not candidate.failures]
     if not able:
@@ -94,9 +106,9 @@ def _choose(
 def _not_significantly_worse(
     paired: PairedComparison, leader: Candidate, others: Sequence[Candidate], alpha: float
 ) -> list[Candidate]:
-    """Those that are not significantly worse than the leader on the objective."""
+    """Return the candidates that are not significantly worse than the leader on the objective."""
     found = [paired.compare(leader, other) for other in others]
-    # Candidates without a common objective (other dimensions) cannot be told apart.
+    # Without a common objective (other dimensions) there is no test: such candidates count as tied.
     p_values = [float(bounds.p_values[-1]) if d.columns[-1:] == (None,) else 1.0 for d, bounds in found]
     adjusted = adjust_holm(p_values)
     is_worse = [p < alpha and d.observed[-1] > 0 for p, (d, _) in zip(adjusted, found, strict=True)]
@@ -104,7 +116,7 @@ def _not_significantly_worse(
 
 
 def _pick_cheapest(paired: PairedComparison, leader: Candidate, equals: Sequence[Candidate]) -> Candidate:
-    """Of the leader and its equals; one that violates a constraint is no cheaper way to what the leader does."""
+    """Return the cheapest of the leader and its equals; if the leader meets the constraints, the winner must, too."""
     must_meet = paired.score(leader) >= 0
     eligible = [c for c in (leader, *equals) if not (must_meet and paired.score(c) < 0)]
     return min(eligible, key=lambda c: (c.cost, not c.is_recipe, c.trial))
@@ -132,7 +144,7 @@ _ROUNDING = 1e-9
 
 
 def warn_ineligible(candidates: Sequence[Candidate], *, any_runs: bool) -> Iterator[str]:
-    """Candidates that cannot win, whatever they scored."""
+    """Warn of candidates that cannot win because a run failed or none was made."""
     for candidate in candidates:
         if candidate.failures:
             failed = f"{candidate.failures} of its {candidate.failures + len(candidate.runs)} fresh runs failed"
@@ -144,24 +156,36 @@ def warn_ineligible(candidates: Sequence[Candidate], *, any_runs: bool) -> Itera
 def warn_failed_but_better(
     paired: PairedComparison, winner: Candidate, candidates: Sequence[Candidate]
 ) -> Iterator[str]:
-    """A candidate whose remaining runs score higher than the winner's, though one of its runs failed."""
+    """Warn of a candidate with failed runs whose finished runs score higher than the winner's.
+
+    Args:
+        paired: Settings of the comparison.
+        winner: Candidate that was selected.
+        candidates: All candidates, those with failed runs included.
+    """
     best = paired.score(winner)
     for candidate in candidates:
         if candidate.failures and candidate.runs and paired.score(candidate) > best:
             scores = f"{paired.score(candidate):.4f} against {best:.4f}"
-            yield f"{candidate.name} looks better than the winner in the runs that ended ({scores}), but failed"
+            yield f"{candidate.name} beats the winner in its finished runs ({scores}), but has failed runs"
 
 
 def warn_seeds(paired: PairedComparison, judged: Sequence[Candidate]) -> Iterator[str]:
-    """Seeds that tell nothing about their luck."""
+    """Warn if the fresh runs give no estimate of the seed variance."""
     if paired.noise.df == 0:
-        yield "no candidate has two runs: the luck of the seed is not known, so no difference is called real"
+        yield "no candidate has two runs: the seed variance is unknown, so no difference is called significant"
     elif len(judged) > 1 and not any(paired.noise.deviations.values()):
-        yield "every candidate's runs are identical: other seeds changed nothing, so their luck was not measured"
+        yield "every candidate's runs are identical: seeds changed nothing, so the seed variance is unknown"
 
 
 def warn_too_few_groups(paired: PairedComparison, judged: Sequence[Candidate], alpha: float) -> Iterator[str]:
-    """So few passage groups that no randomisation test can be significant."""
+    """Warn if there are so few passage groups that no randomisation test can be significant.
+
+    Args:
+        paired: Settings of the comparison.
+        judged: Candidates with at least one finished run.
+        alpha: Significance level.
+    """
     groups = paired.grouping.count
     least = 2.0 ** (1 - groups)
     if len(judged) > 1 and least >= alpha:
@@ -172,7 +196,13 @@ def warn_too_few_groups(paired: PairedComparison, judged: Sequence[Candidate], a
 def warn_undetectable(
     paired: PairedComparison, comparisons: Sequence[Comparison], candidates: Sequence[Candidate]
 ) -> Iterator[str]:
-    """What the search tells apart is less than what these queries and seeds could show."""
+    """Warn if the smallest detectable difference is larger than the spread of the search's objectives.
+
+    Args:
+        paired: Settings of the comparison.
+        comparisons: Comparisons of the winner with the other candidates.
+        candidates: All candidates; the spread is theirs if `paired` has no objectives of the search.
+    """
     searched = paired.searched or [candidate.searched for candidate in candidates if candidate.searched is not None]
     spread = max(searched) - min(searched) if len(searched) > 1 else math.inf
     detectable = max((c.detectable for c in comparisons if c.dim is None), default=0.0)
@@ -184,7 +214,7 @@ def warn_undetectable(
 
 
 def warn_constraints(paired: PairedComparison, winner: Candidate) -> Iterator[str]:
-    """The winner misses what the profile demands."""
+    """Warn of each constraint of the objective that the winner violates."""
     config = paired.objective
     scores = {dim: {config.metric: float(values.mean())} for dim, values in winner.mean_run.items()}
     for line in describe_violations(scores, config):

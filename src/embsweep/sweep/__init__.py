@@ -1,1 +1,1 @@
-"""The first use case: check the request, score the baselines, run the trials, register the winner."""
+"""Run a sweep: check the request, score the baseline, run the search and the confirmation, register the winner."""

@@ -1,4 +1,4 @@
-"""What all trials of a sweep need and none should fetch for itself: texts as tokens, and base models as files."""
+"""Assets that all trials of a sweep share, prepared once: tokenised texts, and the files of base models."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SharedAssets:
-    """A table for each way of cutting texts into tokens; the files of each model that other machines may not have."""
+    """One token table per tokenizer and length limit; the files of each model that other machines may not have."""
 
     tokens: tuple[TokenTable, ...] = ()
     models: tuple[Snapshot, ...] = ()
 
 
 def prepare_assets(request: SweepRequest, prepared: PreflightResult) -> SharedAssets:
-    """Tokenise all texts once for every model of the space, and find what must travel to a cluster."""
+    """Tokenise all texts once for every model of the space, and find the model files that a cluster has to receive."""
     texts = collect_texts((prepared.splits, *prepared.folds))
     chosen = dict.fromkeys(_find_models(request, prepared))
     tables = (_tokenize(model, texts) for model in chosen)
@@ -43,16 +43,19 @@ def prepare_assets(request: SweepRequest, prepared: PreflightResult) -> SharedAs
 
 
 def _tokenize(model: ModelConfig, texts: Texts) -> TokenTable | None:
-    """None for a model that cannot be had: the trials that want it fail with the reason, and no others."""
+    """Return a model's token table; None if no table can replace its tokenizer, or if the model is unavailable.
+
+    Trials that use an unavailable model fail with the reason; the others are not affected.
+    """
     try:
         return build_token_table(build_model(model, "cpu"), texts)
     except InputError as error:
-        log.warning("no tokens of model %s: %s", model.name, error)
+        log.warning("no token table for model %s: %s", model.name, error)
         return None
 
 
 def collect_texts(cuts: Iterable[Splits]) -> Texts:
-    """Every text that a trial on one of the `cuts` trains on or is measured with."""
+    """Return every text that a trial on one of these splits trains on or is evaluated with."""
     cuts = tuple(cuts)
     pairs = [pair for cut in cuts for pair in cut.train]
     training = [text or "" for pair in pairs for text in (pair.anchor, pair.positive, pair.negative)]
@@ -61,14 +64,14 @@ def collect_texts(cuts: Iterable[Splits]) -> Texts:
 
 
 def _find_models(request: SweepRequest, prepared: PreflightResult) -> Iterator[ModelConfig]:
-    """The recipe's model, and those at the ends or options of the dimensions that choose one."""
+    """Yield the recipe's model, and the models at the ends or options of the dimensions that change it."""
     yield prepared.recipe.model
     axes = [[(d.key, value) for value in boundary_values(d)] for d in _model_axes(request.space)]
     for point in itertools.product(*axes) if axes else ():
         try:
             yield prepared.scale.apply(build_config(request.compose(dict(point)))).model
         except InputError:
-            continue  # a combination that only fails together
+            continue  # each value is valid, but not their combination
 
 
 def _model_axes(space: Space) -> Space:

@@ -1,4 +1,4 @@
-"""What must be beaten: the untrained base model at every dimension, and BM25."""
+"""The baseline: scores of the untrained base model at every dimension, and of BM25, which the trials should exceed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embsweep.selection.scores import Scores, scores_from_json, scores_to_json
 class Baseline:
     """The base model's scores on the validation split, their objective, and every metric of BM25 there.
 
-    `profile` is the sweep's objective with these scores in place of the floors that name the base model.
+    `profile` is the sweep's objective, with these scores substituted for floors that refer to the base model.
     """
 
     scores: Scores
@@ -27,19 +27,25 @@ class Baseline:
     profile: ObjectiveConfig
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON for the ledger."""
+        """Convert the baseline to plain JSON for the ledger; `profile` is not included."""
         scores = scores_to_json(self.scores)
         return {"scores": scores, "objective": self.objective, "bm25": dict(self.bm25)}
 
 
 def baseline_from_json(values: dict[str, Any], config: ObjectiveConfig) -> Baseline:
-    """What `Baseline.to_json` gave, under the sweep's objective."""
+    """Restore a baseline from the output of `Baseline.to_json`, with its profile from the sweep's objective."""
     scores = scores_from_json(values["scores"])
     return Baseline(scores, values["objective"], values["bm25"], resolve_floors(config, scores))
 
 
 def measure_baseline(scores: Scores, config: ObjectiveConfig, data: RetrievalSet) -> Baseline:
-    """The base model's `scores` as a baseline, with BM25 beside them."""
+    """Build the baseline from the base model's scores, and evaluate BM25.
+
+    Args:
+        scores: The base model's scores on the validation split.
+        config: The sweep's objective.
+        data: The validation split.
+    """
     from embsweep.evaluation.bm25 import evaluate_bm25
 
     profile = resolve_floors(config, scores)
@@ -47,9 +53,15 @@ def measure_baseline(scores: Scores, config: ObjectiveConfig, data: RetrievalSet
 
 
 def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[Snapshot, ...] = ()) -> Scores:
-    """Score the untrained model as the trials will be scored: same dimensions, same precision.
+    """Evaluate the untrained model as the trials will be: at the same dimensions, in the same precision.
 
-    `models` holds base models that may not lie where this is called.
+    Args:
+        config: The configuration of a trial, with model, dimensions and evaluation batch size.
+        data: The validation split.
+        models: The files of base models that may be missing on the machine where this is called.
+
+    Returns:
+        Every metric at every dimension.
     """
     from embsweep.evaluation.evaluator import evaluate_model
     from embsweep.models.registry import build_model
@@ -58,5 +70,5 @@ def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[Snapsho
     model = build_model(localise(config.model, models))
     scores = evaluate_model(model, data, config.eval_dims, batch_size=config.eval.batch_size).scores
     del model
-    release_memory()  # this process may live as long as the sweep: the card is for the trials
+    release_memory()  # this process may run as long as the sweep, and the trials need the GPU
     return scores

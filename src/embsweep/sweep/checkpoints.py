@@ -1,4 +1,4 @@
-"""Weights on disk that are no longer what their run wrote: found before anything is decided by them."""
+"""Find and quarantine corrupt checkpoints before any decision depends on them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from embsweep.sweep.phase import Phase
 from embsweep.training.checkpoint import check_checkpoint
 
 QUARANTINE = "best.corrupt"
-"""The folder of a run in which its torn weights are kept, to be looked at."""
+"""Folder of a run in which its corrupt weights are kept for inspection."""
 
 
 def quarantine_corrupt(ledger: Ledger, phase: Phase, progress: Progress) -> None:
-    """Compare the kept weights of finished runs with their manifests; those that differ cannot win, and that is said.
+    """Compare the weights of finished runs with their manifests; quarantine and report those that differ.
 
-    The next best configuration then stands in their place. A manifest that was rewritten too is left to the proof.
+    A run without weights cannot win, so the next best configuration takes its place. Weights whose manifest was
+    rewritten too are not found here, but by the verification of the finalists.
+
+    Args:
+        ledger: The ledger of the phase.
+        phase: The phase, with the folders of its runs.
+        progress: Reports each quarantined checkpoint.
     """
     for record in ledger.trials:
         weights = phase.trial_dir(record.number) / "best"
@@ -26,9 +32,9 @@ def quarantine_corrupt(ledger: Ledger, phase: Phase, progress: Progress) -> None
         try:
             check_checkpoint(weights)
         except EmbsweepError as error:
-            aside = weights.with_name(QUARANTINE)
-            shutil.rmtree(aside, ignore_errors=True)
-            weights.rename(aside)
+            quarantine = weights.with_name(QUARANTINE)
+            shutil.rmtree(quarantine, ignore_errors=True)
+            weights.rename(quarantine)
             progress.say(
-                f"{phase.tracking_run(record).name} cannot win: {error}. Its weights were put aside, in {aside}"
+                f"{phase.tracking_run(record).name} cannot win: {error}. Its weights were moved to {quarantine}"
             )

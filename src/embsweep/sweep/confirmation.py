@@ -1,4 +1,4 @@
-"""The finalists run again with fresh seeds, and one of them is chosen: by more than the luck of one seed."""
+"""Confirmation phase: run the finalists again with fresh seeds and choose the winner in view of the seed variance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from embsweep.training.trial import TrialData
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The verdict, and the records of all runs that speak for each trial: its own first, then the fresh ones."""
+    """Result of the confirmation phase: the verdict, the finalists' trial numbers and the records of the fresh runs."""
 
     verdict: VerdictRecord
     finalists: tuple[int, ...]
@@ -32,7 +32,13 @@ class Confirmation:
 
 
 def confirm_finalists(context: SweepContext, runner: Runner) -> Confirmation:
-    """Run the finalists again and decide. Resumes what was interrupted; without seeds the search alone decides."""
+    """Run the finalists again with fresh seeds and choose the winner; resume an interrupted confirmation.
+
+    With `confirm.seeds` 0, or with a single finalist, nothing is run again and the search scores alone decide.
+
+    Raises:
+        TooManyFailures: If each finalist had a run that failed.
+    """
     finalists = choose_finalists(context)
     folds = [TrialData(fold.train, fold.validation) for fold in context.prepared.folds]
     fresh: tuple[TrialRecord, ...] = ()
@@ -53,7 +59,10 @@ def confirm_finalists(context: SweepContext, runner: Runner) -> Confirmation:
 
 
 def _verdict_objective(context: SweepContext) -> ObjectiveConfig:
-    """The base model was not read on the folds: floors that name it are left to validation and test there."""
+    """Return the objective; with cross-validation, without the floors that refer to the base model.
+
+    The base model is not evaluated on the folds. Its floors are checked on the validation and test splits only.
+    """
     floors = context.recipe.objective.floors
     if floors is None or not context.prepared.folds:
         return context.objective
@@ -68,13 +77,13 @@ def _check_any_succeeded(candidates: Sequence[Candidate], fresh: Sequence[TrialR
         )
         listed = "\n".join(f"  {reason}" for reason in reasons)
         raise TooManyFailures(
-            f"every finalist failed when it was run again; nothing was registered. The same command tries them again.\n"
+            f"every finalist failed in the confirmation; nothing was registered. The same command retries them.\n"
             f"{listed}"
         )
 
 
 def choose_finalists(context: SweepContext) -> tuple[int, ...]:
-    """The best trials of the search, `confirm.finalists` of them, and the recipe."""
+    """Return the `confirm.finalists` best trials of the search, and trial 0 if it is the recipe and can win."""
     ranked = [c.number for c in rank_finished_trials(context.ledger.trials, context.folder.trials)]
     best = ranked[: context.recipe.confirm.finalists]
     return tuple(best if 0 in best or 0 not in ranked or not context.has_recipe else [*best, 0])
@@ -100,7 +109,7 @@ def _to_candidate(
 
 
 def _concat_folds(context: SweepContext, records: Sequence[TrialRecord]) -> PerQuery | None:
-    """Each query's score in one seed's run; with folds, theirs one after the other. None where a fold failed."""
+    """Return each query's score under one seed, the folds in order one after the other; None if a run failed."""
     if any(record.state != "complete" for record in records):
         return None
     ordered = sorted(records, key=lambda record: record.params.get("fold", 0))
@@ -109,7 +118,7 @@ def _concat_folds(context: SweepContext, records: Sequence[TrialRecord]) -> PerQ
 
 
 def _label_all(sets: Sequence[RetrievalSet]) -> np.ndarray:
-    """The passage group of each query of all sets; no group stands in two of them."""
+    """Return the passage group of each query of all sets; the labels of different sets are disjoint."""
     labels = [np.array(label_groups(one.relevant)) for one in sets]
     offsets = np.cumsum([0, *(len(group) + 1 for group in labels)])
     return np.concatenate([group + offset for group, offset in zip(labels, offsets, strict=False)])

@@ -1,4 +1,4 @@
-"""The runs of the confirmation: which there are, which of an earlier process count, and what they left on disk."""
+"""Runs of the confirmation phase: plan them, reuse the valid ones of an earlier process, and load their scores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ ParamKey = tuple[tuple[str, Value], ...]
 
 
 def draw_seeds(count: int, search_seed: int, used: Collection[int]) -> list[int]:
-    """Training seeds that no trial of the search has had; the same for the same search."""
+    """Draw training seeds that no trial of the search has used; deterministic for a given search seed.
+
+    Args:
+        count: Number of seeds.
+        search_seed: The seed of the search.
+        used: Training seeds to leave out.
+    """
     drawn = (
         int(hashlib.sha256(f"confirmation {search_seed} {position}".encode()).hexdigest()[:7], 16)
         for position in itertools.count()
@@ -42,10 +48,10 @@ def draw_seeds(count: int, search_seed: int, used: Collection[int]) -> list[int]
 def find_used_seeds(
     records: Iterable[TrialRecord], configure: Callable[[Mapping[str, Value]], Config]
 ) -> frozenset[int]:
-    """Training seeds of all trials, whatever became of them.
+    """Return the training seeds of all trials, in whatever state they ended.
 
-    A configuration takes a fifth of a second to compose. The seed is a swept key itself, or one of the swept groups
-    sets it, or it is the same for all: so one trial of each choice of groups is composed.
+    A configuration takes a fifth of a second to compose. The seed is a swept key itself, or is set by one of the swept
+    groups, or is the same for all trials. So only one trial is composed for each combination of group choices.
     """
     swept: set[int] = set()
     by_groups: dict[ParamKey, int] = {}
@@ -54,7 +60,7 @@ def find_used_seeds(
         if _SEED in record.params:
             swept.add(int(record.params[_SEED]))
         elif groups not in by_groups:
-            with suppress(InputError):  # a point that is not valid has never trained
+            with suppress(InputError):  # an invalid point was never trained
                 by_groups[groups] = configure(record.params).train.seed
     return frozenset(swept | set(by_groups.values()))
 
@@ -62,14 +68,24 @@ def find_used_seeds(
 def run_confirmation(
     context: SweepContext, runner: Runner, finalists: Sequence[int], folds: Sequence[TrialData]
 ) -> tuple[TrialRecord, ...]:
-    """Every run that was asked for, finished: each finalist with each fresh seed, on each fold where there are some."""
+    """Run each finalist with each fresh seed, on each fold if there are any; resume what was interrupted.
+
+    Args:
+        context: The sweep.
+        runner: Executes the runs.
+        finalists: Trial numbers of the finalists.
+        folds: Training and validation data of each fold; empty without cross-validation.
+
+    Returns:
+        The latest record of each planned run.
+    """
     points = _plan_points(context, finalists, len(folds))
     phase = confirmation_phase(context)
     ledger = _open_ledger(context, phase, points)
     context.progress.say(
-        f"Confirmation: {len(finalists)} configurations again with {context.recipe.confirm.seeds} fresh seeds"
+        f"Confirmation: {len(finalists)} finalists with {context.recipe.confirm.seeds} fresh seeds each"
         + (f" on each of {len(folds)} folds" if folds else "")
-        + f", {len(points)} runs of whole schedules."
+        + f", {len(points)} runs of the full schedule."
     )
     scheduler = SweepScheduler(
         ledger,
@@ -87,13 +103,13 @@ def run_confirmation(
 
 
 def _latest(records: Sequence[TrialRecord], points: Sequence[Mapping[str, Value]]) -> tuple[TrialRecord, ...]:
-    """The last run of each point that has had one."""
+    """Return the latest run of each point that has been run."""
     known = _by_point(records)
     return tuple(known[key] for point in points if (key := _key(point)) in known)
 
 
 def _by_point(records: Iterable[TrialRecord]) -> dict[ParamKey, TrialRecord]:
-    """The last run of each point: one may have been repeated."""
+    """Return the latest run of each point, by point; a point may have been run several times."""
     return {_key(record.params): record for record in records}
 
 
@@ -102,17 +118,17 @@ def _key(params: Mapping[str, Value]) -> ParamKey:
 
 
 def _find_invalid_runs(context: SweepContext, ledger: Ledger, points: Sequence[Mapping[str, Value]]) -> set[int]:
-    """Numbers of earlier runs that do not count: what they measured is torn, or no finalist has come through.
+    """Return the numbers of earlier runs to repeat: their scores are corrupt, or each finalist has a failed run.
 
-    Any other failure stands: run again after the verdict, it could change that and register a second winner.
+    Any other failure is final: a repetition after the verdict could change it and register a second winner.
     """
     over = [record for record in _latest(ledger.trials, points) if record.is_finished]
     failed = [record for record in over if record.state == "failed"]
     has_too_many_failures = len(over) == len(points) and {r.params["trial"] for r in failed} == {
         p["trial"] for p in points
     }
-    torn = [record for record in over if record.state == "complete" and _is_corrupt(context, record)]
-    repeated = [record.params for record in (*torn, *(failed if has_too_many_failures else ()))]
+    corrupt = [record for record in over if record.state == "complete" and _is_corrupt(context, record)]
+    repeated = [record.params for record in (*corrupt, *(failed if has_too_many_failures else ()))]
     return {record.number for record in ledger.trials if record.params in repeated}
 
 
@@ -126,7 +142,7 @@ def _is_corrupt(context: SweepContext, record: TrialRecord) -> bool:
 
 
 def _plan_points(context: SweepContext, finalists: Sequence[int], folds: int) -> list[dict[str, Value]]:
-    """One point a run: all configurations with the first seed come before any with the second."""
+    """Return one point per run; all finalists with the first seed come before any with the second."""
     used = find_used_seeds(context.ledger.trials, context.configure)
     seeds = draw_seeds(context.recipe.confirm.seeds, context.recipe.search.seed, used)
     points: list[dict[str, Value]] = [{"trial": trial, "seed": seed} for seed in seeds for trial in finalists]
@@ -134,7 +150,7 @@ def _plan_points(context: SweepContext, finalists: Sequence[int], folds: int) ->
 
 
 def _open_ledger(context: SweepContext, phase: Phase, points: Sequence[dict[str, Value]]) -> Ledger:
-    """A study of its own beside the search's: these runs must not teach the sampler."""
+    """Open a separate study in the same file: the search's sampler must not learn from these runs."""
     ledger = Ledger.open(
         context.folder.ledger,
         space=tuple(IntRange(key, 0, _UNBOUNDED) for key in points[0]),
@@ -152,13 +168,16 @@ def _open_ledger(context: SweepContext, phase: Phase, points: Sequence[dict[str,
 
 
 def confirmation_config(context: SweepContext, record: TrialRecord) -> Config:
-    """The configuration of the trial that a run of the confirmation repeats, under its fresh seed."""
+    """Return the configuration of the trial that a confirmation run repeats, with the run's fresh seed."""
     config = context.configure(context.ledger.record(int(record.params["trial"])).params)
     return config.model_copy(update={"train": config.train.model_copy(update={"seed": int(record.params["seed"])})})
 
 
 def confirmation_phase(context: SweepContext) -> Phase:
-    """Keeps each configuration's best weights; those of folds have seen other data and are not kept."""
+    """Return the confirmation phase, which keeps the best weights of each configuration.
+
+    Weights of runs on folds are not kept: they were trained on other data.
+    """
     with_folds = bool(context.prepared.folds)
     name = f"confirmation-{len(context.prepared.folds)}-folds" if with_folds else "confirmation"
     runs = context.folder.root / name
@@ -173,8 +192,8 @@ def confirmation_phase(context: SweepContext) -> Phase:
         last = _by_point(record for record in records if record.is_finished).values()
         trials = {record.number: record.params["trial"] for record in last}
         best: dict[Value, int] = {}
-        for contender in [] if with_folds else rank_finished_trials(last, runs):
-            best.setdefault(trials[contender.number], contender.number)
+        for ranked in [] if with_folds else rank_finished_trials(last, runs):
+            best.setdefault(trials[ranked.number], ranked.number)
         return set(best.values())
 
     def fold(record: TrialRecord) -> int | None:
@@ -184,6 +203,10 @@ def confirmation_phase(context: SweepContext) -> Phase:
 
 
 def load_run(context: SweepContext, record: TrialRecord) -> PerQuery:
-    """Each query's score in a run, from disk. EmbsweepError where that is not what was recorded of it."""
+    """Load each query's score in a run from disk.
+
+    Raises:
+        EmbsweepError: If the file cannot be read or does not match the scores in the ledger.
+    """
     path = confirmation_phase(context).trial_dir(record.number) / "per_query.npz"
     return load_per_query(path, scores_from_json(record.attributes["scores"]), context.objective.metric)

@@ -1,7 +1,4 @@
-"""What every step of a running sweep needs: who asked for what, and where things are written.
-
-What the runner does for each job: `run_trial`, with all that the trials of a sweep share.
-"""
+"""Context that the steps of a running sweep share, and the function that runs its trials."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from embsweep.training.trial import TrialData, run_trial
 
 @dataclass(frozen=True)
 class SweepContext:
-    """One sweep that runs. `ledger` is that of the search; `baseline` what the untrained model scores on validation."""
+    """A running sweep. `ledger` is that of the search, `baseline` holds the untrained model's validation scores."""
 
     request: SweepRequest
     prepared: PreflightResult
@@ -40,28 +37,35 @@ class SweepContext:
 
     @property
     def recipe(self) -> Config:
-        """The configuration that nothing of the space was put into, scaled."""
+        """The scaled configuration, without any value of the space."""
         return self.prepared.recipe
 
     @property
     def objective(self) -> ObjectiveConfig:
-        """The objective of every run: the base model's scores stand in place of the floors that name them."""
+        """The objective of every run, with the base model's scores substituted for floors that refer to them."""
         return self.baseline.profile
 
     @property
     def has_recipe(self) -> bool:
-        """Whether trial 0 is the recipe: it is not where one of its values lies outside the space."""
+        """Whether trial 0 is the recipe: it is not if one of the recipe's values is outside the space."""
         whole = {dimension.key for dimension in self.request.space} == self.request.recipe.keys()
         return self.recipe.search.recipe_first and whole
 
     def configure(self, params: Mapping[str, Value]) -> Config:
-        """The configuration of one point of the space, scaled. InputError for a point that is not valid."""
+        """Return the scaled configuration of one point of the space.
+
+        Raises:
+            InputError: If the point is not a valid configuration.
+        """
         config = self.prepared.scale.apply(build_config(self.request.compose(params)))
         return config.model_copy(update={"objective": self.objective})
 
 
 def build_trial_fn(context: SweepContext, data: TrialData) -> TrialFn:
-    """One trial on `data`. What is given by keyword travels once, and not with every trial."""
+    """Return the function that runs one trial on `data`.
+
+    Its keyword arguments are the same for all trials: a runner transfers them to other processes once, not per trial.
+    """
     assets = context.assets
     share = 1 / count_sharing(context.prepared.slots)
     return partial(run_trial, data=data, tokens=assets.tokens, models=assets.models, memory_share=share)

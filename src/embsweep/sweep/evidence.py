@@ -1,6 +1,6 @@
-"""From the ledger, the confirmation and the test reading to the evidence about the winner.
+"""Build the evidence about the winner from the ledger, the confirmation and the holdout evaluation.
 
-The weights that speak for a configuration: of all its runs, those with the best validation objective.
+A configuration is represented by one of its runs: the one with the best validation objective.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ from embsweep.training.messages import TrialReport
 
 @dataclass(frozen=True)
 class SelectedRun:
-    """One run of a configuration: `trial` is the configuration's number in the search, `record` the run's own."""
+    """One run of a configuration: `trial` is the configuration's number in the search, `record` the run's own record.
+
+    `child` refers to the run's MLflow run, `weights` is the folder of its best weights.
+    """
 
     trial: int
     child: RunRef
@@ -58,30 +61,39 @@ class SelectedRun:
 
     @property
     def name(self) -> str:
-        """As it is called in MLflow."""
+        """Name of the run in MLflow."""
         return self.child.name
 
     @property
     def objective(self) -> float:
-        """The run's best objective on validation."""
+        """Best objective of the run on the validation split."""
         return float(self.record.best or 0.0)
 
     @property
     def manifest_sha256(self) -> str | None:
-        """The hash of its weights' manifest when it ended."""
-        found: str | None = self.record.attributes.get(MANIFEST_NOTE)
-        return found
+        """Sha256 of the weights' manifest when the run ended; None if it was not recorded."""
+        recorded: str | None = self.record.attributes.get(MANIFEST_NOTE)
+        return recorded
 
     @property
     def scores(self) -> Scores:
-        """Every metric at every dimension on validation, of the weights that were kept."""
+        """Every metric at every dimension on the validation split, of the saved weights."""
         return scores_from_json(self.record.attributes["scores"])
 
 
 def select_run(context: SweepContext, confirmation: Confirmation, trial: int) -> SelectedRun:
-    """The best run of a configuration whose weights are on disk; of equals, the search's own, then the earlier.
+    """Return the run of a configuration with the best validation objective, among those whose weights are on disk.
 
-    A recipe that the search stopped early is so represented by a whole schedule, if one was run.
+    Of equal runs, the search's own comes first, then the earlier one. Runs on folds do not count: they were trained on
+    other data. A recipe that the search stopped early can thus be represented by a fresh run of the whole schedule.
+
+    Args:
+        context: The sweep.
+        confirmation: The result of the confirmation phase, with the fresh runs.
+        trial: The configuration's number in the search.
+
+    Raises:
+        EmbsweepError: If no run of the configuration has weights on disk.
     """
     record = context.ledger.record(trial)
     own = SelectedRun(
@@ -90,13 +102,13 @@ def select_run(context: SweepContext, confirmation: Confirmation, trial: int) ->
     runs = [own, *_fresh_runs(context, confirmation.fresh, trial)]
     able = [run for run in runs if run.weights.is_dir() and run.record.best is not None]
     if not able:
-        raise EmbsweepError(f"trial {trial}: its weights are gone ({own.weights})")
+        raise EmbsweepError(f"trial {trial}: its weights are missing ({own.weights})")
     return max(able, key=lambda run: run.objective)
 
 
 def _fresh_runs(context: SweepContext, fresh: Sequence[TrialRecord], trial: int) -> list[SelectedRun]:
     if context.prepared.folds:
-        return []  # they have seen other data
+        return []  # runs on folds were trained on other data
     phase = confirmation_phase(context)
     return [
         SelectedRun(
@@ -119,12 +131,19 @@ _FACTS = (
 
 
 def build_evidence(context: SweepContext, verdict: VerdictRecord, served: SelectedRun, test: HoldoutResult) -> Evidence:
-    """All that will be claimed of the winner, in one value."""
+    """Return everything that is reported about the winner as one value.
+
+    Args:
+        context: The sweep.
+        verdict: The choice of the winner, with its warnings.
+        served: The winner's run whose weights are registered.
+        test: Scores of the winner and of its references on the test split.
+    """
     recipe, splits = context.recipe, context.prepared.splits
     groups = label_groups(splits.test.relevant)
-    winner = test.readings[WINNER]
-    profile = resolve_floors(recipe.objective, test.readings[BASE].scores)
-    objectives = {name: compute_objective(reading.scores, profile) for name, reading in test.readings.items()}
+    winner = test.evaluations[WINNER]
+    profile = resolve_floors(recipe.objective, test.evaluations[BASE].scores)
+    objectives = {name: compute_objective(reading.scores, profile) for name, reading in test.evaluations.items()}
     return Evidence(
         sweep=context.folder.name,
         study=context.ledger.metadata["study_id"],
@@ -142,12 +161,12 @@ def build_evidence(context: SweepContext, verdict: VerdictRecord, served: Select
         audit=to_facts(context.prepared.audit),
         training=_training_facts(context, served),
         verdict=verdict,
-        proof=test.proofs[WINNER],
+        verification=test.verifications[WINNER],
         holdout_evaluations=test.holdout_evaluations,
         groups=groups,
         validation=_validation_scores(context, served),
         objectives=objectives,
-        test=dict(test.readings),
+        test=dict(test.evaluations),
         comparisons=_compare(test, groups, profile, seed=recipe.search.seed),
         optimism=served.objective - objectives[WINNER],
         smallest_dim=find_smallest_dim(winner.per_query, groups, alpha=recipe.gate.alpha, seed=recipe.search.seed),
@@ -157,15 +176,15 @@ def build_evidence(context: SweepContext, verdict: VerdictRecord, served: Select
 
 
 def count_states(ledger: Ledger) -> dict[str, int]:
-    """How many trials of the search ended in which state."""
+    """Return the number of trials of the search in each state."""
     return dict(Counter(record.state for record in ledger.trials))
 
 
 def _compare(
     test: HoldoutResult, groups: Sequence[int], profile: ObjectiveConfig, *, seed: int
 ) -> tuple[Comparison, ...]:
-    references = {name: reading.per_query for name, reading in test.readings.items() if name != WINNER}
-    return compare_models(test.readings[WINNER].per_query, references, groups, config=profile, seed=seed)
+    references = {name: reading.per_query for name, reading in test.evaluations.items() if name != WINNER}
+    return compare_models(test.evaluations[WINNER].per_query, references, groups, config=profile, seed=seed)
 
 
 def _validation_scores(context: SweepContext, served: SelectedRun) -> dict[str, Any]:

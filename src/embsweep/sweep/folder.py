@@ -1,4 +1,4 @@
-"""Where a sweep keeps its state."""
+"""The folder with a sweep's state: its paths, permissions and lock."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ from embsweep.core.files import data_cache
 
 
 def check_folder(folder: Path) -> None:
-    """InputError where what is in `folder` may be another user's doing: a link, a foreign owner, writable for all."""
+    """Check that no other user can control what is in `folder`, if it exists.
+
+    Raises:
+        InputError: If it is a link, is not a folder, belongs to another user, or is writable by every user without the
+            sticky bit.
+    """
     try:
         found = folder.lstat()
     except FileNotFoundError:
         return
     is_open = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
     if stat.S_ISLNK(found.st_mode):
-        problem = "is a link, and what it leads to may change"
+        problem = "is a link, whose target may change"
     elif not stat.S_ISDIR(found.st_mode):
-        problem = "is no folder"
+        problem = "is not a folder"
     elif found.st_uid != os.getuid():
         problem = f"belongs to another user (uid {found.st_uid})"
     elif is_open:
-        problem = "can be written by every user"
+        problem = "is writable by every user"
     else:
         return
     raise InputError(
@@ -39,14 +44,14 @@ def check_folder(folder: Path) -> None:
             "storage.path",
             problem,
             str(folder),
-            "a folder of this user's own",
+            "a folder owned by this user",
             "choose another storage.path",
         )
     )
 
 
 def _open_lock(path: Path) -> TextIO:
-    """Never through a link: it would overwrite what it leads to."""
+    """Open the lock file, but do not follow a link: that would overwrite the link's target."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -56,7 +61,7 @@ def _open_lock(path: Path) -> TextIO:
 
 
 def run_folder(runs: Path, number: int) -> Path:
-    """The folder of one run among those of the search or of the confirmation."""
+    """Return the folder of one run below `runs`, the folder of a phase's runs."""
     return runs / f"{number:04d}"
 
 
@@ -74,45 +79,50 @@ class SweepFolder:
 
     @property
     def ledger(self) -> Path:
-        """The study."""
+        """The Optuna study, an SQLite file."""
         return self.root / "study.db"
 
     @property
     def log(self) -> Path:
-        """What the libraries said."""
+        """Log records and warnings of the libraries."""
         return self.root / "log.txt"
 
     @property
     def outbox(self) -> Path:
-        """What MLflow has yet to be told."""
+        """Folder of the records that MLflow has not received yet."""
         return self.root / "outbox"
 
     @property
     def scratch(self) -> Path:
-        """Ray's own bookkeeping; removed when a run ends."""
+        """Folder of Ray's temporary files; removed when a run ends."""
         return self.root / "ray"
 
     @property
     def trials(self) -> Path:
-        """The search's runs, a folder each."""
+        """Folder of the search phase, with one folder per trial."""
         return self.root / "trials"
 
     def holdout_evaluation(self, number: int) -> Path:
-        """What one look at the test split has found."""
+        """Return the file of one holdout evaluation."""
         return self.root / "test" / f"evaluation-{number}.json"
 
     @property
     def evidence(self) -> Path:
-        """All that is claimed of the winner."""
+        """The evidence about the winner, a JSON file."""
         return self.root / "evidence.json"
 
     def trial(self, number: int) -> Path:
-        """One trial's folder."""
+        """Return the folder of one trial of the search."""
         return run_folder(self.trials, number)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Inside, no other process runs this sweep; SweepRefused where one does. A crash lets go of it too."""
+        """Hold the sweep's lock, so that no other process runs the sweep; a crash releases it too.
+
+        Raises:
+            SweepRefused: If another process holds the lock; the message names it.
+            InputError: If the folder of the lock is unsafe (see `check_folder`), or the lock file cannot be opened.
+        """
         path = self.storage / "sweeps" / f".{self.name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         check_folder(path.parent)
@@ -124,7 +134,7 @@ class SweepFolder:
                 raise SweepRefused(
                     "already-running",
                     f"sweep '{self.name}' is running already, in process {file.read() or 'unknown'}; "
-                    "`embsweep status` shows how far it is",
+                    "`embsweep status` shows its progress",
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
@@ -132,14 +142,18 @@ class SweepFolder:
             yield
 
     def create(self) -> None:
-        """Make the folder and that of the cached data, readable by their owner alone. InputError as `check_folder`."""
+        """Create the sweep's folder and that of the cached data, accessible to their owner only.
+
+        Raises:
+            InputError: If one of them is unsafe, see `check_folder`.
+        """
         for folder in (self.root, data_cache(self.storage)):
             check_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
 
     def archive(self) -> Path | None:
-        """Rename the folder so that a new sweep can take its name; None where there was none."""
+        """Rename the folder so that a new sweep can use its name; return the new path, or None if there was none."""
         if not self.root.exists():
             return None
         target = self.root.with_name(f"{self.name}.{time.strftime('%Y%m%d-%H%M%S')}")

@@ -1,6 +1,6 @@
-"""The test split is read once, after the choice; a second look says that it is one.
+"""Evaluate the finalists on the test split, once, after the winner is chosen; count and report further evaluations.
 
-Readings of the test split on record: one file a look, its hash in the ledger.
+Each holdout evaluation is recorded in a file of its own, with the file's hash in the ledger.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from embsweep.core.files import atomic_write
 from embsweep.data.groups import label_groups
 from embsweep.evaluation.evaluator import Evaluation
 from embsweep.runners.select import select_call
-from embsweep.search.ledger import Ledger, read_ledger
+from embsweep.search.ledger import Ledger
+from embsweep.search.read import read_metadata
 from embsweep.selection.evidence import BASE, BM25, EvaluationRecord, VerificationRecord
 from embsweep.selection.statistics.significance import compute_intervals
 from embsweep.sweep.context import SweepContext
@@ -28,60 +29,79 @@ from embsweep.sweep.folder import SweepFolder
 from embsweep.training import verification
 from embsweep.training.verification import RecordedScores, VerificationSpec, hash_of_manifest, verify_and_evaluate
 
-_NOTE = "holdout_evaluations"
+_METADATA_KEY = "holdout_evaluations"
+_METADATA_KEY_IN_FORMAT_1 = "looks"
 
 
 class HoldoutEvaluation(FrozenModel):
-    """One look at the test split. Keys are the models: sha256 of a checkpoint's manifest, or `base` and `BM25`.
+    """One holdout evaluation. A model's key is the sha256 of its checkpoint's manifest, or `base` or `BM25`.
 
-    `number` counts the sweep's own looks, `earlier` those that other sweeps had taken at the same data before.
-    `choice` says which model had which name: another choice after a look is another look.
+    `number` counts the sweep's own holdout evaluations, `earlier` those of other sweeps on the same data before.
+    `choice` maps the name of each model to its key: to choose differently after an evaluation counts as another one.
     """
 
     number: int
     earlier: int = 0
     choice: dict[str, str] = Field(default_factory=dict)
     at: str
-    readings: dict[str, EvaluationRecord]
-    proofs: Annotated[dict[str, VerificationRecord], Field(strict=False)]
+    evaluations: dict[str, EvaluationRecord]
+    verifications: Annotated[dict[str, VerificationRecord], Field(strict=False)]
 
 
 def count_previous_evaluations(folder: SweepFolder, fingerprint: str, say: Callable[[str], None]) -> int:
-    """Looks at the same data on record in the other sweeps of this storage, those moved aside among them.
+    """Count the holdout evaluations that other sweeps of this storage, archived ones included, made on the same data.
 
-    A ledger that cannot be read is said and left out: it must not stop another sweep.
+    A ledger that cannot be read is reported and skipped: it must not stop another sweep.
+
+    Args:
+        folder: The folder of this sweep, whose own evaluations are not counted.
+        fingerprint: The fingerprint of the data.
+        say: Receives a message for each ledger that cannot be read.
     """
     count = 0
     for path in (folder.storage / "sweeps").glob("*/study.db"):
         try:
-            found = read_ledger(path) if path != folder.ledger else None
+            metadata = read_metadata(path) if path != folder.ledger else {}
         except EmbsweepError as error:
-            say(f"Looks at the test split that another sweep has taken are not counted: {error}")
+            say(f"Test evaluations of another sweep are not counted: {error}")
             continue
-        if found and found[0].get("identity", {}).get("data fingerprint") == fingerprint:
-            count += len(found[0].get(_NOTE, []))
+        if metadata.get("identity", {}).get("data fingerprint") == fingerprint:
+            count += len(metadata.get(_METADATA_KEY, metadata.get(_METADATA_KEY_IN_FORMAT_1, [])))
     return count
 
 
 def load_holdout_evaluations(ledger: Ledger, folder: SweepFolder) -> list[HoldoutEvaluation]:
-    """The looks on record, oldest first; one whose file is gone or altered still counts, but tells nothing."""
+    """Return the recorded holdout evaluations, oldest first.
+
+    An evaluation whose file is missing or altered still counts, but has no scores.
+    """
     records = []
-    for noted in ledger.metadata.get(_NOTE, []):
+    for entry in ledger.metadata.get(_METADATA_KEY, []):
         empty = HoldoutEvaluation(
-            number=noted["number"], earlier=noted.get("earlier", 0), at=noted["at"], readings={}, proofs={}
+            number=entry["number"], earlier=entry.get("earlier", 0), at=entry["at"], evaluations={}, verifications={}
         )
-        records.append(_load(folder.holdout_evaluation(noted["number"]), noted["sha256"]) or empty)
+        records.append(_load(folder.holdout_evaluation(entry["number"]), entry["sha256"]) or empty)
     return records
 
 
 def record_holdout_evaluation(
     ledger: Ledger, folder: SweepFolder, record: HoldoutEvaluation, models: Sequence[str]
 ) -> None:
-    """Note in the ledger that `models` were read, then write what was found: no number lies about without a note."""
+    """Record the test evaluation in the ledger before writing its scores to disk.
+
+    In this order, no scores can exist without a ledger entry. If the process dies in between, the evaluation counts,
+    without scores.
+
+    Args:
+        ledger: The ledger of the search.
+        folder: The folder of the sweep.
+        record: The evaluation.
+        models: Names of the models that were evaluated.
+    """
     data = record.model_dump_json().encode()
-    noted = {"number": record.number, "earlier": record.earlier, "at": record.at, "models": list(models)}
+    entry = {"number": record.number, "earlier": record.earlier, "at": record.at, "models": list(models)}
     digest = hashlib.sha256(data).hexdigest()
-    ledger.set_metadata(**{_NOTE: [*ledger.metadata.get(_NOTE, []), {**noted, "sha256": digest}]})
+    ledger.set_metadata(**{_METADATA_KEY: [*ledger.metadata.get(_METADATA_KEY, []), {**entry, "sha256": digest}]})
     atomic_write(folder.holdout_evaluation(record.number), data)
 
 
@@ -95,82 +115,93 @@ def _load(path: Path, sha256: str) -> HoldoutEvaluation | None:
 
 @dataclass(frozen=True)
 class HoldoutResult:
-    """What is known of each named model on the test split, and how many looks that took."""
+    """Scores of each named model on the test split, and the number of holdout evaluations of these data so far."""
 
-    __test__ = False  # pytest takes the name for a test
+    __test__ = False  # keeps pytest from collecting it as a test class
 
     holdout_evaluations: int
     at: str
-    readings: Mapping[str, EvaluationRecord]
-    proofs: Mapping[str, VerificationRecord]
+    evaluations: Mapping[str, EvaluationRecord]
+    verifications: Mapping[str, VerificationRecord]
 
 
 def evaluate_on_test(
-    context: SweepContext, claims: Sequence[RecordedScores], trials: Mapping[str, int]
+    context: SweepContext, recorded: Sequence[RecordedScores], trials: Mapping[str, int]
 ) -> HoldoutResult:
-    """Prove `claims` and read the test split for them, for the base model and BM25.
+    """Verify the recorded scores of the finalists, then evaluate them, the base model and BM25 on the test split.
 
-    A model that was read before is not read again. VerificationFailed where weights are not what was recorded of them:
-    nothing of the test split is known then. `trials` gives the trial behind each name.
+    A model that was evaluated before is not evaluated again.
+
+    Args:
+        context: The sweep.
+        recorded: Name, weights and recorded validation scores of each finalist.
+        trials: Number of the trial behind each name.
+
+    Returns:
+        The scores of each name, of the base model and of BM25, with the verification of each model.
+
+    Raises:
+        VerificationFailed: If weights do not reproduce their recorded scores. No test score is recorded then.
+        EmbsweepError: If a file of the weights is missing, altered or not listed in their manifest.
     """
-    claims = [*claims, RecordedScores(BASE, None, context.baseline.scores)]
+    recorded = [*recorded, RecordedScores(BASE, None, context.baseline.scores)]
     records = load_holdout_evaluations(context.ledger, context.folder)
-    known = {key for record in records for key in record.readings}
-    new = [claim for claim in claims if _key(claim) not in known]
-    choice = {claim.name: _key(claim) for claim in claims}
+    known = {key for record in records for key in record.evaluations}
+    new = [item for item in recorded if _key(item) not in known]
+    choice = {item.name: _key(item) for item in recorded}
     if new or BM25 not in known or records[-1].choice != choice:
         records.append(_evaluate_new_models(context, new, choice, number=len(records) + 1))
-    readings = {key: reading for record in records for key, reading in record.readings.items()}
-    proofs = {key: facts for record in records for key, facts in record.proofs.items()}
-    named = {claim.name: readings[_key(claim)].model_copy(update={"trial": trials.get(claim.name)}) for claim in claims}
+    evaluations = {key: result for record in records for key, result in record.evaluations.items()}
+    verifications = {key: facts for record in records for key, facts in record.verifications.items()}
+    named = {item.name: evaluations[_key(item)].model_copy(update={"trial": trials.get(item.name)}) for item in recorded}
     return HoldoutResult(
         holdout_evaluations=records[-1].earlier + records[-1].number,
         at=records[-1].at,
-        readings={**named, BM25: readings[BM25]},
-        proofs={claim.name: proofs[_key(claim)] for claim in claims},
+        evaluations={**named, BM25: evaluations[BM25]},
+        verifications={item.name: verifications[_key(item)] for item in recorded},
     )
 
 
 def _evaluate_new_models(
-    context: SweepContext, claims: Sequence[RecordedScores], choice: dict[str, str], *, number: int
+    context: SweepContext, recorded: Sequence[RecordedScores], choice: dict[str, str], *, number: int
 ) -> HoldoutEvaluation:
-    """Read what is new, and put on record that it was read, or that a choice was made with the readings known."""
+    """Evaluate the new models and record it; without any, record that a choice was made with the scores known."""
     earlier = count_previous_evaluations(context.folder, context.prepared.splits.fingerprint, context.progress.say)
-    _report_progress(context, earlier + number, len(claims))
+    _report_progress(context, earlier + number, len(recorded))
     splits, trial = context.prepared.splits, context.recipe.trial
     how = VerificationSpec(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
     call = select_call(context.recipe, context.prepared.slots)
-    read = verify_and_evaluate(claims, how, call=call, models=context.assets.models) if claims else []
-    found = {_key(claim): reading for claim, reading in zip(claims, read, strict=True)}
-    evaluations = {**{key: reading.test for key, reading in found.items()}, BM25: _measure_bm25(context)}
+    results = verify_and_evaluate(recorded, how, call=call, models=context.assets.models) if recorded else []
+    found = {_key(item): result for item, result in zip(recorded, results, strict=True)}
+    evaluations = {**{key: result.test for key, result in found.items()}, BM25: _measure_bm25(context)}
     record = HoldoutEvaluation(
         number=number,
         earlier=earlier,
         choice=choice,
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        readings={key: _to_reading(context, evaluation) for key, evaluation in evaluations.items()},
-        proofs={key: _to_proof(reading) for key, reading in found.items()},
+        evaluations={key: _to_evaluation_record(context, evaluation) for key, evaluation in evaluations.items()},
+        verifications={key: _to_verification_record(result) for key, result in found.items()},
     )
-    record_holdout_evaluation(context.ledger, context.folder, record, [claim.name for claim in claims])
+    record_holdout_evaluation(context.ledger, context.folder, record, [item.name for item in recorded])
     return record
 
 
 def _report_progress(context: SweepContext, number: int, models: int) -> None:
     if number == 1:
-        context.progress.say(f"Proving {models} models from disk and reading the test split, once, for them and BM25.")
+        context.progress.say(f"Verifying {models} models from disk, then evaluating them and BM25 on the test split.")
     else:
         context.progress.say(
-            f"Look {number} at the test split, {models} models newly read: it was read before, so that its numbers "
-            "are no longer untouched by what was decided since."
+            f"Test evaluation no. {number} ({models} new models). The test split has been used before, so its scores "
+            "may be optimistic."
         )
 
 
-def _key(claim: RecordedScores) -> str:
-    return BASE if claim.folder is None else hash_of_manifest(claim.folder)
+def _key(item: RecordedScores) -> str:
+    return BASE if item.folder is None else hash_of_manifest(item.folder)
 
 
 def _measure_bm25(context: SweepContext) -> Evaluation:
-    """BM25 has no dimensions: it stands at every one alike."""
+    """Evaluate BM25 on the test split. It has no dimensions: its scores are the same at each."""
     from embsweep.evaluation.bm25 import measure_bm25
 
     scores, per_query = measure_bm25(context.prepared.splits.test)
@@ -178,7 +209,7 @@ def _measure_bm25(context: SweepContext) -> Evaluation:
     return Evaluation(dict.fromkeys(dims, scores), dict.fromkeys(dims, per_query))
 
 
-def _to_reading(context: SweepContext, evaluation: Evaluation) -> EvaluationRecord:
+def _to_evaluation_record(context: SweepContext, evaluation: Evaluation) -> EvaluationRecord:
     values = evaluation.of_metric(context.objective.metric)
     groups = label_groups(context.prepared.splits.test.relevant)
     return EvaluationRecord(
@@ -188,11 +219,11 @@ def _to_reading(context: SweepContext, evaluation: Evaluation) -> EvaluationReco
     )
 
 
-def _to_proof(reading: verification.VerifiedEvaluation) -> VerificationRecord:
+def _to_verification_record(result: verification.VerifiedEvaluation) -> VerificationRecord:
     return VerificationRecord(
-        manifest_sha256=reading.manifest_sha256,
-        device=reading.device,
-        difference=reading.difference,
-        tolerance=reading.tolerance,
-        pid=reading.pid,
+        manifest_sha256=result.manifest_sha256,
+        device=result.device,
+        difference=result.difference,
+        tolerance=result.tolerance,
+        pid=result.pid,
     )

@@ -1,4 +1,4 @@
-"""What makes a sweep the same sweep: its space, its data and every setting that can change a score."""
+"""Identity of a sweep: its search space, its data and every setting that can change a score."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from embsweep.config import Config
 from embsweep.config.search_space import Space, describe
 from embsweep.core.errors import SweepRefused
 
-# Raising the budget, another runner or tracker, more checkpoints, another proof: the same sweep goes on.
+# These may change in a resumed sweep: budget, audit, confirmation, gate, runner, tracking, checkpoints to keep.
 _FREE = ("search.trials", "audit.", "confirm.", "gate.", "runner.", "tracking.", "storage.", "scale.", "sweep.")
 
 
 def compute_identity(
     recipe: Config, space: Space, data_fingerprint: str, *, epoch_factor: float = 1.0
 ) -> dict[str, Any]:
-    """Dotted key → value of all that may not change under one name; plain JSON.
+    """Return every setting that must not change under one sweep name: dotted key → value, as plain JSON.
 
-    `epoch_factor` is what a rehearsal shortens every schedule by: where epochs are swept, no key shows it.
+    Args:
+        recipe: The configuration of trial 0, scaled.
+        space: The search space; a swept key is represented by its dimension instead of its value.
+        data_fingerprint: The fingerprint of the split data.
+        epoch_factor: The factor by which a rehearsal shortens every schedule. If the epochs are swept, no key of the
+            configuration contains it.
     """
     config = {key: value for key, value in flatten(recipe.model_dump(mode="json")) if not key.startswith(_FREE)}
     axes = {f"space {dimension.key}": describe(dimension) for dimension in space}
@@ -28,20 +33,29 @@ def compute_identity(
 
 
 def check_identity(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """SweepRefused with every differing key where a sweep of this name is another one."""
+    """Check that the existing sweep of this name is the requested one.
+
+    Args:
+        name: The sweep's name.
+        then: The identity stored in the ledger.
+        now: The identity of the request.
+
+    Raises:
+        SweepRefused: If the identities differ, with every differing key.
+    """
     keys = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
     if keys:
-        lines = [f"  {key}: {then.get(key, 'absent')} then, {now.get(key, 'absent')} now" for key in keys]
+        lines = [f"  {key}: {then.get(key, 'absent')} before, {now.get(key, 'absent')} now" for key in keys]
         raise SweepRefused(
             "other-sweep",
-            f"a sweep named '{name}' exists and differs:\n"
+            f"a different sweep named '{name}' exists:\n"
             + "\n".join(lines)
-            + "\nTake another name (sweep.name=…), or move the earlier one aside (sweep.fresh=true).",
+            + "\nChoose another name (sweep.name=…), or archive the earlier sweep (sweep.fresh=true).",
         )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as dotted keys; empty ones vanish."""
+    """Yield the values of nested mappings with their dotted keys; empty mappings are omitted."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")

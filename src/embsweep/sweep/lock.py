@@ -1,4 +1,7 @@
-"""A second driver of one sweep, told so at once: before anything is checked, which takes longer than it should wait."""
+"""Fail fast if another process is already running this sweep.
+
+The lock is tested before the preflight checks, because those take longer than a user should wait for this answer.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,14 @@ from embsweep.sweep.request import SweepRequest
 
 
 def check_not_running(request: SweepRequest) -> None:
-    """SweepRefused, naming the process, where another one runs this sweep. What is wrong otherwise is left to others.
+    """Check that no other process runs the requested sweep; leave every other problem to the preflight checks.
 
-    Whether this would be a rehearsal, which has another name, is asked only where one of the two is running; that of a
-    cluster is left to the checks, which look at it.
+    A rehearsal runs under a name of its own. With `scale.mode` auto, the machine's GPUs decide which of the two names
+    applies; they are counted only if a sweep of one of the names is running. On a cluster, the preflight checks decide
+    instead, because they inspect its nodes.
+
+    Raises:
+        SweepRefused: If another process runs the sweep; the message names it.
     """
     names = _candidate_names(request.values)
     refusals = {name: refusal for name in names if (refusal := _find_running(request, name))}
@@ -39,12 +46,12 @@ def _find_running(request: SweepRequest, name: str) -> SweepRefused | None:
             return None
     except SweepRefused as refusal:
         return refusal
-    except InputError:  # found again by the checks, with all else that is wrong
+    except InputError:  # the preflight checks report it together with all other problems
         return None
 
 
 def _candidate_names(values: Mapping[str, Any]) -> list[str]:
-    """At full scale and in rehearsal; none where the configuration does not say."""
+    """Return the names that the sweep may have: at full scale, in rehearsal, or both; none if it is misconfigured."""
     sweep, scale = values.get("sweep"), values.get("scale")
     name = sweep.get("name") if isinstance(sweep, Mapping) else None
     if not isinstance(name, str) or "/" in name or not isinstance(scale, Mapping):

@@ -1,4 +1,4 @@
-"""The two stages in which a sweep runs trials: the search, and the confirmation of what it found."""
+"""The two phases in which a sweep runs trials: the search phase and the confirmation phase."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from embsweep.tracking.runs import RunRef
 
 @dataclass(frozen=True)
 class Phase:
-    """What a desk must know of the runs that it hands out. `fold` names a run's fold of the cross-validation, if any.
+    """Settings of a phase for its scheduler. `directory` contains one folder per run.
 
-    `kept` says whose weights stay on disk, of the runs that are finished; more than `max_failed` failed runs end the
-    stage, None never does. A run whose process died is started again, `max_attempts` starts in all.
+    `tracking_run` returns the MLflow run of a ledger record, `checkpoints_to_keep` the numbers of the finished runs
+    whose weights stay on disk, and `fold` a run's fold of the cross-validation, if any. More than `max_failed` failed
+    runs end the phase (None: no limit). A run whose process died is started again, up to `max_attempts` starts in all.
     """
 
     name: str
@@ -30,12 +31,12 @@ class Phase:
     fold: Callable[[TrialRecord], int | None] = lambda record: None
 
     def trial_dir(self, number: int) -> Path:
-        """One run's folder."""
+        """Return the folder of one run."""
         return run_folder(self.directory, number)
 
 
 def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[RankedTrial]:
-    """Finished runs that can win, from best to worst."""
+    """Return the finished runs that can win, from best to worst: those with a finite objective and weights on disk."""
     return rank_trials(
         RankedTrial(r.number, r.best, (run_folder(runs, r.number) / "best").is_dir())
         for r in records
@@ -44,17 +45,23 @@ def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[Ran
 
 
 def search_run(record: TrialRecord) -> RunRef:
-    """The run of MLflow that stands for a trial of the search."""
+    """Return the MLflow run of a trial of the search."""
     return RunRef(record.number, f"trial {record.number}")
 
 
 def search_phase(runs: Path, config: Config, *, keep_recipe: bool) -> Phase:
-    """The search keeps the weights of the best few and, where trial 0 is the recipe, of that too."""
+    """Return the search phase, which keeps the weights of the best trials.
+
+    Args:
+        runs: The folder that contains the trials' folders.
+        config: The sweep's configuration, with the number of checkpoints to keep and of finalists.
+        keep_recipe: Whether trial 0 is the recipe; its weights are then kept too.
+    """
     sweep = config.sweep
     keep = max(sweep.keep_checkpoints, config.confirm.finalists)
 
     def kept(records: Sequence[TrialRecord]) -> set[int]:
-        best = {contender.number for contender in rank_finished_trials(records, runs)[:keep]}
+        best = {ranked.number for ranked in rank_finished_trials(records, runs)[:keep]}
         return best | ({0} if keep_recipe else set())
 
     return Phase("search", runs, search_run, kept, sweep.max_attempts, sweep.max_failed_trials)

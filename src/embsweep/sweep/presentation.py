@@ -1,4 +1,4 @@
-"""From the ledger to what is shown."""
+"""Convert ledger records to the view of a sweep that is displayed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from embsweep.search.record import TrialRecord
 
 
 def build_view(notes: dict[str, Any], records: Sequence[TrialRecord]) -> SweepView:
-    """A sweep as its ledger tells it; `notes` are those of `sweep.run`."""
+    """Build the view of a sweep from its ledger's records and metadata (`notes`, written by `sweep.run`)."""
     baseline = notes.get("baseline")
     return SweepView(
         name=notes["name"],
@@ -41,7 +41,7 @@ def _to_row(record: TrialRecord) -> TrialRow:
 
 
 def describe_params(record: TrialRecord) -> str:
-    """`learning_rate=2.1e-05 loss=mnrl`: the last part of each swept key with its value."""
+    """Return the last part of each swept key with its value: `learning_rate=2.1e-05 loss=mnrl`."""
     return " ".join(
         f"{key.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else f"{key.rsplit('.', 1)[-1]}={value}"
         for key, value in record.params.items()

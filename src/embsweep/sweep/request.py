@@ -1,4 +1,4 @@
-"""What the edge asks for, as values: this room knows neither Hydra nor the command line."""
+"""A request to run a sweep, as plain values: this package depends neither on Hydra nor on the command line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from embsweep.config.search_space import Space, Value
 
 Compose = Callable[[Mapping[str, Value]], Mapping[str, Any]]
-"""Key → value of one point of the space in, the composed configuration's plain values out."""
+"""Function from one point of the space (key → value) to the plain values of its composed configuration."""
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """One invocation.
+    """One invocation of a sweep.
 
-    `values` is the configuration with nothing swept: the recipe that becomes trial 0. `recipe` holds its
-    values in the terms of the space, without those that lie outside their dimension.
+    `values` is the configuration with nothing swept: the recipe, which becomes trial 0. `recipe` holds its values of
+    the swept keys, in the notation of the space, without those that are outside their dimension.
     """
 
     values: Mapping[str, Any]

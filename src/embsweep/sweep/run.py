@@ -1,4 +1,4 @@
-"""Run a sweep from its request to its result: resume or refuse, baselines, trials, confirmation, winner."""
+"""Run a sweep from request to result: check, resume or refuse, score the baseline, search, confirm, register."""
 
 from __future__ import annotations
 
@@ -43,10 +43,14 @@ log = logging.getLogger(__name__)
 
 
 def run_sweep(request: SweepRequest, console: Console) -> Result:
-    """Run, resume or extend the sweep that `request` asks for; a finished one gives the result it has.
+    """Run, resume or extend the requested sweep; return the stored result of a finished one.
 
-    InputError or SweepRefused before anything is started; TooManyFailures where no winner can be named;
-    KeyboardInterrupt leaves a sweep that the same command goes on with.
+    After a KeyboardInterrupt the same command resumes the sweep.
+
+    Raises:
+        InputError: If the request is invalid; nothing was started.
+        SweepRefused: If another process runs the sweep, or a different sweep has its name; nothing was started.
+        TooManyFailures: If too many trials failed or no winner can be chosen; nothing was registered.
     """
     check_not_running(request)
     try:
@@ -60,8 +64,8 @@ def _run(request: SweepRequest, console: Console) -> Result:
         prepared = check_request(request)
     folder = SweepFolder(prepared.storage, prepared.recipe.sweep.name)
     with folder.hold():
-        if prepared.recipe.sweep.fresh and (aside := folder.archive()):
-            console.print(f"The earlier sweep of this name is now {aside}", soft_wrap=True, highlight=False)
+        if prepared.recipe.sweep.fresh and (archived := folder.archive()):
+            console.print(f"The earlier sweep was archived as {archived}", soft_wrap=True, highlight=False)
         folder.create()
         with _libraries_to_file(folder.log):
             ledger = _open_ledger(request, prepared, folder)
@@ -110,13 +114,13 @@ def _search(
             _run_search(context, runner)
             return finalize_sweep(context, confirm_finalists(context, runner))
         except BaseException as error:
-            with contextlib.suppress(Exception):  # what ended the sweep must be heard, not a disk that is full too
+            with contextlib.suppress(Exception):  # keep the original error if close() fails as well (a full disk)
                 tracking.close(interrupted=isinstance(error, KeyboardInterrupt))
             raise
 
 
 def _run_search(context: SweepContext, runner: Runner) -> None:
-    """Run what is left of the budget. TooManyFailures where no winner can be named."""
+    """Run the remaining trials of the search; raise TooManyFailures if no winner can be chosen."""
     splits = context.prepared.splits
     phase = search_phase(context.folder.trials, context.recipe, keep_recipe=context.has_recipe)
     scheduler = SweepScheduler(
@@ -140,7 +144,7 @@ def _score_baseline(prepared: PreflightResult, assets: SharedAssets, ledger: Led
     progress.say("Scoring the untrained base model and BM25 on the validation split.")
     if recipe.runner.kind == "cluster":
         scores = select_call(recipe, prepared.slots)(score_base, recipe.trial, data, models=assets.models)
-    else:  # this process has imported all that it takes
+    else:  # this process has already imported everything that is needed
         scores = score_base(recipe.trial, data)
     baseline = measure_baseline(scores, recipe.objective, data)
     ledger.set_metadata(baseline=baseline.to_json())
@@ -175,7 +179,7 @@ def _headline(prepared: PreflightResult) -> str:
         return f"Sweep '{prepared.recipe.sweep.name}' on {prepared.recipe.model.name}"
     return (
         f"REHEARSAL of '{prepared.requested.sweep.name}' on {prepared.recipe.model.name} instead of "
-        f"{prepared.requested.model.name}: everything capped to end in minutes. A GPU or scale=full runs the real one."
+        f"{prepared.requested.model.name}, capped to run in minutes. Use a GPU or scale=full for the full sweep."
     )
 
 
@@ -197,23 +201,23 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Led
     )
     absent = [d.key for d in request.space if d.key not in request.recipe]
     if absent and recipe.search.recipe_first:
-        yield f"  trial 0 is the recipe, but for what lies outside the space: {', '.join(absent)}"
+        yield f"  trial 0 is the recipe, except for values outside the space: {', '.join(absent)}"
     done = sum(record.is_finished for record in ledger.trials)
     if ledger.trials:
         rest = "the others follow" if done < ledger.budget else "confirmation and test follow"
-        yield f"Going on: {done} of {ledger.budget} trials are finished, {rest}."
+        yield f"Resuming: {done} of {ledger.budget} trials are finished, {rest}."
 
 
 class _LogFile(logging.FileHandler):
-    """A log that cannot be written (a full disk) is no news for the terminal."""
+    """A log file handler that ignores write errors (a full disk) instead of printing them to the terminal."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's own name
-        """Called where `record` could not be written."""
+        """Ignore that `record` could not be written."""
 
 
 @contextmanager
 def _libraries_to_file(path: Path) -> Iterator[None]:
-    """Send what libraries log and warn to a file, so that it does not drown the progress."""
+    """Redirect log records and warnings of libraries to a file, so that they do not hide the progress lines."""
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

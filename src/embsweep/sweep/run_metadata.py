@@ -1,4 +1,4 @@
-"""What MLflow is told of a sweep as a whole: who it is, its configuration, data, environment and code."""
+"""Log a sweep as a whole to MLflow: its identity, configuration, data, environment and code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ from embsweep.tracking.tracker import Tracker
 def open_tracking(
     prepared: PreflightResult, ledger: Ledger, folder: SweepFolder, say: Callable[[str], None]
 ) -> Tracker:
-    """The way to the sweep's run, which is found again on a resume; `say` hears when MLflow goes and comes."""
+    """Return the tracker of the sweep's MLflow run; a resumed sweep continues its existing run.
+
+    Args:
+        prepared: The checked request.
+        ledger: The ledger of the search, which stores the id that identifies the run.
+        folder: The folder of the sweep, which contains the outbox.
+        say: Receives a message when MLflow stops answering and when it answers again.
+    """
     if "study_id" not in ledger.metadata:
         ledger.set_metadata(study_id=uuid.uuid4().hex)
     recipe = prepared.recipe
@@ -48,7 +55,13 @@ def open_tracking(
 
 
 def log_sweep_metadata(tracking: Tracker, request: SweepRequest, prepared: PreflightResult) -> None:
-    """Tell MLflow the sweep's data, space, command, configuration, audit and environment."""
+    """Log the sweep's data, space, command, configuration, audit and environment to MLflow.
+
+    Args:
+        tracking: The sweep's tracker.
+        request: The request, with its command and search space.
+        prepared: The checked request.
+    """
     recipe = prepared.recipe
     tracking.log_dataset(_dataset_facts(prepared))
     tracking.log_params(
@@ -94,7 +107,7 @@ def _dataset_facts(prepared: PreflightResult) -> DatasetRecord:
 
 
 def split_sizes(splits: Splits) -> dict[str, int]:
-    """How much stands on each side, and in the corpus."""
+    """Return the number of training pairs, of validation and test queries, and of passages in the corpus."""
     return {
         "train_pairs": len(splits.train),
         "validation_queries": len(splits.validation.queries),

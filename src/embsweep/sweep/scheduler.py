@@ -1,4 +1,4 @@
-"""The sweep's desk: hands trials to the runner and writes what comes back to ledger, tracking and screen."""
+"""Scheduler of a sweep: suggests trials to the runner and writes their reports to ledger, MLflow outbox and screen."""
 
 from __future__ import annotations
 
@@ -28,30 +28,31 @@ from embsweep.training.messages import PREVIOUS, Outcome, TrialReport, TrialResu
 from embsweep.training.verification import hash_of_manifest
 
 LOGGED_TRIALS = "logged_trials"
-"""Note of the ledger: the runs whose end was told to MLflow's outbox."""
+"""Key of the ledger's metadata: numbers of the runs whose end was written to MLflow's outbox."""
 
 OUTBOX_RECORDS = "outbox_records"
-"""Note of the ledger: how many records MLflow's outbox had been given by then."""
+"""Key of the ledger's metadata: how many records had been written to MLflow's outbox at that time."""
 
 TRACKING_STARTED = "tracking_started"
-"""Attribute of a run in the ledger: its start was told to MLflow's outbox."""
+"""Attribute of a run in the ledger: its start was written to MLflow's outbox."""
 
 MANIFEST_NOTE = "manifest_sha256"
-"""Attribute of a run in the ledger: the hash of its weights' manifest when it ended."""
+"""Attribute of a run in the ledger: sha256 of its weights' manifest when it ended."""
 
 _FACT_MESSAGES = {
     "restarted": "starts over:",
-    "used_previous_state": "goes one evaluation back:",
-    "oom_retry": "ran out of memory, and is tried again with",
+    "used_previous_state": "resumes one evaluation earlier:",
+    "oom_retry": "ran out of memory, and is retried with",
 }
-"""Facts of a trial that its user is told at once, in these words."""
+"""Facts of a trial that are shown to the user at once, with the text that precedes the value."""
 
 
 @dataclass
 class SweepScheduler:
-    """Implements `runners.base.TrialScheduler`. The ledger is written first, so that a crash loses at most a metric.
+    """Implementation of `runners.base.TrialScheduler` for both phases of a sweep.
 
-    `configure` makes a run's configuration out of what the ledger asks for; InputError says that it is none.
+    Everything is written to the ledger first, so that a crash loses at most a metric. `configure` returns the
+    configuration of a ledger record, or raises InputError if its parameters are invalid.
     """
 
     ledger: Ledger
@@ -64,9 +65,13 @@ class SweepScheduler:
     _previous_reports: dict[int, dict[int, TrialReport]] = field(default_factory=dict)
 
     def resume(self) -> None:
-        """Do what a crash may have kept an earlier process from doing after it had closed a run in the ledger."""
+        """Finish what an earlier process left undone because it died after closing a run in the ledger.
+
+        Log the runs whose end was not logged (all finished runs, if records of the outbox were lost), and delete
+        checkpoints that are no longer needed.
+        """
         if self.tracking.has_lost_records(self.ledger.metadata.get(OUTBOX_RECORDS, 0)):
-            self.progress.say("Records for MLflow are lost: all of the finished trials is told again.")
+            self.progress.say("Some MLflow records were lost; logging all finished trials again.")
             self.ledger.set_metadata(**{LOGGED_TRIALS: []})
         logged = set(self.ledger.metadata.get(LOGGED_TRIALS, ()))
         for record in self.ledger.trials:
@@ -76,13 +81,13 @@ class SweepScheduler:
         self._delete_checkpoints()
 
     def suggest(self) -> TrialSpec | None:
-        """The next trial; None when the budget is spent or too many have failed."""
+        """See `TrialScheduler.suggest`. Returns None if the budget is used up or too many runs have failed."""
         while not self.has_too_many_failures and (record := self.ledger.ask()) is not None:
             try:
                 config = self.configure(record)
-            except InputError as error:  # a combination that only fails together
+            except InputError as error:  # each value is valid, but not their combination
                 self._log_trial_start(record, record.params)
-                self._close(record.number, _failure(f"is no valid configuration: {error}"), None)
+                self._close(record.number, _failure(f"invalid configuration: {error}"), None)
                 continue
             self._log_trial_start(record, _params(config, record))
             self._load_previous_reports(record)
@@ -99,25 +104,25 @@ class SweepScheduler:
 
     @property
     def has_too_many_failures(self) -> bool:
-        """Whether more runs have failed than the stage allows."""
+        """Whether more runs have failed than the phase allows."""
         failed = sum(record.state == "failed" for record in self.ledger.trials)
         return self.phase.max_failed is not None and failed > self.phase.max_failed
 
     def on_trial_start(self, number: int, started: TrialStarted) -> None:
-        """See `TrialScheduler.on_trial_start`. Records earlier reports again; a crash may have lost them."""
-        where = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
+        """See `TrialScheduler.on_trial_start`. Records earlier attempts' reports again; a crash may have lost them."""
+        process = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
         facts = {"setup_s": started.setup_s, "import_s": started.import_s, **_without_secrets(started.facts)}
-        self.ledger.set_attributes(number, **where, **facts, **{FACT_NAMES: sorted(facts)})
+        self.ledger.set_attributes(number, **process, **facts, **{FACT_NAMES: sorted(facts)})
         self.tracking.log_facts(self._child(number), facts)
         for report in (self._deduplicate(number, report) for report in started.earlier):
             self._record_report(number, report)
             self.ledger.record_replayed(number, report.fraction, report.best_objective)
             self.tracking.log_report(self._child(number), report)
         if started.earlier:
-            self._update_progress(self.ledger.record(number), f"goes on behind {started.earlier[-1].fraction:.0%}")
-        for name, words in _FACT_MESSAGES.items():
+            self._update_progress(self.ledger.record(number), f"resumes from {started.earlier[-1].fraction:.0%}")
+        for name, text in _FACT_MESSAGES.items():
             if name in facts:
-                self._update_progress(self.ledger.record(number), f"{words} {facts[name]}")
+                self._update_progress(self.ledger.record(number), f"{text} {facts[name]}")
 
     def on_trial_result(self, number: int, report: TrialReport) -> bool:
         """See `TrialScheduler.on_trial_result`."""
@@ -130,33 +135,34 @@ class SweepScheduler:
         return should_stop
 
     def on_trial_error(self, number: int, reason: str) -> None:
-        """See `TrialScheduler.on_trial_error`. The trial starts again, or fails after too many lost processes."""
+        """See `TrialScheduler.on_trial_error`. The trial is started again, or fails if `max_attempts` is reached."""
         reason = redact(reason)
         losses = self.ledger.record(number).losses + 1
         if losses >= self.phase.max_attempts:
-            why = f"{reason}; {losses} times, which is all that sweep.max_attempts allows"
+            why = f"{reason}; {losses} times, the limit of sweep.max_attempts"
             self.on_trial_complete(number, _failure(why))
             return
         self.ledger.mark_lost(number, reason)
-        self._update_progress(
-            self.ledger.record(number), f"was lost: {reason}; it starts again from its last evaluation"
-        )
+        self._update_progress(self.ledger.record(number), f"was lost: {reason}; it resumes from its last evaluation")
 
     def on_trial_complete(self, number: int, result: TrialResult) -> None:
         """See `TrialScheduler.on_trial_complete`.
 
         Raises:
-            DiskFull: A full disk ended the trial. It stays open, so that it can resume.
+            DiskFull: If a full disk ended the trial. The trial stays open, so that it can be resumed.
         """
         if result.outcome is Outcome.FAILED and is_disk_full_error(result.reason or ""):
             raise DiskFull(
-                f"{self.phase.trial_dir(number)}: the disk is full ({result.reason}). Free some space; what is "
-                "finished is kept, and the same command resumes the sweep."
+                f"{self.phase.trial_dir(number)}: the disk is full ({result.reason}). Finished trials are kept; free "
+                "some space, then run the same command to resume the sweep."
             )
         self._close(number, result, result.best_scores or self._best_scores.pop(number, None))
 
     def _close(self, number: int, result: TrialResult, scores: Scores | None) -> None:
-        """The ledger first, then MLflow's outbox, then the disk. No secret of an error's text gets into any of them."""
+        """Record the end of a run in the ledger, then in MLflow's outbox; then delete checkpoints.
+
+        Secrets in an error's text are redacted first.
+        """
         if result.reason:
             result = dataclasses.replace(result, reason=redact(result.reason))
         self.ledger.set_attributes(
@@ -182,7 +188,7 @@ class SweepScheduler:
         self.ledger.set_metadata(**{LOGGED_TRIALS: logged, OUTBOX_RECORDS: self.tracking.record_count})
 
     def _delete_checkpoints(self) -> None:
-        """Free the disk of the weights that the stage does not keep, and of what finished runs needed to go on."""
+        """Delete the weights that the phase does not keep, and the resume states of finished runs."""
         records = self.ledger.trials
         kept = self.phase.checkpoints_to_keep(records)
         for record in records:
@@ -194,21 +200,21 @@ class SweepScheduler:
                 shutil.rmtree(folder / part, ignore_errors=True)
 
     def _deduplicate(self, number: int, report: TrialReport) -> TrialReport:
-        """What comes out again as it did before has the moment of then: one point in MLflow, not two."""
+        """Return the report; if it repeats an earlier one, with that one's time: MLflow then has one point, not two."""
         first = self._previous_reports[number].get(report.step)
         if first is None or first.objective != report.objective:
             return report
         return dataclasses.replace(report, reported_at=first.reported_at)
 
     def _load_previous_reports(self, record: TrialRecord) -> None:
-        """What earlier attempts have said, also where this one starts over and writes another log."""
+        """Keep the reports of earlier attempts, even if this attempt starts over with a new list of reports."""
         previous = {report.step: report for report in (*reports_of(record, PREVIOUS_REPORTS), *reports_of(record))}
         self._previous_reports[record.number] = previous
         if previous:
             self.ledger.set_attributes(record.number, **{PREVIOUS_REPORTS: to_rows(previous.values())})
 
     def _record_report(self, number: int, report: TrialReport) -> None:
-        """For the ledger: the best scores so far, and a line of the trial's log."""
+        """Keep the best scores so far, and add the report to the run's list in the ledger."""
         if report.best_fraction == report.fraction:
             self._best_scores[number] = report.scores
         self._reports[number].append(report)
@@ -233,7 +239,7 @@ class SweepScheduler:
 
 
 def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A fact may quote an error's text."""
+    """Return the facts with secrets redacted: a fact may quote an error's text."""
     return {name: redact(value) if isinstance(value, str) else value for name, value in facts.items()}
 
 
@@ -242,19 +248,26 @@ def _failure(reason: str) -> TrialResult:
 
 
 def _manifest_hash(result: TrialResult) -> dict[str, str]:
-    """The hash of the weights' manifest now, for the proof later."""
+    """Return the hash of the weights' manifest at the end of the run, for the later verification."""
     folder = Path(result.checkpoint) if result.checkpoint else None
     return {MANIFEST_NOTE: hash_of_manifest(folder)} if folder and (folder / MANIFEST).is_file() else {}
 
 
 def _params(config: Config, record: TrialRecord) -> dict[str, Any]:
-    """A run's parameters in MLflow. Swept groups (`matryoshka=halving`) are no keys of it: under their own name."""
+    """Return a run's parameters for MLflow; swept groups (`matryoshka=halving`) are not config keys and are added."""
     groups = {key: value for key, value in record.params.items() if "." not in key}
     return dict(flatten(config.trial.model_dump(mode="json"))) | groups
 
 
 def relog_trial(record: TrialRecord, tracking: Tracker, child: RunRef, params: Mapping[str, Any]) -> None:
-    """Everything of a finished run but its end: what MLflow knows already stays as it is."""
+    """Log a finished run again, except for its end. What MLflow has received already does not change.
+
+    Args:
+        record: The run in the ledger.
+        tracking: The sweep's tracker.
+        child: The MLflow run.
+        params: The run's parameters.
+    """
     facts = record.attributes
     tracking.start_trial(child, record.attempt, params, started_at=facts.get("started_at"))
     tracking.log_facts(child, {name: facts[name] for name in facts.get(FACT_NAMES, ())})

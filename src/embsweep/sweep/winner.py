@@ -1,4 +1,4 @@
-"""After the last run: the winner is proven, read on the test split, described, and only then registered."""
+"""Finish a sweep after its last run: verify the winner, evaluate it on the test split, document and register it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ from embsweep.training.verification import RecordedScores
 
 
 def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
-    """Prove, test, describe and register the winner. The result is in the ledger when this returns."""
+    """Verify, evaluate, document and register the winner; then store the result in the ledger and return it.
+
+    Raises:
+        VerificationFailed: If weights do not reproduce their recorded scores; nothing is registered then.
+        TrackingUnavailable: If MLflow does not answer for too long. The same command continues from there.
+    """
     verdict = confirmation.verdict
     names = name_finalists(verdict, confirmation.finalists, has_recipe=context.has_recipe)
     runs = {name: select_run(context, confirmation, trial) for name, trial in names.items()}
-    claims = [RecordedScores(name, run.weights, run.scores, run.manifest_sha256) for name, run in runs.items()]
-    test = evaluate_on_test(context, claims, names)
+    recorded = [RecordedScores(name, run.weights, run.scores, run.manifest_sha256) for name, run in runs.items()]
+    test = evaluate_on_test(context, recorded, names)
     verdict = _warn_early_stopped(verdict, runs[WINNER])
     evidence = build_evidence(context, verdict, runs[WINNER], test)
     version = _register(context, runs[WINNER], evidence)
@@ -40,7 +45,7 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     text = evidence.model_dump_json(indent=1).encode()
     atomic_write(context.folder.evidence, text)
     context.tracking.finish(_summary(evidence), trials=len(context.ledger.trials))
-    context.tracking.flush()  # before the note: a sweep that has a result is not taken up again
+    context.tracking.flush()  # before the result is stored: a sweep with a result is not resumed
     context.ledger.set_metadata(
         result={
             "winner": verdict.winner,
@@ -54,24 +59,31 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
 
 
 def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result | None:
-    """The result that speaks for every trial, this confirmation, gate and registered model; None where there is none.
+    """Return the stored result if it is valid for all trials and for the confirmation, gate and registered model.
 
-    One that an interrupted extension left behind is none, nor is one whose evidence was altered.
+    Args:
+        ledger: The ledger of the search.
+        folder: The folder of the sweep.
+        recipe: The scaled configuration.
+
+    Returns:
+        The result, or None if there is no valid one. The result before an interrupted extension of the sweep is not
+        valid, nor is one whose evidence file was altered.
     """
-    noted = ledger.metadata.get("result")
-    if noted is None or any(noted.get(key) != value for key, value in _result_key(ledger, recipe).items()):
+    stored = ledger.metadata.get("result")
+    if stored is None or any(stored.get(key) != value for key, value in _result_key(ledger, recipe).items()):
         return None
     try:
         text = folder.evidence.read_bytes()
-        if hashlib.sha256(text).hexdigest() != noted["evidence_sha256"]:
+        if hashlib.sha256(text).hexdigest() != stored["evidence_sha256"]:
             return None
-        return Result(Evidence.model_validate_json(text), noted["registered"])
+        return Result(Evidence.model_validate_json(text), stored["registered"])
     except (OSError, ValidationError):
         return None
 
 
 def _result_key(ledger: Ledger, recipe: Config) -> dict[str, Any]:
-    """What a result rests on besides the sweep's identity: where one of these changes, there is no result yet."""
+    """Return what a result depends on besides the sweep's identity; if any of it changes, the result is not valid."""
     return {
         "counts": count_states(ledger),
         "confirm": recipe.confirm.model_dump(mode="json"),
@@ -83,12 +95,20 @@ def _result_key(ledger: Ledger, recipe: Config) -> dict[str, Any]:
 def _warn_early_stopped(verdict: VerdictRecord, served: SelectedRun) -> VerdictRecord:
     if served.record.state != "stopped":
         return verdict
-    warning = f"the weights of {served.name} are those of a schedule that was stopped at {served.record.fraction:.0%}"
+    warning = f"the weights of {served.name} are from a run that was stopped at {served.record.fraction:.0%}"
     return verdict.model_copy(update={"warnings": (*verdict.warnings, warning)})
 
 
 def name_finalists(verdict: VerdictRecord, finalists: Iterable[int], *, has_recipe: bool) -> dict[str, int]:
-    """Name on the test split → trial: the winner, the recipe, the best of the others, and the rest by number."""
+    """Map each name that is used on the test split to its trial.
+
+    The names are the winner, the recipe, the runner-up (the best of the others), and `trial N` for the rest.
+
+    Args:
+        verdict: The choice of the winner, with the confirmed objectives.
+        finalists: Trial numbers of the finalists.
+        has_recipe: Whether trial 0 is the recipe.
+    """
     order = {facts.trial: _confirmed_objective(facts) for facts in verdict.confirmed}
     others = sorted((n for n in finalists if n != verdict.winner), key=lambda n: (-order[n], n))
     names = {WINNER: verdict.winner}
@@ -101,7 +121,7 @@ def name_finalists(verdict: VerdictRecord, finalists: Iterable[int], *, has_reci
 
 
 def _confirmed_objective(facts: ConfirmedRecord) -> float:
-    """The mean objective of the fresh runs, or that of the search where there were none."""
+    """Return the mean objective of the fresh runs; without any, that of the search."""
     return sum(facts.confirmed) / len(facts.confirmed) if facts.confirmed else facts.searched or 0.0
 
 
@@ -127,7 +147,7 @@ def _register(context: SweepContext, served: SelectedRun, evidence: Evidence) ->
 
 
 def _summary(evidence: Evidence) -> dict[str, float]:
-    """What the sweep's run shows in MLflow: the metric that counts, at every dimension, and the objectives."""
+    """Return the metrics of the sweep's MLflow run: the objective's metric at every dimension, and the objectives."""
     test = {
         tracked_metric(dim, evidence.metric, prefix=prefix): by_metric[evidence.metric]
         for name, prefix in ((WINNER, "test"), (BASE, "test_baseline"))

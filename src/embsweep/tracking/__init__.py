@@ -1,1 +1,1 @@
-"""Sweeps and trials as MLflow runs. Only here is MLflow imported, and late."""
+"""Tracking of sweeps and trials as MLflow runs. Only this package imports MLflow, and only when it is needed."""

@@ -1,4 +1,7 @@
-"""MLflow itself: imported late (1.5 s and more), quiet, without telemetry, each request sent once."""
+"""Connection to MLflow: clients, retries and the errors of an outage.
+
+MLflow is imported late (it takes 1.5 s and more), without telemetry or log output, and sends each request only once.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +24,24 @@ _TIMES, _PAUSE_S = 3, 2.0
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client of the tracking store and registry at `uri`."""
+    """Return a client of the tracking store and registry at `uri`."""
     set_default_environment()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
     ours = logging.getLogger("mlflow")
-    ours.setLevel(logging.WARNING)  # mlflow configures it while it is imported
-    ours.handlers.clear()  # its own prints the traceback of every request that a locked or full database refuses
+    ours.setLevel(logging.WARNING)  # mlflow sets the level when it is imported
+    ours.handlers.clear()  # its own prints a traceback for every request that a locked or full database rejects
     ours.propagate = True
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def knock(uri: str) -> None:
-    """Raise where nothing answers at `uri` within about ten seconds; any answer is one. A database is not asked."""
+    """Check that a server answers at `uri`, with any status; if not, raise within about ten seconds.
+
+    Does nothing for the URI of a database.
+    """
     if not uri.startswith(("http://", "https://")):
         return
     set_default_environment()
@@ -53,15 +59,24 @@ def knock(uri: str) -> None:
     )
 
 
-# What MLflow says of a request that would be as wrong the next time; never of a database that is locked or gone.
-_REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
+# Error codes of requests that would fail again. MLflow never uses them for a database that is locked or missing.
+_PERMANENT_ERRORS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
 
 
 T = TypeVar("T")
 
 
 def retry(request: Callable[[], T], consequence: str) -> T:
-    """What `request` gives, asked up to three times; it must bear being repeated. See `translate_outages`."""
+    """Call `request` up to three times while MLflow is unavailable, and return its result.
+
+    Args:
+        request: Idempotent request to MLflow.
+        consequence: What was not done, for the error message (`nothing was registered`).
+
+    Raises:
+        TrackingUnavailable: If MLflow does not answer the last attempt either.
+        DiskFull: If a disk is full; this is not retried.
+    """
     with translate_outages(consequence):
         for _ in range(_TIMES - 1):
             try:
@@ -77,9 +92,13 @@ def retry(request: Callable[[], T], consequence: str) -> T:
 
 @contextmanager
 def translate_outages(consequence: str) -> Iterator[None]:
-    """Turn a failure of MLflow or of the way there into TrackingUnavailable, which says what was not done.
+    """Translate exceptions of MLflow, its database or the network into errors that the command line shows.
 
-    DiskFull where it was this machine's disk that had no room.
+    Other exceptions, and errors of this project, pass unchanged. `consequence` is what was not done, for the message.
+
+    Raises:
+        DiskFull: If the exception reports a full disk.
+        TrackingUnavailable: If MLflow, its database or the network is unavailable.
     """
     try:
         yield
@@ -89,13 +108,13 @@ def translate_outages(consequence: str) -> Iterator[None]:
         if is_disk_full_error(str(error)):
             raise DiskFull(
                 f"a disk is full ({_describe(error)}); {consequence}. Free some space; every trial is kept, and the "
-                "same command goes on from here."
+                "same command resumes from here."
             ) from error
         if not is_unavailable(error):
             raise
         raise TrackingUnavailable(
             f"MLflow does not answer ({_describe(error)}); {consequence}. Every trial is kept; once it answers, the "
-            "same command goes on from here."
+            "same command resumes from here."
         ) from error
 
 
@@ -105,10 +124,10 @@ def _describe(error: Exception) -> str:
 
 
 def is_unavailable(error: Exception) -> bool:
-    """Whether a request failed because MLflow, its database or the way there is out of order for now."""
+    """Return whether a request failed because MLflow, its database or the network is temporarily unavailable."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     if isinstance(error, MlflowException):
-        return error.error_code not in _REFUSALS
-    return isinstance(error, OSError | SQLAlchemyError | InputError)  # requests' errors are OSErrors
+        return error.error_code not in _PERMANENT_ERRORS
+    return isinstance(error, OSError | SQLAlchemyError | InputError)  # exceptions of requests are OSErrors

@@ -1,4 +1,4 @@
-"""What a sweep ran on, as texts for its run: packages, machine, state of the code. Never an environment variable."""
+"""Environment of a sweep, as texts for its run: packages, machine, state of the code. Never environment variables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GIT_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class GitState:
-    """The code's commit and the files that differ from it; their contents are nobody's business."""
+    """Commit of the code, and the names of the files that differ from it. Contents of files are not recorded."""
 
     commit: str
     changed: tuple[str, ...]
@@ -30,7 +30,7 @@ class GitState:
 
 
 def read_git_state(folder: Path) -> GitState | None:
-    """The state of the repository around `folder`; None where there is no git, repository or commit."""
+    """Read the state of the repository around `folder`; None if there is no git, no repository or no commit."""
     commit = _git(folder, "rev-parse", "HEAD")
     status = _git(folder, "status", "--porcelain", "-z", "--no-renames")
     if commit is None or status is None:
@@ -39,13 +39,13 @@ def read_git_state(folder: Path) -> GitState | None:
 
 
 def describe_packages() -> str:
-    """Every installed distribution as `name==version`, one a line, sorted, as `pip freeze` would list them."""
+    """List every installed distribution as `name==version`, one per line, sorted, as `pip freeze` does."""
     found = {(dist.metadata["Name"], dist.version) for dist in distributions() if dist.metadata["Name"]}
     return "".join(f"{name}=={version}\n" for name, version in sorted(found, key=lambda item: item[0].lower()))
 
 
 def describe_machine() -> str:
-    """Python, platform and the accelerator as torch sees it. Imports torch."""
+    """Describe Python, platform, and GPUs as torch reports them, one property per line. Imports torch."""
     import torch
 
     lines = [
@@ -62,7 +62,7 @@ def describe_machine() -> str:
 
 
 def pin_requirements(*names: str) -> list[str]:
-    """`name==version` of each of `names` as installed here, without local parts such as `+cpu`."""
+    """Return `name==version` of each installed package of `names`, without local version parts such as `+cpu`."""
     from importlib.metadata import version
 
     return [f"{name}=={version(name).split('+')[0]}" for name in names]

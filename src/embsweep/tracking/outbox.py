@@ -1,4 +1,4 @@
-"""The outbox: what MLflow has yet to be told, on disk and in order until it has been."""
+"""Outbox: a persistent queue of the entries that are not yet delivered to MLflow, in order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typing import Any
 from embsweep.core.files import atomic_write
 
 Entry = Mapping[str, Any]
-"""One thing to tell, as plain JSON; NaN and infinities are kept."""
+"""One record for MLflow, as plain JSON; NaN and infinities are kept."""
 
 _DIGEST_CHARS = 16
 _ENTRIES, _CURSOR = "entries.jsonl", "delivered"
 
 
 def count_waiting(folder: Path) -> int:
-    """Entries of the outbox in `folder` that are not delivered; a look at it, also while a process has it open."""
+    """Count the undelivered entries of the outbox in `folder`, without opening it; another process may have it open."""
     path = folder / _ENTRIES
     data = path.read_bytes() if path.is_file() else b""
     start, _ = _read_cursor(folder / _CURSOR, data)
@@ -32,13 +32,14 @@ def count_waiting(folder: Path) -> int:
 
 
 class Outbox:
-    """A queue that outlives its process: one line an entry, each behind its own hash.
+    """Queue on disk that survives its process: one line per entry, each prefixed with its hash.
 
-    What was appended is on disk when `append` returns. An entry counts as delivered after `advance`; a crash between
-    the two means that it is delivered again, so that deliveries must bear repetition. One process at a time has it
-    open; its threads may share it. `unreadable` says how many lines were torn or altered; they are set aside in `torn`.
-    `appended` counts all entries that there ever were, delivered ones included: fewer than somebody remembers means
-    that some are lost. What MLflow will never take is kept in `refused`, each with the reason.
+    An entry is on disk when `append` returns, and counts as delivered after `advance`. After a crash between delivery
+    and `advance` it is delivered again, so deliveries must be idempotent. Only one process at a time may have the
+    outbox open; its threads may share it. `unreadable` is the number of corrupt lines; they are moved to the file
+    `corrupt`. `appended` counts all entries ever appended, delivered ones included: if it is lower than a count recorded
+    earlier, entries are lost. `refused` is the dead-letter file: entries that MLflow rejects permanently, each with
+    the reason.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +47,7 @@ class Outbox:
         self._entries = folder / _ENTRIES
         self._cursor = folder / _CURSOR
         self.refused = folder / "refused.jsonl"
-        self.torn = folder / f"torn-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
+        self.corrupt = folder / f"corrupt-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Entry]] = deque()
         self._size = self._gone = 0
@@ -59,7 +60,7 @@ class Outbox:
         return len(self._waiting)
 
     def append(self, entry: Entry) -> None:
-        """Put an entry behind all others. OSError where the disk is full: the outbox then is as it was before."""
+        """Append an entry. Raises OSError if the disk is full; the outbox is then unchanged."""
         line = _to_line(entry)
         with self._changed:
             try:
@@ -72,27 +73,27 @@ class Outbox:
             self._changed.notify_all()
 
     def head(self, timeout_s: float) -> Entry | None:
-        """The oldest entry that is not delivered, waited for; None where none comes within `timeout_s`."""
+        """Return the oldest undelivered entry; wait for one up to `timeout_s`, then return None."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting), timeout_s)
             return self._waiting[0][1] if self._waiting else None
 
     def advance(self) -> None:
-        """The oldest entry is delivered. A disk too full to say so means that the next process delivers it again."""
+        """Mark the oldest entry as delivered. If the disk is too full for that, the next process delivers it again."""
         with self._changed:
             end, _ = self._waiting.popleft()
             with contextlib.suppress(OSError):
-                self._note(end, self._gone)
+                self._write_cursor(end, self._gone)
             self._changed.notify_all()
 
     def refuse(self, reason: str) -> None:
-        """Keep the oldest entry, which will never be taken, aside with the reason. OSError where it cannot be kept."""
+        """Move the oldest entry to the dead-letter file, with the reason. Raises OSError if that cannot be written."""
         with self._changed:
             _append(self.refused, _to_line({"reason": reason, "entry": self._waiting[0][1]}))
         self.advance()
 
     def wait_empty(self, timeout_s: float) -> bool:
-        """Whether everything was delivered within `timeout_s`."""
+        """Wait until everything is delivered; return False after `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting, timeout_s)
 
@@ -105,7 +106,7 @@ class Outbox:
         good = [(line, entry) for line, entry in lines if entry is not None]
         if bad:
             self.unreadable = len(bad)
-            atomic_write(self.torn, b"".join(bad))
+            atomic_write(self.corrupt, b"".join(bad))
         if bad or start:
             self._drop_delivered(gone, b"".join(line for line, _ in good))
         for line, entry in good:
@@ -113,32 +114,32 @@ class Outbox:
         self.appended = self._gone + len(good)
 
     def _drop_delivered(self, gone_before: int, waiting: bytes) -> None:
-        """Write the entries anew, without those that are delivered.
+        """Rewrite the entries without the delivered ones.
 
-        Their number is counted last: a crash in between makes the file say too few, which means that records are
-        logged again, and never too many, which would hide a loss.
+        The number of delivered entries is written last: after a crash in between it is too low, so that records are
+        logged again, and never too high, which would hide a loss.
         """
-        self._note(0, gone_before)
+        self._write_cursor(0, gone_before)
         atomic_write(self._entries, waiting)
-        self._note(0, self._gone)
+        self._write_cursor(0, self._gone)
 
     def _put(self, line: bytes, entry: Entry) -> None:
         self._size += len(line)
         self._waiting.append((self._size, entry))
 
-    def _note(self, end: int, gone: int) -> None:
+    def _write_cursor(self, end: int, gone: int) -> None:
         atomic_write(self._cursor, b"%d %d" % (end, gone))
 
     def _cut(self) -> None:
-        """Take back what a failed append may have left."""
+        """Remove what a failed append may have written."""
         if self._entries.exists():
             os.truncate(self._entries, self._size)
 
 
 def _read_cursor(path: Path, data: bytes) -> tuple[int, int]:
-    """The place in `data` behind the last delivered entry, and how many are in it no more.
+    """Return the offset in `data` after the last delivered entry, and the number of entries removed from the file.
 
-    A place that cannot be is 0: everything in the file is delivered once more then.
+    An impossible offset is replaced by 0; everything in the file is then delivered again.
     """
     try:
         end, gone = (int(word) for word in path.read_bytes().split())
@@ -164,8 +165,8 @@ def _digest(text: bytes) -> bytes:
 
 
 def _read_lines(data: bytes) -> Iterator[tuple[bytes, Entry | None]]:
-    """Each line with its entry, None for one that is torn or altered."""
+    """Yield each line with its entry, None for a corrupt one."""
     for line in io.BytesIO(data):
         digest, _, text = line.rstrip(b"\n").partition(b" ")
-        whole = line.endswith(b"\n") and digest == _digest(text)
-        yield line, json.loads(text) if whole else None
+        is_intact = line.endswith(b"\n") and digest == _digest(text)
+        yield line, json.loads(text) if is_intact else None

@@ -1,4 +1,4 @@
-"""The courier: a thread that takes the outbox's entries to MLflow, and waits where MLflow does not answer."""
+"""Publisher: a thread that sends the outbox's entries to MLflow, and waits while MLflow does not answer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _POLL_S = 0.5
 
 
 class OutboxPublisher:
-    """Delivers entries in order, one at a time, until it is stopped.
+    """Delivery of entries in order, one at a time, until it is stopped.
 
-    An outage holds it up, an entry that MLflow will never take is set aside. `say` hears of both, from the courier's
-    own thread.
+    It waits during an outage, and moves an entry that MLflow rejects permanently to the dead-letter file. `say`
+    receives a message in both cases, from the publisher's thread.
     """
 
     def __init__(self, outbox: Outbox, deliver: Callable[[Entry], None], say: Callable[[str], None]) -> None:
@@ -30,24 +30,24 @@ class OutboxPublisher:
         self._say = say
         self._is_stopped = threading.Event()
         self._down_since: float | None = None
-        self._thread = threading.Thread(target=self._run, name="embsweep-courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="embsweep-publisher", daemon=True)
         self.message: str | None = None
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Deliver no more. A request that is under way is waited for as long as `timeout_s`, then left alone."""
+        """Stop delivering. Wait up to `timeout_s` for a request in progress, then abandon it."""
         self._is_stopped.set()
         self._thread.join(timeout_s)
 
     def wait(self, patience_s: float) -> bool:
-        """Whether everything is delivered; False once MLflow has not answered for `patience_s`."""
-        begun = time.monotonic()
+        """Wait until everything is delivered; return False once MLflow has not answered for `patience_s`."""
+        started = time.monotonic()
         while not self._outbox.wait_empty(_POLL_S):
             down_since = self._down_since
-            if down_since is not None and time.monotonic() - max(begun, down_since) > patience_s:
+            if down_since is not None and time.monotonic() - max(started, down_since) > patience_s:
                 return False
         return True
 
@@ -60,7 +60,7 @@ class OutboxPublisher:
     def _attempt(self, entry: Entry) -> None:
         try:
             self._publish(entry)
-        except Exception as error:  # a thread that dies would keep everything back
+        except Exception as error:  # if the thread ended, no entry would be delivered any more
             log.exception("an entry for MLflow was not delivered")
             if is_unavailable(error) or not self._refuse(_describe(error)):
                 self._wait_for_answer(_describe(error))
@@ -68,15 +68,15 @@ class OutboxPublisher:
         self._outbox.advance()
         if self._down_since is not None:
             self._down_since = None
-            self._say(f"MLflow answers again; {len(self._outbox)} records follow.")
+            self._say(f"MLflow answers again; {len(self._outbox)} records are pending.")
 
     def _refuse(self, reason: str) -> bool:
-        """Whether the entry could be set aside: a disk that is full is waited for like an outage."""
+        """Move the entry to the dead-letter file; return False if the disk is full; the caller then waits."""
         try:
             self._outbox.refuse(reason)
         except OSError:
             return False
-        self._say(f"MLflow does not take a record of this sweep ({reason}); kept in {self._outbox.refused}")
+        self._say(f"MLflow rejected a record of this sweep ({reason}); kept in {self._outbox.refused}")
         return True
 
     def _wait_for_answer(self, problem: str) -> None:
@@ -84,7 +84,7 @@ class OutboxPublisher:
         now = time.monotonic()
         if self._down_since is None:
             self._down_since = now
-            self._say(f"MLflow does not answer ({self.message}); the sweep goes on, its records are kept meanwhile.")
+            self._say(f"MLflow does not answer ({self.message}); the sweep continues, its records are kept meanwhile.")
         self._is_stopped.wait(min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, now - self._down_since)))
 
 

@@ -1,4 +1,4 @@
-"""What the sweep tells its tracking: who it is, what it is fed, what won."""
+"""Records that a sweep passes to its tracking: its identity, its data set and its winner."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from embsweep.selection.evidence import Evidence
 
 @dataclass(frozen=True)
 class SweepIdentity:
-    """One sweep: the same identity finds the same MLflow run again.
+    """Identity of a sweep: the same identity always maps to the same MLflow run.
 
-    `study_id` tells a fresh start under an old name apart. `base_model` is the model that is really trained;
-    in a rehearsal `rehearses` names the one that it stands in for.
+    `study_id` distinguishes a fresh start under an existing name. `base_model` is the model that is actually trained;
+    in a rehearsal, `rehearses` is the name of the model that it replaces.
     """
 
     name: str
@@ -25,7 +25,7 @@ class SweepIdentity:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Tags of the sweep's run, of each of its trials and of the version it registers."""
+        """Tags of the sweep's run, of each trial's run and of the version that the sweep registers."""
         tags = {
             "embsweep.sweep": self.name,
             "embsweep.study": self.study_id,
@@ -37,7 +37,7 @@ class SweepIdentity:
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """The data by name, fingerprint and sizes; never its texts. `source` says where it came from."""
+    """Description of the data: name, fingerprint, source and sizes; never its texts."""
 
     name: str
     fingerprint: str
@@ -47,10 +47,10 @@ class DatasetRecord:
 
 @dataclass(frozen=True)
 class WinnerRecord:
-    """The winner of a sweep as proven: `scores` were measured on `split` with weights reloaded from disk.
+    """Verified winner of a sweep: `scores` were measured on `split` with weights reloaded from disk.
 
-    `run_id` is the MLflow run of its trial, `metric` the one that counts (`map@100`), `card` the model card.
-    `evidence` is what the gate will judge; a version without it can never become champion.
+    `run_id` is the MLflow run of its trial, `metric` the metric of the objective (`map@100`), `card` the text of the
+    model card. The gate judges the `evidence`; a version without it can never become champion.
     """
 
     run_id: str

@@ -1,6 +1,7 @@
-"""The requests that write to a run: metrics and tags in one batch, parameters once, a dataset.
+"""Requests to MLflow: writing to a run, and searching for runs.
 
-Runs found by their tags, so that a resumed sweep leaves no duplicates.
+Metrics and tags are written in one batch, parameters only once. Runs are found by their tags, so that a resumed sweep
+creates no duplicates.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
-_DIGEST_CHARS = 16  # MLflow takes 36; its tables show the digest in full
+_DIGEST_CHARS = 16  # MLflow accepts 36, but its tables show the digest in full
 _TAG_CHARS = 5000
 
 
 @dataclass(frozen=True)
 class MetricBatch:
-    """Values of metrics at one moment."""
+    """Values of metrics with a common timestamp (ms since the epoch) and step."""
 
     values: Mapping[str, float]
     at_ms: int
@@ -33,7 +34,15 @@ class MetricBatch:
 
 
 def write(client: MlflowClient, run_id: str, *points: MetricBatch, tags: Mapping[str, str] | None = None) -> None:
-    """All points and tags in one request. Values that are not finite go, by name, to `embsweep.non_finite`."""
+    """Write metrics and tags in one request.
+
+    Args:
+        client: Client of the store.
+        run_id: Run to write to.
+        *points: Metrics. The names of those that are not finite are written to the tag `embsweep.non_finite`, their
+            values are not.
+        tags: Tags to set.
+    """
     from mlflow.entities import Metric, RunTag
 
     metrics: list[Metric] = []
@@ -51,7 +60,14 @@ def write(client: MlflowClient, run_id: str, *points: MetricBatch, tags: Mapping
 
 
 def log_missing_params(client: MlflowClient, run_id: str, params: Mapping[str, str], known: Mapping[str, str]) -> None:
-    """Log the parameters that a run lacks. MLflow's are immutable: one that is there stays as it is."""
+    """Log the parameters that a run lacks. Parameters are immutable in MLflow, so existing ones are not changed.
+
+    Args:
+        client: Client of the store.
+        run_id: Run to write to.
+        params: All parameters, flat.
+        known: Parameters that the run already has.
+    """
     from mlflow.entities import Param
 
     missing = {key: value for key, value in params.items() if key not in known}
@@ -60,7 +76,7 @@ def log_missing_params(client: MlflowClient, run_id: str, params: Mapping[str, s
 
 
 def dataset_input(facts: DatasetRecord) -> DatasetInput:
-    """The data as MLflow's dataset entity, its sizes as the profile."""
+    """Convert the description of the data to MLflow's dataset entity, with the sizes as its profile."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     dataset = Dataset(
@@ -74,7 +90,17 @@ def dataset_input(facts: DatasetRecord) -> DatasetInput:
 
 
 def find_runs(store: Store, client: MlflowClient, tags: Mapping[str, str], *, status: str | None = None) -> list[Run]:
-    """Runs of the store's experiment that carry all of `tags`, oldest first; deleted ones are not among them."""
+    """Find the runs of the store's experiment that have all of `tags`, oldest first, without deleted runs.
+
+    Args:
+        store: Store with the experiment.
+        client: Client of the store.
+        tags: Tags with the values that they must have.
+        status: Status that the runs must have (`RUNNING`), None for any.
+
+    Raises:
+        ValueError: If a value contains a quote, which MLflow's filter syntax cannot express.
+    """
     terms = [f"tags.`{name}` = '{_check_quotable(value)}'" for name, value in tags.items()]
     if status:
         terms.append(f"attributes.status = '{status}'")
@@ -91,11 +117,20 @@ def find_runs(store: Store, client: MlflowClient, tags: Mapping[str, str], *, st
 
 
 def find_run(store: Store, client: MlflowClient, tags: Mapping[str, str]) -> Run | None:
-    """The oldest run that carries all of `tags`, or None."""
+    """Find the oldest run that has all of `tags`, or None.
+
+    Args:
+        store: Store with the experiment.
+        client: Client of the store.
+        tags: Tags with the values that they must have.
+
+    Raises:
+        ValueError: If a value contains a quote.
+    """
     return next(iter(find_runs(store, client, tags)), None)
 
 
 def _check_quotable(value: str) -> str:
     if "'" in value:
-        raise ValueError(f"{value!r} cannot be searched for in MLflow; accepted: values without quotes")
+        raise ValueError(f"cannot search MLflow for {value!r}; accepted: values without quotes")
     return value

@@ -1,4 +1,7 @@
-"""A sweep as an MLflow run with its trials as child runs, each found by its tags before it is created."""
+"""MLflow runs of a sweep: one for the sweep, and a child run per trial.
+
+Every run is searched for by its tags before it is created.
+"""
 
 from __future__ import annotations
 
@@ -22,37 +25,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRef:
-    """A run below the sweep's: a trial of the search, or one of another `role`, by its number there."""
+    """Reference to a child run: `number` is that of a trial of the search, or of a run of another `role`."""
 
     number: int
     name: str
     role: str = "trial"
 
 
-_SWEEP_MARKS = ("embsweep.role", "embsweep.sweep", "embsweep.study")
-_TRIAL_MARKS = ("mlflow.parentRunId", "embsweep.role", "embsweep.trial")
+_SWEEP_KEY = ("embsweep.role", "embsweep.sweep", "embsweep.study")
+_TRIAL_KEY = ("mlflow.parentRunId", "embsweep.role", "embsweep.trial")
 _REASON_CHARS = 2000
-_OF_ONE_ATTEMPT = ("embsweep.outcome", "embsweep.reason", "embsweep.non_finite")
+_ATTEMPT_TAGS = ("embsweep.outcome", "embsweep.reason", "embsweep.non_finite")
 
 
 def open_sweep_run(store: Store, identity: SweepIdentity) -> SweepRun:
-    """The run of this sweep, created if it is new, and RUNNING. The same identity always finds the same run."""
+    """Open the run of a sweep, and set it to RUNNING; create it if there is none with this identity."""
     client = store.client()
-    wanted = dict(zip(_SWEEP_MARKS, ("sweep", identity.name, identity.study_id), strict=True))
+    wanted = dict(zip(_SWEEP_KEY, ("sweep", identity.name, identity.study_id), strict=True))
     run = find_run(store, client, wanted)
     if run is None:
         tags = identity.tags | wanted | {"mlflow.source.name": "embsweep"}
-        made = client.create_run(store.experiment_id, tags=tags, run_name=identity.name)
-        run = find_run(store, client, wanted) or made  # a slow server may have made two: whoever comes later finds this
+        created = client.create_run(store.experiment_id, tags=tags, run_name=identity.name)
+        run = find_run(store, client, wanted) or created  # if a slow server created two, later calls find the same one
     elif run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
     return SweepRun(store, identity, client, run)
 
 
 class SweepRun:
-    """The driver's handle on one sweep in MLflow. Only the driver's process writes.
+    """Writer of one sweep's runs in MLflow. Only the driver's process writes.
 
-    Metrics carry times that follow from what is logged, so that logging the same thing again changes nothing.
+    Timestamps of metrics are derived from the logged data, so that logging the same data again changes nothing.
     """
 
     def __init__(self, store: Store, identity: SweepIdentity, client: MlflowClient, run: Run) -> None:
@@ -64,17 +67,26 @@ class SweepRun:
         self._attempt_ms: dict[str, int] = {}
 
     def find_trial(self, child: RunRef) -> str | None:
-        """The id of a trial's run, None where it has none."""
+        """Return the id of a trial's run, None if it has none."""
         run = find_run(self.store, self._client, self._identity_tags(child))
         return None if run is None else str(run.info.run_id)
 
     def start_trial(
         self, child: RunRef, attempt: int, params: Mapping[str, Any], *, started_ms: int | None = None
     ) -> str:
-        """The run of a trial, RUNNING, with its whole configuration as parameters. Returns the run id.
+        """Open the run of a trial, and set it to RUNNING.
 
-        On a later attempt the run is found again and only its tags change; parameters that it lacks are added.
-        `started_ms` is when the attempt began, now by default.
+        If the run exists, a new attempt changes only its status and the tags of the attempt, and adds missing
+        parameters.
+
+        Args:
+            child: Trial.
+            attempt: Number of the attempt.
+            params: Whole configuration of the trial, logged as parameters.
+            started_ms: Start of the attempt in ms since the epoch, now by default.
+
+        Returns:
+            The id of the run.
         """
         started_ms = _now_ms() if started_ms is None else started_ms
         run = find_run(self.store, self._client, self._identity_tags(child))
@@ -88,31 +100,37 @@ class SweepRun:
         return run_id
 
     def log_params(self, params: Mapping[str, Any], *, run_id: str | None = None) -> None:
-        """Parameters of the sweep (or of one of its runs), nested ones under dotted keys."""
+        """Log parameters of the sweep's run (or of one of its child runs), nested ones under dotted keys."""
         run = self._client.get_run(run_id or self.run_id)
         log_missing_params(self._client, run.info.run_id, flatten_params(params), run.data.params)
 
     def set_tags(self, tags: Mapping[str, str], *, run_id: str | None = None) -> None:
-        """Set tags of the sweep's run (or of one of its runs), secrets masked."""
+        """Set tags of the sweep's run (or of one of its child runs), secrets masked."""
         write(self._client, run_id or self.run_id, tags={name: redact(value) for name, value in tags.items()})
 
     def log_facts(self, run_id: str, values: Mapping[str, Any]) -> None:
-        """What is known of a trial besides its scores: numbers as metrics, anything else as tags `embsweep.…`."""
+        """Log values of a trial other than scores: numbers as metrics, anything else as tags `embsweep.…`."""
         numbers = {to_name(k): float(v) for k, v in values.items() if isinstance(v, int | float)}
         texts = {f"embsweep.{to_name(k)}": redact(str(v)) for k, v in values.items() if to_name(k) not in numbers}
         write(self._client, run_id, MetricBatch(numbers, self._started_ms(run_id)), tags=texts)
 
     def log_report(self, run_id: str, report: TrialReport) -> None:
-        """One evaluation in one request: every metric at every dimension, at the report's step.
+        """Log one report in one request: every metric at every dimension, at the report's step.
 
-        Values that are not finite are named in the tag `embsweep.non_finite` and not logged.
+        Values that are not finite are not logged; the tag `embsweep.non_finite` lists their names.
         """
         write(self._client, run_id, MetricBatch(report_metrics(report), round(report.reported_at * 1000), report.step))
 
     def finish_trial(self, run_id: str, result: TrialResult, scores: Scores | None = None) -> None:
-        """The end of a trial: its best scores (`scores` where the result has none) under `best/…`, and its outcome.
+        """Log the end of a trial: its best scores under `best/…`, its outcome and its final status.
 
         A stopped trial is FINISHED with the tag `embsweep.outcome=stopped`, a failed one FAILED with its reason.
+        Duplicates of the run are deleted.
+
+        Args:
+            run_id: Run of the trial.
+            result: Result of the trial.
+            scores: Best scores, used if the result has none.
         """
         at_ms = round(result.ended_at * 1000)
         best = score_metrics(result.best_scores or scores or {}, "best")
@@ -124,35 +142,45 @@ class SweepRun:
             self._set_final_value(run_id, "best_objective", float(result.best_objective), at_ms)
         status = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED"
         self._client.set_terminated(run_id, status=status, end_time=at_ms)
-        self._drop_copies(self._client.get_run(run_id), _TRIAL_MARKS)
+        self._delete_duplicates(self._client.get_run(run_id), _TRIAL_KEY)
 
     def log_baseline(self, scores: Scores, *, bm25_map: float | None = None) -> None:
-        """The untrained base model's scores under `baseline/…`; BM25's MAP@100 as `bm25/map_at_100`."""
+        """Log the baseline's scores under `baseline/…`, and BM25's MAP@100 as `bm25/map_at_100`."""
         values = score_metrics(scores, "baseline") | ({} if bm25_map is None else {"bm25/map_at_100": float(bm25_map)})
         write(self._client, self.run_id, MetricBatch(values, self._start_ms))
 
     def log_dataset(self, facts: DatasetRecord, *, run_id: str | None = None) -> None:
-        """The data as an MLflow dataset of the sweep's run (or of a trial's): name, digest, source and sizes."""
+        """Log the data as an MLflow dataset of the sweep's run (or of a trial's): name, digest, source and sizes."""
         self._client.log_inputs(run_id or self.run_id, datasets=[dataset_input(facts)])
 
     def log_artifact_text(self, name: str, text: str, *, run_id: str | None = None) -> None:
-        """`text` as an artifact file of the sweep's run (or of a trial's), secrets masked; replaces an earlier one."""
+        """Log a text as an artifact file, secrets masked; an existing file is replaced.
+
+        Args:
+            name: Path of the artifact in the run.
+            text: Content of the file.
+            run_id: Run to log to, the sweep's by default.
+        """
         self._client.log_text(run_id or self.run_id, redact(text), name)
 
     def finish(self, summary: Mapping[str, float], *, trials: int = 0, ended_ms: int | None = None) -> None:
-        """The end of the sweep: its summary as metrics of its run, and FINISHED.
+        """Log the summary of the sweep as metrics of its run, set the run to FINISHED, and delete its duplicates.
 
-        Its step is the number of trials that it speaks for: MLflow shows the highest step, whatever the clock says.
+        Args:
+            summary: Metrics of the sweep.
+            trials: Number of trials that the summary covers. It is the step of the metrics: MLflow shows the value of
+                the highest step, regardless of timestamps.
+            ended_ms: End of the sweep in ms since the epoch, now by default.
         """
         ended_ms = _now_ms() if ended_ms is None else ended_ms
         write(self._client, self.run_id, MetricBatch(dict(summary), ended_ms, trials))
         self._client.set_terminated(self.run_id, status="FINISHED", end_time=ended_ms)
-        self._drop_copies(self._client.get_run(self.run_id), _SWEEP_MARKS)
+        self._delete_duplicates(self._client.get_run(self.run_id), _SWEEP_KEY)
 
     def close(self, *, interrupted: bool, ended_ms: int | None = None) -> None:
-        """The sweep ends early: it and its running trials are KILLED (interrupted) or FAILED.
+        """Set the run of a sweep that ends early, and its running trials, to KILLED (if interrupted) or FAILED.
 
-        `reopen` takes it up again.
+        `reopen` sets the sweep's run to RUNNING again.
         """
         ended_ms = _now_ms() if ended_ms is None else ended_ms
         status = "KILLED" if interrupted else "FAILED"
@@ -161,44 +189,44 @@ class SweepRun:
         self._client.set_terminated(self.run_id, status=status, end_time=ended_ms)
 
     def reopen(self) -> None:
-        """The sweep goes on: its run is RUNNING."""
+        """Set the run of a resumed sweep to RUNNING."""
         self._client.update_run(self.run_id, status="RUNNING")
 
     def _set_final_value(self, run_id: str, metric: str, value: float, at_ms: int) -> None:
-        """Make `value` the one that MLflow shows: that of the highest step, and there of the latest time.
+        """Make `value` the one that MLflow shows: that of the highest step and, within it, of the latest timestamp.
 
-        An earlier attempt may have got further than the one that counts, and the clock may have gone back.
+        An earlier attempt may have logged a higher step than the final one, and the clock may have been set back.
         """
         points = self._client.get_metric_history(run_id, metric)
         shown = max(points, key=lambda point: (point.step, point.timestamp), default=None)
         if shown is None or shown.value != value:
             write(self._client, run_id, MetricBatch({metric: value}, at_ms, shown.step + 1 if shown else 0))
 
-    def _drop_copies(self, run: Run, marks: Sequence[str]) -> None:
-        """Delete other runs of the same tags: a request that MLflow was slow to answer was sent again."""
-        wanted = {name: run.data.tags[name] for name in marks}
-        for copy in find_runs(self.store, self._client, wanted):
-            if copy.info.run_id != run.info.run_id:
-                self._client.set_terminated(copy.info.run_id, status="KILLED")
-                self._client.delete_run(copy.info.run_id)
+    def _delete_duplicates(self, run: Run, key: Sequence[str]) -> None:
+        """Delete other runs with the same values of the tags `key`; repeating a slow request may create them."""
+        wanted = {name: run.data.tags[name] for name in key}
+        for duplicate in find_runs(self.store, self._client, wanted):
+            if duplicate.info.run_id != run.info.run_id:
+                self._client.set_terminated(duplicate.info.run_id, status="KILLED")
+                self._client.delete_run(duplicate.info.run_id)
 
     def _identity_tags(self, child: RunRef) -> dict[str, str]:
-        """The tags by which a trial's run is found."""
-        return dict(zip(_TRIAL_MARKS, (self.run_id, child.role, str(child.number)), strict=True))
+        """Return the tags that identify a trial's run."""
+        return dict(zip(_TRIAL_KEY, (self.run_id, child.role, str(child.number)), strict=True))
 
     def _create_trial(self, child: RunRef, attempt: int, started_ms: int) -> Run:
         fixed = {"mlflow.source.name": "embsweep"}
-        made = self._client.create_run(
+        created = self._client.create_run(
             self.store.experiment_id,
             start_time=started_ms,
             tags=self.identity.tags | fixed | _attempt_tags(attempt, started_ms) | self._identity_tags(child),
             run_name=child.name,
         )
-        return find_run(self.store, self._client, self._identity_tags(child)) or made
+        return find_run(self.store, self._client, self._identity_tags(child)) or created
 
     def _restart_trial(self, run: Run, attempt: int, started_ms: int) -> Run:
         run_id = run.info.run_id
-        for tag in _OF_ONE_ATTEMPT:
+        for tag in _ATTEMPT_TAGS:
             if tag in run.data.tags:
                 self._client.delete_tag(run_id, tag)
         write(self._client, run_id, tags=_attempt_tags(attempt, started_ms))

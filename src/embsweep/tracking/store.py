@@ -1,4 +1,4 @@
-"""Where runs are kept: a local sqlite store beside its artifacts, or a given MLflow server."""
+"""Tracking store: a local SQLite database with an artifact folder beside it, or a given MLflow server."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SQLITE = "sqlite:///"
 
 
 class StoreUnreachable(InputError):
-    """Nothing answers at `tracking.uri`, or its database cannot be used."""
+    """No server answers at `tracking.uri`, or its database cannot be used."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """A tracking store whose database and experiment exist. `artifact_root` is the experiment's own folder.
+    """Tracking store whose database and experiment exist.
 
-    `str(store)` and `repr(store)` never show a password.
+    `artifact_root` is the experiment's own folder or URI. `str(store)` and `repr(store)` never contain a password.
     """
 
     uri: str = field(repr=False)
@@ -43,15 +43,21 @@ class Store:
         return redact(self.uri)
 
     def client(self) -> MlflowClient:
-        """A client of this store and its registry; cheap, and safe to keep."""
+        """Return a client of this store and its registry; it is cheap to create and can be reused."""
         return connect(self.uri)
 
 
 def fetch_artifacts(store: Store, location: str, folder: Path) -> Path:
-    """Copy what lies at an artifact location into `folder`, which is created; returns the copy's own folder.
+    """Copy the artifacts at a location into `folder`.
 
-    Ask for locations, never for `models:/…`: MLflow resolves those in a process-global store, and where none is
-    set it creates one in the working directory.
+    Args:
+        store: Store that the artifacts belong to.
+        location: Artifact location; never `models:/…`, which MLflow resolves in a process-global store, creating one
+            in the working directory if none is set.
+        folder: Folder to create for the copy.
+
+    Returns:
+        The folder of the copy, which MLflow may place below `folder`.
     """
     from mlflow.artifacts import download_artifacts
 
@@ -60,28 +66,36 @@ def fetch_artifacts(store: Store, location: str, folder: Path) -> Path:
 
 
 def store_uri(root: Path, uri: str | None) -> str:
-    """`uri`, or MLflow's own local default as an absolute URI: `mlflow.db` in `root`."""
+    """Return `uri` or, if it is None, MLflow's local default as an absolute URI: `mlflow.db` in `root`."""
     if uri is not None:
         return uri
     return _file_uri(root.resolve() / "mlflow.db")
 
 
 def _file_uri(path: Path) -> str:
-    return _SQLITE + str(path).replace("%", "%25").replace("?", "%3F")  # SQLAlchemy reads it as a URL
+    return _SQLITE + str(path).replace("%", "%25").replace("?", "%3F")  # SQLAlchemy parses it as a URL
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a `sqlite:///` URI, None for any other."""
+    """Return the file of a `sqlite:///` URI, None for any other."""
     return Path(unquote(uri.removeprefix(_SQLITE).split("?")[0])) if uri.startswith(_SQLITE) else None
 
 
 def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool = False) -> Store:
-    """Create what is missing (database, tables, experiment) and return the store.
+    """Open a store, after creating what is missing: database, tables, experiment. A new database takes about 2 s.
 
-    Call it in the driver before any trial: concurrent first writers crash in MLflow's migrations.
-    For a local database several may call it at once: each waits until the others have made the tables.
-    Takes about 2 s for a new database. Raises StoreUnreachable when nothing answers there; where `is_first`, the first
-    contact, a server that does not answer is given up within about ten seconds.
+    Call it in the driver before any trial: MLflow's migrations crash if two processes run them at once. Only for a
+    local database may several processes call it at once; each waits until the others have created the tables.
+
+    Args:
+        root: Folder of the local store, and of the artifacts of a database other than SQLite.
+        uri: URI of a server or database, None for the local store.
+        experiment: Name of the experiment.
+        is_first: Whether this is the first contact; a server that does not answer then fails within about ten seconds.
+
+    Raises:
+        StoreUnreachable: If no server answers, or the database cannot be used.
+        InputError: If the experiment was deleted.
     """
     where = store_uri(root, uri)
     try:
@@ -111,20 +125,22 @@ def _find_or_create(client: MlflowClient, experiment: str, location: str | None)
 
     if (found := client.get_experiment_by_name(experiment)) is not None:
         return found
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # not the interface for chat models
+    kind = {
+        "mlflow.experimentKind": "custom_model_development"
+    }  # selects the UI for models instead of the one for chat models
     try:
         client.create_experiment(experiment, artifact_location=location, tags=kind)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another sweep that starts on the same server
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # created concurrently by another sweep on the same server
             raise
-    made = client.get_experiment_by_name(experiment)
-    assert made is not None  # an experiment that is deleted is still found
-    return made
+    created = client.get_experiment_by_name(experiment)
+    assert created is not None  # deleted experiments are found too
+    return created
 
 
 @contextmanager
 def _migration_lock(database: Path | None) -> Iterator[None]:
-    """Inside, no other process makes tables in the same file: MLflow's migrations crash when two run at once."""
+    """Hold a file lock for creating the tables of a database: MLflow's migrations crash if two run at once."""
     if database is None:
         yield
         return
@@ -135,18 +151,18 @@ def _migration_lock(database: Path | None) -> Iterator[None]:
 
 
 def _create_database(database: Path | None) -> None:
-    """Make the tables of a new database under another name: where a crash breaks that off, MLflow never mends it."""
+    """Create a new database under a temporary name: MLflow cannot repair one that a crash left incomplete."""
     if database is None or database.exists():
         return
     fresh = database.with_name(f".{database.name}.new")
-    for leftover in database.parent.glob(f"{fresh.name}*"):  # and its journal
+    for leftover in database.parent.glob(f"{fresh.name}*"):  # also its journal
         leftover.unlink()
     connect(_file_uri(fresh)).search_experiments(max_results=1)
     fresh.replace(database)
 
 
 def _check_database(uri: str) -> None:
-    """Connect once: MLflow itself retries a dead database for 100 s, with warnings."""
+    """Connect once to a database: MLflow retries an unreachable one for 100 s, with warnings."""
     if uri.startswith(("http://", "https://", "databricks")):
         return
     import sqlalchemy
@@ -159,9 +175,9 @@ def _check_database(uri: str) -> None:
 
 
 def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
-    """Absolute folder for a database store, None (the server's choice) for a server.
+    """Return the artifact folder of an experiment: an absolute path for a database, None for a server, which chooses.
 
-    Absolute, so that a plain `mlflow ui` in `root` finds the artifacts whatever its own default is.
+    It is absolute so that a plain `mlflow ui` in `root` finds the artifacts regardless of its own default.
     """
     if uri.startswith(("http://", "https://", "databricks")):
         return None
@@ -182,5 +198,5 @@ def _unreachable(uri: str, error: Exception) -> Diagnostic:
         f"no MLflow store can be used there ({type(error).__name__}: {reason[0][:300] if reason else ''})",
         redact(uri),
         "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",
-        "start it, or begin without it: tracking.must_answer=false keeps what it must be told until it is back",
+        "start it, or run without it: tracking.must_answer=false keeps the records until it is back",
     )

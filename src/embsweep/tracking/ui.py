@@ -1,4 +1,4 @@
-"""MLflow's own web interface over the store, on the loopback interface only."""
+"""MLflow's own web interface for the store, on the loopback interface only."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _STOP_TIMEOUT_S = 10
 
 
 def ui_command(root: Path, uri: str | None, port: int, *, host: str = "127.0.0.1") -> list[str]:
-    """The command that serves the store; one worker, which is enough for one reader.
+    """Return the command that serves the store, with one worker, which is enough for one user.
 
-    A `uri` with a password is not in it, where every user of the machine could read it (`ps`): `ui_environment`.
+    It does not contain a `uri` with a password, which every user of the machine could read (`ps`); see
+    `ui_environment`.
     """
     where = store_uri(root, uri)
     return [
@@ -40,7 +41,7 @@ def ui_command(root: Path, uri: str | None, port: int, *, host: str = "127.0.0.1
 
 
 def ui_environment(root: Path, uri: str | None) -> dict[str, str]:
-    """What `ui_command` finds in its environment beside this process's own."""
+    """Return the environment variables that `ui_command` needs besides those of this process."""
     return {
         "MLFLOW_BACKEND_STORE_URI": store_uri(root, uri),
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -56,10 +57,10 @@ def run_ui(
     host: str = "127.0.0.1",
     on_ready: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """Serve the store until Ctrl-C; `on_ready` gets the URL once it answers. Port 0 means a free one.
+    """Serve the store until Ctrl-C; `on_ready` receives the URL once the server answers. Port 0 means any free port.
 
-    Raises InputError at `--port` if the port is taken, at `tracking.uri` if that is a server already or if
-    there is no store yet, and EmbsweepError with MLflow's last words if it does not come up.
+    Raises InputError at `--port` if the port is taken, and at `tracking.uri` if that is already a server or there is no
+    store yet; EmbsweepError with the end of MLflow's log if the server does not start.
     """
     _check_store(root, uri)
     port = choose_port(port, host)
@@ -71,7 +72,7 @@ def run_ui(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches us alone, and we end the child with its workers
+            start_new_session=True,  # Ctrl-C reaches only this process, which then ends the child with its workers
         )
         try:
             with _terminated_as_interrupted():
@@ -86,19 +87,19 @@ def run_ui(
 
 
 def runs_url(url: str, store: Store) -> str:
-    """Where a served store shows its runs. MLflow 3.17 opens on its chat-model side unless it is told otherwise."""
+    """Return the URL of the store's runs. MLflow 3.17 shows its pages for chat models without this parameter."""
     return f"{url}/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
 
 
 def choose_port(port: int, host: str = "127.0.0.1") -> int:
-    """`port` if it is free, a free one for 0. Raises InputError at `--port` otherwise."""
+    """Return `port` if it is free, or a free one for 0. Raises InputError at `--port` otherwise."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             raise InputError(
-                Diagnostic("bad-port", "--port", f"cannot be listened on ({error})", port, "a free port, or 0 for any")
+                Diagnostic("bad-port", "--port", f"cannot be used ({error})", port, "a free port, or 0 for any")
             ) from None
         return int(probe.getsockname()[1])
 
@@ -130,15 +131,15 @@ def _await_answer(url: str, child: subprocess.Popen[bytes], log: IO[str]) -> Non
         except (OSError, urllib.error.URLError):
             time.sleep(0.2)
     log.seek(0)
-    last_words = redact("\n".join(log.read().splitlines()[-8:]))
-    raise EmbsweepError(f"the MLflow interface did not come up at {url}:\n{last_words}")
+    last_lines = redact("\n".join(log.read().splitlines()[-8:]))
+    raise EmbsweepError(f"the MLflow interface did not start at {url}:\n{last_lines}")
 
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """While this lasts, SIGTERM ends the main thread as Ctrl-C does, so that no server outlives us.
+    """Make SIGTERM and SIGINT raise KeyboardInterrupt in the main thread, so that the server ends with this process.
 
-    Ctrl-C itself does so even where this process was started deaf to it, as a script's `&` does.
+    SIGINT needs it too: a process started in the background by a script (`&`) ignores SIGINT by default.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -152,7 +153,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End the server and the workers of its own process group."""
+    """Stop the server and its workers, which are in a process group of their own."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, sign)

@@ -1,4 +1,4 @@
-"""Parameters and metrics in the shape and alphabet that MLflow takes. Pure; knows no MLflow."""
+"""Conversion of parameters and metrics to the types, names and limits of MLflow. Pure functions without MLflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embsweep.core.redaction import redact
 from embsweep.evaluation.evaluator import Scores
 from embsweep.training.messages import TrialReport
 
-# Limits of MLflow 3.17 (mlflow/utils/validation.py): 100 parameters and 1 MB a request, 6,000 characters a value.
+# Limits of MLflow 3.17 (mlflow/utils/validation.py): 100 parameters and 1 MB per request, 6,000 characters per value.
 _BATCH_ITEMS = 100
 _BATCH_BYTES = 500_000
 _VALUE_CHARS = 6000
@@ -24,7 +24,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. :/]")
 
 
 def flatten_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values under dotted keys as texts: null and true as in YAML, secrets masked."""
+    """Flatten nested parameters to dotted keys with texts as values: null and true as in YAML, secrets masked."""
     flat: dict[str, str] = {}
     for key, value in params.items():
         name = f"{prefix}{key}"
@@ -36,16 +36,16 @@ def flatten_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str
 
 
 def to_name(name: str) -> str:
-    """`name` in MLflow's alphabet; what is not in it becomes `_`."""
+    """Convert `name` to a name that MLflow accepts: at most 250 characters, any other character replaced by `_`."""
     clean = _NOT_IN_NAMES.sub("_", name)[:_KEY_CHARS]
-    normal = posixpath.normpath(clean).lstrip("/")  # MLflow refuses names that are not normal as paths
+    normal = posixpath.normpath(clean).lstrip("/")  # MLflow rejects names that are not normalised paths
     return normal if normal not in ("", ".") and not normal.startswith("..") else normal.replace(".", "_") or "_"
 
 
 def _to_text(value: Any) -> str:
     plain = value.value if isinstance(value, Enum) else value
     if isinstance(plain, list | tuple) and plain and all(isinstance(item, str | int | float) for item in plain):
-        plain = ", ".join(str(item) for item in plain)  # MLflow draws a JSON list over one line an item
+        plain = ", ".join(str(item) for item in plain)  # MLflow's UI shows a JSON list with one line per item
     text = redact(plain if isinstance(plain, str) else json.dumps(plain, default=str, ensure_ascii=False))
     if len(text) <= _VALUE_CHARS:
         return text
@@ -54,11 +54,11 @@ def _to_text(value: Any) -> str:
 
 
 def batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """`params` in portions that fit one request, by number and by size."""
+    """Divide `params` into portions that fit into one request, by number and by size."""
     portion: dict[str, str] = {}
     size = 0
     for key, value in params.items():
-        item = len(json.dumps({key: value}))  # as on the wire: escaped
+        item = len(json.dumps({key: value}))  # size in the request: escaped
         if portion and (len(portion) == _BATCH_ITEMS or size + item > _BATCH_BYTES):
             yield portion
             portion, size = {}, 0
@@ -69,7 +69,7 @@ def batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 
 def score_metrics(scores: Scores, prefix: str) -> dict[str, float]:
-    """Every metric at every dimension: `eval/dim_256/map_at_100`, in a fixed order."""
+    """Convert scores to one metric per dimension and metric, `eval/dim_256/map_at_100`, in a fixed order."""
     return {
         tracked_metric(dim, metric, prefix=prefix): float(value)
         for dim in sorted(scores, reverse=True)
@@ -78,7 +78,7 @@ def score_metrics(scores: Scores, prefix: str) -> dict[str, float]:
 
 
 def report_metrics(report: TrialReport) -> dict[str, float]:
-    """All that one report says."""
+    """Convert all values of one trial report to metrics."""
     own = {
         "objective": report.objective,
         "best_objective": report.best_objective,
@@ -93,9 +93,9 @@ def report_metrics(report: TrialReport) -> dict[str, float]:
 
 
 def split_finite(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
-    """The metrics that MLflow can hold, and the names of those that are nan or infinite.
+    """Return the metrics that are finite, and the sorted names of those that are NaN or infinite.
 
-    Its sql store keeps inf as 1.8e308, which sorts first, and gives nan back as 0.0.
+    MLflow cannot store the latter: its SQL store keeps inf as 1.8e308, which sorts first, and returns NaN as 0.0.
     """
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     return finite, sorted(set(metrics) - set(finite))

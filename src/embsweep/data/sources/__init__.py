@@ -1,1 +1,1 @@
-"""Where pairs come from: files, BEIR folders, the model hub, docstrings of installed packages."""
+"""Sources of pairs: files, BEIR folders, the Hugging Face hub, docstrings of installed packages."""

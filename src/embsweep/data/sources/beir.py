@@ -1,6 +1,6 @@
-"""A BEIR folder: corpus.jsonl, queries.jsonl and the judgements between them.
+"""Source `beir`: a folder with corpus.jsonl, queries.jsonl and qrels.
 
-Judgements of a BEIR folder: query id, passage id and score, separated by tabs, with or without a header.
+Each line of the qrels is a judgement: query id, passage id and score, separated by tabs. A header line is optional.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from embsweep.config.data import BeirConfig
 from embsweep.core.codes import Code
 from embsweep.data.collection import Collection, Pair, build_collection, count_duplicates, keep_counts
 from embsweep.data.issues import DiagnosticList
+from embsweep.data.sources.columns import list_names
 from embsweep.data.sources.files import to_path
-from embsweep.data.sources.readers import list_names, read_objects
+from embsweep.data.sources.readers import read_objects
 from embsweep.data.text import check_text, is_blank, read_text_file
 
 _SCORE = re.compile(r"[+-]?[0-9]{1,9}")
@@ -25,17 +26,17 @@ _HEADER_ENDS = ("score", "relevance", "rel", "label")
 
 @dataclass
 class Qrels:
-    """(query id, passage id) → `name:line` of its judgement, for all judgements and for the relevant ones."""
+    """Location (`name:line`) of judgements by (query id, passage id): of all judgements, and of the relevant ones."""
 
     judged: dict[tuple[str, str], str] = field(default_factory=dict)
     relevant: dict[tuple[str, str], str] = field(default_factory=dict)
     not_relevant: int = 0
     repeated: int = 0
-    """Lines that say again what an earlier one said."""
+    """Number of lines that repeat an earlier judgement."""
 
 
 def read_qrels(path: Path, diagnostics: DiagnosticList) -> Qrels:
-    """Every judgement of the file; a score above 0 means relevant. Records each line that is no judgement."""
+    """Read every judgement of the file; a score above 0 means relevant. Records a diagnostic for each invalid line."""
     qrels = Qrels()
     before = len(diagnostics)
     lines = read_text_file(path, diagnostics).split("\n")
@@ -53,11 +54,11 @@ def read_qrels(path: Path, diagnostics: DiagnosticList) -> Qrels:
             diagnostics.add(
                 "conflict",
                 where,
-                "judged before with another score",
+                "conflicts with an earlier score",
                 score,
                 expected=f"{scores[key]}, or one line only",
             )
-        _keep(qrels, key, score, where)
+        _add(qrels, key, score, where)
     if not qrels.judged and len(diagnostics) == before:
         diagnostics.add(
             "no-rows", path.name, "holds no judgements", expected="query id, passage id, score, separated by tabs"
@@ -85,7 +86,7 @@ def _read_score(fields: list[str], where: str, diagnostics: DiagnosticList) -> i
     return int(fields[2])
 
 
-def _keep(qrels: Qrels, key: tuple[str, str], score: int, where: str) -> None:
+def _add(qrels: Qrels, key: tuple[str, str], score: int, where: str) -> None:
     if key in qrels.judged:
         qrels.repeated += 1
         return
@@ -100,11 +101,15 @@ QRELS_PLACES = ("qrels.tsv", "qrels/test.tsv")
 
 
 def load_beir(config: BeirConfig) -> Collection:
-    """The folder as one collection named after it; unjudged passages belong to the corpus.
+    """Load the folder as one collection, named after it; unjudged passages belong to the corpus.
 
-    Raises InputError with every missing file, repeated id, judgement of an unknown query or passage, query
-    without a relevant passage, and empty text. Beside `qrels/test.tsv`, where a published set keeps the
-    judgements of its other parts apart, queries that it does not name are left out and counted in `merged`.
+    Published sets keep the judgements of each part in a file of its own, and the queries of all parts in one. If the
+    judgements are those of `qrels/test.tsv`, queries that it does not judge are therefore left out and counted in
+    `merged`.
+
+    Raises:
+        InputError: If a file is missing or unreadable, an id is missing or not unique, a judgement is invalid or of an
+            unknown query or passage, a query has no relevant passage, or a text is empty; with a diagnostic for each.
     """
     diagnostics = DiagnosticList()
     folder = to_path(config.path, "data.path", diagnostics)
@@ -125,15 +130,15 @@ def load_beir(config: BeirConfig) -> Collection:
         **count_duplicates("queries", [text for query, (text, _) in queries.items() if query in answered]),
         "duplicate rows": len(pairs) - len(collection.judgements),
         "judgements with a score of 0 or less": qrels.not_relevant,
-        "judgements that stand more than once": qrels.repeated,
+        "repeated judgements": qrels.repeated,
         f"queries that {qrels_path.name} does not judge": unjudged,
-        f"files of judgements not read beside {qrels_path.relative_to(folder)}": _count_others(folder, qrels_path),
+        f"qrels files ignored in favour of {qrels_path.relative_to(folder)}": _count_others(folder, qrels_path),
     }
     return replace(collection, merged=keep_counts(counts))
 
 
 def _check_folder(folder: Path, diagnostics: DiagnosticList) -> Path:
-    """Record what is missing; the file of judgements is returned."""
+    """Check that the folder has all files, and return the path of its qrels."""
     try:
         if not folder.is_dir():
             there = folder.exists()
@@ -166,7 +171,10 @@ def _count_others(folder: Path, qrels_path: Path) -> int:
 
 
 def _read_texts(path: Path, what: str, diagnostics: DiagnosticList) -> dict[str, tuple[str, str]]:
-    """Id → (text, `name:line`); an entry whose text is at fault is kept, so that its judgements are not."""
+    """Read id → (text, `name:line`).
+
+    An entry with an invalid text is kept, so that its judgements are not reported as well.
+    """
     found: dict[str, tuple[str, str]] = {}
     for where, row in read_objects(path, diagnostics):
         identity = _read_id(row, where, diagnostics)
@@ -197,7 +205,7 @@ def _read_id(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> st
 
 
 def _read_text(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> str:
-    """Title and text joined by a space, as BEIR does."""
+    """Return title and text joined by a space, as BEIR does."""
     if "text" not in row:
         hint = f"it has {list_names(row)}"
         diagnostics.add(
@@ -224,7 +232,7 @@ def _check_known(qrels: Qrels, queries: dict[str, Any], passages: dict[str, Any]
 def _check_answered(
     qrels: Qrels, queries: dict[str, tuple[str, str]], *, strict: bool, diagnostics: DiagnosticList
 ) -> int:
-    """Record queries without a relevant passage; returns how many unjudged ones are left out (0 if `strict`)."""
+    """Record queries without a relevant passage; return how many unjudged ones are left out (0 if `strict`)."""
     judged = {query for query, _ in qrels.judged}
     answered = {query for query, _ in qrels.relevant}
     unanswered = {query: place for query, (_, place) in queries.items() if query not in answered}

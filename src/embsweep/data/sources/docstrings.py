@@ -1,10 +1,8 @@
-"""Summary line → body of the docstrings of installed packages, read as text: real English, no download.
+"""Source `docstrings`: docstrings of installed packages, summary line as query and body as passage.
 
-The modules are parsed, never imported.
-
-Where an installed package's source lies and which version it is, found without importing it.
-
-The docstrings' pairs on disk: written whole or not at all, and checked against their hash when read.
+They are real English text that needs no download. Source and version of a package are found without importing it, and
+its modules are parsed, never imported. The extracted pairs are cached on disk: written atomically, and verified by a
+hash when read.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ STDLIB = "stdlib"
 
 @dataclass(frozen=True)
 class Package:
-    """A package by import name; `roots` are its folders, or its one file."""
+    """Installed package by import name. `roots` are its folders, or its single file."""
 
     name: str
     version: str
@@ -45,7 +43,11 @@ class Package:
 
 
 def find_packages(names: tuple[str, ...]) -> list[Package]:
-    """The packages in the order given, each once. Raises InputError with every name that is not one."""
+    """Find the installed packages of these import names, in the given order, each once.
+
+    Raises:
+        InputError: If `names` is empty or a name is not an installed package; with a diagnostic for each name.
+    """
     diagnostics = DiagnosticList()
     distributions = _list_distributions()
     found = [_find(name, distributions, diagnostics) for name in dict.fromkeys(names)]
@@ -57,7 +59,7 @@ def find_packages(names: tuple[str, ...]) -> list[Package]:
 
 @cache
 def _list_distributions() -> Mapping[str, list[str]]:
-    """Import name → distributions, of everything installed: reading that takes a fifth of a second, so once."""
+    """Return import name → distributions of all installed packages; cached, because reading it takes 0.2 s."""
     return importlib.metadata.packages_distributions()
 
 
@@ -77,7 +79,7 @@ def _find(name: str, distributions: Mapping[str, list[str]], diagnostics: Diagno
 
 
 def _find_spec(name: str) -> ModuleSpec | None:
-    """A dotted name is none: to find `a.b`, Python would import `a`."""
+    """Find the module spec of a top-level name; None for a dotted one: to find `a.b`, Python would import `a`."""
     if not name.isidentifier() or name == "__main__":
         return None
     try:
@@ -97,7 +99,7 @@ def _list_roots(spec: ModuleSpec | None) -> tuple[Path, ...]:
 
 
 def _read_version(name: str, roots: tuple[Path, ...], distributions: Mapping[str, list[str]]) -> str:
-    """Version of the distributions that hold the package, else a hash of its files' sizes and times."""
+    """Return the version of the package's distributions, or if there is none, a hash of its files' sizes and times."""
     if name in sys.stdlib_module_names:
         return platform.python_version()
     owners = sorted(set(distributions.get(name, ())))
@@ -106,53 +108,59 @@ def _read_version(name: str, roots: tuple[Path, ...], distributions: Mapping[str
     digest = hashlib.sha256()
     for root in roots:
         for file in [root] if root.is_file() else sorted(root.rglob("*.py")):
-            status = file.lstat()  # an editor's lock file is a link that leads nowhere
+            status = file.lstat()  # lstat: an editor's lock file is a broken symbolic link
             digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
 FORMAT = 1
-"""To be raised when the extraction of `docstrings.py` or the form of this file changes."""
+"""Version of the cache; increment it when the extraction of pairs or the format of the cache file changes."""
 
 _log = logging.getLogger(__name__)
 
 
 def find_cache(cache_dir: Path, packages: Sequence[Package]) -> Path:
-    """Path of the cache for these packages: another version, interpreter or format has another name."""
+    """Return the path of the cache of these packages; each set of versions, interpreter and format has its own."""
     key = [FORMAT, platform.python_version(), [[package.name, package.version] for package in packages]]
     fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     return cache_dir / f"docstrings-{fingerprint}.jsonl"
 
 
 def read_cache(cache_dir: Path, packages: Sequence[Package]) -> list[Pair] | None:
-    """The pairs, or None where there is no cache or where it is torn; the latter with a warning."""
+    """Read the cached pairs; return None if there is no cache, or, after a warning, if it is corrupt or unreadable."""
     path = find_cache(cache_dir, packages)
     try:
         recorded, _, body = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None
     except OSError as error:
-        _log.warning("the cache %s cannot be read (%s): it is built again", path, error)
+        _log.warning("the cache %s cannot be read (%s): rebuilding it", path, error)
         return None
     if recorded.decode("ascii", errors="replace") != hashlib.sha256(body).hexdigest():
-        _log.warning("the cache %s is damaged: it is built again", path)
+        _log.warning("the cache %s is corrupt: rebuilding it", path)
         return None
     try:
         rows = [json.loads(line) for line in body.decode("ascii").splitlines()]
         return [Pair(summary, text, place=place) for summary, text, place in rows]
     except (ValueError, TypeError, RecursionError):
-        _log.warning("the cache %s is whole but holds no pairs: it is built again", path)
+        _log.warning("the cache %s has a valid hash but no pairs: rebuilding it", path)
         return None
 
 
 def write_cache(cache_dir: Path, packages: Sequence[Package], pairs: Sequence[Pair]) -> None:
-    """Write the pairs under a temporary name and move them into place; a disk that refuses is only a warning."""
+    """Write the pairs to the cache atomically; if the disk refuses, only log a warning.
+
+    Args:
+        cache_dir: Folder of the caches.
+        packages: Packages that the pairs come from; they determine the file name.
+        pairs: Pairs to write.
+    """
     body = "".join(json.dumps([pair.anchor, pair.positive, pair.place]) + "\n" for pair in pairs).encode("ascii")
     path = find_cache(cache_dir, packages)
     try:
         atomic_write(path, hashlib.sha256(body).hexdigest().encode("ascii") + b"\n" + body)
     except OSError as error:
-        _log.warning("the cache %s cannot be written (%s): the next run reads the packages again", path, error)
+        _log.warning("the cache %s cannot be written (%s): the next run will parse the packages again", path, error)
 
 
 SUMMARY_CHARS = (20, 200)
@@ -164,10 +172,13 @@ _Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def load_docstrings(names: tuple[str, ...], cache_dir: Path) -> Collection:
-    """The docstrings of the packages with these import names (`stdlib` is the standard library).
+    """Load the docstrings of the packages with these import names (`stdlib` is the standard library).
 
-    Built once for each set of package versions and kept in `cache_dir`; the same installation always gives
-    the same pairs in the same order. Raises InputError for each package that is not installed.
+    The pairs are extracted once per set of package versions and cached in `cache_dir`. The same installation always
+    gives the same pairs in the same order.
+
+    Raises:
+        InputError: If a package is not installed (a diagnostic for each), or no docstring is usable.
     """
     packages = find_packages(names)
     pairs = read_cache(cache_dir, packages)
@@ -182,7 +193,7 @@ def load_docstrings(names: tuple[str, ...], cache_dir: Path) -> Collection:
 
 
 def read_package(package: Package) -> Iterator[Pair]:
-    """Every usable docstring of a package, in the order of file names and lines."""
+    """Yield every usable docstring of a package, ordered by file name and line."""
     for root, file in _list_modules(package):
         place = f"{package.name}/{file.relative_to(root).as_posix()}"
         for node in _list_definitions(file):
@@ -192,22 +203,26 @@ def read_package(package: Package) -> Iterator[Pair]:
 
 
 def split_docstring(docstring: str, place: str = "") -> Pair | None:
-    """First paragraph in one line → the rest, dedented; None where either is too short to mean something."""
+    """Split a docstring into a pair: its first paragraph, in one line, and the rest, dedented.
+
+    Returns None if the summary has not 20 to 200 characters and at least 3 words, the body has fewer than 200
+    characters or repeats the summary, or either has a NUL character or an unpaired surrogate.
+    """
     paragraph, *rest = _BLANK_LINE.split(inspect.cleandoc(docstring), maxsplit=1)
     summary, body = " ".join(paragraph.split()), inspect.cleandoc("".join(rest)).strip()
     shortest, longest = SUMMARY_CHARS
     usable = shortest <= len(summary) <= longest and len(summary.split()) >= SUMMARY_WORDS
-    if not usable or len(body) < BODY_CHARS or " ".join(body.split()) == summary or _is_odd(summary + body):
+    if not usable or len(body) < BODY_CHARS or " ".join(body.split()) == summary or _has_bad_character(summary + body):
         return None
     return Pair(summary, body, place=place)
 
 
-def _is_odd(text: str) -> bool:
+def _has_bad_character(text: str) -> bool:
     return "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text))
 
 
 def _list_modules(package: Package) -> Iterator[tuple[Path, Path]]:
-    """(root, module file) of every module that is no test, sorted."""
+    """Yield (root, module file) of every module that is not a test, sorted."""
     for root in package.roots:
         files = [root] if root.is_file() else sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).parts)
         base = root.parent if root.is_file() else root
@@ -219,13 +234,13 @@ def _list_modules(package: Package) -> Iterator[tuple[Path, Path]]:
 
 
 def _list_definitions(file: Path) -> list[_Definition]:
-    """Module, public classes and public functions of a file, by line; none where it is not Python of this version."""
+    """Parse a file into its module, public classes and public functions, by line; empty if it cannot be parsed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+            warnings.simplefilter("ignore")  # invalid escapes in third-party strings
             tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:  # MemoryError: nested too deeply
-        _log.debug("%s passed over: %s", file, error)
+        _log.debug("%s skipped: %s", file, error)
         return []
     nodes: list[_Definition] = [tree]
     nodes += [node for node in ast.walk(tree) if isinstance(node, _Definition) and _is_public(node)]

@@ -11,23 +11,20 @@ from embsweep.core.errors import did_you_mean
 from embsweep.core.files import NO_USER, expand_home, names_no_user
 from embsweep.data.collection import Collection, Pair, build_collection
 from embsweep.data.issues import DiagnosticList
-from embsweep.data.sources.readers import (
-    Columns,
-    check_distinct,
-    check_header,
-    read_objects,
-    read_pair,
-    read_parquet,
-    read_records,
-)
+from embsweep.data.sources.columns import Columns, check_distinct, check_header, read_pair
+from embsweep.data.sources.readers import read_objects, read_parquet, read_records
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-_LIKENED = 10_000
-"""Files of a folder among which a misspelt name is sought."""
+_MAX_CANDIDATES = 10_000
+"""Number of files in a folder that are compared with a misspelt name."""
 
 
 def load_files(config: FilesConfig) -> Collection:
-    """The pairs of `config.pairs` as one collection, named after the file. InputError with every fault found."""
+    """Load the pairs of `config.pairs` as one collection, named after the file.
+
+    Raises:
+        InputError: If the file cannot be read or its rows have errors; with a diagnostic for each.
+    """
     diagnostics = DiagnosticList()
     path = to_path(config.pairs, "data.pairs", diagnostics)
     columns = Columns(config.anchor, config.positive, config.negative)
@@ -36,28 +33,40 @@ def load_files(config: FilesConfig) -> Collection:
     diagnostics.raise_if_any()
     pairs = [pair for pair in _read_pairs(path, columns, diagnostics) if pair is not None]
     if not pairs and not len(diagnostics):
-        diagnostics.add("no-rows", path.name, "holds no rows", expected="one pair a row")
+        diagnostics.add("no-rows", path.name, "holds no rows", expected="one pair per row")
     diagnostics.raise_if_any()
     return build_collection(path.stem, pairs)
 
 
 def to_path(text: str, key: str, diagnostics: DiagnosticList) -> Path:
-    """The path with `~` replaced; a fault under `key` where it names a user's home that is not there."""
+    """Convert a configured path to a Path and expand `~`.
+
+    Args:
+        text: Path as configured.
+        key: Dotted configuration key, for the diagnostic.
+        diagnostics: Receives a diagnostic if the path is in the home of a user that does not exist.
+    """
     if names_no_user(text):
         diagnostics.add("unknown-user", key, NO_USER, text, expected="a path")
     return expand_home(text)
 
 
 def check_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
-    """Record a fault under `key` unless `path` is a file whose name says that pairs can be read from it."""
+    """Check that `path` is a file of a supported kind, judged by its suffix.
+
+    Args:
+        path: Path to check.
+        key: Dotted configuration key, for the diagnostic.
+        diagnostics: Receives a diagnostic if it is not.
+    """
     try:
         if path.is_dir():
             diagnostics.add(
                 "wrong-file-kind", key, "is a folder, not a file", str(path), expected=f"a file ({', '.join(SUFFIXES)})"
             )
         elif not path.exists():
-            problem = "is a link that leads nowhere" if path.is_symlink() else "there is no such file"
-            diagnostics.add("missing-file", key, problem, str(path), hint=_name_neighbour(path))
+            problem = "is a broken symbolic link" if path.is_symlink() else "there is no such file"
+            diagnostics.add("missing-file", key, problem, str(path), hint=_suggest_path(path))
         elif not path.is_file():
             diagnostics.add("wrong-file-kind", key, "is not a regular file", str(path))
         elif path.suffix.lower() not in SUFFIXES:
@@ -68,11 +77,11 @@ def check_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
         diagnostics.add("unreadable", key, f"cannot be read: {error.strerror}", str(path))
 
 
-def _name_neighbour(path: Path) -> str:
-    here = f"the path is taken from {Path.cwd()}" if not path.is_absolute() else "check the path"
+def _suggest_path(path: Path) -> str:
+    here = f"the path is relative to {Path.cwd()}" if not path.is_absolute() else "check the path"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent} either; {here}"
-    others = (entry.name for entry in islice(path.parent.iterdir(), _LIKENED) if entry.name != path.name)
+    others = (entry.name for entry in islice(path.parent.iterdir(), _MAX_CANDIDATES) if entry.name != path.name)
     return did_you_mean(path.name, others) or here
 
 

@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face hub, pinned by revision. Without a network it fails in seconds, not minutes."""
+"""Source `hub`: a data set of the Hugging Face hub, pinned by revision. Fails within seconds if there is no network."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from embsweep.config.data import HubConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, build_collection
 from embsweep.data.issues import DiagnosticList
-from embsweep.data.sources.readers import Columns, check_distinct, check_header, read_pair
+from embsweep.data.sources.columns import Columns, check_distinct, check_header, read_pair
 
 REACH_TIMEOUT_S = 8.0
-_ELSEWHERE = (
-    "download the data set where there is a network, save its rows as JSONL or Parquet, and use "
-    "data=files data.pairs=<file>; a copy already in this machine's cache is read with HF_HUB_OFFLINE=1"
+_OFFLINE_HINT = (
+    "download the data set on a connected machine, save its rows as JSONL or Parquet, and use "
+    "data=files data.pairs=<file>; a copy in this machine's cache is read with HF_HUB_OFFLINE=1"
 )
 _log = logging.getLogger(__name__)
 
 
 def load_hub(config: HubConfig) -> Collection:
-    """The rows of one part as one collection, named by the data set's id.
+    """Load the rows of one part (split) of a data set as one collection, named by the data set's id.
 
-    Raises InputError with one fault where the hub or the data set cannot be had, else with every fault of
-    its rows, placed as `id:row` counting from 1.
+    Raises:
+        InputError: If the data set cannot be loaded (one diagnostic), or rows have errors (a diagnostic for each,
+            located as `id:row`, rows counted from 1).
     """
     diagnostics = DiagnosticList()
     columns = Columns(config.anchor, config.positive, config.negative)
@@ -44,17 +45,17 @@ def load_hub(config: HubConfig) -> Collection:
 
 
 def _read_rows(rows: Any, config: HubConfig) -> Iterator[tuple[str, Any]]:
-    """(`id:row`, row) of every row. A column of another kind (an image, a recording) may fail in any library's way."""
+    """Yield (`id:row`, row). Decoding a column of another kind (image, audio) may raise any library's exception."""
     number = 0
     try:
         for number, row in enumerate(rows, 1):
             yield f"{config.id}:{number}", row
     except Exception as error:
         _log.debug("reading %s failed", config.id, exc_info=True)
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = f"{config.id}:{number + 1}"
         raise InputError(
-            Diagnostic("unreadable", where, f"cannot be read: {type(error).__name__}: {said}", expected="texts")
+            Diagnostic("unreadable", where, f"cannot be read: {type(error).__name__}: {reason}", expected="texts")
         ) from error
 
 
@@ -72,26 +73,30 @@ def _check_config(config: HubConfig, diagnostics: DiagnosticList) -> None:
         diagnostics.add("bad-hub-id", "data.id", str(error), config.id, expected="owner/name")
     else:
         if Path(config.id).exists():  # load_dataset would read this folder and ignore the revision
-            hint = "start elsewhere, or use data=files for a local file"
+            hint = "run in another folder, or use data=files to read it"
             diagnostics.add(
-                "ambiguous", "data.id", "a file or folder of this name would be read in its place", config.id, hint=hint
+                "ambiguous",
+                "data.id",
+                "a local file or folder of this name would be read instead",
+                config.id,
+                hint=hint,
             )
 
 
 def _download(config: HubConfig) -> Any:
-    """The part as a `datasets.Dataset`. Any failure of hub or library becomes one fault."""
+    """Load the part as a `datasets.Dataset`; turn any failure of the hub or the libraries into one diagnostic."""
     import datasets
 
     try:
         _check_reachable(config)
         return datasets.load_dataset(config.id, config.subset, split=config.part, revision=config.revision)
-    except Exception as error:  # the libraries raise some thirty types, from httpx up to their own
+    except Exception as error:  # the libraries raise some thirty types, from httpx's to their own
         _log.debug("loading %s failed", config.id, exc_info=True)
         raise InputError(_describe(error, config)) from error
 
 
 def _check_reachable(config: HubConfig) -> None:
-    """Ask once for the data set's card: `load_dataset` would try again for minutes where there is no network."""
+    """Request the data set's card once: `load_dataset` retries for minutes if there is no network."""
     from huggingface_hub import HfApi, is_offline_mode
 
     if not is_offline_mode():
@@ -101,7 +106,7 @@ def _check_reachable(config: HubConfig) -> None:
 def _describe(error: Exception, config: HubConfig) -> Diagnostic:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, RevisionNotFoundError):
         return Diagnostic(
             "not-on-hub",
@@ -114,14 +119,14 @@ def _describe(error: Exception, config: HubConfig) -> Diagnostic:
         return Diagnostic(
             "no-access",
             "data.id",
-            "access to this data set must be asked for on the hub",
+            "access to this data set must be requested on the hub",
             config.id,
             hint="`hf auth login`",
         )
     if isinstance(error, RepositoryNotFoundError):
-        hint = f"check the spelling, or `hf auth login` for a private one; without the hub: {_ELSEWHERE}"
+        hint = f"check the spelling, or `hf auth login` for a private one; without the hub: {_OFFLINE_HINT}"
         return Diagnostic("not-on-hub", "data.id", "the hub has no such data set", config.id, hint=hint)
     wanted = f"{config.id} (subset {config.subset}, part {config.part}, revision {config.revision})"
     return Diagnostic(
-        "not-loadable", "data.id", f"could not be loaded: {type(error).__name__}: {said}", wanted, hint=_ELSEWHERE
+        "not-loadable", "data.id", f"could not be loaded: {type(error).__name__}: {reason}", wanted, hint=_OFFLINE_HINT
     )

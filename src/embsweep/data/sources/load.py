@@ -1,4 +1,4 @@
-"""The one door into the data: a configuration in, one judged collection out."""
+"""Entry point of the data sources: read the configured data into one judged collection."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from embsweep.data.sources.hub import load_hub
 
 
 def load_collection(config: DataConfig, cache_dir: Path) -> Collection:
-    """Read, check and unify the data that `config` names; the same input gives the same collection.
+    """Read, check and merge the configured data; the same input gives the same collection.
 
-    Only `docstrings` writes to `cache_dir`. Raises InputError with every fault found.
+    Only the source `docstrings` writes to `cache_dir`.
+
+    Raises:
+        InputError: If the data has errors; with a diagnostic for each.
     """
     if isinstance(config, DocstringsConfig):
         return load_docstrings(config.packages, cache_dir)

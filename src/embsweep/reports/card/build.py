@@ -1,6 +1,6 @@
-"""The model card of a winner: sentence-transformers' own card, every number of it from the evidence.
+"""The model card of a winner: sentence-transformers' own card, with every number from the evidence.
 
-The library's template is rendered with its own card data; what it has no place for is put in at fixed lines of it.
+The library's template is rendered with its own card data; sections that it does not have are inserted at fixed lines.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "## Model Details\n": ("result",),
         "<!--\n### Direct Usage (Transformers)": ("shorter",),
         "### Metrics\n": ("test",),
-        "<!--\n## Bias, Risks and Limitations": ("choice", "data", "proof"),
+        "<!--\n## Bias, Risks and Limitations": ("choice", "data", "verification"),
         "{% if all_hyperparameters %}": ("run",),
         "{{ eval_lines }}": ("log_note",),
         '- Python: {{ version["python"] }}': ("versions",),
@@ -31,10 +31,12 @@ _PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def build_card(evidence: Evidence, model: SentenceTransformer) -> str:
-    """README.md of the model: YAML front matter and Markdown as the hub renders them.
+    """Build README.md of the model: YAML front matter and Markdown as the hub renders them.
 
-    `model` only tells what it is made of; it is neither run nor changed. No network is used. Raises
-    ValueError where the installed sentence-transformers' template is not the one this was written for.
+    `model` is only inspected, neither run nor changed. No network is used.
+
+    Raises:
+        ValueError: If the template of the installed sentence-transformers is not the one this was written for.
     """
     from huggingface_hub import ModelCard
 
@@ -47,10 +49,10 @@ def build_card(evidence: Evidence, model: SentenceTransformer) -> str:
 
 
 def add_places(template: str) -> str:
-    """The library's `template` with a place for each of our sections."""
+    """Add a placeholder for each of our sections to the library's `template`."""
     for line, names in _PLACES.items():
         if template.count(line) != 1:
-            raise ValueError(f"{line!r} stands {template.count(line)} times in sentence-transformers' card template")
+            raise ValueError(f"{line!r} occurs {template.count(line)} times in sentence-transformers' card template")
         places = "".join("{{ sections." + name + " }}" for name in names)
         template = template.replace(line, places + line)
     return template

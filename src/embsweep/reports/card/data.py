@@ -1,4 +1,4 @@
-"""sentence-transformers' own card data, filled from the evidence alone. Imported only where a card is made."""
+"""sentence-transformers' own card data, filled only from the evidence. Imported only to build a card."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _DECIDED = ("bf16", "fp16", "gradient_checkpointing")
-"""Arguments that the training machine has decided, as a trial records them."""
+"""Training arguments that depend on the hardware, as a trial records them."""
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-"""What both embedded models are made of."""
+"""Base model from which both embedded models were made."""
 
 
 @dataclass
 class EvidenceCardData(SentenceTransformerModelCardData):
-    """The library's card data with our tables in it; it never asks the hub and shows no text of the data."""
+    """The library's card data with our tables; it never requests the hub and contains no text of the data."""
 
     tables: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     max_tokens: int = field(default=0, init=False, repr=False)
 
     def format_eval_metrics(self) -> dict[str, Any]:
-        """As the library does, with `tables` in place of its own and the split named in the index."""
+        """Format the metrics as the library does, with `tables` instead of its own and the split named in the index."""
         found: dict[str, Any] = super().format_eval_metrics()
         for entry in found["eval_metrics"]:
             entry["table"] = self.tables[entry["dataset_name"]]
@@ -54,14 +54,14 @@ class EvidenceCardData(SentenceTransformerModelCardData):
         return found
 
     def get_model_specific_metadata(self) -> dict[str, Any]:
-        """As the library does; a model without a limit of its own has the one it was trained with."""
+        """Collect metadata as the library does; a model without a limit of its own gets the one it was trained with."""
         found: dict[str, Any] = super().get_model_specific_metadata()
         length = found["model_max_length"]
         return found if length is not None and math.isfinite(length) else {**found, "model_max_length": self.max_tokens}
 
 
 def build_card_data(evidence: Evidence, model: SentenceTransformer) -> EvidenceCardData:
-    """Card data of its own: nothing is left on `model`."""
+    """Build new card data; `model` is not changed."""
     given = model.model_card_data
     data = EvidenceCardData(
         language=given.language or None,
@@ -86,7 +86,7 @@ def build_card_data(evidence: Evidence, model: SentenceTransformer) -> EvidenceC
 
 
 def find_hub_id(config: ModelConfig) -> str | None:
-    """The hub id of the base model, None where it came from a folder: its path is nobody's business."""
+    """Return the hub id of the base model, or None for a local model; local paths are not published."""
     if config.kind != "hub":
         return _MINILM
     source = str(config.source)
@@ -124,25 +124,25 @@ def _add_readings(data: EvidenceCardData, evidence: Evidence) -> None:
 
 
 def _add_hyperparameters(data: EvidenceCardData, training: TrainingRecord) -> None:
-    """Through the library's own callback, which knows which arguments belong on a card."""
+    """Add the arguments with the library's own callback, which selects those that belong on a card."""
     defaults: Any = SentenceTransformerTrainingArguments(output_dir="unused")
     values = {**_arguments(training.config.train), **_as_it_ran(training)}
     values["per_device_eval_batch_size"] = training.config.eval.batch_size
     callback: Any = SentenceTransformerModelCardCallback(defaults.to_dict())
     holder = SimpleNamespace(model_card_data=data)
     callback.on_train_begin(SimpleNamespace(to_dict=lambda: values), None, None, holder)
-    data._training_start_time = None  # nothing is being timed here
+    data._training_start_time = None  # no training is timed here
 
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
-    """The trainer's arguments, made on whatever machine writes the card."""
+    """Build the trainer's arguments on the machine that writes the card."""
     anywhere = config.model_copy(update={"precision": "fp32"})
     arguments: Any = build_arguments(anywhere, Path("unused"), choice=HardwareSettings())
     return dict(arguments.to_dict())
 
 
 def _as_it_ran(training: TrainingRecord) -> dict[str, Any]:
-    """What the training machine decided, in place of what this one would."""
+    """Return the arguments that depended on the training machine; they replace those of this machine."""
     facts = training.facts
     on_cpu = str(facts.get("device", "cpu")).startswith("cpu")
     decided: dict[str, Any] = {name: facts[name] for name in _DECIDED if name in facts}

@@ -9,68 +9,68 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#&~$])")
 
 
 def number(value: float) -> str:
-    """A score: `0.6012`, four decimals as in sentence-transformers' own cards."""
+    """Format a score: `0.6012`, four decimals as in sentence-transformers' own cards."""
     return f"{value:.4f}"
 
 
 def signed(value: float) -> str:
-    """A difference of scores: `+0.0500`."""
+    """Format a difference of scores: `+0.0500`."""
     return f"{round(value, 4) + 0.0:+.4f}"  # no negative zero
 
 
 def span(low: float, high: float) -> str:
-    """An interval in words: brackets before a parenthesis would be a link."""
+    """Format an interval in words, because brackets before a parenthesis would be a link."""
     return f"{low:.4f} to {high:.4f}"
 
 
 def probability(value: float) -> str:
-    """A p-value: `0.0123`, and `4e-05` where four decimals would hide it."""
+    """Format a p-value: `0.0123`, and `4e-05` if four decimals would hide it."""
     return f"{value:.4f}" if value == 0 or value >= 1e-4 else f"{value:.0e}"
 
 
 def plain(text: str) -> str:
-    """`text` in one line, shown as it is: nothing in it is read as Markdown or HTML."""
+    """Escape `text` in one line, so that nothing in it is parsed as Markdown or HTML."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
 def code(value: object) -> str:
-    """`value` as a code span of one line."""
+    """Format `value` as a code span of one line."""
     return f"`{' '.join(str(value).replace('`', chr(39)).split())}`"
 
 
 def listing(items: Iterable[object]) -> str:
-    """`a, b and c`."""
+    """Join items as `a, b and c`."""
     texts = [str(item) for item in items]
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def count(amount: int, noun: str) -> str:
-    """`1 query`, `2,373 queries`."""
+    """Format an amount with its noun: `1 query`, `2,373 queries`."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{amount:,} {noun if amount == 1 else plural}"
 
 
 def settings(values: Mapping[str, object]) -> str:
-    """Settings in one line, each as code: `batch_size=48`."""
+    """Format settings in one line, each as code: `batch_size=48`."""
     return ", ".join(code(f"{key}={shown(value)}") for key, value in values.items()) or "–"
 
 
 def shorten_keys(values: Mapping[str, object]) -> dict[str, object]:
-    """Dotted keys by their last part where that is unambiguous."""
+    """Shorten dotted keys to their last part if that is unambiguous."""
     leaves = [key.rsplit(".", 1)[-1] for key in values]
     return {leaf if leaves.count(leaf) == 1 else key: values[key] for key, leaf in zip(values, leaves, strict=True)}
 
 
 def shown(value: object) -> str:
-    """A setting's value; floats with six significant digits, lists as `a, b and c`."""
+    """Format a setting's value: floats with six significant digits, lists as `a, b and c`."""
     if isinstance(value, list | tuple):
         return listing(map(shown, value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def build_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """A Markdown table, columns named by the keys of the first row; every row has the same keys."""
-    from transformers import modelcard  # what sentence-transformers' own tables are made with
+    """Build a Markdown table; its columns are the keys of the first row, which every row must have."""
+    from transformers import modelcard  # sentence-transformers' own tables use it
 
     escaped = [{key.replace("|", r"\|"): value.replace("|", r"\|") for key, value in row.items()} for row in rows]
     table: str = modelcard.make_markdown_table(escaped)  # type: ignore[no-untyped-call]
@@ -78,5 +78,5 @@ def build_table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def fold(summary: str, text: str) -> str:
-    """`text` behind a line to click on."""
+    """Wrap `text` in a collapsed block with a summary line."""
     return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"

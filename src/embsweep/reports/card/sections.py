@@ -27,13 +27,13 @@ from embsweep.selection.evidence import WINNER, Evidence
 from embsweep.selection.objective import describe_objective
 
 _TELLING = frozenset({"kind", "id", "revision", "subset", "part", "packages"})
-"""Texts of the data's configuration that are printed; the others may be a path or a column of somebody's data."""
+"""Text settings of the data's configuration that are printed; others may be private paths or columns."""
 
 _RULES = {"significant": "significantly higher than", "higher": "higher than", "not_worse": "not worse than"}
 
 
 def build_sections(evidence: Evidence) -> dict[str, str]:
-    """Name → Markdown of each section, ready to be put between two paragraphs."""
+    """Build the Markdown of each section by name, to be inserted between two paragraphs."""
     sections = {
         "notices": describe_notices(evidence),
         "result": f"## Result\n\n{describe_result(evidence)}",
@@ -41,7 +41,7 @@ def build_sections(evidence: Evidence) -> dict[str, str]:
         "test": _test(evidence),
         "choice": _choice(evidence),
         "data": _data(evidence),
-        "proof": _proof(evidence),
+        "verification": _verification(evidence),
         "run": _run(evidence),
         "log_note": _log_note(evidence),
     }
@@ -50,7 +50,7 @@ def build_sections(evidence: Evidence) -> dict[str, str]:
 
 
 def digest_evidence(evidence: Evidence) -> str:
-    """sha256 of `evidence.json` as it is stored beside the weights: `sha256sum evidence.json` gives the same."""
+    """Compute the sha256 of `evidence.json` as stored next to the weights, as `sha256sum evidence.json` does."""
     return hashlib.sha256(f"{evidence.model_dump_json()}\n".encode()).hexdigest()
 
 
@@ -73,7 +73,7 @@ def _test(evidence: Evidence) -> str:
     queries = count(len(evidence.groups), "query")
     return "\n\n".join(
         [
-            "### Test Readings",
+            "### Test Evaluations",
             f"Read on the test split of {plain(evidence.data.name)}: {queries} in {groups}, kept apart from training, "
             f"search and choice. {describe_look(evidence)} An interval bounds its mean in 95 of 100 samples of queries."
             " Every text was encoded once and every dimension scored from its first values; BM25 has no dimensions.",
@@ -165,7 +165,7 @@ def _audit_summary(evidence: Evidence) -> str:
 
 
 def _telling(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The printable part of the data's configuration, flat."""
+    """Yield the printable part of the data's configuration as flat keys and values."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from _telling(value, f"{prefix}{key}.")
@@ -173,15 +173,15 @@ def _telling(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
-def _proof(evidence: Evidence) -> str:
-    proof = evidence.proof
-    held = "reproduced" if proof.difference <= proof.tolerance else "**did not reproduce**"
+def _verification(evidence: Evidence) -> str:
+    verification = evidence.verification
+    held = "reproduced" if verification.difference <= verification.tolerance else "**did not reproduce**"
     return (
-        "### Proof\n\n"
-        f"The weights were read back from disk in a fresh process ({proof.pid}) on {code(proof.device)} and {held} "
-        f"every recorded metric: the largest difference was {proof.difference:.2g}, "
-        f"{shown(proof.tolerance)} was allowed.\n\n"
-        f"- **Weights:** manifest with sha256 {code(proof.manifest_sha256)}\n"
+        "### Verification\n\n"
+        f"The weights were loaded from disk in a fresh process ({verification.pid}) on {code(verification.device)} and {held} "
+        f"every recorded metric: the largest difference was {verification.difference:.2g}, "
+        f"{shown(verification.tolerance)} was allowed.\n\n"
+        f"- **Weights:** manifest with sha256 {code(verification.manifest_sha256)}\n"
         f"- **Evidence:** {code('evidence.json')} with sha256 {code(digest_evidence(evidence))}, "
         f"read on {plain(evidence.created_at)}; it holds every number of this card, and each query's score"
     )
@@ -206,12 +206,12 @@ def _run(evidence: Evidence) -> str:
 def _log_note(evidence: Evidence) -> str:
     return (
         f"Readings on the **validation** split ({evidence.metric} by dimension), which chose the saved row: "
-        "they are optimistic, the test readings stand above."
+        "they are optimistic, the test readings are above."
     )
 
 
 def _versions(evidence: Evidence) -> str:
-    """Lines for packages beyond those that every sentence-transformers card lists."""
+    """Return lines for packages beyond those that every sentence-transformers card lists."""
     listed = {"python", "sentence_transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers"}
     others = {name: found for name, found in evidence.versions.items() if name.replace("-", "_") not in listed}
     return "".join(f"- {plain(name)}: {plain(version)}\n" for name, version in others.items())

@@ -1,4 +1,4 @@
-"""The model card's tables of readings: every number in them stands in the evidence."""
+"""Tables of the model card; every number in them comes from the evidence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INTERVAL = "95 % interval"
 
 
 def results_table(evidence: Evidence) -> str:
-    """The metric that counts on the test split: a row a dimension, this model with its interval, a column a rival."""
+    """Build the table of the objective's test metric: a row per dimension, a column per model, our 95 % intervals."""
     names = order_models(evidence.test)
     rows = [_result_row(evidence, dim, names) for dim in sorted(evidence.dims, reverse=True)]
     objective = {column(name): number(evidence.objectives[name]) for name in names if name in evidence.objectives}
@@ -43,7 +43,7 @@ def _result_row(evidence: Evidence, dim: int, names: Iterable[str]) -> dict[str,
 
 
 def metric_table(evidence: Evidence, dim: int) -> str:
-    """Every metric of the test readings at one dimension; the metric that counts is bold and has its intervals."""
+    """Build the table of every test metric at one dimension; the objective's metric is bold and has its intervals."""
     names = order_models(evidence.test)
     rows = []
     for metric in evidence.test[WINNER].scores[dim]:
@@ -66,7 +66,7 @@ def _interval(evidence: Evidence, name: str, dim: int) -> str:
 
 
 def validation_table(evidence: Evidence) -> str:
-    """The metric that counts on the validation split, and the objective made of it."""
+    """Build the table of the objective's metric on the validation split, with the objective."""
     sets: Mapping[str, Scores] = evidence.validation
     names = order_models(sets)
     rows = [
@@ -82,7 +82,7 @@ def _validation(scores: Scores, dim: int, metric: str) -> str:
 
 
 def comparisons_table(comparisons: Iterable[Comparison]) -> str:
-    """Every comparison, a row each."""
+    """Build the table of comparisons, one row each."""
     rows = [_comparison_row(one) for found in group_by_model(comparisons).values() for one in found]
     return build_table(rows) if rows else "None was made."
 
@@ -102,7 +102,7 @@ def _comparison_row(comparison: Comparison) -> dict[str, str]:
 
 
 def space_table(evidence: Evidence) -> str:
-    """What was searched, and what was chosen."""
+    """Build the table of the search space and the chosen values."""
     chosen = evidence.training.params
     keys = [*evidence.space, *(key for key in chosen if key not in evidence.space)]
     rows = [
@@ -117,7 +117,7 @@ def space_table(evidence: Evidence) -> str:
 
 
 def finalists_table(evidence: Evidence) -> str:
-    """What was run again: the objective on validation in the search, then once for each fresh seed."""
+    """Build the table of the finalists: validation objective in the search, and for each fresh seed."""
     verdict = evidence.verdict
     rows = [
         {
@@ -133,7 +133,7 @@ def finalists_table(evidence: Evidence) -> str:
 
 
 def audit_table(evidence: Evidence) -> str:
-    """Every finding of the data audit, errors first; waived ones are marked."""
+    """Build the table of the audit's findings, errors first; waived ones are marked."""
     order = ("error", "warning", "note")
     rows = [
         {

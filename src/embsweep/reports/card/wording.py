@@ -1,7 +1,4 @@
-"""What the model card says in words: warnings first, then what was found, as plainly as the numbers allow.
-
-How the model card calls the models that it compares, and which way a comparison went.
-"""
+"""Sentences of the model card: warnings, results and comparisons, and the names of the models compared."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ _WORDS = {BM25: "BM25", RECIPE: "the recipe", RUNNER_UP: "the runner-up"}
 
 
 class Direction(Enum):
-    """Which way a difference goes, once the correction for all comparisons is made."""
+    """Direction of a difference after the correction for all comparisons."""
 
     BETTER = "significantly better"
     WORSE = "significantly worse"
@@ -26,24 +23,24 @@ class Direction(Enum):
 
 
 def classify(comparison: Comparison, evidence: Evidence) -> Direction:
-    """Significant where the adjusted p is below the gate's alpha."""
+    """Classify a comparison; it is significant if its adjusted p is below the gate's alpha."""
     if comparison.adjusted_p >= evidence.gate.alpha or comparison.difference == 0:
         return Direction.UNCLEAR
     return Direction.BETTER if comparison.difference > 0 else Direction.WORSE
 
 
 def order_models(names: Iterable[str]) -> list[str]:
-    """The winner first, then base, BM25, recipe and runner-up, then whatever else was read."""
+    """Sort model names: the winner, base, BM25, recipe and runner-up, then all others by name."""
     return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
 def column(name: str) -> str:
-    """The heading of a model's column."""
+    """Return the heading of a model's column."""
     return _COLUMNS.get(name, name)
 
 
 def rival_name(name: str, evidence: Evidence) -> str:
-    """A model within a sentence, with its trial where its name does not say it."""
+    """Return the name of a reference for use in a sentence, with its trial if the name does not contain it."""
     if name == BASE:
         return f"the base model {code(evidence.base_model)}"
     words = _WORDS.get(name, plain(name))
@@ -52,7 +49,7 @@ def rival_name(name: str, evidence: Evidence) -> str:
 
 
 def group_by_model(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
-    """Comparisons by rival: the objective first, then from the largest dimension to the smallest."""
+    """Group comparisons by reference: the objective first, then from the largest dimension to the smallest."""
     groups: dict[str, list[Comparison]] = {}
     for comparison in sorted(comparisons, key=lambda c: (c.dim is not None, -(c.dim or 0))):
         groups.setdefault(comparison.reference, []).append(comparison)
@@ -60,12 +57,12 @@ def group_by_model(comparisons: Iterable[Comparison]) -> dict[str, list[Comparis
 
 
 def on_objective(evidence: Evidence, reference: str) -> Comparison | None:
-    """The comparison with `rival` over all dimensions on the test split, where it was made."""
+    """Return the comparison with `reference` on the objective on the test split, or None if there is none."""
     return next((c for c in evidence.comparisons if c.reference == reference and c.dim is None), None)
 
 
 def describe_notices(evidence: Evidence) -> str:
-    """What a reader must know before any number, as quotes; empty where there is nothing."""
+    """Return the notices that precede all numbers, as Markdown quotes; empty if there are none."""
     notices = [
         *_notice_rehearsal(evidence),
         *_notice_standing(evidence),
@@ -97,7 +94,7 @@ def _notice_rehearsal(evidence: Evidence) -> list[str]:
 
 
 def _notice_standing(evidence: Evidence) -> list[str]:
-    """A model that is not shown to be better than what it started from must say so first."""
+    """Return a notice if the model is not significantly better than its base."""
     found = on_objective(evidence, BASE)
     if found is None or classify(found, evidence) is Direction.BETTER:
         return []
@@ -117,18 +114,18 @@ def _shortfalls(evidence: Evidence) -> tuple[str, ...]:
 
 
 def describe_look(evidence: Evidence) -> str:
-    """How often the test split has been read."""
+    """Describe how often the test split has been evaluated."""
     if evidence.holdout_evaluations == 1:
         return "It was read once, after the choice."
     ordinal = {2: "second", 3: "third"}.get(evidence.holdout_evaluations, f"{evidence.holdout_evaluations}th")
     return (
-        f"**The test split was read before: this is the {ordinal} look at it.** "
-        "Choices made after an earlier look may have been fitted to it."
+        f"**The test split was read before: this is its {ordinal} evaluation.** "
+        "Choices made after an earlier one may have been fitted to it."
     )
 
 
 def describe_result(evidence: Evidence) -> str:
-    """The findings in a few lines, for the top of the card."""
+    """Summarise the results in a few lines for the top of the card."""
     ours = evidence.objectives[WINNER]
     others = [name for name in (BASE, BM25) if name in evidence.objectives]
     beside = listing(f"{number(evidence.objectives[name])} for {rival_name(name, evidence)}" for name in others)
@@ -143,7 +140,7 @@ def describe_result(evidence: Evidence) -> str:
 
 
 def _headlines(evidence: Evidence) -> list[Comparison]:
-    """Against the base model always, against others where this one is not better."""
+    """Return the comparison with the base model, and those with others that this model does not beat."""
     found = [c for reference in (BASE, BM25, RECIPE) if (c := on_objective(evidence, reference)) is not None]
     return [c for c in found if c.reference == BASE or classify(c, evidence) is not Direction.BETTER]
 
@@ -153,7 +150,7 @@ def _queries(evidence: Evidence) -> int:
 
 
 def describe_comparison(comparison: Comparison, evidence: Evidence) -> str:
-    """One difference with its interval and corrected p, and which way it goes."""
+    """Describe a difference with its direction, interval and corrected p."""
     way = classify(comparison, evidence)
     strong = f"**{way.value}**" if way is not Direction.BETTER else way.value
     numbers = (
@@ -164,12 +161,12 @@ def describe_comparison(comparison: Comparison, evidence: Evidence) -> str:
 
 
 def describe_outcome(evidence: Evidence) -> str:
-    """Whether the choice among the finalists was a clear one."""
+    """Describe how certain the choice among the finalists was."""
     verdict = evidence.verdict
     if verdict.outcome == "unconfirmed":
         return (
             f"**Unconfirmed:** nothing was run again. Trial {verdict.winner} had the best score of the search, "
-            "with whatever luck its seed brought."
+            "which may be seed variance."
         )
     if verdict.outcome == "named":
         return f"Trial {verdict.winner} was named. {plain(verdict.rule)}."
@@ -190,7 +187,7 @@ def _cut(evidence: Evidence) -> str:
 
 
 def describe_smallest(evidence: Evidence) -> str:
-    """How far embeddings can be shortened, and what that rests on."""
+    """Describe how far embeddings can be shortened, with the scores that support it."""
     largest, smallest = max(evidence.dims), evidence.smallest_dim
     if smallest == largest:
         return f"On the test split every smaller dimension is significantly below {largest} in {evidence.metric}."
@@ -204,7 +201,7 @@ def describe_smallest(evidence: Evidence) -> str:
 
 
 def describe_comparisons(evidence: Evidence) -> str:
-    """Each rival in words: over all dimensions, then which dimensions go which way."""
+    """Describe the comparison with each reference: on the objective, then by dimension."""
     lines = []
     for reference, found in group_by_model(evidence.comparisons).items():
         whole = [c for c in found if c.dim is None]

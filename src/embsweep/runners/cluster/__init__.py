@@ -1,1 +1,1 @@
-"""Joining a Ray cluster of several machines, and the checks of its nodes."""
+"""Join a Ray cluster of several machines and check its nodes."""

@@ -1,4 +1,4 @@
-"""The token that a Ray cluster asks for: where it is, who may read it, and that Ray uses it."""
+"""Authentication token of a Ray cluster: its location, its file permissions, and its use by Ray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODE_VARIABLE = "RAY_AUTH_MODE"
 
 
 def has_token() -> bool:
-    """Whether Ray would find a token: RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
+    """Return whether Ray would find a token: RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return True
     try:
@@ -26,13 +26,13 @@ def has_token() -> bool:
 
 
 def find_token_file() -> Path:
-    """The file that Ray would read the token from, there or not."""
+    """Return the path of the file that Ray would read the token from; it need not exist."""
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     return expand_home(named) if named else Path.home() / ".ray" / "auth_token"
 
 
 def restrict_token_permissions() -> None:
-    """Take the token's file from other users' eyes: Ray writes it readable by all of them."""
+    """Make the token's file readable by its owner only; Ray writes it readable by all users."""
     path = find_token_file()
     try:
         status = path.stat()
@@ -48,9 +48,9 @@ def restrict_token_permissions() -> None:
 
 
 def enable_token_auth(is_asked_for: bool) -> None:
-    """Let this process show its token from now on, or none; what the user decided stays.
+    """Make this process send its token from now on, or none; a mode that the user has set is kept.
 
-    Ray's C++ side reads mode and token once a process: both are told to look again.
+    Ray's C++ side reads mode and token once per process: both are made to read again.
     """
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 

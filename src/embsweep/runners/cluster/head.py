@@ -1,4 +1,4 @@
-"""The head of a cluster, questioned before this process joins: is it there, is it Ray, does it ask for a token."""
+"""Probe a cluster's head before this process joins: is it reachable, is it Ray, does it require a token."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ _ANSWER_TIMEOUT_S = 15.0
 
 @dataclass(frozen=True)
 class Head:
-    """Where a cluster's head is, and whether it lets in only those who show its token."""
+    """Address of a cluster's head, and whether it requires a token."""
 
     address: str
     requires_token: bool
 
 
 def probe_head(config: RunnerConfig) -> Head:
-    """The head that this process can join. InputError, within 20 s where nobody answers."""
+    """Return the head that this process can join.
+
+    Raises:
+        InputError: If it cannot be joined; within 20 s if nothing answers.
+    """
     address = find_address(config)
     _check_port_open(address)
     answer = _query(address, "disabled")
@@ -45,7 +49,11 @@ def probe_head(config: RunnerConfig) -> Head:
 
 
 def find_address(config: RunnerConfig) -> str:
-    """`runner.address`, else RAY_ADDRESS. InputError where there is neither or it is not the address of a head."""
+    """Return `runner.address`, else RAY_ADDRESS.
+
+    Raises:
+        InputError: If neither is set or it is not the address of a head.
+    """
     address = config.address or os.environ.get("RAY_ADDRESS")
     source = "" if config.address else " (from RAY_ADDRESS)"
     if not address:
@@ -71,11 +79,11 @@ def _check_port_open(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         hint = "`ray start --head` starts a cluster, `ray status --address=…` shows whether one answers"
-        raise _head_error("unreachable", f"nobody answers there ({error})", address, hint) from None
+        raise _head_error("unreachable", f"nothing answers there ({error})", address, hint) from None
 
 
 def _query(address: str, mode: str) -> dict[str, Any]:
-    """What the head answers to somebody who shows a token (mode `token`) or none (`disabled`)."""
+    """Return the head's answer to a process that sends a token (mode `token`) or none (`disabled`)."""
     command = [sys.executable, "-m", "embsweep.runners.cluster.head_probe", address]
     environment = {**os.environ, MODE_VARIABLE: mode}
     try:
@@ -85,7 +93,7 @@ def _query(address: str, mode: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         problem = f"something answers there, but not as the head of a Ray cluster would in {_ANSWER_TIMEOUT_S:g} s"
-        hint = "its port is 6379 unless `ray start --head --port=…` says otherwise; 8265 and 10001 are other services"
+        hint = "its port is 6379 unless `ray start --head --port=…` set another; 8265 and 10001 are other services"
         raise _head_error("unreachable", problem, address, hint) from None
     except (subprocess.CalledProcessError, ValueError, IndexError) as error:
         last = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
@@ -96,10 +104,10 @@ def _query(address: str, mode: str) -> dict[str, Any]:
 def _ask_with_token(address: str) -> dict[str, Any]:
     mode = given(MODE_VARIABLE) or "token"
     if mode != "token":
-        problem = f"the cluster at {address} asks for a token, and this process may show none"
+        problem = f"the cluster at {address} requires a token, and this process may send none"
         raise InputError(Diagnostic("bad-token", MODE_VARIABLE, problem, mode, "token, or unset"))
     if not has_token():
-        raise _token_error(f"none was found, and the cluster at {address} asks for one")
+        raise _token_error(f"none was found, and the cluster at {address} requires one")
     answer = _query(address, "token")
     if "refused" in answer:
         raise _token_error(f"the cluster at {address} does not accept it")

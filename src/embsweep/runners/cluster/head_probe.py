@@ -1,8 +1,7 @@
-"""A question to the head of a cluster, asked in a process of its own:
-`python -m embsweep.runners.cluster.head_probe ADDRESS`.
+"""Query the head of a cluster in a process of its own: `python -m embsweep.runners.cluster.head_probe ADDRESS`.
 
-Ray reads authentication mode and token once a process, waits 40 s for a head that is not there, and aborts the whole
-process where a token is missing. None of that may happen to the driver.
+Ray reads authentication mode and token once per process, waits 40 s for a head that does not exist, and aborts the
+whole process if a token is missing. None of that may happen to the driver.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 
 def ask(address: str) -> dict[str, Any]:
-    """Versions and living nodes of the cluster, or `{"refused": True}` where it does not accept the token shown."""
+    """Return the cluster's versions and live nodes, or `{"refused": True}` if it does not accept the token sent."""
     from ray._common.usage.usage_lib import get_cluster_metadata
     from ray._private.services import find_node_ids
     from ray._private.utils import check_version_info

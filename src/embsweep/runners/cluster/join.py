@@ -1,4 +1,4 @@
-"""Joining a Ray cluster that is there already, and looking at it from the driver and from every node."""
+"""Join a running Ray cluster, and check it from the driver and from every node."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NODE_TIMEOUT_S = 25.0
 
 @dataclass(frozen=True)
 class _DriverView:
-    """What the driver knows and a node's answer is held against."""
+    """Facts of the driver that a node's answer is compared with."""
 
     facts: NodeInfo
     storage_probe: SharedStorageProbe
@@ -52,7 +52,10 @@ def inspect_cluster(
     """Join the cluster that the configuration names, and check it from the driver and from a worker on every node.
 
     Ray stays initialised; `init_options` (a runtime_env, say) go to `ray.init`. Nodes that join later are not seen.
-    InputError with every fault, each with its node's name, within a minute: then this process has left the cluster.
+
+    Raises:
+        InputError: If any check fails, within a minute; it has a diagnostic for every problem, with the node's name.
+            This process has then left the cluster.
     """
     restrict_token_permissions()
     try:
@@ -101,14 +104,14 @@ def _join(config: RunnerConfig, init_options: Mapping[str, Any]) -> Head:
     head = probe_head(config)
     if ray.is_initialized() and ray.get_runtime_context().gcs_address == head.address:
         return head
-    ray.shutdown()  # another cluster's, of an earlier sweep in this process
+    ray.shutdown()  # disconnect from another cluster, of an earlier sweep in this process
     enable_token_auth(head.requires_token)
     logging.getLogger("ray").propagate = True
     log_daemon_messages()
     try:
         with preserve_sigterm_handler():
             ray.init(address=head.address, log_to_driver=False, configure_logging=False, **init_options)
-    except Exception as error:  # Ray raises whatever it met: ConnectionError, RuntimeError, its own
+    except Exception as error:  # Ray raises ConnectionError, RuntimeError, or its own classes
         problem = f"the cluster answers and cannot be joined ({' '.join(str(error).split())})"
         raise InputError(Diagnostic("unreachable", "runner.address", problem, head.address)) from error
     return head
@@ -126,11 +129,11 @@ def _check_answer(answer: ProbeResult, view: _DriverView, *, identity: str, name
 
 
 def _check_authentication(head: Head, addresses: Mapping[str, str]) -> Iterator[Diagnostic]:
-    """A cluster without token is refused where it spans machines, and mentioned where it is this machine alone."""
+    """Refuse a cluster without token if it spans machines; log a warning if it is this machine alone."""
     remote = [name for name, address in addresses.items() if not _is_local_address(address)]
     yield from check_authentication(head.requires_token, remote)
     if not head.requires_token and not remote:
-        log.warning("the cluster at %s asks nobody for a token: RAY_AUTH_MODE=token closes it", head.address)
+        log.warning("the cluster at %s requires no token: RAY_AUTH_MODE=token closes it", head.address)
 
 
 def _build_node(name: str, entry: Mapping[str, Any], answer: ProbeResult) -> Node:
@@ -150,7 +153,7 @@ def _address(entry: Mapping[str, Any]) -> str:
 
 
 def _is_local_address(address: str) -> bool:
-    """Only this machine's own addresses can be bound to."""
+    """Return whether a socket can be bound to the address, which only succeeds for this machine's own."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as trial:
         try:

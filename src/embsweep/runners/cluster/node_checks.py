@@ -1,4 +1,4 @@
-"""What the nodes of a cluster said about themselves, against what the driver has: facts in, faults out."""
+"""Compare the facts that a cluster's nodes report with the driver's, and return diagnostics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Node:
-    """A living node of the cluster. `gpu_kinds` and `gpu_memory_bytes` have one entry per GPU that could be seen."""
+    """A live node of the cluster. `gpu_kinds` and `gpu_memory_bytes` have one entry per visible GPU."""
 
     name: str
     address: str
@@ -31,7 +31,7 @@ class Node:
 
 @dataclass(frozen=True)
 class ClockSample:
-    """A node's time `there`, asked at `sent` and known at `received`, both the driver's; seconds since the epoch."""
+    """A node's time `there`, requested at `sent`, arrived at `received` (driver's clock); seconds since the epoch."""
 
     sent: float
     there: float
@@ -39,7 +39,7 @@ class ClockSample:
 
 
 def name_nodes(places: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """`host (address)` for each node id → (host, address); with a part of the id where several share a host.
+    """Return `host (address)` for each node id → (host, address); with a part of the id if several share a host.
 
     >>> name_nodes({"3fa2c0de99": ("gpu1", "10.0.0.3")})
     {'3fa2c0de99': 'gpu1 (10.0.0.3)'}
@@ -52,9 +52,9 @@ def name_nodes(places: Mapping[str, tuple[str, str]]) -> dict[str, str]:
 
 
 def check_versions(name: str, there: NodeInfo, here: NodeInfo) -> Iterator[Diagnostic]:
-    """Python (x.y), the packages and the source files of this one must be the driver's.
+    """Check that a node has the driver's Python (x.y), packages and embsweep source files.
 
-    What follows a version's `+` (`2.13.0+cu130`) may differ: it tells for which device, not which, torch it is.
+    The part after a version's `+` (`2.13.0+cu130`) may differ: it names the device that torch was built for.
     """
     if _minor(there["python"]) != _minor(here["python"]):
         yield Diagnostic(
@@ -67,7 +67,7 @@ def check_versions(name: str, there: NodeInfo, here: NodeInfo) -> Iterator[Diagn
     for package in PACKAGES:
         found, wanted = there["packages"][package], here["packages"][package]
         if package == "embsweep" and found is None:
-            continue  # there as plain files, by a runtime environment: its digest decides
+            continue  # present as plain files of a runtime environment: its digest decides
         if found is None:
             yield Diagnostic("not-installed", _WHERE, f"node {name} has no {package}", None, wanted, _SAME)
         elif wanted is not None and found.partition("+")[0] != wanted.partition("+")[0]:
@@ -90,7 +90,7 @@ def _short(digest: str | None) -> str:
 
 
 def check_folder(name: str, there: NodeInfo, *, storage: str, has_arrived: bool) -> Iterator[Diagnostic]:
-    """The node must read the driver's file and write one that the driver finds (`has_arrived`)."""
+    """Check that the node reads the driver's file and writes one that the driver finds (`has_arrived`)."""
     folder = there["folder"]
     if folder is None:
         return
@@ -117,7 +117,7 @@ def check_folder(name: str, there: NodeInfo, *, storage: str, has_arrived: bool)
 
 
 def check_tracking(who: str, there: NodeInfo, uri: str | None) -> Iterator[Diagnostic]:
-    """A tracking server must answer from everywhere; its address is shown without user and password."""
+    """Check that the tracking server answers from everywhere; its address is shown without user and password."""
     error = there["tracking_error"]
     if error is None or uri is None:
         return
@@ -130,23 +130,23 @@ def check_tracking(who: str, there: NodeInfo, uri: str | None) -> Iterator[Diagn
 
 
 def without_credentials(uri: str) -> str:
-    """The URI without user, password, query and fragment; a password may hold a slash or a hash that nobody quoted."""
+    """Return the URI without user, password, query and fragment; a password may hold an unquoted slash or hash."""
     scheme, separator, rest = uri.partition("://")
     parts = urlsplit(f"{scheme}{separator}{rest.rpartition('@')[2]}")
     return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
 
 
 def find_health_url(uri: str | None) -> str | None:
-    """Where an MLflow server says that it lives; None where there is no server to ask (a database, a folder)."""
+    """Return the health URL of an MLflow server, None if there is no server (a database, a folder)."""
     if uri is None or urlsplit(uri).scheme not in ("http", "https"):
         return None
     return without_credentials(uri).rstrip("/") + "/health"
 
 
 def compute_skew_s(reading: ClockSample) -> float:
-    """By how much the node's clock is certainly ahead of the driver's (negative: behind), in seconds.
+    """Return by how much the node's clock is at least ahead of the driver's (negative: behind), in seconds.
 
-    The answer was given at some time between question and reply: half the round trip is uncertainty and not counted.
+    The clock was read at some time between request and reply: half the round trip is uncertainty and not counted.
     """
     offset = reading.there - (reading.sent + reading.received) / 2
     uncertainty = (reading.received - reading.sent) / 2
@@ -155,7 +155,7 @@ def compute_skew_s(reading: ClockSample) -> float:
 
 
 def check_clock(name: str, reading: ClockSample) -> Iterator[Diagnostic]:
-    """Timestamps of trials are compared across nodes: clocks may differ by MAX_SKEW_S and no more."""
+    """Check that clocks differ by at most MAX_SKEW_S, because timestamps of trials are compared across nodes."""
     skew_s = compute_skew_s(reading)
     if abs(skew_s) > MAX_SKEW_S:
         side = "ahead of" if skew_s > 0 else "behind"
@@ -166,12 +166,12 @@ def check_clock(name: str, reading: ClockSample) -> Iterator[Diagnostic]:
 
 
 def check_authentication(requires_token: bool, remote: Sequence[str]) -> Iterator[Diagnostic]:
-    """A cluster that lets anybody run code is refused once a node of it is on another machine than the driver."""
+    """Refuse a cluster without token, which lets anyone run code, if it has a node on another machine."""
     if not requires_token and remote:
         yield Diagnostic(
             "open-cluster",
             _WHERE,
-            f"the cluster asks nobody for a token, and {', '.join(remote)} can be reached over the network",
+            f"the cluster requires no token, and {', '.join(remote)} can be reached over the network",
             None,
             "a cluster with token authentication",
             "start Ray on every node with RAY_AUTH_MODE=token and the same token (ray get-auth-token --generate)",
@@ -179,13 +179,13 @@ def check_authentication(requires_token: bool, remote: Sequence[str]) -> Iterato
 
 
 def usable_gpus(seen: Iterable[tuple[str, int]], count: float) -> list[tuple[str, int]]:
-    """The GPUs that are the node's to give. Where it was started with fewer than its machine has: the smallest."""
+    """Return the GPUs that the node offers; if it was started with fewer than its machine has, the smallest."""
     gpus = list(seen)
     return gpus if len(gpus) <= count else sorted(gpus, key=lambda gpu: gpu[1])[: int(count)]
 
 
 def describe_mixed_gpus(nodes: Sequence[Node]) -> str | None:
-    """A line about GPUs of several kinds, None where all are alike."""
+    """Return a line about GPUs of several kinds, None if all are alike."""
     kinds = Counter(
         f"{kind} with {size / 2**30:.0f} GiB"
         for node in nodes

@@ -1,6 +1,6 @@
-"""What one node says about itself. Ray ships this file's functions by value, to nodes that may lack embsweep.
+"""Collect facts about one node. Ray sends this file's functions by value, to nodes that may lack embsweep.
 
-So they import nothing but the standard library and, where the node has it (all have), Ray's own NVML binding.
+So they import nothing but the standard library and, if the node has it (all have), Ray's own NVML binding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NONCE_FILE = "driver"
 
 
 class StorageProbe(TypedDict):
-    """How the shared folder looked from a node: `nonce` is what it read, None where it read nothing."""
+    """The shared folder as seen from a node: `nonce` is the text that it read, None if it could read none."""
 
     exists: bool
     nonce: str | None
@@ -30,10 +30,10 @@ class StorageProbe(TypedDict):
 
 
 class NodeInfo(TypedDict):
-    """One node's answer. `source` digests the installed package's Python files, None where it is not installed.
+    """One node's answer. `source` digests the installed package's Python files, None if it is not installed.
 
-    `gpus` are name and memory (bytes) of every NVIDIA GPU of the machine; `tracking_error` and `folder` are None where
-    nothing was asked.
+    `gpus` are name and memory (bytes) of every NVIDIA GPU of the machine; `folder` and `tracking_error` are None if
+    they were not requested.
     """
 
     python: str
@@ -45,7 +45,7 @@ class NodeInfo(TypedDict):
 
 
 def probe(folder: str | None, reply: str, health_url: str | None) -> NodeInfo:
-    """Look around on this node. Reads NONCE_FILE in `folder` and writes it again as `reply`; raises nothing."""
+    """Collect the facts of this node. Reads NONCE_FILE in `folder` and writes it again as `reply`; raises nothing."""
     return NodeInfo(
         python=platform.python_version(),
         packages={name: find_version(name) for name in PACKAGES},
@@ -57,12 +57,12 @@ def probe(folder: str | None, reply: str, health_url: str | None) -> NodeInfo:
 
 
 def read_clock() -> float:
-    """Seconds since the epoch, as this node has it."""
+    """Return the seconds since the epoch by this node's clock."""
     return time.time()
 
 
 def find_version(package: str) -> str | None:
-    """The installed version, without importing anything."""
+    """Return the installed version without importing the package, None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -70,7 +70,7 @@ def find_version(package: str) -> str | None:
 
 
 def digest_sources(package: str) -> str | None:
-    """Digest (sha256) of names and contents of a package's Python files as an import here would find them."""
+    """Return the sha256 digest of names and contents of a package's Python files as an import here would find them."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:  # no origin: a bare folder of that name
         return None
@@ -83,7 +83,7 @@ def digest_sources(package: str) -> str | None:
 
 
 def list_gpus() -> list[tuple[str, int]]:
-    """Name and memory (bytes) of each NVIDIA GPU; through NVML, as Ray hides them from CUDA in a task without GPUs."""
+    """Return name and memory (bytes) of each NVIDIA GPU, by NVML: Ray hides them from CUDA in a task without GPUs."""
     try:
         from ray._private.thirdparty import pynvml
 
@@ -100,24 +100,24 @@ def list_gpus() -> list[tuple[str, int]]:
 def probe_storage(folder: str, reply: str) -> StorageProbe:
     """Read the driver's nonce and write it under this node's own name.
 
-    Both files are opened by a name that was never looked up here before: no network file system has it cached.
+    Both files have names that were never opened here before, so that no network file system has them cached.
     """
-    place = Path(folder)
+    shared = Path(folder)
     try:
-        nonce = (place / NONCE_FILE).read_text()
+        nonce = (shared / NONCE_FILE).read_text()
     except OSError as error:
-        return StorageProbe(exists=place.parent.is_dir(), nonce=None, error=error.strerror)
+        return StorageProbe(exists=shared.parent.is_dir(), nonce=None, error=error.strerror)
     try:
-        (place / reply).write_text(nonce)
+        (shared / reply).write_text(nonce)
     except OSError as error:
         return StorageProbe(exists=True, nonce=nonce, error=error.strerror)
     return StorageProbe(exists=True, nonce=nonce, error=None)
 
 
 def probe_tracking_server(health_url: str) -> str | None:
-    """None where a server answers, else why not. A refusal (401, 404) is an answer, a gateway's 502 is none."""
+    """Return None if a server answers, else the error. A refusal (401, 404) is an answer, a gateway's 502 is none."""
     context = ssl.create_default_context()
-    context.check_hostname = False  # whether it can be reached is asked, not who it is: nothing is sent
+    context.check_hostname = False  # only reachability is checked, not identity: nothing is sent
     context.verify_mode = ssl.CERT_NONE
     try:
         urllib.request.urlopen(health_url, timeout=TRACKING_TIMEOUT_S, context=context).close()  # noqa: S310

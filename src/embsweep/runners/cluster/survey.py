@@ -1,6 +1,6 @@
-"""Asking every living node of a cluster at once, each in a worker process of its own.
+"""Probe every live node of a cluster at once, each in a worker process of its own.
 
-A folder under the storage where the driver and every node leave a file for each other, to see that it is one.
+The driver and every node write a file for each other in a folder of the storage, to check that it is the same folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLOCK_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a node said and what its clock showed; or the `problem` that kept it from answering."""
+    """Facts and clock of a node, or the `problem` that kept it from answering."""
 
     facts: node_probe.NodeInfo | None = None
     clock: ClockSample | None = None
@@ -40,20 +40,20 @@ class ProbeResult:
 def probe_nodes(
     identities: Iterable[str], *, folder: str | None, health_url: str | None, timeout_s: float
 ) -> dict[str, ProbeResult]:
-    """Node id → answer, of all together within `timeout_s` (and CLOCK_TIMEOUT_S for a node that falls silent then)."""
-    cloudpickle.register_pickle_by_value(node_probe)  # type: ignore[no-untyped-call]  # a node may have another, or none
+    """Return node id → answer, for all within `timeout_s` (plus CLOCK_TIMEOUT_S if a node stops answering then)."""
+    cloudpickle.register_pickle_by_value(node_probe)  # type: ignore[no-untyped-call]  # a node may have another version, or none
     try:
-        look = ray.remote(node_probe.probe)
-        asked = {i: look.options(**_on_node(i)).remote(folder, i, health_url) for i in identities}
-        ray.wait(list(asked.values()), num_returns=len(asked), timeout=timeout_s)
-        answers = {identity: _collect(reference, timeout_s) for identity, reference in asked.items()}
+        remote_probe = ray.remote(node_probe.probe)
+        requests = {i: remote_probe.options(**_on_node(i)).remote(folder, i, health_url) for i in identities}
+        ray.wait(list(requests.values()), num_returns=len(requests), timeout=timeout_s)
+        answers = {identity: _collect(reference, timeout_s) for identity, reference in requests.items()}
         return {**answers, **_read_clocks({i: answer for i, answer in answers.items() if answer.facts})}
     finally:
         cloudpickle.unregister_pickle_by_value(node_probe)  # type: ignore[no-untyped-call]
 
 
 def _on_node(identity: str) -> dict[str, Any]:
-    """A task there and nowhere else, however busy the node is."""
+    """Return the options of a task that runs only on that node, however busy it is."""
     strategy = NodeAffinitySchedulingStrategy(identity, soft=False)
     return {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy}
 
@@ -65,11 +65,11 @@ def _collect(reference: Any, timeout_s: float) -> ProbeResult:
         ray.cancel(reference, force=True)
         return ProbeResult(problem=f"did not answer in {timeout_s:g} s")
     except RayError as error:
-        return ProbeResult(problem=f"could not be asked ({_describe(error)})")
+        return ProbeResult(problem=f"could not be probed ({_describe(error)})")
 
 
 def _read_clocks(answers: Mapping[str, ProbeResult]) -> dict[str, ProbeResult]:
-    """A second task reads each clock: its process is warm, so that the round trip is short. All nodes side by side."""
+    """Read each clock in a second task, all nodes in parallel: its process is warm, so that the round trip is short."""
     with ThreadPoolExecutor(max(1, len(answers))) as pool:
         return dict(zip(answers, pool.map(_with_clock, answers, answers.values()), strict=True))
 
@@ -80,7 +80,7 @@ def _with_clock(identity: str, answer: ProbeResult) -> ProbeResult:
     try:
         there = ray.get(ask(), timeout=CLOCK_TIMEOUT_S)
     except RayError as error:  # a timeout is one, too
-        return ProbeResult(problem=f"fell silent ({_describe(error)})")
+        return ProbeResult(problem=f"stopped answering ({_describe(error)})")
     return ProbeResult(answer.facts, ClockSample(sent, there, time.time()))
 
 
@@ -91,14 +91,14 @@ def _describe(error: RayError) -> str:
 
 @dataclass(frozen=True)
 class SharedStorageProbe:
-    """`folder` holds `nonce` in the driver's file; None, and `fault` says why, where the driver could not make it."""
+    """`folder` has `nonce` in the driver's file; None, with a `diagnostic`, if the driver could not create it."""
 
     folder: Path | None
     nonce: str
     diagnostic: Diagnostic | None = None
 
     def is_visible_from(self, name: str) -> bool:
-        """Whether a node's file arrived here as it should."""
+        """Return whether the file of node `name` has arrived here with the nonce."""
         try:
             return self.folder is not None and (self.folder / name).read_text() == self.nonce
         except OSError:
@@ -107,7 +107,7 @@ class SharedStorageProbe:
 
 @contextmanager
 def open_storage_probe(storage: Path) -> Iterator[SharedStorageProbe]:
-    """A meeting under `storage`/sweeps. Everything that was made for it is gone afterwards."""
+    """Create a folder for the probe under `storage`/sweeps; everything created is deleted at the end."""
     home = storage / "sweeps"
     new = [path for path in (home, *home.parents) if not path.exists()]
     folder = home / f".probe-{secrets.token_hex(6)}"

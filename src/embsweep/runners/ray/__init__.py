@@ -1,1 +1,1 @@
-"""Trials as Ray Tune trials and Ray Train workers."""
+"""Run trials as Ray Tune trials and Ray Train workers."""

@@ -1,4 +1,7 @@
-"""Whether a trial still finds a place: nodes come and go while a sweep runs, and the dead leave things behind."""
+"""Watch cluster capacity: abort the sweep if no trial has fitted for ten minutes.
+
+Nodes join and leave while a sweep runs, and dead trials leave placement groups behind, which are removed here.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ from embsweep.runners.ray.workarounds import remove_leaked_placement_groups
 from embsweep.runners.resources import Machine, Slots, count_fitting_workers
 
 CAPACITY_TIMEOUT_S = 600.0
-"""How long there may be no room for even one trial: nodes that are started anew need minutes."""
+"""Longest time without capacity for a single trial, in seconds: nodes that are restarted need minutes."""
 
-_LOOK_EVERY_S = 5.0
+_POLL_EVERY_S = 5.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class CapacityStatus:
-    """What the watch has found: why the sweep was interrupted, or None."""
+    """Result of the watch: the reason for interrupting the sweep, or None."""
 
     problem: str | None = None
 
@@ -35,34 +38,35 @@ class CapacityStatus:
 def watch_capacity(slots: Slots, patience_s: float = CAPACITY_TIMEOUT_S) -> Iterator[CapacityStatus]:
     """Inside, this process is interrupted (SIGINT) once no trial has fitted for `patience_s` seconds.
 
-    Otherwise Ray would wait for ever, and say nothing, for a machine that nobody may bring back.
+    Otherwise Ray would wait silently and without limit for a machine that may never return. The capacity is polled in a
+    daemon thread.
     """
-    room, is_over = CapacityStatus(), threading.Event()
-    watch = threading.Thread(target=_watch, args=(slots, patience_s, room, is_over), daemon=True)
+    capacity, is_over = CapacityStatus(), threading.Event()
+    watch = threading.Thread(target=_watch, args=(slots, patience_s, capacity, is_over), daemon=True)
     watch.start()
     try:
-        yield room
+        yield capacity
     finally:
         is_over.set()
         watch.join()
 
 
-def _watch(slots: Slots, patience_s: float, room: CapacityStatus, is_over: threading.Event) -> None:
+def _watch(slots: Slots, patience_s: float, capacity: CapacityStatus, is_over: threading.Event) -> None:
     last_seen = time.monotonic()
-    while not is_over.wait(min(_LOOK_EVERY_S, patience_s / 4)):
+    while not is_over.wait(min(_POLL_EVERY_S, patience_s / 4)):
         try:
-            places = count_fitting_workers(slots, _living_machines())
+            fitting = count_fitting_workers(slots, _living_machines())
             if slots.workers > 1:
                 remove_leaked_placement_groups()
-        except Exception:  # the cluster may be on its way out: whoever drives it will be told
-            log.warning("the cluster could not be looked at", exc_info=True)
+        except Exception:  # the cluster may be shutting down, which then fails `Tuner.fit` itself
+            log.warning("the cluster's nodes could not be listed", exc_info=True)
             continue
-        if places >= slots.workers:
+        if fitting >= slots.workers:
             last_seen = time.monotonic()
         elif time.monotonic() - last_seen > patience_s:
-            room.problem = (
+            capacity.problem = (
                 f"a trial needs {slots.workers} workers of {slots.cpus_per_worker} CPUs and {slots.gpus_per_worker:g} "
-                f"GPUs, and for {patience_s:.0f} s the cluster's living nodes have had room for {places}"
+                f"GPUs, but for {patience_s:.0f} s the cluster's live nodes could hold only {fitting}"
             )
             os.kill(os.getpid(), signal.SIGINT)
             return

@@ -1,4 +1,7 @@
-"""One trial on several workers: Ray Train starts them, one process speaks for all, all leave together."""
+"""Run one trial on several Ray Train workers.
+
+Only the first worker's messages are forwarded to Tune; if one worker fails, Ray Train ends all of them.
+"""
 
 from __future__ import annotations
 
@@ -38,18 +41,17 @@ from embsweep.training.messages import (
 
 _POLL_S = 0.5
 _COLLECTIVE_TIMEOUT_S = 3600
-"""How long one worker waits for the others: the first one writes a state between two steps, on a shared disk."""
-
+"""Timeout of a collective: the others wait while the first worker writes a state to a shared disk between two steps."""
 
 _START_ATTEMPTS = 10
-"""How often the processes of the workers may fail to start before the trial is given back."""
+"""Failed attempts to start the worker processes before the trial counts as lost."""
 
 _PEER_LOST_MESSAGES = ("gloo/transport", "DistBackendError", "DistNetworkError", "ncclRemoteError")
-"""What torch says in a worker whose neighbour is gone: of its own collectives, and of nothing else."""
+"""Parts of torch's error texts in a worker that lost a peer; only errors of torch's own collectives contain them."""
 
 
 class _Trainer(TorchTrainer):
-    """Without Ray's cleaner of placement groups, see `orphans`."""
+    """A `TorchTrainer` without Ray's cleaner of placement groups; `workarounds` has the reason."""
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()  # type: ignore[misc]
@@ -57,14 +59,22 @@ class _Trainer(TorchTrainer):
 
 
 class WorkerLost(EmbsweepError):
-    """A process of the group, or its node, is gone; the trial itself did nothing wrong."""
+    """Raised if a process of the group, or its node, died; the trial itself has not failed."""
 
 
 def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, place: WorkerPlacement) -> None:
-    """Do the work in `place.slots.workers` processes of one process group.
+    """Run a trial in `place.slots.workers` processes of one process group.
 
-    The reporter hears the first of them. WorkerLost if one is gone before the trial has ended; a trial that fails in
-    any of them is FAILED with the reason of the first that fell.
+    A trial that fails in any of them is FAILED with the reason of the first failed worker.
+
+    Args:
+        trial_fn: The function that runs the trial; every worker calls it.
+        job: The trial to run.
+        reporter: Receives the messages of the first worker, in this process and the calling thread.
+        place: Resources, Ray's folder and process-group backend of the trial.
+
+    Raises:
+        WorkerLost: If a worker process died, or the workers could not be started, before the trial ended.
     """
     slots = place.slots
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -97,7 +107,7 @@ def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, place: Work
         try:
             is_over = _forward_messages(mailbox, training, reporter)
         except BaseException:
-            ray.kill(mailbox)  # the first worker waits for an answer there: it falls, and the others with it
+            ray.kill(mailbox)  # the first worker waits for its answer: it fails, and the others with it
             raise
         error = training.exception()
     if not is_over:
@@ -105,7 +115,7 @@ def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, place: Work
 
 
 def _forward_messages(mailbox: Any, training: Future[Any], reporter: Reporter) -> bool:
-    """Hand the first worker's messages to `reporter` and its answers back; True if the trial's end was among them."""
+    """Pass the first worker's messages to `reporter` and return its answers; True if one was the trial's result."""
     is_over = False
     while (text := ray.get(mailbox.collect.remote(_POLL_S))) is not None or not training.done():
         if text is None:
@@ -127,20 +137,20 @@ def _dispatch(message: Message, reporter: Reporter) -> bool:
 
 
 def _to_result(error: BaseException | None) -> TrialResult:
-    """The end of a trial that did not tell it itself. WorkerLost if it could not."""
+    """Return the result of a trial whose first worker reported none. Raise WorkerLost if a process died."""
     if error is None:
         return _failed(NO_RESULT)
     if isinstance(error, ControllerError):
         raise WorkerLost(f"its workers could not be started: {error.controller_failure}")
     failures = [_unwrap(failure) for failure in getattr(error, "worker_failures", {}).values()]
-    told = [failure for failure in failures if not isinstance(failure, _WORKER_LOST_ERRORS)]
-    if not told:
+    trial_errors = [failure for failure in failures if not isinstance(failure, _WORKER_LOST_ERRORS)]
+    if not trial_errors:
         raise WorkerLost("a worker process of the trial died (killed, out of memory, crashed, or its machine is gone)")
-    return _failed(format_error(told[0]))
+    return _failed(format_error(trial_errors[0]))
 
 
 def _unwrap(failure: BaseException) -> BaseException:
-    """What a worker raised, out of Ray Train's wrapping."""
+    """Return the exception of a worker without Ray Train's wrapper."""
     inner: BaseException = getattr(failure, "_base_exc", failure)
     return inner
 
@@ -153,7 +163,7 @@ def _failed(reason: str) -> TrialResult:
 
 
 def _work_in_group(config: dict[str, Any]) -> None:
-    """What each worker runs. One that fails raises, so that Ray Train ends the others, which wait for it."""
+    """Run the trial in one worker. A failed one raises, so that Ray Train ends the others, which wait for it."""
     pin_threads(config["threads"])
     reporter = _GroupReporter(current_group(), config["mailbox"])
     run_attempt(config["trial_fn"], TrialSpec.model_validate_json(config["job"]), reporter)
@@ -162,7 +172,7 @@ def _work_in_group(config: dict[str, Any]) -> None:
 
 
 class _GroupReporter:
-    """Every worker has one and calls it alike; the first one's words go out, and all hear the answer."""
+    """Reporter of each worker: only the first worker sends messages, and its answer is broadcast to all."""
 
     def __init__(self, group: ProcessGroup, mailbox: Any) -> None:
         self._group = group
@@ -178,9 +188,9 @@ class _GroupReporter:
     def finish(self, result: TrialResult) -> None:
         if result.outcome is Outcome.FAILED:
             reason = result.reason or "no reason given"
-            if any(words in reason for words in _PEER_LOST_MESSAGES):
+            if any(part in reason for part in _PEER_LOST_MESSAGES):
                 self.failure = WorkerLost(reason)
-                return  # it is the neighbour who has to say why, if he still can
+                return  # the failed peer reports the cause; this worker only lost its connection
             self.failure = EmbsweepError(reason)
         self._post(result)
 
@@ -193,24 +203,24 @@ class _GroupReporter:
 
 @ray.remote
 class _MessageActor:
-    """Between the first worker of a trial, which waits for its answers, and the process that speaks to Tune."""
+    """Queue between the first worker of a trial, which waits for each answer, and the process that reports to Tune."""
 
     def __init__(self) -> None:
         self._messages: asyncio.Queue[str] = asyncio.Queue()
         self._answers: asyncio.Queue[bool] = asyncio.Queue()
 
     async def post(self, text: str) -> bool:
-        """Leave a message and wait for its answer."""
+        """Send a message and wait for its answer."""
         await self._messages.put(text)
         return await self._answers.get()
 
     async def collect(self, timeout_s: float) -> str | None:
-        """The next message, or None where none comes in time."""
+        """Return the next message, or None if none arrives in time."""
         try:
             return await asyncio.wait_for(self._messages.get(), timeout_s)
         except TimeoutError:
             return None
 
     async def answer(self, should_stop: bool) -> None:
-        """What to say to the message collected last."""
+        """Answer the message collected last."""
         await self._answers.put(should_stop)

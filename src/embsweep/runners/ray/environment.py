@@ -1,4 +1,4 @@
-"""The environment of a trial's processes, and the threads that they compute with."""
+"""Environment variables and thread counts of a trial's processes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ WORKER_ENVIRONMENT = {
     **{name: RAY_ENVIRONMENT[name] for name in ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "RAY_CHDIR_TO_TRIAL_DIR")},
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),  # waiting for a place is no failure (`room`)
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),  # waiting is no failure, see `capacity`
 }
-"""Given to Ray for every process of a trial."""
+"""Environment variables that Ray sets in every process of a trial."""
 
 
 def thread_variables(count: int) -> dict[str, str]:
-    """For the environment of a process that is given `count` CPUs: as many threads."""
+    """Return the environment variables that give a process with `count` CPUs as many threads."""
     return dict.fromkeys((_THREADS, "MKL_NUM_THREADS"), str(count))
 
 
 def pin_threads(count: int) -> None:
-    """As many threads for torch as this process was given CPUs.
+    """Make torch use `count` threads, the number of CPUs of this process.
 
-    The environment is left alone: torch is told, but for one that is not imported yet and will read the same there.
+    The environment is not changed. Nothing is done if torch is not imported yet and will read the same number there.
     """
     if "torch" not in sys.modules and os.environ.get(_THREADS) == str(count):
         return

@@ -1,7 +1,7 @@
-"""What every trial needs travels once to a node and is opened once in a process; with a trial go only references.
+"""Share the data of all trials through Ray's object store; a trial itself carries only references.
 
-Ray's object store keeps one copy a node and moves it between nodes. Texts are deserialised once in a warm process;
-arrays (token tables) are not copied at all; a base model's files go in chunks and are unpacked once on each machine.
+The store keeps one copy per node and copies between nodes. Texts are deserialised once in a warm process; arrays (token
+tables) are not copied at all; a base model's files are sent in chunks and unpacked once on each machine.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from embsweep.runners.base import TrialFn
 from embsweep.training.messages import Reporter, TrialSpec
 
 _opened: dict[ObjectRefs, dict[str, Any]] = {}
-"""The last refs that this process opened: one, so that an earlier sweep's texts do not stay."""
+"""Contents of the last refs that this process opened; at most one, to free the texts of an earlier sweep."""
 
 
 @dataclass(frozen=True)
 class ModelRefs:
-    """A base model on its way: the chunks of each of its files in order. On `node` its own folder is there already."""
+    """A base model in the object store: the chunks of each file in order. `node` already has the model's own folder."""
 
     snapshot: Snapshot
     chunks: tuple[tuple[SnapshotFile, tuple[ray.ObjectRef[NDArray[np.uint8]], ...]], ...]
@@ -35,7 +35,7 @@ class ModelRefs:
 
 @dataclass(frozen=True)
 class ObjectRefs:
-    """References by the names of what they stand for. Its contents stay in Ray's store as long as its driver has it."""
+    """References by name. Their contents stay in Ray's store as long as the driver holds this object."""
 
     objects: tuple[tuple[str, ray.ObjectRef[Any]], ...]
     models: tuple[tuple[str, tuple[ModelRefs, ...]], ...]
@@ -43,28 +43,28 @@ class ObjectRefs:
 
 @dataclass(frozen=True)
 class RemoteTrialFn:
-    """`run` with the contents of `refs` as keyword arguments: a `Work` of a few hundred bytes."""
+    """`run` with the contents of `refs` as keyword arguments: a `TrialFn` of a few hundred bytes."""
 
     run: Any
     refs: ObjectRefs
 
     def __call__(self, job: TrialSpec, reporter: Reporter) -> None:
-        """Open the refs, if this process has not done so, and run the job."""
+        """Open the refs, if this process has not done so, and run the trial."""
         self.run(job, reporter, **get_all(self.refs))
 
 
 def put_trial_fn(trial_fn: TrialFn, *, to_other_machines: bool) -> TrialFn:
-    """`work` with its keyword arguments shipped, if it is a `functools.partial`; else as it is."""
+    """Put the keyword arguments of a `functools.partial` into the object store; return any other function unchanged."""
     if not isinstance(trial_fn, partial) or trial_fn.args or not trial_fn.keywords:
         return trial_fn
     return RemoteTrialFn(trial_fn.func, put_all(trial_fn.keywords, to_other_machines=to_other_machines))
 
 
 def put_all(contents: dict[str, Any], *, to_other_machines: bool) -> ObjectRefs:
-    """Put everything into Ray's object store, once a sweep.
+    """Put everything into Ray's object store, once per sweep.
 
-    A value that is a tuple of `Snapshot`s is a set of base models: their files travel only `to_other_machines`, where
-    they are unpacked, and are read where they lie by processes that see the driver's disk.
+    A value that is a tuple of `Snapshot`s is a set of base models: their files are sent only `to_other_machines`, which
+    unpack them; processes that can read the driver's disk use the files there.
     """
     models = {name: value for name, value in contents.items() if _is_models(value) and to_other_machines}
     objects = {name: ray.put(value) for name, value in contents.items() if name not in models}
@@ -73,9 +73,10 @@ def put_all(contents: dict[str, Any], *, to_other_machines: bool) -> ObjectRefs:
 
 
 def get_all(refs: ObjectRefs) -> dict[str, Any]:
-    """The contents by name, the same objects in every call of a process. Snapshots lie in folders of this machine.
+    """Return the contents by name, the same objects in every call of a process; snapshots are in local folders.
 
-    EmbsweepError where a base model cannot be unpacked here.
+    Raises:
+        EmbsweepError: If a base model cannot be unpacked here.
     """
     if refs not in _opened:
         _opened.clear()
@@ -103,6 +104,6 @@ def _open_model(model: ModelRefs) -> Snapshot:
 
 
 def _iter_chunks(references: Iterable[ray.ObjectRef[NDArray[np.uint8]]]) -> Iterator[NDArray[np.uint8]]:
-    """One chunk after the other: the store need not hold a whole model at once."""
+    """Yield one chunk at a time, so that the store need not hold a whole model at once."""
     for reference in references:
         yield ray.get(reference)

@@ -1,4 +1,4 @@
-"""A call in a newly started process on some node of the cluster, with a worker's share of it."""
+"""Run a function in a new process on a cluster node, with the resources of one worker."""
 
 from __future__ import annotations
 
@@ -19,37 +19,41 @@ R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
-_LOOK_EVERY_S = 5.0
-_SAY_EVERY = 12
-"""Looks between two lines in the log."""
+_POLL_EVERY_S = 5.0
+_LOG_EVERY = 12
+"""Polls between two lines in the log."""
 
 
 def run_remote(slots: Slots, function: Callable[..., R], *args: Any, **shipped: Any) -> R:
-    """`function(*args, **shipped)` on the cluster; its exceptions are raised here. What is `shipped` travels in chunks.
+    """Return `function(*args, **shipped)`, run on a cluster node; an exception of the function is raised here.
 
-    As `trial.fresh.run_in_subprocess`, for a driver that has neither a GPU nor time. Waits for a free place, as a trial would,
-    and says so in the log. EmbsweepError if the process dies.
+    Like `core.subprocess.run_in_subprocess`, but for a driver that has neither a GPU nor CPU time to spare. Blocks
+    until resources are free and logs a line every minute while waiting. The values of `shipped` are sent through the
+    object store.
+
+    Raises:
+        EmbsweepError: If the process dies.
     """
     task: Any = ray.remote(max_calls=1, num_cpus=slots.cpus_per_worker, num_gpus=slots.gpus_per_worker)(_call)
     reference = task.remote(function, args, put_all(shipped, to_other_machines=True))
     _wait(reference, getattr(function, "__name__", "?"))
     try:
-        found: R = ray.get(reference)
+        returned: R = ray.get(reference)
     except RayTaskError as error:
         raise error.cause from error
     except RayError as error:
         raise EmbsweepError(f"a process on the cluster died ({type(error).__name__})") from error
-    return found
+    return returned
 
 
 def _wait(reference: Any, name: str) -> None:
-    """Until it is done; what the workers of a trial that was stopped last have left behind would be waited for too."""
-    looks = 0
-    while not ray.wait([reference], timeout=_LOOK_EVERY_S)[0]:
-        looks += 1
+    """Wait for the result, removing placement groups of stopped trials that would block the call."""
+    polls = 0
+    while not ray.wait([reference], timeout=_POLL_EVERY_S)[0]:
+        polls += 1
         remove_leaked_placement_groups()
-        if looks % _SAY_EVERY == 0:
-            log.warning("%s on the cluster is not done yet, or waits for a free place", name)
+        if polls % _LOG_EVERY == 0:
+            log.warning("%s on the cluster is not done yet, or waits for resources", name)
 
 
 def _call(function: Callable[..., R], args: tuple[Any, ...], refs: ObjectRefs) -> R:

@@ -1,8 +1,8 @@
-"""Ray Tune places the trials; what to try, what to stop and what is remembered stays at the desk.
+"""Run trials with Ray Tune, which only places them; the scheduler decides what to run and stop, and keeps the records.
 
-Function trainables with reused actors keep one warm process a slot: the first trial of one worker pays the
-imports, the next ones start at once. Tune's own snapshots are not used for resuming, so its searcher has nothing
-to save.
+Function trainables with reused actors keep one warm process per slot: the first trial of a process pays for the
+imports, the next ones start at once. A sweep is never resumed from Tune's own snapshots, so that its searcher has no
+state to save.
 """
 
 from __future__ import annotations
@@ -44,11 +44,18 @@ _MESSAGE = "message"
 _WORKER_LOST = "loss of the process"
 _PROCESS_DIED = "its process died (killed, out of memory, crashed, or its machine is gone)"
 _DRIVER_BYTES = 2**20
-_OBJECT_STORE_BYTES = 256 * 2**20  # one copy of the texts; Ray's default of 30 % of memory is not ours to take
+_OBJECT_STORE_BYTES = 256 * 2**20  # one copy of the texts; Ray would take 30 % of the machine's memory
 
 
 class RayRunner:
-    """Runs jobs in Ray's worker processes, `slots.count` at once: on this machine, or on the cluster joined before."""
+    """Runs `slots.count` trials at once in Ray's processes: on this machine, or on the cluster joined before.
+
+    Args:
+        slots: Number of concurrent trials and the resources of each.
+        scratch: Folder for Tune's own files; deleted at the end of `run`.
+        has_other_machines: Whether trials may run on other machines, to which the base models' files must be sent.
+        patience_s: Longest time without capacity for a single trial, in seconds.
+    """
 
     def __init__(
         self, slots: Slots, scratch: Path, *, has_other_machines: bool = False, patience_s: float = CAPACITY_TIMEOUT_S
@@ -59,13 +66,20 @@ class RayRunner:
         self._scratch = scratch.resolve()
 
     def run(self, scheduler: TrialScheduler, trial_fn: TrialFn) -> None:
-        """See `Runner.run`. What the desk raises is raised here, the trials stay open.
+        """Run trials until `suggest` returns None and none is open; see `Runner.run`.
 
-        KeyboardInterrupt if Tune was told to stop before the desk ran out of jobs.
+        Args:
+            scheduler: Suggests the trials and records their reports, in the calling thread.
+            trial_fn: The function that runs one trial.
+
+        Raises:
+            Exception: If a method of `scheduler` raises it; open trials stay open in the ledger.
+            CodedError: If no trial has fitted on the cluster for `patience_s` seconds (`not-enough-room`).
+            KeyboardInterrupt: If Tune was stopped before the scheduler ran out of trials.
         """
         first = scheduler.suggest()
         if first is None:
-            return  # Tune would wait for ever for a first trial
+            return  # Tune would wait for a first trial without limit
         self._init_ray()
         guarded = ExceptionCapturingScheduler(scheduler)
         searcher = _TuneSearcher(guarded, first)
@@ -81,7 +95,7 @@ class RayRunner:
                 search_alg=searcher,
                 scheduler=_TuneScheduler(searcher),
                 num_samples=-1,
-                # a stopped trial waits until its actor is reused, and its workers with it, which hold their place
+                # if reused, a stopped trial's actor waits for the next trial, and its workers keep their resources
                 reuse_actors=self._slots.workers == 1,
                 max_concurrent_trials=self._slots.count,
                 trial_name_creator=_trial_name,
@@ -95,7 +109,7 @@ class RayRunner:
             ),
         )
         try:
-            with detect_interrupt() as interrupts, watch_capacity(self._slots, self._patience_s) as room:
+            with detect_interrupt() as interrupts, watch_capacity(self._slots, self._patience_s) as capacity:
                 tuner.fit()
         except Exception:
             if guarded.failure is None:
@@ -104,8 +118,10 @@ class RayRunner:
             shutil.rmtree(self._scratch, ignore_errors=True)
         if guarded.failure is not None:
             raise guarded.failure
-        if room.problem:
-            raise CodedError("not-enough-room", f"{room.problem}; finished trials are kept, the same command goes on")
+        if capacity.problem:
+            raise CodedError(
+                "not-enough-room", f"{capacity.problem}; finished trials are kept, the same command resumes"
+            )
         if interrupts.received or searcher.open or not searcher.is_exhausted:
             raise KeyboardInterrupt
 
@@ -122,24 +138,25 @@ class RayRunner:
                 num_cpus=max(self._slots.count * self._slots.cpus, 1),
                 include_dashboard=False,
                 log_to_driver=False,
-                configure_logging=False,  # its loggers then speak through ours
+                configure_logging=False,  # its log records then reach our handlers
                 object_store_memory=_OBJECT_STORE_BYTES,
                 runtime_env={"env_vars": WORKER_ENVIRONMENT | thread_variables(self._slots.cpus_per_worker)},
             )
-        restrict_token_permissions()  # Ray has just written it, readable for all
+        restrict_token_permissions()  # Ray has just written the token file, readable by all users
 
 
 def _resources(slots: Slots) -> tune.PlacementGroupFactory:
-    """What Tune sets aside for a trial: its only worker, or the small driver of several, which find their own place.
+    """Return what Tune reserves for a trial: its only worker, or the driver process of several workers.
 
-    A driver takes no CPU, so that it never stands in the way of a worker; Ray wants some resource all the same.
+    Ray Train reserves the resources of several workers itself. Their driver process requires no CPU, so that it never
+    blocks a worker, but a little memory, because Ray rejects an empty request.
     """
     worker: dict[str, float] = {"CPU": slots.cpus, "GPU": slots.gpus}
     return tune.PlacementGroupFactory([worker if slots.workers == 1 else {"memory": _DRIVER_BYTES}])
 
 
 def _choose_backend(slots: Slots) -> str:
-    """How the workers of a trial speak to each other: asked where they will run, the driver may have no GPU."""
+    """Return torch's process-group backend, probed on a node of the cluster because the driver may have no GPU."""
     if slots.workers == 1 or not slots.gpus:
         return "gloo"
     return "nccl" if run_remote(slots, _has_cuda) else "gloo"
@@ -152,7 +169,7 @@ def _has_cuda() -> bool:
 
 
 def _train(config: dict[str, Any], trial_fn: TrialFn, place: WorkerPlacement) -> None:
-    """What a process of Tune's runs for each trial."""
+    """Run one trial in a process of Tune's."""
     reporter = _TuneReporter()
     job = TrialSpec.model_validate_json(config["job"])
     if place.slots.workers == 1:
@@ -167,7 +184,7 @@ def _train(config: dict[str, Any], trial_fn: TrialFn, place: WorkerPlacement) ->
             reporter.report_worker_loss(str(error))
             raise
     if reporter.is_stopped:
-        sys.exit(0)  # as Tune asked: returning instead would make its thread wait for a driver that has moved on
+        sys.exit(0)  # as Tune requested; on return, its thread would wait for a driver that no longer polls this trial
 
 
 def _trial_name(trial: Trial) -> str:
@@ -175,7 +192,7 @@ def _trial_name(trial: Trial) -> str:
 
 
 class _TuneReporter:
-    """A trial's reporter inside a Tune worker. Tune answers *stop* by raising SystemExit out of `report`."""
+    """Reporter of a trial in a Tune process. Tune stops a trial by raising SystemExit in `tune.report`."""
 
     def __init__(self) -> None:
         self.is_stopped = False
@@ -191,9 +208,9 @@ class _TuneReporter:
         return self.is_stopped
 
     def report_worker_loss(self, reason: str) -> None:
-        """Why this process will raise: the trial is not over, its workers are gone."""
+        """Report why this process is about to raise: workers died before the trial ended."""
         if not self.is_stopped:
-            tune.report({_MESSAGE: "", _WORKER_LOST: reason})  # Tune wants its metric in every result
+            tune.report({_MESSAGE: "", _WORKER_LOST: reason})  # Tune requires its metric in every result
 
     def finish(self, result: TrialResult) -> None:
         if not self.is_stopped:  # the driver closed a stopped trial when it decided to stop it
@@ -201,7 +218,7 @@ class _TuneReporter:
 
 
 class _TuneSearcher(Searcher):
-    """Asks the desk for jobs and closes them there."""
+    """Tune's search algorithm: gets trials from the scheduler and reports their ends to it."""
 
     def __init__(self, scheduler: TrialScheduler, first: TrialSpec) -> None:
         super().__init__(metric=_MESSAGE, mode="max")
@@ -215,7 +232,7 @@ class _TuneSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         job, self.first = self.first or self.scheduler.suggest(), None
         if job is None and self.open:
-            return None  # one of them may be lost, and be handed out once more
+            return None  # an open trial may be lost, and be suggested again
         if job is None:
             self.is_exhausted = True
             return Searcher.FINISHED
@@ -223,28 +240,28 @@ class _TuneSearcher(Searcher):
         return {"number": job.number, "job": job.model_dump_json()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        found = self.results.pop(trial_id, None)
-        if found is not None:
-            self.scheduler.on_trial_complete(self.open.pop(trial_id).number, found)
+        finished = self.results.pop(trial_id, None)
+        if finished is not None:
+            self.scheduler.on_trial_complete(self.open.pop(trial_id).number, finished)
         elif error:
             self.scheduler.on_trial_error(self.open.pop(trial_id).number, self.losses.pop(trial_id, _PROCESS_DIED))
-        # else Tune itself was interrupted: the trial stays open in the ledger
+        # otherwise Tune itself was interrupted, and the trial stays open in the ledger
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the desk's ledger is the state."""
+        """Save nothing: the ledger holds the state."""
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("a sweep is resumed from its ledger")
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default", **kwargs: Any) -> None:
-        """Nothing to save: the desk's ledger is the state."""
+        """Save nothing: the ledger holds the state."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class _TuneScheduler(FIFOScheduler):
-    """Hands every report to the desk and stops what the desk stops."""
+    """Tune's trial scheduler: passes each report to our scheduler and stops the trial if that returns True."""
 
     def __init__(self, searcher: _TuneSearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -272,6 +289,6 @@ class _TuneScheduler(FIFOScheduler):
 
 
 def _stopped(job: TrialSpec, last: TrialReport) -> TrialResult:
-    """The end of a trial that the desk stopped at `last`: its best weights are where every trial keeps them."""
+    """Return the result of a trial that the scheduler stopped at `last`; its best weights are in `job.best`."""
     outcome = Outcome.STOPPED if last.fraction < 1.0 else Outcome.COMPLETE
     return TrialResult(outcome, last.best_objective, None, str(job.best), time.time())

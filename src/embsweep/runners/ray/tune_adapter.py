@@ -1,4 +1,7 @@
-"""What a desk raises inside Tune: it ends the run as itself. Tune would blame the trial, or wrap it in a traceback."""
+"""Let an exception of the scheduler end a Tune run unchanged.
+
+Tune would mark the trial as failed for it, or wrap it in an exception with the traceback as its text.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +17,30 @@ Result = TypeVar("Result")
 
 
 class ExceptionCapturingScheduler:
-    """Hands everything on to `inner` until that raises: `failure` is what it raised, and no call passes any more."""
+    """Forwards calls to `inner` until one raises an exception, which is kept as `failure`; then forwards no more."""
 
     def __init__(self, inner: TrialScheduler) -> None:
         self.inner = inner
         self.failure: Exception | None = None
 
     def suggest(self) -> TrialSpec | None:
-        """See `TrialScheduler.suggest`."""
+        """Return the suggestion of `inner`, None once a call has failed."""
         return self._call(self.inner.suggest, None)
 
     def on_trial_start(self, number: int, started: TrialStarted) -> None:
-        """See `TrialScheduler.on_trial_start`."""
+        """Forward the start of a trial."""
         self._call(lambda: self.inner.on_trial_start(number, started), None)
 
     def on_trial_result(self, number: int, report: TrialReport) -> bool:
-        """See `TrialScheduler.on_trial_result`."""
+        """Return the decision of `inner` about an evaluation, False once a call has failed."""
         return self._call(lambda: self.inner.on_trial_result(number, report), False)
 
     def on_trial_complete(self, number: int, result: TrialResult) -> None:
-        """See `TrialScheduler.on_trial_complete`."""
+        """Forward the end of a trial."""
         self._call(lambda: self.inner.on_trial_complete(number, result), None)
 
     def on_trial_error(self, number: int, reason: str) -> None:
-        """See `TrialScheduler.on_trial_error`."""
+        """Forward the loss of a trial's process."""
         self._call(lambda: self.inner.on_trial_error(number, reason), None)
 
     def _call(self, method: Callable[[], Result], otherwise: Result) -> Result:
@@ -51,18 +54,18 @@ class ExceptionCapturingScheduler:
 
 
 class StopOnSchedulerError(Stopper):
-    """Has Tune end all trials once the desk has failed; they stay open in the ledger."""
+    """Makes Tune stop all trials once the scheduler has failed; they stay open in the ledger."""
 
     def __init__(self, scheduler: ExceptionCapturingScheduler) -> None:
         self._scheduler = scheduler
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether one trial should end: that is the scheduler's to say."""
+        """Return False: single trials are stopped by the scheduler, not here."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether all should."""
+        """Return whether the scheduler has failed."""
         return self._scheduler.failure is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune saves it; nothing is resumed from there
+        return {}  # Tune pickles the stopper into its snapshot, which is never restored

@@ -1,10 +1,9 @@
-"""Ray as a guest in this process: its daemons speak to the log, and signals stay with whoever asked for them.
+"""Keep Ray out of stdout, signal handlers and the network, and remove placement groups whose creator is dead.
 
-Placement groups whose maker is dead: Ray keeps them until the whole job ends, and what they hold with them.
-
-A trial's workers lie in a group that Ray Train's controller made. Its own cleaner (a detached actor) asks the dashboard
-whether the controller lives; without one it never learns, and outlives the job on somebody else's cluster. So it is not
-started, and the driver frees what a dead controller left.
+Ray keeps a placement group, and the resources that it reserves, until the whole job ends. The workers of a trial run in
+a group that Ray Train's controller creates. Ray Train's own cleaner (a detached actor) queries the dashboard to find
+out if the controller is alive; without a dashboard it never finds out, and outlives the job on a cluster that may
+belong to other users. Therefore it is not started, and the driver removes the groups of dead controllers.
 """
 
 from __future__ import annotations
@@ -29,45 +28,49 @@ log = logging.getLogger(__name__)
 
 
 def log_daemon_messages() -> None:
-    """Ray prints them from a thread of its own, whatever `log_to_driver` says (2.60, `listen_error_messages`)."""
+    """Log the messages of Ray's daemons instead of printing them.
+
+    Ray prints them from a thread of its own, whatever `log_to_driver` is (2.60, `listen_error_messages`).
+    """
     ray._private.worker.print_to_stdstream = _to_log
 
 
 @contextmanager
 def preserve_sigterm_handler() -> Iterator[None]:
-    """Inside, `ray.init` leaves SIGTERM to who has it.
+    """Keep the current SIGTERM handler while `ray.init` runs inside.
 
-    Of its handlers, the one in C++ prints a stack trace and aborts, the one in Python ends the process with code 15.
-    Where Ray would replace the first by the second, that of before is put instead, and once more at the end.
+    Ray installs two: the one in C++ prints a stack trace and aborts, the one in Python ends the process with code 15.
+    When Ray would replace the first by the second, the previous handler is restored instead, and again at the end.
     """
-    before, theirs = signal.getsignal(signal.SIGTERM), ray._private.utils.set_sigterm_handler
+    before, ray_setter = signal.getsignal(signal.SIGTERM), ray._private.utils.set_sigterm_handler
 
-    def give_back(_: Any = None) -> None:
+    def restore(_: Any = None) -> None:
         if _is_main_thread() and before is not None:
             signal.signal(signal.SIGTERM, before)
 
-    ray._private.utils.set_sigterm_handler = give_back
+    ray._private.utils.set_sigterm_handler = restore
     try:
         yield
     finally:
-        ray._private.utils.set_sigterm_handler = theirs
-        give_back()
+        ray._private.utils.set_sigterm_handler = ray_setter
+        restore()
 
 
 @contextmanager
 def bind_to_loopback() -> Iterator[None]:
-    """Inside, a Ray that is started listens on 127.0.0.1 alone; by default its services listen on all addresses.
+    """Make a Ray that is started inside listen on 127.0.0.1 only; by default its services listen on all addresses.
 
-    Ray has this for macOS and Windows only, where firewalls ask (`services.get_node_ip_address`, 2.60); its processes
-    bind to loopback when that is their node's address. A constant here, a variable in the environment of the daemons.
+    Ray does this on macOS and Windows only, because of firewall prompts (`services.get_node_ip_address`, 2.60); its
+    processes bind to loopback if that is their node's address. In this process it is a constant, for the daemons an
+    environment variable.
     """
-    own = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    loopback = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
     before, start = ray_constants.ENABLE_RAY_CLUSTER, services.start_ray_process
 
     def start_on_loopback(
         command: Any, process_type: str, *, env_updates: dict[str, str] | None = None, **options: Any
     ) -> Any:
-        return start(command, process_type, env_updates={**(env_updates or {}), **own}, **options)
+        return start(command, process_type, env_updates={**(env_updates or {}), **loopback}, **options)
 
     ray_constants.ENABLE_RAY_CLUSTER = False
     services.start_ray_process = start_on_loopback  # type: ignore[assignment]
@@ -79,25 +82,27 @@ def bind_to_loopback() -> Iterator[None]:
 
 @dataclass
 class Interrupts:
-    """Whether SIGINT was received."""
+    """Result of `detect_interrupt`: `received` is True if SIGINT ended the block."""
 
     received: bool = False
 
 
 @contextmanager
 def detect_interrupt() -> Iterator[Interrupts]:
-    """Tune takes SIGINT for itself, returns as if nothing had been, and keeps the handler: notice it, and give it back.
+    """Detect a SIGINT that ends `Tuner.fit` inside, and restore the SIGINT handler.
 
-    Inside, a KeyboardInterrupt ends the block and is noticed too. Tune gives the handler back only when it was used.
+    Tune installs a handler of its own, returns normally after a SIGINT, and restores the previous handler only if its
+    own was used: the previous one in place afterwards means that a SIGINT was received. A KeyboardInterrupt ends the
+    block without being raised, and counts as received too.
     """
-    found = Interrupts()
+    interrupts = Interrupts()
     before = signal.getsignal(signal.SIGINT)
     try:
-        yield found
+        yield interrupts
     except KeyboardInterrupt:
-        found.received = True
+        interrupts.received = True
     else:
-        found.received = signal.getsignal(signal.SIGINT) is before and _is_main_thread()
+        interrupts.received = signal.getsignal(signal.SIGINT) is before and _is_main_thread()
     finally:
         if _is_main_thread() and before is not None:
             signal.signal(signal.SIGINT, before)
@@ -113,18 +118,18 @@ def _to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
 
 
 def remove_leaked_placement_groups() -> int:
-    """Remove this job's placement groups that an actor made which is dead; returns how many there were."""
+    """Remove this job's placement groups whose creator, an actor, is dead; return their number."""
     job = ray.get_runtime_context().get_job_id()
     accessor = global_state._connect_and_get_accessor()
     groups = [PlacementGroupTableData.FromString(text) for text in accessor.get_placement_group_table()]
     orphans = [group for group in groups if _is_orphan(group, job)]
     for group in orphans:
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
-        log.warning("freed the place of workers whose trial's process died")
+        log.warning("removed the placement group of a trial whose process died")
     return len(orphans)
 
 
 def _is_orphan(group: PlacementGroupTableData, job: str) -> bool:
     is_made_by_actor = bool(group.creator_actor_id.strip(b"\xff"))
-    is_there = group.state != PlacementGroupTableData.REMOVED
-    return group.creator_job_id.hex() == job and is_made_by_actor and group.creator_actor_dead and is_there
+    exists = group.state != PlacementGroupTableData.REMOVED
+    return group.creator_job_id.hex() == job and is_made_by_actor and group.creator_actor_dead and exists

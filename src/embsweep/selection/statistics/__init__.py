@@ -1,1 +1,1 @@
-"""Paired comparisons, resampling, confidence intervals, seed variance."""
+"""Statistics of model comparisons: paired differences, resampling, confidence intervals, seed variance."""

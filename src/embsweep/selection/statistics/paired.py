@@ -1,4 +1,4 @@
-"""Two models on the same queries: their difference at every dimension and on the objective, resampled by groups."""
+"""Paired difference of two models on the same queries: at every dimension and on the objective, resampled by group."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from embsweep.selection.statistics.resampling import (
 
 @dataclass(frozen=True)
 class Difference:
-    """Ours minus the rival's, a column for each dimension from large to small, then None for the objective.
+    """Our scores minus the reference's: one column per dimension, from large to small, then None for the objective.
 
     `observed` [n_columns]; `resampled` [n_resamples, n_columns] by bootstrap; `p_values` [n_columns] of the two-sided
-    randomisation test that it is `margin`; `errors` [n_columns], standard errors.
+    randomisation test whose null hypothesis is a difference of `margin`; `errors` [n_columns], standard errors.
     """
 
     columns: tuple[int | None, ...]
@@ -37,7 +37,7 @@ class Difference:
     margin: float = 0.0
 
 
-def compute_difference(  # noqa: PLR0913 - all but three are by name
+def compute_difference(  # noqa: PLR0913 - all but three are keyword-only
     ours: PerQuery,
     reference: PerQuery,
     grouping: Grouping,
@@ -47,10 +47,21 @@ def compute_difference(  # noqa: PLR0913 - all but three are by name
     resamples: int = RESAMPLES,
     margin: float = 0.0,
 ) -> Difference:
-    """Compare at the dimensions that both have, and on the objective where these are all that it needs.
+    """Compare two models at the dimensions that both have, and on the objective if it needs no other dimension.
 
-    That the difference is `margin` is tested with every score of ours lowered by it. The same seed gives the same draws
-    for any two models. ValueError where the queries differ in number or a value is not finite.
+    The same seed gives the same draws for any two models.
+
+    Args:
+        ours: Values of our model at each dimension, float64 [n_queries].
+        reference: Values of the reference on the same queries, in the same order.
+        grouping: Passage groups of the queries.
+        config: Objective, of whose metric the values are.
+        seed: Seed of the bootstrap and of the sign flips.
+        resamples: Number of bootstrap samples, and of random sign patterns.
+        margin: Difference under the null hypothesis; the test subtracts it from each of our values.
+
+    Raises:
+        ValueError: If the number of queries differs or a value is not finite.
     """
     dims = sorted(set(ours) & set(reference), reverse=True)
     columns = (*dims, None) if dims and set(counted_dims(dims, config)) <= set(dims) else tuple(dims)
@@ -59,7 +70,7 @@ def compute_difference(  # noqa: PLR0913 - all but three are by name
     resampled = _subtract(both[:, : len(dims)], both[:, len(dims) :], columns, config)
 
     def swap(ours: Array) -> Array:
-        """Differences had each group's two models been swapped or not, the observed ones first."""
+        """Return the differences with the two models of some groups swapped, the observed (unswapped) ones first."""
         middle = (ours + other).mean(axis=0) / 2
         half = sign_flip_means(ours - other, grouping, seed=seed, resamples=resamples) / 2
         return _subtract(middle + half, middle - half, columns, config)
@@ -76,7 +87,16 @@ def compute_difference(  # noqa: PLR0913 - all but three are by name
 
 
 def stack_values(values: PerQuery, dims: Sequence[int], grouping: Grouping) -> Array:
-    """Per-query values as float64 [n_queries, n_dims]. ValueError if they misfit the groups or are not finite."""
+    """Stack per-query values into one array, float64 [n_queries, n_dims].
+
+    Args:
+        values: Values of each dimension, [n_queries].
+        dims: Dimensions to stack, in the order of the columns.
+        grouping: Passage groups of the queries.
+
+    Raises:
+        ValueError: If the number of values is not the number of queries, or a value is not finite.
+    """
     stacked = np.column_stack([values[dim] for dim in dims]) if dims else np.zeros((len(grouping.labels), 0))
     if len(stacked) != len(grouping.labels):
         raise ValueError(f"values of {len(stacked)} queries, groups of {len(grouping.labels)}")
@@ -86,7 +106,7 @@ def stack_values(values: PerQuery, dims: Sequence[int], grouping: Grouping) -> A
 
 
 def _subtract(ours: Array, reference: Array, columns: Sequence[int | None], config: ObjectiveConfig) -> Array:
-    """Rows of means → rows of differences."""
+    """Subtract two arrays of means, [n_rows, n_dims], and append the objective's difference if `columns` has it."""
     differences = ours - reference
     if columns and columns[-1] is None:
         dims = [dim for dim in columns if dim is not None]

@@ -1,4 +1,4 @@
-"""The luck of the seed: how far the same configuration's runs lie apart, and what it adds to a difference."""
+"""Seed variance: pooled standard deviation between runs of one configuration, and its share in a comparison."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from embsweep.selection.statistics.resampling import Array, Grouping
 class SeedVariance:
     """Pooled standard deviation of a run's score at each column (dimensions, None for the objective).
 
-    `df` is the sum over the configurations of their runs less one; 0 where nothing was run twice.
+    `df` is the sum over the configurations of their number of runs minus one; 0 if no configuration was run twice.
     """
 
     deviations: dict[int | None, float]
     df: int
 
     def of(self, difference: Difference, runs: tuple[int, int]) -> Array:
-        """Standard deviation that seeds give the difference of two means over so many runs, at each column."""
+        """Return the seed standard deviation of a difference of two means over `runs` runs each, at each column."""
         share = np.sqrt(1 / runs[0] + 1 / runs[1])
         return np.array([share * self.deviations[column] for column in difference.columns])
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is known of a difference, [n_columns] each, with both sources of chance."""
+    """Bounds, p-values and detectable size of a difference, [n_columns] each, from query and seed variance."""
 
     low: Array
     high: Array
@@ -43,7 +43,10 @@ class Bounds:
 
 
 def estimate_seed_variance(configurations: Iterable[Sequence[PerQuery]], config: ObjectiveConfig) -> SeedVariance:
-    """From the runs of each configuration on the same queries. All share one deviation: two runs alone say little."""
+    """Estimate the seed variance from the runs of each configuration on the same queries.
+
+    All configurations share one standard deviation, because two runs alone estimate it poorly.
+    """
     squares: dict[int | None, float] = defaultdict(float)
     df = 0
     for runs in configurations:
@@ -55,7 +58,7 @@ def estimate_seed_variance(configurations: Iterable[Sequence[PerQuery]], config:
 
 
 def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]:
-    """One run's mean at every dimension, and under None its objective."""
+    """Compute one run's mean at every dimension, and its objective under the key None."""
     scores = {dim: {config.metric: float(values.mean())} for dim, values in run.items()}
     found: dict[int | None, float] = {dim: by_metric[config.metric] for dim, by_metric in scores.items()}
     found[None] = compute_objective(scores, config)
@@ -65,11 +68,22 @@ def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]
 def add_seed_noise(
     difference: Difference, noise: SeedVariance, grouping: Grouping, *, runs: tuple[int, int], seed: int
 ) -> Bounds:
-    """Bounds of a difference between means over `runs` seeds each, on resampled queries and with redrawn seeds.
+    """Compute the bounds of a difference of seed-averaged means, with both query and seed variance.
 
-    Every bootstrap sample of queries (its deviation widened as `confidence_bounds` widens a percentile) gets a draw of the
-    pooled seed noise from Student's t. The p-value is the larger of the randomisation test's and of the share of
-    samples beyond 0, twice. With one group, or nothing that was run twice, nothing can be said.
+    Every bootstrap sample of the queries, its deviation widened as `confidence_bounds` widens a percentile, gets a draw
+    of the pooled seed noise from Student's t. The p-value is the larger one of the randomisation test's and of twice
+    the share of samples beyond 0.
+
+    Args:
+        difference: Difference of the two means, with its bootstrap samples.
+        noise: Pooled seed variance.
+        grouping: Passage groups of the queries.
+        runs: Number of runs (seeds) in each of the two means.
+        seed: Seed of the draws.
+
+    Returns:
+        The bounds. If there is only one group or no configuration was run twice, a variance cannot be estimated: the
+        bounds are then -1 and 1, the p-value and the detectable difference 1.
     """
     if grouping.count == 1 or noise.df == 0:
         return _uninformative_bounds(difference)
@@ -78,7 +92,7 @@ def add_seed_noise(
     draws = np.random.default_rng((seed, 2)).standard_t(noise.df, size=len(samples))
     samples += draws[:, np.newaxis] * by_seed
     tail = (1 - CONFIDENCE) / 2
-    limits = np.maximum(1.0, np.abs(difference.observed))  # beyond 1 only where constraints fall short
+    limits = np.maximum(1.0, np.abs(difference.observed))  # beyond 1 only if constraints are violated
     low, high = np.clip(np.quantile(samples, [tail, 1 - tail], axis=0), -limits, limits)
     by_query = detectable_effect_factor(grouping.count - 1) * difference.errors
     return Bounds(

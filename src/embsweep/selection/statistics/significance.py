@@ -1,4 +1,7 @@
-"""Paired inference over queries, whole passage groups together: several questions of a passage are not independent."""
+"""Paired inference over queries.
+
+Whole passage groups are resampled, because several questions about one passage are not independent.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,17 @@ _NO_MARGINS: Mapping[str, float] = MappingProxyType({})
 def compute_intervals(
     values: PerQuery, groups: Groups, *, seed: int, resamples: int = RESAMPLES
 ) -> dict[int, Interval]:
-    """The mean over the queries at every dimension with its 95 % interval; [0, 1] where there is one group only."""
+    """Compute the mean over the queries at every dimension with its 95 % interval.
+
+    Args:
+        values: Values at each dimension, float64 [n_queries], in [0, 1].
+        groups: Label of each query's passage group.
+        seed: Seed of the bootstrap.
+        resamples: Number of bootstrap samples.
+
+    Returns:
+        Dimension → interval; it is [0, 1] if there is only one group.
+    """
     grouping, dims = index_groups(groups), list(values)
     stacked = stack_values(values, dims, grouping)
     resampled = resample_means(stacked, grouping, seed=seed, resamples=resamples)
@@ -49,7 +62,7 @@ def compute_intervals(
     return {dim: Interval(mean=mean, low=low, high=high) for dim, mean, low, high in found}
 
 
-def compare_models(  # noqa: PLR0913 - all but three are by name
+def compare_models(  # noqa: PLR0913 - all but three are keyword-only
     ours: PerQuery,
     references: Mapping[str, PerQuery],
     groups: Groups,
@@ -59,12 +72,24 @@ def compare_models(  # noqa: PLR0913 - all but three are by name
     resamples: int = RESAMPLES,
     margins: Mapping[str, float] = _NO_MARGINS,
 ) -> tuple[Comparison, ...]:
-    """Ours minus each rival's, at every dimension both have (from large to small), then on the objective.
+    """Compare our model with each reference at every dimension that both have, and on the objective.
 
-    The objective (`dim` None) is left out for a rival that lacks a dimension it needs, and is that over the common
-    dimensions otherwise. Each rival's p-values are those of a difference of its margin (0 unless `margins` names it),
-    and adjusted over everything that this call returns. ValueError where numbers of queries differ, a value is not
-    finite, or a floor still says `base`.
+    Args:
+        ours: Values of our model at each dimension, float64 [n_queries].
+        references: Name → values of a reference on the same queries, in the same order.
+        groups: Label of each query's passage group.
+        config: Objective, with resolved floors.
+        seed: Seed of the bootstrap and of the sign flips.
+        resamples: Number of bootstrap samples, and of random sign patterns.
+        margins: Reference → difference under the null hypothesis of its tests; 0 for a reference that is not named.
+
+    Returns:
+        Differences (ours minus the reference's) for each reference, the dimensions from large to small, then the
+        objective (`dim` None) over the common dimensions. The objective is left out for a reference that lacks a
+        dimension it needs. The p-values are adjusted over all comparisons returned.
+
+    Raises:
+        ValueError: If the number of queries differs, a value is not finite, or a floor is still `base`.
     """
     grouping = index_groups(groups)
     found = {
@@ -82,10 +107,19 @@ def compare_models(  # noqa: PLR0913 - all but three are by name
 
 
 def compute_detectable(differences: Array, groups: Groups, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest true mean difference that a test at `alpha` finds in `power` of all samples as large as this one.
+    """Compute the smallest true mean difference that a test detects in a share `power` of all samples of this size.
 
-    `differences` float64 [n_queries]. Student's quantiles of n_groups - 1 times the standard error of the grouped
-    mean (the ratio estimator of cluster sampling: Cochran, Sampling Techniques, 1977, eq. 6.13); 1 for one group.
+    The sum of Student's quantiles of n_groups - 1 degrees of freedom, times the standard error of the grouped mean (the
+    ratio estimator of cluster sampling: Cochran, Sampling Techniques, 1977, eq. 6.13).
+
+    Args:
+        differences: Difference of two models for each query, float64 [n_queries].
+        groups: Label of each query's passage group.
+        alpha: Level of the two-sided test.
+        power: Share of the samples in which the test must be significant.
+
+    Returns:
+        The difference; 1 if there is only one group.
     """
     grouping = index_groups(groups)
     if grouping.count == 1:
@@ -96,9 +130,16 @@ def compute_detectable(differences: Array, groups: Groups, *, alpha: float = 0.0
 
 
 def find_smallest_dim(values: PerQuery, groups: Groups, *, alpha: float, seed: int, resamples: int = RESAMPLES) -> int:
-    """The smallest dimension that is not significantly below the largest, Holm-adjusted over all smaller ones.
+    """Return the smallest dimension that is not significantly below the largest, Holm-adjusted over all smaller ones.
 
-    Few queries cannot show a loss: read it beside the interval.
+    Few queries cannot show a small loss, so read the result together with the interval.
+
+    Args:
+        values: Values at each dimension, float64 [n_queries].
+        groups: Label of each query's passage group.
+        alpha: Level of the tests after Holm's correction.
+        seed: Seed of the sign flips.
+        resamples: Number of random sign patterns.
     """
     grouping, dims = index_groups(groups), sorted(values, reverse=True)
     stacked = stack_values(values, dims, grouping)
@@ -109,7 +150,7 @@ def find_smallest_dim(values: PerQuery, groups: Groups, *, alpha: float, seed: i
 
 
 def _to_comparisons(reference: str, difference: Difference, grouping: Grouping) -> list[Comparison]:
-    """`adjusted_p` is the p-value itself: the family is not known here."""
+    """Convert a difference; `adjusted_p` is the unadjusted p-value, because the family of tests is not known here."""
     bounds = confidence_bounds(difference.observed, difference.resampled, grouping, (-1.0, 1.0))
     detectable = _detect(difference.errors, grouping)
     numbers = zip(

@@ -1,4 +1,4 @@
-"""Whether the trials that are to share a GPU fit on it together, by measuring the one that takes most."""
+"""Check that the trials that share a GPU fit into its memory together, by measuring the largest one."""
 
 from __future__ import annotations
 
@@ -18,25 +18,35 @@ from embsweep.training.hardware import estimate_bytes
 
 GIB = 2**30
 CONTEXT_BYTES = GIB // 2
-"""What CUDA takes of the card for each process, outside of torch's books: 0.3 to 0.6 GiB with its libraries."""
+"""GPU memory of each process's CUDA context, which torch does not count: 0.3 to 0.6 GiB with its libraries."""
 
 MAX_FILL_RATIO = 0.95
-"""Share of the free memory that may be planned for: allocators leave gaps."""
+"""Share of the free memory that may be planned for, because allocators leave gaps."""
 
 
 def count_sharing(slots: Slots) -> int:
-    """How many trials can be on one GPU at once; 1 where each has its own, or none has any."""
+    """Return how many trials can share a GPU at a time; 1 if each has its own, or none has any."""
     return min(slots.count, count_shares(slots.gpus)) if 0 < slots.gpus < 1 else 1
 
 
 def check_gpu_memory(
     request: SweepRequest, scale: Rehearsal, splits: Splits, slots: Slots, *, smallest_bytes: int | None = None
 ) -> list[Diagnostic]:
-    """Faults at `runner.gpus_per_trial` where the trials of a GPU might run out of memory; half a minute on a GPU.
+    """Check that the trials that share a GPU do not run out of memory. Takes half a minute on a GPU.
 
-    Measured is the point of the space that is estimated to take most, in a process of its own on a GPU of this machine
-    or of the cluster; `smallest_bytes` is what the smallest card has where cards differ, and they must fit on that.
-    Nothing is done where a trial has its GPU for itself.
+    The point of the space with the largest estimated memory is measured in a process of its own, on a GPU of this
+    machine or of the cluster. Nothing is measured if no two trials share a GPU.
+
+    Args:
+        request: The request, with its search space.
+        scale: The scaling of the configurations: none, or that of a rehearsal.
+        splits: The data.
+        slots: How many trials run at once, with which share of a GPU.
+        smallest_bytes: Memory of the smallest GPU that a trial may be placed on. The trials must fit on that one; None
+            if the GPUs' memory is not known.
+
+    Returns:
+        Diagnostics at `runner.gpus_per_trial`; none if the trials fit.
     """
     trials_per_gpu = count_sharing(slots)
     if trials_per_gpu < 2:
@@ -64,7 +74,10 @@ def check_gpu_memory(
 
 
 def scale_to_smallest_gpu(found: MemoryUsage, smallest_bytes: int | None) -> MemoryUsage:
-    """What was measured, as if on the smallest card, with as much of it taken by others; unchanged where that is it."""
+    """Convert a measured usage to the smallest GPU, assuming that other processes take the same amount of it.
+
+    The usage is returned unchanged if it was measured on the smallest GPU, or if nothing is known about that.
+    """
     if found.gpu is None or smallest_bytes is None or smallest_bytes >= found.gpu.total_bytes:
         return found
     taken = found.gpu.total_bytes - found.gpu.free_bytes
@@ -73,39 +86,53 @@ def scale_to_smallest_gpu(found: MemoryUsage, smallest_bytes: int | None) -> Mem
 
 
 def check_memory(found: MemoryUsage, trials_per_gpu: int) -> list[Diagnostic]:
-    """Faults where `trials_per_gpu` trials of this footprint do not fit beside each other; none without a GPU."""
+    """Return diagnostics if `trials_per_gpu` trials of this usage do not fit on the GPU; none without a GPU."""
     if found.gpu is None:
         return []
-    asked = f"{trials_per_gpu} trials a GPU"
+    requested = f"{trials_per_gpu} trials per GPU"
     if found.peak_bytes is None:
         problem = f"one trial alone runs out of memory on {found.gpu.name} ({_gib(found.gpu.free_bytes)} free)"
         return [
-            Diagnostic("not-enough-memory", "runner.gpus_per_trial", problem, asked, "a trial that fits", found.advice)
+            Diagnostic(
+                "not-enough-memory", "runner.gpus_per_trial", problem, requested, "a trial that fits", found.advice
+            )
         ]
     fits = count_fitting(found.peak_bytes, found.gpu.free_bytes)
     if fits >= trials_per_gpu:
         return []
     problem = (
-        f"the largest trial takes {_gib(found.peak_bytes)} at its peak, and {_gib(found.gpu.free_bytes)} of "
+        f"the largest trial peaks at {_gib(found.peak_bytes)}, and {_gib(found.gpu.free_bytes)} of "
         f"{_gib(found.gpu.total_bytes)} are free on {found.gpu.name}: {fits} fit"
     )
-    hint = f"runner.trials_per_gpu={fits}, or trials that take less" if fits else "trials that take less"
+    hint = f"runner.trials_per_gpu={fits}, or smaller trials" if fits else "use smaller trials"
     return [
         Diagnostic(
-            "not-enough-memory", "runner.gpus_per_trial", problem, asked, f"{1 / fits:.3g} to 1" if fits else None, hint
+            "not-enough-memory",
+            "runner.gpus_per_trial",
+            problem,
+            requested,
+            f"{1 / fits:.3g} to 1" if fits else None,
+            hint,
         )
     ]
 
 
 def count_fitting(peak_bytes: int, free_bytes: int) -> int:
-    """Trials that fit at once. The first one's context is taken from `free_bytes` already, the others' are not."""
+    """Compute how many trials fit at once.
+
+    Args:
+        peak_bytes: Peak memory of one trial, without its process's CUDA context.
+        free_bytes: Free memory of the GPU. The CUDA context of the first trial is already subtracted, those of the
+            others are not.
+    """
     return max(0, int((MAX_FILL_RATIO * free_bytes + CONTEXT_BYTES) // (peak_bytes + CONTEXT_BYTES)))
 
 
 def find_largest_trial(request: SweepRequest, scale: Rehearsal) -> TrialConfig:
-    """The trial of the space that is estimated to take most: the recipe, with each parameter at its worst end.
+    """Return the trial of the space with the largest estimated memory.
 
-    Where those cannot be combined, the worst that comes of one parameter alone.
+    That is the recipe with each parameter at the end that takes most. If these values cannot be combined, it is the
+    largest trial that differs from the recipe in one parameter.
     """
     worst: dict[str, Value] = {}
     alone = [_compose(request, scale, {})]
@@ -120,7 +147,7 @@ def find_largest_trial(request: SweepRequest, scale: Rehearsal) -> TrialConfig:
 
 
 def _compose(request: SweepRequest, scale: Rehearsal, point: dict[str, Value]) -> Config | None:
-    """A point as it would run, or None where it is no valid configuration: the check of the space says so."""
+    """Return the configuration of a point as it would run; None if it is invalid, which `check_space` reports."""
     try:
         return scale.apply(build_config(request.compose(point)))
     except InputError:

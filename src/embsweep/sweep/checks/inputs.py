@@ -1,4 +1,4 @@
-"""Check configuration, model, data and storage folder: what `embsweep audit` and `embsweep evaluate` check as well."""
+"""Check configuration, model, data and storage folder; also used by `embsweep audit` and `embsweep evaluate`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MISSING = "???"
 
 
 def find_missing(values: Mapping[str, Any]) -> list[Diagnostic]:
-    """A fault for every key that conf/ leaves to the user and the user left out."""
+    """Return a diagnostic for every key that conf/ leaves to the user (`???`) and that has no value."""
     keys = [key for key, value in flatten(values) if value == _MISSING]
     return [Diagnostic("missing-value", key, "must be given", hint=f"add {key}=…") for key in keys]
 
@@ -32,7 +32,13 @@ def find_missing(values: Mapping[str, Any]) -> list[Diagnostic]:
 def checked_config(
     values: Mapping[str, Any], diagnostics: list[Diagnostic], check: Callable[[Config], Iterable[Diagnostic]]
 ) -> Config | None:
-    """The configuration, or None with its faults added to `faults`; `check` looks for those between its parts."""
+    """Return the configuration, or None if it is invalid; append its diagnostics to `diagnostics`.
+
+    Args:
+        values: The composed configuration as plain values.
+        diagnostics: What was found so far. A missing key that is already among them is not reported twice.
+        check: Returns the diagnostics that concern several parts of a valid configuration.
+    """
     missing = find_missing(values)
     named = {diagnostic.location for diagnostic in diagnostics}
     diagnostics.extend(diagnostic for diagnostic in missing if diagnostic.location not in named)
@@ -50,14 +56,23 @@ def checked_config(
 
 
 def check_chosen_model(model: ModelConfig, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """`check_model`, unless the choice itself is at fault: then `model` is only what stands in its place."""
+    """Check the model, unless its choice is already reported as wrong: then `model` is only the default."""
     return [] if any(diagnostic.location == "model" for diagnostic in diagnostics) else check_model(model)
 
 
 def checked_data(values: Mapping[str, Any], storage: Path, diagnostics: list[Diagnostic]) -> Collection | None:
-    """The data, or None with its faults added to `faults`.
+    """Load the data; append diagnostics to `diagnostics`.
 
-    The built-in docstrings take half a minute to gather: where anything else is wrong they are only looked for.
+    The built-in docstrings take half a minute to collect. If there are diagnostics already, only the presence of their
+    packages is checked.
+
+    Args:
+        values: The composed configuration as plain values.
+        storage: The storage folder, which holds the data cache.
+        diagnostics: What was found so far.
+
+    Returns:
+        The data, or None if they are invalid or were not loaded.
     """
     data = values.get("data", {})
     if not isinstance(data, Mapping) or _MISSING in data.values():
@@ -69,14 +84,14 @@ def checked_data(values: Mapping[str, Any], storage: Path, diagnostics: list[Dia
             return None
         return load_collection(config, data_cache(storage))
     except ValidationError:
-        return None  # already among the configuration's faults
+        return None  # already reported with the configuration
     except InputError as error:
         diagnostics.extend(error.diagnostics)
         return None
 
 
 def find_storage(values: Mapping[str, Any], default: Path) -> Path:
-    """The absolute folder of `sweeps/` and `mlflow.db`."""
+    """Return the absolute path of the storage folder, which holds `sweeps/` and `mlflow.db`."""
     path = _given_storage(values)
     return default if path is None else expand_home(path).resolve()
 
@@ -88,7 +103,7 @@ def _given_storage(values: Mapping[str, Any]) -> str | None:
 
 
 def check_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
-    """A fault where the folder cannot be made or written to; leaves nothing behind."""
+    """Return a diagnostic if the storage folder cannot be created or written to; leave nothing behind."""
     given = _given_storage(values)
     if given is not None and names_no_user(given):
         return [Diagnostic("unknown-user", "storage.path", NO_USER, given, "a folder")]
@@ -97,10 +112,10 @@ def check_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
         tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()
     except OSError as error:
         problem = f"cannot be written to ({existing}: {error.strerror})"
-        return [Diagnostic("not-writable", "storage.path", problem, str(storage), "a folder that you may write to")]
+        return [Diagnostic("not-writable", "storage.path", problem, str(storage), "a writable folder")]
     return []
 
 
 def deduplicate(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Each message once, in order. Values may not be hashable, their text is."""
+    """Return each diagnostic once, in order; they are compared by text, because their values may not be hashable."""
     return list({str(diagnostic): diagnostic for diagnostic in diagnostics}.values())

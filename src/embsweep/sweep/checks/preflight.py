@@ -1,4 +1,4 @@
-"""Everything that can be found wrong before anything starts, found at once and within seconds."""
+"""Preflight checks: collect everything that is wrong with a request, within seconds and before anything starts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ from embsweep.sweep.request import SweepRequest
 
 @dataclass(frozen=True)
 class PreflightResult:
-    """A request that has passed every check. `requested` is the recipe before scaling, `recipe` after."""
+    """A request that has passed every check. `requested` is the recipe before scaling, `recipe` after it.
+
+    `folds` holds the splits of the confirmation's cross-validation; it is empty without one.
+    """
 
     requested: Config
     recipe: Config
@@ -50,10 +53,17 @@ class PreflightResult:
 
 
 def check_request(request: SweepRequest, earlier: Iterable[Diagnostic] = ()) -> PreflightResult:
-    """Check the configuration, the space, the data, the model and the machines.
+    """Check the configuration, the search space, the data, the model and the machines.
 
-    InputError with all faults, `earlier` ones (of the command line) among them. Nothing is created but the
-    cache of a data set. A cluster that the configuration names is joined, and left again where anything is wrong.
+    Nothing is created except the cache of a data set. If the configuration names a cluster, it is joined, and left
+    again if a check fails.
+
+    Args:
+        request: The request.
+        earlier: Diagnostics that were found before, in the command line.
+
+    Raises:
+        InputError: If anything is wrong, with all diagnostics, `earlier` included.
     """
     try:
         return _check_request(request, list(earlier))
@@ -90,15 +100,15 @@ def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> Pref
     _check_swept_batches(request, scale, (splits, *folds))
     _check_tracking(recipe, storage)
     smallest = find_smallest_gpu(machines)
-    if crowded := check_gpu_memory(request, scale, splits, slots, smallest_bytes=smallest):
-        raise InputError(crowded)
+    if memory_diagnostics := check_gpu_memory(request, scale, splits, slots, smallest_bytes=smallest):
+        raise InputError(memory_diagnostics)
     return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, folds)
 
 
 def _check_model_alone(
     values: Mapping[str, Any], machine: Machine, diagnostics: Iterable[Diagnostic]
 ) -> list[Diagnostic]:
-    """Reach for the model of a configuration that is wrong elsewhere, unless it would be rehearsed."""
+    """Check the model of a configuration that is invalid in other parts, unless a rehearsal would replace the model."""
     mode = values.get("scale", {}).get("mode")
     if mode == "rehearsal" or (mode == "auto" and not machine.gpus):
         return []
@@ -125,7 +135,7 @@ def _checked_splits(recipe: Config, collection: Collection | None, diagnostics: 
 
 
 def _checked_folds(recipe: Config, collection: Collection | None, diagnostics: list[Diagnostic]) -> tuple[Splits, ...]:
-    """Training and validation cut anew for the confirmation, where it cross-validates."""
+    """Split training and validation data again for the confirmation, if it cross-validates; otherwise return none."""
     if collection is None or recipe.confirm.folds is None or diagnostics:
         return ()
     try:
@@ -149,14 +159,14 @@ def _checked_audit(
 
 
 def _check_batch(config: Config, splits: Splits) -> Iterator[Diagnostic]:
-    """With several questions a passage, a batch without duplicates holds no more rows than there are passages.
+    """Check that the workers can share a batch evenly, and that the training data can fill a batch.
 
-    The trainer would count an epoch as rows / batch_size steps all the same, and most rows would go unseen. Workers
-    share a batch evenly.
+    If several queries have the same passage, a batch without duplicates has at most one row per passage. The trainer
+    would nevertheless count an epoch as rows / batch_size steps, and most rows would not be used.
     """
     train, workers = config.train, config.runner.workers_per_trial
     if train.batch_size % workers:
-        problem = f"cannot be shared evenly by the {workers} workers of a trial"
+        problem = f"is not divisible by the {workers} workers of a trial"
         yield Diagnostic("not-divisible", "train.batch_size", problem, train.batch_size, f"a multiple of {workers}")
     passages = len({pair.positive for pair in splits.train})
     if train.batch_sampler != "batch_sampler" and train.batch_size > passages:
@@ -171,7 +181,7 @@ def _check_batch(config: Config, splits: Splits) -> Iterator[Diagnostic]:
 
 
 def _check_swept_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence[Splits]) -> None:
-    """InputError where an end of the space asks for batches that the data cannot fill."""
+    """Raise InputError if a boundary value of the space requires batches that the data cannot fill."""
     diagnostics = [
         in_space(diagnostic, dimension, value)
         for dimension in request.space
@@ -186,7 +196,7 @@ def _check_swept_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence
 
 
 def _checked_machines(requested: Config, storage: Path, diagnostics: list[Diagnostic]) -> tuple[Machine, ...]:
-    """What the sweep may use; where a cluster is at fault only this machine, so that the other checks can go on."""
+    """Return the machines that the sweep may use; none if the cluster is unusable, so that other checks still run."""
     try:
         return list_machines(requested, storage)
     except InputError as error:
@@ -205,9 +215,10 @@ def _checked_slots(recipe: Config, machines: Sequence[Machine], diagnostics: lis
 
 
 def _check_tracking(recipe: Config, storage: Path) -> None:
-    """InputError where a store that is there already cannot be used; a new local one is left to the sweep.
+    """Raise InputError if an existing MLflow store cannot be used; a new local store is created later by the sweep.
 
-    A sweep that has begun goes on without an answer, and so does one that was told to: its records wait.
+    An unreachable store is accepted if the sweep has been started before or if `tracking.must_answer` is false: its
+    records then wait in the outbox.
     """
     if recipe.tracking.uri is None and not (storage / "mlflow.db").exists():
         return

@@ -1,4 +1,4 @@
-"""What is wrong with a search space: every end and option composed and checked as if it were a trial."""
+"""Check a search space: compose and validate both ends or every option of each dimension, like a trial."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from embsweep.core.errors import Diagnostic, InputError
 from embsweep.sweep.request import Compose, SweepRequest
 
 _MOST_CELLS = 100_000
-"""The ledger lists every cell of a grid before the first trial."""
+"""Largest grid that is accepted: the ledger lists every cell before the first trial."""
 
 
 def check_space(request: SweepRequest, diagnostics: list[Diagnostic]) -> None:
-    """Add the faults of every dimension, of a grid, and of models that cannot be compared."""
+    """Append the diagnostics of each dimension, of a grid, and of models that are evaluated at different dimensions."""
     for dimension in request.space:
         diagnostics.extend(_check_dimension(dimension, request.compose, known=list(diagnostics)))
     diagnostics.extend(_check_same_dims(request))
@@ -44,7 +44,7 @@ def check_space(request: SweepRequest, diagnostics: list[Diagnostic]) -> None:
 
 
 def _check_dimension(dimension: Dimension, compose: Compose, known: list[Diagnostic]) -> list[Diagnostic]:
-    """Compose both ends, or every option, and check each as if it were a trial."""
+    """Compose both ends, or every option, and check each like a trial; return the diagnostics not `known` before."""
     diagnostics: list[Diagnostic] = []
     composed: dict[str, list[Value]] = {}
     for value in boundary_values(dimension):
@@ -60,24 +60,22 @@ def _check_dimension(dimension: Dimension, compose: Compose, known: list[Diagnos
     for same in composed.values():
         if isinstance(dimension, Choice) and len(same) > 1:
             names = " and ".join(map(str, same))
-            hint = f"fix it: {dimension.key}={same[0]}"
+            hint = f"use one: {dimension.key}={same[0]}"
             diagnostics.append(
-                Diagnostic(
-                    "duplicate-value", dimension.key, f"{names} compose to the same configuration here", hint=hint
-                )
+                Diagnostic("duplicate-value", dimension.key, f"{names} compose to the same configuration", hint=hint)
             )
     return diagnostics
 
 
 def _check_same_dims(request: SweepRequest) -> Iterator[Diagnostic]:
-    """Models of several sizes are measured at dimensions that all of them have, or nothing compares them."""
+    """Check that models of different sizes are evaluated at the same dimensions: otherwise they are not comparable."""
     found: dict[str, tuple[int, ...]] = {}
     for dimension in request.space:
         for value in boundary_values(dimension) if dimension.key.split(".")[0] == "model" else ():
             try:
                 config = build_config(request.compose({dimension.key: value}))
             except InputError:
-                continue  # among the faults of its dimension
+                continue  # reported with its dimension
             found[f"{dimension.key}={value}"] = config.trial.eval_dims
     if len(set(found.values())) > 1:
         listed = "; ".join(f"{place}: {list(dims)}" for place, dims in found.items())
@@ -93,5 +91,11 @@ def _check_same_dims(request: SweepRequest) -> Iterator[Diagnostic]:
 
 
 def in_space(diagnostic: Diagnostic, dimension: Dimension, value: Value) -> Diagnostic:
-    """The fault, with the point of the space at which it stands."""
+    """Return the diagnostic with the point of the space appended to its message.
+
+    Args:
+        diagnostic: What is wrong.
+        dimension: The dimension that was set.
+        value: The value that it was set to.
+    """
     return replace(diagnostic, message=f"{diagnostic.message} (in the search space at {dimension.key}={value})")

@@ -1,1 +1,1 @@
-"""Registered models: versions, aliases, evidence, decisions."""
+"""Registered models: versions, aliases, evidence and decisions."""

@@ -1,9 +1,8 @@
-"""The switch itself: `challenger` becomes `champion`, or an earlier champion comes back. One at a time.
+"""Aliases of a registered model: reading them, promoting the challenger, and restoring an earlier champion.
 
-Under the lock the aliases are read again: what was judged must still stand. Each step leaves a registry that the
-next promotion or rollback can read, should this one be cut off: the history is written before the alias moves.
-
-Who is champion, who is challenger, and who was champion before: read from the registry.
+Promotion and rollback hold a lock, and read the aliases again under it: they must be the ones that were judged. If a
+switch is interrupted, each step leaves a registry that the next promotion or rollback can read: the history of
+champions is written before the alias moves.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 HISTORY_TAG = "embsweep.earlier_champions"
-"""On the registered model: versions that were champion, as a JSON list, the latest last."""
+"""Tag of the registered model: former champions, as a JSON list of version numbers, the latest last."""
 
 RESTORED_TAG = "embsweep.restored_at"
 
 
 @dataclass(frozen=True)
 class ModelAliases:
-    """The aliases of a registered model at one moment. `earlier` are former champions, the latest last.
+    """Aliases of a registered model at one moment. `earlier` are former champions, the latest last.
 
-    A version that is champion is no challenger, even where an interrupted promotion left it both aliases.
+    The champion is never also the challenger, even if an interrupted promotion left both aliases on one version.
     """
 
     name: str
@@ -46,9 +45,10 @@ class ModelAliases:
 
 
 def open_registry(root: Path, uri: str | None) -> Store:
-    """The store at `uri`, or the local one under `root`, for its registry alone; never creates one.
+    """Open the store at `uri`, or the local one under `root`, only for its registry; never create one.
 
-    InputError at `--uri` where there is none or where it does not answer.
+    Raises:
+        InputError: If `uri` is blank, or the store does not exist or does not answer; at `--uri`.
     """
     if uri is not None and not uri.strip():
         raise InputError(
@@ -72,9 +72,11 @@ def open_registry(root: Path, uri: str | None) -> Store:
 
 
 def read_aliases(store: Store, name: str) -> ModelAliases:
-    """The aliases of `name` now.
+    """Read the current aliases of a registered model.
 
-    InputError where there is no such registered model, with the names there are, and for a history nobody can read.
+    Raises:
+        InputError: If there is no such registered model (the message lists the existing ones), or the tag with the
+            history of champions is invalid.
     """
     from mlflow.exceptions import MlflowException
 
@@ -95,12 +97,12 @@ def _read_history(name: str, tag: str) -> tuple[int, ...]:
     try:
         return tuple(int(version) for version in json.loads(tag))
     except (ValueError, TypeError, OverflowError, RecursionError):
-        problem, hint = f"the tag {HISTORY_TAG} is no list of versions", "mend or delete the tag in the registry"
+        problem, hint = f"the tag {HISTORY_TAG} is not a list of versions", "fix or delete the tag in the registry"
         raise InputError(Diagnostic("bad-format", name, problem, tag, "[1, 2]", hint)) from None
 
 
 def champion_since(version: ModelVersion) -> str:
-    """When this version became champion, as recorded; `an unknown time` where its alias was set by hand."""
+    """Return the recorded time when this version became champion; `an unknown time` if its alias was set by hand."""
     return max(version.tags.get(PROMOTED_TAG, ""), version.tags.get(RESTORED_TAG, "")) or "an unknown time"
 
 
@@ -117,14 +119,25 @@ def _unknown(client: MlflowClient, name: str) -> Diagnostic:
 
 
 class ConcurrentPromotion(GateRefused):
-    """Another promotion or rollback moved an alias after this one had judged."""
+    """Error for an alias that another promotion or rollback has moved since the version was judged."""
 
 
 def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> str | None:
-    """Make the judged challenger champion and record it; returns the path of the record.
+    """Make the judged challenger the champion, and record the decision.
 
-    Raises ConcurrentPromotion where champion or challenger is no longer the version that was judged, GateRefused where
-    another switch holds the lock. Nothing is changed then.
+    Nothing is changed if one of the errors below is raised.
+
+    Args:
+        store: Store of the registry.
+        judged: Aliases when the version was judged.
+        decision: Decision to promote.
+
+    Returns:
+        The path of the decision's file; None if the version has no run.
+
+    Raises:
+        ConcurrentPromotion: If champion or challenger is no longer the version that was judged.
+        GateRefused: If another promotion or rollback holds the lock.
     """
     client = store.client()
     with hold_lock(store, judged.name):
@@ -143,9 +156,23 @@ def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> s
 
 
 def restore_champion(store: Store, judged: ModelAliases, restored: Decision, rolled_back: Decision) -> str | None:
-    """Make `restored.version` champion again, `rolled_back.version` none; returns the path of the latter's record.
+    """Make `restored.version` champion again in place of `rolled_back.version`, and record both decisions.
 
-    Raises like `promote_version`. The history ends before the restored version, so that the next rollback goes on.
+    The history is cut before the restored version, so that the next rollback continues to the champion before it.
+    Nothing is changed if one of the errors below is raised.
+
+    Args:
+        store: Store of the registry.
+        judged: Aliases when the rollback was requested.
+        restored: Decision about the version that becomes champion again.
+        rolled_back: Decision about the current champion.
+
+    Returns:
+        The path of the file of `rolled_back`; None if its version has no run.
+
+    Raises:
+        ConcurrentPromotion: If champion or challenger is no longer the version in `judged`.
+        GateRefused: If another promotion or rollback holds the lock.
     """
     client, name = store.client(), judged.name
     with hold_lock(store, name):
@@ -155,15 +182,15 @@ def restore_champion(store: Store, judged: ModelAliases, restored: Decision, rol
         remove_stale_challenger(store, name)
         client.set_registered_model_alias(name, CHAMPION, str(restored.version))
         _write_history(client, name, judged.earlier[: judged.earlier.index(restored.version)])
-        away = {"embsweep.rolled_back_at": rolled_back.at, "embsweep.rolled_back_to": str(restored.version)}
-        tag_version(store, name, rolled_back.version, rolled_back.tags | away | file_tag(path))
+        replaced = {"embsweep.rolled_back_at": rolled_back.at, "embsweep.rolled_back_to": str(restored.version)}
+        tag_version(store, name, rolled_back.version, rolled_back.tags | replaced | file_tag(path))
         tag_version(store, name, restored.version, restored.tags | {RESTORED_TAG: restored.at})
         client.delete_model_version_tag(name, str(restored.version), "embsweep.replaced_by")
     return path
 
 
 def remove_stale_challenger(store: Store, name: str) -> None:
-    """Take the alias `challenger` off the champion, and only off the champion: a sweep may have set a new one."""
+    """Delete the alias `challenger` if it is on the champion; otherwise a sweep may have set it on a new version."""
     client = store.client()
     aliases = client.get_registered_model(name).aliases
     if CHALLENGER in aliases and aliases[CHALLENGER] == aliases.get(CHAMPION):
@@ -182,7 +209,7 @@ def _check_unmoved(client: MlflowClient, judged: ModelAliases, now: ModelAliases
         changes.append(f"the challenger is {_version(now.challenger)} (it was {_version(judged.challenger)})")
     what = " and ".join(changes) or "the list of earlier champions was changed"
     raise ConcurrentPromotion(
-        "overtaken", f"{now.name} was changed by somebody else while this was judged: {what}; nothing was changed here"
+        "overtaken", f"{now.name} was changed by another process while this was judged: {what}; nothing was changed"
     )
 
 
@@ -191,7 +218,7 @@ def _version(number: int | None) -> str:
 
 
 def _without(earlier: tuple[int, ...], version: int) -> tuple[int, ...]:
-    """A version stands in the history once, at its latest time: a rollback must not go in circles."""
+    """Remove a version from the history: it may occur only once, at its latest time, or rollbacks would cycle."""
     return tuple(v for v in earlier if v != version)
 
 

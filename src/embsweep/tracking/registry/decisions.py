@@ -1,4 +1,4 @@
-"""The record of a promotion, refusal or rollback: a file of the version's run, and short tags of the version."""
+"""Records of promotions, refusals and rollbacks: a file of the version's run, and short tags of the version."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _FOLDER = "promotion"
 
 
 def now() -> str:
-    """The time as it is recorded: UTC, to the millisecond, so that texts sort as times do."""
+    """Return the current time in UTC to the millisecond, as a text (ISO 8601) that sorts like the time."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided about a version, and on what details. Nobody's name is in it.
+    """Decision about a version. It contains no user name.
 
-    `failed` names the conditions that did not hold; `details` is plain JSON: rule, conditions, comparisons.
+    `failed` lists the conditions that were not met; `details` is plain JSON: rule, conditions, comparisons.
     """
 
     outcome: Literal["promoted", "refused", "restored", "rolled back"]
@@ -35,14 +35,20 @@ class Decision:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Latest decision about the version, at a glance."""
+        """Tags of the version that summarise its latest decision."""
         return {DECISION_TAG: self.outcome, "embsweep.decided_at": self.at, "embsweep.failed": ", ".join(self.failed)}
 
 
 def log_decision(store: Store, name: str, decision: Decision) -> str | None:
-    """Write the decision as `promotion/<time>-<id>.json` of the run behind the version; returns that path.
+    """Write the decision as an artifact of the version's run, `promotion/<time>-<id>.json`.
 
-    A version that was made by hand has no run, and so no such file: None.
+    Args:
+        store: Store of the registry.
+        name: Name of the registered model.
+        decision: Decision to write.
+
+    Returns:
+        The path of the artifact; None if the version has no run, because it was created by hand.
     """
     client = store.client()
     version = client.get_model_version(name, str(decision.version))
@@ -63,19 +69,35 @@ def log_decision(store: Store, name: str, decision: Decision) -> str | None:
 
 
 def tag_version(store: Store, name: str, version: int, tags: Mapping[str, str]) -> None:
-    """Set tags of a version, one request each: MLflow has no other way."""
+    """Set tags of a version, with one request each: MLflow has no batch request for them.
+
+    Args:
+        store: Store of the registry.
+        name: Name of the registered model.
+        version: Number of the version.
+        tags: Tags to set.
+    """
     client = store.client()
     for key, value in tags.items():
         client.set_model_version_tag(name, str(version), key, value)
 
 
 def record_decision(store: Store, name: str, decision: Decision) -> str | None:
-    """File and tags of a decision that moves no alias; returns the file's path."""
+    """Write file and tags of a decision that does not move an alias.
+
+    Args:
+        store: Store of the registry.
+        name: Name of the registered model.
+        decision: Decision to record.
+
+    Returns:
+        The path of the file; None if the version has no run.
+    """
     path = log_decision(store, name, decision)
     tag_version(store, name, decision.version, decision.tags | file_tag(path))
     return path
 
 
 def file_tag(path: str | None) -> dict[str, str]:
-    """Where the latest decision's file lies, as a tag of the version."""
+    """Return the tag with the path of the latest decision's file; none if there is no file."""
     return {} if path is None else {"embsweep.decision_file": path}

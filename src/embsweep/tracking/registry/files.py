@@ -1,6 +1,7 @@
-"""A folder's files by hash: recorded when weights are registered, compared before they are loaded.
+"""Files of a registered model: their hashes, the check for data files, and the evidence.
 
-The evidence beside a winner's weights: one file of the logged model, so that its manifest covers it too.
+The hashes (the manifest) are recorded when weights are registered, and compared before they are loaded. The evidence
+is one of the files of the logged model, so the manifest covers it too.
 """
 
 from __future__ import annotations
@@ -13,19 +14,23 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from embsweep.core.errors import CodedError
-from embsweep.selection.evidence import Evidence
+from embsweep.selection.evidence import Evidence, upgrade_evidence
 
-# What sentence-transformers and MLflow write for a model. Pickles (.bin, .pt, .pkl) and code are not among it.
+# What sentence-transformers and MLflow write for a model. Pickles (.bin, .pt, .pkl) and code are not included.
 DATA_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".md", ".yaml", ".yml"})
 _DATA_NAMES = frozenset({"MLmodel"})
 
 
 class UntrustedModel(CodedError):
-    """A registered model's files are not the ones that were registered, or hold more than data."""
+    """Error for a registered model whose files differ from the registered ones, or are not only data."""
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """Relative path → sha256 of every file in `folder`, sorted. A link is refused: it may point anywhere."""
+    """Compute relative path → SHA-256 of every file in `folder`, sorted by path.
+
+    Raises:
+        UntrustedModel: If the folder contains a symbolic link, which may point anywhere.
+    """
     hashes: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -38,17 +43,21 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def hash_manifest(hashes: Mapping[str, str]) -> str:
-    """One sha256 for all of a folder's files and names."""
+    """Compute one SHA-256 over the names and hashes of all files."""
     return hashlib.sha256(dump_manifest(hashes).encode()).hexdigest()
 
 
 def dump_manifest(hashes: Mapping[str, str]) -> str:
-    """The hashes as text for a registry tag (up to 100,000 characters there; a model has about twenty files)."""
+    """Serialise the hashes for a registry tag (at most 100,000 characters; a model has about twenty files)."""
     return json.dumps(dict(hashes), sort_keys=True)
 
 
 def check_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
-    """Raises UntrustedModel naming every file that was added, changed or removed since `recorded`."""
+    """Check that the files are those that were recorded.
+
+    Raises:
+        UntrustedModel: If a file was added, changed or removed; the message names each.
+    """
     diagnostics = [f"{name} was added" for name in sorted(found.keys() - recorded.keys())]
     diagnostics += [f"{name} was removed" for name in sorted(recorded.keys() - found.keys())]
     diagnostics += [
@@ -59,7 +68,11 @@ def check_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
 
 
 def check_data_only(folder: Path) -> None:
-    """Raises UntrustedModel if `folder` holds files of another kind than data; what they say is `check_no_code`'s."""
+    """Check by suffix that `folder` has only data files; `check_no_code` checks their contents.
+
+    Raises:
+        UntrustedModel: If it has a file of another kind.
+    """
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and path.suffix not in DATA_SUFFIXES and path.name not in _DATA_NAMES:
@@ -68,13 +81,13 @@ def check_data_only(folder: Path) -> None:
 
 EVIDENCE_FILE = "evidence.json"
 EVIDENCE_TAG = "embsweep.evidence"
-"""Hash of what is claimed, on the logged model and the version; tells two claims about the same weights apart."""
+"""Tag of logged model and version: hash of the evidence; distinguishes two registrations of the same weights."""
 
-_OF_ONE_PASS = {"created_at", "proof"}
+_NOT_HASHED = {"created_at", "verification"}
 
 
 class UnreadableEvidence(CodedError):
-    """A version's evidence is absent or has another format."""
+    """Error for a version whose evidence is missing or has another format."""
 
 
 def write_evidence(folder: Path, evidence: Evidence) -> None:
@@ -83,26 +96,33 @@ def write_evidence(folder: Path, evidence: Evidence) -> None:
 
 
 def read_evidence(folder: Path) -> Evidence:
-    """The evidence in a fetched model's folder, every part checked. UnreadableEvidence if there is none to be read."""
+    """Read and validate the evidence in the folder of a fetched model.
+
+    Raises:
+        UnreadableEvidence: If the file is missing or invalid.
+    """
     path = folder / EVIDENCE_FILE
     if not path.is_file():
         raise UnreadableEvidence("missing-file", "it was registered without evidence; run its sweep again")
     try:
-        return Evidence.model_validate_json(path.read_bytes())
+        return Evidence.model_validate_json(upgrade_evidence(path.read_bytes()))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        said = f"its {EVIDENCE_FILE} cannot be read: {place or 'it'}: {first['msg']}"
-        raise UnreadableEvidence("bad-format", said) from None
+        message = f"its {EVIDENCE_FILE} cannot be read: {place or 'it'}: {first['msg']}"
+        raise UnreadableEvidence("bad-format", message) from None
 
 
 def hash_evidence(evidence: Evidence) -> str:
-    """sha256 of all that is claimed but time and process, so that an interrupted registration finds itself again."""
-    return hashlib.sha256(evidence.model_dump_json(exclude=_OF_ONE_PASS).encode()).hexdigest()
+    """Compute the SHA-256 of the evidence without time and proof, which differ when a registration is repeated.
+
+    A repeated call then finds the version of an interrupted one.
+    """
+    return hashlib.sha256(evidence.model_dump_json(exclude=_NOT_HASHED).encode()).hexdigest()
 
 
 def evidence_tags(evidence: Evidence) -> dict[str, str]:
-    """What a reader of the registry sees of it at a glance."""
+    """Return the tags of a version that summarise its evidence."""
     return {
         EVIDENCE_TAG: hash_evidence(evidence),
         "embsweep.complete": str(evidence.complete).lower(),

@@ -1,6 +1,6 @@
-"""A registered model back from the registry: fetched, compared with what was registered, and only then loaded.
+"""Loading of registered models: fetch the files, compare them with the recorded hashes, and only then load them.
 
-Never by MLflow's own loader: it forces `trust_remote_code=True`, so that a changed `modules.json` runs code.
+MLflow's own loader is never used: it forces `trust_remote_code=True`, so that a changed `modules.json` runs code.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FetchedVersion:
-    """A copy of a version's files. `error` says why they may not be loaded, `unread` why there is no evidence.
+    """Local copy of a version's files.
 
-    The evidence can be trusted where the weights cannot: each file has a hash of its own.
+    `error` is the reason why they must not be loaded, `evidence_error` the reason why there is no evidence. The
+    evidence can be valid although the weights are not: each file has its own hash.
     """
 
     folder: Path
@@ -50,9 +51,17 @@ class FetchedVersion:
 def load_registered(
     store: Store, name: str, alias_or_version: str | int, *, device: str | None = None
 ) -> SentenceTransformer:
-    """The model of a registered version, given by number or by alias.
+    """Load the model of a registered version.
 
-    Raises InputError if there is no such version, UntrustedModel if its files are not those that were registered.
+    Args:
+        store: Store of the registry.
+        name: Name of the registered model.
+        alias_or_version: Alias or number of the version.
+        device: Device of the weights; None takes the GPU if there is one.
+
+    Raises:
+        InputError: If there is no such version.
+        UntrustedModel: If its files differ from the registered ones, are not only data, or cannot be fetched.
     """
     version = find_version(store, name, alias_or_version)
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
@@ -63,13 +72,22 @@ def load_registered(
 
 
 def fetch_version(store: Store, version: ModelVersion, folder: Path) -> FetchedVersion:
-    """Copy a version's files to `folder`, so that nothing changes between check and load, and compare their hashes."""
+    """Copy a version's files, so that nothing changes between check and load, and compare their hashes.
+
+    Args:
+        store: Store of the registry.
+        version: Version to fetch.
+        folder: Folder to create for the copy.
+
+    Returns:
+        The copy; errors are not raised but recorded in it.
+    """
     from mlflow.exceptions import MlflowException
 
     label = f"{version.name} version {version.version}"
     recorded = version.tags.get(MANIFEST_TAG)
     if recorded is None:
-        diagnostic = UntrustedModel("no-hashes", f"{label} carries no hashes; it was not registered by embsweep")
+        diagnostic = UntrustedModel("no-hashes", f"{label} has no hashes; it was not registered by embsweep")
         return FetchedVersion(folder, "", diagnostic, evidence_error=diagnostic)
     location = store.client().get_model_version_download_uri(version.name, version.version)
     try:
@@ -86,7 +104,17 @@ def fetch_version(store: Store, version: ModelVersion, folder: Path) -> FetchedV
 
 
 def load_fetched(folder: Path, manifest_sha256: str, *, device: str | None = None) -> SentenceTransformer:
-    """The model in a fetched folder, its hashes compared once more: it may have come through another process."""
+    """Load the model in a fetched folder, after comparing its hashes again: another process may have fetched it.
+
+    Args:
+        folder: Folder of the copy.
+        manifest_sha256: Recorded hash of the manifest.
+        device: Device of the weights; None takes the GPU if there is one.
+
+    Raises:
+        UntrustedModel: If the files differ from the registered ones, or are not only data.
+        UnsafeModel: If the files require code.
+    """
     from embsweep.models.loading import load_model
 
     if hash_manifest(hash_files(folder)) != manifest_sha256:
@@ -114,7 +142,7 @@ def _find_diagnostic(
 def _read_evidence(
     folder: Path, found: dict[str, str], listed: dict[str, str]
 ) -> tuple[Evidence | None, UnreadableEvidence | None]:
-    """The evidence as registered, or why it cannot be had."""
+    """Return the evidence as registered, or the error that prevents it."""
     if found.get(EVIDENCE_FILE) != listed.get(EVIDENCE_FILE):
         return None, UnreadableEvidence("altered-file", f"its {EVIDENCE_FILE} is not the one that was registered")
     try:
@@ -124,7 +152,16 @@ def _read_evidence(
 
 
 def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelVersion:
-    """A registered version by number or alias. Raises InputError naming what there is."""
+    """Find a version of a registered model by number or alias.
+
+    Args:
+        store: Store of the registry.
+        name: Name of the registered model.
+        alias_or_version: Alias or number of the version.
+
+    Raises:
+        InputError: If there is no such version; the message lists the existing ones.
+    """
     from mlflow.exceptions import MlflowException
 
     client = store.client()
@@ -146,7 +183,7 @@ def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelV
 
 
 def _listed_files(store: Store, version: ModelVersion) -> dict[str, str]:
-    """The files by hash as listed when the model was logged; none if that list is gone or is no such list."""
+    """Return the hash of each file, recorded when the model was logged; empty if the record is missing or invalid."""
     from mlflow.exceptions import MlflowException
 
     try:

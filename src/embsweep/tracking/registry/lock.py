@@ -1,6 +1,6 @@
-"""One promotion at a time: a lock that every registry has, because a registered model's name is unique there.
+"""Lock that serialises promotions: a registered model whose unique name serves as the lock.
 
-MLflow cannot compare and swap an alias. It can create a name, and refuses to create it twice.
+MLflow has no compare-and-swap for aliases, but refuses to create the same name twice; this works in every registry.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 LOCK_SUFFIX = ".promotion-lock"
 LOCK_TIMEOUT_S = 20.0
-"""How long to wait for another switch; one takes a second, through a slow server a few."""
+"""How long to wait for another promotion; one takes about a second, on a slow server a few."""
 
 STALE_S = 300.0
-"""A lock older than this was left behind by a crash. It is not broken by itself: two would break it at once."""
+"""A lock older than this is left from a crash. It is not removed automatically: two processes might do so at once."""
 
 _OWNER_TAG, _PROCESS_TAG, _SINCE_TAG = "embsweep.lock_owner", "embsweep.lock_process", "embsweep.lock_since"
 _POLL_S = 0.2
@@ -32,9 +32,9 @@ _POLL_S = 0.2
 
 @contextmanager
 def hold_lock(store: Store, name: str, *, patience_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-    """Inside, no other promotion or rollback of the registered model `name` switches its aliases.
+    """Hold the lock: no other promotion or rollback of the registered model `name` can switch its aliases meanwhile.
 
-    GateRefused, with what to do, where another one holds the lock all the time.
+    Raises GateRefused, with the way to fix it, if another process holds the lock for `patience_s` or the lock is stale.
     """
     client, lock, owner = store.client(), name + LOCK_SUFFIX, uuid.uuid4().hex
     _acquire(client, lock, owner, patience_s)
@@ -49,7 +49,7 @@ def _acquire(client: MlflowClient, lock: str, owner: str, patience_s: float) -> 
     while not _create(client, lock, owner):
         found = _read_tags(client, lock)
         if found is not None and found.get(_OWNER_TAG) == owner:
-            return  # a request that was sent again because its answer was lost
+            return  # a retried request whose first response was lost
         if found is not None and (_is_stale(found) or time.monotonic() >= deadline):
             raise GateRefused("stale-lock" if _is_stale(found) else "locked", _describe(lock, found))
         time.sleep(_POLL_S)
@@ -66,7 +66,7 @@ def _create(client: MlflowClient, lock: str, owner: str) -> bool:
     try:
         client.create_registered_model(lock, tags=tags, description="A promotion is switching aliases; see the tags.")
     except MlflowException as error:
-        # MLflow looks at the one that is in the way, which its owner may have deleted meanwhile: not found, then.
+        # MLflow reads the existing model after the conflict; "not found" if its owner has deleted it meanwhile.
         if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
             raise
         return False
@@ -74,7 +74,7 @@ def _create(client: MlflowClient, lock: str, owner: str) -> bool:
 
 
 def _release(client: MlflowClient, lock: str, owner: str) -> None:
-    """Delete our own lock; one that somebody broke and took is theirs."""
+    """Delete the lock if this process still owns it; another one may have removed and taken it."""
     if (_read_tags(client, lock) or {}).get(_OWNER_TAG) == owner:
         client.delete_registered_model(lock)
 
@@ -94,7 +94,7 @@ def _is_stale(tags: dict[str, str]) -> bool:
     try:
         since = datetime.fromisoformat(tags[_SINCE_TAG])
     except (KeyError, ValueError):
-        return True  # nothing of ours wrote it
+        return True  # not written by this program
     return datetime.now(UTC) - since > timedelta(seconds=STALE_S)
 
 

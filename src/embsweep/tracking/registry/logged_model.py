@@ -1,7 +1,7 @@
-"""A winner's weights as an MLflow LoggedModel that is READY only once its stored files are proven whole.
+"""Logging of a winner's weights as an MLflow LoggedModel, which becomes READY only after its stored files are verified.
 
-Step by step with explicit ids: MLflow's own `log_model` works on a process-global active run and store, and
-`register_model` takes a model that is still half-written.
+The steps use explicit ids: MLflow's own `log_model` works on a process-global active run and store, and
+`register_model` accepts a model whose files are not complete.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHECKPOINT_TAG = "embsweep.checkpoint"
 MANIFEST_TAG = "embsweep.manifest"
 MODEL_ID_TAG = "embsweep.model_id"
 MODEL_FOLDER = "model.sentence_transformer"
-"""MLflow's name of the folder that sentence-transformers itself saves and loads."""
+"""Name that MLflow gives to the folder that sentence-transformers itself saves and loads."""
 
 _SCRATCH = ".registering-"
 _REQUIREMENTS = ("sentence-transformers", "transformers", "torch", "mlflow")
@@ -45,13 +45,28 @@ _REQUIREMENTS = ("sentence-transformers", "transformers", "torch", "mlflow")
 def log_winner(
     store: Store, checkpoint: Path, tags: Mapping[str, str], facts: WinnerRecord, model: SentenceTransformer | None
 ) -> tuple[LoggedModel, dict[str, str]]:
-    """Log the checkpoint under its trial's run. Returns it with the hashes of its files.
+    """Log the checkpoint as a model of its trial's run.
 
-    One that is READY for the same checkpoint and evidence is returned again; what an interrupted call left is
+    If a READY model of the same checkpoint and evidence exists, it is returned. Remains of interrupted calls are
     deleted first.
+
+    Args:
+        store: Store to log to.
+        checkpoint: Folder of the checkpoint.
+        tags: Tags of the model, with the hash of the checkpoint and of the evidence.
+        facts: Winner, its scores, model card and evidence.
+        model: Loaded checkpoint, None to load it from `checkpoint`.
+
+    Returns:
+        The model, and the SHA-256 of each of its files by relative path.
+
+    Raises:
+        CodedError: If the model has a `truncate_dim`.
+        UntrustedModel: If the model has files other than data, or the stored files differ from the saved ones.
+        EmbsweepError: If MLflow does not mark the model as READY.
     """
     client = store.client()
-    for leftover in checkpoint.parent.glob(f"{_SCRATCH}*"):  # of a process that was killed: a whole copy of the model
+    for leftover in checkpoint.parent.glob(f"{_SCRATCH}*"):  # left by a killed process: a whole copy of the model
         shutil.rmtree(leftover, ignore_errors=True)
     known = _find_ready(client, store, tags, facts.run_id)
     if known is not None:
@@ -80,7 +95,7 @@ def log_winner(
         raise
     ready = client.finalize_logged_model(logged.model_id, "READY")
     if str(ready.status) != "READY":
-        raise EmbsweepError(f"MLflow keeps the model {logged.model_id} as {ready.status} and not as READY")
+        raise EmbsweepError(f"the model {logged.model_id} is {ready.status} in MLflow and not READY")
     return ready, manifest
 
 
@@ -97,8 +112,8 @@ def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: 
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     if model.truncate_dim is not None:
-        said = f"the model has truncate_dim={model.truncate_dim}, which would be saved with it"
-        raise CodedError("truncated", said)
+        message = f"the model has truncate_dim={model.truncate_dim}, which would be saved with it"
+        raise CodedError("truncated", message)
     dim = model.get_embedding_dimension()
     signature = ModelSignature(
         inputs=Schema([ColSpec("string")]), outputs=Schema([TensorSpec(np.dtype("float32"), (-1, dim or -1))])
@@ -123,7 +138,7 @@ def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: 
 
 
 def _hash_stored(store: Store, logged: LoggedModel, scratch: Path) -> dict[str, str]:
-    """Hashes of what the store really holds: read in place where it is a folder, fetched where it is not."""
+    """Hash the files in the store itself: read in place if its location is a local folder, otherwise downloaded."""
     place = Path(logged.artifact_location)
     if not (place.is_absolute() and place.is_dir()):
         place = fetch_artifacts(store, logged.artifact_location, scratch / "stored")
@@ -131,7 +146,7 @@ def _hash_stored(store: Store, logged: LoggedModel, scratch: Path) -> dict[str, 
 
 
 def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerRecord) -> None:
-    """Make the model an output of its trial's run, with the proven scores as its metrics."""
+    """Attach the model to its trial's run as an output, with the verified scores as its metrics."""
     from mlflow.entities import LoggedModelOutput, Metric
 
     client.log_outputs(facts.run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
@@ -145,14 +160,14 @@ def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerRecord) -> N
 
 
 def _find_ready(client: MlflowClient, store: Store, tags: Mapping[str, str], run_id: str) -> LoggedModel | None:
-    """The finished model of an earlier call. Unfinished ones are deleted on the way."""
+    """Find the complete model of an earlier call; delete incomplete ones."""
     ready: LoggedModel | None = None
     checkpoint = f"tags.`{CHECKPOINT_TAG}` = '{tags[CHECKPOINT_TAG]}'"
     for model in client.search_logged_models([store.experiment_id], checkpoint):
         if model.source_run_id != run_id:
             continue
         if str(model.status) != "READY" or MANIFEST_TAG not in model.tags:
-            client.delete_logged_model(model.model_id)  # which keeps its files
+            client.delete_logged_model(model.model_id)  # does not delete its files
             place = Path(model.artifact_location)
             if place.is_absolute() and place.is_dir():
                 shutil.rmtree(place, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The winner of a sweep into the model registry: saved, checked, recorded by hash, and only then a version."""
+"""Registration of a sweep's winner: log the model, verify the stored files, record their hashes, create a version."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 PROMOTED_TAG = "embsweep.promoted_at"
-"""When a version became champion, on that version; it stays when another one replaces it."""
+"""Tag of a version: time when it became champion. It remains when another version replaces it."""
 
-_SAME_VERSION = ("embsweep.sweep", "embsweep.study", CHECKPOINT_TAG, EVIDENCE_TAG)
+_IDENTITY_TAGS = ("embsweep.sweep", "embsweep.study", CHECKPOINT_TAG, EVIDENCE_TAG)
 
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A version in the registry; `uri` is `models:/name/version`, `new` is False if it was there before."""
+    """Version in the registry. `uri` is `models:/name/version`; `new` is False if the version already existed."""
 
     name: str
     version: int
@@ -51,67 +51,88 @@ def register_winner(
     facts: WinnerRecord,
     model: SentenceTransformer | None = None,
 ) -> RegisteredVersion:
-    """Register a proven checkpoint as a version with the alias `challenger`, attached to its trial's run.
+    """Register a verified checkpoint as a version with the alias `challenger`, attached to its trial's run.
 
-    The same sweep, checkpoint and evidence find the same version again, whatever was interrupted in between. A
-    rehearsal's model gets its suffix here. `model` saves loading the checkpoint, if the caller has it in memory.
-    Raises InputError for a name that MLflow does not take, UntrustedModel if anything but data would be stored.
+    The call is idempotent: the same sweep, checkpoint and evidence always give the same version, also after an
+    interrupted call.
+
+    Args:
+        sweep: Run of the sweep.
+        checkpoint: Folder of the checkpoint.
+        registered_name: Name of the registered model; a rehearsal adds its suffix.
+        facts: Winner, its scores and its evidence.
+        model: Loaded checkpoint, None to load it from `checkpoint`.
+
+    Raises:
+        InputError: If MLflow does not accept the name.
+        CodedError: If the objective is not finite, or the model has a `truncate_dim`.
+        UntrustedModel: If the model has files other than data, or the stored files differ from the saved ones.
+        EmbsweepError: If MLflow does not mark the model as READY.
     """
     name = check_model_name(rehearsal_name(registered_name) if sweep.identity.rehearsal else registered_name)
     if not math.isfinite(facts.objective):
-        said = f"trial {facts.trial} has the objective {facts.objective}; it cannot be registered"
-        raise CodedError("not-finite", said)
+        message = f"trial {facts.trial} has the objective {facts.objective}; it cannot be registered"
+        raise CodedError("not-finite", message)
     client = sweep.store.client()
-    marks = sweep.identity.tags | {CHECKPOINT_TAG: hash_manifest(hash_files(checkpoint))}
-    marks |= evidence_tags(facts.evidence) if facts.evidence is not None else {}
-    version = _find_version(client, name, marks)
+    id_tags = sweep.identity.tags | {CHECKPOINT_TAG: hash_manifest(hash_files(checkpoint))}
+    id_tags |= evidence_tags(facts.evidence) if facts.evidence is not None else {}
+    version = _find_version(client, name, id_tags)
     new = version is None
     if version is None:
-        tags = _facts_tags(facts) | marks
+        tags = _facts_tags(facts) | id_tags
         logged, manifest = log_winner(sweep.store, checkpoint, tags, facts, model)
         _create_registered_model(client, name)
         version = client.create_model_version(
             name,
-            source=logged.artifact_location,  # a `models:/…` source is looked up in a process-global store
+            source=logged.artifact_location,  # MLflow resolves a `models:/…` source in a process-global store
             run_id=facts.run_id,
             tags=tags | {MANIFEST_TAG: hash_manifest(manifest), MODEL_ID_TAG: logged.model_id},
             description=_describe(sweep.identity, facts),
             model_id=logged.model_id,
         )
-    version = _drop_copies(client, name, version, marks)
-    _point_challenger(client, name, version)
+    version = _delete_duplicates(client, name, version, id_tags)
+    _set_challenger(client, name, version)
     return RegisteredVersion(name, int(version.version), f"models:/{name}/{version.version}", new)
 
 
 def check_model_name(name: str) -> str:
-    """`name` if MLflow takes it for a registered model; InputError at `tracking.registered_model` otherwise."""
+    """Return `name` if MLflow accepts it for a registered model.
+
+    Raises:
+        InputError: If it is blank, has only dots, or contains a slash, colon or quote; at `tracking.registered_model`.
+    """
     if not name.strip() or any(char in name for char in "/:'\"`") or name.strip(".") == "":
         raise InputError(
             Diagnostic(
-                "bad-name", "tracking.registered_model", "not a name for a model", name, "a name without / : and quotes"
+                "bad-name", "tracking.registered_model", "invalid model name", name, "a name without / : and quotes"
             )
         )
     return name
 
 
-def _find_versions(client: MlflowClient, name: str, marks: Mapping[str, str]) -> list[ModelVersion]:
-    """The versions of this sweep, checkpoint and evidence, the first one first."""
-    wanted = {tag: marks[tag] for tag in _SAME_VERSION if tag in marks}
-    found = client.search_model_versions(f"name = '{name}' and tags.`{CHECKPOINT_TAG}` = '{marks[CHECKPOINT_TAG]}'")
+def _find_versions(client: MlflowClient, name: str, id_tags: Mapping[str, str]) -> list[ModelVersion]:
+    """Find the versions of this sweep, checkpoint and evidence, sorted by version number."""
+    wanted = {tag: id_tags[tag] for tag in _IDENTITY_TAGS if tag in id_tags}
+    found = client.search_model_versions(f"name = '{name}' and tags.`{CHECKPOINT_TAG}` = '{id_tags[CHECKPOINT_TAG]}'")
     same = [one for one in found if all(one.tags.get(tag) == value for tag, value in wanted.items())]
     return sorted(same, key=lambda one: int(one.version))
 
 
-def _find_version(client: MlflowClient, name: str, marks: Mapping[str, str]) -> ModelVersion | None:
-    return next(iter(_find_versions(client, name, marks)), None)
+def _find_version(client: MlflowClient, name: str, id_tags: Mapping[str, str]) -> ModelVersion | None:
+    return next(iter(_find_versions(client, name, id_tags)), None)
 
 
-def _drop_copies(client: MlflowClient, name: str, version: ModelVersion, marks: Mapping[str, str]) -> ModelVersion:
-    """The first version of these marks; later ones are deleted: MLflow was slow to answer, and was asked again."""
-    first, *copies = _find_versions(client, name, marks) or [version]
-    for copy in copies:
-        if not copy.aliases and PROMOTED_TAG not in copy.tags:
-            client.delete_model_version(name, copy.version)
+def _delete_duplicates(
+    client: MlflowClient, name: str, version: ModelVersion, id_tags: Mapping[str, str]
+) -> ModelVersion:
+    """Return the first version with these tags; delete later ones, which a retried slow request may have created.
+
+    Versions that have an alias or were champion are kept.
+    """
+    first, *duplicates = _find_versions(client, name, id_tags) or [version]
+    for duplicate in duplicates:
+        if not duplicate.aliases and PROMOTED_TAG not in duplicate.tags:
+            client.delete_model_version(name, duplicate.version)
     return first
 
 
@@ -120,11 +141,11 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name)
 
 
-def _point_challenger(client: MlflowClient, name: str, version: ModelVersion) -> None:
-    """Alias the newest winner.
+def _set_challenger(client: MlflowClient, name: str, version: ModelVersion) -> None:
+    """Set the alias `challenger` on the version if it is newer than challenger and champion.
 
-    Running an old sweep's command again must neither take the alias back to its version nor enter one that is,
-    or once was, champion.
+    If an old sweep's command is run again, the alias must not return to its older version, nor be set on a version that
+    is or was champion.
     """
     aliases = client.get_registered_model(name).aliases
     newest = max((int(aliases[alias]) for alias in (CHALLENGER, CHAMPION) if alias in aliases), default=0)
@@ -138,11 +159,11 @@ def _facts_tags(facts: WinnerRecord) -> dict[str, str]:
         tracked_metric(dim, facts.metric, prefix=facts.split): f"{facts.scores[dim][facts.metric]:.6f}"
         for dim in sorted(facts.scores, reverse=True)
     }
-    return scores | own | dict(facts.tags)  # shown in this order
+    return scores | own | dict(facts.tags)  # MLflow shows them in this order
 
 
 def _describe(identity: SweepIdentity, facts: WinnerRecord) -> str:
-    """One line that tells versions apart in the registry's table. It holds 5,000 characters: no card fits."""
+    """Return one line to distinguish versions in the registry's table; its 5,000 characters are too few for a card."""
     scores = ", ".join(f"{scores[facts.metric]:.4f} at {dim}" for dim, scores in sorted(facts.scores.items())[::-1])
     line = f"{facts.metric} {scores} ({facts.split}); trial {facts.trial} of {identity.name} on {identity.base_model}"
     return f"{line}\n\nThe model card is {MODEL_FOLDER}/README.md among the artifacts." if facts.card else line

@@ -41,7 +41,7 @@ def write_pairs(path, order=None, last="p59"):
 
 
 @dataclass
-class World:
+class Sandbox:
     """One registered model with its data; `base_noise` is how badly its base model retrieves."""
 
     store: Store

@@ -1,6 +1,6 @@
-"""Drivers without the seconds that imports take: a process that has imported everything forks one for each request.
+"""Fork drivers from a process that has imported everything, so that none pays for its imports.
 
-Each is a process of its own, leads a session, and is killed like any other. The nursery itself never runs a sweep and
+Each is a process of its own, leads a session, and is killed like any other. The fork server never runs a sweep and
 has no threads, so that a fork of it is as good as a new process.
 """
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class Left:
+class ExitResult:
     """A driver that is gone: its exit code (-9 for SIGKILL), what it printed, the seconds it lived."""
 
     code: int
@@ -30,7 +30,7 @@ class Left:
 
 
 class Driver:
-    """A driver that runs, forked by the nursery or started as a program."""
+    """A driver that runs, forked by the fork server or started as a program."""
 
     def __init__(self, pid, output, wait):
         self.pid = pid
@@ -57,10 +57,10 @@ class Driver:
     def wait(self, timeout_s=300):
         """Its end; killed and an AssertionError where that does not come."""
         code = self._wait(timeout_s)
-        return Left(code, self.output, time.monotonic() - self._begun)
+        return ExitResult(code, self.output, time.monotonic() - self._begun)
 
 
-class Nursery:
+class ForkServer:
     """The process that forks drivers, as a context."""
 
     def __init__(self):
@@ -69,7 +69,7 @@ class Nursery:
     def __enter__(self):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.nursery"],
+            [sys.executable, "-m", "tests.chaos.fork_server"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
         )  # fmt: skip
         assert self._process.stdout.readline().strip() == "ready"
@@ -80,22 +80,22 @@ class Nursery:
         self._process.wait(30)
         self._process.stdout.close()
 
-    def start(self, world, *arguments, **settings):
+    def start(self, sandbox, *arguments, **settings):
         """A driver of the sweep in `world`; `settings` are those of `driver`."""
         self._count += 1
-        output = world.root / f"driver-{os.getpid()}-{self._count:03d}.txt"
+        output = sandbox.root / f"driver-{os.getpid()}-{self._count:03d}.txt"
         request = {
-            "settings": {"trace": str(world.trace), **settings},
-            "arguments": world.arguments(*arguments),
+            "settings": {"trace": str(sandbox.trace), **settings},
+            "arguments": sandbox.arguments(*arguments),
             "output": str(output),
         }
         self._ask(request)
         pid = int(self._answer())
         return Driver(pid, output, lambda timeout_s: self._wait(pid, timeout_s))
 
-    def run(self, world, *arguments, **settings):
+    def run(self, sandbox, *arguments, **settings):
         """`start`, and its end."""
-        return self.start(world, *arguments, **settings).wait()
+        return self.start(sandbox, *arguments, **settings).wait()
 
     def _wait(self, pid, timeout_s):
         self._ask({"wait": pid, "timeout_s": timeout_s})
@@ -111,14 +111,14 @@ class Nursery:
         return self._process.stdout.readline().strip()
 
 
-def start_program(world, *arguments, **settings):
+def start_program(sandbox, *arguments, **settings):
     """The same driver as a new interpreter: what a user starts, imports and all."""
-    output = world.root / f"program-{time.monotonic_ns()}.txt"
+    output = sandbox.root / f"program-{time.monotonic_ns()}.txt"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    given = json.dumps({"trace": str(world.trace), **settings})
+    given = json.dumps({"trace": str(sandbox.trace), **settings})
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.driver", given, *world.arguments(*arguments)],
+            [sys.executable, "-m", "tests.chaos.driver", given, *sandbox.arguments(*arguments)],
             stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, start_new_session=True,
         )  # fmt: skip
 
@@ -183,7 +183,7 @@ def _import_everything():
     import embsweep.sweep.run
     import embsweep.tracking.store
     import embsweep.training.callback  # noqa: F401
-    from tests.chaos import driver, moments, scripted  # noqa: F401
+    from tests.chaos import crash_points, driver, scripted  # noqa: F401
 
 
 def _live(request):

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from embsweep.search.ledger import read_ledger
+from embsweep.search.read import read_ledger
 from tests.chaos.conftest import SEARCH, SMALL, count_trials
+from tests.chaos.fork_server import ROOT
 from tests.chaos.invariants import check_invariants
-from tests.chaos.nursery import ROOT
 from tests.cpu_time import cpu_seconds
 
 pytestmark = pytest.mark.slow
@@ -27,24 +27,24 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def start_second(world):
-    command = [sys.executable, "-c", PROGRAM, ROOT / "run_sweep.py", *world.arguments(*SMALL)]
+def start_second(sandbox):
+    command = [sys.executable, "-c", PROGRAM, ROOT / "run_sweep.py", *sandbox.arguments(*SMALL)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def first(nursery, world):
+def first(fork_server, sandbox):
     """A driver in its first trial."""
-    driver = nursery.start(world, *SMALL, plan={"0": "sleep"})
+    driver = fork_server.start(sandbox, *SMALL, plan={"0": "sleep"})
     driver.wait_for("trial 0 at 25%")
     yield driver
     driver.send(signal.SIGKILL)
     assert driver.wait().code == -9, "it was there all the time"
 
 
-def test_the_second_leaves_and_names_the_first(first, world):
+def test_the_second_leaves_and_names_the_first(first, sandbox):
     """Before it imports what takes seconds."""
-    second = start_second(world)
+    second = start_second(sandbox)
     assert second.returncode == 2
     assert f"process {first.pid}" in second.stderr
     assert "Traceback" not in second.stderr
@@ -52,37 +52,37 @@ def test_the_second_leaves_and_names_the_first(first, world):
 
 
 @pytest.mark.nightly
-def test_the_second_leaves_within_seconds(first, world):
+def test_the_second_leaves_within_seconds(first, sandbox):
     """Of CPU time, which is what it would take on a machine of its own; the first one sleeps meanwhile."""
     before_s = cpu_seconds()
-    start_second(world)
+    start_second(sandbox)
     assert cpu_seconds() - before_s < NOTICED_S
 
 
 @pytest.mark.nightly
-def test_a_rival_in_rehearsal_is_another_sweep(nursery, first, world):
+def test_a_rival_in_rehearsal_is_another_sweep(fork_server, first, sandbox):
     """Its name is, so that it may run beside."""
-    left = nursery.run(world, "scale=rehearsal", "search.trials=2", "confirm=none", "matryoshka.dims=[384,64]")
+    left = fork_server.run(sandbox, "scale=rehearsal", "search.trials=2", "confirm=none", "matryoshka.dims=[384,64]")
     assert "is running already" not in left.output
 
 
-def test_another_sweep_of_this_name_is_refused(nursery, world_at):
-    world = world_at("crowning", *SEARCH)
+def test_another_sweep_of_this_name_is_refused(fork_server, world_at):
+    sandbox = world_at("finalization", *SEARCH)
     for changed in ("train.batch_size=16", "data.split.seed=3", "train.warmup=interval(0.0,0.2)"):
-        left = nursery.run(world, *SEARCH, changed)
+        left = fork_server.run(sandbox, *SEARCH, changed)
         assert left.code == 2, left.output
         assert changed.partition("=")[0] in left.output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "part"), [(SEARCH, "crowning"), pytest.param(SMALL, "confirmation", marks=pytest.mark.nightly)]
+    ("arguments", "part"), [(SEARCH, "finalization"), pytest.param(SMALL, "confirmation", marks=pytest.mark.nightly)]
 )
-def test_a_larger_budget_is_not_refused(nursery, world_at, arguments, part):
-    world = world_at(part, *arguments)
-    assert nursery.run(world, *arguments).code == 0
+def test_a_larger_budget_is_not_refused(fork_server, world_at, arguments, part):
+    sandbox = world_at(part, *arguments)
+    assert fork_server.run(sandbox, *arguments).code == 0
     more = count_trials(arguments) + 1
-    left = nursery.run(world, *arguments[1:], f"search.trials={more}")
-    problems = check_invariants(world, code=left.code, trials=more)
+    left = fork_server.run(sandbox, *arguments[1:], f"search.trials={more}")
+    problems = check_invariants(sandbox, code=left.code, trials=more)
     registered = ("registered versions", "aliases")  # another winner is another version
     assert [problem for problem in problems if not any(words in problem for words in registered)] == [], left.output
-    assert [(t.number, t.attempt) for t in read_ledger(world.ledger)[1]] == [(n, 1) for n in range(more)]
+    assert [(t.number, t.attempt) for t in read_ledger(sandbox.ledger)[1]] == [(n, 1) for n in range(more)]

@@ -16,7 +16,7 @@ NAME = "chaos"
 
 
 @dataclass(frozen=True)
-class World:
+class Sandbox:
     """A storage folder with what lies beside it: the model, the pairs, and the trace of every interval trained."""
 
     root: Path
@@ -70,9 +70,9 @@ class World:
 def make_world(root):
     """The model and the pairs under `root`."""
     root.mkdir(parents=True, exist_ok=True)
-    world = World(root.resolve())
+    sandbox = Sandbox(root.resolve())
     rows = [json.dumps({"anchor": f"q{i}", "positive": f"p{i}"}) + "\n" for i in range(PAIRS)]
     (root / "pairs.jsonl").write_text("".join(rows), "ascii")
     model = make_noisy(PAIRS, DIM, NOISE)  # the noise is what the scripted training takes away
     model.save_pretrained(str(root / "model"), create_model_card=False)
-    return world
+    return sandbox

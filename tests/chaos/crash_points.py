@@ -8,7 +8,7 @@ import threading
 CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"})
 
 
-class Moments:
+class CrashPoints:
     """Counts what each part of a sweep does to the disk; `aim` makes the process act at one of these moments.
 
     A part is entered by calls of what was `watch`ed; the innermost one counts, each thread has its own.
@@ -22,7 +22,7 @@ class Moments:
         self._lock = threading.Lock()
         self._is_inside = threading.local()
 
-    def aim(self, part, number, act=None):
+    def crash_at(self, part, number, act=None):
         """At the `number`-th moment of `part` (or of `any`) call `act`, or die."""
         self._aim = (part, number, act or (lambda: os.kill(os.getpid(), signal.SIGKILL)))
 
@@ -83,5 +83,5 @@ class Moments:
 
     def _stack(self):
         if not hasattr(self._parts, "stack"):
-            self._parts.stack = [] if threading.current_thread() is threading.main_thread() else ["courier"]
+            self._parts.stack = [] if threading.current_thread() is threading.main_thread() else ["publisher"]
         return self._parts.stack

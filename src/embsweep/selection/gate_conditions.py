@@ -1,0 +1,191 @@
+"""Conditions of the promotion gate: each is checked on its own and reports the numbers that decided it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from embsweep.config.sweep import GateConfig, GateRule
+from embsweep.core.names import REHEARSAL_SUFFIX
+from embsweep.selection.evidence import WINNER, Comparison, Evidence
+from embsweep.selection.gate_input import GateInput, Reference
+from embsweep.selection.objective import describe_violations
+
+
+@dataclass(frozen=True)
+class DimCheck:
+    """Result of the comparison with one reference at one dimension."""
+
+    dim: int
+    passed: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Result of one condition. `passed` None means that it could not be checked, which counts as not passed."""
+
+    name: str
+    passed: bool | None
+    text: str
+    dims: tuple[DimCheck, ...] = ()
+
+
+def check_comparison(found: Comparison, rule: GateRule, config: GateConfig) -> tuple[bool, str]:
+    """Check whether a difference satisfies `rule`.
+
+    Args:
+        found: Difference to the reference. For the rule `significant`, its p-value must be that of the null hypothesis
+            that the difference is `config.margin`.
+        rule: One of `significant`, `higher` and `not_worse`.
+        config: Margin and alpha of the rule.
+
+    Returns:
+        Whether it passed, and the numbers that decided it.
+    """
+    interval = f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    if rule == "not_worse":
+        short = -config.margin - found.low
+        if found.low > -config.margin:
+            return True, interval
+        return False, f"{interval}: low end must be above {-config.margin:+.4f}, short by {short:.4f}"
+    if not found.difference > config.margin:
+        short = config.margin - found.difference
+        return False, f"{interval}: must be above {config.margin:+.4f}, short by {short:.4f}"
+    if rule == "higher":
+        return True, interval
+    p = f"p {found.adjusted_p:.4f}"
+    if found.adjusted_p < config.alpha:
+        return True, f"{interval}, {p}"
+    detectable = found.margin + found.detectable
+    return False, f"{interval}: {p} must be below {config.alpha:g}, detectable from {detectable:.4f}"
+
+
+def describe_rule(rule: GateRule, config: GateConfig) -> str:
+    """Describe a rule: `significantly higher (p < 0.05)`, `higher by more than 0.01`, `not worse by more than 0.01`."""
+    above = f" by more than {config.margin:g}" if config.margin else ""
+    if rule == "significant":
+        return f"significantly higher{above} (p < {config.alpha:g})"
+    return f"higher{above}" if rule == "higher" else f"not worse{above}"
+
+
+def check_complete(evidence: Evidence) -> Condition:
+    """Check that the sweep was finished."""
+    done = f"{sum(evidence.counts.values())} of {evidence.budget} trials"
+    text = done if evidence.complete else f"{done}: run the sweep's command again to finish it"
+    return Condition("complete", evidence.complete, text)
+
+
+def check_data(case: GateInput) -> Condition:
+    """Check that the test set is the one that the sweep used."""
+    then, found = case.evidence.data.fingerprint, case.found_fingerprint
+    if then == found:
+        return Condition("same test set", True, f"fingerprint {then[:12]}")
+    return Condition("same test set", False, f"fingerprint {found[:12]} now, {then[:12]} when the sweep read it")
+
+
+def check_proof(case: GateInput) -> Condition:
+    """Check that the stored weights reproduce every score that was recorded for them."""
+    name, reading = "verification", case.challenger
+    if reading.diagnostic:
+        return Condition(name, None if _has_moved(case) else False, reading.diagnostic)
+    recorded = case.evidence.test[WINNER].scores
+    missing = sorted(set(recorded) - set(reading.scores), reverse=True)
+    if missing:
+        return Condition(name, False, f"the stored model has no dimension {missing[0]}")
+    gaps = {
+        (dim, metric): _abs_diff(reading.scores[dim][metric], value)
+        for dim, by_metric in recorded.items()
+        for metric, value in by_metric.items()
+    }
+    (dim, metric), largest = max(gaps.items(), key=lambda item: item[1])
+    held = largest <= reading.tolerance
+    limit = f"tolerance {reading.tolerance:g} on {reading.device}"
+    if held:
+        return Condition(name, True, f"reproduced within {largest:.1e} ({limit})")
+    was, now = recorded[dim][metric], reading.scores[dim][metric]
+    return Condition(
+        name, False, f"{metric} at {dim} is {now:.6f}, {was:.6f} was recorded: off by {largest:.1e}, {limit}"
+    )
+
+
+def check_reference(
+    name: str, case: GateInput, reference: Reference, rule: GateRule, comparisons: tuple[Comparison, ...]
+) -> Condition:
+    """Check that the challenger satisfies `rule` against a reference at every required dimension.
+
+    Args:
+        name: Name of the condition.
+        case: Input of the gate.
+        reference: Model to beat.
+        rule: Rule that each difference must satisfy.
+        comparisons: Comparisons of the challenger, those with `reference` among them.
+    """
+    diagnostic = case.challenger.diagnostic or reference.reading.diagnostic
+    if diagnostic:
+        return Condition(name, None, diagnostic)
+    found = {c.dim: c for c in comparisons if c.reference == reference.label}
+    checks = tuple(_check_dim(dim, case, reference, rule, found.get(dim)) for dim in case.dims)
+    held = sum(check.passed for check in checks)
+    text = f"{reference.label}: {describe_rule(rule, case.rule)} at {held} of {len(checks)} dimensions"
+    return Condition(name, held == len(checks), f"{text}; {reference.note}" if reference.note else text, checks)
+
+
+def check_champion(case: GateInput, comparisons: tuple[Comparison, ...]) -> Condition:
+    """Check that the challenger satisfies the rule against the champion; passed if there is no champion."""
+    name = "beats champion"
+    if case.champion is None:
+        return Condition(name, True, "there is no champion yet")
+    return check_reference(name, case, case.champion, case.rule.against_champion, comparisons)
+
+
+def check_audit(evidence: Evidence) -> Condition:
+    """Check that every error of the data audit was waived."""
+    errors = [finding.name for finding in evidence.audit if finding.severity == "error" and not finding.waived]
+    waived = [finding.name for finding in evidence.audit if finding.severity == "error" and finding.waived]
+    if errors:
+        return Condition("audit", False, f"{len(errors)} unwaived: {', '.join(errors)}")
+    return Condition("audit", True, f"waived: {', '.join(waived)}" if waived else "no error in the data")
+
+
+def check_name(case: GateInput) -> Condition:
+    """Check that rehearsal models, and only they, use a name that ends in `-rehearsal`."""
+    rehearsal, suffixed = case.evidence.rehearsal, case.name.endswith(REHEARSAL_SUFFIX)
+    if rehearsal != case.rehearsal_tag:
+        return Condition("name", False, f"evidence has rehearsal={rehearsal}, the version's tag {case.rehearsal_tag}")
+    if rehearsal and not suffixed:
+        return Condition("name", False, f"a rehearsal is promoted under '{case.name}{REHEARSAL_SUFFIX}' only")
+    if suffixed and not rehearsal:
+        return Condition("name", False, f"'{case.name}' is for rehearsals only; this is not one")
+    return Condition("name", True, "a rehearsal under a rehearsal's name" if rehearsal else "no rehearsal")
+
+
+def check_floors(case: GateInput) -> Condition:
+    """Check that the objective's floors and retention are met on the test set."""
+    dims, recorded = case.evidence.dims, case.evidence.test[WINNER].scores
+    found = case.challenger.scores if set(dims) <= set(case.challenger.scores) else recorded
+    scores = {dim: found[dim] for dim in dims}
+    shortfalls = describe_violations(scores, case.evidence.test_objective)
+    is_constrained = case.evidence.objective.floors or case.evidence.objective.min_retention
+    fine = "all floors hold on test" if is_constrained else "no constraint is set"
+    return Condition("floors", not shortfalls, "; ".join(shortfalls) or fine)
+
+
+def _check_dim(dim: int, case: GateInput, reference: Reference, rule: GateRule, found: Comparison | None) -> DimCheck:
+    for model, reading in (("the challenger", case.challenger), (f"the {reference.label}", reference.reading)):
+        if dim > reading.dim:
+            return DimCheck(dim, False, f"{model} has only {reading.dim} dimensions")
+    if found is None:
+        return DimCheck(dim, False, "not evaluated; evaluated: " + ", ".join(map(str, case.evidence.dims)))
+    passed, text = check_comparison(found, rule, case.rule)
+    return DimCheck(dim, passed, text)
+
+
+def _abs_diff(found: float, recorded: float) -> float:
+    """Return the distance of two scores; NaN counts as infinite, because it would pass every comparison."""
+    gap = abs(found - recorded)
+    return gap if math.isfinite(gap) else math.inf
+
+
+def _has_moved(case: GateInput) -> bool:
+    return case.evidence.data.fingerprint != case.found_fingerprint
