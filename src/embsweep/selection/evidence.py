@@ -7,7 +7,6 @@ have been changed, so every part is validated again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np

@@ -153,7 +153,8 @@ def evaluate_on_test(
         records.append(_evaluate_new_models(context, new, choice, number=len(records) + 1))
     evaluations = {key: result for record in records for key, result in record.evaluations.items()}
     verifications = {key: facts for record in records for key, facts in record.verifications.items()}
-    named = {item.name: evaluations[_key(item)].model_copy(update={"trial": trials.get(item.name)}) for item in recorded}
+    by_name = {item.name: evaluations[_key(item)] for item in recorded}
+    named = {name: found.model_copy(update={"trial": trials.get(name)}) for name, found in by_name.items()}
     return HoldoutResult(
         holdout_evaluations=records[-1].earlier + records[-1].number,
         at=records[-1].at,

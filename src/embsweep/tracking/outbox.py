@@ -37,9 +37,9 @@ class Outbox:
     An entry is on disk when `append` returns, and counts as delivered after `advance`. After a crash between delivery
     and `advance` it is delivered again, so deliveries must be idempotent. Only one process at a time may have the
     outbox open; its threads may share it. `unreadable` is the number of corrupt lines; they are moved to the file
-    `corrupt`. `appended` counts all entries ever appended, delivered ones included: if it is lower than a count recorded
-    earlier, entries are lost. `refused` is the dead-letter file: entries that MLflow rejects permanently, each with
-    the reason.
+    `corrupt`. `appended` counts all entries ever appended, delivered ones included: if it is lower than a count
+    recorded earlier, entries are lost. `refused` is the dead-letter file: entries that MLflow rejects permanently, each
+    with the reason.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hydra's way into embsweep: `hydra/sweeper: embsweep`."""
+"""The Hydra sweeper plugin of embsweep, selected by `hydra/sweeper: embsweep`."""
 
 # No `from __future__ import annotations` here: Hydra executes plugins before they are in sys.modules, and
 # dataclasses look string annotations up there.
@@ -31,12 +31,12 @@ class EmbsweepSweeper(Sweeper):
         self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `sweep`."""
+        """Keep what Hydra passes before it calls `sweep`."""
         self.loader = hydra_context.config_loader
-        self.hydra_overrides = list(config.hydra.overrides.hydra)  # a space of one's own: hydra.sweeper.params=…
+        self.hydra_overrides = list(config.hydra.overrides.hydra)  # hydra.sweeper.params=… is among them
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the sweep that `arguments`, the task overrides of the command line, ask for."""
+        """Run the sweep that `arguments`, the task overrides of the command line, request."""
         from embsweep.cli.main import run_from_hydra  # only now: Hydra imports every plugin at start-up
 
         run_from_hydra(self.loader, [*self.hydra_overrides, *arguments])

@@ -178,8 +178,8 @@ def _verification(evidence: Evidence) -> str:
     held = "reproduced" if verification.difference <= verification.tolerance else "**did not reproduce**"
     return (
         "### Verification\n\n"
-        f"The weights were loaded from disk in a fresh process ({verification.pid}) on {code(verification.device)} and {held} "
-        f"every recorded metric: the largest difference was {verification.difference:.2g}, "
+        f"The weights were loaded from disk in a fresh process ({verification.pid}) on {code(verification.device)} and "
+        f"{held} every recorded metric: the largest difference was {verification.difference:.2g}, "
         f"{shown(verification.tolerance)} was allowed.\n\n"
         f"- **Weights:** manifest with sha256 {code(verification.manifest_sha256)}\n"
         f"- **Evidence:** {code('evidence.json')} with sha256 {code(digest_evidence(evidence))}, "
