@@ -1,4 +1,4 @@
-"""Run a sweep: `python run_sweep.py +sweep=bgem3`. Any key or group of conf/ can be fixed or swept behind it."""
+"""Run a sweep: `python run_sweep.py +sweep=bgem3`. Further arguments fix or sweep any key or group of conf/."""
 
 from embsweep.cli.main import main
 

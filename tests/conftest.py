@@ -18,25 +18,27 @@ from embsweep.cli.composition.compose import compose_point, config_loader, group
 from embsweep.cli.console import quiet_environment
 from embsweep.config import build_config
 from tests import cpu_time, steady_environment
-from tests.paid_once import compose_once, imports_paid, mlflow_template, seed_storage  # noqa: F401 - fixtures
+from tests.session_fixtures import compose_once, heavy_imports, mlflow_template, seed_storage  # noqa: F401 - fixtures
 
 quiet_environment()
 pytest.register_assert_rewrite("tests.refusals")
-settings.register_profile("any speed", settings(), deadline=None)  # an example's 200 ms say how busy the machine is
-settings.load_profile("any speed")
+# No deadline: whether an example takes longer than Hypothesis's 200 ms depends on how busy the machine is.
+settings.register_profile("no deadline", settings(), deadline=None)
+settings.load_profile("no deadline")
 
 HEAVY = ("ray", "slow", "browser")
 
 
 def pytest_addoption(parser):
     cpu_time.add_option(parser)
-    parser.addoption("--sample", type=int, default=None, metavar="N", help="run N tests drawn at random (by its seed)")
+    parser.addoption("--sample", type=int, default=None, metavar="N", help="run N randomly drawn tests (seeded)")
 
 
 def pytest_configure(config):
     config.pluginmanager.register(steady_environment)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and its children, ignore it
-    gc.disable()  # until all is collected: importing makes a million objects that stay, and no garbage
+    # A shell starts background jobs with SIGINT ignored, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.disable()  # during collection: imports create a million objects that stay, and no garbage
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,7 +48,7 @@ def pytest_runtest_call(item):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Draw the sample; run files with heavy tests first, so that two processes end at about the same time."""
+    """Draw the sample; run files with heavy tests first, so that two processes finish at about the same time."""
     count = config.getoption("--sample")
     if count is not None and count < len(items):
         drawn = set(random.Random(config.getoption("randomly_seed")).sample(sorted(i.nodeid for i in items), count))
@@ -57,22 +59,22 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What is imported stays to the end: no search for garbage goes through it again."""
+    """Exclude all imported objects from garbage collection: they stay until the end."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.fixture(scope="session")
 def loader():
-    with config_loader() as found:
-        yield found
+    with config_loader() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
 def compose_values(loader):
-    """Compose, the same overrides once: compose_values("model=minilm", "train.epochs=2").
+    """Return `compose(*overrides)`, which caches its results: compose_values("model=minilm", "train.epochs=2").
 
-    Hydra reads files for each choice of groups once.
+    Hydra reads the files once for each choice of groups.
     """
 
     @functools.cache
@@ -85,7 +87,7 @@ def compose_values(loader):
 
 @pytest.fixture(scope="session")
 def make_config(compose_values):
-    """Compose and validate: make_config("model=minilm", "train.epochs=2")."""
+    """Return a function that composes and validates: make_config("model=minilm", "train.epochs=2")."""
 
     def make(*overrides):
         return build_config(compose_values(*overrides))
@@ -95,7 +97,7 @@ def make_config(compose_values):
 
 @pytest.fixture
 def ray_session(tmp_path):
-    """See `ray_session.join_session`."""
+    """Start Ray, or reuse the one of this process; see `ray_session.join_session`."""
     from tests.ray_session import join_session
 
     join_session(tmp_path)
@@ -103,7 +105,7 @@ def ray_session(tmp_path):
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Real retrieval sets beside the checkout; tests that need them are skipped where they are absent."""
+    """Folder of real retrieval data sets beside the checkout; skips the test if it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("../shared/data is absent")

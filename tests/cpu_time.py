@@ -1,7 +1,7 @@
-"""`--cpu-limit SECONDS`: a test whose call takes more CPU time than that fails, with its name and what it took.
+"""`--cpu-limit SECONDS`: fail every test whose call phase takes more CPU time, with its name and the time.
 
-The limit is meant for an idle core. Where a test is beyond it, two fixed loops say by how much this core is slower now
-(its neighbour shares caches and units with it), and the limit is so many times larger.
+The limit is meant for an idle core. If a test exceeds it, two fixed loops measure how much slower this core is now
+(programs on other cores share caches and execution units with it), and the limit is multiplied by that factor.
 """
 
 import os
@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
-_LOOP_S, _CHURN_S = 0.09, 0.55
-"""CPU time of the two loops of `measure_slowness` on an idle core at its fastest; at others it took 0.17 and 0.95."""
+_ARITHMETIC_S, _MEMORY_S = 0.09, 0.55
+"""CPU time of the two loops of `measure_slowness` on an idle core at its fastest; up to 0.17 and 0.95 were measured."""
 
 
 def add_option(parser):
@@ -19,7 +19,7 @@ def add_option(parser):
 
 
 def measure_call(item):
-    """Run the call phase of `item` (a hook wrapper's body); fail it where the limit is passed.
+    """Run the call phase of `item` (the body of a hook wrapper); fail the test if it exceeds the limit.
 
     Tests marked `nightly` have no limit.
     """
@@ -35,35 +35,35 @@ def measure_call(item):
 
 
 def measure_slowness():
-    """How many times longer than at its fastest this core takes now, for arithmetic or for memory; 1 at least."""
-    return max(1.0, _take(_count) / _LOOP_S, _take(_churn) / _CHURN_S)
+    """Return how many times slower than at its fastest this core is now, at arithmetic or memory access; at least 1."""
+    return max(1.0, _measure(_use_cpu) / _ARITHMETIC_S, _measure(_use_memory) / _MEMORY_S)
 
 
-def _take(trial_fn):
+def _measure(loop):
     begun = time.process_time()
-    trial_fn()
+    loop()
     return time.process_time() - begun
 
 
-def _count():
+def _use_cpu():
     total = 0
     for number in range(2_000_000):
         total += number * number
 
 
-def _churn():
+def _use_memory():
     many = {str(number): [number] for number in range(300_000)}
     sum(len(many[str(number * 7919 % 300_000)]) for number in range(300_000))
 
 
 def cpu_seconds():
-    """CPU time so far: of this process, of its children that have ended, and of all descendants that live."""
+    """Return the CPU time so far of this process, its finished children and all running descendants."""
     own = os.times()
     total_s = own.user + own.system + own.children_user + own.children_system
     for process in psutil.Process().children(recursive=True):
         try:
             times = process.cpu_times()
         except psutil.Error:
-            continue  # it has just ended
+            continue  # it has ended meanwhile
         total_s += times.user + times.system + times.children_user + times.children_system
     return total_s

@@ -1,6 +1,6 @@
-"""A desk that only remembers and a scripted trial, without torch: what runs, stops, fails and dies.
+"""A scheduler that only records its calls, and a scripted trial that completes, stops, fails or dies; without torch.
 
-What Ray ships is a closure: it travels by value, so that its processes need not find this module.
+The trial function is a closure: Ray serialises it by value, so that its processes need not import this module.
 """
 
 import json
@@ -28,11 +28,11 @@ FAULTS = {
     "inf": "inf",
     "metric": METRIC,
 }
-"""Faults of a trial that is alive, and what the reason of its result names."""
+"""Faults that do not kill a trial's process, and what the reason of its result contains."""
 
 
 class FakeScheduler:
-    """Hands out `count` jobs; stops trials for which `should_stop(number, report)` holds."""
+    """A scheduler that hands out `count` jobs and stops trials for which `should_stop(number, report)` is true."""
 
     def __init__(self, config, folder, count, should_stop=lambda number, report: False):
         self.queue = [TrialSpec(number=n, attempt=1, config=config, folder=str(folder / str(n))) for n in range(count)]
@@ -54,11 +54,11 @@ class FakeScheduler:
         return self.should_stop(number, report)
 
     def on_trial_complete(self, number, result):
-        assert number not in self.results, "finished twice"
+        assert number not in self.results, "completed twice"
         self.results[number] = result
 
     def on_trial_error(self, number, reason):
-        assert number not in self.results, "lost after its end"
+        assert number not in self.results, "lost after it was completed"
         self.losses.setdefault(number, []).append(reason)
         job = self.jobs[number]
         if job.attempt < ATTEMPTS:
@@ -68,7 +68,7 @@ class FakeScheduler:
 
 
 def reports_of(rungs):
-    """`to_report(rung)`: the report of that evaluation, out of `rungs`, with its number as the score."""
+    """Return `to_report(rung)`, which makes the report of one of `rungs` evaluations with its number as the score."""
 
     def to_report(rung, value=None, metric=METRIC):
         value, fraction = float(rung) if value is None else value, rung / rungs
@@ -80,7 +80,7 @@ def reports_of(rungs):
 
 
 def faults_of(rungs):
-    """`go_wrong(kind, job, reporter)`: what befalls a trial, see `scripted_trial`."""
+    """Return `inject(kind, job, reporter)`, which applies a fault of `scripted_trial`."""
     to_report = reports_of(rungs)
     errors = {
         "raise": RuntimeError("first line\nsecond line"),
@@ -90,7 +90,7 @@ def faults_of(rungs):
     }
     reports = {"nan": to_report(2, math.nan), "inf": to_report(2, math.inf), "metric": to_report(2, metric="ndcg@10")}
 
-    def go_wrong(kind, job, reporter):
+    def inject(kind, job, reporter):
         if kind == "die" or (kind == "die once" and job.attempt == 1):
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "wait":
@@ -100,11 +100,11 @@ def faults_of(rungs):
         if kind in reports:
             reporter.report(reports[kind])
 
-    return go_wrong
+    return inject
 
 
 def states_of():
-    """`load(job)` and `save(job, rung)`: the last evaluation that a trial has begun to report, in its folder."""
+    """Return `load(job)` and `save(job, rung)` for the last evaluation that a trial has begun to report."""
 
     def load(job):
         state = Path(job.folder, "state.json")
@@ -120,10 +120,10 @@ def states_of():
     return load, save
 
 
-def meeting_of(at_once):
-    """`meet(job)`: wait until `at_once` attempts have begun among the trials of one folder."""
+def barrier_of(at_once):
+    """Return `wait(job)`, which blocks until `at_once` attempts have begun among the trials of one folder."""
 
-    def meet(job):
+    def wait(job):
         begun = Path(job.folder).parent / "begun"
         begun.mkdir(parents=True, exist_ok=True)
         (begun / f"{job.number}-{job.attempt}").touch()
@@ -131,20 +131,20 @@ def meeting_of(at_once):
         while len(list(begun.iterdir())) < at_once and time.monotonic() < end:
             time.sleep(0.02)
 
-    return meet
+    return wait
 
 
 def scripted_trial(plan=None, *, rungs=4, at_once=1):
-    """A trial of `rungs` evaluations that keeps what it has reported in its folder, as JSON, and resumes from it.
+    """Return a trial function with `rungs` evaluations that saves its progress in its folder and resumes from it.
 
     Args:
-        plan: number of a trial → its fault behind the first new evaluation of each attempt: a key of `FAULTS`, `die`
-            or `die once` (SIGKILL of its process; of several, of the last one) or `wait` (until its process is ended).
-        rungs: Evaluations; the objective of each is its number, so that a trial's best is `rungs`.
-        at_once: An attempt begins its evaluations once so many attempts have begun in this sweep's folder.
+        plan: Number of a trial → its fault after the first new evaluation of each attempt: a key of `FAULTS`, `die` or
+            `die once` (SIGKILL of its process; with several workers, of the last one) or `wait` (until it is killed).
+        rungs: Number of evaluations; the objective of each is its number, so that a trial's best is `rungs`.
+        at_once: An attempt begins its evaluations once this many attempts have begun in the sweep's folder.
     """
-    faults, to_report, go_wrong = dict(plan or {}), reports_of(rungs), faults_of(rungs)
-    (load, save), meet = states_of(), meeting_of(at_once)
+    faults, to_report, inject = dict(plan or {}), reports_of(rungs), faults_of(rungs)
+    (load, save), wait_for_others = states_of(), barrier_of(at_once)
 
     def group():
         from embsweep.core.distributed import SINGLE, current_group
@@ -152,7 +152,7 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
         return current_group() if "torch" in sys.modules else SINGLE
 
     def evaluate(job, reporter, begun):
-        """Whether it was stopped."""
+        """Return True if the trial was stopped."""
         is_last = group().rank == group().size - 1
         for rung in range(max(begun, 1), rungs + 1):
             save(job, rung)
@@ -161,7 +161,7 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
                 return True
             kind = faults.get(job.number)
             if rung == begun + 1 and (is_last or kind not in ("die", "die once")):
-                go_wrong(kind, job, reporter)
+                inject(kind, job, reporter)
         return False
 
     def trial_fn(job, reporter):
@@ -169,7 +169,7 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
         facts = {"threads": os.environ.get("OMP_NUM_THREADS")}
         earlier = tuple(to_report(rung) for rung in range(1, begun))
         reporter.start(TrialStarted(os.getpid(), "here", time.time(), 0.0, 0.0, facts, earlier))
-        meet(job)
+        wait_for_others(job)
         if evaluate(job, reporter, begun) or kind == "silent":
             return
         failed = TrialResult(Outcome.FAILED, None, None, None, time.time(), "scripted failure")

@@ -1,4 +1,4 @@
-"""Places for ledgers of tests: memory, or a database copied from one that is made once."""
+"""Storages for ledgers of tests: in memory, or a database file copied from a template."""
 
 import functools
 import tempfile
@@ -10,7 +10,7 @@ from embsweep.search.storage import open_storage
 
 
 class Memory:
-    """A storage that outlives the ledgers over it, as a database outlives processes."""
+    """A storage in memory that outlives the ledgers opened on it, as a database outlives processes."""
 
     def __init__(self):
         self._storage = InMemoryStorage()
@@ -20,7 +20,7 @@ class Memory:
 
 
 class Database:
-    """A database at `path`; each `open` is that of a new process."""
+    """A database file at `path`; each `open` connects anew, as a new process would."""
 
     def __init__(self, path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
-"""Processes seen from outside."""
+"""Check whether other processes are running."""
 
 import time
 from pathlib import Path
 
 
 def is_alive(pid):
-    """Whether a process runs: not gone, and no zombie."""
+    """Return True if a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -13,7 +13,7 @@ def is_alive(pid):
 
 
 def is_gone_within(pid, seconds):
-    """Whether it ends in time: who was sent SIGKILL takes a moment."""
+    """Return True if a process ends within `seconds`: even after SIGKILL that takes some milliseconds."""
     deadline = time.monotonic() + seconds
     while is_alive(pid):
         if time.monotonic() > deadline:

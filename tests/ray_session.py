@@ -1,4 +1,4 @@
-"""One Ray for all tests of a process: started by the first that asks, and again where a test has left it."""
+"""One Ray instance for all tests of a process: started when first needed, and again if a test has shut it down."""
 
 _address = None
 
@@ -6,7 +6,7 @@ CPUS = 2
 
 
 def join_session(folder):
-    """Ray with room for two trials of one CPU, as the runner starts it. A `RayRunner` joins what is there."""
+    """Start Ray as the runner does, with capacity for two trials of one CPU. A `RayRunner` joins a running Ray."""
     global _address  # noqa: PLW0603
     import ray
 

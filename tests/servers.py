@@ -1,4 +1,4 @@
-"""A real MLflow server for tests, which can die and come back under the same address."""
+"""A real MLflow server for tests that can be stopped and started again at the same address."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ class MlflowServer:
         self.kill()
 
     def start(self):
-        """Start it and wait for its answer."""
+        """Start the server and wait until it responds."""
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
@@ -34,17 +34,17 @@ class MlflowServer:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        self._await_answer()
+        self._wait_until_ready()
 
     def kill(self):
-        """End it and its workers."""
+        """Stop the server and its workers."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(30)
             self.process = None
 
-    def _await_answer(self):
-        deadline = time.monotonic() + 120  # seconds on a free machine, half a minute on a busy one
+    def _wait_until_ready(self):
+        deadline = time.monotonic() + 120  # takes seconds on an idle machine, half a minute on a busy one
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=5):

@@ -1,9 +1,9 @@
-"""No test changes the environment of its process once Ray, torch or MLflow are imported: their threads read it.
+"""A pytest plugin: fail tests that change the environment once Ray, torch or MLflow are imported.
 
-A pytest plugin. Python changes the environment through `os.putenv` and `os.unsetenv`: both are watched here, and the
-phase of a test in which our code or a test adds or removes a name, or replaces a value, fails; what libraries change by
-themselves is listed at the end. A test that needs another environment takes the fixture `set_env`, or gives a child its
-own.
+The threads of these libraries read it. Python changes the environment through `os.putenv` and `os.unsetenv`; the plugin
+wraps both. The phase of a test fails in which our code or a test adds or removes a name or replaces a value; changes by
+libraries are listed at the end. A test that needs another environment uses the fixture `set_env`, or passes its own to
+a child process.
 """
 
 import collections
@@ -20,10 +20,10 @@ import pytest
 ROOT = f"{Path(__file__).resolve().parents[1]}{os.sep}"
 LIBRARIES = ("ray", "torch", "mlflow")
 REPLACED_BY_RAY = {"PYTHONBREAKPOINT", "RAY_AUTH_MODE"}
-"""There since the start, see `embsweep.core.environment`: that their values change moves nothing under a thread."""
+"""Set since the start, see `embsweep.core.environment`: replacing their values moves no memory that a thread reads."""
 
 RAY_TOKEN = os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-"""Of every Ray that a test starts: nobody's file of a token is read or written, and it need not change."""
+"""Token of every Ray that a test starts: no token file is read or written, and the variable need not change."""
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # typer adds and removes it for every command
 
@@ -34,7 +34,7 @@ _by_libraries = collections.Counter()
 
 @contextlib.contextmanager
 def python_only():
-    """Inside, changes of `os.environ` are seen by Python alone, here and in what is made from it (`{**os.environ}`)."""
+    """Apply changes of `os.environ` to Python only: to `os.environ` and copies of it (`{**os.environ}`), not to C."""
     before, _state["reaches_c"] = _state["reaches_c"], False
     try:
         yield
@@ -47,31 +47,31 @@ def _watched_putenv(name, value):
         return
     old, new = os.environ.get(os.fsdecode(name)), os.fsdecode(value)
     if old != new and not (old is not None and os.fsdecode(name) in REPLACED_BY_RAY):
-        _note(name, moves_names=old is None)
+        _record_change(name, moves_names=old is None)
     _putenv(name, value)
 
 
 def _watched_unsetenv(name):
     if _state["reaches_c"]:
-        _note(name)
+        _record_change(name)
         _unsetenv(name)
 
 
-def _note(name, *, moves_names=True):
+def _record_change(name, *, moves_names=True):
     if not any(library in sys.modules for library in LIBRARIES):
         return
     frames, name = traceback.extract_stack()[:-2], os.fsdecode(name)
-    whose = next((frame.filename for frame in reversed(frames) if _is_somebodys(frame.filename)), ROOT)
-    if whose.startswith(ROOT) and "site-packages" not in whose:  # the virtual environment may lie in the repository
+    file = next((frame.filename for frame in reversed(frames) if _is_origin(frame.filename)), ROOT)
+    if file.startswith(ROOT) and "site-packages" not in file:  # the virtual environment may be in the repository
         _state["changes"].append((name, "".join(traceback.format_list(frames[-8:]))))
     elif moves_names:
-        _by_libraries[name, Path(whose).name] += 1
+        _by_libraries[name, Path(file).name] += 1
 
 
-def _is_somebodys(path):
-    """Whether a stack's file is one that decides: not Python's own, and not pytest's `monkeypatch`."""
-    is_pythons = path.startswith(("<frozen", str(Path(os.__file__).parent))) and "site-packages" not in path
-    return not is_pythons and not path.endswith("_pytest/monkeypatch.py")
+def _is_origin(path):
+    """Return True if a file may be the origin of a change: neither Python's own nor pytest's `monkeypatch`."""
+    is_stdlib = path.startswith(("<frozen", str(Path(os.__file__).parent))) and "site-packages" not in path
+    return not is_stdlib and not path.endswith("_pytest/monkeypatch.py")
 
 
 def _update_current_test(item, when, update=_pytest.runner._update_current_test_var):
@@ -90,7 +90,7 @@ def pytest_unconfigure():
 
 def pytest_terminal_summary(terminalreporter):
     for (name, file), count in sorted(_by_libraries.items()):
-        terminalreporter.write_line(f"{name}: changed {count} times by a library ({file}) beside {LIBRARIES}")
+        terminalreporter.write_line(f"{name}: changed {count} times by a library ({file}) after importing {LIBRARIES}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -109,17 +109,17 @@ def pytest_runtest_teardown(item):
 
 
 def _watch():
-    _state["changes"].clear()  # of the collection, and of a phase that failed otherwise
+    _state["changes"].clear()  # made during collection, or in a phase that failed for another reason
     result = yield
     if _state["changes"]:
         changes = "\n".join(f"{name} was changed here:\n{where}" for name, where in _state["changes"])
-        pytest.fail(f"the environment of this process was changed beside {LIBRARIES}: {changes}", pytrace=False)
+        pytest.fail(f"the environment of this process changed after importing {LIBRARIES}: {changes}", pytrace=False)
     return result
 
 
 @contextlib.contextmanager
 def changed(**changes):
-    """`os.environ` with `changes` (None: not set), for Python alone: C code of this process reads what was there."""
+    """Apply `changes` to `os.environ` (None: unset), for Python only: C code of this process reads the old values."""
     with pytest.MonkeyPatch.context() as patch:
         try:
             with python_only():
@@ -133,6 +133,6 @@ def changed(**changes):
 
 @pytest.fixture
 def set_env():
-    """`set_env(NAME="value", OTHER=None)`: see `changed`; undone after the test."""
+    """Return `set_env(NAME="value", OTHER=None)`: see `changed`; undone after the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **changes: stack.enter_context(changed(**changes))

@@ -1,10 +1,10 @@
-"""Models of a few words: real ones, made and trained in milliseconds."""
+"""Real models with a vocabulary of a few words, built and trained in milliseconds."""
 
 import numpy as np
 
 
 def make_static(words, table):
-    """A static model: `table[i]` is the embedding of `words[i]`; the first word stands for all that are not known."""
+    """Return a static model: `table[i]` is the embedding of `words[i]`; unknown words get that of the first word."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -19,7 +19,7 @@ def make_static(words, table):
 
 
 def make_noisy(pairs, dim, noise):
-    """One in which question `qI` is passage `pI` plus noise: the less, the better it retrieves."""
+    """Return a model in which question `qI` is passage `pI` plus noise: the less noise, the better it retrieves."""
     rng = np.random.default_rng(3)
     passages = rng.normal(size=(pairs, dim))
     questions = passages + noise * rng.normal(size=(pairs, dim))

@@ -1,8 +1,8 @@
-"""embsweep: hyperparameter sweeps for embedding models that must be good at several Matryoshka dimensions."""
+"""Hyperparameter sweeps for embedding models that are used at several Matryoshka dimensions."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 try:
     __version__ = version("embsweep")
-except PackageNotFoundError:  # a source tree that was never installed
+except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0"

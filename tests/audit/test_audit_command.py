@@ -65,7 +65,7 @@ def test_xquad_de_has_several_questions_a_passage_and_no_shared_one(embsweep, sh
     assert bm25["naive"]["map@100"] < 0.5
     assert bm25["naive"]["accuracy@1"] < 0.25 < 0.8 < bm25["right"]["accuracy@1"]
     assert bm25["naive"]["recall@10"] > 0.85
-    for shown in ("several-questions-per-passage", "BM25, one id a row", f"{bm25['naive']['map@100']:.4f}"[1:]):
+    for shown in ("several-questions-per-passage", "BM25, one id per row", f"{bm25['naive']['map@100']:.4f}"[1:]):
         assert shown in done.output
 
     passages = [set(), *(size["passages"] for size in written["figures"]["sizes"])]
@@ -124,7 +124,7 @@ def test_nothing_is_cut_or_runs_over_the_edge(width, shared_data):
     assert audit_request(request, with_model=False, json_file=None, console=console)
     text = out.getvalue().split("Data audit of", 1)[1]
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
-    for word in ("Queries per passage", "an evaluation with one id a row".capitalize(), "→ do not compare"):
+    for word in ("Queries per passage", "an evaluation with one id per row".capitalize(), "→ do not compare"):
         assert word in text
 
 

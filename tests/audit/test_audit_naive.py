@@ -1,4 +1,4 @@
-"""One id a row against the right reading: derived from a ranking, and by really evaluating with one id a row."""
+"""One id a row against the right reading: derived from a ranking, and by really evaluating with one id per row."""
 
 import numpy as np
 import pytest

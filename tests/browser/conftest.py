@@ -1,4 +1,4 @@
-"""A real sweep of four trials, MLflow's interface over it as `embsweep ui` starts it, and a browser."""
+"""Fixtures: a real sweep of four trials, MLflow's UI for it as `embsweep ui` starts it, and a browser."""
 
 import io
 import os
@@ -32,7 +32,7 @@ SWEEP = (
     "matryoshka.weight_power=0.0",
     "confirm=none",
 )
-# On a first visit MLflow shows its chat-model side, and its assistant's panel over a quarter of the page.
+# On a first visit MLflow opens its chat-model view, with its assistant's panel over a quarter of the page.
 _SETTINGS = """
 localStorage.setItem('mlflow.workflowType_v1', '"machine_learning"');
 localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
@@ -43,7 +43,7 @@ _QUIET = ("gpu", "quic", "background-networking", "component-update", "sync")
 
 @pytest.fixture(scope="session")
 def finished(browser, loader, tmp_path_factory):
-    """The sweep's storage and experiment, its trials' run ids and records, and its result."""
+    """Run the sweep; return its storage and experiment, its trials' run ids and records, and its result."""
     root = tmp_path_factory.mktemp("browser")
     request = read_request(loader, [*SWEEP, f"storage.path={root}"], "python run_sweep.py")
     result = run_sweep(request, Console(file=io.StringIO()))
@@ -62,7 +62,7 @@ def finished(browser, loader, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def url(finished):
-    """Where `embsweep ui` says that it serves the store."""
+    """The address that `embsweep ui` prints."""
     command = [sys.executable, "-m", "embsweep.cli.commands", "ui", "--port", "0", "--storage", str(finished.root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -78,7 +78,7 @@ def browser():
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no system Chromium")
-    switches = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in _QUIET)]
+    switches = ["--no-sandbox", "--no-first-run", *(f"--disable-{feature}" for feature in _QUIET)]
     with playwright.sync_playwright() as running:
         started = running.chromium.launch(executable_path=chromium, args=switches)
         yield started
@@ -97,7 +97,7 @@ def page(browser):
 
 @pytest.fixture
 def screenshot(page, tmp_path):
-    """Take a picture into EMBSWEEP_SCREENSHOTS (else a temporary folder)."""
+    """`screenshot(name)`: save the page as a PNG in EMBSWEEP_SCREENSHOTS (else in a temporary folder)."""
 
     def take(name):
         folder = Path(os.environ.get("EMBSWEEP_SCREENSHOTS", tmp_path))

@@ -1,4 +1,4 @@
-"""What a user sees in MLflow's own interface: the sweep, its trials, their comparison, the registered winner."""
+"""MLflow's own UI shows the sweep, its trials, their comparison and the registered winner."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_trials_are_grouped_under_their_sweep(runs_page, screenshot):
     screenshot("runs")
 
 
-def test_two_trials_are_selected_and_compared(runs_page, finished, screenshot):
+def test_two_selected_trials_are_compared(runs_page, finished, screenshot):
     chosen = [finished.records[number] for number in (2, 3)]
     for record in chosen:
         row = runs_page.locator("[role=row]", has_text=f"trial {record.number}").first
@@ -46,14 +46,14 @@ def test_two_trials_are_selected_and_compared(runs_page, finished, screenshot):
     parameters.wait_for()
     assert rates[1] in parameters.inner_text()
     runs_page.get_by_text("Metrics", exact=True).last.scroll_into_view_if_needed()
-    runs_page.get_by_role("link", name="best/dim_128/map_at_100").wait_for()  # rows out of sight are not in the page
+    runs_page.get_by_role("link", name="best/dim_128/map_at_100").wait_for()  # rows not in view are not in the page
     table = runs_page.locator("[role=grid]", has_text="best/dim_128/map_at_100").locator("xpath=ancestor::div[2]")
     best = [round(record.attributes["scores"]["128"]["map@100"], 3) for record in chosen]
     assert {str(value) for value in best} <= set(re.findall(r"0\.\d+", table.inner_text()))
     screenshot("compare")
 
 
-def test_learning_rate_and_epochs_against_every_dimension_in_parallel_coordinates(page, url, finished, screenshot):
+def test_parallel_coordinates_of_parameters_and_every_dimension(page, url, finished, screenshot):
     _compare(page, url, finished, range(4))
     metrics = page.locator(".du-bois-light-select").nth(1)
     metrics.locator(".du-bois-light-select-selection-item-remove").first.click()
@@ -65,7 +65,7 @@ def test_learning_rate_and_epochs_against_every_dimension_in_parallel_coordinate
     page.keyboard.press("Escape")
     page.locator(".axis-title", has_text=AXES[-1]).wait_for()
     assert page.locator(".axis-title").all_text_contents() == AXES
-    page.wait_for_timeout(1000)  # the lines are drawn on a canvas: nothing to wait for
+    page.wait_for_timeout(1000)  # the lines are drawn on a canvas: there is no element to wait for
     screenshot("parallel")
 
 

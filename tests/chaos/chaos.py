@@ -1,7 +1,7 @@
-"""The chaos run: faults at random over one scripted sweep, which must end as if nothing had happened.
+"""The chaos run: inject random faults into one scripted sweep, whose results must not change.
 
-`python -m tests.chaos.chaos --seed 7 --trials 30 --runs 15` (or `make chaos SEED=7`). Exit code 1 where an invariant
-does not hold; what happened is printed, and the folder stays.
+`python -m tests.chaos.chaos --seed 7 --trials 30 --runs 15` (or `make chaos SEED=7`). If an invariant is violated, the
+exit code is 1, the faults are printed, and the folder is kept.
 """
 
 import argparse
@@ -15,55 +15,62 @@ from pathlib import Path
 from tests.chaos.faults import FAULTS, Chaos, draw_plan, has_traceback
 from tests.chaos.fork_server import ForkServer
 from tests.chaos.invariants import check_invariants, read_facts
-from tests.chaos.sandbox import make_world
+from tests.chaos.sandbox import make_sandbox
 
 
-def run_chaos(root, fork_server, *more, seed, trials, runs, make=make_world):
-    """What is wrong after at most `lives` faults and a last undisturbed life, and what happened on the way.
+def run_chaos(root, fork_server, *more, seed, trials, runs, make=make_sandbox):
+    """Inject at most `runs` faults, then run without a fault; return the violated invariants and the events.
 
-    `more` are arguments of every start; `make` makes a world.
+    Args:
+        root: Folder for the sandboxes of both sweeps: with faults, and the reference without.
+        fork_server: Starts the drivers.
+        more: Additional arguments of every start.
+        seed: Seed of the faults.
+        trials: Number of trials of the sweep.
+        runs: Maximum number of runs with a fault; there are fewer if the sweep is finished before.
+        make: Makes a sandbox in a folder.
     """
     rng = random.Random(seed)
     plan, arguments = draw_plan(rng, trials), (f"search.trials={trials}", *more)
-    reference = make(root / "unbroken")
-    left = fork_server.run(reference, *arguments, plan=plan)
-    problems = [f"unbroken: {problem}" for problem in check_invariants(reference, code=left.code, trials=trials)]
+    reference = make(root / "reference")
+    result = fork_server.run(reference, *arguments, plan=plan)
+    problems = [f"reference: {problem}" for problem in check_invariants(reference, code=result.code, trials=trials)]
     if problems:
-        return problems, [left.output]
+        return problems, [result.output]
     chaos = Chaos(rng, make(root / "chaos"), fork_server, arguments, {"plan": plan})
     for _ in range(runs):
         fault = rng.choice(FAULTS)
-        left = fault(chaos)
-        chaos.note(f"{fault.__name__}: exit code {left.code} after {left.lived_s:.1f} s")
-        if left.code not in (0, -9, 130, 143) or has_traceback(left.output):
-            problems.append(f"{fault.__name__} left with {left.code}:\n{left.output}")
-        if left.code == 0:
+        result = fault(chaos)
+        chaos.note(f"{fault.__name__}: exit code {result.code} after {result.duration_s:.1f} s")
+        if result.code not in (0, -9, 130, 143) or has_traceback(result.output):
+            problems.append(f"{fault.__name__} exited with {result.code}:\n{result.output}")
+        if result.code == 0:
             break
-    left = chaos.run()
-    found = check_invariants(chaos.sandbox, read_facts(reference), code=left.code, trials=trials)
-    return [*problems, *found, *([left.output] if left.code else [])], chaos.events
+    result = chaos.run()
+    violated = check_invariants(chaos.sandbox, read_facts(reference), code=result.code, trials=trials)
+    return [*problems, *violated, *([result.output] if result.code else [])], chaos.events
 
 
 def main():
-    """Run it from the command line."""
+    """Run the chaos run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--runs", type=int, default=15)
-    asked = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix=f"chaos-{asked.seed}-"))
-    say = sys.stdout.write
-    say(f"seed {asked.seed}: {asked.trials} trials, up to {asked.runs} faults, in {root}\n")
+    options = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix=f"chaos-{options.seed}-"))
+    write = sys.stdout.write
+    write(f"seed {options.seed}: {options.trials} trials, up to {options.runs} faults, in {root}\n")
     try:
         with ForkServer() as fork_server:
-            problems, events = run_chaos(root, fork_server, seed=asked.seed, trials=asked.trials, runs=asked.runs)
+            problems, events = run_chaos(root, fork_server, seed=options.seed, trials=options.trials, runs=options.runs)
     except KeyboardInterrupt:
         sys.exit(130)
-    say("".join(f"  {event}\n" for event in events))
+    write("".join(f"  {event}\n" for event in events))
     if problems:
-        say("".join(f"BROKEN: {problem}\n" for problem in problems))
+        write("".join(f"VIOLATED: {problem}\n" for problem in problems))
         sys.exit(1)
-    say("every invariant holds\n")
+    write("every invariant holds\n")
     shutil.rmtree(root)
 
 

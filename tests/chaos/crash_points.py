@@ -1,4 +1,4 @@
-"""Moments at which a process can die, counted: whatever changes the disk, inside a named part of the sweep."""
+"""Numbered crash points: every change of the disk inside a named part of the sweep."""
 
 import os
 import signal
@@ -9,40 +9,40 @@ CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.trunc
 
 
 class CrashPoints:
-    """Counts what each part of a sweep does to the disk; `aim` makes the process act at one of these moments.
+    """Count the disk changes in each part of a sweep; `crash_at` makes the process die or act at one of them.
 
-    A part is entered by calls of what was `watch`ed; the innermost one counts, each thread has its own.
+    A part is entered by calls of the functions given to `watch`. The innermost part counts; each thread has its own.
     """
 
     def __init__(self):
         self.counts = {}
         self._parts = threading.local()
-        self.at_each = None
-        self._aim = None
+        self.on_each = None
+        self._target = None
         self._lock = threading.Lock()
         self._is_inside = threading.local()
 
     def crash_at(self, part, number, act=None):
-        """At the `number`-th moment of `part` (or of `any`) call `act`, or die."""
-        self._aim = (part, number, act or (lambda: os.kill(os.getpid(), signal.SIGKILL)))
+        """Call `act`, or die, at the `number`-th crash point of `part` (or of `any`)."""
+        self._target = (part, number, act or (lambda: os.kill(os.getpid(), signal.SIGKILL)))
 
     def install(self):
-        """Listen: to Python's own audit events, to syncs and to commits of any database."""
+        """Hook into Python's audit events, `os.fsync` and the commits of any database."""
         from sqlalchemy import event
         from sqlalchemy.engine import Engine
 
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._on_audit_event)
         sync = os.fsync
 
         def fsync(descriptor):
-            self.pass_by("fsync")
+            self.reach("fsync")
             sync(descriptor)
 
         os.fsync = fsync
-        event.listen(Engine, "commit", lambda _: self.pass_by("commit"))
+        event.listen(Engine, "commit", lambda _: self.reach("commit"))
 
     def watch(self, owner, name, part):
-        """Calls of `owner.name` are inside `part` from now on."""
+        """Wrap `owner.name`: from now on its calls are inside `part`."""
         real = getattr(owner, name)
 
         def call(*args, **kwargs):
@@ -55,19 +55,21 @@ class CrashPoints:
 
         setattr(owner, name, call)
 
-    def pass_by(self, what):
-        """One moment."""
+    def reach(self, operation):
+        """Count one crash point, and die or act if it is the chosen one."""
         part = (self._stack() or ["start"])[-1]
         with self._lock:
             for name in (part, "any"):
                 self.counts[name] = self.counts.get(name, 0) + 1
-            is_it = self._aim is not None and any(self._aim[:2] == (name, self.counts[name]) for name in (part, "any"))
-        if self.at_each is not None and what in ("fsync", "os.rename", "os.rmdir"):
-            self.at_each()
-        if is_it:
-            self._aim[2]()
+            is_target = self._target is not None and any(
+                self._target[:2] == (name, self.counts[name]) for name in (part, "any")
+            )
+        if self.on_each is not None and operation in ("fsync", "os.rename", "os.rmdir"):
+            self.on_each()
+        if is_target:
+            self._target[2]()
 
-    def _hear(self, name, args):
+    def _on_audit_event(self, name, args):
         if name == "open":
             if not (isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)):
                 return
@@ -77,7 +79,7 @@ class CrashPoints:
             return
         self._is_inside.yes = True
         try:
-            self.pass_by(name)
+            self.reach(name)
         finally:
             self._is_inside.yes = False
 

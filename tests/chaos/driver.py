@@ -1,14 +1,20 @@
-"""The driver of a scripted sweep: `run_sweep.py` itself, but for the training and for what is to go wrong.
+"""The driver of a scripted sweep: `run_sweep.py` itself, except for the training and the injected faults.
 
 `python -m tests.chaos.driver <settings as JSON> <arguments of run_sweep.py>`. Settings:
-`die` [part, number] (SIGKILL at that moment),
-`fill` [part, number, file] (that file fills its disk), `signal` [part, number, signal],
-`clock_s` (the clock is off by so much),
-`moments` (a file that gets the number of moments in each part), `plan` (see `scripted`), `trace`, `real_proof`,
-`ignore_sigint` (as shells start what a script puts into the background),
-`patience_s` (how long an orderly end may take), `without_torch` (trials that report and train
-nothing, for tests of Ray),
-`with_hydra` (behind Hydra in a forked driver too).
+
+- `die` [part, number]: SIGKILL at that crash point.
+- `fill` [part, number, file]: at that crash point, fill the disk with that file.
+- `signal` [part, number, signal]: send that signal to itself at that crash point.
+- `clock_s`: offset of the clock.
+- `crash_points`: file for the number of crash points in each part.
+- `watch_disk`: file for the largest number of folders with weights and with states.
+- `plan`: faults of trials, see `scripted`.
+- `trace`: file that gets a line for every trained interval.
+- `real_verification`: verify the winner in a fresh process.
+- `ignore_sigint`: start with SIGINT ignored, as shells start background jobs of scripts.
+- `shutdown_timeout_s`: how long a graceful exit may take.
+- `without_torch`: trials report and train nothing, for tests of Ray.
+- `with_hydra`: start a forked driver through Hydra too.
 """
 
 import atexit
@@ -25,7 +31,7 @@ from tests.chaos.sandbox import NAME
 
 
 def prepare(settings):
-    """Put the scripted training and the faults in place."""
+    """Install the scripted training and the faults."""
     from embsweep.cli import signals
     from embsweep.sweep import context, holdout
     from tests.chaos import scripted
@@ -34,16 +40,16 @@ def prepare(settings):
     if "trace" in settings:
         os.environ[scripted.TRACE] = settings["trace"]
     context.run_trial = scripted.run_without_torch if settings.get("without_torch") else scripted.run_scripted
-    if "patience_s" in settings:
-        signals.SHUTDOWN_TIMEOUT_S = settings["patience_s"]
-    if not settings.get("real_proof"):
+    if "shutdown_timeout_s" in settings:
+        signals.SHUTDOWN_TIMEOUT_S = settings["shutdown_timeout_s"]
+    if not settings.get("real_verification"):
         holdout.select_call = lambda *_: lambda function, *args, **kwargs: function(*args, **kwargs)
     if "clock_s" in settings:
         _set_clock(settings["clock_s"])
-    _watch(settings)
+    _install_crash_points(settings)
 
 
-def _watch(settings):
+def _install_crash_points(settings):
     from embsweep.sweep import run, winner
     from embsweep.sweep.scheduler import SweepScheduler
     from embsweep.tracking.tracker import Tracker
@@ -77,15 +83,15 @@ def _watch(settings):
 
 
 def _watch_disk(crash_points, path):
-    """Note in `path` the most folders with weights, and with states, that there ever were at once, and their bytes."""
+    """Write to `path` the largest number of folders with weights, and with states, at any one time, and their bytes."""
     from embsweep.sweep.folder import SweepFolder
 
     most = {"weights": 0, "states": 0, "bytes": 0}
     trials = SweepFolder(Path(_find_storage()), NAME).trials
 
-    def look():
+    def count():
         if threading.current_thread() is not threading.main_thread():
-            return  # a folder that the trial renames under the look would be counted twice
+            return  # a folder that the trial renames during the count would be counted twice
         counts = {"weights": 0, "states": 0, "bytes": 0}
         for kind, name in (("weights", "best"), ("states", "state")):
             for folder in (*trials.rglob(name), *trials.rglob(f".{name}.*")):
@@ -94,17 +100,17 @@ def _watch_disk(crash_points, path):
         for name, value in counts.items():
             most[name] = max(most[name], value)
 
-    crash_points.at_each = look
+    crash_points.on_each = count
     atexit.register(lambda: path.write_text(json.dumps(most)))
 
 
 def _find_storage():
-    (found,) = (a.partition("=")[2] for a in sys.argv if a.startswith("storage.path="))
-    return found
+    (path,) = (a.partition("=")[2] for a in sys.argv if a.startswith("storage.path="))
+    return path
 
 
 def fill_disk(ballast):
-    """Leave no byte on the disk of `ballast`; removing it gives them back."""
+    """Write to `ballast` until its disk is full; removing the file frees it."""
     descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for size in (2**16, 2**12, 1):
         with contextlib.suppress(OSError):
@@ -114,24 +120,24 @@ def fill_disk(ballast):
 
 
 def _set_clock(offset_s):
-    """The wall clock of this process, for Python's `time` and for what Optuna notes of a trial."""
+    """Shift the wall clock of this process, for Python's `time` and for the times that Optuna records of a trial."""
     import datetime
 
     from optuna.storages._rdb import storage
 
-    real, crash_point = time.time, datetime.datetime
+    real_time, real_datetime = time.time, datetime.datetime
 
-    class Shifted(crash_point):
+    class Shifted(real_datetime):
         @classmethod
         def now(cls, tz=None):
-            return crash_point.now(tz) + datetime.timedelta(seconds=offset_s)
+            return real_datetime.now(tz) + datetime.timedelta(seconds=offset_s)
 
-    time.time = lambda: real() + offset_s
+    time.time = lambda: real_time() + offset_s
     storage.datetime = Shifted
 
 
 def run(settings, arguments):
-    """As `python run_sweep.py arguments`; leaves through SystemExit."""
+    """Run `python run_sweep.py arguments` in this process; ends with SystemExit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["run_sweep.py", *arguments]
     prepare(settings)
@@ -141,7 +147,7 @@ def run(settings, arguments):
 
 
 def run_warm(settings, arguments):
-    """The same behind Hydra, which takes two seconds and touches nothing: in a process that `warm_up` was called in."""
+    """Run the same without Hydra's own start, which takes two seconds and writes nothing; needs `warm_up` before."""
     if settings.get("ignore_sigint"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.argv = ["run_sweep.py", *arguments]
@@ -159,9 +165,9 @@ _points = {}
 
 
 def warm_up(arguments):
-    """Compose the recipe of `arguments` once; its points are put into copies of it from now on.
+    """Compose the recipe of `arguments` once, so that points of the space are only set in copies of it.
 
-    What is installed is looked up once too.
+    The list of installed packages is determined once too.
     """
     import copy
     import functools

@@ -1,4 +1,4 @@
-"""What can happen to a sweep, as functions: each one starts the driver, does its worst, and gives back how it ended.
+"""Injectable faults: each function starts the driver, injects its fault and returns the driver's exit result.
 
 `FAULTS` is the registry that the chaos run draws from; a new fault is one more function in it.
 """
@@ -22,7 +22,7 @@ INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 @dataclass
 class Chaos:
-    """A sweep that things happen to: where, with which arguments and settings, and what has happened so far."""
+    """A sweep with injected faults: its sandbox, arguments and settings, and the events so far."""
 
     rng: random.Random
     sandbox: Sandbox
@@ -32,41 +32,41 @@ class Chaos:
     events: list = field(default_factory=list)
 
     def run(self, **settings):
-        """One life of the driver."""
+        """Run the driver until it ends."""
         return self.fork_server.run(self.sandbox, *self.arguments, **{**self.settings, **settings})
 
     def start(self, **settings):
-        """The same, while it lives."""
+        """Start the driver."""
         return self.fork_server.start(self.sandbox, *self.arguments, **{**self.settings, **settings})
 
-    def note(self, what):
-        """For the record of this run."""
-        self.events.append(what)
+    def note(self, event):
+        """Append to the events of this run."""
+        self.events.append(event)
 
 
-def kill_at_a_moment(chaos):
-    """SIGKILL before some change of the disk, whatever is going on."""
+def kill_at_a_crash_point(chaos):
+    """Send SIGKILL before some change of the disk, in any part."""
     number = chaos.rng.randint(1, 900)
-    chaos.note(f"SIGKILL at moment {number}")
+    chaos.note(f"SIGKILL at crash point {number}")
     return chaos.run(die=["any", number])
 
 
 def kill_in_a_part(chaos):
-    """SIGKILL in the middle of a named step."""
+    """Send SIGKILL inside a named part."""
     part, number = chaos.rng.choice(PARTS), chaos.rng.randint(1, 60)
-    chaos.note(f"SIGKILL at moment {number} of {part}")
+    chaos.note(f"SIGKILL at crash point {number} of {part}")
     return chaos.run(die=[part, number])
 
 
 def kill_near_the_end(chaos):
-    """SIGKILL once everything is trained; what comes before is run."""
+    """Send SIGKILL in a part after the training; the driver runs everything before it."""
     part, number = chaos.rng.choice((*LAST_PARTS, "close")), chaos.rng.randint(1, 60)
-    chaos.note(f"SIGKILL at moment {number} of {part}")
+    chaos.note(f"SIGKILL at crash point {number} of {part}")
     return chaos.run(die=[part, number])
 
 
 def kill_from_outside(chaos):
-    """SIGKILL after some seconds."""
+    """Send SIGKILL after some seconds."""
     delay_s = chaos.rng.uniform(0.1, 6)
     chaos.note(f"SIGKILL after {delay_s:.1f} s")
     driver = chaos.start()
@@ -76,17 +76,17 @@ def kill_from_outside(chaos):
 
 
 def interrupt(chaos):
-    """SIGINT or SIGTERM: it leaves in order, and says how to go on."""
+    """Send SIGINT or SIGTERM: the driver exits gracefully and prints the command that resumes."""
     sent = chaos.rng.choice([signal.SIGINT, signal.SIGTERM])
     part, number = chaos.rng.choice(PARTS[1:]), chaos.rng.randint(1, 100)
-    chaos.note(f"{sent.name} at moment {number} of {part}")
-    left = chaos.run(signal=[part, number, int(sent)])
-    check_left(left, sent)
-    return left
+    chaos.note(f"{sent.name} at crash point {number} of {part}")
+    result = chaos.run(signal=[part, number, int(sent)])
+    check_exit(result, sent)
+    return result
 
 
 def interrupt_twice(chaos):
-    """Two signals, one after the other."""
+    """Send two signals, one shortly after the other."""
     sent, delay_s = chaos.rng.choice([signal.SIGINT, signal.SIGTERM]), chaos.rng.uniform(1, 5)
     chaos.note(f"twice {sent.name} after {delay_s:.1f} s")
     driver = chaos.start()
@@ -95,31 +95,31 @@ def interrupt_twice(chaos):
     _send(driver, sent)
     time.sleep(0.05)
     _send(driver, signal.SIGINT)
-    left = driver.wait()
-    check_left(left, sent)
-    return left
+    result = driver.wait()
+    check_exit(result, sent)
+    return result
 
 
-def check_left(left, sent):
-    """A driver that a signal has reached leaves with the signal's code and the command that goes on."""
-    if left.code == 0:
-        return  # it was done before
-    assert left.code == INTERRUPTED[sent], f"exit code {left.code}:\n{left.output}"
-    assert "go on with:" in left.output, left.output
-    assert not has_traceback(left.output), left.output
+def check_exit(result, sent):
+    """Check that an interrupted driver exits with the signal's code and prints the command that resumes."""
+    if result.code == 0:
+        return  # it was finished before the signal
+    assert result.code == INTERRUPTED[sent], f"exit code {result.code}:\n{result.output}"
+    assert "resume with:" in result.output, result.output
+    assert not has_traceback(result.output), result.output
 
 
 def has_traceback(output):
-    """Whether a traceback was printed, but for one that Python prints where an interrupt meets its garbage collector.
+    """Return True if a traceback was printed, other than that of an interrupt during garbage collection.
 
-    It swallows the KeyboardInterrupt then; the driver leaves once its patience is over.
+    Python prints one then and swallows the KeyboardInterrupt; the driver exits after its shutdown timeout.
     """
     return "Traceback" in output and "Exception ignored in" not in output
 
 
-def tear_the_state(chaos):
-    """SIGKILL between two evaluations, then a file of the trial's state is spoiled, perhaps one of that before too."""
-    left = chaos.run(die=["on_trial_result", chaos.rng.randint(20, 100)])
+def corrupt_the_state(chaos):
+    """Send SIGKILL between two evaluations, then corrupt a file of the trial's state, perhaps of the previous one."""
+    result = chaos.run(die=["on_trial_result", chaos.rng.randint(20, 100)])
     for state in ("state", "previous/state")[: chaos.rng.randint(1, 2)]:
         files = [
             path for path in chaos.sandbox.folder.glob(f"*/*/{state}/**/*") if path.is_file() and path.stat().st_size
@@ -127,24 +127,24 @@ def tear_the_state(chaos):
         if files:
             path = chaos.rng.choice(sorted(files))
             chaos.note(f"garbage in {path.relative_to(chaos.sandbox.folder)}")
-            _spoil(path, chaos.rng)
-    return left
+            _corrupt(path, chaos.rng)
+    return result
 
 
-def tear_the_outbox(chaos):
-    """SIGKILL, and the outbox ends in the middle of a line."""
-    left = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
+def append_to_the_outbox(chaos):
+    """Send SIGKILL, then append an incomplete line to the outbox."""
+    result = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
     path = chaos.sandbox.folder / "outbox" / "entries.jsonl"
     if path.exists():
         chaos.note("half a line in the outbox")
         with path.open("ab") as file:
             file.write(b'0123456789abcdef {"call": "log_rep')
-    return left
+    return result
 
 
-def cut_the_outbox(chaos):
-    """SIGKILL, and the outbox has lost its end or is gone: what MLflow may have been told, and what it may not."""
-    left = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
+def truncate_the_outbox(chaos):
+    """Send SIGKILL, then truncate or remove the outbox: records that may or may not have been delivered are lost."""
+    result = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
     path = chaos.sandbox.folder / "outbox" / "entries.jsonl"
     if path.exists() and chaos.rng.random() < 0.25:
         chaos.note("the outbox is gone")
@@ -153,36 +153,36 @@ def cut_the_outbox(chaos):
         lost = min(chaos.rng.choice([20, 500, 5000]), path.stat().st_size)
         chaos.note(f"{lost} bytes less in the outbox")
         os.truncate(path, path.stat().st_size - lost)
-    return left
+    return result
 
 
 def lock_the_ledger(chaos):
-    """Another program holds the ledger for some seconds."""
+    """Lock the ledger for some seconds, as another program might."""
     return _lock(chaos, chaos.sandbox.ledger, "the ledger")
 
 
 def lock_the_store(chaos):
-    """Another program holds MLflow's database for some seconds."""
+    """Lock MLflow's database for some seconds, as another program might."""
     return _lock(chaos, chaos.sandbox.storage / "mlflow.db", "mlflow.db")
 
 
 def set_the_clock_back(chaos):
-    """The clock is an hour or more behind, and the driver is killed."""
+    """Set the clock back by an hour or more, and kill the driver."""
     offset_s = -chaos.rng.choice([3600, 7200, 86400])
     chaos.note(f"the clock is {-offset_s} s behind")
     return chaos.run(clock_s=offset_s, die=["any", chaos.rng.randint(300, 1500)])
 
 
 FAULTS = [
-    kill_at_a_moment,
+    kill_at_a_crash_point,
     kill_in_a_part,
     kill_near_the_end,
     kill_from_outside,
     interrupt,
     interrupt_twice,
-    tear_the_state,
-    tear_the_outbox,
-    cut_the_outbox,
+    corrupt_the_state,
+    append_to_the_outbox,
+    truncate_the_outbox,
     lock_the_ledger,
     lock_the_store,
     set_the_clock_back,
@@ -200,7 +200,7 @@ def _lock(chaos, path, name):
 
 
 def hold_lock(path, seconds):
-    """Nobody else reads or writes the database at `path` for so long."""
+    """Hold an exclusive lock on the database at `path` for so many seconds."""
     connection = sqlite3.connect(path, timeout=30, isolation_level=None)
     try:
         connection.execute("BEGIN EXCLUSIVE")
@@ -210,13 +210,13 @@ def hold_lock(path, seconds):
         connection.close()
 
 
-def _spoil(path, rng):
+def _corrupt(path, rng):
     data = bytearray(path.read_bytes())
     if rng.random() < 0.5:
         path.write_bytes(data[: len(data) // 2])
         return
-    place = rng.randrange(len(data))
-    data[place] ^= 0xFF
+    offset = rng.randrange(len(data))
+    data[offset] ^= 0xFF
     path.write_bytes(data)
 
 
@@ -228,7 +228,7 @@ def _send(driver, number):
 
 
 def draw_plan(rng, trials):
-    """Faults of trials, the same in every life: number → what goes wrong behind its first evaluation."""
+    """Draw the faults of trials, the same in every run: number → fault after its first evaluation."""
     kinds = ["nan", "nan objective", "raise", "oom"]
     numbers = rng.sample(range(1, trials), min(len(kinds), trials - 2))
     return {str(number): kind for number, kind in zip(numbers, kinds, strict=False)}

@@ -1,7 +1,7 @@
-"""Fork drivers from a process that has imported everything, so that none pays for its imports.
+"""Fork drivers from a process that has imported everything, so that no driver has to import again.
 
-Each is a process of its own, leads a session, and is killed like any other. The fork server never runs a sweep and
-has no threads, so that a fork of it is as good as a new process.
+Each driver is a process of its own, leads a session, and can be killed like any other. The fork server itself never
+runs a sweep and has no threads, so that a fork of it is equivalent to a new process.
 """
 
 import gc
@@ -22,15 +22,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class ExitResult:
-    """A driver that is gone: its exit code (-9 for SIGKILL), what it printed, the seconds it lived."""
+    """Result of a driver that has ended: exit code (-9 for SIGKILL), output, duration in seconds."""
 
     code: int
     output: str
-    lived_s: float
+    duration_s: float
 
 
 class Driver:
-    """A driver that runs, forked by the fork server or started as a program."""
+    """A running driver, forked by the fork server or started as a program."""
 
     def __init__(self, pid, output, wait):
         self.pid = pid
@@ -40,28 +40,28 @@ class Driver:
 
     @property
     def output(self):
-        """What it has printed so far."""
+        """Output so far."""
         return self._output.read_text("utf-8", errors="replace") if self._output.exists() else ""
 
     def wait_for(self, words, timeout_s=120):
-        """Until `words` were printed, or it is gone."""
+        """Wait until `words` were printed or the driver has ended."""
         end = time.monotonic() + timeout_s
         while words not in self.output and is_alive(self.pid):
             assert time.monotonic() < end, self.output
             time.sleep(0.02)
 
     def send(self, number):
-        """A signal."""
+        """Send a signal to the driver."""
         os.kill(self.pid, number)
 
     def wait(self, timeout_s=300):
-        """Its end; killed and an AssertionError where that does not come."""
+        """Wait until the driver ends; if it does not, kill it and raise AssertionError."""
         code = self._wait(timeout_s)
         return ExitResult(code, self.output, time.monotonic() - self._begun)
 
 
 class ForkServer:
-    """The process that forks drivers, as a context."""
+    """The process that forks drivers, as a context manager."""
 
     def __init__(self):
         self._count = 0
@@ -81,7 +81,7 @@ class ForkServer:
         self._process.stdout.close()
 
     def start(self, sandbox, *arguments, **settings):
-        """A driver of the sweep in `world`; `settings` are those of `driver`."""
+        """Start a driver of the sweep in `sandbox`; `settings` are those of `driver`."""
         self._count += 1
         output = sandbox.root / f"driver-{os.getpid()}-{self._count:03d}.txt"
         request = {
@@ -89,36 +89,36 @@ class ForkServer:
             "arguments": sandbox.arguments(*arguments),
             "output": str(output),
         }
-        self._ask(request)
-        pid = int(self._answer())
+        self._send(request)
+        pid = int(self._receive())
         return Driver(pid, output, lambda timeout_s: self._wait(pid, timeout_s))
 
     def run(self, sandbox, *arguments, **settings):
-        """`start`, and its end."""
+        """Start a driver and wait until it ends."""
         return self.start(sandbox, *arguments, **settings).wait()
 
     def _wait(self, pid, timeout_s):
-        self._ask({"wait": pid, "timeout_s": timeout_s})
-        code = self._answer()
+        self._send({"wait": pid, "timeout_s": timeout_s})
+        code = self._receive()
         assert code != "late", "the driver did not end in time"
         return int(code)
 
-    def _ask(self, request):
+    def _send(self, request):
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
 
-    def _answer(self):
+    def _receive(self):
         return self._process.stdout.readline().strip()
 
 
 def start_program(sandbox, *arguments, **settings):
-    """The same driver as a new interpreter: what a user starts, imports and all."""
+    """Start the same driver in a new Python process with all its imports, as a user does."""
     output = sandbox.root / f"program-{time.monotonic_ns()}.txt"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    given = json.dumps({"trace": str(sandbox.trace), **settings})
+    settings = json.dumps({"trace": str(sandbox.trace), **settings})
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.driver", given, *sandbox.arguments(*arguments)],
+            [sys.executable, "-m", "tests.chaos.driver", settings, *sandbox.arguments(*arguments)],
             stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, start_new_session=True,
         )  # fmt: skip
 
@@ -134,32 +134,32 @@ def start_program(sandbox, *arguments, **settings):
 
 
 def serve():
-    """Fork a driver for each line of stdin; answer with its pid, and with its exit code when asked to wait for it.
+    """Fork a driver for each request on stdin and write its pid; for a wait request, write its exit code.
 
-    Those that still live when stdin ends, or at Ctrl-C, are killed.
+    Drivers that are still running when stdin ends, or at Ctrl-C, are killed.
     """
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
     _import_everything()
     from tests.chaos.driver import warm_up
 
     gc.collect()
-    gc.freeze()  # what every fork has in common is not looked through again in each of them
-    answers.write("ready\n")
+    gc.freeze()  # objects shared by all forks are not scanned again by the garbage collector of each fork
+    replies.write("ready\n")
     alive, mine = set(), os.getpid()
     try:
         for line in sys.stdin:
             request = json.loads(line)
             if "wait" in request:
-                answers.write(f"{_wait(request['wait'], request['timeout_s'])}\n")
+                replies.write(f"{_wait(request['wait'], request['timeout_s'])}\n")
                 alive.discard(request["wait"])
                 continue
             warm_up(request["arguments"])
             pid = os.fork()
             if pid == 0:
-                answers.close()
-                _live(request)
+                replies.close()
+                _run_driver(request)
             alive.add(pid)
-            answers.write(f"{pid}\n")
+            replies.write(f"{pid}\n")
     except KeyboardInterrupt:
         pass
     finally:
@@ -186,8 +186,8 @@ def _import_everything():
     from tests.chaos import crash_points, driver, scripted  # noqa: F401
 
 
-def _live(request):
-    """The life of a driver; never returns."""
+def _run_driver(request):
+    """Run a driver in this forked process; never returns."""
     code = 1
     try:
         os.setsid()
@@ -198,11 +198,11 @@ def _live(request):
         os.dup2(output, 2)
         from tests.chaos import driver
 
-        live = driver.run if request["settings"].get("with_hydra") else driver.run_warm
-        live(request["settings"], request["arguments"])
+        run = driver.run if request["settings"].get("with_hydra") else driver.run_warm
+        run(request["settings"], request["arguments"])
         code = 0
-    except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
     finally:

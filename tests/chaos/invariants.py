@@ -1,4 +1,4 @@
-"""What must hold after any fault, counted from the ledger, from MLflow and from the disk."""
+"""Invariants that must hold after any fault, checked in the ledger, in MLflow and on disk."""
 
 import json
 import math
@@ -11,13 +11,13 @@ from embsweep.tracking.outbox import count_waiting
 from tests.chaos.sandbox import NAME
 
 STUDIES = {"sweep": "trial", "confirmation": "confirmation"}
-"""Studies of the ledger → the role of their runs in MLflow."""
+"""Study in the ledger → role of its runs in MLflow."""
 
 
 def check_invariants(sandbox, reference=None, *, code=0, trials=None):
-    """What is wrong with the finished sweep in `world`, as a list of sentences; empty where nothing is.
+    """Return the violated invariants of the finished sweep in `sandbox`, as a list of sentences.
 
-    `unbroken` is what `read_facts` found in the same sweep without any fault; `code` the exit code of the last run.
+    `reference` are the facts (`read_facts`) of the same sweep without faults; `code` is the exit code of the last run.
     """
     problems = [] if code == 0 else [f"exit code {code}"]
     studies = _read_studies(sandbox)
@@ -37,9 +37,9 @@ def check_invariants(sandbox, reference=None, *, code=0, trials=None):
 
 
 def read_facts(sandbox):
-    """All of a finished sweep that no fault may change.
+    """Return all results of a finished sweep that no fault may change.
 
-    The number of looks at the test split may: a look that died before it was on record counts all the same.
+    The number of holdout evaluations may change: one that was killed before its record was complete counts as well.
     """
     facts = {}
     for study, records in _read_studies(sandbox).items():
@@ -128,9 +128,9 @@ def _check_registry(client, experiment):
 
 
 def _check_repeated(sandbox, studies):
-    """No attempt trains more than one interval that an earlier one had trained; two where it had to step back.
+    """Check that no attempt repeats more than one interval of earlier attempts; two if it used the previous state.
 
-    Those that started over may train all of them.
+    Attempts that restarted from the beginning may repeat all of them.
     """
     known, problems, allowed = defaultdict(set), [], defaultdict(lambda: 1)
     for study, records in studies.items():
@@ -154,10 +154,10 @@ def _check_repeated(sandbox, studies):
 
 
 def _check_disk(sandbox):
-    """No half-written weights stay, no state of a finished trial, and nothing that MLflow was not told."""
+    """Check that no partly written weights, no states of finished trials and no undelivered records are leftovers."""
     folders = [path for path in sandbox.folder.rglob("*") if path.is_dir()]
-    left = [path for path in folders if path.name in ("state", "previous") or path.suffix in (".tmp", ".old")]
-    left += list(sandbox.folder.rglob(".registering-*"))
-    problems = [f"left behind: {path.relative_to(sandbox.folder)}" for path in left]
+    leftovers = [path for path in folders if path.name in ("state", "previous") or path.suffix in (".tmp", ".old")]
+    leftovers += list(sandbox.folder.rglob(".registering-*"))
+    problems = [f"left behind: {path.relative_to(sandbox.folder)}" for path in leftovers]
     waiting = count_waiting(sandbox.folder / "outbox")
-    return [*problems, *([f"{waiting} records wait in the outbox"] if waiting else [])]
+    return [*problems, *([f"{waiting} records are pending in the outbox"] if waiting else [])]

@@ -1,4 +1,4 @@
-"""A sweep that is cheap enough to be killed a thousand times: sixty pairs, a tiny real model, a scripted training."""
+"""A sweep that is cheap enough to be killed a thousand times: sixty pairs, a tiny real model, scripted training."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ NAME = "chaos"
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A storage folder with what lies beside it: the model, the pairs, and the trace of every interval trained."""
+    """A storage folder, with the model, the pairs and the trace of every trained interval beside it."""
 
     root: Path
 
@@ -38,20 +38,19 @@ class Sandbox:
         return self.root / "trace.jsonl"
 
     def open_mlflow(self):
-        """A client of its MLflow database as it is now.
+        """Return a client of a copy of the MLflow database as it is now.
 
-        MLflow keeps open what it was given once, also where another file has taken the place of that one: so this is a
-        copy.
+        MLflow keeps a database open even after the file was replaced by another one, hence the copy.
         """
         from mlflow import MlflowClient
 
-        path = self.root / f"seen-{time.monotonic_ns()}.db"
+        path = self.root / f"copy-{time.monotonic_ns()}.db"
         with closing(sqlite3.connect(self.storage / "mlflow.db")) as now, closing(sqlite3.connect(path)) as copy:
             now.backup(copy)
         return MlflowClient(f"sqlite:///{path}", registry_uri=f"sqlite:///{path}")
 
     def arguments(self, *more):
-        """A command line; `more` replaces what has the same key."""
+        """Return the arguments of a command line; `more` replaces arguments with the same key."""
         common = [
             "+sweep=quickstart", "model=static", "model.kind=hub", f"model.source={self.root / 'model'}",
             "model.name=tiny", f"model.dim={DIM}", "matryoshka.dims=[16,8]", "data=files",
@@ -67,12 +66,12 @@ class Sandbox:
         return [*(argument for argument in common if argument.split("=")[0] not in keys), *more]
 
 
-def make_world(root):
-    """The model and the pairs under `root`."""
+def make_sandbox(root):
+    """Write the model and the pairs to `root`."""
     root.mkdir(parents=True, exist_ok=True)
     sandbox = Sandbox(root.resolve())
     rows = [json.dumps({"anchor": f"q{i}", "positive": f"p{i}"}) + "\n" for i in range(PAIRS)]
     (root / "pairs.jsonl").write_text("".join(rows), "ascii")
-    model = make_noisy(PAIRS, DIM, NOISE)  # the noise is what the scripted training takes away
+    model = make_noisy(PAIRS, DIM, NOISE)  # the scripted training removes the noise
     model.save_pretrained(str(root / "model"), create_model_card=False)
     return sandbox

@@ -1,6 +1,6 @@
-"""A training that is a script: the trial around it, its states, checkpoints, evaluations and reports are the real ones.
+"""Scripted training; the trial around it, its states, checkpoints, evaluations and reports are the real ones.
 
-A weight is what the seed, the learning rate and the weights one step before make of it: an attempt that went on from
+The weights follow from the seed, the learning rate and the weights of the previous step: an attempt that resumed from
 anything but its last state would end with other scores.
 """
 
@@ -11,21 +11,21 @@ import time
 from pathlib import Path
 
 PLAN = "CHAOS_PLAN"
-"""Environment: JSON, number of a trial of the search, or `confirmation` and that of a run there → its fault behind its
-first evaluation: `nan`, `nan objective`, `raise`, `oom`, `die`, `die once`, `sleep`, `deaf` (a `sleep` that cannot be
-interrupted)."""
+"""Environment variable with JSON: number of a trial of the search, or `confirmation` and the number of a run → fault
+after its first evaluation: `nan`, `nan objective`, `raise`, `oom`, `die`, `die once`, `sleep`, `uninterruptible` (a
+`sleep` that ignores interrupts)."""
 
 TRACE = "CHAOS_TRACE"
-"""Environment: the file that gets a line for every interval trained."""
+"""Environment variable with the file that gets a line for every trained interval."""
 
 STEPS = 8
 
-DEAF, HEARD = "no interrupt ends this trial any more", "an interrupt was heard and ignored"
-"""What a `deaf` trial prints when it begins to be, and of each."""
+UNINTERRUPTIBLE, INTERRUPT_IGNORED = "this trial ignores interrupts from now on", "an interrupt was ignored"
+"""Output of an `uninterruptible` trial when it begins to ignore interrupts, and for each of them."""
 
 
 def run_scripted(job, reporter, **given):
-    """`run_trial` with the scripted trainer."""
+    """Call `run_trial` with the scripted trainer."""
     from embsweep.training import trial as train
 
     train.build_trainer = lambda job, model, loss, pairs, choice: ScriptedTrainer(job, model, loss)
@@ -34,7 +34,7 @@ def run_scripted(job, reporter, **given):
 
 
 def run_without_torch(job, reporter, **_):
-    """Four reports of made-up scores, and no weights: a trial for what happens around trials in Ray's processes."""
+    """Make four reports of made-up scores and no weights: a trial for tests of Ray's processes around it."""
     from embsweep.core.names import METRICS
     from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 
@@ -46,29 +46,29 @@ def run_without_torch(job, reporter, **_):
         report = TrialReport(done, step, done, objective, objective, 2 / STEPS, scores, 1.0, None, time.time())
         if reporter.report(report):
             return
-        hold_up(find_fault(job), job)
+        die_or_block(find_fault(job), job)
     reporter.finish(TrialResult(Outcome.COMPLETE, objective, scores, None, time.time()))
 
 
 def find_fault(job):
-    """What is to go wrong with `job`; None where nothing is."""
+    """Return the fault planned for `job`, or None."""
     phase = Path(job.folder).parent.name
     name = f"{job.number}" if phase == "trials" else f"{phase} {job.number}"
     return json.loads(os.environ.get(PLAN, "{}")).get(name)
 
 
-def hold_up(fault, job):
-    """Those faults that end or block the process of a trial."""
+def die_or_block(fault, job):
+    """Apply a fault that ends or blocks the process of a trial."""
     if fault == "die" or (fault == "die once" and job.attempt == 1):
         os.kill(os.getpid(), signal.SIGKILL)
     elif fault == "sleep":
         time.sleep(3600)
-    elif fault == "deaf":
+    elif fault == "uninterruptible":
         _sleep_through_signals()
 
 
 class ScriptedTrainer:
-    """As much of a trainer as a trial asks for."""
+    """The part of a trainer that a trial uses."""
 
     def __init__(self, job, model, loss):
         from torch import nn
@@ -87,7 +87,7 @@ class ScriptedTrainer:
         if resume_from_checkpoint:
             self._load_from_checkpoint(resume_from_checkpoint)
             self.state = type(self.state).load_from_json(str(Path(resume_from_checkpoint, "trainer_state.json")))
-            self._go_wrong()
+            self._inject_fault()
         for callback in self._callbacks:
             callback.on_train_begin(None, self.state, self.control)
         begun = self.state.global_step
@@ -100,7 +100,7 @@ class ScriptedTrainer:
             for callback in self._callbacks:
                 callback.on_step_end(None, self.state, self.control)
             if begun == self.state.global_step and not self.control.should_training_stop:
-                self._go_wrong()
+                self._inject_fault()
 
     def _step(self):
         import torch
@@ -116,7 +116,7 @@ class ScriptedTrainer:
             table[:half] += pace * (table[half:] - table[:half]) + 0.1 * torch.randn(table[:half].shape, generator=draw)
         self.loss(torch.tensor(1.0 / self.state.global_step))
 
-    def _go_wrong(self):
+    def _inject_fault(self):
         fault = find_fault(self.job)
         if fault is None:
             return
@@ -131,9 +131,9 @@ class ScriptedTrainer:
         elif fault == "oom":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB (scripted)")
         else:
-            hold_up(fault, self.job)
+            die_or_block(fault, self.job)
 
-    # -- what `save_state` and `EvaluationCallback` ask for -----------------------------------------------------------
+    # -- what `save_state` and `EvaluationCallback` call --------------------------------------------------------------
 
     def _save_optimizer_and_scheduler(self, folder):
         Path(folder, "optimizer.bin").write_bytes(b"\0" * 4096)
@@ -152,13 +152,13 @@ class ScriptedTrainer:
 
 
 def _sleep_through_signals():
-    output = DEAF
+    output = UNINTERRUPTIBLE
     while True:
         try:
             os.write(1, f"{output}\n".encode())
             time.sleep(3600)
         except KeyboardInterrupt:
-            output = HEARD
+            output = INTERRUPT_IGNORED
 
 
 def _trace(job, begun, reached):

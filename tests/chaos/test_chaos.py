@@ -1,4 +1,4 @@
-"""Short chaos runs with a seed of their own each time; `make chaos` is the long one, `test_kills` the day's."""
+"""Short chaos runs with a new seed each time; `make chaos` is the long run, `test_kills` runs daily."""
 
 import pytest
 
@@ -8,15 +8,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.nightly
-def test_a_fault_at_random_changes_nothing(fork_server, make_seeded, tmp_path, new_seed):
-    """Without a confirmation, which is most of so small a sweep."""
+def test_one_random_fault_changes_no_result(fork_server, make_seeded_sandbox, tmp_path, new_seed):
+    """Without a confirmation, which would take most of the time of such a small sweep."""
     more = ("confirm=none", "eval.fractions=[0.25,1.0]")
-    problems, events = run_chaos(tmp_path, fork_server, *more, seed=new_seed, trials=2, runs=1, make=make_seeded)
+    problems, events = run_chaos(
+        tmp_path, fork_server, *more, seed=new_seed, trials=2, runs=1, make=make_seeded_sandbox
+    )
     assert not problems, "\n".join([f"seed {new_seed}", *events, *problems])
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(("trials", "runs"), [(8, 6), (30, 15)])
-def test_faults_at_random_change_nothing(fork_server, tmp_path, new_seed, trials, runs):
+def test_random_faults_change_no_result(fork_server, tmp_path, new_seed, trials, runs):
     problems, events = run_chaos(tmp_path, fork_server, seed=new_seed, trials=trials, runs=runs)
     assert not problems, "\n".join([f"seed {new_seed}", *events, *problems])

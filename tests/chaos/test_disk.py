@@ -1,4 +1,4 @@
-"""Full disks and held databases: said in plain words, readable all the same, and the same command goes on."""
+"""Full disks and locked databases: reported clearly, the sweep stays readable, and the same command resumes it."""
 
 import os
 import subprocess
@@ -11,18 +11,18 @@ from tests.chaos.conftest import FULL, SEARCH, count_trials
 from tests.chaos.faults import hold_lock
 from tests.chaos.fork_server import ROOT, start_program
 from tests.chaos.invariants import check_invariants
-from tests.chaos.sandbox import make_world
+from tests.chaos.sandbox import make_sandbox
 
 pytestmark = pytest.mark.slow
 
-HELD_S = 8.0
-"""More than sqlite waits where nobody tells it how long (5 s)."""
+LOCKED_S = 8.0
+"""Longer than sqlite's default timeout (5 s)."""
 
 
 @pytest.fixture
 def sandbox(tmp_path):
-    """Its storage is a small disk of its own."""
-    sandbox = make_world(tmp_path / "world")
+    """A sandbox whose storage is a small disk of its own."""
+    sandbox = make_sandbox(tmp_path / "sandbox")
     sandbox.storage.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(sandbox.storage)]
     if os.getuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
@@ -32,12 +32,12 @@ def sandbox(tmp_path):
 
 
 def read_status(sandbox):
-    """What `embsweep status` says of the sweep."""
+    """Return the finished process of `embsweep status` for the sweep."""
     command = [sys.executable, "-m", "embsweep.cli.commands", "status", "chaos", "--storage", str(sandbox.storage)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
 
 
-@pytest.mark.usefixtures("search_unbroken")
+@pytest.mark.usefixtures("search_reference")
 @pytest.mark.parametrize(
     ("arguments", "part", "number"),
     [
@@ -54,14 +54,14 @@ def read_status(sandbox):
         ),
     ],
 )
-def test_a_full_disk_ends_the_sweep_in_order(fork_server, sandbox, check, arguments, part, number):
+def test_a_full_disk_ends_the_sweep_gracefully(fork_server, sandbox, check, arguments, part, number):
     ballast = sandbox.storage / "ballast"
-    left = fork_server.run(sandbox, *arguments, fill=[part, number, str(ballast)])
-    assert left.code == 1, left.output
-    assert "Traceback" not in left.output, left.output
-    last = left.output.strip().splitlines()[-1]
+    result = fork_server.run(sandbox, *arguments, fill=[part, number, str(ballast)])
+    assert result.code == 1, result.output
+    assert "Traceback" not in result.output, result.output
+    last = result.output.strip().splitlines()[-1]
     assert is_disk_full_error(last), last
-    assert "same command" in last or "go on with" in last, last
+    assert "same command" in last or "resume with" in last, last
     status = read_status(sandbox)
     assert status.returncode == 0, status.stderr
     assert f"of {count_trials(arguments)} trials" in status.stdout
@@ -72,24 +72,24 @@ def test_a_full_disk_ends_the_sweep_in_order(fork_server, sandbox, check, argume
 @pytest.mark.nightly
 @pytest.mark.ray
 @pytest.mark.parametrize("part", ["on_trial_result", "on_trial_complete"])
-def test_with_ray_too(sandbox, check, part):
-    """Where Tune writes to that disk as well, and would blame the trial for what the desk raises."""
+def test_a_full_disk_ends_the_sweep_gracefully_with_ray(sandbox, check, part):
+    """Tune writes to that disk as well, and would treat an error of the scheduler as a failure of the trial."""
     ballast = sandbox.storage / "ballast"
     ray = ("runner=local", "runner.max_concurrent=1")
-    left = start_program(sandbox, *FULL, *ray, fill=[part, 12, str(ballast)]).wait()
-    assert left.code == 1, left.output
-    assert "Traceback" not in left.output, left.output
-    assert is_disk_full_error(left.output.strip().splitlines()[-1]), left.output
+    result = start_program(sandbox, *FULL, *ray, fill=[part, 12, str(ballast)]).wait()
+    assert result.code == 1, result.output
+    assert "Traceback" not in result.output, result.output
+    assert is_disk_full_error(result.output.strip().splitlines()[-1]), result.output
     assert " failed" not in read_status(sandbox).stdout
     ballast.unlink()
     check(sandbox, *FULL)
 
 
-@pytest.mark.parametrize("seconds", [HELD_S, pytest.param(30.0, marks=pytest.mark.nightly)])
-def test_a_ledger_that_is_held_is_waited_for(fork_server, sandbox, seconds):
+@pytest.mark.parametrize("seconds", [LOCKED_S, pytest.param(30.0, marks=pytest.mark.nightly)])
+def test_a_locked_ledger_is_waited_for(fork_server, sandbox, seconds):
     arguments = ("search.trials=2", "confirm=none", "eval.fractions=[0.25,1.0]")
     driver = fork_server.start(sandbox, *arguments)
     driver.wait_for("trial 0 at 25%")
     hold_lock(sandbox.ledger, seconds)
-    left = driver.wait()
-    assert check_invariants(sandbox, code=left.code, trials=2) == [], left.output
+    result = driver.wait()
+    assert check_invariants(sandbox, code=result.code, trials=2) == [], result.output

@@ -1,4 +1,4 @@
-"""SIGKILL of the driver at chosen moments: the same command goes on, nothing is lost."""
+"""SIGKILL of the driver at chosen crash points: the same command resumes and nothing is lost."""
 
 import random
 import time
@@ -17,33 +17,33 @@ IN_THE_CONFIRMATION = (("confirmation", 4), ("finalization", 2))
 AT_THE_END = (("test", 2), ("registration", 2), ("close", 1))
 
 
-@pytest.mark.usefixtures("search_unbroken")
-def test_in_the_search_while_the_clock_goes_back(fork_server, sandbox, check, new_seed):
-    """An hour with every start: no decision rests on the clock. Then once at any moment."""
+@pytest.mark.usefixtures("search_reference")
+def test_kills_in_the_search_while_the_clock_is_set_back(fork_server, sandbox, check, new_seed):
+    """By an hour before every start: no decision depends on the clock. The last kill is at a random crash point."""
     for hours, crash_at in enumerate(IN_THE_SEARCH):
-        left = fork_server.run(sandbox, *SEARCH, die=list(crash_at), clock_s=-3600 * hours)
-        assert left.code == -9, (crash_at, left.output)
+        result = fork_server.run(sandbox, *SEARCH, die=list(crash_at), clock_s=-3600 * hours)
+        assert result.code == -9, (crash_at, result.output)
     crash_point = random.Random(new_seed).randint(1, 200)
     assert fork_server.run(sandbox, *SEARCH, die=["any", crash_point], clock_s=-3600 * 2).code in (-9, 0), crash_point
     check(sandbox, *SEARCH, clock_s=-3600 * 3)
 
 
-@pytest.mark.usefixtures("small_unbroken", "small_crowning")
+@pytest.mark.usefixtures("small_reference", "small_finalization")
 @pytest.mark.parametrize(
-    ("part", "aims"),
+    ("part", "crash_points"),
     [pytest.param("confirmation", IN_THE_CONFIRMATION, marks=pytest.mark.nightly), ("finalization", AT_THE_END)],
 )
-def test_after_the_search(fork_server, world_at, check, part, aims):
-    sandbox = world_at(part, *SMALL)
-    for crash_at in aims:
-        left = fork_server.run(sandbox, *SMALL, die=list(crash_at))
-        assert left.code == -9, (crash_at, left.output)
+def test_kills_after_the_search(fork_server, sandbox_at, check, part, crash_points):
+    sandbox = sandbox_at(part, *SMALL)
+    for crash_at in crash_points:
+        result = fork_server.run(sandbox, *SMALL, die=list(crash_at))
+        assert result.code == -9, (crash_at, result.output)
     check(sandbox, *SMALL)
 
 
 @pytest.mark.nightly
-def test_twenty_times_in_a_row(fork_server, sandbox, check):
-    """Each part of a sweep has its turn; a life gets no further than one trial, so that twenty find their moment."""
+def test_twenty_kills_in_a_row(fork_server, sandbox, check):
+    """In every part of a sweep; no run gets further than one trial, so that all twenty crash points are reached."""
     rng = random.Random(5)
     early = [part for part in PARTS if part != "publisher"] + [
         "publisher",
@@ -53,17 +53,17 @@ def test_twenty_times_in_a_row(fork_server, sandbox, check):
         "on_trial_complete",
     ]
     rng.shuffle(early)
-    aims = [(part, rng.randint(1, 12)) for part in early[:12]]
-    aims += [
+    crash_points = [(part, rng.randint(1, 12)) for part in early[:12]]
+    crash_points += [
         (part, rng.randint(1, 4)) for part in (*LAST_PARTS, "test", "registration", "registration", "finalization")
     ]
-    codes = [fork_server.run(sandbox, *FULL, die=list(crash_at)).code for crash_at in aims]
-    assert codes == [-9] * 20, list(zip(aims, codes, strict=True))
+    codes = [fork_server.run(sandbox, *FULL, die=list(crash_at)).code for crash_at in crash_points]
+    assert codes == [-9] * 20, list(zip(crash_points, codes, strict=True))
     check(sandbox, *FULL)
 
 
 @pytest.mark.nightly
-def test_at_any_moment(fork_server, sandbox, check, new_seed):
+def test_kills_at_random_crash_points(fork_server, sandbox, check, new_seed):
     rng = random.Random(new_seed)
     while fork_server.run(sandbox, *FULL, die=["any", rng.randint(100, 1500)]).code == -9:
         pass
@@ -71,21 +71,23 @@ def test_at_any_moment(fork_server, sandbox, check, new_seed):
 
 
 @pytest.mark.nightly
-def test_from_outside_as_a_user_starts_it(sandbox, unbroken_of):
-    """A new interpreter, killed while it imports and while it runs; proof in a fresh process, as it is."""
+def test_kills_from_outside_of_the_program_that_a_user_starts(sandbox, reference_of):
+    """A new interpreter, killed while it imports and while it runs; the winner is verified in a fresh process."""
     for words, delay_s in (("", 1.0), ("trial 1 starts", 0.0)):
-        driver = start_program(sandbox, *FULL, real_proof=True)
+        driver = start_program(sandbox, *FULL, real_verification=True)
         driver.wait_for(words)
         time.sleep(delay_s)
         driver.send(9)
         assert driver.wait().code == -9
-    left = start_program(sandbox, *FULL, real_proof=True).wait()
-    assert check_invariants(sandbox, unbroken_of(FULL), code=left.code, trials=count_trials(FULL)) == [], left.output
+    result = start_program(sandbox, *FULL, real_verification=True).wait()
+    assert check_invariants(sandbox, reference_of(FULL), code=result.code, trials=count_trials(FULL)) == [], (
+        result.output
+    )
 
 
 @pytest.mark.nightly
-def test_a_clock_that_goes_back_an_hour_changes_nothing(fork_server, sandbox, check):
+def test_a_clock_set_back_by_an_hour_changes_no_result(fork_server, sandbox, check):
     for hours in range(3):
-        left = fork_server.run(sandbox, *FULL, clock_s=-3600 * hours, die=["on_trial_result", 40])
-        assert left.code == -9
+        result = fork_server.run(sandbox, *FULL, clock_s=-3600 * hours, die=["on_trial_result", 40])
+        assert result.code == -9
     check(sandbox, *FULL, clock_s=-3600 * 3)

@@ -1,4 +1,4 @@
-"""Two drivers on one sweep, and the same name for another one."""
+"""Two drivers of one sweep, and another sweep under the same name."""
 
 import json
 import signal
@@ -15,10 +15,10 @@ from tests.cpu_time import cpu_seconds
 
 pytestmark = pytest.mark.slow
 
-NOTICED_S = 5.0
+REFUSED_WITHIN_S = 5.0
 SLOW_TO_IMPORT = ("mlflow", "ray", "sentence_transformers", "torch", "transformers")
 
-# run_sweep.py, and at its end what it has imported, as the last line of stdout.
+# Run run_sweep.py and print the imported modules at exit, as the last line of stdout.
 PROGRAM = """
 import atexit, json, runpy, sys
 atexit.register(lambda: print(json.dumps(sorted(name for name in sys.modules if "." not in name)), flush=True))
@@ -39,11 +39,11 @@ def first(fork_server, sandbox):
     driver.wait_for("trial 0 at 25%")
     yield driver
     driver.send(signal.SIGKILL)
-    assert driver.wait().code == -9, "it was there all the time"
+    assert driver.wait().code == -9, "it was running all the time"
 
 
-def test_the_second_leaves_and_names_the_first(first, sandbox):
-    """Before it imports what takes seconds."""
+def test_the_second_driver_exits_and_names_the_first(first, sandbox):
+    """It exits before it imports the libraries that take seconds."""
     second = start_second(sandbox)
     assert second.returncode == 2
     assert f"process {first.pid}" in second.stderr
@@ -52,37 +52,37 @@ def test_the_second_leaves_and_names_the_first(first, sandbox):
 
 
 @pytest.mark.nightly
-def test_the_second_leaves_within_seconds(first, sandbox):
-    """Of CPU time, which is what it would take on a machine of its own; the first one sleeps meanwhile."""
+def test_the_second_driver_exits_within_seconds(first, sandbox):
+    """Measured in CPU time, which is the time on an idle machine; the first driver sleeps meanwhile."""
     before_s = cpu_seconds()
     start_second(sandbox)
-    assert cpu_seconds() - before_s < NOTICED_S
+    assert cpu_seconds() - before_s < REFUSED_WITHIN_S
 
 
 @pytest.mark.nightly
-def test_a_rival_in_rehearsal_is_another_sweep(fork_server, first, sandbox):
-    """Its name is, so that it may run beside."""
-    left = fork_server.run(sandbox, "scale=rehearsal", "search.trials=2", "confirm=none", "matryoshka.dims=[384,64]")
-    assert "is running already" not in left.output
+def test_a_rehearsal_may_run_at_the_same_time(fork_server, first, sandbox):
+    """It has another name, so it is another sweep."""
+    result = fork_server.run(sandbox, "scale=rehearsal", "search.trials=2", "confirm=none", "matryoshka.dims=[384,64]")
+    assert "is running already" not in result.output
 
 
-def test_another_sweep_of_this_name_is_refused(fork_server, world_at):
-    sandbox = world_at("finalization", *SEARCH)
+def test_another_sweep_of_this_name_is_refused(fork_server, sandbox_at):
+    sandbox = sandbox_at("finalization", *SEARCH)
     for changed in ("train.batch_size=16", "data.split.seed=3", "train.warmup=interval(0.0,0.2)"):
-        left = fork_server.run(sandbox, *SEARCH, changed)
-        assert left.code == 2, left.output
-        assert changed.partition("=")[0] in left.output
+        result = fork_server.run(sandbox, *SEARCH, changed)
+        assert result.code == 2, result.output
+        assert changed.partition("=")[0] in result.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "part"), [(SEARCH, "finalization"), pytest.param(SMALL, "confirmation", marks=pytest.mark.nightly)]
 )
-def test_a_larger_budget_is_not_refused(fork_server, world_at, arguments, part):
-    sandbox = world_at(part, *arguments)
+def test_a_larger_budget_is_not_refused(fork_server, sandbox_at, arguments, part):
+    sandbox = sandbox_at(part, *arguments)
     assert fork_server.run(sandbox, *arguments).code == 0
     more = count_trials(arguments) + 1
-    left = fork_server.run(sandbox, *arguments[1:], f"search.trials={more}")
-    problems = check_invariants(sandbox, code=left.code, trials=more)
+    result = fork_server.run(sandbox, *arguments[1:], f"search.trials={more}")
+    problems = check_invariants(sandbox, code=result.code, trials=more)
     registered = ("registered versions", "aliases")  # another winner is another version
-    assert [problem for problem in problems if not any(words in problem for words in registered)] == [], left.output
+    assert [problem for problem in problems if not any(words in problem for words in registered)] == [], result.output
     assert [(t.number, t.attempt) for t in read_ledger(sandbox.ledger)[1]] == [(n, 1) for n in range(more)]

@@ -100,7 +100,7 @@ def test_interrupted_sweep_names_the_command_that_goes_on(call_past_hydra, monke
 
     monkeypatch.setattr("embsweep.cli.main._run", interrupt)
     left = call_past_hydra("+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))", "sweep.fresh=true")
-    command = shlex.split(left.err.split("go on with: ")[1])
+    command = shlex.split(left.err.split("resume with: ")[1])
     assert command[1:] == ["run_sweep.py", "+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))"]
 
 

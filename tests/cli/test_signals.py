@@ -78,7 +78,7 @@ def test_one_signal_leaves_in_order(start, sent, code, is_deaf):
     process.send_signal(sent)
     _, output = process.communicate(timeout=60)
     assert process.returncode == code
-    assert output == "Interrupted. Finished trials are kept; go on with: the command\n"
+    assert output == "Interrupted. Finished trials are kept; resume with: the command\n"
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_a_second_one_leaves_at_once_with_all_that_was_started(start, sent, code
     assert process.poll() is None
     process.send_signal(sent)
     _, output = process.communicate(timeout=60)  # its patience with the first one is ten minutes
-    assert (process.returncode, output) == (code, "Left at once. Finished trials are kept; go on with: the command\n")
+    assert (process.returncode, output) == (code, "Forced exit. Finished trials are kept; resume with: the command\n")
     assert is_gone_within(child, 60)
 
 
@@ -100,7 +100,7 @@ def test_a_first_one_that_nobody_follows_is_enough_after_a_while(start):
     process.send_signal(signal.SIGTERM)
     _, output = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "go on with: the command" in output
+    assert "resume with: the command" in output
     assert is_gone_within(child, 60)
 
 

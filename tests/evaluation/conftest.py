@@ -1,3 +1,3 @@
-"""Models and sets that a test can work out by hand."""
+"""Fixtures for tests of evaluation: models and retrieval sets whose scores can be computed by hand."""
 
 from tests.training.conftest import shared_set, table_model, word_set  # noqa: F401 - fixtures

@@ -1,4 +1,4 @@
-"""BM25: the order of plain cases, ties by position, odd texts, and the level of published-like figures."""
+"""BM25: ranking of simple cases, ties by position, unusual texts, and agreement with reported scores."""
 
 import pytest
 
@@ -18,10 +18,10 @@ def test_rare_words_beat_common_ones():
     assert found["map@100"] == 1.0
 
 
-def test_ties_go_by_position():
+def test_ties_are_ranked_by_position():
     # Passages 1 and 2 score alike, and so do 0 and 3, which share no word with the query.
     corpus = ["river", "tax town", "tax town", "valley"]
-    ranks = [evaluate_bm25(_set(["tax"], corpus, [(place,)]))["mrr@10"] for place in (1, 2, 0, 3)]
+    ranks = [evaluate_bm25(_set(["tax"], corpus, [(position,)]))["mrr@10"] for position in (1, 2, 0, 3)]
     assert ranks == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
 
 
@@ -34,23 +34,23 @@ def test_a_query_without_known_words_leaves_corpus_order(query):
     assert evaluate_bm25(_set([query], ["tax", "river"], [(1,)]))["mrr@10"] == pytest.approx(1 / 2)
 
 
-def test_it_is_quiet(capfd):
+def test_nothing_is_printed(capfd):
     evaluate_bm25(_set(["tax"], ["tax", "river"], [(0,)]))
     assert capfd.readouterr() == ("", "")
 
 
-# The figures were made with another tokeniser (words of two letters and more, or otherwise split), which moves
-# MAP@100 by up to .003 here; a wrong ranking or a lost lower-casing moves it by more than .01.
+# The reported scores used another tokeniser (words of two letters and more, or split differently), which changes
+# MAP@100 by up to .003 here; a wrong ranking or missing lower-casing changes it by more than .01.
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "reported"), [("xquad_de", 0.897), ("xquad_es", 0.936)])
-def test_agrees_with_reported_figures(shared_set, name, reported):
+def test_agrees_with_reported_scores(shared_set, name, reported):
     assert evaluate_bm25(shared_set(name))["map@100"] == pytest.approx(reported, abs=0.005)
 
 
-def test_many_ties_go_by_position_too():
-    """Sorts that do not keep the order of equals still do so where there are few: 60 tie here, and 240 behind them."""
-    corpus = ["tax town" if place % 5 == 2 else "river" for place in range(300)]
-    tied = [place for place in range(300) if place % 5 == 2]
-    others = [place for place in range(300) if place % 5 != 2]
+def test_many_ties_are_ranked_by_position_too():
+    """Unstable sorts keep the order of a few equal scores: 60 passages tie here, and 240 after them."""
+    corpus = ["tax town" if position % 5 == 2 else "river" for position in range(300)]
+    tied = [position for position in range(300) if position % 5 == 2]
+    others = [position for position in range(300) if position % 5 != 2]
     ranking = rank_bm25(_set(["tax", "zebra"], corpus, [(0,), (0,)]))
     assert ranking.tolist() == [(tied + others)[:100], list(range(100))]

@@ -1,4 +1,4 @@
-"""One encoding scores every dimension, with the numbers of sentence-transformers' own evaluator."""
+"""One encoding is scored at every dimension, with the results of sentence-transformers' own evaluator."""
 
 import random
 from collections import Counter
@@ -47,11 +47,11 @@ def _check_contract(model, data, dims, *, chunk=50_000, batch_size=16):
 
 
 def _tied_case(n_queries, n_corpus, n_distinct, seed):
-    """Small integer vectors, most of them several times; each query has one to five relevant passages."""
-    chance = random.Random(seed)
-    distinct = [[float(chance.randint(-2, 2)) for _ in range(8)] for _ in range(n_distinct)]
-    rows = [chance.choice(distinct) for _ in range(n_queries + n_corpus)]
-    relevant = [chance.sample(range(n_corpus), chance.randint(1, min(5, n_corpus))) for _ in range(n_queries)]
+    """Return small integer vectors, most of them repeated, and one to five relevant passages for each query."""
+    rng = random.Random(seed)
+    distinct = [[float(rng.randint(-2, 2)) for _ in range(8)] for _ in range(n_distinct)]
+    rows = [rng.choice(distinct) for _ in range(n_queries + n_corpus)]
+    relevant = [rng.sample(range(n_corpus), rng.randint(1, min(5, n_corpus))) for _ in range(n_queries)]
     return rows, relevant
 
 
@@ -64,69 +64,69 @@ def test_equals_the_library_with_many_ties(table_model, word_set, n_queries, n_c
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])
-def test_equals_the_library_whatever_its_chunks(table_model, word_set, chunk):
+def test_equals_the_library_for_any_chunk_size(table_model, word_set, chunk):
     # Rows along the axes: cosines are exact, so the library's smaller products cannot round differently.
-    chance = random.Random(chunk)
-    rows = [[float(column == axis) for column in range(8)] for axis in chance.choices(range(8), k=150)]
-    relevant = [chance.sample(range(140), 3) for _ in range(10)]
+    rng = random.Random(chunk)
+    rows = [[float(column == axis) for column in range(8)] for axis in rng.choices(range(8), k=150)]
+    relevant = [rng.sample(range(140), 3) for _ in range(10)]
     _check_contract(table_model(rows), word_set(10, 140, relevant), DIMS, chunk=chunk)
 
 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(arrays("float32", st.tuples(st.integers(5, 40), st.just(8)), elements=st.integers(-3, 3)), st.randoms())
-def test_equals_the_library_on_generated_embeddings(table_model, word_set, rows, chance):
+def test_equals_the_library_on_generated_embeddings(table_model, word_set, rows, rng):
     n_corpus = len(rows) - 3
-    relevant = [chance.sample(range(n_corpus), chance.randint(1, n_corpus)) for _ in range(3)]
+    relevant = [rng.sample(range(n_corpus), rng.randint(1, n_corpus)) for _ in range(3)]
     _check_contract(table_model(rows.tolist()), word_set(3, n_corpus, relevant), DIMS)
 
 
-def test_by_hand(table_model, word_set):
-    # At 2 dims the query's best is its relevant passage 1; at 1 dim all three tie and position decides.
+def test_scores_computed_by_hand(table_model, word_set):
+    # At 2 dims the query's relevant passage 1 is the best; at 1 dim all three tie and the position decides.
     model = table_model([[1, 1], [1, 0], [1, 1], [1, -1]])
     scores = evaluate_model(model, word_set(1, 3, [[1]]), (2, 1), batch_size=2).scores
     assert (scores[2]["map@100"], scores[1]["map@100"]) == (1.0, 0.5)
 
 
 def _count_encoded(model, monkeypatch) -> Counter:
-    seen: Counter = Counter()
+    encoded: Counter = Counter()
     preprocess = model[0].preprocess
 
     def counting(inputs, **options):
-        seen.update(inputs)
+        encoded.update(inputs)
         return preprocess(inputs, **options)
 
     monkeypatch.setattr(model[0], "preprocess", counting)
-    return seen
+    return encoded
 
 
 def test_every_text_is_encoded_once(table_model, word_set, monkeypatch):
     rows, relevant = _tied_case(6, 50, 20, seed=1)
     model, data = table_model(rows), word_set(6, 50, relevant)
-    seen = _count_encoded(model, monkeypatch)
+    encoded = _count_encoded(model, monkeypatch)
     evaluate_model(model, data, DIMS, batch_size=4)
-    assert seen == Counter([*data.queries, *data.corpus])
+    assert encoded == Counter([*data.queries, *data.corpus])
 
 
-def test_a_repeated_text_is_encoded_once_and_keeps_its_places(table_model, monkeypatch):
+def test_a_repeated_text_is_encoded_once_and_keeps_its_positions(table_model, monkeypatch):
     model = table_model([[1, 0], [0, 1], [2, 2]])
-    seen = _count_encoded(model, monkeypatch)
+    encoded = _count_encoded(model, monkeypatch)
     found = encode_texts(model, ["w2", "w0", "w2", "w1", "w0"], "document", batch_size=2)
     assert found.tolist() == [[2, 2], [1, 0], [2, 2], [0, 1], [1, 0]]
-    assert set(seen.values()) == {1}
+    assert set(encoded.values()) == {1}
 
 
 def test_a_shared_corpus_is_encoded_once(table_model, word_set, monkeypatch):
     rows, relevant = _tied_case(6, 30, 9, seed=2)
-    model, whole = table_model(rows), word_set(6, 30, relevant)
+    model, full = table_model(rows), word_set(6, 30, relevant)
     halves = [
-        RetrievalSet("a", whole.queries[:3], whole.corpus, whole.relevant[:3]),
-        RetrievalSet("b", whole.queries[3:], (*whole.corpus,), whole.relevant[3:]),
+        RetrievalSet("a", full.queries[:3], full.corpus, full.relevant[:3]),
+        RetrievalSet("b", full.queries[3:], (*full.corpus,), full.relevant[3:]),
     ]
     alone = [evaluate_model(model, half, DIMS, batch_size=4) for half in halves]
-    seen = _count_encoded(model, monkeypatch)
+    encoded = _count_encoded(model, monkeypatch)
     together = evaluate_sets(model, halves, DIMS, batch_size=4)
-    assert set(seen.values()) == {1}
+    assert set(encoded.values()) == {1}
     assert [evaluation.scores for evaluation in together] == [evaluation.scores for evaluation in alone]
 
 
@@ -138,7 +138,7 @@ def test_prompts_are_used_as_the_library_does(table_model, word_set):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_mode_of_every_module_is_kept(table_model, training):
+def test_the_training_mode_of_every_module_is_restored(table_model, training):
     model = table_model([[1.0, 0.0]])
     model.train(training)
     model[0].embedding.train(not training)
@@ -178,7 +178,7 @@ def test_encoding_is_float32_while_the_trainer_trains_in_bf16(table_model):
     AcceleratorState._reset_state(reset_partial_state=True)
     patched = model.forward
     assert torch.equal(encode_texts(model, ["w0", "w1"], "query", batch_size=2), plain)
-    assert model.forward is patched, "training goes on in bf16"
+    assert model.forward is patched, "training continues in bf16"
 
 
 def test_a_truncating_model_is_refused(table_model, word_set):
@@ -216,12 +216,12 @@ def test_equals_the_library_with_a_real_transformer():
 
 @pytest.mark.slow
 def test_equals_the_library_on_a_part_of_a_real_set(shared_set):
-    """Texts of other lengths and another language than the model's; the published scores are of the whole set."""
-    whole, size = shared_set("xquad_de"), 24
-    kept = sorted({p for found in whole.relevant[:size] for p in found} | set(range(0, len(whole.corpus), 8)))
-    place = {position: i for i, position in enumerate(kept)}
-    relevant = tuple(tuple(place[p] for p in found) for found in whole.relevant[:size])
-    part = RetrievalSet("part", whole.queries[:size], tuple(whole.corpus[p] for p in kept), relevant)
+    """Texts of other lengths and another language than the model's; the published scores are for the full set."""
+    full, size = shared_set("xquad_de"), 24
+    kept = sorted({p for found in full.relevant[:size] for p in found} | set(range(0, len(full.corpus), 8)))
+    new_position = {position: i for i, position in enumerate(kept)}
+    relevant = tuple(tuple(new_position[p] for p in found) for found in full.relevant[:size])
+    part = RetrievalSet("part", full.queries[:size], tuple(full.corpus[p] for p in kept), relevant)
     _check_contract(_build_minilm(), part, (384, 64), batch_size=64)
 
 

@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand and against a naive reading of their definitions."""
+"""Metrics against values computed by hand and against a naive implementation of their definitions."""
 
 import math
 
@@ -15,7 +15,7 @@ def _hits(*rows: str) -> np.ndarray:
     return np.array([[mark == "x" for mark in row] for row in rows])
 
 
-def test_one_query_by_hand():
+def test_one_query_computed_by_hand():
     found = compute_metrics(_hits(".x..x......x"), np.array([4]))
     ndcg = (1 / math.log2(3) + 1 / math.log2(6)) / sum(1 / math.log2(rank + 1) for rank in (1, 2, 3, 4))
     assert found == pytest.approx(
@@ -42,7 +42,7 @@ def test_more_relevant_passages_than_ranks_divide_by_100():
 
 
 def _naive(hits: list[list[bool]], n_relevant: list[int]) -> dict[str, float]:
-    """The definitions, one query and one rank at a time."""
+    """Compute the metrics from their definitions, one query and one rank at a time."""
     total = dict.fromkeys(METRICS, 0.0)
     for row, count in zip(hits, n_relevant, strict=True):
         for k in (1, 3, 5, 10):
@@ -63,8 +63,8 @@ def rankings(draw):
     width = draw(st.sampled_from([1, 2, 4, 9, 10, 11, 40, 100]))
     row = st.lists(st.booleans(), min_size=width, max_size=width)
     hits = draw(st.lists(row, min_size=1, max_size=4))
-    unfound = draw(st.lists(st.integers(0, 120), min_size=len(hits), max_size=len(hits)))
-    return hits, [max(1, sum(row) + more) for row, more in zip(hits, unfound, strict=True)]
+    not_retrieved = draw(st.lists(st.integers(0, 120), min_size=len(hits), max_size=len(hits)))
+    return hits, [max(1, sum(row) + more) for row, more in zip(hits, not_retrieved, strict=True)]
 
 
 @given(rankings())
@@ -74,7 +74,7 @@ def test_equals_the_naive_oracle(case):
 
 
 @pytest.mark.parametrize(
-    ("hits", "n_relevant", "fault"),
+    ("hits", "n_relevant", "message"),
     [
         (np.zeros((0, 3), dtype=bool), np.zeros(0, dtype=int), "no queries"),
         (_hits("x.", ".."), np.array([1, 0]), "query 1"),
@@ -83,6 +83,6 @@ def test_equals_the_naive_oracle(case):
         (np.array([[1, 0]]), np.array([1]), "hits int64"),
     ],
 )
-def test_impossible_input_is_refused(hits, n_relevant, fault):
-    with pytest.raises(ValueError, match=fault):
+def test_invalid_input_is_refused(hits, n_relevant, message):
+    with pytest.raises(ValueError, match=message):
         compute_metrics(hits, n_relevant)

@@ -1,4 +1,4 @@
-"""Each query's score on disk: read back only where it gives the recorded means."""
+"""Per-query scores on disk: loaded only if their means are the recorded scores."""
 
 import math
 
@@ -12,12 +12,12 @@ from tests.refusals import raises_code
 
 def read_back(folder, values, recorded):
     path = folder / "per_query.npz"
-    save_per_query(path, {dim: np.array(one) for dim, one in values.items()})
+    save_per_query(path, {dim: np.array(scores_of_dim) for dim, scores_of_dim in values.items()})
     scores = {dim: {"map@100": mean, "ndcg@10": 0.0} for dim, mean in recorded.items()}
-    return {dim: one.tolist() for dim, one in load_per_query(path, scores, "map@100").items()}
+    return {dim: scores_of_dim.tolist() for dim, scores_of_dim in load_per_query(path, scores, "map@100").items()}
 
 
-def test_what_was_written_is_read(tmp_path):
+def test_scores_are_unchanged_after_loading(tmp_path):
     values = {256: [0.25, 0.75], 64: [0.0, 0.5]}
     assert read_back(tmp_path, values, {256: 0.5, 64: 0.25}) == values
 
@@ -38,7 +38,7 @@ def test_what_was_written_is_read(tmp_path):
     ],
 )
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
-def test_what_does_not_give_the_recorded_means_is_refused(tmp_path, values, recorded):
+def test_scores_with_other_means_than_recorded_are_refused(tmp_path, values, recorded):
     with raises_code(CodedError, "not-reproduced") as caught:
         read_back(tmp_path, values, recorded)
     assert str(caught.value).startswith(f"{tmp_path / 'per_query.npz'}: ")

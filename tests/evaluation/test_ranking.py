@@ -1,4 +1,4 @@
-"""The ranking is the total order (-cosine, position), whatever ties there are and however it is cut in blocks."""
+"""The ranking is the total order (-cosine, position), with any ties and any size of blocks."""
 
 import pytest
 import torch
@@ -21,13 +21,13 @@ def test_best_first_and_ties_by_position():
     assert rank(_unit(0), _unit(2, 1, 0, 3, 0), 10).tolist() == [[2, 4, 1, 3, 0]]
 
 
-def test_length_does_not_count():
+def test_vector_length_has_no_effect():
     corpus = torch.tensor([[1.0, 1.0], [100.0, 0.0], [0.001, 0.0]])
     assert rank(torch.tensor([[5.0, 0.0]]), corpus, 3).tolist() == [[1, 2, 0]]
 
 
 @pytest.mark.parametrize("k", [1, 2, 100, 150, 151, 1000])
-def test_all_tied_keeps_corpus_order(k):
+def test_if_all_tie_the_corpus_order_is_kept(k):
     assert rank(_unit(0, 1), _unit(*[0] * 151), k).tolist() == [list(range(min(k, 151)))] * 2
 
 
@@ -59,18 +59,18 @@ def test_equals_a_python_sort(queries, corpus, k):
 
 
 @pytest.mark.parametrize("block_scores", [1, 7, 30])
-def test_blocks_do_not_change_it(monkeypatch, block_scores):
+def test_blocks_do_not_change_the_ranking(monkeypatch, block_scores):
     queries, corpus = _unit(*range(9)), _unit(0, 0, 1, 3, 2, 2, 1)
-    whole = rank(queries, corpus, 3)
+    in_one_block = rank(queries, corpus, 3)
     monkeypatch.setattr(ranking, "BLOCK_SCORES", block_scores)
-    assert torch.equal(rank(queries, corpus, 3), whole)
+    assert torch.equal(rank(queries, corpus, 3), in_one_block)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_non_finite_embeddings_fail_the_trial(bad):
-    broken = _unit(0, 1, 2)
-    broken[1, 0] = bad
+    non_finite = _unit(0, 1, 2)
+    non_finite[1, 0] = bad
     with raises_code(TrialFailed, "not-finite"):
-        rank(_unit(0), broken, 2)
+        rank(_unit(0), non_finite, 2)
     with raises_code(TrialFailed, "not-finite"):
-        rank(broken, _unit(0), 2)
+        rank(non_finite, _unit(0), 2)

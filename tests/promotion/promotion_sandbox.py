@@ -1,4 +1,4 @@
-"""A registry with winners that are made by hand: word tables, sixty pairs, evidence as a sweep would write it."""
+"""A registry with hand-made winners: static models, sixty pairs, and evidence as a sweep would write it."""
 
 import itertools
 import json
@@ -29,12 +29,12 @@ _numbers = itertools.count()
 
 
 def make_table(noise, dim=DIM):
-    """See `make_noisy`."""
+    """Return a static model; see `make_noisy`."""
     return make_noisy(PAIRS, dim, noise)
 
 
 def write_pairs(path, order=None, last="p59"):
-    """Sixty pairs `qI` → `pI`; `last` is the passage of the last."""
+    """Write sixty pairs `qI` → `pI`; `last` is the passage of the last one."""
     passages = [*(f"p{i}" for i in range(PAIRS - 1)), last]
     rows = [json.dumps({"anchor": f"q{i}", "positive": passages[i]}) + "\n" for i in order or range(PAIRS)]
     path.write_text("".join(rows))
@@ -42,7 +42,7 @@ def write_pairs(path, order=None, last="p59"):
 
 @dataclass
 class Sandbox:
-    """One registered model with its data; `base_noise` is how badly its base model retrieves."""
+    """One registered model with its data; the higher `base_noise`, the worse its base model retrieves."""
 
     store: Store
     folder: Path
@@ -77,7 +77,7 @@ class Sandbox:
         return self.client.get_model_version(self.name, str(version)).tags
 
     def decisions(self, version):
-        """Every decision's file, oldest first."""
+        """Return the content of every decision file, oldest first."""
         run_id = self.client.get_model_version(self.name, str(version)).run_id
         files = [file.path for file in self.client.list_artifacts(run_id, "promotion")]
         found = [json.loads(Path(self.client.download_artifacts(run_id, file)).read_text()) for file in files]
@@ -88,8 +88,8 @@ class Sandbox:
 
         return Path(local_file_uri_to_path(self.client.get_model_version_download_uri(self.name, str(version))))
 
-    def enter(self, noise=0.3, *, dim=DIM, rehearsal=False, **changes):
-        """Register a winner, as a sweep would; `changes` are of its evidence. Returns its version."""
+    def register(self, noise=0.3, *, dim=DIM, rehearsal=False, **changes):
+        """Register a winner like a sweep, with `changes` of its evidence, and return its version."""
         model = make_table(noise, dim)
         dims = tuple(d for d in DIMS if d <= dim)
         evidence = self.make_evidence(model, dims, **{"rehearsal": rehearsal, **changes})
@@ -101,11 +101,11 @@ class Sandbox:
         return register_winner(sweep, folder, registered_name=self.name, facts=facts, model=model).version
 
     def make_evidence(self, model, dims, **changes) -> Evidence:
-        """What was really measured of `model` and the base."""
+        """Return evidence with measured scores of `model` and the base."""
         splits, objective = self.splits, ObjectiveConfig(metric="map@100", aggregate="mean")
         groups = label_groups(splits.test.relevant)
         base = make_table(self.base_noise)
-        test = {WINNER: read(model, splits.test, dims, groups), BASE: read(base, splits.test, dims, groups)}
+        test = {WINNER: evaluate(model, splits.test, dims, groups), BASE: evaluate(base, splits.test, dims, groups)}
         training = make_training()
         config = training.config.model_copy(update={"model": self.base, "objective": objective})
         values = {
@@ -122,9 +122,9 @@ class Sandbox:
             ),
             "training": training.model_copy(update={"config": config}),
             "groups": groups,
-            "validation": {name: reading.scores for name, reading in test.items()},
+            "validation": {name: record.scores for name, record in test.items()},
             "test": test,
-            "objectives": {name: compute_objective(reading.scores, objective) for name, reading in test.items()},
+            "objectives": {name: compute_objective(record.scores, objective) for name, record in test.items()},
             "comparisons": compare_models(
                 test[WINNER].per_query, {BASE: test[BASE].per_query}, groups, config=objective, seed=0
             ),
@@ -132,7 +132,7 @@ class Sandbox:
         return make_evidence(**{**values, **changes})
 
 
-def read(model, data, dims, groups) -> EvaluationRecord:
+def evaluate(model, data, dims, groups) -> EvaluationRecord:
     found = evaluate_model(model, data, dims, batch_size=64)
     values = found.of_metric("map@100")
     return EvaluationRecord(

@@ -1,4 +1,4 @@
-"""A model card read back: its front matter, its headings, and every table as rows of cells."""
+"""Parsing of a model card: its front matter, its headings, and every table as rows of cells."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ NUMBER = re.compile(r"(?<![\w.])[+-]?\d\.\d{4}(?![\d])")
 
 @dataclass(frozen=True)
 class Table:
-    """`heading` is the last one above it; cells are without marks, `bold` those that were bold throughout."""
+    """A table: `heading` is the last one above it, cells have no markup, `bold` are each row's columns in bold."""
 
     heading: str
     columns: tuple[str, ...]
@@ -19,7 +19,7 @@ class Table:
     bold: tuple[frozenset[str], ...]
 
     def by(self, column):
-        """Rows by the text of one cell, which must be unique."""
+        """Return the rows by their cell in `column`, which must be unique."""
         found = {row[column]: row for row in self.rows}
         assert len(found) == len(self.rows)
         return found
@@ -38,7 +38,7 @@ def render(card):
 
 
 def tables(card):
-    """Every table in order."""
+    """Return all tables in order."""
     found, heading, cells, is_bold = [], "", [], []
     tokens = _parser().parse(body(card))
     for before, token in zip([None, *tokens], tokens, strict=False):
@@ -57,19 +57,19 @@ def tables(card):
 
 
 def table(card, *columns):
-    """The one table whose columns begin with `columns`."""
+    """Return the only table whose columns begin with `columns`."""
     (found,) = [one for one in tables(card) if one.columns[: len(columns)] == columns]
     return found
 
 
 def metric_tables(card):
-    """The tables of the evaluator, by dimension."""
+    """Return the tables of the evaluator, by dimension."""
     dims = map(int, re.findall(r"^\* Dataset: `dim_(\d+)`$", body(card), re.MULTILINE))
     return dict(zip(dims, [one for one in tables(card) if one.heading == "Information Retrieval"], strict=True))
 
 
 def section(card, heading):
-    """The text below a heading of third level, up to the next heading."""
+    """Return the text below a heading of the third level, up to the next heading."""
     return re.split(r"\n#{2,3} ", body(card).split(f"\n### {heading}\n", 1)[1], maxsplit=1)[0]
 
 

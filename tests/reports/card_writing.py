@@ -1,4 +1,4 @@
-"""A model of two words that a card can be written for, and the card."""
+"""A model of two words, and the card written for it."""
 
 import functools
 
@@ -8,7 +8,7 @@ from tests.toy_models import make_static
 
 @functools.cache
 def card_model():
-    """384 dimensions, no transformer."""
+    """Return a static model with 384 dimensions."""
     return make_static(["w0", "w1"], [[0.0] * 384] * 2)
 
 

@@ -1,4 +1,4 @@
-"""A sweep at one moment, made by hand, and consoles that keep what is printed."""
+"""Fixtures: a hand-made view of a running sweep, and consoles that keep their output."""
 
 import io
 
@@ -32,7 +32,7 @@ def view():
 
 @pytest.fixture
 def plain():
-    """A pipe: no terminal, no colours."""
+    """A console that writes to a pipe: no terminal, no colours."""
     return Console(file=io.StringIO(), width=160, force_terminal=False)
 
 

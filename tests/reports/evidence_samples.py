@@ -1,4 +1,4 @@
-"""Evidences made by hand: one that is typical, and what makes others special."""
+"""Hand-made samples of evidence: a typical one and special cases."""
 
 import functools
 
@@ -41,7 +41,7 @@ GATE = GateConfig(against_base="significant", against_champion="significant", ma
 
 
 def make_evidence(*, queries=60, gain=0.15, **changes) -> Evidence:
-    """An evidence over `queries` test queries, two to a passage group, whose winner is `gain` above its base."""
+    """Return evidence on `queries` test queries, two per passage group, whose winner is `gain` above its base."""
     return Evidence(**{**_make_values(queries, gain), **changes})
 
 
@@ -52,10 +52,10 @@ def _make_values(queries, gain):
     difficulty = rng.beta(1.2, 1.2, queries)
     levels = {WINNER: gain, BASE: 0.0, BM25: -0.05, RECIPE: gain * 0.6, RUNNER_UP: gain * 0.9}
     test = {
-        name: make_reading(rng, difficulty, level, groups, trial=_TRIALS.get(name)) for name, level in levels.items()
+        name: make_record(rng, difficulty, level, groups, trial=_TRIALS.get(name)) for name, level in levels.items()
     }
-    references = {name: reading.per_query for name, reading in test.items() if name != WINNER}
-    objectives = {name: compute_objective(reading.scores, OBJECTIVE) for name, reading in test.items()}
+    references = {name: record.per_query for name, record in test.items() if name != WINNER}
+    objectives = {name: compute_objective(record.scores, OBJECTIVE) for name, record in test.items()}
     validation = {name: _shift(test[name].scores, 0.0123) for name in (WINNER, BASE, BM25)}
     return {
         "sweep": "legal",
@@ -99,11 +99,11 @@ def _make_values(queries, gain):
 _TRIALS = {WINNER: 3, RECIPE: 0, RUNNER_UP: 5}
 
 
-def make_reading(rng, difficulty, level, groups, *, trial=None) -> EvaluationRecord:
-    """Scores that fall with the dimension, each query at its own difficulty."""
+def make_record(rng, difficulty, level, groups, *, trial=None) -> EvaluationRecord:
+    """Return scores that decrease with the dimension, each query at its own difficulty."""
     values = {
-        dim: np.clip(difficulty + level - 0.04 * place + rng.normal(0, 0.05, len(difficulty)), 0, 1)
-        for place, dim in enumerate(DIMS)
+        dim: np.clip(difficulty + level - 0.04 * position + rng.normal(0, 0.05, len(difficulty)), 0, 1)
+        for position, dim in enumerate(DIMS)
     }
     scores = {
         dim: {
@@ -121,7 +121,7 @@ def make_reading(rng, difficulty, level, groups, *, trial=None) -> EvaluationRec
 
 
 def make_training() -> TrainingRecord:
-    """Three evaluations, of which the second was kept."""
+    """Return a training of three evaluations, of which the second was saved."""
     log = tuple(
         LogRow(
             fraction=fraction,
@@ -129,7 +129,7 @@ def make_training() -> TrainingRecord:
             step=round(400 * fraction),
             loss=loss,
             objective=objective,
-            values={dim: objective + 0.01 * place for place, dim in enumerate(reversed(DIMS))},
+            values={dim: objective + 0.01 * position for position, dim in enumerate(reversed(DIMS))},
             is_saved=fraction == 0.5,
         )
         for fraction, loss, objective in ((0.25, 1.8359, 0.5117), (0.5, 0.9541, 0.5523), (1.0, 0.4032, 0.5409))
@@ -156,7 +156,7 @@ def make_training() -> TrainingRecord:
 
 
 def make_verdict(outcome="named", tied_with=(), **changes) -> VerdictRecord:
-    """Trials 3, 5 and the recipe, run again twice each."""
+    """Return a verdict on trials 3, 5 and the recipe, each run again twice."""
     confirmed = tuple(
         ConfirmedRecord(trial=trial, params={"matryoshka": "halving"}, is_recipe=trial == 0, searched=s, confirmed=c)
         for trial, s, c in ((3, 0.5523, (0.5511, 0.5487)), (5, 0.5490, (0.5402, 0.5391)), (0, 0.5301, (0.5312, 0.5290)))
@@ -166,52 +166,52 @@ def make_verdict(outcome="named", tied_with=(), **changes) -> VerdictRecord:
 
 
 def typical() -> Evidence:
-    """A clear winner, named by the confirmation."""
+    """Evidence with a clear winner, named by the confirmation."""
     return make_evidence()
 
 
 def rehearsal() -> Evidence:
-    """A rehearsal of a larger model."""
+    """Evidence of a rehearsal of a larger model."""
     return make_evidence(sweep="legal-rehearsal", rehearsal=True, rehearses="bge-m3")
 
 
 def tied() -> Evidence:
-    """The winner is the cheapest of two that cannot be told apart."""
+    """Evidence whose winner is the cheapest of two tied trials."""
     return make_evidence(verdict=make_verdict("tied", (0, 3)))
 
 
 def nine_queries() -> Evidence:
-    """So few test queries that nothing can be said."""
+    """Evidence with too few test queries for any significance."""
     return make_evidence(queries=9, gain=0.03)
 
 
 def waived() -> Evidence:
-    """An audit error that was accepted by name."""
+    """Evidence with a waived audit error."""
     finding = FindingRecord(name="columns-swapped", severity="error", message="anchors are longer", waived=True)
     return make_evidence(audit=(finding,))
 
 
 def below_base() -> Evidence:
-    """Training made the model worse than what it started from."""
+    """Evidence whose winner is worse than its base model."""
     return make_evidence(gain=-0.15)
 
 
-def second_look() -> Evidence:
-    """The test split had been read before."""
+def second_evaluation() -> Evidence:
+    """Evidence of the second holdout evaluation."""
     return make_evidence(holdout_evaluations=2)
 
 
 def unconfirmed() -> Evidence:
-    """One configuration, never run again."""
+    """Evidence of a single configuration without a confirmation."""
     verdict = make_verdict("unconfirmed", confirmed=())
-    return make_evidence(verdict=verdict, space={}, training=without(make_training(), params={}), audit=())
+    return make_evidence(verdict=verdict, space={}, training=replace_values(make_training(), params={}), audit=())
 
 
-SAMPLES = (typical, rehearsal, tied, nine_queries, waived, below_base, second_look, unconfirmed)
+SAMPLES = (typical, rehearsal, tied, nine_queries, waived, below_base, second_evaluation, unconfirmed)
 
 
-def without(part: FrozenModel, **changes) -> FrozenModel:
-    """A copy with other values."""
+def replace_values(part: FrozenModel, **changes) -> FrozenModel:
+    """Return a copy with `changes`."""
     return part.model_copy(update=changes)
 
 

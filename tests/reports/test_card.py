@@ -1,4 +1,4 @@
-"""What the card says in words, and what it must not do: ask the hub, show the data, leave traces on the model."""
+"""Text of the model card; writing it must not contact the Hub, show the data or change the model."""
 
 import copy
 import hashlib
@@ -20,12 +20,12 @@ from tests.reports.evidence_samples import (
     make_verdict,
     nine_queries,
     rehearsal,
-    second_look,
+    replace_values,
+    second_evaluation,
     tied,
     typical,
     unconfirmed,
     waived,
-    without,
 )
 
 pytestmark = pytest.mark.slow  # a card needs sentence-transformers
@@ -39,7 +39,7 @@ SECTIONS = (
 
 
 def notices(card):
-    """The quotes at the top."""
+    """Return the quoted notices at the top."""
     head = body(card).split("This is a [sentence-transformers]")[0]
     return [line.removeprefix("> ") for line in head.splitlines() if line.startswith("> ")]
 
@@ -57,7 +57,7 @@ def test_front_matter():
     assert not {"widget", "language", "license"} & set(found)
 
 
-def test_language_and_license_where_the_model_knows_them():
+def test_language_and_license_of_the_model():
     model = copy.copy(card_model())
     model.model_card_data = copy.copy(model.model_card_data)
     model.model_card_data.language, model.model_card_data.license = ["de"], "apache-2.0"
@@ -72,23 +72,23 @@ def test_language_and_license_where_the_model_knows_them():
         (nine_queries, "**No significant gain.**"),
         (below_base, "**Below its base.**"),
         (waived, "**Waived audit error.** `columns-swapped`: anchors are longer"),
-        (second_look, "**The test split was read before: this is its second evaluation.**"),
+        (second_evaluation, "**The test split was read before: this is its second evaluation.**"),
         (lambda: make_evidence(complete=False), "**Incomplete.**"),
     ],
 )
-def test_what_must_be_known_stands_first(evidence, first):
+def test_a_notice_is_at_the_top(evidence, first):
     (notice,) = notices(write(evidence()))
     assert notice.startswith(first)
 
 
-def test_a_clear_winner_has_nothing_to_warn_of():
+def test_a_clear_winner_has_no_notice():
     card = write(typical())
     assert notices(card) == []
     assert "significantly better" in section(card, "Test Evaluations")
     assert "**" not in body(card).split("## Result")[1].split("\n- Against")[1].split("\n")[0]
 
 
-def test_every_notice_is_said_where_several_are_due():
+def test_several_notices_are_all_shown():
     evidence = make_evidence(
         queries=9, gain=0.03, rehearsal=True, rehearses="bge-m3", holdout_evaluations=3, complete=False
     )
@@ -98,7 +98,7 @@ def test_every_notice_is_said_where_several_are_due():
     assert "third evaluation" in found[-1]
 
 
-def test_a_missed_constraint_is_said():
+def test_a_missed_constraint_has_a_notice():
     floors = ObjectiveConfig(metric="map@100", aggregate="mean", floors={64: 0.95})
     (notice,) = notices(write(make_evidence(objective=floors)))
     assert notice.startswith("**Constraint missed on the test split.** map@100 at dimension 64")
@@ -121,37 +121,37 @@ def test_a_rehearsal_is_tagged():
         (lambda: make_evidence(verdict=make_verdict(warnings=("too *few* queries",))), r"too \*few\* queries"),
     ],
 )
-def test_how_clear_the_choice_was(evidence, output):
+def test_the_card_describes_the_verdict(evidence, output):
     assert output in section(write(evidence()), "How This Model Was Chosen")
 
 
-def test_worse_than_bm25_is_said_at_the_top():
+def test_a_result_worse_than_bm25_is_at_the_top():
     evidence = below_base()
     top = body(write(evidence)).split("## Model Details")[0]
     assert "- Against BM25: **significantly worse**" in top
     assert "Serve the base model `minilm`." in top
 
 
-def test_further_finalists_are_called_by_their_trial():
-    whole = typical()
-    third = without(whole.test["runner-up"], trial=9)
-    made = [without(c, reference="trial 9") for c in whole.comparisons if c.reference == "runner-up"]
-    more = make_evidence(test={**whole.test, "trial 9": third}, comparisons=(*whole.comparisons, *made))
-    readings = section(write(more), "Test Evaluations")
-    assert "- Against the runner-up (trial 5): " in readings
-    assert "- Against trial 9: " in readings
-    assert "| Runner-up | trial 9 |" in readings
+def test_further_finalists_are_named_by_their_trial():
+    evidence = typical()
+    third = replace_values(evidence.test["runner-up"], trial=9)
+    comparisons = [replace_values(c, reference="trial 9") for c in evidence.comparisons if c.reference == "runner-up"]
+    more = make_evidence(test={**evidence.test, "trial 9": third}, comparisons=(*evidence.comparisons, *comparisons))
+    evaluations = section(write(more), "Test Evaluations")
+    assert "- Against the runner-up (trial 5): " in evaluations
+    assert "- Against trial 9: " in evaluations
+    assert "| Runner-up | trial 9 |" in evaluations
 
 
 def test_shorter_embeddings():
-    cut = section(write(make_evidence(smallest_dim=128)), "Shorter Embeddings")
-    assert 'SentenceTransformer("sentence_transformers_model_id", truncate_dim=128)' in cut
-    assert "128 is the smallest" in cut
-    whole = section(write(make_evidence(smallest_dim=384)), "Shorter Embeddings")
-    assert "every smaller dimension is significantly below 384" in whole
+    shortened = section(write(make_evidence(smallest_dim=128)), "Shorter Embeddings")
+    assert 'SentenceTransformer("sentence_transformers_model_id", truncate_dim=128)' in shortened
+    assert "128 is the smallest" in shortened
+    full = section(write(make_evidence(smallest_dim=384)), "Shorter Embeddings")
+    assert "every smaller dimension is significantly below 384" in full
 
 
-def test_the_log_is_said_to_be_validation():
+def test_the_training_log_names_the_validation_split():
     log = section(write(typical()), "Training Logs")
     assert "**validation** split" in log
     assert "The bold row denotes the saved checkpoint." in log
@@ -164,13 +164,13 @@ def test_the_hash_is_that_of_the_stored_file(tmp_path):
     assert sha256 in section(write(evidence), "Verification")
 
 
-def test_a_proof_that_does_not_hold_is_not_glossed_over():
-    verification = without(typical().verification, difference=0.5)
+def test_a_failed_verification_is_shown():
+    verification = replace_values(typical().verification, difference=0.5)
     assert "**did not reproduce**" in section(write(make_evidence(verification=verification)), "Verification")
 
 
 def test_hyperparameters_are_those_of_the_machine_that_trained():
-    training = without(make_training(), facts={"device": "cuda:0", "bf16": True, "fp16": False})
+    training = replace_values(make_training(), facts={"device": "cuda:0", "bf16": True, "fp16": False})
     listed = section(write(make_evidence(training=training)), "Training Hyperparameters").split("#### All")[0]
     for line in ("- `learning_rate`: 3.25e-05", "- `bf16`: True", "- `per_device_eval_batch_size`: 64"):
         assert line in listed
@@ -179,8 +179,8 @@ def test_hyperparameters_are_those_of_the_machine_that_trained():
 
 def test_the_loss_of_the_winner():
     training = make_training()
-    config = without(training.config, loss=LossConfig(name="mnrl", scale=33.5))
-    card = write(make_evidence(training=without(training, config=config)))
+    config = replace_values(training.config, loss=LossConfig(name="mnrl", scale=33.5))
+    card = write(make_evidence(training=replace_values(training, config=config)))
     assert "`scale=33.5`" in section(card, "Training Run")
     assert '"matryoshka_dims"' in section(card, "Training Dataset")
 
@@ -188,23 +188,23 @@ def test_the_loss_of_the_winner():
 def with_base(source):
     training = make_training()
     model = ModelConfig(name="mine", kind="hub", source=source, dim=384, max_seq_length=128)
-    return make_evidence(training=without(training, config=without(training.config, model=model)))
+    return make_evidence(training=replace_values(training, config=replace_values(training.config, model=model)))
 
 
-def test_a_base_model_of_the_hub_is_linked_and_one_from_a_folder_is_not_told(tmp_path):
+def test_a_base_model_of_the_hub_is_linked_and_a_local_one_is_not_shown(tmp_path):
     assert front_matter(write(with_base("BAAI/bge-m3")))["base_model"] == "BAAI/bge-m3"
     card = write(with_base(str(tmp_path)))
     assert "base_model" not in front_matter(card)
     assert str(tmp_path) not in card
 
 
-def test_a_folder_that_looks_like_a_hub_id_is_none(tmp_path, monkeypatch):
+def test_a_local_folder_named_like_a_hub_id_is_not_linked(tmp_path, monkeypatch):
     (tmp_path / "models" / "mine").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert "base_model" not in front_matter(write(with_base("models/mine")))
 
 
-def test_nothing_of_the_data_but_its_facts():
+def test_the_card_shows_facts_of_the_data_and_no_content():
     config = {
         "kind": "files",
         "pairs": "/home/me/secret.jsonl",
@@ -212,7 +212,7 @@ def test_nothing_of_the_data_but_its_facts():
         "negative": "falsch",
         "max_pairs": 7,
     }
-    card = write(make_evidence(data=without(typical().data, config=config)))
+    card = write(make_evidence(data=replace_values(typical().data, config=config)))
     for hidden in ("secret", "frage", "falsch"):
         assert hidden not in card
     assert "`kind=files`, `max_pairs=7`" in card
@@ -220,7 +220,7 @@ def test_nothing_of_the_data_but_its_facts():
     assert "Samples:" not in card
 
 
-def test_markup_in_a_finding_stays_text():
+def test_markup_in_a_finding_is_escaped():
     finding = FindingRecord(
         name="x`y", severity="warning", message="<script>alert(1)</script> a|b [l](http://x) *c*\nd"
     )
@@ -230,15 +230,15 @@ def test_markup_in_a_finding_stays_text():
     assert "&lt;script&gt;alert(1)&lt;/script&gt; a|b [l](http://x) *c* d" in html
 
 
-def test_the_hub_is_never_asked(monkeypatch):
-    asked = []
-    monkeypatch.setattr(socket.socket, "connect", lambda *args: asked.append(args))
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: asked.append(args))
+def test_the_hub_is_never_contacted(monkeypatch):
+    requests = []
+    monkeypatch.setattr(socket.socket, "connect", lambda *args: requests.append(args))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: requests.append(args))
     write(with_base("BAAI/bge-m3"))
-    assert asked == []
+    assert requests == []
 
 
-def test_nothing_is_left_on_the_model():
+def test_the_model_is_not_changed():
     model = card_model()
     data = model.model_card_data
     before = {name: copy.copy(value) for name, value in vars(data).items() if name != "model"}

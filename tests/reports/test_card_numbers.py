@@ -1,4 +1,4 @@
-"""Each number of the card is the stored reading, and each stored reading is in the card."""
+"""Every number of the card is a stored score, and every stored score is in the card."""
 
 import functools
 import json
@@ -51,7 +51,7 @@ def probability(value):
     return f"{value:.4f}" if value >= 1e-4 else f"{value:.0e}"
 
 
-def test_the_index_holds_exactly_the_test_readings_of_the_winner(evidence, card):
+def test_the_index_has_exactly_the_test_scores_of_the_winner(evidence, card):
     (model,) = front_matter(card)["model-index"]
     found = {
         (result["dataset"]["type"], result["dataset"]["split"], metric["type"]): metric["value"]
@@ -62,36 +62,36 @@ def test_the_index_holds_exactly_the_test_readings_of_the_winner(evidence, card)
     assert found == {(f"dim_{d}", "test", f"cosine_{m}"): v for d, by in scores.items() for m, v in by.items()}
 
 
-def test_the_hub_library_reads_it_back(evidence, card):
-    read = ModelCard(card).data
-    assert len(read.eval_results) == len(evidence.dims) * len(METRICS)
-    assert read.model_name == evidence.sweep
+def test_the_hub_library_parses_the_card(evidence, card):
+    card_data = ModelCard(card).data
+    assert len(card_data.eval_results) == len(evidence.dims) * len(METRICS)
+    assert card_data.model_name == evidence.sweep
 
 
-def test_metric_tables_hold_exactly_the_test_readings(evidence, card):
+def test_metric_tables_have_exactly_the_test_scores(evidence, card):
     found = metric_tables(card)
     assert set(found) == set(evidence.dims)
     for dim, one in found.items():
         rows = one.by("Metric")
         assert set(rows) == {*(f"cosine_{metric}" for metric in METRICS), "95 % interval"}
         assert set(one.columns) == {"Metric", *(NAMES[name] for name in evidence.test)}
-        for name, reading in evidence.test.items():
+        for name, record in evidence.test.items():
             column = NAMES[name]
             assert {m: rows[f"cosine_{m}"][column] for m in METRICS} == {
-                metric: four(value) for metric, value in reading.scores[dim].items()
+                metric: four(value) for metric, value in record.scores[dim].items()
             }
-            assert rows["95 % interval"][column] == between(reading.intervals[dim])
+            assert rows["95 % interval"][column] == between(record.intervals[dim])
         (counts,) = [row for row, bold in zip(one.rows, one.bold, strict=True) if bold]
         assert counts["Metric"] == f"cosine_{evidence.metric}"
 
 
-def test_the_overview_holds_every_dimension_and_the_objective(evidence, card):
+def test_the_overview_has_every_dimension_and_the_objective(evidence, card):
     rows = table(card, "Dimension", "This model", "95 % interval").by("Dimension")
     assert set(rows) == {*map(str, evidence.dims), "objective"}
-    for name, reading in evidence.test.items():
+    for name, record in evidence.test.items():
         assert rows["objective"][NAMES[name]] == four(evidence.objectives[name])
         for dim in evidence.dims:
-            assert rows[str(dim)][NAMES[name]] == four(reading.scores[dim][evidence.metric])
+            assert rows[str(dim)][NAMES[name]] == four(record.scores[dim][evidence.metric])
     for dim, interval in evidence.test[WINNER].intervals.items():
         assert rows[str(dim)]["95 % interval"] == between(interval)
 
@@ -114,7 +114,7 @@ def test_every_comparison_is_a_row_and_every_row_a_comparison(evidence, card):
     assert len(rows) == len(evidence.comparisons)
 
 
-def test_the_log_holds_every_evaluation_and_the_saved_one_is_bold(evidence, card):
+def test_the_log_has_every_evaluation_and_the_saved_one_is_bold(evidence, card):
     log = table(card, "Epoch", "Step")
     for line, row, bold in zip(evidence.training.log, log.rows, log.bold, strict=True):
         assert bold == (frozenset(log.columns) if line.is_saved else frozenset())
@@ -159,7 +159,7 @@ def _floats(part):
 
 
 def _leaves(part, path=()):
-    """Paths of all numbers of an evidence as JSON."""
+    """Yield the paths of all numbers in evidence as JSON."""
     if isinstance(part, dict | list):
         items = part.items() if isinstance(part, dict) else enumerate(part)
         for key, inner in items:
@@ -174,12 +174,12 @@ SHOWN = re.compile(
     r"|verdict/(winner|confirmed/.*)|verification/.*|data/(sizes|config)/.*|budget|counts/.*|holdout_evaluations|gate/.*"
     r"|training/config/matryoshka/weight_power"
 )
-"""Numbers that are printed; the others (each query's score, a margin outside the gate: 0) only enter the hash."""
+"""Paths of printed numbers; the others (per-query scores, margins outside the gate, which are 0) are only hashed."""
 
 
 @functools.cache
 def stored():
-    """The typical evidence as JSON, and the paths of all its numbers."""
+    """Return the typical evidence as JSON, and the paths of all its numbers."""
     text = typical().model_dump_json()
     return text, list(_leaves(json.loads(text)))
 
@@ -193,7 +193,7 @@ def hashed():
 
 
 def _changed(path):
-    """The typical evidence with one number moved by more than its last printed digit."""
+    """Return the typical evidence with one number changed by more than its last printed digit."""
     part = values = json.loads(stored()[0])
     for key in path[:-1]:
         part = part[key]
@@ -217,8 +217,8 @@ def test_any_number_that_changes_changes_the_hash(path):
     assert write(_changed(path)) != write_once(typical)
 
 
-def test_a_model_with_one_dimension_and_one_rival():
-    whole = make_evidence()
-    test = {name: whole.test[name] for name in ("winner", "base")}
-    few = whole.model_copy(update={"dims": (384,), "test": test, "smallest_dim": 384})
+def test_a_card_with_one_dimension_and_one_reference():
+    evidence = make_evidence()
+    test = {name: evidence.test[name] for name in ("winner", "base")}
+    few = evidence.model_copy(update={"dims": (384,), "test": test, "smallest_dim": 384})
     assert set(metric_tables(write(few))) == {384}

@@ -1,4 +1,4 @@
-"""Progress: a live table on a terminal, plain lines elsewhere."""
+"""Progress: a live table on a terminal, plain lines for other outputs."""
 
 import io
 import re
@@ -21,22 +21,22 @@ def lines_of(renderable, width=160):
     return printed(console).splitlines()
 
 
-def test_output_decides_the_kind(plain, terminal):
+def test_the_console_decides_the_kind_of_progress(plain, terminal):
     assert isinstance(open_progress(plain), LineProgress)
     assert isinstance(open_progress(terminal), LiveProgress)
 
 
-def test_a_line_an_event(plain, view):
+def test_one_line_per_event(plain, view):
     with LineProgress(plain) as progress:
-        progress.say("Going on")
+        progress.say("Resuming")
         progress.update(view, "trial 2 ends")
     first, second = printed(plain).splitlines()
-    assert first == "Going on"
+    assert first == "Resuming"
     assert second.startswith("[0:00] trial 2 ends | 4/10 ")
     assert numbers_in(second.partition(" | ")[2]) == [4, 10, 0.52, 0.4, 1, 1, 5, 0]
 
 
-def test_lines_are_neither_wrapped_nor_read_as_markup(view):
+def test_lines_are_neither_wrapped_nor_parsed_as_markup(view):
     console = Console(file=io.StringIO(), width=40, force_terminal=False)
     with LineProgress(console) as progress:
         progress.say("[bold]" + "x" * 200 + "[/nonsense]")
@@ -62,12 +62,12 @@ def test_live_table_before_the_first_event(terminal):
     assert numbers_in(re.sub("\x1b\\[[?\\d]*\\w", "", printed(terminal))) == []
 
 
-def test_live_table_is_left_when_something_fails(terminal, view):
+def test_live_table_stays_visible_after_an_error(terminal, view):
     with pytest.raises(RuntimeError), LiveProgress(terminal) as progress:
         progress.update(view, "event")
         raise RuntimeError
     assert describe_view(view) in printed(terminal)
-    assert printed(terminal).endswith("\x1b[?25h")  # the cursor is back
+    assert printed(terminal).endswith("\x1b[?25h")  # the cursor is visible again
 
 
 def test_running_trials_first_then_the_best_and_failed_ones_last(view):
@@ -83,7 +83,7 @@ def test_a_failed_trial_shows_its_reason_in_one_line():
     assert line.endswith("out of memory [/dev/nvidia0]")
 
 
-def test_parameters_that_look_like_markup_are_shown():
+def test_parameters_with_brackets_are_shown():
     assert "packages=[numpy]" in lines_of(build_table(make_view(row(0, params="packages=[numpy]"))))[1]
 
 
@@ -104,11 +104,11 @@ def test_narrow_terminal_shortens_only_the_parameters(view):
     assert len(line) <= 60
 
 
-VIEWS = {  # of them the numbers: done, asked for, best, base, stopped, time left
-    "before the first": (make_view(baseline=None), [0, 10, 0]),
-    "at its end": (make_view(row(0), requested_trials=1), [1, 1, 0.5, 0.4, 0]),
+VIEWS = {  # with the numbers of their line: finished, requested, best, base, stopped, remaining time
+    "before the first trial": (make_view(baseline=None), [0, 10, 0]),
+    "at the end": (make_view(row(0), requested_trials=1), [1, 1, 0.5, 0.4, 0]),
     "two at once": (make_view(row(0), requested_trials=3, slots=2), [1, 3, 0.5, 0.4, 0, 1, 0]),
-    "more than asked for": (make_view(row(0), row(1), requested_trials=1), [2, 1, 0.5, 0.4, 0]),
+    "more than requested": (make_view(row(0), row(1), requested_trials=1), [2, 1, 0.5, 0.4, 0]),
 }
 
 

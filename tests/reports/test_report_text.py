@@ -1,4 +1,4 @@
-"""Small pieces of text."""
+"""Formats of durations, scores and gains."""
 
 import pytest
 

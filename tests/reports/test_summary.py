@@ -1,4 +1,4 @@
-"""The result of a sweep: every dimension, the winner and how sure it is, and commands that can be copied."""
+"""The printed result of a sweep: every dimension, the winner and its certainty, and complete commands."""
 
 import io
 
@@ -41,7 +41,7 @@ def test_every_dimension_with_base_best_gain_and_certainty(typical):
         assert rows[str(dim)][1:] == expected
 
 
-def test_winner_its_parameters_and_where_it_is(typical):
+def test_winner_with_parameters_and_registered_version(typical):
     lines = lines_of(typical)
     objective, base = typical.on_validation(WINNER), typical.on_validation(BASE)
     (winner,) = (line for line in lines if line.startswith("Winner: "))
@@ -50,10 +50,10 @@ def test_winner_its_parameters_and_where_it_is(typical):
     assert "  matryoshka = halving" in lines
     assert any(REGISTERED in line for line in lines)
     assert any("3e-09" in line and "1e-06" in line for line in lines)
-    assert any(numbers_in(line)[:2] == [60, 30] for line in lines), "queries of the test, passage groups"
+    assert any(numbers_in(line)[:2] == [60, 30] for line in lines), "test queries and passage groups"
 
 
-def test_counts_leave_out_what_did_not_happen(typical):
+def test_counts_of_zero_are_omitted(typical):
     def counts(evidence):
         (line,) = (line for line in lines_of(evidence) if line.startswith("Trials: "))
         return numbers_in(line)
@@ -64,18 +64,18 @@ def test_counts_leave_out_what_did_not_happen(typical):
 
 NOT_SURE = {
     "worse than the base model": (make_evidence(gain=-0.2), "base model"),
-    "too few queries to say": (nine_queries(), "base model"),
+    "too few queries": (nine_queries(), "base model"),
     "another rule": (make_evidence(verdict=make_verdict(rule="Highest of all")), "Highest of all"),
     "tied": (tied(), "0, 3"),
     "nothing run again": (make_evidence(verdict=make_verdict("unconfirmed")), "confirm"),
-    "the second look": (make_evidence(holdout_evaluations=2), " 2 "),
+    "the second holdout evaluation": (make_evidence(holdout_evaluations=2), " 2 "),
     "a warning": (make_evidence(verdict=make_verdict(warnings=("no real warning",))), "no real warning"),
 }
 
 
 @pytest.mark.parametrize("name", NOT_SURE)
-def test_what_is_not_sure_is_said(typical, name):
-    """The wording is kept in messages.txt."""
+def test_every_uncertainty_is_shown(typical, name):
+    """The wording is in messages.txt."""
     evidence, named = NOT_SURE[name]
     usual = lines_of(typical, width=400)
     assert any(named in line for line in lines_of(evidence, width=400) if line not in usual)
@@ -87,7 +87,7 @@ def test_every_run_of_the_confirmation_is_shown(typical):
     assert any("0 recipe" in line for line in lines_of(typical))
 
 
-def test_what_to_do_next(typical):
+def test_next_commands_are_complete(typical):
     lines = lines_of(typical, command="python run_sweep.py +sweep=x search.trials=8")
     assert any(line.endswith(" embsweep ui") for line in lines)
     (extend,) = (line for line in lines if line.startswith("Extend"))
@@ -101,7 +101,7 @@ def test_a_rehearsal_is_extended_past_its_cap():
     assert "search.trials=16 scale.rehearsal.max_trials=16" in extend
 
 
-def test_one_trial_alone_has_nothing_to_extend():
+def test_a_single_configuration_has_no_command_to_extend():
     lines = lines_of(make_evidence(space={}))
     assert not any(line.startswith("Extend") for line in lines)
 

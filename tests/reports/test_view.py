@@ -1,4 +1,4 @@
-"""A sweep as values: what is finished, what is best, how long it still takes."""
+"""The view of a sweep: finished trials, the best trial, the remaining time."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_a_failed_trial_is_never_the_best(view):
     assert view.best.number == 2
 
 
-def test_of_equals_the_first_is_best():
+def test_the_first_of_equal_trials_is_best():
     assert make_view(row(0, best=0.3), row(1, best=0.5), row(2, best=0.5)).best.number == 1
 
 
@@ -22,12 +22,12 @@ def test_a_running_trial_can_be_the_best():
 
 
 @pytest.mark.parametrize("rows", [(), (row(0, "running", None),), (row(0, "failed", 0.9),)])
-def test_no_best_yet(rows):
+def test_there_may_be_no_best_trial(rows):
     assert make_view(*rows).best is None
 
 
 @pytest.mark.parametrize(
-    ("rows", "asked", "slots", "seconds"),
+    ("rows", "requested", "slots", "seconds"),
     [
         ((), 10, 1, None),
         ((row(0, "running", None, elapsed_s=5.0),), 10, 1, None),
@@ -37,5 +37,5 @@ def test_no_best_yet(rows):
         ((row(0, elapsed_s=60.0),), 1, 1, 0.0),
     ],
 )
-def test_remaining_time(rows, asked, slots, seconds):
-    assert make_view(*rows, requested_trials=asked, slots=slots).remaining_s() == seconds
+def test_remaining_time(rows, requested, slots, seconds):
+    assert make_view(*rows, requested_trials=requested, slots=slots).remaining_s() == seconds

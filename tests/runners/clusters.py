@@ -1,7 +1,7 @@
-"""Real Ray clusters of several nodes on this one machine: `ray start` processes, and `ray.cluster_utils.Cluster`.
+"""Real Ray clusters of several nodes on this machine: `ray start` processes, and `ray.cluster_utils.Cluster`.
 
-Both keep their sessions in a short temporary folder of their own (a socket's path has 107 characters at most), use a
-HOME of their own, and end every process that they started.
+Both keep their sessions in a short temporary folder of their own (the path of a socket has at most 107 characters), use
+a HOME of their own, and end every process that they started.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ _RAY = Path(sys.executable).with_name("ray")
 _START_TIMEOUT_S = 60
 
 QUICK_TO_NOTICE = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "2"}
-"""For the environment of nodes: Ray takes 15 s to believe that one is dead, and how long is not what is tested."""
+"""Environment of nodes: by default Ray takes 15 s to detect a dead node, and that delay is not what is tested."""
 
 
 @dataclass(frozen=True)
 class NodeStart:
-    """How one node is started. `prefix` is a command that runs it, such as `unshare`; `env` is added to its own."""
+    """Settings of one node. `prefix` is a command that runs it, such as `unshare`; `env` extends its environment."""
 
     cpus: int = 1
     gpus: int = 0
@@ -39,7 +39,7 @@ class NodeStart:
 
 @dataclass
 class StartedCluster:
-    """`ray start --block` processes, the head first; `token` is None where the cluster asks for none."""
+    """`ray start --block` processes, the head first; `token` is None if the cluster requires none."""
 
     address: str
     token: str | None
@@ -47,25 +47,25 @@ class StartedCluster:
     processes: list = field(default_factory=list)
 
     def add_nodes(self, *nodes):
-        """Start nodes side by side and wait until all are up; the places of their processes."""
-        places = range(len(self.processes), len(self.processes) + len(nodes))
-        for place, node in zip(places, nodes, strict=True):
-            self.processes.append(_start(self, place, node))
-        for place in places:
-            _wait_until_up(self, place)
-        return tuple(places)
+        """Start nodes in parallel, wait until all are up, and return the indices of their processes."""
+        indices = range(len(self.processes), len(self.processes) + len(nodes))
+        for index, node in zip(indices, nodes, strict=True):
+            self.processes.append(_start(self, index, node))
+        for index in indices:
+            _wait_until_up(self, index)
+        return tuple(indices)
 
-    def end_node(self, place):
-        """Let a node go in good order."""
-        end_tree(self.processes[place])
+    def end_node(self, index):
+        """Shut a node down gracefully."""
+        end_tree(self.processes[index])
 
-    def kill_node(self, place):
-        """End a node at once, as a machine that lost its power would."""
-        end_tree(self.processes[place], is_gentle=False)
+    def kill_node(self, index):
+        """Kill a node, as a power failure of its machine would."""
+        end_tree(self.processes[index], is_gentle=False)
 
     @contextlib.contextmanager
     def driving(self, **changes):
-        """The environment of a driver that this cluster lets in; `changes` to it (None: not set)."""
+        """Set the environment of a driver that this cluster accepts, with `changes` to it (None: unset)."""
         own = {"HOME": str(self.home), "RAY_AUTH_TOKEN": self.token}
         with changed_environment(**{**own, "RAY_AUTH_TOKEN_PATH": None, "RAY_ADDRESS": None, **changes}):
             try:
@@ -78,7 +78,7 @@ class StartedCluster:
 
 @contextlib.contextmanager
 def changed_environment(**changes):
-    """See `steady_environment.changed`: Python and the nodes see it. Ray's C++ side sees RAY_TOKEN all the time."""
+    """Apply `steady_environment.changed`: for Python and the nodes. Ray's C++ code always reads RAY_TOKEN."""
     with steady_environment.changed(**changes):
         try:
             _forget_token()
@@ -96,7 +96,7 @@ def _forget_token():
 
 @contextlib.contextmanager
 def started_cluster(*nodes, with_token=True):
-    """A cluster of `ray start` processes, the first of `nodes` its head."""
+    """Start a cluster of `ray start` processes; the first of `nodes` is its head."""
     import ray
 
     folder = Path(tempfile.mkdtemp(prefix="es"))
@@ -112,7 +112,7 @@ def started_cluster(*nodes, with_token=True):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(cluster, place, node):
+def _start(cluster, index, node):
     port = cluster.address.rpartition(":")[2]
     head = ("--head", f"--port={port}", "--include-dashboard=false")
     command = [
@@ -121,8 +121,8 @@ def _start(cluster, place, node):
         "start",
         "--block",
         "--disable-usage-stats",
-        *(head if place == 0 else (f"--address={cluster.address}",)),
-        f"--temp-dir={cluster.home / f'r{place}'}",  # one of its own: side by side, nodes would take the same sockets
+        *(head if index == 0 else (f"--address={cluster.address}",)),
+        f"--temp-dir={cluster.home / f'r{index}'}",  # its own: nodes started in parallel would use the same sockets
         f"--num-cpus={node.cpus}",
         f"--num-gpus={node.gpus}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
@@ -133,23 +133,23 @@ def _start(cluster, place, node):
     ]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "PYTEST_"))}
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": cluster.token}
-    door = token if cluster.token else {"RAY_AUTH_MODE": "disabled"}
-    env = {**kept, "HOME": str(cluster.home), "RAY_USAGE_STATS_ENABLED": "0", **door, **node.env}
-    with (cluster.home / f"node{place}.log").open("w") as log:
+    auth = token if cluster.token else {"RAY_AUTH_MODE": "disabled"}
+    env = {**kept, "HOME": str(cluster.home), "RAY_USAGE_STATS_ENABLED": "0", **auth, **node.env}
+    with (cluster.home / f"node{index}.log").open("w") as log:
         return subprocess.Popen(command, env=env, cwd=cluster.home, stdout=log, stderr=subprocess.STDOUT)
 
 
-def _wait_until_up(cluster, place):
-    log, process = cluster.home / f"node{place}.log", cluster.processes[place]
+def _wait_until_up(cluster, index):
+    log, process = cluster.home / f"node{index}.log", cluster.processes[index]
     end = time.monotonic() + _START_TIMEOUT_S
     while "Ray runtime started" not in log.read_text():
         if process.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"node {place} did not start:\n{log.read_text()}")
+            raise RuntimeError(f"node {index} did not start:\n{log.read_text()}")
         time.sleep(0.1)
 
 
 def end_tree(process, *, is_gentle=True):
-    """End a process and all that it started, by their ids."""
+    """End a process and all processes that it started, by their ids."""
     import psutil  # Ray brings its own and puts it on the path
 
     try:
@@ -169,15 +169,15 @@ def end_tree(process, *, is_gentle=True):
 
 
 def node_of(pid, roots):
-    """Which of `roots` (the processes of nodes, by id) this process descends from, by its place; None where none."""
+    """Return the index of that one of `roots` (process ids of nodes) from which this process descends, or None."""
     import psutil
 
     ancestors = {process.pid for process in psutil.Process(pid).parents()}
-    return next((place for place, root in enumerate(roots) if root in ancestors), None)
+    return next((index for index, root in enumerate(roots) if root in ancestors), None)
 
 
 def free_port():
-    """A TCP port that nobody listened on a moment ago."""
+    """Return a TCP port that is free at this time."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         return probe.getsockname()[1]
@@ -185,18 +185,22 @@ def free_port():
 
 @contextlib.contextmanager
 def utils_cluster(*nodes):
-    """A `ray.cluster_utils.Cluster` of this process, without token: keyword arguments of `add_node` for each node."""
+    """Start a `ray.cluster_utils.Cluster` in this process, without a token.
+
+    Args:
+        nodes: Keyword arguments of `add_node` for each node.
+    """
     import ray
     from ray.cluster_utils import Cluster
 
     folder = Path(tempfile.mkdtemp(prefix="es"))
     before = os.environ["RAY_AUTH_MODE"]
-    replace_value("RAY_AUTH_MODE", "disabled")  # in the driver too: it does not answer nodes that show no token
+    replace_value("RAY_AUTH_MODE", "disabled")  # in the driver too: it rejects nodes without a token otherwise
     with changed_environment(RAY_ADDRESS=None, HOME=str(folder)):
         cluster = Cluster()
         try:
-            for place, node in enumerate(nodes):
-                own = {"temp_dir": str(folder), "include_dashboard": False} if place == 0 else {}
+            for index, node in enumerate(nodes):
+                own = {"temp_dir": str(folder), "include_dashboard": False} if index == 0 else {}
                 cluster.add_node(object_store_memory=OBJECT_STORE_BYTES, **own, **node)
             yield cluster
         finally:

@@ -1,4 +1,4 @@
-"""Desks that only remember, and the runners that are to serve them."""
+"""Fixtures with schedulers, fake and real, and with runners."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def make_scheduler(make_config, tmp_path):
 
 @pytest.fixture
 def make_sweep_scheduler(make_config, tmp_path):
-    """A real desk over a real ledger; MLflow and the screen only listen."""
+    """Return `make(trials, **limits)`: a real scheduler over a real ledger, with mocks of MLflow and the display."""
     from embsweep.config.search_space import FloatRange
     from embsweep.config.sweep import SearchConfig, StoppingConfig
     from embsweep.search.ledger import Ledger
@@ -40,7 +40,7 @@ def make_sweep_scheduler(make_config, tmp_path):
 
 @pytest.fixture
 def make_ray_runner(ray_session, tmp_path):
-    """`make_ray_runner(slots)`: a runner on this process's Ray."""
+    """Return `make_ray_runner(slots)`: a runner on the Ray instance of this process."""
     from embsweep.runners.ray.runner import RayRunner
 
     return lambda slots: RayRunner(slots, tmp_path / "scratch")

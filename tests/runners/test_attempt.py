@@ -1,4 +1,4 @@
-"""One attempt ends exactly once, whatever the trial raises; what is not the trial's passes through."""
+"""An attempt ends exactly once, whatever the trial raises; exceptions that are not the trial's are passed on."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ GOOD = TrialReport(0.5, 1, 0.5, 0.4, 0.4, 0.5, {64: {"map@100": 0.4}}, 0.1, 1e-5
 
 
 class Listener:
-    """Remembers; raises `error` out of `report` where one is given."""
+    """A reporter that records its calls; `report` raises `error` if one is given."""
 
     def __init__(self, error=None):
         self.error = error
@@ -62,14 +62,14 @@ def run(trial_fn, job):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("one\ntwo"), MemoryError(), SystemExit(3), SystemExit()], ids=repr)
-def test_what_it_raises_is_its_reason(job, error):
+def test_an_exception_of_the_trial_is_its_reason(job, error):
     _, result = run(raising(error), job)
     assert (result.outcome, result.reason) == (Outcome.FAILED, format_error(error))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit(), StaleAttempt("attempt 2 goes on")])
-def test_what_is_not_its_own_passes_through(job, error):
-    """In the main thread: an interrupt there is the user's."""
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit(), StaleAttempt("attempt 2 has started")])
+def test_exceptions_that_are_not_the_trials_are_passed_on(job, error):
+    """In the main thread, where an interrupt is the user's."""
     listener = Listener()
     with pytest.raises(type(error)):
         run_attempt(raising(error), job, listener)
@@ -77,26 +77,27 @@ def test_what_is_not_its_own_passes_through(job, error):
 
 
 @pytest.mark.parametrize(("error", "ends"), [(KeyboardInterrupt(), 1), (GeneratorExit(), 1), (StaleAttempt("2"), 0)])
-def test_a_thread_of_a_worker_gets_no_signals(job, error, ends):
-    listener, left = Listener(), []
+def test_an_interrupt_in_a_worker_thread_is_the_trials(job, error, ends):
+    """Such a thread receives no signals."""
+    listener, passed_on = Listener(), []
 
     def attempt():
         try:
             run_attempt(raising(error), job, listener)
-        except BaseException as passed:
-            left.append(passed)
+        except BaseException as raised:
+            passed_on.append(raised)
 
     thread = threading.Thread(target=attempt)
     thread.start()
     thread.join()
     assert len(listener.results) == ends
-    assert len(left) == 1 - ends
+    assert len(passed_on) == 1 - ends
     assert all(result.reason == type(error).__name__ for result in listener.results)
 
 
 @pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt()])
-def test_who_listens_may_end_it(job, error):
-    """Tune says *stop* by SystemExit: nobody is there any more to hear that the trial has failed."""
+def test_the_reporter_may_end_the_attempt(job, error):
+    """Tune stops a trial by raising SystemExit; nothing receives a result after that."""
     listener = Listener(error)
     with pytest.raises(type(error)):
         run_attempt(reporting(GOOD), job, listener)
@@ -117,7 +118,7 @@ def altered(**changes):
         (altered(scores={64: {"map@100": -math.inf}}), ("map@100", "64", "-inf")),
     ],
 )
-def test_no_report_without_numbers_leaves_it(job, report, named):
+def test_a_report_without_finite_numbers_is_not_passed_on(job, report, named):
     listener, result = run(reporting(report), job)
     assert result.outcome == Outcome.FAILED
     assert {*named} <= {*result.reason.split()}
@@ -126,14 +127,14 @@ def test_no_report_without_numbers_leaves_it(job, report, named):
 
 @pytest.mark.parametrize("best", [None, math.nan, math.inf])
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETE, Outcome.STOPPED])
-def test_nor_an_end_without_one(job, best, outcome):
+def test_a_result_without_a_finite_objective_becomes_a_failure(job, best, outcome):
     _, result = run(reporting(GOOD, TrialResult(outcome, best, None, None, 1.0)), job)
     assert result.outcome == Outcome.FAILED
     assert str(best) in result.reason.split()
     assert result.best_objective is None
 
 
-def test_a_good_one_passes_unchanged(job):
+def test_valid_report_and_result_are_passed_on_unchanged(job):
     end = TrialResult(Outcome.COMPLETE, 0.4, {64: {"map@100": 0.4}}, "best", 1.0)
     listener, result = run(reporting(GOOD, end), job)
     assert listener.reports == [GOOD]

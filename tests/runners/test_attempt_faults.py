@@ -1,4 +1,4 @@
-"""Trials that go wrong in every way, side by side with good ones, under a real desk and a real ledger."""
+"""Trials with every kind of fault, beside good ones, with a real scheduler and a real ledger."""
 
 import pytest
 
@@ -14,9 +14,9 @@ RUNGS = 4
 SLOTS = Slots(count=2, cpus=1, gpus=0.0)
 
 
-def test_each_fails_with_its_reason_and_the_others_are_as_ever(make_sweep_scheduler):
-    kinds = [kind for kind in FAULTS if kind != "interrupt"]  # the user's, in this process
-    faults = {2 * place + 1: kind for place, kind in enumerate(kinds)}
+def test_each_faulty_trial_fails_with_its_reason_and_the_others_complete(make_sweep_scheduler):
+    kinds = [kind for kind in FAULTS if kind != "interrupt"]  # in this process an interrupt is the user's
+    faults = {2 * index + 1: kind for index, kind in enumerate(kinds)}
     scheduler = make_sweep_scheduler(2 * len(kinds) + 1, max_failed_trials=len(kinds))
     InlineRunner().run(scheduler, scripted_trial(faults, rungs=RUNGS))
     records = scheduler.ledger.trials
@@ -28,58 +28,58 @@ def test_each_fails_with_its_reason_and_the_others_are_as_ever(make_sweep_schedu
             continue
         assert record.state == "failed"
         assert FAULTS[kind] in record.attributes["reason"]
-        assert record.attempt == 1, "it was not the process"
+        assert record.attempt == 1, "its process did not die"
     logged = {call.args[0].number: call.args[1] for call in scheduler.tracking.finish_trial.call_args_list}
     assert {n: logged[n].reason for n in faults} == {n: records[n].attributes["reason"] for n in faults}
 
 
-def hear_starts(scheduler):
-    """What the desk is told of each start, as it comes."""
-    starts, started = [], scheduler.on_trial_start
+def record_starts(scheduler):
+    """Return a list to which each start that the scheduler receives is appended."""
+    starts, on_trial_start = [], scheduler.on_trial_start
 
-    def listen(number, message):
+    def record(number, message):
         starts.append((number, message))
-        started(number, message)
+        on_trial_start(number, message)
 
-    scheduler.on_trial_start = listen
+    scheduler.on_trial_start = record
     return starts
 
 
 @pytest.mark.ray
-def test_a_lost_process_goes_on_under_its_number_until_it_is_lost_too_often(make_sweep_scheduler, make_ray_runner):
+def test_a_trial_whose_process_died_resumes_until_max_attempts_is_reached(make_sweep_scheduler, make_ray_runner):
     scheduler = make_sweep_scheduler(4)
-    starts = hear_starts(scheduler)
+    starts = record_starts(scheduler)
     make_ray_runner(SLOTS).run(scheduler, scripted_trial({1: "die", 2: "die once"}, rungs=RUNGS))
     records = scheduler.ledger.trials
     assert [(r.number, r.state) for r in records] == [(0, "complete"), (1, "failed"), (2, "complete"), (3, "complete")]
     assert [(r.attempt, r.losses) for r in records] == [(1, 0), (3, 2), (2, 1), (1, 0)]
     assert records[2].best == float(RUNGS)
-    assert [row["step"] for row in records[2].attributes["reports"]] == [1, 2, 3, 4], "nothing twice, nothing left out"
+    assert [row["step"] for row in records[2].attributes["reports"]] == [1, 2, 3, 4], "none repeated, none missing"
     own = [message for number, message in starts if number == 1]
     assert len({message.pid for message in own}) == 3
-    assert [len(message.earlier) for message in own] == [0, 0, 1], "each attempt begins one further"
+    assert [len(message.earlier) for message in own] == [0, 0, 1], "each attempt begins one evaluation later"
     (end,) = [call.args[1] for call in scheduler.tracking.finish_trial.call_args_list if call.args[0].number == 1]
     assert (end.outcome, end.reason) == (Outcome.FAILED, records[1].attributes["reason"])
 
 
 @pytest.mark.ray
 @pytest.mark.nightly
-def test_ten_times_sigkill_and_the_trial_goes_on_under_its_number(make_sweep_scheduler, make_ray_runner):
+def test_a_trial_killed_ten_times_resumes_under_its_number(make_sweep_scheduler, make_ray_runner):
     rungs = KILLS
     scheduler = make_sweep_scheduler(3, max_attempts=KILLS + 1)
-    starts = hear_starts(scheduler)
+    starts = record_starts(scheduler)
     make_ray_runner(SLOTS).run(scheduler, scripted_trial({1: "die"}, rungs=rungs))
     records = scheduler.ledger.trials
     assert [(r.number, r.state, r.best) for r in records] == [(n, "complete", float(rungs)) for n in range(3)]
     assert [(r.attempt, r.losses) for r in records] == [(1, 0), (KILLS + 1, KILLS), (1, 0)]
     own = [message for number, message in starts if number == 1]
     assert len({message.pid for message in own}) == KILLS + 1
-    assert [len(message.earlier) for message in own] == [0, *range(KILLS)], "each attempt begins one further"
+    assert [len(message.earlier) for message in own] == [0, *range(KILLS)], "each attempt begins one evaluation later"
     assert [row["fraction"] for row in records[1].attributes["reports"]] == [r / rungs for r in range(1, rungs + 1)]
 
 
-def test_a_second_try_is_recorded_and_nothing_is_told_twice(make_sweep_scheduler):
-    """What `run_trial` says where memory ran out: it starts again, without what was reported before."""
+def test_a_retry_within_an_attempt_is_recorded_and_no_report_repeated(make_sweep_scheduler):
+    """The trial acts as `run_trial` does when memory runs out: it starts again and repeats no earlier report."""
 
     to_report = reports_of(3)
 

@@ -1,4 +1,4 @@
-"""How many workers find a place, and how long a sweep waits where none does."""
+"""How many workers fit on the machines, and how long a sweep waits if none does."""
 
 import inspect
 
@@ -8,7 +8,7 @@ from embsweep.runners.resources import Machine, Slots, count_fitting_workers
 
 
 @pytest.mark.parametrize(
-    ("slots", "machines", "places"),
+    ("slots", "machines", "count"),
     [
         (Slots(1, 2, 0.0), [Machine(3, 0), Machine(1, 0)], 1),
         (Slots(1, 2, 2.0, workers=2), [Machine(8, 1)], 1),
@@ -17,12 +17,12 @@ from embsweep.runners.resources import Machine, Slots, count_fitting_workers
         (Slots(1, 1, 0.0), [], 0),
     ],
 )
-def test_places(slots, machines, places):
-    assert count_fitting_workers(slots, machines) == places
+def test_count_fitting_workers(slots, machines, count):
+    assert count_fitting_workers(slots, machines) == count
 
 
 @pytest.mark.slow
-def test_ten_minutes_of_patience_unless_told_otherwise():
+def test_default_capacity_timeout_is_ten_minutes():
     from embsweep.runners.ray.capacity import watch_capacity
     from embsweep.runners.ray.runner import RayRunner
 

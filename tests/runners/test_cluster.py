@@ -1,4 +1,4 @@
-"""Joining real clusters of several nodes on this machine, good ones and broken ones."""
+"""Join real clusters of several nodes on this machine, good ones and broken ones."""
 
 import contextlib
 import json
@@ -20,13 +20,13 @@ from tests.doubles import scripted_trial
 from tests.refusals import signs
 from tests.runners.clusters import NodeStart, changed_environment, free_port, started_cluster, utils_cluster
 
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="namespaces of its own need root")
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="new namespaces need root")
 
 
-def inspect_cluster(*args, **given):
+def inspect_cluster(*args, **kwargs):
     from embsweep.runners.cluster import join as cluster  # importing Ray takes a second
 
-    return cluster.inspect_cluster(*args, **given)
+    return cluster.inspect_cluster(*args, **kwargs)
 
 
 def to(address):
@@ -38,7 +38,7 @@ def refused(config, storage, tracking_uri=None):
 
 
 def find_diagnostics(config, storage, tracking_uri=None):
-    """The faults, and that nothing is left: no connection, no file."""
+    """Return the diagnostics; check that no connection and no file is left."""
     import ray
 
     begin = time.monotonic()
@@ -51,31 +51,31 @@ def find_diagnostics(config, storage, tracking_uri=None):
 
 
 @pytest.fixture
-def nowhere(tmp_path_factory):
-    """No cluster and no token, whatever the developer has at home."""
+def no_cluster(tmp_path_factory):
+    """No cluster and no token, whatever the developer's home folder contains."""
     home = str(tmp_path_factory.mktemp("home"))
     with changed_environment(RAY_ADDRESS=None, RAY_AUTH_TOKEN=None, RAY_AUTH_TOKEN_PATH=None, HOME=home):
         yield
 
 
 @pytest.fixture
-def mute():
-    """The address of something that takes connections and says nothing."""
+def silent_server():
+    """Address of a server that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_no_cluster_is_named(nowhere, tmp_path):
+def test_a_missing_address_is_refused(no_cluster, tmp_path):
     assert signs(find_diagnostics(to(None), tmp_path)) == [("missing-value", "runner.address")]
 
 
 @pytest.mark.parametrize("address", ["auto", "local", "http://head:8265", "head", "10.0.0.1:6379/x"])
-def test_what_is_no_address(nowhere, tmp_path, address):
+def test_an_invalid_address_is_refused(no_cluster, tmp_path, address):
     (diagnostic,) = find_diagnostics(to(address), tmp_path)
     assert (diagnostic.code, diagnostic.location, diagnostic.value) == ("bad-address", "runner.address", address)
 
 
-def test_ray_client_is_refused(nowhere, tmp_path):
+def test_ray_client_is_refused(no_cluster, tmp_path):
     with changed_environment(RAY_ADDRESS="ray://head:10001"):
         (diagnostic,) = find_diagnostics(to(None), tmp_path)
     assert (diagnostic.code, diagnostic.location, diagnostic.value) == (
@@ -86,7 +86,7 @@ def test_ray_client_is_refused(nowhere, tmp_path):
     assert "RAY_ADDRESS" in diagnostic.message
 
 
-def test_nobody_answers_and_every_diagnostic_of_the_driver_is_told_with_it(nowhere, tmp_path):
+def test_an_unreachable_cluster_is_reported_with_every_diagnostic_of_the_driver(no_cluster, tmp_path):
     (tmp_path / "file").touch()
     storage, address = tmp_path / "file", f"127.0.0.1:{free_port()}"
     with pytest.raises(InputError) as caught:
@@ -100,28 +100,28 @@ def test_nobody_answers_and_every_diagnostic_of_the_driver_is_told_with_it(nowhe
 
 @pytest.mark.ray
 @pytest.mark.nightly
-def test_something_else_answers(nowhere, mute, tmp_path, monkeypatch):
+def test_a_server_that_is_no_ray_head_is_refused(no_cluster, silent_server, tmp_path, monkeypatch):
     monkeypatch.setattr("embsweep.runners.cluster.head._ANSWER_TIMEOUT_S", 4)
-    (text,) = refused(to(mute), tmp_path)
+    (text,) = refused(to(silent_server), tmp_path)
     assert "something answers there, but not as the head of a Ray cluster would" in text
 
 
 @pytest.fixture(scope="module")
 def good():
-    """A head and a node that got another address of this machine; with token."""
-    with started_cluster(NodeStart(), NodeStart(gpus=2, options=("--node-ip-address=127.0.0.2",))) as found:
-        yield found
+    """A head and a node at another address of this machine, with a token."""
+    with started_cluster(NodeStart(), NodeStart(gpus=2, options=("--node-ip-address=127.0.0.2",))) as started:
+        yield started
 
 
 @pytest.mark.ray
 @pytest.mark.nightly
 class TestGoodCluster:
-    def test_its_nodes_are_told_and_nothing_is_left_behind(self, good, tmp_path):
+    def test_its_nodes_are_returned_and_no_file_is_left(self, good, tmp_path):
         import ray
 
         with good.driving():
             nodes = inspect_cluster(to(good.address), storage=tmp_path / "shared", tracking_uri="sqlite:///x.db")
-            assert ray.is_initialized(), "the runner goes on with this connection"
+            assert ray.is_initialized(), "the runner uses this connection"
             assert sorted((node.cpus, node.gpus) for node in nodes) == [(1, 0), (1, 2)]
             assert {node.address for node in nodes} == {good.address.rpartition(":")[0], "127.0.0.2"}
             assert len({node.name for node in nodes}) == 2
@@ -141,7 +141,7 @@ class TestGoodCluster:
             assert ray.get(ray.remote(os.getenv).remote("OMP_NUM_THREADS")) == "3"
 
     @pytest.mark.parametrize(
-        ("changes", "where", "expected"),
+        ("changes", "location", "expected"),
         [
             ({"RAY_AUTH_TOKEN": "0" * 64}, "the cluster's token", "does not accept it"),
             ({"RAY_AUTH_TOKEN": None}, "the cluster's token", "none was found"),
@@ -149,14 +149,14 @@ class TestGoodCluster:
             ({"RAY_AUTH_MODE": "disabled"}, "RAY_AUTH_MODE", "this process may send none; got 'disabled'"),
         ],
     )
-    def test_without_its_token_nobody_joins(self, good, tmp_path, changes, where, expected):
+    def test_a_driver_without_the_token_is_refused(self, good, tmp_path, changes, location, expected):
         with good.driving(**changes):
             (text,) = refused(to(good.address), tmp_path)
-        assert text.startswith(f"{where}: ")
+        assert text.startswith(f"{location}: ")
         assert expected in text
         assert good.token not in text
 
-    def test_a_tokens_file_is_used_and_closed_to_others(self, good, tmp_path):
+    def test_a_token_file_is_used_and_made_private(self, good, tmp_path):
         path = tmp_path / "token"
         path.write_text(good.token)
         path.chmod(0o644)
@@ -164,7 +164,7 @@ class TestGoodCluster:
             assert len(inspect_cluster(to(good.address), storage=tmp_path, tracking_uri=None)) == 2
         assert path.stat().st_mode & 0o777 == 0o600
 
-    def test_a_cluster_of_other_versions(self, good, tmp_path):
+    def test_a_cluster_with_other_versions_is_refused(self, good, tmp_path):
         import ray
 
         with good.driving(RAY_AUTH_MODE="token"), release_of(good, ray_version="2.50.0"):
@@ -173,19 +173,19 @@ class TestGoodCluster:
         assert f"accepted: Ray {ray.__version__}, Python 3." in text
 
     @as_root
-    def test_a_machine_that_is_no_node_cannot_drive(self, good):
-        """In its own process namespace this machine sees no Ray of its own."""
-        question = [sys.executable, "-m", "embsweep.runners.cluster.head_probe", good.address]
+    def test_a_machine_that_is_no_node_cannot_be_the_driver(self, good):
+        """In a new process namespace this machine sees no Ray process."""
+        probe = [sys.executable, "-m", "embsweep.runners.cluster.head_probe", good.address]
         with good.driving(RAY_AUTH_MODE="token"):
             done = subprocess.run(
-                ["unshare", "-p", "-f", "--mount-proc", *question], capture_output=True, text=True, check=True
+                ["unshare", "-p", "-f", "--mount-proc", *probe], capture_output=True, text=True, check=True
             )
         answer = json.loads(done.stdout)
         assert not answer["has_node_here"]
         with pytest.raises(InputError, match="this machine is no node of the cluster"):
             _check_answer(good.address, answer)
 
-    def test_a_node_that_hangs_is_named(self, good, tmp_path, monkeypatch):
+    def test_a_hanging_node_is_named(self, good, tmp_path, monkeypatch):
         monkeypatch.setattr("embsweep.runners.cluster.join.NODE_TIMEOUT_S", 4)
         with good.driving(), stopped(find_raylet(good.processes[1])):
             (text,) = refused(to(good.address), tmp_path)
@@ -207,7 +207,7 @@ class TestGoodCluster:
 
 @contextlib.contextmanager
 def release_of(cluster, **changes):
-    """The cluster says that it was started with other versions."""
+    """Change the versions in the metadata of the cluster."""
     from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
     from ray._raylet import GcsClient
 
@@ -229,7 +229,7 @@ def find_raylet(process):
 
 @contextlib.contextmanager
 def stopped(pid):
-    """The process is there and does nothing."""
+    """Suspend a process."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -245,13 +245,13 @@ if any("default_worker" in word for word in sys.orig_argv):
 """
 NO_PACKAGE = """
 import os, sys
-sys.path[:] = [place for place in sys.path if not os.path.exists(os.path.join(place, "embsweep", "__init__.py"))]
+sys.path[:] = [entry for entry in sys.path if not os.path.exists(os.path.join(entry, "embsweep", "__init__.py"))]
 """
 
 
 @pytest.fixture(scope="module")
 def broken(good, tmp_path_factory):
-    """Faults of a cluster with three bad nodes more, all found at once; the nodes are gone again afterwards."""
+    """Diagnostics of the cluster with three additional bad nodes, all reported at once; the nodes are removed again."""
     storage, other, bare = (tmp_path_factory.mktemp(name) for name in ("shared", "other", "bare"))
     (storage / "sweeps").mkdir()
     (other / "embsweep").mkdir()
@@ -262,7 +262,7 @@ def broken(good, tmp_path_factory):
     )
     (other / "sitecustomize.py").write_text(OTHER_RELEASE)
     (bare / "sitecustomize.py").write_text(NO_PACKAGE)
-    places = good.add_nodes(
+    indices = good.add_nodes(
         NodeStart(env={"PYTHONPATH": str(other)}, options=("--node-ip-address=127.0.0.3",)),
         NodeStart(
             env={"PYTHONPATH": str(bare)},
@@ -278,12 +278,12 @@ def broken(good, tmp_path_factory):
         with good.driving():
             return refused(to(good.address), storage, f"http://ann:hunter2@127.0.0.1:{free_port()}")
     finally:
-        for place in places:
-            good.end_node(place)
+        for index in indices:
+            good.end_node(index)
 
 
 def in_mounts(command):
-    """A prefix: what it runs sees these mounts, nobody else does."""
+    """Return a prefix that runs a command with mounts that no other process sees."""
     return ("unshare", "-m", "sh", "-ec", f'{command}; exec "$@"', "sh")
 
 
@@ -295,46 +295,46 @@ def of_node(texts, address):
 @pytest.mark.ray
 @pytest.mark.nightly
 class TestBrokenCluster:
-    def test_another_version_on_a_node(self, broken):
+    def test_another_version_on_a_node_is_reported(self, broken):
         (text,) = [text for text in of_node(broken, "127.0.0.3") if "has another embsweep" in text]
         assert "got '0.0.9'; accepted: 0.1.0" in text
 
-    def test_a_clock_that_is_wrong(self, broken):
+    def test_a_wrong_clock_is_reported(self, broken):
         (text,) = [text for text in of_node(broken, "127.0.0.3") if "the clock of node" in text]
         assert " s ahead of the driver's" in text
         assert 58 < float(text.partition(") is ")[2].partition(" s ")[0]) < 61
 
-    def test_a_node_without_the_package(self, broken):
+    def test_a_node_without_the_package_is_reported(self, broken):
         assert [text for text in of_node(broken, "127.0.0.4") if "has no embsweep" in text]
 
-    def test_a_folder_that_is_not_shared(self, broken):
+    def test_a_folder_that_is_not_shared_is_reported(self, broken):
         (text,) = [text for text in of_node(broken, "127.0.0.4") if text.startswith("storage.path")]
         assert "has no such folder" in text
 
-    def test_a_folder_that_cannot_be_written(self, broken):
+    def test_a_folder_that_is_not_writable_is_reported(self, broken):
         (text,) = [text for text in of_node(broken, "127.0.0.5") if text.startswith("storage.path")]
         assert "cannot write to it (Read-only file system)" in text
 
-    def test_mlflow_answers_from_no_node(self, broken):
+    def test_a_tracking_server_that_no_node_can_reach_is_reported(self, broken):
         texts = [text for text in broken if text.startswith("tracking.uri")]
         assert len(texts) == 6, "the driver and five nodes"
         assert all("refused" in text and "hunter2" not in text for text in texts)
 
-    def test_and_nothing_else_is_wrong(self, broken):
+    def test_there_are_no_other_diagnostics(self, broken):
         assert len(broken) == 6 + 2 + 2 + 1
 
 
 @pytest.mark.ray
 @pytest.mark.nightly
 def test_an_open_cluster_on_this_machine_is_joined_with_a_warning(tmp_path, caplog):
-    with utils_cluster({"num_cpus": 1}, {"num_cpus": 1}) as found, caplog.at_level(logging.WARNING):
-        assert len(inspect_cluster(to(found.address), storage=tmp_path, tracking_uri=None)) == 2
+    with utils_cluster({"num_cpus": 1}, {"num_cpus": 1}) as started, caplog.at_level(logging.WARNING):
+        assert len(inspect_cluster(to(started.address), storage=tmp_path, tracking_uri=None)) == 2
     assert "requires no token: RAY_AUTH_MODE=token closes it" in caplog.text
 
 
 @pytest.fixture
 def other_machine():
-    """A network namespace: as far from this machine's addresses as another machine."""
+    """Command prefix that enters a network namespace, whose addresses act as those of another machine."""
     name, here, there = (f"es{os.getpid()}{part}" for part in ("n", "a", "b"))
     enter = ("ip", "netns", "exec", name)
     steps = [
@@ -361,9 +361,9 @@ def other_machine():
 @pytest.mark.ray
 @pytest.mark.nightly
 def test_an_open_cluster_across_machines_is_refused(other_machine, tmp_path):
-    there = NodeStart(prefix=other_machine, options=("--node-ip-address=10.231.77.2",))
-    with started_cluster(NodeStart(), there, with_token=False) as found, found.driving():
-        (text,) = refused(to(found.address), tmp_path)
+    remote = NodeStart(prefix=other_machine, options=("--node-ip-address=10.231.77.2",))
+    with started_cluster(NodeStart(), remote, with_token=False) as started, started.driving():
+        (text,) = refused(to(started.address), tmp_path)
     assert text.startswith("runner.address: the cluster requires no token, and ")
     assert "(10.231.77.2" in text
     assert "RAY_AUTH_MODE=token" in text

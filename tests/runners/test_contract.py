@@ -1,4 +1,4 @@
-"""What every runner owes its desk: each job is reported and finished once, whatever becomes of it."""
+"""The contract of every runner: each job is started and completed once in the scheduler, whatever happens to it."""
 
 import pytest
 
@@ -13,7 +13,7 @@ KINDS = ["inline", pytest.param("ray", marks=ray)]
 RUNGS = 4
 STOPPED, DIES_ONCE, DIES = 20, 21, 22
 ALIVE = dict(enumerate((kind for kind in FAULTS if kind != "interrupt"), start=1))
-"""An interrupt in this process is the user's."""
+"""Faults that do not kill the process. An interrupt in this process is the user's."""
 
 
 @pytest.fixture
@@ -29,13 +29,13 @@ def stop_at_half(number, report):
 
 @pytest.fixture(scope="module")
 def runs():
-    """The desks that have been served, by the name of the runner."""
+    """Schedulers whose runs are finished, by the name of the runner."""
     return {}
 
 
 @pytest.fixture(params=KINDS)
 def scheduler(request, runs, make_config, tmp_path):
-    """Of one run: a good trial, one that is stopped, one for each fault; with processes of their own, dying ones."""
+    """Scheduler of one run: a good trial, a stopped one and one per fault; with Ray, also some whose process dies."""
     if request.param not in runs:
         plan = dict(ALIVE)
         numbers = [0, *ALIVE, STOPPED]
@@ -70,19 +70,19 @@ def test_a_stop_ends_the_trial_at_that_report(scheduler):
     assert (received.results[STOPPED].outcome, received.results[STOPPED].best_objective) == (Outcome.STOPPED, 2.0)
 
 
-def test_what_goes_wrong_in_a_trial_is_its_result(scheduler):
+def test_a_fault_in_a_trial_is_its_result(scheduler):
     received, plan = scheduler
     for number, kind in plan.items():
         if kind in FAULTS:
             assert received.results[number].outcome == Outcome.FAILED, kind
             assert FAULTS[kind] in received.results[number].reason
-            assert number not in received.losses, "it was not the process"
+            assert number not in received.losses, "its process did not die"
 
 
 def test_a_process_that_dies_is_started_again(scheduler):
     received, plan = scheduler
     if DIES not in plan:
-        assert not received.losses, "its trials have no process of their own"
+        assert not received.losses, "trials of this runner have no process of their own"
         return
     assert received.results[DIES_ONCE].outcome == Outcome.COMPLETE
     assert len(received.losses[DIES_ONCE]) == 1
@@ -91,11 +91,11 @@ def test_a_process_that_dies_is_started_again(scheduler):
     assert set(received.losses) == {DIES_ONCE, DIES}
 
 
-def test_no_process_more_than_there_are_slots(scheduler):
+def test_there_are_no_more_processes_than_slots(scheduler):
     received, _ = scheduler
     deaths = sum(map(len, received.losses.values()))
     assert len({started.pid for started in received.starts.values()}) <= 2 + deaths, (
-        "stopped and failed ones are reused"
+        "processes of stopped and failed trials are reused"
     )
 
 
@@ -107,8 +107,8 @@ def test_no_process_more_than_there_are_slots(scheduler):
     ],
     indirect=["runner"],
 )
-def test_what_the_scheduler_raises_ends_the_run_and_blames_no_trial(runner, make_scheduler, monkeypatch, method):
-    scheduler, calls, full = make_scheduler(3), [], DiskFull("no room for the ledger")
+def test_an_exception_of_the_scheduler_ends_the_run_and_fails_no_trial(runner, make_scheduler, monkeypatch, method):
+    scheduler, calls, full = make_scheduler(3), [], DiskFull("no space for the ledger")
     real = getattr(scheduler, method)
 
     def fail_at_the_second(*arguments):
@@ -121,13 +121,13 @@ def test_what_the_scheduler_raises_ends_the_run_and_blames_no_trial(runner, make
     with pytest.raises(DiskFull) as caught:
         runner.run(scheduler, scripted_trial())
     assert str(caught.value) == str(full)
-    assert len(calls) == 2, "nobody asks a desk that has failed"
+    assert len(calls) == 2, "a scheduler that has failed is not called again"
     assert not scheduler.losses
     assert {result.outcome for result in scheduler.results.values()} <= {Outcome.COMPLETE}
 
 
 @pytest.mark.parametrize("runner", KINDS, indirect=True)
-def test_a_scheduler_without_jobs_is_left_at_once(runner, make_scheduler):
+def test_a_run_without_jobs_ends_immediately(runner, make_scheduler):
     scheduler = make_scheduler(0)
     runner.run(scheduler, scripted_trial())
     assert not scheduler.starts

@@ -1,4 +1,4 @@
-"""The way of a report out of a trial's first worker and of its answer back, without Ray: the mailbox is a double."""
+"""Reports of a trial's first worker and the replies to them, without Ray: the mailbox is a test double."""
 
 import time
 from concurrent.futures import Future
@@ -19,7 +19,7 @@ ENDED = TrialResult(Outcome.COMPLETE, 2.0, None, "best", 1.0)
 
 
 class Mailbox:
-    """Hands out `texts` and remembers what is posted and answered; its methods are called as an actor's."""
+    """A mailbox that hands out `texts` and records messages and replies; its methods are called like an actor's."""
 
     def __init__(self, *messages, answer=False):
         self.texts = [to_text(message) if message else None for message in messages]
@@ -46,7 +46,7 @@ class Listener:
 
 @pytest.fixture
 def group(monkeypatch):
-    """The module, whose `ray.get` gives what it is given."""
+    """The module under test, with a `ray.get` that returns its argument."""
     from embsweep.runners.ray import distributed as group
 
     monkeypatch.setattr(group, "ray", SimpleNamespace(get=lambda value: value))
@@ -54,21 +54,21 @@ def group(monkeypatch):
 
 
 class Pair(ProcessGroup):
-    """As if there were another process; what the first one shares is noted."""
+    """A process group without other processes that records the broadcast values."""
 
     def broadcast(self, value):
         object.__setattr__(self, "shared", [*getattr(self, "shared", ()), value])
         return value
 
 
-def over():
+def finished():
     training = Future()
     training.set_result(None)
     return training
 
 
 @pytest.mark.parametrize("should_stop", [False, True])
-def test_messages_are_relayed_in_order_and_answered(group, should_stop):
+def test_messages_are_forwarded_in_order_and_answered(group, should_stop):
     mailbox, listener = Mailbox(STARTED, REPORT, None, ENDED), Listener(should_stop)
     running = SimpleNamespace(done=lambda: not mailbox.texts)
     assert group._forward_messages(mailbox, running, listener) is True
@@ -76,15 +76,15 @@ def test_messages_are_relayed_in_order_and_answered(group, should_stop):
     assert mailbox.answers == [False, should_stop, False]
 
 
-def test_what_lies_in_the_mailbox_when_the_training_ends_is_relayed_too(group):
+def test_messages_still_in_the_mailbox_when_the_training_ends_are_forwarded(group):
     mailbox, listener = Mailbox(REPORT, ENDED), Listener()
-    assert group._forward_messages(mailbox, over(), listener) is True
+    assert group._forward_messages(mailbox, finished(), listener) is True
     assert listener.received == [REPORT, ENDED]
 
 
-def test_an_end_without_a_result_is_told_from_one_with(group):
+def test_a_training_that_ends_without_a_result_is_a_failure(group):
     listener = Listener()
-    assert group._forward_messages(Mailbox(REPORT), over(), listener) is False
+    assert group._forward_messages(Mailbox(REPORT), finished(), listener) is False
     assert group._to_result(None).outcome == Outcome.FAILED
 
 
@@ -99,19 +99,19 @@ def test_a_trial_that_raised_failed_with_its_own_reason(group):
     assert time.time() - result.ended_at < 60
 
 
-def test_workers_that_died_are_no_end_of_the_trial(group):
-    for errors in ([group.WorkerLost("the neighbour")], [group.RayActorError()], []):
+def test_dead_workers_do_not_end_the_trial(group):
+    for errors in ([group.WorkerLost("a peer")], [group.RayActorError()], []):
         with pytest.raises(group.WorkerLost):
             group._to_result(worker_failures(*errors))
 
 
-def test_workers_that_never_started_are_none_either(group):
-    error = group.ControllerError(RuntimeError("no place"))
+def test_workers_that_never_started_do_not_end_the_trial(group):
+    error = group.ControllerError(RuntimeError("no capacity"))
     with pytest.raises(group.WorkerLost):
         group._to_result(error)
 
 
-def test_the_first_speaks_and_all_hear_the_answer(group):
+def test_the_first_worker_reports_and_broadcasts_the_reply(group):
     mailbox, first = Mailbox(answer=True), Pair(0, 2)
     reporter = group._GroupReporter(first, mailbox)
     reporter.start(STARTED)
@@ -122,18 +122,18 @@ def test_the_first_speaks_and_all_hear_the_answer(group):
     assert reporter.failure is None
 
 
-def test_the_others_are_silent_and_share_the_answer(group):
+def test_other_workers_do_not_report_and_receive_the_reply(group):
     mailbox, second = Mailbox(answer=True), Pair(1, 2)
     reporter = group._GroupReporter(second, mailbox)
     reporter.start(STARTED)
     reporter.report(REPORT)
     reporter.finish(ENDED)
     assert mailbox.posted == []
-    assert second.shared == [False], "the collective call is made all the same"
+    assert second.shared == [False], "the collective call is made nevertheless"
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_failure_is_raised_for_the_sake_of_the_others(group, rank):
+def test_a_failure_is_kept_to_be_raised_for_the_other_workers(group, rank):
     mailbox = Mailbox()
     reporter = group._GroupReporter(Pair(rank, 2), mailbox)
     failed = TrialResult(Outcome.FAILED, None, None, None, 1.0, "loss is nan")
@@ -144,7 +144,7 @@ def test_a_failure_is_raised_for_the_sake_of_the_others(group, rank):
 
 
 @pytest.mark.parametrize("reason", ["[gloo/transport/tcp/pair.cc] closed", "DistBackendError: x", "ncclRemoteError"])
-def test_a_lost_neighbour_is_not_told_as_the_trials_end(group, reason):
+def test_a_lost_peer_is_not_reported_as_the_end_of_the_trial(group, reason):
     mailbox = Mailbox()
     reporter = group._GroupReporter(Pair(0, 2), mailbox)
     reporter.finish(TrialResult(Outcome.FAILED, None, None, None, 1.0, reason))

@@ -1,4 +1,4 @@
-"""A cluster that loses the node of a trial, and then the last one that trials can run on."""
+"""A cluster that loses the node of a trial, and one that loses its last node for trials."""
 
 import time
 
@@ -21,21 +21,21 @@ def cluster():
 
     from tests.runners.clusters import QUICK_TO_NOTICE, utils_cluster
 
-    ray.shutdown()  # this process's own session: it comes back when a test asks for it
-    with utils_cluster({"num_cpus": 0, "env_vars": QUICK_TO_NOTICE}) as found:  # the driver's: it trains nothing
-        ray.init(address=found.address, log_to_driver=False)
-        yield found
+    ray.shutdown()  # this process's own session: it is started again when a test needs it
+    with utils_cluster({"num_cpus": 0, "env_vars": QUICK_TO_NOTICE}) as started:  # the driver's node runs no trials
+        ray.init(address=started.address, log_to_driver=False)
+        yield started
 
 
 @pytest.fixture
 def make_runner(cluster, tmp_path):
     from embsweep.runners.ray.runner import RayRunner
 
-    return lambda **given: RayRunner(SLOTS, tmp_path / "scratch", has_other_machines=True, **given)
+    return lambda **kwargs: RayRunner(SLOTS, tmp_path / "scratch", has_other_machines=True, **kwargs)
 
 
 def keep_nodes(cluster, count):
-    """Room for so many trials, whatever the test before has left."""
+    """Set the number of nodes, each with capacity for one trial, whatever an earlier test has left."""
     from tests.runners.clusters import OBJECT_STORE_BYTES, QUICK_TO_NOTICE
 
     while len(cluster.worker_nodes) > count:
@@ -48,20 +48,20 @@ def lose_node_of(cluster, pid):
     from tests.runners.clusters import node_of
 
     nodes = list(cluster.worker_nodes)
-    place = node_of(pid, [node.all_processes["raylet"][0].process.pid for node in nodes])
-    cluster.remove_node(nodes[place], allow_graceful=False)
+    index = node_of(pid, [node.all_processes["raylet"][0].process.pid for node in nodes])
+    cluster.remove_node(nodes[index], allow_graceful=False)
     end = time.monotonic() + 60
     while psutil.pid_exists(pid) and time.monotonic() < end:
-        time.sleep(0.05)  # it would do another step
+        time.sleep(0.05)  # until then the trial could take another step
 
 
-def test_one_node_is_lost_and_its_trial_goes_on_at_another(cluster, make_runner, make_sweep_scheduler):
+def test_the_trial_of_a_lost_node_resumes_on_another(cluster, make_runner, make_sweep_scheduler):
     keep_nodes(cluster, 2)
     scheduler = make_sweep_scheduler(3)
-    report, lost = scheduler.on_trial_result, []
+    on_trial_result, lost = scheduler.on_trial_result, []
 
-    def lose_the_first(number, output):
-        should_stop = report(number, output)
+    def lose_the_first(number, report):
+        should_stop = on_trial_result(number, report)
         if not lost:
             lost.append(number)
             lose_node_of(cluster, scheduler.ledger.record(number).attributes["pid"])
@@ -77,7 +77,7 @@ def test_one_node_is_lost_and_its_trial_goes_on_at_another(cluster, make_runner,
 
 
 class LosingScheduler(FakeScheduler):
-    """Calls `lose` with the process of a trial as soon as it has started."""
+    """A scheduler that calls `lose` with the process of a trial as soon as it has started."""
 
     def on_trial_start(self, number, started):
         super().on_trial_start(number, started)
@@ -92,4 +92,4 @@ def test_the_loss_of_the_last_node_ends_the_sweep_with_the_reason(cluster, make_
     with raises_code(CodedError, "not-enough-room"):
         make_runner(patience_s=2.0).run(scheduler, scripted_trial(dict.fromkeys(range(3), "wait")))
     assert time.monotonic() - begun > 2.0
-    assert not scheduler.results, "no trial is blamed for it"
+    assert not scheduler.results, "no trial fails because of it"

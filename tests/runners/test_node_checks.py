@@ -1,4 +1,4 @@
-"""Facts of nodes in, faults out: without Ray."""
+"""Diagnostics of a cluster's nodes from facts about them, without Ray."""
 
 import http.server
 import sys
@@ -59,12 +59,12 @@ def texts(diagnostics):
     return [str(diagnostic) for diagnostic in diagnostics]
 
 
-def test_the_drivers_own_versions_are_no_diagnostic():
+def test_equal_versions_give_no_diagnostic():
     assert texts(check_versions(NAME, facts(), facts())) == []
 
 
 @pytest.mark.parametrize(
-    ("there", "expected"),
+    ("remote", "expected"),
     [
         ({"python": "3.12.1"}, "node gpu1 (10.0.0.3) has another Python; got '3.12.1'; accepted: 3.11.7"),
         ({"ray": "2.59.0"}, "node gpu1 (10.0.0.3) has another ray; got '2.59.0'; accepted: 2.60.0"),
@@ -76,21 +76,21 @@ def test_the_drivers_own_versions_are_no_diagnostic():
         ({"source": "cd" * 32, "embsweep": None}, "has other source files of the same embsweep"),
     ],
 )
-def test_another_version_is_one_diagnostic_with_node_and_both_values(there, expected):
-    (text,) = texts(check_versions(NAME, facts(**there), facts()))
+def test_another_version_is_one_diagnostic_with_node_and_both_values(remote, expected):
+    (text,) = texts(check_versions(NAME, facts(**remote), facts()))
     assert expected in text
 
 
 @pytest.mark.parametrize(
-    "there",
+    "remote",
     [
-        {"python": "3.11.9"},  # Ray itself decides about the last digit
+        {"python": "3.11.9"},  # Ray itself checks the patch version
         {"torch": "2.13.0+cu130"},  # the same release, built for another device
-        {"embsweep": None},  # brought by a runtime environment: the same files
+        {"embsweep": None},  # shipped by a runtime environment: the same files
     ],
 )
-def test_what_may_differ(there):
-    assert texts(check_versions(NAME, facts(**there), facts())) == []
+def test_check_versions_allows_equivalent_versions(remote):
+    assert texts(check_versions(NAME, facts(**remote), facts())) == []
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_may_differ(there):
         (StorageProbe(exists=True, nonce="x", error=None), False, "what it writes does not reach the driver"),
     ],
 )
-def test_a_folder_that_is_not_shared(folder, has_arrived, expected):
+def test_a_folder_that_is_not_shared_is_reported(folder, has_arrived, expected):
     (text,) = texts(check_folder(NAME, facts(folder=folder), storage="/shared", has_arrived=has_arrived))
     assert text.startswith("storage.path: node gpu1 (10.0.0.3)")
     assert expected in text
@@ -118,11 +118,11 @@ def test_a_folder_that_is_not_shared(folder, has_arrived, expected):
 
 
 @pytest.mark.parametrize("folder", [None, StorageProbe(exists=True, nonce="x", error=None)])
-def test_a_shared_folder_or_none_asked_for(folder):
+def test_a_shared_folder_or_an_unchecked_one_gives_no_diagnostic(folder):
     assert texts(check_folder(NAME, facts(folder=folder), storage="/shared", has_arrived=True)) == []
 
 
-def test_a_tracking_diagnostic_hides_credentials_and_knows_loopback():
+def test_a_tracking_diagnostic_hides_credentials_and_explains_loopback():
     uri = "http://ann:hunter2@localhost:5000/?token=hunter2"
     (text,) = texts(check_tracking(f"node {NAME}", facts(tracking_error="refused"), uri))
     assert text.startswith("tracking.uri: does not answer from node gpu1 (10.0.0.3) (refused); got 'http://localhost")
@@ -148,31 +148,31 @@ def test_credentials_are_stripped():
 
 
 @pytest.mark.parametrize(
-    ("reading", "expected"),
+    ("sample", "expected"),
     [
         (ClockSample(100.0, 100.5, 101.0), 0.0),
         (ClockSample(100.0, 108.0, 101.0), 7.0),  # answered at 101 at the latest
         (ClockSample(100.0, 91.0, 101.0), -9.0),  # answered at 100 at the earliest
-        (ClockSample(100.0, 119.0, 120.0), 0.0),  # within a slow round trip nothing is certain
+        (ClockSample(100.0, 119.0, 120.0), 0.0),  # a slow round trip may explain it
     ],
 )
-def test_skew_is_what_the_round_trip_cannot_explain(reading, expected):
-    assert compute_skew_s(reading) == pytest.approx(expected)
+def test_skew_is_what_the_round_trip_cannot_explain(sample, expected):
+    assert compute_skew_s(sample) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("there", "side"), [(107.3, "6.3 s ahead of"), (92.0, "8.0 s behind")])
-def test_a_wrong_clock_says_how_much_and_where(there, side):
-    (text,) = texts(check_clock(NAME, ClockSample(100.0, there, 101.0)))
+@pytest.mark.parametrize(("node_time", "side"), [(107.3, "6.3 s ahead of"), (92.0, "8.0 s behind")])
+def test_a_wrong_clock_is_reported_with_skew_and_node(node_time, side):
+    (text,) = texts(check_clock(NAME, ClockSample(100.0, node_time, 101.0)))
     assert f"the clock of node gpu1 (10.0.0.3) is {side} the driver's; accepted: within 5 s" in text
 
 
-def test_five_seconds_are_allowed():
+def test_a_skew_of_five_seconds_is_allowed():
     assert texts(check_clock(NAME, ClockSample(100.0, 105.9, 101.0))) == []
 
 
-def test_nodes_on_one_host_are_told_apart():
-    places = {"a" * 56: ("one", "10.0.0.1"), "b" * 56: ("two", "10.0.0.2"), "c" * 56: ("two", "10.0.0.2")}
-    assert list(name_nodes(places).values()) == [
+def test_name_nodes_distinguishes_nodes_on_one_host():
+    hosts = {"a" * 56: ("one", "10.0.0.1"), "b" * 56: ("two", "10.0.0.2"), "c" * 56: ("two", "10.0.0.2")}
+    assert list(name_nodes(hosts).values()) == [
         "one (10.0.0.1)",
         "two (10.0.0.2, node bbbbbbbb)",
         "two (10.0.0.2, node cccccccc)",
@@ -188,11 +188,11 @@ def test_an_open_cluster_is_refused_only_across_machines(requires_token, remote,
     assert all("x, y can be reached over the network" in text and "RAY_AUTH_MODE=token" in text for text in diagnostics)
 
 
-def test_gpus_of_a_node_that_got_a_part_of_its_machine():
+def test_usable_gpus_of_a_node_with_a_part_of_its_machine():
     seen = [("A100", 80), ("L4", 24), ("L4", 24)]
     assert usable_gpus(seen, 3) == seen
     assert usable_gpus(seen, 2) == [("L4", 24), ("L4", 24)]
-    assert usable_gpus([], 4) == [], "logical GPUs that nobody can see"
+    assert usable_gpus([], 4) == [], "logical GPUs without devices"
 
 
 def node(*gpus):
@@ -207,7 +207,7 @@ def test_mixed_gpus_are_described_once():
     assert describe_mixed_gpus(nodes[:1]) is None
 
 
-def test_gpus_come_from_nvml_whatever_cuda_may_see(monkeypatch, set_env):
+def test_list_gpus_asks_nvml_whatever_cuda_visible_devices_is(monkeypatch, set_env):
     set_env(CUDA_VISIBLE_DEVICES="")
     nvml = types.ModuleType("ray._private.thirdparty.pynvml")
     nvml.nvmlInit = lambda: None
@@ -224,7 +224,7 @@ def test_gpus_come_from_nvml_whatever_cuda_may_see(monkeypatch, set_env):
     assert list_gpus() == [("NVIDIA L4", 2**34), ("NVIDIA T4", 2**35)]
 
 
-def test_a_digest_follows_names_and_contents(tmp_path, monkeypatch):
+def test_digest_sources_depends_on_names_and_contents(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     package = tmp_path / "digested"
     package.mkdir()
@@ -241,16 +241,16 @@ def test_a_digest_follows_names_and_contents(tmp_path, monkeypatch):
     assert digest_sources("digested") == seen[-1]
 
 
-def test_a_meeting_is_one_folder_for_both_and_leaves_nothing(tmp_path):
+def test_storage_probe_is_one_folder_for_driver_and_node_and_is_removed(tmp_path):
     with open_storage_probe(tmp_path / "new") as storage_probe:
-        found = probe(str(storage_probe.folder), "node1", None)
-        assert found["folder"] == StorageProbe(exists=True, nonce=storage_probe.nonce, error=None)
+        result = probe(str(storage_probe.folder), "node1", None)
+        assert result["folder"] == StorageProbe(exists=True, nonce=storage_probe.nonce, error=None)
         assert storage_probe.is_visible_from("node1")
         assert not storage_probe.is_visible_from("node2")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_meeting_leaves_what_was_there(tmp_path):
+def test_storage_probe_keeps_existing_files(tmp_path):
     (tmp_path / "sweeps" / "mine").mkdir(parents=True)
     with open_storage_probe(tmp_path) as storage_probe:
         (storage_probe.folder / NONCE_FILE).unlink()
@@ -258,14 +258,14 @@ def test_a_meeting_leaves_what_was_there(tmp_path):
     assert [path.name for path in (tmp_path / "sweeps").iterdir()] == ["mine"]
 
 
-def test_a_meeting_where_nothing_can_be_written(tmp_path):
+def test_storage_probe_in_a_folder_that_is_not_writable_is_a_diagnostic(tmp_path):
     (tmp_path / "file").write_text("")
     with open_storage_probe(tmp_path / "file") as storage_probe:
         assert storage_probe.folder is None
     assert "storage.path: the driver cannot write to it (Not a directory)" in str(storage_probe.diagnostic)
 
 
-class Answers(http.server.BaseHTTPRequestHandler):
+class StatusHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(int(self.path.split("/")[1]))
         self.end_headers()
@@ -276,18 +276,18 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as found:
-        threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), StatusHandler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
 
 
 @pytest.mark.parametrize(("status", "error"), [(200, None), (401, None), (404, None), (502, "HTTP 502")])
-def test_any_answer_of_a_server_is_one_but_a_gateways(server, status, error):
+def test_probe_accepts_any_status_but_that_of_a_gateway(server, status, error):
     assert probe_tracking_server(f"{server}/{status}/health") == error
 
 
-def test_nobody_listens(server):
+def test_probe_reports_a_refused_connection(server):
     assert "refused" in probe_tracking_server("http://127.0.0.1:1/health")
 
 
@@ -298,7 +298,7 @@ def token_file(tmp_path, set_env):
     return path
 
 
-def test_a_token_that_others_can_read_is_taken_from_them(token_file, caplog):
+def test_a_token_file_that_others_can_read_is_made_private(token_file, caplog):
     restrict_token_permissions()
     assert not has_token()
     token_file.write_text("abc")
@@ -312,7 +312,7 @@ def test_a_token_that_others_can_read_is_taken_from_them(token_file, caplog):
     assert caplog.text == ""
 
 
-def test_a_token_of_somebody_else_is_left_alone(token_file, monkeypatch, caplog):
+def test_a_token_file_of_another_user_is_not_changed(token_file, monkeypatch, caplog):
     token_file.write_text("abc")
     token_file.chmod(0o640)
     monkeypatch.setattr("os.getuid", lambda: 4711)

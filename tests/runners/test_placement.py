@@ -1,6 +1,6 @@
-"""Trials on a node with four GPUs: placed as asked, seen from their times and from what Ray gave them.
+"""Placement of trials on a node with four GPUs, checked by their times and by the resources that Ray assigned.
 
-The GPUs are Ray's books only; what runs on them are processes that wait for each other.
+The GPUs exist only in Ray's accounting; the trials are processes that wait for each other.
 """
 
 import time
@@ -22,37 +22,37 @@ CPUS, GPUS = 8, 4
 def cluster(tmp_path_factory):
     from embsweep.runners.cluster.join import inspect_cluster
 
-    with started_cluster(NodeStart(cpus=CPUS, gpus=GPUS)) as found, found.driving():
-        config = RunnerConfig(kind="cluster", address=found.address)
+    with started_cluster(NodeStart(cpus=CPUS, gpus=GPUS)) as started, started.driving():
+        config = RunnerConfig(kind="cluster", address=started.address)
         inspect_cluster(
             config,
             storage=tmp_path_factory.mktemp("storage"),
             tracking_uri=None,
             init_options={"runtime_env": {"env_vars": WORKER_ENVIRONMENT}},
         )
-        yield found
+        yield started
 
 
 HOLD_S = 2.0
-"""How long a trial stays once as many as there is room for are there: one too many would show itself."""
+"""How long each trial continues after as many as fit have begun, so that one too many would be noticed."""
 
-_MEET_S = 120
+_BARRIER_TIMEOUT_S = 120
 
 
-def meeting_work(folder, at_once):
-    """A trial that waits until `at_once` have begun, and says which GPUs it was given, and how much of them.
+def waiting_trial(folder, at_once):
+    """Return a trial function that waits until `at_once` trials have begun, and reports its GPUs and its share of them.
 
-    A closure, so that Ray ships it by value.
+    It is a closure, so that Ray serialises it by value.
     """
 
     def trial_fn(job, reporter):
         import ray
 
         context, begin = ray.get_runtime_context(), time.time()
-        given = {"gpus": context.get_accelerator_ids()["GPU"], "share": context.get_assigned_resources().get("GPU", 0)}
-        reporter.start(TrialStarted(1, "here", begin, 0.0, 0.0, given))
+        facts = {"gpus": context.get_accelerator_ids()["GPU"], "share": context.get_assigned_resources().get("GPU", 0)}
+        reporter.start(TrialStarted(1, "here", begin, 0.0, 0.0, facts))
         (folder / f"{job.number}.begun").touch()
-        while len(list(folder.glob("*.begun"))) < at_once and time.time() < begin + _MEET_S:
+        while len(list(folder.glob("*.begun"))) < at_once and time.time() < begin + _BARRIER_TIMEOUT_S:
             time.sleep(0.05)
         time.sleep(HOLD_S)
         scores = {64: {"map@100": 0.5}}
@@ -81,24 +81,24 @@ def run(slots, folder, scheduler, trial_fn):
         ({"trials_per_gpu": 4, "max_concurrent": 6}, 6, 0.25),
     ],
 )
-def test_one_worker_trials_share_gpus_as_asked(cluster, make_scheduler, tmp_path, config, at_once, share):
+def test_trials_with_one_worker_share_gpus_as_configured(cluster, make_scheduler, tmp_path, config, at_once, share):
     slots = plan_slots(RunnerConfig(kind="cluster", **config), [Machine(CPUS, GPUS)])
     assert slots.count == at_once
     scheduler = make_scheduler(at_once + 1)
-    run(slots, tmp_path, scheduler, meeting_work(tmp_path, at_once))
+    run(slots, tmp_path, scheduler, waiting_trial(tmp_path, at_once))
     assert len(scheduler.results) == at_once + 1
-    assert most_at_once(scheduler) == at_once, "as many at once as there is room for, and never one more"
+    assert most_at_once(scheduler) == at_once, "as many at once as fit, and never one more"
     facts = [started.facts for started in scheduler.starts.values()]
     assert {fact["share"] for fact in facts} == {share}
     assert all(len(fact["gpus"]) == 1 for fact in facts), "a share of one GPU, never of two"
-    assert len({fact["gpus"][0] for fact in facts}) >= at_once * share, "none holds more than it is"
+    assert len({fact["gpus"][0] for fact in facts}) >= at_once * share, "no GPU is shared by too many"
 
 
 def test_two_trials_of_two_gpus_each(cluster, make_scheduler, tmp_path):
     slots = plan_slots(RunnerConfig(kind="cluster", workers_per_trial=2), [Machine(CPUS, GPUS)], trials=3)
     assert (slots.count, slots.gpus, slots.workers) == (2, 2.0, 2)
     scheduler = make_scheduler(3)
-    run(slots, tmp_path, scheduler, meeting_work(tmp_path, 2))
+    run(slots, tmp_path, scheduler, waiting_trial(tmp_path, 2))
     assert {result.outcome for result in scheduler.results.values()} == {Outcome.COMPLETE}
     assert most_at_once(scheduler) == 2
-    assert {started.facts["share"] for started in scheduler.starts.values()} == {1.0}, "a GPU a worker"
+    assert {started.facts["share"] for started in scheduler.starts.values()} == {1.0}, "one GPU per worker"

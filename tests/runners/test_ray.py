@@ -1,4 +1,4 @@
-"""What only the Ray runner can do: trials side by side, in warm processes with their share of the CPUs."""
+"""The Ray runner: parallel trials in reused processes, each with its share of the CPUs."""
 
 import pytest
 
@@ -9,14 +9,14 @@ from tests.doubles import scripted_trial
 pytestmark = pytest.mark.ray
 
 
-def test_two_trials_run_side_by_side_in_two_warm_processes(make_ray_runner, make_scheduler, tmp_path):
+def test_two_trials_run_in_parallel_in_two_reused_processes(make_ray_runner, make_scheduler, tmp_path):
     scheduler = make_scheduler(6, should_stop=lambda number, report: number % 2 == 1)
     make_ray_runner(Slots(count=2, cpus=1, gpus=0.0)).run(scheduler, scripted_trial(at_once=2))
     begun = [scheduler.starts[number].started_at for number in (0, 1)]
     ended = [scheduler.results[number].ended_at for number in (0, 1)]
     assert max(begun) < min(ended), "the first two waited for each other"
     assert len({started.pid for started in scheduler.starts.values()}) == 2, (
-        "a process a slot, also behind a stopped trial"
+        "one process per slot, also after a stopped trial"
     )
     assert {started.facts["threads"] for started in scheduler.starts.values()} == {"1"}, "as many as its slot has CPUs"
     assert sum(result.outcome == Outcome.STOPPED for result in scheduler.results.values()) == 3

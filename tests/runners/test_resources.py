@@ -1,4 +1,4 @@
-"""How a machine is shared out."""
+"""Planning of slots: how trials and workers share the resources of machines."""
 
 import pytest
 from hypothesis import given
@@ -30,18 +30,18 @@ from tests.texts import numbers_in
         ({"kind": "inline"}, Machine(4, 2), Slots(1, 4, 1.0)),
     ],
 )
-def test_plan(config, machine, expected):
+def test_plan_slots(config, machine, expected):
     assert plan_slots(RunnerConfig(**{"kind": "ray", **config}), [machine]) == expected
 
 
 @pytest.mark.parametrize("cpus", range(1, 20))
 @pytest.mark.parametrize("limit", [None, 1, 3, 7])
-def test_never_more_than_there_is(cpus, limit):
+def test_plan_slots_never_exceeds_the_machine(cpus, limit):
     slots = plan_slots(RunnerConfig(kind="ray", max_concurrent=limit), [Machine(cpus, 0)])
     assert 1 <= slots.count * slots.cpus <= cpus
 
 
-def test_asking_for_what_is_not_there_names_every_key():
+def test_missing_resources_are_reported_for_every_key():
     config = RunnerConfig(kind="ray", gpus_per_trial=1.0, cpus_per_trial=8)
     with raises_diagnostics(("not-enough-gpus", "runner.gpus_per_trial"), ("not-enough-cpus", "runner.cpus_per_trial")):
         plan_slots(config, [Machine(2, 0)])
@@ -55,7 +55,7 @@ def test_asking_for_what_is_not_there_names_every_key():
         ({}, Machine(2, 0), Slots(2, 1, 0.0)),
     ],
 )
-def test_no_slot_without_a_trial(config, machine, expected):
+def test_plan_slots_makes_no_slot_without_a_trial(config, machine, expected):
     assert plan_slots(RunnerConfig(kind="ray", **config), [machine], 4) == expected
 
 
@@ -74,7 +74,7 @@ def test_no_slot_without_a_trial(config, machine, expected):
         ({"cpus_per_trial": 3}, [Machine(4, 0), Machine(8, 0)], Slots(3, 3, 0.0)),
     ],
 )
-def test_several_workers_and_several_machines(config, machines, expected):
+def test_plan_slots_with_several_workers_and_machines(config, machines, expected):
     assert plan_slots(RunnerConfig(**{"kind": "cluster", **config}), machines) == expected
 
 
@@ -87,8 +87,8 @@ configs = st.fixed_dictionaries(
 
 @pytest.mark.slow
 @given(machines, configs, st.none() | st.integers(1, 3))
-def test_whatever_is_planned_fits_however_it_is_placed(machines, config, cpus):
-    """Workers are put down one by one wherever one fits, as a cluster may do it: the last one still finds a place."""
+def test_planned_slots_fit_in_any_order_of_placement(machines, config, cpus):
+    """Workers are placed one by one on the first machine with capacity, as a cluster may do it: the last one fits."""
     workers = config["workers_per_trial"]
     if workers > 1:
         config = {**config, "trials_per_gpu": 1}
@@ -106,21 +106,21 @@ def test_whatever_is_planned_fits_however_it_is_placed(machines, config, cpus):
     cpus_left = [machine.cpus for machine in machines]
     gpus_left = [[1.0] * machine.gpus for machine in machines]
     for _ in range(slots.count * workers):
-        place, gpu = next(
-            (place, gpu)
-            for place in range(len(machines))
-            if cpus_left[place] >= slots.cpus_per_worker
-            for gpu in ([None] if not slots.gpus else range(len(gpus_left[place])))
-            if gpu is None or gpus_left[place][gpu] >= slots.gpus_per_worker - 1e-9
+        index, gpu = next(
+            (index, gpu)
+            for index in range(len(machines))
+            if cpus_left[index] >= slots.cpus_per_worker
+            for gpu in ([None] if not slots.gpus else range(len(gpus_left[index])))
+            if gpu is None or gpus_left[index][gpu] >= slots.gpus_per_worker - 1e-9
         )
-        cpus_left[place] -= slots.cpus_per_worker
+        cpus_left[index] -= slots.cpus_per_worker
         if gpu is not None:
-            gpus_left[place][gpu] -= slots.gpus_per_worker
+            gpus_left[index][gpu] -= slots.gpus_per_worker
 
 
-def test_what_does_not_come_together_is_said():
+def test_resources_that_are_not_on_one_machine_are_reported():
     config = RunnerConfig(kind="cluster", cpus_per_trial=4, workers_per_trial=2)
     with raises_diagnostics(("not-enough-room", "runner.workers_per_trial")) as caught:
         plan_slots(config, [Machine(2, 1), Machine(1, 3), Machine(8, 0)])
     (diagnostic,) = caught.value.diagnostics
-    assert (diagnostic.value, numbers_in(diagnostic.message)) == (2, [1, 2, 1]), "workers; places, CPUs, GPUs"
+    assert (diagnostic.value, numbers_in(diagnostic.message)) == (2, [1, 2, 1]), "workers; fitting workers, CPUs, GPUs"

@@ -1,4 +1,4 @@
-"""What stands between Tune and the desk, without a running Ray."""
+"""The adapter between Tune and the scheduler, without a running Ray."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ ENDED = TrialResult(Outcome.COMPLETE, 2.0, None, "best", 1.0)
 
 @pytest.fixture
 def parts(make_scheduler):
-    """A desk with one open trial behind its guard, and Tune's searcher and scheduler over it."""
+    """A scheduler with open trials, its exception-capturing wrapper, and Tune's searcher and scheduler on top."""
     from embsweep.runners.ray.runner import _TuneScheduler, _TuneSearcher
     from embsweep.runners.ray.tune_adapter import ExceptionCapturingScheduler
 
@@ -33,42 +33,42 @@ def parts(make_scheduler):
     )
 
 
-def hear(parts, trial_id, message, **more):
+def send(parts, trial_id, message, **more):
     result = {"message": to_text(message) if message else "", **more}
     return parts.tune_scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id), result)
 
 
 def test_messages_reach_the_scheduler_and_a_stop_comes_back(parts):
-    assert hear(parts, "a", STARTED) == "CONTINUE"
-    assert hear(parts, "a", REPORT) == "CONTINUE"
-    assert hear(parts, "b", REPORT) == "STOP"
+    assert send(parts, "a", STARTED) == "CONTINUE"
+    assert send(parts, "a", REPORT) == "CONTINUE"
+    assert send(parts, "b", REPORT) == "STOP"
     assert (parts.scheduler.starts, parts.scheduler.reports) == ({0: STARTED}, {0: [REPORT], 1: [REPORT]})
 
 
-def test_a_result_is_told_once_its_process_is_free(parts):
-    hear(parts, "a", ENDED)
+def test_a_result_reaches_the_scheduler_when_its_process_is_free(parts):
+    send(parts, "a", ENDED)
     assert not parts.scheduler.results
     parts.searcher.on_trial_complete("a", error=True)
-    assert parts.scheduler.results == {0: ENDED}, "what Tune thinks of a finished trial is of no interest"
+    assert parts.scheduler.results == {0: ENDED}, "Tune's error status of a finished trial is ignored"
     assert not parts.scheduler.losses
 
 
 def test_a_stopped_trial_is_finished_with_its_last_report(parts):
-    hear(parts, "b", REPORT)
+    send(parts, "b", REPORT)
     parts.searcher.on_trial_complete("b")
     found = parts.scheduler.results[1]
     assert (found.outcome, found.best_objective) == (Outcome.STOPPED, REPORT.best_objective)
     assert found.checkpoint == str(parts.scheduler.jobs[1].best)
 
 
-def test_a_stop_at_the_end_is_no_stop(parts):
-    hear(parts, "b", reports_of(4)(4))
+def test_a_stop_at_the_last_report_is_a_completed_trial(parts):
+    send(parts, "b", reports_of(4)(4))
     parts.searcher.on_trial_complete("b")
     assert parts.scheduler.results[1].outcome == Outcome.COMPLETE
 
 
-def test_a_process_that_is_lost_has_the_reason_it_could_still_give(parts):
-    hear(parts, "a", None, **{"loss of the process": "its workers died"})
+def test_a_lost_process_has_the_reason_that_it_reported(parts):
+    send(parts, "a", None, **{"loss of the process": "its workers died"})
     for trial_id in ("a", "b"):
         parts.searcher.on_trial_complete(trial_id, error=True)
     assert parts.scheduler.losses[0] == ["its workers died"]
@@ -83,13 +83,13 @@ def test_an_interrupted_trial_stays_open(parts):
     assert not parts.scheduler.losses
 
 
-def test_no_trial_is_left_while_one_may_be_lost(parts):
+def test_searcher_is_not_finished_while_a_trial_may_be_lost(parts):
     assert parts.searcher.suggest("c") is None
-    hear(parts, "b", REPORT)
+    send(parts, "b", REPORT)
     parts.searcher.on_trial_complete("b")
     parts.searcher.on_trial_complete("a", error=True)
     assert parts.searcher.suggest("c")["number"] == 0
-    hear(parts, "c", ENDED)
+    send(parts, "c", ENDED)
     parts.searcher.on_trial_complete("c")
     assert parts.searcher.suggest("d") == "FINISHED"
     assert parts.searcher.is_exhausted
@@ -97,14 +97,14 @@ def test_no_trial_is_left_while_one_may_be_lost(parts):
 
 CALLS = {
     "suggest": lambda parts: parts.searcher.suggest("c"),
-    "on_trial_start": lambda parts: hear(parts, "a", STARTED),
-    "on_trial_result": lambda parts: hear(parts, "b", REPORT),
-    "on_trial_complete": lambda parts: (hear(parts, "a", ENDED), parts.searcher.on_trial_complete("a")),
+    "on_trial_start": lambda parts: send(parts, "a", STARTED),
+    "on_trial_result": lambda parts: send(parts, "b", REPORT),
+    "on_trial_complete": lambda parts: (send(parts, "a", ENDED), parts.searcher.on_trial_complete("a")),
     "on_trial_error": lambda parts: parts.searcher.on_trial_complete("a", error=True),
 }
 
 
-CALLS_OF_A_DESK = {
+SCHEDULER_CALLS = {
     "suggest": lambda scheduler: scheduler.suggest(),
     "on_trial_start": lambda scheduler: scheduler.on_trial_start(0, STARTED),
     "on_trial_result": lambda scheduler: scheduler.on_trial_result(0, REPORT),
@@ -114,14 +114,14 @@ CALLS_OF_A_DESK = {
 
 
 @pytest.mark.parametrize("method", CALLS)
-def test_what_the_scheduler_raises_ends_the_run_and_nobody_asks_it_again(parts, monkeypatch, method):
+def test_an_exception_of_the_scheduler_ends_the_run_and_it_is_not_called_again(parts, monkeypatch, method):
     from embsweep.runners.ray.tune_adapter import StopOnSchedulerError
 
     end, calls = StopOnSchedulerError(parts.guarded), []
 
     def fail(*arguments):
         calls.append(arguments)
-        raise DiskFull("no room for the ledger")
+        raise DiskFull("no space for the ledger")
 
     monkeypatch.setattr(parts.scheduler, method, fail)
     if method == "suggest":
@@ -130,13 +130,13 @@ def test_what_the_scheduler_raises_ends_the_run_and_nobody_asks_it_again(parts, 
     CALLS[method](parts)
     assert end.stop_all()
     assert isinstance(parts.guarded.failure, DiskFull)
-    CALLS_OF_A_DESK[method](parts.guarded)
+    SCHEDULER_CALLS[method](parts.guarded)
     assert len(calls) == 1
 
 
 @pytest.fixture
 def tune(monkeypatch):
-    """What is told to Tune; `stops` has it answer *stop*."""
+    """Records what is reported to Tune; with `stops`, Tune stops the trial."""
     from embsweep.runners.ray import runner
 
     received = SimpleNamespace(texts=[], stops=False)
@@ -150,7 +150,7 @@ def tune(monkeypatch):
     return received
 
 
-def test_tunes_stop_is_an_answer_and_the_last_word(tune):
+def test_tunes_stop_is_returned_and_nothing_is_reported_after_it(tune):
     from embsweep.runners.ray.runner import _TuneReporter
 
     reporter = _TuneReporter()
@@ -171,15 +171,15 @@ def test_tunes_stop_is_an_answer_and_the_last_word(tune):
         (Slots(2, 4, 2.0, workers=2), [{"memory": 2**20}]),
     ],
 )
-def test_what_is_set_aside_for_a_trial(slots, bundles):
-    """Of several workers, only the small process that speaks for them: they find their own place."""
+def test_resources_reserved_for_a_trial(slots, bundles):
+    """With several workers, only those of the small process that reports for them: Ray Train places the workers."""
     from embsweep.runners.ray.runner import _resources
 
     assert [{k: v for k, v in bundle.items() if v} for bundle in _resources(slots).bundles] == bundles
 
 
 @pytest.mark.parametrize("trial_fn", [print, partial(print), partial(print, "argument", sep="")])
-def test_work_without_keywords_stays_as_it_is(trial_fn):
+def test_a_trial_function_without_keywords_is_unchanged(trial_fn):
     from embsweep.runners.ray.object_store import put_trial_fn
 
     assert put_trial_fn(trial_fn, to_other_machines=True) is trial_fn

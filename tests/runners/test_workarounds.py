@@ -1,4 +1,4 @@
-"""Ctrl-C around Tune, which takes the signal for itself and returns as if nothing had been."""
+"""Detect Ctrl-C during a Tune run, which handles the signal itself and returns normally."""
 
 import os
 import signal
@@ -17,52 +17,52 @@ def own_handler():
 
 
 def like_tune(*signals):
-    """As `tune.run` does: its own handler, given back only when it was used."""
+    """Install a handler as `tune.run` does, which restores the previous one only after a signal."""
     before = signal.getsignal(signal.SIGINT)
 
-    def noted(*_):
+    def handle(*_):
         signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, noted)
+    signal.signal(signal.SIGINT, handle)
     for number in signals:
         os.kill(os.getpid(), number)
 
 
-def test_nothing_came_and_the_handler_is_ours_again():
-    with detect_interrupt() as found:
+def test_without_a_signal_the_handler_is_restored():
+    with detect_interrupt() as interrupts:
         like_tune()
-    assert not found.received
+    assert not interrupts.received
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_what_tune_swallowed_is_noticed():
-    with detect_interrupt() as found:
+def test_an_interrupt_that_tune_handled_is_detected():
+    with detect_interrupt() as interrupts:
         like_tune(signal.SIGINT)
-    assert found.received
+    assert interrupts.received
 
 
-def test_one_that_tune_did_not_catch_is_noticed_too():
-    with detect_interrupt() as found:
+def test_an_interrupt_that_tune_did_not_handle_is_detected():
+    with detect_interrupt() as interrupts:
         os.kill(os.getpid(), signal.SIGINT)
-    assert found.received
+    assert interrupts.received
 
 
-def test_ctrl_c_between_two_stages_is_a_ctrl_c():
+def test_an_interrupt_between_two_phases_is_raised():
     with detect_interrupt():
         like_tune()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_another_thread_has_no_signals_to_notice():
-    found = []
+def test_another_thread_detects_no_signals():
+    received = []
 
     def run():
         with detect_interrupt() as interrupts:
             pass
-        found.append(interrupts.received)
+        received.append(interrupts.received)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert found == [False]
+    assert received == [False]

@@ -1,4 +1,4 @@
-"""Trials on two workers of Ray Train: one ends, one is stopped, workers die, and the process that speaks for them."""
+"""Trials on two Ray Train workers: completed, stopped, with dying workers, and with a dying controller process."""
 
 import os
 import signal
@@ -12,38 +12,38 @@ from tests.doubles import FakeScheduler, scripted_trial
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TWO_WORKERS = Slots(count=2, cpus=2, gpus=0.0, workers=2)
-"""More at once than this process's Ray has room for, as where a node was lost."""
+"""More trials at once than fit on this process's Ray, as after the loss of a node."""
 
 STOPPED, DIES_ONCE = 0, 1
 
 
 @pytest.fixture(scope="module")
-def served():
-    """The desk that the trials of this file reported to; served by the first test that asks."""
+def finished():
+    """List with the scheduler of the trials of this file once they have run."""
     return []
 
 
 @pytest.fixture
-def scheduler(served, make_ray_runner, make_scheduler):
-    """One trial is stopped; of the next one's first attempt, the last worker is killed."""
-    if not served:
-        served.append(make_scheduler(2, should_stop=lambda number, report: number == STOPPED))
-        make_ray_runner(TWO_WORKERS).run(served[0], scripted_trial({DIES_ONCE: "die once"}))
-    return served[0]
+def scheduler(finished, make_ray_runner, make_scheduler):
+    """A scheduler with one stopped trial, and one whose last worker is killed in the first attempt; run once."""
+    if not finished:
+        finished.append(make_scheduler(2, should_stop=lambda number, report: number == STOPPED))
+        make_ray_runner(TWO_WORKERS).run(finished[0], scripted_trial({DIES_ONCE: "die once"}))
+    return finished[0]
 
 
-def test_the_first_worker_speaks_and_a_stop_ends_them_all(scheduler):
+def test_the_first_worker_reports_and_a_stop_ends_all_workers(scheduler):
     assert [report.step for report in scheduler.reports[STOPPED]] == [1]
     assert scheduler.results[STOPPED].outcome == Outcome.STOPPED
     assert scheduler.starts[STOPPED].facts["threads"] == "1", "as many as its share of the CPUs"
     assert STOPPED not in scheduler.losses
 
 
-def test_a_worker_that_dies_is_no_diagnostic_of_the_trial_which_goes_on(scheduler):
-    """In the place that the stopped one gave back: there is room for one trial only."""
+def test_a_trial_whose_worker_died_resumes(scheduler):
+    """It uses the resources that the stopped trial released: only one trial fits at a time."""
     assert len(scheduler.losses[DIES_ONCE]) == 1
     steps = [report.step for report in scheduler.reports[DIES_ONCE]]
-    assert steps == sorted(steps), "from its state, not from its beginning"
+    assert steps == sorted(steps), "it resumes from its state, not from its beginning"
     assert sorted(set(steps)) == [1, 2, 3, 4]
     assert (scheduler.results[DIES_ONCE].outcome, scheduler.results[DIES_ONCE].best_objective) == (
         Outcome.COMPLETE,
@@ -51,15 +51,15 @@ def test_a_worker_that_dies_is_no_diagnostic_of_the_trial_which_goes_on(schedule
     )
 
 
-def test_the_last_trial_gives_its_place_back_too(scheduler, ray_session):
-    """For the proof of the winner."""
+def test_the_last_trial_releases_its_resources_too(scheduler, ray_session):
+    """They are needed for the verification of the winner."""
     from embsweep.runners.ray.remote_call import run_remote
 
     assert run_remote(TWO_WORKERS, max, 1, 2) == 2
 
 
 class KillingScheduler(FakeScheduler):
-    """Kills the process that Tune runs the trial in, once, as soon as the trial has started."""
+    """A scheduler that kills the process in which Tune runs the trial, once, as soon as the trial has started."""
 
     killed = 0
 
@@ -76,9 +76,9 @@ class KillingScheduler(FakeScheduler):
 
 
 @pytest.mark.nightly
-def test_a_dead_driver_of_a_trial_does_not_hold_the_place_of_its_workers(make_ray_runner, make_config, tmp_path):
+def test_a_dead_controller_process_does_not_keep_the_resources_of_its_workers(make_ray_runner, make_config, tmp_path):
     scheduler = KillingScheduler(make_config().trial, tmp_path, 1)
     make_ray_runner(TWO_WORKERS).run(scheduler, scripted_trial())
     assert scheduler.killed
     assert len(scheduler.losses[0]) == 1
-    assert scheduler.results[0].outcome == Outcome.COMPLETE, "there is room for one trial only: the first one's"
+    assert scheduler.results[0].outcome == Outcome.COMPLETE, "only one trial fits at a time"

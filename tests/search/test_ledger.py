@@ -319,7 +319,7 @@ def test_a_ledger_of_another_format_is_refused(tmp_path, found):
     for read in (lambda: open_in(tmp_path), lambda: read_ledger(path)):
         with raises_code(SweepRefused, "other-format") as caught:
             read()
-        assert f"'old' has format {found or 1}," in str(caught.value)
+        assert f"'old' has format {found or 1};" in str(caught.value)
     assert read_metadata(path) == metadata
 
 

@@ -1,6 +1,6 @@
-"""Do 95 % intervals hold the truth in 95 of 100 repetitions? Simulations with a known truth.
+"""Coverage of the 95 % intervals, simulated with a known true value.
 
-Each column is a data set of its own; all of a simulation share the resamples, as dimensions do.
+Each column is a separate data set; all columns of a simulation share the resamples, like dimensions.
 """
 
 import numpy as np
@@ -13,15 +13,15 @@ REPETITIONS = 2_500
 RESAMPLES = 1_999
 
 
-def measure_coverage(differences, labels, truth):
+def measure_coverage(differences, labels, true_mean):
     grouping = index_groups(labels)
     resampled = resample_means(differences, grouping, seed=1, resamples=RESAMPLES)
     low, high = confidence_bounds(differences.mean(axis=0), resampled, grouping, (-1.0, 1.0))
-    return float(((low <= truth) & (truth <= high)).mean())
+    return float(((low <= true_mean) & (true_mean <= high)).mean())
 
 
 def draw_average_precision(queries, seed):
-    """Differences of two models' AP: 6 of 10 queries unchanged, the others 1/rank against 1/rank; and their mean."""
+    """Draw differences of two models' AP (6 of 10 queries unchanged, the others 1/rank minus 1/rank) and their mean."""
     rng = np.random.default_rng(seed)
     ours, reference = 1 / np.arange(1, 8), 1 / np.arange(1, 15)
     shape = (queries, REPETITIONS)
@@ -34,8 +34,8 @@ def draw_average_precision(queries, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("queries", [60, 200])
 def test_skewed_differences_with_many_zeros(queries):
-    differences, truth = draw_average_precision(queries, seed=queries)
-    assert measure_coverage(differences, np.arange(queries), truth) == pytest.approx(0.95, abs=0.02)
+    differences, true_mean = draw_average_precision(queries, seed=queries)
+    assert measure_coverage(differences, np.arange(queries), true_mean) == pytest.approx(0.95, abs=0.02)
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_few_queries(queries):
 
 
 @pytest.mark.slow
-def test_plain_percentiles_of_nine_queries_would_hold_too_little():
+def test_plain_percentiles_of_nine_queries_undercover():
     differences = np.random.default_rng(9).normal(0.03, 0.05, (9, REPETITIONS))
     resampled = resample_means(differences, index_groups(range(9)), seed=1, resamples=RESAMPLES)
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
@@ -54,7 +54,7 @@ def test_plain_percentiles_of_nine_queries_would_hold_too_little():
 
 
 def draw_clustered(groups, per_group, seed):
-    """Half of the variance is the passage's, half the question's."""
+    """Draw differences with half of the variance between passages and half between queries."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(groups), per_group)
     shared = rng.normal(0, 0.1, (groups, REPETITIONS))[labels]
@@ -63,7 +63,7 @@ def draw_clustered(groups, per_group, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("groups", [12, 40])
-def test_several_questions_of_a_passage(groups):
+def test_several_queries_of_a_passage(groups):
     differences, labels = draw_clustered(groups, 5, seed=groups)
     assert measure_coverage(differences, labels, 0.05) == pytest.approx(0.95, abs=0.02)
 

@@ -1,4 +1,4 @@
-"""Each condition of the gate by itself, and the verdict over all of them."""
+"""Each condition of the gate, and the verdict over all of them."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ EVIDENCE = make_evidence()
 
 
 def read(name, evidence=EVIDENCE, **changes):
-    """The reading of one model as the sweep recorded it."""
+    """Return the evaluation of a model as the sweep recorded it."""
     stored = evidence.test[name]
     values = {"scores": stored.scores, "values": stored.per_query, "dim": max(stored.scores)}
     return ModelEvaluation(**{**values, "device": "cpu", "tolerance": 1e-6, **changes})
@@ -42,7 +42,7 @@ def make_case(evidence=EVIDENCE, **changes):
 
 
 def failed(case):
-    """Names of the conditions that do not hold."""
+    """Return the names of the conditions that do not hold."""
     return [condition.name for condition in evaluate_gate(case).failed]
 
 
@@ -54,10 +54,10 @@ def shift(scores, by):
     return {dim: {metric: value + by for metric, value in values.items()} for dim, values in scores.items()}
 
 
-def test_a_sound_challenger_passes_with_every_condition_listed():
-    judgement = evaluate_gate(make_case())
-    assert judgement.passed
-    names = [c.name for c in judgement.conditions]
+def test_a_valid_challenger_passes_with_every_condition_listed():
+    gate_result = evaluate_gate(make_case())
+    assert gate_result.passed
+    names = [c.name for c in gate_result.conditions]
     expected = ["complete", "same test set", "verification", "beats base", "beats champion", "audit", "name", "floors"]
     assert names == expected
     assert [check.dim for check in condition(make_case(), "beats base").dims] == list(DIMS)
@@ -86,13 +86,13 @@ ERROR = FindingRecord(name="leaked-passages", severity="error", message="4 passa
         (make_case(champion=Reference("champion (version 1)", read(WINNER))), "beats champion", ["1):", "0", "3"]),
     ],
 )
-def test_one_diagnostic_fails_one_condition_and_says_by_how_much(case, name, names):
+def test_one_defect_fails_one_condition_with_its_numbers(case, name, names):
     assert failed(case) == [name]
     assert [word for word in names if word not in re.split("[ ,]+", condition(case, name).text)] == []
     assert len(evaluate_gate(case).conditions) == 8
 
 
-def test_several_diagnostics_are_all_told():
+def test_all_failed_conditions_are_reported():
     evidence = make_evidence(complete=False, audit=(ERROR,))
     case = make_case(evidence, name="legal-rehearsal", base=Reference("base model minilm", read(WINNER, evidence)))
     assert failed(case) == ["complete", "beats base", "audit", "name"]
@@ -106,29 +106,29 @@ def test_a_waived_error_passes_and_is_named():
 
 
 @pytest.mark.parametrize(
-    ("device", "tolerance", "off", "passed"),
+    ("device", "tolerance", "difference", "passed"),
     [("cpu", 1e-6, 9e-7, True), ("cpu", 1e-6, 1.5e-6, False), ("cuda", 1e-3, 9e-4, True), ("cuda", 1e-3, 2e-3, False)],
 )
-def test_the_proof_has_the_tolerance_of_its_device(device, tolerance, off, passed):
-    scores = shift(EVIDENCE.test[WINNER].scores, off)
+def test_verification_has_the_tolerance_of_its_device(device, tolerance, difference, passed):
+    scores = shift(EVIDENCE.test[WINNER].scores, difference)
     case = make_case(challenger=read(WINNER, scores=scores, device=device, tolerance=tolerance))
     assert condition(case, "verification").passed is passed
 
 
 @pytest.mark.parametrize("metric", ["accuracy@1", "map@100"])
-def test_a_score_that_is_nan_never_proves_anything(metric):
+def test_a_nan_score_fails_the_verification(metric):
     scores = {dim: dict(values) for dim, values in EVIDENCE.test[WINNER].scores.items()}
     scores[64][metric] = math.nan
     assert condition(make_case(challenger=read(WINNER, scores=scores)), "verification").passed is False
 
 
-def test_a_stored_model_without_a_recorded_dimension_proves_nothing():
+def test_a_model_without_a_recorded_dimension_fails_the_verification():
     scores = {dim: values for dim, values in EVIDENCE.test[WINNER].scores.items() if dim < 384}
     found = condition(make_case(challenger=read(WINNER, scores=scores)), "verification")
     assert (found.passed, numbers_in(found.text)) == (False, [384])
 
 
-def test_on_other_data_nobody_is_compared_but_the_rest_is_judged():
+def test_on_other_data_only_conditions_without_scores_are_decided():
     evidence_error = ModelEvaluation(diagnostic="not evaluated: this is not the sweep's test set")
     case = make_case(
         make_evidence(complete=False),
@@ -141,44 +141,44 @@ def test_on_other_data_nobody_is_compared_but_the_rest_is_judged():
     assert [condition(case, name).passed for name in ("verification", "beats base", "beats champion")] == [None] * 3
 
 
-def test_altered_weights_fail_the_proof_and_leave_the_comparisons_open():
+def test_altered_weights_fail_the_verification_and_leave_comparisons_undecided():
     case = make_case(challenger=ModelEvaluation(diagnostic="legal version 2: model.safetensors was changed"))
     assert condition(case, "verification").passed is False
     assert condition(case, "beats base").passed is None
     assert evaluate_gate(case).comparisons == ()
 
 
-def test_without_a_champion_that_condition_passes_with_a_note():
+def test_without_a_champion_its_condition_passes_with_a_note():
     found = condition(make_case(champion=None), "beats champion")
     assert (found.passed, found.dims) == (True, ())
 
 
-def test_a_champion_that_cannot_be_read_stands_in_the_way():
+def test_a_champion_that_cannot_be_evaluated_prevents_the_promotion():
     case = make_case(champion=Reference("champion (version 1)", ModelEvaluation(diagnostic="carries no hashes")))
     assert failed(case) == ["beats champion"]
     found = condition(case, "beats champion")
     assert (found.passed, found.text, found.dims) == (None, "carries no hashes", ())
 
 
-def test_floors_are_those_of_what_is_read_now():
+def test_floors_are_checked_on_the_scores_evaluated_now():
     recorded = EVIDENCE.test[WINNER].scores
     floor = recorded[64]["map@100"] - 0.01
     evidence = make_evidence(objective=OBJECTIVE.model_copy(update={"floors": {64: floor}}))
     assert condition(make_case(evidence), "floors").passed
-    fallen = read(WINNER, evidence, scores=shift(recorded, -0.02))
-    assert not condition(make_case(evidence, challenger=fallen), "floors").passed
+    lowered = read(WINNER, evidence, scores=shift(recorded, -0.02))
+    assert not condition(make_case(evidence, challenger=lowered), "floors").passed
 
 
 @pytest.mark.parametrize(("floor", "held"), [(0.0, True), (0.5, False)])
-def test_a_floor_of_the_base_model_is_that_on_test(floor, held):
-    """On validation it scores otherwise, and the objective of the comparisons has the same floor."""
+def test_a_floor_of_the_base_model_is_its_test_score(floor, held):
+    """Its validation score differs, and the objective of the comparisons has the same floor."""
     base = shift(EVIDENCE.test[BASE].scores, floor)
     changed = EVIDENCE.test[BASE].model_copy(update={"scores": base})
     objective = OBJECTIVE.model_copy(update={"floors": {64: "base"}})
     evidence = EVIDENCE.model_copy(update={"objective": objective, "test": {**EVIDENCE.test, BASE: changed}})
-    judgement = evaluate_gate(make_case(evidence, champion=None))
-    assert next(c for c in judgement.conditions if c.name == "floors").passed is held
-    assert [c.dim for c in judgement.comparisons] == [*DIMS, None]
+    gate_result = evaluate_gate(make_case(evidence, champion=None))
+    assert next(c for c in gate_result.conditions if c.name == "floors").passed is held
+    assert [c.dim for c in gate_result.comparisons] == [*DIMS, None]
 
 
 def test_dimensions_that_the_champion_lacks_fail_with_the_reason_unless_not_required():
@@ -192,7 +192,7 @@ def test_dimensions_that_the_champion_lacks_fail_with_the_reason_unless_not_requ
     assert evaluate_gate(make_case(champion=champion, rule=rule)).passed
 
 
-def test_dimensions_that_are_served_now_must_not_be_lost():
+def test_dimensions_of_the_champion_must_not_be_lost():
     champion = Reference("champion (version 1)", read(BASE, dim=1024), (1024, *DIMS))
     checks = condition(make_case(champion=champion), "beats champion").dims
     assert [(c.dim, c.passed) for c in checks] == [(1024, False), (384, True), (128, True), (64, True)]
@@ -200,7 +200,7 @@ def test_dimensions_that_are_served_now_must_not_be_lost():
     assert numbers_in(checks[0].text) == [384]
 
 
-def test_only_required_dimensions_are_corrected_for():
+def test_the_correction_covers_required_dimensions_only():
     all_dims = evaluate_gate(make_case(champion=None)).comparisons
     one = evaluate_gate(make_case(champion=None, rule=GATE.model_copy(update={"dims": (64,)}))).comparisons
     assert {c.dim for c in one} == {64, None}
@@ -211,25 +211,25 @@ def test_only_required_dimensions_are_corrected_for():
 @pytest.mark.parametrize("suffixed", [True, False])
 @pytest.mark.parametrize("rehearsal", [True, False])
 @pytest.mark.parametrize("tag", [True, False])
-def test_a_rehearsal_stays_among_rehearsals(suffixed, rehearsal, tag):
+def test_rehearsals_and_only_they_have_the_suffix(suffixed, rehearsal, tag):
     evidence = make_evidence(rehearsal=rehearsal, rehearses="bge-m3" if rehearsal else None)
     name = "legal-rehearsal" if suffixed else "legal"
     found = condition(make_case(evidence, name=name, rehearsal_tag=tag), "name")
     assert found.passed is (suffixed == rehearsal == tag)
 
 
-def test_the_challenger_is_compared_in_the_order_of_the_data_now():
+def test_the_challenger_is_compared_in_the_current_order_of_the_data():
     order = [*range(1, len(EVIDENCE.groups)), 0]
     moved = {
         name: read(name, values={dim: values[order] for dim, values in EVIDENCE.test[name].per_query.items()})
         for name in (WINNER, BASE)
     }
-    groups = tuple(EVIDENCE.groups[place] for place in order)
+    groups = tuple(EVIDENCE.groups[position] for position in order)
     case = make_case(
         challenger=moved[WINNER], base=Reference("base model minilm", moved[BASE]), groups=groups, champion=None
     )
-    there, here = evaluate_gate(case).comparisons, evaluate_gate(make_case(champion=None)).comparisons
-    assert [c.difference for c in there] == pytest.approx([c.difference for c in here])
+    reordered, original = evaluate_gate(case).comparisons, evaluate_gate(make_case(champion=None)).comparisons
+    assert [c.difference for c in reordered] == pytest.approx([c.difference for c in original])
 
 
 def compare(difference=0.02, low=0.01, adjusted_p=0.01):
@@ -241,7 +241,7 @@ def rule(**changes):
     return GATE.model_copy(update=changes)
 
 
-COMPARED = [  # behind difference and interval: what is compared, with what, and by how much it falls short
+COMPARED = [  # numbers after difference and interval: what is compared, with what, and by how much it falls short
     (compare(), "significant", rule(), True, [0.01]),
     (compare(adjusted_p=0.08), "significant", rule(), False, [0.08, 0.05, 0.03]),
     (compare(adjusted_p=0.05), "significant", rule(), False, [0.05, 0.05, 0.03]),
@@ -256,7 +256,7 @@ COMPARED = [  # behind difference and interval: what is compared, with what, and
 
 
 @pytest.mark.parametrize(("found", "name", "config", "passed", "numbers"), COMPARED)
-def test_rules(found, name, config, passed, numbers):
+def test_comparison_by_each_rule(found, name, config, passed, numbers):
     held, text = check_comparison(found, name, config)
     assert held is passed
     assert text.startswith(_interval(found))
@@ -267,7 +267,7 @@ SCORES = st.floats(-1, 1)
 
 
 @given(SCORES, SCORES, st.floats(0, 1), st.floats(0, 0.9), st.floats(0, 0.9))
-def test_rules_are_ordered(difference, low, p, one, other):
+def test_rules_are_ordered_by_strictness(difference, low, p, one, other):
     """Significant implies higher; a wider margin makes `higher` harder and `not_worse` easier."""
     found = compare(difference, min(low, difference), p)
     small, large = (rule(margin=margin) for margin in sorted((one, other)))
@@ -286,14 +286,14 @@ def test_a_rule_is_described_with_its_numbers():
     assert [numbers_in(describe_rule(name, rule())) for name in RULES] == [[0.05], [], []]
 
 
-def test_a_judgement_without_conditions_that_hold_is_no_pass():
-    judgement = evaluate_gate(make_case())
-    open_one = dataclasses.replace(judgement.conditions[0], passed=None)
-    assert not dataclasses.replace(judgement, conditions=(open_one, *judgement.conditions[1:])).passed
+def test_an_undecided_condition_is_no_pass():
+    gate_result = evaluate_gate(make_case())
+    open_one = dataclasses.replace(gate_result.conditions[0], passed=None)
+    assert not dataclasses.replace(gate_result, conditions=(open_one, *gate_result.conditions[1:])).passed
 
 
-def test_where_a_margin_is_asked_for_its_p_is_tested_and_not_that_of_any_difference():
-    """Ours is .15 above the base model, and by much more than 0; that it is more than .149 above, nobody can say."""
+def test_with_a_margin_the_difference_is_tested_against_the_margin():
+    """The winner is .15 above the base model: significantly above 0 and .1, but not above .149."""
     for margin, held in ((0.0, True), (0.1, True), (0.149, False)):
         case = make_case(rule=GATE.model_copy(update={"margin": margin}), champion=None)
         found = evaluate_gate(case).comparisons
@@ -311,7 +311,7 @@ def _interval(found):
     return f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
-def test_a_margin_that_ours_may_be_worse_by_is_no_margin_that_it_must_be_better_by():
+def test_a_margin_of_not_worse_does_not_shift_the_test():
     rule = GATE.model_copy(update={"against_champion": "not_worse", "margin": 0.01})
     found = evaluate_gate(make_case(rule=rule)).comparisons
     assert {(c.reference, c.margin) for c in found} == {("base model minilm", 0.01), ("champion (version 1)", 0.0)}

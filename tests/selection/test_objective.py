@@ -1,4 +1,4 @@
-"""The objective and what beats what."""
+"""The objective and its order."""
 
 import math
 
@@ -32,8 +32,8 @@ def of(values):
 
 
 @st.composite
-def profiles(draw):
-    """Any profile over DIMS, constraints included."""
+def objective_configs(draw):
+    """Draw an objective over DIMS, with or without constraints."""
     aggregate = draw(st.sampled_from(["mean", "worst"]))
     weights = st.none() if aggregate == "worst" else st.none() | st.fixed_dictionaries(dict.fromkeys(DIMS, score))
     found = draw(weights)
@@ -48,50 +48,50 @@ def profiles(draw):
 
 
 @given(scores)
-def test_lies_between_the_worst_and_the_best_dimension(values):
+def test_objective_is_between_the_worst_and_the_best_dimension(values):
     found = compute_objective(of(values), MEAN)
     assert min(values.values()) - 1e-12 <= found <= max(values.values()) + 1e-12
     assert compute_objective(of(values), WORST) == min(values.values())
 
 
 @pytest.mark.slow
-@given(served, profiles())
-def test_does_not_depend_on_the_order_of_dimensions(values, config):
+@given(served, objective_configs())
+def test_objective_does_not_depend_on_the_order_of_dimensions(values, config):
     weights, floors = ({**dict(reversed(d.items()))} if d else d for d in (config.dim_weights, config.floors))
-    turned = config.model_copy(update={"dim_weights": weights, "floors": floors})
-    assert compute_objective(of(dict(reversed(values.items()))), turned) == compute_objective(of(values), config)
+    reordered = config.model_copy(update={"dim_weights": weights, "floors": floors})
+    assert compute_objective(of(dict(reversed(values.items()))), reordered) == compute_objective(of(values), config)
 
 
-@given(served, profiles(), st.sampled_from(DIMS), score)
-def test_never_falls_when_a_score_rises(values, config, dim, higher):
-    assume(config.min_retention is None or dim != DIMS[0])  # more is asked of the others when the largest rises
+@given(served, objective_configs(), st.sampled_from(DIMS), score)
+def test_objective_never_falls_when_a_score_rises(values, config, dim, higher):
+    assume(config.min_retention is None or dim != DIMS[0])  # if the largest one rises, the others must retain more
     better = {**values, dim: max(values[dim], higher)}
     assert compute_objective(of(better), config) >= compute_objective(of(values), config) - 1e-12
 
 
 @pytest.mark.slow
-@given(served, profiles())
-def test_below_zero_is_what_violates_a_constraint_so_that_anything_feasible_beats_it(values, config):
+@given(served, objective_configs())
+def test_objective_is_negative_only_if_a_constraint_is_violated(values, config):
     objective = compute_objective(of(values), config)
     is_feasible = not describe_violations(of(values), config)
     assert (objective >= 0) is is_feasible
     assert is_better(0.0, objective) is not is_feasible
 
 
-@given(served, profiles(), st.sampled_from([math.nan, math.inf, -math.inf]))
+@given(served, objective_configs(), st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_a_non_finite_score_never_wins(values, config, bad):
     for dim in counted_dims(DIMS, config):
         assert not is_better(compute_objective(of({**values, dim: bad}), config), None)
 
 
-@given(st.lists(served, min_size=1, max_size=5), profiles())
-def test_many_at_once_are_the_same_as_one_by_one(many, config):
+@given(st.lists(served, min_size=1, max_size=5), objective_configs())
+def test_vectorised_objectives_equal_single_ones(many, config):
     columns = {dim: np.array([values[dim] for values in many]) for dim in DIMS}
     assert compute_objectives(columns, config).tolist() == [compute_objective(of(values), config) for values in many]
 
 
 @pytest.mark.slow
-@given(served, profiles())
+@given(served, objective_configs())
 def test_a_base_model_meets_its_own_floors(values, config):
     own = config.model_copy(update={"floors": dict.fromkeys(DIMS, "base"), "min_retention": None})
     resolved = resolve_floors(own, of(values))
@@ -136,7 +136,7 @@ def test_a_violation_is_minus_the_total_shortfall():
 
 def test_rounding_is_no_violation():
     config = ObjectiveConfig(metric="map@100", aggregate="mean", min_retention=0.9)
-    assert 0.9 * 0.8 > 0.72  # what float64 makes of it
+    assert 0.9 * 0.8 > 0.72  # the rounding error of float64
     assert compute_objective(of({1024: 0.8, 64: 0.72}), config) == pytest.approx(0.7600)
 
 

@@ -1,4 +1,4 @@
-"""The luck of the seed by hand: how it is pooled, what it adds to a difference, and which way it works."""
+"""Seed variance computed by hand: its pooling, its effect on a difference, and its direction."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_deviations_are_pooled_over_configurations_with_their_degrees_of_freedom
     assert found.deviations == pytest.approx({column: (total / 3) ** 0.5 for column, total in squares.items()})
 
 
-def test_a_difference_of_means_has_the_luck_of_both():
+def test_a_difference_of_means_has_the_seed_variance_of_both():
     difference = Difference((64, None), np.zeros(2), np.zeros((1, 2)), np.ones(2), np.zeros(2))
     noise = SeedVariance({64: 0.02, None: 0.03}, 3)
     for runs in ((4, 1), (1, 4)):
@@ -50,14 +50,14 @@ def pair(shift):
 
 
 @pytest.mark.parametrize("shift", [0.1, -0.1])
-def test_it_works_alike_in_both_directions(shift):
+def test_seed_variance_is_symmetric(shift):
     bounds = add_seed_noise(pair(shift), SeedVariance({64: 0.01, None: 0.01}, 4), GROUPING, runs=(2, 2), seed=1)
     assert (bounds.p_values < 0.05).all()
-    assert (bounds.low * bounds.high > 0).all(), "the interval lies on one side of 0"
+    assert (bounds.low * bounds.high > 0).all(), "the interval is on one side of 0"
 
 
-def test_without_luck_a_bootstrap_is_as_wide_as_few_groups_make_it():
-    """Student's quantile in place of the normal one, and n - 1 in place of n."""
+def test_without_seed_variance_the_interval_has_the_small_sample_width():
+    """Student's quantile instead of the normal one, and n - 1 instead of n."""
     difference = pair(0.1)
     bounds = add_seed_noise(difference, SeedVariance({64: 0.0, None: 0.0}, 4), GROUPING, runs=(2, 2), seed=1)
     factor = (QUERIES / (QUERIES - 1)) ** 0.5 * stats.t.ppf(0.975, QUERIES - 1) / stats.norm.ppf(0.975)
@@ -66,25 +66,25 @@ def test_without_luck_a_bootstrap_is_as_wide_as_few_groups_make_it():
     assert bounds.high == pytest.approx(difference.observed + factor * high, abs=1e-9)
 
 
-def test_p_is_the_larger_of_what_queries_and_seeds_say():
+def test_p_is_the_larger_of_those_of_queries_and_seeds():
     difference = pair(0.1)
-    none, much = (
-        add_seed_noise(difference, SeedVariance({64: luck, None: luck}, 4), GROUPING, runs=(2, 2), seed=1)
-        for luck in (0.0, 0.2)
+    zero, high = (
+        add_seed_noise(difference, SeedVariance({64: deviation, None: deviation}, 4), GROUPING, runs=(2, 2), seed=1)
+        for deviation in (0.0, 0.2)
     )
-    assert none.p_values == pytest.approx(np.maximum(difference.p_values, 2 / 2000))
-    assert (much.p_values > 0.2).all()
+    assert zero.p_values == pytest.approx(np.maximum(difference.p_values, 2 / 2000))
+    assert (high.p_values > 0.2).all()
 
 
-def test_detectable_adds_both_as_sides_of_a_right_angle():
-    difference, luck = pair(0.1), 0.03
-    bounds = add_seed_noise(difference, SeedVariance({64: luck, None: luck}, 4), GROUPING, runs=(2, 3), seed=1)
+def test_detectable_is_the_root_of_the_sum_of_both_squares():
+    difference, by_run = pair(0.1), 0.03
+    bounds = add_seed_noise(difference, SeedVariance({64: by_run, None: by_run}, 4), GROUPING, runs=(2, 3), seed=1)
     by_query = (stats.t.ppf(0.975, QUERIES - 1) + stats.t.ppf(0.8, QUERIES - 1)) * difference.errors
-    by_seed = (stats.t.ppf(0.975, 4) + stats.t.ppf(0.8, 4)) * luck * (1 / 2 + 1 / 3) ** 0.5
+    by_seed = (stats.t.ppf(0.975, 4) + stats.t.ppf(0.8, 4)) * by_run * (1 / 2 + 1 / 3) ** 0.5
     assert bounds.detectable == pytest.approx(np.sqrt(by_query**2 + by_seed**2))
 
 
 @pytest.mark.parametrize(("grouping", "df"), [(index_groups([7] * QUERIES), 4), (GROUPING, 0)])
-def test_one_group_or_no_second_run_say_nothing(grouping, df):
+def test_one_group_or_no_second_run_gives_no_information(grouping, df):
     bounds = add_seed_noise(pair(0.1), SeedVariance({64: 0.0, None: 0.0}, df), grouping, runs=(2, 2), seed=1)
     assert (bounds.low.tolist(), bounds.high.tolist(), bounds.p_values.tolist()) == ([-1, -1], [1, 1], [1, 1])

@@ -1,4 +1,4 @@
-"""Comparisons, intervals and tests on queries: against scipy, in degenerate cases, and as laws."""
+"""Comparisons, intervals and tests on queries: against scipy, in degenerate cases, and as properties."""
 
 import warnings
 
@@ -51,7 +51,7 @@ def test_bootstrap_agrees_with_scipy(pair):
     ours, reference, labels = pair
     differences, grouping = ours[256] - reference[256], index_groups(labels)
     sums = np.bincount(labels, differences)
-    theirs = stats.bootstrap(
+    scipy_result = stats.bootstrap(
         (sums, grouping.sizes),
         lambda s, n, axis: s.sum(axis=axis) / n.sum(axis=axis),
         paired=True,
@@ -63,8 +63,8 @@ def test_bootstrap_agrees_with_scipy(pair):
     ).confidence_interval
     found = next(c for c in compare_models(ours, {"reference": reference}, labels, config=MEAN, seed=2) if c.dim == 256)
     student = stats.t.interval(0.95, 19, differences.mean(), found.detectable / detectable_effect_factor(19))
-    outer = min(theirs.low, student[0]), max(theirs.high, student[1])
-    assert (found.low, found.high) == pytest.approx(outer, abs=0.005)
+    wider = min(scipy_result.low, student[0]), max(scipy_result.high, student[1])
+    assert (found.low, found.high) == pytest.approx(wider, abs=0.005)
     assert found.difference == pytest.approx(differences.mean(), abs=1e-12)
 
 
@@ -77,12 +77,12 @@ def test_randomisation_agrees_with_scipy(count):
         np.arange(count * 2) // 2,
     )
     sums = np.bincount(labels, ours[64] - reference[64])
-    theirs = stats.permutation_test(
+    scipy_result = stats.permutation_test(
         (sums, np.zeros(count)), lambda a, b, axis: (a - b).sum(axis=axis), permutation_type="samples",
         vectorized=True, n_resamples=20_000, rng=1,
     )  # fmt: skip
     found = compare_models(ours, {"reference": reference}, labels, config=MEAN, seed=2)[0]
-    assert found.p_value == pytest.approx(theirs.pvalue, abs=1e-12 if count == 9 else 0.012)
+    assert found.p_value == pytest.approx(scipy_result.pvalue, abs=1e-12 if count == 9 else 0.012)
 
 
 def test_few_groups_are_tested_exactly():
@@ -111,7 +111,7 @@ def test_identical_models_differ_by_nothing(pair, config):
 
 @pytest.mark.parametrize("config", PROFILES)
 @pytest.mark.parametrize("count", [1, 8])
-def test_one_group_says_nothing(config, count):
+def test_one_group_gives_no_information(config, count):
     rng = np.random.default_rng(0)
     ours, reference = model(rng, count, 0.4), model(rng, count)
     for c in compare_models(ours, {"r": reference}, [7] * count, config=config, **QUICK):
@@ -137,20 +137,20 @@ def test_is_finite_ordered_and_antisymmetric(groups, seed, config):
         {dim: rng.integers(0, 3, n) / 2 for dim in (256, 64)} if seed % 2 else model(rng, n) for _ in range(2)
     )
     labels = np.concatenate([np.arange(groups), rng.integers(0, groups, groups)])
-    there = compare_models(ours, {"r": reference}, labels, config=config, **QUICK)
-    back = compare_models(reference, {"r": ours}, labels, config=config, **QUICK)
-    for c, d in zip(there, back, strict=True):
+    forward = compare_models(ours, {"r": reference}, labels, config=config, **QUICK)
+    backward = compare_models(reference, {"r": ours}, labels, config=config, **QUICK)
+    for c, d in zip(forward, backward, strict=True):
         assert c.low <= c.difference <= c.high
-        assert c.dim is None or (c.low >= -1 and c.high <= 1)  # shortfalls reach further than scores
+        assert c.dim is None or (c.low >= -1 and c.high <= 1)  # shortfalls have a larger range than scores
         assert 0 < c.p_value <= c.adjusted_p <= 1
         assert c.difference == pytest.approx(-d.difference, abs=1e-12)
         assert (c.low, c.high) == pytest.approx((-d.high, -d.low), abs=1e-9)
         assert c.p_value == d.p_value
     with_relabelled = compare_models(ours, {"r": reference}, labels * 5 + 100, config=config, **QUICK)
-    assert with_relabelled == there
+    assert with_relabelled == forward
 
 
-def test_objective_of_the_means_decides_where_it_is_not_linear(pair):
+def test_a_nonlinear_objective_is_that_of_the_means(pair):
     ours, reference, labels = pair
     config = PROFILES[1]
     found = compare_models(ours, {"r": reference}, labels, config=config, **QUICK)[-1]
@@ -167,7 +167,7 @@ def test_linear_objective_is_its_weighted_column(pair):
         assert getattr(found[-1], name) == pytest.approx(getattr(alone, name), abs=1e-9)
 
 
-def test_every_rival_at_every_common_dimension_and_holm_over_all(pair):
+def test_every_reference_is_compared_at_every_common_dimension_with_holm_over_all(pair):
     ours, reference, labels = pair
     references = {"a": reference, "b": {64: reference[64], 32: reference[64]}, "c": {8: reference[64]}}
     found = compare_models(ours, references, labels, config=PROFILES[2], **QUICK)
@@ -175,7 +175,7 @@ def test_every_rival_at_every_common_dimension_and_holm_over_all(pair):
     assert [c.adjusted_p for c in found] == list(adjust_holm([c.p_value for c in found]))
 
 
-def test_same_seed_same_answer_other_seed_another(pair):
+def test_the_same_seed_gives_the_same_result_and_another_seed_another(pair):
     ours, reference, labels = pair
     first, again = (compare_models(ours, {"r": reference}, labels, config=MEAN, **QUICK) for _ in range(2))
     other = compare_models(ours, {"r": reference}, labels, config=MEAN, seed=4, resamples=499)
@@ -183,17 +183,17 @@ def test_same_seed_same_answer_other_seed_another(pair):
     assert first[0].low != other[0].low
 
 
-def test_groups_are_not_taken_for_independent_queries(pair):
+def test_queries_of_a_group_are_not_treated_as_independent(pair):
     rng = np.random.default_rng(1)
     labels = np.repeat(np.arange(20), 5)
     ours = {64: np.clip(0.5 + rng.normal(0, 0.2, 20)[labels], 0, 1)}
     reference = {64: np.full(100, 0.45)}
-    grouped, apart = (
+    grouped, ungrouped = (
         compare_models(ours, {"r": reference}, groups, config=MEAN, **QUICK)[0] for groups in (labels, np.arange(100))
     )
-    assert grouped.high - grouped.low > 1.8 * (apart.high - apart.low)
-    assert grouped.detectable > 1.8 * apart.detectable
-    assert grouped.p_value > apart.p_value
+    assert grouped.high - grouped.low > 1.8 * (ungrouped.high - ungrouped.low)
+    assert grouped.detectable > 1.8 * ungrouped.detectable
+    assert grouped.p_value > ungrouped.p_value
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_holm_keeps_the_order_and_never_lowers(p_values):
     assert [a for _, a in by_p] == sorted(a for _, a in by_p)
 
 
-def test_detectable_is_that_of_the_t_test_and_shrinks_with_the_root_of_the_queries():
+def test_detectable_is_that_of_the_t_test_and_shrinks_with_the_root_of_queries():
     rng = np.random.default_rng(2)
     differences = rng.normal(0, 0.3, 50)
     error = differences.std(ddof=1) / np.sqrt(50)
@@ -232,7 +232,7 @@ def test_detectable_is_that_of_the_t_test_and_shrinks_with_the_root_of_the_queri
     assert compute_detectable(differences, np.zeros(50, dtype=int)) == 1
 
 
-def test_smallest_dimension_that_is_as_good():
+def test_smallest_dimension_that_is_not_significantly_worse():
     rng = np.random.default_rng(0)
     base = np.clip(rng.normal(0.6, 0.2, 200), 0, 1)
     values = {1024: base, 512: base + rng.normal(0, 0.02, 200), 256: base + 0.001, 64: base - 0.05 * rng.random(200)}
@@ -259,7 +259,7 @@ def test_intervals_of_means_hold_the_mean(pair):
         assert 0 <= found.low < found.mean < found.high <= 1
 
 
-def test_draws_do_not_depend_on_how_many_columns_are_asked_for():
+def test_draws_do_not_depend_on_the_number_of_columns():
     values, grouping = np.random.default_rng(0).random((40, 3)), index_groups(np.arange(40) // 2)
     together = resample_means(values, grouping, seed=1, resamples=99)
     assert resample_means(values[:, 1:2], grouping, seed=1, resamples=99)[:, 0] == pytest.approx(together[:, 1])

@@ -1,4 +1,4 @@
-"""The choice among configurations that were run again."""
+"""Selection of the winner among configurations that were run again."""
 
 import dataclasses
 import math
@@ -22,14 +22,14 @@ QUERIES = 40
 HOW = {"objective": MEAN, "alpha": 0.05, "seed": 1, "resamples": 499}
 rng = np.random.default_rng(0)
 UNDETECTABLE = [80, 100]
-"""How the warning begins that the search tells apart less than could show: in 80 of 100 repetitions."""
-HARDNESS = np.clip(rng.normal(0.5, 0.2, QUERIES), 0.1, 0.9)
+"""First numbers of the warning that the smallest difference detectable in 80 of 100 repetitions exceeds the spread."""
+DIFFICULTY = np.clip(rng.normal(0.5, 0.2, QUERIES), 0.1, 0.9)
 
 
 def make(trial, means, *, cost=(384, 256, 3.0), failures=0, searched=0.5, is_recipe=False):
-    """A candidate with one run a mean: the queries' hardness and a little noise of its own, shifted to the mean."""
+    """Return a candidate with one run per mean: the queries' difficulty plus a little noise, shifted to that mean."""
     noise = np.random.default_rng(trial + 100).normal(0, 0.02, (len(means), QUERIES))
-    values = [HARDNESS + own - (HARDNESS + own).mean() + mean for own, mean in zip(noise, means, strict=True)]
+    values = [DIFFICULTY + own - (DIFFICULTY + own).mean() + mean for own, mean in zip(noise, means, strict=True)]
     runs = tuple({128: value, 64: value - 0.02} for value in values)
     return Candidate(trial, {"train.epochs": cost[-1]}, is_recipe, cost, searched, runs, failures)
 
@@ -38,7 +38,7 @@ def decide(*candidates, groups=range(QUERIES), **how):
     return select_winner(candidates, groups, **{**HOW, **how})
 
 
-def test_a_clearly_better_one_is_named():
+def test_a_clearly_better_candidate_is_named():
     found = decide(make(0, [0.40, 0.41], is_recipe=True), make(5, [0.60, 0.61], cost=(768, 512, 9.0)))
     assert (found.outcome, found.winner, found.tied_with) == ("named", 5, ())
     assert found.rule.startswith(verdicts._BETTER)
@@ -51,10 +51,10 @@ def test_a_clearly_better_one_is_named():
     assert (found.confirmed[0].trial, found.confirmed[0].is_recipe, found.confirmed[0].searched) == (0, True, 0.5)
 
 
-def test_the_cheapest_of_the_tied_wins():
-    dear, cheap = make(3, [0.50, 0.52], cost=(384, 256, 3.0)), make(8, [0.49, 0.51], cost=(384, 128, 9.0))
+def test_the_cheapest_of_tied_candidates_wins():
+    expensive, cheap = make(3, [0.50, 0.52], cost=(384, 256, 3.0)), make(8, [0.49, 0.51], cost=(384, 128, 9.0))
     worse = make(1, [0.20, 0.21], cost=(64, 32, 1.0))
-    found = decide(dear, cheap, worse)
+    found = decide(expensive, cheap, worse)
     assert (found.outcome, found.winner, found.tied_with) == ("tied", 8, (3, 8))
     assert found.rule == verdicts._CHEAPEST
     against = {c.reference: c.difference for c in found.comparisons if c.dim is None}
@@ -64,46 +64,46 @@ def test_the_cheapest_of_the_tied_wins():
 @pytest.mark.parametrize(
     ("one", "other", "winner"),
     [
-        ({"cost": (384, 512, 9.0)}, {"cost": (768, 128, 1.0)}, 4),  # the model's dimension before all else
+        ({"cost": (384, 512, 9.0)}, {"cost": (768, 128, 1.0)}, 4),  # first the dimension of the model
         ({"cost": (384, 512, 1.0)}, {"cost": (384, 256, 9.0)}, 6),  # then the sequence length
         ({"cost": (384, 256, 2.0)}, {"cost": (384, 256, 1.0)}, 6),  # then epochs
         ({}, {"is_recipe": True}, 6),  # then the recipe
         ({}, {}, 4),  # then the lower trial
     ],
 )
-def test_order_of_cost(one, other, winner):
+def test_tied_candidates_are_ordered_by_cost(one, other, winner):
     assert decide(make(4, [0.5, 0.52], **one), make(6, [0.5, 0.52], **other)).winner == winner
 
 
-def test_a_large_difference_is_not_real_when_seeds_differ_as_much():
+def test_a_difference_is_not_significant_if_seeds_differ_as_much():
     steady = decide(make(0, [0.50, 0.505]), make(1, [0.60, 0.605]))
-    lucky = decide(make(0, [0.42, 0.58]), make(1, [0.52, 0.68]))
-    assert (steady.outcome, lucky.outcome) == ("named", "tied")
-    widths = [next(c.high - c.low for c in found.comparisons if c.dim is None) for found in (steady, lucky)]
+    varying = decide(make(0, [0.42, 0.58]), make(1, [0.52, 0.68]))
+    assert (steady.outcome, varying.outcome) == ("named", "tied")
+    widths = [next(c.high - c.low for c in found.comparisons if c.dim is None) for found in (steady, varying)]
     assert widths[1] > 3 * widths[0]
 
 
-def test_a_seedless_difference_is_not_real_when_queries_contradict_each_other():
-    values = HARDNESS + np.where(np.arange(QUERIES) % 2, 0.09, -0.08)
+def test_a_difference_without_seed_variance_is_not_significant_if_queries_disagree():
+    values = DIFFICULTY + np.where(np.arange(QUERIES) % 2, 0.09, -0.08)
     runs = ({128: values, 64: values},) * 2
     found = decide(
-        Candidate(0, {}, True, (1,), 0.5, ({128: HARDNESS, 64: HARDNESS},) * 2, 0),
+        Candidate(0, {}, True, (1,), 0.5, ({128: DIFFICULTY, 64: DIFFICULTY},) * 2, 0),
         Candidate(1, {}, False, (2,), 0.5, runs, 0),
     )
     assert (found.outcome, found.winner) == ("tied", 0)
     assert [numbers_in(warning)[:2] for warning in found.warnings] == [[], UNDETECTABLE], (
-        "the first: that seeds tell nothing"
+        "the first: seeds give no information"
     )
 
 
-def test_a_difference_that_is_one_of_many_is_not_real_where_alone_it_would_be():
-    """Holm: four equal rivals, each of which the leader beats at 5 % taken alone."""
+def test_a_difference_significant_alone_is_not_so_among_many():
+    """Holm: four equal references, each of which the leader beats at 5 % if it is the only one."""
     leader, reference = make(9, [0.508, 0.509]), make(1, [0.5, 0.501])
     references = [dataclasses.replace(reference, trial=trial) for trial in (1, 2, 3, 4)]
     alone, among = decide(leader, reference), decide(leader, *references)
     assert (alone.outcome, alone.winner) == ("named", 9)
     (p,) = (c.p_value for c in alone.comparisons if c.dim is None)
-    assert 0.0125 < p < 0.05, "significant alone, and not four times as high"
+    assert 0.0125 < p < 0.05, "significant alone, and no longer if multiplied by four"
     assert (among.outcome, among.tied_with) == ("tied", (1, 2, 3, 4, 9))
 
 
@@ -114,19 +114,19 @@ def test_exactly_equal_runs_are_tied():
     assert {(c.difference, c.adjusted_p) for c in found.comparisons} == {(0.0, 1.0)}
 
 
-def test_a_better_looking_but_failed_one_cannot_win_and_is_told_of():
+def test_a_failed_candidate_with_a_better_mean_cannot_win_and_is_reported():
     found = decide(make(0, [0.5, 0.51]), make(1, [0.4, 0.41]), make(2, [0.9], failures=1), make(3, [], failures=2))
     assert found.winner == 0
     assert 2 not in found.tied_with
     assert [numbers_in(warning)[:3] for warning in found.warnings[:3]] == [
-        [2, 1, 2],  # of whom one run failed
+        [2, 1, 2],  # one of its runs failed
         [3, 2, 2],
-        [2, 0.89, 0.495],  # who looks better than the winner
+        [2, 0.89, 0.495],  # its mean is above the winner's
     ]
     assert [facts.failures for facts in found.confirmed] == [0, 0, 1, 2]
 
 
-def test_what_is_shown_of_a_named_winner_is_what_named_it():
+def test_comparisons_of_a_named_winner_are_those_that_decided():
     failed = [make(trial, [0.59], failures=1) for trial in range(2, 6)]
     found = decide(make(0, [0.40, 0.42]), make(1, [0.60, 0.61]), *failed)
     assert found.outcome == "named"
@@ -139,7 +139,7 @@ def test_all_failed_is_an_error():
         decide(make(0, [0.5], failures=1), make(1, [], failures=2))
 
 
-def test_the_only_one_left_is_said_to_be():
+def test_a_single_remaining_candidate_is_named_by_that_rule():
     found = decide(make(0, [0.5, 0.52]), make(1, [0.6], failures=1))
     assert (found.outcome, found.winner) == ("named", 0)
     assert found.rule == verdicts._ALONE
@@ -148,7 +148,7 @@ def test_the_only_one_left_is_said_to_be():
 @pytest.mark.parametrize(
     ("searched", "winner"), [((0.4, 0.6), 9), ((0.6, 0.6), 3), ((None, 0.1), 9), ((0.1, math.nan), 3)]
 )
-def test_without_runs_the_search_decides_and_says_so(searched, winner):
+def test_without_runs_the_search_decides_by_its_own_rule(searched, winner):
     found = decide(make(3, [], searched=searched[0]), make(9, [], searched=searched[1])) if not (
         searched[1] is not None and math.isnan(searched[1])
     ) else decide(make(3, [], searched=searched[0]), make(9, [], searched=None))  # fmt: skip
@@ -156,24 +156,24 @@ def test_without_runs_the_search_decides_and_says_so(searched, winner):
     assert found.rule == verdicts._SEARCH_ALONE
 
 
-def test_without_runs_and_without_scores_nobody_wins():
+def test_without_runs_and_scores_there_is_no_winner():
     with pytest.raises(ValueError, match="finite"):
         decide(make(3, [], searched=None))
 
 
-def test_one_run_each_says_nothing_about_seeds():
+def test_one_run_each_cannot_estimate_seed_variance():
     found = decide(make(0, [0.4]), make(1, [0.9]))
     assert found.outcome == "tied"
     assert [numbers_in(warning)[:2] for warning in found.warnings] == [[], UNDETECTABLE]
 
 
-def test_one_that_was_not_run_again_cannot_win():
+def test_a_candidate_that_was_not_run_again_cannot_win():
     found = decide(make(0, [0.4, 0.41]), make(1, [], searched=0.9))
     assert found.winner == 0
-    assert [1] in [numbers_in(warning) for warning in found.warnings], "trial 1 and no count of failures"
+    assert [1] in [numbers_in(warning) for warning in found.warnings], "trial 1, and no count of failures"
 
 
-def test_warns_of_what_could_not_have_shown():
+def test_warns_of_undetectable_differences():
     close = [make(0, [0.50, 0.53], searched=0.510), make(1, [0.51, 0.48], searched=0.511)]
     apart = [make(0, [0.50, 0.505], searched=0.1), make(1, [0.51, 0.505], searched=0.9)]
     (warning,) = decide(*close).warnings
@@ -182,15 +182,15 @@ def test_warns_of_what_could_not_have_shown():
     assert decide(*apart).warnings == ()
 
 
-def test_few_passage_groups_can_show_nothing():
+def test_few_passage_groups_give_no_significance():
     found = decide(make(0, [0.2, 0.2]), make(1, [0.9, 0.9]), groups=np.arange(QUERIES) % 4)
     assert found.outcome == "tied"
-    assert [4, 0.125] in [numbers_in(warning) for warning in found.warnings], "groups, smallest possible p"
+    assert [4, 0.125] in [numbers_in(warning) for warning in found.warnings], "number of groups and smallest possible p"
     one = decide(make(0, [0.2, 0.2]), make(1, [0.9, 0.9]), groups=[3] * QUERIES)
     assert {(c.low, c.high, c.adjusted_p) for c in one.comparisons} == {(-1.0, 1.0, 1.0)}
 
 
-def test_what_violates_a_constraint_is_no_cheaper_way():
+def test_a_cheaper_candidate_that_violates_a_constraint_does_not_win():
     profile = MEAN.model_copy(update={"floors": {128: 0.5}})
     meets, violates = make(5, [0.51, 0.52], cost=(384, 256, 9.0)), make(2, [0.49, 0.495], cost=(384, 256, 1.0))
     found = decide(meets, violates, objective=profile)
@@ -217,18 +217,18 @@ def test_order_of_candidates_does_not_matter_and_the_winner_is_never_significant
         assert all(c.difference > 0 and c.adjusted_p < 0.05 for c in found.comparisons if c.dim is None)
 
 
-def test_a_failed_ones_runs_still_tell_of_the_luck_of_the_seed():
-    """The others have one run each: without the failed one nothing would be known."""
+def test_runs_of_a_failed_candidate_still_count_for_the_seed_variance():
+    """The others have one run each: without the failed one the seed variance would be unknown."""
     found = decide(make(0, [0.40]), make(1, [0.60]), make(2, [0.30, 0.31], failures=1))
     assert (found.outcome, found.winner) == ("named", 1)
 
 
-def test_the_mean_of_the_runs_counts_and_not_the_middle_one():
+def test_the_mean_of_the_runs_counts_and_not_the_median():
     found = decide(make(0, [0.50, 0.50, 0.53]), make(1, [0.40, 0.40, 0.40]))
     assert next(c.difference for c in found.comparisons if c.dim is None) == pytest.approx(0.11)
 
 
-def test_dimensions_are_corrected_apart_from_the_objectives():
+def test_dimensions_and_objectives_are_corrected_separately():
     found = decide(make(9, [0.508, 0.509]), make(1, [0.5, 0.501]), make(2, [0.499, 0.501]), make(3, [0.497, 0.502]))
     for family in (True, False):
         members = [c for c in found.comparisons if (c.dim is None) is family]
@@ -236,8 +236,8 @@ def test_dimensions_are_corrected_apart_from_the_objectives():
     assert any(c.adjusted_p != c.p_value for c in found.comparisons if c.dim is not None)
 
 
-def test_those_that_share_no_dimension_cannot_be_told_apart():
-    values = HARDNESS - HARDNESS.mean()
+def test_candidates_without_a_common_dimension_are_tied():
+    values = DIFFICULTY - DIFFICULTY.mean()
     one, other = (
         Candidate(trial, {}, False, (trial,), 0.5, ({dim: values + mean}, {dim: values + mean + 0.001}), 0)
         for trial, dim, mean in ((1, 128, 0.4), (2, 64, 0.6))
@@ -246,14 +246,14 @@ def test_those_that_share_no_dimension_cannot_be_told_apart():
     assert (found.outcome, found.winner, found.tied_with) == ("tied", 1, (1, 2))
 
 
-def test_a_failed_one_that_looks_worse_is_not_said_to_look_better():
+def test_a_failed_candidate_with_a_worse_mean_is_not_reported_as_better():
     found = decide(make(0, [0.5, 0.51]), make(1, [0.4, 0.41]), make(2, [0.45], failures=1))
     assert [numbers_in(warning)[:2] for warning in found.warnings] == [[2, 1], UNDETECTABLE]
 
 
 @pytest.mark.parametrize(("groups", "warns"), [(5, True), (6, False)])
-def test_how_few_groups_are_too_few(groups, warns):
-    """Of 5 groups one pattern of 16 is as extreme as the most extreme, of 6 one of 32: .0625 and .03125."""
+def test_warns_of_fewer_than_six_groups(groups, warns):
+    """With 5 groups one sign pattern of 16 is the most extreme, with 6 one of 32: p is .0625 and .03125."""
     found = decide(make(0, [0.2, 0.2]), make(1, [0.9, 0.9]), groups=np.arange(QUERIES) % groups)
     assert any(numbers_in(warning)[:1] == [groups] for warning in found.warnings) is warns
 
@@ -263,7 +263,7 @@ def test_same_seed_same_verdict():
     assert decide(*candidates) == decide(*candidates)
 
 
-def test_the_luck_of_a_difference_is_that_of_the_runs_of_either():
+def test_seed_variance_of_a_difference_depends_on_the_runs_of_both():
     noise = SeedVariance(dict.fromkeys((128, 64, None), 0.05), 8)
     paired = PairedComparison(index_groups(range(QUERIES)), MEAN, noise, 1, 499)
     few, many = make(0, [0.5]), make(1, [0.5] * 8)

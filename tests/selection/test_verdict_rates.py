@@ -1,4 +1,4 @@
-"""How often the verdict is right, on simulated finalists whose truth is known."""
+"""Error rates of the verdict, on simulated finalists with known true scores."""
 
 import numpy as np
 import pytest
@@ -10,21 +10,21 @@ MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
 SEED_DEVIATION = 0.01
 """Standard deviation of a run's score by its seed alone."""
 GAP = 0.08
-"""By how much the clearly better configuration is better."""
+"""Difference of the clearly better configuration."""
 SIMULATIONS = 200
 
 
 def simulate(rng, candidates, seeds, *, gap=0.0, queries=100, per_group=1):
-    """Finalists on queries of which a third has no hit; every configuration and every run has its strong queries.
+    """Simulate finalists on queries of which a third has no hit; configurations and runs differ in their best queries.
 
-    The last candidate is better by `gap` and the dearest, the first is the recipe.
+    The last candidate is better by `gap` and the most expensive one; the first is the recipe.
     """
     labels = np.repeat(np.arange(queries // per_group), per_group)
-    hardness = np.where(rng.random(queries) < 0.35, 0.0, np.sqrt(rng.random(queries)))
+    difficulty = np.where(rng.random(queries) < 0.35, 0.0, np.sqrt(rng.random(queries)))
     found = []
     for trial in range(candidates):
         own = rng.normal(0, 0.05, labels.max() + 1)
-        base = hardness + (own - own.mean())[labels] + (gap if trial == candidates - 1 else 0.0)
+        base = difficulty + (own - own.mean())[labels] + (gap if trial == candidates - 1 else 0.0)
         runs = []
         for _ in range(seeds):
             values = base + rng.normal(0, SEED_DEVIATION) + rng.normal(0, 0.05, queries)
@@ -33,27 +33,27 @@ def simulate(rng, candidates, seeds, *, gap=0.0, queries=100, per_group=1):
     return found, labels
 
 
-def count_answers(candidates, seeds, *, gap=0.0, simulations=SIMULATIONS, **sizes):
-    """Shares of (tied, the last one named, another one named)."""
+def compute_rates(candidates, seeds, *, gap=0.0, simulations=SIMULATIONS, **sizes):
+    """Return the shares of (tied, the last one named, another one named)."""
     rng = np.random.default_rng((candidates, seeds, int(100 * gap), *sizes.values()))
-    answers = []
+    verdicts = []
     for seed in range(simulations):
         finalists, groups = simulate(rng, candidates, seeds, gap=gap, **sizes)
         found = select_winner(finalists, groups, objective=MEAN, alpha=0.05, seed=seed, resamples=399)
-        answers.append("tied" if found.outcome == "tied" else "last" if found.winner == candidates - 1 else "other")
-    return [answers.count(name) / simulations for name in ("tied", "last", "other")]
+        verdicts.append("tied" if found.outcome == "tied" else "last" if found.winner == candidates - 1 else "other")
+    return [verdicts.count(name) / simulations for name in ("tied", "last", "other")]
 
 
 @pytest.mark.slow
-def test_two_truly_equal_ones_are_tied_after_two_seeds():
-    tied, *_ = count_answers(2, 2)
+def test_two_equal_candidates_are_tied_after_two_seeds():
+    tied, *_ = compute_rates(2, 2)
     assert tied >= 0.9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "least"), [(2, 0.87), (3, 0.97)])
-def test_a_clearly_better_one_of_three_is_named(seeds, least):
-    _, named, wrong = count_answers(3, seeds, gap=GAP)
+def test_a_clearly_better_candidate_of_three_is_named(seeds, least):
+    _, named, wrong = compute_rates(3, seeds, gap=GAP)
     assert named >= least
     assert wrong == 0
 
@@ -63,8 +63,8 @@ def test_a_clearly_better_one_of_three_is_named(seeds, least):
 @pytest.mark.parametrize("queries", [60, 200])
 @pytest.mark.parametrize("seeds", [2, 3])
 @pytest.mark.parametrize("candidates", [2, 3, 4])
-def test_truly_equal_ones_are_tied(candidates, seeds, queries, per_group):
-    tied, *_ = count_answers(candidates, seeds, queries=queries, per_group=per_group)
+def test_equal_candidates_are_tied(candidates, seeds, queries, per_group):
+    tied, *_ = compute_rates(candidates, seeds, queries=queries, per_group=per_group)
     assert tied >= 0.9
 
 
@@ -72,7 +72,7 @@ def test_truly_equal_ones_are_tied(candidates, seeds, queries, per_group):
 @pytest.mark.parametrize(
     ("candidates", "seeds", "queries", "least"),
     [
-        (2, 2, 60, 0.75),  # two runs of two configurations tell little about the luck of a seed
+        (2, 2, 60, 0.75),  # two runs of two configurations estimate the seed variance poorly
         (3, 2, 60, 0.85),
         (4, 2, 60, 0.85),
         (2, 3, 60, 0.95),
@@ -83,15 +83,15 @@ def test_truly_equal_ones_are_tied(candidates, seeds, queries, per_group):
         (4, 2, 200, 0.92),
     ],
 )
-def test_a_clearly_better_one_is_named(candidates, seeds, queries, least):
-    _, named, wrong = count_answers(candidates, seeds, gap=GAP, queries=queries)
+def test_a_clearly_better_candidate_is_named(candidates, seeds, queries, least):
+    _, named, wrong = compute_rates(candidates, seeds, gap=GAP, queries=queries)
     assert named >= least
     assert wrong == 0
 
 
 @pytest.mark.nightly
-def test_taking_the_highest_score_would_name_one_of_equals_every_time():
-    """What the rule prevents: some run is always the highest, by about what a seed's luck gives."""
+def test_the_highest_mean_alone_would_always_name_one_of_equal_candidates():
+    """Shows the error that the rule prevents: one mean is always the highest, by about the seed deviation."""
     rng = np.random.default_rng(0)
     leads = []
     for _ in range(SIMULATIONS):

@@ -1,4 +1,4 @@
-"""What is said beside a verdict, each by itself."""
+"""The warnings of a verdict, one by one."""
 
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ def count(warnings):
 
 
 @pytest.mark.parametrize(("detectable", "warns"), [((0.1, 0.3), 1), ((0.3, 0.1), 1), ((0.1, 0.15), 0), ((), 0)])
-def test_the_comparison_that_shows_least_is_what_the_search_is_measured_by(detectable, warns):
+def test_the_spread_of_the_search_is_compared_with_the_largest_detectable_difference(detectable, warns):
     paired = SimpleNamespace(searched=(0.4, 0.6))
     comparisons = [compared(0.9, dim=64), *map(compared, detectable)]
     assert count(warn_undetectable(paired, comparisons, [])) == warns
@@ -26,7 +26,7 @@ def test_the_comparison_that_shows_least_is_what_the_search_is_measured_by(detec
     ("searched", "of_finalists", "warns"),
     [((0.1, 0.9), (0.5, 0.51), 0), ((0.5, 0.51), (0.1, 0.9), 1), ((), (0.5, None, 0.51), 1), ((), (0.1, None, 0.9), 0)],
 )
-def test_all_trials_of_the_search_count_and_finalists_alone_where_these_are_not_known(searched, of_finalists, warns):
+def test_the_spread_is_of_all_trials_or_of_finalists_if_those_are_unknown(searched, of_finalists, warns):
     paired = SimpleNamespace(searched=searched)
     candidates = [SimpleNamespace(searched=value) for value in of_finalists]
     assert count(warn_undetectable(paired, [compared(0.2)], candidates)) == warns
@@ -38,7 +38,7 @@ def test_one_trial_has_no_spread(searched, warns):
 
 
 @pytest.mark.parametrize(
-    ("df", "deviations", "judged", "warns"),
+    ("df", "deviations", "confirmed", "warns"),
     [
         (0, {64: 0.0, None: 0.0}, 2, 1),
         (1, {64: 0.0, None: 0.0}, 2, 1),
@@ -47,6 +47,6 @@ def test_one_trial_has_no_spread(searched, warns):
         (1, {64: 0.0, None: 0.0}, 1, 0),
     ],
 )
-def test_seeds_that_tell_nothing(df, deviations, judged, warns):
+def test_warns_if_seed_variance_cannot_be_estimated(df, deviations, confirmed, warns):
     paired = SimpleNamespace(noise=SimpleNamespace(df=df, deviations=deviations))
-    assert count(warn_seeds(paired, [None] * judged)) == warns
+    assert count(warn_seeds(paired, [None] * confirmed)) == warns

@@ -1,4 +1,4 @@
-"""The choice of the winner."""
+"""The ranking of trials."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from embsweep.selection.candidate import RankedTrial, rank_trials
 
-contenders = st.lists(
+ranked_trials = st.lists(
     st.builds(
         RankedTrial, st.integers(0, 99), st.none() | st.floats(allow_nan=True, allow_infinity=True), st.booleans()
     ),
@@ -16,7 +16,7 @@ contenders = st.lists(
 )
 
 
-@given(contenders, st.randoms())
+@given(ranked_trials, st.randoms())
 def test_order_of_arrival_does_not_matter(found, random):
     shuffled = list(found)
     random.shuffle(shuffled)
@@ -24,7 +24,7 @@ def test_order_of_arrival_does_not_matter(found, random):
 
 
 @pytest.mark.slow
-@given(contenders)
+@given(ranked_trials)
 def test_only_finite_objectives_with_weights_can_win_and_the_best_is_first(found):
     ranked = rank_trials(found)
     assert all(c.has_checkpoint and math.isfinite(c.objective) for c in ranked)

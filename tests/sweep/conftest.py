@@ -1,4 +1,4 @@
-"""Sweeps for tests: one through the command line, shared by the end-to-end tests, and small ones in this process."""
+"""Fixtures that run sweeps: one through the command line, shared by the end-to-end tests, and small ones in process."""
 
 import functools
 import io
@@ -17,7 +17,7 @@ from embsweep.cli.composition.request import read_request
 from embsweep.sweep import holdout
 from embsweep.sweep.run import run_sweep as run_sweep_here
 from embsweep.tracking import tracker
-from tests.sweep.schedulers import limited, make_kept_scheduler, make_scheduler  # noqa: F401 - fixtures
+from tests.sweep.schedulers import limited, make_persistent_scheduler, make_scheduler  # noqa: F401 - fixtures
 from tests.toy_models import make_static
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,32 +27,32 @@ SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A finished command."""
+class CommandResult:
+    """Exit code and output of a finished command."""
 
     code: int
     output: str
 
 
 def run_sweep(storage, *arguments):
-    """`python run_sweep.py …` as a user types it, but with state under `storage`."""
+    """Run `python run_sweep.py …` as a user does, but with its state under `storage`."""
     command = [sys.executable, str(ROOT / "run_sweep.py"), f"storage.path={storage}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=540, check=False)
-    return Ran(done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr))
+    return CommandResult(done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr))
 
 
 @pytest.fixture(scope="session")
 def finished_sweep(tmp_path_factory):
-    """A quickstart of 3 trials on little data, through Ray, with its storage folder. No test may change it."""
+    """Storage folder and result of a quickstart of 3 trials on little data, through Ray. No test may change it."""
     storage = tmp_path_factory.mktemp("storage")
-    ran = run_sweep(storage, *E2E)
-    assert ran.code == 0, ran.output
-    return storage, ran
+    result = run_sweep(storage, *E2E)
+    assert result.code == 0, result.output
+    return storage, result
 
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory):
-    """Ninety pairs of made-up words; each passage has two questions."""
+    """File of ninety pairs of made-up words; each passage has two questions."""
     path = tmp_path_factory.mktemp("data") / "my.jsonl"
     rows = []
     for i in range(45):
@@ -66,7 +66,7 @@ def pairs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model_of(tmp_path_factory):
-    """`model_of(pairs)`: overrides for a model of the words in a file of pairs, trained and written in milliseconds."""
+    """Return `save(path)`: overrides for a model of the words in a file of pairs, built and saved in milliseconds."""
 
     @functools.cache
     def save(path):
@@ -80,11 +80,11 @@ def model_of(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def launch_in(loader, pairs, model_of, seed_storage, imports_paid, compose_once):
-    """`launch_in(storage, *arguments)`: a sweep with the inline runner; its result and what was printed.
+def launch_in(loader, pairs, model_of, seed_storage, heavy_imports, compose_once):
+    """Return `run(storage, *arguments)`, which runs a sweep with the inline runner and returns its result and output.
 
-    What a sweep has computed in a fresh process is computed in this one, which has paid for its imports. A storage
-    that is new gets an MLflow database unless `seeded` is false.
+    Calls that a sweep makes in a fresh process run in this one, which has imported everything. A new storage folder
+    gets an MLflow database unless `seeded` is false.
     """
 
     def run(storage, *arguments, seeded=True):
@@ -106,18 +106,18 @@ def launch_in(loader, pairs, model_of, seed_storage, imports_paid, compose_once)
         with pytest.MonkeyPatch.context() as patch:
             if "runner=inline" in (*kept, *arguments):
                 patch.setattr(holdout, "select_call", lambda *_: _call_here)
-            if "tracking.uri" not in keys:  # a local database answers, however busy the machine is
+            if "tracking.uri" not in keys:  # a local database always answers, even on a busy machine
                 patch.setattr(tracker, "CLOSE_TIMEOUT_S", 120.0)
             return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
 
     return run
 
 
-def _call_here(function, *args, **given):
-    return function(*args, **given)
+def _call_here(function, *args, **kwargs):
+    return function(*args, **kwargs)
 
 
 @pytest.fixture
 def launch(launch_in, tmp_path):
-    """`launch(*arguments)`: the same with state under `tmp_path`."""
+    """Return `launch(*arguments)`: `launch_in` with the state under `tmp_path`."""
     return functools.partial(launch_in, tmp_path)

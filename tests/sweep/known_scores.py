@@ -1,7 +1,7 @@
-"""Sweeps whose scores follow from a rule: the trainer writes the weights that the rule asks for, all else is real.
+"""Sweeps whose scores follow from a rule: the trainer sets the weights by the rule, everything else is real.
 
-Question `qI` of a word table is its passage `pI` plus noise; how much noise is left decides every metric. Differences
-are large or exactly nil, so that nothing depends on rounding.
+Question `qI` of a word table is its passage `pI` plus noise; the remaining noise determines every metric. Differences
+are large or exactly zero, so that nothing depends on rounding.
 """
 
 import json
@@ -13,16 +13,16 @@ from tests.toy_models import make_noisy
 
 PAIRS, DIM, BASE_NOISE = 60, 16, 5.0
 GOOD, FAIR, POOR = 0.05, 0.9, 2.5
-"""Noise that is left: all but every passage is found, about two thirds, few."""
+"""Remaining noise, with which almost all, about two thirds, or few of the passages are found."""
 
 
 def by_learning_rate(train):
-    """The rule of most sweeps: a learning rate below 1e-3 learns little."""
+    """Return the remaining noise by the rule of most sweeps: a learning rate below 1e-3 learns little."""
     return GOOD if train.learning_rate > 1e-3 else POOR
 
 
-def write_world(folder):
-    """Pairs and base model under `folder`; the overrides that make a sweep of them."""
+def write_inputs(folder):
+    """Write pairs and base model to `folder` and return the overrides of a sweep that uses them."""
     rows = [json.dumps({"anchor": f"q{i}", "positive": f"p{i}"}) + "\n" for i in range(PAIRS)]
     (folder / "pairs.jsonl").write_text("".join(rows), "ascii")
     make_noisy(PAIRS, DIM, BASE_NOISE).save_pretrained(str(folder / "model"), create_model_card=False)
@@ -34,7 +34,7 @@ def write_world(folder):
 
 
 def use_rule(patch, rule):
-    """Until `patch` is undone, trials of this process leave weights with the noise of `rule(config.train)`."""
+    """Until `patch` is undone, trials of this process produce weights with the noise `rule(config.train)`."""
     from embsweep.training import trial as train
 
     patch.setattr(train, "build_trainer", lambda job, model, loss, pairs, choice: _RuledTrainer(job, model, loss, rule))

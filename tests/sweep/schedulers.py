@@ -1,4 +1,4 @@
-"""Desks of a search over a ledger in memory, and trials that say what they are told to."""
+"""Schedulers of a search over a ledger in memory, and trials that report given scores."""
 
 import functools
 import math
@@ -21,7 +21,7 @@ FRACTIONS = (0.25, 0.5, 1.0)
 
 @pytest.fixture(scope="session")
 def limited(make_config):
-    """`limited(keep_checkpoints=2)`: the configuration with these limits and one finalist, composed once."""
+    """Return `make(**limits)`: the configuration with limits (`keep_checkpoints=2`) and one finalist, composed once."""
 
     @functools.cache
     def make(finalists=1, **limits):
@@ -32,35 +32,35 @@ def limited(make_config):
 
 @pytest.fixture
 def make_scheduler(limited, tmp_path):
-    """`make_desk(…)`: a desk over the test's ledger; another call is another process that goes on with it.
+    """Return `make(…)`: a scheduler over the test's ledger; another call acts as another process that resumes it.
 
-    The ledger lies in memory; `make_desk.place = Database(…)` puts it on disk.
+    The ledger is in memory; `make_scheduler.storage = Database(…)` puts it on disk.
     """
 
     def make(trials=6, stopping="none", configure=None, *, has_lost_records=False, keep_recipe=False, **limits):
         config = limited(**limits)
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
-        ledger = Ledger.over(make.place.open(), space=SPACE, search=search, pruner=pruner)
+        ledger = Ledger.over(make.storage.open(), space=SPACE, search=search, pruner=pruner)
         ledger.set_metadata(name="s", title="", objective="", requested_trials=trials, slots=1)
         tracking, progress = make_mocks(record_count=7, has_lost_records=has_lost_records)
         phase = search_phase(tmp_path / "trials", config, keep_recipe=keep_recipe)
         return SweepScheduler(ledger, tracking, progress, configure or (lambda record: config), phase)
 
-    make.place = Memory()
+    make.storage = Memory()
     return make
 
 
 @pytest.fixture(params=["memory", pytest.param("database", marks=pytest.mark.slow)])
-def make_kept_scheduler(request, make_scheduler, tmp_path):
-    """`make_desk` in memory, and over a database that is opened anew each time."""
+def make_persistent_scheduler(request, make_scheduler, tmp_path):
+    """`make_scheduler` over a ledger in memory, and over a database that each call opens anew."""
     if request.param == "database":
-        make_scheduler.place = Database(tmp_path / "study.db")
+        make_scheduler.storage = Database(tmp_path / "study.db")
     return make_scheduler
 
 
 def scripted(score=lambda number, fraction: number + fraction, fail=()):
-    """A trial that scores as told and leaves weights behind when it improves."""
+    """Return a trial function that reports `score(number, fraction)` and writes weights when it improves."""
 
     def trial_fn(job, reporter):
         reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0))

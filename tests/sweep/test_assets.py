@@ -1,4 +1,4 @@
-"""Texts tokenised once for every model of the space; a model that cannot be had stays the trouble of its own trials."""
+"""Texts are tokenised once for every model of the space; an unavailable model fails only its own trials."""
 
 from types import SimpleNamespace
 
@@ -13,11 +13,11 @@ pytestmark = pytest.mark.slow  # loads the embedded model
 
 @pytest.fixture
 def splits():
-    held = RetrievalSet("held", ("what of the court",), ("the court is closed",), ((0,),))
-    return SimpleNamespace(train=(Pair("a question", "an answer"),), validation=held)
+    validation = RetrievalSet("held", ("what of the court",), ("the court is closed",), ((0,),))
+    return SimpleNamespace(train=(Pair("a question", "an answer"),), validation=validation)
 
 
-def test_every_text_of_every_cut_is_there(splits):
+def test_collect_texts_contains_every_text_of_every_split(splits):
     other = SimpleNamespace(train=(Pair("more", "texts", "wrong"),), validation=splits.validation)
     texts = collect_texts((splits, other))
     assert {"a question", "an answer", "more", "texts", "wrong"} <= set(texts.training)
@@ -25,7 +25,7 @@ def test_every_text_of_every_cut_is_there(splits):
     assert set(texts.documents) == {"the court is closed"}
 
 
-def test_a_model_that_cannot_be_had_does_not_end_the_sweep(make_config, splits):
+def test_an_unavailable_model_does_not_end_the_sweep(make_config, splits):
     recipe = make_config("model=minilm", "matryoshka=from_384")
     absent = recipe.model.model_copy(update={"kind": "hub", "name": "absent", "source": "./no-such-folder"})
 
@@ -37,5 +37,5 @@ def test_a_model_that_cannot_be_had_does_not_end_the_sweep(make_config, splits):
     scale = SimpleNamespace(apply=lambda config: config)
     prepared = SimpleNamespace(recipe=recipe, splits=splits, folds=(), scale=scale)
     assets = prepare_assets(request, prepared)
-    assert len(assets.tokens) == 1, "of the model that is there"
-    assert assets.models == (), "nothing travels on one machine"
+    assert len(assets.tokens) == 1, "tokens of the available model"
+    assert assets.models == (), "no model is shipped on a single machine"

@@ -1,6 +1,6 @@
-"""Finalists run again: equal ones are tied, a better one is named, interruptions resume, and test is read once.
+"""Confirmation runs: equal finalists are tied, a better one is named, interruptions resume, test is evaluated once.
 
-The scores of every run are known beforehand (`known_scores`); each sweep has a storage of its own.
+The scores of every run are known in advance (`known_scores`); each sweep has a storage folder of its own.
 """
 
 import re
@@ -19,20 +19,20 @@ from embsweep.sweep.confirmation_runs import draw_seeds
 from embsweep.sweep.winner import name_finalists
 from embsweep.tracking.store import open_store
 from embsweep.training import trial as train
-from tests.sweep.known_scores import FAIR, GOOD, POOR, by_learning_rate, use_rule, write_world
+from tests.sweep.known_scores import FAIR, GOOD, POOR, by_learning_rate, use_rule, write_inputs
 
 pytestmark = pytest.mark.slow
 
 CLEAR = ("train.learning_rate=1e-6,1e-2", "search.trials=2")
-"""The recipe, which comes first, is good; the other trial is not."""
+"""The recipe, which is trial 0, is good; the other trial is not."""
 
 RECIPE_OUTSIDE = ("train.learning_rate=1e-6,2e-2", "search.trials=2")
-"""The recipe's own learning rate is neither of them."""
+"""Neither of these is the recipe's own learning rate."""
 
 
 @dataclass(frozen=True)
-class Swept:
-    """One sweep: where its state lies, what came out, what it said."""
+class FinishedSweep:
+    """A finished sweep: its storage folder, evidence and output."""
 
     storage: object
     evidence: Evidence
@@ -53,30 +53,33 @@ class Swept:
 
 @pytest.fixture(scope="module")
 def sweep(launch_in, tmp_path_factory):
-    """`sweep(*arguments)`: two finalists run again under two fresh seeds; `storage` resumes, `rule` gives scores."""
-    sandbox = write_world(tmp_path_factory.mktemp("world"))
+    """Return `run(*arguments)`: a sweep with two finalists and two fresh seeds.
+
+    A given `storage` resumes the sweep in it; `rule` determines the scores.
+    """
+    inputs = write_inputs(tmp_path_factory.mktemp("inputs"))
 
     def run(*arguments, storage=None, rule=by_learning_rate):
         storage = storage or tmp_path_factory.mktemp("storage")
-        fixed = ("confirm=standard", "confirm.seeds=2", "confirm.finalists=2", "search=grid", *sandbox)
+        fixed = ("confirm=standard", "confirm.seeds=2", "confirm.finalists=2", "search=grid", *inputs)
         keys = {argument.split("=")[0] for argument in arguments}
         kept = [argument for argument in fixed if argument.split("=")[0] not in keys]
         with pytest.MonkeyPatch.context() as patch:
             use_rule(patch, rule)
             result, output = launch_in(storage, *kept, *arguments)
-        return Swept(storage, result.evidence, output)
+        return FinishedSweep(storage, result.evidence, output)
 
     return run
 
 
 @pytest.fixture(scope="module")
 def equal(sweep):
-    """Three trials that differ in their seed alone: the recipe's found least, fresh seeds make no difference."""
-    found = {42: POOR, 47: FAIR, 49: GOOD}
-    return sweep("train.seed=42,47,49", "train.learning_rate=1e-2", rule=lambda train: found.get(train.seed, GOOD))
+    """Three trials that differ only in their seed: the recipe scores lowest, all are equal under fresh seeds."""
+    noise = {42: POOR, 47: FAIR, 49: GOOD}
+    return sweep("train.seed=42,47,49", "train.learning_rate=1e-2", rule=lambda train: noise.get(train.seed, GOOD))
 
 
-def test_trials_that_differ_by_their_seed_alone_are_tied_and_the_cheapest_serves(equal):
+def test_trials_that_differ_only_in_their_seed_are_tied_and_the_cheapest_wins(equal):
     verdict = equal.evidence.verdict
     assert verdict.outcome == "tied"
     assert verdict.winner == 0, "equal in cost: the recipe"
@@ -86,7 +89,7 @@ def test_trials_that_differ_by_their_seed_alone_are_tied_and_the_cheapest_serves
     assert [len(scores) for scores in runs] == [2]
 
 
-def test_fresh_seeds_are_fresh_and_repeatable():
+def test_draw_seeds_avoids_used_seeds_and_is_repeatable():
     assert draw_seeds(3, 0, []) == draw_seeds(3, 0, [])
     taken = draw_seeds(3, 0, [])[1]
     again = draw_seeds(3, 0, [taken])
@@ -106,14 +109,14 @@ def test_confirmation_runs_are_children_of_the_sweep_and_not_trials_of_the_searc
     assert len({run.data.params["train.seed"] for run in again}) == 2
 
 
-def test_only_the_best_weights_of_each_finalist_stay(equal):
+def test_only_the_best_weights_of_each_finalist_are_kept(equal):
     kept = list((equal.folder / "confirmation").glob("*/best"))
     assert len(kept) == 3, "one for each of two finalists and the recipe"
 
 
-def test_test_was_read_once_for_finalists_recipe_base_and_bm25(equal):
-    (look,) = equal.notes["holdout_evaluations"]
-    assert (equal.evidence.holdout_evaluations, look["earlier"]) == (1, 0)
+def test_holdout_was_evaluated_once_for_finalists_recipe_base_and_bm25(equal):
+    (evaluation,) = equal.notes["holdout_evaluations"]
+    assert (equal.evidence.holdout_evaluations, evaluation["earlier"]) == (1, 0)
     test = equal.evidence.test
     assert {name: reading.trial for name, reading in test.items() if reading.trial is not None} == {
         "winner": 0,
@@ -121,20 +124,20 @@ def test_test_was_read_once_for_finalists_recipe_base_and_bm25(equal):
         "trial 2": 2,
     }
     assert set(test) == {"winner", "runner-up", "trial 2", "base", "BM25"}
-    assert set(look["models"]) == set(test) - {"BM25"}
+    assert set(evaluation["models"]) == set(test) - {"BM25"}
 
 
 @pytest.fixture(scope="module")
 def resumed(sweep, tmp_path_factory):
-    """Interrupted when the third run of the confirmation ends, and gone on with."""
+    """A sweep that was interrupted when the third run of the confirmation ended, and resumed."""
     storage = tmp_path_factory.mktemp("resumed")
-    finished, calls = Ledger.complete, []
+    real, calls = Ledger.complete, []
 
     def complete(self, number, objective):
         calls.append(number)
-        if len(calls) == 5:  # behind two trials
+        if len(calls) == 5:  # after two trials of the search
             raise KeyboardInterrupt
-        finished(self, number, objective)
+        real(self, number, objective)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Ledger, "complete", complete)
@@ -142,7 +145,7 @@ def resumed(sweep, tmp_path_factory):
     return sweep(*CLEAR, storage=storage)
 
 
-def test_an_interrupted_confirmation_goes_on_where_it_was(resumed):
+def test_an_interrupted_confirmation_resumes(resumed):
     assert " 2 of 2 " in resumed.output
     runs = confirmation_records(resumed.folder / "study.db", "confirmation")
     assert sorted(record.attempt for record in runs) == [1, 1, 1, 2]
@@ -163,66 +166,66 @@ THREE = ("train.learning_rate=1e-6,1e-2,2e-2", "confirm=none")
 
 @pytest.fixture(scope="module")
 def searched(sweep):
-    """Two of three points, not confirmed, and the winner read on the test split."""
+    """A sweep of two of three points without confirmation, whose winner was evaluated on the test split."""
     return sweep(*THREE, "search.trials=2")
 
 
 @pytest.fixture
 def copied(searched, tmp_path):
-    """A storage of its own with that sweep in it."""
+    """Copy of the storage folder of that sweep."""
     shutil.copytree(searched.storage, tmp_path / "storage")
     return tmp_path / "storage"
 
 
-def test_a_finished_sweep_that_is_extended_looks_a_second_time_and_says_so(sweep, searched, copied):
+def test_extending_a_finished_sweep_is_a_second_holdout_evaluation_and_reported(sweep, searched, copied):
     again = sweep(*THREE, "search.trials=3", storage=copied)
     assert (searched.evidence.holdout_evaluations, again.evidence.holdout_evaluations) == (1, 2)
     assert re.search(r"\b2 .*test split", again.output)
     once_more = sweep(*THREE, "search.trials=3", storage=copied)
     assert once_more.evidence == again.evidence
-    assert [(look["number"], look["earlier"]) for look in once_more.notes["holdout_evaluations"]] == [(1, 0), (2, 0)]
+    assert [(e["number"], e["earlier"]) for e in once_more.notes["holdout_evaluations"]] == [(1, 0), (2, 0)]
 
 
-def test_looks_of_another_sweep_at_the_same_data_count(sweep, copied):
+def test_holdout_evaluations_of_another_sweep_on_the_same_data_count(sweep, copied):
     other = sweep(
         "train.learning_rate=1e-6,1e-2", "search.trials=1", "confirm=none", "sweep.name=other", storage=copied
     )
     assert other.evidence.holdout_evaluations == 2
-    (look,) = read_ledger(copied / "sweeps/other/study.db")[0]["holdout_evaluations"]
-    assert (look["number"], look["earlier"]) == (1, 1)
+    (evaluation,) = read_ledger(copied / "sweeps/other/study.db")[0]["holdout_evaluations"]
+    assert (evaluation["number"], evaluation["earlier"]) == (1, 1)
 
 
-def test_another_choice_among_models_already_read_is_another_look(sweep, searched, copied, monkeypatch):
+def test_another_choice_among_evaluated_models_is_another_holdout_evaluation(sweep, searched, copied, monkeypatch):
     loser = 1 - searched.evidence.verdict.winner
-    decided = confirmation.select_winner
+    real = confirmation.select_winner
 
-    def decide(*given, **named):
-        return decided(*given, **named).model_copy(update={"winner": loser})
+    def select_loser(*args, **kwargs):
+        return real(*args, **kwargs).model_copy(update={"winner": loser})
 
-    monkeypatch.setattr(confirmation, "select_winner", decide)
+    monkeypatch.setattr(confirmation, "select_winner", select_loser)
     second = sweep(*THREE, "search.trials=2", "gate.alpha=0.01", storage=copied)
     assert second.evidence.verdict.winner == loser
     assert second.evidence.holdout_evaluations == 2
     assert re.search(r"\b0 new models", second.output)
 
 
-def test_folds_let_every_query_outside_test_speak(sweep):
-    found = sweep(*CLEAR, "confirm.folds=2")
-    evidence = found.evidence
-    assert re.search(r"\b2 folds.* 8 ", found.output)
+def test_folds_compare_on_every_query_outside_test(sweep):
+    finished = sweep(*CLEAR, "confirm.folds=2")
+    evidence = finished.evidence
+    assert re.search(r"\b2 folds.* 8 ", finished.output)
     (comparison,) = (c for c in evidence.verdict.comparisons if c.dim is None)
     assert comparison.queries == evidence.data.sizes["train_pairs"] + evidence.data.sizes["validation_queries"]
     assert comparison.groups == comparison.queries, "each passage has one question, and folds share none"
-    assert evidence.training.run == f"trial {evidence.verdict.winner}", "weights that saw the sweep's own split"
-    assert not list(found.folder.glob("confirmation*/*/best"))
+    assert evidence.training.run == f"trial {evidence.verdict.winner}", "weights trained on the sweep's own split"
+    assert not list(finished.folder.glob("confirmation*/*/best"))
 
 
-def failing(is_wanted):
-    """A `_train` that raises where `is_wanted(job)` says so."""
+def failing(should_fail):
+    """Return a `_train` that raises if `should_fail(job)` is true."""
     inner = train._train
 
     def run(trial, reporter, start):
-        if is_wanted(trial.job):
+        if should_fail(trial.job):
             raise FloatingPointError("scripted")
         return inner(trial, reporter, start)
 
@@ -235,26 +238,26 @@ def is_of_confirmation(job):
 
 @pytest.fixture(scope="module")
 def one_fails(sweep):
-    """The better of two trials, none of them the recipe, fails whenever it is run again."""
+    """A sweep of two trials, neither of them the recipe, whose better one fails in every confirmation run."""
     with pytest.MonkeyPatch.context() as patch:
-        wanted = failing(lambda job: is_of_confirmation(job) and job.config.train.learning_rate > 0.01)
-        patch.setattr(train, "_train", wanted)
+        failing_train = failing(lambda job: is_of_confirmation(job) and job.config.train.learning_rate > 0.01)
+        patch.setattr(train, "_train", failing_train)
         return sweep(*RECIPE_OUTSIDE)
 
 
-def test_a_configuration_that_fails_when_it_is_run_again_cannot_win(one_fails):
+def test_a_configuration_that_fails_in_the_confirmation_cannot_win(one_fails):
     verdict = one_fails.evidence.verdict
     assert one_fails.evidence.training.params["train.learning_rate"] == "1e-06"
     assert {facts.trial: facts.failures for facts in verdict.confirmed} == {0: 0, 1: 2}
     assert verdict.warnings
 
 
-def test_a_first_trial_that_is_not_the_recipe_is_not_called_so(one_fails):
-    assert "recipe" not in one_fails.evidence.test, "the recipe's learning rate, 1e-2, lies outside the space"
+def test_a_first_trial_that_is_not_the_recipe_is_not_named_recipe(one_fails):
+    assert "recipe" not in one_fails.evidence.test, "the recipe's learning rate, 1e-2, is outside the space"
     assert not any(facts.is_recipe for facts in one_fails.evidence.verdict.confirmed)
 
 
-def test_when_every_finalist_fails_again_nothing_is_registered(sweep, tmp_path):
+def test_nothing_is_registered_if_every_finalist_fails_in_the_confirmation(sweep, tmp_path):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TooManyFailures, match="scripted"):
         patch.setattr(train, "_train", failing(is_of_confirmation))
         sweep(*CLEAR, storage=tmp_path)
@@ -262,7 +265,7 @@ def test_when_every_finalist_fails_again_nothing_is_registered(sweep, tmp_path):
     assert not store.client().search_registered_models()
     again = sweep(*CLEAR, storage=tmp_path)
     assert again.evidence.training.params["train.learning_rate"] == "0.01"
-    assert [facts.failures for facts in again.evidence.verdict.confirmed] == [0, 0], "the failed runs are tried again"
+    assert [facts.failures for facts in again.evidence.verdict.confirmed] == [0, 0], "the failed runs are repeated"
 
 
 def confirmed(trial, *runs, searched=0.5):
@@ -277,7 +280,7 @@ def confirmed(trial, *runs, searched=0.5):
         (4, False, {WINNER: 4, RUNNER_UP: 2, "trial 0": 0, "trial 7": 7}),
     ],
 )
-def test_names_on_the_test_split(winner, has_recipe, names):
+def test_name_finalists(winner, has_recipe, names):
     runs = (confirmed(0, 0.55), confirmed(2, 0.6), confirmed(4, 0.7), confirmed(7, 0.1, searched=0.9))
     verdict = VerdictRecord(outcome="named", winner=winner, tied_with=(), rule="", comparisons=(), confirmed=runs)
     assert name_finalists(verdict, (4, 2, 7, 0), has_recipe=has_recipe) == names

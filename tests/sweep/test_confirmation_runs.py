@@ -1,4 +1,4 @@
-"""The runs of the confirmation: which seeds they get, whose weights stay, and what points of an earlier plan leave."""
+"""Confirmation runs: their seeds, the weights that are kept, and queued points of an earlier plan."""
 
 import types
 
@@ -27,15 +27,15 @@ def configuration(seed):
     return types.SimpleNamespace(train=types.SimpleNamespace(seed=seed))
 
 
-def test_fresh_seeds_avoid_those_of_every_trial_and_not_of_the_finalists_alone():
+def test_find_used_seeds_returns_those_of_all_trials_not_only_of_the_finalists():
     drawn = draw_seeds(4, 0, ())
     trials = [record(number, **{"train.seed": seed}) for number, seed in enumerate(drawn[:3])]
-    used = find_used_seeds(trials, lambda params: pytest.fail("a swept seed stands in the record"))
+    used = find_used_seeds(trials, lambda params: pytest.fail("a swept seed is in the record"))
     assert used == set(drawn[:3])
     assert draw_seeds(1, 0, used) == drawn[3:]
 
 
-def test_a_seed_that_is_not_swept_is_that_of_the_configuration():
+def test_find_used_seeds_composes_a_seed_that_is_not_swept():
     composed = []
 
     def configure(params):
@@ -49,14 +49,14 @@ def test_a_seed_that_is_not_swept_is_that_of_the_configuration():
         for number, (group, epochs) in enumerate([("static", 9), ("static", 1), ("static", 2), ("published", 1)])
     ]
     assert find_used_seeds(trials, configure) == {7, 42}
-    assert len(composed) == 3, "the third is of a group that is known"
+    assert len(composed) == 3, "the third trial's group has been composed already"
 
 
 class Confirmation:
     """A confirmation over a ledger that outlives its processes."""
 
     def __init__(self, folder, folds=()):
-        self.place = Memory()
+        self.storage = Memory()
         self.context = types.SimpleNamespace(
             prepared=types.SimpleNamespace(folds=folds),
             folder=types.SimpleNamespace(root=folder),
@@ -65,29 +65,29 @@ class Confirmation:
         self.phase = confirmation_phase(self.context)
 
     def open(self, points):
-        """A process that asks for these points; it has caught up with those before it."""
+        """Return the ledger of a new process that queues these points and has resumed from earlier processes."""
         space = tuple(IntRange(key, 0, 99) for key in points[0])
         search = SearchConfig(sampler="grid", trials=99, seed=0, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind="none"), 1.0)
-        ledger = Ledger.over(self.place.open(), space=space, search=search, pruner=pruner)
+        ledger = Ledger.over(self.storage.open(), space=space, search=search, pruner=pruner)
         ledger.replace_queue(points)
         ledger.set_metadata(name="s", title="", objective="", requested_trials=ledger.budget, slots=1)
         scheduler = SweepScheduler(
-            ledger, *make_mocks(), lambda found: pytest.fail("nothing is handed out"), self.phase
+            ledger, *make_mocks(), lambda record: pytest.fail("no trial is handed out"), self.phase
         )
         scheduler.resume()
         return ledger
 
     def finish(self, ledger, value):
-        """One run to its end, with weights on disk; its number."""
-        found = ledger.ask()
-        (self.phase.trial_dir(found.number) / "best").mkdir(parents=True)
-        ledger.complete(found.number, value)
-        return found.number
+        """Complete one run, with weights on disk, and return its number."""
+        started = ledger.ask()
+        (self.phase.trial_dir(started.number) / "best").mkdir(parents=True)
+        ledger.complete(started.number, value)
+        return started.number
 
 
-def test_points_that_waited_and_that_nobody_asks_for_any_more_do_not_stand_in_the_way(tmp_path):
-    """Interrupted with points waiting; then the same command with another number of seeds, or other finalists."""
+def test_queued_points_that_are_no_longer_requested_are_dropped(tmp_path):
+    """A run is interrupted with queued points; then it is resumed with other seeds, and with other finalists."""
     confirmation = Confirmation(tmp_path)
     first = confirmation.open([{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)])
     one = confirmation.finish(first, 0.5)
@@ -108,10 +108,10 @@ def test_weights_of_folds_are_not_kept(tmp_path):
     ledger = confirmation.open([{"trial": 4, "seed": 1, "fold": fold} for fold in (0, 1)])
     confirmation.finish(ledger, 0.5)
     assert confirmation.phase.checkpoints_to_keep(ledger.trials) == set()
-    assert [confirmation.phase.fold(found) for found in ledger.trials] == [0]
+    assert [confirmation.phase.fold(each) for each in ledger.trials] == [0]
 
 
-def test_no_passage_group_stands_in_two_folds():
+def test_no_passage_group_is_in_two_folds():
     one = RetrievalSet("x", ("a", "b", "c"), ("p", "q"), ((0,), (1,), (0,)))
     labels = _label_all([one, one, one])
     parts = np.split(labels, 3)
@@ -119,8 +119,8 @@ def test_no_passage_group_stands_in_two_folds():
     assert len(set(labels.tolist())) == 6
 
 
-def test_queries_of_folds_are_grouped_by_their_passages_alone():
-    """Not by their place: the second fold has more groups than the first."""
+def test_queries_of_folds_are_grouped_only_by_their_passages():
+    """They are not grouped by their position: the second fold has more groups than the first."""
     small = RetrievalSet("x", ("a",), ("p",), ((0,),))
     large = RetrievalSet("y", ("a", "b", "c"), ("p", "q"), ((0,), (1,), (1,)))
     for sets, groups in (([small, large], (1, 2)), ([large, small], (2, 1))):

@@ -1,4 +1,4 @@
-"""A sweep as a user runs it: Ray, MLflow and the ledger for real."""
+"""A sweep as a user runs it, with real Ray, MLflow and ledger."""
 
 import json
 
@@ -34,27 +34,27 @@ def runs_of(client, role):
     ]
 
 
-def test_it_says_what_it_does_and_what_came_out(finished_sweep):
-    _, ran = finished_sweep
+def test_output_shows_progress_and_results(finished_sweep):
+    _, result = finished_sweep
     for named in ("'e2e'", "static", "trial 0 ", "trial 2 ", "MAP@100", "embsweep ui"):
-        assert named in ran.output
-    assert "Traceback" not in ran.output
-    assert "WARNING" not in ran.output
-    assert "Failed to fetch" not in ran.output, "Ray's own log drowns the progress"
+        assert named in result.output
+    assert "Traceback" not in result.output
+    assert "WARNING" not in result.output
+    assert "Failed to fetch" not in result.output, "Ray's own log is not mixed with the progress"
 
 
-def test_the_ledger_accounts_for_every_trial(finished_sweep):
+def test_the_ledger_has_every_trial(finished_sweep):
     storage, _ = finished_sweep
     notes, trials = read_ledger(storage / "sweeps/e2e/study.db")
     assert [t.number for t in trials] == list(range(3))
     assert {t.state for t in trials} <= {"complete", "stopped"}
     assert trials[0].params["train.learning_rate"] == 1e-2, "the recipe is trial 0"
     best = min(trials, key=lambda t: (-t.best, t.number))
-    assert notes["result"]["winner"] in {0, best.number}, "the finalist or the recipe"
+    assert notes["result"]["winner"] in {0, best.number}, "the winner is the finalist or the recipe"
     assert notes["result"]["objective"] > notes["baseline"]["objective"]
 
 
-def test_trials_overlap_and_only_the_first_of_a_process_pays_the_imports(finished_sweep):
+def test_trials_overlap_and_only_the_first_of_a_process_imports(finished_sweep):
     storage, _ = finished_sweep
     trials = read_ledger(storage / "sweeps/e2e/study.db")[1]
     spans = [(t.attributes["started_at"], t.attributes["ended_at"]) for t in trials]
@@ -68,7 +68,7 @@ def test_trials_overlap_and_only_the_first_of_a_process_pays_the_imports(finishe
         assert all(import_s < min(0.5, first) for import_s in later)
 
 
-def test_one_parent_and_one_child_a_trial_with_every_metric_at_every_dimension(client):
+def test_mlflow_has_one_parent_run_and_one_child_per_trial_with_all_metrics(client):
     (parent,) = runs_of(client, "sweep")
     children = runs_of(client, "trial")
     assert sorted(int(c.data.tags["embsweep.trial"]) for c in children) == list(range(3))
@@ -84,7 +84,7 @@ def test_one_parent_and_one_child_a_trial_with_every_metric_at_every_dimension(c
     assert parent.inputs.dataset_inputs[0].dataset.name == "docstrings"
 
 
-def test_configuration_environment_and_code_are_on_record(client):
+def test_configuration_environment_and_code_are_logged(client):
     (parent,) = runs_of(client, "sweep")
     folders = ("config", "environment", "audit")
     names = {f.path for folder in folders for f in client.list_artifacts(parent.info.run_id, folder)}
@@ -94,7 +94,7 @@ def test_configuration_environment_and_code_are_on_record(client):
     }  # fmt: skip
 
 
-def test_the_registered_model_is_safe_and_gives_the_winners_embeddings(finished_sweep, client):
+def test_the_registered_model_has_no_pickles_and_returns_the_winners_embeddings(finished_sweep, client):
     from embsweep.tracking.registry.load import load_registered
     from embsweep.tracking.store import open_store
     from embsweep.training.checkpoint import load_checkpoint
@@ -114,7 +114,7 @@ def test_the_registered_model_is_safe_and_gives_the_winners_embeddings(finished_
     assert not [p for p in (storage / "mlruns").rglob("*") if p.suffix in {".bin", ".pt", ".pkl"}]
 
 
-def test_the_same_command_prints_the_result_and_runs_nothing(finished_sweep, client, call):  # noqa: F811
+def test_the_same_command_prints_the_result_and_runs_no_trial(finished_sweep, client, call):  # noqa: F811
     storage, first = finished_sweep
     before = len(runs_of(client, "trial"))
     again = call(f"storage.path={storage}", *E2E)
@@ -128,19 +128,19 @@ def test_the_same_command_prints_the_result_and_runs_nothing(finished_sweep, cli
 def test_another_space_under_the_same_name_is_refused(finished_sweep, call):  # noqa: F811
     storage, _ = finished_sweep
     another = "train.learning_rate=interval(0.1,0.2)"
-    left = call(f"storage.path={storage}", *E2E, another)
-    assert left.code == 2
-    assert "space train.learning_rate" in left.err
-    assert "sweep.fresh=true" in left.err
+    result = call(f"storage.path={storage}", *E2E, another)
+    assert result.code == 2
+    assert "space train.learning_rate" in result.err
+    assert "sweep.fresh=true" in result.err
 
 
 @pytest.mark.nightly
-def test_a_raised_budget_extends_without_repeating(tmp_path):
-    """In its own storage: it changes the sweep. In the daily tests `tests/chaos/test_second_driver.py` extends one."""
+def test_a_larger_budget_extends_the_sweep_without_repeating_trials(tmp_path):
+    """Uses its own storage, as it changes the sweep. `tests/chaos/test_second_driver.py` extends one in daily tests."""
     assert run_sweep(tmp_path, *SMALL, "search.trials=2", "sweep.name=e2e").code == 0
-    ran = run_sweep(tmp_path, *SMALL, "search.trials=4", "sweep.name=e2e")
-    assert ran.code == 0, ran.output
-    assert " 2 of 4 " in ran.output
+    result = run_sweep(tmp_path, *SMALL, "search.trials=4", "sweep.name=e2e")
+    assert result.code == 0, result.output
+    assert " 2 of 4 " in result.output
     trials = read_ledger(tmp_path / "sweeps/e2e/study.db")[1]
     assert [(t.number, t.attempt) for t in trials] == [(n, 1) for n in range(4)]
     client = open_client(tmp_path)
@@ -148,7 +148,7 @@ def test_a_raised_budget_extends_without_repeating(tmp_path):
     assert len(runs_of(client, "sweep")) == 1
 
 
-def test_status_and_json_evaluation_of_the_same_kind_of_model(finished_sweep, tmp_path):
+def test_status_command_and_evaluate_command_with_json(finished_sweep, tmp_path):
     from typer.testing import CliRunner
 
     from embsweep.cli.commands import app
@@ -160,6 +160,6 @@ def test_status_and_json_evaluation_of_the_same_kind_of_model(finished_sweep, tm
     overrides = ["model=static", "data.packages=[stdlib]", "data.max_pairs=300"]
     done = CliRunner().invoke(app, ["evaluate", *overrides, "--split", "validation", "--json", str(target)])
     assert done.exit_code == 0, done.output
-    found = json.loads(target.read_text())
-    assert set(found["scores"]) == {str(d) for d in DIMS}
-    assert set(found["scores"]["64"]) == set(METRICS) == set(found["bm25"])
+    written = json.loads(target.read_text())
+    assert set(written["scores"]) == {str(d) for d in DIMS}
+    assert set(written["scores"]["64"]) == set(METRICS) == set(written["bm25"])

@@ -1,4 +1,4 @@
-"""One process a sweep."""
+"""Only one process at a time may run a sweep."""
 
 import os
 
@@ -9,11 +9,11 @@ from embsweep.sweep.folder import SweepFolder
 from tests.refusals import raises_code
 
 
-def test_a_sweep_that_is_running_is_refused_to_a_second_process_and_named(tmp_path):
+def test_a_second_process_of_a_running_sweep_is_refused_with_the_first_ones_id(tmp_path):
     folder = SweepFolder(tmp_path, "legal")
     with folder.hold():
         with raises_code(SweepRefused, "already-running") as caught, folder.hold():
-            pytest.fail("two at once")
+            pytest.fail("two processes hold the folder at once")
         assert f"process {os.getpid()}" in str(caught.value)
         with SweepFolder(tmp_path, "tax").hold():
             pass
@@ -21,7 +21,7 @@ def test_a_sweep_that_is_running_is_refused_to_a_second_process_and_named(tmp_pa
         pass
 
 
-def test_a_killed_process_lets_go(tmp_path):
+def test_a_killed_process_releases_the_lock(tmp_path):
     child = os.fork()
     if not child:
         with SweepFolder(tmp_path, "legal").hold():

@@ -1,4 +1,4 @@
-"""Trials that share a GPU: whether they fit, which of them is measured, and what a user is told."""
+"""The memory check for trials that share a GPU: how many fit, which one is measured, and the diagnostics."""
 
 import re
 from dataclasses import replace
@@ -45,7 +45,7 @@ def _gpu(free_gib, total_gib=80):
         (Slots(8, 1, 0.4), 2),
     ],
 )
-def test_how_many_are_on_one_gpu(slots, sharing):
+def test_count_sharing(slots, sharing):
     assert count_sharing(slots) == sharing
 
 
@@ -53,21 +53,21 @@ def test_how_many_are_on_one_gpu(slots, sharing):
     ("peak_gib", "free_gib", "fits"),
     [(10, 79, 7), (10, 22, 2), (10, 20, 1), (9.5, 9.5, 0), (80, 79, 0), (0.1, 79, 125)],
 )
-def test_each_trial_has_its_peak_and_its_context(peak_gib, free_gib, fits):
-    """0.95 of what is free, half a GiB of context for all but the first."""
+def test_count_fitting_adds_peak_and_context_of_each_trial(peak_gib, free_gib, fits):
+    """0.95 of the free memory is available; each trial but the first needs half a GiB for its context."""
     assert count_fitting(int(peak_gib * GIB), int(free_gib * GIB)) == fits
 
 
 @pytest.mark.parametrize(
-    ("found", "trials_per_gpu"),
+    ("usage", "trials_per_gpu"),
     [
         (MemoryUsage(_gpu(79), 10 * GIB), 7),
         (MemoryUsage(_gpu(79), 10 * GIB), 2),
         (MemoryUsage(None, None), 4),
     ],
 )
-def test_what_fits(found, trials_per_gpu):
-    assert check_memory(found, trials_per_gpu) == []
+def test_check_memory_accepts_trials_that_fit(usage, trials_per_gpu):
+    assert check_memory(usage, trials_per_gpu) == []
 
 
 TOO_LARGE = [
@@ -75,12 +75,12 @@ TOO_LARGE = [
     (MemoryUsage(_gpu(20), 30 * GIB), ["30.0", "20.0", "80.0", "0"], "trials"),
     (MemoryUsage(_gpu(20), None, "What helps here: less."), ["20.0"], "What helps here: less."),
 ]
-"""Each with the numbers that a user is told, and how the way out begins."""
+"""Each with the numbers in the message and the beginning of the hint."""
 
 
-@pytest.mark.parametrize(("found", "numbers", "hint"), TOO_LARGE)
-def test_what_does_not(found, numbers, hint):
-    (diagnostic,) = check_memory(found, 4)
+@pytest.mark.parametrize(("usage", "numbers", "hint"), TOO_LARGE)
+def test_check_memory_reports_trials_that_do_not_fit(usage, numbers, hint):
+    (diagnostic,) = check_memory(usage, 4)
     assert (diagnostic.code, diagnostic.location) == ("not-enough-memory", "runner.gpus_per_trial")
     assert re.findall(r"(?<![\w.])\d+(?:\.\d)?", diagnostic.message) == numbers
     assert diagnostic.hint.startswith(hint)
@@ -92,9 +92,9 @@ def test_what_does_not(found, numbers, hint):
 )
 def test_trials_must_fit_on_the_smallest_of_unequal_gpus(smallest_gib, fits):
     measured = MemoryUsage(_gpu(78), 17 * GIB)
-    found = scale_to_smallest_gpu(measured, smallest_gib and smallest_gib * GIB)
-    assert count_fitting(found.peak_bytes, found.gpu.free_bytes) == fits
-    diagnostics = check_memory(found, 4)
+    scaled = scale_to_smallest_gpu(measured, smallest_gib and smallest_gib * GIB)
+    assert count_fitting(scaled.peak_bytes, scaled.gpu.free_bytes) == fits
+    diagnostics = check_memory(scaled, 4)
     assert bool(diagnostics) == (fits < 4)
     assert all(f"{smallest_gib}.0 GiB" in diagnostic.message for diagnostic in diagnostics)
 
@@ -111,7 +111,7 @@ def test_the_smallest_gpu_of_the_cluster_counts(request_of, monkeypatch):
 
 @pytest.fixture
 def request_of(loader):
-    """A request over `space`, composed as the command line would."""
+    """Return `build(*space)`: a request with that space, composed as the command line does."""
 
     def build(*space, fixed=()):
         def compose_point(point):
@@ -122,50 +122,50 @@ def request_of(loader):
     return build
 
 
-def test_the_hungriest_point_of_a_space(request_of):
+def test_find_largest_trial_takes_the_point_that_needs_most_memory(request_of):
     request = request_of(
         FloatRange("train.learning_rate", 1e-6, 1e-4),
         IntRange("train.batch_size", 8, 64),
         Choice("model.max_seq_length", ("1024", "256")),
         Choice("train.gradient_checkpointing", ("true", "false")),
     )
-    found = find_largest_trial(request, FULL)
-    assert (found.train.batch_size, found.model.max_seq_length) == (64, 1024)
-    assert found.train.gradient_checkpointing is False
+    largest = find_largest_trial(request, FULL)
+    assert (largest.train.batch_size, largest.model.max_seq_length) == (64, 1024)
+    assert largest.train.gradient_checkpointing is False
 
 
-def test_a_group_is_a_parameter_too(request_of):
+def test_find_largest_trial_treats_a_group_as_a_parameter(request_of):
     request = request_of(Choice("train", ("published", "cached_256")), fixed=["train.precision=bf16"])
     assert find_largest_trial(request, FULL).loss.name == "mnrl"
 
 
-def test_an_end_that_is_no_configuration_is_left_out(request_of):
+def test_find_largest_trial_skips_an_invalid_configuration(request_of):
     request = request_of(
         Choice("loss.name", ("mnrl", "cached_mnrl")),  # cached_mnrl needs a mini_batch_size
         IntRange("train.batch_size", 8, 64),
     )
-    found = find_largest_trial(request, FULL)
-    assert (found.loss.name, found.train.batch_size) == ("mnrl", 64)
+    largest = find_largest_trial(request, FULL)
+    assert (largest.loss.name, largest.train.batch_size) == ("mnrl", 64)
 
 
-def test_ends_that_exclude_each_other_are_taken_alone(request_of):
-    asked = request_of(IntRange("train.batch_size", 8, 64), IntRange("model.max_seq_length", 64, 8192))
+def test_find_largest_trial_varies_one_parameter_at_a_time_if_their_ends_conflict(request_of):
+    request = request_of(IntRange("train.batch_size", 8, 64), IntRange("model.max_seq_length", 64, 8192))
 
     def compose_one(point):
         if len(point) > 1:
             raise InputError(Diagnostic("out-of-range", "train.batch_size", "too large for texts of this length"))
-        return asked.compose(point)
+        return request.compose(point)
 
-    found = find_largest_trial(replace(asked, compose=compose_one), FULL)
-    assert (found.train.batch_size, found.model.max_seq_length) == (16, 8192)
+    largest = find_largest_trial(replace(request, compose=compose_one), FULL)
+    assert (largest.train.batch_size, largest.model.max_seq_length) == (16, 8192)
 
 
-def test_without_a_space_it_is_the_recipe(request_of):
+def test_find_largest_trial_is_the_recipe_without_a_space(request_of):
     request = request_of()
     assert find_largest_trial(request, FULL).train.batch_size == 16
 
 
-def test_what_runs_is_what_is_measured(request_of):
+def test_find_largest_trial_applies_the_rehearsal(request_of):
     request = request_of(IntRange("train.batch_size", 8, 64))
     assert find_largest_trial(request, Rehearsal(is_rehearsal=True)).model.kind == "minilm"
 
@@ -178,27 +178,27 @@ def splits():
     return SimpleNamespace(train=("pairs",), validation=validation)
 
 
-def test_nothing_is_measured_for_a_trial_alone(request_of, splits, monkeypatch):
+def test_nothing_is_measured_if_each_trial_has_a_gpu(request_of, splits, monkeypatch):
     monkeypatch.setattr(gpu_memory, "select_call", lambda *_: pytest.fail("measured"))
     assert check_gpu_memory(request_of(), FULL, splits, Slots(4, 1, 1.0)) == []
 
 
-def test_the_measurement_is_asked_for_in_a_fresh_process(request_of, splits, monkeypatch):
-    asked = []
+def test_the_measurement_runs_in_a_fresh_process(request_of, splits, monkeypatch):
+    calls = []
 
     def fake(*args, **kwargs):
-        asked.append((args, kwargs))
+        calls.append((args, kwargs))
         return MemoryUsage(_gpu(79), 30 * GIB)
 
     monkeypatch.setattr(gpu_memory, "select_call", lambda *_: fake)
     (diagnostic,) = check_gpu_memory(request_of(IntRange("train.batch_size", 8, 64)), FULL, splits, Slots(4, 1, 0.25))
     assert (diagnostic.code, diagnostic.location) == ("not-enough-memory", "runner.gpus_per_trial")
-    ((function, config, pairs), options) = asked[0]
+    ((function, config, pairs), options) = calls[0]
     assert (function, config.train.batch_size, pairs) == (measure_footprint, 64, ("pairs",))
     assert options == {"corpus_size": 42, "memory_share": 0.25, "models": ()}
 
 
-def test_a_measurement_that_dies_is_a_diagnostic(request_of, splits, monkeypatch):
+def test_a_failed_measurement_is_a_diagnostic(request_of, splits, monkeypatch):
     def die(*_, **__):
         raise EmbsweepError("the fresh process died")
 

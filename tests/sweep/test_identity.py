@@ -1,4 +1,4 @@
-"""What may change under one name and what may not."""
+"""The identity of a sweep: which settings may change when it is resumed under the same name."""
 
 import pytest
 
@@ -23,10 +23,10 @@ def identity(make_config, *overrides, space=SPACE, data="abc"):
         "tracking.experiment=other",
         "storage.path=/tmp/x",
         "sweep.fresh=true",
-        "train.learning_rate=1e-3",  # swept: the space speaks for it
+        "train.learning_rate=1e-3",  # swept: the space is part of the identity instead
     ],
 )
-def test_the_same_sweep_goes_on(make_config, override):
+def test_the_same_sweep_resumes(make_config, override):
     check_identity("s", identity(make_config), identity(make_config, override))
 
 
@@ -42,7 +42,7 @@ def test_the_same_sweep_goes_on(make_config, override):
         ("data.split.seed=1", "data.split.seed"),
     ],
 )
-def test_another_one_is_refused_with_the_key_and_both_values(make_config, override, key):
+def test_another_sweep_is_refused_with_the_key_and_both_values(make_config, override, key):
     with raises_code(SweepRefused, "other-sweep") as caught:
         check_identity("s", identity(make_config), identity(make_config, override))
     assert f"{key}: " in str(caught.value)
@@ -53,11 +53,11 @@ def test_another_space_is_refused(make_config):
     wider = (FloatRange("train.learning_rate", 1e-6, 1e-3, log=True),)
     with raises_code(SweepRefused, "other-sweep") as caught:
         check_identity("s", identity(make_config), identity(make_config, space=wider))
-    then, now = describe(*SPACE), describe(*wider)
-    assert all(named in str(caught.value) for named in ("space train.learning_rate: ", then, now))
+    before, now = describe(*SPACE), describe(*wider)
+    assert all(named in str(caught.value) for named in ("space train.learning_rate: ", before, now))
     with raises_code(SweepRefused, "other-sweep") as caught:
         check_identity("s", identity(make_config), identity(make_config, space=()))
-    assert f"space train.learning_rate: {then}" in str(caught.value)
+    assert f"space train.learning_rate: {before}" in str(caught.value)
 
 
 def test_other_data_is_refused(make_config):

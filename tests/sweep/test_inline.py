@@ -1,4 +1,4 @@
-"""The whole use case in one process: inline runner, real MLflow, the user's own file of pairs."""
+"""Whole sweeps in one process: inline runner, real MLflow, the user's own file of pairs."""
 
 import re
 
@@ -34,16 +34,16 @@ def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
     assert all(named in str(caught.value) for named in ("loss.scale: ", "20.0", "30.0"))
 
 
-def test_a_fresh_sweep_of_the_same_seeds_is_the_same(launch):
+def test_a_fresh_sweep_with_the_same_seeds_gives_the_same_result(launch):
     result, _ = launch("search.trials=2")
     fresh, output = launch("search.trials=2", "sweep.fresh=true")
-    assert re.search(r"sweeps/quickstart\.\d{8}-\d{6}", output), "where the earlier one is now"
+    assert re.search(r"sweeps/quickstart\.\d{8}-\d{6}", output), "the new folder of the earlier sweep"
     assert fresh.evidence.verdict.winner == result.evidence.verdict.winner
-    assert fresh.evidence.validation == result.evidence.validation, "the same seeds give the same sweep"
+    assert fresh.evidence.validation == result.evidence.validation, "the same seeds give the same scores"
     assert fresh.registered.startswith("models:/quickstart/"), "a new version, not a new model"
 
 
-def test_an_extension_that_was_interrupted_goes_on_and_is_not_taken_for_finished(launch, monkeypatch):
+def test_an_interrupted_extension_resumes_and_is_not_treated_as_finished(launch, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -54,14 +54,14 @@ def test_an_extension_that_was_interrupted_goes_on_and_is_not_taken_for_finished
         )  # while its last trial runs
         launch("search.trials=3")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("embsweep.sweep.run.finalize_sweep", interrupted)  # when all trials are over
+        patch.setattr("embsweep.sweep.run.finalize_sweep", interrupted)  # when all trials are finished
         launch("search.trials=3")
     extended, _ = launch("search.trials=3")
     assert sum(first.evidence.counts.values()) == 2
     assert sum(extended.evidence.counts.values()) == 3
 
 
-def test_a_rehearsal_says_so_everywhere(launch, tmp_path):
+def test_a_rehearsal_is_marked_as_one_everywhere(launch, tmp_path):
     result, output = launch("scale=rehearsal", "search.trials=1", "eval.fractions=[1.0]")
     assert re.match(r"REHEARSAL .*'quickstart'", output)
     assert result.registered.startswith("models:/quickstart-rehearsal/1")
@@ -80,7 +80,7 @@ def test_a_rehearsal_says_so_everywhere(launch, tmp_path):
     assert result.evidence.rehearses == "static"
 
 
-def test_when_every_trial_fails_nothing_is_registered_and_the_reasons_are_told(launch, tmp_path):
+def test_nothing_is_registered_if_every_trial_fails_and_the_reasons_are_reported(launch, tmp_path):
     with pytest.raises(TooManyFailures) as caught:
         launch("train.precision=fp16", "sweep.max_failed_trials=1")
     assert "fp16" in str(caught.value)
@@ -96,7 +96,7 @@ def test_when_every_trial_fails_nothing_is_registered_and_the_reasons_are_told(l
     assert statuses == {"FAILED"}
 
 
-def test_bad_data_is_found_before_anything_is_created(launch, tmp_path):
+def test_invalid_data_is_reported_before_any_file_is_created(launch, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"question": "q", "passage": ""}\n{"question": "q2"}\n', "utf-8")
     with raises_diagnostics(("empty", "bad.jsonl:1"), ("missing-column", "bad.jsonl:2")):

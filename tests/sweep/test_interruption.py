@@ -1,6 +1,6 @@
-"""A driver that is interrupted or dies: the same command goes on from the ledger.
+"""A driver that is interrupted or killed: the same command resumes from the ledger.
 
-`tests/chaos` does this at many moments and without the seconds of a start; here it is the program itself.
+`tests/chaos` tests this at many crash points without the seconds of a start; here the program itself is started.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ ARGUMENTS = (*SMALL, "search.trials=4", "sweep.name=killed", "train.epochs=2")
 
 @pytest.fixture
 def start():
-    """`start(arguments)`: the program, which does not outlive the test."""
+    """Return `run(arguments)`, which starts the program; it is killed at the end of the test."""
     started = []
 
     def run(arguments):
@@ -74,7 +74,7 @@ def read_trials(storage):
 
 
 def check_resumed(before, after, output):
-    """Four trials are finished, each of `before` with its parameters; only what was open has begun again."""
+    """Check that four trials are finished, those of `before` with their parameters; only open ones were repeated."""
     assert [t.number for t in after] == [0, 1, 2, 3]
     assert all(t.is_finished for t in after)
     earlier = {t.number: t for t in before}
@@ -82,9 +82,9 @@ def check_resumed(before, after, output):
         if trial.number not in earlier:
             assert trial.attempt == 1
             continue
-        was = earlier[trial.number]
-        assert was.params.items() <= trial.params.items()  # the kill may have come while they were drawn
-        assert trial.attempt == was.attempt + (not was.is_finished)
+        first = earlier[trial.number]
+        assert first.params.items() <= trial.params.items()  # the kill may have come while they were drawn
+        assert trial.attempt == first.attempt + (not first.is_finished)
     assert output.count("trial 0 starts") == (0 if earlier[0].is_finished else 1)
 
 
@@ -97,7 +97,7 @@ def check_interrupted(process, code):
 
 @pytest.fixture
 def quick(tmp_path, pairs, model_of):
-    """Arguments of a sweep of made-up words in one process, whose trials take less than a second."""
+    """Arguments of a sweep on made-up words in one process, whose trials take less than a second."""
     return [
         f"storage.path={tmp_path}", "sweep.name=killed", "search.trials=4", "runner=inline", "confirm=none",
         "data=files", f"data.pairs={pairs}", "data.anchor=question", "data.positive=passage", "data.max_pairs=null",
@@ -108,7 +108,7 @@ def quick(tmp_path, pairs, model_of):
 
 @pytest.fixture
 def killed(tmp_path, start, quick):
-    """The trials of a sweep whose program was killed when the first of them was finished."""
+    """The trials of a sweep whose program was killed when the first one was finished."""
     process = start(quick)
     wait_for(process, "1/4 done")
     process.kill()
@@ -116,17 +116,17 @@ def killed(tmp_path, start, quick):
     return read_trials(tmp_path)
 
 
-@pytest.mark.usefixtures("imports_paid")
-def test_sigkill_loses_nothing_that_was_finished(tmp_path, killed, quick, call, monkeypatch):  # noqa: F811
+@pytest.mark.usefixtures("heavy_imports")
+def test_sigkill_loses_no_finished_trial(tmp_path, killed, quick, call, monkeypatch):  # noqa: F811
     assert any(t.is_finished for t in killed)
     monkeypatch.setattr(holdout, "select_call", lambda *_: _call_here)
-    left = call(*quick)
-    assert left.code == 0, left.out + left.err
-    check_resumed(killed, read_trials(tmp_path), left.out)
+    result = call(*quick)
+    assert result.code == 0, result.out + result.err
+    check_resumed(killed, read_trials(tmp_path), result.out)
 
 
 @pytest.mark.nightly
-def test_ctrl_c_ends_it_in_order(start, quick):
+def test_ctrl_c_exits_gracefully(start, quick):
     process = start(quick)
     wait_for(process, "trial 0 starts")
     process.send_signal(signal.SIGINT)
@@ -135,25 +135,25 @@ def test_ctrl_c_ends_it_in_order(start, quick):
 
 @pytest.mark.nightly
 @pytest.mark.ray
-def test_sigkill_in_mid_sweep_loses_nothing_that_was_finished(tmp_path, start):
+def test_sigkill_with_ray_loses_no_finished_trial(tmp_path, start):
     process = start([f"storage.path={tmp_path}", *ARGUMENTS])
     wait_for(process, "1/4 done")
-    family = children_of(process.pid)
+    children = children_of(process.pid)
     process.kill()
     process.wait()
-    kill_all(family)  # what a machine that dies takes with it
+    kill_all(children)  # they end too if the machine fails
     before = read_trials(tmp_path)
     assert any(t.is_finished for t in before)
 
-    ran = run_sweep(tmp_path, *ARGUMENTS)
-    assert ran.code == 0, ran.output
-    check_resumed(before, read_trials(tmp_path), ran.output)
+    result = run_sweep(tmp_path, *ARGUMENTS)
+    assert result.code == 0, result.output
+    check_resumed(before, read_trials(tmp_path), result.output)
 
 
 @pytest.mark.nightly
 @pytest.mark.ray
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_or_a_batch_system_ends_it_in_order(tmp_path, start, sent, code):
+def test_ctrl_c_or_sigterm_with_ray_exits_gracefully(tmp_path, start, sent, code):
     process = start([f"storage.path={tmp_path}", *ARGUMENTS])
     wait_for(process, "trial 0 starts")
     process.send_signal(sent)

@@ -1,4 +1,4 @@
-"""An MLflow server that is away for a while, or for the whole of a sweep: training does not notice, nothing is lost."""
+"""An MLflow server that is unavailable for a while, or during a whole sweep: training continues, nothing is lost."""
 
 import time
 
@@ -19,19 +19,22 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def reference(launch_in, tmp_path_factory):
-    result, _ = launch_in(tmp_path_factory.mktemp("unbroken"))
+    result, _ = launch_in(tmp_path_factory.mktemp("reference"))
     return result.evidence
 
 
 @pytest.fixture
 def server(tmp_path):
-    with MlflowServer(tmp_path) as found:
-        yield found
+    with MlflowServer(tmp_path) as created:
+        yield created
 
 
 @pytest.fixture
 def at_call(monkeypatch):
-    """`at_call("on_trial_result", 2, action)`: call `action` before the second report; give each duration."""
+    """Return `arrange`: `arrange("on_trial_result", 2, action)` calls `action` before the second report.
+
+    Its result is a list of the duration of each call in seconds.
+    """
 
     def arrange(method, number, action):
         original, times = getattr(SweepScheduler, method), []
@@ -40,9 +43,9 @@ def at_call(monkeypatch):
             if len(times) == number - 1:
                 action()
             begun = time.perf_counter()
-            answer = original(self, *args)
+            result = original(self, *args)
             times.append(time.perf_counter() - begun)
-            return answer
+            return result
 
         monkeypatch.setattr(SweepScheduler, method, call)
         return times
@@ -51,7 +54,7 @@ def at_call(monkeypatch):
 
 
 def check_all_arrived(server, storage, reference, result):
-    """Every evaluation of the ledger is a point in MLflow, none twice; the winner is that of an unbroken sweep."""
+    """Check that MLflow has one point per evaluation in the ledger, and that the winner is that of the reference."""
     client = MlflowClient(server.url)
     experiment = client.get_experiment_by_name("embsweep").experiment_id
     runs = client.search_runs([experiment])
@@ -69,8 +72,8 @@ def check_all_arrived(server, storage, reference, result):
     assert len(client.search_model_versions("name = 'quickstart'")) == 1
 
 
-def test_a_sweep_without_its_server_trains_and_says_what_waits(launch, tmp_path, monkeypatch):
-    """Nobody listens at a port that was free a moment ago."""
+def test_a_sweep_without_its_server_trains_and_reports_pending_records(launch, tmp_path, monkeypatch):
+    """The server's address is a port that was free shortly before."""
     monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 0.2)
     monkeypatch.setattr(tracker, "CLOSE_TIMEOUT_S", 0.2)
     uri = f"tracking.uri=http://127.0.0.1:{choose_port(0)}"
@@ -85,7 +88,7 @@ def test_a_sweep_without_its_server_trains_and_says_what_waits(launch, tmp_path,
 
 
 @pytest.mark.nightly
-def test_a_server_that_goes_and_comes_back(server, launch, tmp_path, reference, at_call):
+def test_a_server_that_stops_and_starts_again(server, launch, tmp_path, reference, at_call):
     server.start()
     times = at_call("on_trial_result", 2, server.kill)
     at_call("on_trial_complete", 3, server.start)
@@ -97,14 +100,14 @@ def test_a_server_that_goes_and_comes_back(server, launch, tmp_path, reference, 
 
 
 @pytest.mark.nightly
-def test_a_server_that_is_away_from_the_first_trial_to_the_end(
+def test_a_server_that_is_unavailable_from_the_first_trial_to_the_end(
     server, launch, tmp_path, reference, at_call, monkeypatch
 ):
     monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
     server.start()
     at_call("suggest", 1, server.kill)
     uri = f"tracking.uri={server.url}"
-    for _ in range(2):  # the second time nothing is left to train
+    for _ in range(2):  # the second time all trials are finished
         with pytest.raises(TrackingUnavailable, match=r"records are pending in .*outbox"):
             launch(uri)
     _, records = read_ledger(tmp_path / "sweeps/quickstart/study.db")
@@ -117,7 +120,7 @@ def test_a_server_that_is_away_from_the_first_trial_to_the_end(
 
 
 @pytest.mark.nightly
-def test_a_server_that_was_never_there(server, launch, tmp_path, reference, monkeypatch):
+def test_a_server_that_was_never_available(server, launch, tmp_path, reference, monkeypatch):
     monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
     uri = f"tracking.uri={server.url}"
     with pytest.raises(InputError, match=r"tracking\.uri.*must_answer=false"):

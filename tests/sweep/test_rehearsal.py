@@ -1,4 +1,4 @@
-"""Rehearsal: the same space, capped."""
+"""Rehearsals: the same search space with capped model, data and budget."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from embsweep.config.rehearsal import Rehearsal, plan_rehearsal, scale_dims
         ("rehearsal", True, True),
     ],
 )
-def test_when_it_rehearses(make_config, mode, has_gpu, rehearses):
+def test_plan_rehearsal_follows_mode_and_hardware(make_config, mode, has_gpu, rehearses):
     caps = make_config().scale.rehearsal
     assert plan_rehearsal(mode, has_gpu=has_gpu, longest_epochs=4, caps=caps).is_rehearsal is rehearses
 
@@ -28,15 +28,15 @@ def test_full_scale_changes_nothing(make_config):
     assert Rehearsal(is_rehearsal=False).apply(config) is config
 
 
-def test_a_rehearsal_caps_everything_and_says_so_in_its_names(make_config):
-    asked = make_config("+sweep=bgem3", "data.max_pairs=20000", "search.trials=100")
-    caps = asked.scale.rehearsal
-    config = plan_rehearsal("rehearsal", has_gpu=True, longest_epochs=5, caps=caps).apply(asked)
+def test_a_rehearsal_caps_everything_and_marks_its_names(make_config):
+    requested = make_config("+sweep=bgem3", "data.max_pairs=20000", "search.trials=100")
+    caps = requested.scale.rehearsal
+    config = plan_rehearsal("rehearsal", has_gpu=True, longest_epochs=5, caps=caps).apply(requested)
     assert config.model.kind == "minilm"
     assert config.model.max_seq_length == caps.max_seq_length
     assert config.data.max_pairs == caps.max_pairs
     assert config.search.trials == caps.max_trials
-    assert config.train.epochs == pytest.approx(asked.train.epochs * caps.max_epochs / 5)
+    assert config.train.epochs == pytest.approx(requested.train.epochs * caps.max_epochs / 5)
     assert config.sweep.name == config.tracking.registered_model == "bgem3-rehearsal"
     assert config.trial.eval_dims == (384, 288, 192, 96, 48, 24)
     assert config.matryoshka.dims == (384, 288, 192, 96, 48, 24)
@@ -44,38 +44,42 @@ def test_a_rehearsal_caps_everything_and_says_so_in_its_names(make_config):
 
 
 @pytest.mark.slow
-def test_a_rehearsal_takes_steps_enough_in_the_precision_of_the_machine(make_config):
-    asked = make_config("train=accumulated", "train.batch_size=64", "train.precision=fp16")
-    found = Rehearsal(is_rehearsal=True).apply(asked).train
-    assert (found.batch_size, found.accumulation, found.precision) == (32, 1, "auto")
+def test_a_rehearsal_takes_enough_steps_in_the_precision_of_the_machine(make_config):
+    requested = make_config("train=accumulated", "train.batch_size=64", "train.precision=fp16")
+    train = Rehearsal(is_rehearsal=True).apply(requested).train
+    assert (train.batch_size, train.accumulation, train.precision) == (32, 1, "auto")
     assert Rehearsal(is_rehearsal=True).apply(make_config("train.batch_size=8")).train.batch_size == 8
 
 
-def test_what_is_small_already_stays(make_config):
-    asked = make_config("+sweep=bgem3", "data.max_pairs=50", "search.trials=2")
-    config = plan_rehearsal("rehearsal", has_gpu=False, longest_epochs=0.5, caps=asked.scale.rehearsal).apply(asked)
+def test_values_below_the_caps_are_kept(make_config):
+    requested = make_config("+sweep=bgem3", "data.max_pairs=50", "search.trials=2")
+    config = plan_rehearsal("rehearsal", has_gpu=False, longest_epochs=0.5, caps=requested.scale.rehearsal).apply(
+        requested
+    )
     assert (config.data.max_pairs, config.search.trials) == (50, 2)
-    assert config.train.epochs == asked.train.epochs
+    assert config.train.epochs == requested.train.epochs
 
 
 @pytest.mark.slow
-def test_every_matryoshka_preset_stays_a_different_one(make_config):
+def test_matryoshka_presets_stay_distinct(make_config):
     presets = ["halving", "from_768", "coarse", "ends"]
     scale = Rehearsal(is_rehearsal=True)
     assert len({scale.apply(make_config(f"matryoshka={name}")).matryoshka.dims for name in presets}) == len(presets)
 
 
-def test_dimension_weights_move_with_their_dimensions(make_config):
-    asked = make_config("objective.dim_weights={1024: 2.0, 64: 1.0}", "matryoshka.weights=[6.0,5.0,4.0,3.0,2.0,1.0]")
-    config = Rehearsal(is_rehearsal=True).apply(asked)
+def test_dimension_weights_are_scaled_with_their_dimensions(make_config):
+    requested = make_config(
+        "objective.dim_weights={1024: 2.0, 64: 1.0}", "matryoshka.weights=[6.0,5.0,4.0,3.0,2.0,1.0]"
+    )
+    config = Rehearsal(is_rehearsal=True).apply(requested)
     assert config.objective.dim_weights == {384: 2.0, 24: 1.0}
     assert config.matryoshka.weights == (6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
     assert check_trainable(config) == []
 
 
-def test_a_model_without_a_hub_rehearses_itself(make_config):
-    asked = make_config("model=static", "matryoshka=from_384")
-    assert Rehearsal(is_rehearsal=True).apply(asked).model.kind == "static"
+def test_a_model_that_is_not_from_a_hub_is_not_replaced(make_config):
+    requested = make_config("model=static", "matryoshka=from_384")
+    assert Rehearsal(is_rehearsal=True).apply(requested).model.kind == "static"
 
 
 @given(st.sets(st.integers(1, 4096), min_size=1, max_size=8), st.integers(1, 1024))

@@ -1,4 +1,4 @@
-"""The desk between runner, ledger, tracking and screen, driven by the inline runner and a scripted trial."""
+"""The scheduler with ledger, tracking and progress display, driven by the inline runner and a scripted trial."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialS
 from tests.sweep.schedulers import FRACTIONS, report_at, scripted
 
 
-def test_every_trial_is_in_the_ledger_with_its_run_scores_and_times(make_scheduler):
+def test_scheduler_records_every_trial_with_its_run_scores_and_times(make_scheduler):
     scheduler = make_scheduler()
     InlineRunner().run(scheduler, scripted())
     records = scheduler.ledger.trials
@@ -34,7 +34,7 @@ def test_the_best_and_not_the_last_evaluation_counts(make_scheduler):
     assert record.attributes["scores"] == {"64": {"map@100": 0.9}}
 
 
-def test_stopping_goes_from_the_ledger_to_the_trial(make_scheduler):
+def test_a_stop_decided_by_the_ledger_reaches_the_trial(make_scheduler):
     scheduler = make_scheduler(stopping="successive_halving")
     InlineRunner().run(scheduler, scripted(score=lambda number, fraction: 1.0 - 0.1 * number))
     states = [r.state for r in scheduler.ledger.trials]
@@ -42,7 +42,7 @@ def test_stopping_goes_from_the_ledger_to_the_trial(make_scheduler):
     assert all(r.fraction == 0.25 for r in scheduler.ledger.trials[1:])
 
 
-def test_weights_of_the_best_few_stay(make_scheduler):
+def test_weights_of_the_best_trials_are_kept(make_scheduler):
     scheduler = make_scheduler(keep_checkpoints=2)
     InlineRunner().run(scheduler, scripted())
     kept = [n for n in range(6) if (scheduler.phase.trial_dir(n) / "best").is_dir()]
@@ -50,14 +50,14 @@ def test_weights_of_the_best_few_stay(make_scheduler):
     assert [c.number for c in rank_finished_trials(scheduler.ledger.trials, scheduler.phase.directory)] == [5, 4]
 
 
-def test_failed_trials_do_not_end_the_sweep_until_there_are_too_many(make_scheduler):
+def test_a_few_failed_trials_do_not_end_the_sweep(make_scheduler):
     scheduler = make_scheduler(trials=8, max_failed_trials=2)
     InlineRunner().run(scheduler, scripted(fail={0, 2}))
     assert len(scheduler.ledger.trials) == 8
     assert not scheduler.has_too_many_failures
 
 
-def test_too_many_failed_trials_end_it(make_scheduler):
+def test_too_many_failed_trials_end_the_sweep(make_scheduler):
     scheduler = make_scheduler(trials=8, max_failed_trials=2)
     InlineRunner().run(scheduler, scripted(fail={0, 2, 3}))
     assert scheduler.has_too_many_failures
@@ -65,7 +65,7 @@ def test_too_many_failed_trials_end_it(make_scheduler):
     assert [c.number for c in rank_finished_trials(scheduler.ledger.trials, scheduler.phase.directory)] == [1]
 
 
-def test_a_trial_that_looked_better_before_it_failed_never_wins(make_scheduler):
+def test_a_trial_that_scored_higher_before_it_failed_never_wins(make_scheduler):
     scheduler = make_scheduler(trials=2)
     good, better = scheduler.suggest(), scheduler.suggest()
     for job, value in ((good, 0.5), (better, 0.99)):
@@ -81,7 +81,7 @@ def test_a_trial_that_looked_better_before_it_failed_never_wins(make_scheduler):
     assert [c.number for c in rank_finished_trials(records, scheduler.phase.directory)] == [0]
 
 
-def test_a_point_that_composes_to_nothing_valid_fails_alone(make_scheduler, make_config):
+def test_a_point_with_an_invalid_configuration_fails_only_its_trial(make_scheduler, make_config):
     good = make_config().model_dump(mode="json")
     bad = {**good, "train": {**good["train"], "batch_size": 1}}
 
@@ -98,16 +98,16 @@ def test_a_point_that_composes_to_nothing_valid_fails_alone(make_scheduler, make
     assert "train.batch_size" in reason
 
 
-def test_interrupted_trial_is_handed_out_again_first(make_kept_scheduler):
-    first = make_kept_scheduler()
+def test_suggest_returns_an_interrupted_trial_first(make_persistent_scheduler):
+    first = make_persistent_scheduler()
     number = first.suggest().number
-    again = make_kept_scheduler()
+    again = make_persistent_scheduler()
     job = again.suggest()
     assert (job.number, job.attempt) == (number, 2)
     assert again.suggest().number == 1
 
 
-def test_a_trial_whose_process_died_is_handed_out_again_and_goes_on(make_scheduler):
+def test_a_trial_whose_process_died_is_suggested_again_and_resumes(make_scheduler):
     scheduler = make_scheduler(trials=2)
     job = scheduler.suggest()
     scheduler.on_trial_start(job.number, TrialStarted(1, "here", 0.0, 0.1, 0.0))
@@ -125,11 +125,11 @@ def test_a_trial_whose_process_died_is_handed_out_again_and_goes_on(make_schedul
     assert (record.state, record.best, record.attributes["scores"]) == ("stopped", 0.4, {"64": {"map@100": 0.4}})
     assert [row["fraction"] for row in record.attributes["reports"]] == [0.25, 0.5]
     logged = [call.args[1] for call in scheduler.tracking.log_report.call_args_list]
-    assert logged == [first, first, second], "the first again, word for word: MLflow keeps one of two equal ones"
+    assert logged == [first, first, second], "the first report again, unchanged: MLflow keeps one of two equal points"
 
 
-def test_what_was_reported_before_is_not_judged_again(make_scheduler, monkeypatch):
-    """A stop that was not given at 25 % is not given afterwards for what happened there."""
+def test_reports_of_earlier_attempts_do_not_reach_the_pruner_again(make_scheduler, monkeypatch):
+    """A trial that was not stopped at 25 % is not stopped later for its score there."""
     scheduler = make_scheduler(trials=3, stopping="successive_halving")
     slow, fast = scheduler.suggest(), scheduler.suggest()
     for job in (slow, fast):
@@ -140,14 +140,14 @@ def test_what_was_reported_before_is_not_judged_again(make_scheduler, monkeypatc
     scheduler.on_trial_error(slow.number, "its process died")
     again = scheduler.suggest()
     with monkeypatch.context() as patched:
-        patched.setattr(scheduler.ledger._study.pruner, "prune", lambda *_: pytest.fail("judged"))
+        patched.setattr(scheduler.ledger._study.pruner, "prune", lambda *_: pytest.fail("pruner called"))
         scheduler.on_trial_start(again.number, TrialStarted(1, "here", 0.0, 0.1, 0.0, {}, earlier=(early,)))
 
 
 @pytest.mark.parametrize("stopping", ["successive_halving", "hyperband"])
-def test_a_stop_that_a_crash_kept_from_its_trial_is_given_again(make_kept_scheduler, stopping):
-    """Optuna's pruners look at each rung once: asked again, they would let the trial go on."""
-    scheduler = make_kept_scheduler(trials=20, stopping=stopping)
+def test_a_stop_that_was_lost_in_a_crash_is_returned_again(make_persistent_scheduler, stopping):
+    """Optuna's pruners evaluate each rung once: a second call would let the trial continue."""
+    scheduler = make_persistent_scheduler(trials=20, stopping=stopping)
     stopped = None
     for rank in range(20):
         job = scheduler.suggest()
@@ -156,27 +156,27 @@ def test_a_stop_that_a_crash_kept_from_its_trial_is_given_again(make_kept_schedu
             stopped = job.number
             break
     assert stopped is not None
-    resumed = make_kept_scheduler(trials=20, stopping=stopping)
+    resumed = make_persistent_scheduler(trials=20, stopping=stopping)
     while (job := resumed.suggest()).number != stopped:
         pass
     resumed.on_trial_start(stopped, TrialStarted(1, "here", 0.0, 0.1, 0.0))
     assert resumed.on_trial_result(stopped, report_at(0.25, 0.9 - rank / 100))
 
 
-def test_the_end_that_a_crash_kept_from_mlflow_is_told_afterwards(make_kept_scheduler):
-    scheduler = make_kept_scheduler(trials=2)
+def test_resume_logs_an_end_that_was_lost_in_a_crash(make_persistent_scheduler):
+    scheduler = make_persistent_scheduler(trials=2)
     scheduler.tracking.finish_trial.side_effect = [None, ConnectionError("gone")]
     run_until_it_fails(scheduler)
     assert [t.state for t in scheduler.ledger.trials] == ["complete", "complete"]
-    again = make_kept_scheduler(trials=2)
+    again = make_persistent_scheduler(trials=2)
     again.resume()
     ((child, result, _), _) = again.tracking.finish_trial.call_args
-    assert again.tracking.finish_trial.call_count == 1, "the other one was told"
+    assert again.tracking.finish_trial.call_count == 1, "the other one was logged before"
     assert (child.number, result.outcome, result.best_objective, result.ended_at) == (1, Outcome.COMPLETE, 2.0, 9.0)
     assert result.best_scores == {64: {"map@100": 2.0}}
 
 
-def test_a_torn_outbox_means_that_all_of_every_trial_is_told_again(make_scheduler):
+def test_resume_logs_all_of_every_trial_again_if_records_were_lost(make_scheduler):
     scheduler = make_scheduler(trials=3)
     InlineRunner().run(scheduler, scripted(fail={1}))
     again = make_scheduler(trials=3, has_lost_records=True)
@@ -184,8 +184,8 @@ def test_a_torn_outbox_means_that_all_of_every_trial_is_told_again(make_schedule
     again.tracking.has_lost_records.assert_called_once_with(7)
     for name in ("log_facts", "log_report"):
         assert getattr(again.tracking, name).call_args_list == getattr(scheduler.tracking, name).call_args_list, name
-    told, knew = ([_to_end(*c.args) for c in d.tracking.finish_trial.call_args_list] for d in (again, scheduler))
-    assert told == knew
+    ends, first_ends = ([_to_end(*c.args) for c in s.tracking.finish_trial.call_args_list] for s in (again, scheduler))
+    assert ends == first_ends
     first, second = scheduler.tracking.start_trial.call_args_list, again.tracking.start_trial.call_args_list
     assert [call.args for call in first] == [call.args for call in second]
     assert [call.kwargs for call in second] == [{"started_at": 0.0}] * 3
@@ -195,19 +195,19 @@ def _to_end(child, result, scores):
     return child, result.outcome, result.best_objective, result.best_scores or scores, result.reason
 
 
-def test_an_evaluation_done_again_keeps_its_moment_unless_it_came_out_otherwise(make_scheduler):
-    """Of a trial that starts over time and again: MLflow knows a point by its moment, and would show two."""
+def test_a_repeated_evaluation_keeps_its_time_unless_its_score_differs(make_scheduler):
+    """The trial starts over several times: MLflow identifies a point by its time, and would show two points."""
     for at, values in ((1.0, (0.1, 0.2)), (61.0, (0.1,)), (91.0, ()), (121.0, (0.1, 0.2, 0.4)), (181.0, (0.1, 0.3))):
         scheduler = make_scheduler(trials=1)
         number = scheduler.suggest().number
         scheduler.on_trial_start(number, TrialStarted(1, "here", 0.0, 0.1, 0.0))
         for fraction, value in zip((0.25, 0.5, 0.75), values, strict=False):
             scheduler.on_trial_result(number, report_at(fraction, value, at=at))
-        told = [call.args[1].reported_at for call in scheduler.tracking.log_report.call_args_list]
-        assert told == {1.0: [1.0, 1.0], 61.0: [1.0], 91.0: [], 121.0: [1.0, 1.0, 121.0], 181.0: [1.0, 181.0]}[at]
+        logged = [call.args[1].reported_at for call in scheduler.tracking.log_report.call_args_list]
+        assert logged == {1.0: [1.0, 1.0], 61.0: [1.0], 91.0: [], 121.0: [1.0, 1.0, 121.0], 181.0: [1.0, 181.0]}[at]
     resumed = make_scheduler(trials=1)
     resumed.suggest()
-    own = (report_at(0.25, 0.1, at=181.0), report_at(0.5, 0.3, at=181.0))  # as the trial itself has noted them
+    own = (report_at(0.25, 0.1, at=181.0), report_at(0.5, 0.3, at=181.0))  # as the trial itself recorded them
     resumed.on_trial_start(number, TrialStarted(1, "here", 0.0, 0.1, 0.0, earlier=own))
     assert [call.args[1].reported_at for call in resumed.tracking.log_report.call_args_list] == [1.0, 181.0]
 
@@ -217,11 +217,11 @@ def run_until_it_fails(scheduler):
         InlineRunner().run(scheduler, scripted())
 
 
-def test_a_server_that_is_gone_does_not_fail_the_trial(make_scheduler):
+def test_an_unavailable_server_does_not_fail_the_trial(make_scheduler):
     scheduler = make_scheduler(trials=1)
     scheduler.tracking.log_report.side_effect = ConnectionError("gone")
     run_until_it_fails(scheduler)
-    assert scheduler.ledger.record(0).state == "running", "it goes on when the server is back"
+    assert scheduler.ledger.record(0).state == "running", "it resumes when the server is back"
 
 
 def test_a_process_that_dies_every_time_fails_its_trial(make_scheduler):
@@ -236,12 +236,12 @@ def test_a_process_that_dies_every_time_fails_its_trial(make_scheduler):
     assert scheduler.suggest() is None
 
 
-def test_restarts_of_the_driver_are_not_held_against_a_trial(make_scheduler):
+def test_restarts_of_the_driver_do_not_count_towards_max_attempts(make_scheduler):
     for attempt in range(1, 6):
         assert make_scheduler(trials=1, max_attempts=2).suggest().attempt == attempt
 
 
-def test_what_a_trial_needs_to_go_on_is_gone_when_it_is_over(make_scheduler):
+def test_the_resume_state_of_a_trial_is_deleted_when_it_ends(make_scheduler):
     scheduler = make_scheduler(trials=1)
     job = scheduler.suggest()
     scheduler.on_trial_start(0, TrialStarted(1, "here", 0.0, 0.1, 0.0))
@@ -252,7 +252,7 @@ def test_what_a_trial_needs_to_go_on_is_gone_when_it_is_over(make_scheduler):
     assert not job.state.exists()
 
 
-def test_parameters_of_a_trial_hold_the_configuration_and_the_chosen_groups(make_scheduler):
+def test_logged_parameters_of_a_trial_contain_configuration_and_chosen_groups(make_scheduler):
     scheduler = make_scheduler(trials=1)
     job = scheduler.suggest()
     (child, attempt, params), _ = scheduler.tracking.start_trial.call_args

@@ -1,4 +1,4 @@
-"""What the desk writes of a run, where, and what it leaves on disk: each by itself, without a runner."""
+"""What the scheduler records of a run and which files it keeps: tested step by step, without a runner."""
 
 import dataclasses
 
@@ -19,20 +19,20 @@ LEAKING = f"no answer from postgresql://ann:{SECRET}@db/x"
 
 
 def start(scheduler, **started):
-    """The next trial, up and about to train."""
+    """Return the next trial, after its start was reported."""
     job = scheduler.suggest()
     scheduler.on_trial_start(job.number, dataclasses.replace(STARTED, **started))
     return job
 
 
 def ended(outcome, best=None, **values):
-    """The end of a trial."""
-    found = {"best_scores": None, "checkpoint": None, "ended_at": 9.0, "reason": None, **values}
-    return TrialResult(outcome, best, **found)
+    """Return the result of a trial."""
+    fields = {"best_scores": None, "checkpoint": None, "ended_at": 9.0, "reason": None, **values}
+    return TrialResult(outcome, best, **fields)
 
 
-def test_the_running_best_and_not_the_last_score_is_what_a_stopped_trial_is_worth(make_scheduler):
-    """To the sampler and the stopping too, of what is said again as of what is said for the first time."""
+def test_a_stopped_trial_counts_with_its_running_best_and_not_its_last_score(make_scheduler):
+    """For sampler and pruner too, whether its reports are new or those of an earlier attempt."""
     first, second = report_at(0.25, 0.4), report_at(0.5, 0.3, best=0.4, best_fraction=0.25)
     for earlier, reports in (((), (first, second)), ((first, second), ())):
         scheduler = make_scheduler()
@@ -60,10 +60,10 @@ def test_a_full_disk_ends_the_sweep_and_not_the_trial(make_scheduler):
         scheduler.on_trial_complete(number, ended(Outcome.FAILED, reason=full))
     assert scheduler.ledger.record(number).state == "running"
     scheduler.on_trial_complete(number, ended(Outcome.COMPLETE, 0.5, reason=full))
-    assert scheduler.ledger.record(number).state == "complete", "only what failed can have failed for that"
+    assert scheduler.ledger.record(number).state == "complete", "only a failed trial can have failed for that reason"
 
 
-def test_no_secret_of_a_reason_or_a_fact_gets_anywhere(make_scheduler):
+def test_secrets_in_reasons_and_facts_are_recorded_nowhere(make_scheduler):
     scheduler = make_scheduler(max_attempts=3)
     number = start(scheduler, facts={"restarted": LEAKING}).number
     scheduler.on_trial_error(number, LEAKING)
@@ -83,7 +83,7 @@ def test_no_secret_of_a_reason_or_a_fact_gets_anywhere(make_scheduler):
     assert scheduler.ledger.record(number).attributes["reason"].startswith("no answer from postgresql://")
 
 
-def test_the_scores_of_the_trial_itself_count_and_else_the_best_that_were_heard(make_scheduler):
+def test_recorded_scores_are_those_of_the_result_or_else_the_best_reported(make_scheduler):
     own, received = {64: {"map@100": 0.7}}, {64: {"map@100": 0.4}}
     for given, expected in ((own, own), (None, received)):
         scheduler = make_scheduler()
@@ -94,7 +94,7 @@ def test_the_scores_of_the_trial_itself_count_and_else_the_best_that_were_heard(
         assert scheduler.ledger.record(number).attributes["scores"] == {str(dim): one for dim, one in expected.items()}
 
 
-def test_the_manifest_of_the_weights_is_noted_when_they_are_whole(make_scheduler):
+def test_the_manifest_hash_of_complete_weights_is_recorded(make_scheduler):
     scheduler = make_scheduler()
     with_weights, without = start(scheduler), start(scheduler)
     write_folder(with_weights.best, lambda folder: (folder / "weights").write_text("w"))
@@ -104,7 +104,7 @@ def test_the_manifest_of_the_weights_is_noted_when_they_are_whole(make_scheduler
     assert notes == [hash_of_manifest(with_weights.best), None]
 
 
-def test_every_end_that_was_told_is_on_record(make_scheduler):
+def test_every_logged_end_is_recorded_in_the_ledger(make_scheduler):
     scheduler = make_scheduler(trials=3)
     jobs = [start(scheduler) for _ in range(3)]
     for job in (jobs[2], jobs[0], jobs[1]):
@@ -112,8 +112,8 @@ def test_every_end_that_was_told_is_on_record(make_scheduler):
     assert scheduler.ledger.metadata[LOGGED_TRIALS] == [0, 1, 2]
 
 
-def test_an_end_whose_start_was_never_told_is_not_told_either(make_scheduler):
-    """The driver died between the two; MLflow has no run to end."""
+def test_an_end_whose_start_was_never_logged_is_not_logged_either(make_scheduler):
+    """The driver died before it logged the start; MLflow has no run to end."""
     first = make_scheduler(trials=2)
     number = first.ledger.ask().number
     first.ledger.fail(number, "given up")
@@ -122,7 +122,7 @@ def test_an_end_whose_start_was_never_told_is_not_told_either(make_scheduler):
     assert again.tracking.finish_trial.call_count == 0
 
 
-def test_a_point_that_is_not_valid_is_told_again_with_the_parameters_it_has(make_scheduler):
+def test_an_invalid_point_is_logged_again_with_its_parameters(make_scheduler):
     def configure(record):
         raise InputError(Diagnostic("train", "is not valid", 1))
 
@@ -135,25 +135,25 @@ def test_a_point_that_is_not_valid_is_told_again_with_the_parameters_it_has(make
     assert calls[0][2] == scheduler.ledger.record(0).params
 
 
-def test_what_is_said_again_has_the_moment_of_when_it_was_last_said_so(make_scheduler):
-    """A trial that starts over twice, comes out otherwise the first time and the same as then the second."""
-    for at, value, crash_point in ((1.0, 0.1, 1.0), (61.0, 0.3, 61.0), (121.0, 0.3, 61.0)):
+def test_a_repeated_report_has_the_time_of_the_last_equal_report(make_scheduler):
+    """The trial starts over twice; its score differs the first time and stays the same the second time."""
+    for at, value, expected in ((1.0, 0.1, 1.0), (61.0, 0.3, 61.0), (121.0, 0.3, 61.0)):
         scheduler = make_scheduler(trials=1)
         number = start(scheduler).number
         scheduler.on_trial_result(number, report_at(0.25, value, at=at))
-        assert scheduler.tracking.log_report.call_args.args[1].reported_at == crash_point
+        assert scheduler.tracking.log_report.call_args.args[1].reported_at == expected
 
 
-def leave_files(scheduler, number):
+def write_files(scheduler, number):
     folder = scheduler.phase.trial_dir(number)
     for name in ("state", "previous/state", "best", ".state.0a1b.tmp", ".best.0a1b.old"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def test_what_is_left_on_disk_of_runs_that_are_kept_of_others_and_of_open_ones(make_scheduler):
+def test_files_of_kept_runs_of_others_and_of_open_runs(make_scheduler):
     scheduler = make_scheduler(trials=3, keep_checkpoints=1)
-    good, bad, is_open = (leave_files(scheduler, start(scheduler).number) for _ in range(3))
+    good, bad, is_open = (write_files(scheduler, start(scheduler).number) for _ in range(3))
     before = {path.name for path in is_open.iterdir()}
     scheduler.on_trial_complete(0, ended(Outcome.COMPLETE, 0.9, checkpoint=str(good / "best")))
     scheduler.on_trial_complete(1, ended(Outcome.COMPLETE, 0.5, checkpoint=str(bad / "best")))
@@ -170,7 +170,7 @@ def test_what_is_left_on_disk_of_runs_that_are_kept_of_others_and_of_open_ones(m
         ({"keep_checkpoints": 1, "keep_recipe": True}, [0, 3]),
     ],
 )
-def test_weights_of_the_best_and_of_the_recipe_stay(make_scheduler, limits, kept):
+def test_weights_of_the_best_and_of_the_recipe_are_kept(make_scheduler, limits, kept):
     scheduler = make_scheduler(trials=4, **limits)
     for number in range(4):
         start(scheduler).best.mkdir(parents=True)
@@ -180,7 +180,7 @@ def test_weights_of_the_best_and_of_the_recipe_stay(make_scheduler, limits, kept
     assert [n for n in range(4) if (scheduler.phase.trial_dir(n) / "best").is_dir()] == kept
 
 
-def test_as_many_weights_stay_as_there_will_be_finalists(make_scheduler, limited):
+def test_weights_of_as_many_trials_as_finalists_are_kept(make_scheduler, limited):
     assert limited().confirm.finalists == 1
     phase = make_scheduler(trials=1, keep_checkpoints=1, finalists=3).phase
     records = [TrialRecord(number, "complete", {}, number / 10, 1.0, {}) for number in range(5)]
@@ -194,18 +194,18 @@ def test_a_stopped_trial_can_win_and_a_failed_or_open_one_cannot(tmp_path):
     records = [TrialRecord(number, state, {}, 0.5 + number / 10, 1.0, {}) for number, state in enumerate(states)]
     for record in records:
         (tmp_path / f"{record.number:04d}" / "best").mkdir(parents=True)
-    assert [contender.number for contender in rank_finished_trials(records, tmp_path)] == [1, 0]
+    assert [finalist.number for finalist in rank_finished_trials(records, tmp_path)] == [1, 0]
 
 
 @pytest.mark.parametrize(("state", "best"), [("complete", 0.9), ("stopped", 0.9), ("failed", None)])
-def test_a_failed_run_has_no_best_objective_however_good_it_looked(state, best):
+def test_a_failed_run_has_no_best_objective_whatever_it_reported(state, best):
     record = TrialRecord(1, state, {}, 0.9, 0.5, {"ended_at": 9.0, "reason": "scripted", "checkpoint": "x"})
-    found = result_of(record)
-    assert (found.outcome, found.best_objective) == (Outcome(state), best)
-    assert (found.ended_at, found.reason, found.checkpoint) == (9.0, "scripted", "x")
+    result = result_of(record)
+    assert (result.outcome, result.best_objective) == (Outcome(state), best)
+    assert (result.ended_at, result.reason, result.checkpoint) == (9.0, "scripted", "x")
 
 
-def test_a_run_is_told_its_fold(make_scheduler):
+def test_suggest_sets_the_fold_of_a_run(make_scheduler):
     scheduler = make_scheduler()
     assert scheduler.suggest().fold is None
     scheduler.phase = dataclasses.replace(scheduler.phase, fold=lambda record: 2)

@@ -1,4 +1,4 @@
-"""Weights that are not what was recorded of them: the sweep fails loudly and registers nothing."""
+"""Weights that do not match their records: the sweep fails and registers nothing."""
 
 import hashlib
 import inspect
@@ -32,23 +32,23 @@ def scores(value):
     return {64: {"map@100": value, "ndcg@10": 0.5}}
 
 
-def test_what_is_reproduced_and_by_how_much():
+def test_check_reproduced_returns_the_difference_within_the_tolerance():
     assert check_reproduced("winner", scores(0.5), scores(0.5 + 5e-7), device="cpu") == pytest.approx(5e-7)
     assert check_reproduced("winner", scores(0.5), scores(0.5009), device="cuda") == pytest.approx(9e-4)
 
 
-def test_a_metric_that_is_no_number_is_not_reproduced_wherever_it_stands():
-    found = {64: {"map@100": 0.5, "ndcg@10": float("nan")}}
+def test_check_reproduced_rejects_nan_in_any_metric():
+    measured = {64: {"map@100": 0.5, "ndcg@10": float("nan")}}
     with raises_code(VerificationFailed, "not-reproduced") as caught:
-        check_reproduced("winner", scores(0.5), found, device="cpu")
+        check_reproduced("winner", scores(0.5), measured, device="cpu")
     assert "ndcg@10 nan" in str(caught.value)
 
 
-@pytest.mark.parametrize(("found", "device"), [(0.500002, "cpu"), (0.502, "cuda"), (float("nan"), "cpu")])
-def test_what_is_not_reproduced_is_named(found, device):
+@pytest.mark.parametrize(("measured", "device"), [(0.500002, "cpu"), (0.502, "cuda"), (float("nan"), "cpu")])
+def test_check_reproduced_names_the_metric_and_both_values(measured, device):
     with raises_code(VerificationFailed, "not-reproduced") as caught:
-        check_reproduced("winner", scores(0.5), scores(found), device=device)
-    named = ("winner: ", "map@100", " 64,", f"{found:.6f}", "0.500000", f"{device_tolerance(device):g} on {device}")
+        check_reproduced("winner", scores(0.5), scores(measured), device=device)
+    named = ("winner: ", "map@100", " 64,", f"{measured:.6f}", "0.500000", f"{device_tolerance(device):g} on {device}")
     assert [word for word in named if word not in str(caught.value)] == []
 
 
@@ -58,7 +58,7 @@ def truncate(weights):
 
 
 def alter_with_manifest(weights):
-    """Other weights under a manifest that fits them: only what was noted when the run ended tells."""
+    """Write other weights with a matching manifest: only the hash recorded at the end of the run reveals it."""
     from safetensors.torch import load_file, save_file
 
     (file,) = weights.rglob("model.safetensors")
@@ -75,7 +75,7 @@ def add_pickle(weights):
 
 
 def alter_values(weights):
-    """Other scores of single queries: what the comparisons are made of."""
+    """Change the scores of single queries, which the comparisons use."""
     import numpy as np
 
     path = weights.parent / "per_query.npz"
@@ -84,13 +84,13 @@ def alter_values(weights):
     np.savez(path, **values)
 
 
-def pickled(function, *args, **given):
-    """What travels to a fresh process and back, without one."""
-    args, given = pickle.loads(pickle.dumps((args, given)))
-    return pickle.loads(pickle.dumps(function(*args, **given)))
+def pickled(function, *args, **kwargs):
+    """Call `function` here with pickled arguments and result, as for a fresh process."""
+    args, kwargs = pickle.loads(pickle.dumps((args, kwargs)))
+    return pickle.loads(pickle.dumps(function(*args, **kwargs)))
 
 
-def test_the_process_that_measures_is_a_fresh_one(make_config):
+def test_verification_runs_in_a_fresh_process(make_config):
     assert inspect.signature(verify_and_evaluate).parameters["call"].default is run_in_subprocess
     assert select_call(make_config("runner=inline"), None) is run_in_subprocess
     assert select_call(make_config(), None) is run_in_subprocess
@@ -110,21 +110,21 @@ def test_weights_are_measured_again(tmp_path, call):
     model = build_model(config)
     folder = save_checkpoint(model, tmp_path / "best")
     recorded = evaluate_model(model, data, (384, 64), batch_size=4).scores
-    how = VerificationSpec(config, data, data, (384, 64), 4)
+    spec = VerificationSpec(config, data, data, (384, 64), 4)
     (reading,) = verify_and_evaluate(
-        [RecordedScores("winner", folder, recorded, hash_of_manifest(folder))], how, call=call
+        [RecordedScores("winner", folder, recorded, hash_of_manifest(folder))], spec, call=call
     )
     assert (reading.pid == os.getpid()) == (call is pickled)
     assert (reading.difference, reading.test.scores) == (0.0, recorded)
     wrong = {**recorded, 64: {**recorded[64], "ndcg@10": recorded[64]["ndcg@10"] - 0.01}}
     with raises_code(VerificationFailed, "not-reproduced") as caught:
-        verify_and_evaluate([RecordedScores("winner", folder, wrong)], how, call=call)
+        verify_and_evaluate([RecordedScores("winner", folder, wrong)], spec, call=call)
     assert all(named in str(caught.value) for named in ("winner: ", "ndcg@10", " 64,"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("plant", "kind", "code", "named"),
+    ("tamper", "kind", "code", "named"),
     [
         (truncate, CodedError, "altered-file", "/model.safetensors: "),
         (alter_with_manifest, VerificationFailed, "altered-file", f"/{MANIFEST} "),
@@ -132,13 +132,13 @@ def test_weights_are_measured_again(tmp_path, call):
     ],
 )
 def test_weights_that_change_after_the_search_are_never_registered(
-    launch, tmp_path, monkeypatch, plant, kind, code, named
+    launch, tmp_path, monkeypatch, tamper, kind, code, named
 ):
-    chosen = sweep_run.confirm_finalists
+    real = sweep_run.confirm_finalists
 
     def confirm(context, runner):
-        confirmation = chosen(context, runner)
-        plant(context.folder.trial(confirmation.verdict.winner) / "best")
+        confirmation = real(context, runner)
+        tamper(context.folder.trial(confirmation.verdict.winner) / "best")
         return confirmation
 
     monkeypatch.setattr(sweep_run, "confirm_finalists", confirm)
@@ -151,11 +151,11 @@ def test_weights_that_change_after_the_search_are_never_registered(
     assert run.info.status == "FAILED"
     notes, _ = read_ledger(tmp_path / "sweeps/quickstart/study.db")
     assert "result" not in notes
-    assert "holdout_evaluations" not in notes, "no number of the test split came out"
+    assert "holdout_evaluations" not in notes, "the test split was not evaluated"
 
 
 @pytest.mark.slow
-def test_single_scores_that_change_after_a_run_are_never_compared(launch, monkeypatch):
+def test_per_query_scores_that_change_after_a_run_are_never_compared(launch, monkeypatch):
     from embsweep.sweep import confirmation as confirm
     from embsweep.sweep import confirmation_runs
 
@@ -169,4 +169,4 @@ def test_single_scores_that_change_after_a_run_are_never_compared(launch, monkey
     monkeypatch.setattr(confirm, "run_confirmation", run_confirmation)
     with raises_code(CodedError, "not-reproduced") as caught:
         launch("search.trials=2", "confirm=standard", "confirm.seeds=2")
-    assert re.search(r"values\.npz: map@100 at \d+ ", str(caught.value))
+    assert re.search(r"per_query\.npz: map@100 at \d+ ", str(caught.value))

@@ -1,4 +1,4 @@
-"""One real MLflow store for the session (its migrations take seconds); each test has a sweep of its own in it."""
+"""Fixtures: one real MLflow store for the session (its migrations take seconds), with a sweep for each test."""
 
 import itertools
 
@@ -43,8 +43,8 @@ def sweep(store, identity):
 
 @pytest.fixture
 def empty_cwd(tmp_path, monkeypatch):
-    """An empty working directory: nothing may appear in it."""
-    folder = tmp_path / "elsewhere"
+    """An empty working directory, to check that nothing is written to it."""
+    folder = tmp_path / "empty"
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
@@ -80,7 +80,7 @@ def make_report(make_scores):
 
 @pytest.fixture(scope="session")
 def make_model():
-    """A tiny real model, built in memory; different for each seed."""
+    """`make_model(seed)`: a tiny real model, built in memory; each seed gives another one."""
 
     def make(seed=0, dim=8):
         words = ["[UNK]", "law", "tax", "permit", "street"]

@@ -1,10 +1,10 @@
-"""Which version an alias points to, over a registry made by hand: every order in which they can stand."""
+"""The version of an alias, in a simulated registry: every order of versions."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from embsweep.tracking.registry import aliases as promotion
+from embsweep.tracking.registry import aliases as aliases_module
 from embsweep.tracking.registry.aliases import remove_stale_challenger
 from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG
 from embsweep.tracking.registry.register import PROMOTED_TAG, _delete_duplicates, _find_versions, _set_challenger
@@ -29,11 +29,11 @@ class Registry:
     def delete_registered_model_alias(self, name, alias):
         del self.aliases[alias]
 
-    def search_model_versions(self, question):
+    def search_model_versions(self, filter_string):
         return list(self.versions)
 
     def delete_model_version(self, name, version):
-        self.versions = [one for one in self.versions if one.version != version]
+        self.versions = [found for found in self.versions if found.version != version]
 
 
 def version(number, *, aliases=(), **tags):
@@ -41,7 +41,7 @@ def version(number, *, aliases=(), **tags):
 
 
 @pytest.mark.parametrize(
-    ("aliases", "number", "becomes"),
+    ("aliases", "number", "is_set"),
     [
         ({}, 1, True),
         ({"challenger": 2}, 3, True),
@@ -57,21 +57,21 @@ def version(number, *, aliases=(), **tags):
         ({"stale": 9}, 1, True),
     ],
 )
-def test_the_newest_version_is_challenger_unless_a_later_one_is_or_is_champion(aliases, number, becomes):
+def test_the_newest_version_is_challenger_unless_a_later_one_is_or_is_champion(aliases, number, is_set):
     registry = Registry(**aliases)
     _set_challenger(registry, "m", version(number))
-    before = {alias: str(one) for alias, one in aliases.items()}
-    assert registry.aliases == (before | {"challenger": str(number)} if becomes else before)
+    before = {alias: str(found) for alias, found in aliases.items()}
+    assert registry.aliases == (before | {"challenger": str(number)} if is_set else before)
 
 
-def test_what_was_champion_is_not_made_challenger_again():
+def test_a_former_champion_is_not_made_challenger_again():
     registry = Registry(challenger=2)
     _set_challenger(registry, "m", version(3, **{PROMOTED_TAG: "then"}))
     assert registry.aliases == {"challenger": "2"}
 
 
 @pytest.mark.parametrize(
-    ("aliases", "left"),
+    ("aliases", "remaining"),
     [
         ({"challenger": 3, "champion": 3}, {"champion": "3"}),
         ({"challenger": 4, "champion": 3}, {"challenger": "4", "champion": "3"}),
@@ -80,23 +80,23 @@ def test_what_was_champion_is_not_made_challenger_again():
         ({}, {}),
     ],
 )
-def test_a_champion_is_no_challenger(aliases, left):
+def test_a_champion_is_no_challenger(aliases, remaining):
     registry = Registry(**aliases)
     remove_stale_challenger(registry, "m")
-    assert registry.aliases == left
+    assert registry.aliases == remaining
 
 
 MARKS = {"embsweep.sweep": "legal", "embsweep.study": "a1", CHECKPOINT_TAG: "c0ffee", "embsweep.other": "x"}
 
 
-def test_a_version_is_the_same_where_sweep_study_and_checkpoint_are():
+def test_versions_are_the_same_if_sweep_study_and_checkpoint_match():
     same = {name: MARKS[name] for name in ("embsweep.sweep", "embsweep.study", CHECKPOINT_TAG)}
     others = [version(number, **{**same, name: "another"}) for number, name in enumerate(same, start=20)]
     registry = Registry([version(10, **same), *others, version(9, **same, **{"embsweep.other": "y"})])
-    assert [one.version for one in _find_versions(registry, "m", MARKS)] == ["9", "10"]
+    assert [found.version for found in _find_versions(registry, "m", MARKS)] == ["9", "10"]
 
 
-def test_copies_go_but_those_that_serve_or_served():
+def test_duplicates_are_deleted_except_current_and_former_champions():
     copies = [
         version(2, **MARKS),
         version(3, aliases=["champion"], **MARKS),
@@ -106,9 +106,9 @@ def test_copies_go_but_those_that_serve_or_served():
     ]
     registry = Registry(copies)
     assert _delete_duplicates(registry, "m", copies[3], MARKS).version == "2"
-    assert [one.version for one in registry.versions] == ["2", "3", "4", "6"]
+    assert [found.version for found in registry.versions] == ["2", "3", "4", "6"]
 
 
-@pytest.mark.parametrize(("earlier", "version", "left"), [((), 3, ()), ((3, 1), 3, (1,)), ((1, 2), 3, (1, 2))])
-def test_a_version_stands_once_in_the_history(earlier, version, left):
-    assert promotion._without(earlier, version) == left
+@pytest.mark.parametrize(("earlier", "version", "remaining"), [((), 3, ()), ((3, 1), 3, (1,)), ((1, 2), 3, (1, 2))])
+def test_a_version_is_in_the_history_once(earlier, version, remaining):
+    assert aliases_module._without(earlier, version) == remaining

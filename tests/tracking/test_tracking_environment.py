@@ -9,7 +9,7 @@ def _git(folder, *arguments):
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def test_commit_and_changed_files_but_not_their_contents(tmp_path):
+def test_git_state_has_commit_and_changed_files_but_not_their_contents(tmp_path):
     _git(tmp_path, "init", "-q")
     (tmp_path / "a.txt").write_text("one")
     _git(tmp_path, "add", "."), _git(tmp_path, "commit", "-qm", "first")
@@ -25,13 +25,13 @@ def test_commit_and_changed_files_but_not_their_contents(tmp_path):
     assert f"commit: {clean.commit}" in str(dirty)
 
 
-def test_no_repository_or_no_commit_is_no_state(tmp_path):
+def test_without_a_repository_or_commit_there_is_no_git_state(tmp_path):
     assert read_git_state(tmp_path) is None
     _git(tmp_path, "init", "-q")
     assert read_git_state(tmp_path) is None
 
 
-def test_packages_as_pip_would_list_them():
+def test_packages_are_listed_like_by_pip():
     lines = describe_packages().splitlines()
     assert f"mlflow=={version('mlflow')}" in lines
     assert lines == sorted(lines, key=lambda line: line.split("==")[0].lower())
@@ -42,7 +42,7 @@ def test_requirements_are_pinned_without_local_parts():
     assert pin == "torch==" + version("torch").split("+")[0]
 
 
-def test_the_machine_and_no_environment_variable(set_env):
+def test_the_machine_is_described_without_environment_variables(set_env):
     set_env(HF_TOKEN="hunter2")
     text = describe_machine()
     assert "python: 3." in text

@@ -1,4 +1,4 @@
-"""The evidence in the registry: stored with the weights, covered by their hash, and what follows for the alias."""
+"""Evidence in the registry: stored with the weights, covered by their hash, and its effect on versions and aliases."""
 
 import dataclasses
 import json
@@ -23,14 +23,14 @@ from embsweep.tracking.registry.register import register_winner
 from embsweep.tracking.runs import RunRef
 
 
-def test_evidence_survives_its_file(tmp_path):
+def test_evidence_is_unchanged_after_loading(tmp_path):
     evidence = make_evidence()
     write_evidence(tmp_path, evidence)
     assert read_evidence(tmp_path) == evidence
 
 
 def test_evidence_of_format_1_is_converted(tmp_path):
-    """Its keys `look`, `proof` and `rival` have other names now."""
+    """Format 1 has the keys `look`, `proof` and `rival`, which are renamed."""
     evidence = make_evidence()
     values = json.loads(evidence.model_dump_json())
     del values["evidence_format"]
@@ -43,7 +43,7 @@ def test_evidence_of_format_1_is_converted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "place"),
+    ("text", "code", "location"),
     [
         (None, "missing-file", ""),
         ('{"evidence_format": 3}', "bad-format", ": evidence_format: "),
@@ -53,18 +53,18 @@ def test_evidence_of_format_1_is_converted(tmp_path):
         ("[]", "bad-format", ""),
     ],
 )
-def test_evidence_of_another_kind_is_named(tmp_path, text, code, place):
+def test_evidence_of_another_format_is_refused(tmp_path, text, code, location):
     if text is not None:
         (tmp_path / EVIDENCE_FILE).write_text(text)
     with raises_code(UnreadableEvidence, code) as caught:
         read_evidence(tmp_path)
-    assert place in str(caught.value)
+    assert location in str(caught.value)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["test", "validation"])
 @pytest.mark.parametrize("name", ["winner", "base"])
-def test_evidence_that_speaks_of_a_dimension_it_has_not_read_is_none(tmp_path, part, name):
+def test_evidence_without_scores_of_a_dimension_is_refused(tmp_path, part, name):
     values = json.loads(make_evidence().model_dump_json())
     table = values[part][name]["scores"] if part == "test" else values[part][name]
     dim = min(table, key=int)
@@ -77,7 +77,7 @@ def test_evidence_that_speaks_of_a_dimension_it_has_not_read_is_none(tmp_path, p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [{"dims": [99999, 64]}, {"objective": {"floors": {"99999": 0.1}}}])
-def test_nor_is_one_that_asks_for_such_a_dimension(tmp_path, change):
+def test_evidence_that_names_an_unknown_dimension_is_refused(tmp_path, change):
     values = json.loads(make_evidence().model_dump_json())
     for key, value in change.items():
         values[key] = {**values[key], **value} if isinstance(value, dict) else value
@@ -88,7 +88,7 @@ def test_nor_is_one_that_asks_for_such_a_dimension(tmp_path, change):
 
 
 @pytest.mark.slow
-def test_the_hash_is_that_of_what_is_claimed_and_not_of_when_it_was_written():
+def test_the_hash_covers_the_claims_and_not_the_time_of_writing():
     evidence = make_evidence()
     later = make_evidence(
         created_at="2027", verification=evidence.verification.model_copy(update={"pid": 1, "difference": 2e-9})
@@ -111,7 +111,7 @@ def checkpoint(make_model, tmp_path):
 
 @pytest.fixture
 def register(sweep, checkpoint, name, make_scores):
-    """`register(evidence)` enters the one checkpoint with what is claimed of it."""
+    """`register(evidence)`: register the checkpoint with this evidence."""
     run_id = sweep.start_trial(RunRef(3, "trial 3"), 1, {})
 
     def make(evidence):
@@ -132,7 +132,7 @@ def fetch(store, version, folder):
 
 
 @pytest.mark.slow
-def test_the_evidence_lies_beside_the_weights_and_shows_in_tags(store, client, register, tmp_path):
+def test_evidence_is_stored_with_the_weights_and_shown_in_tags(store, client, register, tmp_path):
     evidence = make_evidence(holdout_evaluations=2)
     version = register(evidence)
     fetched = fetch(store, version, tmp_path / "copy")
@@ -154,7 +154,7 @@ def test_the_evidence_lies_beside_the_weights_and_shows_in_tags(store, client, r
 
 
 @pytest.mark.slow
-def test_changed_evidence_is_neither_believed_nor_loaded(store, client, register, tmp_path):
+def test_altered_evidence_is_neither_used_nor_loaded(store, client, register, tmp_path):
     version = register(make_evidence(complete=False))
     path = stored(client, version) / EVIDENCE_FILE
     path.write_text(path.read_text().replace('"complete":false', '"complete":true'))
@@ -167,7 +167,7 @@ def test_changed_evidence_is_neither_believed_nor_loaded(store, client, register
 
 
 @pytest.mark.slow
-def test_evidence_that_was_removed_is_not_evidence_that_never_was(store, client, register, tmp_path):
+def test_removed_evidence_is_an_altered_file(store, client, register, tmp_path):
     version = register(make_evidence())
     (stored(client, version) / EVIDENCE_FILE).unlink()
     fetched = fetch(store, version, tmp_path / "copy")
@@ -176,7 +176,7 @@ def test_evidence_that_was_removed_is_not_evidence_that_never_was(store, client,
 
 
 @pytest.mark.slow
-def test_evidence_is_still_believed_where_the_weights_are_not(store, client, register, tmp_path):
+def test_evidence_is_still_used_if_the_weights_are_altered(store, client, register, tmp_path):
     version = register(make_evidence())
     weights = next(stored(client, version).rglob("model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
@@ -188,7 +188,7 @@ def test_evidence_is_still_believed_where_the_weights_are_not(store, client, reg
 
 
 @pytest.mark.slow
-def test_a_version_whose_files_are_gone_has_a_diagnostic_and_no_traceback(store, client, register, tmp_path):
+def test_a_version_with_missing_files_gives_a_diagnostic(store, client, register, tmp_path):
     import shutil
 
     version = register(make_evidence())
@@ -199,7 +199,7 @@ def test_a_version_whose_files_are_gone_has_a_diagnostic_and_no_traceback(store,
 
 
 @pytest.mark.slow
-def test_the_same_claims_are_one_version_and_new_ones_another(client, register):
+def test_the_same_claims_are_one_version_and_other_claims_another(client, register):
     first = register(make_evidence())
     assert register(make_evidence(created_at="later")) == dataclasses.replace(first, new=False)
     extended = register(make_evidence(budget=16))
@@ -208,7 +208,7 @@ def test_the_same_claims_are_one_version_and_new_ones_another(client, register):
 
 
 @pytest.mark.slow
-def test_a_version_that_was_promoted_is_not_entered_again(store, client, register, name):
+def test_a_promoted_version_is_not_registered_again(store, client, register, name):
     version = register(make_evidence())
     promote_version(store, read_aliases(store, name), Decision("promoted", version.version, {}))
     assert register(make_evidence()) == dataclasses.replace(version, new=False)

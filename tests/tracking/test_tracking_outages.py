@@ -1,4 +1,4 @@
-"""Outages and full disks told apart, and how often something is asked again."""
+"""Outages are distinguished from full disks, and requests are retried only after an outage."""
 
 import errno
 
@@ -16,7 +16,7 @@ def no_pause(monkeypatch):
     monkeypatch.setattr(connection, "_PAUSE_S", 0.0)
 
 
-def no_room():
+def disk_full_errors():
     from safetensors import SafetensorError
 
     return [
@@ -27,63 +27,63 @@ def no_room():
 
 
 def test_a_full_disk_is_no_outage():
-    for error in no_room():
+    for error in disk_full_errors():
         with pytest.raises(DiskFull) as caught, translate_outages("what it meant"):
             raise error
         assert "what it meant" in str(caught.value)
 
 
-def test_an_outage_is_asked_three_times_and_then_named():
-    asked = []
+def test_a_request_is_sent_three_times_before_the_outage_is_raised():
+    requests = []
 
     def request():
-        asked.append(1)
+        requests.append(1)
         raise ConnectionError("https://ann:hunter2@host: refused")
 
-    with pytest.raises(TrackingUnavailable) as output:
+    with pytest.raises(TrackingUnavailable) as caught:
         retry(request, "what it meant")
-    assert "ConnectionError: https://***@host" in str(output.value)
-    assert "what it meant" in str(output.value)
-    assert len(asked) == 3
-    assert "hunter2" not in str(output.value)
+    assert "ConnectionError: https://***@host" in str(caught.value)
+    assert "what it meant" in str(caught.value)
+    assert len(requests) == 3
+    assert "hunter2" not in str(caught.value)
 
 
-def test_what_passes_is_not_heard_of():
-    answers = iter([ConnectionError("refused"), TimeoutError("slow"), 7])
+def test_a_short_outage_is_not_raised():
+    responses = iter([ConnectionError("refused"), TimeoutError("slow"), 7])
 
     def request():
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = next(responses)
+        if isinstance(response, Exception):
+            raise response
+        return response
 
     assert retry(request, "nothing was registered") == 7
 
 
-@pytest.mark.parametrize("error", [InputError([]), KeyError("a defect"), *no_room()])
-def test_what_would_come_again_is_asked_once(error):
-    asked = []
+@pytest.mark.parametrize("error", [InputError([]), KeyError("a defect"), *disk_full_errors()])
+def test_a_permanent_error_is_not_retried(error):
+    requests = []
 
     def request():
-        asked.append(1)
+        requests.append(1)
         raise error
 
     with pytest.raises((InputError, KeyError, DiskFull)):
         retry(request, "nothing was registered")
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 def test_a_request_that_was_slow_is_not_sent_again(set_env):
-    """A server that stalls would carry out each copy of it, and make as many runs."""
+    """A stalled server would execute every copy of the request and create as many runs."""
     import http.server
     import threading
     import time
 
-    got = []
+    received = []
 
     class Slow(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
-            got.append(self.path)
+            received.append(self.path)
             time.sleep(1.5)
 
         def log_message(self, *arguments):
@@ -100,4 +100,4 @@ def test_a_request_that_was_slow_is_not_sent_again(set_env):
         server.shutdown()
         thread.join()
         server.server_close()
-    assert len(got) == 1
+    assert len(received) == 1

@@ -1,4 +1,4 @@
-"""The outbox on disk: order, crashes, torn lines, a full disk."""
+"""The outbox on disk: order, crashes, corrupt lines, a full disk."""
 
 import math
 import os
@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from embsweep.tracking import outbox as module
+from embsweep.tracking import outbox as outbox_module
 from embsweep.tracking.outbox import Outbox, count_waiting
 
 
@@ -31,13 +31,13 @@ def filled(folder):
     return box
 
 
-def test_entries_come_in_order_and_once(filled):
+def test_entries_are_delivered_in_order_and_once(filled):
     assert len(filled) == 5
     assert drain(filled) == [{"n": n} for n in range(5)]
     assert filled.head(0) is None
 
 
-def test_what_was_not_delivered_outlives_the_process(filled, folder):
+def test_entries_not_yet_delivered_survive_the_process(filled, folder):
     filled.head(0)
     filled.advance()
     again = Outbox(folder)
@@ -48,11 +48,11 @@ def test_what_was_not_delivered_outlives_the_process(filled, folder):
 
 
 @pytest.mark.parametrize("write", [1, 2, 3])
-def test_a_crash_while_delivered_lines_are_dropped_hides_no_loss(filled, folder, monkeypatch, write):
+def test_a_crash_while_delivered_lines_are_removed_hides_no_loss(filled, folder, monkeypatch, write):
     for _ in range(3):
         filled.head(0)
         filled.advance()
-    real, calls = module.atomic_write, []
+    real, calls = outbox_module.atomic_write, []
 
     def die(path, data):
         calls.append(path)
@@ -60,7 +60,7 @@ def test_a_crash_while_delivered_lines_are_dropped_hides_no_loss(filled, folder,
             raise KeyboardInterrupt
         real(path, data)
 
-    monkeypatch.setattr(module, "atomic_write", die)
+    monkeypatch.setattr(outbox_module, "atomic_write", die)
     with pytest.raises(KeyboardInterrupt):
         Outbox(folder)
     monkeypatch.undo()
@@ -69,30 +69,30 @@ def test_a_crash_while_delivered_lines_are_dropped_hides_no_loss(filled, folder,
 
 
 @pytest.mark.parametrize("delivered", [0, 2, 5])
-@pytest.mark.parametrize("left", [0, 1, 4, 5])
-def test_lines_that_are_gone_are_missed_whether_they_were_delivered_or_not(filled, folder, delivered, left):
+@pytest.mark.parametrize("remaining", [0, 1, 4, 5])
+def test_missing_lines_are_detected_whether_delivered_or_not(filled, folder, delivered, remaining):
     for _ in range(delivered):
         filled.head(0)
         filled.advance()
     path = folder / "entries.jsonl"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:left]))
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:remaining]))
     assert filled.appended == 5
-    assert Outbox(folder).appended == left
+    assert Outbox(folder).appended == remaining
 
 
-def test_a_look_counts_what_waits_and_changes_nothing(filled, folder):
+def test_counting_pending_entries_changes_nothing(filled, folder):
     assert count_waiting(folder) == 5
-    for left in (4, 3):
+    for remaining in (4, 3):
         filled.head(0)
         filled.advance()
-        assert count_waiting(folder) == left
+        assert count_waiting(folder) == remaining
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert count_waiting(folder) == 3
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert count_waiting(folder / "nowhere") == 0
 
 
-def test_it_counts_all_there_ever_were(filled, folder):
+def test_appended_counts_all_entries_ever_written(filled, folder):
     for n in range(3):
         drain(filled)
         filled = Outbox(folder)
@@ -103,14 +103,14 @@ def test_it_counts_all_there_ever_were(filled, folder):
     assert Outbox(folder).appended == 0
 
 
-def test_values_come_back_as_they_were(folder):
+def test_values_are_unchanged_after_reading(folder):
     entry = {"nan": math.inf, "text": "é\n\r\u2028\x00 \ud800", "list": [1, None, True], "deep": {"a": {"b": 0.1}}}
     Outbox(folder).append(entry)
     assert drain(Outbox(folder)) == [entry]
 
 
 @pytest.mark.parametrize("cursor", [b"", b"garbage", b"-5 0", b"999999 0", b"3 0", b"71", b"0 0 0", "½ 0".encode()])
-def test_a_cursor_that_cannot_be_means_everything_once_more(filled, folder, cursor):
+def test_an_invalid_cursor_redelivers_everything(filled, folder, cursor):
     filled.head(0)
     filled.advance()
     (folder / "delivered").write_bytes(cursor)
@@ -118,20 +118,20 @@ def test_a_cursor_that_cannot_be_means_everything_once_more(filled, folder, curs
 
 
 @pytest.mark.slow
-def test_a_tail_torn_at_any_byte_costs_its_own_entry_alone(filled, folder):
+def test_a_last_line_truncated_at_any_byte_loses_only_its_entry(filled, folder):
     path = folder / "entries.jsonl"
-    whole = path.read_bytes()
-    last = whole.rstrip(b"\n").rfind(b"\n") + 1
-    for end in range(last + 1, len(whole)):
-        path.write_bytes(whole[:end])
+    content = path.read_bytes()
+    last = content.rstrip(b"\n").rfind(b"\n") + 1
+    for end in range(last + 1, len(content)):
+        path.write_bytes(content[:end])
         box = Outbox(folder)
         assert (box.unreadable, len(box)) == (1, 4)
-        assert box.corrupt.read_bytes() == whole[last:end]
+        assert box.corrupt.read_bytes() == content[last:end]
         box.append({"n": "next"})
         assert drain(box)[-2:] == [{"n": 3}, {"n": "next"}]
 
 
-def test_altered_lines_are_set_aside_wherever_they_are(filled, folder):
+def test_altered_lines_are_quarantined_at_any_position(filled, folder):
     path = folder / "entries.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     garbage = b"\xff\x00\r" + os.urandom(50).replace(b"\n", b"") + b"\n"
@@ -141,13 +141,13 @@ def test_altered_lines_are_set_aside_wherever_they_are(filled, folder):
     assert drain(box) == [{"n": n} for n in (0, 2, 3, 4)]
 
 
-def test_a_full_disk_leaves_it_as_it_was(filled, folder, monkeypatch):
+def test_a_full_disk_leaves_the_outbox_unchanged(filled, folder, monkeypatch):
     def half(path, line):
         with path.open("ab") as file:
             file.write(line[: len(line) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_append", half)
+    monkeypatch.setattr(outbox_module, "_append", half)
     with pytest.raises(OSError, match="No space"):
         filled.append({"n": "lost"})
     monkeypatch.undo()
@@ -156,7 +156,7 @@ def test_a_full_disk_leaves_it_as_it_was(filled, folder, monkeypatch):
     assert drain(Outbox(folder)) == [{"n": n} for n in range(6)]
 
 
-def test_what_is_refused_is_kept_with_its_reason(filled):
+def test_a_refused_entry_is_kept_with_its_reason(filled):
     filled.head(0)
     filled.refuse("no such run")
     assert filled.head(0) == {"n": 1}
@@ -164,17 +164,17 @@ def test_what_is_refused_is_kept_with_its_reason(filled):
 
 
 @pytest.mark.parametrize("crash_point", ["entries", "delivered"])
-def test_a_crash_while_it_is_opened_delivers_twice_rather_than_never(filled, folder, monkeypatch, crash_point):
+def test_a_crash_while_opening_loses_no_entry(filled, folder, monkeypatch, crash_point):
     filled.head(0)
     filled.advance()
-    original = module.atomic_write
+    original = outbox_module.atomic_write
 
     def crash(path, data):
         if crash_point in path.name:
             raise KeyboardInterrupt
         original(path, data)
 
-    monkeypatch.setattr(module, "atomic_write", crash)
+    monkeypatch.setattr(outbox_module, "atomic_write", crash)
     with pytest.raises(KeyboardInterrupt):
         Outbox(folder)
     monkeypatch.undo()

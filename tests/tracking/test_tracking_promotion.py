@@ -1,4 +1,4 @@
-"""Aliases, lock and history in a real sqlite registry; versions without files, for nobody loads them here."""
+"""Aliases, lock and history in a real sqlite registry; the versions have no files, as they are not loaded."""
 
 import json
 import multiprocessing
@@ -41,8 +41,8 @@ def run_id(sweep):
 
 
 @pytest.fixture
-def enter(client, name, run_id):
-    """`enter()` registers a version and makes it challenger; returns its number."""
+def register(client, name, run_id):
+    """`register()`: register a version and make it challenger; returns its number."""
     client.create_registered_model(name)
 
     def make():
@@ -54,11 +54,11 @@ def enter(client, name, run_id):
 
 
 @pytest.fixture
-def promote(store, name, enter):
-    """`promote()` enters a version and makes it champion."""
+def promote(store, name, register):
+    """`promote()`: register a version and make it champion; returns its number."""
 
     def make():
-        number = enter()
+        number = register()
         promote_version(store, read_aliases(store, name), Decision("promoted", number, {}))
         return number
 
@@ -68,8 +68,8 @@ def promote(store, name, enter):
 def roll_back(store, name):
     aliases = read_aliases(store, name)
     target = next(number for number in reversed(aliases.earlier) if number != aliases.champion)
-    restored, away = Decision("restored", target, {}), Decision("rolled back", aliases.champion, {})
-    return restore_champion(store, aliases, restored, away)
+    restored, removed = Decision("restored", target, {}), Decision("rolled back", aliases.champion, {})
+    return restore_champion(store, aliases, restored, removed)
 
 
 def aliases(client, name):
@@ -80,8 +80,8 @@ def locks(client):
     return [model.name for model in client.search_registered_models() if model.name.endswith(LOCK_SUFFIX)]
 
 
-def test_the_challenger_becomes_champion_and_the_alias_challenger_goes(store, client, name, enter):
-    number = enter()
+def test_the_challenger_becomes_champion_and_loses_the_alias_challenger(store, client, name, register):
+    number = register()
     decision = Decision("promoted", number, {"rule": {"margin": 0.0}})
     path = promote_version(store, read_aliases(store, name), decision)
     assert aliases(client, name) == {"champion": number}
@@ -92,8 +92,8 @@ def test_the_challenger_becomes_champion_and_the_alias_challenger_goes(store, cl
     assert locks(client) == []
 
 
-def test_a_decision_is_a_file_of_the_run_behind_the_version(store, client, name, enter, run_id, tmp_path):
-    decision = Decision("refused", enter(), {"rule": {"alpha": 0.05}, "conditions": []}, ("audit", "verification"))
+def test_a_decision_is_a_file_of_the_run_behind_the_version(store, client, name, register, run_id, tmp_path):
+    decision = Decision("refused", register(), {"rule": {"alpha": 0.05}, "conditions": []}, ("audit", "verification"))
     path = record_decision(store, name, decision)
     found = json.loads(Path(client.download_artifacts(run_id, path, str(tmp_path))).read_text())
     assert found["model"] == name
@@ -104,7 +104,7 @@ def test_a_decision_is_a_file_of_the_run_behind_the_version(store, client, name,
     assert path.startswith("promotion/")
 
 
-def test_champions_are_remembered_and_come_back_one_by_one(store, client, name, promote):
+def test_earlier_champions_are_recorded_and_restored_one_by_one(store, client, name, promote):
     numbers = [promote() for _ in range(3)]
     assert read_aliases(store, name).earlier == tuple(numbers[:2])
     assert client.get_model_version(name, str(numbers[1])).tags["embsweep.replaced_by"] == str(numbers[2])
@@ -112,28 +112,28 @@ def test_champions_are_remembered_and_come_back_one_by_one(store, client, name, 
     assert read_aliases(store, name) == ModelAliases(name, None, numbers[1], (numbers[0],))
     tags = client.get_model_version(name, str(numbers[2])).tags
     assert (tags["embsweep.decision"], tags["embsweep.rolled_back_to"]) == ("rolled back", str(numbers[1]))
-    back = client.get_model_version(name, str(numbers[1])).tags
-    assert back["embsweep.decision"] == "restored"
-    assert "embsweep.replaced_by" not in back
+    restored_tags = client.get_model_version(name, str(numbers[1])).tags
+    assert restored_tags["embsweep.decision"] == "restored"
+    assert "embsweep.replaced_by" not in restored_tags
     roll_back(store, name)
     assert read_aliases(store, name) == ModelAliases(name, None, numbers[0])
 
 
-def test_a_champion_that_is_promoted_again_does_not_make_a_circle(store, client, name, promote):
+def test_a_champion_that_is_promoted_again_makes_no_cycle_in_the_history(store, client, name, promote):
     first, second = promote(), promote()
     client.set_registered_model_alias(name, "challenger", str(first))
     promote_version(store, read_aliases(store, name), Decision("promoted", first, {}))
-    seen = [first]
-    while [number for number in read_aliases(store, name).earlier if number != seen[-1]]:
+    champions = [first]
+    while [number for number in read_aliases(store, name).earlier if number != champions[-1]]:
         roll_back(store, name)
-        seen.append(read_aliases(store, name).champion)
-        assert len(seen) < 5
-    assert seen == [first, second, first]
+        champions.append(read_aliases(store, name).champion)
+        assert len(champions) < 5
+    assert champions == [first, second, first]
 
 
-def test_whoever_judged_another_champion_is_told_and_changes_nothing(store, client, name, promote, enter):
+def test_a_promotion_judged_against_another_champion_is_refused(store, client, name, promote, register):
     promote()
-    enter()
+    register()
     judged = read_aliases(store, name)
     promote_version(store, judged, Decision("promoted", judged.challenger, {}))
     before = dict(client.get_model_version(name, str(judged.challenger)).tags)
@@ -145,10 +145,10 @@ def test_whoever_judged_another_champion_is_told_and_changes_nothing(store, clie
     assert locks(client) == []
 
 
-def test_a_newer_challenger_stops_the_switch_of_the_one_that_was_judged(store, client, name, enter):
-    enter()
+def test_a_newer_challenger_prevents_the_promotion_of_the_judged_one(store, client, name, register):
+    register()
     judged = read_aliases(store, name)
-    newer = enter()
+    newer = register()
     with raises_code(ConcurrentPromotion, "overtaken") as caught:
         promote_version(store, judged, Decision("promoted", judged.challenger, {}))
     assert f"version {newer}" in str(caught.value)
@@ -156,16 +156,16 @@ def test_a_newer_challenger_stops_the_switch_of_the_one_that_was_judged(store, c
     assert aliases(client, name) == {"challenger": newer}
 
 
-def test_a_challenger_that_a_sweep_enters_during_the_switch_stays(store, client, name, enter):
-    number, original = enter(), type(client).set_registered_model_alias
+def test_a_challenger_registered_during_a_promotion_keeps_its_alias(store, client, name, register):
+    number, original = register(), type(client).set_registered_model_alias
     newer = []
 
-    def enter_another(self, model, alias, version):
+    def register_another(self, model, alias, version):
         original(self, model, alias, version)
         if alias == "champion":
-            newer.append(enter())
+            newer.append(register())
 
-    with mock.patch.object(type(client), "set_registered_model_alias", enter_another):
+    with mock.patch.object(type(client), "set_registered_model_alias", register_another):
         promote_version(store, read_aliases(store, name), Decision("promoted", number, {}))
     assert aliases(client, name) == {"champion": number, "challenger": newer[0]}
 
@@ -173,8 +173,8 @@ def test_a_challenger_that_a_sweep_enters_during_the_switch_stays(store, client,
 @pytest.mark.parametrize(
     "broken", ["log_text", "set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias"]
 )
-def test_a_switch_that_was_cut_off_can_be_finished_and_undone(store, client, name, promote, enter, broken):
-    first, second = promote(), enter()
+def test_an_interrupted_promotion_can_be_completed_and_rolled_back(store, client, name, promote, register, broken):
+    first, second = promote(), register()
     judged = read_aliases(store, name)
     with mock.patch.object(type(client), broken, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         promote_version(store, judged, Decision("promoted", second, {}))
@@ -197,8 +197,8 @@ def _race(arguments):
 
 
 @pytest.mark.nightly
-def test_of_two_processes_that_judged_the_same_one_wins_and_the_other_is_told(store, client, name, promote, enter):
-    first, second = promote(), enter()
+def test_of_two_processes_that_judged_the_same_version_one_is_refused(store, client, name, promote, register):
+    first, second = promote(), register()
     judged = read_aliases(store, name)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         output = sorted(pool.map(_race, [(store, judged)] * 2))
@@ -209,13 +209,13 @@ def test_of_two_processes_that_judged_the_same_one_wins_and_the_other_is_told(st
     assert locks(client) == []
 
 
-def test_inside_the_lock_there_is_nobody_else(store, client, name):
+def test_the_lock_is_exclusive(store, client, name):
     with hold_lock(store, name):
         with (
             raises_code(GateRefused, "locked") as caught,
             hold_lock(store, name, patience_s=0.3),
         ):
-            pytest.fail("two are inside")
+            pytest.fail("two processes hold the lock")
         assert f"process {os.getpid()}" in str(caught.value)
         with hold_lock(store, f"{name}-other"):
             pass
@@ -224,35 +224,35 @@ def test_inside_the_lock_there_is_nobody_else(store, client, name):
         pass
 
 
-def test_the_lock_is_waited_for(store, client, name, monkeypatch):
-    holder, slept = hold_lock(store, name), []
+def test_a_process_waits_for_the_lock(store, client, name, monkeypatch):
+    holder, sleeps = hold_lock(store, name), []
     holder.__enter__()
 
     def sleep(seconds):
         assert locks(client) == [name + LOCK_SUFFIX]
-        slept.append(seconds)
-        if len(slept) == 3:
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
             holder.__exit__(None, None, None)
 
     monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
     with hold_lock(store, name):
-        assert len(slept) == 3
+        assert len(sleeps) == 3
         assert locks(client) == [name + LOCK_SUFFIX]
     assert locks(client) == []
 
 
-def test_a_lock_that_was_left_behind_says_how_to_get_rid_of_it(store, client, name, monkeypatch):
+def test_a_stale_lock_is_reported_with_its_name(store, client, name, monkeypatch):
     monkeypatch.setattr(lock, "STALE_S", -1.0)
     with (
         hold_lock(store, name),
         raises_code(GateRefused, "stale-lock") as caught,
         hold_lock(store, name),
     ):
-        pytest.fail("broken by itself")
+        pytest.fail("the lock was taken without being released")
     assert f"'{name}{LOCK_SUFFIX}'" in str(caught.value)
 
 
-def test_a_request_that_was_sent_twice_knows_its_own_lock(store, client, name):
+def test_a_request_sent_twice_recognises_its_own_lock(store, client, name):
     original = type(client).create_registered_model
 
     def send_twice(self, *arguments, **options):
@@ -264,7 +264,7 @@ def test_a_request_that_was_sent_twice_knows_its_own_lock(store, client, name):
     assert locks(client) == []
 
 
-def test_a_lock_that_somebody_else_took_over_is_left_to_them(store, client, name):
+def test_a_lock_that_another_process_took_over_is_not_released(store, client, name):
     with hold_lock(store, name):
         client.delete_registered_model(name + LOCK_SUFFIX)
         client.create_registered_model(name + LOCK_SUFFIX, tags={"embsweep.lock_owner": "another"})
@@ -272,22 +272,22 @@ def test_a_lock_that_somebody_else_took_over_is_left_to_them(store, client, name
     client.delete_registered_model(name + LOCK_SUFFIX)
 
 
-def test_staleness_is_a_matter_of_time():
+def test_a_lock_is_stale_after_its_time_limit():
     old = (datetime.now(UTC) - timedelta(seconds=lock.STALE_S + 5)).isoformat()
     assert lock._is_stale({"embsweep.lock_since": old})
     assert not lock._is_stale({"embsweep.lock_since": datetime.now(UTC).isoformat()})
     assert lock._is_stale({})
 
 
-def test_a_model_that_is_not_there_says_what_is(store, client, name, enter):
-    enter()
+def test_an_unknown_model_is_refused_with_the_nearest_name(store, client, name, register):
+    register()
     with hold_lock(store, name), raises_diagnostics(("unknown-name", "NAME")) as caught:
-        read_aliases(store, name + "x")  # nearer to it than any other name of the session
+        read_aliases(store, name + "x")  # more similar to `name` than any other name of the session
     assert name in caught.value.diagnostics[0].hint
     assert LOCK_SUFFIX not in str(caught.value)
 
 
-def test_a_registry_is_never_created_by_looking_for_it(tmp_path):
+def test_opening_a_missing_registry_does_not_create_it(tmp_path):
     with raises_diagnostics(("missing-file", "--uri")):
         open_registry(tmp_path, None)
     (tmp_path / "mlflow.db").write_text("not a database at all, " * 100)
@@ -297,7 +297,7 @@ def test_a_registry_is_never_created_by_looking_for_it(tmp_path):
 
 
 @pytest.mark.parametrize("uri", ["", "  "])
-def test_a_blank_address_does_not_make_a_database_where_one_stands(tmp_path, monkeypatch, uri):
+def test_a_blank_address_does_not_create_a_database(tmp_path, monkeypatch, uri):
     monkeypatch.chdir(tmp_path)
     with raises_diagnostics(("empty", "--uri")):
         open_registry(tmp_path, uri)

@@ -1,4 +1,4 @@
-"""Registering with a tiny real model: importing sentence-transformers costs seconds, hence slow."""
+"""Registration of a tiny real model (slow: importing sentence-transformers takes seconds)."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def checkpoint(model, tmp_path):
     folder = tmp_path / "trial" / "best"
     folder.parent.mkdir()
     model.save(str(folder), create_model_card=False)
-    (folder / "training_args.bin").write_bytes(b"a pickle that must not travel")
+    (folder / "training_args.bin").write_bytes(b"a pickle that must not be stored")
     return folder
 
 
@@ -54,20 +54,19 @@ def registered(sweep, checkpoint, facts, name):
 
 
 def _files(client, version):
-
     from mlflow.utils.file_utils import local_file_uri_to_path
 
     return Path(local_file_uri_to_path(client.get_model_version_download_uri(version.name, version.version)))
 
 
-def test_embeddings_are_the_same_after_the_registry(empty_cwd, store, model, registered):
+def test_embeddings_of_a_loaded_version_are_the_same(empty_cwd, store, model, registered):
     loaded = load_registered(store, registered.name, "challenger")
     np.testing.assert_array_equal(loaded.encode(TEXTS), model.encode(TEXTS))
     assert np.abs(model.encode(TEXTS)).max() > 0
     assert list(empty_cwd.iterdir()) == []
 
 
-def test_a_version_says_where_it_comes_from(client, identity, facts, registered):
+def test_a_version_records_its_origin(client, identity, facts, registered):
     version = client.get_model_version_by_alias(registered.name, "challenger")
     assert registered.new
     assert registered.uri == f"models:/{registered.name}/{version.version}"
@@ -85,7 +84,7 @@ def test_a_version_says_where_it_comes_from(client, identity, facts, registered)
     assert client.get_run(facts.run_id).outputs.model_outputs[0].model_id == logged.model_id
 
 
-def test_what_is_stored_is_data_and_recorded_by_hash(client, registered):
+def test_stored_files_are_data_and_recorded_by_hash(client, registered):
     folder = _files(client, registered)
     stored = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert not [name for name in stored if name.endswith((".bin", ".pt", ".pkl", ".py"))]
@@ -104,12 +103,12 @@ def test_the_same_winner_is_one_version(store, client, identity, checkpoint, fac
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
 
 
-def test_another_look_at_the_same_weights_is_another_version(store, identity, checkpoint, facts, name):
-    def register(look):
-        seen = dataclasses.replace(facts, evidence=make_evidence(holdout_evaluations=look))
-        return register_winner(open_sweep_run(store, identity), checkpoint, registered_name=name, facts=seen)
+def test_another_holdout_evaluation_of_the_same_weights_is_another_version(store, identity, checkpoint, facts, name):
+    def register(count):
+        claimed = dataclasses.replace(facts, evidence=make_evidence(holdout_evaluations=count))
+        return register_winner(open_sweep_run(store, identity), checkpoint, registered_name=name, facts=claimed)
 
-    assert [register(look).version for look in (1, 2, 1)] == [1, 2, 1]
+    assert [register(count).version for count in (1, 2, 1)] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("broken", ["create_model_version", "log_model_artifacts", "set_registered_model_alias"])
@@ -126,8 +125,8 @@ def test_an_interrupted_registration_leaves_one_version_and_one_model(
     load_registered(store, name, version.version)
 
 
-def test_a_version_that_a_slow_server_has_made_twice_is_one(client, identity, checkpoint, facts, name, sweep):
-    """As when a request is sent again that was only slow."""
+def test_a_version_that_a_slow_server_created_twice_is_one(client, identity, checkpoint, facts, name, sweep):
+    """As if a request that was only slow had been sent again."""
     create = type(client).create_model_version
 
     def create_three(self, *args, **kwargs):
@@ -140,7 +139,7 @@ def test_a_version_that_a_slow_server_has_made_twice_is_one(client, identity, ch
     assert client.get_registered_model(name).aliases == {"challenger": found.version}
 
 
-def test_an_old_sweep_run_again_does_not_take_the_alias_back(
+def test_registering_an_older_sweep_again_keeps_the_alias(
     store, client, identity, name, facts, checkpoint, registered, sweep
 ):
     newer = open_sweep_run(store, dataclasses.replace(identity, study_id=identity.study_id + "-newer"))
@@ -157,7 +156,7 @@ def test_two_names_share_one_stored_model(store, client, sweep, checkpoint, fact
     load_registered(store, other.name, other.version)
 
 
-def test_an_upload_that_went_wrong_is_never_a_version(client, store, sweep, checkpoint, facts, name):
+def test_a_corrupt_upload_never_becomes_a_version(client, store, sweep, checkpoint, facts, name):
     original = type(client).log_model_artifacts
 
     def lose_half(self, model_id, local_dir, artifact_path=None):
@@ -180,7 +179,7 @@ def test_an_upload_that_went_wrong_is_never_a_version(client, store, sweep, chec
     assert str(left.status) == "FAILED"
 
 
-def test_a_rehearsal_cannot_take_the_real_name(store, identity, checkpoint, facts, name):
+def test_a_rehearsal_gets_the_suffixed_name(store, identity, checkpoint, facts, name):
     rehearsal = open_sweep_run(store, dataclasses.replace(identity, rehearsal=True, rehearses="bge-m3"))
     version = register_winner(rehearsal, checkpoint, registered_name=name, facts=facts)
     assert version.name == f"{name}-rehearsal"
@@ -193,7 +192,7 @@ def test_an_objective_that_is_not_finite_is_not_registered(sweep, checkpoint, fa
 
 
 @pytest.mark.parametrize("bad", ["a/b", "a:b", "", "it's", ".."])
-def test_a_name_that_mlflow_does_not_take_is_bad_input(sweep, checkpoint, facts, bad):
+def test_a_name_that_mlflow_refuses_is_bad_input(sweep, checkpoint, facts, bad):
     with raises_diagnostics(("bad-name", "tracking.registered_model")):
         register_winner(sweep, checkpoint, registered_name=bad, facts=facts)
 
@@ -236,7 +235,7 @@ def test_files_changed_after_registration_are_refused(store, client, registered,
     assert not (folder / "ran").exists()
 
 
-def test_a_change_is_refused_even_where_the_list_of_files_was_changed_with_it(store, client, registered):
+def test_a_change_is_refused_even_if_the_list_of_files_was_changed_too(store, client, registered):
     folder = _files(client, registered)
     _change_weights(folder)
     tags = client.get_model_version(registered.name, registered.version).tags
@@ -245,7 +244,7 @@ def test_a_change_is_refused_even_where_the_list_of_files_was_changed_with_it(st
         load_registered(store, registered.name, registered.version)
 
 
-def test_code_is_refused_even_where_the_hashes_fit(store, client, registered):
+def test_code_is_refused_even_if_the_hashes_match(store, client, registered):
     folder = _files(client, registered)
     _plant_code(folder)
     client.set_model_version_tag(
@@ -263,7 +262,7 @@ def test_a_version_without_hashes_is_refused(store, client, registered):
         load_registered(store, registered.name, registered.version)
 
 
-def test_a_version_that_is_not_there_says_what_is(store, registered):
+def test_an_unknown_version_is_refused_with_the_known_ones(store, registered):
     with raises_diagnostics(("unknown-name", registered.name)) as caught:
         find_version(store, registered.name, "champion")
     assert "[1]" in caught.value.diagnostics[0].expected
@@ -273,7 +272,7 @@ def test_a_version_that_is_not_there_says_what_is(store, registered):
     assert registered.name in caught.value.diagnostics[0].expected
 
 
-def test_the_checkpoint_itself_is_left_as_it_was(checkpoint, registered, client):
+def test_the_checkpoint_is_not_changed(checkpoint, registered, client):
     version = client.get_model_version(registered.name, registered.version)
     assert version.tags[CHECKPOINT_TAG] == hash_manifest(hash_files(checkpoint))
     assert [path.name for path in checkpoint.parent.iterdir()] == ["best"]

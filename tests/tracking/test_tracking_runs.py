@@ -24,7 +24,7 @@ def _result(outcome=Outcome.COMPLETE, **changes):
     return TrialResult(outcome, **(values | changes))
 
 
-def test_a_sweep_is_found_again_and_not_duplicated(store, client, identity, sweep):
+def test_reopening_a_sweep_finds_its_run(store, client, identity, sweep):
     sweep.finish({"best_objective": 0.5})
     assert client.get_run(sweep.run_id).info.status == "FINISHED"
     again = open_sweep_run(store, identity)
@@ -34,12 +34,12 @@ def test_a_sweep_is_found_again_and_not_duplicated(store, client, identity, swee
     assert len(found) == 1
 
 
-def test_a_fresh_start_under_the_same_name_is_another_run(store, identity, sweep):
+def test_a_fresh_start_with_the_same_name_is_another_run(store, identity, sweep):
     fresh = open_sweep_run(store, dataclasses.replace(identity, study_id=identity.study_id + "-fresh"))
     assert fresh.run_id != sweep.run_id
 
 
-def test_a_rehearsal_is_tagged_so(store, client, identity):
+def test_a_rehearsal_is_tagged(store, client, identity):
     rehearsal = dataclasses.replace(identity, rehearsal=True, rehearses="bge-m3")
     sweep = open_sweep_run(store, rehearsal)
     for run_id in (sweep.run_id, sweep.start_trial(RunRef(0, "trial 0"), 1, {})):
@@ -60,7 +60,7 @@ def test_a_trial_is_a_child_with_its_configuration(client, sweep, identity):
     assert run.data.tags["embsweep.study"] == identity.study_id
 
 
-def test_another_attempt_goes_on_in_the_same_run(store, client, identity, sweep, make_report):
+def test_another_attempt_continues_the_same_run(store, client, identity, sweep, make_report):
     first = sweep.start_trial(RunRef(0, "trial 0"), 1, {"a": 1})
     sweep.log_report(first, make_report(objective=math.nan))
     sweep.finish_trial(first, _result(Outcome.FAILED, reason="out of memory"))
@@ -74,14 +74,14 @@ def test_another_attempt_goes_on_in_the_same_run(store, client, identity, sweep,
     assert not {"embsweep.outcome", "embsweep.reason", "embsweep.non_finite"} & set(run.data.tags)
 
 
-def test_parameters_that_a_crash_kept_back_are_added(client, sweep):
+def test_parameters_that_were_lost_in_a_crash_are_added(client, sweep):
     params = {f"k{n}": n for n in range(250)}
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {"k0": 0})
     assert sweep.start_trial(RunRef(0, "trial 0"), 1, params) == run_id
     assert client.get_run(run_id).data.params == {key: str(value) for key, value in params.items()}
 
 
-def test_long_values_and_the_sweeps_own_parameters(client, sweep):
+def test_parameters_of_the_sweep_are_cut_and_logged_once(client, sweep):
     sweep.log_params({"space": {"long": "é" * 7000}, "n": 1})
     sweep.log_params({"n": 2})
     params = client.get_run(sweep.run_id).data.params
@@ -109,7 +109,7 @@ def test_a_report_is_one_request_with_every_metric_at_every_dimension(client, sw
     assert (point.step, point.value) == (10, pytest.approx(make_scores()[64]["map@100"]))
 
 
-def test_the_same_report_again_changes_nothing(client, sweep, make_report):
+def test_a_repeated_report_changes_nothing(client, sweep, make_report):
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     for step in (10, 20, 10, 20):
         sweep.log_report(run_id, make_report(step=step))
@@ -119,7 +119,7 @@ def test_the_same_report_again_changes_nothing(client, sweep, make_report):
 
 @pytest.mark.parametrize("later_s", [+3600.0, -3600.0])
 def test_tables_show_the_best_objective_of_the_last_attempt(store, client, identity, sweep, make_report, later_s):
-    """Whatever an earlier one had reached, and though the clock was set back between them."""
+    """Even if an earlier attempt had a better one, and if the clock was set back between them."""
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.log_report(run_id, make_report(step=90, best_objective=0.9, reported_at=10_000.0))
     again = open_sweep_run(store, identity)
@@ -131,7 +131,7 @@ def test_tables_show_the_best_objective_of_the_last_attempt(store, client, ident
     assert len(client.get_metric_history(run_id, "best_objective")) == 3
 
 
-def test_a_clock_that_was_set_back_hides_no_better_score(client, sweep, make_report):
+def test_a_better_score_is_shown_after_the_clock_was_set_back(client, sweep, make_report):
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.log_report(run_id, make_report(step=10, best_objective=0.3, reported_at=10_000.0))
     sweep.log_report(run_id, make_report(step=20, best_objective=0.45, reported_at=6_400.0))
@@ -141,8 +141,8 @@ def test_a_clock_that_was_set_back_hides_no_better_score(client, sweep, make_rep
     assert client.get_run(sweep.run_id).data.metrics["best_objective"] == 0.5
 
 
-def test_runs_that_a_slow_server_has_made_twice_are_deleted(store, client, identity):
-    """As when a request is sent again that was only slow."""
+def test_runs_that_a_slow_server_created_twice_are_deleted(store, client, identity):
+    """As if a request that was only slow had been sent again."""
     create = type(client).create_run
 
     def create_three(self, *args, **kwargs):
@@ -171,7 +171,7 @@ def test_values_that_are_not_finite_are_named_and_not_logged(client, sweep, make
     assert run.data.metrics["best_objective"] == 0.45
 
 
-def test_a_complete_trial_shows_its_best(client, sweep, make_scores):
+def test_a_complete_trial_has_its_best_scores(client, sweep, make_scores):
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.finish_trial(run_id, _result(best_scores=make_scores(0.2)))
     run = client.get_run(run_id)
@@ -181,7 +181,7 @@ def test_a_complete_trial_shows_its_best(client, sweep, make_scores):
     assert run.data.metrics["best_objective"] == 0.45
 
 
-def test_a_stopped_trial_is_finished_with_the_scores_known_of_it(client, sweep, make_scores):
+def test_a_stopped_trial_is_finished_with_the_given_scores(client, sweep, make_scores):
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.finish_trial(run_id, _result(Outcome.STOPPED), make_scores(0.3))
     run = client.get_run(run_id)
@@ -189,7 +189,7 @@ def test_a_stopped_trial_is_finished_with_the_scores_known_of_it(client, sweep, 
     assert run.data.metrics["best/dim_64/map_at_100"] == pytest.approx(0.3064)
 
 
-def test_a_failed_trial_says_why(client, sweep):
+def test_a_failed_trial_has_its_reason_without_secrets(client, sweep):
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     reason = "cannot read https://ann:hunter2@host: " + "x" * 9000
     sweep.finish_trial(run_id, _result(Outcome.FAILED, best_objective=None, reason=reason))
@@ -206,7 +206,7 @@ def test_the_baseline_is_logged_once(client, sweep, make_scores):
     assert client.get_run(sweep.run_id).data.metrics["bm25/map_at_100"] == 0.37
 
 
-def test_facts_of_a_trial(client, sweep):
+def test_facts_become_metrics_and_tags(client, sweep):
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     sweep.log_facts(run_id, {"setup_s": 1.5, "device": "cpu", "parameters": 10})
     run = client.get_run(run_id)
@@ -214,7 +214,7 @@ def test_facts_of_a_trial(client, sweep):
     assert run.data.tags["embsweep.device"] == "cpu"
 
 
-def test_the_data_by_name_digest_and_sizes_and_not_by_its_texts(client, sweep):
+def test_a_dataset_is_logged_with_name_digest_and_sizes_but_no_texts(client, sweep):
     facts = DatasetRecord("docs", "f" * 64, "file:///data/my.jsonl", {"train": 30, "test": 5})
     for _ in range(2):
         sweep.log_dataset(facts)
@@ -223,14 +223,14 @@ def test_the_data_by_name_digest_and_sizes_and_not_by_its_texts(client, sweep):
     assert json.loads(found.dataset.profile) == {"train": 30, "test": 5}
 
 
-def test_texts_are_kept_without_secrets(client, sweep, tmp_path):
+def test_text_artifacts_are_stored_without_secrets(client, sweep, tmp_path):
     sweep.log_artifact_text("configuration.yaml", "uri: postgresql://ann:hunter2@db/x\n")
     path = client.download_artifacts(sweep.run_id, "configuration.yaml", str(tmp_path))
     assert Path(path).read_text() == "uri: postgresql://***@db/x\n"
 
 
 @pytest.mark.parametrize(("interrupted", "status"), [(True, "KILLED"), (False, "FAILED")])
-def test_an_early_end_marks_the_sweep_and_what_was_running(client, sweep, interrupted, status):
+def test_an_early_end_marks_the_sweep_and_its_running_trials(client, sweep, interrupted, status):
     done, running = sweep.start_trial(RunRef(0, "trial 0"), 1, {}), sweep.start_trial(RunRef(1, "trial 1"), 1, {})
     sweep.finish_trial(done, _result())
     sweep.close(interrupted=interrupted)
@@ -238,7 +238,7 @@ def test_an_early_end_marks_the_sweep_and_what_was_running(client, sweep, interr
     assert states == [status, "FINISHED", status]
 
 
-def test_no_active_run_and_nothing_in_the_working_directory(empty_cwd, sweep, make_report):
+def test_there_is_no_active_run_and_no_file_in_the_working_directory(empty_cwd, sweep, make_report):
     import mlflow
 
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {"a": 1})
@@ -248,6 +248,6 @@ def test_no_active_run_and_nothing_in_the_working_directory(empty_cwd, sweep, ma
     assert list(empty_cwd.iterdir()) == []
 
 
-def test_a_name_with_a_quote_cannot_be_searched_for(store):
+def test_a_name_with_a_quote_is_refused(store):
     with pytest.raises(ValueError, match="it's"):
         open_sweep_run(store, SweepIdentity("it's", "1", "minilm"))

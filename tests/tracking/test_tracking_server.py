@@ -1,4 +1,4 @@
-"""The same tracking against a real MLflow server: artifacts travel over HTTP, and the server may die."""
+"""Tracking with a real MLflow server: artifacts are sent over HTTP, and the server may die."""
 
 import shutil
 import time
@@ -53,7 +53,7 @@ def test_a_sweep_and_its_winner_over_http(empty_cwd, remote, identity, make_mode
 
 
 @pytest.mark.nightly
-def test_a_server_that_dies_is_noticed_within_a_minute(server, remote, identity, make_report):
+def test_a_dead_server_is_detected_within_a_minute(server, remote, identity, make_report):
     sweep = open_sweep_run(remote, identity)
     run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
     server.kill()

@@ -14,8 +14,8 @@ from tests.refusals import raises_diagnostics
 from embsweep.tracking.store import Store, open_store, sqlite_file
 
 pytestmark = pytest.mark.slow
-LIBRARY_S = 60
-"""What asks once takes less on any machine; MLflow's own retries take 100."""
+ONE_ATTEMPT_S = 60
+"""One attempt takes less on any machine; MLflow's own retries take 100 s."""
 
 
 def _folder(store):
@@ -36,9 +36,9 @@ def test_artifacts_of_a_run_are_found_from_any_folder(empty_cwd, root, sweep, cl
     from mlflow.utils.file_utils import local_file_uri_to_path
 
     sweep.log_artifact_text("configuration.yaml", "a: 1\n")
-    place = Path(local_file_uri_to_path(client.get_run(sweep.run_id).info.artifact_uri))
-    assert place.is_relative_to(root)
-    assert (place / "configuration.yaml").read_text() == "a: 1\n"
+    folder = Path(local_file_uri_to_path(client.get_run(sweep.run_id).info.artifact_uri))
+    assert folder.is_relative_to(root)
+    assert (folder / "configuration.yaml").read_text() == "a: 1\n"
     assert list(empty_cwd.iterdir()) == []
 
 
@@ -50,7 +50,7 @@ def test_plain_mlflow_in_the_root_finds_the_sweep_and_its_artifacts(root, store,
         "run = c.get_run(sys.argv[1]); print(run.info.run_name);"
         "print(mlflow.artifacts.load_text(run.info.artifact_uri + '/configuration.yaml'))"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script, sweep.run_id],
         cwd=root,
         capture_output=True,
@@ -58,14 +58,14 @@ def test_plain_mlflow_in_the_root_finds_the_sweep_and_its_artifacts(root, store,
         check=True,
         env={name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"},
     )
-    assert done.stdout.split() == ["legal", "a:", "1"]
+    assert completed.stdout.split() == ["legal", "a:", "1"]
 
 
-def test_opening_again_finds_the_same_experiment(root, store):
+def test_opening_twice_finds_the_same_experiment(root, store):
     assert open_store(root, uri=None, experiment=store.experiment) == store
 
 
-def test_a_given_uri_is_used_as_it_is(root, store, tmp_path):
+def test_a_given_uri_is_used_unchanged(root, store, tmp_path):
     other = open_store(tmp_path, uri=store.uri, experiment="other")
     assert other.uri == store.uri
     assert _folder(other).parent == root / "mlruns"
@@ -74,26 +74,26 @@ def test_a_given_uri_is_used_as_it_is(root, store, tmp_path):
 
 @pytest.mark.parametrize("experiment", ["../../escape", "a/b", ".", "ü", "100%"])
 def test_artifacts_stay_under_mlruns_whatever_the_experiment_is_called(root, store, experiment):
-    found = open_store(root, uri=None, experiment=experiment)
-    assert _folder(found).resolve().parent == root / "mlruns"
+    opened = open_store(root, uri=None, experiment=experiment)
+    assert _folder(opened).resolve().parent == root / "mlruns"
 
 
 @pytest.mark.nightly
-def test_a_new_database_is_made_quietly(tmp_path):
+def test_a_new_database_is_created_without_output(tmp_path):
     script = (
         "import sys; from pathlib import Path; from embsweep.tracking.store import open_store;"
         "open_store(Path(sys.argv[1]), uri=None, experiment='x')"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout + done.stderr == ""
+    assert completed.stdout + completed.stderr == ""
     assert sqlite3.connect(tmp_path / "mlflow.db").execute("select name from experiments").fetchall()[-1] == ("x",)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
 
 
-def test_two_first_writers_make_one_database(tmp_path, capfd):
-    """Two threads: the lock on the file keeps them apart as it does processes."""
+def test_two_concurrent_first_writers_create_one_database(tmp_path, capfd):
+    """With two threads: the file lock excludes them from each other like processes."""
     begin = threading.Barrier(2)
 
     def write(_):
@@ -101,8 +101,8 @@ def test_two_first_writers_make_one_database(tmp_path, capfd):
         return open_store(tmp_path, uri=None, experiment="x").experiment_id
 
     with ThreadPoolExecutor(2) as pool:
-        found = set(pool.map(write, range(2)))
-    assert len(found) == 1
+        opened = set(pool.map(write, range(2)))
+    assert len(opened) == 1
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         assert database.execute("select name from experiments").fetchall()[-1] == ("x",)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
@@ -110,7 +110,7 @@ def test_two_first_writers_make_one_database(tmp_path, capfd):
 
 
 @pytest.mark.nightly
-def test_eight_first_writers_make_one_database(tmp_path):
+def test_eight_concurrent_first_writers_create_one_database(tmp_path):
     script = (
         "import sys; from pathlib import Path; from embsweep.tracking.store import open_store;"
         "print(open_store(Path(sys.argv[1]), uri=None, experiment='x').experiment_id)"
@@ -137,18 +137,18 @@ def test_an_unreachable_server_is_bad_input_within_seconds(tmp_path, uri):
     start = time.monotonic()
     with raises_diagnostics(("unreachable", "tracking.uri")) as caught:
         open_store(tmp_path, uri=uri.format(port=_closed_port()), experiment="x", is_first=True)
-    assert time.monotonic() - start < LIBRARY_S
+    assert time.monotonic() - start < ONE_ATTEMPT_S
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_silent_server_is_given_up_too(tmp_path):
+def test_a_server_that_does_not_respond_is_bad_input_too(tmp_path):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         start = time.monotonic()
         with raises_diagnostics(("unreachable", "tracking.uri")):
             open_store(tmp_path, uri=f"http://127.0.0.1:{silent.getsockname()[1]}", experiment="x", is_first=True)
-        assert time.monotonic() - start < LIBRARY_S
+        assert time.monotonic() - start < ONE_ATTEMPT_S
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_database_that_cannot_be_used_is_bad_input_at_once(tmp_path, uri):
     start = time.monotonic()
     with raises_diagnostics(("unreachable", "tracking.uri")) as caught:
         open_store(tmp_path, uri=uri, experiment="x")
-    assert time.monotonic() - start < LIBRARY_S
+    assert time.monotonic() - start < ONE_ATTEMPT_S
     assert "hunter2" not in str(caught.value)
 
 
@@ -174,8 +174,8 @@ def test_a_store_never_shows_its_password():
     assert "hunter2" not in f"{store} {store!r}"
 
 
-def test_a_connection_leaves_the_environment_alone(tmp_path, monkeypatch):
-    """It is the courier's thread that connects, beside those of Ray: libc gives no promise for such a change."""
+def test_a_connection_does_not_change_the_environment(tmp_path, monkeypatch):
+    """The publisher's thread connects beside those of Ray, and changing the environment is not thread-safe in libc."""
     with monkeypatch.context() as patch:
         for name in ("putenv", "unsetenv"):
             patch.setattr(os, name, lambda *given: pytest.fail(f"changed {given[0]}"))

@@ -19,7 +19,7 @@ run_ui(Path(sys.argv[1]), None, port=0, on_ready=lambda url: print(url, flush=Tr
 """
 
 
-def test_a_taken_port_is_bad_input():
+def test_a_used_port_is_bad_input():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -27,16 +27,16 @@ def test_a_taken_port_is_bad_input():
             choose_port(taken.getsockname()[1])
 
 
-def test_port_zero_is_a_free_one():
+def test_port_zero_selects_a_free_port():
     assert choose_port(choose_port(0)) > 1023
 
 
-def test_a_port_beyond_all_is_bad_input():
+def test_a_port_out_of_range_is_bad_input():
     with raises_diagnostics(("bad-port", "--port")):
         choose_port(70_000)
 
 
-def test_the_command_can_be_copied(root, store):
+def test_the_command_is_complete(root, store):
     command = ui_command(root, None, 5001)
     assert command[:4] == [sys.executable, "-m", "mlflow", "ui"]
     assert command[command.index("--backend-store-uri") + 1] == store.uri
@@ -44,33 +44,33 @@ def test_the_command_can_be_copied(root, store):
     assert command[command.index("--port") + 1] == "5001"
 
 
-def test_a_server_has_its_own_interface(tmp_path):
+def test_a_tracking_server_is_refused(tmp_path):
     with raises_diagnostics(("not-local", "tracking.uri")) as caught:
         run_ui(tmp_path, "http://ann:hunter2@host", port=0)
     assert "hunter2" not in str(caught.value)
 
 
-def test_without_a_store_there_is_nothing_to_show(tmp_path):
+def test_a_missing_store_is_refused(tmp_path):
     with raises_diagnostics(("missing-file", "tracking.uri")):
         run_ui(tmp_path, None, port=0)
     assert list(tmp_path.iterdir()) == []
 
 
 def _children(pid):
-    found = []
+    pids = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(status.read_text().rsplit(")", 1)[1].split()[1])
         except OSError:
             continue
         if parent == pid:
-            found += [int(status.parent.name), *_children(int(status.parent.name))]
-    return found
+            pids += [int(status.parent.name), *_children(int(status.parent.name))]
+    return pids
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_quietly_and_leaves_nothing_running(root, sweep, sign):
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_ui_prints_nothing_else_and_leaves_no_process(root, sweep, signal_number):
     before = set(root.iterdir())
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -81,7 +81,7 @@ def test_it_serves_quietly_and_leaves_nothing_running(root, sweep, sign):
             assert answer.status == 200
         children = _children(process.pid)
         assert children
-        process.send_signal(sign)
+        process.send_signal(signal_number)
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()

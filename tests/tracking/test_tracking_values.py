@@ -30,18 +30,18 @@ class Kind(StrEnum):
         ({"tracking": {"uri": "http://ann:hunter2@host/x"}}, {"tracking.uri": "http://***@host/x"}),
     ],
 )
-def test_nested_values_become_dotted_texts(params, flat):
+def test_nested_values_become_strings_with_dotted_keys(params, flat):
     assert flatten_params(params) == flat
 
 
-def test_a_value_that_is_too_long_is_cut_and_says_so():
+def test_a_value_that_is_too_long_is_cut_and_marked():
     (value,) = flatten_params({"long": "x" * 7000}).values()
     assert len(value) == 6000
     assert value.endswith("… (7000 characters)")
 
 
 @given(st.text(min_size=1, max_size=300))
-def test_every_name_comes_out_in_mlflows_alphabet(text):
+def test_every_name_is_converted_to_mlflows_alphabet(text):
     from mlflow.utils.validation import _validate_metric_name, _validate_param_name
 
     name = to_name(text)
@@ -52,14 +52,14 @@ def test_every_name_comes_out_in_mlflows_alphabet(text):
 @pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=6000), max_size=250))
 def test_batches_hold_everything_once_within_the_limits(params):
-    portions = list(batches(params))
-    assert [item for portion in portions for item in portion.items()] == list(params.items())
-    assert all(len(portion) <= 100 for portion in portions)
+    found = list(batches(params))
+    assert [item for batch in found for item in batch.items()] == list(params.items())
+    assert all(len(batch) <= 100 for batch in found)
 
 
 def test_batches_are_bounded_in_bytes():
-    portions = list(batches({f"k{n}": "é" * 6000 for n in range(100)}))
-    assert max(len(json.dumps(portion)) for portion in portions) < 600_000
+    found = list(batches({f"k{n}": "é" * 6000 for n in range(100)}))
+    assert max(len(json.dumps(batch)) for batch in found) < 600_000
 
 
 def test_every_metric_at_every_dimension_in_mlflows_alphabet(make_scores):
@@ -69,7 +69,7 @@ def test_every_metric_at_every_dimension_in_mlflows_alphabet(make_scores):
     assert all(to_name(name) == name for name in metrics)
 
 
-def test_a_report_without_loss_has_none(make_report):
+def test_a_report_without_loss_has_no_loss_metric(make_report):
     assert "loss" not in report_metrics(make_report(loss=None))
     assert report_metrics(make_report())["learning_rate"] == 2e-5
 
@@ -79,7 +79,7 @@ def test_only_finite_values_pass():
 
 
 @pytest.mark.parametrize(
-    ("text", "clean"),
+    ("text", "redacted"),
     [
         ("postgresql+psycopg2://ann:p%40ss@db:5432/x?sslmode=require", "postgresql+psycopg2://***@db:5432/x?sslmode=require"),
         ("uri: https://token@host/path", "uri: https://***@host/path"),
@@ -91,5 +91,5 @@ def test_only_finite_values_pass():
         ("train.learning_rate: 2e-5", "train.learning_rate: 2e-5"),
     ],
 )  # fmt: skip
-def test_secrets_are_masked_and_nothing_else(text, clean):
-    assert redact(text) == clean
+def test_secrets_are_masked_and_nothing_else(text, redacted):
+    assert redact(text) == redacted

@@ -1,4 +1,4 @@
-"""Models that a test can work out by hand: one table row per word, no transformer."""
+"""Fixtures for tests of training: models and data whose scores can be computed by hand."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def word_set():
 
 @pytest.fixture(scope="session")
 def shared_set(shared_data):
-    """`shared_set(name)`: a real retrieval set that lies beside the repository, or a skip."""
+    """`shared_set(name)`: a real retrieval set from ../shared; the test is skipped if it is absent."""
 
     def load(name: str) -> RetrievalSet:
         folder = shared_data / name
@@ -45,12 +45,12 @@ def shared_set(shared_data):
         for line in (folder / "qrels.tsv").read_text("utf-8").splitlines():
             query, doc = line.split("\t")[:2]
             relevant.setdefault(query, set()).add(position[doc])
-        asked = [query for query in queries if query in relevant]
+        judged = [query for query in queries if query in relevant]
         return RetrievalSet(
             name,
-            tuple(queries[query] for query in asked),
+            tuple(queries[query] for query in judged),
             tuple(corpus.values()),
-            tuple(tuple(sorted(relevant[query])) for query in asked),
+            tuple(tuple(sorted(relevant[query])) for query in judged),
         )
 
     return load
@@ -63,7 +63,7 @@ def _read_jsonl(path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def data():
-    """Forty questions about forty passages that share no words with them: only training can join them."""
+    """Forty queries and forty passages that share no words: only training can match them."""
     passages = [f"{a} {b} number {i}" for i, (a, b) in enumerate(zip(WORDS * 4, sorted(WORDS) * 4, strict=True))]
     queries = [f"what of {chr(97 + i % 26)}{chr(97 + i // 26)}{i}" for i in range(40)]
     train = tuple(Pair(q, p) for q, p in zip(queries, passages, strict=True))
@@ -72,8 +72,8 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def tiny_static(imports_paid, data):
-    """Whatever model a trial asks for, it gets a static one of the words in `data`."""
+def tiny_static(heavy_imports, data):
+    """Let every trial build a static model of the words in `data`, whatever its configuration."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "build_model", build_tiny(data))
         yield
@@ -81,7 +81,7 @@ def tiny_static(imports_paid, data):
 
 @pytest.fixture(scope="session")
 def tiny_model(data, tmp_path_factory):
-    """Overrides for a model that a cached loss can train at once: BERT of one layer and eight units, with dropout."""
+    """Overrides for a tiny model that a cached loss can train: BERT of one layer and eight units, with dropout."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -101,6 +101,6 @@ def tiny_model(data, tmp_path_factory):
     BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **sizes)).save_pretrained(folder)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
     fast.save_pretrained(folder)
-    SentenceTransformer(modules=[Transformer(str(folder)), Pooling(8)], device="cpu").save(str(folder / "whole"))
-    return ("model=bge-m3", f"model.source={folder / 'whole'}", "model.dim=8", "model.max_seq_length=16",
+    SentenceTransformer(modules=[Transformer(str(folder)), Pooling(8)], device="cpu").save(str(folder / "model"))
+    return ("model=bge-m3", f"model.source={folder / 'model'}", "model.dim=8", "model.max_seq_length=16",
             "matryoshka.dims=[8,4]", "eval.dims=[8,4]")  # fmt: skip

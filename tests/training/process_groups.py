@@ -1,6 +1,6 @@
-"""A trial in the processes of one process group (gloo, on this machine), without Ray.
+"""Run a trial in the processes of one process group (gloo, on this machine), without Ray.
 
-The processes are started once for all tests of a file: their imports take far longer than what they train.
+The processes are started once for all tests of a file: their imports take far longer than the training.
 """
 
 import contextlib
@@ -15,23 +15,23 @@ TIMEOUT_S = 240
 
 @contextlib.contextmanager
 def open_group(size):
-    """`run(job, data, stop_at=None)`: what the reporter of each process heard, by rank. Dropout is off."""
+    """Yield `run(job, data, stop_at=None)`, which returns the `Recorder` of each process, by rank. Dropout is off."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     spawn = multiprocessing.get_context("spawn")
-    ours, theirs = zip(*(spawn.Pipe() for _ in range(size)), strict=True)
-    processes = [spawn.Process(target=_serve, args=(end, rank, size, port)) for rank, end in enumerate(theirs)]
+    local_ends, remote_ends = zip(*(spawn.Pipe() for _ in range(size)), strict=True)
+    processes = [spawn.Process(target=_serve, args=(end, rank, size, port)) for rank, end in enumerate(remote_ends)]
     for process in processes:
         process.start()
 
     def run(job, data, stop_at=None):
-        for end in ours:
+        for end in local_ends:
             end.send((job, data, stop_at))
-        return [_receive(end) for end in ours]
+        return [_receive(end) for end in local_ends]
 
     try:
-        assert [_receive(end) for end in ours] == list(range(size))
+        assert [_receive(end) for end in local_ends] == list(range(size))
         yield run
     finally:
         for process in processes:
@@ -40,7 +40,7 @@ def open_group(size):
 
 
 def _receive(end):
-    assert end.poll(TIMEOUT_S), "a process of the group does not answer"
+    assert end.poll(TIMEOUT_S), "a process of the group does not reply"
     found = end.recv()
     if isinstance(found, Exception):
         raise found
@@ -48,19 +48,19 @@ def _receive(end):
 
 
 def _serve(end, rank, size, port):
-    """What a process does: it joins the group, says so, and runs what it is given until it is ended."""
+    """Join the group, send the rank, and run every job received until the process is killed."""
     _join(rank, size, port)
     end.send(rank)
     while True:
-        given = end.recv()
+        request = end.recv()
         try:
-            end.send(run_alone(*given))
+            end.send(run_alone(*request))
         except Exception as error:
             end.send(error)
 
 
 def run_alone(job, data, stop_at=None):
-    """The same in this process, whatever group it is in."""
+    """Run the job in this process, with dropout off, and return its `Recorder`."""
     from embsweep.models import registry
     from embsweep.training.trial import run_trial
 
@@ -74,11 +74,11 @@ def run_alone(job, data, stop_at=None):
 
 
 def _join(rank, size, port):
-    """What a process does first: its environment is settled before torch is imported."""
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in place.items()})
+    """Set the environment before torch is imported, then join the group."""
+    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in variables.items()})
     import torch.distributed
-    from sentence_transformers import SentenceTransformerTrainer  # noqa: F401 - what takes longest
+    from sentence_transformers import SentenceTransformerTrainer  # noqa: F401 - the slowest import
 
     torch.distributed.init_process_group("gloo")
 

@@ -1,8 +1,8 @@
-"""A reporter for tests."""
+"""A reporter for tests that keeps what a trial reports."""
 
 
 class Recorder:
-    """A reporter that remembers, and stops when told."""
+    """Keeps every message; answers the report at fraction `stop_at` with a stop."""
 
     def __init__(self, stop_at=None):
         self.stop_at = stop_at

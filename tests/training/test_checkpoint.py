@@ -1,4 +1,4 @@
-"""A checkpoint is whole or absent, knows its hashes, and is read only if they match."""
+"""A checkpoint is written atomically, lists its hashes, and is loaded only if they match."""
 
 import json
 import os
@@ -47,9 +47,9 @@ def test_the_manifest_lists_every_file(tmp_path):
     assert [path.name for path in folder.parent.iterdir()] == ["best"]
 
 
-def test_a_second_save_takes_the_place_of_the_first(tmp_path):
+def test_a_second_save_replaces_the_first(tmp_path):
     folder = save_checkpoint(FakeModel(1), tmp_path / "best")
-    (folder / "stray.txt").write_text("left by someone")
+    (folder / "stray.txt").write_text("left over")
     save_checkpoint(FakeModel(2), folder)
     assert _read_version(folder) == "2"
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
@@ -73,23 +73,23 @@ def test_a_save_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
 
 
-def test_leftovers_of_a_crash_are_removed_and_neighbours_are_not(tmp_path):
+def test_leftovers_of_a_crash_are_removed_and_those_of_other_names_are_not(tmp_path):
     (tmp_path / ".best.0123abcd.tmp").mkdir()
     (tmp_path / ".last.0123abcd.tmp").mkdir()
     save_checkpoint(FakeModel(1), tmp_path / "best")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".last.0123abcd.tmp", "best"]
 
 
-def test_a_reader_always_finds_a_whole_checkpoint(tmp_path):
+def test_a_reader_always_finds_a_complete_checkpoint(tmp_path):
     folder = save_checkpoint(FakeModel(0), tmp_path / "best")
-    missing, done = [], threading.Event()
+    errors, done = [], threading.Event()
 
     def watch():
         while not done.is_set():
             try:
                 json.loads((folder / "manifest.json").read_text())
             except (OSError, ValueError) as error:
-                missing.append(error)
+                errors.append(error)
 
     reader = threading.Thread(target=watch)
     reader.start()
@@ -97,10 +97,10 @@ def test_a_reader_always_finds_a_whole_checkpoint(tmp_path):
         save_checkpoint(FakeModel(version % 10), folder)
     done.set()
     reader.join()
-    assert not missing
+    assert not errors
 
 
-_SAVE_FOR_EVER = """
+_SAVE_ENDLESSLY = """
 import sys
 from pathlib import Path
 from test_checkpoint import FakeModel
@@ -113,10 +113,10 @@ for version in range(10**9):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("delay_s", [0.0, 0.011, 0.037])
-def test_a_killed_writer_leaves_a_whole_checkpoint(tmp_path, delay_s):
+def test_a_killed_writer_leaves_a_complete_checkpoint(tmp_path, delay_s):
     folder = tmp_path / "best"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, "-c", _SAVE_FOR_EVER, str(folder)]
+    command = [sys.executable, "-c", _SAVE_ENDLESSLY, str(folder)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as writer:
         for _ in range(5):
             assert writer.stdout.readline()
@@ -149,7 +149,7 @@ def _drop_manifest(folder):
     (folder / "manifest.json").unlink()
 
 
-def _tear_manifest(folder):
+def _truncate_manifest(folder):
     os.truncate(folder / "manifest.json", 40)
 
 
@@ -174,13 +174,13 @@ def _break_link(folder):
         (_truncate, "model.safetensors", "altered-file"),
         (_add, "modeling.py", "unlisted-file"),
         (_drop_manifest, "manifest.json", "missing-file"),
-        (_tear_manifest, "manifest.json", "unreadable"),
+        (_truncate_manifest, "manifest.json", "unreadable"),
         (_empty_manifest, "manifest.json", "empty"),
         (_list_manifest, "manifest.json", "unreadable"),
         (_break_link, "modules.json", "unreadable"),
     ],
 )
-def test_the_spoiled_file_is_named(tmp_path, corrupt_with, name, code):
+def test_the_corrupt_file_is_named(tmp_path, corrupt_with, name, code):
     folder = save_checkpoint(FakeModel(1), tmp_path / "best")
     check_checkpoint(folder)
     corrupt_with(folder)
@@ -190,7 +190,7 @@ def test_the_spoiled_file_is_named(tmp_path, corrupt_with, name, code):
 
 
 @pytest.mark.parametrize("suffix", ["bin", "pkl", "pt"])
-def test_a_pickle_is_never_kept(tmp_path, suffix):
+def test_a_pickle_is_never_saved(tmp_path, suffix):
     with raises_code(CodedError, "unsafe-model") as caught:
         save_checkpoint(FakeModel(1, suffix), tmp_path / "best")
     assert str(caught.value).startswith(f"model.{suffix}: ")
@@ -214,13 +214,13 @@ def test_a_truncating_model_is_not_saved(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_real_model_comes_back_the_same(tmp_path, table_model, capfd):
+def test_a_real_model_is_unchanged_after_loading(tmp_path, table_model, capfd):
     import torch
 
     model = table_model([[0.1, -2.0], [3.0, 0.25]])
     folder = save_checkpoint(model, tmp_path / "best")
     assert not [path for path in folder.rglob("*") if path.suffix == ".md" or path.suffix in checkpoint.PICKLES]
-    again = load_checkpoint(folder, "cpu")
+    loaded = load_checkpoint(folder, "cpu")
     texts = ["w1 w0", "w1", "w0"]
-    assert torch.equal(again.encode(texts, convert_to_tensor=True), model.encode(texts, convert_to_tensor=True))
+    assert torch.equal(loaded.encode(texts, convert_to_tensor=True), model.encode(texts, convert_to_tensor=True))
     assert capfd.readouterr() == ("", "")

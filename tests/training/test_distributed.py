@@ -1,4 +1,4 @@
-"""Several processes train one trial as one process would: the batch is shared, and with it the negatives."""
+"""Several processes train one trial like one process: they share the batch and so its in-batch negatives."""
 
 import pytest
 
@@ -9,10 +9,10 @@ from embsweep.training.trial import TrialData
 from tests.training.process_groups import open_group, run_alone
 
 TOLERANCE = 2e-3
-"""Largest difference of a metric between one process and two: sums in another order, grown over a whole epoch."""
+"""Largest difference of a metric between one process and two: sums in another order, amplified over an epoch."""
 
 
-def test_every_row_is_somebodys_and_nobody_has_two():
+def test_every_row_is_in_exactly_one_shard():
     rows = list(range(10))
     parts = [ProcessGroup(rank, 3).shard(rows) for rank in range(3)]
     assert sorted(row for part in parts for row in part) == rows
@@ -30,7 +30,7 @@ def make_job(make_config, tmp_path):
     def make(name, *overrides):
         keys = {override.split("=")[0] for override in overrides}
         common = [o for o in ("matryoshka=from_384", "eval.fractions=[0.5,1.0]") if o.split("=")[0] not in keys]
-        if "model=bge-m3" in overrides:  # of eight units: its own dimensions
+        if "model=bge-m3" in overrides:  # the tiny model has eight units and sets its own dimensions
             common.remove("matryoshka=from_384")
         return TrialSpec(
             number=0, attempt=1, config=make_config(*common, *overrides).trial, folder=str(tmp_path / name)
@@ -41,7 +41,7 @@ def make_job(make_config, tmp_path):
 
 @pytest.fixture(scope="module")
 def sentences(shared_set):
-    """Real questions and passages (XQuAD, German), 96 pairs to train on and 60 queries to measure."""
+    """Real queries and passages (XQuAD, German): 96 training pairs and 60 queries to evaluate."""
     full = shared_set("xquad_de")
     pairs = [(full.queries[row], full.corpus[full.relevant[row][0]][:300]) for row in range(0, 1000, 5)]
     train = tuple(Pair(*pair) for pair in pairs[:96])
@@ -67,11 +67,11 @@ LOSSES = [("loss=mnrl", "train.accumulation=2"), ("loss=cached_mnrl", "loss.mini
 
 @pytest.fixture
 def compare(run_in_two, make_job):
-    """Train alone and in two; that all is the same, and how many rows and negatives each of two had."""
+    """Compare training in one and in two processes; return workers, batch per worker and in-batch negatives of two."""
 
-    def check(setup, loss, given):
-        one = run_alone(make_job("one", *setup, *loss), given)
-        first, second = run_in_two(make_job("two", *setup, *loss), given)
+    def check(setup, loss, trial_data):
+        one = run_alone(make_job("one", *setup, *loss), trial_data)
+        first, second = run_in_two(make_job("two", *setup, *loss), trial_data)
         assert first.results[0].outcome == Outcome.COMPLETE, first.results[0].reason
         for alone, shared in zip(one.reports, first.reports, strict=True):
             assert (shared.step, shared.fraction, shared.learning_rate) == (
@@ -83,8 +83,8 @@ def compare(run_in_two, make_job):
             for dim, by_metric in alone.scores.items():
                 for metric, value in by_metric.items():
                     assert shared.scores[dim][metric] == pytest.approx(value, abs=TOLERANCE), (dim, metric)
-        assert [r.scores for r in second.reports] == [r.scores for r in first.reports], "all know what the first found"
-        assert one.reports[0].scores != one.reports[1].scores, "something was learned"
+        assert [r.scores for r in second.reports] == [r.scores for r in first.reports], "the first shares its scores"
+        assert one.reports[0].scores != one.reports[1].scores, "training changes the scores"
         facts = first.started[0].facts
         accumulation = 2 if "train.accumulation=2" in loss else 1
         batch = facts["batch_per_worker"] * 2
@@ -96,18 +96,18 @@ def compare(run_in_two, make_job):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES, ids=["mnrl", "cached"])
-def test_two_with_half_a_batch_each_match_one_with_the_whole(compare, tiny_model, data, loss):
+def test_two_processes_with_half_a_batch_each_match_one_process(compare, tiny_model, data, loss):
     assert compare((*tiny_model, *TINY), loss, data) == (2, 4, 7)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("loss", LOSSES, ids=["mnrl", "cached"])
-def test_so_they_do_with_a_real_model_on_real_texts(compare, sentences, loss):
+def test_two_processes_match_one_with_a_real_model_on_real_texts(compare, sentences, loss):
     assert compare(MINILM, loss, sentences) == (2, 8, 15)
 
 
 @pytest.mark.slow
-def test_they_leave_together_when_told_to_stop(run_in_two, make_job, tiny_model, data):
+def test_all_processes_end_at_a_stop(run_in_two, make_job, tiny_model, data):
     first, second = run_in_two(make_job("stop", *tiny_model, *TINY), data, stop_at=0.5)
     for recorder in (first, second):
         assert [r.fraction for r in recorder.reports] == [0.5]
@@ -116,16 +116,16 @@ def test_they_leave_together_when_told_to_stop(run_in_two, make_job, tiny_model,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["no_duplicates", "batch_sampler"])
-def test_a_state_is_taken_up_by_as_many(run_in_two, make_job, tiny_model, data, tmp_path, sampler):
-    """The first run is stopped within its second epoch: its state lies there, as after a crash."""
+def test_resume_with_the_same_number_of_processes(run_in_two, make_job, tiny_model, data, tmp_path, sampler):
+    """The first run is stopped within its second epoch: its state is left on disk, as after a crash."""
     setup = (*tiny_model, *TINY, f"train.batch_sampler={sampler}", "eval.fractions=[0.75,1.0]")
-    whole, _ = run_in_two(make_job("whole", *setup), data)
-    cut = make_job("cut", *setup)
-    run_in_two(cut, data, stop_at=0.75)
-    assert {file.name for file in cut.state.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
-    again, _ = run_in_two(make_job("cut", *setup), data)
-    assert [r.fraction for r in again.reports] == [0.75, 1.0], "the last report is handed over again"
-    assert again.results[0].outcome == Outcome.COMPLETE
-    assert again.results[0].best_scores == whole.results[0].best_scores
-    assert again.reports[-1].loss == whole.reports[-1].loss, "the same batches as without the fault"
-    assert not list((tmp_path / "cut").glob(".*.tmp")), "one writer"
+    uninterrupted, _ = run_in_two(make_job("uninterrupted", *setup), data)
+    job = make_job("stopped", *setup)
+    run_in_two(job, data, stop_at=0.75)
+    assert {file.name for file in job.state.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
+    resumed, _ = run_in_two(make_job("stopped", *setup), data)
+    assert [r.fraction for r in resumed.reports] == [0.75, 1.0], "the last report is repeated"
+    assert resumed.results[0].outcome == Outcome.COMPLETE
+    assert resumed.results[0].best_scores == uninterrupted.results[0].best_scores
+    assert resumed.reports[-1].loss == uninterrupted.reports[-1].loss, "the same batches as without the crash"
+    assert not list((tmp_path / "stopped").glob(".*.tmp")), "only one process writes"

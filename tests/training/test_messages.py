@@ -1,4 +1,4 @@
-"""Reports through JSON: not a bit lost."""
+"""Messages are unchanged after a round trip through JSON."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The mini-batch of a cached loss: how it is found, that it changes no result, and that a probe leaves no trace."""
+"""The mini-batch of a cached loss: its search, its independence of the result, and the side effects of the probe."""
 
 import random
 
@@ -45,11 +45,11 @@ def tiny_bert():
 @pytest.mark.parametrize(
     ("fits", "seconds", "rows", "chosen", "tried", "too_large"),
     [
-        (100, lambda n: 1.0, 64, 64, [8, 16, 32, 64], None),  # twice as large for nothing, up to the batch
+        (100, lambda n: 1.0, 64, 64, [8, 16, 32, 64], None),  # twice as large at no cost, up to the batch
         (100, lambda n: 1.0, 24, 24, [8, 16, 24], None),
         (100, lambda n: 1.0, 5, 5, [5], None),
-        (100, lambda n: n * (1.0 if n < 32 else 1.5), 64, 16, [8, 16, 32], None),  # no faster: enough
-        (100, lambda n: n * (1.0 if n < 16 else 1.01), 16, 16, [8, 16], None),  # as good as equal: the larger
+        (100, lambda n: n * (1.0 if n < 32 else 1.5), 64, 16, [8, 16, 32], None),  # slower per pair: stop
+        (100, lambda n: n * (1.0 if n < 16 else 1.01), 16, 16, [8, 16], None),  # nearly equal: the larger
         (20, lambda n: 1.0, 64, 16, [8, 16, 32], 32),
         (3, lambda n: 1.0, 64, 2, [8, 4, 2], 4),
         (1, lambda n: 1.0, 64, 1, [8, 4, 2, 1], 2),
@@ -70,7 +70,7 @@ def test_doubled_while_it_pays_and_halved_until_it_fits(fits, seconds, rows, cho
     assert set(found.speeds) == {size for size in tried if size <= fits}
 
 
-def test_where_one_pair_does_not_fit_the_error_is_the_librarys_own():
+def test_if_one_pair_does_not_fit_the_error_is_the_librarys_own():
     def measure(size):
         raise MemoryError(str(size))
 
@@ -78,12 +78,12 @@ def test_where_one_pair_does_not_fit_the_error_is_the_librarys_own():
         find_fastest(measure, Limits(64))
 
 
-def test_any_other_error_passes():
+def test_any_other_error_is_raised():
     with pytest.raises(ZeroDivisionError):
         find_fastest(lambda size: 1 / 0, Limits(64))
 
 
-def test_no_new_size_is_begun_when_time_is_up():
+def test_no_further_size_is_measured_after_the_time_limit():
     sizes = []
 
     def measure(size):
@@ -101,39 +101,39 @@ def test_the_longest_of_every_column():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_size_is_found_and_recorded(make_config, tiny_bert, tmp_path, precision):
+def test_the_size_is_measured_and_recorded(make_config, tiny_bert, tmp_path, precision):
     config = make_config(*CACHED, "loss.mini_batch_size=auto").trial
-    settled = resolve_loss(config, tiny_bert(tmp_path, 0.1), PAIRS, Limits(8, precision))
-    assert settled.loss == config.loss.model_copy(update={"mini_batch_size": 8})
-    assert settled.facts["mini_batch_size"] == 8
-    assert settled.facts["mini_batch_probe"].startswith("pairs per second by size: 8: ")
-    assert settled.facts["mini_batch_probe_s"] < 60
+    resolved = resolve_loss(config, tiny_bert(tmp_path, 0.1), PAIRS, Limits(8, precision))
+    assert resolved.loss == config.loss.model_copy(update={"mini_batch_size": 8})
+    assert resolved.facts["mini_batch_size"] == 8
+    assert resolved.facts["mini_batch_probe"].startswith("pairs per second by size: 8: ")
+    assert resolved.facts["mini_batch_probe_s"] < 60
 
 
 @pytest.mark.parametrize(
     ("overrides", "facts"),
     [((*CACHED, "loss.mini_batch_size=4"), {"mini_batch_size": 4}), (("matryoshka.dims=[8]",), {})],
 )
-def test_what_is_given_is_taken(make_config, overrides, facts):
+def test_a_configured_size_is_kept(make_config, overrides, facts):
     config = make_config(*overrides).trial
-    settled = resolve_loss(config, None, (), Limits(8))
-    assert (settled.loss, settled.facts) == (config.loss, facts)
+    resolved = resolve_loss(config, None, (), Limits(8))
+    assert (resolved.loss, resolved.facts) == (config.loss, facts)
 
 
 def test_workers_take_the_smallest_of_their_sizes(make_config, tiny_bert, tmp_path, monkeypatch):
     from embsweep.core import distributed
 
-    class Pretended(distributed.ProcessGroup):
+    class PretendedGroup(distributed.ProcessGroup):
         def gather(self, value):
             return [value, 2]
 
-    monkeypatch.setattr("embsweep.training.mini_batch.current_group", Pretended)
+    monkeypatch.setattr("embsweep.training.mini_batch.current_group", PretendedGroup)
     config = make_config(*CACHED, "loss.mini_batch_size=auto").trial
-    settled = resolve_loss(config, tiny_bert(tmp_path, 0.0), PAIRS, Limits(4))
-    assert (settled.loss.mini_batch_size, settled.facts["mini_batch_size"]) == (2, 2)
+    resolved = resolve_loss(config, tiny_bert(tmp_path, 0.0), PAIRS, Limits(4))
+    assert (resolved.loss.mini_batch_size, resolved.facts["mini_batch_size"]) == (2, 2)
 
 
-def test_a_probe_leaves_no_trace(make_config, tiny_bert, tmp_path):
+def test_a_probe_has_no_side_effects(make_config, tiny_bert, tmp_path):
     import numpy as np
     import torch
 
@@ -159,7 +159,7 @@ def test_a_probe_leaves_no_trace(make_config, tiny_bert, tmp_path):
     assert model.forward == forward
 
 
-def test_a_probe_that_fails_leaves_none_either(make_config, tiny_bert, tmp_path, monkeypatch):
+def test_a_failed_probe_has_no_side_effects(make_config, tiny_bert, tmp_path, monkeypatch):
     import torch
 
     model = tiny_bert(tmp_path, 0.5)

@@ -1,4 +1,4 @@
-"""Out of memory in training: one more try with half the mini-batch, recorded, where that leaves all else as it is."""
+"""Out of memory in training: one retry with half the mini-batch, recorded, if that changes nothing else."""
 
 import gc
 import multiprocessing
@@ -38,7 +38,7 @@ def make_job(make_config, tiny_model, tmp_path):
 
 
 class Memory:
-    """A card on which at most `holds` pairs train at once, from the training step `from_step` on (1 is the first)."""
+    """A simulated GPU that trains at most `holds` pairs at once, from training step `from_step` on (1 is the first)."""
 
     def __init__(self):
         self.holds, self.from_step = 0, 1
@@ -63,10 +63,10 @@ class Memory:
 
 @pytest.fixture
 def memory(monkeypatch):
-    card = Memory()
+    gpu = Memory()
     build = losses.build_loss
-    monkeypatch.setattr(losses, "build_loss", lambda *args, **options: card.watch(build(*args, **options)))
-    return card
+    monkeypatch.setattr(losses, "build_loss", lambda *args, **options: gpu.watch(build(*args, **options)))
+    return gpu
 
 
 def numbers(reports):
@@ -74,7 +74,7 @@ def numbers(reports):
 
 
 @pytest.mark.nightly
-def test_before_the_first_evaluation_it_begins_again_with_half(make_job, data, memory, monkeypatch):
+def test_retry_before_the_first_evaluation_starts_over_with_half_the_size(make_job, data, memory, monkeypatch):
     left, built = [], []
     build = registry.build_model
 
@@ -93,31 +93,31 @@ def test_before_the_first_evaluation_it_begins_again_with_half(make_job, data, m
     finally:
         gc.enable()
     assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
-    assert memory.refused == [(2, 4)], "once"
-    assert left == [None], "nothing of the first try is held while the second one is built"
+    assert memory.refused == [(2, 4)], "refused once"
+    assert left == [None], "the first model is released before the second is built"
     first, second = recorder.started
     assert OOM_RETRY_FACT not in first.facts
     assert (second.facts[OOM_RETRY_FACT], second.facts["mini_batch_size"]) == (RETRY, 2)
 
     small = Recorder()
     run_trial(make_job("loss.mini_batch_size=2", folder="small"), small, data)
-    assert numbers(recorder.reports) == numbers(small.reports), "what it is with that size from the beginning"
+    assert numbers(recorder.reports) == numbers(small.reports), "the same as with that size from the start"
 
 
-def test_behind_an_evaluation_it_goes_on_and_says_nothing_twice(make_job, data, memory):
+def test_retry_after_an_evaluation_resumes_and_repeats_no_report(make_job, data, memory):
     memory.holds, memory.from_step = 2, 4
     recorder = Recorder()
     run_trial(make_job(), recorder, data)
     assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
     assert [r.fraction for r in recorder.reports] == FRACTIONS
     assert [r.step for r in recorder.reports] == [2, 5]
-    assert memory.steps == 3 + 1 + 3, "three steps, the one that failed, and those behind the state of step 2"
+    assert memory.steps == 3 + 1 + 3, "three steps, the failed one, and those after the state of step 2"
     assert [s.earlier for s in recorder.started] == [(), ()]
     assert recorder.started[1].facts[OOM_RETRY_FACT] == RETRY
 
 
 @pytest.mark.nightly
-def test_it_is_tried_once_more_and_not_twice(make_job, data, memory):
+def test_only_one_retry_is_made(make_job, data, memory):
     memory.holds, memory.from_step = 1, 4
     recorder = Recorder()
     run_trial(make_job(), recorder, data)
@@ -132,10 +132,10 @@ def test_it_is_tried_once_more_and_not_twice(make_job, data, memory):
 
 
 @pytest.mark.nightly
-def test_a_process_that_dies_after_the_second_try_goes_on_with_its_size_and_has_no_third(make_job, data, memory):
+def test_resume_after_a_retry_keeps_its_size_and_makes_no_other_retry(make_job, data, memory):
     job = make_job()
     memory.holds, memory.from_step = 2, 2
-    first = Recorder(stop_at=0.4)  # its state lies there, as after a crash
+    first = Recorder(stop_at=0.4)  # its state is left on disk, as after a crash
     run_trial(job, first, data)
     assert first.started[-1].facts[OOM_RETRY_FACT] == RETRY
 
@@ -149,7 +149,7 @@ def test_a_process_that_dies_after_the_second_try_goes_on_with_its_size_and_has_
 
 
 @pytest.mark.nightly
-def test_without_its_state_it_cannot_go_on(make_job, data, memory, monkeypatch):
+def test_retry_is_impossible_without_a_state(make_job, data, memory, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -179,7 +179,7 @@ def test_a_measured_size_is_halved_and_not_measured_again(make_job, data, memory
 
 
 @pytest.mark.nightly
-def test_the_plain_loss_is_not_tried_with_fewer_negatives(make_job, data, memory):
+def test_the_plain_loss_is_not_retried_with_fewer_negatives(make_job, data, memory):
     memory.from_step = 2
     recorder = Recorder()
     run_trial(make_job("loss=mnrl", "loss.mini_batch_size=null"), recorder, data)
@@ -191,8 +191,8 @@ def test_the_plain_loss_is_not_tried_with_fewer_negatives(make_job, data, memory
 
 
 @pytest.mark.nightly
-def test_what_comes_after_it_has_the_memory(make_job, data, memory):
-    """Another trial of the same process."""
+def test_memory_of_a_failed_trial_is_released(make_job, data, memory):
+    """The next trial runs in the same process."""
     run_trial(make_job("eval.fractions=[1.0]", folder="large"), Recorder(), data)
     memory.holds = 100
     recorder = Recorder()
@@ -201,12 +201,12 @@ def test_what_comes_after_it_has_the_memory(make_job, data, memory):
     assert OOM_RETRY_FACT not in recorder.started[0].facts
 
 
-HUNGER_BYTES = 512 * 2**20
-"""What a pair takes of the limited process: far above anything else that it might ask for."""
+BYTES_PER_PAIR = 512 * 2**20
+"""Memory that a pair takes in the limited process: far more than anything else it may allocate."""
 
 
-def train_within(job, data):
-    """A trial in a process that may have three pairs' worth of memory more than when training begins."""
+def train_with_limited_memory(job, data):
+    """Run a trial in a process whose memory is limited to that at the start of training plus three pairs."""
     import resource
 
     import torch
@@ -216,9 +216,9 @@ def train_within(job, data):
             return output
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
-            most = pages * resource.getpagesize() + 3 * HUNGER_BYTES
+            most = pages * resource.getpagesize() + 3 * BYTES_PER_PAIR
             resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-        torch.empty(len(output["input_ids"]) * HUNGER_BYTES, dtype=torch.uint8)
+        torch.empty(len(output["input_ids"]) * BYTES_PER_PAIR, dtype=torch.uint8)
         return output
 
     def watched(*args, **options):
@@ -234,12 +234,12 @@ def train_within(job, data):
 
 
 @pytest.mark.nightly
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is one of Linux")
-def test_a_real_limit_of_the_machine(make_job, data):
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit needs Linux")
+def test_retry_under_a_real_memory_limit(make_job, data):
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         trained, failed = (
-            pool.submit(train_within, make_job(f"loss.mini_batch_size={size}", folder=str(size)), data)
+            pool.submit(train_with_limited_memory, make_job(f"loss.mini_batch_size={size}", folder=str(size)), data)
             for size in (4, 8)
         )
         trained, failed = trained.result(timeout=200), failed.result(timeout=200)
@@ -247,7 +247,7 @@ def test_a_real_limit_of_the_machine(make_job, data):
     assert trained.started[-1].facts[OOM_RETRY_FACT] == RETRY
     reason = failed.results[0].reason
     assert reason.startswith("ran out of memory. Tried with loss.mini_batch_size=8, and once more with 4. What helps")
-    assert "alloc_cpu" in reason, "the allocator's own words"
+    assert "alloc_cpu" in reason, "the message of the allocator"
 
 
 def _errors():
@@ -256,21 +256,21 @@ def _errors():
     return {
         "torch": torch.OutOfMemoryError(CUDA),
         "torch.cuda": torch.cuda.OutOfMemoryError(CUDA),
-        "in a sentence": RuntimeError("HIP out of memory"),
-        "of the machine": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
+        "in a message": RuntimeError("HIP out of memory"),
+        "of the CPU": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
         "of python": MemoryError(),
     }
 
 
-def heard_of(size=4, **facts):
+def started_filter(size=4, **facts):
     return ReplayFilter(Recorder(), TrialStarted(1, "here", 0.0, 0.0, 0.0, {"mini_batch_size": size, **facts}))
 
 
-@pytest.mark.parametrize("guise", ["torch", "torch.cuda", "in a sentence", "of the machine", "of python"])
-def test_every_guise_of_it_is_tried_again(make_job, guise):
-    error = _errors()[guise]
-    assert plan_retry(error, make_job(), heard_of()) == OomRetry(4, 2)
-    assert describe_retry(error, make_job(), heard_of()) is None
+@pytest.mark.parametrize("form", ["torch", "torch.cuda", "in a message", "of the CPU", "of python"])
+def test_every_form_of_out_of_memory_is_retried(make_job, form):
+    error = _errors()[form]
+    assert plan_retry(error, make_job(), started_filter()) == OomRetry(4, 2)
+    assert describe_retry(error, make_job(), started_filter()) is None
 
 
 @pytest.mark.parametrize(
@@ -280,19 +280,19 @@ def test_every_guise_of_it_is_tried_again(make_job, guise):
         (4, {OOM_RETRY_FACT: "loss.mini_batch_size 8 → 4"}, "that was done before (loss.mini_batch_size 8 → 4)"),
     ],
 )
-def test_why_not(make_job, size, facts, words):
-    received = heard_of(size, **facts)
-    assert plan_retry(MemoryError(), make_job(), received) is None
-    assert words in describe_retry(MemoryError(), make_job(), received)
+def test_reason_why_no_retry_is_made(make_job, size, facts, words):
+    replay = started_filter(size, **facts)
+    assert plan_retry(MemoryError(), make_job(), replay) is None
+    assert words in describe_retry(MemoryError(), make_job(), replay)
 
 
-def test_nothing_else_is_tried_again(make_job):
-    assert plan_retry(ValueError("shape"), make_job(), heard_of()) is None
-    assert describe_retry(ValueError("shape"), make_job(), heard_of()) is None
+def test_no_other_error_is_retried(make_job):
+    assert plan_retry(ValueError("shape"), make_job(), started_filter()) is None
+    assert describe_retry(ValueError("shape"), make_job(), started_filter()) is None
     never_trained = ReplayFilter(Recorder())
     assert plan_retry(MemoryError(), make_job(), never_trained) is None
     assert describe_retry(MemoryError(), make_job(), never_trained) is None
 
 
-def test_a_mini_batch_beyond_the_batch_counts_as_the_batch(make_job):
-    assert plan_retry(MemoryError(), make_job(), heard_of(64)) == OomRetry(8, 4)
+def test_a_mini_batch_larger_than_the_batch_counts_as_the_batch(make_job):
+    assert plan_retry(MemoryError(), make_job(), started_filter(64)) == OomRetry(8, 4)

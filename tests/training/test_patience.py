@@ -1,4 +1,4 @@
-"""Early stop by patience: whole schedules of the callback without a model, with scores that a test chooses."""
+"""Early stopping by patience: complete schedules of the callback without a model, with scores set by the test."""
 
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ from tests.refusals import raises_code
 
 
 class Reports(list):
-    """A reporter that remembers, and stops at one step."""
+    """A reporter that keeps the reports and answers the one at step `stop_at` with a stop."""
 
     def __init__(self, stop_at=None):
         super().__init__()
@@ -36,7 +36,7 @@ def config(make_config):
 
 @pytest.fixture(scope="module")
 def train(config):
-    """`train(objectives, patience)` measures once an epoch, one step each; the steps taken, the reports, the result."""
+    """`train(objectives, patience)`: evaluate after each epoch of one step; returns steps taken, result and reports."""
     saved = []
 
     def run(objectives, patience, stop_at=None):
@@ -82,45 +82,45 @@ def _train(callback, steps):
         ([0.5, 0.4, 0.3, 0.2], 2, 3),
         ([0.5, 0.4, 0.6, 0.5, 0.4, 0.3], 2, 5),
         ([0.5, 0.4, 0.6, 0.5, 0.7], 2, 5),
-        ([0.5, 0.5, 0.5], 1, 2),  # an equal one is no new best
+        ([0.5, 0.5, 0.5], 1, 2),  # an equal score is no new best
         ([0.1, 0.2, 0.3], 1, 3),
         ([0.5, 0.4, 0.3], None, 3),
         ([0.5, 0.4, 0.3], 9, 3),
     ],
 )
-def test_so_many_evaluations_without_a_new_best_end_a_trial(train, objectives, patience, steps):
+def test_trial_ends_after_patience_evaluations_without_a_new_best(train, objectives, patience, steps):
     taken, result, reports = train(objectives, patience)
     assert taken == steps == len(reports)
     assert result.outcome == Outcome.COMPLETE
     assert result.best_objective == max(objectives[:steps])
 
 
-def test_a_stop_from_outside_is_told_from_one_of_patience(train):
+def test_a_stop_by_the_reporter_differs_from_one_by_patience(train):
     assert train([0.5, 0.4, 0.3, 0.2], 2, stop_at=3)[1].outcome == Outcome.STOPPED
     assert train([0.5, 0.4, 0.3, 0.2], 2)[1].outcome == Outcome.COMPLETE
 
 
-def test_a_score_that_is_no_number_fails_whatever_the_patience(train):
+def test_a_score_that_is_not_finite_fails_with_any_patience(train):
     with raises_code(TrialFailed, "not-finite"):
         train([0.5, float("nan"), 0.6], 2)
 
 
 @settings(max_examples=60)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 6))
-def test_patience_is_that_of_the_definition(train, objectives, patience):
-    """The first evaluation after which the last `patience` ones brought nothing above what was before them."""
+def test_patience_matches_its_definition(train, objectives, patience):
+    """Training ends at the first evaluation at which the last `patience` ones are not above the best before them."""
     ends = (n for n in range(patience + 1, len(objectives) + 1) if _is_stale(objectives[:n], patience))
     taken, result, _ = train(objectives, patience)
     assert taken == next(ends, len(objectives))
     assert result.best_objective == max(objectives[:taken])
 
 
-def _is_stale(seen, patience):
-    return max(seen[-patience:]) <= max(seen[:-patience])
+def _is_stale(objectives_so_far, patience):
+    return max(objectives_so_far[-patience:]) <= max(objectives_so_far[:-patience])
 
 
-def test_the_published_log_that_ends_early_ends_there(train):
-    """es_boe: 50 epochs planned, chosen at dimension 128, given up after the seventh."""
+def test_the_published_log_that_ends_early_ends_at_the_same_epoch(train):
+    """es_boe: 50 epochs planned, best checkpoint chosen at dimension 128, stopped after the seventh epoch."""
     card = load_cards()["es_boe"]
     scores = [row.scores[card.chosen_by] for row in card.log]
     taken, result, reports = train([*scores, *[0.99] * 43], card.train.patience)

@@ -1,4 +1,4 @@
-"""tf32: on where it is asked for and a GPU is there, never in an evaluation, and not left to the next trial."""
+"""tf32: on only if it is requested and there is a GPU, never in an evaluation, and not kept for the next trial."""
 
 import pytest
 
@@ -17,38 +17,38 @@ def backends():
     torch.backends.fp32_precision = before
 
 
-@pytest.mark.parametrize("wanted", [True, False, None])
-def test_a_gpu_gets_what_is_wanted_and_a_cpu_nothing(wanted):
-    assert resolve_tf32(wanted, Accelerator("H100", (9, 0))) is wanted
-    assert resolve_tf32(wanted, Accelerator()) is None
+@pytest.mark.parametrize("requested", [True, False, None])
+def test_the_setting_holds_on_a_gpu_and_not_on_a_cpu(requested):
+    assert resolve_tf32(requested, Accelerator("H100", (9, 0))) is requested
+    assert resolve_tf32(requested, Accelerator()) is None
 
 
-@pytest.mark.parametrize("wanted", ["true", "false", "null"])
-def test_every_setting_can_be_rehearsed_on_a_cpu(monkeypatch, make_config, tmp_path, backends, wanted):
+@pytest.mark.parametrize("requested", ["true", "false", "null"])
+def test_every_setting_can_be_rehearsed_on_a_cpu(monkeypatch, make_config, tmp_path, backends, requested):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    build_arguments(make_config(f"train.tf32={wanted}").train, tmp_path)
+    build_arguments(make_config(f"train.tf32={requested}").train, tmp_path)
     assert backends.fp32_precision == "none"
 
 
-def test_each_trial_of_a_warm_process_gets_its_own(make_config, tmp_path, backends):
-    """Twice the same value, and one that comes back: transformers' own switch works once for each value."""
+def test_each_trial_of_a_warm_process_gets_its_own_setting(make_config, tmp_path, backends):
+    """Values are repeated and return, because transformers' own switch works once for each value."""
     train = make_config("train.precision=fp32").train
-    for wanted, found in [(True, "tf32"), (False, "ieee"), (True, "tf32"), (None, "none"), (True, "tf32")]:
-        build_arguments(train, tmp_path, choice=HardwareSettings(tf32=wanted))
-        assert backends.fp32_precision == found
+    for requested, expected in [(True, "tf32"), (False, "ieee"), (True, "tf32"), (None, "none"), (True, "tf32")]:
+        build_arguments(train, tmp_path, choice=HardwareSettings(tf32=requested))
+        assert backends.fp32_precision == expected
 
 
 def test_an_evaluation_in_training_is_as_precise_as_one_outside(table_model, word_set, backends):
     model = table_model([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    seen = []
-    model[0].register_forward_hook(lambda *_: seen.append(backends.fp32_precision))
+    precisions = []
+    model[0].register_forward_hook(lambda *_: precisions.append(backends.fp32_precision))
     backends.fp32_precision = "tf32"
     evaluate_model(model, word_set(1, 2, [[0]]), [2], batch_size=4)
-    assert set(seen) == {"none"}
+    assert set(precisions) == {"none"}
     assert backends.fp32_precision == "tf32"
 
 
-def test_the_setting_comes_back_after_a_diagnostic(backends):
+def test_the_setting_is_restored_after_an_error(backends):
     backends.fp32_precision = "ieee"
     with pytest.raises(ZeroDivisionError), default_precision():
         assert backends.fp32_precision == "none"

@@ -1,4 +1,4 @@
-"""A trial that dies at any moment goes on from its last evaluation, and ends as if nothing had happened."""
+"""A trial that dies at any point resumes from its last evaluation and ends with the result of an uninterrupted run."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 
 
 class Killed(BaseException):
-    """What a SIGKILL is to a process: nothing of the trial's own handles it."""
+    """Simulates a SIGKILL: the trial does not handle it."""
 
 
 def to_job(make_config, folder, *overrides):
@@ -43,19 +43,19 @@ def make_job(make_config, tmp_path):
     return functools.partial(to_job, make_config, tmp_path / "trial")
 
 
-def run_and_kill(monkeypatch, job, data, where, time_to_die):
-    """Run the trial until `where` is called for the `time_to_die`-th time."""
+def run_and_kill(monkeypatch, job, data, where, fatal_call):
+    """Run the trial until call number `fatal_call` of `where`: (module, name, True to die before it)."""
     calls = count(1)
     module, name, before = where
     real = getattr(module, name)
 
     def dying(*args, **kwargs):
-        if before and next(calls) == time_to_die:
+        if before and next(calls) == fatal_call:
             raise Killed
-        found = real(*args, **kwargs)
-        if not before and next(calls) == time_to_die:
+        result_of_call = real(*args, **kwargs)
+        if not before and next(calls) == fatal_call:
             raise Killed
-        return found
+        return result_of_call
 
     recorder = Recorder()
     with monkeypatch.context() as patched:
@@ -67,7 +67,7 @@ def run_and_kill(monkeypatch, job, data, where, time_to_die):
 
 
 def same(one, other):
-    """Equal but for the moment."""
+    """Compare reports without their time."""
     return [{k: v for k, v in vars(a).items() if k != "reported_at"} for a in one] == [
         {k: v for k, v in vars(b).items() if k != "reported_at"} for b in other
     ]
@@ -80,7 +80,7 @@ AFTER_BEST = (callback, "save_per_query", False)
 
 @pytest.fixture(scope="module")
 def reference(tiny_static, make_config, data, tmp_path_factory):
-    """`undisturbed(sampler)`: the job and the recorder of the same trial without any fault, run once a sampler."""
+    """`reference(sampler)`: job and recorder of the same trial without a crash, run once per sampler."""
 
     @functools.cache
     def run(sampler):
@@ -94,8 +94,8 @@ def reference(tiny_static, make_config, data, tmp_path_factory):
     return run
 
 
-MOMENTS = {"before": BEFORE_STATE, "between": AFTER_STATE, "after": AFTER_BEST}
-BY_DAY = (("before", 1), ("between", 3), ("after", 4))
+CRASH_POINTS = {"before": BEFORE_STATE, "between": AFTER_STATE, "after": AFTER_BEST}
+DAILY = (("before", 1), ("between", 3), ("after", 4))
 
 
 @pytest.mark.parametrize(
@@ -103,44 +103,44 @@ BY_DAY = (("before", 1), ("between", 3), ("after", 4))
     [
         *(
             pytest.param(
-                "no_duplicates", crash_point, rung, marks=[] if (crash_point, rung) in BY_DAY else pytest.mark.nightly
+                "no_duplicates", crash_point, rung, marks=[] if (crash_point, rung) in DAILY else pytest.mark.nightly
             )
-            for crash_point in MOMENTS
+            for crash_point in CRASH_POINTS
             for rung in (1, 3, 4)
         ),
         ("batch_sampler", "between", 3),
     ],
 )
-def test_the_end_is_that_of_a_trial_that_never_died(monkeypatch, make_job, data, reference, sampler, crash_point, rung):
-    whole_job, whole = reference(sampler)
+def test_resume_ends_like_an_uninterrupted_trial(monkeypatch, make_job, data, reference, sampler, crash_point, rung):
+    uninterrupted_job, uninterrupted = reference(sampler)
     job = make_job(f"train.batch_sampler={sampler}")
-    first = run_and_kill(monkeypatch, job, data, MOMENTS[crash_point], rung)
+    first = run_and_kill(monkeypatch, job, data, CRASH_POINTS[crash_point], rung)
     second = Recorder()
     run_trial(job, second, data)
 
     (result,) = second.results
     assert result.outcome == Outcome.COMPLETE
     assert (result.best_objective, result.best_scores) == (
-        whole.results[0].best_objective,
-        whole.results[0].best_scores,
+        uninterrupted.results[0].best_objective,
+        uninterrupted.results[0].best_scores,
     )
     output = [*second.started[0].earlier, *second.reports]
-    assert same(output, whole.reports), "together with what it was told before, everything was said"
-    assert len(second.reports) <= len(FRACTIONS) - len(first.reports) + 1, "at most the last one is said again"
-    assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
-    assert job.values.read_bytes() == whole_job.values.read_bytes()
+    assert same(output, uninterrupted.reports), "earlier and new reports together are all reports"
+    assert len(second.reports) <= len(FRACTIONS) - len(first.reports) + 1, "at most the last one is repeated"
+    assert (job.best / "manifest.json").read_text() == (uninterrupted_job.best / "manifest.json").read_text()
+    assert job.values.read_bytes() == uninterrupted_job.values.read_bytes()
 
 
-def test_a_report_is_handed_over_again_word_for_word(monkeypatch, make_job, data):
+def test_resume_repeats_the_last_report_unchanged(monkeypatch, make_job, data):
     job = make_job()
     first = run_and_kill(monkeypatch, job, data, (Recorder, "report", False), 2)
     second = Recorder()
     run_trial(job, second, data)
     assert second.started[0].earlier == (first.reports[0],)
-    assert second.reports[0] == first.reports[1], "the time included"
+    assert second.reports[0] == first.reports[1], "including its time"
 
 
-def test_nothing_is_trained_behind_the_last_report(monkeypatch, make_job, data):
+def test_nothing_is_trained_after_the_last_report(monkeypatch, make_job, data):
     job = make_job()
     run_and_kill(monkeypatch, job, data, AFTER_BEST, len(FRACTIONS))
     monkeypatch.setattr(
@@ -152,7 +152,7 @@ def test_nothing_is_trained_behind_the_last_report(monkeypatch, make_job, data):
     assert second.results[0].outcome == Outcome.COMPLETE
 
 
-def test_a_stop_that_was_not_heard_is_heard_the_next_time(monkeypatch, make_job, data):
+def test_resume_redelivers_a_missed_stop(monkeypatch, make_job, data):
     job = make_job()
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
     second = Recorder(stop_at=0.5)
@@ -167,7 +167,7 @@ def _flip(path):
     path.write_bytes(content)
 
 
-def take_up(job, **changes):
+def load_state(job, **changes):
     setup = compute_fingerprint(job, resolve_for_this_process(job.config))
     return find_state(job, dataclasses.replace(setup, **changes))
 
@@ -181,21 +181,21 @@ def take_up(job, **changes):
         lambda folder: (folder / "stray.py").write_text("print('ran')"),
     ],
 )
-def test_a_spoiled_state_costs_one_step_and_the_record_says_so(monkeypatch, make_job, data, reference, corrupt_with):
-    whole_job, whole = reference("no_duplicates")
+def test_corrupt_state_costs_one_evaluation_and_is_recorded(monkeypatch, make_job, data, reference, corrupt_with):
+    uninterrupted_job, uninterrupted = reference("no_duplicates")
     job = make_job("train.batch_sampler=no_duplicates")
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
-    assert take_up(job) is not None
+    assert load_state(job) is not None
     corrupt_with(job.state)
     with raises_code(InvalidResumeState, "state-unreadable") as unusable:
-        take_up(job)
+        load_state(job)
     second = Recorder()
     run_trial(job, second, data)
     assert second.started[0].facts["used_previous_state"] == str(unusable.value)
-    assert same(second.reports, whole.reports), "behind the first, which is said again"
+    assert same(second.reports, uninterrupted.reports), "the first is repeated"
     assert second.results[0].outcome == Outcome.COMPLETE
-    assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
-    assert job.values.read_bytes() == whole_job.values.read_bytes()
+    assert (job.best / "manifest.json").read_text() == (uninterrupted_job.best / "manifest.json").read_text()
+    assert job.values.read_bytes() == uninterrupted_job.values.read_bytes()
 
 
 def test_a_state_of_other_training_is_not_used(monkeypatch, make_job, data):
@@ -204,19 +204,19 @@ def test_a_state_of_other_training_is_not_used(monkeypatch, make_job, data):
     other = job.config.model_copy(update={"train": job.config.train.model_copy(update={"seed": 7})})
     for differs in ({"fold": 1}, {"config": other}):
         with raises_code(InvalidResumeState, "other-setup"):
-            take_up(job.model_copy(update=differs))
+            load_state(job.model_copy(update=differs))
     for change in ({"workers": 2}, {"hardware": "a bigger GPU"}, {"libraries": "torch 9"}):
         with raises_code(InvalidResumeState, "other-setup"):
-            take_up(job, **change)
-    assert take_up(job.model_copy(update={"attempt": 2})) is not None
+            load_state(job, **change)
+    assert load_state(job.model_copy(update={"attempt": 2})) is not None
 
 
-def test_a_crash_between_two_renames_is_mended(monkeypatch, make_job, data):
-    """A file system that cannot exchange names: the state has lost its name for a moment."""
+def test_a_crash_between_two_renames_is_repaired(monkeypatch, make_job, data):
+    """On a file system that cannot exchange names, the state has no name between the two renames."""
     job = make_job()
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
     job.state.rename(job.state.with_name(".state.0123abcd.old"))
-    assert len(take_up(job).reports) == 2
+    assert len(load_state(job).reports) == 2
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("failed writing file")])
@@ -232,9 +232,9 @@ def test_a_full_disk_costs_the_state_and_not_the_trial(monkeypatch, make_job, da
     assert not job.state.exists()
 
 
-def test_behind_a_full_disk_it_goes_on_from_the_state_before(monkeypatch, make_job, data, reference):
-    """The second state and all behind it have no room; the weights of the best, which are smaller, have."""
-    whole_job, whole = reference("no_duplicates")
+def test_after_a_full_disk_the_trial_resumes_from_the_previous_state(monkeypatch, make_job, data, reference):
+    """The second and all later states do not fit on the disk; the best weights, which are smaller, do."""
+    uninterrupted_job, uninterrupted = reference("no_duplicates")
     job, calls, real = make_job("train.batch_sampler=no_duplicates"), count(1), states.write_folder
 
     def full(*args, **kwargs):
@@ -246,24 +246,24 @@ def test_behind_a_full_disk_it_goes_on_from_the_state_before(monkeypatch, make_j
         patched.setattr(states, "write_folder", full)
         run_and_kill(patched, job, data, AFTER_BEST, 3)
     with raises_code(InvalidResumeState, "state-not-kept") as unusable:
-        take_up(job)
+        load_state(job)
     second = Recorder()
     run_trial(job, second, data)
     assert second.started[0].facts["used_previous_state"] == str(unusable.value)
-    assert same(second.reports, whole.reports)
-    assert (job.best / "manifest.json").read_text() == (whole_job.best / "manifest.json").read_text()
+    assert same(second.reports, uninterrupted.reports)
+    assert (job.best / "manifest.json").read_text() == (uninterrupted_job.best / "manifest.json").read_text()
 
 
-def test_an_attempt_that_was_cut_off_writes_nothing_any_more(monkeypatch, make_job, data):
-    """The machine of the first attempt was taken for dead; the second one has begun when the first evaluates again."""
+def test_a_stale_attempt_writes_nothing(monkeypatch, make_job, data):
+    """The machine of the first attempt was assumed lost: the second has begun when the first evaluates again."""
     job = make_job()
 
-    class Overtaken(Recorder):
+    class OvertakenRecorder(Recorder):
         def report(self, report):
             acquire_fence(job.model_copy(update={"attempt": 2}))
             return super().report(report)
 
-    first = Overtaken()
+    first = OvertakenRecorder()
     with pytest.raises(StaleAttempt):
         run_trial(job, first, data)
     assert [r.fraction for r in first.reports] == [0.25]

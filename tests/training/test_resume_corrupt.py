@@ -1,4 +1,4 @@
-"""Torn or garbled files of a trial: found by their hash, not used, and the record says what was done instead."""
+"""Truncated or altered files of a trial: detected by hash, not used, and the facts record what was done instead."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def truncate(name):
 
 
 def zero(name):
-    """A block in the middle, as a disk that lost power leaves it: the size is right."""
+    """Zero a block in the middle, as after a power failure: the size is still right."""
 
     def corrupt_with(folder):
         with (folder / name).open("r+b") as file:
@@ -53,19 +53,19 @@ CORRUPTED = {
     "half a manifest": truncate("manifest.json"),
     "an empty manifest": write("manifest.json", b""),
     "a manifest of garbage": write("manifest.json", b"\xff\xfe\x00["),
-    "a bottomless manifest": write("manifest.json", b"[" * 100_000),
-    "a manifest of other things": write("manifest.json", b'{"files": {"a": 1, "../b": null}}'),
+    "a deeply nested manifest": write("manifest.json", b"[" * 100_000),
+    "a manifest of other content": write("manifest.json", b'{"files": {"a": 1, "../b": null}}'),
     "one file more": write("stray.py", b"print('ran')"),
 }
 
 
-def fallen(folder):
+def replace_by_a_file(folder):
     shutil.rmtree(folder)
     folder.write_text("a file in its place")
 
 
 def stopped_trial(make_tiny, data, folder, objectives, fractions=FRACTIONS, stop_at=0.5):
-    """A trial that lies there as after a crash behind `stop_at`; `objectives` are what its evaluations count."""
+    """Leave a trial on disk as after a crash behind `stop_at`; its evaluations have these `objectives`."""
     config = make_tiny("train.batch_size=8", "train.epochs=2", f"eval.fractions={fractions}")
     job, left = TrialSpec(number=3, attempt=1, config=config.trial, folder=str(folder)), iter(objectives)
     with pytest.MonkeyPatch.context() as patch:
@@ -81,13 +81,13 @@ def make_tiny(make_config, tiny_model):
 
 @pytest.fixture(scope="module")
 def rising(make_tiny, data, tmp_path_factory):
-    """Its best weights are those of its state."""
+    """A trial whose best weights are those of its state."""
     return stopped_trial(make_tiny, data, tmp_path_factory.mktemp("rising") / "trial", [0.1, 0.2])
 
 
 @pytest.fixture(scope="module")
 def falling(make_tiny, data, tmp_path_factory):
-    """Its best weights are those of its first evaluation, and nowhere but in `best`."""
+    """A trial whose best weights are those of its first evaluation, stored only in `best`."""
     return stopped_trial(make_tiny, data, tmp_path_factory.mktemp("falling") / "trial", [0.2, 0.1])
 
 
@@ -100,40 +100,40 @@ def copy_of(tmp_path):
     return copy
 
 
-def take_up(job):
+def load_state(job):
     return find_state(job, compute_fingerprint(job, resolve_for_this_process(job.config)))
 
 
 @pytest.mark.parametrize("kind", CORRUPTED)
-def test_a_spoiled_state_is_found_out(rising, copy_of, kind):
+def test_corrupt_state_is_detected(rising, copy_of, kind):
     job = copy_of(rising)
-    assert len(take_up(job).reports) == 2
+    assert len(load_state(job).reports) == 2
     CORRUPTED[kind](job.state)
     with raises_code(InvalidResumeState, "state-unreadable"):
-        take_up(job)
+        load_state(job)
 
 
 @pytest.mark.parametrize("kind", CORRUPTED)
-def test_spoiled_best_weights_are_found_out_where_nothing_else_holds_them(rising, falling, copy_of, kind, tmp_path):
+def test_corrupt_best_weights_are_detected_unless_the_state_holds_them(rising, falling, copy_of, kind, tmp_path):
     job = copy_of(falling)
-    assert len(take_up(job).reports) == 2
+    assert len(load_state(job).reports) == 2
     CORRUPTED[kind](job.best)
     with raises_code(InvalidResumeState, "best-unreadable"):
-        take_up(job)
+        load_state(job)
     shutil.rmtree(job.folder)
     other = copy_of(rising)
     CORRUPTED[kind](other.best)
-    assert len(take_up(other).reports) == 2, "the state has them"
+    assert len(load_state(other).reports) == 2, "the state has the weights"
 
 
 @pytest.mark.parametrize(
     "corrupt_with", [truncate("per_query.npz"), write("per_query.npz", b""), remove("per_query.npz")]
 )
-def test_so_are_each_querys_scores(falling, copy_of, corrupt_with):
+def test_corrupt_per_query_scores_are_detected(falling, copy_of, corrupt_with):
     job = copy_of(falling)
     corrupt_with(job.best.parent)
     with raises_code(InvalidResumeState, "best-unreadable") as caught:
-        take_up(job)
+        load_state(job)
     assert "per_query.npz" in str(caught.value)
 
 
@@ -141,27 +141,27 @@ def test_so_are_each_querys_scores(falling, copy_of, corrupt_with):
     ("corrupt_with", "code"),
     [
         (lambda job: CORRUPTED["a block of zeros"](job.state), "state-unreadable"),
-        (lambda job: fallen(job.state), "state-unreadable"),
+        (lambda job: replace_by_a_file(job.state), "state-unreadable"),
         (lambda job: CORRUPTED["no manifest"](job.best), "best-unreadable"),
         (lambda job: shutil.rmtree(job.state), "state-not-kept"),
     ],
 )
-def test_it_goes_one_evaluation_back_and_the_record_says_why(falling, copy_of, data, corrupt_with, code):
+def test_trial_falls_back_by_one_evaluation_and_records_why(falling, copy_of, data, corrupt_with, code):
     job, recorder = copy_of(falling), Recorder()
     corrupt_with(job)
     with raises_code(InvalidResumeState, code) as unusable:
-        take_up(job)
+        load_state(job)
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
     assert started.facts["used_previous_state"] == str(unusable.value)
     assert "restarted" not in started.facts
     assert started.earlier == ()
-    assert [r.fraction for r in recorder.reports] == FRACTIONS, "the first is said again, the second is trained again"
+    assert [r.fraction for r in recorder.reports] == FRACTIONS, "the first is repeated, the second is trained again"
     assert result.outcome == Outcome.COMPLETE
-    assert [path.name for path in job.best.parent.glob(".*")] == [], "nothing is left lying about"
+    assert [path.name for path in job.best.parent.glob(".*")] == [], "no temporary files are left"
 
 
-def test_it_starts_over_where_the_state_before_is_torn_too(falling, copy_of, data):
+def test_trial_starts_over_if_the_previous_state_is_corrupt_too(falling, copy_of, data):
     job, recorder = copy_of(falling), Recorder()
     CORRUPTED["garbage"](job.state)
     CORRUPTED["half the weights"](job.previous.state)
@@ -174,25 +174,25 @@ def test_it_starts_over_where_the_state_before_is_torn_too(falling, copy_of, dat
 
 @pytest.fixture(scope="module")
 def wavering(make_tiny, data, tmp_path_factory):
-    """Three evaluations: the last is the best, before it the first was, whose weights are nowhere but in `before`."""
+    """A trial of three evaluations: the last is the best, the first was before, with its weights only in `previous`."""
     folder = tmp_path_factory.mktemp("wavering") / "trial"
     return stopped_trial(make_tiny, data, folder, [0.2, 0.1, 0.3], fractions=[0.25, 0.5, 0.75, 1.0], stop_at=0.75)
 
 
-def test_the_best_weights_of_that_time_come_back_with_it(wavering, copy_of, data, monkeypatch):
+def test_fallback_restores_the_best_weights_of_that_state(wavering, copy_of, data, monkeypatch):
     job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
-    kept = (job.previous.best / "manifest.json").read_bytes()
+    first_manifest = (job.previous.best / "manifest.json").read_bytes()
     CORRUPTED["garbage"](job.state)
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
     assert [r.fraction for r in started.earlier] == [0.25]
     assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
-    assert (job.best / "manifest.json").read_bytes() == kept
+    assert (job.best / "manifest.json").read_bytes() == first_manifest
     assert result.best_objective == 0.2
     load_per_query(job.values, result.best_scores, job.config.objective.metric)
 
 
-def test_what_it_trains_again_comes_out_the_same(wavering, copy_of, data, monkeypatch):
+def test_training_after_a_fallback_gives_the_same_weights(wavering, copy_of, data, monkeypatch):
     job, recorder, left = copy_of(wavering), Recorder(stop_at=0.75), iter([0.3])
     CORRUPTED["no weights"](job.state)
     monkeypatch.setattr(callback, "compute_objective", lambda *_: next(left))
@@ -201,20 +201,20 @@ def test_what_it_trains_again_comes_out_the_same(wavering, copy_of, data, monkey
     assert (job.best / "manifest.json").read_bytes() == (wavering.best / "manifest.json").read_bytes()
 
 
-@pytest.mark.parametrize("died_behind", ["best", "per_query.npz"])
-def test_a_step_back_that_died_is_taken_again(wavering, copy_of, data, died_behind):
+@pytest.mark.parametrize("moved_before_crash", ["best", "per_query.npz"])
+def test_interrupted_fallback_is_completed(wavering, copy_of, data, moved_before_crash):
     job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
     CORRUPTED["garbage"](job.state)
-    for name in ("best", "per_query.npz")[: 1 + (died_behind == "per_query.npz")]:
-        now, then = job.best.with_name(name), job.previous.best.with_name(name)
-        shutil.rmtree(now) if now.is_dir() else now.unlink()
-        then.rename(now)
+    for name in ("best", "per_query.npz")[: 1 + (moved_before_crash == "per_query.npz")]:
+        current, earlier = job.best.with_name(name), job.previous.best.with_name(name)
+        shutil.rmtree(current) if current.is_dir() else current.unlink()
+        earlier.rename(current)
     run_trial(job, recorder, data)
     assert "used_previous_state" in recorder.started[0].facts
     assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
 
 
-def test_spoiled_best_weights_are_written_again_from_the_state(rising, copy_of, data):
+def test_corrupt_best_weights_are_rewritten_from_the_state(rising, copy_of, data):
     from embsweep.training.checkpoint import check_checkpoint
 
     job, recorder = copy_of(rising), Recorder(stop_at=0.5)

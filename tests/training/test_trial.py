@@ -1,4 +1,4 @@
-"""One trial for real, on the static model: it learns, reports, stops, keeps its best weights, fails with reasons."""
+"""Real trials of the static model: learning, reports, stops, the best weights, failures with their reasons."""
 
 import math
 
@@ -18,7 +18,7 @@ PEAK = 1e-2
 
 
 @pytest.fixture
-def make_static_job(imports_paid, make_config, tmp_path):
+def make_static_job(heavy_imports, make_config, tmp_path):
     def make(*overrides, folder="0003"):
         config = make_config("model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", *overrides)
         return TrialSpec(number=3, attempt=1, config=config.trial, folder=str(tmp_path / folder))
@@ -28,7 +28,7 @@ def make_static_job(imports_paid, make_config, tmp_path):
 
 @pytest.fixture
 def make_job(make_static_job, data, monkeypatch):
-    """`make_job(*overrides)`: of a static model of the words in `data`."""
+    """`make_job(*overrides)`: a job whose static model has the words of `data`."""
     monkeypatch.setattr(registry, "build_model", build_tiny(data))
     return make_static_job
 
@@ -46,7 +46,7 @@ def test_a_trial_learns_and_its_best_weights_are_on_disk(make_static_job, data):
     assert result.best_objective == max(r.objective for r in recorder.reports)
     assert recorder.reports[-1].objective > recorder.reports[0].objective
     assert all(math.isfinite(r.loss) for r in recorder.reports)
-    assert recorder.reports[-1].learning_rate < recorder.reports[0].learning_rate, "cosine falls"
+    assert recorder.reports[-1].learning_rate < recorder.reports[0].learning_rate, "the cosine schedule decreases"
     model = load_checkpoint(job.best)
     again = evaluate_model(model, data.validation, job.config.eval_dims, batch_size=64).scores
     assert again == result.best_scores, "the weights on disk are those of the best evaluation"
@@ -57,7 +57,7 @@ def test_training_prints_nothing(make_job, data, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_start_says_what_was_paid_and_chosen(make_job, data):
+def test_start_reports_setup_times_and_facts(make_job, data):
     recorder = Recorder()
     run_trial(make_job("train.epochs=1", "eval.fractions=[1.0]"), recorder, data)
     (started,) = recorder.started
@@ -114,12 +114,12 @@ def test_a_loss_that_is_not_finite_fails_at_once(make_job, data, monkeypatch):
 
     build = losses.build_loss
 
-    def poisoned(*arguments, **options):
-        found = build(*arguments, **options)
-        found.register_forward_hook(lambda module, inputs, output: output * math.nan, prepend=True)
-        return found
+    def build_nan_loss(*arguments, **options):
+        loss_module = build(*arguments, **options)
+        loss_module.register_forward_hook(lambda module, inputs, output: output * math.nan, prepend=True)
+        return loss_module
 
-    monkeypatch.setattr(losses, "build_loss", poisoned)
+    monkeypatch.setattr(losses, "build_loss", build_nan_loss)
     recorder = Recorder()
     run_trial(make_job("train.epochs=4"), recorder, data)
     (result,) = recorder.results
@@ -148,8 +148,8 @@ def test_an_exception_becomes_a_reason(make_job, data):
         (("train.accumulation=5", "train.epochs=2"), 2),
     ],
 )
-def test_steps_are_those_of_epochs_batch_and_accumulation(make_job, data, overrides, steps):
-    """Of forty pairs."""
+def test_steps_follow_from_epochs_batch_and_accumulation(make_job, data, overrides, steps):
+    """The training data are forty pairs."""
     recorder = Recorder()
     run_trial(make_job(*overrides, "eval.fractions=[1.0]"), recorder, data)
     assert [r.step for r in recorder.reports] == [steps]
@@ -166,16 +166,16 @@ def test_steps_are_those_of_epochs_batch_and_accumulation(make_job, data, overri
     ],
 )
 def test_the_learning_rate_follows_its_schedule(make_job, data, scheduler, warmup, halfway, at_the_end):
-    """As a part of its peak, behind five and ten of ten steps."""
-    given = (f"train.scheduler={scheduler}", f"train.warmup={warmup}", "train.epochs=2", "eval.fractions=[0.5,1.0]")
+    """Compare the rate, relative to its peak, after five and after ten of ten steps."""
+    overrides = (f"train.scheduler={scheduler}", f"train.warmup={warmup}", "train.epochs=2", "eval.fractions=[0.5,1.0]")
     recorder = Recorder()
-    run_trial(make_job(*given), recorder, data)
+    run_trial(make_job(*overrides), recorder, data)
     rates = [r.learning_rate / PEAK for r in recorder.reports]
     assert rates == pytest.approx([halfway, at_the_end], abs=1e-6)
 
 
 def weights_of(job, data):
-    """All of them, behind the trial."""
+    """Run the trial and return all weights of its best checkpoint."""
     from safetensors.torch import load_file
 
     run_trial(job, Recorder(), data)
@@ -192,8 +192,8 @@ def weights_of(job, data):
         (("train.max_grad_norm=1e-12",), (0, 0.5)),
     ],
 )
-def test_what_the_optimizer_is_told_is_what_it_does(make_job, data, overrides, moved):
-    """How far the weights move, as a multiple of how far they move without it."""
+def test_optimizer_settings_take_effect(make_job, data, overrides, moved):
+    """Compare how far the weights move with and without the override."""
     steady = ("train.scheduler=constant", "train.warmup=0", "train.epochs=1", "eval.fractions=[1.0]")
     begin = weights_of(make_job(*steady, "train.learning_rate=1e-9", folder="still"), data)
     plain = weights_of(make_job(*steady, folder="plain"), data)
@@ -202,8 +202,8 @@ def test_what_the_optimizer_is_told_is_what_it_does(make_job, data, overrides, m
     assert least <= float((changed - begin).norm() / (plain - begin).norm()) <= most
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_activations_are_recomputed_where_it_is_wanted(make_config, tiny_model, tmp_path, data, monkeypatch, wanted):
+@pytest.mark.parametrize("requested", [True, False])
+def test_activations_are_recomputed_if_requested(make_config, tiny_model, tmp_path, data, monkeypatch, requested):
     from transformers import PreTrainedModel
 
     enabled, enable = [], PreTrainedModel.gradient_checkpointing_enable
@@ -212,15 +212,15 @@ def test_activations_are_recomputed_where_it_is_wanted(make_config, tiny_model, 
         "gradient_checkpointing_enable",
         lambda *args, **options: (enabled.append(1), enable(*args, **options)),
     )
-    switch = f"train.gradient_checkpointing={str(wanted).lower()}"
+    switch = f"train.gradient_checkpointing={str(requested).lower()}"
     config = make_config(*tiny_model, "train.epochs=0.4", "train.batch_size=8", "eval.fractions=[1.0]", switch)
     recorder = Recorder()
     run_trial(TrialSpec(number=0, attempt=1, config=config.trial, folder=str(tmp_path)), recorder, data)
     assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
-    assert bool(enabled) is wanted
+    assert bool(enabled) is requested
 
 
-def test_nothing_but_the_trial_itself_lies_in_its_folder(make_job, data):
+def test_the_trainer_adds_nothing_to_the_folder_of_the_trial(make_job, data):
     """The trainer neither evaluates, saves nor reports."""
     job = make_job("train.epochs=1", "eval.fractions=[0.5,1.0]")
     run_trial(job, Recorder(), data)
@@ -244,7 +244,7 @@ def test_a_trial_trains_on_one_gpu_however_many_its_process_sees(monkeypatch, tm
     assert arguments.train_batch_size == 8
 
 
-def test_nothing_of_a_trial_is_left_when_its_memory_is_released(make_job, data, monkeypatch):
+def test_no_model_is_left_after_its_memory_is_released(make_job, data, monkeypatch):
     import gc
     import weakref
 
@@ -258,13 +258,13 @@ def test_nothing_of_a_trial_is_left_when_its_memory_is_released(make_job, data, 
         built.append(weakref.ref(model))
         return model
 
-    def look():
+    def release_and_check():
         release()
         left.extend(ref() for ref in built)
 
     release = trial.release_memory
     monkeypatch.setattr(registry, "build_model", remember)
-    monkeypatch.setattr(trial, "release_memory", look)
+    monkeypatch.setattr(trial, "release_memory", release_and_check)
     gc.disable()
     try:
         run_trial(make_job("train.epochs=1", "eval.fractions=[1.0]"), Recorder(), data)

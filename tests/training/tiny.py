@@ -1,10 +1,10 @@
-"""A static model of the words in some data and no others: it is trained, written and hashed in milliseconds."""
+"""A static model of only the words in the data: training, writing and hashing it takes milliseconds."""
 
 from tests.toy_models import make_static
 
 
 def build_tiny(data):
-    """What takes the place of `build_model`."""
+    """Return a replacement for `build_model`."""
     texts = [text for pair in data.train for text in (pair.anchor, pair.positive)]
     words = sorted({word for text in texts for word in text.split()})
 

@@ -43,7 +43,7 @@ FIXES: Mapping[str, str] = MappingProxyType(
         "rows-left-out": "nothing, if that is meant",
         "several-questions-per-passage": "nothing: passages are judged once, and kept on one side",
         "several-passages-per-query": "nothing: each counts as relevant",
-        "naive-evaluation": "do not compare with scores of an evaluation that has one id a row",
+        "naive-evaluation": "do not compare with scores of an evaluation that has one id per row",
         "unjudged-passages": "nothing: they make the task harder, as in use",
     }
 )

@@ -119,7 +119,7 @@ def report_naive(readings: NaiveComparison) -> Iterator[Finding]:
     right, naive = readings.right["map@100"], readings.naive["map@100"]
     if abs(right - naive) >= DIFFERENCE_SHOWN:
         message = (
-            f"an evaluation with one id a row would report MAP@100 {naive:.3f} for {readings.ranker} instead of "
+            f"an evaluation with one id per row would report MAP@100 {naive:.3f} for {readings.ranker} instead of "
             f"{right:.3f}, and accuracy@1 {readings.naive['accuracy@1']:.3f} instead of "
             f"{readings.right['accuracy@1']:.3f}"
         )

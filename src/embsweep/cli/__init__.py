@@ -1,1 +1,1 @@
-"""The command line: arguments in, exit code out."""
+"""Command line: read arguments, run a command, print its result, and exit with its exit code."""

@@ -1,7 +1,4 @@
-"""The third use case: audit the data as a sweep would, without a sweep.
-
-`embsweep audit`: what is wrong with the data, before anything is trained.
-"""
+"""`embsweep audit`: check the data as a sweep would, before anything is trained."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ from embsweep.sweep.checks.inputs import check_chosen_model, checked_config, che
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """What is audited; everything in it was checked."""
+    """Data to audit and its configuration, all of them checked."""
 
     config: Config
     collection: Collection
@@ -44,13 +41,22 @@ class AuditRequest:
 def check_audit(
     values: Mapping[str, Any], default_storage: Path, earlier: Iterable[Diagnostic] = (), *, with_model: bool
 ) -> AuditRequest:
-    """Check configuration and data, and the model where it is to rank. InputError with every fault.
+    """Check configuration and data, and the model if it is used.
 
-    Without a GPU the data is audited as a full sweep would use it all the same; scale=rehearsal audits a rehearsal's.
+    The data is audited as a full sweep would use it, even without a GPU; `scale=rehearsal` audits a rehearsal's data.
+
+    Args:
+        values: The composed configuration as plain values.
+        default_storage: Storage folder if the configuration names none.
+        earlier: Diagnostics found before, which are reported too.
+        with_model: Whether the base model ranks, too, and is therefore checked.
+
+    Raises:
+        InputError: If anything is wrong, with all diagnostics.
     """
     diagnostics = list(earlier)
-    asked = checked_config(values, diagnostics, check_measurable)
-    config = asked and _scale(asked)
+    requested = checked_config(values, diagnostics, check_measurable)
+    config = requested and _scale(requested)
     if config is not None:
         diagnostics.extend(check_waivers(config.audit.waive))
         diagnostics.extend(check_chosen_model(config.model, diagnostics) if with_model else ())
@@ -61,7 +67,7 @@ def check_audit(
 
 
 def run_audit(request: AuditRequest, *, with_model: bool) -> AuditReport:
-    """The report, and in its figures the base model's own ranking beside BM25's where it is asked for."""
+    """Audit the data and return the report; `with_model` adds scores of the base model's ranking to BM25's."""
     config = request.config
     report = audit_data(request.collection, request.splits, config=config.audit, model=config.model, train=config.train)
     if not with_model:
@@ -85,7 +91,7 @@ def _rank_base(request: AuditRequest) -> NaiveComparison:
 
 
 def _scale(config: Config) -> Config:
-    """Nothing is trained here, so only an explicit rehearsal is one."""
+    """Scale the configuration for an explicit rehearsal only: nothing is trained, so a GPU is not needed."""
     scale = plan_rehearsal(
         config.scale.mode, has_gpu=True, longest_epochs=config.train.epochs, caps=config.scale.rehearsal
     )
@@ -93,10 +99,20 @@ def _scale(config: Config) -> Config:
 
 
 def audit_request(overrides: Sequence[str], *, with_model: bool, json_file: Path | None, console: Console) -> bool:
-    """Check everything, audit, print the report and write the file; whether a sweep may start.
+    """Check everything, audit the data, print the report and write the file.
 
-    The command line is that of a sweep: a key that it sweeps is left at the recipe's value. InputError with every
-    fault of the command line, the configuration or the data.
+    Args:
+        overrides: Overrides as for a sweep. A swept key keeps the recipe's value.
+        with_model: Rank with the base model too, not only with BM25.
+        json_file: File for the report as JSON, if one is wanted.
+        console: The console to print to.
+
+    Returns:
+        Whether a sweep with this data may start: every error found is waived.
+
+    Raises:
+        InputError: If the command line, the configuration or the data are invalid, with all diagnostics.
+        CodedError: If `json_file` cannot be written after the audit.
     """
     request, swept = _read_request(overrides, json_file, with_model=with_model)
     with console.status("Auditing the data"):

@@ -1,4 +1,4 @@
-"""How an audit looks in a terminal, from 80 columns up."""
+"""Terminal output of an audit, for terminals of at least 80 columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_BARS = 12
 
 
 def show_report(report: AuditReport, console: Console) -> None:
-    """Sizes, findings by severity, histograms, and the naive evaluation against the right one."""
+    """Print sizes, findings by severity, histograms, and the scores of the naive and the correct evaluation."""
     console.print(_sizes(report.figures))
     console.print()
     for severity in SEVERITIES:
@@ -59,7 +59,7 @@ def _show_findings(report: AuditReport, findings: Sequence[Finding], console: Co
 
 
 def _print_indented(text: Text, indent: int, console: Console) -> None:
-    """Wrapped lines keep the indent; where nothing is to be wrapped, one long line stays one."""
+    """Print an indented text; wrapped lines have the same indent, and a console that does not wrap gets long lines."""
     lines = (Text(" " * indent) + line for line in text.split())
     console.print(Text("\n").join(lines) if console.soft_wrap else Padding(text, (0, 0, 0, indent)))
 
@@ -94,20 +94,20 @@ def _bars(title: str, counts: Mapping[str, int]) -> Table:
 def _readings(figures: Figures) -> RenderableType:
     table = _table("", *SHOWN)
     for reading in figures.readings:
-        table.add_row(f"{reading.ranker}, one id a row", *(score(reading.naive[metric]) for metric in SHOWN))
-        table.add_row(f"{reading.ranker}, right", *(score(reading.right[metric]) for metric in SHOWN), style="bold")
+        table.add_row(f"{reading.ranker}, one id per row", *(score(reading.naive[metric]) for metric in SHOWN))
+        table.add_row(f"{reading.ranker}, correct", *(score(reading.right[metric]) for metric in SHOWN), style="bold")
     first = figures.readings[0]
-    title = f"What an evaluation with one id a row would report ({first.queries:,} queries, {first.rows:,} rows)"
+    title = f"Scores of an evaluation with one id per row ({first.queries:,} queries, {first.rows:,} rows)"
     return Group(Text(title, "bold"), Text(), table)
 
 
 def _verdict(report: AuditReport) -> Text:
     stopping = report.unwaived
     if not stopping:
-        return Text("No error: nothing here stops a sweep.", "green")
+        return Text("No errors: the data does not stop a sweep.", "green")
     names = ",".join(finding.name for finding in stopping)
     count = f"{len(stopping)} error{'s' if len(stopping) > 1 else ''}"
-    return Text(f"{count} would stop a sweep; accepted as they are by audit.waive=[{names}]", "bold red")
+    return Text(f"{count} would stop a sweep; to accept them: audit.waive=[{names}]", "bold red")
 
 
 def _table(*columns: str) -> Table:
@@ -126,7 +126,10 @@ def _capitalise(text: str) -> str:
 
 
 def _show_example(texts: Example) -> list[str]:
-    """A line for each text, of the length of a terminal's; of long texts alike, from shortly before they differ."""
+    """Return one shortened line per text.
+
+    Two long texts with the same start are shown from shortly before their first difference.
+    """
     lines = [" ".join(text.split()) for text in texts]
     start = max(0, _count_common(lines) - _BEFORE_DIFFERENCE) if max(map(len, lines)) > _EXAMPLE_CHARS else 0
     shown = [f"…{line[start:]}" if start else line for line in lines]
@@ -134,7 +137,7 @@ def _show_example(texts: Example) -> list[str]:
 
 
 def _count_common(lines: Sequence[str]) -> int:
-    """Characters at the start of both of two lines; 0 of a single one."""
+    """Count the characters of the common prefix of two lines; 0 for a single line."""
     if len(lines) < 2:
         return 0
     pairs = zip(*lines, strict=False)

@@ -1,4 +1,8 @@
-"""The `embsweep` command: evaluate a model, see how a sweep stands, open the MLflow UI."""
+"""The `embsweep` command and its subcommands: evaluate, audit, status, recipe, promote, rollback and ui.
+
+Typer shows the docstrings as help, so they have no `Args:`; parameters are described in their `help=`. A subcommand
+imports its module when it runs: `quiet_environment` must precede these imports, and `--help` does not need them.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,13 @@ app = typer.Typer(
 )
 
 Storage = Annotated[
-    Path | None, typer.Option("--storage", help="Folder of sweeps/ and mlflow.db; default: the repository's root.")
+    Path | None, typer.Option("--storage", help="Folder with sweeps/ and mlflow.db; default: the repository's root.")
 ]
 RecipeName = Annotated[str, typer.Argument(help="es_boe, ca_procedures or de_tax.")]
 
 
 def main() -> None:
-    """Entry point of the `embsweep` command."""
+    """Run the `embsweep` command."""
     quiet_environment()
     app()
 
@@ -32,10 +36,12 @@ def main() -> None:
 @app.command()
 def evaluate(
     overrides: Annotated[list[str] | None, typer.Argument(help="As for a sweep: model=minilm data=beir …")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write every metric at every dimension there.")] = None,
-    split: Annotated[str, typer.Option(help="all, or one side of the sweep's split: validation, test.")] = "all",
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write every metric at every dimension to this file.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="all, or a side of a sweep's split: validation, test.")] = "all",
 ) -> None:
-    """Score any model on any data at every dimension, BM25 beside it. Trains nothing, records nothing."""
+    """Evaluate any model on any data at every dimension, and BM25 for comparison. Nothing is trained or recorded."""
     from embsweep.cli.evaluate import evaluate_request
 
     with exit_codes():
@@ -45,10 +51,12 @@ def evaluate(
 @app.command()
 def audit(
     overrides: Annotated[list[str] | None, typer.Argument(help="As for a sweep: +sweep=bgem3 data=beir …")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write findings and figures there, no texts.")] = None,
-    model: Annotated[bool, typer.Option("--model", help="Let the base model rank too, beside BM25.")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write findings and figures, without texts, to this file.")
+    ] = None,
+    model: Annotated[bool, typer.Option("--model", help="Rank with the base model too, not only with BM25.")] = False,
 ) -> None:
-    """Say what is wrong with the data, before anything is trained. Exit code 2 where a sweep would not start."""
+    """Check the data for errors before anything is trained. Exit code 2 if a sweep would not start with it."""
     from embsweep.cli.audit import audit_request
 
     with exit_codes():
@@ -58,17 +66,19 @@ def audit(
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(help="A sweep's name; without one, all sweeps are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a sweep; without it, all sweeps are listed.")] = None,
     storage: Storage = None,
 ) -> None:
-    """Show how a sweep stands: its trials, what was stopped, the best so far. Reads the ledger only."""
+    """Show a sweep's trials, which of them were stopped, and the best score so far. Reads only the ledger."""
     from embsweep.cli.status import show_status
 
     with exit_codes():
         show_status(storage or default_storage(), name, console())
 
 
-recipe = typer.Typer(help="The published fine-tunes, as sweeps: what their cards say.", no_args_is_help=True)
+recipe = typer.Typer(
+    help="Presets that reproduce published fine-tunes, and facts on their cards.", no_args_is_help=True
+)
 app.add_typer(recipe, name="recipe")
 
 
@@ -83,7 +93,7 @@ def list_recipes() -> None:
 
 @recipe.command("show")
 def show_recipe(name: RecipeName) -> None:
-    """Show a recipe as it is composed, and what the log of its card says about the weights it ships."""
+    """Show the composed recipe, and what the training log on its card shows about the published weights."""
     from embsweep.cli import recipe
 
     with exit_codes():
@@ -93,18 +103,18 @@ def show_recipe(name: RecipeName) -> None:
 @recipe.command("diff")
 def diff_recipe(
     name: RecipeName,
-    overrides: Annotated[list[str] | None, typer.Argument(help="Your own variant: train.epochs=3 …")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Your changes to it: train.epochs=3 …")] = None,
 ) -> None:
-    """Set every fact of a card beside the recipe's value, or beside that of your variant of it."""
+    """Compare every fact of a card with the value in the recipe, or in your variant of the recipe."""
     from embsweep.cli import recipe
 
     with exit_codes():
         recipe.diff_recipe(name, overrides or [], console())
 
 
-ModelName = Annotated[str, typer.Argument(help="A registered model, as in embsweep ui.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Judge everything, change and record nothing.")]
-Registry = Annotated[str | None, typer.Option("--uri", help="Another store than mlflow.db, as in tracking.uri.")]
+ModelName = Annotated[str, typer.Argument(help="Name of a registered model, as in embsweep ui.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every condition; change and record nothing.")]
+Registry = Annotated[str | None, typer.Option("--uri", help="MLflow store, if not mlflow.db; as in tracking.uri.")]
 
 
 @app.command()
@@ -115,7 +125,7 @@ def promote(
     uri: Registry = None,
     storage: Storage = None,
 ) -> None:
-    """Make the challenger champion if it passes the gate. Exit code 4 where it is refused."""
+    """Make the challenger champion if it passes the gate. Exit code 4 if it is refused."""
     from embsweep.cli.promote import promote_request
 
     folder = storage or default_storage()
@@ -125,7 +135,7 @@ def promote(
 
 @app.command()
 def rollback(name: ModelName, dry_run: DryRun = False, uri: Registry = None, storage: Storage = None) -> None:
-    """Restore the previous champion; again, the one before it. Exit code 4 where there is none."""
+    """Restore the previous champion; each further call restores the one before. Exit code 4 if there is none."""
     from embsweep.cli.promote import roll_back_request
 
     with exit_codes():
@@ -134,11 +144,11 @@ def rollback(name: ModelName, dry_run: DryRun = False, uri: Registry = None, sto
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 5000,
-    uri: Annotated[str | None, typer.Option(help="Another store than mlflow.db, as in tracking.uri.")] = None,
+    port: Annotated[int, typer.Option(help="0 chooses a free port.")] = 5000,
+    uri: Annotated[str | None, typer.Option(help="MLflow store, if not mlflow.db; as in tracking.uri.")] = None,
     storage: Storage = None,
 ) -> None:
-    """Open the MLflow UI on this machine's loopback address, until Ctrl-C."""
+    """Serve the MLflow UI on this machine's loopback address until Ctrl-C."""
     from embsweep.tracking.ui import run_ui
 
     out = console()
@@ -147,7 +157,7 @@ def ui(
             storage or default_storage(),
             uri,
             port=port,
-            on_ready=lambda url: out.print(f"MLflow UI: {url}   (Ctrl-C ends it)", highlight=False),
+            on_ready=lambda url: out.print(f"MLflow UI: {url}   (Ctrl-C stops it)", highlight=False),
         )
 
 

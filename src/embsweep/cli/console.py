@@ -1,4 +1,4 @@
-"""The terminal: quiet libraries, one console, errors as messages with exit codes."""
+"""Terminal output: environment of quiet libraries, the console, and errors as messages with exit codes."""
 
 from __future__ import annotations
 
@@ -19,60 +19,69 @@ from embsweep.core.terminal_text import escape_control_characters
 
 
 def quiet_environment() -> None:
-    """Before any library is imported: no progress bars, no telemetry, no held-back lines. What the user set stays."""
+    """Disable progress bars and telemetry of libraries, and flush stdout after each line.
+
+    Call it before any of these libraries is imported. Variables that the user has set are not changed.
+    """
     set_default_environment()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a log that is followed shows each line at once
+        sys.stdout.reconfigure(line_buffering=True)  # so that `tail -f` on a log shows each line at once
 
 
 class _SafeConsole(Console):
-    """Names out of data, registries and servers reach the terminal as text and never as commands to it."""
+    """Console that escapes control characters: names from data, registries and servers cannot control the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """See `Console.render`."""
+        """Render as `Console.render` does, with control characters in texts escaped."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=escape_control_characters(segment.text))
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where to print. Output that is no terminal is never wrapped."""
+    """Build a console for stdout, or for stderr. Output that does not go to a terminal is not wrapped."""
     stream = sys.stderr if stderr else sys.stdout
     return _SafeConsole(file=stream, width=None if stream.isatty() else 160, soft_wrap=not stream.isatty())
 
 
 @contextmanager
 def exit_codes(resume: str | None = None) -> Iterator[None]:
-    """Turn errors into messages, and leave with their exit code. A defect keeps its traceback.
+    """Print errors of the body as messages and exit with their exit code; a defect keeps its traceback.
 
-    2 bad input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 143 terminated, 1 anything else of
-    ours. SIGTERM, by which batch systems and service managers end a process, leaves as Ctrl-C does; a second one of
-    either leaves at once. `resume` is the command that goes on.
+    Exit codes: 2 invalid input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 143 terminated, 1 any
+    other `EmbsweepError` or a full disk. SIGTERM, with which batch systems and service managers end a process, has the
+    effect of Ctrl-C; a second signal of either kind exits immediately.
+
+    Args:
+        resume: The command that resumes the work; it is part of the message after an interruption or on a full disk.
+
+    Raises:
+        SystemExit: If the body raised an `EmbsweepError`, a `KeyboardInterrupt` or the error of a full disk.
     """
     try:
-        with handle_signals(lambda: _interrupted("Left at once", resume)) as shutdown:
+        with handle_signals(lambda: _interrupted("Forced exit", resume)) as shutdown:
             yield
     except InputError as error:
         count = sum(diagnostic.count for diagnostic in error.diagnostics)
-        _say(f"{count:,} thing{'s' if count > 1 else ''} to mend; nothing was started:")
+        _print_error(f"{count:,} error{'s' if count > 1 else ''}; nothing was started:")
         for diagnostic in error.diagnostics:
-            _say(f"  - {diagnostic}")
+            _print_error(f"  - {diagnostic}")
         sys.exit(error.exit_code)
     except EmbsweepError as error:
-        _say(str(error))
+        _print_error(str(error))
         sys.exit(error.exit_code)
-    except Exception as error:  # sqlite, torch and safetensors each raise their own where a disk is full
+    except Exception as error:  # sqlite, torch and safetensors each raise a type of their own if a disk is full
         if not is_disk_full_error(str(error)):
             raise
-        _say(_interrupted(f"A disk is full ({error}): free some space", resume))
+        _print_error(_interrupted(f"A disk is full ({error}): free some space", resume))
         sys.exit(EmbsweepError.exit_code)
     except KeyboardInterrupt:
-        _say(_interrupted("Interrupted", resume))
+        _print_error(_interrupted("Interrupted", resume))
         sys.exit(shutdown.exit_code())
 
 
 def _interrupted(what: str, resume: str | None) -> str:
-    return f"{what}. Finished trials are kept; go on with: {resume}" if resume else f"{what}."
+    return f"{what}. Finished trials are kept; resume with: {resume}" if resume else f"{what}."
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     console(stderr=True).print(redact(text), soft_wrap=True, highlight=False, markup=False)

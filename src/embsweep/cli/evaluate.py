@@ -1,7 +1,4 @@
-"""`embsweep evaluate`: any model on any data, at every dimension.
-
-The second use case: measure a model as a sweep would, without a sweep.
-"""
+"""`embsweep evaluate`: evaluate any model on any data at every dimension, with the same metrics as a sweep."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ SPLITS = ("all", "validation", "test")
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is measured on what, and what of the source is not; everything in it was checked."""
+    """Model and data of an evaluation, all checked; `notes` describes what of the source was merged or left out."""
 
     config: Config
     split: str
@@ -42,7 +39,17 @@ class EvaluationRequest:
 def check_evaluation(
     values: Mapping[str, Any], split: str, default_storage: Path, earlier: Iterable[Diagnostic] = ()
 ) -> EvaluationRequest:
-    """Check configuration, model and data. InputError with every fault, `earlier` ones among them."""
+    """Check configuration, model and data.
+
+    Args:
+        values: The composed configuration as plain values.
+        split: One of `SPLITS`.
+        default_storage: Storage folder if the configuration names none.
+        earlier: Diagnostics found before, which are reported too.
+
+    Raises:
+        InputError: If anything is wrong, with all diagnostics.
+    """
     diagnostics = list(earlier)
     config = checked_config(values, diagnostics, check_measurable)
     if config is not None:
@@ -62,7 +69,7 @@ def _choose_side(collection: Collection, config: Config, split: str) -> tuple[Re
 
 
 def measure(request: EvaluationRequest) -> tuple[Scores, dict[str, float]]:
-    """The model's scores at every dimension, and BM25's."""
+    """Evaluate the model and BM25; return the model's metrics at every dimension and those of BM25."""
     from embsweep.evaluation.bm25 import evaluate_bm25
     from embsweep.evaluation.evaluator import evaluate_model
     from embsweep.models.registry import build_model
@@ -77,7 +84,18 @@ _SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
 
 
 def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | None, console: Console) -> None:
-    """Check everything, measure, print a table and write the file. InputError with every fault."""
+    """Check everything, evaluate, print a table and write the file.
+
+    Args:
+        overrides: Overrides as for a sweep, but none may sweep its key.
+        split: One of `SPLITS`: `all` judged queries, or one side of the sweep's split.
+        json_file: File for the scores as JSON, if one is wanted.
+        console: The console to print to.
+
+    Raises:
+        InputError: If the command line, the configuration, the model or the data are invalid, with all diagnostics.
+        CodedError: If `json_file` cannot be written after the evaluation.
+    """
     diagnostics = (
         [] if split in SPLITS else [Diagnostic("unknown-option", "--split", "unknown", split, ", ".join(SPLITS))]
     )
@@ -110,7 +128,7 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
 
 
 def is_sweep(line: str) -> bool:
-    """Whether an override sweeps its key."""
+    """Return whether an override sweeps its key."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return bool(OverridesParser.create().parse_override(line).is_sweep_override())

@@ -1,4 +1,4 @@
-"""The file of `--json`: checked before anything is computed for it, and written."""
+"""Check the file of `--json` before its content is computed, and write it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from embsweep.core.files import NO_USER, expand_home, is_disk_full_error, names_
 
 
 def check_json_file(file: Path) -> list[Diagnostic]:
-    """A fault of `--json` where the file cannot be written; one that is not there yet is made and removed again."""
+    """Return a diagnostic if the file cannot be written; a file that does not exist is created and removed again."""
     if names_no_user(file):
         return [Diagnostic("unknown-user", "--json", NO_USER, str(file), "a file")]
     path = expand_home(file).absolute()
@@ -32,7 +32,12 @@ def check_json_file(file: Path) -> list[Diagnostic]:
 
 
 def write_json_file(file: Path, value: Any) -> None:
-    """`value` as indented JSON. EmbsweepError where the file cannot be written any more."""
+    """Write `value` as indented JSON.
+
+    Raises:
+        CodedError: If the file cannot be written (`not-writable`).
+        OSError: If the disk is full.
+    """
     try:
         expand_home(file).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:

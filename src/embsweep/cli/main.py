@@ -1,4 +1,4 @@
-"""`python run_sweep.py`: from arguments to exit code."""
+"""`python run_sweep.py`: check the arguments, run the sweep through Hydra, and exit with its exit code."""
 
 from __future__ import annotations
 
@@ -32,14 +32,18 @@ _UNSUPPORTED = ("config-path", "config-name", "experimental-rerun")
 
 
 def main() -> None:
-    """Entry point of `run_sweep.py`. Leaves through SystemExit."""
+    """Run `run_sweep.py`.
+
+    Raises:
+        SystemExit: If anything fails, with the exit codes of `exit_codes`; also if the options cannot be parsed.
+    """
     quiet_environment()
     sys.argv[1:] = with_default_sweep(sys.argv[1:])
     args = get_args_parser().parse_args(sys.argv[1:])
     is_info_only = args.help or args.hydra_help or args.cfg or args.info is not None or args.shell_completion
     with exit_codes(resume=_command()):
         _refuse_options(args)
-        if args.config_dir:  # before Hydra itself reads it: it calls what a folder of others names
+        if args.config_dir:  # before Hydra reads it: Hydra calls what a user's folder names in `_target_`
             check_folder(Path(args.config_dir), args.overrides)
         elif is_info_only:
             _check_files(args.overrides)
@@ -49,15 +53,15 @@ def main() -> None:
 
 
 def _refuse_options(args: Namespace) -> None:
-    """InputError for those of Hydra's options that would run another program's configuration, or load a pickle."""
+    """Raise InputError for options of Hydra that run another program's configuration or load a pickle."""
     given = {name: getattr(args, name.replace("-", "_"), None) for name in _UNSUPPORTED}
     diagnostics = [
         Diagnostic(
             "not-settable",
             f"--{name}",
-            "is not for embsweep",
+            "is not supported",
             value,
-            hint="presets of your own: --config-dir FOLDER +sweep=NAME",
+            hint="for your own presets: --config-dir FOLDER +sweep=NAME",
         )
         for name, value in given.items()
         if value is not None
@@ -67,7 +71,10 @@ def _refuse_options(args: Namespace) -> None:
 
 
 def with_default_sweep(arguments: Sequence[str]) -> list[str]:
-    """`quickstart` where no sweep is named, unless `hydra.mode=RUN` rules one out or Hydra is asked about itself."""
+    """Add the preset `quickstart` if the arguments name no preset.
+
+    It is not added with `hydra.mode=RUN`, which runs a single trial, nor with `--hydra-help`.
+    """
     names_one = any(argument.lstrip("+").startswith("sweep=") for argument in arguments)
     if names_one or "hydra.mode=RUN" in arguments or "--hydra-help" in arguments:
         return list(arguments)
@@ -75,7 +82,11 @@ def with_default_sweep(arguments: Sequence[str]) -> list[str]:
 
 
 def run_from_hydra(loader: ConfigLoader, arguments: Sequence[str]) -> None:
-    """Run a sweep inside Hydra: what the sweeper plugin calls."""
+    """Run a sweep inside Hydra; called by the sweeper plugin.
+
+    Raises:
+        SystemExit: If anything fails, with the exit codes of `exit_codes`.
+    """
     with exit_codes(resume=_command()):
         request, diagnostics = parse_request(loader, arguments, _command())
         if diagnostics:
@@ -84,13 +95,16 @@ def run_from_hydra(loader: ConfigLoader, arguments: Sequence[str]) -> None:
 
 
 def _check_files(overrides: Sequence[str]) -> None:
-    """InputError for a file that cannot be read. All else is Hydra's to say where it is only asked for information."""
+    """Raise InputError for a configuration file that cannot be read; Hydra itself reports all other errors."""
     with config_loader() as loader, contextlib.suppress(HydraException):
         compose(loader, overrides)
 
 
 def _check_before_hydra(overrides: Sequence[str]) -> None:
-    """Hydra stops at the first fault; here all of them are found, those beyond the command line too."""
+    """Raise InputError with all errors of the command line, the configuration, the data and the model.
+
+    Hydra itself would stop at the first one.
+    """
     with config_loader() as loader:
         good, diagnostics = check_overrides(loader, overrides)
         if not diagnostics:
@@ -103,7 +117,7 @@ def _check_before_hydra(overrides: Sequence[str]) -> None:
 
 
 def _raise_all_errors(request: SweepRequest, diagnostics: Sequence[Diagnostic]) -> NoReturn:
-    """Raise what is known together with what the configuration, the data and the model have wrong."""
+    """Raise InputError with `diagnostics` and those of the configuration, the data and the model."""
     from embsweep.sweep.checks.preflight import check_request
 
     check_request(request, diagnostics)
@@ -111,13 +125,16 @@ def _raise_all_errors(request: SweepRequest, diagnostics: Sequence[Diagnostic]) 
 
 
 def _run_single(tree: DictConfig) -> None:
-    """One trial of one configuration (`hydra.mode=RUN`): a sweep of one, named by what it holds."""
+    """Run one trial of one configuration (`hydra.mode=RUN`) as a sweep of one trial."""
     with exit_codes(resume=_command()):
         _run(single_request(to_values(tree), _command()))
 
 
 def single_request(values: dict[str, Any], command: str) -> SweepRequest:
-    """A sweep without a space and with one trial."""
+    """Build the request of a sweep with an empty space and one trial.
+
+    Its name ends in a hash of the parts of the configuration that determine the trial's result.
+    """
     content = {key: values[key] for key in ("model", "data", "loss", "matryoshka", "train", "eval", "objective")}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     sweep = {**values["sweep"], "name": f"{values['sweep']['name']}-{digest}"}
@@ -135,7 +152,7 @@ def _run(request: SweepRequest) -> None:
 
 
 def _ui_command(request: SweepRequest) -> str:
-    """The command that shows this sweep in MLflow's UI."""
+    """Return the command that shows this sweep in MLflow's UI."""
     uri, path = request.values["tracking"]["uri"], request.values["storage"]["path"]
     if uri is not None and uri.startswith("http"):
         return f"open {redact(uri)}"
@@ -144,6 +161,6 @@ def _ui_command(request: SweepRequest) -> str:
 
 
 def _command() -> str:
-    """The command line as it can be typed again to go on with the sweep, but for a password in it."""
+    """Return the command line that resumes the sweep, with secrets redacted and without `sweep.fresh`."""
     arguments = [a for a in sys.argv[1:] if not a.startswith("sweep.fresh=")]
     return redact(shlex.join([program("python"), "run_sweep.py", *arguments]))

@@ -1,4 +1,4 @@
-"""Where the configuration lies and where state goes by default."""
+"""Paths of the configuration, of this environment's programs and of the default storage folder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ _PACKAGED = Path(__file__).resolve().parents[1] / "conf"
 
 
 def conf_dir() -> Path:
-    """`conf/` of the repository, or the copy inside an installed package."""
+    """Return `conf/` of the repository, or its copy in the installed package if there is no repository."""
     in_repository = _SOURCE_ROOT / "conf"
     return in_repository if (in_repository / "config.yaml").is_file() else _PACKAGED
 
 
 def program(name: str) -> str:
-    """How to call a program of this environment (`python`, `embsweep`) from the working directory."""
+    """Return the command for a program of this environment (`python`, `embsweep`).
+
+    It is the plain name if `PATH` leads to this environment's program, or if the environment has no such program; else
+    a path, relative to the working directory if the program is below it.
+    """
     ours = Path(sys.executable).with_name(name)
     if not ours.exists() or shutil.which(name) == str(ours):
         return name
@@ -27,5 +31,5 @@ def program(name: str) -> str:
 
 
 def default_storage() -> Path:
-    """The repository's root, or the working directory where embsweep is installed as a plain package."""
+    """Return the repository's root, or the working directory if embsweep is installed without its repository."""
     return _SOURCE_ROOT if conf_dir().parent == _SOURCE_ROOT else Path.cwd()

@@ -1,4 +1,4 @@
-"""`embsweep promote` and `embsweep rollback`: arguments in, a table of conditions out."""
+"""`embsweep promote` and `embsweep rollback`: read the arguments, print the conditions and the result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,20 @@ _WIDTH = 120
 def promote_request(
     name: str, overrides: Sequence[str], *, storage: Path, uri: str | None, dry_run: bool, console: Console
 ) -> None:
-    """Judge, print every condition, switch. GateRefused where a condition fails, InputError for bad arguments."""
+    """Evaluate the challenger, print every condition of the gate, and make it champion if it passes.
+
+    Args:
+        name: The registered model.
+        overrides: Overrides of `gate.` and `data.`; see `read_overrides`.
+        storage: The storage folder, with the local store.
+        uri: The MLflow store, if it is not the local one.
+        dry_run: Only check; change and record nothing.
+        console: The console to print to.
+
+    Raises:
+        GateRefused: If there is no challenger, a condition fails, or another promotion or rollback was faster.
+        InputError: If the model, the store, the data or the overrides are invalid.
+    """
     rule, data = read_overrides(overrides)
     say = PlainLines(console)
     done = promote(PromotionRequest(name, storage, uri, rule, data, dry_run), say)
@@ -49,22 +62,42 @@ def promote_request(
 
 
 def roll_back_request(name: str, *, storage: Path, uri: str | None, dry_run: bool, console: Console) -> None:
-    """Restore the previous champion and say so. GateRefused where there is none."""
+    """Restore the previous champion and print the result.
+
+    Args:
+        name: The registered model.
+        storage: The storage folder, with the local store.
+        uri: The MLflow store, if it is not the local one.
+        dry_run: Only check whether it is possible; change and record nothing.
+        console: The console to print to.
+
+    Raises:
+        GateRefused: If there is no previous champion, its files were altered, or another promotion or rollback was
+            faster.
+        InputError: If there is no such store or registered model.
+    """
     done = roll_back(name, storage, uri, dry_run=dry_run)
     say = PlainLines(console)
     for note in done.notes:
         say(f"Note: {note}.")
     if dry_run:
-        say(f"{name} version {done.restored} would serve instead of version {done.rolled_back}. Nothing was changed.")
+        say(
+            f"{name} version {done.restored} would replace version {done.rolled_back} as champion. Nothing was changed."
+        )
         return
     say(f"{name} version {done.restored} is champion again, instead of version {done.rolled_back}.")
-    say(f"Before it: {', '.join(f'version {number}' for number in reversed(done.left)) or 'none'}.")
+    say(f"Earlier champions: {', '.join(f'version {number}' for number in reversed(done.left)) or 'none'}.")
 
 
 def read_overrides(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`gate.KEY=VALUE`, `gate=OPTION` and `data.KEY=VALUE` in Hydra's grammar → keys of the rule, keys of the data.
+    """Parse overrides of the form `gate.KEY=VALUE`, `gate=OPTION` and `data.KEY=VALUE`, in Hydra's grammar.
 
-    InputError with every fault of the command line; keys and values are judged with the sweep's own.
+    Returns:
+        Keys of the gate's rule and keys of the data with their values, without `gate.` and `data.`. They are checked
+        later, together with those of the sweep.
+
+    Raises:
+        InputError: If an override cannot be parsed or has another form, with all diagnostics.
     """
     parts: dict[str, dict[str, Any]] = {"gate": {}, "data": {}}
     diagnostics: list[Diagnostic] = []
@@ -81,7 +114,7 @@ def read_overrides(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def describe_refusal(name: str, done: Promotion) -> str:
-    """One line for each condition that failed, with the dimensions at fault."""
+    """Return the text of a refusal: one line per failed condition, followed by its failed dimensions."""
     gate_result = done.gate_result
     many = f"{len(gate_result.failed)} of {len(gate_result.conditions)} conditions"
     lines = [f"{name} version {done.version} is not promoted, {many} failed:"]
@@ -92,7 +125,7 @@ def describe_refusal(name: str, done: Promotion) -> str:
 
 
 def build_conditions(gate_result: GateResult, width: int) -> Table:
-    """Mark, condition and what decided it; a line for each dimension of a comparison."""
+    """Build a table with a mark, the name and the reason of each condition, and a row per compared dimension."""
     table = Table(box=None, pad_edge=False, show_header=False, width=width)
     table.add_column(width=1)
     table.add_column(no_wrap=True)
@@ -111,7 +144,7 @@ def _add(table: Table, condition: Condition) -> None:
 
 
 def _read_override(line: str) -> tuple[str, str | None, Any]:
-    """Part, key (None for a whole group) and value."""
+    """Return group (`gate` or `data`), key (None for a whole group) and value of an override."""
     try:
         override = OverridesParser.create().parse_override(line)
     except UNREADABLE as error:
@@ -122,7 +155,7 @@ def _read_override(line: str) -> tuple[str, str | None, Any]:
     key = override.key_or_group
     part, _, rest = key.partition(".")
     if override.is_sweep_override() or override.is_delete() or override.is_add():
-        raise InputError(Diagnostic("not-sweepable", key, "is one value here", line, f"{key}=VALUE"))
+        raise InputError(Diagnostic("not-sweepable", key, "must be one value", line, f"{key}=VALUE"))
     if part not in ("gate", "data") or (part == "data" and not rest):
         expected = "gate.KEY=VALUE, gate=OPTION, data.KEY=VALUE"
         raise InputError(Diagnostic("not-settable", key, "cannot be changed at a promotion", line, expected))

@@ -1,4 +1,4 @@
-"""`embsweep recipe`: the three published fine-tunes, as composed here, against what their cards say."""
+"""`embsweep recipe`: compare the composed recipes of the three published fine-tunes with their model cards."""
 
 from __future__ import annotations
 
@@ -27,35 +27,52 @@ from embsweep.sweep.request import SweepRequest
 
 
 def list_recipes(console: Console) -> None:
-    """Print a line for each recipe."""
+    """Print one line per recipe."""
     console.print(build_overview(load_cards()))
-    _say(console, ["", "embsweep recipe show NAME explains one; python run_sweep.py +sweep=NAME data.pairs=… runs it."])
+    _print_lines(
+        console, ["", "Details: embsweep recipe show NAME. To run one: python run_sweep.py +sweep=NAME data.pairs=…"]
+    )
 
 
 def show_recipe(name: str, console: Console) -> None:
-    """Print a recipe as it is composed, and what its card's log says. InputError for an unknown name."""
+    """Print the composed recipe beside its card, and a summary of the training log on the card.
+
+    Raises:
+        InputError: If there is no recipe `name`, or its composed configuration is invalid.
+    """
     card = find_card(name)
     config, request = _compose(name, ())
     log = read_log(card)
-    _say(console, [f"+sweep={name}: {card.model} ({card.subject}, {card.train_pairs:,} training pairs)", ""])
+    _print_lines(console, [f"+sweep={name}: {card.model} ({card.subject}, {card.train_pairs:,} training pairs)", ""])
     console.print(build_recipe(compare_recipe(card, config), request.space, request.recipe))
-    _say(console, ["", "MAP@100 in the card's log:"])
+    _print_lines(console, ["", "MAP@100 in the card's log:"])
     console.print(build_log(card, log))
-    _say(console, ["", *describe_log(card, log), *describe_schedule(card, log, count_steps(card))])
-    _say(console, describe_queries(read_queries(card)))
+    _print_lines(console, ["", *describe_log(card, log), *describe_schedule(card, log, count_steps(card))])
+    _print_lines(console, describe_queries(read_queries(card)))
 
 
 def diff_recipe(name: str, overrides: Sequence[str], console: Console) -> None:
-    """Print every fact of a card beside the recipe's value under `overrides`. InputError with every fault."""
+    """Print every fact of a card beside the value that the recipe has with `overrides`.
+
+    Args:
+        name: The recipe.
+        overrides: Changes to the recipe, in Hydra's syntax (`train.epochs=3`). A swept key is compared at the
+            recipe's value.
+        console: The console to print to.
+
+    Raises:
+        InputError: If there is no recipe `name`, or `overrides` or the composed configuration are invalid; with all
+            diagnostics.
+    """
     card = find_card(name)
     config, _ = _compose(name, overrides)
     facts = compare_recipe(card, config)
     console.print(build_difference(facts))
-    _say(console, ["", *describe_difference(facts)])
+    _print_lines(console, ["", *describe_difference(facts)])
 
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[Config, SweepRequest]:
-    """The named sweep's trial 0 and its request; a key that is swept on the command line keeps the recipe's value."""
+    """Compose trial 0 and the request of a preset; a key that `overrides` sweep keeps the recipe's value."""
     with config_loader() as loader:
         good, diagnostics = check_overrides(loader, [f"+sweep={name}", *overrides])
         request, more = parse_request(loader, good, "")
@@ -69,6 +86,6 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[Config, SweepRequest]
     return config, request
 
 
-def _say(console: Console, lines: Iterable[str]) -> None:
+def _print_lines(console: Console, lines: Iterable[str]) -> None:
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Leaving when told to: in order if that takes seconds, at once on a second Ctrl-C or where order takes too long."""
+"""Exit on SIGINT and SIGTERM: gracefully within `SHUTDOWN_TIMEOUT_S`, else immediately, as on a second signal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SHUTDOWN_TIMEOUT_S = 25.0
-"""How long an orderly end may take: batch systems send SIGKILL after about thirty seconds."""
+"""Limit of a graceful exit: batch systems send SIGKILL after about thirty seconds."""
 
 _NOTICED_S = 0.5
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 class ShutdownHandler:
-    """What has come so far. `code` is the exit code that it stands for, None before the first signal."""
+    """State of the received signals. `code` is the exit code of the first one, None before it."""
 
     def __init__(self, say: Callable[[], str]) -> None:
         self.code: int | None = None
@@ -30,7 +30,7 @@ class ShutdownHandler:
         self._is_passed_on = False
 
     def forward_sigterm(self, *_: object) -> None:
-        """Make one SIGINT of the first SIGTERM: all that waits for Ctrl-C, Tune too, hears of it."""
+        """Send this process one SIGINT on the first SIGTERM, so that every handler of Ctrl-C, also Tune's, runs."""
         with self._lock:
             if self._is_passed_on or self.code is not None:
                 return
@@ -39,7 +39,7 @@ class ShutdownHandler:
         os.kill(os.getpid(), signal.SIGINT)
 
     def on_signal(self, number: int) -> None:
-        """A signal has come: the first one is left to whoever handles it, for PATIENCE_S; the next one ends it all."""
+        """Allow SHUTDOWN_TIMEOUT_S for a graceful exit on the first signal; exit immediately on the second."""
         if number == signal.SIGTERM:
             self.forward_sigterm()
         with self._lock:
@@ -54,7 +54,7 @@ class ShutdownHandler:
             exit_now(self.code, self._say())
 
     def exit_code(self) -> int:
-        """The exit code, for whom a KeyboardInterrupt has reached: the signal's own thread may be a moment behind."""
+        """Return the exit code after a KeyboardInterrupt; the thread that reads the signal may be slightly later."""
         self.is_noticed.wait(_NOTICED_S)
         return self.code or 128 + signal.SIGINT
 
@@ -64,16 +64,17 @@ class ShutdownHandler:
 
 
 _watches: list[ShutdownHandler] = []
-"""The watch of this process, if there is one."""
+"""The active handler of this process, at most one."""
 
 
 @contextmanager
 def handle_signals(say: Callable[[], str]) -> Iterator[ShutdownHandler]:
-    """Inside, SIGTERM ends this process as Ctrl-C does, and a second one of either ends it at once.
+    """Make SIGTERM end this process as Ctrl-C does, inside the block.
 
-    So does a first one that nobody has followed for PATIENCE_S. `say` gives the last words then. Once a signal has
-    come, the watch lasts until the process is gone. Inside another watch, and where this is not the main thread, which
-    alone may ask for signals, nothing is changed.
+    A second signal of either kind ends the process immediately, and so does the first one if the process has not exited
+    within SHUTDOWN_TIMEOUT_S. It then prints the text that `say` returns.
+    After a signal, the handler stays active until the process ends. Nothing is changed inside another such block, or
+    outside the main thread, which alone may install signal handlers.
     """
     shutdown = ShutdownHandler(say)
     if _watches or threading.current_thread() is not threading.main_thread():
@@ -81,8 +82,8 @@ def handle_signals(say: Callable[[], str]) -> Iterator[ShutdownHandler]:
         return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    # Python's own handlers wait for the main thread, which may be in C for minutes; and Tune puts one in place of ours.
-    # These bytes are written at once, whoever handles the signal.
+    # Python's own handlers wait for the main thread, which may be in C code for minutes, and Tune replaces ours.
+    # The bytes of the wakeup descriptor are written immediately, whichever handler is installed.
     earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = signal.signal(signal.SIGTERM, shutdown.forward_sigterm)
     restore_sigint()
@@ -102,17 +103,17 @@ def handle_signals(say: Callable[[], str]) -> Iterator[ShutdownHandler]:
 
 
 def restore_sigint() -> None:
-    """Have SIGINT raise KeyboardInterrupt, also in a process that was started deaf to it.
+    """Make SIGINT raise KeyboardInterrupt, also in a process that was started with SIGINT ignored.
 
-    A shell without job control, as every script is, starts what it sends to the background so (POSIX, "Asynchronous
-    Lists"); SIGTERM, which is passed on as SIGINT, would be lost there too.
+    A shell without job control, as in every script, starts background processes in this way (POSIX, "Asynchronous
+    Lists"). SIGTERM, which is forwarded as SIGINT, would be ignored there, too.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def exit_now(code: int, words: str) -> None:
-    """End this process and all that it has started, now. Nothing is written but `words`, on stderr."""
+    """Kill all descendants of this process and exit, without cleanup; only `words` are written, to stderr."""
     with contextlib.suppress(OSError):
         os.write(2, ((_SHOW_CURSOR if os.isatty(2) else "") + words + "\n").encode(errors="replace"))
     for pid in find_descendants(os.getpid()):
@@ -122,7 +123,7 @@ def exit_now(code: int, words: str) -> None:
 
 
 def find_descendants(pid: int) -> list[int]:
-    """The processes that `pid` has started, and those that they have; on a system without /proc none are found."""
+    """Return the descendants of process `pid`; none on a system without /proc."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -137,7 +138,7 @@ def find_descendants(pid: int) -> list[int]:
 
 
 def _read(reader: int, shutdown: ShutdownHandler) -> None:
-    """Hand on what comes, until the other end is closed."""
+    """Pass signals from the pipe to the handler until the other end is closed."""
     while received := os.read(reader, 1):
         if received[0] in (signal.SIGINT, signal.SIGTERM):
             shutdown.on_signal(received[0])

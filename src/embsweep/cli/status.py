@@ -1,4 +1,4 @@
-"""`embsweep status`: what the ledgers say."""
+"""`embsweep status`: show the state of sweeps, read from their ledgers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,21 @@ from embsweep.tracking.outbox import count_waiting
 
 
 def show_status(storage: Path, name: str | None, console: Console) -> None:
-    """One sweep's table, or a line for each sweep. InputError for a sweep that is not there."""
+    """Print the table of one sweep, or one line per sweep.
+
+    Args:
+        storage: The storage folder, which contains `sweeps/`.
+        name: The sweep; None lists all, followed by the errors of ledgers that cannot be read.
+        console: The console to print to.
+
+    Raises:
+        InputError: If there is no sweep `name`.
+        EmbsweepError: If its ledger cannot be read.
+    """
     views, problems = _read_all(storage)
     if name is None:
-        console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.", markup=False)
+        if views or not problems:
+            console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.", markup=False)
         for problem in problems.values():
             console.print(str(problem), markup=False, highlight=False, soft_wrap=True)
         return
@@ -39,13 +50,13 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
     console.print(build_table(views[name]))
     if waiting := count_waiting(SweepFolder(storage, name).outbox):
         console.print(
-            f"{waiting:,} records for MLflow wait; the sweep, or its command given again, hands them over.",
+            f"{waiting:,} MLflow records are pending; the sweep, or its command run again, sends them.",
             highlight=False,
         )
 
 
 def _read_all(storage: Path) -> tuple[dict[str, SweepView], dict[str, EmbsweepError]]:
-    """Every sweep by name, and what is wrong with those whose ledger cannot be read."""
+    """Return the view of every sweep by name, and the error of each ledger that cannot be read."""
     views, problems = {}, {}
     for path in sorted((storage / "sweeps").glob("*/study.db")):
         name = path.parent.name

@@ -29,7 +29,7 @@ def check_format(study: optuna.Study) -> None:
     if found != LEDGER_FORMAT:
         raise SweepRefused(
             "other-format",
-            f"the ledger of sweep '{metadata.get('name', study.study_name)}' has format {found}, this "
-            f"embsweep reads format {LEDGER_FORMAT}. Finish the sweep with the version that began it, take another "
-            "name (sweep.name=…), or archive it and start over (sweep.fresh=true).",
+            f"the ledger of sweep '{metadata.get('name', study.study_name)}' has format {found}; this "
+            f"version of embsweep reads format {LEDGER_FORMAT}. Finish the sweep with the version that "
+            "began it, take another name (sweep.name=…), or archive it and start over (sweep.fresh=true).",
         )

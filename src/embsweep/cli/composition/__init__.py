@@ -1,1 +1,4 @@
-"""Hydra: command-line overrides and `conf/` in, configuration and search space out. Only here is Hydra imported."""
+"""Composition of command-line overrides and `conf/` into a configuration and a search space.
+
+Only the cli package imports Hydra.
+"""

@@ -1,4 +1,4 @@
-"""Composing configurations with Hydra's loader, from the command line's overrides to plain values."""
+"""Compose the configuration from `conf/` and overrides with Hydra's loader, and convert it to plain values."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from embsweep.cli.composition.validation import (
 from embsweep.cli.paths import conf_dir
 from embsweep.core.errors import Diagnostic, InputError
 
-_WRITTEN = "files of keys and plain values, with `defaults` a list of groups"
-_CALLS = "names something to call"
-_NO_CALLS = "values; what is built from them is chosen by name (loss=mnrl)"
+_WRITTEN = "keys and plain values; `defaults` must be a list of groups"
+_CALLS = "names a callable"
+_NO_CALLS = "plain values; objects are chosen by name (loss=mnrl)"
 _LOGGING = ("hydra.job_logging.", "hydra.hydra_logging.")
 _OWN_CALLS = (
     ("hydra.sweeper._target_", "hydra_plugins.embsweep_sweeper.EmbsweepSweeper"),
@@ -44,9 +44,9 @@ _OWN_CALLS = (
 
 @contextmanager
 def config_loader() -> Iterator[ConfigLoader]:
-    """Hydra's loader over `conf/`, for use outside a Hydra application, or beside another such loader."""
+    """Open Hydra's loader of `conf/`, also outside a Hydra application or while another such loader is open."""
     state = GlobalHydra.instance()
-    before, state.hydra = state.hydra, None  # Hydra refuses to start inside itself
+    before, state.hydra = state.hydra, None  # Hydra refuses to start while it is initialised
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             yield GlobalHydra.instance().config_loader()
@@ -55,10 +55,16 @@ def config_loader() -> Iterator[ConfigLoader]:
 
 
 def compose(loader: ConfigLoader, overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
-    """Compose `conf/config.yaml`, Hydra's own node included; sweep overrides are left aside.
+    """Compose `conf/config.yaml` with `overrides`, including Hydra's own node. Sweep overrides are ignored.
 
-    InputError for a file that cannot be read, looked for in `folders` besides the loader's own; HydraException for
-    overrides and presets that do not fit together.
+    Args:
+        loader: Hydra's loader; see `config_loader`.
+        overrides: Overrides in Hydra's syntax.
+        folders: Further folders that are searched for a file that is not UTF-8, to name it in the error.
+
+    Raises:
+        InputError: If a file cannot be read, or if it sets keys that presets may not set.
+        HydraException: If the overrides and presets cannot be composed together.
     """
     with _naming_diagnostics(loader, folders):
         tree = copy.deepcopy(load_tree(loader, overrides))
@@ -68,7 +74,7 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], folders: Sequence[Pa
 
 @contextmanager
 def _naming_diagnostics(loader: ConfigLoader, folders: Sequence[Path] = ()) -> Iterator[None]:
-    """InputError for what Hydra, OmegaConf and YAML raise over a file or a value; HydraException stays as it is."""
+    """Convert errors of Hydra, OmegaConf and YAML about a file or a value to InputError, except HydraException."""
     try:
         yield
     except RecursionError:
@@ -81,7 +87,7 @@ def _naming_diagnostics(loader: ConfigLoader, folders: Sequence[Path] = ()) -> I
         raise InputError(undecodable_diagnostics(loader, folders)) from None
     except HydraException:
         raise
-    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:  # Hydra's and YAML's own, over a value
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:  # Hydra and YAML, for some values
         problem = f"cannot be read ({type(error).__name__}: {first_line(error)})"
         raise InputError(Diagnostic("bad-format", "the configuration", problem, expected=_WRITTEN)) from None
 
@@ -92,10 +98,19 @@ def _check_tree(loader: ConfigLoader, tree: DictConfig, overrides: Sequence[str]
 
 
 def compose_point(loader: ConfigLoader, overrides: Sequence[str], point: Sequence[str]) -> DictConfig:
-    """`compose` of `overrides` and after them `point`, but for what Hydra's own node records of the command line.
+    """Compose `overrides` followed by `point`; only Hydra's record of the command line may lack `point`.
 
-    Where no group is among `point`, its values are set in the tree of `overrides`, as Hydra does last of all: that
-    takes a tenth of the time.
+    If `point` chooses no group, its values are set in the tree composed from `overrides`, which is Hydra's own last
+    step, too. This takes a tenth of the time.
+
+    Args:
+        loader: Hydra's loader; see `config_loader`.
+        overrides: Overrides of the command line.
+        point: One value for each swept key, as overrides.
+
+    Raises:
+        InputError: As in `compose`.
+        HydraException: As in `compose`.
     """
     with _naming_diagnostics(loader):
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(point))
@@ -105,7 +120,7 @@ def compose_point(loader: ConfigLoader, overrides: Sequence[str], point: Sequenc
         try:
             for override in parsed:
                 OmegaConf.update(tree, override.key_or_group, override.value(), merge=True)
-        except OmegaConfBaseException:  # Hydra says why
+        except OmegaConfBaseException:  # Hydra raises the error that explains it
             return compose(loader, [*overrides, *point])
         _check_tree(loader, tree, [*overrides, *point])
         return tree
@@ -117,7 +132,12 @@ def _is_plain_value(loader: ConfigLoader, override: Override) -> bool:
 
 
 def check_folder(folder: Path, overrides: Sequence[str]) -> None:
-    """InputError where `overrides`, composed with a user's own folder (`--config-dir`), name something to call."""
+    """Check a user's own configuration folder (`--config-dir`), composed with `overrides`.
+
+    Raises:
+        InputError: If a file cannot be read or is too large, the configuration cannot be composed, or it names a
+            callable.
+    """
     check_files(folder)
     place = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
     with config_loader() as loader:
@@ -132,9 +152,13 @@ def check_folder(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def check_no_targets(tree: DictConfig) -> None:
-    """InputError where a file of the configuration names something to call: Hydra would import and run it.
+    """Check that the configuration names no callable, which Hydra would import and call.
 
-    Only Hydra's sweeper and launcher are chosen that way, and they are embsweep's.
+    Only Hydra's sweeper and launcher are chosen in this way, and only embsweep's sweeper and Hydra's basic launcher are
+    allowed.
+
+    Raises:
+        InputError: If a key makes Hydra call anything else.
     """
     values = OmegaConf.to_container(tree, resolve=False)
     diagnostics = [
@@ -145,7 +169,7 @@ def check_no_targets(tree: DictConfig) -> None:
 
 
 def find_targets(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys that make Hydra, or the logging that it sets up, call something, and what they name."""
+    """Yield dotted key and value of each entry that makes Hydra, or the logging that it configures, call something."""
     if isinstance(node, list):
         for number, inner in enumerate(node):
             yield from find_targets(inner, f"{prefix}{number}.")
@@ -159,22 +183,23 @@ def find_targets(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def call_diagnostic(where: str, value: Any) -> Diagnostic:
-    """What is wrong with a key of `CALL_KEYS`."""
+    """Return the diagnostic for a key that names a callable."""
     return Diagnostic("forbidden-call", where, _CALLS, value, _NO_CALLS)
 
 
 def group_options(loader: ConfigLoader, group: str) -> list[str]:
-    """Names of a group's options; empty where there is no such group."""
+    """Return the names of a group's options; an empty list if there is no such group."""
     try:
         return list(list_options(loader, group)) if group else []
-    except OSError:  # a name too long for a file is no group's
+    except OSError:  # the name is too long for a file, so there is no such group
         return []
 
 
 def to_values(tree: DictConfig) -> dict[str, Any]:
-    """Plain containers of everything but Hydra's own node; a value left as `???` stays that text.
+    """Convert everything except Hydra's own node to plain containers; a missing value remains the text `???`.
 
-    InputError with every interpolation (`${…}`) that leads nowhere.
+    Raises:
+        InputError: If interpolations (`${…}`) cannot be resolved, with a diagnostic for each.
     """
     values, diagnostics = resolve_partially(tree)
     if diagnostics:
@@ -183,7 +208,14 @@ def to_values(tree: DictConfig) -> dict[str, Any]:
 
 
 def resolve_partially(tree: DictConfig) -> tuple[dict[str, Any], list[Diagnostic]]:
-    """`to_values` for those who look for other faults too: where an interpolation leads nowhere, `???` and a fault."""
+    """Convert as `to_values`, but return diagnostics instead of raising them, so that other checks can follow.
+
+    Returns:
+        The plain values, with `???` for each interpolation that cannot be resolved, and a diagnostic for each of these.
+
+    Raises:
+        InputError: If a whole group cannot be resolved, so that no values are left to check.
+    """
     draft, diagnostics = tree, dict[str, Diagnostic]()
     while True:
         try:
@@ -195,7 +227,7 @@ def resolve_partially(tree: DictConfig) -> tuple[dict[str, Any], list[Diagnostic
                 Diagnostic("unresolved", where, "cannot be resolved", hint=first_line(error)),
             )
             draft = copy.deepcopy(tree) if draft is tree else draft
-            if not (is_new and "." in where and _set_missing(draft, where)):  # a whole group: nothing to go on with
+            if not (is_new and "." in where and _set_missing(draft, where)):  # a whole group: no values to check
                 raise InputError(list(diagnostics.values())) from None
 
 

@@ -1,4 +1,4 @@
-"""Check of the command line's overrides before Hydra composes them: every fault at once, with spellings."""
+"""Check the overrides of the command line before Hydra composes them; report all errors, with similar spellings."""
 
 from __future__ import annotations
 
@@ -19,25 +19,29 @@ from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
 _NOWHERE = "the command line"
 UNREADABLE = (HydraException, ValueError, ArithmeticError, RecursionError)
-"""What Hydra's parser raises: not only its own exceptions where a number or a nesting is beyond Python's limits."""
+"""Errors of Hydra's parser: not only its own, if a number or the depth of nesting exceeds Python's limits."""
 
 
 def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[str], list[Diagnostic]]:
-    """The overrides that can be composed, and the faults of the others."""
+    """Return the overrides that can be composed, and diagnostics of the others.
+
+    Raises:
+        InputError: If the chosen presets cannot be composed.
+    """
     parsed, diagnostics = _refuse_calls(*_parse_all(loader, lines))
     groups = [o for o in parsed if group_options(loader, o.key_or_group)]
     good_groups, group_diagnostics = _check_groups(loader, groups)
     base = _compose_groups(loader, good_groups)
     keys = [o for o in parsed if o not in groups]
     good_keys, key_diagnostics = _check_keys(loader, base, keys)
-    as_given = [o for o in parsed if o in good_groups or o in good_keys]
-    good, together = _check_conflicts(loader, as_given, good_groups, good_keys)
-    diagnostics = [*diagnostics, *group_diagnostics, *key_diagnostics, *together, *_check_single(parsed)]
+    in_given_order = [o for o in parsed if o in good_groups or o in good_keys]
+    good, conflict_diagnostics = _check_conflicts(loader, in_given_order, good_groups, good_keys)
+    diagnostics = [*diagnostics, *group_diagnostics, *key_diagnostics, *conflict_diagnostics, *_check_single(parsed)]
     return [_to_text(override) for override in good], diagnostics
 
 
 def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
-    """The chosen presets together; InputError where one of them does not fit to what there is."""
+    """Compose the chosen presets; raise InputError if Hydra rejects them."""
     lines = [_to_text(override) for override in groups if not override.is_sweep_override()]
     try:
         return compose(loader, lines)
@@ -48,7 +52,7 @@ def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictCon
 
 
 def _check_single(overrides: Sequence[Override]) -> list[Diagnostic]:
-    """Faults of a sweep where `hydra.mode=RUN` asks for one trial."""
+    """Return a diagnostic for each swept key if `hydra.mode=RUN` requests a single trial."""
     if not any(o.key_or_group == "hydra.mode" and str(o.value()) == "RUN" for o in overrides):
         return []
     return [
@@ -61,7 +65,7 @@ def _check_single(overrides: Sequence[Override]) -> list[Diagnostic]:
 
 
 def all_keys(tree: DictConfig) -> list[str]:
-    """Every dotted key of a composed configuration, Hydra's own left out."""
+    """Return every dotted key of a composed configuration, except Hydra's own."""
     values = OmegaConf.to_container(tree, resolve=False)
     return [key for key in _walk(values) if not key.startswith("hydra.")]
 
@@ -81,9 +85,9 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
             parsed.extend(parser.parse_overrides([line]))
         except UNREADABLE as error:
             key, _, value = line.partition("=")
-            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            hint = (_suggest_quoting(parser, key, value) if key and value else None) or said
-            expected = "key=value, as Hydra writes it"
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            hint = (_suggest_quoting(parser, key, value) if key and value else None) or reason
+            expected = "key=value in Hydra's syntax"
             diagnostics.append(
                 Diagnostic("bad-override", key or _NOWHERE, "cannot be read as an override", line, expected, hint)
             )
@@ -93,7 +97,7 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
 def _refuse_calls(
     parsed: Sequence[Override], diagnostics: Sequence[Diagnostic]
 ) -> tuple[list[Override], list[Diagnostic]]:
-    """Without the overrides that would make Hydra call something, by key or inside a value (`train={_target_: …}`)."""
+    """Remove overrides that would make Hydra call something, by key or inside a value (`train={_target_: …}`)."""
     found = {id(override): list(_calls(override)) for override in parsed}
     refused = [call_diagnostic(where, value) for override in parsed for where, value in found[id(override)]]
     return [override for override in parsed if not found[id(override)]], [*diagnostics, *refused]
@@ -111,7 +115,7 @@ def _calls(override: Override) -> Iterator[tuple[str, Any]]:
 
 
 def _suggest_quoting(parser: OverridesParser, key: str, value: str) -> str | None:
-    """How to write a value that Hydra's grammar does not take bare (`ü`, brackets cut by the shell); None: no way."""
+    """Return how to quote a value that is invalid without quotes (`ü`, brackets split by the shell), or None."""
     if sum(map(value.count, "{[(")) != sum(map(value.count, "}])")):
         return "brackets do not match: quote the whole argument for the shell, 'key={a: 1}'"
     line = f'{key}="{value}"'
@@ -156,20 +160,20 @@ def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[
 
 
 def _check_prefix(override: Override, in_defaults: Container[str], seen: set[str]) -> Diagnostic | None:
-    """A group of the defaults list is replaced (`model=…`), any other is added (`+sweep=…`), each once."""
+    """Check that groups of the defaults list are replaced (`model=…`), others added (`+sweep=…`), each only once."""
     key, value = override.get_key_element().lstrip("+"), str(override.value())
     if key in seen:
         return Diagnostic("duplicate-value", key, "is chosen twice", value, "one choice of a group")
     seen.add(key)
     if key.startswith(("hydra/sweeper", "hydra/launcher")) and value != "embsweep":
-        return Diagnostic("not-settable", key, "is embsweep's own", value, "leave it out")
+        return Diagnostic("not-settable", key, "cannot be replaced", value, "leave it out")
     if "@" in key and key not in in_defaults:
         return Diagnostic(
-            "unknown-key", key, "there is no such place in the configuration", value, override.key_or_group
+            "unknown-key", key, "there is no such package in the configuration", value, override.key_or_group
         )
     if key in in_defaults and override.is_add():
         return Diagnostic(
-            "wrong-prefix", key, "is in the configuration already", override.input_line, hint=f"write {key}={value}"
+            "wrong-prefix", key, "is already in the configuration", override.input_line, hint=f"write {key}={value}"
         )
     if key not in in_defaults and not override.is_add():
         return Diagnostic(
@@ -205,40 +209,40 @@ def _check_keys(
 
 
 def _check_hydra_key(loader: ConfigLoader, override: Override) -> Diagnostic | None:
-    """Hydra's own schema judges Hydra's own keys."""
+    """Check a key of Hydra's own node by composing it: Hydra has a schema for it."""
     if override.is_sweep_override():
         key, value = override.key_or_group, override.get_value_string()
         hint = f"write {inner}={value}" if (inner := key.removeprefix("hydra.sweeper.params.")) != key else None
         return Diagnostic("not-sweepable", key, "cannot be swept", value, "one value", hint)
-    said = _compose_error(loader, [override])
+    reason = _compose_error(loader, [override])
     return (
         Diagnostic(
-            "refused-by-hydra", override.key_or_group, "Hydra refuses it", override.get_value_string(), hint=said
+            "refused-by-hydra", override.key_or_group, "rejected by Hydra", override.get_value_string(), hint=reason
         )
-        if said
+        if reason
         else None
     )
 
 
 def _check_conflicts(
-    loader: ConfigLoader, as_given: Sequence[Override], groups: Sequence[Override], keys: Sequence[Override]
+    loader: ConfigLoader, in_given_order: Sequence[Override], groups: Sequence[Override], keys: Sequence[Override]
 ) -> tuple[list[Override], list[Diagnostic]]:
-    """Overrides that compose together, and a fault for each that those before it exclude (`storage=null …`).
+    """Return the overrides that compose together, and a diagnostic for each that conflicts with an earlier one.
 
-    All at once they are composed in the order `as_given`, as Hydra will.
+    An example is `storage=null storage.path=…`. All together they are first composed in the given order, as Hydra will.
     """
-    if not _compose_error(loader, as_given):
+    if not _compose_error(loader, in_given_order):
         return [*groups, *keys], []
     good, diagnostics = list(groups), []
     for override in keys:
-        if said := _compose_error(loader, [*good, override]):
+        if reason := _compose_error(loader, [*good, override]):
             diagnostics.append(
                 Diagnostic(
                     "conflict",
                     override.key_or_group,
-                    "does not go with what is before it",
+                    "conflicts with an earlier override",
                     override.input_line,
-                    hint=said,
+                    hint=reason,
                 )
             )
         else:
@@ -247,7 +251,7 @@ def _check_conflicts(
 
 
 def _compose_error(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
-    """What Hydra says against composing these, without its advice and inner types; None where it composes them."""
+    """Return Hydra's reason for rejecting these, without its advice and internal types; None if it composes them."""
     try:
         compose(loader, [_to_text(o) for o in overrides if not o.is_sweep_override()])
     except HydraException as error:
@@ -258,10 +262,13 @@ def _compose_error(loader: ConfigLoader, overrides: Sequence[Override]) -> str |
 def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str]) -> Diagnostic:
     key = override.key_or_group
     group, _, rest = key.partition(".")
-    home = [name for name in group_options(loader, group) if rest and _option_has(loader, group, name, rest)]
-    if home:
+    owners = [name for name in group_options(loader, group) if rest and _option_has(loader, group, name, rest)]
+    if owners:
         return Diagnostic(
-            "inactive-key", key, f"is a key of {group}={home[0]}, which is not chosen", hint=f"add {group}={home[0]}"
+            "inactive-key",
+            key,
+            f"is a key of {group}={owners[0]}, which is not selected",
+            hint=f"add {group}={owners[0]}",
         )
     groups = loader.get_group_options("", ObjectType.GROUP)
     siblings = [k.removeprefix(f"{group}.") for k in known if k.startswith(f"{group}.")]

@@ -1,4 +1,4 @@
-"""From a command line that Hydra can compose to a request for a sweep."""
+"""Build the request of a sweep from a command line that Hydra can compose."""
 
 from __future__ import annotations
 
@@ -27,11 +27,20 @@ EMPTY_SPACE = Diagnostic(
     hint="sweep a key (train.learning_rate=1e-5,3e-5), or run one trial (hydra.mode=RUN)",
 )
 _SEARCHABLE = ("model", "loss", "matryoshka", "train", "eval")
-"""What may differ from trial to trial. Trials on other data or with another objective could not be compared."""
+"""Groups whose keys may differ between trials. Trials on other data or with another objective are not comparable."""
 
 
 def read_request(loader: ConfigLoader, arguments: Sequence[str], command: str) -> SweepRequest:
-    """`parse_request`, with InputError where there are faults."""
+    """Build the request as `parse_request` does.
+
+    Args:
+        loader: Hydra's loader; see `config_loader`.
+        arguments: Overrides of the command line.
+        command: The command line that resumes the sweep.
+
+    Raises:
+        InputError: If the command line or the search space are invalid, with all diagnostics.
+    """
     request, diagnostics = parse_request(loader, arguments, command)
     if diagnostics:
         raise InputError(diagnostics)
@@ -41,10 +50,22 @@ def read_request(loader: ConfigLoader, arguments: Sequence[str], command: str) -
 def parse_request(
     loader: ConfigLoader, arguments: Sequence[str], command: str
 ) -> tuple[SweepRequest, tuple[Diagnostic, ...]]:
-    """Compose the recipe and parse the space; the faults of the space, whose sound dimensions are in the request.
+    """Compose the recipe and parse the search space.
 
-    The space is the preset's `hydra.sweeper.params`, in which a sweep on the command line replaces the entry
-    of its key and a fixed value removes it.
+    The space is the preset's `hydra.sweeper.params`; a sweep on the command line replaces the entry of its key, and a
+    fixed value removes it.
+
+    Args:
+        loader: Hydra's loader; see `config_loader`.
+        arguments: Overrides of the command line.
+        command: The command line that resumes the sweep.
+
+    Returns:
+        The request, whose space has only the valid dimensions, and the diagnostics of the others. If an interpolation
+        cannot be resolved, the space is empty.
+
+    Raises:
+        InputError: If the configuration cannot be read.
     """
     parser = OverridesParser.create(config_loader=loader)
     given = parser.parse_overrides(list(arguments))
@@ -57,7 +78,7 @@ def parse_request(
 
     recipe = {d.key: v for d in space if (v := _recipe_value(tree, d, parser)) is not None and contains(d, v)}
     values, unresolved = resolve_partially(tree)
-    if unresolved:  # every point of the space would say it again
+    if unresolved:  # every point of the space would report it again
         space, recipe = (), {}
     request = SweepRequest(values, space, recipe, compose_values, command, default_storage())
     return request, (*diagnostics, *unresolved)
@@ -100,8 +121,8 @@ def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict
     diagnostics: list[Diagnostic] = []
     for key, text in params.items():
         try:
-            (swept[key],) = parser.parse_overrides([f"{key}={text}"])  # gives a glob its options
-        except (HydraException, ValueError, ArithmeticError, RecursionError) as error:  # the grammar lets these through
+            (swept[key],) = parser.parse_overrides([f"{key}={text}"])  # not parse_override: a glob needs the loader
+        except (HydraException, ValueError, ArithmeticError, RecursionError) as error:  # also if the grammar accepts it
             diagnostics.append(
                 Diagnostic("bad-space", f"hydra.sweeper.params.{key}", "cannot be read", text, hint=_first_line(error))
             )
@@ -109,7 +130,7 @@ def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict
 
 
 def _recipe_value(tree: DictConfig, dimension: Dimension, parser: OverridesParser) -> Value | None:
-    """What the recipe has for a swept key, in the terms of the space; None where it has nothing comparable."""
+    """Return the recipe's value of a swept key in the notation of the space; None if it has no comparable value."""
     choices = tree.hydra.runtime.choices
     value = choices[dimension.key] if dimension.key in choices else _select(tree, dimension.key)
     if not isinstance(dimension, Choice):

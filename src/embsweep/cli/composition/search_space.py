@@ -1,4 +1,4 @@
-"""From Hydra's sweep overrides to a search space."""
+"""Parse Hydra's sweep overrides into a search space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange
 from embsweep.core.errors import Diagnostic, InputError
 
 _MOST_VALUES = 100_000
-"""Values of a range of floats, which Hydra makes one by one."""
+"""Maximum number of values in a range of floats, which Hydra generates one by one."""
 
 _MOST_OPTIONS = 200
 
@@ -21,7 +21,11 @@ _GRAMMAR = "choice(a, b), range(1, 5), interval(0.0, 0.2), tag(log, interval(1e-
 
 
 def parse_space(overrides: Iterable[Override]) -> Space:
-    """One dimension for each sweep override. Raises InputError with the faults of all of them."""
+    """Parse each sweep override into one dimension.
+
+    Raises:
+        InputError: If any override is invalid, with the diagnostics of all of them.
+    """
     dimensions: list[Dimension] = []
     diagnostics: list[Diagnostic] = []
     for override in overrides:
@@ -38,7 +42,7 @@ def _parse_dimension(override: Override) -> Dimension:
     key = override.get_key_element()
     if not override.is_sweep_override():
         text = None if override.is_delete() else override.get_value_string()
-        raise InputError(Diagnostic("bad-space", key, "is no search space", text, _GRAMMAR))
+        raise InputError(Diagnostic("bad-space", key, "is not a search space", text, _GRAMMAR))
     value = override.value()
     if isinstance(value, IntervalSweep):
         return _parse_interval(key, value)
@@ -50,7 +54,7 @@ def _parse_dimension(override: Override) -> Dimension:
 
 
 def _check_choice(key: str, sweep: ChoiceSweep, text: str) -> None:
-    """What Hydra's grammar lets through and would have no effect, or could not be tried."""
+    """Raise InputError for a choice that Hydra's grammar accepts, but that has no effect or cannot be tried."""
     if sweep.shuffle:
         raise InputError(
             Diagnostic(
@@ -64,7 +68,7 @@ def _check_choice(key: str, sweep: ChoiceSweep, text: str) -> None:
 
 
 def _holds_space(value: object) -> bool:
-    """Whether a search space stands somewhere inside, where nothing would search it."""
+    """Return whether a search space is nested in the value, so that nothing would search it."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return isinstance(value, Sweep) or any(map(_holds_space, inner))
 
@@ -97,7 +101,7 @@ def _parse_interval(key: str, sweep: IntervalSweep) -> Dimension:
     if log and low <= 0:
         raise InputError(
             Diagnostic(
-                "impossible-range", key, "a log interval begins at 0 or below", f"interval({low}, {high})", "start > 0"
+                "impossible-range", key, "a log interval must start above 0", f"interval({low}, {high})", "start > 0"
             )
         )
     if isinstance(low, int) and isinstance(high, int):
@@ -125,7 +129,7 @@ def _parse_range(key: str, sweep: RangeSweep) -> Dimension:
 
 
 def _find_ends(key: str, sweep: RangeSweep, text: str) -> tuple[float, float]:
-    """Smallest and largest value; Hydra's stop is exclusive. Integers are not listed, there may be billions."""
+    """Return smallest and largest value; Hydra's stop is exclusive. Integers are not listed: there may be billions."""
     start, stop, step = sweep.start, sweep.stop, sweep.step
     if start is None or stop is None or not step or (stop - start) / step <= 0:
         values: Sequence[float] = ()
@@ -144,7 +148,7 @@ def _find_ends(key: str, sweep: RangeSweep, text: str) -> tuple[float, float]:
 
 
 def _check_ends(key: str, *ends: float | None) -> None:
-    """InputError where a number is infinite, none, or an integer that floats do not hold."""
+    """Raise InputError if a number is infinite, NaN, or an integer that floats do not represent exactly."""
     for end in ends:
         if isinstance(end, int) and abs(end) > LARGEST_INTEGER:
             raise InputError(
@@ -153,7 +157,7 @@ def _check_ends(key: str, *ends: float | None) -> None:
                 )
             )
         if isinstance(end, float) and not math.isfinite(end):
-            problem = "impossible interval: an end is no finite number"
+            problem = "impossible interval: an end is not finite"
             raise InputError(Diagnostic("impossible-range", key, problem, end, "finite start < end"))
 
 

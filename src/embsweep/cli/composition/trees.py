@@ -1,4 +1,4 @@
-"""What Hydra composes, each tree once a process: checking one command line asks for the same ones several times."""
+"""Cache of the trees that Hydra composes: checking one command line needs the same trees several times."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ CONFIG_NAME = "config"
 
 @dataclass(frozen=True)
 class _Folders:
-    """The search path of a loader. Two loaders of one path compose the same."""
+    """Search path of a loader, as a cache key: loaders with equal search paths compose equal trees."""
 
     paths: tuple[tuple[str | None, str | None], ...]
     loader: ConfigLoader = field(compare=False)
 
 
 def load_tree(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
-    """What Hydra composes of `config.yaml` and `overrides`: shared, so only to be read.
+    """Return the tree of `config.yaml` and `overrides`. It is shared between callers, so do not change it.
 
-    Files that change while the process lives are not read again: all trials of a sweep see one configuration.
+    Files that change while the process runs are not read again, so that all trials of a sweep use one configuration.
     """
     return _load(_folders(loader), tuple(overrides))
 
 
 def list_options(loader: ConfigLoader, group: str) -> tuple[str, ...]:
-    """Names of a group's options; none where there is no such group."""
+    """Return the names of a group's options; nothing if there is no such group."""
     return _list_options(_folders(loader), group)
 
 

@@ -1,6 +1,7 @@
-"""Hydra's own node of a configuration: what a file may set of it. All else is config.yaml's, or the command line's.
+"""Check configuration files and Hydra's own node, of which presets may set only a few keys.
 
-Configuration files that cannot be read: which one, which line, and what is wrong there.
+The other keys of the node belong to config.yaml and to the command line. Diagnostics of unreadable files contain file,
+line and reason.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from embsweep.cli.composition.trees import load_tree
 from embsweep.core.errors import Diagnostic, InputError
 
 MOST_VALUES = 10_000
-"""What one file may hold: `*alias` of `*alias` makes gigabytes of a few lines, and Hydra takes its time for each."""
+"""Maximum number of values in a file: nested aliases turn a few lines into gigabytes, which Hydra processes slowly."""
 
 
 def yaml_diagnostic(error: yaml.YAMLError) -> Diagnostic:
-    """Where the file in `error` is no YAML, or names a type that is not read (`!!python/…`)."""
+    """Build the diagnostic of a file that is not YAML or names a forbidden type (`!!python/…`), with its line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         problem = " ".join(str(error.problem).split())
@@ -37,25 +38,25 @@ def yaml_diagnostic(error: yaml.YAMLError) -> Diagnostic:
 
 
 def first_line(error: BaseException) -> str:
-    """What Hydra says before it lists where it has looked; its exception's name where it says nothing."""
+    """Return a message of Hydra without its list of search paths; the exception's name if there is no message."""
     lines = [*str(error).strip().splitlines(), type(error).__name__]
     return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") else lines[0]
 
 
 def undecodable_diagnostics(loader: ConfigLoader, folders: Sequence[Path] = ()) -> list[Diagnostic]:
-    """The files of the loader's folders, and of `folders`, that are no text.
+    """Return a diagnostic for each file of the loader's folders and of `folders` that is not UTF-8.
 
-    What is raised while one is composed does not name it; one fault without a name where none is found.
+    The error raised by composing does not name the file. If none is found, there is one diagnostic without a name.
     """
     own = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
     found = [
         diagnostic for folder in (*own, *folders) for path in _find_files(folder) for diagnostic in _check_text(path)
     ]
-    return found or [Diagnostic("not-utf8", "a configuration file", "is no text", expected="UTF-8")]
+    return found or [Diagnostic("not-utf8", "a configuration file", "is not text", expected="UTF-8")]
 
 
 def check_files(folder: Path) -> None:
-    """InputError naming the files in `folder` that hold more than MOST_VALUES values, or begin with a BOM."""
+    """Raise InputError if files in `folder` contain more than MOST_VALUES values or begin with a BOM."""
     diagnostics = [diagnostic for path in _find_files(folder) for diagnostic in _check_file(path)]
     if diagnostics:
         raise InputError(diagnostics)
@@ -76,7 +77,7 @@ def _check_file(path: Path) -> Iterator[Diagnostic]:
 
 
 def _find_files(folder: Path) -> list[Path]:
-    """Without pipes and devices, which Hydra does not read either."""
+    """Find the YAML files, without pipes and devices, which Hydra does not read either."""
     return [path for path in sorted(folder.rglob("*.yaml")) if path.is_file()]
 
 
@@ -84,11 +85,11 @@ def _check_text(path: Path) -> Iterator[Diagnostic]:
     try:
         path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        yield Diagnostic("not-utf8", str(path), f"is no text ({error.reason} at byte {error.start})", expected="UTF-8")
+        yield Diagnostic("not-utf8", str(path), f"is not text ({error.reason} at byte {error.start})", expected="UTF-8")
 
 
 def _count(path: Path) -> float:
-    """Values in a file once its aliases are followed; what cannot be read at all is told when it is composed."""
+    """Count the values of a file with aliases followed; an unreadable file counts 0, composing reports it."""
     try:
         root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
@@ -100,7 +101,7 @@ def _count_below(node: yaml.Node | None, known: dict[int, float]) -> float:
     if not isinstance(node, yaml.CollectionNode):
         return 1
     if id(node) not in known:
-        known[id(node)] = math.inf  # until it is known: an alias of what holds it never ends
+        known[id(node)] = math.inf  # until it is known: an alias of its own parent is infinite
         parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
         known[id(node)] = 1 + sum(_count_below(part, known) for part in parts)
     return known[id(node)]
@@ -109,10 +110,10 @@ def _count_below(node: yaml.Node | None, known: dict[int, float]) -> float:
 SPACE = "hydra.sweeper.params"
 
 CALL_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
-"""With these, `hydra.utils.instantiate` calls what a configuration names; nothing here is built that way."""
+"""Keys with which `hydra.utils.instantiate` calls what a configuration names; embsweep builds nothing that way."""
 
 _ALLOWED = ("hydra.mode", "hydra.verbose", SPACE)
-_ACCEPTED = f"{', '.join(_ALLOWED)}; what else is Hydra's belongs on the command line"
+_ACCEPTED = f"{', '.join(_ALLOWED)}; other keys of Hydra belong on the command line"
 _HYDRA_INTERNAL = (
     "hydra.runtime",
     "hydra.overrides",
@@ -120,14 +121,17 @@ _HYDRA_INTERNAL = (
     "hydra.job.name",
     "hydra.job.override_dirname",
 )
-"""What Hydra itself writes while it composes, or takes from nowhere but config.yaml and the command line."""
+"""Keys that Hydra writes while it composes, or reads only from config.yaml and the command line."""
 
 
 def check_hydra_node(loader: ConfigLoader, tree: DictConfig, overrides: Sequence[str]) -> None:
-    """InputError where a preset changes how Hydra runs: callbacks, logging, environment, folders.
+    """Check that no preset changes how Hydra runs: callbacks, logging, environment, folders.
 
-    Compared before interpolations are followed, with what config.yaml and the command line alone compose to:
-    Hydra builds objects from this node, and `${oc.create:…}` may hide from any search what it would call.
+    The node is compared with the one composed from config.yaml and the command line only, before interpolations are
+    followed: Hydra builds objects from this node, and `${oc.create:…}` may hide the callable from any search.
+
+    Raises:
+        InputError: If a preset sets such a key, with a diagnostic for each.
     """
     own = _plain_node(load_tree(loader, [line for line in overrides if _is_hydra_override(line)]))
     node = _plain_node(tree)
@@ -154,7 +158,7 @@ def check_hydra_node(loader: ConfigLoader, tree: DictConfig, overrides: Sequence
 
 
 def read_space(tree: DictConfig) -> dict[str, Any]:
-    """`hydra.sweeper.params` as plain values, a mapping by Hydra's schema. InputError where it cannot be resolved."""
+    """Return `hydra.sweeper.params` (a mapping by Hydra's schema) as plain values; InputError if it is unresolvable."""
     try:
         params: Any = OmegaConf.to_container(tree.hydra.sweeper.params, resolve=True)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
@@ -168,13 +172,13 @@ def _is_hydra_override(override: str) -> bool:
 
 
 def _plain_node(tree: DictConfig) -> Any:
-    """The node as it is written: `tree.hydra` would follow an interpolation."""
+    """Return Hydra's node with its interpolations unresolved; `tree.hydra` would follow them."""
     values: Any = OmegaConf.to_container(tree, resolve=False)
     return values["hydra"]
 
 
 def _find_changes(node: Any, own: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Dotted keys below which `node` is not what it is in `own`, and what stands there."""
+    """Yield the dotted keys at which `node` differs from `own`, with the values in `node`."""
     if where in _ALLOWED or where in _HYDRA_INTERNAL:
         return
     if isinstance(node, Mapping) and isinstance(own, Mapping):

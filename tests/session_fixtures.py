@@ -1,4 +1,4 @@
-"""What is slow to make, made once for many tests: MLflow's tables, imports, composed configurations."""
+"""Session fixtures for what is slow to create and can be shared: MLflow's tables, imports, composed configurations."""
 
 import fcntl
 import gc
@@ -18,10 +18,10 @@ _LIBRARIES = (
 
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory):
-    """Path of an MLflow database with all its tables and nothing in them.
+    """Path of an MLflow database that has all tables and no rows.
 
-    The migrations take 1.5 s of CPU time, a copy of the file a millisecond. Where several processes run the tests,
-    the first one makes it for all.
+    The migrations take 1.5 s of CPU time, a copy of the file a millisecond. If several processes run the tests, the
+    first one creates the file for all of them.
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "mlflow-template"
@@ -43,7 +43,7 @@ def _make_database(path):
 
 @pytest.fixture(scope="session")
 def seed_storage(mlflow_template):
-    """`seed_storage(folder)`: give a storage folder its `mlflow.db`, unless it has one."""
+    """Return `seed(storage)`, which puts an empty `mlflow.db` into a storage folder that has none."""
 
     def seed(storage):
         storage.mkdir(parents=True, exist_ok=True)
@@ -54,10 +54,11 @@ def seed_storage(mlflow_template):
 
 
 @pytest.fixture(scope="session")
-def imports_paid():
-    """All that a trial imports is imported, and the garbage collector does not look at it any more.
+def heavy_imports():
+    """Import all that a trial imports, and exclude it from garbage collection.
 
-    A trial collects garbage when it ends: among a million objects of libraries, which is a third of a small sweep.
+    A trial collects garbage when it ends. Scanning the million objects of the libraries would take a third of the time
+    of a small sweep.
     """
     for name in _LIBRARIES:
         importlib.import_module(name)
@@ -67,17 +68,17 @@ def imports_paid():
 
 @pytest.fixture(scope="session")
 def compose_once():
-    """Hydra composes each command line once: the files of `conf/` do not change while tests run."""
+    """Cache what Hydra composes from a command line: the files of `conf/` do not change while tests run."""
     from embsweep.cli.composition import request
 
     compose, composed = request.compose, {}
 
-    def look_up(loader, overrides):
+    def compose_cached(loader, overrides):
         key = tuple(overrides)
         if key not in composed:
             composed[key] = compose(loader, overrides)
         return composed[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(request, "compose", look_up)
+        patch.setattr(request, "compose", compose_cached)
         yield

@@ -1,6 +1,6 @@
-"""Going one evaluation back is cut off behind each of its steps: the next attempt finds the state and its best weights.
+"""A fallback to the previous state that dies after any step: the next attempt finds that state and its best weights.
 
-The trial's files are made by hand; the calls that move them are the real ones.
+The trial's files are written by hand; the calls that move them are the real ones.
 """
 
 import functools
@@ -13,7 +13,7 @@ import pytest
 from embsweep.config import TrialConfig
 from embsweep.core.files import check_files, write_folder
 from embsweep.evaluation.per_query import load_per_query, save_per_query
-from embsweep.training import resume as steps
+from embsweep.training import resume
 from embsweep.training.messages import TrialReport, TrialSpec, reports_to_text
 from embsweep.training.resume import (
     InvalidResumeState,
@@ -27,7 +27,7 @@ SETUP = RunFingerprint("the same")
 
 
 class Killed(BaseException):
-    """What a SIGKILL is to a process."""
+    """Simulates a SIGKILL."""
 
 
 def report(fraction, value, best, best_fraction):
@@ -45,14 +45,14 @@ def fill(values, reports, folder):
 
 
 def write_best(job, value):
-    """The best weights of an evaluation, and each query's score with them."""
+    """Write the best weights of an evaluation and the score of each query."""
     write_folder(job.best, lambda folder: (folder / "weights").write_text(str(value)))
     save_per_query(job.values, {64: np.array([value])})
 
 
 @pytest.fixture
 def job(tmp_path):
-    """As after three evaluations, the first and the last of them the best of their time."""
+    """A trial after three evaluations: the first was the best until the last."""
     objective = SimpleNamespace(metric="map@100")
     config = TrialConfig.model_construct(objective=objective)
     job = TrialSpec.model_construct(number=3, attempt=1, config=config, folder=str(tmp_path / "trial"), fold=None)
@@ -64,21 +64,21 @@ def job(tmp_path):
     return job
 
 
-def cut_off(monkeypatch, call, at):
-    """Die before the `at`-th time that something is removed or renamed; False where it does not come to that."""
-    made = []
+def interrupt(monkeypatch, call, at):
+    """Die before removal or rename number `at` (1 is the first); return False if there are fewer."""
+    calls = []
 
     def dying(real):
         def act(*args):
-            made.append(args)
-            if len(made) == at:
+            calls.append(args)
+            if len(calls) == at:
                 raise Killed
             return real(*args)
 
         return act
 
     with monkeypatch.context() as patched:
-        patched.setattr(steps, "remove", dying(steps.remove))
+        patched.setattr(resume, "remove", dying(resume.remove))
         patched.setattr(Path, "rename", dying(Path.rename))
         try:
             call()
@@ -87,55 +87,55 @@ def cut_off(monkeypatch, call, at):
     return False
 
 
-def go_on(job):
-    """What the next attempt takes up, as `trial.train` does it; None where it starts over."""
+def find_resume_state(job):
+    """Return the state from which the next attempt resumes, as `trial.train` does; None if it starts over."""
     try:
         return find_state(job, SETUP)
     except InvalidResumeState:
         return fall_back_to_previous(job, SETUP)
 
 
-def test_the_last_state_is_gone_on_from_where_nothing_is_torn(job):
-    assert go_on(job).reports == (FIRST, SECOND, THIRD)
+def test_trial_resumes_from_an_intact_last_state(job):
+    assert find_resume_state(job).reports == (FIRST, SECOND, THIRD)
 
 
 @pytest.mark.parametrize("at", range(1, 8))
-def test_a_step_back_that_is_cut_off_anywhere_is_taken_to_its_end(job, monkeypatch, at):
-    (job.state / "reports.json").write_text("torn")
-    was_cut_off = cut_off(monkeypatch, lambda: fall_back_to_previous(job, SETUP), at)
-    assert was_cut_off is (at < 7), "three pairs are put in place, each removed first"
-    state = go_on(job)
-    assert state is not None, "it starts over"
+def test_interrupted_fallback_is_completed(job, monkeypatch, at):
+    (job.state / "reports.json").write_text("corrupt")
+    was_interrupted = interrupt(monkeypatch, lambda: fall_back_to_previous(job, SETUP), at)
+    assert was_interrupted is (at < 7), "three moves, each with a removal before it"
+    state = find_resume_state(job)
+    assert state is not None, "it would start over"
     assert state.reports == (FIRST, SECOND)
     assert state.folder == job.state
     check_files(job.best)
     assert (job.best / "weights").read_text() == "0.2"
     load_per_query(job.values, FIRST.scores, "map@100")
-    assert find_state(job, SETUP).reports == (FIRST, SECOND), "nothing of it is torn"
+    assert find_state(job, SETUP).reports == (FIRST, SECOND), "it is complete"
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_better_weights_that_are_cut_off_leave_those_before_to_go_back_to(tmp_path, job, monkeypatch, at):
-    """The state is written first, then the best weights of its time are put away, then the better ones are written."""
+def test_interrupted_save_of_better_weights_keeps_the_earlier_ones(tmp_path, job, monkeypatch, at):
+    """The state is written, then the earlier best weights are moved to `previous`, then the better ones are written."""
     fresh = job.model_copy(update={"folder": str(tmp_path / "fresh")})
     write_best(fresh, 0.2)
     write_folder(fresh.previous.state, functools.partial(fill, 0.1, (FIRST, SECOND)))
     write_folder(fresh.state, functools.partial(fill, 0.3, (FIRST, SECOND, THIRD)))
-    assert cut_off(monkeypatch, lambda: keep_best_of_previous(fresh), at) is (at < 3)
-    (fresh.state / "reports.json").write_text("torn")
-    assert go_on(fresh).reports == (FIRST, SECOND)
+    assert interrupt(monkeypatch, lambda: keep_best_of_previous(fresh), at) is (at < 3)
+    (fresh.state / "reports.json").write_text("corrupt")
+    assert find_resume_state(fresh).reports == (FIRST, SECOND)
     assert (fresh.best / "weights").read_text() == "0.2"
     load_per_query(fresh.values, FIRST.scores, "map@100")
 
 
-def test_what_was_kept_before_is_not_overwritten_by_later_weights(job):
-    """They are written twice where a crash came between: what `before` holds is of its own time."""
+def test_weights_of_the_previous_state_are_not_overwritten(job):
+    """After a crash the better weights are written twice; `previous` must keep those of its own state."""
     keep_best_of_previous(job)
     assert (job.previous.best / "weights").read_text() == "0.2"
     load_per_query(job.previous.values, FIRST.scores, "map@100")
 
 
-def test_a_state_before_without_its_best_weights_is_none_to_go_back_to(job):
-    (job.state / "reports.json").write_text("torn")
+def test_fallback_needs_the_best_weights_of_the_previous_state(job):
+    (job.state / "reports.json").write_text("corrupt")
     (job.previous.best / "weights").write_text("altered")
-    assert go_on(job) is None
+    assert find_resume_state(job) is None
