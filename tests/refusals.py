@@ -11,7 +11,7 @@ from embsweep.core.codes import Code
 from embsweep.core.errors import CodedError, Diagnostic, InputError
 
 
-def signs(diagnostics: Iterable[Diagnostic]) -> list[tuple[Code, str]]:
+def codes_and_locations(diagnostics: Iterable[Diagnostic]) -> list[tuple[Code, str]]:
     """Return the code and location of each diagnostic."""
     return [(diagnostic.code, diagnostic.location) for diagnostic in diagnostics]
 
@@ -21,7 +21,7 @@ def raises_diagnostics(*expected: tuple[Code, str]) -> Iterator[pytest.Exception
     """Expect an InputError with these diagnostics in order: `with raises_diagnostics(("empty", "data.revision")):`."""
     with pytest.raises(InputError) as caught:
         yield caught
-    assert signs(caught.value.diagnostics) == list(expected)
+    assert codes_and_locations(caught.value.diagnostics) == list(expected)
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def raises_code(kind: type[CodedError], code: Code) -> Iterator[pytest.Exception
     assert caught.value.code == code
 
 
-def signs_behind(left: BaseException | None) -> list[tuple[Code, str]]:
-    """Return code and location of a command's diagnostics: `left` was raised while an InputError was handled."""
-    cause = left.__context__ if left else None
-    return signs(cause.diagnostics) if isinstance(cause, InputError) else []
+def exit_diagnostics(error: BaseException | None) -> list[tuple[Code, str]]:
+    """Return code and location of the diagnostics that ended a command; `error` was raised while handling them."""
+    cause = error.__context__ if error else None
+    return codes_and_locations(cause.diagnostics) if isinstance(cause, InputError) else []

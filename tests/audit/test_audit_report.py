@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from made_up import as_splits, sound_sides
-from tests.refusals import signs
+from tests.refusals import codes_and_locations
 
 from embsweep.audit.findings import FIXES, WAIVABLE, Finding, check_waivers, order_findings, to_diagnostic
 from embsweep.audit.report import report_to_json, summary_lines, to_facts
@@ -72,10 +72,10 @@ def test_a_diagnostic_says_what_to_mend_and_how_to_waive():
 def test_unknown_waivers_are_diagnostics_with_the_nearest_spelling():
     spelling, note, right = check_waivers(["column-swapped"]), check_waivers(["language-mix"]), check_waivers(WAIVABLE)
     assert right == []
-    assert signs(spelling) == [("unknown-option", "audit.waive")]
+    assert codes_and_locations(spelling) == [("unknown-option", "audit.waive")]
     assert spelling[0].value == "column-swapped"
     assert "columns-swapped" in str(spelling[0].hint)
-    assert signs(note) == [("no-effect", "audit.waive")]
+    assert codes_and_locations(note) == [("no-effect", "audit.waive")]
     assert note[0].value == "language-mix"
 
 

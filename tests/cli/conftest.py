@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from embsweep.cli import main
 from embsweep.core.codes import Code
 from embsweep.runners.resources import Machine
-from tests.refusals import signs_behind
+from tests.refusals import exit_diagnostics
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def call(monkeypatch, capsys, outside_hydra):
         try:
             main.main()
         except SystemExit as left:
-            code, found = left.code, signs_behind(left)
+            code, found = left.code, exit_diagnostics(left)
         output = capsys.readouterr()
         return ExitResult(code, output.out, output.err, found)
 

@@ -16,7 +16,7 @@ from embsweep.core.names import METRICS
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.tracking.outbox import Outbox
-from tests.refusals import signs_behind
+from tests.refusals import exit_diagnostics
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_evaluate_lists_what_is_wrong(embsweep, measured, pairs, arguments, diag
     data = [] if any(a.startswith("data") for a in arguments) else ["data=files", f"data.pairs={pairs}"]
     done = embsweep("evaluate", *arguments, *data)
     assert done.exit_code == 2
-    assert signs_behind(done.exception) == diagnostics
+    assert exit_diagnostics(done.exception) == diagnostics
     listed = [line[4:].split(": ")[0] for line in done.stderr.splitlines() if line.startswith("  - ")]
     assert listed == [where for _, where in diagnostics]
     assert measured == []
@@ -264,7 +264,7 @@ def test_status_of_an_unknown_sweep(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     done = embsweep("status", "frist", "--storage", tmp_path)
     assert done.exit_code == 2
-    assert signs_behind(done.exception) == [("unknown-name", "NAME")]
+    assert exit_diagnostics(done.exception) == [("unknown-name", "NAME")]
     assert "'first'" in done.stderr
 
 
@@ -320,7 +320,7 @@ def test_ui_says_where_it_is(embsweep, tmp_path, monkeypatch):
 def test_ui_without_a_store(embsweep, tmp_path):
     done = embsweep("ui", "--storage", tmp_path, "--port", 0)
     assert done.exit_code == 2
-    assert signs_behind(done.exception) == [("missing-file", "tracking.uri")]
+    assert exit_diagnostics(done.exception) == [("missing-file", "tracking.uri")]
 
 
 def test_ui_that_does_not_come_up(embsweep, monkeypatch):

@@ -5,10 +5,10 @@ import os
 import pytest
 
 from embsweep.cli.composition import compose as composer
-from embsweep.cli.composition.compose import check_folder, compose, config_loader, resolve_partially, to_values
+from embsweep.cli.composition.compose import check_config_dir, compose, config_loader, resolve_partially, to_values
 from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.composition.validation import MOST_VALUES, check_files, first_line, undecodable_diagnostics
-from tests.refusals import raises_diagnostics, signs
+from embsweep.cli.composition.validation import MOST_VALUES, check_config_files, first_line, undecodable_diagnostics
+from tests.refusals import codes_and_locations, raises_diagnostics
 
 GLOBAL = "# @package _global_\n"
 LAUGHS = 'a: &a ["lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol"]\n' + "".join(
@@ -76,20 +76,20 @@ def test_aliases_that_unfold_without_end(tmp_path, content):
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_text(content)
     with raises_diagnostics(("too-many", str(path))):
-        check_folder(tmp_path, ["+sweep=theirs"])
+        check_config_dir(tmp_path, ["+sweep=theirs"])
 
 
 def test_a_few_aliases_are_none_of_that(tmp_path):
     (tmp_path / "x.yaml").write_text(f"a: &a [{', '.join(['1'] * 1000)}]\nb: [{', '.join(['*a'] * 8)}]\n")
     assert MOST_VALUES > 8 * 1000
-    check_files(tmp_path)
+    check_config_files(tmp_path)
 
 
 def test_a_byte_order_mark_would_hide_the_package_line(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("\ufeff# @package _global_\nsweep: {name: x}\n", "utf-8")
     with raises_diagnostics(("byte-order-mark", str(path))):
-        check_files(tmp_path)
+        check_config_files(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_another_folders_file_that_is_no_text_is_named(tmp_path):
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_bytes(b"a: \xe9\n")
     with raises_diagnostics(("not-utf8", str(path))):
-        check_folder(tmp_path, ["+sweep=theirs"])
+        check_config_dir(tmp_path, ["+sweep=theirs"])
 
 
 def test_there_is_a_diagnostic_where_no_file_is_found_to_blame(loader):
-    assert signs(undecodable_diagnostics(loader)) == [("not-utf8", "a configuration file")]
+    assert codes_and_locations(undecodable_diagnostics(loader)) == [("not-utf8", "a configuration file")]
 
 
 def test_a_pipe_among_the_files_is_not_opened(tmp_path):
@@ -133,7 +133,7 @@ def test_a_pipe_among_the_files_is_not_opened(tmp_path):
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_bytes(b"a: \xe9\n")
     with raises_diagnostics(("not-utf8", str(path))):
-        check_folder(tmp_path, ["+sweep=theirs"])
+        check_config_dir(tmp_path, ["+sweep=theirs"])
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_every_interpolation_that_leads_nowhere_is_told(loader):
     tree = compose(loader, ["train.epochs=${nope}", "train.warmup=${train.warmup}", "train.batch_size=8"])
     values, diagnostics = resolve_partially(tree)
     assert (values["train"]["epochs"], values["train"]["batch_size"]) == ("???", 8)
-    assert sorted(signs(diagnostics)) == [("unresolved", "train.epochs"), ("unresolved", "train.warmup")]
+    assert sorted(codes_and_locations(diagnostics)) == [("unresolved", "train.epochs"), ("unresolved", "train.warmup")]
 
 
 def test_an_error_without_words_has_its_name():

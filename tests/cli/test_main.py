@@ -10,7 +10,7 @@ from embsweep.cli.composition.request import read_request
 from embsweep.cli.main import _command, _ui_command, run_from_hydra, single_request, with_default_sweep
 from embsweep.config import build_config
 from embsweep.core.errors import SweepRefused, TooManyFailures
-from tests.refusals import raises_diagnostics, signs_behind
+from tests.refusals import exit_diagnostics, raises_diagnostics
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_launch_inside_hydra_lists_the_diagnostics_of_the_space(loader, started,
             loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "scale=rehearsal", "data=beir", "data.path=/nope"]
         )
     assert left.value.code == 2
-    assert signs_behind(left.value) == [("too-few", "train.epochs"), ("missing-file", "data.path")]
+    assert exit_diagnostics(left.value) == [("too-few", "train.epochs"), ("missing-file", "data.path")]
     assert started == []
     output = capsys.readouterr().err
     assert "train.epochs: " in output

@@ -3,7 +3,7 @@
 import pytest
 
 from embsweep.cli.composition.overrides import check_overrides
-from tests.refusals import signs
+from tests.refusals import codes_and_locations
 
 pytestmark = pytest.mark.slow  # composes again and again
 
@@ -48,7 +48,7 @@ def test_diagnostic(loader, line, where, code):
 def test_all_diagnostics_at_once_and_the_good_ones_go_through(loader):
     lines = ["+sweep=bgem3", "train.epoch=3", "model=x", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"]
     good, diagnostics = check_overrides(loader, lines)
-    assert signs(diagnostics) == [("unknown-option", "model"), ("unknown-key", "train.epoch")]
+    assert codes_and_locations(diagnostics) == [("unknown-option", "model"), ("unknown-key", "train.epoch")]
     assert sorted(good) == sorted(["+sweep=bgem3", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"])
 
 
@@ -74,12 +74,12 @@ def test_a_group_inside_the_configuration_can_be_replaced(loader):
 def test_of_overrides_that_exclude_each_other_the_later_is_at_diagnostic(loader):
     good, diagnostics = check_overrides(loader, ["storage=null", "storage.path=x", "train.epochs=2"])
     assert good == ["storage=null", "train.epochs=2"]
-    assert signs(diagnostics) == [("conflict", "storage.path")]
+    assert codes_and_locations(diagnostics) == [("conflict", "storage.path")]
 
 
 def test_one_trial_takes_no_sweep(loader):
     _, diagnostics = check_overrides(loader, ["hydra.mode=RUN", "train.epochs=1,2", "train.warmup=0.1"])
-    assert signs(diagnostics) == [("not-sweepable", "train.epochs")]
+    assert codes_and_locations(diagnostics) == [("not-sweepable", "train.epochs")]
 
 
 def test_a_key_given_twice_is_the_last_one_as_in_hydra(loader):

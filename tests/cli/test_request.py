@@ -5,7 +5,7 @@ import pytest
 from embsweep.cli.composition.request import parse_request, read_request
 from embsweep.config import build_config
 from embsweep.config.search_space import Choice, FloatRange, IntRange
-from tests.refusals import raises_diagnostics, signs
+from tests.refusals import codes_and_locations, raises_diagnostics
 
 
 def space_of(loader, *arguments):
@@ -136,12 +136,12 @@ def test_nothing_to_search(loader):
 )
 def test_what_all_trials_share_cannot_be_searched(loader, argument):
     request, diagnostics = parse_request(loader, ["+sweep=bgem3", argument], "")
-    assert signs(diagnostics) == [("not-sweepable", argument.split("=")[0])]
+    assert codes_and_locations(diagnostics) == [("not-sweepable", argument.split("=")[0])]
     assert len(request.space) == 6
 
 
 def test_draft_keeps_the_sound_dimensions_beside_the_diagnostics(loader):
     request, diagnostics = parse_request(loader, ["+sweep=bgem3", "train.epochs=range(3,3)"], "")
-    assert signs(diagnostics) == [("too-few", "train.epochs")]
+    assert codes_and_locations(diagnostics) == [("too-few", "train.epochs")]
     assert {"train.learning_rate", "loss"} < {d.key for d in request.space}
     assert "train.epochs" not in {d.key for d in request.space}

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from tests.refusals import signs
+from tests.refusals import codes_and_locations
 
 from embsweep.config.data import DocstringsConfig
 from embsweep.data.sources import docstrings
@@ -133,7 +133,7 @@ def test_every_unknown_package_is_told_with_its_neighbour(diagnostics_of, split_
 
 @pytest.mark.parametrize(("names", "code"), [((), "empty"), (("this",), "no-rows")])
 def test_packages_without_docstrings(diagnostics_of, split_config, names, code):
-    assert signs(diagnostics_of(config_of(split_config, *names))) == [(code, "data.packages")]
+    assert codes_and_locations(diagnostics_of(config_of(split_config, *names))) == [(code, "data.packages")]
 
 
 def test_packages_are_found_with_their_versions(package):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.refusals import signs
+from tests.refusals import codes_and_locations
 
 from embsweep.data.sources.load import load_collection
 
@@ -195,7 +195,7 @@ def test_a_tower_of_marks_is_refused_before_it_takes_minutes(tmp_path, files_con
     """A normal form puts them in order, by the square of their number."""
     tower = json.dumps({"anchor": "Größe e" + "\u0301\u0323" * 300_000, "positive": "p"}) + "\n"
     diagnostics = diagnostics_of(files_config(write(tmp_path / "x.jsonl", GOOD + tower)))
-    assert signs(diagnostics) == [("bad-character", "x.jsonl:2")]
+    assert codes_and_locations(diagnostics) == [("bad-character", "x.jsonl:2")]
 
 
 def test_unreadable_file(tmp_path, files_config, diagnostics_of, monkeypatch):
@@ -211,7 +211,7 @@ def test_unreadable_file(tmp_path, files_config, diagnostics_of, monkeypatch):
 def test_every_diagnostic_is_told_in_the_order_of_the_file(tmp_path, files_config, diagnostics_of):
     rows = [GOOD, "{", '{"anchor": "", "positive": 1}', GOOD, '{"positive": "p"}']
     diagnostics = diagnostics_of(files_config(write(tmp_path / "x.jsonl", "\n".join(row.strip() for row in rows))))
-    assert signs(diagnostics) == [
+    assert codes_and_locations(diagnostics) == [
         ("bad-format", "x.jsonl:2"),
         ("empty", "x.jsonl:3"),
         ("wrong-type", "x.jsonl:3"),
@@ -221,7 +221,7 @@ def test_every_diagnostic_is_told_in_the_order_of_the_file(tmp_path, files_confi
 
 def test_twenty_diagnostics_are_listed_and_the_rest_counted(tmp_path, files_config, diagnostics_of):
     diagnostics = diagnostics_of(files_config(write(tmp_path / "x.jsonl", "{\n" * 1234)))
-    assert signs(diagnostics) == [
+    assert codes_and_locations(diagnostics) == [
         *(("bad-format", f"x.jsonl:{line}") for line in range(1, 21)),
         ("more-faults", "x.jsonl"),
     ]
@@ -234,7 +234,7 @@ def test_a_row_without_negative_is_a_diagnostic(tmp_path, files_config, diagnost
     ]
     path = write(tmp_path / "x.jsonl", "\n".join(map(json.dumps, rows)))
     diagnostics = diagnostics_of(files_config(path, negative="negative"))
-    assert signs(diagnostics) == [
+    assert codes_and_locations(diagnostics) == [
         ("empty", "x.jsonl:2"),
         ("missing-value", "x.jsonl:3"),
         ("missing-column", "x.jsonl:4"),

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-from tests.refusals import signs
+from tests.refusals import codes_and_locations
 
 from embsweep.data.sources import hub
 from embsweep.data.sources.load import load_collection
@@ -114,7 +114,7 @@ def test_a_failure_of_hub_or_library_is_one_diagnostic(
 def test_diagnosticy_configuration_asks_nobody(tmp_path, serve, hub_config, diagnostics_of, changes, code, where):
     (tmp_path / "here").mkdir()
     calls = serve({"anchor": ["a"], "positive": ["p"]})
-    assert signs(diagnostics_of(hub_config(**changes))) == [(code, where)]
+    assert codes_and_locations(diagnostics_of(hub_config(**changes))) == [(code, where)]
     assert calls == []
 
 

@@ -1,4 +1,4 @@
-"""The files of deploy/ and the commands that stand in them and in docs/cluster.md."""
+"""The files of deploy/, and the commands in them and in docs/cluster.md."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ def read(name):
 
 
 def rayjob_documents():
-    """The manifest's documents by kind."""
+    """Return the manifest's documents by kind."""
     documents = list(yaml.safe_load_all(read("kuberay-rayjob.yaml")))
     return {document["kind"]: document for document in documents}
 
@@ -28,33 +28,33 @@ def cluster_config():
 
 
 def joined_lines(text):
-    """Lines of a text, those that end in a backslash joined with their next."""
+    """Return the lines of a text; a line that ends in a backslash is joined with the next one."""
     return re.sub(r"\\\n\s*", " ", text).splitlines()
 
 
 def code_lines(markdown):
-    """Commands in a Markdown text's indented and fenced code, comments cut off."""
-    inside, found = False, []
+    """Return the commands in the indented and fenced code of a Markdown text, without comments."""
+    inside, lines = False, []
     for line in joined_lines(markdown):
         if line.strip().startswith("```"):
             inside = not inside
         elif inside or line.startswith("    "):
-            found.append(re.sub(r"\s+# .*$", "", line).strip())
-    return [line for line in found if line and not line.startswith("#")]
+            lines.append(re.sub(r"\s+# .*$", "", line).strip())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def commands(program):
-    """Every command line of `program` (`ray start`, `run_sweep.py`) that a user is shown, as its arguments."""
+    """Return the arguments of every command line of `program` (`ray start`, `run_sweep.py`) shown to users."""
     lines = [line for name in ("docs/cluster.md", "deploy/README.md") for line in code_lines((ROOT / name).read_text())]
     lines += [line.removeprefix("ExecStart=") for name in UNITS for line in joined_lines(read(name))]
     config = cluster_config()
     lines += [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
     lines.append(rayjob_documents()["RayJob"]["spec"]["entrypoint"])
-    found = {tuple(arguments): None for line in lines if (arguments := _arguments(line, program)) is not None}
-    return list(found)
+    unique = {tuple(arguments): None for line in lines if (arguments := _arguments(line, program)) is not None}
+    return list(unique)
 
 
 def _arguments(line, program):
-    before = "^" if program == "embsweep" else r"(?:^|[\s/])"  # the name of a user and of a folder besides
+    before = "^" if program == "embsweep" else r"(?:^|[\s/])"  # also the name of a user and of a folder
     match = re.search(rf"{before}{re.escape(program)}(?=\s|$)(.*)", line)
     return shlex.split(match[1]) if match else None

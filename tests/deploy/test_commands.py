@@ -1,4 +1,4 @@
-"""Every command that deploy/ and docs/cluster.md show is one that its program accepts."""
+"""Every command in deploy/ and docs/cluster.md is accepted by its program."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ STARTS = commands("ray start")
 SUBMITS = commands("ray job submit")
 
 
-def test_commands_are_found_at_all():
+def test_commands_are_found():
     assert len(SWEEPS) >= 5
     assert len(STARTS) >= 6
     assert SUBMITS
@@ -33,7 +33,7 @@ def test_sweep_composes_and_validates(loader, arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", STARTS, ids=" ".join)
-def test_ray_start_knows_its_options(arguments):
+def test_ray_start_accepts_its_options(arguments):
     from ray.scripts.scripts import start
 
     start.make_context("ray start", list(arguments))
@@ -41,14 +41,14 @@ def test_ray_start_knows_its_options(arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", SUBMITS, ids=" ".join)
-def test_ray_job_submit_knows_its_options_and_runs_a_sweep(arguments):
+def test_ray_job_submit_accepts_its_options_and_runs_a_sweep(arguments):
     from ray.dashboard.modules.job.cli import submit
 
     entrypoint = submit.make_context("ray job submit", list(arguments)).params["entrypoint"]
     assert any(part.endswith("run_sweep.py") for part in entrypoint)
 
 
-def test_no_head_shows_its_dashboard_to_the_network():
+def test_no_head_exposes_its_dashboard_to_the_network():
     heads = [arguments for arguments in STARTS if "--head" in arguments]
     assert len(heads) >= 3
     for arguments in heads:
@@ -57,7 +57,7 @@ def test_no_head_shows_its_dashboard_to_the_network():
 
 
 @pytest.mark.parametrize("arguments", commands("embsweep"), ids=" ".join)
-def test_embsweep_knows_its_commands(arguments):
+def test_embsweep_accepts_its_commands(arguments):
     from embsweep.cli.commands import app
 
     done = CliRunner().invoke(app, [*arguments[:1], "--help"])
@@ -74,7 +74,7 @@ def test_documents_name_files_that_exist():
 
 
 @pytest.mark.parametrize("script", sorted(DEPLOY.glob("*.sh")), ids=lambda path: path.name)
-def test_scripts_parse_and_shellcheck_has_nothing_to_say(script):
+def test_scripts_parse_and_pass_shellcheck(script):
     subprocess.run(["bash", "-n", script], check=True, timeout=10)
     done = subprocess.run(
         [SHELLCHECK, "--enable=quote-safe-variables", script], check=False, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""deploy/Dockerfile has what the package needs to be installed, and what KubeRay expects of an image."""
+"""deploy/Dockerfile contains what the package needs to be installed, and what KubeRay expects of an image."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ def test_every_copied_file_exists():
     assert [source for source in COPIED if not (ROOT / source).exists()] == []
 
 
-def test_all_that_the_package_is_built_from_is_copied():
+def test_all_files_that_the_package_is_built_from_are_copied():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {"pyproject.toml", "constraints.txt", project["project"]["readme"], *project["project"]["license-files"]}
@@ -25,26 +25,26 @@ def test_all_that_the_package_is_built_from_is_copied():
 def test_extras_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     text = read("Dockerfile") + read("ray-cluster.yaml") + (ROOT / "docs/cluster.md").read_text()
-    named = {name for found in re.findall(r'"\.\[([\w,]+)\]"', text) for name in found.split(",")}
+    named = {name for names in re.findall(r'"\.\[([\w,]+)\]"', text) for name in names.split(",")}
     assert "cluster" in named
     assert named <= set(extras)
 
 
-def test_python_is_the_package_s():
+def test_python_version_is_that_of_the_package():
     (base,) = [line for line in LINES if line.startswith("FROM ")]
     assert re.search(r"python:3\.11-", base)
 
 
-def test_runs_as_the_user_of_the_pods():
+def test_image_runs_as_the_user_of_the_pods():
     pod = rayjob_documents()["RayJob"]["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
     assert LINES[-1] == f"USER {pod['securityContext']['runAsUser']}"
 
 
-def test_the_sweep_lies_where_the_job_looks_for_it():
+def test_run_sweep_is_at_the_path_in_the_jobs_entrypoint():
     entrypoint = rayjob_documents()["RayJob"]["spec"]["entrypoint"].split()
     (workdir,) = [line.split()[1] for line in LINES if line.startswith("WORKDIR ")]
     assert entrypoint[1] == f"{workdir}/run_sweep.py"
 
 
-def test_probes_find_wget():
+def test_wget_is_installed_for_probes():
     assert any("apt-get install" in line and "wget" in line.split() for line in LINES)

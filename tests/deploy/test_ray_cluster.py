@@ -14,7 +14,7 @@ def config():
 
 
 @pytest.mark.slow
-def test_launcher_accepts_it(config):
+def test_launcher_accepts_the_configuration(config):
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     prepared = prepare_config(config)
@@ -23,8 +23,8 @@ def test_launcher_accepts_it(config):
 
 
 @pytest.mark.slow
-def test_launcher_refuses_a_key_that_it_does_not_know(config):
-    """The check above can fail."""
+def test_launcher_refuses_an_unknown_key(config):
+    """Checks that the test above can fail."""
     from jsonschema import ValidationError
     from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -32,7 +32,7 @@ def test_launcher_refuses_a_key_that_it_does_not_know(config):
         validate_config(prepare_config({**config, "setup_command": []}))
 
 
-def test_every_command_is_sound_shell(config):
+def test_every_command_passes_shellcheck(config):
     keys = ("setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
     script = "\n".join(["#!/usr/bin/env bash", *(command for key in keys for command in config[key])])
     # SC2016: the head expands $PATH when its shell starts. RAY_HEAD_IP is set by the launcher.
@@ -46,15 +46,15 @@ def test_every_command_is_sound_shell(config):
     assert done.stdout + done.stderr == ""
 
 
-def test_the_package_reaches_every_machine_whole(config):
-    """All that pyproject.toml needs to install it lies where the setup commands look for it."""
+def test_all_files_of_the_package_are_mounted_on_every_machine(config):
+    """All that pyproject.toml needs for the installation is at the path that the setup commands use."""
     local = {source for target, source in config["file_mounts"].items() if target.startswith("~/embsweep/")}
     assert {"src", "conf", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "run_sweep.py"} == local
     assert all((ROOT / source).exists() for source in local)
     assert all(Path(target).name == source for target, source in config["file_mounts"].items() if source in local)
 
 
-def test_every_start_asks_for_the_token_that_is_copied(config):
+def test_every_start_command_requires_the_token_that_is_mounted(config):
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
     assert config["setup_commands"][0] == "chmod 600 ~/.ray/auth_token"
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):

@@ -1,4 +1,4 @@
-"""deploy/kuberay-rayjob.yaml: fields that ray.io/v1 knows, and names that agree with each other."""
+"""deploy/kuberay-rayjob.yaml: its fields exist in ray.io/v1, and its names agree with each other."""
 
 import shlex
 from importlib.metadata import version
@@ -7,7 +7,7 @@ import pytest
 
 from tests.deploy.shipped import rayjob_documents, read
 
-# Of the custom resource definitions of KubeRay 1.6.
+# From the custom resource definitions of KubeRay 1.6.
 JOB_FIELDS = {
     *("activeDeadlineSeconds", "backoffLimit", "clusterSelector", "deletionStrategy", "entrypoint"),
     *("entrypointNumCpus", "entrypointNumGpus", "entrypointResources", "jobId", "managedBy", "metadata"),
@@ -64,7 +64,7 @@ def test_fields_are_known(job, cluster):
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
-def test_ray_is_the_tested_one(cluster):
+def test_ray_version_is_the_tested_one(cluster):
     assert cluster["rayVersion"] == version("ray")
 
 
@@ -78,7 +78,7 @@ def test_start_parameters_are_options_of_ray_start(cluster):
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
 
 
-def test_token_is_asked_for_and_comes_from_the_secret_of_the_instructions(cluster):
+def test_token_is_required_and_comes_from_the_secret_in_the_instructions(cluster):
     assert cluster["authOptions"] == {"mode": "token", "secretName": "embsweep-ray-token"}
     create = next(line for line in read("kuberay-rayjob.yaml").splitlines() if "create secret" in line)
     words = shlex.split(create.lstrip("# "))
@@ -97,14 +97,14 @@ def test_every_pod_has_the_same_image_and_the_same_folder(documents, job, pods):
         assert f"storage.path={mount['mountPath']}" in shlex.split(job["entrypoint"])
 
 
-def test_no_pod_runs_as_root_or_talks_to_kubernetes(pods):
+def test_no_pod_runs_as_root_or_has_access_to_kubernetes(pods):
     for pod in pods:
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
 
 
-def test_network_policy_speaks_of_these_pods(documents, cluster):
+def test_network_policy_selects_these_pods(documents, cluster):
     policy = documents["NetworkPolicy"]["spec"]
     labels = policy["podSelector"]["matchLabels"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):

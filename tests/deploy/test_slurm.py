@@ -1,4 +1,4 @@
-"""deploy/slurm.sh with a SLURM that is played by four small scripts; once with a real Ray cluster on this machine."""
+"""deploy/slurm.sh with SLURM's commands faked by small scripts; once with a real Ray cluster on this machine."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ JOB_ID = 4711
 
 @dataclass
 class Job:
-    """A job as `sbatch` would start it, and what it called."""
+    """A job as `sbatch` would start it, and the commands that it called."""
 
     folder: Path
     environment: dict[str, str]
@@ -61,7 +61,7 @@ class Job:
 
 @pytest.fixture
 def folder():
-    """A short path: Ray's sockets may lie below it."""
+    """A folder with a short path: Ray's sockets may be below it."""
     path = Path(tempfile.mkdtemp(prefix="sl", dir="/tmp"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -117,7 +117,7 @@ def test_starts_head_then_workers_then_the_sweep(job):
     ]
 
 
-def test_the_sweep_s_arguments_compose(job, loader):
+def test_arguments_of_the_sweep_compose(job, loader):
     from embsweep.cli.composition.overrides import check_overrides
 
     job.run("+sweep=quickstart")
@@ -134,7 +134,7 @@ def test_every_node_gets_a_token_that_only_this_user_can_read(job):
 
 
 def test_an_old_token_of_the_same_job_is_not_kept(job):
-    """A job that SLURM requeues has its number already."""
+    """A job that SLURM requeues keeps its number."""
     old = job.folder / "storage" / f".ray-token-{JOB_ID}"
     old.parent.mkdir()
     old.write_text("old")
@@ -144,7 +144,7 @@ def test_an_old_token_of_the_same_job_is_not_kept(job):
 
 
 @pytest.mark.parametrize("code", [0, 2, 3])
-def test_ends_the_nodes_and_leaves_with_the_sweep_s_code(job, code):
+def test_ends_the_nodes_and_exits_with_the_code_of_the_sweep(job, code):
     assert job.run(DRIVER_CODE=str(code))[0] == code
     assert job.calls.count("ray ended") == 3
     assert only(job.calls, "srun")[-1].endswith(f"rm -rf {job.folder}/ray-{JOB_ID}")
@@ -156,7 +156,7 @@ def test_one_node_is_head_and_worker(job):
     assert len(only(job.calls, "ray start")) == 1
 
 
-def test_sweep_is_interrupted_before_the_time_is_up(job):
+def test_sweep_is_interrupted_before_the_time_limit(job):
     process = job.start(DRIVER_CODE="wait")
     job.wait_for("driver waits")
     process.send_signal(signal.SIGTERM)
@@ -165,20 +165,21 @@ def test_sweep_is_interrupted_before_the_time_is_up(job):
     assert job.calls.count("ray ended") == 3
 
 
-def test_no_sweep_where_a_node_is_missing(job):
+def test_no_sweep_is_started_if_a_node_is_missing(job):
     assert job.run(NODES_CODE="1")[0] == 1
     assert only(job.calls, "python run_sweep.py") == []
     assert job.calls.count("ray ended") == 1
 
 
 @pytest.mark.parametrize(
-    ("missing", "said"), [("EMBSWEEP_STORAGE", "a folder that every node sees"), ("SLURM_JOB_ID", "run it with sbatch")]
+    ("missing", "message"),
+    [("EMBSWEEP_STORAGE", "a folder that every node sees"), ("SLURM_JOB_ID", "run it with sbatch")],
 )
-def test_says_what_is_missing(job, missing, said):
+def test_a_missing_variable_is_reported(job, missing, message):
     del job.environment[missing]
     code, output = job.run()
     assert code == 1
-    assert said in output
+    assert message in output
     assert job.calls == []
 
 
@@ -195,7 +196,7 @@ sys.exit(3)
 
 @pytest.mark.ray
 def test_with_real_ray_nodes(job):
-    """Head and two workers on this machine: the driver finds them, its code is the job's, and no process is left."""
+    """Head and two workers on this machine: the driver sees them, its exit code is the job's, no process is left."""
     (job.folder / "run_sweep.py").write_text(_DRIVER)
     (job.folder / "deploy").symlink_to(DEPLOY)
     process = job.start(
@@ -209,7 +210,7 @@ def test_with_real_ray_nodes(job):
 
 
 def _processes_below(folder):
-    """Command lines that name the folder."""
+    """Return the command lines of processes that contain the folder."""
     lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -222,7 +223,7 @@ def _processes_below(folder):
 
 
 @pytest.mark.ray
-def test_waiting_for_nodes_ends_when_nobody_comes():
+def test_waiting_for_nodes_ends_if_no_node_joins():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     command = [sys.executable, DEPLOY / "wait_for_nodes.py", f"127.0.0.1:{port}", "1", "1"]

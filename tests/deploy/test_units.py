@@ -1,4 +1,4 @@
-"""The systemd units, by systemd itself."""
+"""The systemd units, checked by systemd itself."""
 
 import configparser
 import shutil
@@ -23,7 +23,7 @@ def parse(name):
 
 @pytest.fixture(params=UNITS)
 def unit(request, tmp_path):
-    """The unit with this environment's `ray`: systemd looks whether the program exists."""
+    """The unit with this environment's `ray`: systemd checks that the program exists."""
     path = tmp_path / request.param
     text = read(request.param)
     assert "/opt/embsweep/.venv/bin/ray " in text
@@ -32,14 +32,14 @@ def unit(request, tmp_path):
 
 
 @needs_systemd
-def test_systemd_has_nothing_to_say(unit):
+def test_systemd_reports_no_problem(unit):
     done = subprocess.run([ANALYZE, "verify", unit], check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @needs_systemd
-def test_systemd_would_say_so(unit):
-    """The check above can fail."""
+def test_systemd_reports_an_unknown_key(unit):
+    """Checks that the test above can fail."""
     unit.write_text(unit.read_text().replace("ProtectHome=", "ProtectHouse="))
     done = subprocess.run([ANALYZE, "verify", unit], check=False, capture_output=True, text=True, timeout=60)
     assert "ProtectHouse" in done.stderr
@@ -47,13 +47,13 @@ def test_systemd_would_say_so(unit):
 
 @needs_systemd
 def test_exposure_stays_low(unit):
-    """In tenths of systemd's own scale: 10.0 is a unit without any protection."""
+    """The threshold is in tenths of systemd's own scale: 10.0 is a unit without any protection."""
     command = [ANALYZE, "security", "--offline=true", "--threshold=45", unit]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_token_reaches_ray_and_nobody_else(name):
+def test_token_is_readable_by_ray_only(name):
     service = parse(name)["Service"]
     credential, _, file = service["LoadCredential"].partition(":")
     assert file == "/etc/embsweep/auth_token"
@@ -68,6 +68,6 @@ def test_storage_is_mounted_first_and_can_be_written(name):
 
 
 def test_variables_of_the_units_are_set_by_their_environment_file():
-    set_there = {line.partition("=")[0] for line in read("ray.env").splitlines() if line and line[0] != "#"}
+    variables = {line.partition("=")[0] for line in read("ray.env").splitlines() if line and line[0] != "#"}
     assert "${RAY_HEAD_ADDRESS}" in parse("embsweep-ray-worker.service")["Service"]["ExecStart"]
-    assert "RAY_HEAD_ADDRESS" in set_there
+    assert "RAY_HEAD_ADDRESS" in variables

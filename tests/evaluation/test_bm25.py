@@ -4,7 +4,7 @@ import pytest
 
 from embsweep.core.names import METRICS
 from embsweep.data.collection import RetrievalSet
-from embsweep.evaluation.bm25 import evaluate_bm25, rank_bm25, split_words
+from embsweep.evaluation.bm25 import evaluate_bm25, rank_bm25, tokenize
 
 
 def _set(queries, corpus, relevant):
@@ -26,7 +26,7 @@ def test_ties_are_ranked_by_position():
 
 
 def test_words_are_unicode_and_lower_cased():
-    assert split_words("Größe: ÁRBOL-2, naïve_x") == ["größe", "árbol", "2", "naïve_x"]
+    assert tokenize("Größe: ÁRBOL-2, naïve_x") == ["größe", "árbol", "2", "naïve_x"]
 
 
 @pytest.mark.parametrize("query", ["zebra", "?!", ""])

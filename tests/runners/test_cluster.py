@@ -17,7 +17,7 @@ from embsweep.core.errors import InputError
 from embsweep.runners.cluster.head import _check_answer
 from embsweep.runners.resources import Slots
 from tests.doubles import scripted_trial
-from tests.refusals import signs
+from tests.refusals import codes_and_locations
 from tests.runners.clusters import NodeStart, changed_environment, free_port, started_cluster, utils_cluster
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="new namespaces need root")
@@ -66,7 +66,7 @@ def silent_server():
 
 
 def test_a_missing_address_is_refused(no_cluster, tmp_path):
-    assert signs(find_diagnostics(to(None), tmp_path)) == [("missing-value", "runner.address")]
+    assert codes_and_locations(find_diagnostics(to(None), tmp_path)) == [("missing-value", "runner.address")]
 
 
 @pytest.mark.parametrize("address", ["auto", "local", "http://head:8265", "head", "10.0.0.1:6379/x"])
@@ -93,7 +93,7 @@ def test_an_unreachable_cluster_is_reported_with_every_diagnostic_of_the_driver(
         inspect_cluster(to(address), storage=storage, tracking_uri="http://ann:pw@127.0.0.1:1")
     diagnostics = caught.value.diagnostics
     expected = [("not-writable", "storage.path"), ("unreachable", "tracking.uri"), ("unreachable", "runner.address")]
-    assert signs(diagnostics) == expected
+    assert codes_and_locations(diagnostics) == expected
     assert diagnostics[2].value == address
     assert "pw" not in "".join(map(str, diagnostics))
 

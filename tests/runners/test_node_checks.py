@@ -13,7 +13,7 @@ from embsweep.runners.cluster.node_checks import (
     Node,
     check_authentication,
     check_clock,
-    check_folder,
+    check_shared_storage,
     check_tracking,
     check_versions,
     compute_skew_s,
@@ -111,7 +111,7 @@ def test_check_versions_allows_equivalent_versions(remote):
     ],
 )
 def test_a_folder_that_is_not_shared_is_reported(folder, has_arrived, expected):
-    (text,) = texts(check_folder(NAME, facts(folder=folder), storage="/shared", has_arrived=has_arrived))
+    (text,) = texts(check_shared_storage(NAME, facts(folder=folder), storage="/shared", has_arrived=has_arrived))
     assert text.startswith("storage.path: node gpu1 (10.0.0.3)")
     assert expected in text
     assert "got '/shared'" in text
@@ -119,7 +119,7 @@ def test_a_folder_that_is_not_shared_is_reported(folder, has_arrived, expected):
 
 @pytest.mark.parametrize("folder", [None, StorageProbe(exists=True, nonce="x", error=None)])
 def test_a_shared_folder_or_an_unchecked_one_gives_no_diagnostic(folder):
-    assert texts(check_folder(NAME, facts(folder=folder), storage="/shared", has_arrived=True)) == []
+    assert texts(check_shared_storage(NAME, facts(folder=folder), storage="/shared", has_arrived=True)) == []
 
 
 def test_a_tracking_diagnostic_hides_credentials_and_explains_loopback():
@@ -207,7 +207,7 @@ def test_mixed_gpus_are_described_once():
     assert describe_mixed_gpus(nodes[:1]) is None
 
 
-def test_list_gpus_asks_nvml_whatever_cuda_visible_devices_is(monkeypatch, set_env):
+def test_list_gpus_uses_nvml_and_ignores_cuda_visible_devices(monkeypatch, set_env):
     set_env(CUDA_VISIBLE_DEVICES="")
     nvml = types.ModuleType("ray._private.thirdparty.pynvml")
     nvml.nvmlInit = lambda: None

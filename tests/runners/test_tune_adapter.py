@@ -56,9 +56,9 @@ def test_a_result_reaches_the_scheduler_when_its_process_is_free(parts):
 def test_a_stopped_trial_is_finished_with_its_last_report(parts):
     send(parts, "b", REPORT)
     parts.searcher.on_trial_complete("b")
-    found = parts.scheduler.results[1]
-    assert (found.outcome, found.best_objective) == (Outcome.STOPPED, REPORT.best_objective)
-    assert found.checkpoint == str(parts.scheduler.jobs[1].best)
+    result = parts.scheduler.results[1]
+    assert (result.outcome, result.best_objective) == (Outcome.STOPPED, REPORT.best_objective)
+    assert result.checkpoint == str(parts.scheduler.jobs[1].best)
 
 
 def test_a_stop_at_the_last_report_is_a_completed_trial(parts):

@@ -1,4 +1,4 @@
-"""From Hydra's grammar to Optuna and back: nothing moves, both ends included."""
+"""Conversion between Hydra's grammar and Optuna's distributions: exact, both ends included."""
 
 import optuna
 import pytest
@@ -21,28 +21,28 @@ def dimension(text):
 
 @pytest.mark.slow
 @given(st.integers(-1000, 1000), st.integers(1, 60), st.integers(1, 9))
-def test_range_keeps_exactly_hydras_values(start, count, step):
+def test_range_has_exactly_hydras_values(start, count, step):
     text = f"range({start},{start + count * step + 1},{step})"
     expected = tuple(range(start, start + count * step + 1, step))
-    found = dimension(text)
-    assert grid_values(found) == expected
-    distribution = to_distribution(found)
+    converted = dimension(text)
+    assert grid_values(converted) == expected
+    distribution = to_distribution(converted)
     assert (distribution.low, distribution.high) == (expected[0], expected[-1])
-    assert from_distribution("key", distribution) == found
-    assert all(distribution._contains(value) for value in boundary_values(found))
+    assert from_distribution("key", distribution) == converted
+    assert all(distribution._contains(value) for value in boundary_values(converted))
 
 
 @pytest.mark.slow
 @given(st.floats(-1e6, 1e6), st.floats(1e-9, 1e6), st.booleans())
-def test_interval_keeps_both_ends(start, width, log):
+def test_interval_includes_both_ends(start, width, log):
     low, high = (abs(start) + 1e-9, abs(start) + 1e-9 + width) if log else (start, start + width)
     if not low < high:
         return
     inner = f"interval({low!r},{high!r})"
-    found = dimension(f"tag(log,{inner})" if log else inner)
-    assert found == FloatRange("key", low, high, log=log)
-    distribution = to_distribution(found)
-    assert from_distribution("key", distribution) == found
+    converted = dimension(f"tag(log,{inner})" if log else inner)
+    assert converted == FloatRange("key", low, high, log=log)
+    distribution = to_distribution(converted)
+    assert from_distribution("key", distribution) == converted
     assert distribution._contains(low)
     assert distribution._contains(high)
 
@@ -62,31 +62,31 @@ def test_interval_keeps_both_ends(start, width, log):
     ],
 )
 def test_grammar(text, expected):
-    found = dimension(text)
-    assert found == expected
-    assert from_distribution("key", to_distribution(found)) == expected
+    converted = dimension(text)
+    assert converted == expected
+    assert from_distribution("key", to_distribution(converted)) == expected
 
 
 @pytest.mark.parametrize("path", sorted((conf_dir() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_space_round_trips_and_its_ends_are_drawn(loader, path):
+def test_every_shipped_space_round_trips_and_includes_its_ends(loader, path):
     params = compose(loader, [f"+sweep={path.stem}"]).hydra.sweeper.params
     for key, text in params.items():
-        found = parse_space([parser.parse_override(f"{key}={text}")])[0]
-        distribution = to_distribution(found)
-        assert from_distribution(key, distribution) == found
-        for value in boundary_values(found):
+        converted = parse_space([parser.parse_override(f"{key}={text}")])[0]
+        distribution = to_distribution(converted)
+        assert from_distribution(key, distribution) == converted
+        for value in boundary_values(converted):
             fixed = optuna.trial.FixedTrial({key: value})
             assert fixed._suggest(key, distribution) == value
 
 
 @given(st.integers(0, 100), st.integers(1, 30), st.integers(1, 5), st.integers(-5, 200))
 def test_contains_agrees_with_the_grid(low, count, step, value):
-    found = IntRange("key", low, low + count * step, step)
-    assert contains(found, value) == (value in grid_values(found))
+    converted = IntRange("key", low, low + count * step, step)
+    assert contains(converted, value) == (value in grid_values(converted))
 
 
 @pytest.mark.parametrize(
-    ("found", "value", "inside"),
+    ("converted", "value", "inside"),
     [
         (FloatRange("k", 0.0, 1.0), 1.0, True),
         (FloatRange("k", 0.0, 1.0), 1.0000001, False),
@@ -98,5 +98,5 @@ def test_contains_agrees_with_the_grid(low, count, step, value):
         (IntRange("k", 1, 5), 2.5, False),
     ],
 )
-def test_contains(found, value, inside):
-    assert contains(found, value) is inside
+def test_contains(converted, value, inside):
+    assert contains(converted, value) is inside

@@ -1,6 +1,6 @@
-"""The ledger: every trial accounted for, across processes and crashes.
+"""The ledger: every trial is recorded, across processes and crashes.
 
-What goes on after a crash is tried in memory and in a database, everything else in memory.
+Tests of resuming after a crash run in memory and on a database, all others in memory.
 """
 
 import math
@@ -29,14 +29,14 @@ def memory():
 
 
 @pytest.fixture(params=["memory", pytest.param("database", marks=pytest.mark.slow)])
-def place(request, tmp_path):
+def storage(request, tmp_path):
     return Memory() if request.param == "memory" else Database(tmp_path / "study.db")
 
 
-def open_ledger(place, *, space=SPACE, stopping="none", **search):
+def open_ledger(storage, *, space=SPACE, stopping="none", **search):
     values = {"sampler": "random", "trials": 6, "seed": 3, "recipe_first": True, **search}
     pruner = build_pruner(StoppingConfig(kind=stopping), first_fraction=0.25)
-    return Ledger.over(place.open(), space=space, search=SearchConfig(**values), pruner=pruner)
+    return Ledger.over(storage.open(), space=space, search=SearchConfig(**values), pruner=pruner)
 
 
 def open_in(folder):
@@ -62,16 +62,16 @@ def test_every_sampler_spends_the_budget_with_the_recipe_first(memory, sampler):
     assert [r.number for r in ledger.trials] == list(range(6))
     assert {r.state for r in ledger.trials} == {"complete"}
     assert ledger.trials[0].params == RECIPE
-    assert len({tuple(r.params.values()) for r in ledger.trials}) == 6, "a sampler that repeats itself"
+    assert len({tuple(r.params.values()) for r in ledger.trials}) == 6, "the sampler repeats points"
 
 
-def test_partial_recipe_fixes_what_it_has(memory):
+def test_partial_recipe_fixes_only_its_own_parameters(memory):
     ledger = open_ledger(memory)
     ledger.enqueue_initial({"epochs": 4})
     assert ledger.ask().params["epochs"] == 4
 
 
-def test_no_recipe_first(memory):
+def test_recipe_is_not_first_if_disabled(memory):
     ledger = open_ledger(memory, recipe_first=False)
     ledger.enqueue_initial(RECIPE)
     assert ledger.ask().params != RECIPE
@@ -87,20 +87,20 @@ def test_grid_visits_every_cell_once_recipe_first(memory):
     assert sorted(cells) == [(e, loss) for e in (1, 2, 3) for loss in ("a", "b")]
 
 
-def test_a_resumed_search_draws_as_an_unbroken_one(place):
-    whole = open_ledger(Memory())
-    whole.enqueue_initial(RECIPE)
-    run_all(whole)
+def test_a_resumed_search_draws_the_same_points_as_an_uninterrupted_one(storage):
+    reference = open_ledger(Memory())
+    reference.enqueue_initial(RECIPE)
+    run_all(reference)
     for _ in range(6):  # a new process for every trial
-        broken = open_ledger(place)
-        broken.enqueue_initial(RECIPE)
-        record = broken.ask()
-        broken.report(record.number, 1.0, record.params["lr"])
-        broken.complete(record.number, record.params["lr"])
-    assert [r.params for r in broken.trials] == [r.params for r in whole.trials]
+        resumed = open_ledger(storage)
+        resumed.enqueue_initial(RECIPE)
+        record = resumed.ask()
+        resumed.report(record.number, 1.0, record.params["lr"])
+        resumed.complete(record.number, record.params["lr"])
+    assert [r.params for r in resumed.trials] == [r.params for r in reference.trials]
 
 
-def test_interrupted_trials_go_on_in_the_order_of_their_numbers(memory):
+def test_interrupted_trials_resume_in_the_order_of_their_numbers(memory):
     first = open_ledger(memory)
     started = [first.ask().number for _ in range(3)]
     first.complete(started[1], 0.5)
@@ -108,12 +108,12 @@ def test_interrupted_trials_go_on_in_the_order_of_their_numbers(memory):
     assert [again.ask().number for _ in range(3)] == [started[0], started[2], 3]
 
 
-def test_interrupted_trial_goes_on_under_its_own_number(place):
-    first = open_ledger(place)
+def test_interrupted_trial_resumes_under_its_own_number(storage):
+    first = open_ledger(storage)
     first.enqueue_initial(RECIPE)
     number, params = first.ask().number, first.record(0).params
     first.report(number, 0.25, 0.5)
-    again = open_ledger(place)
+    again = open_ledger(storage)
     again.enqueue_initial(RECIPE)
     record = again.ask()
     assert (record.number, record.params, record.attempt) == (number, params, 2)
@@ -123,7 +123,7 @@ def test_interrupted_trial_goes_on_under_its_own_number(place):
     assert again.ask().number == 1
 
 
-def test_raised_budget_extends(memory):
+def test_larger_budget_extends_the_search(memory):
     ledger = open_ledger(memory, trials=2)
     run_all(ledger)
     assert ledger.ask() is None
@@ -145,7 +145,7 @@ def test_successive_halving_stops_the_worse_and_keeps_the_better(memory):
 
 
 @pytest.mark.parametrize("stopping", ["hyperband", "none"])
-def test_other_pruners_open(memory, stopping):
+def test_other_pruners_complete_a_search(memory, stopping):
     ledger = open_ledger(memory, stopping=stopping)
     run_all(ledger)
     assert len(ledger.trials) == 6
@@ -168,7 +168,7 @@ def test_a_non_finite_objective_is_refused(memory, value):
 
 
 @pytest.mark.slow
-def test_notes_survive_and_can_be_read_from_outside(tmp_path):
+def test_metadata_persists_and_can_be_read_by_read_ledger(tmp_path):
     ledger = open_in(tmp_path / "new")
     ledger.set_metadata(identity={"a": 1})
     ledger.set_metadata(result={"b": [1, 2]})
@@ -180,34 +180,34 @@ def test_notes_survive_and_can_be_read_from_outside(tmp_path):
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", pytest.param("gp", marks=pytest.mark.slow)])
-def test_a_crash_in_the_middle_of_drawing_leaves_no_half_drawn_trial(place, monkeypatch, sampler):
+def test_a_trial_whose_drawing_was_interrupted_is_completed(storage, monkeypatch, sampler):
     search = {"recipe_first": False, "sampler": sampler}
     reference = open_ledger(Memory(), **search).ask()
-    ledger = open_ledger(place, **search)
-    cut_off_drawing(monkeypatch, ledger, at=2)
-    (half,) = ledger.trials
-    assert len(half.params) == 1
-    record = open_ledger(place, **search).ask()
+    ledger = open_ledger(storage, **search)
+    interrupt_drawing(monkeypatch, ledger, at=2)
+    (partial,) = ledger.trials
+    assert len(partial.params) == 1
+    record = open_ledger(storage, **search).ask()
     assert record.number == 0
     assert record.params.keys() == {"lr", "epochs", "loss"}
-    assert half.params.items() <= record.params.items()
+    assert partial.params.items() <= record.params.items()
     assert record.params == reference.params
 
 
 @pytest.mark.parametrize("at", [2, 3])
 @pytest.mark.parametrize("given", ["fixed", "single"])
-def test_what_needed_no_random_number_takes_none_when_it_is_drawn_again(memory, monkeypatch, given, at):
-    """A key of the recipe, or one with a single value: what comes behind it must come out as in an unbroken search."""
+def test_redrawing_uses_no_random_number_for_values_that_needed_none(memory, monkeypatch, given, at):
+    """A key of the recipe, or one with a single value: later values must equal those of an uninterrupted search."""
     space = (IntRange("epochs", 2, 2 if given == "single" else 9), *(FloatRange(key, 0.0, 1.0) for key in "ab"))
     recipe = {"epochs": 2} if given == "fixed" else {}
     reference, ledger = open_ledger(Memory(), space=space), open_ledger(memory, space=space)
     reference.enqueue_initial(recipe)
     ledger.enqueue_initial(recipe)
-    cut_off_drawing(monkeypatch, ledger, at)
+    interrupt_drawing(monkeypatch, ledger, at)
     assert open_ledger(memory, space=space).ask().params == reference.ask().params
 
 
-def test_a_stop_is_given_again_where_it_was_given_and_nowhere_else(memory):
+def test_a_stop_is_returned_again_at_its_own_report_only(memory):
     first = open_ledger(memory, stopping="successive_halving")
     good, bad = first.ask().number, first.ask().number
     for fraction, value in ((0.25, 0.5), (0.5, 0.9)):
@@ -228,33 +228,33 @@ def test_losses_are_counted(memory):
         assert ledger.record(0).losses == losses
 
 
-def test_an_objective_that_is_not_finite_is_nobodys_best(memory):
+def test_a_non_finite_objective_is_never_the_best(memory):
     ledger = open_ledger(memory)
     number = ledger.ask().number
     ledger.complete(number, math.inf)
     assert ledger.record(number).best is None
 
 
-def test_what_an_interrupted_attempt_reported_does_not_speak_for_the_next(place):
-    """It starts over and is stopped earlier than it came before, and worse: Optuna's value is what samplers learn."""
-    first = open_ledger(place)
+def test_reports_of_an_interrupted_attempt_do_not_count_for_the_next(storage):
+    """The next attempt starts over and is stopped earlier with a lower score: samplers learn from Optuna's value."""
+    first = open_ledger(storage)
     number = first.ask().number
     first.report(number, 0.25, 0.3)
     first.report(number, 0.5, 0.9)
-    again = open_ledger(place)
+    again = open_ledger(storage)
     again.ask()
     assert (again.record(number).best, again.record(number).fraction) == (None, 0.0)
     again.report(number, 0.25, 0.4)
     again.stop(number)
-    for ledger in (again, open_ledger(place)):
+    for ledger in (again, open_ledger(storage)):
         record, frozen = ledger.record(number), ledger._study.trials[number]
         assert (record.state, record.best, record.fraction) == ("stopped", 0.4, 0.25)
         assert (frozen.value, frozen.intermediate_values) == (0.4, {250: 0.4})
 
 
-def test_a_stop_is_not_judged_by_what_the_attempt_before_reported(place, monkeypatch):
-    """It died between its report and the judgement, and its state is lost: it comes to the same place once more."""
-    first = open_ledger(place, stopping="successive_halving")
+def test_pruning_ignores_reports_of_earlier_attempts(storage, monkeypatch):
+    """An attempt died between its report and the pruner's decision, and its state is lost: it reports there again."""
+    first = open_ledger(storage, stopping="successive_halving")
     good = first.ask().number
     for fraction, value in ((0.25, 0.5), (0.5, 0.9)):
         assert not first.report(good, fraction, value)
@@ -263,7 +263,7 @@ def test_a_stop_is_not_judged_by_what_the_attempt_before_reported(place, monkeyp
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(first._study.pruner, "prune", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         first.report(number, 0.5, 0.1)
-    again = open_ledger(place, stopping="successive_halving")
+    again = open_ledger(storage, stopping="successive_halving")
     while again.ask().number != number:
         pass
     assert not again.report(number, 0.25, 0.6)
@@ -285,7 +285,7 @@ def test_a_grid_whose_queueing_was_interrupted_is_completed(memory, monkeypatch)
     ]
 
 
-def test_spent_means_the_whole_budget_is_finished(memory):
+def test_a_ledger_is_exhausted_if_its_whole_budget_is_finished(memory):
     ledger = open_ledger(memory, trials=1)
     assert not ledger.is_exhausted
     number = ledger.ask().number
@@ -300,19 +300,19 @@ def test_spent_means_the_whole_budget_is_finished(memory):
     assert longer.is_exhausted
 
 
-def test_a_grid_is_spent_when_every_cell_was_tried(memory):
+def test_a_grid_is_exhausted_if_every_cell_is_finished(memory):
     ledger = open_ledger(memory, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=100)
     ledger.enqueue_initial({})
     assert ledger.budget == 2
     few = open_ledger(memory, space=(Choice("loss", ("a", "b")),), sampler="grid", trials=1)
-    assert few.budget == 1, "fewer than its cells"
+    assert few.budget == 1, "fewer trials than cells"
     run_all(ledger, score=lambda _: 0.5)
     assert ledger.is_exhausted
 
 
 @pytest.mark.parametrize("found", [None, LEDGER_FORMAT + 1])
 def test_a_ledger_of_another_format_is_refused(tmp_path, found):
-    """Format 1 has no number. Its metadata is read all the same: it counts evaluations on the test split."""
+    """Format 1 has no number. Its metadata can be read nevertheless, to count evaluations on the test split."""
     path = tmp_path / "study.db"
     metadata = {"name": "old", "looks": [1]} | ({} if found is None else {FORMAT_KEY: found})
     open_in(tmp_path)._study.set_user_attr(METADATA, metadata)
@@ -323,7 +323,7 @@ def test_a_ledger_of_another_format_is_refused(tmp_path, found):
     assert read_metadata(path) == metadata
 
 
-def test_a_damaged_ledger_is_named(tmp_path):
+def test_reading_a_damaged_ledger_names_its_path(tmp_path):
     path = tmp_path / "study.db"
     path.write_bytes(b"this is no database" * 100)
     with raises_code(LedgerUnavailable, "unreadable") as caught:
@@ -331,43 +331,43 @@ def test_a_damaged_ledger_is_named(tmp_path):
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_damaged_ledger_of_a_sweep_that_goes_on_is_named_too(tmp_path):
+def test_opening_a_damaged_ledger_suggests_a_fresh_sweep(tmp_path):
     (tmp_path / "study.db").write_bytes(b"this is no database" * 100)
     with raises_code(LedgerUnavailable, "unreadable") as caught:
         open_in(tmp_path)
     assert "sweep.fresh=true" in str(caught.value)
 
 
-def cut_off_drawing(monkeypatch, ledger, at):
-    """Ask for a trial, and die before its `at`-th parameter is drawn."""
+def interrupt_drawing(monkeypatch, ledger, at):
+    """Request a trial, and raise before its `at`-th parameter is drawn."""
     suggest, calls = Trial._suggest, []
 
-    def dying(trial, name, distribution):
+    def interrupted_suggest(trial, name, distribution):
         calls.append(name)
         if len(calls) == at:
             raise KeyboardInterrupt
         return suggest(trial, name, distribution)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Trial, "_suggest", dying)
+        patched.setattr(Trial, "_suggest", interrupted_suggest)
         ledger.ask()
 
 
 POINT_SPACE = (IntRange("trial", 0, 99), IntRange("seed", 0, 99))
 
 
-def open_points(place):
-    """As the confirmation has them: nothing but what is queued is tried."""
-    return open_ledger(place, space=POINT_SPACE, sampler="grid", trials=99, recipe_first=False)
+def open_points(storage):
+    """Open a ledger as for the confirmation: only queued points are tried."""
+    return open_ledger(storage, space=POINT_SPACE, sampler="grid", trials=99, recipe_first=False)
 
 
 @pytest.mark.parametrize("at", [1, 2])
-def test_a_queued_point_that_a_crash_left_half_drawn_is_the_same_trial(place, monkeypatch, at):
+def test_a_queued_point_whose_drawing_was_interrupted_is_the_same_trial(storage, monkeypatch, at):
     points = [{"trial": 4, "seed": 1}, {"trial": 7, "seed": 1}]
-    ledger = open_points(place)
+    ledger = open_points(storage)
     ledger.replace_queue(points)
-    cut_off_drawing(monkeypatch, ledger, at)
-    again = open_points(place)
+    interrupt_drawing(monkeypatch, ledger, at)
+    again = open_points(storage)
     again.replace_queue(points)
     record = again.ask()
     assert (record.number, record.params, record.attempt) == (0, points[0], 1)
@@ -375,26 +375,26 @@ def test_a_queued_point_that_a_crash_left_half_drawn_is_the_same_trial(place, mo
 
 
 @pytest.mark.parametrize("at", [1, 2])
-def test_what_was_never_handed_out_and_is_given_up_is_no_trial(place, monkeypatch, at):
-    """It has no parameters, or a part of them; whoever reads the records takes for granted that they are there."""
-    ledger = open_points(place)
+def test_a_dropped_point_that_was_never_handed_out_is_no_trial(storage, monkeypatch, at):
+    """It has no parameters, or only some of them; readers of the records rely on all of them."""
+    ledger = open_points(storage)
     ledger.replace_queue([{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)])
     ledger.complete(ledger.ask().number, 0.5)
     handed_out = ledger.ask()
-    cut_off_drawing(monkeypatch, ledger, at)  # and a fourth only waits
-    again = open_points(place)
+    interrupt_drawing(monkeypatch, ledger, at)  # a fourth is only queued
+    again = open_points(storage)
     again.replace_queue([{"trial": 4, "seed": 1}, {"trial": 9, "seed": 1}])
     assert [(r.number, r.state, r.params) for r in again.trials] == [
         (0, "complete", {"trial": 4, "seed": 1}),
         (handed_out.number, "failed", {"trial": 7, "seed": 1}),
     ]
-    assert again.budget == 3, "two are over, one waits"
+    assert again.budget == 3, "two are finished, one is queued"
     assert not again.is_exhausted
     assert again.ask().params == {"trial": 9, "seed": 1}
     assert again.ask() is None
 
 
-def test_a_point_that_was_given_up_can_be_asked_for_again(memory):
+def test_a_dropped_point_can_be_queued_again(memory):
     first, second = [{"trial": 4, "seed": 1}], [{"trial": 7, "seed": 1}]
     ledger = open_points(memory)
     ledger.replace_queue(first)
@@ -406,7 +406,7 @@ def test_a_point_that_was_given_up_can_be_asked_for_again(memory):
 
 
 @pytest.mark.parametrize("repeats", [True, False])
-def test_only_what_is_asked_for_stays_queued_and_what_does_not_count_is_tried_again(memory, repeats):
+def test_replace_queue_drops_other_points_and_repeats_failed_ones(memory, repeats):
     points = [{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)]
     ledger = open_points(memory)
     ledger.replace_queue(points)
@@ -417,8 +417,8 @@ def test_only_what_is_asked_for_stays_queued_and_what_does_not_count_is_tried_ag
     assert interrupted.params == {"trial": 4, "seed": 2}
     again = open_points(memory)
     again.replace_queue([*points[:2], {"trial": 9, "seed": 1}], again={failed} if repeats else ())
-    handed = []
+    suggested = []
     while (record := again.ask()) is not None:
-        handed.append(record.params)
+        suggested.append(record.params)
         again.complete(record.number, 0.5)
-    assert handed == [*([{"trial": 7, "seed": 1}] if repeats else []), {"trial": 9, "seed": 1}]
+    assert suggested == [*([{"trial": 7, "seed": 1}] if repeats else []), {"trial": 9, "seed": 1}]

@@ -1,4 +1,4 @@
-"""Rungs in fractions of a trial's own schedule: where the first one lies, and what is told at it."""
+"""Rungs as fractions of a trial's schedule: the position of the first rung, and the decisions at each."""
 
 import pytest
 from tests.ledgers import Memory
@@ -10,28 +10,28 @@ from embsweep.search.pruners import build_pruner, fraction_to_step
 
 
 def stops_at(fractions, *, kind="successive_halving", first=0.25, **stopping):
-    """Where each of eight trials is stopped, the better ones first; None where it is not."""
+    """Return the fraction at which each of eight trials is stopped, or None; the better trials come first."""
     search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
     pruner = build_pruner(StoppingConfig(kind=kind, **stopping), first)
     ledger = Ledger.over(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
-    found = []
+    stops = []
     for rank in range(8):
         number = ledger.ask().number
         value = 1.0 - rank / 10
-        found.append(next((f for f in fractions if ledger.report(number, f, value)), None))
-    return found
+        stops.append(next((f for f in fractions if ledger.report(number, f, value)), None))
+    return stops
 
 
 def test_the_first_rung_is_the_larger_of_the_configured_and_the_first_evaluation():
-    """A trial that came by several rungs at once would have to be in the better half of the better half."""
+    """A trial that passed several rungs at once would have to be in the better half of the better half."""
     later = stops_at((0.125, 0.25, 0.5), first=0.125, min_fraction=0.25)
     assert later == [None, *[0.25] * 7]
     assert stops_at((0.125, 0.25, 0.5), first=0.25, min_fraction=0.125) == later
     assert stops_at((0.125, 0.25, 0.5), first=0.125, min_fraction=0.125) == [None, *[0.125] * 7]
 
 
-def test_a_first_evaluation_behind_the_configured_minimum_is_one_rung_and_not_several():
-    """With the default minimum of a sixteenth three rungs lie before the first evaluation."""
+def test_a_first_evaluation_after_the_configured_minimum_is_one_rung_and_not_several():
+    """With the default minimum of a sixteenth, three rungs are before the first evaluation."""
     values = (0.30, 0.50, 0.40, 0.45, 0.42, 0.48, 0.47, 0.49)
     search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
     pruner = build_pruner(StoppingConfig(kind="successive_halving"), 0.25)
@@ -56,7 +56,7 @@ def test_a_larger_reduction_factor_keeps_fewer():
 
 
 @pytest.mark.parametrize("kind", ["successive_halving", "hyperband"])
-def test_the_best_is_never_stopped(kind):
+def test_the_best_trial_is_never_stopped(kind):
     assert stops_at((0.25, 0.5, 1.0), kind=kind)[0] is None
 
 
@@ -67,5 +67,5 @@ def test_brackets_begin_at_every_rung_of_the_schedule():
 @pytest.mark.parametrize(
     ("fraction", "resource"), [(1.0, 1000), (0.5, 500), (0.0625, 62), (0.0001, 1), (0.9999, 999), (1 / 3, 333)]
 )
-def test_a_rung_is_reached_and_never_missed(fraction, resource):
+def test_fraction_to_step_rounds_down_so_that_no_rung_is_missed(fraction, resource):
     assert fraction_to_step(fraction) == resource

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from embsweep.core.files import data_cache
-from embsweep.sweep.folder import SweepFolder, check_folder
+from embsweep.sweep.folder import SweepFolder, check_ownership
 from tests.refusals import raises_diagnostics
 
 
@@ -73,4 +73,4 @@ def test_another_users_folder_is_refused(tmp_path, what):
 def test_a_file_in_its_place_is_refused(tmp_path):
     (tmp_path / "x").write_text("")
     with raises_diagnostics(("unsafe-folder", "storage.path")):
-        check_folder(tmp_path / "x")
+        check_ownership(tmp_path / "x")

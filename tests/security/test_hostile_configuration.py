@@ -9,7 +9,7 @@ from embsweep.cli.composition.compose import check_no_targets, compose, find_tar
 from embsweep.cli.composition.overrides import check_overrides
 from embsweep.cli.composition.validation import CALL_KEYS
 from embsweep.core.errors import InputError
-from tests.refusals import raises_diagnostics, signs
+from tests.refusals import codes_and_locations, raises_diagnostics
 
 
 def apart(*values):
@@ -116,7 +116,9 @@ def test_a_preset_does_not_say_how_hydra_runs(theirs, marker, text, where):
     with pytest.raises(InputError) as caught:
         theirs(text.format(marker=marker))
     code = "forbidden-call" if where.rpartition(".")[2] in CALL_KEYS else "not-settable"
-    assert (code, where) in [(kind, found[: len(where)]) for kind, found in signs(caught.value.diagnostics)]
+    assert (code, where) in [
+        (kind, found[: len(where)]) for kind, found in codes_and_locations(caught.value.diagnostics)
+    ]
     assert not marker.exists()
 
 

@@ -13,7 +13,7 @@ from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.core.files import write_folder
 from embsweep.models.registry import build_model, check_model
 from embsweep.training.checkpoint import load_checkpoint
-from tests.refusals import raises_diagnostics, signs, signs_behind
+from tests.refusals import codes_and_locations, exit_diagnostics, raises_diagnostics
 from tests.security.hostile import CODE, EVERYTHING, change, plant_foreign_module, plant_pickle, write_module
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def test_what_is_planted_runs_where_it_is_let(victim, marker):
 @pytest.mark.parametrize("attack", CODE)
 def test_as_a_base_model(victim, marker, attack):
     EVERYTHING[attack](victim, marker)
-    assert signs(check_model(config(victim))) == [("unsafe-model", "model.source")]
+    assert codes_and_locations(check_model(config(victim))) == [("unsafe-model", "model.source")]
     with raises_diagnostics(("unsafe-model", "model.source")):
         build_model(config(victim), "cpu")
     assert not marker.exists()
@@ -149,7 +149,7 @@ def test_through_the_command_line(victim, marker, attack, outside_hydra):
     EVERYTHING[attack](victim, marker)
     keys = [f"model.source={victim}", "model.dim=4", "data.packages=[stdlib]", "data.max_pairs=300"]
     done = CliRunner().invoke(app, ["evaluate", *keys])
-    assert (done.exit_code, signs_behind(done.exception)) == (2, [("unsafe-model", "model.source")])
+    assert (done.exit_code, exit_diagnostics(done.exception)) == (2, [("unsafe-model", "model.source")])
     assert not marker.exists()
 
 

@@ -12,7 +12,7 @@ from embsweep.models import losses, registry
 from embsweep.training import mini_batch
 from embsweep.training import resume as states
 from embsweep.training.messages import Outcome, TrialSpec, TrialStarted
-from embsweep.training.mini_batch import ProbeResult
+from embsweep.training.mini_batch import MiniBatchProbe
 from embsweep.training.oom_retry import OOM_RETRY_FACT, OomRetry, ReplayFilter, describe_retry, plan_retry
 from embsweep.training.trial import run_trial
 from tests.training.recorder import Recorder
@@ -125,9 +125,9 @@ def test_only_one_retry_is_made(make_job, data, memory):
     assert result.outcome == Outcome.FAILED
     assert [rows for _, rows in memory.refused] == [4, 2]
     assert result.reason.startswith(
-        "ran out of GPU memory. Tried with loss.mini_batch_size=4, and once more with 2. What helps here"
+        "ran out of GPU memory. Tried with loss.mini_batch_size=4, and once more with 2. Possible fixes"
     )
-    assert "a smaller loss.mini_batch_size (now 2, say 1)" in result.reason
+    assert "a smaller loss.mini_batch_size (now 2, try 1)" in result.reason
     assert [r.fraction for r in recorder.reports] == [0.4]
 
 
@@ -167,7 +167,7 @@ def test_a_measured_size_is_halved_and_not_measured_again(make_job, data, memory
 
     def measure(*_):
         measured.append(1)
-        return ProbeResult(4, {4: 1.0}, None, 0.1)
+        return MiniBatchProbe(4, {4: 1.0}, None, 0.1)
 
     monkeypatch.setattr(mini_batch, "measure_mini_batch", measure)
     memory.holds = 2
@@ -246,7 +246,9 @@ def test_retry_under_a_real_memory_limit(make_job, data):
     assert trained.results[0].outcome == Outcome.COMPLETE, trained.results[0].reason
     assert trained.started[-1].facts[OOM_RETRY_FACT] == RETRY
     reason = failed.results[0].reason
-    assert reason.startswith("ran out of memory. Tried with loss.mini_batch_size=8, and once more with 4. What helps")
+    assert reason.startswith(
+        "ran out of memory. Tried with loss.mini_batch_size=8, and once more with 4. Possible fixes"
+    )
     assert "alloc_cpu" in reason, "the message of the allocator"
 
 

@@ -38,7 +38,7 @@ class AuditRequest:
     splits: Splits
 
 
-def check_audit(
+def check_audit_request(
     values: Mapping[str, Any], default_storage: Path, earlier: Iterable[Diagnostic] = (), *, with_model: bool
 ) -> AuditRequest:
     """Check configuration and data, and the model if it is used.
@@ -139,4 +139,4 @@ def _read_request(
         except InputError as error:
             raise InputError([*diagnostics, *error.diagnostics]) from None
     diagnostics.extend(unresolved)
-    return check_audit(values, default_storage(), diagnostics, with_model=with_model), swept
+    return check_audit_request(values, default_storage(), diagnostics, with_model=with_model), swept

@@ -18,7 +18,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from embsweep.cli.composition.compose import check_folder, compose, config_loader, to_values
+from embsweep.cli.composition.compose import check_config_dir, compose, config_loader, to_values
 from embsweep.cli.composition.overrides import check_overrides
 from embsweep.cli.composition.request import EMPTY_SPACE, parse_request
 from embsweep.cli.console import console, exit_codes, quiet_environment
@@ -44,7 +44,7 @@ def main() -> None:
     with exit_codes(resume=_command()):
         _refuse_options(args)
         if args.config_dir:  # before Hydra reads it: Hydra calls what a user's folder names in `_target_`
-            check_folder(Path(args.config_dir), args.overrides)
+            check_config_dir(Path(args.config_dir), args.overrides)
         elif is_info_only:
             _check_files(args.overrides)
         else:

@@ -77,7 +77,7 @@ def _draw(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed}:{text}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def compute_fingerprint(train: Sequence[Pair], held_out: Sequence[RetrievalSet], corpus: Sequence[str]) -> str:
+def compute_split_fingerprint(train: Sequence[Pair], held_out: Sequence[RetrievalSet], corpus: Sequence[str]) -> str:
     """Compute the SHA-256 of a split, 64 hexadecimal digits.
 
     It is the same in every process and for every order of the source's rows.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from embsweep.config.data import SplitConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, Pair, RetrievalSet, Splits
-from embsweep.data.groups import Group, cap_groups, compute_fingerprint, find_groups
+from embsweep.data.groups import Group, cap_groups, compute_split_fingerprint, find_groups
 
 TEST, VALIDATION, TRAIN = "test", "validation", "train"
 
@@ -182,7 +182,7 @@ def _build_splits(
     test = _build_set(collection, TEST, _list_queries(sides[TEST]), corpus)
     if left_out:
         notes = [*notes, f"training rows left out because their hard negative answers a held-out query: {left_out:,}"]
-    fingerprint = compute_fingerprint(train, (validation, test), validation.corpus)
+    fingerprint = compute_split_fingerprint(train, (validation, test), validation.corpus)
     return Splits(collection.name, fingerprint, train, validation, test, tuple(notes))
 
 

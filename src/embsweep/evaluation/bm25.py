@@ -37,12 +37,12 @@ def rank_bm25(data: RetrievalSet) -> NDArray[np.int64]:
     import bm25s  # type: ignore[import-untyped]
 
     index = bm25s.BM25(backend="numpy")
-    index.index([split_words(text) for text in data.corpus], show_progress=False)
-    ids = (index.get_tokens_ids(split_words(text)) for text in data.queries)
+    index.index([tokenize(text) for text in data.corpus], show_progress=False)
+    ids = (index.get_tokens_ids(tokenize(text)) for text in data.queries)
     return np.array([_rank(index.get_scores_from_ids(known)) for known in ids])
 
 
-def split_words(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Lower-cased words of a text, in order."""
     return _WORD.findall(text.lower())
 

@@ -77,7 +77,7 @@ _PATH_KEYS = {"files": "data.pairs", "beir": "data.path"}
 
 
 @dataclass(frozen=True)
-class RegisteredVersion:
+class CandidateVersion:
     """A registered model version: name, number, tags and a local copy of its files."""
 
     name: str
@@ -112,7 +112,7 @@ def rebuild_splits(facts: DataRecord, overrides: Mapping[str, Any], cache: Path)
 
 
 def build_case(
-    challenger: RegisteredVersion, champion: RegisteredVersion | None, splits: Splits, rule: GateConfig
+    challenger: CandidateVersion, champion: CandidateVersion | None, splits: Splits, rule: GateConfig
 ) -> GateInput:
     """Evaluate challenger, base model and champion on the test set, and build the gate's input.
 
@@ -150,7 +150,7 @@ def build_case(
 
 
 def _evaluate(
-    case: GateInput, challenger: RegisteredVersion, champion: RegisteredVersion | None, spec: EvaluationSpec
+    case: GateInput, challenger: CandidateVersion, champion: CandidateVersion | None, spec: EvaluationSpec
 ) -> GateInput:
     evidence = case.evidence
     wanted: dict[str, RegisteredModel | ModelConfig] = {}
@@ -194,7 +194,7 @@ def _fallback_to_recorded(
     )
 
 
-def _champion_reference(champion: RegisteredVersion | None, evidence: Evidence) -> Reference | None:
+def _champion_reference(champion: CandidateVersion | None, evidence: Evidence) -> Reference | None:
     if champion is None:
         return None
     theirs = champion.fetched.evidence
@@ -208,7 +208,7 @@ def _champion_reference(champion: RegisteredVersion | None, evidence: Evidence) 
     )
 
 
-def _evaluated_dims(champion: RegisteredVersion | None) -> tuple[int, ...]:
+def _evaluated_dims(champion: CandidateVersion | None) -> tuple[int, ...]:
     """Return the dimensions at which the champion was evaluated: they are in use."""
     evidence = champion.fetched.evidence if champion else None
     return evidence.dims if evidence else ()

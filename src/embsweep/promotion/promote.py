@@ -11,7 +11,7 @@ from typing import Any
 from embsweep.config.sweep import GateConfig
 from embsweep.core.errors import GateRefused
 from embsweep.core.files import data_cache
-from embsweep.promotion.case import RegisteredVersion, build_case, override_rule, rebuild_splits
+from embsweep.promotion.case import CandidateVersion, build_case, override_rule, rebuild_splits
 from embsweep.selection.evidence import Evidence
 from embsweep.selection.gate import GateResult, evaluate_gate
 from embsweep.selection.gate_conditions import Condition
@@ -103,11 +103,11 @@ def _evaluate_challenger(store: Store, aliases: ModelAliases, request: Promotion
     return Promotion(aliases, number, gate_result, rule, _notes(evidence, rule))
 
 
-def _fetch(store: Store, aliases: ModelAliases, number: int | None, scratch: Path) -> RegisteredVersion | None:
+def _fetch(store: Store, aliases: ModelAliases, number: int | None, scratch: Path) -> CandidateVersion | None:
     if number is None:
         return None
     version = find_version(store, aliases.name, number)
-    return RegisteredVersion(aliases.name, number, version.tags, fetch_version(store, version, scratch / str(number)))
+    return CandidateVersion(aliases.name, number, version.tags, fetch_version(store, version, scratch / str(number)))
 
 
 def _apply_decision(store: Store, promotion: Promotion, request: PromotionRequest) -> str | None:

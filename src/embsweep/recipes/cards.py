@@ -34,7 +34,7 @@ ByDim = Annotated[dict[int, float], Field(strict=False)]
 ByRank = Annotated[dict[int, float], Field(strict=False)]
 
 
-class LogRow(FrozenModel):
+class CardLogRow(FrozenModel):
     """One evaluation in a card's training log: MAP@100 at each dimension; `saved` marks the published weights."""
 
     epoch: float
@@ -59,7 +59,7 @@ class Card(FrozenModel):
     weights: Floats
     chosen_by: int
     train: TrainConfig
-    log: Annotated[tuple[LogRow, ...], Field(strict=False)]
+    log: Annotated[tuple[CardLogRow, ...], Field(strict=False)]
     reported: ByDim
     accuracy: ByRank
 
@@ -150,7 +150,7 @@ def find_reported(card: Card) -> int:
     return next(index for index, row in enumerate(card.log) if _is_reported(row, card))
 
 
-def _is_reported(row: LogRow, card: Card) -> bool:
+def _is_reported(row: CardLogRow, card: Card) -> bool:
     return all(round(card.reported[dim], _DIGITS) == row.scores[dim] for dim in card.dims)
 
 

@@ -16,7 +16,7 @@ from embsweep.core.errors import Diagnostic, InputError, SweepRefused
 from embsweep.core.files import data_cache
 
 
-def check_folder(folder: Path) -> None:
+def check_ownership(folder: Path) -> None:
     """Check that no other user can control what is in `folder`, if it exists.
 
     Raises:
@@ -121,11 +121,11 @@ class SweepFolder:
 
         Raises:
             SweepRefused: If another process holds the lock; the message names it.
-            InputError: If the folder of the lock is unsafe (see `check_folder`), or the lock file cannot be opened.
+            InputError: If the folder of the lock is unsafe (see `check_ownership`), or the lock file cannot be opened.
         """
         path = self.storage / "sweeps" / f".{self.name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        check_folder(path.parent)
+        check_ownership(path.parent)
         with _open_lock(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -145,10 +145,10 @@ class SweepFolder:
         """Create the sweep's folder and that of the cached data, accessible to their owner only.
 
         Raises:
-            InputError: If one of them is unsafe, see `check_folder`.
+            InputError: If one of them is unsafe, see `check_ownership`.
         """
         for folder in (self.root, data_cache(self.storage)):
-            check_folder(folder)
+            check_ownership(folder)
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
 

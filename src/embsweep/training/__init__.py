@@ -1,1 +1,1 @@
-"""One trial: train, evaluate at fractions of its schedule, keep the best checkpoint, resume."""
+"""Run one trial: train, evaluate at fractions of its schedule, keep the best checkpoint, resume."""

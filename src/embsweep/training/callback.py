@@ -1,6 +1,6 @@
-"""What happens at a rung: evaluate every dimension, keep what is needed to go on, report, perhaps stop.
+"""Evaluate a trial at its rungs: compute scores of every dimension, save the resume state, report, stop if requested.
 
-At which optimizer steps a trial is evaluated: fractions of its own planned schedule.
+Rungs are optimizer steps at fractions of the trial's own planned schedule.
 """
 
 from __future__ import annotations
@@ -29,22 +29,29 @@ if TYPE_CHECKING:
 
 
 def compute_rungs(fractions: Sequence[float], total_steps: int) -> Mapping[int, float]:
-    """Optimizer step → fraction, for `total_steps` planned steps.
+    """Return the fraction of each rung by its optimizer step, for `total_steps` planned steps.
 
-    On a schedule so short that fractions meet at one step, the largest of them stands for it: the last step
-    is always an evaluation at 1.0.
+    If a schedule is so short that several fractions fall on one step, the step gets the largest of them, so that the
+    last step is always an evaluation at 1.0.
     """
     return {max(1, round(fraction * total_steps)): fraction for fraction in sorted(fractions)}
 
 
 _CHECK_LOSS_EVERY = 10
-"""Steps between two looks at the loss: each look waits for the GPU."""
+"""Optimizer steps between two checks of the loss; each check waits for the GPU."""
 
 
 class EvaluationCallback(TrainerCallback):
-    """Guards one trial's progress: its rungs, what it has reported, whether it was told to stop.
+    """Progress of one trial: its rungs, its reports, and whether a stop was requested.
 
-    Every process of the group has one; the first writes, all leave together.
+    Every process of the group has one. Only the first process writes files; all stop at the same step.
+
+    Args:
+        job: Trial to run.
+        trainer: Trainer of the trial, to which this callback is added.
+        validation: Queries and passages on which the model is evaluated.
+        reporter: Receiver of the evaluations; its answer may request a stop.
+        state: State to resume from, or one without reports.
     """
 
     def __init__(
@@ -66,13 +73,14 @@ class EvaluationCallback(TrainerCallback):
         self._stopped = False
 
     def attach_loss(self, loss: nn.Module) -> None:
-        """Collect the training loss of every forward pass, without waiting for the device."""
+        """Record the training loss of every forward pass, without waiting for the device."""
         loss.register_forward_hook(lambda _module, _inputs, output: self._losses.append(output.detach()))
 
     def resume(self) -> bool:
-        """Take up what an earlier attempt left, and hand its last report over again; True if nothing is left to train.
+        """Deliver the last report of the earlier attempt again; return True if nothing is left to train.
 
-        The weights of the best evaluation are on disk unless it was the last one, whose state holds them.
+        If the last evaluation is the best one, its weights are first copied from the state to the trial's best weights,
+        because the earlier attempt may have crashed in between. Otherwise they are on disk already.
         """
         state = self._state
         if self._group.is_first and self._best is self._reports[-1]:
@@ -83,7 +91,11 @@ class EvaluationCallback(TrainerCallback):
         return self._report(self._reports[-1]) or self._reports[-1].fraction == 1.0
 
     def to_result(self) -> TrialResult:
-        """The trial's end, once training has returned."""
+        """Return the trial's result, after training has returned.
+
+        Raises:
+            TrialFailed: If training ended before its first evaluation.
+        """
         best = self._best
         if best is None:
             raise TrialFailed("no-evaluation", "training ended before its first evaluation")
@@ -93,7 +105,14 @@ class EvaluationCallback(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Tell the innermost sampler its epoch: behind accelerate's shards of several workers nobody else does."""
+        """Pass the epoch to the innermost sampler; with several workers accelerate's shards do not pass it on.
+
+        Args:
+            args: Arguments of the trainer, unused.
+            state: Progress of the trainer.
+            control: Flags by which a callback controls the trainer, unused.
+            kwargs: Objects of the trainer, of which `train_dataloader` is used.
+        """
         sampler = kwargs.get("train_dataloader")
         while sampler is not None:
             if hasattr(sampler, "set_epoch") and not hasattr(sampler, "batch_sampler"):
@@ -101,12 +120,29 @@ class EvaluationCallback(TrainerCallback):
             sampler = getattr(sampler, "batch_sampler", None)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The schedule's length is known: place the rungs."""
+        """Compute the rungs; the length of the schedule is known now.
+
+        Args:
+            args: Arguments of the trainer, unused.
+            state: Progress of the trainer.
+            control: Flags by which a callback controls the trainer, unused.
+        """
         fractions = self._job.config.eval.schedule(self._job.config.train.epochs)
         self._rungs = dict(compute_rungs(fractions, state.max_steps))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Look at the loss now and then, and at a rung evaluate."""
+        """Evaluate, save and report at a rung; check the loss every `_CHECK_LOSS_EVERY` steps.
+
+        Args:
+            args: Arguments of the trainer, unused.
+            state: Progress of the trainer.
+            control: Flags for the trainer; `should_training_stop` is set if the trial ends here.
+            kwargs: Objects of the trainer, of which `lr_scheduler` is used.
+
+        Raises:
+            TrialFailed: If the mean training loss is not finite, or a score is missing or not finite.
+            StaleAttempt: If a later attempt of the trial has started.
+        """
         fraction = self._rungs.get(state.global_step)
         if fraction is None:
             if state.global_step % _CHECK_LOSS_EVERY == 0:
@@ -133,15 +169,15 @@ class EvaluationCallback(TrainerCallback):
         config = self._job.config
         check_scores(evaluation.scores, config.objective.metric, config.eval_dims)
         objective = compute_objective(evaluation.scores, config.objective)
-        before = self._best
-        is_best = before is None or is_better(objective, before.objective)
+        previous_best = self._best
+        is_best = previous_best is None or is_better(objective, previous_best.objective)
         return TrialReport(
             fraction=fraction,
             step=state.global_step,
             epoch=float(state.epoch or 0.0),
             objective=objective,
-            best_objective=objective if is_best or before is None else before.objective,
-            best_fraction=fraction if is_best or before is None else before.fraction,
+            best_objective=objective if is_best or previous_best is None else previous_best.objective,
+            best_fraction=fraction if is_best or previous_best is None else previous_best.fraction,
             scores=evaluation.scores,
             loss=None,
             learning_rate=None,
@@ -149,7 +185,7 @@ class EvaluationCallback(TrainerCallback):
         )
 
     def _save(self, report: TrialReport, evaluation: Evaluation) -> None:
-        """First the state, then the best weights: a crash between the two finds the weights in the state."""
+        """Save the state first, then the best weights: after a crash in between, the state still has the weights."""
         if self._group.is_first:
             check_fence(self._job)
         values = evaluation.of_metric(self._job.config.objective.metric)
@@ -161,11 +197,11 @@ class EvaluationCallback(TrainerCallback):
             save_per_query(self._job.values, values)
 
     def _report(self, report: TrialReport) -> bool:
-        """Report; True if the trial ends here, told to or out of patience."""
+        """Deliver the report; return True if the trial ends here, by request or because its patience is exhausted."""
         if self._reporter.report(report):
             self._stopped = report.fraction < 1.0
             return True
-        return self._is_out_of_patience  # the recipe's own end: the trial is complete
+        return self._is_out_of_patience  # part of the configuration, so the trial is complete
 
     @property
     def _reports(self) -> tuple[TrialReport, ...]:
@@ -183,18 +219,16 @@ class EvaluationCallback(TrainerCallback):
         return patience is not None and since_best >= patience
 
     def _mean_of_all(self, loss: float | None) -> float | None:
-        """All workers have equally many pairs of each batch."""
+        """Return the mean over all workers, unweighted since each has equally many pairs of every batch."""
         return None if loss is None else sum(self._group.gather(loss)) / self._group.size
 
     def _mean_loss(self, step: int) -> float | None:
-        """Mean training loss since the last rung. TrialFailed at once where it is not finite."""
+        """Return the mean training loss since the last rung; raise TrialFailed if it is not finite."""
         if not self._losses:
             return None
         import torch
 
         mean = float(torch.stack(self._losses).float().mean())
         if not math.isfinite(mean):
-            raise TrialFailed(
-                "not-finite", f"training loss is {mean} by step {step}; a lower train.learning_rate may hold"
-            )
+            raise TrialFailed("not-finite", f"training loss is {mean} by step {step}; try a lower train.learning_rate")
         return mean

@@ -1,4 +1,4 @@
-"""A model on disk: safetensors only, in a folder written whole or not at all and read back only if its hashes match."""
+"""Model checkpoints: folders with safetensors only, written atomically and loaded only if the files' hashes match."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def save_checkpoint(model: SentenceTransformer, folder: Path) -> Path:
-    """Write `model` to `folder` in place of what is there, whole or not at all (`write_folder`); returns `folder`.
+    """Replace `folder` atomically (`write_folder`) by a checkpoint of `model`; return `folder`.
 
-    No model card is written and no network used. Raises EmbsweepError if a module can only be saved as a pickle.
+    Writes no model card and uses no network.
+
+    Raises:
+        EmbsweepError: If a module can only be saved as a pickle, or `model.truncate_dim` is set.
     """
     check_untruncated(model)
 
@@ -31,19 +34,27 @@ def save_checkpoint(model: SentenceTransformer, folder: Path) -> Path:
 
 
 def save_model(model: SentenceTransformer, folder: Path) -> None:
-    """The model's files alone, without a card."""
+    """Write the model's files to `folder`, without a model card."""
     with no_progress_bars():
         model.save_pretrained(str(folder), create_model_card=False)
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Raises EmbsweepError naming the file that is missing, altered, not listed in the manifest, or a pickle."""
+    """Check the files of a checkpoint against its manifest.
+
+    Raises:
+        EmbsweepError: If a file is missing, altered, not listed in the manifest, or a pickle; the error names the file.
+    """
     check_files(folder)
     _refuse_pickles(folder)
 
 
 def load_checkpoint(folder: Path, device: str | None = None) -> SentenceTransformer:
-    """The model saved in `folder`, after `check_checkpoint`; runs no code from it and never asks a hub."""
+    """Load the model in `folder` after `check_checkpoint`; run no code from the folder and request nothing from a hub.
+
+    Raises:
+        EmbsweepError: As for `check_checkpoint`.
+    """
     check_checkpoint(folder)
     return load_model(str(folder), device, local_files_only=True)
 
@@ -51,4 +62,4 @@ def load_checkpoint(folder: Path, device: str | None = None) -> SentenceTransfor
 def _refuse_pickles(folder: Path) -> None:
     for file in list_files(folder):
         if file.suffix in PICKLES:
-            raise CodedError("unsafe-model", f"{file.name}: a pickle in a checkpoint; accepted: safetensors only")
+            raise CodedError("unsafe-model", f"{file.name}: pickle in a checkpoint; accepted: safetensors only")

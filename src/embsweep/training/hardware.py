@@ -1,8 +1,7 @@
-"""The one place where hardware and loss decide precision, tf32, attention and gradient checkpointing.
+"""Choose precision, tf32, attention and gradient checkpointing by hardware, model and loss; estimate GPU memory.
 
-`docs/hardware.md` has it as a table.
-
-How much GPU memory a configuration may take: a rule of thumb to compare configurations by, not a measurement.
+No other module makes these choices; `docs/hardware.md` has them as a table. The estimated memory is a rule of thumb for
+comparing configurations, not a measurement.
 """
 
 from __future__ import annotations
@@ -17,24 +16,30 @@ from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, InputError
 
 _VOCABULARY = 250_000
-"""Tokens of XLM-RoBERTa, whose table is nearly half of bge-m3; an English model has an eighth of them."""
+"""Vocabulary size of XLM-RoBERTa, in tokens; an English model has an eighth of it.
+
+The embedding table of this size is nearly half of bge-m3.
+"""
 
 _ADAM = 16
-"""Bytes of a float32 weight, its gradient and Adam's two moments."""
+"""Bytes per weight: float32 weight, gradient and Adam's two moments."""
 
 _KEPT = 34
-"""Bytes that the backward pass needs of a layer for each token and hidden unit in half precision, attention scores
-left out (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", eq. 1)."""
+"""Bytes that a layer keeps for the backward pass per token and hidden unit, in half precision.
+
+Without attention scores (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
+eq. 1).
+"""
 
 _KEPT_INPUT = 2
-"""The same where a layer is recomputed: only its input is kept."""
+"""The same if the layer is recomputed: only its input is kept."""
 
 
 def estimate_bytes(config: TrialConfig, *, gradient_checkpointing: bool) -> int:
-    """Bytes of training where every text has `model.max_seq_length` tokens, in bytes; evaluation left out.
+    """Estimate the memory of training, in bytes, if every text has `model.max_seq_length` tokens; without evaluation.
 
-    Layers and vocabulary are those that an encoder of this size usually has. The fixed mini-batch of a cached loss
-    bounds it; `auto` counts as the whole batch, since it grows as far as it fits.
+    The numbers of layers and tokens are those usual for an encoder of this size. A fixed mini-batch size of a cached
+    loss limits the estimate; `auto` counts as the whole batch, since the mini-batch grows as long as it fits.
     """
     model = config.model
     if model.kind == "static":
@@ -42,17 +47,20 @@ def estimate_bytes(config: TrialConfig, *, gradient_checkpointing: bool) -> int:
     layers = _guess_layers(model)
     weights = _ADAM * (12 * layers * model.dim**2 + _VOCABULARY * model.dim)
     kept = _KEPT_INPUT * layers + _KEPT if gradient_checkpointing else _KEPT * layers
-    width = 2 if config.train.precision == "fp32" else 1  # auto: as where the GPU has bf16
+    width = 2 if config.train.precision == "fp32" else 1  # auto: as on a GPU with bf16
     return weights + width * kept * model.dim * _tokens_at_once(config)
 
 
 def _guess_layers(model: ModelConfig) -> int:
-    """BERT's sizes: small, base, large."""
+    """Return the usual number of layers by hidden size: BERT large, base or small."""
     return 24 if model.dim >= 1024 else 12 if model.dim >= 768 else 6
 
 
 def _tokens_at_once(config: TrialConfig) -> int:
-    """A cached loss holds the graph of one column's mini-batch, the plain one of both columns' whole batch."""
+    """Return the number of tokens whose graph is held at once.
+
+    A cached loss holds the graph of one column's mini-batch, the plain loss that of both columns' whole batch.
+    """
     size = config.loss.mini_batch_size
     rows = 2 * config.train.batch_size if config.loss.name == "mnrl" else config.train.batch_size
     return (min(size, rows) if isinstance(size, int) else rows) * config.model.max_seq_length
@@ -65,7 +73,7 @@ _AMPERE = (8, 0)
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What a process computes on. `capability` is CUDA's compute capability, None where there is no GPU."""
+    """The GPU or CPU of a process. `capability` is CUDA's compute capability, None if there is no GPU."""
 
     name: str = "cpu"
     capability: tuple[int, int] | None = None
@@ -79,16 +87,20 @@ class Accelerator:
 
     @property
     def is_ampere(self) -> bool:
-        """Whether the GPU is of NVIDIA's generation Ampere, or a later one.
+        """Whether the GPU is of NVIDIA's Ampere generation or later.
 
-        Torch also calls bf16 supported where it emulates it (`torch.cuda.is_bf16_supported()` on a T4), at a crawl.
+        Torch reports bf16 as supported even if it only emulates it (`torch.cuda.is_bf16_supported()` on a T4), which is
+        very slow.
         """
         return self.capability is not None and self.capability >= _AMPERE
 
 
 @dataclass(frozen=True)
 class HardwareSettings:
-    """What a trial runs with. None leaves tf32 to torch and attention to the model: sdpa, or eager without it."""
+    """Resolved settings of a trial.
+
+    None leaves `tf32` to torch and `attention` to the model: sdpa, or eager if the model lacks sdpa.
+    """
 
     precision: str = "fp32"
     tf32: bool | None = None
@@ -96,23 +108,30 @@ class HardwareSettings:
     gradient_checkpointing: bool = False
 
     def facts(self) -> dict[str, object]:
-        """For the trial's record, None as `own`; the attention of a loaded model is told by `read_attention`."""
+        """Return the settings for the trial's record, with None as `own`.
+
+        `read_attention` returns the attention that a loaded model actually uses.
+        """
         return {name: "own" if value is None else value for name, value in asdict(self).items()}
 
 
 def inspect_accelerator() -> Accelerator:
-    """The GPU that torch would use in this process, or the CPU."""
+    """Return the GPU that torch would use in this process, or the CPU."""
     import torch
 
     if not torch.cuda.is_available():
         return Accelerator()
-    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     has_flash = find_spec("flash_attn") is not None
-    return Accelerator(found.name, (found.major, found.minor), found.total_memory, has_flash)
+    return Accelerator(properties.name, (properties.major, properties.minor), properties.total_memory, has_flash)
 
 
 def resolve_for_this_process(config: TrialConfig) -> HardwareSettings:
-    """`resolve_hardware` for this process and for what the model's architecture can do."""
+    """Return `resolve_hardware` for this process's accelerator and the attentions of the model's architecture.
+
+    Raises:
+        InputError: As for `resolve_hardware`.
+    """
     from embsweep.models.attention import find_attentions
 
     return resolve_hardware(config, inspect_accelerator(), find_attentions(config.model))
@@ -121,10 +140,18 @@ def resolve_for_this_process(config: TrialConfig) -> HardwareSettings:
 def resolve_hardware(
     config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None
 ) -> HardwareSettings:
-    """What `config` means on `machine`; what is not `auto` (tf32: null) is taken as it is.
+    """Resolve the `auto` values (tf32: null) of `config` on `machine`; keep the others unchanged.
 
-    `attentions` holds what the model's architecture can do, None where nobody knows. Raises InputError with a fault
-    at every key that asks for what cannot be had.
+    Args:
+        config: Configuration of the trial.
+        machine: Accelerator on which the trial runs.
+        attentions: Attention implementations that the model's architecture supports, None if unknown.
+
+    Returns:
+        Settings of the trial.
+
+    Raises:
+        InputError: If keys request something unavailable; it has a diagnostic for each of them (`check_hardware`).
     """
     if diagnostics := check_hardware(config, machine, attentions):
         raise InputError(diagnostics)
@@ -140,19 +167,25 @@ def resolve_hardware(
 def check_hardware(
     config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None
 ) -> list[Diagnostic]:
-    """A fault at every key that asks for what `machine`, the model or another key rules out."""
+    """Return a diagnostic for every key whose value `machine`, the model or another key rules out.
+
+    Args:
+        config: Configuration of the trial.
+        machine: Accelerator on which the trial runs.
+        attentions: Attention implementations that the model's architecture supports, None if unknown.
+    """
     return [*_check_precision(config, machine), *_check_attention(config, machine, attentions)]
 
 
 def resolve_precision(wanted: str, machine: Accelerator) -> str:
-    """`auto` is bf16 where the GPU has it, else fp32: fp16 overflows where nobody looks."""
+    """Return `wanted`; for `auto`, bf16 if the GPU has it, else fp32, since fp16 may overflow unnoticed."""
     if wanted != "auto":
         return wanted
     return "bf16" if machine.is_ampere else "fp32"
 
 
 def resolve_tf32(wanted: bool | None, machine: Accelerator) -> bool | None:
-    """`wanted` where there is a GPU; None elsewhere: on some CPUs the setting would change the arithmetic as well."""
+    """Return `wanted` if there is a GPU, else None: on some CPUs the setting would change the arithmetic too."""
     return wanted if machine.has_gpu else None
 
 
@@ -166,7 +199,7 @@ def _resolve_attention(
 
 
 def _resolve_checkpointing(config: TrialConfig, machine: Accelerator) -> bool:
-    """`auto`: where the loss allows it, and texts of full length might not fit without it."""
+    """Resolve `auto` to true if the loss allows it and texts of full length might not fit without it."""
     wanted = config.train.gradient_checkpointing
     if wanted != "auto":
         return wanted
@@ -190,7 +223,7 @@ def _check_attention(
     if wanted == "auto":
         return
     if attentions is not None and wanted not in attentions:
-        problem = f"the architecture of model '{config.model.name}' does not have it"
+        problem = f"not supported by the architecture of model '{config.model.name}'"
         yield Diagnostic("not-supported", "train.attention", problem, wanted, ", ".join(["auto", *sorted(attentions)]))
     elif wanted == FLASH:
         for code, problem in _flash_obstacles(machine, resolve_precision(config.train.precision, machine)):
@@ -198,7 +231,7 @@ def _check_attention(
 
 
 def _flash_obstacles(machine: Accelerator, precision: str) -> Iterator[tuple[Code, str]]:
-    """Why flash attention 2 cannot be had, whatever the model."""
+    """Yield code and description of what rules out flash attention 2 for every model."""
     if not machine.is_ampere:
         yield (
             "not-supported",
@@ -207,4 +240,4 @@ def _flash_obstacles(machine: Accelerator, precision: str) -> Iterator[tuple[Cod
     elif not machine.has_flash_attn:
         yield "not-installed", "flash attention needs the package flash_attn, which is not installed"
     elif precision not in ("bf16", "fp16"):
-        yield "conflict", f"flash attention has no {precision}: it needs train.precision=bf16 or fp16"
+        yield "conflict", f"flash attention needs train.precision=bf16 or fp16, not {precision}"

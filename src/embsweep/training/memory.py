@@ -1,4 +1,4 @@
-"""Running out of memory: how much was taken, and what a user is told when it was too much."""
+"""Measure GPU memory, recognise out-of-memory errors and suggest fixes for them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from embsweep.config import TrialConfig
 from embsweep.training.failures import format_error, to_single_line
 
 _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
-"""Of a RuntimeError: CUDA's and NCCL's own words, torch's CPU allocator, the system's, cuBLAS and cuDNN."""
+"""Texts of a RuntimeError or OSError that ran out of memory.
+
+In this order: CUDA and NCCL, torch's CPU allocator, the system, cuBLAS and cuDNN.
+"""
 
 
 def reset_peak() -> None:
-    """Forget the peak so far; nothing happens without a GPU."""
+    """Reset the peak of GPU memory; do nothing without a GPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -21,9 +24,10 @@ def reset_peak() -> None:
 
 
 def peak_bytes() -> int | None:
-    """The most GPU memory that torch held in this process since the last `reset_peak`; None without a GPU.
+    """Return the peak of torch's GPU memory in this process since the last `reset_peak`, in bytes; None without a GPU.
 
-    What its allocator has reserved, not what tensors fill: no other process gets the difference.
+    This is the memory that torch's allocator reserved, not only what tensors fill: no other process can use the
+    difference.
     """
     import torch
 
@@ -31,9 +35,9 @@ def peak_bytes() -> int | None:
 
 
 def release_memory() -> None:
-    """Give back what a model took that nobody refers to any more: this process stays, other trials need the card.
+    """Free the memory of unreferenced models, because this process lives on and other trials need the GPU.
 
-    A trainer and its model refer to each other, so that only the collector frees them.
+    A trainer and its model refer to each other, so only the garbage collector frees them.
     """
     import torch
 
@@ -43,7 +47,7 @@ def release_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory, of a GPU or of the machine, was what failed, here or in what caused `error`."""
+    """Return whether `error` or one of its causes means that GPU or machine memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's and Ray's
         return True
     if isinstance(error, RuntimeError | OSError) and any(sign in str(error).lower() for sign in _SIGNS):
@@ -52,32 +56,35 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def suggest_memory_fixes(error: BaseException, config: TrialConfig) -> str | None:
-    """What helps a trial of this configuration that ran out of memory, in one sentence; None for any other error."""
+    """Return fixes for a trial that ran out of memory with `config`, in one sentence; None for any other error."""
     if not is_out_of_memory(error):
         return None
     on_gpu = _is_of_gpu(error)
     others = (
         "fewer trials on a GPU (runner.trials_per_gpu)" if on_gpu else "fewer trials at once (runner.max_concurrent)"
     )
-    ways = [*(_in_evaluation(config) if was_evaluating(error) else _in_training(config)), others]
-    return f"What helps here, first things first: {'; '.join(ways)}."
+    fixes = [*(_suggest_for_evaluation(config) if was_evaluating(error) else _suggest_for_training(config)), others]
+    return f"Possible fixes, best first: {'; '.join(fixes)}."
 
 
 def describe_failure(error: BaseException, config: TrialConfig, *, retry: str | None = None) -> str:
-    """Why a trial failed, in one line for its record; with advice where it ran out of memory.
+    """Return why a trial failed, in one line for its record, with suggested fixes if it ran out of memory.
 
-    `retry` says what was tried before giving up, or why nothing was.
+    Args:
+        error: Error that ended the trial.
+        config: Configuration that the last try used.
+        retry: Sentence on what was retried after memory ran out, or why nothing was; None to omit it.
     """
     advice = suggest_memory_fixes(error, config)
     if advice is None:
         return format_error(error)
-    where = "GPU memory" if _is_of_gpu(error) else "memory"
+    memory_kind = "GPU memory" if _is_of_gpu(error) else "memory"
     cause = _first_sentence(f"{type(error).__name__}: {error}")
-    return " ".join([f"ran out of {where}.", *([retry] if retry else []), advice, f"({to_single_line(cause)})"])
+    return " ".join([f"ran out of {memory_kind}.", *([retry] if retry else []), advice, f"({to_single_line(cause)})"])
 
 
 def was_evaluating(error: BaseException) -> bool:
-    """Whether it was the evaluation in which `error` was raised, and not the training."""
+    """Return whether `error` was raised during the evaluation, not during training."""
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__") == "embsweep.evaluation.evaluator":
@@ -86,29 +93,29 @@ def was_evaluating(error: BaseException) -> bool:
     return False
 
 
-def _in_training(config: TrialConfig) -> Iterator[str]:
+def _suggest_for_training(config: TrialConfig) -> Iterator[str]:
     train, size = config.train, config.loss.mini_batch_size
     is_layered = config.model.kind != "static"
     if size == "auto" or (size is not None and size > 1):
         smaller = 16 if size == "auto" else max(1, min(int(size), train.batch_size) // 2)
-        yield f"a smaller loss.mini_batch_size (now {size}, say {smaller}), with the same batch"
+        yield f"a smaller loss.mini_batch_size (now {size}, try {smaller}), with the same batch"
     elif config.loss.name == "mnrl" and is_layered:
-        unless = " with train.gradient_checkpointing=false" if train.gradient_checkpointing is True else ""
-        yield f"loss=cached_mnrl loss.mini_batch_size=8{unless}, the same batch with the memory of 8 pairs"
+        extra = " with train.gradient_checkpointing=false" if train.gradient_checkpointing is True else ""
+        yield f"loss=cached_mnrl loss.mini_batch_size=8{extra}, the same batch, using memory for 8 pairs"
     if config.loss.name == "mnrl" and is_layered and train.gradient_checkpointing is not True:
-        yield "train.gradient_checkpointing=true, which recomputes instead of keeping"
+        yield "train.gradient_checkpointing=true, which recomputes activations"
     if config.loss.name == "mnrl" and train.batch_size > 2:
-        yield f"a smaller train.batch_size (now {train.batch_size}, say {train.batch_size // 2}), with fewer negatives"
+        yield f"a smaller train.batch_size (now {train.batch_size}, try {train.batch_size // 2}), with fewer negatives"
     if train.attention == "eager":
-        yield "train.attention=auto, since eager keeps every score"
+        yield "train.attention=auto, since eager keeps all scores"
     if is_layered:
-        yield f"a shorter model.max_seq_length (now {config.model.max_seq_length}), where texts are that long"
+        yield f"a shorter model.max_seq_length (now {config.model.max_seq_length}), if texts are that long"
 
 
-def _in_evaluation(config: TrialConfig) -> Iterator[str]:
-    yield f"a smaller eval.batch_size (now {config.eval.batch_size}): it was the evaluation, which runs in float32"
+def _suggest_for_evaluation(config: TrialConfig) -> Iterator[str]:
+    yield f"a smaller eval.batch_size (now {config.eval.batch_size}): the evaluation failed; it runs in float32"
     if config.model.kind != "static":
-        yield f"a shorter model.max_seq_length (now {config.model.max_seq_length}), where texts are that long"
+        yield f"a shorter model.max_seq_length (now {config.model.max_seq_length}), if texts are that long"
 
 
 def _is_of_gpu(error: BaseException) -> bool:
@@ -117,5 +124,5 @@ def _is_of_gpu(error: BaseException) -> bool:
 
 
 def _first_sentence(text: str) -> str:
-    """Torch goes on about its allocator for lines."""
+    """Return the first sentence; torch appends several lines about its allocator."""
     return text.strip().partition("\n")[0].partition(". ")[0].rstrip(".")

@@ -1,6 +1,7 @@
-"""The contract between a trial and whoever runs it: a job goes in, reports come out, a stop may come back.
+"""Messages between a trial and its runner, and their JSON form.
 
-A trial's reports as JSON text: how they travel between processes, and how a trial remembers its own.
+A runner passes a `TrialSpec` to the trial; the trial calls a `Reporter`, whose `report` may return a request to stop.
+The JSON form is used to send messages between processes and to store a trial's reports in its resume state.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from embsweep.evaluation.evaluator import Scores
 from embsweep.selection.scores import scores_from_json
 
 PREVIOUS = "previous"
-"""Folder within a trial's own, of the same make: the trial as it stood one evaluation earlier."""
+"""Subfolder of a trial's folder with the trial's files of one evaluation earlier, in the same layout."""
 
 
 class TrialSpec(FrozenModel):
-    """One trial to run. `number` is its place in the ledger, `attempt` counts its starts from 1.
+    """One trial to run.
 
-    `fold` chooses a fold of the cross-validation instead of the sweep's own split.
+    `number` is the trial's number in the ledger, `attempt` counts its starts from 1. `fold` selects a fold of the
+    cross-validation; None selects the sweep's own split.
     """
 
     number: int
@@ -37,22 +39,22 @@ class TrialSpec(FrozenModel):
 
     @property
     def best(self) -> Path:
-        """Where the trial's best weights are kept."""
+        """Folder of the trial's best weights."""
         return Path(self.folder) / "best"
 
     @property
     def values(self) -> Path:
-        """Where each query's score at the best evaluation is kept."""
+        """File with each query's score at the best evaluation."""
         return Path(self.folder) / "per_query.npz"
 
     @property
     def state(self) -> Path:
-        """Where the trial keeps what it needs to go on after its process died; gone when it is over."""
+        """Folder of the state for resuming the trial after its process died; deleted when the trial has ended."""
         return Path(self.folder) / "state"
 
     @property
     def previous(self) -> TrialSpec:
-        """The same trial one evaluation earlier; gone with `state`."""
+        """The same trial with the folder of one evaluation earlier, which is deleted together with `state`."""
         return self.model_copy(update={"folder": str(Path(self.folder) / PREVIOUS)})
 
 
@@ -60,9 +62,9 @@ class TrialSpec(FrozenModel):
 class TrialReport:
     """One evaluation inside a trial, at `fraction` of the planned schedule.
 
-    `objective` belongs to this evaluation, `best_objective` to the best one so far, whose weights are
-    the ones on disk; `loss` is the mean training loss since the last report. A report that is handed over again
-    after a crash is equal to the first one, `reported_at` (seconds since the epoch) included.
+    `objective` belongs to this evaluation, `best_objective` to the best one so far, whose weights are on disk. `loss`
+    is the mean training loss since the last report. A report that is delivered again after a crash equals the first
+    one, including `reported_at` (seconds since the Unix epoch).
     """
 
     fraction: float
@@ -79,9 +81,10 @@ class TrialReport:
 
 @dataclass(frozen=True)
 class TrialStarted:
-    """A trial's process is up: `setup_s` is what it paid before the first step (imports, loading the model).
+    """Start of a trial: its process is set up and is about to train.
 
-    `earlier` holds what attempts before this one have reported: it goes on behind the last of them.
+    `setup_s` is the time before the first step (imports, loading the model), in seconds. `earlier` holds the reports of
+    earlier attempts except the last one, which this attempt delivers again by `Reporter.report` before it resumes.
     """
 
     pid: int
@@ -103,7 +106,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The end of a trial. `checkpoint` is the folder of its best weights, None if it never got that far."""
+    """The end of a trial. `checkpoint` is the folder of its best weights, None if there are none."""
 
     outcome: Outcome
     best_objective: float | None
@@ -115,20 +118,20 @@ class TrialResult:
 
 @runtime_checkable
 class Reporter(Protocol):
-    """A trial's only way out. Calls come in the order start, report…, finish; finish comes exactly once.
+    """Receiver of a trial's messages, the trial's only output besides files.
 
-    A trial that is tried again where it ran out of memory starts a second time, without `earlier`, and goes on behind
-    its last report.
+    A trial calls `start`, then `report` for each evaluation, then `finish` exactly once. A trial that is retried after
+    it ran out of memory calls `start` a second time, without `earlier`, and resumes after its last report.
     """
 
     def start(self, started: TrialStarted) -> None:
-        """The trial is set up and about to train."""
+        """Receive the start of the trial, which is set up and about to train."""
 
     def report(self, report: TrialReport) -> bool:
-        """Hand over an evaluation; True means: stop now, keep what is on disk, and finish."""
+        """Receive an evaluation; return True if the trial must stop, keep what is on disk and finish."""
 
     def finish(self, result: TrialResult) -> None:
-        """The trial is over, whatever the outcome."""
+        """Receive the end of the trial, for every outcome."""
 
 
 Message = TrialStarted | TrialReport | TrialResult
@@ -137,42 +140,46 @@ _KINDS: dict[str, type[Any]] = {"started": TrialStarted, "report": TrialReport, 
 
 
 def to_text(message: Message) -> str:
-    """One line of JSON; floats keep every bit."""
+    """Return a message as one line of JSON; floats are kept exactly."""
     kind = next(name for name, cls in _KINDS.items() if isinstance(message, cls))
     return json.dumps({"kind": kind, **dataclasses.asdict(message)})
 
 
 def from_text(text: str) -> Message:
-    """The message that `to_text` was given."""
+    """Return the message that `to_text` wrote."""
     fields = json.loads(text)
     message: Message = _KINDS[fields.pop("kind")](**_restore(fields))
     return message
 
 
 def reports_to_text(reports: tuple[TrialReport, ...]) -> str:
-    """Several reports as one line of JSON."""
+    """Return several reports as one line of JSON."""
     return json.dumps(to_rows(reports))
 
 
 def reports_from_text(text: str) -> tuple[TrialReport, ...]:
-    """The reports that `reports_to_text` was given. ValueError, KeyError or TypeError for any other text."""
+    """Return the reports that `reports_to_text` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: If `reports_to_text` did not write `text`.
+    """
     return from_rows(json.loads(text))
 
 
 def to_rows(reports: Iterable[TrialReport]) -> list[dict[str, Any]]:
-    """Reports as plain JSON."""
+    """Return reports as JSON-compatible dictionaries."""
     return [dataclasses.asdict(report) for report in reports]
 
 
 def from_rows(rows: Iterable[dict[str, Any]]) -> tuple[TrialReport, ...]:
-    """The reports that `to_rows` was given, once they went through JSON."""
+    """Return the reports from rows that `to_rows` wrote, also after a round trip through JSON."""
     return tuple(TrialReport(**_restore(row)) for row in rows)
 
 
 _RESTORE: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {"scores": scores_from_json, "best_scores": scores_from_json, "outcome": Outcome, "earlier": from_rows}
 )
-"""Fields that JSON has no type for."""
+"""Functions that restore the fields whose types JSON lacks, by field name."""
 
 
 def _restore(fields: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class ProbeResult:
+class MiniBatchProbe:
     """The chosen `size`, pairs per second of every size that fits, and the smallest size that does not."""
 
     size: int
@@ -117,7 +117,7 @@ def resolve_loss(
 
 def measure_mini_batch(
     config: TrialConfig, model: SentenceTransformer, pairs: Sequence[Pair], limits: Limits
-) -> ProbeResult:
+) -> MiniBatchProbe:
     """Time the cached loss forwards and backwards on the longest texts, one mini-batch at a time.
 
     Weights, gradients, buffers, modes and the state of every random generator are as before.
@@ -131,7 +131,7 @@ def measure_mini_batch(
     return found
 
 
-def find_fastest(measure: Callable[[int], float], limits: Limits) -> ProbeResult:
+def find_fastest(measure: Callable[[int], float], limits: Limits) -> MiniBatchProbe:
     """Double the size from `FIRST_SIZE` while it fits, halve it where not even that does; the fastest wins.
 
     `measure(size)` gives the seconds of one pass, and raises TooLarge or an out-of-memory error, which is raised here
@@ -156,7 +156,7 @@ def find_fastest(measure: Callable[[int], float], limits: Limits) -> ProbeResult
         size = min(2 * size, limits.rows)
     best = max(speed for speed in speeds.values())
     chosen = max(size for size, speed in speeds.items() if speed >= (1 - SPEED_TOLERANCE) * best)
-    return ProbeResult(chosen, speeds, too_large, time.perf_counter() - clock)
+    return MiniBatchProbe(chosen, speeds, too_large, time.perf_counter() - clock)
 
 
 def _try(measure: Callable[[int], float], size: int) -> float | None:

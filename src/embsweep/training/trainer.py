@@ -1,9 +1,4 @@
-"""From the training configuration to the trainer's arguments.
-
-The trainer of one trial, and what is on record about the training.
-
-Random batches whose order follows from the seed and the epoch alone.
-"""
+"""Build the trainer of one trial, its arguments and its batch sampler, and describe the training for the record."""
 
 from __future__ import annotations
 
@@ -37,10 +32,16 @@ if TYPE_CHECKING:
 def build_arguments(
     config: TrainConfig, folder: Path, *, choice: HardwareSettings | None = None, workers: int = 1
 ) -> SentenceTransformerTrainingArguments:
-    """Arguments under which the trainer neither evaluates, saves nor reports: the rungs do.
+    """Return arguments for a trainer that does not evaluate, save or report; `EvaluationCallback` does this at rungs.
 
-    `choice` is what `resolve_hardware` made of the configuration; None chooses here, for a loss that rules nothing out.
-    Several workers share each batch of `config.batch_size`, so that their number changes no result.
+    Sets torch's tf32 mode of this process.
+
+    Args:
+        config: Training configuration.
+        folder: Output folder of the trainer.
+        choice: Hardware settings from `resolve_hardware`. None resolves precision and tf32 for this process and does
+            not enable gradient checkpointing for `auto`, because model and loss are unknown.
+        workers: Number of processes that share each batch of `config.batch_size` pairs; it does not change the results.
     """
     import torch
     from sentence_transformers import SentenceTransformerTrainingArguments
@@ -72,17 +73,17 @@ def build_arguments(
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
         accelerator_config={"split_batches": workers > 1},
-        # BERT and XLM-R carry a pooler that no embedding passes through: without looking for it, workers wait for ever.
+        # BERT and XLM-R have a pooler that no embedding uses: without this, workers wait forever for its gradients.
         ddp_find_unused_parameters=True if workers > 1 else None,
     )
-    # A trial has one GPU at most: where a process sees several, the trainer would multiply the batch size by their
-    # number and split each batch among them, and with it the in-batch negatives.
+    # A trial has at most one GPU per process. If the process sees several, the trainer would multiply the batch size by
+    # their number and split each batch among them, and thereby the in-batch negatives.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
 
 def _choose_alone(config: TrainConfig) -> HardwareSettings:
-    """Without a model and a loss, `auto` recomputes nothing."""
+    """Resolve the hardware settings without model and loss; gradient checkpointing `auto` means off."""
     machine = inspect_accelerator()
     precision, tf32 = resolve_precision(config.precision, machine), resolve_tf32(config.tf32, machine)
     return HardwareSettings(precision, tf32, gradient_checkpointing=config.gradient_checkpointing is True)
@@ -91,7 +92,17 @@ def _choose_alone(config: TrainConfig) -> HardwareSettings:
 def build_trainer(
     job: TrialSpec, model: SentenceTransformer, loss: nn.Module, pairs: Sequence[Pair], choice: HardwareSettings
 ) -> SentenceTransformerTrainer:
-    """A trainer that neither evaluates, saves nor prints; in a process group it trains with the others."""
+    """Return a trainer that does not evaluate, save or print.
+
+    If this process belongs to a process group, the trainer trains together with the other processes.
+
+    Args:
+        job: Trial to train; the trainer's output folder is a subfolder of `job.folder`.
+        model: Model to train, in place.
+        loss: Loss module that wraps `model`.
+        pairs: Training pairs, at least one. If the first pair has a negative, missing ones become empty texts.
+        choice: Hardware settings from `resolve_hardware`.
+    """
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
@@ -112,14 +123,15 @@ def build_trainer(
         train_dataset=Dataset.from_dict(columns),
         loss=loss,
     )
-    trainer.remove_callback(PrinterCallback)  # it prints to stdout, into the progress
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, between the progress lines
     return trainer
 
 
 def _leave_environment_alone() -> None:
-    """Accelerate empties the whole environment for a moment, to compare with its defaults: never beside Ray's threads.
+    """Keep accelerate from clearing `os.environ`, which it does briefly to compare settings with their defaults.
 
-    None of what is compared here reads it (`GradientAccumulationPlugin`, `InitProcessGroupKwargs`, 1.15).
+    Ray's threads would see the empty environment. None of the classes compared here reads environment variables
+    (`GradientAccumulationPlugin`, `InitProcessGroupKwargs`, accelerate 1.15).
     """
     from accelerate.utils import environment  # type: ignore[import-untyped]
 
@@ -127,7 +139,7 @@ def _leave_environment_alone() -> None:
 
 
 def describe_training(trainer: SentenceTransformerTrainer, config: TrialConfig) -> dict[str, object]:
-    """What follows from the data, the device and the number of workers: plain values by name."""
+    """Return facts for the trial's record that depend on data, device and number of workers: plain values by name."""
     from embsweep.models.attention import read_attention
 
     train, workers = config.train, current_group().size
@@ -142,15 +154,16 @@ def describe_training(trainer: SentenceTransformerTrainer, config: TrialConfig) 
         "batch_per_worker": train.batch_size // workers,
         "in_batch_negatives": train.batch_size - 1,
         "effective_batch": effective,
-        "learning_rate_refers_to": f"one step over {effective} pairs, whatever the number of workers",
+        "learning_rate_refers_to": f"one step over {effective} pairs, with any number of workers",
     }
 
 
 class EpochBatchSampler(DefaultBatchSampler):
-    """sentence-transformers' default sampler, seeded anew in every epoch.
+    """Default sampler of sentence-transformers, but with a new seed for every epoch (`seed + epoch`).
 
-    The library's own goes on with one generator, so that a trial that is taken up in a later epoch would see other
-    batches than one that was never interrupted. The first epoch is the same.
+    The library's sampler continues one generator over all epochs, so that a trial resumed in a later epoch would see
+    other batches than an uninterrupted one. Here the order depends only on the seed and the epoch. The first epoch
+    equals the library's.
     """
 
     def __init__(self, dataset: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Run one trial: build, train, evaluate at the rungs, keep the best weights, report."""
+"""Run one trial: load the model, train it, evaluate it at the rungs, keep the best weights, report."""
 
 from __future__ import annotations
 
@@ -48,14 +48,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial may see: never the test split. `folds` cut training and validation anew, for cross-validation."""
+    """Data of a trial, without the test split.
+
+    `folds` split training and validation data differently, for cross-validation.
+    """
 
     train: tuple[Pair, ...]
     validation: RetrievalSet
     folds: tuple[TrialData, ...] = ()
 
     def of(self, fold: int | None) -> TrialData:
-        """The data of one fold, or the sweep's own split."""
+        """Return the data of one fold, or the sweep's own split for None."""
         return self if fold is None else self.folds[fold]
 
 
@@ -68,20 +71,28 @@ def run_trial(
     models: tuple[Snapshot, ...] = (),
     memory_share: float = 1.0,
 ) -> None:
-    """Train `job.config` on `data.train`, measured on `data.validation`; the reporter hears everything.
+    """Train `job.config`, evaluate it on validation data and report to `reporter`.
 
-    In a process of torch's process group the trial is that of the whole group. `tokens` and `models` spare it the
-    tokenizer and the hub where they fit; `memory_share` is its share of a GPU. Never raises for a failing trial: the
-    reporter's `finish` gets FAILED with the reason.
+    If this process belongs to torch's process group, the whole group runs the trial together. An exception in the trial
+    is not raised: `reporter.finish` receives `Outcome.FAILED` with the reason, and the traceback is saved as
+    `error.txt` in the trial's folder.
+
+    Args:
+        job: Trial to run.
+        reporter: Receiver of the start, the evaluations and the end of the trial.
+        data: Training and validation data; `job.fold` selects one of its folds.
+        tokens: Token tables; the one made for the model's tokenizer and length limit replaces the tokenizer.
+        models: Local model snapshots, used instead of the hub if one of them is `job.config.model`.
+        memory_share: Share of a GPU's memory that the trial may use, 1.0 for all of it.
     """
-    start, heard = _import_libraries(), ReplayFilter(reporter)
+    start, replay = _import_libraries(), ReplayFilter(reporter)
     try:
         trial = _Trial(job, data.of(job.fold), tokens, models, memory_share)
-        result = _train_within_memory(trial, heard, start)
+        result = _train_with_oom_retry(trial, replay, start)
     except Exception as error:
         log.exception("trial %d failed", job.number)
         _save_traceback(Path(job.folder), error)
-        reason = describe_failure(error, with_retry_size(job.config, heard), retry=describe_retry(error, job, heard))
+        reason = describe_failure(error, with_retry_size(job.config, replay), retry=describe_retry(error, job, replay))
         result = TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
     release_memory()
     reporter.finish(result)
@@ -89,7 +100,7 @@ def run_trial(
 
 @dataclass(frozen=True)
 class _Trial:
-    """One trial with all it was given."""
+    """One trial with its inputs; `retry` is set after the trial ran out of memory."""
 
     job: TrialSpec
     data: TrialData
@@ -101,7 +112,7 @@ class _Trial:
 
 @dataclass(frozen=True)
 class _LoadedModel:
-    """The model, with what the hardware decided and whether its tokens come from a table or the tokenizer."""
+    """The model, its hardware settings, and the source of its tokens: `table` or `tokenizer`."""
 
     model: SentenceTransformer
     choice: HardwareSettings
@@ -110,7 +121,7 @@ class _LoadedModel:
 
 @dataclass(frozen=True)
 class _StartTimes:
-    """When a trial began (wall clock and `perf_counter`, seconds) and what its imports took."""
+    """Start of a trial (wall clock and `perf_counter`) and the duration of its imports, in seconds."""
 
     started_at: float
     clock: float
@@ -118,7 +129,7 @@ class _StartTimes:
 
 
 def _import_libraries() -> _StartTimes:
-    """Pay the imports (about 10 s) where they can be measured; a warm process has paid them."""
+    """Import the slow libraries (about 10 s) and measure the time; a reused process has imported them already."""
     started_at, clock = time.time(), time.perf_counter()
     import sentence_transformers  # noqa: F401
     from sentence_transformers.sentence_transformer import losses, training_args  # noqa: F401
@@ -126,18 +137,18 @@ def _import_libraries() -> _StartTimes:
     return _StartTimes(started_at, clock, time.perf_counter() - clock)
 
 
-def _train_within_memory(trial: _Trial, heard: ReplayFilter, start: _StartTimes) -> TrialResult:
-    """`_train`, and where memory runs out once more with less of it, behind the last evaluation."""
+def _train_with_oom_retry(trial: _Trial, replay: ReplayFilter, start: _StartTimes) -> TrialResult:
+    """Train; if memory runs out, retry once with a smaller mini-batch, after the last evaluation."""
     try:
-        return _train(trial, heard, start)
+        return _train(trial, replay, start)
     except Exception as error:
-        heard.retry = plan_retry(error, trial.job, heard)
-        if heard.retry is None:
+        replay.retry = plan_retry(error, trial.job, replay)
+        if replay.retry is None:
             raise
-        log.warning("trial %d ran out of memory and is tried again with %s", trial.job.number, heard.retry)
-    release_memory()  # after the except block: the traceback holds the tensors
-    again = replace(start, clock=time.perf_counter())
-    return _train(replace(trial, retry=heard.retry), heard, again)
+        log.warning("trial %d ran out of memory and is retried with %s", trial.job.number, replay.retry)
+    release_memory()  # after the except block, because the traceback references the tensors
+    retry_start = replace(start, clock=time.perf_counter())
+    return _train(replace(trial, retry=replay.retry), replay, retry_start)
 
 
 def _train(trial: _Trial, reporter: Reporter, start: _StartTimes) -> TrialResult:
@@ -152,32 +163,32 @@ def _train(trial: _Trial, reporter: Reporter, start: _StartTimes) -> TrialResult
     choice = resolve_for_this_process(config.model_copy(update={"model": base}))
     model = build_model(base, attention=choice.attention)
     with use_tokens(model, trial.tokens) as is_looked_up:
-        ready = _LoadedModel(model, choice, "table" if is_looked_up else "tokenizer")
-        return _train_model(trial, ready, reporter, start)
+        loaded = _LoadedModel(model, choice, "table" if is_looked_up else "tokenizer")
+        return _train_model(trial, loaded, reporter, start)
 
 
-def _train_model(trial: _Trial, ready: _LoadedModel, reporter: Reporter, start: _StartTimes) -> TrialResult:
+def _train_model(trial: _Trial, loaded: _LoadedModel, reporter: Reporter, start: _StartTimes) -> TrialResult:
     from embsweep.models.losses import build_loss
     from embsweep.training.callback import EvaluationCallback
 
     job, data, config, group = trial.job, trial.data, trial.job.config, current_group()
-    model, choice = ready.model, ready.choice
+    model, choice = loaded.model, loaded.choice
     state, resume_warnings = _resume_or_start(trial, choice, group)
     limits = Limits(config.train.batch_size // group.size, choice.precision, trial.memory_share)
-    settled = resolve_loss(_with_resumed_size(config, state), model, data.train, limits)
-    loss = build_loss(settled.loss, config.matryoshka, model, is_shared=group.size > 1)
+    resolved = resolve_loss(_with_resumed_size(config, state), model, data.train, limits)
+    loss = build_loss(resolved.loss, config.matryoshka, model, is_shared=group.size > 1)
     trainer = build_trainer(job, model, loss, data.train, choice)
-    state = replace(state, mini_batch_size=settled.size)
+    state = replace(state, mini_batch_size=resolved.size)
     rungs = EvaluationCallback(job, trainer, data.validation, reporter, state)
     rungs.attach_loss(loss)
     trainer.add_callback(rungs)
     resume_warnings |= {OOM_RETRY_FACT: state.oom_retry} if state.oom_retry else {}
     facts = {
         **choice.facts(),
-        **settled.facts,
+        **resolved.facts,
         **describe_training(trainer, config),
         **resume_warnings,
-        "tokens": ready.tokens,
+        "tokens": loaded.tokens,
     }
     setup_s = time.perf_counter() - start.clock
     earlier = state.reports[:-1]
@@ -194,7 +205,10 @@ def _train_model(trial: _Trial, ready: _LoadedModel, reporter: Reporter, start: 
 def _resume_or_start(
     trial: _Trial, choice: HardwareSettings, group: ProcessGroup
 ) -> tuple[ResumeState, dict[str, object]]:
-    """What an earlier attempt left, or a beginning, decided by the first process for all; and why it starts over."""
+    """Return an earlier attempt's state or a new one, and the reason if the newest state is unusable.
+
+    The first process decides for the whole group.
+    """
     found: tuple[ResumeState, dict[str, object]] | None = None
     if group.is_first:
         acquire_fence(trial.job)
@@ -208,11 +222,11 @@ def _find_resume_state(trial: _Trial, setup: RunFingerprint) -> tuple[ResumeStat
     try:
         state = find_state(job, setup)
     except InvalidResumeState as error:
-        if retry is not None:  # what was reported in this attempt is not said again
+        if retry is not None:  # an older state would repeat reports of this attempt
             raise
         state = fall_back_to_previous(job, setup)
         resume_warnings = {"restarted" if state is None else "used_previous_state": str(error)}
-        log.warning("trial %d %s: %s", job.number, "starts over" if state is None else "goes one step back", error)
+        log.warning("trial %d %s: %s", job.number, "starts over" if state is None else "uses earlier state", error)
     state = state or ResumeState(job.state, setup)
     if retry is not None:
         state = replace(state, mini_batch_size=retry.after, oom_retry=str(retry))
@@ -220,14 +234,14 @@ def _find_resume_state(trial: _Trial, setup: RunFingerprint) -> tuple[ResumeStat
 
 
 def _with_resumed_size(config: TrialConfig, state: ResumeState) -> TrialConfig:
-    """Another mini-batch draws other dropout masks: a trial that goes on keeps the one that was chosen for it."""
+    """Return `config` with the mini-batch size of the resumed state; another size would draw other dropout masks."""
     if state.mini_batch_size is None:
         return config
     return config.model_copy(update={"loss": config.loss.model_copy(update={"mini_batch_size": state.mini_batch_size})})
 
 
 def _save_traceback(folder: Path, error: Exception) -> None:
-    """A worker's log is hard to find: the traceback stays with the trial. What the error said is in the ledger."""
-    with contextlib.suppress(OSError):  # a full disk must not hide the reason
+    """Save the traceback in the trial's folder (a worker's log is hard to find); the ledger has the error message."""
+    with contextlib.suppress(OSError):  # a full disk must not hide the reason of the failure
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.txt").write_text(describe_frames(error), "utf-8", errors="backslashreplace")

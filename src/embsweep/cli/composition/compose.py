@@ -22,7 +22,7 @@ from yaml import YAMLError
 from embsweep.cli.composition.trees import list_options, load_tree
 from embsweep.cli.composition.validation import (
     CALL_KEYS,
-    check_files,
+    check_config_files,
     check_hydra_node,
     first_line,
     undecodable_diagnostics,
@@ -131,14 +131,14 @@ def _is_plain_value(loader: ConfigLoader, override: Override) -> bool:
     return is_change and not override.is_sweep_override() and not group_options(loader, override.key_or_group)
 
 
-def check_folder(folder: Path, overrides: Sequence[str]) -> None:
+def check_config_dir(folder: Path, overrides: Sequence[str]) -> None:
     """Check a user's own configuration folder (`--config-dir`), composed with `overrides`.
 
     Raises:
         InputError: If a file cannot be read or is too large, the configuration cannot be composed, or it names a
             callable.
     """
-    check_files(folder)
+    check_config_files(folder)
     place = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
     with config_loader() as loader:
         try:

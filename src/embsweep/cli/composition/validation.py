@@ -55,7 +55,7 @@ def undecodable_diagnostics(loader: ConfigLoader, folders: Sequence[Path] = ()) 
     return found or [Diagnostic("not-utf8", "a configuration file", "is not text", expected="UTF-8")]
 
 
-def check_files(folder: Path) -> None:
+def check_config_files(folder: Path) -> None:
     """Raise InputError if files in `folder` contain more than MOST_VALUES values or begin with a BOM."""
     diagnostics = [diagnostic for path in _find_files(folder) for diagnostic in _check_file(path)]
     if diagnostics:

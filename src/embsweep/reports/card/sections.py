@@ -17,7 +17,7 @@ from embsweep.reports.card.tables import (
 )
 from embsweep.reports.card.wording import (
     describe_comparisons,
-    describe_look,
+    describe_holdout,
     describe_notices,
     describe_outcome,
     describe_result,
@@ -75,8 +75,9 @@ def _test(evidence: Evidence) -> str:
         [
             "### Test Evaluations",
             f"Read on the test split of {plain(evidence.data.name)}: {queries} in {groups}, kept apart from training, "
-            f"search and choice. {describe_look(evidence)} An interval bounds its mean in 95 of 100 samples of queries."
-            " Every text was encoded once and every dimension scored from its first values; BM25 has no dimensions.",
+            f"search and choice. {describe_holdout(evidence)} An interval bounds its mean in 95 of 100 samples of "
+            "queries. Every text was encoded once and every dimension scored from its first values; BM25 has no "
+            "dimensions.",
             f"`{evidence.metric}` by dimension:",
             results_table(evidence),
             describe_comparisons(evidence),

@@ -39,7 +39,7 @@ def column(name: str) -> str:
     return _COLUMNS.get(name, name)
 
 
-def rival_name(name: str, evidence: Evidence) -> str:
+def reference_name(name: str, evidence: Evidence) -> str:
     """Return the name of a reference for use in a sentence, with its trial if the name does not contain it."""
     if name == BASE:
         return f"the base model {code(evidence.base_model)}"
@@ -78,7 +78,7 @@ def describe_notices(evidence: Evidence) -> str:
             for finding in evidence.audit
             if finding.severity == "error" and not finding.waived
         ),
-        *([describe_look(evidence)] if evidence.holdout_evaluations > 1 else []),
+        *([describe_holdout(evidence)] if evidence.holdout_evaluations > 1 else []),
     ]
     return "\n>\n".join(f"> {notice}" for notice in notices)
 
@@ -98,7 +98,7 @@ def _notice_standing(evidence: Evidence) -> list[str]:
     found = on_objective(evidence, BASE)
     if found is None or classify(found, evidence) is Direction.BETTER:
         return []
-    base = rival_name(BASE, evidence)
+    base = reference_name(BASE, evidence)
     if found.difference < 0:
         how = "significantly" if classify(found, evidence) is Direction.WORSE else "though not significantly"
         return [f"**Below its base.** On the test split it scores lower than {base}, {how}. Serve {base}."]
@@ -113,7 +113,7 @@ def _shortfalls(evidence: Evidence) -> tuple[str, ...]:
     return describe_violations(evidence.test[WINNER].scores, evidence.test_objective)
 
 
-def describe_look(evidence: Evidence) -> str:
+def describe_holdout(evidence: Evidence) -> str:
     """Describe how often the test split has been evaluated."""
     if evidence.holdout_evaluations == 1:
         return "It was read once, after the choice."
@@ -128,7 +128,7 @@ def describe_result(evidence: Evidence) -> str:
     """Summarise the results in a few lines for the top of the card."""
     ours = evidence.objectives[WINNER]
     others = [name for name in (BASE, BM25) if name in evidence.objectives]
-    beside = listing(f"{number(evidence.objectives[name])} for {rival_name(name, evidence)}" for name in others)
+    beside = listing(f"{number(evidence.objectives[name])} for {reference_name(name, evidence)}" for name in others)
     lines = [
         f"**{number(ours)}** on {count(_queries(evidence), 'test query')} ({evidence.objective.aggregate} "
         f"{evidence.metric} over the dimensions)" + (f", against {beside}." if others else "."),
@@ -157,7 +157,7 @@ def describe_comparison(comparison: Comparison, evidence: Evidence) -> str:
         f"{signed(comparison.difference)}, 95 % interval {span(comparison.low, comparison.high)}, "
         f"adjusted p {probability(comparison.adjusted_p)}"
     )
-    return f"Against {rival_name(comparison.reference, evidence)}: {strong} ({numbers})."
+    return f"Against {reference_name(comparison.reference, evidence)}: {strong} ({numbers})."
 
 
 def describe_outcome(evidence: Evidence) -> str:
@@ -205,7 +205,7 @@ def describe_comparisons(evidence: Evidence) -> str:
     lines = []
     for reference, found in group_by_model(evidence.comparisons).items():
         whole = [c for c in found if c.dim is None]
-        head = describe_comparison(whole[0], evidence) if whole else f"Against {rival_name(reference, evidence)}:"
+        head = describe_comparison(whole[0], evidence) if whole else f"Against {reference_name(reference, evidence)}:"
         lines.append(f"- {head} {_by_dimension([c for c in found if c.dim is not None], evidence)}".rstrip())
     return "\n".join([*lines, "", _describe_power(evidence.comparisons, evidence)])
 

@@ -19,7 +19,7 @@ from embsweep.runners.cluster.node_checks import (
     Node,
     check_authentication,
     check_clock,
-    check_folder,
+    check_shared_storage,
     check_tracking,
     check_versions,
     describe_mixed_gpus,
@@ -28,7 +28,7 @@ from embsweep.runners.cluster.node_checks import (
     usable_gpus,
 )
 from embsweep.runners.cluster.node_probe import NodeInfo, probe
-from embsweep.runners.cluster.survey import ProbeResult, SharedStorageProbe, open_storage_probe, probe_nodes
+from embsweep.runners.cluster.survey import NodeProbe, SharedStorageProbe, open_storage_probe, probe_nodes
 from embsweep.runners.ray.workarounds import log_daemon_messages, preserve_sigterm_handler
 
 log = logging.getLogger(__name__)
@@ -117,13 +117,13 @@ def _join(config: RunnerConfig, init_options: Mapping[str, Any]) -> Head:
     return head
 
 
-def _check_answer(answer: ProbeResult, view: _DriverView, *, identity: str, name: str) -> Iterator[Diagnostic]:
+def _check_answer(answer: NodeProbe, view: _DriverView, *, identity: str, name: str) -> Iterator[Diagnostic]:
     if answer.facts is None or answer.clock is None:
         yield Diagnostic("unreachable", "runner.address", f"node {name} {answer.problem}")
         return
     yield from check_versions(name, answer.facts, view.facts)
     has_arrived = view.storage_probe.is_visible_from(identity)
-    yield from check_folder(name, answer.facts, storage=str(view.storage), has_arrived=has_arrived)
+    yield from check_shared_storage(name, answer.facts, storage=str(view.storage), has_arrived=has_arrived)
     yield from check_tracking(f"node {name}", answer.facts, view.tracking_uri)
     yield from check_clock(name, answer.clock)
 
@@ -136,7 +136,7 @@ def _check_authentication(head: Head, addresses: Mapping[str, str]) -> Iterator[
         log.warning("the cluster at %s requires no token: RAY_AUTH_MODE=token closes it", head.address)
 
 
-def _build_node(name: str, entry: Mapping[str, Any], answer: ProbeResult) -> Node:
+def _build_node(name: str, entry: Mapping[str, Any], answer: NodeProbe) -> Node:
     resources = entry["Resources"]
     gpus = resources.get("GPU", 0.0)
     seen = usable_gpus(answer.facts["gpus"] if answer.facts else (), gpus)

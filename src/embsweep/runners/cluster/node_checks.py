@@ -89,7 +89,7 @@ def _short(digest: str | None) -> str:
     return f"sha256 {(digest or '')[:12]}"
 
 
-def check_folder(name: str, there: NodeInfo, *, storage: str, has_arrived: bool) -> Iterator[Diagnostic]:
+def check_shared_storage(name: str, there: NodeInfo, *, storage: str, has_arrived: bool) -> Iterator[Diagnostic]:
     """Check that the node reads the driver's file and writes one that the driver finds (`has_arrived`)."""
     folder = there["folder"]
     if folder is None:

@@ -48,7 +48,7 @@ def probe(folder: str | None, reply: str, health_url: str | None) -> NodeInfo:
     """Collect the facts of this node. Reads NONCE_FILE in `folder` and writes it again as `reply`; raises nothing."""
     return NodeInfo(
         python=platform.python_version(),
-        packages={name: find_version(name) for name in PACKAGES},
+        packages={name: find_package_version(name) for name in PACKAGES},
         source=digest_sources("embsweep"),
         gpus=list_gpus(),
         folder=probe_storage(folder, reply) if folder else None,
@@ -61,7 +61,7 @@ def read_clock() -> float:
     return time.time()
 
 
-def find_version(package: str) -> str | None:
+def find_package_version(package: str) -> str | None:
     """Return the installed version without importing the package, None if it is not installed."""
     try:
         return importlib.metadata.version(package)

@@ -29,7 +29,7 @@ CLOCK_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class ProbeResult:
+class NodeProbe:
     """Facts and clock of a node, or the `problem` that kept it from answering."""
 
     facts: node_probe.NodeInfo | None = None
@@ -39,7 +39,7 @@ class ProbeResult:
 
 def probe_nodes(
     identities: Iterable[str], *, folder: str | None, health_url: str | None, timeout_s: float
-) -> dict[str, ProbeResult]:
+) -> dict[str, NodeProbe]:
     """Return node id → answer, for all within `timeout_s` (plus CLOCK_TIMEOUT_S if a node stops answering then)."""
     cloudpickle.register_pickle_by_value(node_probe)  # type: ignore[no-untyped-call]  # a node may have another version, or none
     try:
@@ -58,30 +58,30 @@ def _on_node(identity: str) -> dict[str, Any]:
     return {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy}
 
 
-def _collect(reference: Any, timeout_s: float) -> ProbeResult:
+def _collect(reference: Any, timeout_s: float) -> NodeProbe:
     try:
-        return ProbeResult(facts=ray.get(reference, timeout=0))
+        return NodeProbe(facts=ray.get(reference, timeout=0))
     except GetTimeoutError:
         ray.cancel(reference, force=True)
-        return ProbeResult(problem=f"did not answer in {timeout_s:g} s")
+        return NodeProbe(problem=f"did not answer in {timeout_s:g} s")
     except RayError as error:
-        return ProbeResult(problem=f"could not be probed ({_describe(error)})")
+        return NodeProbe(problem=f"could not be probed ({_describe(error)})")
 
 
-def _read_clocks(answers: Mapping[str, ProbeResult]) -> dict[str, ProbeResult]:
+def _read_clocks(answers: Mapping[str, NodeProbe]) -> dict[str, NodeProbe]:
     """Read each clock in a second task, all nodes in parallel: its process is warm, so that the round trip is short."""
     with ThreadPoolExecutor(max(1, len(answers))) as pool:
         return dict(zip(answers, pool.map(_with_clock, answers, answers.values()), strict=True))
 
 
-def _with_clock(identity: str, answer: ProbeResult) -> ProbeResult:
+def _with_clock(identity: str, answer: NodeProbe) -> NodeProbe:
     ask = ray.remote(node_probe.read_clock).options(**_on_node(identity)).remote
     sent = time.time()
     try:
         there = ray.get(ask(), timeout=CLOCK_TIMEOUT_S)
     except RayError as error:  # a timeout is one, too
-        return ProbeResult(problem=f"stopped answering ({_describe(error)})")
-    return ProbeResult(answer.facts, ClockSample(sent, there, time.time()))
+        return NodeProbe(problem=f"stopped answering ({_describe(error)})")
+    return NodeProbe(answer.facts, ClockSample(sent, there, time.time()))
 
 
 def _describe(error: RayError) -> str:
