@@ -52,7 +52,7 @@ def run_chaos(root, fork_server, *more, seed, trials, runs, make=make_sandbox):
 
 
 def main():
-    """Run the chaos run from the command line."""
+    """Start a chaos run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--trials", type=int, default=30)

@@ -154,7 +154,7 @@ def _check_repeated(sandbox, studies):
 
 
 def _check_disk(sandbox):
-    """Check that no partly written weights, no states of finished trials and no undelivered records are leftovers."""
+    """Check that no partly written weights, no states of finished trials and no undelivered records are left."""
     folders = [path for path in sandbox.folder.rglob("*") if path.is_dir()]
     leftovers = [path for path in folders if path.name in ("state", "previous") or path.suffix in (".tmp", ".old")]
     leftovers += list(sandbox.folder.rglob(".registering-*"))

@@ -86,7 +86,7 @@ def test_a_full_disk_ends_the_sweep_gracefully_with_ray(sandbox, check, part):
 
 
 @pytest.mark.parametrize("seconds", [LOCKED_S, pytest.param(30.0, marks=pytest.mark.nightly)])
-def test_a_locked_ledger_is_waited_for(fork_server, sandbox, seconds):
+def test_a_driver_waits_for_a_locked_ledger(fork_server, sandbox, seconds):
     arguments = ("search.trials=2", "confirm=none", "eval.fractions=[0.25,1.0]")
     driver = fork_server.start(sandbox, *arguments)
     driver.wait_for("trial 0 at 25%")

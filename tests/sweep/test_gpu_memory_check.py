@@ -72,7 +72,7 @@ def test_check_memory_accepts_trials_that_fit(usage, trials_per_gpu):
 
 TOO_LARGE = [
     (MemoryUsage(_gpu(79), 30 * GIB), ["30.0", "79.0", "80.0", "2"], "runner.trials_per_gpu=2"),
-    (MemoryUsage(_gpu(20), 30 * GIB), ["30.0", "20.0", "80.0", "0"], "trials"),
+    (MemoryUsage(_gpu(20), 30 * GIB), ["30.0", "20.0", "80.0", "0"], "use smaller trials"),
     (MemoryUsage(_gpu(20), None, "Possible fixes: less."), ["20.0"], "Possible fixes: less."),
 ]
 """Each with the numbers in the message and the beginning of the hint."""

@@ -1,4 +1,4 @@
-"""BM25 as the baseline that every fine-tuned model should beat."""
+"""Evaluate BM25, the lexical baseline that a fine-tuned model should beat."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _WORD = re.compile(r"\w+")
 
 
 def evaluate_bm25(data: RetrievalSet) -> dict[str, float]:
-    """Every metric of `embsweep.core.names.METRICS` for BM25 on one set, each in [0, 1]; see `rank_bm25`."""
+    """Compute every metric of `embsweep.core.names.METRICS` for BM25 on one set, each in [0, 1]; see `rank_bm25`."""
     return measure_bm25(data)[0]
 
 
 def measure_bm25(data: RetrievalSet) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-    """Every metric for BM25 on one set: the means, and each query's."""
+    """Compute every metric for BM25 on one set: the means, and the values of each query (float64 [n_queries])."""
     hits = mark_hits(rank_bm25(data), data.relevant, len(data.corpus))
     n_relevant = np.array([len(set(passages)) for passages in data.relevant], dtype=np.int64)
     per_query = compute_per_query(hits, n_relevant)
@@ -28,7 +28,7 @@ def measure_bm25(data: RetrievalSet) -> tuple[dict[str, float], dict[str, NDArra
 
 
 def rank_bm25(data: RetrievalSet) -> NDArray[np.int64]:
-    """Positions of the 100 best passages of each query (or all, where there are fewer), best first.
+    """Return the corpus positions of the 100 best passages of each query (of all, if there are fewer), best first.
 
     Lucene's BM25 with k1 = 1.5, b = .75 (defaults of `bm25s`) over lower-cased runs of Unicode letters, digits
     and underscores; no stemming and no stop words, so it is the same for every language. Equal scores are
@@ -43,7 +43,7 @@ def rank_bm25(data: RetrievalSet) -> NDArray[np.int64]:
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-cased words of a text, in order."""
+    """Return the lower-cased words of a text, in order."""
     return _WORD.findall(text.lower())
 
 

@@ -1,9 +1,7 @@
-"""Score a model at every dimension from one encoding of each text: the dimensions are slices of it.
+"""Evaluate a model at every dimension from one encoding of each text: each dimension is a slice of the embeddings.
 
-sentence-transformers' SequentialEvaluator of one InformationRetrievalEvaluator per dimension encodes everything
-once per dimension, with equal results (`benchmarks/encode_once.py`).
-
-What one evaluation found: every metric at every dimension, as a mean and for each query.
+sentence-transformers' SequentialEvaluator of one InformationRetrievalEvaluator per dimension encodes every text once
+per dimension, with equal results (`benchmarks/encode_once.py`).
 """
 
 from __future__ import annotations
@@ -33,26 +31,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`per_query[dim][metric]` is float64 [n_queries], in the order of the set's queries; its mean is the score."""
+    """Every metric at every dimension, as a mean and for each query.
+
+    `per_query[dim][metric]` is float64 [n_queries], in the order of the set's queries; its mean is
+    `scores[dim][metric]`.
+    """
 
     scores: Scores
     per_query: Mapping[int, Mapping[str, NDArray[np.float64]]]
 
     def of_metric(self, metric: str) -> PerQuery:
-        """One metric of each query, at every dimension."""
+        """Return one metric of each query, at every dimension."""
         return {dim: by_metric[metric] for dim, by_metric in self.per_query.items()}
 
 
 def check_scores(scores: Scores, metric: str, dims: Collection[int] | None = None) -> None:
-    """TrialFailed where `metric` is missing at one of `dims` (None: those of `scores`), or any value is no number.
+    """Check that scores are complete and finite. A missing dimension would not be noticed in a mean over the others.
 
-    A dimension that is left out would not be missed by a mean over the others.
+    Args:
+        scores: The scores, by dimension and metric.
+        metric: The metric that every dimension must have.
+        dims: The required dimensions; None for those of `scores`.
+
+    Raises:
+        TrialFailed: If `metric` is missing at a dimension, or any value is not finite.
     """
     for dim in scores if dims is None else dims:
         if metric not in scores.get(dim, {}):
             raise TrialFailed("missing-score", f"the evaluation has no {metric} at dimension {dim}")
     values = [(name, dim, value) for dim, by_metric in scores.items() for name, value in by_metric.items()]
-    for name, dim, value in sorted(values, key=lambda found: found[0] != metric):  # the one that counts is told first
+    values.sort(key=lambda found: found[0] != metric)  # the objective's metric is reported first
+    for name, dim, value in values:
         if not math.isfinite(value):
             raise TrialFailed("not-finite", f"{name} at dimension {dim} is {value}")
 
@@ -68,7 +77,15 @@ def evaluate_model(
     batch_size: int,
     group: ProcessGroup = SINGLE,
 ) -> Evaluation:
-    """Every metric of `model` on one set at each of `dims`; `evaluate_sets` says how."""
+    """Compute every metric of a model on one set at each of `dims`; arguments and errors as in `evaluate_sets`.
+
+    Args:
+        model: The model.
+        data: Queries, corpus and relevant passages.
+        dims: The dimensions.
+        batch_size: Texts per forward pass.
+        group: The processes that evaluate together.
+    """
     return evaluate_sets(model, [data], dims, batch_size=batch_size, group=group)[0]
 
 
@@ -80,13 +97,24 @@ def evaluate_sets(
     batch_size: int,
     group: ProcessGroup = SINGLE,
 ) -> list[Evaluation]:
-    """One evaluation for each set, in order; a corpus that several sets share is encoded once.
+    """Evaluate a model on several sets, in order; a corpus that several sets share is encoded once.
 
-    Each process of `group` encodes its share of the texts; the first one ranks, and all are told what it found.
-    Texts are encoded in float32 without autocast and without a trainer's tf32, whatever surrounds the call, with
-    `encode_query` and `encode_document` as sentence-transformers' evaluator does; the score is cosine. The model's
-    train/eval mode is left as it was. Raises InputError for a dimension that the model has not, EmbsweepError if
-    `model.truncate_dim` is set, TrialFailed if an embedding is not finite.
+    Each process of `group` encodes its share of the texts; the first one ranks and broadcasts the result. Texts are
+    encoded in float32 without autocast and without a trainer's tf32, whatever surrounds the call, with `encode_query`
+    and `encode_document` as in sentence-transformers' evaluator; the score is the cosine. The model's train/eval mode
+    is restored.
+
+    Args:
+        model: The model.
+        sets: The sets to evaluate on.
+        dims: The dimensions.
+        batch_size: Texts per forward pass.
+        group: The processes that evaluate together.
+
+    Raises:
+        InputError: If a dimension is not one of the model's.
+        EmbsweepError: If `model.truncate_dim` is set.
+        TrialFailed: If an embedding is not finite.
     """
     corpora: dict[tuple[str, ...], Tensor] = {}
     evaluations = []
@@ -108,16 +136,27 @@ def encode_texts(
     batch_size: int,
     group: ProcessGroup = SINGLE,
 ) -> Tensor:
-    """Embeddings at full dimension, float32 [n_texts, dim], on the model's device, not normalised by us.
+    """Encode texts at full dimension; a text that occurs several times is encoded once.
 
-    A text that occurs several times is encoded once. Raises EmbsweepError if `model.truncate_dim` is set.
+    Args:
+        model: The model.
+        texts: The texts.
+        role: The prompt and route of the model to use.
+        batch_size: Texts per forward pass.
+        group: The processes that share the work.
+
+    Returns:
+        Embeddings, float32 [n_texts, dim], on the model's device, not normalised here.
+
+    Raises:
+        EmbsweepError: If `model.truncate_dim` is set.
     """
     import torch
 
     check_untruncated(model)
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     encode = model.encode_query if role == "query" else model.encode_document
-    own = group.shard(list(rows)) or list(rows)[:1]  # fewer texts than processes: nobody encodes nothing
+    own = group.shard(list(rows)) or list(rows)[:1]  # fewer texts than processes: each encodes at least one
     autocast = torch.autocast(model.device.type, enabled=False)
     with float32_attention(model), autocast, _plain_forward(model), _keep_mode(model):
         part = encode(own, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
@@ -130,10 +169,17 @@ def encode_texts(
 def evaluate_embeddings(
     queries: Tensor, corpus: Tensor, relevant: Sequence[Sequence[int]], dims: Sequence[int]
 ) -> Evaluation:
-    """Every metric at each of `dims`, of the first d columns of float [n, dim] and [m, dim], renormalised.
+    """Compute every metric at each of `dims` from the first d columns of the embeddings, renormalised.
 
-    `relevant[i]` holds the rows of `corpus` that are relevant to query i, at least one.
-    Raises InputError for a dimension beyond the embeddings', TrialFailed if one is not finite.
+    Args:
+        queries: Float [n, dim].
+        corpus: Float [m, dim].
+        relevant: For each query the rows of `corpus` that are relevant to it, at least one.
+        dims: The dimensions.
+
+    Raises:
+        InputError: If a dimension exceeds that of the embeddings.
+        TrialFailed: If an embedding is not finite.
     """
     _check_dims(dims, queries.shape[1])
     n_relevant = np.array([len(set(passages)) for passages in relevant], dtype=np.int64)
@@ -146,17 +192,30 @@ def evaluate_embeddings(
 
 
 def mark_hits(ranking: np.ndarray, relevant: Sequence[Sequence[int]], n_corpus: int) -> Hits:
-    """Whether each ranked passage is relevant: bool, of the shape [n_queries, k] of the int `ranking`."""
+    """Mark the ranked passages that are relevant.
+
+    Args:
+        ranking: Corpus positions, int [n_queries, k], best first.
+        relevant: For each query the corpus positions of its relevant passages.
+        n_corpus: Number of passages in the corpus.
+
+    Returns:
+        Bool [n_queries, k].
+    """
     pairs = [query * n_corpus + passage for query, passages in enumerate(relevant) for passage in passages]
     offsets = np.arange(len(ranking), dtype=np.int64)[:, None] * n_corpus
     return np.isin(ranking + offsets, np.array(pairs, dtype=np.int64))
 
 
 def check_untruncated(model: SentenceTransformer) -> None:
-    """Raises EmbsweepError if `model.truncate_dim` is set: it hides dimensions and would be saved with the model."""
+    """Check that `model.truncate_dim` is not set: it hides dimensions and would be saved with the model.
+
+    Raises:
+        EmbsweepError: If it is set.
+    """
     if model.truncate_dim is not None:
-        said = f"model.truncate_dim is {model.truncate_dim}; accepted: None (dimensions are cut here)"
-        raise CodedError("truncated", said)
+        message = f"model.truncate_dim is {model.truncate_dim}; accepted: None (dimensions are cut here)"
+        raise CodedError("truncated", message)
 
 
 def _check_dims(dims: Sequence[int], available: int) -> None:
@@ -171,7 +230,7 @@ def _check_dims(dims: Sequence[int], available: int) -> None:
 
 @contextmanager
 def _plain_forward(model: SentenceTransformer) -> Iterator[None]:
-    """The class's own `forward`: for bf16 and fp16 accelerate puts one on the model that opens an autocast itself."""
+    """Use the class's `forward`: for bf16 and fp16, accelerate sets one on the model that opens an autocast."""
     patched = model.__dict__.pop("forward", None)
     try:
         yield
@@ -182,7 +241,7 @@ def _plain_forward(model: SentenceTransformer) -> Iterator[None]:
 
 @contextmanager
 def _keep_mode(model: SentenceTransformer) -> Iterator[None]:
-    """`encode` calls `model.eval()`: give every module its mode back, frozen ones included."""
+    """Restore the mode of every module, frozen ones included: `encode` calls `model.eval()`."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield

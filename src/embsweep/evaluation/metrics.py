@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from embsweep.core.names import METRICS
 
 MAX_RANK = 100
-"""How far down a ranking the deepest metric (MAP@100) looks."""
+"""Number of ranks that the deepest metric (MAP@100) uses."""
 
 _CUTOFFS = (1, 3, 5, 10)
 _NDCG_RANK = 10
@@ -22,22 +22,30 @@ Values = NDArray[np.float64]
 
 
 def compute_metrics(hits: Hits, n_relevant: Counts) -> dict[str, float]:
-    """Mean over the queries of every metric in `embsweep.core.names.METRICS`; arguments as in `compute_per_query`."""
+    """Average every metric of `embsweep.core.names.METRICS` over the queries; arguments as in `compute_per_query`."""
     return compute_means(compute_per_query(hits, n_relevant))
 
 
 def compute_means(per_query: Mapping[str, Values]) -> dict[str, float]:
-    """Metric → its mean over the queries."""
+    """Average each metric over the queries."""
     return {metric: float(np.mean(values)) for metric, values in per_query.items()}
 
 
 def compute_per_query(hits: Hits, n_relevant: Counts) -> dict[str, Values]:
-    """Every metric in `embsweep.core.names.METRICS` of each query: float64 [n_queries], each value in [0, 1].
+    """Compute every metric of `embsweep.core.names.METRICS` for each query.
 
-    `hits` is bool [n_queries, k]: whether the passage at each rank is relevant, best rank first. A k below 100
-    says that the corpus has no more passages (ranks that do not exist are misses). `n_relevant` is int
-    [n_queries], at least 1 each. The formulas are those of sentence-transformers 6.2,
-    `InformationRetrievalEvaluator.compute_metrics`. Raises ValueError on shapes or counts that cannot be.
+    The formulas are those of sentence-transformers 6.2, `InformationRetrievalEvaluator.compute_metrics`.
+
+    Args:
+        hits: Bool [n_queries, k]: whether the passage at each rank is relevant, best rank first. If k is below 100,
+            the corpus has no more passages, and the missing ranks count as misses.
+        n_relevant: Int [n_queries]: number of relevant passages of each query, at least 1.
+
+    Returns:
+        Metric → float64 [n_queries], each value in [0, 1].
+
+    Raises:
+        ValueError: If shapes, types or counts are invalid.
     """
     _check(hits, n_relevant)
     padded = np.zeros((len(hits), MAX_RANK), dtype=bool)
@@ -56,7 +64,7 @@ def compute_per_query(hits: Hits, n_relevant: Counts) -> dict[str, Values]:
 
 
 def compute_average_precision(hits: Hits, n_relevant: Counts) -> Values:
-    """Average precision at 100 of each query, float64 [n_queries]; their mean is MAP@100.
+    """Compute the average precision at 100 of each query, float64 [n_queries]; their mean is MAP@100.
 
     AP = sum over relevant ranks r <= 100 of (relevant found up to r) / r, divided by min(100, n_relevant).
     Arguments and errors as in `compute_per_query`.
@@ -69,7 +77,7 @@ def compute_average_precision(hits: Hits, n_relevant: Counts) -> Values:
 
 
 def _compute_ndcg(hits: Hits, n_relevant: Counts) -> Values:
-    """DCG with gain 1 and discount log2(rank + 1), over that of a ranking with every relevant passage first."""
+    """Divide the DCG (gain 1, discount log2(rank + 1)) by that of a ranking with every relevant passage first."""
     discounts = 1 / np.log2(np.arange(_NDCG_RANK) + 2)
     ideal = np.cumsum(discounts)[np.minimum(n_relevant, _NDCG_RANK) - 1]
     ndcg: Values = hits[:, :_NDCG_RANK] @ discounts / ideal

@@ -1,4 +1,4 @@
-"""Rank a corpus for each query by cosine, ties by corpus position: a total order, so results never depend on chance."""
+"""Rank a corpus for each query by cosine, ties by corpus position: a total order, so results are deterministic."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK_SCORES = 2**24
-"""Scores held at once (64 MiB as float32); where ties need a full sort its int64 order adds 128 MiB."""
+"""Scores held at once (64 MiB as float32); if ties need a full sort, its int64 order adds 128 MiB."""
 
 
 def rank(queries: Tensor, corpus: Tensor, k: int) -> Tensor:
-    """Positions of the k best passages of each query, best first: int64 [n, min(k, m)].
+    """Rank the corpus for each query by (-cosine, corpus position).
 
-    `queries` float [n, d] and `corpus` float [m, d] need not be normalised and lie on one device, where all work
-    is done. The order is (-cosine, corpus position), the one of sentence-transformers 6.2
-    (`InformationRetrievalEvaluator.compute_all_metrics`) with ascending corpus ids. A zero vector has cosine 0.
-    Raises TrialFailed where an embedding is not finite.
+    This is the order of sentence-transformers 6.2 (`InformationRetrievalEvaluator.compute_all_metrics`) with ascending
+    corpus ids. A zero vector has cosine 0. All work is done on the device of the embeddings.
+
+    Args:
+        queries: Float [n, d], need not be normalised.
+        corpus: Float [m, d], on the same device, need not be normalised.
+        k: Number of passages per query.
+
+    Returns:
+        Corpus positions of the best passages of each query, best first: int64 [n, min(k, m)].
+
+    Raises:
+        TrialFailed: If an embedding is not finite.
     """
     import torch
     from torch.nn.functional import normalize
@@ -34,7 +43,7 @@ def rank(queries: Tensor, corpus: Tensor, k: int) -> Tensor:
 
 
 def _select_top(scores: Tensor, k: int) -> Tensor:
-    """Columns of the k highest scores of each row under the order (-score, column)."""
+    """Return the columns of the k highest scores of each row in the order (-score, column)."""
     scores = scores + 0.0  # -0.0 becomes 0.0: some kernels order by bits
     values, columns = scores.topk(k, dim=1, sorted=False)
     columns = columns.sort(dim=1).values

@@ -1,4 +1,4 @@
-"""Why a trial failed, in one line that a table, a tag and a terminal can hold."""
+"""Format the reason of a trial's failure as one line for a table, a tag and a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_CHARS = 1000
 
 
 def format_error(error: BaseException) -> str:
-    """The error's name and message; the message alone where it is one of ours, written to be read."""
+    """Return name and message of an error, or the message alone for an EmbsweepError, whose text is complete."""
     text, name = to_single_line(str(error)), type(error).__name__
     if isinstance(error, SystemExit):
         return f"the trial called sys.exit({to_single_line(repr(error.code))})"
@@ -21,16 +21,16 @@ def format_error(error: BaseException) -> str:
 
 
 def to_single_line(text: str, limit: int = MOST_CHARS) -> str:
-    """`text` in one line of at most `limit` characters, without what a terminal would obey."""
+    """Return `text` in one line of at most `limit` characters, without control characters."""
     lines = (" ".join(_printable(line).split()) for line in text.splitlines())
     joined = " | ".join(line for line in lines if line)
     return joined if len(joined) <= limit else joined[: limit - 1] + "…"
 
 
 def describe_frames(error: BaseException) -> str:
-    """Where `error` and its causes were raised, by file and line, the cause last.
+    """Return the stack of an error and of its causes, by file and line, the cause last.
 
-    Only our own messages are among it: those of other libraries may hold a secret.
+    Of the messages only those of EmbsweepError are included: those of other libraries may contain a secret.
     """
     return "\nbecause of:\n\n".join(_frames(error))
 

@@ -1,4 +1,4 @@
-"""The GPU memory that one trial takes, measured: a few steps on the longest texts, and a batch of the evaluation."""
+"""Measure the GPU memory of one trial: two training steps on the longest texts, and one batch of the evaluation."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 _RANKED = 8
-"""Bytes of an embedding's value in float32 while it is ranked: as encoded, and normalised."""
+"""Bytes per float32 value of an embedding during ranking: as encoded, and normalised."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU's memory in bytes; `free_bytes` as a process sees it whose own context is already there."""
+    """A GPU's memory in bytes; `free_bytes` as seen by a process that already holds a CUDA context."""
 
     name: str
     total_bytes: int
@@ -34,9 +34,9 @@ class Gpu:
 
 @dataclass(frozen=True)
 class MemoryUsage:
-    """What one trial takes at its peak; None where it ran out of memory, `advice` then says what helps.
+    """Peak memory of one trial: None if it ran out of memory, `advice` then contains suggestions.
 
-    `gpu` is None where there is none, and the peak with it.
+    Without a GPU, `gpu` and the peak are None.
     """
 
     gpu: Gpu | None
@@ -52,11 +52,16 @@ def measure_footprint(
     memory_share: float = 1.0,
     models: tuple[Snapshot, ...] = (),
 ) -> MemoryUsage:
-    """Train two steps of full batches and encode one batch as an evaluation does; call it in a fresh process.
+    """Train two steps of full batches and encode one batch as an evaluation does. Call it in a new process.
 
-    `corpus_size` counts the texts whose embeddings an evaluation holds, `memory_share` is the trial's part of the GPU,
-    `models` holds base models that may not lie here. Adam's moments are there in the second step. Errors other than
-    running out of memory pass.
+    Adam's moments are allocated by the second step. Errors other than out of memory are raised.
+
+    Args:
+        config: The trial's configuration.
+        pairs: The training pairs.
+        corpus_size: Number of texts whose embeddings an evaluation holds.
+        memory_share: The trial's share of the GPU.
+        models: Snapshots of base models that may be missing on this machine.
     """
     gpu = _inspect_gpu()
     reset_peak()
@@ -88,8 +93,8 @@ def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float) 
 
     choice = resolve_for_this_process(config)
     model = build_model(config.model, attention=choice.attention)
-    settled = resolve_loss(config, model, pairs, Limits(config.train.batch_size, choice.precision, memory_share))
-    loss = build_loss(settled.loss, config.matryoshka, model)
+    resolved = resolve_loss(config, model, pairs, Limits(config.train.batch_size, choice.precision, memory_share))
+    loss = build_loss(resolved.loss, config.matryoshka, model)
     _train_two_steps(config, choice, model, loss, find_longest(pairs, config.train.batch_size))
     longest = find_longest(pairs, config.eval.batch_size)["positive"]
     encode_texts(model, longest, "document", batch_size=config.eval.batch_size)
@@ -102,7 +107,7 @@ def _train_two_steps(
     loss: nn.Module,
     batch: dict[str, list[str]],
 ) -> None:
-    """Two epochs of one batch, with the trainer itself: it casts and keeps as it does in a trial."""
+    """Train two epochs of one batch with the trainer, so that casts and buffers are those of a trial."""
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback

@@ -1,7 +1,4 @@
-"""The mini-batch of a cached loss, measured where the trial runs: the fastest one that fits.
-
-The longest texts of the training data: what a measurement of memory or speed must use.
-"""
+"""Measure the fastest mini-batch of a cached loss that fits, on the machine of the trial and on the longest texts."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def find_longest(pairs: Sequence[Pair], count: int) -> dict[str, list[str]]:
-    """Columns of a training batch with `count` texts each, the longest of every column (by characters).
+    """Return the columns of a training batch with `count` texts each, the longest of every column (by characters).
 
     Worse than any batch that can occur, since no pair need be long on all sides; repeated where the data have fewer.
     """
@@ -42,23 +39,23 @@ def _longest(texts: list[str], count: int) -> list[str]:
 
 FIRST_SIZE = 8
 SPEED_TOLERANCE = 0.02
-"""A larger size that is slower by no more than this share counts as equally fast."""
+"""A larger size that is slower by at most this share counts as equally fast."""
 
 PASSES = 3
 MAX_FILL_RATIO = 0.9
 """Share of the memory that may be filled: an allocator leaves gaps."""
 
 _MOMENTS = 8
-"""Bytes of Adam's two moments for a float32 weight: they are not there yet when the probe runs."""
+"""Bytes of Adam's two moments for a float32 weight: they do not exist yet when the probe runs."""
 
 
 class TooLarge(Exception):
-    """A mini-batch ran, but would leave no room for what training holds besides."""
+    """Raised if a mini-batch fits, but leaves too little memory for the rest of the training."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a probe: `rows` in a worker's batch, its precision and share of the GPU, and when no new size is begun."""
+    """Limits of a probe: rows of a worker's batch, precision, share of the GPU, and the time after which no new size is begun."""
 
     rows: int
     precision: str = "fp32"
@@ -76,7 +73,7 @@ class MiniBatchProbe:
     took_s: float
 
     def facts(self) -> dict[str, object]:
-        """For the trial's record."""
+        """Return the facts to record of the trial."""
         speeds = ", ".join(f"{size}: {speed:.3g}" for size, speed in sorted(self.speeds.items()))
         unfit = f"; {self.too_large} does not fit" if self.too_large else ""
         return {
@@ -102,7 +99,7 @@ class ResolvedLoss:
 def resolve_loss(
     config: TrialConfig, model: SentenceTransformer, pairs: Sequence[Pair], limits: Limits
 ) -> ResolvedLoss:
-    """`config.loss` with `auto` replaced by a measured size, and any other loss as it is.
+    """Return `config.loss` with `auto` replaced by a measured size, and any other loss unchanged.
 
     All workers of a trial call it together and use the smallest of their sizes: their passes wait for each other.
     Raises the library's out-of-memory error where not even one pair fits.
@@ -132,7 +129,7 @@ def measure_mini_batch(
 
 
 def find_fastest(measure: Callable[[int], float], limits: Limits) -> MiniBatchProbe:
-    """Double the size from `FIRST_SIZE` while it fits, halve it where not even that does; the fastest wins.
+    """Double the size from `FIRST_SIZE` while it fits, or halve it if not even that fits; select the fastest.
 
     `measure(size)` gives the seconds of one pass, and raises TooLarge or an out-of-memory error, which is raised here
     where one pair does not fit. Stops at the whole batch, when time is up, or when twice as large is no faster.
@@ -160,7 +157,7 @@ def find_fastest(measure: Callable[[int], float], limits: Limits) -> MiniBatchPr
 
 
 def _try(measure: Callable[[int], float], size: int) -> float | None:
-    """Seconds of a pass, or None where it does not fit; the error itself where it is the last resort."""
+    """Return the seconds of a pass, None if it does not fit; raise the error if no smaller size is left."""
     try:
         return measure(size)
     except Exception as error:
@@ -171,13 +168,13 @@ def _try(measure: Callable[[int], float], size: int) -> float | None:
 
 
 class _Probe:
-    """Holds what every pass of a probe needs."""
+    """What every pass of a probe uses."""
 
     def __init__(self, config: TrialConfig, model: SentenceTransformer, pairs: Sequence[Pair], limits: Limits) -> None:
         self._config, self._model, self._pairs, self._limits = config, model, pairs, limits
 
     def measure(self, size: int) -> float:
-        """Seconds of the fastest of a few passes over `size` pairs; one alone where it is slow already."""
+        """Return the seconds of the fastest of a few passes over `size` pairs; of only one if that is slow."""
         texts = find_longest(self._pairs, size)
         reset_peak()
         seconds: list[float] = []
@@ -201,7 +198,7 @@ class _Probe:
         return took
 
     def _check_room(self) -> None:
-        """TooLarge where Adam's moments and our share of the card leave too little."""
+        """Raise TooLarge if Adam's moments and our share of the GPU leave too little memory."""
         import torch
 
         peak = peak_bytes()
@@ -215,14 +212,14 @@ class _Probe:
 
 
 def to_features(model: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
-    """One column of a batch as the trainer's collator makes it, on the model's device."""
+    """Return one column of a batch as the trainer's collator makes it, on the model's device."""
     found = model.preprocess(texts)
     return {name: value.to(model.device) if hasattr(value, "to") else value for name, value in found.items()}
 
 
 @contextmanager
 def autocast(model: SentenceTransformer, precision: str) -> Iterator[None]:
-    """The trainer's: float32 weights, half precision where torch thinks it safe."""
+    """Use the trainer's autocast: float32 weights, half precision for the operations that torch considers safe."""
     import torch
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
@@ -231,7 +228,7 @@ def autocast(model: SentenceTransformer, precision: str) -> Iterator[None]:
 
 
 def _synchronised(model: SentenceTransformer) -> float:
-    """The time once the device is idle."""
+    """Return the time once the device is idle."""
     import torch
 
     if model.device.type == "cuda":
@@ -241,7 +238,7 @@ def _synchronised(model: SentenceTransformer) -> float:
 
 @contextmanager
 def _preserve_model_state(model: SentenceTransformer) -> Iterator[None]:
-    """Inside the model trains, without dropout's draws, gradients or buffers leaving a trace."""
+    """Put the model in training mode; restore RNG state, gradients and buffers afterwards."""
     generators = _read_generators()
     grads = [(parameter, parameter.grad) for parameter in model.parameters()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]

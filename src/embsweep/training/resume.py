@@ -1,15 +1,14 @@
-"""What a trial needs to go on after its process died: weights, optimizer, schedule, chance, and what it has reported.
+"""State for resuming a trial: weights, optimizer, LR schedule, RNG states, previous reports.
 
-The state of an evaluation is on disk before anybody hears of the evaluation. So whatever dies at whatever moment, the
-next attempt goes on behind the last report, and repeats at most what lay between two of them. The state before the last
-is kept until the next one is written: where a disk spoils the last, `trial.fall_back_to_previous` goes on from there.
+The state of an evaluation is written before its report is sent. After a crash at any time the next attempt therefore
+resumes after the last report, and repeats at most the steps between two reports.
 
-One evaluation back: where the last state of a trial is torn, it goes on from the one before.
+The previous state is kept in the folder `previous`, laid out like the trial's own, until the next state is written. If
+the last state is corrupt, the trial falls back to it (`fall_back_to_previous`). The best weights of its time are moved
+there when better ones are written.
 
-That one lies in `before`, a folder of the same make as the trial's own, which `save_state` fills. Weights that were the
-best at its time are moved there when better ones are written.
-
-Which attempt at a trial may write: a machine that is cut off may go on with one that was given to another.
+A fencing token (the number of the attempt) prevents a stale attempt from writing: a disconnected machine may still run
+an attempt whose trial was given to another machine.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _RETRY = "oom_retry"
 
 @dataclass(frozen=True)
 class RunFingerprint:
-    """What must be the same when a trial goes on: the training itself, who computes it, how, and with what."""
+    """What must be equal for a trial to resume: configuration, workers, hardware settings, library versions."""
 
     job: str
     workers: int = 1
@@ -55,7 +54,7 @@ class RunFingerprint:
     libraries: str = ""
 
     def difference(self, other: RunFingerprint) -> str | None:
-        """What differs, in words; None where nothing does."""
+        """Describe the first difference, None if there is none."""
         names = {
             "job": "another configuration",
             "workers": "another number of workers",
@@ -66,7 +65,13 @@ class RunFingerprint:
 
 
 def compute_fingerprint(job: TrialSpec, choice: HardwareSettings, group: ProcessGroup = SINGLE) -> RunFingerprint:
-    """The setup of this process for `job`; that of every attempt where nothing has changed."""
+    """Compute the fingerprint of a trial as this process runs it.
+
+    Args:
+        job: The trial.
+        choice: Hardware settings from `resolve_hardware`.
+        group: The processes that train the trial together.
+    """
     import torch
     import transformers
 
@@ -77,11 +82,10 @@ def compute_fingerprint(job: TrialSpec, choice: HardwareSettings, group: Process
 
 @dataclass(frozen=True)
 class ResumeState:
-    """A state on disk, whole and unaltered: what was reported up to it, and the trainer's files in `folder`.
+    """A verified state on disk: the reports up to it, and the trainer's files in `folder`.
 
-    `mini_batch_size` is that of the cached loss, as chosen when the trial began or, where memory ran out then, as
-    `oom_retry` says; `values` the file of each query's score at the state's own evaluation. Without reports it is
-    that of a trial about to begin.
+    `mini_batch_size` is that of the cached loss, as chosen at the trial's start or, after running out of memory, as in
+    `oom_retry`. Without reports it is the state of a trial that has not begun.
     """
 
     folder: Path
@@ -97,17 +101,23 @@ class ResumeState:
 
     @property
     def values(self) -> Path:
-        """Each query's score at the last of `reports`."""
+        """File of each query's score at the last of `reports`."""
         return self.folder / _VALUES
 
 
 def save_state(
     trainer: SentenceTransformerTrainer, state: ResumeState, values: PerQuery, group: ProcessGroup = SINGLE
 ) -> None:
-    """Write the state of `trainer` behind the last of its reports to `state.folder`; the last becomes the one before.
+    """Write the trainer's state after its last report to `state.folder`; the last state becomes the previous one.
 
-    `values` holds each query's score there. Called by every process of `group` at the same step; only the first one
-    writes. There is no pickle in it but what torch reads with `weights_only=True`.
+    Every process of the group calls this at the same step; only the first one writes. The files contain no pickle
+    other than those that torch reads with `weights_only=True`. A failed write is logged and not raised.
+
+    Args:
+        trainer: The trainer.
+        state: Folder, fingerprint and reports of the state.
+        values: Each query's score at the last report.
+        group: The processes that train the trial together.
     """
     rng_states = _merge(group.gather(_read_rng_files(trainer)))
     if not group.is_first:
@@ -125,46 +135,59 @@ def save_state(
         (fresh / _SETUP).write_text(json.dumps(setup), "ascii")
         (fresh / _REPORTS).write_text(reports_to_text(state.reports), "utf-8")
 
-    before = _make_room(state.folder)
+    previous = _prepare_previous(state.folder)
     try:
-        write_folder(state.folder, write, keep_as=before)
-    except Exception as error:  # a full disk, in the words of torch, safetensors or the system
-        # The trial needs its state only if it dies. The last one does not fit the weights that may follow.
-        log.warning("the state of the trial cannot be kept: %s", error)
+        write_folder(state.folder, write, keep_as=previous)
+    except Exception as error:  # a full disk: torch, safetensors and the system raise different types
+        # The state is needed only after a crash. The last one does not match the weights that may follow.
+        log.warning("the state of the trial cannot be written: %s", error)
         if state.folder.exists():
-            state.folder.rename(before)
+            state.folder.rename(previous)
 
 
-def _make_room(folder: Path) -> Path:
-    """Where the state in `folder` is to be kept as the one before; what was before that goes first."""
-    before = folder.parent / PREVIOUS / folder.name
+def _prepare_previous(folder: Path) -> Path:
+    """Return where to keep the state in `folder` as the previous one; delete the one that is there."""
+    previous = folder.parent / PREVIOUS / folder.name
     if folder.exists():
-        shutil.rmtree(before.parent, ignore_errors=True)
-    before.parent.mkdir(parents=True, exist_ok=True)
-    return before
+        shutil.rmtree(previous.parent, ignore_errors=True)
+    previous.parent.mkdir(parents=True, exist_ok=True)
+    return previous
 
 
 class InvalidResumeState(CodedError):
-    """There is a state, and it is not one to go on from."""
+    """Raised if a trial has a state from which it cannot resume."""
 
 
 def find_state(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
-    """What an earlier attempt at `job` left, or None where there is none. InvalidResumeState says why one is not used.
+    """Return the verified state of an earlier attempt, None if there is none.
 
-    The weights of the best evaluation are checked with it, unless they are those of the state itself.
+    The weights of the best evaluation are verified too, unless they are those of the state itself.
+
+    Raises:
+        InvalidResumeState: If the state is corrupt, was not kept, or has another fingerprint.
     """
     restore_folder(job.state)
     if job.state.exists():
         return check_state(job, setup)
     if job.previous.state.exists():
-        raise InvalidResumeState("state-not-kept", "its last state could not be kept")
+        raise InvalidResumeState("state-not-kept", "its last state could not be written")
     return None
 
 
 def check_state(
     job: TrialSpec, setup: RunFingerprint, best: Path | None = None, values: Path | None = None
 ) -> ResumeState:
-    """The state of `job`, whole, of this setup and with the best weights of its time; else InvalidResumeState."""
+    """Read and verify the state of a trial.
+
+    Args:
+        job: The trial; its folder contains the state.
+        setup: The required fingerprint.
+        best: Folder of the best weights at that state; the trial's own if None.
+        values: File of the best evaluation's per-query scores; the trial's own if None.
+
+    Raises:
+        InvalidResumeState: If the state or these weights are corrupt, or the fingerprint differs.
+    """
     try:
         state, difference = _read_state(job.state, setup)
     except _UNREADABLE as error:
@@ -179,7 +202,7 @@ _UNREADABLE = (EmbsweepError, OSError, ValueError, KeyError, TypeError)
 
 
 def _read_state(folder: Path, setup: RunFingerprint) -> tuple[ResumeState, str | None]:
-    """The state as it lies there, and how its setup differs from `setup`. One of `_UNREADABLE` where it is torn."""
+    """Read a state and the difference of its fingerprint from `setup`; raise one of `_UNREADABLE` if it is corrupt."""
     check_files(folder)
     stored = json.loads((folder / _SETUP).read_text("ascii"))
     size, retry = stored.pop(_MINI_BATCH), stored.pop(_RETRY, None)
@@ -188,7 +211,7 @@ def _read_state(folder: Path, setup: RunFingerprint) -> tuple[ResumeState, str |
 
 
 def _check_best(job: TrialSpec, state: ResumeState, weights: Path, values: Path) -> None:
-    """StateUnusable where the best weights were an earlier evaluation's and are not what was written then."""
+    """Verify the best weights, unless they are those of the state. Raise InvalidResumeState if they were altered."""
     best = state.best
     if best is None or best is state.reports[-1]:
         return
@@ -202,7 +225,7 @@ def _check_best(job: TrialSpec, state: ResumeState, weights: Path, values: Path)
 
 
 def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:
-    """The random number generators of this process, as the trainer writes and reads them."""
+    """Return the files of this process's RNG states, as the trainer writes and reads them."""
     with tempfile.TemporaryDirectory() as folder:
         trainer._save_rng_state(folder)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
@@ -213,27 +236,27 @@ def _merge(parts: list[Mapping[str, bytes]]) -> dict[str, bytes]:
 
 
 def keep_best_of_previous(job: TrialSpec) -> None:
-    """Before better weights are written: the state before keeps the best ones of its time."""
-    before = job.previous
-    if not before.state.exists():
+    """Move the best weights beside the previous state to which they belong, before better ones are written."""
+    previous = job.previous
+    if not previous.state.exists():
         return
-    for now, then in ((job.best, before.best), (job.values, before.values)):
+    for now, then in ((job.best, previous.best), (job.values, previous.values)):
         if now.exists() and not then.exists():
             now.rename(then)
 
 
 def fall_back_to_previous(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
-    """The state before the last, put in the place of a last one that is torn; None where that is no better.
+    """Replace a corrupt state by the previous one, and return that; None if it is invalid too.
 
-    The best weights of its time go with it: those that were kept with it, or those that are the best still.
+    The best weights of its time are restored with it: those kept beside it, or the present ones if they are the same.
     """
-    before = job.previous
-    pairs = ((before.best, job.best), (before.values, job.values))
+    previous = job.previous
+    pairs = ((previous.best, job.best), (previous.values, job.values))
     try:
-        state = check_state(before, setup, *(then if then.exists() else now for then, now in pairs))
+        state = check_state(previous, setup, *(then if then.exists() else now for then, now in pairs))
     except InvalidResumeState:
         return None
-    for then, now in (*pairs, (before.state, job.state)):  # the state last: until then the same is done once more
+    for then, now in (*pairs, (previous.state, job.state)):  # the state last: until then a crash repeats this
         if then.exists():
             remove(now)
             then.rename(now)
@@ -244,20 +267,28 @@ _NAME = "attempt"
 
 
 class StaleAttempt(SystemExit):
-    """A later attempt has begun: this process ends without a word, there is nobody to hear it."""
+    """Raised in a stale attempt after a newer attempt of the same trial has started."""
 
 
 def acquire_fence(job: TrialSpec) -> None:
-    """Say that this attempt writes from now on. StaleAttempt where a later one has said so."""
+    """Record that this attempt writes to the trial's folder from now on.
+
+    Raises:
+        StaleAttempt: If a later attempt has done so.
+    """
     check_fence(job)
     atomic_write(Path(job.folder) / _NAME, str(job.attempt).encode("ascii"))
 
 
 def check_fence(job: TrialSpec) -> None:
-    """Superseded where a later attempt writes to the trial's folder."""
+    """Check that no later attempt writes to the trial's folder.
+
+    Raises:
+        StaleAttempt: If one does.
+    """
     try:
-        owner = int((Path(job.folder) / _NAME).read_text("ascii"))
+        latest = int((Path(job.folder) / _NAME).read_text("ascii"))
     except (OSError, ValueError):
         return
-    if owner > job.attempt:
-        raise StaleAttempt(f"attempt {job.attempt} of trial {job.number} goes on as attempt {owner}")
+    if latest > job.attempt:
+        raise StaleAttempt(f"attempt {job.attempt} of trial {job.number} was replaced by attempt {latest}")

@@ -107,8 +107,6 @@ def build_trainer(
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
 
-    from embsweep.training.trainer import EpochBatchSampler
-
     _leave_environment_alone()
     columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
     if pairs[0].negative is not None:

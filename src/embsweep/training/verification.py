@@ -1,4 +1,4 @@
-"""Weights on disk, read back and measured in a fresh process: whether they are what was recorded of them."""
+"""Verify in a new process that the weights on disk reproduce their recorded scores."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from embsweep.training.checkpoint import load_checkpoint
 
 CPU_TOLERANCE = 1e-6
 GPU_TOLERANCE = 1e-3
-"""Largest difference of any metric between two measurements of the same weights, by device."""
+"""Largest accepted difference of any metric between two evaluations of the same weights, by device."""
 
 
 class VerificationFailed(CodedError):
-    """The weights on disk are not those that were measured. Nothing is registered."""
+    """Raised if the weights on disk are not those that were evaluated. Nothing is registered."""
 
 
 @dataclass(frozen=True)
 class RecordedScores:
-    """What is claimed of the weights in `folder` (None: the untrained base model): `recorded` scores on validation.
+    """The weights in `folder` (None: the untrained base model) and their `recorded` validation scores.
 
-    `manifest_sha256` is that of the checkpoint's manifest when its run ended, None where nobody noted it.
+    `manifest_sha256` is that of the checkpoint's manifest when its run ended, None if it was not recorded.
     """
 
     name: str
@@ -43,9 +43,9 @@ class RecordedScores:
 
 @dataclass(frozen=True)
 class VerifiedEvaluation:
-    """A claim that held, with what the same process then found on the test split.
+    """The test evaluation of a model whose recorded scores were reproduced in the same process.
 
-    `difference` is the largest of any recorded metric, `manifest_sha256` empty for a base model.
+    `difference` is the largest of any recorded metric, `manifest_sha256` is empty for a base model.
     """
 
     test: Evaluation
@@ -58,7 +58,7 @@ class VerifiedEvaluation:
 
 @dataclass(frozen=True)
 class VerificationSpec:
-    """How to measure: the base model, both held-out sides, the dimensions, texts a batch."""
+    """How to evaluate: the base model, both held-out splits, the dimensions, texts per batch."""
 
     model: ModelConfig
     validation: RetrievalSet
@@ -68,24 +68,42 @@ class VerificationSpec:
 
 
 def verify_and_evaluate(
-    claims: Sequence[RecordedScores],
+    recorded_scores: Sequence[RecordedScores],
     how: VerificationSpec,
     *,
     call: Callable[..., list[VerifiedEvaluation]] = run_in_subprocess,
     models: tuple[Snapshot, ...] = (),
 ) -> list[VerifiedEvaluation]:
-    """Load each claim's weights in one newly started process, prove the claim, then read the test split.
+    """Load the weights of each model in one new process, verify its scores, then evaluate it on the test split.
 
-    `call` starts the process, as `run_in_subprocess` does; `models` holds base models that may not lie there.
+    Args:
+        recorded_scores: The models with their recorded scores.
+        how: How to evaluate.
+        call: Runs a function in a new process, as `run_in_subprocess` does.
+        models: Snapshots of base models that may be missing where that process runs.
 
-    VerificationFailed where a recorded metric is not reproduced, before any number of the test split leaves that process;
-    EmbsweepError names a file that is missing, altered or unknown.
+    Raises:
+        VerificationFailed: If a recorded metric is not reproduced. No test score leaves that process then.
+        EmbsweepError: If a file is missing, altered or not in the manifest.
     """
-    return call(_read_all, list(claims), how, models=models)
+    return call(_evaluate_all, list(recorded_scores), how, models=models)
 
 
 def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str) -> float:
-    """The largest difference of any metric at any dimension. VerificationFailed where it is beyond the device's tolerance."""
+    """Compare scores with the recorded ones.
+
+    Args:
+        name: The model, for the message.
+        recorded: The recorded scores.
+        found: The scores of this evaluation.
+        device: Type of the device of this evaluation (`cpu`, `cuda`, …).
+
+    Returns:
+        The largest difference of any metric at any dimension.
+
+    Raises:
+        VerificationFailed: If it exceeds the tolerance of the device.
+    """
     differences = {
         (dim, metric): _abs_diff(found[dim][metric], value)
         for dim, values in recorded.items()
@@ -103,30 +121,34 @@ def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str)
 
 
 def _abs_diff(found: float, recorded: float) -> float:
-    """Infinite where there is no number: no comparison with it would fail."""
+    """Return infinity if a value is NaN: a comparison with NaN would never fail."""
     gap = abs(found - recorded)
     return gap if math.isfinite(gap) else math.inf
 
 
 def device_tolerance(device: str) -> float:
-    """How far a repeated measurement may be off on a device (`cpu`, `cuda`, …)."""
+    """Return the accepted difference of a repeated evaluation on a device (`cpu`, `cuda`, …)."""
     return CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE
 
 
 def hash_of_manifest(folder: Path) -> str:
-    """One sha256 for a checkpoint: its manifest lists the hash of every file. EmbsweepError where there is none."""
+    """Return the sha256 of a checkpoint's manifest, which lists the hash of every file.
+
+    Raises:
+        EmbsweepError: If there is no manifest.
+    """
     read_manifest(folder)
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
-def _read_all(
-    claims: Sequence[RecordedScores], how: VerificationSpec, models: tuple[Snapshot, ...]
+def _evaluate_all(
+    recorded_scores: Sequence[RecordedScores], how: VerificationSpec, models: tuple[Snapshot, ...]
 ) -> list[VerifiedEvaluation]:
     here = replace(how, model=localise(how.model, models))
-    return [_read_one(claim, here) for claim in claims]
+    return [_evaluate_one(claim, here) for claim in recorded_scores]
 
 
-def _read_one(claim: RecordedScores, how: VerificationSpec) -> VerifiedEvaluation:
+def _evaluate_one(claim: RecordedScores, how: VerificationSpec) -> VerifiedEvaluation:
     from embsweep.evaluation.evaluator import evaluate_sets
     from embsweep.models.registry import build_model
     from embsweep.training.memory import release_memory
@@ -135,7 +157,7 @@ def _read_one(claim: RecordedScores, how: VerificationSpec) -> VerifiedEvaluatio
     if claim.folder and claim.manifest_sha256 not in (None, digest):
         raise VerificationFailed(
             "altered-file",
-            f"{claim.name}: {claim.folder / MANIFEST} is not the one of when its run ended; nothing was registered",
+            f"{claim.name}: {claim.folder / MANIFEST} was changed after the end of its run; nothing was registered",
         )
     model = build_model(how.model) if claim.folder is None else load_checkpoint(claim.folder)
     validation, test = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
