@@ -55,7 +55,7 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a probe: rows of a worker's batch, precision, share of the GPU, and the time after which no new size is begun."""
+    """Limits of a probe: rows of a worker's batch, precision, share of the GPU, and seconds until no size is added."""
 
     rows: int
     precision: str = "fp32"
