@@ -139,7 +139,7 @@ def tell_of_gate():
         "no champion": make_case(champion=None),
         "other data": make_case(found_fingerprint="0" * 64, challenger=evidence_error),
         "a champion of fewer dimensions": make_case(
-            champion=dataclasses.replace(champion, reading=dataclasses.replace(champion.reading, dim=64))
+            champion=dataclasses.replace(champion, evaluation=dataclasses.replace(champion.evaluation, dim=64))
         ),
     }
     return [

@@ -298,7 +298,7 @@ def test_with_a_margin_the_difference_is_tested_against_the_margin():
         case = make_case(rule=GATE.model_copy(update={"margin": margin}), champion=None)
         found = evaluate_gate(case).comparisons
         lowered = {dim: values - margin for dim, values in case.challenger.values.items()}
-        tested = compare_models(lowered, {"base": case.base.reading.values}, case.groups, config=OBJECTIVE, seed=0)
+        tested = compare_models(lowered, {"base": case.base.evaluation.values}, case.groups, config=OBJECTIVE, seed=0)
         assert [(c.p_value, c.adjusted_p) for c in found] == [(c.p_value, c.adjusted_p) for c in tested]
         assert {c.margin for c in found} == {margin}
         assert condition(case, "beats base").passed is held

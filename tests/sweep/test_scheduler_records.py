@@ -8,7 +8,7 @@ from embsweep.core.errors import Diagnostic, DiskFull, InputError
 from embsweep.core.files import write_folder
 from embsweep.search.record import TrialRecord, result_of
 from embsweep.sweep.phase import rank_finished_trials
-from embsweep.sweep.scheduler import LOGGED_TRIALS, MANIFEST_NOTE
+from embsweep.sweep.scheduler import LOGGED_TRIALS, MANIFEST_SHA256
 from embsweep.training.messages import Outcome, TrialResult, TrialStarted
 from embsweep.training.verification import hash_of_manifest
 from tests.sweep.schedulers import report_at
@@ -100,7 +100,7 @@ def test_the_manifest_hash_of_complete_weights_is_recorded(make_scheduler):
     write_folder(with_weights.best, lambda folder: (folder / "weights").write_text("w"))
     for job, checkpoint in ((with_weights, str(with_weights.best)), (without, None)):
         scheduler.on_trial_complete(job.number, ended(Outcome.COMPLETE, 0.5 + job.number, checkpoint=checkpoint))
-    notes = [record.attributes.get(MANIFEST_NOTE) for record in scheduler.ledger.trials]
+    notes = [record.attributes.get(MANIFEST_SHA256) for record in scheduler.ledger.trials]
     assert notes == [hash_of_manifest(with_weights.best), None]
 
 

@@ -158,7 +158,7 @@ def test_retry_is_impossible_without_a_state(make_job, data, memory, monkeypatch
     recorder = Recorder()
     run_trial(make_job(), recorder, data)
     assert [r.fraction for r in recorder.reports] == [0.4]
-    assert "Not tried again with less: its state could not be kept" in recorder.results[0].reason
+    assert "Not tried again with less: its state could not be written" in recorder.results[0].reason
 
 
 @pytest.mark.nightly

@@ -30,9 +30,9 @@ def measure_bm25(data: RetrievalSet) -> tuple[dict[str, float], dict[str, NDArra
 def rank_bm25(data: RetrievalSet) -> NDArray[np.int64]:
     """Return the corpus positions of the 100 best passages of each query (of all, if there are fewer), best first.
 
-    Lucene's BM25 with k1 = 1.5, b = .75 (defaults of `bm25s`) over lower-cased runs of Unicode letters, digits
-    and underscores; no stemming and no stop words, so it is the same for every language. Equal scores are
-    ordered by corpus position, passages that share no word with the query included.
+    Lucene's BM25 with k1 = 1.5, b = .75 (defaults of `bm25s`) over lower-cased runs of Unicode letters, digits and
+    underscores; no stemming and no stop words, so it is the same for every language. Equal scores are ordered by corpus
+    position, passages that share no word with the query included.
     """
     import bm25s  # type: ignore[import-untyped]
 

@@ -60,13 +60,9 @@ def check_scores(scores: Scores, metric: str, dims: Collection[int] | None = Non
         if metric not in scores.get(dim, {}):
             raise TrialFailed("missing-score", f"the evaluation has no {metric} at dimension {dim}")
     values = [(name, dim, value) for dim, by_metric in scores.items() for name, value in by_metric.items()]
-    values.sort(key=lambda found: found[0] != metric)  # the objective's metric is reported first
-    for name, dim, value in values:
+    for name, dim, value in sorted(values, key=lambda found: found[0] != metric):  # the objective's metric first
         if not math.isfinite(value):
             raise TrialFailed("not-finite", f"{name} at dimension {dim} is {value}")
-
-
-__all__ = ["Evaluation", "Scores"]
 
 
 def evaluate_model(

@@ -164,7 +164,7 @@ def _evaluate(
         wanted["base"] = evidence.training.config.model
     found = diagnostics | dict(zip(wanted, evaluate_models(list(wanted.values()), spec), strict=True))
     base = _fallback_to_recorded(case.base, found.get("base"), found["challenger"], evidence)
-    reference = case.champion and dataclasses.replace(case.champion, reading=found["champion"])
+    reference = case.champion and dataclasses.replace(case.champion, evaluation=found["champion"])
     return dataclasses.replace(case, challenger=found["challenger"], base=base, champion=reference)
 
 
@@ -177,7 +177,7 @@ def _fallback_to_recorded(
     its values must equal its own recorded ones.
     """
     if found is not None and not found.diagnostic:
-        return dataclasses.replace(reference, reading=found)
+        return dataclasses.replace(reference, evaluation=found)
     why = found.diagnostic if found is not None else "the winner was trained from another model"
     recorded, ours = evidence.test[BASE], evidence.test[WINNER].per_query
     same = all(
@@ -186,11 +186,13 @@ def _fallback_to_recorded(
     )
     if not same:
         return dataclasses.replace(
-            reference, reading=ModelEvaluation(diagnostic=f"{reference.label}: {why}; its record cannot be used")
+            reference, evaluation=ModelEvaluation(diagnostic=f"{reference.label}: {why}; its record cannot be used")
         )
-    reading = ModelEvaluation(recorded.scores, recorded.per_query, max(recorded.scores), evidence.verification.device)
+    evaluation = ModelEvaluation(
+        recorded.scores, recorded.per_query, max(recorded.scores), evidence.verification.device
+    )
     return dataclasses.replace(
-        reference, reading=reading, note="scores recorded by the sweep; the model is unavailable"
+        reference, evaluation=evaluation, note="scores recorded by the sweep; the model is unavailable"
     )
 
 

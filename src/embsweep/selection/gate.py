@@ -16,8 +16,8 @@ from embsweep.selection.gate_conditions import (
     check_data,
     check_floors,
     check_name,
-    check_proof,
     check_reference,
+    check_verification,
 )
 from embsweep.selection.gate_input import GateInput
 from embsweep.selection.statistics.significance import compare_models
@@ -51,7 +51,7 @@ def evaluate_gate(case: GateInput) -> GateResult:
         (
             check_complete(case.evidence),
             check_data(case),
-            check_proof(case),
+            check_verification(case),
             base,
             check_champion(case, comparisons),
             check_audit(case.evidence),
@@ -74,11 +74,13 @@ def _compare(case: GateInput) -> tuple[Comparison, ...]:
     evaluated = [
         (reference, rule)
         for reference, rule in rules
-        if reference is not None and not reference.reading.diagnostic and set(ours) & set(reference.reading.values)
+        if reference is not None
+        and not reference.evaluation.diagnostic
+        and set(ours) & set(reference.evaluation.values)
     ]
     return compare_models(
         ours,
-        {reference.label: reference.reading.values for reference, _ in evaluated},
+        {reference.label: reference.evaluation.values for reference, _ in evaluated},
         case.groups,
         config=case.evidence.test_objective,
         seed=_SEED,

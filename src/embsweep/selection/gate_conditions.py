@@ -84,26 +84,26 @@ def check_data(case: GateInput) -> Condition:
     return Condition("same test set", False, f"fingerprint {found[:12]} now, {then[:12]} when the sweep read it")
 
 
-def check_proof(case: GateInput) -> Condition:
+def check_verification(case: GateInput) -> Condition:
     """Check that the stored weights reproduce every score that was recorded for them."""
-    name, reading = "verification", case.challenger
-    if reading.diagnostic:
-        return Condition(name, None if _has_moved(case) else False, reading.diagnostic)
+    name, evaluation = "verification", case.challenger
+    if evaluation.diagnostic:
+        return Condition(name, None if _has_moved(case) else False, evaluation.diagnostic)
     recorded = case.evidence.test[WINNER].scores
-    missing = sorted(set(recorded) - set(reading.scores), reverse=True)
+    missing = sorted(set(recorded) - set(evaluation.scores), reverse=True)
     if missing:
         return Condition(name, False, f"the stored model has no dimension {missing[0]}")
     gaps = {
-        (dim, metric): _abs_diff(reading.scores[dim][metric], value)
+        (dim, metric): _abs_diff(evaluation.scores[dim][metric], value)
         for dim, by_metric in recorded.items()
         for metric, value in by_metric.items()
     }
     (dim, metric), largest = max(gaps.items(), key=lambda item: item[1])
-    held = largest <= reading.tolerance
-    limit = f"tolerance {reading.tolerance:g} on {reading.device}"
+    held = largest <= evaluation.tolerance
+    limit = f"tolerance {evaluation.tolerance:g} on {evaluation.device}"
     if held:
         return Condition(name, True, f"reproduced within {largest:.1e} ({limit})")
-    was, now = recorded[dim][metric], reading.scores[dim][metric]
+    was, now = recorded[dim][metric], evaluation.scores[dim][metric]
     return Condition(
         name, False, f"{metric} at {dim} is {now:.6f}, {was:.6f} was recorded: off by {largest:.1e}, {limit}"
     )
@@ -121,7 +121,7 @@ def check_reference(
         rule: Rule that each difference must satisfy.
         comparisons: Comparisons of the challenger, those with `reference` among them.
     """
-    diagnostic = case.challenger.diagnostic or reference.reading.diagnostic
+    diagnostic = case.challenger.diagnostic or reference.evaluation.diagnostic
     if diagnostic:
         return Condition(name, None, diagnostic)
     found = {c.dim: c for c in comparisons if c.reference == reference.label}
@@ -172,9 +172,9 @@ def check_floors(case: GateInput) -> Condition:
 
 
 def _check_dim(dim: int, case: GateInput, reference: Reference, rule: GateRule, found: Comparison | None) -> DimCheck:
-    for model, reading in (("the challenger", case.challenger), (f"the {reference.label}", reference.reading)):
-        if dim > reading.dim:
-            return DimCheck(dim, False, f"{model} has only {reading.dim} dimensions")
+    for model, evaluation in (("the challenger", case.challenger), (f"the {reference.label}", reference.evaluation)):
+        if dim > evaluation.dim:
+            return DimCheck(dim, False, f"{model} has only {evaluation.dim} dimensions")
     if found is None:
         return DimCheck(dim, False, "not evaluated; evaluated: " + ", ".join(map(str, case.evidence.dims)))
     passed, text = check_comparison(found, rule, case.rule)

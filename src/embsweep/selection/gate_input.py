@@ -30,7 +30,7 @@ class Reference:
     """Model to beat. `dims_in_use` are the dimensions that it serves and that the challenger must have, too."""
 
     label: str
-    reading: ModelEvaluation
+    evaluation: ModelEvaluation
     dims_in_use: tuple[int, ...] = ()
     note: str = ""
 

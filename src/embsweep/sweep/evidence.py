@@ -41,7 +41,7 @@ from embsweep.sweep.context import SweepContext
 from embsweep.sweep.holdout import HoldoutResult
 from embsweep.sweep.phase import search_run
 from embsweep.sweep.run_metadata import split_sizes
-from embsweep.sweep.scheduler import MANIFEST_NOTE
+from embsweep.sweep.scheduler import MANIFEST_SHA256
 from embsweep.tracking.runs import RunRef
 from embsweep.training.messages import TrialReport
 
@@ -72,7 +72,7 @@ class SelectedRun:
     @property
     def manifest_sha256(self) -> str | None:
         """Sha256 of the weights' manifest when the run ended; None if it was not recorded."""
-        recorded: str | None = self.record.attributes.get(MANIFEST_NOTE)
+        recorded: str | None = self.record.attributes.get(MANIFEST_SHA256)
         return recorded
 
     @property
@@ -143,7 +143,7 @@ def build_evidence(context: SweepContext, verdict: VerdictRecord, served: Select
     groups = label_groups(splits.test.relevant)
     winner = test.evaluations[WINNER]
     profile = resolve_floors(recipe.objective, test.evaluations[BASE].scores)
-    objectives = {name: compute_objective(reading.scores, profile) for name, reading in test.evaluations.items()}
+    objectives = {name: compute_objective(evaluation.scores, profile) for name, evaluation in test.evaluations.items()}
     return Evidence(
         sweep=context.folder.name,
         study=context.ledger.metadata["study_id"],
@@ -183,7 +183,7 @@ def count_states(ledger: Ledger) -> dict[str, int]:
 def _compare(
     test: HoldoutResult, groups: Sequence[int], profile: ObjectiveConfig, *, seed: int
 ) -> tuple[Comparison, ...]:
-    references = {name: reading.per_query for name, reading in test.evaluations.items() if name != WINNER}
+    references = {name: evaluation.per_query for name, evaluation in test.evaluations.items() if name != WINNER}
     return compare_models(test.evaluations[WINNER].per_query, references, groups, config=profile, seed=seed)
 
 

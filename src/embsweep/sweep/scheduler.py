@@ -36,7 +36,7 @@ OUTBOX_RECORDS = "outbox_records"
 TRACKING_STARTED = "tracking_started"
 """Attribute of a run in the ledger: its start was written to MLflow's outbox."""
 
-MANIFEST_NOTE = "manifest_sha256"
+MANIFEST_SHA256 = "manifest_sha256"
 """Attribute of a run in the ledger: sha256 of its weights' manifest when it ended."""
 
 _FACT_MESSAGES = {
@@ -250,7 +250,7 @@ def _failure(reason: str) -> TrialResult:
 def _manifest_hash(result: TrialResult) -> dict[str, str]:
     """Return the hash of the weights' manifest at the end of the run, for the later verification."""
     folder = Path(result.checkpoint) if result.checkpoint else None
-    return {MANIFEST_NOTE: hash_of_manifest(folder)} if folder and (folder / MANIFEST).is_file() else {}
+    return {MANIFEST_SHA256: hash_of_manifest(folder)} if folder and (folder / MANIFEST).is_file() else {}
 
 
 def _params(config: Config, record: TrialRecord) -> dict[str, Any]:

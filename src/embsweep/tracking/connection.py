@@ -37,7 +37,7 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def knock(uri: str) -> None:
+def check_reachable(uri: str) -> None:
     """Check that a server answers at `uri`, with any status; if not, raise within about ten seconds.
 
     Does nothing for the URI of a database.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from embsweep.evaluation.evaluator import Scores
 from embsweep.selection.evidence import Evidence
+from embsweep.selection.scores import Scores
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from embsweep.core.redaction import redact
-from embsweep.evaluation.evaluator import Scores
+from embsweep.selection.scores import Scores
 from embsweep.tracking.records import DatasetRecord, SweepIdentity
 from embsweep.tracking.requests import MetricBatch, dataset_input, find_run, find_runs, log_missing_params, write
 from embsweep.tracking.store import Store

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.redaction import redact
-from embsweep.tracking.connection import connect, knock
+from embsweep.tracking.connection import check_reachable, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -100,7 +100,7 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
     where = store_uri(root, uri)
     try:
         if is_first:
-            knock(where)
+            check_reachable(where)
         with _migration_lock(sqlite_file(where)):
             _create_database(sqlite_file(where))
             _check_database(where)

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from embsweep.core.errors import TrackingUnavailable
 from embsweep.core.redaction import redact
-from embsweep.evaluation.evaluator import Scores
+from embsweep.selection.scores import Scores
 from embsweep.tracking.outbox import Entry, Outbox
 from embsweep.tracking.publisher import OutboxPublisher
 from embsweep.tracking.records import DatasetRecord

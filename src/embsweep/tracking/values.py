@@ -12,7 +12,7 @@ from typing import Any
 
 from embsweep.core.names import tracked_metric
 from embsweep.core.redaction import redact
-from embsweep.evaluation.evaluator import Scores
+from embsweep.selection.scores import Scores
 from embsweep.training.messages import TrialReport
 
 # Limits of MLflow 3.17 (mlflow/utils/validation.py): 100 parameters and 1 MB per request, 6,000 characters per value.

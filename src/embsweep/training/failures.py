@@ -1,4 +1,4 @@
-"""Format the reason of a trial's failure as one line for a table, a tag and a terminal."""
+"""Format the reason of a trial's failure: one line for a table, a tag and a terminal, or the stack of every cause."""
 
 from __future__ import annotations
 

@@ -34,9 +34,10 @@ class Gpu:
 
 @dataclass(frozen=True)
 class MemoryUsage:
-    """Peak memory of one trial: None if it ran out of memory, `advice` then contains suggestions.
+    """Peak GPU memory of one trial.
 
-    Without a GPU, `gpu` and the peak are None.
+    `peak_bytes` is None if the trial ran out of memory; `advice` then contains suggestions. Without a GPU, `gpu` and
+    `peak_bytes` are None.
     """
 
     gpu: Gpu | None
@@ -62,6 +63,9 @@ def measure_footprint(
         corpus_size: Number of texts whose embeddings an evaluation holds.
         memory_share: The trial's share of the GPU.
         models: Snapshots of base models that may be missing on this machine.
+
+    Returns:
+        The peak, including the embeddings of `corpus_size` texts, or advice if the trial ran out of memory.
     """
     gpu = _inspect_gpu()
     reset_peak()

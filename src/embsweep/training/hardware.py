@@ -38,8 +38,9 @@ _KEPT_INPUT = 2
 def estimate_bytes(config: TrialConfig, *, gradient_checkpointing: bool) -> int:
     """Estimate the memory of training, in bytes, if every text has `model.max_seq_length` tokens; without evaluation.
 
-    The numbers of layers and tokens are those usual for an encoder of this size. A fixed mini-batch size of a cached
-    loss limits the estimate; `auto` counts as the whole batch, since the mini-batch grows as long as it fits.
+    The number of layers is the usual one for an encoder of this size, the vocabulary that of XLM-RoBERTa. A fixed
+    mini-batch size of a cached loss limits the estimate; `auto` counts as the whole batch, since the mini-batch grows
+    as long as it fits.
     """
     model = config.model
     if model.kind == "static":

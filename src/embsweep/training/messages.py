@@ -17,8 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from embsweep.config import TrialConfig
 from embsweep.config.base import FrozenModel
-from embsweep.evaluation.evaluator import Scores
-from embsweep.selection.scores import scores_from_json
+from embsweep.selection.scores import Scores, scores_from_json
 
 PREVIOUS = "previous"
 """Subfolder of a trial's folder with the trial's files of one evaluation earlier, in the same layout."""
@@ -97,7 +96,7 @@ class TrialStarted:
 
 
 class Outcome(StrEnum):
-    """How a trial ended."""
+    """Outcome of a trial."""
 
     COMPLETE = "complete"
     STOPPED = "stopped"

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def find_longest(pairs: Sequence[Pair], count: int) -> dict[str, list[str]]:
     """Return the columns of a training batch with `count` texts each, the longest of every column (by characters).
 
-    Worse than any batch that can occur, since no pair need be long on all sides; repeated where the data have fewer.
+    Worse than any batch that can occur, since no pair need be long in every column. If there are fewer than `count`
+    pairs, texts are repeated.
     """
     columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
     if pairs[0].negative is not None:
@@ -55,7 +56,7 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a probe: rows of a worker's batch, precision, share of the GPU, and seconds until no size is added."""
+    """Limits of a probe: rows of a worker's batch, precision, GPU share, and seconds until no new size is tried."""
 
     rows: int
     precision: str = "fp32"
@@ -92,7 +93,7 @@ class ResolvedLoss:
 
     @property
     def size(self) -> int | None:
-        """Pairs of a mini-batch; None for a loss without."""
+        """Pairs of a mini-batch; None for a loss without mini-batches."""
         return None if self.loss.mini_batch_size is None else int(self.loss.mini_batch_size)
 
 
@@ -102,7 +103,7 @@ def resolve_loss(
     """Return `config.loss` with `auto` replaced by a measured size, and any other loss unchanged.
 
     All workers of a trial call it together and use the smallest of their sizes: their passes wait for each other.
-    Raises the library's out-of-memory error where not even one pair fits.
+    Raises the library's out-of-memory error if not even one pair fits.
     """
     loss = config.loss
     if loss.mini_batch_size != "auto":
@@ -131,8 +132,9 @@ def measure_mini_batch(
 def find_fastest(measure: Callable[[int], float], limits: Limits) -> MiniBatchProbe:
     """Double the size from `FIRST_SIZE` while it fits, or halve it if not even that fits; select the fastest.
 
-    `measure(size)` gives the seconds of one pass, and raises TooLarge or an out-of-memory error, which is raised here
-    where one pair does not fit. Stops at the whole batch, when time is up, or when twice as large is no faster.
+    `measure(size)` returns the seconds of one pass, and raises TooLarge or an out-of-memory error if it does not fit;
+    that error is raised here if not even one pair fits. The search stops at the whole batch, when the time is up, or
+    when twice the size is slower.
     """
     clock = time.perf_counter()
     speeds: dict[int, float] = {}
@@ -168,7 +170,7 @@ def _try(measure: Callable[[int], float], size: int) -> float | None:
 
 
 class _Probe:
-    """What every pass of a probe uses."""
+    """Time single passes of the cached loss at a given mini-batch."""
 
     def __init__(self, config: TrialConfig, model: SentenceTransformer, pairs: Sequence[Pair], limits: Limits) -> None:
         self._config, self._model, self._pairs, self._limits = config, model, pairs, limits
@@ -180,7 +182,7 @@ class _Probe:
         seconds: list[float] = []
         while len(seconds) < PASSES and sum(seconds) < self._limits.time_s / 8:
             seconds.append(self._run(size, texts))
-            self._check_room()
+            self._check_memory()
         return min(seconds)
 
     def _run(self, size: int, texts: Mapping[str, list[str]]) -> float:
@@ -197,7 +199,7 @@ class _Probe:
         model.zero_grad(set_to_none=True)
         return took
 
-    def _check_room(self) -> None:
+    def _check_memory(self) -> None:
         """Raise TooLarge if Adam's moments and our share of the GPU leave too little memory."""
         import torch
 
@@ -205,9 +207,9 @@ class _Probe:
         if peak is None:
             return
         free, total = torch.cuda.mem_get_info()
-        room = min(total * self._limits.memory_share, free + torch.cuda.memory_reserved())
+        capacity = min(total * self._limits.memory_share, free + torch.cuda.memory_reserved())
         moments = _MOMENTS * sum(p.numel() for p in self._model.parameters() if p.requires_grad)
-        if peak + moments > MAX_FILL_RATIO * room:
+        if peak + moments > MAX_FILL_RATIO * capacity:
             raise TooLarge
 
 

@@ -96,7 +96,7 @@ def _obstacle(error: Exception, job: TrialSpec, replay: ReplayFilter) -> str | N
         "half a batch would have half the negatives, and be another training": job.config.loss.mini_batch_size is None,
         "a mini-batch is one pair already": _size(job, replay.started) < 2,
         "its other workers wait for this one": current_group().size > 1,
-        "its state could not be kept, so that it cannot go on": replay.has_reported and not job.state.is_dir(),
+        "its state could not be written, so that it cannot resume": replay.has_reported and not job.state.is_dir(),
     }
     return next((words for words, holds in obstacles.items() if holds), None)
 

@@ -46,7 +46,7 @@ _RETRY = "oom_retry"
 
 @dataclass(frozen=True)
 class RunFingerprint:
-    """What must be equal for a trial to resume: configuration, workers, hardware settings, library versions."""
+    """Everything that must be equal for a trial to resume: configuration, workers, hardware settings, libraries."""
 
     job: str
     workers: int = 1
@@ -58,8 +58,8 @@ class RunFingerprint:
         names = {
             "job": "another configuration",
             "workers": "another number of workers",
-            "hardware": "other choices of the hardware",
-            "libraries": "other versions of the libraries",
+            "hardware": "other hardware settings",
+            "libraries": "other library versions",
         }
         return next((what for name, what in names.items() if getattr(self, name) != getattr(other, name)), None)
 
@@ -146,7 +146,7 @@ def save_state(
 
 
 def _prepare_previous(folder: Path) -> Path:
-    """Return where to keep the state in `folder` as the previous one; delete the one that is there."""
+    """Return the path at which to keep `folder` as the previous state; if `folder` exists, delete the older one."""
     previous = folder.parent / PREVIOUS / folder.name
     if folder.exists():
         shutil.rmtree(previous.parent, ignore_errors=True)
@@ -193,7 +193,7 @@ def check_state(
     except _UNREADABLE as error:
         raise InvalidResumeState("state-unreadable", f"its state cannot be read ({error})") from None
     if difference is not None:
-        raise InvalidResumeState("other-setup", f"its state is of {difference}")
+        raise InvalidResumeState("other-setup", f"its state was saved with {difference}")
     _check_best(job, state, best or job.best, values or job.values)
     return state
 

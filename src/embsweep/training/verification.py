@@ -58,7 +58,7 @@ class VerifiedEvaluation:
 
 @dataclass(frozen=True)
 class VerificationSpec:
-    """How to evaluate: the base model, both held-out splits, the dimensions, texts per batch."""
+    """Settings of the evaluations: the base model, both held-out splits, the dimensions, texts per batch."""
 
     model: ModelConfig
     validation: RetrievalSet
@@ -74,11 +74,13 @@ def verify_and_evaluate(
     call: Callable[..., list[VerifiedEvaluation]] = run_in_subprocess,
     models: tuple[Snapshot, ...] = (),
 ) -> list[VerifiedEvaluation]:
-    """Load the weights of each model in one new process, verify its scores, then evaluate it on the test split.
+    """Evaluate each model in one new process; return its test scores if its recorded scores are reproduced.
+
+    Each model is evaluated on both splits, then its validation scores are compared with the recorded ones.
 
     Args:
         recorded_scores: The models with their recorded scores.
-        how: How to evaluate.
+        how: Settings of the evaluations.
         call: Runs a function in a new process, as `run_in_subprocess` does.
         models: Snapshots of base models that may be missing where that process runs.
 
@@ -121,7 +123,7 @@ def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str)
 
 
 def _abs_diff(found: float, recorded: float) -> float:
-    """Return infinity if a value is NaN: a comparison with NaN would never fail."""
+    """Return infinity if a value is NaN: `max` may skip a NaN, since every comparison with it is false."""
     gap = abs(found - recorded)
     return gap if math.isfinite(gap) else math.inf
 
@@ -145,24 +147,24 @@ def _evaluate_all(
     recorded_scores: Sequence[RecordedScores], how: VerificationSpec, models: tuple[Snapshot, ...]
 ) -> list[VerifiedEvaluation]:
     here = replace(how, model=localise(how.model, models))
-    return [_evaluate_one(claim, here) for claim in recorded_scores]
+    return [_evaluate_one(entry, here) for entry in recorded_scores]
 
 
-def _evaluate_one(claim: RecordedScores, how: VerificationSpec) -> VerifiedEvaluation:
+def _evaluate_one(entry: RecordedScores, how: VerificationSpec) -> VerifiedEvaluation:
     from embsweep.evaluation.evaluator import evaluate_sets
     from embsweep.models.registry import build_model
     from embsweep.training.memory import release_memory
 
-    digest = hash_of_manifest(claim.folder) if claim.folder else ""
-    if claim.folder and claim.manifest_sha256 not in (None, digest):
+    digest = hash_of_manifest(entry.folder) if entry.folder else ""
+    if entry.folder and entry.manifest_sha256 not in (None, digest):
         raise VerificationFailed(
             "altered-file",
-            f"{claim.name}: {claim.folder / MANIFEST} was changed after the end of its run; nothing was registered",
+            f"{entry.name}: {entry.folder / MANIFEST} was changed after the end of its run; nothing was registered",
         )
-    model = build_model(how.model) if claim.folder is None else load_checkpoint(claim.folder)
+    model = build_model(how.model) if entry.folder is None else load_checkpoint(entry.folder)
     validation, test = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
     device = model.device.type
     del model
     release_memory()
-    difference = check_reproduced(claim.name, claim.recorded, validation.scores, device=device)
+    difference = check_reproduced(entry.name, entry.recorded, validation.scores, device=device)
     return VerifiedEvaluation(test, difference, device_tolerance(device), digest, device, os.getpid())

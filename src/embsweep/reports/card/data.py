@@ -112,13 +112,13 @@ def _add_dataset(data: EvidenceCardData, evidence: Evidence, model: SentenceTran
 
 
 def _add_readings(data: EvidenceCardData, evidence: Evidence) -> None:
-    reading = evidence.test[WINNER]
+    evaluation = evidence.test[WINNER]
     results: dict[Any, dict[str, Any]] = {}
     for dim in sorted(evidence.dims, reverse=True):
         name = f"dim_{dim}"
         evaluator = InformationRetrievalEvaluator({}, {}, {}, name=name, truncate_dim=dim)
         evaluator.primary_metric = f"{name}_cosine_{evidence.metric}"
-        results[evaluator] = {f"{name}_cosine_{m}": v for m, v in reading.scores[dim].items()}
+        results[evaluator] = {f"{name}_cosine_{m}": v for m, v in evaluation.scores[dim].items()}
         data.tables[name] = metric_table(evidence, dim)
     data.eval_results_dict = results
 

@@ -34,11 +34,11 @@ def results_table(evidence: Evidence) -> str:
 def _result_row(evidence: Evidence, dim: int, names: Iterable[str]) -> dict[str, str]:
     row = {"Dimension": str(dim)}
     for name in names:
-        reading = evidence.test[name]
-        row[column(name)] = number(reading.scores[dim][evidence.metric])
+        evaluation = evidence.test[name]
+        row[column(name)] = number(evaluation.scores[dim][evidence.metric])
         if name == WINNER:
             row[column(name)] = f"**{row[column(name)]}**"
-            row[INTERVAL] = span(reading.intervals[dim].low, reading.intervals[dim].high)
+            row[INTERVAL] = span(evaluation.intervals[dim].low, evaluation.intervals[dim].high)
     return row
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_mean
 from embsweep.core.names import CHALLENGER, CHAMPION
 from embsweep.core.redaction import redact
-from embsweep.tracking.connection import knock
+from embsweep.tracking.connection import check_reachable
 from embsweep.tracking.registry.decisions import Decision, file_tag, log_decision, tag_version
 from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
 from embsweep.tracking.registry.register import PROMOTED_TAG
@@ -62,7 +62,7 @@ def open_registry(root: Path, uri: str | None) -> Store:
         )
     store = Store(where, experiment="", experiment_id="", artifact_root="")
     try:
-        knock(where)
+        check_reachable(where)
         store.client().search_registered_models(max_results=1)
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
         reason = (redact(str(error)).splitlines() or [""])[0][:300]
