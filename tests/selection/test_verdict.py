@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection import verdict as verdicts
-from embsweep.selection.candidate import PairedComparison
+from embsweep.selection.candidate import Candidate, PairedComparison
 from embsweep.selection.statistics.intervals import adjust_holm
 from embsweep.selection.statistics.resampling import index_groups
 from embsweep.selection.statistics.seed_variance import SeedVariance
-from embsweep.selection.verdict import Candidate, select_winner
+from embsweep.selection.verdict import select_winner
 from tests.texts import numbers_in
 
 MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.selection.verdict import Candidate, select_winner
+from embsweep.selection.candidate import Candidate
+from embsweep.selection.verdict import select_winner
 
 MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
 SEED_DEVIATION = 0.01

@@ -17,8 +17,6 @@ from embsweep.selection.statistics.resampling import RESAMPLES, index_groups
 from embsweep.selection.statistics.seed_variance import estimate_seed_variance
 from embsweep.selection.statistics.significance import Groups
 
-__all__ = ["Candidate", "select_winner"]
-
 _SEARCH_ALONE = "Highest objective of the search, ties to the lower trial; nothing was run again"
 _CHEAPEST = (
     "Cheapest of the tied: the smaller model dimension, then the shorter maximum sequence length, then fewer epochs, "

@@ -13,9 +13,10 @@ from embsweep.data.collection import RetrievalSet
 from embsweep.data.groups import label_groups
 from embsweep.runners.base import Runner
 from embsweep.search.record import TrialRecord
+from embsweep.selection.candidate import Candidate
 from embsweep.selection.evidence import VerdictRecord
 from embsweep.selection.scores import PerQuery
-from embsweep.selection.verdict import Candidate, select_winner
+from embsweep.selection.verdict import select_winner
 from embsweep.sweep.confirmation_runs import load_run, run_confirmation
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.phase import rank_finished_trials

@@ -31,8 +31,6 @@ from embsweep.selection.statistics.resampling import (
     sign_flip_means,
 )
 
-__all__ = ["adjust_holm", "compare_models", "compute_detectable", "compute_intervals", "find_smallest_dim"]
-
 Groups = Sequence[int] | NDArray[np.integer]
 """Label of each query's passage group, [n_queries]."""
 
