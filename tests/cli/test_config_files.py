@@ -1,4 +1,4 @@
-"""Configuration files with a mistake in them: named with their line, whoever composes them."""
+"""Invalid configuration files: the diagnostic names file and line in every function that composes them."""
 
 import os
 
@@ -11,14 +11,14 @@ from embsweep.cli.composition.validation import MOST_VALUES, check_config_files,
 from tests.refusals import codes_and_locations, raises_diagnostics
 
 GLOBAL = "# @package _global_\n"
-LAUGHS = 'a: &a ["lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol"]\n' + "".join(
+BILLION_LAUGHS = 'a: &a ["lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol"]\n' + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
 
 @pytest.fixture
-def their_own(tmp_path, monkeypatch):
-    """`their_own(content)`: a copy of conf/ with a preset of the user's own, and its path."""
+def write_preset(tmp_path, monkeypatch):
+    """Return a function that writes a user's preset to a copy of conf/ and returns its path: write_preset(content)."""
     import shutil
 
     shutil.copytree(composer.conf_dir(), tmp_path / "conf")
@@ -44,16 +44,16 @@ def their_own(tmp_path, monkeypatch):
         (b"\xff\xfe\x00bad", "", "not-utf8", ""),
     ],
 )
-def test_the_file_and_the_line_are_named(their_own, content, line, code, named):
-    path = their_own(content)
+def test_the_file_and_the_line_are_named(write_preset, content, line, code, named):
+    path = write_preset(content)
     with config_loader() as loader, raises_diagnostics((code, f"{path}{line}")) as caught:
         compose(loader, ["+sweep=mine"])
     assert named in caught.value.diagnostics[0].message
 
 
 @pytest.mark.slow
-def test_a_file_that_is_not_chosen_hinders_nobody(their_own):
-    their_own(b"\xff\xfe\x00bad")
+def test_an_invalid_file_that_is_not_chosen_is_ignored(write_preset):
+    write_preset(b"\xff\xfe\x00bad")
     with config_loader() as loader:
         assert compose(loader, ["+sweep=bgem3"]).sweep.name == "bgem3"
 
@@ -63,15 +63,15 @@ def test_a_file_that_is_not_chosen_hinders_nobody(their_own):
     ("content", "named"),
     [(GLOBAL + "defaults:\n  - override /model: nope\n", "'model/nope'"), ("- a\n- b\n", "ListConfig")],
 )
-def test_a_preset_that_does_not_fit(their_own, content, named):
-    their_own(content)
+def test_a_preset_that_hydra_refuses(write_preset, content, named):
+    write_preset(content)
     with config_loader() as loader, raises_diagnostics(("refused-by-hydra", "+sweep=mine")) as caught:
         check_overrides(loader, ["+sweep=mine"])
     assert named in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [LAUGHS, "a: &a [1, *a]\n"])
-def test_aliases_that_unfold_without_end(tmp_path, content):
+@pytest.mark.parametrize("content", [BILLION_LAUGHS, "a: &a [1, *a]\n"])
+def test_aliases_that_expand_to_too_many_values(tmp_path, content):
     (tmp_path / "sweep").mkdir()
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_text(content)
@@ -79,13 +79,13 @@ def test_aliases_that_unfold_without_end(tmp_path, content):
         check_config_dir(tmp_path, ["+sweep=theirs"])
 
 
-def test_a_few_aliases_are_none_of_that(tmp_path):
+def test_a_few_aliases_are_accepted(tmp_path):
     (tmp_path / "x.yaml").write_text(f"a: &a [{', '.join(['1'] * 1000)}]\nb: [{', '.join(['*a'] * 8)}]\n")
     assert MOST_VALUES > 8 * 1000
     check_config_files(tmp_path)
 
 
-def test_a_byte_order_mark_would_hide_the_package_line(tmp_path):
+def test_a_byte_order_mark_is_refused_as_it_would_hide_the_package_line(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("\ufeff# @package _global_\nsweep: {name: x}\n", "utf-8")
     with raises_diagnostics(("byte-order-mark", str(path))):
@@ -109,13 +109,13 @@ def test_a_byte_order_mark_would_hide_the_package_line(tmp_path):
         "5\n",
     ],
 )
-def test_what_hydra_and_yaml_stumble_over_is_a_diagnostic(their_own, content):
-    their_own(content)
+def test_content_that_crashes_hydra_or_yaml_is_a_diagnostic(write_preset, content):
+    write_preset(content)
     with config_loader() as loader, raises_diagnostics(("bad-format", "the configuration")):
         compose(loader, ["+sweep=mine"])
 
 
-def test_another_folders_file_that_is_no_text_is_named(tmp_path):
+def test_an_undecodable_file_in_another_folder_is_named(tmp_path):
     (tmp_path / "sweep").mkdir()
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_bytes(b"a: \xe9\n")
@@ -123,11 +123,11 @@ def test_another_folders_file_that_is_no_text_is_named(tmp_path):
         check_config_dir(tmp_path, ["+sweep=theirs"])
 
 
-def test_there_is_a_diagnostic_where_no_file_is_found_to_blame(loader):
+def test_an_undecodable_file_that_cannot_be_found_is_a_diagnostic(loader):
     assert codes_and_locations(undecodable_diagnostics(loader)) == [("not-utf8", "a configuration file")]
 
 
-def test_a_pipe_among_the_files_is_not_opened(tmp_path):
+def test_a_named_pipe_among_the_files_is_not_opened(tmp_path):
     (tmp_path / "sweep").mkdir()
     os.mkfifo(tmp_path / "sweep" / "pipe.yaml")
     path = tmp_path / "sweep" / "theirs.yaml"
@@ -142,13 +142,13 @@ def test_overrides_with_interpolations_compose(loader):
 
 
 @pytest.mark.slow
-def test_every_interpolation_that_leads_nowhere_is_told(loader):
+def test_every_unresolved_interpolation_is_reported(loader):
     tree = compose(loader, ["train.epochs=${nope}", "train.warmup=${train.warmup}", "train.batch_size=8"])
     values, diagnostics = resolve_partially(tree)
     assert (values["train"]["epochs"], values["train"]["batch_size"]) == ("???", 8)
     assert sorted(codes_and_locations(diagnostics)) == [("unresolved", "train.epochs"), ("unresolved", "train.warmup")]
 
 
-def test_an_error_without_words_has_its_name():
+def test_an_error_without_a_message_is_shown_by_its_type():
     assert first_line(ValueError()) == "ValueError"
     assert first_line(ValueError("while composing:\n  it broke\n  here")) == "while composing: it broke"

@@ -1,4 +1,4 @@
-"""The file of `--json`: what cannot be written is told before anything is computed."""
+"""The file of `--json`: a path that cannot be written is reported before anything is computed."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def test_a_file_that_cannot_be_written(tmp_path, name, code, reason):
     assert reason in str(diagnostic)
 
 
-def test_looking_changes_nothing(tmp_path):
+def test_the_check_changes_no_file(tmp_path):
     old, link = tmp_path / "old.json", tmp_path / "link.json"
     old.write_text("kept")
     link.symlink_to(tmp_path / "later.json")
@@ -38,7 +38,7 @@ def test_looking_changes_nothing(tmp_path):
     assert old.read_text() == "kept"
 
 
-def test_one_that_is_gone_meanwhile_is_a_message(tmp_path):
+def test_a_folder_deleted_since_the_check_is_a_message(tmp_path):
     with raises_code(CodedError, "not-writable") as caught:
         write_json_file(tmp_path / "gone" / "x.json", {})
     assert os.strerror(errno.ENOENT) in str(caught.value)

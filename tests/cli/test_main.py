@@ -1,4 +1,4 @@
-"""`python run_sweep.py`: which sweep is meant, what is run, and how it is gone on with."""
+"""`python run_sweep.py`: choice of the sweep, exit codes, and the commands printed for resuming and for the UI."""
 
 import shlex
 import sys
@@ -26,12 +26,12 @@ from tests.refusals import exit_diagnostics, raises_diagnostics
         (["hydra.mode=RUN", "train.epochs=3"], False),
     ],
 )
-def test_quickstart_where_no_sweep_is_named(arguments, is_default):
+def test_quickstart_is_the_default_sweep(arguments, is_default):
     assert with_default_sweep(arguments) == [*arguments, *(["+sweep=quickstart"] if is_default else [])]
 
 
 @pytest.mark.slow
-def test_a_sweep_reaches_the_runner_as_asked(call, started):
+def test_a_sweep_is_started_with_the_requested_values(call, started):
     assert call("+sweep=bgem3", "train.epochs=2", "train.batch_size=8,16").code == 0
     (request,) = started
     assert {d.key for d in request.space} >= {"train.batch_size", "loss"}
@@ -71,10 +71,10 @@ def test_one_trial(call, started):
         (["--info", "defaults"], "quickstart"),
     ],
 )
-def test_what_only_informs_runs_nothing(call, started, arguments, words):
-    left = call(*arguments)
-    assert words in left.out
-    assert left.code == 0
+def test_informational_flags_run_nothing(call, started, arguments, words):
+    result = call(*arguments)
+    assert words in result.out
+    assert result.code == 0
     assert started == []
 
 
@@ -83,24 +83,24 @@ def test_what_only_informs_runs_nothing(call, started, arguments, words):
     ("error", "code"),
     [(SweepRefused("other-sweep", "differs"), 2), (TooManyFailures("3 of 4"), 3), (KeyboardInterrupt(), 130)],
 )
-def test_exit_code_of_what_ends_a_sweep(call_past_hydra, monkeypatch, error, code):
+def test_exit_code_of_an_error_that_ends_a_sweep(call_past_hydra, monkeypatch, error, code):
     def end(_):
         raise error
 
     monkeypatch.setattr("embsweep.cli.main._run", end)
-    left = call_past_hydra("+sweep=bgem3")
-    assert left.code == code
-    assert "Traceback" not in left.err
+    result = call_past_hydra("+sweep=bgem3")
+    assert result.code == code
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.slow
-def test_interrupted_sweep_names_the_command_that_goes_on(call_past_hydra, monkeypatch):
+def test_interrupted_sweep_prints_the_command_that_resumes_it(call_past_hydra, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("embsweep.cli.main._run", interrupt)
-    left = call_past_hydra("+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))", "sweep.fresh=true")
-    command = shlex.split(left.err.split("resume with: ")[1])
+    result = call_past_hydra("+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))", "sweep.fresh=true")
+    command = shlex.split(result.err.split("resume with: ")[1])
     assert command[1:] == ["run_sweep.py", "+sweep=bgem3", "train.learning_rate=tag(log,interval(1e-6,1e-4))"]
 
 
@@ -111,31 +111,31 @@ def test_command_never_repeats_fresh(monkeypatch):
 
 @pytest.mark.slow
 def test_launch_inside_hydra_lists_the_diagnostics_of_the_space(loader, started, capsys):
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exited:
         run_from_hydra(
             loader, ["+sweep=bgem3", "train.epochs=range(3,3)", "scale=rehearsal", "data=beir", "data.path=/nope"]
         )
-    assert left.value.code == 2
-    assert exit_diagnostics(left.value) == [("too-few", "train.epochs"), ("missing-file", "data.path")]
+    assert exited.value.code == 2
+    assert exit_diagnostics(exited.value) == [("too-few", "train.epochs"), ("missing-file", "data.path")]
     assert started == []
     output = capsys.readouterr().err
     assert "train.epochs: " in output
     assert "data.path: " in output
 
 
-def test_run_prints_what_the_sweep_returned(loader, monkeypatch, capsys):
+def test_run_prints_the_result_of_the_sweep(loader, monkeypatch, capsys):
     import embsweep.reports.summary
     import embsweep.sweep.run
     from embsweep.cli.main import _run
 
     request = read_request(loader, ["+sweep=bgem3"], "the command")
-    logged = []
-    monkeypatch.setattr(embsweep.sweep.run, "run_sweep", lambda asked, _: (logged.append(asked), "result")[1])
+    calls = []
+    monkeypatch.setattr(embsweep.sweep.run, "run_sweep", lambda received, _: (calls.append(received), "result")[1])
     monkeypatch.setattr(
-        embsweep.reports.summary, "print_result", lambda _, result, **how: logged.append((result, how["command"]))
+        embsweep.reports.summary, "print_result", lambda _, result, **kwargs: calls.append((result, kwargs["command"]))
     )
     _run(request)
-    assert logged == [request, ("result", "the command")]
+    assert calls == [request, ("result", "the command")]
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_run_prints_what_the_sweep_returned(loader, monkeypatch, capsys):
         (["tracking.uri=postgresql://me:secret@host/db"], ["ui", "--uri", "postgresql://me:***@host/db"]),
     ],
 )
-def test_command_of_the_interface(loader, overrides, command):
+def test_command_that_opens_the_interface(loader, overrides, command):
     shown = _ui_command(read_request(loader, ["+sweep=bgem3", *overrides], ""))
     assert "secret" not in shown
     assert shlex.split(shown)[1 : len(command) + 1][:2] == command[:2]
@@ -156,7 +156,7 @@ def test_command_of_the_interface(loader, overrides, command):
 
 
 @pytest.mark.slow
-def test_a_server_is_its_own_interface(loader):
+def test_the_interface_of_a_server_is_its_address(loader):
     shown = _ui_command(read_request(loader, ["+sweep=bgem3", "tracking.uri=http://host:5000"], ""))
     assert shown == "open http://host:5000"
 
@@ -170,7 +170,7 @@ def name_of(loader, *overrides):
 
 
 @pytest.mark.slow
-def test_a_single_trial_is_named_by_what_it_holds(loader):
+def test_the_name_of_a_single_trial_depends_on_its_configuration(loader):
     plain = name_of(loader)
     assert plain.startswith("single-")
     assert name_of(loader, "train.epochs=3") != plain
@@ -179,7 +179,7 @@ def test_a_single_trial_is_named_by_what_it_holds(loader):
 
 
 @pytest.mark.slow
-def test_a_single_trial_keeps_its_name_where_no_score_can_change(loader):
+def test_the_name_of_a_single_trial_ignores_keys_that_do_not_affect_scores(loader):
     assert name_of(loader) == name_of(loader, "search.trials=7", "runner=inline", "tracking.experiment=other")
 
 

@@ -1,11 +1,11 @@
-"""The command line's faults: all at once, with places, accepted values and spellings."""
+"""Diagnostics of the command line: all at once, with location, accepted values and nearest spelling."""
 
 import pytest
 
 from embsweep.cli.composition.overrides import check_overrides
 from tests.refusals import codes_and_locations
 
-pytestmark = pytest.mark.slow  # composes again and again
+pytestmark = pytest.mark.slow  # each test composes configurations
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_diagnostic(loader, line, where, code):
     assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
-def test_all_diagnostics_at_once_and_the_good_ones_go_through(loader):
+def test_all_diagnostics_at_once_and_valid_overrides_are_returned(loader):
     lines = ["+sweep=bgem3", "train.epoch=3", "model=x", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"]
-    good, diagnostics = check_overrides(loader, lines)
+    valid, diagnostics = check_overrides(loader, lines)
     assert codes_and_locations(diagnostics) == [("unknown-option", "model"), ("unknown-key", "train.epoch")]
-    assert sorted(good) == sorted(["+sweep=bgem3", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"])
+    assert sorted(valid) == sorted(["+sweep=bgem3", "train.epochs=3", "train.warmup=0.1,0.2", "hydra.verbose=true"])
 
 
 def test_keys_of_a_chosen_group_are_known(loader):
@@ -62,8 +62,8 @@ def test_a_name_too_long_for_a_file_is_an_unknown_key(loader):
 
 
 def test_a_group_is_chosen_once(loader):
-    good, diagnostics = check_overrides(loader, ["+sweep=bgem3", "+sweep=quickstart", "model=minilm", "model=static"])
-    assert good == ["+sweep=bgem3", "model=minilm"]
+    valid, diagnostics = check_overrides(loader, ["+sweep=bgem3", "+sweep=quickstart", "model=minilm", "model=static"])
+    assert valid == ["+sweep=bgem3", "model=minilm"]
     assert [(f.location, f.value) for f in diagnostics] == [("sweep", "quickstart"), ("model", "static")]
 
 
@@ -71,16 +71,16 @@ def test_a_group_inside_the_configuration_can_be_replaced(loader):
     assert check_overrides(loader, ["model@scale.rehearsal.model=static"])[1] == []
 
 
-def test_of_overrides_that_exclude_each_other_the_later_is_at_diagnostic(loader):
-    good, diagnostics = check_overrides(loader, ["storage=null", "storage.path=x", "train.epochs=2"])
-    assert good == ["storage=null", "train.epochs=2"]
+def test_of_overrides_that_exclude_each_other_the_later_one_is_reported(loader):
+    valid, diagnostics = check_overrides(loader, ["storage=null", "storage.path=x", "train.epochs=2"])
+    assert valid == ["storage=null", "train.epochs=2"]
     assert codes_and_locations(diagnostics) == [("conflict", "storage.path")]
 
 
-def test_one_trial_takes_no_sweep(loader):
+def test_a_single_trial_cannot_be_swept(loader):
     _, diagnostics = check_overrides(loader, ["hydra.mode=RUN", "train.epochs=1,2", "train.warmup=0.1"])
     assert codes_and_locations(diagnostics) == [("not-sweepable", "train.epochs")]
 
 
-def test_a_key_given_twice_is_the_last_one_as_in_hydra(loader):
+def test_the_last_value_of_a_key_given_twice_applies_as_in_hydra(loader):
     assert check_overrides(loader, ["train.epochs=1", "train.epochs=2"]) == (["train.epochs=1", "train.epochs=2"], [])

@@ -1,4 +1,4 @@
-"""`embsweep promote`: what its arguments mean, and how a judgement looks at 80 columns."""
+"""`embsweep promote`: parsing of its arguments, and layout of the gate's conditions at 80 columns."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from embsweep.selection.gate_conditions import Condition, DimCheck
 from embsweep.tracking.registry.aliases import ModelAliases
 from tests.refusals import raises_diagnostics
 
-JUDGEMENT = GateResult(
+RESULT = GateResult(
     (
         Condition("complete", True, "8 of 8 trials"),
         Condition(
@@ -30,7 +30,7 @@ JUDGEMENT = GateResult(
 )
 
 
-def test_overrides_are_read_as_everywhere_else(outside_hydra):
+def test_overrides_are_parsed_as_in_other_commands(outside_hydra):
     rule, data = read_overrides(
         ["gate.against_base=higher", "gate.dims=[256,64]", "gate.margin=1e-3", "data.pairs=a.csv"]
     )
@@ -39,12 +39,12 @@ def test_overrides_are_read_as_everywhere_else(outside_hydra):
 
 
 @pytest.mark.slow
-def test_a_group_is_a_whole_rule_and_later_keys_change_it(outside_hydra):
+def test_a_group_sets_the_whole_rule_and_later_keys_change_it(outside_hydra):
     rule, _ = read_overrides(["gate=not_worse", "gate.margin=0.02"])
     assert (rule["against_champion"], rule["margin"], rule["dims"]) == ("not_worse", 0.02, None)
 
 
-def test_every_diagnostic_of_the_command_line_is_told(outside_hydra):
+def test_every_diagnostic_of_the_command_line_is_reported(outside_hydra):
     with raises_diagnostics(
         ("unknown-option", "gate"),
         ("not-settable", "train.epochs"),
@@ -66,7 +66,7 @@ def test_a_number_too_long_for_python_is_a_diagnostic():
 
 def test_conditions_fit_80_columns():
     file = io.StringIO()
-    Console(file=file, width=80).print(build_conditions(JUDGEMENT, 80))
+    Console(file=file, width=80).print(build_conditions(RESULT, 80))
     lines = [line.rstrip() for line in file.getvalue().splitlines()]
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["✓", "complete", "8", "of", "8", "trials"]
@@ -75,8 +75,8 @@ def test_conditions_fit_80_columns():
     assert "short by 0.0100" in " ".join(" ".join(lines).split())
 
 
-def test_a_refusal_names_what_failed_and_by_how_much():
-    output = describe_refusal("legal", Promotion(ModelAliases("legal", 2, None), 2, JUDGEMENT, None, ()))
+def test_a_refusal_names_the_failed_conditions_and_by_how_much():
+    output = describe_refusal("legal", Promotion(ModelAliases("legal", 2, None), 2, RESULT, None, ()))
     assert re.findall(r"\d+", output.splitlines()[0]) == ["2", "2", "3"], (
         "the version, how many failed, and of how many"
     )

@@ -1,4 +1,4 @@
-"""The command line: any key or group can be swept or fixed, and beats the preset."""
+"""Parsing of the command line: any key or group can be swept or fixed, and overrides the preset."""
 
 import pytest
 
@@ -78,7 +78,7 @@ def test_recipe_in_the_terms_of_the_space(loader):
     }
 
 
-def test_recipe_leaves_out_what_lies_outside_the_space(loader):
+def test_recipe_omits_values_outside_the_space(loader):
     recipe = read_request(loader, ["+sweep=bgem3", "train.learning_rate=interval(1e-6,1e-5)"], "").recipe
     assert "train.learning_rate" not in recipe
 
@@ -134,13 +134,13 @@ def test_nothing_to_search(loader):
         "eval.dims=[64],[32]",
     ],
 )
-def test_what_all_trials_share_cannot_be_searched(loader, argument):
+def test_keys_that_all_trials_share_cannot_be_searched(loader, argument):
     request, diagnostics = parse_request(loader, ["+sweep=bgem3", argument], "")
     assert codes_and_locations(diagnostics) == [("not-sweepable", argument.split("=")[0])]
     assert len(request.space) == 6
 
 
-def test_draft_keeps_the_sound_dimensions_beside_the_diagnostics(loader):
+def test_parse_request_returns_the_valid_dimensions_with_the_diagnostics(loader):
     request, diagnostics = parse_request(loader, ["+sweep=bgem3", "train.epochs=range(3,3)"], "")
     assert codes_and_locations(diagnostics) == [("too-few", "train.epochs")]
     assert {"train.learning_rate", "loss"} < {d.key for d in request.space}

@@ -1,4 +1,4 @@
-"""Leaving: one signal in order, the second one at once, whatever this process is doing."""
+"""Signals: the first one exits gracefully, the second one immediately, whatever this process is doing."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import pytest
 from embsweep.cli.signals import SHUTDOWN_TIMEOUT_S, find_descendants
 from tests.processes import is_gone_within
 
-# A command that says when it is ready; `busy` is what it does then.
+# A command that prints a line when it is ready, and then runs the function named by its first argument.
 PROGRAM = """
 import subprocess, sys, time
 from embsweep.cli import signals
@@ -21,13 +21,13 @@ def stubborn():
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     nothing = subprocess.DEVNULL
     child = subprocess.Popen(command, stdout=nothing, stderr=nothing, start_new_session=True)
-    words = child.pid
+    line = child.pid
     while True:
         try:
-            print(words, flush=True)
+            print(line, flush=True)
             time.sleep(600)
         except KeyboardInterrupt:
-            words = "heard"
+            line = "ignored"
 
 def obedient():
     print(0, flush=True)
@@ -38,8 +38,8 @@ with exit_codes(resume="the command"):
     {"stubborn": stubborn, "obedient": obedient}[sys.argv[1]]()
 """
 
-# What a script's `&` does to a command: it is started deaf to SIGINT, and so is what it starts.
-DEAF = [
+# As a script's `&` does: start the command with SIGINT ignored, which its child processes inherit.
+IGNORING_SIGINT = [
     *(sys.executable, "-c"),
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])",
 ]
@@ -49,10 +49,10 @@ DEAF = [
 def start():
     started = []
 
-    def begin(busy, patience_s=600, is_deaf=False):
-        command = [sys.executable, "-c", PROGRAM, busy, str(patience_s)]
+    def begin(task, timeout_s=600, ignores_sigint=False):
+        command = [sys.executable, "-c", PROGRAM, task, str(timeout_s)]
         process = subprocess.Popen(
-            [*DEAF, *command] if is_deaf else command,
+            [*IGNORING_SIGINT, *command] if ignores_sigint else command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -71,10 +71,10 @@ def start():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_deaf", [False, True])
+@pytest.mark.parametrize("ignores_sigint", [False, True])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_one_signal_leaves_in_order(start, sent, code, is_deaf):
-    process, _ = start("obedient", is_deaf=is_deaf)
+def test_one_signal_exits_gracefully(start, sent, code, ignores_sigint):
+    process, _ = start("obedient", ignores_sigint=ignores_sigint)
     process.send_signal(sent)
     _, output = process.communicate(timeout=60)
     assert process.returncode == code
@@ -83,20 +83,20 @@ def test_one_signal_leaves_in_order(start, sent, code, is_deaf):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_one_leaves_at_once_with_all_that_was_started(start, sent, code):
+def test_a_second_signal_ends_this_process_and_its_children_at_once(start, sent, code):
     process, child = start("stubborn")
     process.send_signal(sent)
-    assert process.stdout.readline() == "heard\n"
+    assert process.stdout.readline() == "ignored\n"
     assert process.poll() is None
     process.send_signal(sent)
-    _, output = process.communicate(timeout=60)  # its patience with the first one is ten minutes
+    _, output = process.communicate(timeout=60)  # far less than the ten minutes allowed after the first signal
     assert (process.returncode, output) == (code, "Forced exit. Finished trials are kept; resume with: the command\n")
     assert is_gone_within(child, 60)
 
 
 @pytest.mark.slow
-def test_a_first_one_that_nobody_follows_is_enough_after_a_while(start):
-    process, child = start("stubborn", patience_s=0.5)
+def test_an_ignored_first_signal_ends_this_process_after_the_timeout(start):
+    process, child = start("stubborn", timeout_s=0.5)
     process.send_signal(signal.SIGTERM)
     _, output = process.communicate(timeout=60)
     assert process.returncode == 143
@@ -104,11 +104,11 @@ def test_a_first_one_that_nobody_follows_is_enough_after_a_while(start):
     assert is_gone_within(child, 60)
 
 
-def test_a_while_is_less_than_a_batch_system_waits():
-    """About thirty seconds, then it sends SIGKILL."""
+def test_the_timeout_is_shorter_than_that_of_batch_systems():
+    """They send SIGKILL after about thirty seconds."""
     assert 5 <= SHUTDOWN_TIMEOUT_S <= 28
 
 
-def test_descendants_are_found_in_other_sessions_too(start):
+def test_descendants_in_other_sessions_are_found(start):
     process, child = start("stubborn")
     assert {process.pid, child} <= set(find_descendants(os.getpid()))

@@ -6,7 +6,7 @@ import pytest
 
 from embsweep.core.errors import Diagnostic, DiskFull, InputError
 from embsweep.core.files import write_folder
-from embsweep.search.record import TrialRecord, result_of
+from embsweep.search.record import TrialRecord
 from embsweep.sweep.phase import rank_finished_trials
 from embsweep.sweep.scheduler import LOGGED_TRIALS, MANIFEST_SHA256
 from embsweep.training.messages import Outcome, TrialResult, TrialStarted
@@ -200,7 +200,7 @@ def test_a_stopped_trial_can_win_and_a_failed_or_open_one_cannot(tmp_path):
 @pytest.mark.parametrize(("state", "best"), [("complete", 0.9), ("stopped", 0.9), ("failed", None)])
 def test_a_failed_run_has_no_best_objective_whatever_it_reported(state, best):
     record = TrialRecord(1, state, {}, 0.9, 0.5, {"ended_at": 9.0, "reason": "scripted", "checkpoint": "x"})
-    result = result_of(record)
+    result = record.result
     assert (result.outcome, result.best_objective) == (Outcome(state), best)
     assert (result.ended_at, result.reason, result.checkpoint) == (9.0, "scripted", "x")
 

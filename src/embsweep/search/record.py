@@ -13,6 +13,7 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from embsweep.config.search_space import Value
+from embsweep.search.pruners import STEPS_PER_SCHEDULE
 from embsweep.selection.scores import scores_from_json
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, from_rows
 
@@ -28,6 +29,15 @@ ABANDONED = "abandoned"
 STOP_AT = "stop_at"
 """Attribute: the step at which the pruner stopped the trial."""
 
+REPORTS = "reports"
+"""Attribute of a run in the ledger: its evaluations, complete and in order."""
+
+PREVIOUS_REPORTS = "previous_reports"
+"""Attribute of a run in the ledger: the last report of its earlier attempts for each step."""
+
+FACT_NAMES = "fact_names"
+"""Attribute of a run in the ledger: names of the attributes that are facts of its training."""
+
 State = Literal["running", "complete", "stopped", "failed"]
 
 _STATES: Mapping[TrialState, State] = {
@@ -36,6 +46,8 @@ _STATES: Mapping[TrialState, State] = {
     TrialState.PRUNED: "stopped",
     TrialState.FAIL: "failed",
 }
+
+_OUTCOMES = {"complete": Outcome.COMPLETE, "stopped": Outcome.STOPPED, "failed": Outcome.FAILED}
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,30 @@ class TrialRecord:
         """True if the trial has ended, so that nothing will be added to it."""
         return self.state != "running"
 
+    @property
+    def reports(self) -> tuple[TrialReport, ...]:
+        """The evaluations of the last attempt and those that it resumed from."""
+        return from_rows(self.attributes.get(REPORTS, []))
+
+    @property
+    def previous_reports(self) -> tuple[TrialReport, ...]:
+        """The last report of earlier attempts for each step."""
+        return from_rows(self.attributes.get(PREVIOUS_REPORTS, []))
+
+    @property
+    def result(self) -> TrialResult:
+        """The result of a finished trial."""
+        facts, outcome = self.attributes, _OUTCOMES[self.state]
+        scores = facts.get("scores")
+        return TrialResult(
+            outcome,
+            None if outcome is Outcome.FAILED else self.best,
+            None if scores is None else scores_from_json(scores),
+            facts.get("checkpoint"),
+            facts.get("ended_at", 0.0),
+            facts.get("reason"),
+        )
+
 
 def was_started(trial: FrozenTrial) -> bool:
     """Return whether an Optuna trial was ever started: neither still queued nor abandoned before its start."""
@@ -84,41 +120,6 @@ def to_record(trial: FrozenTrial) -> TrialRecord:
         state=_STATES[trial.state],
         params=dict(trial.params),
         best=best if best is not None and math.isfinite(best) else None,
-        fraction=max(reported, default=0) / 1000,
+        fraction=max(reported, default=0) / STEPS_PER_SCHEDULE,
         attributes=dict(trial.user_attrs),
     )
-
-
-REPORTS = "reports"
-"""Attribute of a run in the ledger: its evaluations, complete and in order."""
-
-PREVIOUS_REPORTS = "previous_reports"
-"""Attribute of a run in the ledger: the last report of its earlier attempts for each step."""
-
-FACT_NAMES = "fact_names"
-"""Attribute of a run in the ledger: names of the attributes that are facts of its training."""
-
-
-def reports_of(record: TrialRecord, note: str = REPORTS) -> tuple[TrialReport, ...]:
-    """Return the evaluations of a run: those of its last attempt and those that it resumed from.
-
-    `note` names the attribute; with PREVIOUS_REPORTS, those of earlier attempts are returned.
-    """
-    return from_rows(record.attributes.get(note, []))
-
-
-def result_of(record: TrialRecord) -> TrialResult:
-    """Return the result of a finished run, rebuilt from the ledger."""
-    facts, outcome = record.attributes, _OUTCOMES[record.state]
-    scores = facts.get("scores")
-    return TrialResult(
-        outcome,
-        None if outcome is Outcome.FAILED else record.best,
-        None if scores is None else scores_from_json(scores),
-        facts.get("checkpoint"),
-        facts.get("ended_at", 0.0),
-        facts.get("reason"),
-    )
-
-
-_OUTCOMES = {"complete": Outcome.COMPLETE, "stopped": Outcome.STOPPED, "failed": Outcome.FAILED}

@@ -20,7 +20,7 @@ from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import EmbsweepError
 from embsweep.data.groups import label_groups
 from embsweep.search.ledger import Ledger
-from embsweep.search.record import TrialRecord, reports_of
+from embsweep.search.record import TrialRecord
 from embsweep.selection.evidence import (
     BASE,
     BM25,
@@ -209,7 +209,7 @@ def _data_facts(context: SweepContext) -> DataRecord:
 
 def _training_facts(context: SweepContext, served: SelectedRun) -> TrainingRecord:
     record = served.record
-    reports = reports_of(record)
+    reports = record.reports
     saved = max(reports, key=lambda report: (report.objective, -report.fraction), default=None)
     return TrainingRecord(
         trial=served.trial,

@@ -17,7 +17,7 @@ from embsweep.core.redaction import redact
 from embsweep.reports.progress import Progress
 from embsweep.reports.text import score
 from embsweep.search.ledger import Ledger
-from embsweep.search.record import FACT_NAMES, PREVIOUS_REPORTS, REPORTS, TrialRecord, reports_of, result_of
+from embsweep.search.record import FACT_NAMES, PREVIOUS_REPORTS, REPORTS, TrialRecord
 from embsweep.selection.scores import Scores, scores_to_json
 from embsweep.sweep.identity import flatten
 from embsweep.sweep.phase import Phase
@@ -77,7 +77,7 @@ class SweepScheduler:
         for record in self.ledger.trials:
             if record.is_finished and record.number not in logged and TRACKING_STARTED in record.attributes:
                 relog_trial(record, self.tracking, self.phase.tracking_run(record), self._trial_params(record))
-                self._log_trial_end(record, result_of(record), None)
+                self._log_trial_end(record, record.result, None)
         self._delete_checkpoints()
 
     def suggest(self) -> TrialSpec | None:
@@ -208,7 +208,7 @@ class SweepScheduler:
 
     def _load_previous_reports(self, record: TrialRecord) -> None:
         """Keep the reports of earlier attempts, even if this attempt starts over with a new list of reports."""
-        previous = {report.step: report for report in (*reports_of(record, PREVIOUS_REPORTS), *reports_of(record))}
+        previous = {report.step: report for report in (*record.previous_reports, *record.reports)}
         self._previous_reports[record.number] = previous
         if previous:
             self.ledger.set_attributes(record.number, **{PREVIOUS_REPORTS: to_rows(previous.values())})
@@ -271,5 +271,5 @@ def relog_trial(record: TrialRecord, tracking: Tracker, child: RunRef, params: M
     facts = record.attributes
     tracking.start_trial(child, record.attempt, params, started_at=facts.get("started_at"))
     tracking.log_facts(child, {name: facts[name] for name in facts.get(FACT_NAMES, ())})
-    for report in reports_of(record):
+    for report in record.reports:
         tracking.log_report(child, report)
