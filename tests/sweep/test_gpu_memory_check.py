@@ -16,7 +16,7 @@ from embsweep.sweep.checks.gpu_memory import (
     check_gpu_memory,
     check_memory,
     count_fitting,
-    count_sharing,
+    count_trials_per_gpu,
     find_largest_trial,
     scale_to_smallest_gpu,
 )
@@ -46,7 +46,7 @@ def _gpu(free_gib, total_gib=80):
     ],
 )
 def test_count_sharing(slots, sharing):
-    assert count_sharing(slots) == sharing
+    assert count_trials_per_gpu(slots) == sharing
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from embsweep.runners.base import TrialFn
 from embsweep.search.ledger import Ledger
 from embsweep.sweep.assets import SharedAssets
 from embsweep.sweep.baseline import Baseline
-from embsweep.sweep.checks.gpu_memory import count_sharing
+from embsweep.sweep.checks.gpu_memory import count_trials_per_gpu
 from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.request import SweepRequest
@@ -67,5 +67,5 @@ def build_trial_fn(context: SweepContext, data: TrialData) -> TrialFn:
     Its keyword arguments are the same for all trials: a runner transfers them to other processes once, not per trial.
     """
     assets = context.assets
-    share = 1 / count_sharing(context.prepared.slots)
+    share = 1 / count_trials_per_gpu(context.prepared.slots)
     return partial(run_trial, data=data, tokens=assets.tokens, models=assets.models, memory_share=share)

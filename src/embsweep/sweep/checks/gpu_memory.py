@@ -24,7 +24,7 @@ MAX_FILL_RATIO = 0.95
 """Share of the free memory that may be planned for, because allocators leave gaps."""
 
 
-def count_sharing(slots: Slots) -> int:
+def count_trials_per_gpu(slots: Slots) -> int:
     """Return how many trials can share a GPU at a time; 1 if each has its own, or none has any."""
     return min(slots.count, count_shares(slots.gpus)) if 0 < slots.gpus < 1 else 1
 
@@ -48,7 +48,7 @@ def check_gpu_memory(
     Returns:
         Diagnostics at `runner.gpus_per_trial`; none if the trials fit.
     """
-    trials_per_gpu = count_sharing(slots)
+    trials_per_gpu = count_trials_per_gpu(slots)
     if trials_per_gpu < 2:
         return []
     config = find_largest_trial(request, scale)
