@@ -30,9 +30,9 @@ from embsweep.selection.gate_input import ModelEvaluation, Reference
 from embsweep.sweep.checks.gpu_memory import check_memory
 from embsweep.training.memory import describe_failure
 from tests.audit.made_up import ABSENT, TRAIN, as_splits, sound_sides
-from tests.cli.test_console import ERRORS, left_with
+from tests.cli.test_console import ERRORS, exit_code_of
 from tests.config.test_diagnostics import CASES as CONFIG_CASES
-from tests.data.test_data_files import FAULTY as FILE_CASES
+from tests.data.test_data_files import INVALID as FILE_CASES
 from tests.reports.evidence_samples import typical
 from tests.reports.test_progress import VIEWS
 from tests.reports.test_summary import NOT_SURE, lines_of
@@ -228,7 +228,7 @@ def tell_of_leaving():
 
 def said_when_left(error, command):
     with contextlib.redirect_stderr(io.StringIO()) as output:
-        left_with(error, command)
+        exit_code_of(error, command)
     return output.getvalue().rstrip("\n")
 
 

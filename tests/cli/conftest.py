@@ -49,7 +49,7 @@ def outside_hydra():
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    """A machine without GPU, hub or torch: what is diagnostics wrong must not depend on this one."""
+    """Simulate a machine with two cores, no GPU and no hub, so that diagnostics do not depend on the real one."""
     monkeypatch.setattr("embsweep.runners.select.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -1,4 +1,4 @@
-"""Bad input: every fault listed, exit code 2, within seconds, and nothing result behind."""
+"""Bad input: all diagnostics are listed within seconds, the exit code is 2, and no files are created."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Faults between parts: a trial that could not be trained, a model that could not be measured as asked."""
+"""Checks across parts of the configuration: trials that cannot be trained, models that cannot be measured."""
 
 import pytest
 
@@ -26,30 +26,30 @@ STATIC = ("model=static", "matryoshka=from_384")
         ([*STATIC, "train.gradient_checkpointing=true"], "train.gradient_checkpointing", "no-effect"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_trained(make_config, overrides, where, code):
+def test_configurations_that_cannot_be_trained(make_config, overrides, where, code):
     (diagnostic,) = check_trainable(make_config(*overrides))
     assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["loss=mnrl", "loss=cached_mnrl"])
-def test_what_is_left_to_the_hardware_can_be_combined(make_config, loss):
+def test_settings_chosen_by_hardware_can_be_combined(make_config, loss):
     config = make_config(loss, "train.gradient_checkpointing=auto", "train.attention=auto")
     assert check_trainable(config) == []
     assert config.train.gradient_checkpointing == "auto"
 
 
-def test_all_of_them_at_once(make_config):
+def test_all_diagnostics_at_once(make_config):
     config = make_config("model=minilm", "eval.dims=[1024]", "objective.dim_weights={7: 1}")
     assert [f.location for f in check_trainable(config)] == ["matryoshka.dims", "eval.dims", "objective.dim_weights.7"]
 
 
-def test_what_is_only_measured_may_have_any_trained_dims(make_config):
+def test_a_model_that_is_only_measured_ignores_the_trained_dims(make_config):
     assert check_measurable(make_config("model=minilm")) == []
     assert [f.location for f in check_measurable(make_config("model=minilm", "eval.dims=[512]"))] == ["eval.dims"]
 
 
-def test_weights_that_fit_are_taken(make_config):
+def test_valid_weights_are_accepted(make_config):
     config = make_config("matryoshka=ends", "matryoshka.weights=[2,0]", "objective.dim_weights={1024: 0, 64: 3}")
     assert config.matryoshka.weights == (2.0, 0.0)
     assert config.objective.dim_weights == {1024: 0.0, 64: 3.0}
@@ -76,7 +76,7 @@ def test_evaluated_dims_do_not_depend_on_the_trained_ones(make_config):
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "expected"),
     [
         ("train.learnig_rate", "train.learning_rate"),
         ("learning_rat", "train.learning_rate"),
@@ -86,5 +86,5 @@ def test_evaluated_dims_do_not_depend_on_the_trained_ones(make_config):
         ("", None),
     ],
 )
-def test_nearest_spelling(name, found):
-    assert nearest(name, ["model", "train.learning_rate", "train.epochs", "search.trials"]) == found
+def test_nearest_spelling(name, expected):
+    assert nearest(name, ["model", "train.learning_rate", "train.epochs", "search.trials"]) == expected

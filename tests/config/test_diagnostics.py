@@ -1,4 +1,4 @@
-"""A value that is not valid: one fault under its dotted key, with what is accepted and the nearest spelling."""
+"""Invalid values: one diagnostic under the dotted key, with the accepted values and the nearest spelling."""
 
 import pytest
 from pydantic import ValidationError
@@ -9,7 +9,7 @@ from embsweep.core.errors import Diagnostic, InputError
 
 @pytest.fixture
 def diagnostics_of(make_config):
-    """The faults of a configuration with these overrides."""
+    """Return a function that returns the diagnostics of a configuration with these overrides."""
 
     def find(*overrides):
         with pytest.raises(InputError) as caught:
@@ -89,7 +89,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("override", "where", "code"), CASES)
-def test_one_diagnostic_with_its_place(diagnostics_of, override, where, code):
+def test_one_diagnostic_with_its_location(diagnostics_of, override, where, code):
     (diagnostic,) = diagnostics_of(override)
     assert (diagnostic.code, diagnostic.location) == (code, where)
 
@@ -120,7 +120,7 @@ def test_keys_that_exclude_each_other(diagnostics_of, overrides, where, code):
     assert (diagnostic.code, diagnostic.location) == (code, where)
 
 
-def test_missing_part_and_missing_key():
+def test_a_missing_part_and_a_missing_key():
     with pytest.raises(InputError) as caught:
         build_config({"data": {"kind": "beir", "path": "x"}})
     missing = {diagnostic.location for diagnostic in caught.value.diagnostics if diagnostic.code == "missing-value"}

@@ -1,4 +1,4 @@
-"""When a trial is measured: at fractions of its schedule, or so many times in every epoch."""
+"""The schedule of evaluations: at fractions of the training schedule, or several times in every epoch."""
 
 import pytest
 from hypothesis import given
@@ -26,18 +26,18 @@ def per_epoch(times):
         (4, 0.5, [0.5, 1.0]),
     ],
 )
-def test_so_many_times_in_every_epoch(times, length, fractions):
+def test_several_evaluations_in_every_epoch(times, length, fractions):
     assert per_epoch(times).schedule(length) == pytest.approx(fractions)
 
 
 @given(st.integers(1, 8), epochs)
-def test_every_evaluation_ends_a_share_of_an_epoch_and_the_last_one_the_schedule(times, length):
-    found = per_epoch(times).schedule(length)
-    assert list(found) == sorted(set(found))
-    assert found[0] > 0
-    assert found[-1] == 1.0
-    shares = [fraction * length * times for fraction in found[:-1]]
-    assert shares == pytest.approx([float(number) for number in range(1, len(found))])
+def test_evaluations_are_at_equal_parts_of_an_epoch_and_at_the_end_of_the_schedule(times, length):
+    fractions = per_epoch(times).schedule(length)
+    assert list(fractions) == sorted(set(fractions))
+    assert fractions[0] > 0
+    assert fractions[-1] == 1.0
+    shares = [fraction * length * times for fraction in fractions[:-1]]
+    assert shares == pytest.approx([float(number) for number in range(1, len(fractions))])
     assert 0 < length * times - len(shares) <= 1 + 1e-9
 
 
@@ -55,7 +55,7 @@ def test_fractions_do_not_depend_on_the_epochs(length):
         (["eval=epochs", "eval.per_epoch=0"], "out-of-range"),
     ],
 )
-def test_one_of_the_two(make_config, overrides, code):
+def test_exactly_one_of_fractions_and_per_epoch_is_required(make_config, overrides, code):
     with raises_diagnostics((code, "eval.per_epoch")):
         make_config(*overrides)
 
@@ -65,13 +65,13 @@ def test_the_published_schedule_is_an_option(make_config):
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "1.5", "true"])
-def test_a_patience_that_is_none(make_config, wrong):
+def test_an_invalid_patience(make_config, wrong):
     with pytest.raises(InputError) as caught:
         make_config(f"train.patience={wrong}")
     assert [diagnostic.location for diagnostic in caught.value.diagnostics] == ["train.patience"]
 
 
 @pytest.mark.parametrize("given_tf32", [True, False, None])
-def test_tf32_is_on_off_or_left_alone(make_config, given_tf32):
+def test_tf32_is_on_off_or_unset(make_config, given_tf32):
     text = {True: "true", False: "false", None: "null"}[given_tf32]
     assert make_config(f"train.tf32={text}").train.tf32 is given_tf32

@@ -1,4 +1,4 @@
-"""Codes: every fault that the source can name has one of the list, and every one of the list is used."""
+"""Error codes: every code in the source is in the list, and every code of the list is used."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def test_every_code_of_the_list_is_used():
 
 
 @pytest.mark.slow
-def test_no_call_names_a_code_that_is_not_listed():
-    """mypy says so too; here for those who run the tests alone."""
+def test_no_call_uses_a_code_that_is_not_listed():
+    """mypy checks this too; repeated here for runs without mypy."""
     named = [(file.name, line, code) for file in SOURCE.rglob("*.py") for line, code in _literal_codes(file)]
     assert len(named) > 150
     assert [place for place in named if place[-1] not in CODES] == []
 
 
-def test_no_diagnostic_is_without_a_code():
+def test_a_diagnostic_requires_a_code():
     with pytest.raises(TypeError):
         Diagnostic("a.b", "is wrong")  # type: ignore[call-arg, arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_takes_its_code_to_another_process(kind: type[CodedError]):
+def test_an_error_keeps_its_code_when_pickled(kind: type[CodedError]):
     error = kind("not-finite", "loss is nan")
     back = pickle.loads(pickle.dumps(error))
     assert (type(back), back.code, str(back)) == (kind, "not-finite", "loss is nan")
 
 
-def test_diagnostics_take_their_codes_to_another_process():
+def test_diagnostics_keep_their_codes_when_pickled():
     diagnostics = (Diagnostic("empty", "a.b", "is empty"), Diagnostic("unknown-key", "c", "unknown key", 3))
     back = pickle.loads(pickle.dumps(InputError(diagnostics)))
     assert back.diagnostics == diagnostics
@@ -72,11 +72,11 @@ def _texts(file: Path) -> Iterator[str]:
 
 
 def _literal_codes(file: Path) -> Iterator[tuple[int, str]]:
-    """First arguments, where they are literal, of what takes a code first."""
-    takers = {"Diagnostic", "ConstraintError", "_misfit", *(kind.__name__ for kind in KINDS)}
+    """Return line and value of each literal code: the first argument of the errors, `Diagnostic` and so on."""
+    callables = {"Diagnostic", "ConstraintError", "_misfit", *(kind.__name__ for kind in KINDS)}
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Call) and node.args and isinstance(first := node.args[0], ast.Constant):
             name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
-            owner = getattr(getattr(node.func, "value", None), "id", None)
-            if name in takers or (name == "add" and owner == "diagnostics"):
+            receiver = getattr(getattr(node.func, "value", None), "id", None)
+            if name in callables or (name == "add" and receiver == "diagnostics"):
                 yield node.lineno, str(first.value)

@@ -1,4 +1,4 @@
-"""The environment of a program is settled once, and what the user set there stays."""
+"""The program's environment variables are set once, and the user's values are kept."""
 
 import os
 import subprocess
@@ -11,17 +11,17 @@ from embsweep.core.environment import RAY_ENVIRONMENT, given, replace_value, set
 from tests import steady_environment
 
 
-def test_what_is_missing_is_added_and_the_users_own_stays(monkeypatch):
+def test_missing_variables_are_added_and_the_users_values_are_kept(monkeypatch):
     monkeypatch.setattr(environment, "_settled", {})
-    found = {"TQDM_DISABLE": "0", "RAY_CHDIR_TO_TRIAL_DIR": "1"}
-    set_default_environment(found)
-    assert found["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert found["TQDM_DISABLE"] == "0"
-    assert found["RAY_CHDIR_TO_TRIAL_DIR"] == "0", "a sweep would not work otherwise"
-    assert found.items() >= RAY_ENVIRONMENT.items()
+    variables = {"TQDM_DISABLE": "0", "RAY_CHDIR_TO_TRIAL_DIR": "1"}
+    set_default_environment(variables)
+    assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert variables["TQDM_DISABLE"] == "0"
+    assert variables["RAY_CHDIR_TO_TRIAL_DIR"] == "0", "sweeps do not work with any other value"
+    assert variables.items() >= RAY_ENVIRONMENT.items()
 
 
-class Counting(dict):
+class CountingDict(dict):
     writes = 0
 
     def __setitem__(self, name, value):
@@ -29,16 +29,16 @@ class Counting(dict):
         super().__setitem__(name, value)
 
 
-def test_a_second_time_nothing_is_written(monkeypatch):
+def test_a_second_call_writes_nothing(monkeypatch):
     monkeypatch.setattr(environment, "_settled", {})
-    found = Counting()
-    set_default_environment(found)
-    first = found.writes
-    set_default_environment(found)
-    assert found.writes == first > 0
+    variables = CountingDict()
+    set_default_environment(variables)
+    first = variables.writes
+    set_default_environment(variables)
+    assert variables.writes == first > 0
 
 
-def test_the_users_value_is_told_from_the_default(monkeypatch, set_env):
+def test_the_users_value_is_distinguished_from_the_default(monkeypatch, set_env):
     monkeypatch.setattr(environment, "_settled", {})
     set_env(RAY_AUTH_MODE=None, TQDM_DISABLE="0", SOMETHING="x")
     with steady_environment.python_only():
@@ -48,17 +48,17 @@ def test_the_users_value_is_told_from_the_default(monkeypatch, set_env):
     with steady_environment.python_only():
         replace_value("RAY_AUTH_MODE", "disabled")
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
-    assert given("RAY_AUTH_MODE") is None, "this program's, too"
+    assert given("RAY_AUTH_MODE") is None, "a replaced value is also the program's"
 
 
-def test_no_name_is_added_later():
+def test_replace_value_adds_no_name():
     with pytest.raises(KeyError):
         replace_value("EMBSWEEP_NO_SUCH_NAME", "1")
     assert "EMBSWEEP_NO_SUCH_NAME" not in os.environ
 
 
 @pytest.mark.slow
-def test_the_program_settles_it_before_any_library_is_imported():
+def test_the_program_sets_its_environment_before_it_imports_libraries():
     code = (
         "import sys; import embsweep.cli.main, embsweep.cli.commands\n"
         "from embsweep.cli.console import quiet_environment\n"
@@ -70,38 +70,38 @@ def test_the_program_settles_it_before_any_library_is_imported():
 
 @pytest.fixture
 def changes(monkeypatch):
-    """What the watch notes, with nothing that reaches the environment."""
-    noted = []
-    monkeypatch.setattr(steady_environment, "_state", {"changes": noted, "reaches_c": True})
+    """Return a function that returns and clears the recorded changes; none reaches the environment."""
+    recorded = []
+    monkeypatch.setattr(steady_environment, "_state", {"changes": recorded, "reaches_c": True})
     monkeypatch.setattr(steady_environment, "_by_libraries", steady_environment.collections.Counter())
     monkeypatch.setattr(steady_environment, "_putenv", lambda *_: None)
     monkeypatch.setattr(steady_environment, "_unsetenv", lambda *_: None)
     monkeypatch.setitem(sys.modules, "ray", sys.modules.get("ray", sys))
 
     def take():
-        names = [name for name, _ in noted]
-        noted.clear()
+        names = [name for name, _ in recorded]
+        recorded.clear()
         return names
 
     return take
 
 
-def test_the_watch_sees_names_that_come_and_go_and_other_values(changes):
+def test_added_and_removed_names_and_other_values_are_recorded(changes):
     steady_environment._watched_putenv("EMBSWEEP_NEW", "1")
     steady_environment._watched_putenv("PATH", "/")
     steady_environment._watched_unsetenv("PATH")
     assert changes() == ["EMBSWEEP_NEW", "PATH", "PATH"]
 
 
-def test_the_watch_lets_the_same_value_and_rays_own_pass(changes):
+def test_equal_values_and_values_that_ray_replaces_are_not_recorded(changes):
     steady_environment._watched_putenv("PATH", os.environ["PATH"])
     steady_environment._watched_putenv("PYTHONBREAKPOINT", "x")
     assert changes() == []
 
 
 @pytest.mark.slow
-def test_accelerate_leaves_it_alone(changes):
-    """It would empty the environment for a moment with every trainer."""
+def test_accelerate_does_not_change_the_environment(changes):
+    """Without our patch, accelerate empties the environment briefly for every trainer."""
     from accelerate.utils import GradientAccumulationPlugin
 
     from embsweep.training.trainer import _leave_environment_alone

@@ -1,6 +1,6 @@
-"""What is written whole survives a power cut: contents synced before the name is taken, the folder of the name after.
+"""Atomic writes survive a power cut: contents are synced before the rename, the parent folder after it.
 
-No power is cut: the calls are recorded that a file system needs to hear, and in which order.
+The tests cut no power: they record the calls that a file system requires, and their order.
 """
 
 import os
@@ -23,8 +23,8 @@ from embsweep.training.resume import acquire_fence
 VALUES = {64: np.array([0.5, 1.0])}
 
 
-class Calls:
-    """Syncs as (path, bytes on disk) and moves as (old, new), as they were made."""
+class RecordedCalls:
+    """Calls in order: syncs as (path, bytes on disk) and moves as (old, new)."""
 
     def __init__(self):
         self.made = []
@@ -38,9 +38,9 @@ class Calls:
             sync(descriptor)
 
         def moving(name):
-            def call(old, new, **given):
+            def call(old, new, **kwargs):
                 self.made.append(("move", Path(old), Path(new)))
-                move[name](old, new, **given)
+                move[name](old, new, **kwargs)
 
             return call
 
@@ -54,23 +54,23 @@ class Calls:
         monkeypatch.setattr(folders, "_exchange", exchanging)
 
     def check(self, target):
-        """`target` took its name in one step, with all that is in it on disk before and its folder synced after."""
-        (place,) = [index for index, (kind, *paths) in enumerate(self.made) if kind == "move" and paths[1] == target]
-        source = self.made[place][1]
-        before = {path: size for kind, path, size in self.made[:place] if kind == "sync"}
+        """Check that one move created `target`, its contents were synced before, and its parent folder after."""
+        (move_index,) = [index for index, (kind, *paths) in enumerate(self.made) if kind == "move" and paths[1] == target]
+        source = self.made[move_index][1]
+        before = {path: size for kind, path, size in self.made[:move_index] if kind == "sync"}
         inside = [target, *target.rglob("*")] if target.is_dir() else [target]
         for path in inside:
-            was = source / path.relative_to(target)
+            origin = source / path.relative_to(target)
             size = path.stat().st_size if path.is_file() else None
-            assert before.get(was, "never") == size, f"{was.name}: not synced after its last byte"
-        assert ("sync", target.parent, None) in self.made[place:], f"{target.parent}: its names are not synced"
+            assert before.get(origin, "never") == size, f"{origin.name}: not synced after its last byte"
+        assert ("sync", target.parent, None) in self.made[move_index:], f"{target.parent}: not synced after the move"
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    found = Calls()
-    found.watch(monkeypatch)
-    return found
+    recorded = RecordedCalls()
+    recorded.watch(monkeypatch)
+    return recorded
 
 
 def test_a_file(calls, tmp_path):
@@ -80,16 +80,16 @@ def test_a_file(calls, tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_what_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path, error):
+def test_an_interrupted_write_leaves_only_the_old_file(tmp_path, error):
     path = tmp_path / "file"
     atomic_write(path, b"old")
     with pytest.raises(error), open_whole(path) as file:
         file.write(b"new")
         raise error
-    assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("file", b"old")]
+    assert [(left.name, left.read_bytes()) for left in tmp_path.iterdir()] == [("file", b"old")]
 
 
-def test_scores_of_each_query(calls, tmp_path):
+def test_per_query_scores(calls, tmp_path):
     save_per_query(tmp_path / "per_query.npz", VALUES)
     calls.check(tmp_path / "per_query.npz")
     copy_per_query(tmp_path / "per_query.npz", tmp_path / "copy.npz")
@@ -97,7 +97,7 @@ def test_scores_of_each_query(calls, tmp_path):
     assert load_per_query(tmp_path / "copy.npz", {64: {"map@100": 0.75}}, "map@100")[64].tolist() == [0.5, 1.0]
 
 
-def test_the_attempt_that_writes(calls, tmp_path):
+def test_the_fencing_token(calls, tmp_path):
     job = TrialSpec(number=1, attempt=2, config=TrialConfig.model_construct(), folder=str(tmp_path / "0001"))
     acquire_fence(job)
     calls.check(tmp_path / "0001" / "attempt")
@@ -123,7 +123,7 @@ def test_a_folder(calls, tmp_path, monkeypatch, is_new, keep, exchanges):
     calls.check(folder)
     assert kept.is_dir() is (keep and not is_new)
     if keep and not is_new:
-        assert ("sync", kept.parent, None) in calls.made, "it has lost its old name, and must not lose the new one"
+        assert ("sync", kept.parent, None) in calls.made, "the old folder has lost its old name and must not lose the new one"
 
 
 def test_an_entry_of_the_outbox(calls, tmp_path):

@@ -1,4 +1,4 @@
-"""A call in a fresh process: it ends with the one that asked for it, and speaks to nobody else."""
+"""`run_in_subprocess`: the child ends with its parent, and its result, errors and death reach the parent."""
 
 import os
 import signal
@@ -35,21 +35,21 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def start(tmp_path):
-    script, note = tmp_path / "program.py", tmp_path / "pid"
+    script, pid_file = tmp_path / "program.py", tmp_path / "pid"
     script.write_text(PROGRAM)
     started = []
 
     def begin(seconds):
         process = subprocess.Popen(
-            [sys.executable, str(script), str(note), str(seconds)],
+            [sys.executable, str(script), str(pid_file), str(seconds)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         started.append(process)
         deadline = time.monotonic() + 60
-        while not (note.exists() and note.read_text()):
+        while not (pid_file.exists() and pid_file.read_text()):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)
-        return process, int(note.read_text())
+        return process, int(pid_file.read_text())
 
     yield begin
     for process in started:
@@ -58,17 +58,17 @@ def start(tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 600.0])
-def test_it_does_not_outlive_who_asked(start, seconds):
-    """Idle after its work, and in the middle of it."""
+def test_the_child_ends_with_its_parent(start, seconds):
+    """Cases: while the child is idle after its work, and while it works."""
     process, child = start(seconds)
     time.sleep(0.5)
     process.kill()
     assert is_gone_within(child, 60)
 
 
-def test_ctrl_c_at_a_terminal_leaves_at_once_and_prints_nothing(start):
+def test_ctrl_c_at_a_terminal_exits_at_once_and_prints_nothing(start):
     process, child = start(600.0)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole process group
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (130, "")
     assert is_gone_within(child, 60)

@@ -1,4 +1,4 @@
-"""What the tests of the data room share: splits, writers, the faults of a failed load, the real sets."""
+"""Shared fixtures of the data tests: splits, file writers, diagnostics of a failed load, real data sets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def hub_config() -> Callable[..., HubConfig]:
 
 @pytest.fixture
 def write_beir(tmp_path: Path) -> Callable[..., BeirConfig]:
-    """A sound folder of two passages and two queries; each argument replaces one file, None removes it."""
+    """Return a function that writes a valid BEIR folder: two passages, two queries.
+
+    Each argument replaces one file; None omits it.
+    """
 
     def write(
         corpus: Sequence[Any] | str | None = ({"_id": "d1", "text": "one"}, {"_id": "d2", "text": "two"}),
@@ -65,7 +68,7 @@ def write_beir(tmp_path: Path) -> Callable[..., BeirConfig]:
 
 @pytest.fixture
 def diagnostics_of(tmp_path: Path) -> Callable[[Any], tuple[Diagnostic, ...]]:
-    """The faults that loading ends with; the test fails where it does not raise InputError."""
+    """Return a function that returns the diagnostics of a load; the test fails if the load raises no InputError."""
 
     def load(config: Any) -> tuple[Diagnostic, ...]:
         with pytest.raises(InputError) as caught:
@@ -79,7 +82,7 @@ def diagnostics_of(tmp_path: Path) -> Callable[[Any], tuple[Diagnostic, ...]]:
 def real_set() -> Callable[[str], BeirConfig]:
     def find(name: str) -> BeirConfig:
         if not (SHARED / name).is_dir():
-            pytest.skip(f"the real set {name} is not here (../shared/data)")
+            pytest.skip(f"the real data set {name} is absent (../shared/data)")
         return BeirConfig(kind="beir", path=str(SHARED / name), split=SPLIT)
 
     return find

@@ -1,4 +1,4 @@
-"""What the tests of the split share: a configuration, and that no text stands on two sides."""
+"""Helpers for the tests of the split: its configuration, and a check that no text is on two sides."""
 
 from embsweep.config.data import SplitConfig
 
@@ -9,8 +9,8 @@ def config(seed=13, validation=0.2, test=0.2):
 
 def relevant_texts(answers):
     return {
-        query: {answers.corpus[position] for position in found}
-        for query, found in zip(answers.queries, answers.relevant, strict=True)
+        query: {answers.corpus[position] for position in positions}
+        for query, positions in zip(answers.queries, answers.relevant, strict=True)
     }
 
 

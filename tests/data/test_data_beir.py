@@ -1,4 +1,4 @@
-"""BEIR folders: what is read, and what each thing wrong with one is called."""
+"""BEIR folders: their contents as a collection, and the diagnostic of each error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from embsweep.data.sources.load import load_collection
 
 def relevant_texts(collection):
     return {
-        q: {collection.passages[p] for p in found}
-        for q, found in zip(collection.queries, collection.relevant, strict=True)
+        query: {collection.passages[position] for position in positions}
+        for query, positions in zip(collection.queries, collection.relevant, strict=True)
     }
 
 
@@ -32,12 +32,12 @@ def test_titles_ids_and_unjudged_passages(write_beir, tmp_path):
     corpus = [
         {"_id": "d1", "title": "Title", "text": " one "},
         {"id": 2, "title": "", "text": "two"},
-        {"_id": "d3", "title": None, "text": "nobody asks"},
+        {"_id": "d3", "title": None, "text": "unjudged"},
         {"_id": "d4", "title": "Only a title", "text": ""},
     ]
     collection = load_collection(write_beir(corpus, qrels="q1\td1\t1\r\nq2\t2\t1\r\n"), tmp_path)
     assert relevant_texts(collection) == {"1?": {"Title  one"}, "2?": {"two"}}
-    assert set(collection.passages) == {"Title  one", "two", "nobody asks", "Only a title"}
+    assert set(collection.passages) == {"Title  one", "two", "unjudged", "Only a title"}
 
 
 def test_equal_texts_are_merged_and_counted(write_beir, tmp_path):
@@ -48,7 +48,7 @@ def test_equal_texts_are_merged_and_counted(write_beir, tmp_path):
     assert dict(collection.merged) == {"duplicate passages": 1, "duplicate queries": 1, "duplicate rows": 1}
 
 
-def test_texts_equal_but_for_case_and_white_space_are_merged_and_counted_apart(write_beir, tmp_path):
+def test_texts_equal_except_for_case_and_white_space_are_merged_and_counted_separately(write_beir, tmp_path):
     corpus = [
         {"_id": "d1", "text": "One  of them"},
         {"_id": "d2", "text": "one of them"},
@@ -64,27 +64,27 @@ def test_texts_equal_but_for_case_and_white_space_are_merged_and_counted_apart(w
     }
 
 
-def test_several_questions_of_a_passage_are_no_duplicates(write_beir, tmp_path):
+def test_several_queries_of_one_passage_are_not_duplicates(write_beir, tmp_path):
     collection = load_collection(write_beir(qrels="q1\td1\t1\nq2\td1\t1\n"), tmp_path)
     assert collection.merged == ()
     assert collection.relevant[0] == collection.relevant[1]
 
 
-def test_published_layout_leaves_out_queries_of_other_parts(write_beir, tmp_path):
+def test_published_layout_omits_queries_of_other_parts(write_beir, tmp_path):
     collection = load_collection(write_beir(qrels="q1\td1\t1\n", qrels_name="qrels/test.tsv"), tmp_path)
     assert collection.queries == ("1?",)
     assert dict(collection.merged) == {"queries that test.tsv does not judge": 1}
 
 
 ONE, TWO = {"_id": "d1", "text": "one"}, {"_id": "d2", "text": "two"}
-ASK = {"_id": "q1", "text": "1?"}
-FAULTY = [
+QUERY = {"_id": "q1", "text": "1?"}
+INVALID = [
     # files, where, code
     ({"corpus": None}, "data.path", "missing-file"),
     ({"queries": None}, "data.path", "missing-file"),
     ({"qrels": None}, "data.path", "missing-file"),
     ({"corpus": [ONE, TWO, ONE]}, "corpus.jsonl:3", "duplicate-id"),
-    ({"queries": [ASK, ASK], "qrels": "q1\td1\t1"}, "queries.jsonl:2", "duplicate-id"),
+    ({"queries": [QUERY, QUERY], "qrels": "q1\td1\t1"}, "queries.jsonl:2", "duplicate-id"),
     ({"qrels": "q1\td1\t1\nq2\td2\t1\nq3\td1\t1"}, "qrels.tsv:3", "unknown-id"),
     ({"qrels": "q1\td1\t1\nq2\td2\t1\nq2\td9\t0"}, "qrels.tsv:3", "unknown-id"),
     ({"qrels": "q1\td1\t1\n"}, "queries.jsonl:2", "unanswered-query"),
@@ -105,12 +105,12 @@ FAULTY = [
     ({"corpus": [ONE, TWO, {"_id": True, "text": "three"}]}, "corpus.jsonl:3", "missing-id"),
     ({"corpus": [ONE, TWO, {"_id": " ", "text": "three"}]}, "corpus.jsonl:3", "missing-id"),
     ({"corpus": [ONE, TWO, [1]]}, "corpus.jsonl:3", "wrong-type"),
-    ({"queries": [ASK, {"_id": "q2", "text": ""}]}, "queries.jsonl:2", "empty"),
+    ({"queries": [QUERY, {"_id": "q2", "text": ""}]}, "queries.jsonl:2", "empty"),
 ]
 
 
-@pytest.mark.parametrize(("files", "where", "code"), FAULTY)
-def test_diagnosticy_folder(write_beir, diagnostics_of, files, where, code):
+@pytest.mark.parametrize(("files", "where", "code"), INVALID)
+def test_invalid_folder(write_beir, diagnostics_of, files, where, code):
     (diagnostic,) = diagnostics_of(write_beir(**files))
     assert (diagnostic.code, diagnostic.location) == (code, where)
 
@@ -127,8 +127,8 @@ def test_no_judgements(write_beir, diagnostics_of, qrels, code):
     assert (diagnostic.code, diagnostic.location) == (code, "qrels.tsv")
 
 
-def test_diagnostics_of_all_files_come_together(write_beir, diagnostics_of):
-    diagnostics = diagnostics_of(write_beir([ONE, ONE, TWO], [ASK, {"_id": "q2"}], "q1\td1\tx\nq7\td1\t1\n"))
+def test_diagnostics_of_all_files_are_listed_together(write_beir, diagnostics_of):
+    diagnostics = diagnostics_of(write_beir([ONE, ONE, TWO], [QUERY, {"_id": "q2"}], "q1\td1\tx\nq7\td1\t1\n"))
     assert {diagnostic.location for diagnostic in diagnostics} == {
         "corpus.jsonl:2",
         "queries.jsonl:2",
@@ -142,7 +142,7 @@ def test_diagnostics_of_all_files_come_together(write_beir, diagnostics_of):
     ("name", "code"),
     [("gone", "missing-file"), ("file", "wrong-file-kind"), ("x" * 300, "unreadable")],
 )
-def test_diagnosticy_path(tmp_path, diagnostics_of, split_config, name, code):
+def test_invalid_path(tmp_path, diagnostics_of, split_config, name, code):
     (tmp_path / "file").write_text("x")
     (diagnostic,) = diagnostics_of(BeirConfig(kind="beir", path=str(tmp_path / name), split=split_config))
     assert (diagnostic.code, diagnostic.location) == (code, "data.path")

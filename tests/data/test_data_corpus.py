@@ -1,4 +1,4 @@
-"""Pairs become one collection: equal texts are one, and nothing is lost."""
+"""Building a collection from pairs: equal texts are merged, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_numbers_follow_first_appearance_and_counts_are_kept():
     assert dict(collection.merged) == {"duplicate queries": 2, "duplicate passages": 3, "duplicate rows": 1}
 
 
-def test_nothing_merged_is_nothing_told():
+def test_nothing_is_reported_if_nothing_is_merged():
     assert build_collection("x", [Pair("a", "p", "n"), Pair("b", "q", "n")]).merged == ()
 
 
-def test_negatives_are_passages_and_several_to_a_pair_stay():
+def test_negatives_are_passages_and_a_pair_may_have_several():
     collection = build_collection("x", [Pair("a", "p", "n"), Pair("a", "p", "q"), Pair("b", "q", "p")])
     assert collection.passages == ("p", "n", "q")
     assert collection.judgements == (Judgement(0, 0, 1), Judgement(0, 0, 2), Judgement(1, 2, 0))
@@ -61,7 +61,7 @@ def test_contradictions(pairs, where, code):
         ("ＡＢＣ１", "abc1"),
     ],
 )
-def test_texts_that_differ_in_case_form_or_white_space_are_one(text, same):
+def test_texts_that_differ_in_case_unicode_form_or_white_space_are_merged(text, same):
     collection = build_collection("x", [Pair(text, "p"), Pair(same, "q"), Pair("other", text), Pair("another", same)])
     assert collection.queries == (min(text, same), "other", "another")
     assert collection.passages == ("p", "q", min(text, same))
@@ -69,7 +69,7 @@ def test_texts_that_differ_in_case_form_or_white_space_are_one(text, same):
     assert dict(collection.merged) == {"normalised duplicate queries": 1, "normalised duplicate passages": 1}
 
 
-def test_exact_and_normalised_duplicates_are_counted_apart():
+def test_exact_and_normalised_duplicates_are_counted_separately():
     pairs = [Pair("a?", "p"), Pair("A?", "P"), Pair("a?", "p "), Pair("b?", "p"), Pair("A?", "q")]
     assert dict(build_collection("x", pairs, ["r", "R", "r "]).merged) == {
         "duplicate queries": 2,
@@ -80,7 +80,7 @@ def test_exact_and_normalised_duplicates_are_counted_apart():
     }
 
 
-def test_a_negative_in_other_letters_is_still_the_relevant_passage():
+def test_a_negative_that_differs_in_case_is_still_the_relevant_passage():
     with raises_diagnostics(("negative-is-relevant", "data")):
         build_collection("x", [Pair("a", "Passage", "PASSAGE"), Pair("b", "q", "n")])
 
@@ -96,13 +96,13 @@ ROWS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1)
 
 @pytest.mark.slow
 @given(ROWS, st.lists(TEXTS))
-def test_every_pair_is_there_once_and_texts_are_distinct(rows, extra):
+def test_every_pair_is_kept_once_and_texts_are_distinct(rows, extra):
     collection = build_collection("x", [Pair(*row) for row in rows], extra)
     pairs = [(normalise_text(anchor), normalise_text(positive)) for anchor, positive in rows]
     for texts in (collection.queries, collection.passages):
         assert len(set(map(normalise_text, texts))) == len(texts)
-    found = [(collection.queries[j.query], collection.passages[j.passage]) for j in collection.judgements]
-    assert [tuple(map(normalise_text, pair)) for pair in found] == list(dict.fromkeys(pairs))
+    judged = [(collection.queries[j.query], collection.passages[j.passage]) for j in collection.judgements]
+    assert [tuple(map(normalise_text, pair)) for pair in judged] == list(dict.fromkeys(pairs))
     given = [text.strip() for row in rows for text in row] + [text.strip() for text in extra]
     assert {*collection.queries, *collection.passages} <= set(given)
     assert set(map(normalise_text, collection.passages)) == {p for _, p in pairs} | set(map(normalise_text, extra))
@@ -118,7 +118,7 @@ def test_every_pair_is_there_once_and_texts_are_distinct(rows, extra):
 
 @pytest.mark.slow
 @given(ROWS, st.randoms(use_true_random=False))
-def test_the_order_of_rows_decides_nothing_but_the_numbers(rows, shuffler):
+def test_the_order_of_rows_affects_only_the_numbering(rows, shuffler):
     again = rows.copy()
     shuffler.shuffle(again)
     one, other = (build_collection("x", [Pair(*row) for row in order]) for order in (rows, again))

@@ -1,4 +1,4 @@
-"""Docstrings as pairs: which are taken, which packages are found, and the cache."""
+"""Docstrings as pairs: selection of docstrings, discovery of packages, and the cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from embsweep.data.sources import docstrings as docstring_cache
 from embsweep.data.sources.docstrings import Package, find_packages
 from embsweep.data.sources.load import load_collection
 
-BODY = "This is what the longer explanation of it says. " * 6
+BODY = "This is the longer explanation of the function. " * 6
 SUMMARY = "Return the number of something."
 
 
@@ -27,7 +27,7 @@ def docstring(summary: str = SUMMARY, body: str = BODY) -> str:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package `embsweep_toy` that fails when it is imported."""
+    """Write a package `embsweep_toy` that fails if it is imported."""
     root = tmp_path / "site" / "embsweep_toy"
     (root / "tests").mkdir(parents=True)
     monkeypatch.syspath_prepend(root.parent)
@@ -107,12 +107,12 @@ def test_summary_in_one_line_and_body_dedented():
         f"{SUMMARY}\n\n{BODY}\ud800",
     ],
 )
-def test_docstrings_that_are_no_pair(text):
+def test_docstrings_that_are_not_a_pair(text):
     assert docstrings.split_docstring(text) is None
 
 
 @pytest.mark.parametrize("name", ["no_such_thing", "os.path", "", "a/b", "sys", "__main__", "numpyy"])
-def test_a_package_that_is_none_is_a_diagnostic(diagnostics_of, split_config, name):
+def test_a_name_that_is_not_a_package_is_a_diagnostic(diagnostics_of, split_config, name):
     (diagnostic,) = diagnostics_of(config_of(split_config, "json", name))
     assert (diagnostic.code, diagnostic.location, diagnostic.value) == ("not-installed", "data.packages", name)
 
@@ -123,7 +123,7 @@ def test_a_loaded_module_without_a_spec_is_a_diagnostic(diagnostics_of, split_co
     assert diagnostic.value == "embsweep_ghost"
 
 
-def test_every_unknown_package_is_told_with_its_neighbour(diagnostics_of, split_config):
+def test_every_unknown_package_is_reported_with_the_nearest_name(diagnostics_of, split_config):
     diagnostics = diagnostics_of(config_of(split_config, "numpyy", "pandsa"))
     assert len(diagnostics) == 2
     assert all(
@@ -162,7 +162,7 @@ class TestCache:
         assert [file.name for file in (tmp_path / "cache").iterdir()] == [
             docstring_cache.find_cache(tmp_path / "cache", packages).name
         ]
-        monkeypatch.setattr(docstrings, "read_package", lambda package: pytest.fail("read the package again"))
+        monkeypatch.setattr(docstrings, "read_package", lambda package: pytest.fail("the package was read again"))
         assert self.load(tmp_path / "cache") == first
 
     @pytest.mark.parametrize(
@@ -176,15 +176,15 @@ class TestCache:
             lambda data: data[65:],
         ],
     )
-    def test_a_damaged_cache_is_built_again_with_a_warning(self, packages, tmp_path, caplog, damage):
+    def test_a_damaged_cache_is_rebuilt_with_a_warning(self, packages, tmp_path, caplog, damage):
         first = self.load(tmp_path)
         path = docstring_cache.find_cache(tmp_path, packages)
-        whole = path.read_bytes()
-        path.write_bytes(damage(whole))
+        intact = path.read_bytes()
+        path.write_bytes(damage(intact))
         with caplog.at_level(logging.WARNING):
             assert self.load(tmp_path) == first
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert path.read_bytes() == whole
+        assert path.read_bytes() == intact
 
     def test_another_version_or_format_has_another_cache(self, packages, tmp_path, monkeypatch):
         (entry,) = packages
@@ -208,7 +208,7 @@ class TestCache:
         (error,) = [record.args[1] for record in caplog.records if len(record.args) == 2]
         assert error.errno == errno.ENOSPC
 
-    def test_a_folder_that_cannot_be_made_is_only_a_warning(self, package, tmp_path, caplog):
+    def test_a_folder_that_cannot_be_created_is_only_a_warning(self, package, tmp_path, caplog):
         (tmp_path / "file").write_text("x")
         assert len(self.load(tmp_path / "file" / "cache").queries) == 5
         assert str(tmp_path / "file" / "cache") in caplog.text

@@ -1,4 +1,4 @@
-"""Pairs out of one file: what is read, and what each thing wrong with it is called."""
+"""Pairs from one file: the supported formats, and the diagnostic of each error."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_reads_parquet_with_named_columns(tmp_path, files_config):
     assert [collection.passages[j.negative] for j in collection.judgements] == ["n", "m"]
 
 
-def test_the_csv_limit_of_the_process_stays(tmp_path, files_config):
+def test_the_csv_limit_of_the_process_is_not_changed(tmp_path, files_config):
     import csv
 
     before = csv.field_size_limit()
@@ -67,7 +67,7 @@ def test_the_csv_limit_of_the_process_stays(tmp_path, files_config):
 
 
 DEEP = "[" * 100_000
-FAULTY = [
+INVALID = [
     # name, content, where, code
     ("empty.jsonl", "", "empty.jsonl", "empty"),
     ("blank.jsonl", "\ufeff \n\n", "blank.jsonl", "empty"),
@@ -109,8 +109,8 @@ FAULTY = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "where", "code"), FAULTY)
-def test_diagnosticy_content(tmp_path, files_config, diagnostics_of, name, content, where, code):
+@pytest.mark.parametrize(("name", "content", "where", "code"), INVALID)
+def test_invalid_content(tmp_path, files_config, diagnostics_of, name, content, where, code):
     (diagnostic,) = diagnostics_of(files_config(write(tmp_path / name, content)))
     assert (diagnostic.code, diagnostic.location) == (code, where)
 
@@ -126,7 +126,7 @@ def test_diagnosticy_content(tmp_path, files_config, diagnostics_of, name, conte
         ({"anchor": pa.array([], pa.string()), "positive": pa.array([], pa.string())}, "x.parquet", "no-rows"),
     ],
 )
-def test_diagnosticy_parquet(tmp_path, files_config, diagnostics_of, columns, where, code):
+def test_invalid_parquet(tmp_path, files_config, diagnostics_of, columns, where, code):
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     (diagnostic,) = diagnostics_of(files_config(tmp_path / "x.parquet"))
     assert (diagnostic.code, diagnostic.location) == (code, where)
@@ -147,7 +147,7 @@ def test_parquet_with_a_repeated_column(tmp_path, files_config, diagnostics_of):
     assert (diagnostic.code, diagnostic.location) == ("duplicate-column", "x.parquet")
 
 
-def test_parquet_cut_short(tmp_path, files_config, diagnostics_of):
+def test_truncated_parquet(tmp_path, files_config, diagnostics_of):
     pq.write_table(pa.table({"anchor": ["a"] * 100, "positive": ["p"] * 100}), tmp_path / "whole.parquet")
     whole = (tmp_path / "whole.parquet").read_bytes()
     for kept in (len(whole) // 2, len(whole) - 1):
@@ -171,7 +171,7 @@ def test_parquet_cut_short(tmp_path, files_config, diagnostics_of):
         ("x" * 300 + ".jsonl", "unreadable"),
     ],
 )
-def test_diagnosticy_path(tmp_path, files_config, diagnostics_of, path, code):
+def test_invalid_path(tmp_path, files_config, diagnostics_of, path, code):
     (tmp_path / "folder.jsonl").mkdir()
     for name in ("pairs.jsonl", "pairs.xlsx", "pairs"):
         (tmp_path / name).write_text(GOOD)
@@ -191,10 +191,10 @@ def test_the_encoding_is_named(tmp_path, files_config, diagnostics_of, encoding,
 
 
 @pytest.mark.slow
-def test_a_tower_of_marks_is_refused_before_it_takes_minutes(tmp_path, files_config, diagnostics_of):
-    """A normal form puts them in order, by the square of their number."""
-    tower = json.dumps({"anchor": "Größe e" + "\u0301\u0323" * 300_000, "positive": "p"}) + "\n"
-    diagnostics = diagnostics_of(files_config(write(tmp_path / "x.jsonl", GOOD + tower)))
+def test_a_long_run_of_combining_marks_is_refused_before_it_takes_minutes(tmp_path, files_config, diagnostics_of):
+    """Unicode normalisation sorts them, in quadratic time."""
+    line = json.dumps({"anchor": "Größe e" + "\u0301\u0323" * 300_000, "positive": "p"}) + "\n"
+    diagnostics = diagnostics_of(files_config(write(tmp_path / "x.jsonl", GOOD + line)))
     assert codes_and_locations(diagnostics) == [("bad-character", "x.jsonl:2")]
 
 
@@ -208,7 +208,7 @@ def test_unreadable_file(tmp_path, files_config, diagnostics_of, monkeypatch):
     assert (diagnostic.code, diagnostic.location, diagnostic.value) == ("unreadable", "x.jsonl", str(path))
 
 
-def test_every_diagnostic_is_told_in_the_order_of_the_file(tmp_path, files_config, diagnostics_of):
+def test_diagnostics_are_in_the_order_of_the_file(tmp_path, files_config, diagnostics_of):
     rows = [GOOD, "{", '{"anchor": "", "positive": 1}', GOOD, '{"positive": "p"}']
     diagnostics = diagnostics_of(files_config(write(tmp_path / "x.jsonl", "\n".join(row.strip() for row in rows))))
     assert codes_and_locations(diagnostics) == [
@@ -241,7 +241,7 @@ def test_a_row_without_negative_is_a_diagnostic(tmp_path, files_config, diagnost
     ]
 
 
-def test_a_negative_that_answers_the_question_is_a_diagnostic_of_its_row(tmp_path, files_config, diagnostics_of):
+def test_a_negative_that_is_relevant_to_the_query_is_a_diagnostic_of_its_row(tmp_path, files_config, diagnostics_of):
     rows = [("a", "p", "n"), ("a", "q", "p ")]
     lines = "\n".join(json.dumps(dict(zip(("anchor", "positive", "negative"), row, strict=True))) for row in rows)
     (diagnostic,) = diagnostics_of(files_config(write(tmp_path / "x.jsonl", lines), negative="negative"))
@@ -251,6 +251,6 @@ def test_a_negative_that_answers_the_question_is_a_diagnostic_of_its_row(tmp_pat
 @pytest.mark.parametrize(
     ("changes", "key"), [({"positive": "anchor"}, "positive"), ({"negative": "anchor"}, "negative")]
 )
-def test_one_column_asked_for_twice(tmp_path, files_config, diagnostics_of, changes, key):
+def test_one_column_configured_twice(tmp_path, files_config, diagnostics_of, changes, key):
     (diagnostic,) = diagnostics_of(files_config(write(tmp_path / "x.jsonl", GOOD), **changes))
     assert (diagnostic.code, diagnostic.location) == ("duplicate-column", f"data.{key}")

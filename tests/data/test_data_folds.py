@@ -1,4 +1,4 @@
-"""Folds for the confirmation: every query outside test is validation once, and no passage stands on two sides."""
+"""Folds for the confirmation: every query outside the test split is in one validation side, no passage is in two."""
 
 import pytest
 from hypothesis import given
@@ -14,26 +14,26 @@ SPLIT = SplitConfig(seed=3, validation=0.2, test=0.2)
 
 
 def collection_of(sizes):
-    """One passage for each of `sizes`, with so many questions."""
+    """Return a collection with one passage for each of `sizes`, which is the passage's number of queries."""
     return build_collection("x", [Pair(f"q{g}.{n}", f"p{g}") for g, size in enumerate(sizes) for n in range(size)])
 
 
 @pytest.mark.slow
 @given(sizes=st.lists(st.integers(1, 6), min_size=14, max_size=40), count=st.integers(2, 5))
-def test_folds_partition_what_is_not_test(sizes, count):
+def test_folds_partition_the_queries_outside_test(sizes, count):
     collection = collection_of(sizes)
-    whole = split_collection(collection, SPLIT, None)
+    splits = split_collection(collection, SPLIT, None)
     folds = split_folds(collection, SPLIT, None, count)
-    asked = [query for fold in folds for query in fold.validation.queries]
-    assert sorted(asked) == sorted([*whole.validation.queries, *(pair.anchor for pair in whole.train)])
+    queries = [query for fold in folds for query in fold.validation.queries]
+    assert sorted(queries) == sorted([*splits.validation.queries, *(pair.anchor for pair in splits.train)])
     for fold in folds:
-        assert fold.test == whole.test
-        held_out = {fold.validation.corpus[p] for found in fold.validation.relevant for p in found}
+        assert fold.test == splits.test
+        held_out = {fold.validation.corpus[p] for positions in fold.validation.relevant for p in positions}
         assert held_out.isdisjoint(pair.positive for pair in fold.train)
         assert {pair.anchor for pair in fold.train}.isdisjoint(fold.validation.queries)
 
 
-def test_folds_hold_about_as_many_queries():
+def test_folds_have_about_equally_many_queries():
     folds = split_folds(collection_of([5] * 60), SPLIT, None, 4)
     assert {len(fold.validation.queries) for fold in folds} == {60}
 

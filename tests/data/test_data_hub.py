@@ -1,4 +1,4 @@
-"""The hub: real rows out of a faked download, and every way in which there is none."""
+"""Data sets of the Hugging Face hub: rows from a simulated download, and the diagnostic of each failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _reachable(monkeypatch, tmp_path):
 
 @pytest.fixture
 def datasets():
-    """The library; its import takes most of a second."""
+    """Import the library `datasets`, which takes most of a second."""
     import datasets
 
     return datasets
@@ -30,7 +30,7 @@ def datasets():
 
 @pytest.fixture
 def serve(monkeypatch, datasets):
-    """Let `load_dataset` give these columns; returns what it was called with."""
+    """Return a function that makes `load_dataset` return `columns`, and returns the list of its calls."""
 
     def serve(columns):
         calls = []
@@ -65,7 +65,7 @@ def test_rows_become_a_collection(serve, hub_config, tmp_path):
         ({"anchor": [], "positive": []}, "no-rows", "owner/name", "'train'"),
     ],
 )
-def test_diagnosticy_rows(serve, hub_config, diagnostics_of, columns, code, where, named):
+def test_invalid_rows(serve, hub_config, diagnostics_of, columns, code, where, named):
     serve(columns)
     (diagnostic,) = diagnostics_of(hub_config())
     assert (diagnostic.code, diagnostic.location) == (code, where)
@@ -88,14 +88,14 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("error", "code", "where", "named"), ERRORS, ids=lambda value: type(value).__name__)
-@pytest.mark.parametrize("stage", ["reach", "load"])
+@pytest.mark.parametrize("failing_call", ["reach", "load"])
 def test_a_failure_of_hub_or_library_is_one_diagnostic(
-    monkeypatch, datasets, hub_config, diagnostics_of, error, code, where, named, stage
+    monkeypatch, datasets, hub_config, diagnostics_of, error, code, where, named, failing_call
 ):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(*((hub, "_check_reachable") if stage == "reach" else (datasets, "load_dataset")), fail)
+    monkeypatch.setattr(*((hub, "_check_reachable") if failing_call == "reach" else (datasets, "load_dataset")), fail)
     (diagnostic,) = diagnostics_of(hub_config())
     assert (diagnostic.code, diagnostic.location) == (code, where)
     assert named in str(diagnostic)
@@ -111,7 +111,7 @@ def test_a_failure_of_hub_or_library_is_one_diagnostic(
         ({"positive": "anchor"}, "duplicate-column", "data.positive"),
     ],
 )
-def test_diagnosticy_configuration_asks_nobody(tmp_path, serve, hub_config, diagnostics_of, changes, code, where):
+def test_an_invalid_configuration_sends_no_request(tmp_path, serve, hub_config, diagnostics_of, changes, code, where):
     (tmp_path / "here").mkdir()
     calls = serve({"anchor": ["a"], "positive": ["p"]})
     assert codes_and_locations(diagnostics_of(hub_config(**changes))) == [(code, where)]
@@ -123,16 +123,16 @@ class TestReach:
     def _real_check(self, monkeypatch, _reachable):
         monkeypatch.undo()
 
-    def test_asks_once_with_a_time_limit(self, monkeypatch, hub_config):
-        asked = []
+    def test_sends_one_request_with_a_timeout(self, monkeypatch, hub_config):
+        requests = []
         monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
-        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, *a, **k: asked.append((a, k)))
+        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, *a, **k: requests.append((a, k)))
         hub._check_reachable(hub_config())
-        assert asked == [(("owner/name",), {"revision": "abc123", "timeout": hub.REACH_TIMEOUT_S})]
+        assert requests == [(("owner/name",), {"revision": "abc123", "timeout": hub.REACH_TIMEOUT_S})]
 
-    def test_offline_mode_leaves_it_to_the_cache(self, monkeypatch, hub_config):
+    def test_offline_mode_sends_no_request(self, monkeypatch, hub_config):
         monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: True)
-        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: pytest.fail("asked the hub"))
+        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: pytest.fail("sent a request to the hub"))
         hub._check_reachable(hub_config())
 
     def test_a_closed_port_is_tried_once(self, monkeypatch, datasets, hub_config, diagnostics_of):
@@ -147,7 +147,7 @@ class TestReach:
         assert "ConnectError" in diagnostic.message
 
 
-def test_a_column_that_is_no_text_and_cannot_be_decoded(monkeypatch, datasets, hub_config, diagnostics_of):
+def test_a_column_that_is_not_text_and_cannot_be_decoded(monkeypatch, datasets, hub_config, diagnostics_of):
     kinds = datasets.Features({"anchor": datasets.Image(), "positive": datasets.Value("string")})
     broken = datasets.Dataset.from_dict({"anchor": [{"path": None, "bytes": b"x"}], "positive": ["p"]}, features=kinds)
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: broken)

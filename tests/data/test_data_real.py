@@ -1,4 +1,4 @@
-"""Real retrieval sets, where they are at hand, and the built-in one at full size."""
+"""Real retrieval sets, if present, and the built-in one at full size."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SETS = [  # name, passages, distinct queries, queries in the file
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "passages", "queries", "rows"), SETS)
-def test_a_real_set_is_read_whole_and_split_without_a_shared_passage(real_set, tmp_path, name, passages, queries, rows):
+def test_a_real_set_is_read_fully_and_split_without_a_shared_passage(real_set, tmp_path, name, passages, queries, rows):
     config = real_set(name)
     collection = load_collection(config, tmp_path)
     assert (collection.name, len(collection.passages), len(collection.queries)) == (name, passages, queries)
     assert dict(collection.merged).get("duplicate queries", 0) == rows - queries
     splits = split_collection(collection, config.split, config.max_pairs)
     sides = [{pair.positive for pair in splits.train}]
-    sides += [{s.corpus[p] for found in s.relevant for p in found} for s in (splits.validation, splits.test)]
+    sides += [{s.corpus[p] for positions in s.relevant for p in positions} for s in (splits.validation, splits.test)]
     assert sum(map(len, sides)) == len(set().union(*sides))
     assert splits.test.corpus == tuple(sorted(collection.passages))
     for side in (splits.validation, splits.test):
@@ -35,7 +35,7 @@ def test_a_real_set_is_read_whole_and_split_without_a_shared_passage(real_set, t
 
 
 @pytest.mark.nightly
-def test_the_built_in_set_has_about_9500_questions(tmp_path, split_config):
+def test_the_built_in_set_has_about_9500_queries(tmp_path, split_config):
     packages = ("stdlib", "numpy", "scipy", "pandas", "sklearn", "torch")
     config = DocstringsConfig(kind="docstrings", packages=packages, split=split_config)
     collection = load_collection(config, tmp_path)

@@ -1,4 +1,4 @@
-"""The split: whole passage groups, the same for every order of the rows, and every judgement accounted for."""
+"""The split: groups stay together, the order of rows has no effect, and every judgement is accounted for."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_groups_are_connected_components():
     assert sorted((group.queries, group.rows) for group in groups) == [((0, 1, 3), 4), ((2,), 1), ((4,), 1)]
 
 
-def test_a_hard_negative_ties_nothing_together():
+def test_a_hard_negative_connects_no_groups():
     collection = build_collection("x", [Pair("a", "1", "2"), Pair("b", "2", "1")])
     assert len(find_groups(collection, seed=0)) == 2
 
 
-def test_a_query_that_is_spelled_like_a_passage_ties_nothing_together():
+def test_a_query_with_the_text_of_a_passage_connects_no_groups():
     collection = build_collection("x", [Pair("a", "b"), Pair("b", "c"), Pair("c", "a")])
     assert len(find_groups(collection, seed=0)) == 3
 
@@ -53,9 +53,9 @@ def test_another_seed_draws_another_split():
     assert len(tests) == 5
 
 
-def test_what_was_merged_is_told():
+def test_merged_texts_are_noted():
     collection = build_collection("x", [*single_pairs(9), Pair("q0.0", "p0")])
-    merged = [f"{what}: {count}" for what, count in collection.merged if count]
+    merged = [f"{kind}: {count}" for kind, count in collection.merged if count]
     assert [numbers_in(note) for note in merged] == [[1]] * len(merged) != []
     assert split_collection(collection, config(), None).notes == tuple(merged)
 
@@ -71,7 +71,7 @@ def test_no_side_is_ever_empty(sizes, fractions):
     assert_disjoint(splits)
 
 
-def test_a_share_that_is_far_off_is_told():
+def test_a_share_far_from_the_requested_one_is_noted():
     pairs = [Pair(f"q{p}.{q}", f"p{p}") for p in range(3) for q in range(10)]
     notes = split_collection(build_collection("x", pairs), config(0, 0.1, 0.1), None).notes
     assert [(note.split()[0], numbers_in(note)) for note in notes[1:]] == [
@@ -101,7 +101,7 @@ def test_too_little_to_split(pairs, max_pairs, where, code):
 class TestMaxPairs:
     collection = build_collection("x", [Pair(f"q{p}.{q}", f"p{p}") for p in range(60) for q in range(1 + p % 3)], ["u"])
 
-    def test_takes_whole_groups_up_to_the_cap(self):
+    def test_takes_complete_groups_up_to_the_cap(self):
         splits = split_collection(self.collection, config(), 50)
         kept = len(splits.train) + len(splits.validation.queries) + len(splits.test.queries)
         assert kept == 50  # groups of one fill the last gap
@@ -110,7 +110,7 @@ class TestMaxPairs:
         assert sum(next(iter(passages)) in chosen for passages in everything.values()) == kept
         assert set(splits.test.corpus) == set().union(*passages_by_side(splits).values())
 
-    def test_says_so(self):
+    def test_the_cap_is_noted(self):
         notes = split_collection(self.collection, config(), 50).notes
         cap = next(note for note in notes if note.startswith("max_pairs"))
         kept, pairs, *_, passages = numbers_in(cap)
@@ -130,7 +130,7 @@ class TestMaxPairs:
             text[1:] for text in splits.test.corpus if text[0] == "p"
         }
 
-    def test_the_order_of_the_rows_has_no_part_in_the_sets(self):
+    def test_the_order_of_the_rows_does_not_affect_the_sets(self):
         reordered = build_collection("x", [*reversed(single_pairs(100))])
         first, second = (
             split_collection(c, config(), 50) for c in (build_collection("x", single_pairs(100)), reordered)
@@ -139,7 +139,7 @@ class TestMaxPairs:
         assert list(first.test.corpus) == sorted(first.test.corpus)
 
 
-def test_a_training_row_whose_negative_answers_a_held_out_query_is_left_out():
+def test_a_training_row_whose_negative_answers_a_held_out_query_is_omitted():
     pairs = [Pair(f"q{n}", f"p{n}", f"p{(n + 1) % 30}") for n in range(30)]
     splits = split_collection(build_collection("x", pairs), config(), None)
     held_out = passages_by_side(splits)["validation"] | passages_by_side(splits)["test"]
@@ -148,8 +148,8 @@ def test_a_training_row_whose_negative_answers_a_held_out_query_is_left_out():
     expected = [pair for pair in due if pair.negative not in held_out]
     assert len(expected) < len(due)
     assert list(splits.train) == expected
-    logged = f"training rows left out because their hard negative answers a held-out query: {len(due) - len(expected)}"
-    assert logged in splits.notes
+    note = f"training rows left out because their hard negative answers a held-out query: {len(due) - len(expected)}"
+    assert note in splits.notes
 
 
 def test_no_training_row_left_is_an_error():
@@ -159,16 +159,16 @@ def test_no_training_row_left_is_an_error():
         split_collection(build_collection("x", pairs), config(), None)
 
 
-def test_whole_set_holds_judged_queries_and_every_passage():
+def test_retrieval_set_has_the_judged_queries_and_every_passage():
     collection = Collection(
-        "x", ("a", "nobody", "b"), ("1", "2", "3"), (Judgement(2, 1), Judgement(0, 0), Judgement(2, 0))
+        "x", ("a", "unjudged", "b"), ("1", "2", "3"), (Judgement(2, 1), Judgement(0, 0), Judgement(2, 0))
     )
     answers = as_retrieval_set(collection)[0]
     assert (answers.name, answers.queries, answers.corpus) == ("x", ("a", "b"), ("1", "2", "3"))
     assert answers.relevant == ((0,), (0, 1))
 
 
-def test_whole_set_without_judgements_is_an_error():
+def test_retrieval_set_without_judgements_is_an_error():
     with raises_diagnostics(("no-rows", "data")):
         as_retrieval_set(Collection("x", ("a",), ("1",), ()))[0]
 
@@ -197,7 +197,7 @@ class TestFingerprint:
 
     def test_changes_with_every_text_and_side(self):
         first, *rest = self.pairs
-        found = {
+        fingerprints = {
             self.of(),
             self.of(seed=14),
             self.of(test=0.3),
@@ -208,12 +208,12 @@ class TestFingerprint:
             self.of([replace(first, positive="other"), *rest]),
             self.of([replace(pair, negative="u") for pair in self.pairs]),
         }
-        assert len(found) == 9
+        assert len(fingerprints) == 9
 
 
-def test_a_capped_whole_set_holds_whole_groups_and_their_passages():
+def test_a_capped_retrieval_set_has_complete_groups_and_their_passages():
     pairs = [Pair(f"question {i} {j}", f"passage {i}") for i in range(20) for j in range(2)]
-    collection = build_collection("toy", pairs, ["a passage that nobody asked for"])
+    collection = build_collection("toy", pairs, ["a passage without a query"])
     capped = as_retrieval_set(collection, seed=1, max_pairs=10)[0]
     assert (len(capped.queries), len(capped.corpus)) == (10, 5)
     assert all(

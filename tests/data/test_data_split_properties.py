@@ -1,4 +1,4 @@
-"""Properties that every split has, whatever the rows: sides, order, shares, nothing lost."""
+"""Properties of every split: disjoint sides, no effect of the order, shares near the requested ones, nothing lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from embsweep.data.splits import as_retrieval_set, split_collection
 
 @st.composite
 def collections(draw):
-    """Rows over few texts, so that groups of several queries and passages are common."""
+    """Draw rows over few texts, so that groups of several queries and passages are common."""
     size = draw(st.integers(3, 40))
     rows = draw(st.lists(st.tuples(st.integers(0, size), st.integers(0, size)), min_size=1, max_size=60))
     with_negatives = draw(st.booleans())
@@ -63,7 +63,7 @@ def test_split_properties(drawn, split, cap, shuffler: random.Random):
     collection = build_collection("x", pairs, extra)
     truth = relevant_texts(as_retrieval_set(collection)[0])
     held_out = relevant_texts(splits.validation) | relevant_texts(splits.test)
-    assert all(found == truth[query] for query, found in held_out.items())
+    assert all(passages == truth[query] for query, passages in held_out.items())
     answers = set().union(*held_out.values())
     if cap is None:
         assert set(splits.test.corpus) == {pair.positive for pair in pairs} | {pair.negative for pair in pairs} - {
@@ -84,7 +84,7 @@ def test_split_properties(drawn, split, cap, shuffler: random.Random):
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=30, max_size=120), SPLITS)
-def test_shares_are_near_what_was_asked(sizes, split):
+def test_shares_are_near_the_requested_ones(sizes, split):
     pairs = [Pair(f"q{p}.{q}", f"p{p}") for p, size in enumerate(sizes) for q in range(size)]
     splits = split_collection(build_collection("x", pairs), split, None)
     for answers, fraction in ((splits.validation, split.validation), (splits.test, split.test)):

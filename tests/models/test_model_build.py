@@ -54,7 +54,7 @@ def test_altered_weights_are_refused(package, monkeypatch, kind):
 def test_the_dimension_must_be_the_models_own(package):
     with raises_diagnostics(("wrong-dim", "model.dim")) as caught:
         build_model(_config("static", dim=256), "cpu")
-    assert (caught.value.diagnostics[0].value, caught.value.diagnostics[0].accepted) == (256, "384")
+    assert (caught.value.diagnostics[0].value, caught.value.diagnostics[0].expected) == (256, "384")
 
 
 @pytest.mark.slow

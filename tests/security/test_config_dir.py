@@ -35,10 +35,10 @@ def test_a_preset_of_another_folder_is_refused(call, tmp_path, payload, marker, 
     (tmp_path / "sweep").mkdir()
     body = text if text == SPACE else text.format(marker=marker)
     (tmp_path / "sweep" / "theirs.yaml").write_text("# @package _global_\n" + body)
-    left = call("--config-dir", str(tmp_path), "+sweep=theirs", f"storage.path={tmp_path}", "data=files")
-    assert left.code == 2
-    assert (code, where) in left.signs
-    assert where in left.diagnostics
+    result = call("--config-dir", str(tmp_path), "+sweep=theirs", f"storage.path={tmp_path}", "data=files")
+    assert result.code == 2
+    assert (code, where) in result.diagnostics
+    assert where in result.listed_locations
     assert not marker.exists()
 
 
@@ -47,8 +47,8 @@ def test_another_main_file_or_a_pickle_is_refused(call, tmp_path, marker, option
     (tmp_path / "config.yaml").write_text(CALLBACK.format(marker=marker))
     (tmp_path / "config.pickle").write_bytes(pickle.dumps(Payload(marker)))
     value = {"config-path": tmp_path, "config-name": "theirs", "experimental-rerun": tmp_path / "config.pickle"}[option]
-    left = call(f"--{option}", str(value), "--config-dir", str(tmp_path))
-    assert (left.code, left.signs) == (2, [("not-settable", f"--{option}")])
+    result = call(f"--{option}", str(value), "--config-dir", str(tmp_path))
+    assert (result.code, result.diagnostics) == (2, [("not-settable", f"--{option}")])
     assert not marker.exists()
 
 

@@ -1,14 +1,10 @@
-"""Build the trainer of one trial, its arguments and its batch sampler, and describe the training for the record."""
+"""Build the trainer of one trial and its arguments, and describe the training for the record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from sentence_transformers.base.sampler import DefaultBatchSampler
-from torch.utils.data import RandomSampler
+from typing import TYPE_CHECKING
 
 from embsweep.config import TrialConfig
 from embsweep.config.training import TrainConfig
@@ -107,6 +103,8 @@ def build_trainer(
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
 
+    from embsweep.training.batch_sampler import EpochBatchSampler
+
     _leave_environment_alone()
     columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
     if pairs[0].negative is not None:
@@ -154,20 +152,3 @@ def describe_training(trainer: SentenceTransformerTrainer, config: TrialConfig) 
         "effective_batch": effective,
         "learning_rate_refers_to": f"one step over {effective} pairs, with any number of workers",
     }
-
-
-class EpochBatchSampler(DefaultBatchSampler):
-    """Default sampler of sentence-transformers, but with a new seed for every epoch (`seed + epoch`).
-
-    The library's sampler continues one generator over all epochs, so that a trial resumed in a later epoch would see
-    other batches than an uninterrupted one. Here the order depends only on the seed and the epoch. The first epoch
-    equals the library's.
-    """
-
-    def __init__(self, dataset: Any, **options: Any) -> None:
-        super().__init__(RandomSampler(dataset, generator=options["generator"]), **options)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        if self.generator is not None:
-            self.generator.manual_seed(self.seed + self.epoch)
-        yield from super().__iter__()
