@@ -1,7 +1,7 @@
-"""The wording of messages, in one place: `messages.txt` holds what each of these inputs is told.
+"""The wording of messages, compared in one place: `messages.txt` has the message for each of these inputs.
 
-Everywhere else tests assert codes, places and numbers. After a change of wording,
-`EMBSWEEP_UPDATE_MESSAGES=1 python -m pytest tests/test_messages.py` writes the file anew; read its diff.
+All other tests assert codes, locations and numbers. After a change of wording,
+`EMBSWEEP_UPDATE_MESSAGES=1 python -m pytest tests/test_messages.py` rewrites the file; review its diff.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from embsweep.selection.gate_conditions import check_comparison, describe_rule
 from embsweep.selection.gate_input import ModelEvaluation, Reference
 from embsweep.sweep.checks.gpu_memory import check_memory
 from embsweep.training.memory import describe_failure
-from tests.audit.made_up import ABSENT, TRAIN, as_splits, sound_sides
+from tests.audit.made_up import ABSENT, TRAIN, as_splits, valid_sides
 from tests.cli.test_console import ERRORS, exit_code_of
 from tests.config.test_diagnostics import CASES as CONFIG_CASES
 from tests.data.test_data_files import INVALID as FILE_CASES
@@ -51,12 +51,12 @@ COMMAND_LINE = [
     "train.learning_rate=interval(1e-4,1e-6)", "hydra/sweeper=basic", "hydra.foo=1", "hydra.mode=FOO",
 ]  # fmt: skip
 
-BEIR = {  # file → content; the others are sound
+BEIR = {  # file → contents to replace the valid one; the other files are valid
     "corpus.jsonl": ['{"_id": "a"}\n', '{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n', ""],
     "queries.jsonl": ['{"text": "q"}\n', '{"_id": "q", "text": 3}\n'],
-    "qrels.tsv": ["q\tnowhere\t1\n", "nobody\tp\t1\n", "q\n", "q\tp\tmuch\n"],
+    "qrels.tsv": ["q\tunknown\t1\n", "unknown\tp\t1\n", "q\n", "q\tp\tmuch\n"],
 }
-SOUND = {
+VALID = {
     "corpus.jsonl": '{"_id": "p", "text": "a passage"}\n',
     "queries.jsonl": '{"_id": "q", "text": "a query"}\n',
     "qrels.tsv": "q\tp\t1\n",
@@ -64,75 +64,77 @@ SOUND = {
 SPLIT = SplitConfig(seed=13, validation=0.1, test=0.1)
 
 
-@pytest.mark.slow  # of a command line alone two seconds
-def test_what_users_are_told(make_config, loader, tmp_path):
+@pytest.mark.slow  # the diagnostics of the command line alone take two seconds
+def test_messages_equal_the_snapshot(make_config, loader, tmp_path):
     sections = {
-        "Configuration": tell_of_configurations(make_config),
-        "Command line": [(" ".join(COMMAND_LINE), tell_of_command_line(loader))],
-        "Files of pairs": tell_of_files(tmp_path),
-        "BEIR folders": tell_of_folders(tmp_path),
-        "Gate": tell_of_gate(),
-        "Leaving": tell_of_leaving(),
-        "Memory of a GPU": [(str(found), str(check_memory(found, 4)[0])) for found, *_ in TOO_LARGE],
-        "Out of memory": tell_of_memory(make_config),
-        "Audit": tell_of_audit(),
-        "Rules of the gate": tell_of_rules(),
-        "Verdicts": tell_of_verdicts(),
+        "Configuration": configuration_messages(make_config),
+        "Command line": [(" ".join(COMMAND_LINE), command_line_messages(loader))],
+        "Files of pairs": file_messages(tmp_path),
+        "BEIR folders": folder_messages(tmp_path),
+        "Gate": gate_messages(),
+        "Exit": exit_messages(),
+        "GPU memory": [(str(measured), str(check_memory(measured, 4)[0])) for measured, *_ in TOO_LARGE],
+        "Out of memory": memory_messages(make_config),
+        "Audit": audit_messages(),
+        "Rules of the gate": rule_messages(),
+        "Verdicts": verdict_messages(),
         "Progress": [(name, describe_view(view)) for name, (view, _) in VIEWS.items()],
-        "Result of a sweep": tell_of_results(),
-        "Recipes": [(name, "\n".join(tell_of_recipe(card))) for name, card in load_cards().items()],
+        "Result of a sweep": result_messages(),
+        "Recipes": [(name, "\n".join(recipe_messages(card))) for name, card in load_cards().items()],
     }
     blocks = (
-        f"# {title}\n\n" + "\n".join(f"> {given}\n{logged}\n" for given, logged in s) for title, s in sections.items()
+        f"# {title}\n\n" + "\n".join(f"> {given}\n{message}\n" for given, message in s) for title, s in sections.items()
     )
-    found = "\n".join(blocks)
+    current = "\n".join(blocks)
     if os.environ.get("EMBSWEEP_UPDATE_MESSAGES"):
-        SNAPSHOT.write_text(found, "utf-8")
+        SNAPSHOT.write_text(current, "utf-8")
     kept = SNAPSHOT.read_text("utf-8")
-    if found != kept:
-        pytest.fail("\n".join(difflib.unified_diff(kept.splitlines(), found.splitlines(), "messages.txt", "now", n=1)))
+    if current != kept:
+        pytest.fail(
+            "\n".join(difflib.unified_diff(kept.splitlines(), current.splitlines(), "messages.txt", "now", n=1))
+        )
 
 
-def tell_of_configurations(make_config):
+def configuration_messages(make_config):
     overrides = dict.fromkeys(override for override, *_ in CONFIG_CASES)
-    return [(override, told_by(lambda override=override: make_config(override))) for override in overrides]
+    return [(override, diagnostics_of(lambda override=override: make_config(override))) for override in overrides]
 
 
-def tell_of_command_line(loader):
+def command_line_messages(loader):
     _, diagnostics = check_overrides(loader, COMMAND_LINE)
     return "\n".join(map(str, diagnostics))
 
 
-def tell_of_files(folder):
+def file_messages(folder):
     def load(name, content):
         path = folder / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         config = FilesConfig(kind="files", pairs=str(path), anchor="anchor", positive="positive", split=SPLIT)
-        return told_by(lambda: load_collection(config, folder)).replace(f"{folder}/", "")
+        return diagnostics_of(lambda: load_collection(config, folder)).replace(f"{folder}/", "")
 
     return [(f"{name}: {content[:60]!r}", load(name, content)) for name, content, *_ in FILE_CASES]
 
 
-def tell_of_folders(folder):
+def folder_messages(folder):
     def load(changed):
-        place = folder / "beir"
-        place.mkdir(exist_ok=True)
-        for name, content in {**SOUND, **changed}.items():
-            (place / name).write_text(content)
-        config = BeirConfig(kind="beir", path=str(place), split=SPLIT)
-        return told_by(lambda: load_collection(config, folder)).replace(f"{folder}/", "")
+        beir = folder / "beir"
+        beir.mkdir(exist_ok=True)
+        for name, content in {**VALID, **changed}.items():
+            (beir / name).write_text(content)
+        config = BeirConfig(kind="beir", path=str(beir), split=SPLIT)
+        return diagnostics_of(lambda: load_collection(config, folder)).replace(f"{folder}/", "")
 
-    return [(f"{name}: {content!r}", load({name: content})) for name, each in BEIR.items() for content in each]
+    return [(f"{name}: {content!r}", load({name: content})) for name, contents in BEIR.items() for content in contents]
 
 
-def tell_of_gate():
+def gate_messages():
     evidence_error = ModelEvaluation(diagnostic="not evaluated: this is not the sweep's test set")
     base, champion = (Reference(label, read(WINNER)) for label in ("base model minilm", "champion (version 1)"))
     cases = {
-        "all holds": make_case(),
+        "all conditions hold": make_case(),
         "unfinished": make_case(make_evidence(complete=False, counts={"complete": 5})),
         "an error of the audit": make_case(make_evidence(audit=(ERROR,))),
-        "a waived one": make_case(make_evidence(audit=(ERROR.model_copy(update={"waived": True}),))),
+        "a waived error of the audit": make_case(make_evidence(audit=(ERROR.model_copy(update={"waived": True}),))),
         "a rehearsal's name": make_case(name="legal-rehearsal"),
         "a floor": make_case(make_evidence(objective=OBJECTIVE.model_copy(update={"floors": {64: 0.99}}))),
         "equal to its base and the champion": make_case(base=base, champion=champion),
@@ -147,7 +149,7 @@ def tell_of_gate():
     ]
 
 
-def tell_of_memory(make_config):
+def memory_messages(make_config):
     import torch
 
     errors = torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -158,14 +160,14 @@ def tell_of_memory(make_config):
     ]
 
 
-def tell_of_audit():
-    train, validation, test = sound_sides()
+def audit_messages():
+    train, validation, test = valid_sides()
     leaky = [*train[:-3], (train[0][0], validation[0][1]), ("so?", "—"), (train[1][1], train[1][1])]
     near = f"{train[2][0][:-1]} xyz?"
     cases = {
-        "sound": (train, validation, test),
-        "leaks, and rows that say nothing": (leaky, validation, [(near, test[0][1]), *test[1:40]]),
-        "exchanged columns": [[(passage, query) for query, passage in side] for side in (train, validation, test)],
+        "valid": (train, validation, test),
+        "leaks and meaningless rows": (leaky, validation, [(near, test[0][1]), *test[1:40]]),
+        "swapped columns": [[(passage, query) for query, passage in side] for side in (train, validation, test)],
     }
     return [(name, "\n".join(_describe_findings(as_splits(*sides)))) for name, sides in cases.items()]
 
@@ -178,41 +180,43 @@ def _describe_findings(splits):
         yield f"{finding.severity} {finding.name}: {finding.message}"
 
 
-def tell_of_rules():
+def rule_messages():
     return [
         (f"{name}, margin {rule.margin:g}", f"{describe_rule(name, rule)}: {check_comparison(found, name, rule)[1]}")
         for found, name, rule, *_ in COMPARED
     ]
 
 
-def tell_of_recipe(card):
+def recipe_messages(card):
     log = read_log(card)
     yield from describe_log(card, log)
     yield from describe_schedule(card, log, count_steps(card))
     yield from describe_queries(read_queries(card))
 
 
-def tell_of_verdicts():
+def verdict_messages():
     cases = {
-        "a clear one": (candidate(0, [0.40, 0.41]), candidate(5, [0.60, 0.61])),
-        "tied, and one that failed": (
+        "a clear winner": (candidate(0, [0.40, 0.41]), candidate(5, [0.60, 0.61])),
+        "a tie and a failed candidate": (
             candidate(0, [0.5, 0.51]),
             candidate(1, [0.5, 0.52]),
             candidate(2, [0.9], failures=1),
         ),
-        "one alone": (candidate(0, [0.5, 0.52]), candidate(1, [0.6], failures=1)),
-        "a run each": (candidate(0, [0.4]), candidate(1, [0.9])),
-        "one not run again": (candidate(0, [0.4, 0.41]), candidate(1, [], searched=0.9)),
-        "none run again": (candidate(0, [], searched=0.4), candidate(1, [], searched=0.9)),
+        "only one candidate": (candidate(0, [0.5, 0.52]), candidate(1, [0.6], failures=1)),
+        "one run per candidate": (candidate(0, [0.4]), candidate(1, [0.9])),
+        "a candidate without confirmation runs": (candidate(0, [0.4, 0.41]), candidate(1, [], searched=0.9)),
+        "no confirmation runs": (candidate(0, [], searched=0.4), candidate(1, [], searched=0.9)),
     }
-    found = {name: decide(*candidates) for name, candidates in cases.items()}
-    found["few passage groups"] = decide(*cases["a clear one"], groups=[number % 4 for number in range(QUERIES)])
-    found["a missed floor"] = decide(*cases["one alone"], objective=MEAN.model_copy(update={"floors": {128: 0.6}}))
-    return [(name, "\n".join([verdict.rule, *verdict.warnings])) for name, verdict in found.items()]
+    verdicts = {name: decide(*candidates) for name, candidates in cases.items()}
+    verdicts["few passage groups"] = decide(*cases["a clear winner"], groups=[number % 4 for number in range(QUERIES)])
+    verdicts["a missed floor"] = decide(
+        *cases["only one candidate"], objective=MEAN.model_copy(update={"floors": {128: 0.6}})
+    )
+    return [(name, "\n".join([verdict.rule, *verdict.warnings])) for name, verdict in verdicts.items()]
 
 
-def tell_of_results():
-    """The whole of a typical one; of the others the lines that it has not."""
+def result_messages():
+    """Return all lines of a typical result; of other results, only the lines that the typical one does not have."""
     usual = lines_of(typical())
     others = [(name, lines_of(evidence)) for name, (evidence, _) in NOT_SURE.items()]
     return [("typical", "\n".join(map(str.rstrip, usual)))] + [
@@ -220,20 +224,20 @@ def tell_of_results():
     ]
 
 
-def tell_of_leaving():
+def exit_messages():
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     cases = [(error, None) for error, *_ in ERRORS] + [(KeyboardInterrupt(), "the command"), (full, "the command")]
-    return [(f"{type(error).__name__}, {command}", said_when_left(error, command)) for error, command in cases]
+    return [(f"{type(error).__name__}, {command}", stderr_of(error, command)) for error, command in cases]
 
 
-def said_when_left(error, command):
+def stderr_of(error, command):
     with contextlib.redirect_stderr(io.StringIO()) as output:
         exit_code_of(error, command)
     return output.getvalue().rstrip("\n")
 
 
-def told_by(call):
-    """The faults that `call` raises, a line each."""
+def diagnostics_of(call):
+    """Return the diagnostics that `call` raises, one per line."""
     with pytest.raises(InputError) as caught:
         call()
     return "\n".join(map(str, caught.value.diagnostics))

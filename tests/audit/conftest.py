@@ -1,4 +1,4 @@
-"""The audit of splits given as values."""
+"""Fixtures that audit splits given as values."""
 
 import pytest
 from made_up import ABSENT, TRAIN
@@ -10,7 +10,7 @@ from embsweep.data.collection import Collection
 
 @pytest.fixture
 def audit():
-    """audit(splits, merged=(), waive=(), model=ABSENT, batch_size=16) → report."""
+    """Return a function: audit(splits, merged=(), waive=(), model=ABSENT, batch_size=16) → report."""
 
     def run(splits, *, merged=(), waive=(), model=ABSENT, **train):
         collection = Collection(splits.name, (), (), (), tuple(merged))
@@ -21,8 +21,8 @@ def audit():
 
 
 @pytest.fixture
-def found(audit):
-    """found(splits, …) → {name: finding}; a name that is found twice fails the test."""
+def findings_of(audit):
+    """Return a function: findings_of(splits, …) → {name: finding}; the test fails if a name occurs twice."""
 
     def run(splits, **options):
         findings = audit(splits, **options).findings

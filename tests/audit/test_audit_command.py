@@ -1,4 +1,4 @@
-"""`embsweep audit`: on a real set with several questions to a passage, and on planted faults."""
+"""`embsweep audit`: a real set with several queries per passage, and data with deliberate errors."""
 
 import io
 import json
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def one_hydra(loader, monkeypatch):
-    """The session's loader where the command would open its own."""
+    """Make the command use the session's loader instead of opening another."""
     monkeypatch.setattr("embsweep.cli.audit.config_loader", lambda: nullcontext(loader))
 
 
@@ -36,7 +36,7 @@ def embsweep():
 
 @pytest.fixture
 def pairs(tmp_path):
-    """pairs(rows) → the overrides that read them from a file."""
+    """Return a function that writes rows to a file and returns the overrides that read it: pairs(rows)."""
 
     def write(rows):
         path = tmp_path / "pairs.jsonl"
@@ -50,10 +50,10 @@ def swap(rows):
     return [(passage, query) for query, passage in rows]
 
 
-def test_xquad_de_has_several_questions_a_passage_and_no_shared_one(embsweep, shared_data, tmp_path):
+def test_xquad_de_has_several_queries_per_passage_and_no_shared_passage(embsweep, shared_data, tmp_path):
     file = tmp_path / "audit.json"
-    done = embsweep(*XQUAD, f"data.path={shared_data / 'xquad_de'}", "--json", file)
-    assert done.exit_code == 0, done.output
+    result = embsweep(*XQUAD, f"data.path={shared_data / 'xquad_de'}", "--json", file)
+    assert result.exit_code == 0, result.output
     written = json.loads(file.read_text("utf-8"))
     findings = {finding["name"]: finding for finding in written["findings"]}
     assert not [finding for finding in written["findings"] if finding["severity"] == "error"]
@@ -66,27 +66,27 @@ def test_xquad_de_has_several_questions_a_passage_and_no_shared_one(embsweep, sh
     assert bm25["naive"]["accuracy@1"] < 0.25 < 0.8 < bm25["right"]["accuracy@1"]
     assert bm25["naive"]["recall@10"] > 0.85
     for shown in ("several-questions-per-passage", "BM25, one id per row", f"{bm25['naive']['map@100']:.4f}"[1:]):
-        assert shown in done.output
+        assert shown in result.output
 
     passages = [set(), *(size["passages"] for size in written["figures"]["sizes"])]
     assert sum(passages[1:]) == written["figures"]["corpus"] == 240  # each passage on one side
 
 
-def test_the_base_model_ranks_beside_bm25(embsweep, shared_data, tmp_path):
+def test_the_base_model_is_listed_beside_bm25(embsweep, shared_data, tmp_path):
     file = tmp_path / "audit.json"
     small = ("data.max_pairs=400", "model.max_seq_length=64")
-    done = embsweep(*XQUAD, f"data.path={shared_data / 'xquad_de'}", *small, "--model", "--json", file)
-    assert done.exit_code == 0, done.output
+    result = embsweep(*XQUAD, f"data.path={shared_data / 'xquad_de'}", *small, "--model", "--json", file)
+    assert result.exit_code == 0, result.output
     bm25, minilm = json.loads(file.read_text("utf-8"))["figures"]["readings"]
     assert (bm25["ranker"], minilm["ranker"]) == ("BM25", "minilm")
     assert minilm["naive"]["map@100"] < 0.6 * minilm["right"]["map@100"]
 
 
-def test_exit_code_2_where_an_error_is_not_waived(embsweep, pairs):
+def test_exit_code_2_if_an_error_is_not_waived(embsweep, pairs):
     data = pairs(swap(make_rows(60)))
-    done = embsweep(*data)
-    assert done.exit_code == 2
-    assert "audit.waive=[columns-swapped]" in done.output
+    result = embsweep(*data)
+    assert result.exit_code == 2
+    assert "audit.waive=[columns-swapped]" in result.output
     waived = embsweep(*data, "audit.waive=[columns-swapped]")
     assert waived.exit_code == 0
     assert "columns-swapped (waived)" in waived.output
@@ -94,15 +94,15 @@ def test_exit_code_2_where_an_error_is_not_waived(embsweep, pairs):
 
 
 def test_every_diagnostic_of_the_command_line_at_once(embsweep, pairs, tmp_path):
-    done = embsweep(*pairs(make_rows(60)), "audit.waive=[column-swapped]", "--json", tmp_path / "no" / "file.json")
-    assert done.exit_code == 2
-    assert all(named in done.output for named in ("audit.waive: ", "'columns-swapped'", "--json: "))
+    result = embsweep(*pairs(make_rows(60)), "audit.waive=[column-swapped]", "--json", tmp_path / "no" / "file.json")
+    assert result.exit_code == 2
+    assert all(named in result.output for named in ("audit.waive: ", "'columns-swapped'", "--json: "))
 
 
-def test_a_sweeps_command_line_is_taken_as_it_is(embsweep, pairs):
-    done = embsweep("+sweep=quickstart", *pairs(make_rows(60))[:4], "train.learning_rate=1e-5,1e-4")
-    assert done.exit_code == 0, done.output
-    assert "train.learning_rate=1e-5,1e-4" in done.output
+def test_the_command_line_of_a_sweep_is_accepted(embsweep, pairs):
+    result = embsweep("+sweep=quickstart", *pairs(make_rows(60))[:4], "train.learning_rate=1e-5,1e-4")
+    assert result.exit_code == 0, result.output
+    assert "train.learning_rate=1e-5,1e-4" in result.output
 
 
 def training_rows(output):
@@ -110,14 +110,14 @@ def training_rows(output):
     return row[1]
 
 
-def test_only_an_explicit_rehearsal_is_one(embsweep, pairs):
+def test_only_an_explicit_rehearsal_reduces_the_data(embsweep, pairs):
     data = pairs(make_rows(900))
     assert training_rows(embsweep(*data).output) == "720"
     assert training_rows(embsweep(*data, "scale=rehearsal").output) == "320"
 
 
 @pytest.mark.parametrize("width", [80, 140])
-def test_nothing_is_cut_or_runs_over_the_edge(width, shared_data):
+def test_the_report_fits_the_terminal_without_truncation(width, shared_data):
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=True, color_system=None)
     request = [*XQUAD, f"data.path={shared_data / 'xquad_de'}"]
@@ -129,12 +129,12 @@ def test_nothing_is_cut_or_runs_over_the_edge(width, shared_data):
 
 
 def test_data_that_cannot_be_split_is_a_diagnostic(embsweep, pairs):
-    done = embsweep(*pairs(make_rows(60, questions=60)))
-    assert done.exit_code == 2
-    assert "data.split" in done.output
+    result = embsweep(*pairs(make_rows(60, questions=60)))
+    assert result.exit_code == 2
+    assert "data.split" in result.output
 
 
-def test_a_diagnostic_of_the_data_is_raised_before_anything_is_audited(tmp_path):
+def test_diagnostics_of_the_data_are_raised_before_the_audit(tmp_path):
     with raises_diagnostics(("missing-file", "data.path")):
         audit_request(
             ["data=beir", f"data.path={tmp_path / 'no'}"], with_model=False, json_file=None, console=Console()

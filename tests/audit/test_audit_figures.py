@@ -1,9 +1,9 @@
-"""Structure, lengths, cut tokens, languages and the size of the held-out sides."""
+"""Figures of the audit: structure, held-out sides, lengths, truncated tokens, languages and sampling."""
 
 import math
 
 import pytest
-from made_up import MINILM, as_splits, make_rows, make_text, sound_sides
+from made_up import MINILM, as_splits, make_rows, make_text, valid_sides
 from tests.texts import numbers_in
 
 from embsweep.audit.languages import Languages, report_languages
@@ -24,8 +24,8 @@ def in_languages(query, passage, count=320):
 # -- structure -----------------------------------------------------------------------------------------------
 
 
-def test_several_questions_a_passage_are_named_and_counted(audit):
-    _, validation, test = sound_sides()
+def test_several_queries_per_passage_are_named_and_counted(audit):
+    _, validation, test = valid_sides()
     report = audit(
         as_splits(make_rows(100, start=5000, questions=4), validation, test, unjudged=["so zu sagen nichts"])
     )
@@ -36,15 +36,15 @@ def test_several_questions_a_passage_are_named_and_counted(audit):
     assert report.figures.structure.passages_per_query == {1: 300}
 
 
-def test_several_passages_a_query(found):
-    train, validation, test = sound_sides()
+def test_several_passages_per_query(findings_of):
+    train, validation, test = valid_sides()
     train[1] = (train[0][0], train[1][1])
-    message = found(as_splits(train, validation, test))["several-passages-per-query"].message
+    message = findings_of(as_splits(train, validation, test))["several-passages-per-query"].message
     assert numbers_in(message) == [1, 299, 2]
 
 
-def test_sound_pairs_have_no_structure_to_tell(found):
-    names = set(found(as_splits(*sound_sides())))
+def test_one_to_one_pairs_have_no_finding_on_structure(findings_of):
+    names = set(findings_of(as_splits(*valid_sides())))
     assert not names & {"several-questions-per-passage", "several-passages-per-query", "unjudged-passages"}
 
 
@@ -53,10 +53,10 @@ def test_sound_pairs_have_no_structure_to_tell(found):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("queries", "questions", "small"), [(120, 1, False), (99, 1, True), (120, 6, True)])
-def test_few_held_out_queries_or_groups_are_a_warning(found, queries, questions, small):
-    train, _, test = sound_sides()
+def test_few_held_out_queries_or_groups_are_a_warning(findings_of, queries, questions, small):
+    train, _, test = valid_sides()
     splits = as_splits(train, make_rows(queries, start=6000, questions=questions), test)
-    finding = found(splits).get("few-held-out-queries")
+    finding = findings_of(splits).get("few-held-out-queries")
     assert (finding is not None) == small
     if finding is not None:
         groups = math.ceil(queries / questions)
@@ -65,8 +65,8 @@ def test_few_held_out_queries_or_groups_are_a_warning(found, queries, questions,
         assert "validation" in finding.message and "test" not in finding.message
 
 
-def test_the_detectable_difference_falls_with_the_root_of_the_queries(audit):
-    draw = sound_sides(train=200)
+def test_the_detectable_difference_falls_with_the_square_root_of_the_queries(audit):
+    draw = valid_sides(train=200)
     hard = [(make_text(f"other{number}", 6), passage) for number, (_, passage) in enumerate(draw[0])]
     figures = audit(as_splits(hard, draw[1][:25], draw[2][:100])).figures
     few, more = figures.held_out
@@ -85,16 +85,16 @@ def test_lengths_in_words_by_powers_of_two():
 
 
 @pytest.mark.parametrize(("words", "severity"), [(61, None), (62, "note"), (63, "note"), (80, "warning")])
-def test_cut_tokens(found, words, severity):
+def test_truncated_tokens(findings_of, words, severity):
     sides = [[("where?", " ".join(["house"] * (words - 1) + [letter]))] for letter in "abc"]
-    finding = found(as_splits(*sides), model=MINILM.model_copy(update={"max_seq_length": 63})).get("cut-texts")
+    finding = findings_of(as_splits(*sides), model=MINILM.model_copy(update={"max_seq_length": 63})).get("cut-texts")
     assert (finding and finding.severity) == severity
     if finding is not None:
-        assert numbers_in(finding.message)[:2] == [63, 100], "tokens seen, % of the passages longer"
+        assert numbers_in(finding.message)[:2] == [63, 100], "limit in tokens, % of the passages that are longer"
 
 
-def test_the_share_of_cut_tokens_is_exact(audit):
-    train, validation, test = sound_sides()
+def test_the_share_of_truncated_tokens_is_exact(audit):
+    train, validation, test = valid_sides()
     sides = [
         [(f"house {query}", " ".join(["house"] * 98)) for query, _ in side[:1]] for side in (train, validation, test)
     ]
@@ -103,10 +103,10 @@ def test_the_share_of_cut_tokens_is_exact(audit):
     assert (cut.limit, cut.longest, cut.cut_texts, cut.cut_tokens) == (50, 100, 1.0, 0.5)
 
 
-def test_without_a_tokenizer_a_note(found):
-    finding = found(as_splits(*sound_sides()))["tokens-unknown"]
+def test_a_missing_tokenizer_is_a_note(findings_of):
+    finding = findings_of(as_splits(*valid_sides()))["tokens-unknown"]
     assert finding.severity == "note"
-    assert "'elsewhere'" in finding.message
+    assert "'absent'" in finding.message
 
 
 # -- languages -----------------------------------------------------------------------------------------------
@@ -121,21 +121,21 @@ def test_languages_are_counted(audit):
 
 
 @pytest.mark.slow
-def test_queries_in_another_language_than_their_passages(found):
-    finding = found(in_languages(ENGLISH, GERMAN))["languages-differ"]
+def test_queries_in_a_different_language_than_their_passages_are_a_warning(findings_of):
+    finding = findings_of(in_languages(ENGLISH, GERMAN))["languages-differ"]
     assert finding.severity == "warning"
     assert finding.message.index("'en'") < finding.message.index("'de'")
 
 
 @pytest.mark.slow
-def test_a_mix_of_languages_is_a_note(found):
+def test_a_mix_of_languages_is_a_note(findings_of):
     rows = [(QUESTION.format(n), (SPANISH if n % 5 == 0 else GERMAN).format(n)) for n in range(320)]
-    findings = found(as_splits(rows[:120], rows[120:220], rows[220:]))
+    findings = findings_of(as_splits(rows[:120], rows[120:220], rows[220:]))
     assert findings["language-mix"].severity == "note"
     assert "de 80%, es 20%" in findings["language-mix"].message
 
 
-def test_a_few_short_texts_that_look_foreign_make_no_main_language():
+def test_a_few_short_texts_taken_for_another_language_are_ignored():
     some = Languages({"und": 950, "gl": 50}, {"es": 1000}, rows=1000, differing=50)
     many = Languages({"und": 850, "gl": 150}, {"es": 1000}, rows=1000, differing=150)
     assert "languages-differ" not in {finding.name for finding in report_languages(some)}
@@ -145,7 +145,7 @@ def test_a_few_short_texts_that_look_foreign_make_no_main_language():
 # -- sampling ------------------------------------------------------------------------------------------------
 
 
-def test_a_sample_is_spread_and_the_same_every_time():
+def test_a_sample_is_evenly_spaced_and_deterministic():
     assert draw_sample(range(10), 5) == (0, 2, 4, 6, 8)
     assert draw_sample(range(3), 5) == (0, 1, 2)
     assert draw_sample([], 5) == ()

@@ -1,10 +1,10 @@
-"""One id a row against the right reading: derived from a ranking, and by really evaluating with one id per row."""
+"""The naive evaluation (one id per row): derived from a ranking, and compared with an actual one."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import as_splits, make_rows, sound_sides
+from made_up import as_splits, make_rows, valid_sides
 
 from embsweep.audit.naive_evaluation import build_row_evaluation, compare_readings
 from embsweep.audit.split_view import build_split_view
@@ -13,24 +13,24 @@ from embsweep.evaluation.metrics import compute_metrics
 
 
 def evaluate_naively(data, evaluation, score):
-    """Every row of the data becomes a document and, where its query is ranked, a query with that one answer.
+    """Evaluate with every row as a document and, if its query is ranked, as a query whose only answer is that document.
 
     Documents are ordered by score, copies of a passage by row; `score[query][passage]` has no ties.
     """
     documents = [passage for _, passage in data.rows]
     documents += [text for text in data.corpus if text not in set(documents)]
-    asked = [row for row, (query, _) in enumerate(data.rows) if query in evaluation.data.queries]
+    ranked_rows = [row for row, (query, _) in enumerate(data.rows) if query in evaluation.data.queries]
     rankings = [
-        sorted(range(len(documents)), key=lambda d: (-score[data.rows[row][0]][documents[d]], d)) for row in asked
+        sorted(range(len(documents)), key=lambda d: (-score[data.rows[row][0]][documents[d]], d)) for row in ranked_rows
     ]
     ranking = np.array([order[:100] for order in rankings])
-    hits = mark_hits(ranking, [[row] for row in asked], len(documents))
-    return compute_metrics(hits, np.ones(len(asked), dtype=np.int64))
+    hits = mark_hits(ranking, [[row] for row in ranked_rows], len(documents))
+    return compute_metrics(hits, np.ones(len(ranked_rows), dtype=np.int64))
 
 
 @st.composite
 def judged(draw):
-    """Three sides over few passages, with several questions a passage and several passages a question."""
+    """Draw three sides over few passages, with several queries per passage and several passages per query."""
     rows = draw(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), min_size=6, max_size=60, unique=True))
     cut = sorted(draw(st.lists(st.integers(1, len(rows) - 1), min_size=2, max_size=2, unique=True)))
     named = [(f"q{q}?", f"p{p} text") for q, p in rows]
@@ -41,27 +41,27 @@ def judged(draw):
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(judged())
-def test_equals_an_evaluation_with_one_id_a_row(drawn):
+def test_naive_metrics_equal_an_evaluation_with_one_id_per_row(drawn):
     splits, seed = drawn
     data = build_split_view(splits)
     evaluation = build_row_evaluation(data)
-    chance = np.random.default_rng(seed)
-    scores = np.array([chance.permutation(len(data.corpus)) for _ in evaluation.data.queries])
+    rng = np.random.default_rng(seed)
+    scores = np.array([rng.permutation(len(data.corpus)) for _ in evaluation.data.queries])
     ranking = np.argsort(-scores, axis=1)[:, :100]
     by_text = {
         query: dict(zip(data.corpus, row, strict=True))
         for query, row in zip(evaluation.data.queries, scores, strict=True)
     }
     readings = compare_readings("drawn", ranking, evaluation)
-    wanted = evaluate_naively(data, evaluation, by_text)
+    expected = evaluate_naively(data, evaluation, by_text)
     for metric, value in readings.naive.items():
-        assert value == pytest.approx(wanted[metric]), metric
-    n_relevant = np.array([len(found) for found in evaluation.data.relevant])
+        assert value == pytest.approx(expected[metric]), metric
+    n_relevant = np.array([len(positions) for positions in evaluation.data.relevant])
     right = compute_metrics(mark_hits(ranking, evaluation.data.relevant, len(data.corpus)), n_relevant)
     assert readings.right == pytest.approx({metric: right[metric] for metric in readings.right})
 
 
-def test_a_perfect_ranking_of_five_questions_a_passage():
+def test_a_perfect_ranking_with_five_queries_per_passage():
     rows = make_rows(100, questions=5)
     data = build_split_view(as_splits(rows[:80], rows[80:90], rows[90:]))
     evaluation = build_row_evaluation(data)
@@ -75,21 +75,21 @@ def test_a_perfect_ranking_of_five_questions_a_passage():
 
 
 @pytest.mark.slow
-def test_one_question_a_passage_makes_no_difference(found, audit):
-    splits = as_splits(*sound_sides())
+def test_with_one_query_per_passage_both_evaluations_are_equal(findings_of, audit):
+    splits = as_splits(*valid_sides())
     reading = audit(splits).figures.readings[0]
     assert reading.naive == pytest.approx(reading.right)
-    assert "naive-evaluation" not in found(splits)
+    assert "naive-evaluation" not in findings_of(splits)
 
 
-def test_the_test_sides_queries_are_not_ranked():
-    train, validation, test = sound_sides()
+def test_queries_of_the_test_side_are_not_ranked():
+    train, validation, test = valid_sides()
     evaluation = build_row_evaluation(build_split_view(as_splits(train, validation, test)))
     assert set(evaluation.data.queries) == {query for query, _ in [*train, *validation]}
     assert set(evaluation.data.corpus) >= {passage for _, passage in test}
 
 
-def test_a_sample_keeps_the_copies_of_all_rows():
+def test_a_sample_of_queries_counts_the_copies_of_all_rows():
     rows = make_rows(300, questions=3)
     evaluation = build_row_evaluation(build_split_view(as_splits(rows[:240], rows[240:270], rows[270:])), limit=50)
     assert len(evaluation.data.queries) == len(evaluation.rows) == 50

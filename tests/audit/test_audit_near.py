@@ -1,4 +1,4 @@
-"""MinHash against the comparison of every pair."""
+"""Near-duplicates by MinHash, compared with all pairs."""
 
 import random
 from functools import cache
@@ -15,18 +15,18 @@ WORDS = [f"w{chr(97 + number)}" for number in range(26)]
 
 
 @cache
-def shingles(text, how):
-    return frozenset(list_shingles(text, how))
+def shingles(text, shingle_kind):
+    return frozenset(list_shingles(text, shingle_kind))
 
 
-def jaccard(one, two, how):
-    one, two = shingles(one, how), shingles(two, how)
+def jaccard(one, two, shingle_kind):
+    one, two = shingles(one, shingle_kind), shingles(two, shingle_kind)
     return len(one & two) / len(one | two)
 
 
-def by_hand(texts, how, threshold):
+def compare_all(texts, shingle_kind, threshold):
     count = range(len(texts))
-    return {(i, j) for i in count for j in count if i != j and jaccard(texts[i], texts[j], how) >= threshold}
+    return {(i, j) for i in count for j in count if i != j and jaccard(texts[i], texts[j], shingle_kind) >= threshold}
 
 
 def change_some(text, draw, chance):
@@ -36,10 +36,10 @@ def change_some(text, draw, chance):
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join), min_size=2, max_size=30))
-def test_what_is_found_is_near_and_the_similarity_is_exact(texts):
-    for how in (QUERIES, PASSAGES):
-        for pair in find_near(texts, [0] * len(texts), how, 0.8).pairs:
-            assert pair.similarity == pytest.approx(jaccard(texts[pair.text], texts[pair.other], how))
+def test_pairs_found_are_near_and_their_similarity_is_exact(texts):
+    for shingle_kind in (QUERIES, PASSAGES):
+        for pair in find_near(texts, [0] * len(texts), shingle_kind, 0.8).pairs:
+            assert pair.similarity == pytest.approx(jaccard(texts[pair.text], texts[pair.other], shingle_kind))
             assert pair.similarity >= 0.8
             assert pair.text != pair.other
 
@@ -50,11 +50,11 @@ def test_nearly_all_near_pairs_are_found(threshold):
     draw = random.Random(7)
     originals = [" ".join(draw.choices(WORDS, k=40)) for _ in range(60)]
     texts = originals + [change_some(text, draw, 0.05) for text in originals]
-    wanted = by_hand(texts, PASSAGES, threshold)
+    expected = compare_all(texts, PASSAGES, threshold)
     found = {(pair.text, pair.other) for pair in find_near(texts, [0] * len(texts), PASSAGES, threshold).pairs}
-    assert len(wanted) >= 10
-    assert found <= wanted
-    assert len(found) >= 0.9 * len(wanted)
+    assert len(expected) >= 10
+    assert found <= expected
+    assert len(found) >= 0.9 * len(expected)
 
 
 @given(st.floats(0.3, 1.0))
@@ -64,17 +64,17 @@ def test_bands_find_a_pair_at_the_threshold_nine_times_in_ten(threshold):
     assert 1 - (1 - threshold**rows) ** (128 // rows) >= 0.9 or rows == 1
 
 
-def test_the_texts_of_one_template_end_in_time_and_say_so(monkeypatch):
+def test_many_texts_of_one_template_exhaust_the_budget_and_the_result_is_marked_incomplete(monkeypatch):
     monkeypatch.setattr(near_duplicates, "_BUDGET", 500)
     texts = [" ".join([*WORDS, f"x{number}"]) for number in range(60)]
     labels = [1 if number >= 50 else 0 for number in range(60)]
     result = find_near(texts, labels, PASSAGES, 0.8)
     assert not result.is_complete
-    assert min(pair.text for pair in result.pairs) >= 50  # held-out texts are looked at first
+    assert min(pair.text for pair in result.pairs) >= 50  # held-out texts are compared first
     assert find_near(texts[:10], labels[:10], PASSAGES, 0.8).is_complete
 
 
-def test_a_text_with_many_alike_on_its_side_still_meets_the_other_side():
+def test_a_text_with_many_duplicates_on_another_side_is_still_compared_with_it():
     texts = [" ".join([*WORDS, f"x{number}"]) for number in range(40)]
     labels = np.array([0] * 39 + [1])
     pairs = find_near(texts, labels, PASSAGES, 0.8).pairs

@@ -1,4 +1,4 @@
-"""Before a sweep: errors of the audit stand in the list of all faults, waived ones are on record in the run."""
+"""The audit before a sweep: its errors are listed with all diagnostics; waived errors are logged to the run."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from embsweep.sweep.identity import compute_identity
 
 @pytest.fixture
 def request_for(loader, tmp_path, monkeypatch):
-    """request_for(rows, *overrides) → a request for a quickstart on a file of these rows."""
+    """Return a function that requests a quickstart on a file of these rows: request_for(rows, *overrides)."""
     monkeypatch.setattr("embsweep.runners.select.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
 
@@ -32,7 +32,7 @@ def request_for(loader, tmp_path, monkeypatch):
     return make
 
 
-def places_of(request):
+def locations_of(request):
     with pytest.raises(InputError) as caught:
         check_request(request)
     return [diagnostic.location for diagnostic in caught.value.diagnostics]
@@ -42,7 +42,7 @@ SWAPPED = [(passage, query) for query, passage in make_rows(80)]
 
 
 @pytest.mark.slow
-def test_sound_data_passes_with_its_report(request_for):
+def test_valid_data_passes_with_its_report(request_for):
     prepared = check_request(request_for(make_rows(80)))
     assert prepared.audit.of("error") == ()
     assert prepared.audit.figures.corpus == 80
@@ -50,9 +50,9 @@ def test_sound_data_passes_with_its_report(request_for):
 
 
 @pytest.mark.slow
-def test_errors_join_the_other_diagnostics(request_for):
-    found = places_of(request_for(SWAPPED, "train.batch_size=100", "audit.waive=[no-such-thing]"))
-    assert {"audit.columns-swapped", "train.batch_size", "audit.waive"} <= set(found)
+def test_errors_are_listed_with_the_other_diagnostics(request_for):
+    locations = locations_of(request_for(SWAPPED, "train.batch_size=100", "audit.waive=[no-such-finding]"))
+    assert {"audit.columns-swapped", "train.batch_size", "audit.waive"} <= set(locations)
 
 
 @pytest.mark.slow
@@ -62,14 +62,14 @@ def test_a_waived_error_lets_the_sweep_start(request_for):
 
 
 @pytest.mark.slow
-def test_what_is_audited_is_what_is_used(request_for):
+def test_the_audit_covers_the_rows_that_are_used(request_for):
     rows = [*make_rows(60), ("—", "…"), ("–", "...")]
     prepared = check_request(request_for(rows, "data.max_pairs=30", "audit.waive=[empty-texts]"))
     assert sum(size.rows for size in prepared.audit.figures.sizes) == 30
 
 
 @pytest.mark.slow
-def test_the_waiver_is_no_part_of_what_makes_a_sweep_the_same(request_for):
+def test_a_waiver_does_not_change_the_identity_of_a_sweep(request_for):
     identities = []
     for overrides in ([], ["audit.waive=[columns-swapped]"]):
         request = request_for(make_rows(80), *overrides)
@@ -79,7 +79,7 @@ def test_the_waiver_is_no_part_of_what_makes_a_sweep_the_same(request_for):
 
 
 @pytest.mark.slow
-def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
+def test_report_and_waiver_are_logged_to_the_run(request_for, tmp_path):
     import mlflow
 
     from embsweep.sweep.run_metadata import log_sweep_metadata, open_tracking
@@ -103,7 +103,7 @@ def test_report_and_waiver_are_on_record_in_the_run(request_for, tmp_path):
 
 
 @pytest.mark.slow
-def test_sizes(request_for):
+def test_split_sizes(request_for):
     from embsweep.sweep.run_metadata import split_sizes
 
     splits = check_request(request_for(make_rows(80))).splits

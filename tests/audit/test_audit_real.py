@@ -1,4 +1,4 @@
-"""The audit of a real set with several questions to a passage."""
+"""The audit of a real set with several queries per passage."""
 
 import pytest
 from tests.texts import numbers_in
@@ -27,12 +27,12 @@ def test_xquad_de(audit, xquad):
     assert reading.right["map@100"] == pytest.approx(0.90, abs=0.02)
     assert reading.right["map@100"] - reading.naive["map@100"] > 0.4
     assert reading.naive["accuracy@1"] == pytest.approx(240 / 1181, abs=0.05)  # one row of each passage is first
-    (notes,) = [finding for finding in report.findings if finding.name == "naive-evaluation"]
-    assert round(reading.naive["map@100"], 3) in numbers_in(notes.message)
+    (note,) = [finding for finding in report.findings if finding.name == "naive-evaluation"]
+    assert round(reading.naive["map@100"], 3) in numbers_in(note.message)
 
 
 @pytest.mark.slow
 def test_xquad_de_has_no_passage_on_two_sides(xquad):
     sides = [{pair.positive for pair in xquad.train}]
-    sides += [{side.corpus[p] for found in side.relevant for p in found} for side in (xquad.validation, xquad.test)]
+    sides += [{side.corpus[p] for row in side.relevant for p in row} for side in (xquad.validation, xquad.test)]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 240

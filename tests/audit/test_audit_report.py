@@ -1,11 +1,11 @@
-"""The report elsewhere: evidence, the first lines of a sweep, JSON; waivers; the documented rules."""
+"""Uses of the audit report: evidence, first lines of a sweep, JSON; waivers; agreement with docs/audit.md."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-from made_up import as_splits, sound_sides
+from made_up import as_splits, valid_sides
 from tests.refusals import codes_and_locations
 
 from embsweep.audit.findings import FIXES, WAIVABLE, Finding, check_waivers, order_findings, to_diagnostic
@@ -16,15 +16,15 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
 
 @pytest.fixture
 def leaky():
-    """A test query that training has too, and one near-duplicate."""
-    train, validation, test = sound_sides()
+    """Return splits with one test query that is also in training, and one near-duplicate."""
+    train, validation, test = valid_sides()
     test[0] = (train[0][0], test[0][1])
     test[1] = (f"{train[1][0].rstrip('?')} xyz?", test[1][1])
     return as_splits(train, validation, test)
 
 
 @pytest.mark.slow
-def test_an_error_stops_unless_waived_by_its_name(audit, leaky):
+def test_an_error_counts_unless_waived_by_its_name(audit, leaky):
     assert [finding.name for finding in audit(leaky).unwaived] == ["query-on-two-sides"]
     waived = audit(leaky, waive=["query-on-two-sides", "query-on-two-sides"])
     assert waived.unwaived == ()
@@ -32,8 +32,8 @@ def test_an_error_stops_unless_waived_by_its_name(audit, leaky):
     assert [facts.name for facts in to_facts(waived) if facts.waived] == ["query-on-two-sides"]
 
 
-def test_a_waiver_of_what_is_not_found_is_no_waiver(audit):
-    assert audit(as_splits(*sound_sides()), waive=["empty-texts"]).waived == ()
+def test_a_waiver_without_its_finding_is_not_listed(audit):
+    assert audit(as_splits(*valid_sides()), waive=["empty-texts"]).waived == ()
 
 
 def test_facts_are_the_findings_in_order(audit, leaky):
@@ -53,7 +53,7 @@ def test_summary_has_a_line_for_each_error_and_warning_and_one_for_the_notes(aud
     assert re.search(r"\b\d notes?\b.*: embsweep audit ", lines[2])
 
 
-def test_no_text_of_the_data_leaves_the_report(audit, leaky):
+def test_no_text_of_the_data_is_exported(audit, leaky):
     report = audit(leaky)
     written = json.dumps(report_to_json(report)) + " ".join(summary_lines(report)) + str(to_facts(report))
     assert any(finding.examples for finding in report.findings)
@@ -63,7 +63,7 @@ def test_no_text_of_the_data_leaves_the_report(audit, leaky):
     assert report_to_json(report)["figures"]["batch"]["batch_size"] == 16
 
 
-def test_a_diagnostic_says_what_to_mend_and_how_to_waive():
+def test_a_diagnostic_names_the_fix_and_the_waiver():
     diagnostic = to_diagnostic(Finding("columns-swapped", "error", "the columns look swapped"))
     assert (diagnostic.code, diagnostic.location) == ("audit-finding", "audit.columns-swapped")
     assert diagnostic.hint == f"{FIXES['columns-swapped']}; or audit.waive=[columns-swapped]"

@@ -1,7 +1,7 @@
-"""Texts planted that cannot be right, and columns that were swapped."""
+"""Findings on invalid texts and on swapped columns."""
 
 import pytest
-from made_up import as_splits, make_text, sound_sides
+from made_up import as_splits, make_text, valid_sides
 from tests.texts import numbers_in
 
 from embsweep.audit.texts import is_wordless, split_words
@@ -11,44 +11,44 @@ def swap(side):
     return [(passage, query) for query, passage in side]
 
 
-def test_swapped_columns_are_an_error_of_length(found):
-    finding = found(as_splits(*map(swap, sound_sides())))["columns-swapped"]
+def test_swapped_columns_are_an_error_detected_by_length(findings_of):
+    finding = findings_of(as_splits(*map(swap, valid_sides())))["columns-swapped"]
     assert finding.severity == "error"
     query, passage = numbers_in(finding.message)[:2]
-    assert query > 2 * passage > 0, "characters of the median"
+    assert query > 2 * passage > 0, "median lengths in characters"
     assert "data.anchor" in finding.hint and "data.positive" in finding.hint
 
 
-def test_passages_that_are_the_questions_are_an_error_whatever_their_length(found):
-    sides = [[(make_text(query, 6), query) for query, _ in side] for side in sound_sides()]
-    finding = found(as_splits(*sides))["columns-swapped"]
+def test_passages_that_are_the_questions_are_an_error_of_any_length(findings_of):
+    sides = [[(make_text(query, 6), query) for query, _ in side] for side in valid_sides()]
+    finding = findings_of(as_splits(*sides))["columns-swapped"]
     assert finding.severity == "error"
     assert numbers_in(finding.message) == [100, 0]
 
 
-def test_passages_that_end_with_a_semicolon_are_no_questions(found):
-    sides = [[(make_text(query, 6), f"{make_text(passage, 8)};") for query, passage in side] for side in sound_sides()]
-    assert "columns-swapped" not in found(as_splits(*sides))
+def test_passages_that_end_with_a_semicolon_are_not_questions(findings_of):
+    sides = [[(make_text(query, 6), f"{make_text(passage, 8)};") for query, passage in side] for side in valid_sides()]
+    assert "columns-swapped" not in findings_of(as_splits(*sides))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [4, 6, 11])
-def test_queries_up_to_twice_as_long_as_passages_are_not_swapped(found, words):
-    sides = [[(query, make_text(passage, words)) for query, passage in side] for side in sound_sides()]
-    assert "columns-swapped" not in found(as_splits(*sides))
+def test_queries_up_to_twice_as_long_as_passages_are_not_swapped(findings_of, words):
+    sides = [[(query, make_text(passage, words)) for query, passage in side] for side in valid_sides()]
+    assert "columns-swapped" not in findings_of(as_splits(*sides))
 
 
-def test_questions_to_questions_are_not_swapped(found):
-    sides = [[(query, f"{make_text(passage, 8)}?") for query, passage in side] for side in sound_sides()]
-    assert "columns-swapped" not in found(as_splits(*sides))
+def test_questions_to_questions_are_not_swapped(findings_of):
+    sides = [[(query, f"{make_text(passage, 8)}?") for query, passage in side] for side in valid_sides()]
+    assert "columns-swapped" not in findings_of(as_splits(*sides))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "severity"), [(2, "warning"), (3, "error")])
-def test_texts_without_a_word_are_an_error_from_one_in_a_hundred(found, count, severity):
-    train, validation, test = sound_sides()
+def test_texts_without_a_word_are_an_error_from_one_percent(findings_of, count, severity):
+    train, validation, test = valid_sides()
     train[:count] = [(train[row][0], "—" * (row + 1)) for row in range(count)]
-    finding = found(as_splits(train, validation, test))["empty-texts"]
+    finding = findings_of(as_splits(train, validation, test))["empty-texts"]
     assert finding.severity == severity
     assert numbers_in(finding.message)[:2] == [count, 300]
     assert ("—",) in finding.examples
@@ -56,18 +56,18 @@ def test_texts_without_a_word_are_an_error_from_one_in_a_hundred(found, count, s
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "severity"), [(1, "note"), (14, "note"), (15, "warning")])
-def test_very_short_texts(found, count, severity):
-    train, validation, test = sound_sides()
+def test_very_short_texts(findings_of, count, severity):
+    train, validation, test = valid_sides()
     train[:count] = [(make_text(query, 1), passage) for query, passage in train[:count]]
-    finding = found(as_splits(train, validation, test))["short-texts"]
+    finding = findings_of(as_splits(train, validation, test))["short-texts"]
     assert finding.severity == severity
     assert numbers_in(finding.message)[:2] == [count, 300]
 
 
-def test_a_query_that_is_its_own_passage(found):
-    train, validation, test = sound_sides()
+def test_a_query_that_is_its_own_passage(findings_of):
+    train, validation, test = valid_sides()
     train[0] = (train[0][1].upper(), train[0][1])
-    finding = found(as_splits(train, validation, test))["query-equals-passage"]
+    finding = findings_of(as_splits(train, validation, test))["query-equals-passage"]
     assert finding.severity == "warning"
     assert numbers_in(finding.message) == [1, 300]
 

@@ -55,15 +55,15 @@ class RecordedCalls:
 
     def check(self, target):
         """Check that one move created `target`, its contents were synced before, and its parent folder after."""
-        (move_index,) = [index for index, (kind, *paths) in enumerate(self.made) if kind == "move" and paths[1] == target]
-        source = self.made[move_index][1]
-        before = {path: size for kind, path, size in self.made[:move_index] if kind == "sync"}
+        (position,) = [index for index, (kind, *paths) in enumerate(self.made) if kind == "move" and paths[1] == target]
+        source = self.made[position][1]
+        before = {path: size for kind, path, size in self.made[:position] if kind == "sync"}
         inside = [target, *target.rglob("*")] if target.is_dir() else [target]
         for path in inside:
             origin = source / path.relative_to(target)
             size = path.stat().st_size if path.is_file() else None
             assert before.get(origin, "never") == size, f"{origin.name}: not synced after its last byte"
-        assert ("sync", target.parent, None) in self.made[move_index:], f"{target.parent}: not synced after the move"
+        assert ("sync", target.parent, None) in self.made[position:], f"{target.parent}: not synced after the move"
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_folder(calls, tmp_path, monkeypatch, is_new, keep, exchanges):
     calls.check(folder)
     assert kept.is_dir() is (keep and not is_new)
     if keep and not is_new:
-        assert ("sync", kept.parent, None) in calls.made, "the old folder has lost its old name and must not lose the new one"
+        assert ("sync", kept.parent, None) in calls.made, "the old folder must not lose its new name too"
 
 
 def test_an_entry_of_the_outbox(calls, tmp_path):

@@ -132,7 +132,7 @@ class TestReach:
 
     def test_offline_mode_sends_no_request(self, monkeypatch, hub_config):
         monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: True)
-        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: pytest.fail("sent a request to the hub"))
+        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: pytest.fail("sent a request"))
         hub._check_reachable(hub_config())
 
     def test_a_closed_port_is_tried_once(self, monkeypatch, datasets, hub_config, diagnostics_of):

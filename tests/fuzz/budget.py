@@ -1,10 +1,10 @@
-"""How many examples the fuzz tests draw, and what holds for every refusal.
+"""Number of examples of the fuzz tests, and checks of every refusal.
 
-By day a tenth of the examples that a test asks for, the same in every run. At night, and for a longer run,
+A normal run draws a tenth of the examples that a test requests, the same ones in every run. For a longer run,
 
     EMBSWEEP_FUZZ_EXAMPLES=50 python -m pytest tests/fuzz -m "not nightly" --timeout 3600
 
-draws fifty times as many as are asked for, anew in every run; hypothesis prints how to repeat what fails.
+draws fifty times the requested examples, different ones in every run; hypothesis prints how to repeat a failure.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from hypothesis import HealthCheck, settings
 
 from embsweep.core.errors import Diagnostic, InputError
 
-TIMES = int(os.environ.get("EMBSWEEP_FUZZ_EXAMPLES", "0"))
-"""0 by day."""
-_SHARE_BY_DAY = 10
-_FEWEST = 10
-_LONGEST_MESSAGE = 6000
-_LONGEST_LOAD_S = 15.0
-"""Of processor time; what waits for ever is ended by the timeout of the whole test."""
+FACTOR = int(os.environ.get("EMBSWEEP_FUZZ_EXAMPLES", "0"))
+"""Multiple of the requested examples; 0 in a normal run."""
+_NORMAL_DIVISOR = 10
+_MIN_EXAMPLES = 10
+_MAX_MESSAGE_LENGTH = 6000
+_MAX_CPU_TIME_S = 15.0
+"""In processor time; a call that waits forever is ended by the timeout of the test."""
 
 
 def budget(examples):
-    """Settings for a test of so many examples, a share of them by day."""
-    by_day = max(_FEWEST, examples // _SHARE_BY_DAY)
+    """Return settings for a test with this number of examples, a tenth of them in a normal run."""
+    normal = max(_MIN_EXAMPLES, examples // _NORMAL_DIVISOR)
     return settings(
-        max_examples=examples * TIMES if TIMES else by_day,
-        derandomize=not TIMES,
+        max_examples=examples * FACTOR if FACTOR else normal,
+        derandomize=not FACTOR,
         database=None,
         deadline=None,
         print_blob=True,
@@ -42,8 +42,8 @@ def budget(examples):
 
 
 @contextmanager
-def refused_well() -> Iterator[list[Diagnostic]]:
-    """The faults of the InputError raised inside, none where nothing was: few, told briefly, on one line each, soon."""
+def collect_diagnostics() -> Iterator[list[Diagnostic]]:
+    """Collect the diagnostics of an InputError raised in the block, if any; check number, length and processor time."""
     diagnostics: list[Diagnostic] = []
     started = time.process_time()
     try:
@@ -55,18 +55,18 @@ def refused_well() -> Iterator[list[Diagnostic]]:
             assert diagnostic.location
             assert diagnostic.message
             check_message(str(diagnostic))
-    assert time.process_time() - started < _LONGEST_LOAD_S
+    assert time.process_time() - started < _MAX_CPU_TIME_S
 
 
 def check_message(text: str) -> None:
-    """Fits a screen and cannot steer the terminal."""
-    assert len(text) <= _LONGEST_MESSAGE
+    """Check that a message is not too long and contains no control characters."""
+    assert len(text) <= _MAX_MESSAGE_LENGTH
     assert text.isprintable(), ascii(text)
 
 
-def huge(cases, at_night=()):
-    """Parameters of the names of `cases`: slow, and those of `at_night`, which take seconds each, nightly."""
+def huge(cases, nightly=()):
+    """Return parameters for the names of `cases`: slow, or nightly if in `nightly`, as those take seconds each."""
     return [
-        pytest.param(name, marks=pytest.mark.nightly if name in at_night else pytest.mark.slow, id=name)
+        pytest.param(name, marks=pytest.mark.nightly if name in nightly else pytest.mark.slow, id=name)
         for name in cases
     ]

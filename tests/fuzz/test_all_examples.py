@@ -1,4 +1,4 @@
-"""All examples of the fuzz tests, drawn anew each night; by day they draw a share."""
+"""All examples of the fuzz tests, different ones every night; normal runs draw a tenth of them."""
 
 import os
 import subprocess
@@ -16,5 +16,5 @@ FILES = sorted(path.name for path in HERE.glob("test_fuzz_*.py"))
 def test_all_examples(name):
     command = [sys.executable, "-m", "pytest", "-m", "not nightly", "-p", "no:cacheprovider", str(HERE / name)]
     environment = {**os.environ, "EMBSWEEP_FUZZ_EXAMPLES": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=HERE.parents[1])
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=HERE.parents[1])
+    assert result.returncode == 0, result.stdout + result.stderr

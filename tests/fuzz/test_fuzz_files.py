@@ -1,4 +1,4 @@
-"""Files of pairs in every state of disrepair: refused with faults, or read with every row accounted for."""
+"""Damaged files of pairs: refused with diagnostics, or read with every row accounted for."""
 
 import csv
 import gzip
@@ -11,10 +11,10 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from budget import budget, huge, refused_well
+from bad_input import broken_lines, good_texts, json_lines, mutations, scalars, texts, trees
+from budget import budget, collect_diagnostics, huge
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wild import broken_lines, good_texts, json_lines, mutations, scalars, texts, trees
 
 from embsweep.config.data import FilesConfig, SplitConfig
 from embsweep.data.sources.load import load_collection
@@ -26,19 +26,19 @@ PAIRS = [
 
 
 def load(path, **changes):
-    """(collection, faults): one of the two is empty."""
-    found = None
+    """Return (collection, diagnostics): exactly one of them is empty or None."""
+    collection = None
     config = FilesConfig(
         **{"kind": "files", "pairs": str(path), "anchor": "anchor", "positive": "positive", "split": SPLIT} | changes
     )
-    with refused_well() as diagnostics:
-        found = load_collection(config, path.parent if hasattr(path, "parent") else None)
-    assert (found is None) == bool(diagnostics)
-    return found, diagnostics
+    with collect_diagnostics() as diagnostics:
+        collection = load_collection(config, path.parent if hasattr(path, "parent") else None)
+    assert (collection is None) == bool(diagnostics)
+    return collection, diagnostics
 
 
 def rows_of(collection):
-    """Rows of the file as the collection counts them: kept, and merged into an equal one."""
+    """Return the number of rows that the collection accounts for: kept, or merged into an equal row."""
     return len(collection.judgements) + dict(collection.merged).get("duplicate rows", 0)
 
 
@@ -50,7 +50,7 @@ def load_bytes(folder, name, data, **changes):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("wild")
+    return tmp_path_factory.mktemp("files")
 
 
 def as_csv(rows, delimiter=","):
@@ -76,7 +76,7 @@ GOOD = {
 
 
 def count_rows(kind, data):
-    """How many rows a file has, by other means than the loader's."""
+    """Count the rows of a file without the loader."""
     if kind == "jsonl":
         return sum(bool(line.strip()) for line in data.decode("utf-8-sig").split("\n"))
     if kind == "parquet":
@@ -86,20 +86,20 @@ def count_rows(kind, data):
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_the_unbroken_files_are_read(folder, kind):
-    found, _ = load_bytes(folder, f"good.{kind}", GOOD[kind])
-    assert rows_of(found) == len(PAIRS) == count_rows(kind, GOOD[kind])
+def test_the_valid_files_are_read(folder, kind):
+    collection, _ = load_bytes(folder, f"good.{kind}", GOOD[kind])
+    assert rows_of(collection) == len(PAIRS) == count_rows(kind, GOOD[kind])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", GOOD)
 @given(data=st.data())
 @budget(250)
-def test_mutated_file_is_refused_or_every_row_counted(folder, kind, data):
+def test_a_mutated_file_is_refused_or_every_row_counted(folder, kind, data):
     broken = data.draw(mutations(GOOD[kind]))
-    found, _ = load_bytes(folder, f"mutated.{kind}", broken)
-    if found is not None:
-        assert rows_of(found) == count_rows(kind, broken)
+    collection, _ = load_bytes(folder, f"mutated.{kind}", broken)
+    if collection is not None:
+        assert rows_of(collection) == count_rows(kind, broken)
 
 
 rows = st.dictionaries(st.one_of(st.sampled_from(["anchor", "positive", "negative"]), texts), trees, max_size=4)
@@ -117,35 +117,35 @@ lines = st.one_of(
     st.sampled_from([b"", b"\xef\xbb\xbf", b"\xff\xfe"]),
 )
 @budget(300)
-def test_wild_json_lines(folder, some, end, mark):
-    data = mark + end.join(some)
-    found, _ = load_bytes(folder, "wild.jsonl", data)
-    if found is not None:
-        assert rows_of(found) == count_rows("jsonl", data)
+def test_arbitrary_json_lines(folder, content, end, mark):
+    data = mark + end.join(content)
+    collection, _ = load_bytes(folder, "arbitrary.jsonl", data)
+    if collection is not None:
+        assert rows_of(collection) == count_rows("jsonl", data)
 
 
 @given(st.lists(good_pairs, min_size=1, max_size=6), st.booleans())
 @budget(100)
-def test_json_lines_of_texts_are_all_read(folder, some, escaped):
-    data = b"\n".join(json.dumps(row, ensure_ascii=escaped).encode() for row in some)
-    found, diagnostics = load_bytes(folder, "fair.jsonl", data)
+def test_valid_json_lines_are_all_read(folder, valid, escaped):
+    data = b"\n".join(json.dumps(row, ensure_ascii=escaped).encode() for row in valid)
+    collection, diagnostics = load_bytes(folder, "valid.jsonl", data)
     assert not diagnostics
-    assert rows_of(found) == len(some)
+    assert rows_of(collection) == len(valid)
 
 
 @given(st.lists(good_pairs, min_size=1, max_size=6), st.sampled_from(["csv", "tsv"]))
 @budget(150)
-def test_fields_with_quotes_and_line_ends_are_all_read(folder, some, kind):
-    full = [{**row, "negative": "no"} for row in some]
-    found, diagnostics = load_bytes(folder, f"fair.{kind}", as_csv(full, "," if kind == "csv" else "\t"))
+def test_fields_with_quotes_and_line_ends_are_all_read(folder, valid, kind):
+    full = [{**row, "negative": "no"} for row in valid]
+    collection, diagnostics = load_bytes(folder, f"valid.{kind}", as_csv(full, "," if kind == "csv" else "\t"))
     assert not diagnostics
-    assert rows_of(found) == len(some)
-    assert {p.strip() for p in found.passages} <= {row["positive"].strip() for row in some}
+    assert rows_of(collection) == len(valid)
+    assert {p.strip() for p in collection.passages} <= {row["positive"].strip() for row in valid}
 
 
 @given(st.lists(st.lists(texts, max_size=4), max_size=5), st.sampled_from([",", ";", "\t", "|"]), st.booleans())
 @budget(250)
-def test_wild_delimited_rows(folder, table, delimiter, quoted):
+def test_arbitrary_delimited_rows(folder, table, delimiter, quoted):
     out = io.StringIO(newline="")
     out.write("anchor,positive\n")
     if quoted:
@@ -153,9 +153,9 @@ def test_wild_delimited_rows(folder, table, delimiter, quoted):
     else:
         out.writelines(delimiter.join(row) + "\n" for row in table)
     data = out.getvalue().encode("utf-8", "surrogatepass")
-    found, _ = load_bytes(folder, "wild.csv", data)
-    if found is not None:
-        assert rows_of(found) == count_rows("csv", data)
+    collection, _ = load_bytes(folder, "arbitrary.csv", data)
+    if collection is not None:
+        assert rows_of(collection) == count_rows("csv", data)
 
 
 COLUMNS = [
@@ -187,18 +187,18 @@ def test_parquet_of_other_schemas(folder, columns, length):
         data = as_parquet(pa.Table.from_arrays(arrays, names=[name for name, _ in columns]))
     except pa.ArrowException:
         return  # Arrow itself cannot write it
-    found, _ = load_bytes(folder, "schema.parquet", data)
-    if found is not None:
-        assert rows_of(found) == length
+    collection, _ = load_bytes(folder, "schema.parquet", data)
+    if collection is not None:
+        assert rows_of(collection) == length
 
 
-def test_parquet_whose_footer_is_another_files(folder):
+def test_parquet_with_the_footer_of_another_file(folder):
     other = as_parquet(pa.table({"anchor": ["a"] * 50, "positive": ["b"] * 50}))
     size = int.from_bytes(other[-8:-4], "little") + 8
     assert load_bytes(folder, "footer.parquet", GOOD["parquet"] + other[-size:])[1]
 
 
-PLACES = {
+NOT_PAIRS = {
     "a folder": lambda root: (root / "x.csv").mkdir(),
     "a link to itself": lambda root: (root / "x.csv").symlink_to(root / "x.csv"),
     "a pipe": lambda root: os.mkfifo(root / "x.csv"),
@@ -206,49 +206,49 @@ PLACES = {
     "nothing": lambda root: None,
     "an empty file": lambda root: (root / "x.csv").touch(),
     "a file of line ends": lambda root: (root / "x.csv").write_bytes(b"\r\n\n\r" * 99),
-    "a header alone": lambda root: (root / "x.csv").write_text("anchor,positive\n"),
+    "only a header": lambda root: (root / "x.csv").write_text("anchor,positive\n"),
     "gzip": lambda root: (root / "x.csv").write_bytes(gzip.compress(b"anchor,positive\na,b\n")),
     "UTF-16": lambda root: (root / "x.csv").write_text("anchor,positive\na,b\n", "utf-16"),
     "UTF-16 without a mark": lambda root: (root / "x.csv").write_text("anchor,positive\na,b\n" * 99, "utf-16-le"),
     "UTF-32": lambda root: (root / "x.csv").write_text("anchor,positive\na,b\n", "utf-32"),
     "Latin-1": lambda root: (root / "x.csv").write_text("anchor,positive\nä,b\n", "latin-1"),
-    "a quote without end": lambda root: (root / "x.csv").write_text('anchor,positive\n"a,b\n' + "c,d\n" * 9999),
+    "an unclosed quote": lambda root: (root / "x.csv").write_text('anchor,positive\n"a,b\n' + "c,d\n" * 9999),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_what_is_no_file_of_pairs_is_refused(tmp_path, place):
-    PLACES[place](tmp_path)
+@pytest.mark.parametrize("kind", NOT_PAIRS)
+def test_a_path_that_is_not_a_file_of_pairs_is_refused(tmp_path, kind):
+    NOT_PAIRS[kind](tmp_path)
     assert load(tmp_path / "x.csv")[1]
 
 
-NOWHERE = (
+INVALID_PATHS = (
     "", ".", "/", "~", "~no-such-user/x.csv", "x" * 5000, "a/" * 3000, "\x1b[2J.csv", "x.csv\n", "x.jsonl.gz",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", NOWHERE)
-def test_paths_that_lead_nowhere_are_refused(path):
+@pytest.mark.parametrize("path", INVALID_PATHS)
+def test_invalid_paths_are_refused(path):
     assert load(path)[1]
 
 
-def test_a_file_that_may_not_be_read_is_refused(tmp_path):
+def test_a_file_without_read_permission_is_refused(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("anchor,positive\na,b\n")
     path.chmod(0)
     if os.access(path, os.R_OK):
-        pytest.skip("this user may read everything")
+        pytest.skip("this user can read every file")
     assert "cannot be read" in load(path)[1][0].message
 
 
-def test_a_name_of_a_file_cannot_steer_the_terminal(tmp_path):
+def test_control_sequences_in_a_file_name_are_escaped(tmp_path):
     assert load_bytes(tmp_path, "x\x1b[2J\n.csv", b"anchor\n")[1]
 
 
 HUGE = {
     "a header of half a million columns": lambda: ("x.csv", b",".join(b"c%d" % i for i in range(500_000)) + b"\n1,2\n"),
-    "a header of one name, often": lambda: ("x.csv", b",".join([b"c"] * 500_000) + b"\n1,2\n"),
-    "an object of 200,000 keys, one of them twice": lambda: (
+    "a header of half a million equal columns": lambda: ("x.csv", b",".join([b"c"] * 500_000) + b"\n1,2\n"),
+    "an object of 200,000 keys with one duplicate": lambda: (
         "x.jsonl", b"{" + b",".join(b'"k%d":1' % i for i in range(200_000)) + b',"k199999":1}',
     ),
     "an object of 200,000 other keys": lambda: (
@@ -265,13 +265,13 @@ HUGE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", huge(HUGE, at_night=("a million broken lines", "8 MB of white space")))
-def test_huge_and_wrong_is_refused_in_seconds(tmp_path, case):
+@pytest.mark.parametrize("case", huge(HUGE, nightly=("a million broken lines", "8 MB of white space")))
+def test_huge_invalid_files_are_refused_in_seconds(tmp_path, case):
     assert load_bytes(tmp_path, *HUGE[case]())[1]
 
 
 @pytest.mark.slow
-def test_a_passage_of_megabytes_is_a_passage(tmp_path):
+def test_a_passage_of_megabytes_is_accepted(tmp_path):
     long = "long passage " * 400_000
-    found, _ = load_bytes(tmp_path, "x.csv", f'anchor,positive\nq,"{long}"\n'.encode())
-    assert found.passages == (long.strip(),)
+    collection, _ = load_bytes(tmp_path, "x.csv", f'anchor,positive\nq,"{long}"\n'.encode())
+    assert collection.passages == (long.strip(),)

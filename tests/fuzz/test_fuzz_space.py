@@ -1,14 +1,14 @@
-"""Search spaces out of a grammar with mistakes: refused with faults, or a space whose every promise holds."""
+"""Search spaces from a grammar with mistakes: refused with diagnostics, or spaces that satisfy every invariant."""
 
 import math
 
 import pytest
-from budget import budget, refused_well
+from bad_input import texts
+from budget import budget, collect_diagnostics
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wild import texts
 
 from embsweep.cli.composition.request import parse_request
 from embsweep.cli.composition.search_space import parse_space
@@ -66,12 +66,12 @@ spaces = st.recursive(
 
 
 def parse(text):
-    """The space, None where it is refused; what Hydra's own grammar refuses is not asked of the parser."""
+    """Return the dimension, or None if it is refused; text that Hydra's grammar refuses does not reach our parser."""
     try:
         override = PARSER.parse_override(f"train.learning_rate={text}")
     except (HydraException, ValueError, ArithmeticError, RecursionError, TypeError, AttributeError):
         return None
-    with refused_well() as diagnostics:
+    with collect_diagnostics() as diagnostics:
         return parse_space([override])[0]
     assert diagnostics
     return None
@@ -91,13 +91,13 @@ def parse(text):
 @example("range(1.2345678901234567,2.2345678901234567,0.1)")
 @example("range(10000000000000000.0,10000000000000010.0,1.0)")
 @budget(1500)
-def test_a_space_is_refused_or_keeps_its_promises(text):
+def test_a_space_is_refused_or_satisfies_the_invariants(text):
     dimension = parse(text)
     if dimension is not None:
-        check_promises(dimension)
+        check_invariants(dimension)
 
 
-def check_promises(dimension):
+def check_invariants(dimension):
     assert describe(dimension).isprintable() or isinstance(dimension, Choice)
     assert all(contains(dimension, end) for end in boundary_values(dimension))
     to_distribution(dimension)
@@ -115,23 +115,23 @@ def check_promises(dimension):
 
 @given(st.lists(st.one_of(numbers, st.sampled_from(["a", "b", "[1]"])), min_size=2, max_size=5))
 @budget(200)
-def test_a_choice_holds_every_option_or_is_refused(options):
+def test_a_choice_has_every_option_or_is_refused(options):
     dimension = parse(f"choice({','.join(options)})")
     if dimension is not None:
         assert len(dimension.options) == len(options)
 
 
 @pytest.fixture(scope="module")
-def wild_request(loader):
-    def draft(key, text):
-        with refused_well() as diagnostics:
-            request, found = parse_request(loader, [f"++hydra.sweeper.params={{{key}: {text}}}"], "")
-            if found:
-                raise InputError(found)
+def request_with_space(loader):
+    def parse_entry(key, text):
+        with collect_diagnostics() as diagnostics:
+            request, raised = parse_request(loader, [f"++hydra.sweeper.params={{{key}: {text}}}"], "")
+            if raised:
+                raise InputError(raised)
             return request, diagnostics
         return None, diagnostics
 
-    return draft
+    return parse_entry
 
 
 def quote(text):
@@ -147,24 +147,24 @@ def quote(text):
 @example("train.learning_rate", "${hydra.sweeper.params}")
 @example("train.learning_rate", "9" * 5000)
 @budget(60)
-def test_a_presets_space_is_refused_or_searched(wild_request, key, text):
+def test_the_space_of_a_preset_is_refused_or_searched(request_with_space, key, text):
     try:
         PARSER.parse_override(f"key={quote(text)}")
     except HydraException:
         return
-    request, diagnostics = wild_request(key, quote(text))
+    request, diagnostics = request_with_space(key, quote(text))
     assert diagnostics or request.space
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["null", "{a: 1}", "'${oc.env:NOPE}'", "'${hydra.sweeper.params}'", "''", "[]", "3"])
-def test_a_presets_entry_of_another_shape_is_refused(wild_request, text):
-    assert wild_request("train.epochs", text)[1]
+def test_an_entry_of_another_type_in_a_preset_is_refused(request_with_space, text):
+    assert request_with_space("train.epochs", text)[1]
 
 
 @pytest.mark.slow
-def test_a_presets_glob_finds_the_options_of_its_group(wild_request):
-    request, diagnostics = wild_request("matryoshka", "'glob(from_*)'")
+def test_a_glob_in_a_preset_selects_the_options_of_its_group(request_with_space):
+    request, diagnostics = request_with_space("matryoshka", "'glob(from_*)'")
     assert not diagnostics
     options = {dimension.key: dimension.options for dimension in request.space}["matryoshka"]
     assert options == ("from_384", "from_384_coarse", "from_768")

@@ -1,4 +1,4 @@
-"""What a user sees of hostile data: a list of faults and exit code 2, and nothing that steers the terminal."""
+"""Hostile data on the terminal: a list of diagnostics, exit code 2, and no control sequences."""
 
 import json
 
@@ -10,7 +10,7 @@ from embsweep.config.data import BeirConfig, FilesConfig, SplitConfig
 from embsweep.data.sources.load import load_collection
 
 SPLIT = SplitConfig(seed=1, validation=0.1, test=0.1)
-EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r\n- forged: fault"
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r\n- forged: error"
 DEEP = "[" * 960 + "]" * 960
 
 FILES = {
@@ -18,18 +18,18 @@ FILES = {
     "in a text": ("x.jsonl", json.dumps({"anchor": EVIL + "\0", "positive": "b"})),
     "in a repeated key": ("x.jsonl", f'{{"{json.dumps(EVIL)[1:-1]}": 1, "{json.dumps(EVIL)[1:-1]}": 2}}'),
     "in a header": ("x.csv", f'"{EVIL}",b,b\n1,2,3\n'),
-    "in a line that is no JSON": ("x.jsonl", EVIL),
+    "in a line that is not JSON": ("x.jsonl", EVIL),
     "in the name of a file": (EVIL.replace("/", "") + ".csv", "anchor\n"),
-    "deep as the interpreter goes": ("x.jsonl", f'{{"anchor": {DEEP}, "positive": "b"}}'),
-    "deep, and no object": ("x.jsonl", DEEP),
+    "nested to the recursion limit": ("x.jsonl", f'{{"anchor": {DEEP}, "positive": "b"}}'),
+    "nested, and not an object": ("x.jsonl", DEEP),
 }
 
 
-def leave(config, folder, capsys):
-    """The lines said on the way out."""
-    with pytest.raises(SystemExit) as left, exit_codes():
+def exit_lines(config, folder, capsys):
+    """Load data that must be refused; return the lines on stderr."""
+    with pytest.raises(SystemExit) as exited, exit_codes():
         load_collection(config, folder)
-    assert left.value.code == 2
+    assert exited.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     for line in lines:
         check_message(line)
@@ -42,7 +42,7 @@ def test_hostile_file_of_pairs(tmp_path, capsys, case):
     path = tmp_path / name
     path.write_text(text, "utf-8", newline="")
     config = FilesConfig(kind="files", pairs=str(path), anchor="anchor", positive="positive", split=SPLIT)
-    lines = leave(config, tmp_path, capsys)
+    lines = exit_lines(config, tmp_path, capsys)
     assert not any(line.startswith("- forged") for line in lines)
     assert int(lines[0].split()[0]) == len(lines) - 1
 
@@ -52,4 +52,4 @@ def test_hostile_ids_and_keys_of_a_beir_folder(tmp_path, capsys):
     (tmp_path / "corpus.jsonl").write_text(entry)
     (tmp_path / "queries.jsonl").write_text(entry)
     (tmp_path / "qrels.tsv").write_text("\x1b[2J\t\x1b[2J\t\x1b[2J\n\x1b[31m\tx\t1\n")
-    assert leave(BeirConfig(kind="beir", path=str(tmp_path), split=SPLIT), tmp_path, capsys)[1:]
+    assert exit_lines(BeirConfig(kind="beir", path=str(tmp_path), split=SPLIT), tmp_path, capsys)[1:]

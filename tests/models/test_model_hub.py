@@ -1,4 +1,4 @@
-"""The preflight of hub models: folders, caches, a hub that answers, refuses, or is silent."""
+"""Preflight checks of hub models: local folders, caches, and a hub that responds, refuses or does not respond."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def _config(source, revision=None):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty Hugging Face cache; `cache("config.json", …)` puts files of the model "org/m" into it."""
+    """Create an empty Hugging Face cache; return a function that adds files of "org/m": cache("config.json", …)."""
     root = tmp_path / "hub"
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(root))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
@@ -39,67 +39,67 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def answer(monkeypatch, cache):
-    """`answer(error)`: what the hub says to every question; None is yes. Returns the list of questions."""
+    """Return a function that makes the hub raise `error`, or succeed if None, and returns the list of requests."""
 
     def set_answer(error=None, wait=lambda: None):
-        asked = []
+        requests = []
 
         def model_info(self, source, *, revision=None, timeout=None):
-            asked.append((source, revision))
+            requests.append((source, revision))
             wait()
             if error is not None:
                 raise error
 
         monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-        return asked
+        return requests
 
     return set_answer
 
 
 @pytest.mark.parametrize("name", ["modules.json", "config.json"])
 def test_a_folder_with_a_model(tmp_path, answer, name):
-    asked = answer(OSError("no network"))
+    requests = answer(OSError("no network"))
     (tmp_path / name).write_text("{}")
     assert check_model(_config(tmp_path)) == []
-    assert not asked
+    assert not requests
 
 
-def test_a_folder_without_one(tmp_path):
+def test_a_folder_without_a_model(tmp_path):
     (diagnostic,) = check_model(_config(tmp_path))
     assert (diagnostic.code, diagnostic.location) == ("wrong-file-kind", "model.source")
 
 
 @pytest.mark.parametrize("source", ["/no/such/folder", "./nowhere", "~/nowhere-at-all"])
-def test_a_path_that_is_not_there_never_asks_the_hub(answer, source):
-    asked = answer()
+def test_a_missing_path_sends_no_request_to_the_hub(answer, source):
+    requests = answer()
     (diagnostic,) = check_model(_config(source))
     assert (diagnostic.code, diagnostic.location) == ("missing-file", "model.source")
-    assert not asked
+    assert not requests
 
 
-def test_a_cached_model_never_asks_the_hub(cache, answer):
-    asked = answer(OSError("no network"))
+def test_a_cached_model_sends_no_request_to_the_hub(cache, answer):
+    requests = answer(OSError("no network"))
     cache("config.json", "model.safetensors")
     assert check_model(_config("org/m")) == []
-    assert not asked
+    assert not requests
 
 
 def test_a_cache_without_weights_or_of_another_revision_is_not_enough(cache, answer):
-    asked = answer(OSError("no network"))
+    requests = answer(OSError("no network"))
     cache("config.json")
     assert check_model(_config("org/m"))
     cache("model.safetensors")
     assert check_model(_config("org/m", revision="v2"))
-    assert asked == [("org/m", None), ("org/m", "v2")]
+    assert requests == [("org/m", None), ("org/m", "v2")]
 
 
-def test_a_hub_that_has_it(answer):
+def test_a_model_on_the_hub(answer):
     assert answer() == []
     assert check_model(_config("org/m")) == []
 
 
 def _hub_error(kind):
-    return kind("said no", response=SimpleNamespace(headers={}, request=None))
+    return kind("refused", response=SimpleNamespace(headers={}, request=None))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def _hub_error(kind):
         (_hub_error(RevisionNotFoundError), "not-on-hub"),
     ],
 )
-def test_a_hub_that_has_not(answer, error, code):
+def test_a_model_that_the_hub_does_not_return(answer, error, code):
     answer(error)
     (diagnostic,) = check_model(_config("org/m"))
     assert (diagnostic.code, diagnostic.location) == (code, "model.source")
@@ -124,21 +124,21 @@ def test_a_name_that_cannot_be_a_hub_id(cache):
     assert (diagnostic.code, diagnostic.location) == ("bad-hub-id", "model.source")
 
 
-def test_a_silent_hub_is_not_waited_for(answer, monkeypatch):
+def test_a_hub_that_does_not_respond_is_unreachable_after_the_timeout(answer, monkeypatch):
     monkeypatch.setattr(hub, "HUB_TIMEOUT_S", 0.1)
-    has_asked_enough = threading.Event()
-    answer(wait=has_asked_enough.wait)
+    is_released = threading.Event()
+    answer(wait=is_released.wait)
     (diagnostic,) = check_model(_config("org/m"))
-    has_asked_enough.set()
+    is_released.set()
     assert (diagnostic.code, diagnostic.location) == ("unreachable", "model.source")
 
 
-def test_offline_does_not_ask(answer, monkeypatch):
-    asked = answer()
+def test_offline_mode_sends_no_request(answer, monkeypatch):
+    requests = answer()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     (diagnostic,) = check_model(_config("org/m"))
     assert (diagnostic.code, diagnostic.location) == ("unreachable", "model.source")
-    assert not asked
+    assert not requests
 
 
 @pytest.mark.slow

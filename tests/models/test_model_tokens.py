@@ -1,4 +1,4 @@
-"""Tokens counted without torch, against what the model itself does with a text."""
+"""Tokens counted without torch, compared with the model's own tokenizer."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ TEXTS = ["Ünïted states", "a house " * 150, "§ 12 Abs. 3 Satz 1"]
 
 @pytest.fixture
 def copied(tmp_path):
-    """A local folder with MiniLM's tokenizer and limits, without weights."""
+    """Return a function that copies MiniLM's tokenizer and limits, without weights, to a local folder."""
 
     def copy(*names, **limits):
         source = find_weights().parent
@@ -30,7 +30,7 @@ def copied(tmp_path):
     return copy
 
 
-def test_counts_before_anything_is_cut():
+def test_counts_are_those_before_truncation():
     counter = find_token_counter(MINILM)
     assert counter.limit == 128
     assert [counter.count(text) for text in ("", "house", "a house " * 150)] == [2, 3, 302]
@@ -58,11 +58,11 @@ def test_the_models_own_limit(copied, files, limits, limit):
 
 
 @pytest.mark.parametrize("source", ["/nowhere/at/all", "no such:id", "owner/not-in-the-cache"])
-def test_none_where_there_is_no_tokenizer(source):
+def test_no_counter_without_a_tokenizer(source):
     assert find_token_counter(MINILM.model_copy(update={"kind": "hub", "source": source})) is None
 
 
-def test_none_where_it_cannot_be_read(copied, tmp_path):
+def test_no_counter_if_the_tokenizer_cannot_be_read(copied, tmp_path):
     model = copied()
     (tmp_path / "tokenizer.json").write_text("{")
     assert find_token_counter(model) is None
@@ -80,7 +80,7 @@ def test_torch_is_not_loaded():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["minilm", "static"])
-def test_agrees_with_the_model(kind):
+def test_counts_agree_with_the_model(kind):
     from embsweep.models.registry import build_model
 
     cfg = MINILM.model_copy(update={"kind": kind})

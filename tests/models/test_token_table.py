@@ -1,4 +1,4 @@
-"""Batches from a token table, against the model's own tokenizer: equal in every tensor, and nothing left behind."""
+"""Batches from a token table: every tensor equals the tokenizer's, and the model is unchanged afterwards."""
 
 import copy
 import pickle
@@ -40,24 +40,24 @@ def model(request, pristine):
     return copy.deepcopy(pristine[request.param])
 
 
-def assert_equal(found, expected):
+def assert_equal(batch, expected):
     import torch
 
-    assert list(found) == list(expected), "the keys, in their order"
+    assert list(batch) == list(expected), "the keys and their order"
     for name, value in expected.items():
         if isinstance(value, torch.Tensor):
-            assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape)
-            assert torch.equal(found[name], value)
-            assert found[name].is_contiguous()
+            assert (batch[name].dtype, batch[name].shape) == (value.dtype, value.shape)
+            assert torch.equal(batch[name], value)
+            assert batch[name].is_contiguous()
         else:
-            assert found[name] == value
+            assert batch[name] == value
 
 
 def forbid_tokenizer(model, monkeypatch):
-    """From here on a call of the model's tokenizer is an error."""
+    """Make every later call of the model's tokenizer an error."""
 
     def refuse(*_args, **_kwargs):
-        raise AssertionError("the tokenizer was asked")
+        raise AssertionError("the tokenizer was called")
 
     monkeypatch.setattr(type(model[0].tokenizer), "__call__", refuse, raising=False)
     first = model[0]
@@ -67,7 +67,7 @@ def forbid_tokenizer(model, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", BATCHES)
-def test_batches_are_equal_and_the_tokenizer_is_not_asked(model, batch, monkeypatch):
+def test_batches_are_equal_and_the_tokenizer_is_not_called(model, batch, monkeypatch):
     expected = model.preprocess(batch)
     table = build_token_table(model, TEXTS)
     with monkeypatch.context() as patch, use_tokens(model, [table]) as is_used:
@@ -86,13 +86,13 @@ def test_sides_and_limits(pristine, settings):
     expected = [model.preprocess(batch) for batch in BATCHES]
     with use_tokens(model, [build_token_table(model, TEXTS)]) as is_used:
         assert is_used
-        for batch, wanted in zip(BATCHES, expected, strict=True):
-            assert_equal(model.preprocess(batch), wanted)
+        for batch, tokens in zip(BATCHES, expected, strict=True):
+            assert_equal(model.preprocess(batch), tokens)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("names", [["input_ids"], ["input_ids", "attention_mask"], ["token_type_ids", "input_ids"]])
-def test_only_what_the_tokenizer_names(pristine, names):
+def test_only_the_inputs_that_the_tokenizer_names(pristine, names):
     model = copy.deepcopy(pristine["minilm"])
     model.tokenizer.model_input_names = names
     expected = model.preprocess(ODD)
@@ -116,23 +116,23 @@ def test_type_ids_and_their_padding_come_from_the_tokenizer(pristine):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("prompts", [{"query": "Query: ", "passage": "Text: "}, {"other": "Say: "}, {"query": ""}])
-def test_the_models_own_prompts(model, prompts, monkeypatch):
+def test_prompts_of_the_model(model, prompts, monkeypatch):
     model.prompts = {"query": "", "document": "", **prompts} if "query" in prompts else prompts
     model.default_prompt_name = "other" if "other" in prompts else None
     expected = model.encode_query(QUERIES), model.encode_document(DOCUMENTS)
     table = build_token_table(model, TEXTS)
     lookups, find_rows = [], TokenTable.find_rows
-    monkeypatch.setattr(TokenTable, "find_rows", lambda *given: lookups.append(find_rows(*given)) or lookups[-1])
+    monkeypatch.setattr(TokenTable, "find_rows", lambda *args: lookups.append(find_rows(*args)) or lookups[-1])
     with use_tokens(model, [table]):
-        found = model.encode_query(QUERIES), model.encode_document(DOCUMENTS)
-    assert (found[0] == expected[0]).all()
-    assert (found[1] == expected[1]).all()
+        embeddings = model.encode_query(QUERIES), model.encode_document(DOCUMENTS)
+    assert (embeddings[0] == expected[0]).all()
+    assert (embeddings[1] == expected[1]).all()
     missed = [rows for rows in lookups if rows is None]
     assert len(lookups) - len(missed) == 2, "one batch of each role was looked up"
 
 
 @pytest.mark.nightly
-def test_the_length_of_a_prompt_is_counted_as_ever(pristine):
+def test_the_length_of_a_prompt_is_unchanged(pristine):
     model = copy.deepcopy(pristine["minilm"])
     expected = model.preprocess(QUERIES, prompt="Query: ")
     assert "prompt_length" in expected
@@ -146,7 +146,7 @@ def test_the_length_of_a_prompt_is_counted_as_ever(pristine):
 @pytest.mark.parametrize(
     "batch", [["not in the table"], [ODD[2], "not in the table"], [("a", "pair"), ("of", "texts")]]
 )
-def test_what_is_not_in_the_table_is_tokenized(pristine, batch):
+def test_texts_that_are_not_in_the_table_are_tokenized(pristine, batch):
     model = copy.deepcopy(pristine["minilm"])
     expected = model.preprocess(batch)
     with use_tokens(model, [build_token_table(model, TEXTS)]):
@@ -154,8 +154,8 @@ def test_what_is_not_in_the_table_is_tokenized(pristine, batch):
 
 
 @pytest.mark.nightly
-def test_a_lone_surrogate_fails_where_it_always_did(model):
-    table = build_token_table(model, Texts(training=["\ud800", "sound"]))
+def test_a_lone_surrogate_fails_in_the_tokenizer_as_without_a_table(model):
+    table = build_token_table(model, Texts(training=["\ud800", "valid"]))
     assert len(table.keys) == 1
     with use_tokens(model, [table]), pytest.raises((UnicodeEncodeError, TypeError)):
         model.preprocess(["\ud800"])
@@ -169,13 +169,13 @@ def test_per_call_settings_are_left_to_the_tokenizer(pristine):
     model[0].query_length = 6
     shorter = model.preprocess(LONG, task="query")
     with use_tokens(model, [build_token_table(model, TEXTS)]):
-        for option, wanted in zip(options, expected, strict=True):
-            assert_equal(model.preprocess(LONG, **option), wanted)
+        for option, tokens in zip(options, expected, strict=True):
+            assert_equal(model.preprocess(LONG, **option), tokens)
         assert_equal(model.preprocess(LONG, task="query"), shorter)
 
 
 @pytest.mark.nightly
-def test_a_limit_that_is_changed_inside_is_noticed(pristine):
+def test_a_limit_changed_while_the_table_is_used_applies(pristine):
     model = copy.deepcopy(pristine["minilm"])
     with use_tokens(model, [build_token_table(model, TEXTS)]):
         model.max_seq_length = 9
@@ -183,15 +183,15 @@ def test_a_limit_that_is_changed_inside_is_noticed(pristine):
 
 
 @pytest.mark.nightly
-def test_without_padding_as_flash_attention_wants_it(pristine, monkeypatch):
+def test_without_padding_as_flash_attention_requires(pristine, monkeypatch):
     model = copy.deepcopy(pristine["minilm"])
     text = {"truncation": "longest_first", "return_attention_mask": False}
     kinds = {"text": text, "audio": {}, "video": {}, "image": {}}
     expected = model[0]._call_processor("text", {"text": [*ODD, *LONG]}, kinds, {})
     with use_tokens(model, [build_token_table(model, TEXTS)]):
         forbid_tokenizer(model, monkeypatch)
-        found = model[0]._call_processor("text", {"text": [*ODD, *LONG]}, kinds, {})
-    assert dict(found) == dict(expected)
+        batch = model[0]._call_processor("text", {"text": [*ODD, *LONG]}, kinds, {})
+    assert dict(batch) == dict(expected)
 
 
 def files_of(model, folder):
@@ -200,7 +200,7 @@ def files_of(model, folder):
 
 
 @pytest.mark.nightly
-def test_what_is_saved_is_the_same_to_the_last_byte(model, tmp_path):
+def test_saved_files_are_identical(model, tmp_path):
     with_table = copy.deepcopy(model)
     model.preprocess(LONG)
     with use_tokens(with_table, [build_token_table(with_table, TEXTS)]):
@@ -209,7 +209,7 @@ def test_what_is_saved_is_the_same_to_the_last_byte(model, tmp_path):
 
 
 @pytest.mark.nightly
-def test_building_leaves_no_trace_in_the_model(model, tmp_path):
+def test_building_a_table_does_not_change_the_model(model, tmp_path):
     before = files_of(model, tmp_path / "before")
     assert build_token_table(model, TEXTS) is not None
     assert files_of(model, tmp_path / "after") == before
@@ -217,7 +217,7 @@ def test_building_leaves_no_trace_in_the_model(model, tmp_path):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("copier", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
-def test_a_copy_tokenizes_for_itself(model, copier, monkeypatch):
+def test_a_copied_model_uses_its_tokenizer(model, copier, monkeypatch):
     table, expected = build_token_table(model, TEXTS), model.preprocess(LONG)
     with use_tokens(model, [table]):
         twin = copier(model)
@@ -227,7 +227,7 @@ def test_a_copy_tokenizes_for_itself(model, copier, monkeypatch):
 
 
 @pytest.mark.nightly
-def test_a_pickled_model_carries_no_table(model):
+def test_a_pickled_model_contains_no_table(model):
     table = build_token_table(model, Texts(training=[f"{number} text" for number in range(5000)]))
     plain = len(pickle.dumps(model))
     with use_tokens(model, [table]):
@@ -235,7 +235,7 @@ def test_a_pickled_model_carries_no_table(model):
 
 
 @pytest.mark.slow
-def test_nothing_stays_after_an_error(model):
+def test_the_model_is_restored_after_an_error(model):
     before = dict(model[0].__dict__)
     with pytest.raises(RuntimeError), use_tokens(model, [build_token_table(model, TEXTS)]):
         raise RuntimeError
@@ -255,7 +255,7 @@ def test_a_table_of_another_tokenizer_or_limit_is_not_used(pristine):
 
 
 @pytest.mark.nightly
-def test_no_table_is_no_table(pristine):
+def test_without_tables_and_with_an_empty_table(pristine):
     with use_tokens(pristine["minilm"], []) as is_used:
         assert not is_used
     with use_tokens(pristine["minilm"], [build_token_table(pristine["minilm"], Texts())]) as is_used:
@@ -273,55 +273,55 @@ def test_the_fingerprint_does_not_depend_on_the_last_call(pristine):
     assert compute_fingerprint(model) != before
 
 
-def unusual(model, how):
-    if how == "chat":
+def make_unusual(model, feature):
+    if feature == "chat":
         model[0].modality_config["message"] = model[0].modality_config["text"]
-    elif how == "subclass":
+    elif feature == "subclass":
         own = type(model[0].processor)
         model[0].processor.__class__ = type(
             "Own", (own,), {"__call__": lambda self, *texts, **options: own.__call__(self, *texts, **options) or {}}
         )
-    elif how == "random":
+    elif feature == "random":
         from tokenizers.models import BPE
 
         model[0].processor.backend_tokenizer.model = BPE({"a": 0}, [], dropout=0.1)
-    elif how == "padded static":
+    elif feature == "padded static":
         model[0].tokenizer.enable_padding()
     return model
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    ("kind", "how"), [("minilm", "chat"), ("minilm", "subclass"), ("minilm", "random"), ("static", "padded static")]
+    ("kind", "feature"), [("minilm", "chat"), ("minilm", "subclass"), ("minilm", "random"), ("static", "padded static")]
 )
-def test_none_where_a_table_cannot_stand_in(pristine, kind, how):
-    assert build_token_table(unusual(copy.deepcopy(pristine[kind]), how), TEXTS) is None
+def test_no_table_for_a_tokenizer_that_it_cannot_replace(pristine, kind, feature):
+    assert build_token_table(make_unusual(copy.deepcopy(pristine[kind]), feature), TEXTS) is None
 
 
 @pytest.mark.nightly
-def test_a_table_is_arrays_alone(pristine):
+def test_a_table_consists_of_arrays(pristine):
     table, buffers = build_token_table(pristine["minilm"], Texts(training=[f"{n} text" for n in range(5000)])), []
     rest = pickle.dumps(table, protocol=5, buffer_callback=buffers.append)
-    assert len(rest) < 2000, "all of it can be shared between processes"
+    assert len(rest) < 2000, "nearly all bytes can be shared between processes"
     assert sum(memoryview(buffer).nbytes for buffer in buffers) == table.size_bytes
 
 
 @pytest.mark.nightly
-def test_a_shared_table_that_cannot_be_written(pristine):
+def test_a_read_only_shared_table(pristine):
     model = copy.deepcopy(pristine["minilm"])
     table, expected = build_token_table(model, TEXTS), model.preprocess(LONG)
     for array in (table.keys, table.offsets, table.ids, table.types):
         array.setflags(write=False)
     with use_tokens(model, [table]):
-        found = model.preprocess(LONG)
-    found["input_ids"].zero_()
+        batch = model.preprocess(LONG)
+    batch["input_ids"].zero_()
     with use_tokens(model, [table]):
         assert_equal(model.preprocess(LONG), expected)
 
 
 @pytest.mark.nightly
 def test_training_gives_the_same_weights(pristine, tmp_path):
-    """The trainer's own collator, over shuffled batches: equal losses and equal weights afterwards."""
+    """Train with the trainer's collator over shuffled batches: losses and final weights are equal."""
     import torch
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments

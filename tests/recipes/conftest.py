@@ -1,4 +1,4 @@
-"""The published facts beside the checkout, and the recipes as they are composed."""
+"""Fixtures: the published facts beside the checkout, and the composed recipes."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from embsweep.config import build_config
 
 @pytest.fixture(scope="session")
 def published():
-    """Model id → facts as they were read off the cards; tests that need them are skipped where they are absent."""
+    """Return model id → facts copied from the model cards; skip the test if the file is absent."""
     file = Path(__file__).resolve().parents[3] / "shared" / "reference" / "published_cards.json"
     if not file.is_file():
         pytest.skip("../shared/reference is absent")
@@ -20,7 +20,7 @@ def published():
 
 @pytest.fixture(scope="session")
 def request_of(loader):
-    """`request_of("es_boe", "train.epochs=3")`: the request for a recipe's sweep, once for each command line."""
+    """Return a function that composes a recipe's sweep and caches it: request_of("es_boe", "train.epochs=3")."""
     made = {}
 
     def make(name, *overrides):
@@ -34,5 +34,5 @@ def request_of(loader):
 
 @pytest.fixture(scope="session")
 def recipe_of(request_of):
-    """Trial 0 of a recipe's sweep, validated."""
+    """Return a function that returns the validated configuration of trial 0 of a recipe's sweep."""
     return lambda name, *overrides: build_config(request_of(name, *overrides).values)

@@ -1,4 +1,4 @@
-"""The facts inside the package are those of the published cards."""
+"""The packaged cards agree with the published model cards."""
 
 import math
 from fractions import Fraction
@@ -22,11 +22,11 @@ SETTINGS = {
     "tf32": "tf32",
     "gradient_checkpointing": "gradient_checkpointing",
 }
-"""The cards' names of hyperparameters → ours."""
-SPOKEN_FOR = {"eval_strategy", "per_device_eval_batch_size", "bf16", "load_best_model_at_end"}
+"""Names of hyperparameters on the cards → ours."""
+CHECKED_SEPARATELY = {"eval_strategy", "per_device_eval_batch_size", "bf16", "load_best_model_at_end"}
 
 
-def test_there_are_three():
+def test_there_are_three_cards():
     assert sorted(load_cards()) == NAMES
 
 
@@ -51,7 +51,7 @@ def test_hyperparameters_are_the_published_ones(published, name):
     card = load_cards()[name]
     stated = published[card.model]["non_default_hyperparameters"]
     for key, text in stated.items():
-        if key not in SPOKEN_FOR:
+        if key not in CHECKED_SEPARATELY:
             ours = getattr(card.train, SETTINGS[key])
             assert str(ours) == text or float(text) == ours
     assert (stated["eval_strategy"], stated["bf16"], card.train.precision) == ("epoch", "True", "bf16")
@@ -70,7 +70,7 @@ def test_log_rows_are_the_published_ones(published, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_number_of_queries_is_the_smallest_that_fits_every_accuracy(published, name):
+def test_number_of_queries_is_the_smallest_that_explains_every_accuracy(published, name):
     card = load_cards()[name]
     accuracies = [
         value
@@ -84,15 +84,15 @@ def test_number_of_queries_is_the_smallest_that_fits_every_accuracy(published, n
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_patience_is_what_the_log_shows(name):
-    """A log that ends before its steps are spent was given up: so many evaluations after the saved one."""
+def test_patience_agrees_with_the_log(name):
+    """A log that ends before its last epoch was stopped early: patience = number of evaluations after the saved one."""
     card = load_cards()[name]
     after = len(card.log) - 1 - next(index for index, row in enumerate(card.log) if row.saved)
     ended_early = card.log[-1].epoch < card.train.epochs - 1
     assert card.train.patience == (after if ended_early else None)
 
 
-def test_a_card_is_a_value():
+def test_a_card_is_immutable_and_has_no_other_fields():
     card = find_card("es_boe")
     with pytest.raises(ValidationError):
         card.train_pairs = 1
@@ -100,11 +100,11 @@ def test_a_card_is_a_value():
         Card.model_validate({**card.model_dump(), "rating": 5})
 
 
-@pytest.mark.parametrize(("name", "near"), [("es_beo", "es_boe"), ("x", None)])
-def test_an_unknown_name(name, near):
+@pytest.mark.parametrize(("name", "nearest"), [("es_beo", "es_boe"), ("x", None)])
+def test_an_unknown_name(name, nearest):
     with raises_diagnostics(("unknown-name", "NAME")) as caught:
         find_card(name)
     (diagnostic,) = caught.value.diagnostics
     assert diagnostic.value == name
-    assert near in str(diagnostic.hint) if near else diagnostic.hint is None
+    assert nearest in str(diagnostic.hint) if nearest else diagnostic.hint is None
     assert "ca_procedures" in str(diagnostic.expected)

@@ -1,4 +1,4 @@
-"""The oracle: fed a card's log, our choice of a checkpoint is the row that the card saved."""
+"""Evaluation logs of the cards: given the log, our checkpoint rule chooses the row that the card saved."""
 
 import pytest
 
@@ -32,27 +32,27 @@ def test_no_other_dimension_explains_all_saved_rows(name):
 
 
 @pytest.mark.parametrize("name", CARDS)
-def test_reported_figures_are_the_last_rows_never_the_saved_ones(name):
+def test_reported_figures_are_those_of_the_last_row_not_of_the_saved_one(name):
     card = CARDS[name]
     assert find_reported(card) == len(card.log) - 1 != find_saved(card)
 
 
 @pytest.mark.parametrize(
-    ("name", "planned", "ran", "saved", "reported", "by_profile", "wanted"),
+    ("name", "planned", "ran", "saved", "reported", "by_profile", "best_by_dim"),
     [
         ("es_boe", 50, 7, 2, 7, 2, {1024: 1, 768: 1, 512: 1, 256: 1, 128: 2, 64: 3}),
         ("ca_procedures", 6, 5, 2, 5, 2, {1024: 3, 768: 2, 512: 4, 256: 4, 128: 2, 64: 2}),
         ("de_tax", 10, 10, 5, 10, 5, {768: 6, 512: 9, 256: 9, 128: 5, 64: 5}),
     ],
 )
-def test_what_each_deployment_would_have_wanted(name, planned, ran, saved, reported, by_profile, wanted):
-    found = read_log(CARDS[name])
-    assert (found.planned, found.ran, found.saved, found.reported) == (planned, ran, saved, reported)
-    assert (found.by_card, found.by_profile) == (saved, by_profile)
-    assert dict(found.wanted) == wanted
+def test_best_epoch_for_each_deployed_dimension(name, planned, ran, saved, reported, by_profile, best_by_dim):
+    log = read_log(CARDS[name])
+    assert (log.planned, log.ran, log.saved, log.reported) == (planned, ran, saved, reported)
+    assert (log.by_card, log.by_profile) == (saved, by_profile)
+    assert dict(log.wanted) == best_by_dim
 
 
-def test_gap_between_what_was_saved_and_what_was_reported():
+def test_gap_between_saved_and_reported_scores():
     gaps = read_log(CARDS["es_boe"]).gaps
     assert gaps[1024] == pytest.approx(0.7216 - 0.6991)
     assert gaps[64] == pytest.approx(0.62 - 0.6253)
@@ -63,11 +63,11 @@ def test_gap_between_what_was_saved_and_what_was_reported():
     ("name", "card", "here", "ran"),
     [("es_boe", 4150, 4200, 584), ("ca_procedures", 6, 6, 6), ("de_tax", 190, 200, 190)],
 )
-def test_steps_of_a_schedule_then_and_now(name, card, here, ran):
-    found = count_steps(CARDS[name])
-    assert (found.card, found.here, found.ran) == (card, here, ran)
+def test_steps_of_a_schedule_on_the_card_and_here(name, card, here, ran):
+    steps = count_steps(CARDS[name])
+    assert (steps.card, steps.here, steps.ran) == (card, here, ran)
 
 
 @pytest.mark.parametrize(("name", "share"), [("es_boe", 166 / 415), ("ca_procedures", 1), ("de_tax", 1)])
-def test_how_far_the_warm_up_was_when_the_weights_were_saved(name, share):
+def test_share_of_the_peak_learning_rate_when_the_weights_were_saved(name, share):
     assert count_steps(CARDS[name]).peak_share == pytest.approx(share)

@@ -1,4 +1,4 @@
-"""What so many test queries can show."""
+"""The precision of each card's test set: counts behind its accuracies, confidence intervals."""
 
 import math
 
@@ -14,25 +14,25 @@ CARDS = load_cards()
     [("ca_procedures", 9, 1, 7), ("de_tax", 551, 11, 363), ("es_boe", 2373, 1485, 1973)],
 )
 def test_counts_behind_the_accuracies(name, queries, first, in_top):
-    found = read_queries(CARDS[name])
-    assert (found.queries, found.first, found.in_top) == (queries, first, in_top)
-    assert found.step == 1 / queries
+    counts = read_queries(CARDS[name])
+    assert (counts.queries, counts.first, counts.in_top) == (queries, first, in_top)
+    assert counts.step == 1 / queries
 
 
 def test_the_interval_is_wilsons():
     """Wilson 1927: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n), here for 7 of 9."""
     z, n, p = 1.959963984540054, 9, 7 / 9
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    found = read_queries(CARDS["ca_procedures"])
-    assert (found.low, found.high) == pytest.approx(
+    counts = read_queries(CARDS["ca_procedures"])
+    assert (counts.low, counts.high) == pytest.approx(
         ((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n))
     )
 
 
-def test_nine_queries_tell_little_and_two_thousand_more():
+def test_the_interval_narrows_with_the_number_of_queries():
     few, many = read_queries(CARDS["ca_procedures"]), read_queries(CARDS["es_boe"])
     assert few.high - few.low > 0.4 > 0.05 > many.high - many.low
 
 
-def test_one_card_has_the_mark_of_passages_that_stand_there_several_times():
+def test_one_card_shows_signs_of_repeated_passages():
     assert [name for name, card in CARDS.items() if read_queries(card).is_scattered] == ["de_tax"]

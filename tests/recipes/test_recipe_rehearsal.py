@@ -1,4 +1,4 @@
-"""Each recipe on a real set of its language passes every check that stands before a rehearsal."""
+"""Each recipe passes every check before a rehearsal on a real set of its language."""
 
 import pytest
 
@@ -16,7 +16,7 @@ SETS = [
 
 
 @pytest.mark.parametrize(("name", "data"), SETS)
-def test_a_recipe_can_be_rehearsed(request_of, shared_data, tmp_path, monkeypatch, name, data):
+def test_a_recipe_passes_the_checks_before_a_rehearsal(request_of, shared_data, tmp_path, monkeypatch, name, data):
     from embsweep.sweep.checks.preflight import check_request
 
     monkeypatch.setattr("embsweep.runners.select.inspect_machine", lambda: Machine(2, 0))

@@ -1,4 +1,4 @@
-"""The three sweeps: trial 0 is the card's recipe to the letter but for the objective, opened as a search."""
+"""The three recipe sweeps: trial 0 is the card's recipe except for the objective; the others search around it."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def differing(card, config):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
-def test_trial_0_is_the_card_but_for_the_objective(recipe_of, name):
+def test_trial_0_is_the_card_except_for_the_objective(recipe_of, name):
     assert differing(CARDS[name], recipe_of(name)) == {"objective"}
     assert recipe_of(name).objective.dim_weights is None
 
@@ -31,7 +31,7 @@ def test_with_the_cards_objective_nothing_differs(recipe_of, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
-def test_trial_0_lies_within_its_space(request_of, name):
+def test_trial_0_is_within_its_space(request_of, name):
     request = request_of(name)
     assert {dimension.key for dimension in request.space} >= SEARCHED
     assert set(request.recipe) == {dimension.key for dimension in request.space}
@@ -42,8 +42,8 @@ def test_trial_0_lies_within_its_space(request_of, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
-def test_every_corner_of_the_numbers_can_be_trained_with_every_choice(request_of, name):
-    """Faults between two keys would not show at the ends of either alone."""
+def test_the_bounds_of_all_numbers_can_be_trained_with_every_choice(request_of, name):
+    """Conflicts between two keys do not appear if only one of them is at its bound."""
     request = request_of(name)
     numbers = [d for d in request.space if isinstance(d, IntRange | FloatRange)]
     for side in (0, 1):
@@ -56,7 +56,7 @@ def test_every_corner_of_the_numbers_can_be_trained_with_every_choice(request_of
 
 @pytest.mark.parametrize("name", CARDS)
 def test_the_first_rung_is_never_before_the_first_evaluation(request_of, recipe_of, name):
-    """Else a short schedule passes several rungs at once (search/pruners.py)."""
+    """Otherwise a short schedule passes several rungs at once (search/pruners.py)."""
     config = recipe_of(name)
     epochs = next(d for d in request_of(name).space if d.key == "train.epochs")
     assert all(config.eval.schedule(end)[0] <= config.stopping.min_fraction for end in boundary_values(epochs))
@@ -64,7 +64,7 @@ def test_the_first_rung_is_never_before_the_first_evaluation(request_of, recipe_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
-def test_pairs_are_the_users(request_of, recipe_of, name):
+def test_pairs_are_set_by_the_user(request_of, recipe_of, name):
     assert request_of(name).values["data"]["pairs"] == "???"
     config = recipe_of(name, "data=beir", "data.path=x")
     assert (config.data.kind, config.data.path) == ("beir", "x")
@@ -72,16 +72,16 @@ def test_pairs_are_the_users(request_of, recipe_of, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
-def test_the_cached_loss_is_searched_where_nothing_is_checkpointed(request_of, name):
+def test_the_cached_loss_is_searched_only_without_gradient_checkpointing(request_of, name):
     request = request_of(name)
     losses = {build_config(request.compose({d.key: v})).loss.name for d in request.space for v in boundary_values(d)}
     assert ("cached_mnrl" in losses) is not CARDS[name].train.gradient_checkpointing
 
 
 @pytest.mark.slow
-def test_cached_batches_are_what_the_accumulated_ones_were_meant_to_be(recipe_of):
-    meant, cached = recipe_of("de_tax"), recipe_of("de_tax", "train=cached_256")
-    assert cached.train.batch_size == meant.train.batch_size * meant.train.accumulation
+def test_cached_batches_have_the_size_of_the_accumulated_ones(recipe_of):
+    accumulated, cached = recipe_of("de_tax"), recipe_of("de_tax", "train=cached_256")
+    assert cached.train.batch_size == accumulated.train.batch_size * accumulated.train.accumulation
     assert (cached.train.accumulation, cached.loss.name) == (1, "cached_mnrl")
     assert differing(CARDS["de_tax"], cached) == {"objective", "loss.name", "train.batch_size", "train.accumulation"}
 
@@ -103,6 +103,6 @@ def test_one_change_is_one_difference(recipe_of, override, key):
     assert differing(CARDS["es_boe"], recipe_of("es_boe", override)) == {"objective", key}
 
 
-def test_no_setting_of_a_training_is_left_out(recipe_of):
+def test_every_training_setting_is_compared(recipe_of):
     compared = {fact.key for fact in compare_recipe(CARDS["es_boe"], recipe_of("es_boe"))}
     assert compared >= {f"train.{name}" for name in TrainConfig.model_fields}

@@ -1,4 +1,4 @@
-"""A sound transformer of a few hundred weights, to be made hostile."""
+"""Fixtures: a harmless transformer of a few hundred weights, and copies of it to make hostile."""
 
 import shutil
 import sys
@@ -9,8 +9,8 @@ from tests.security.hostile import write_module
 
 
 @pytest.fixture(scope="session")
-def sound(tmp_path_factory):
-    """A folder with a tiny BERT as sentence-transformers saves it."""
+def harmless(tmp_path_factory):
+    """Save a tiny BERT with sentence-transformers; return its folder."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from tokenizers import Tokenizer
@@ -18,7 +18,7 @@ def sound(tmp_path_factory):
     from tokenizers.pre_tokenizers import Whitespace
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    plain, saved = tmp_path_factory.mktemp("plain"), tmp_path_factory.mktemp("sound") / "model"
+    plain, saved = tmp_path_factory.mktemp("plain"), tmp_path_factory.mktemp("harmless") / "model"
     words = {word: row for row, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "law", "tax"])}
     tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
@@ -33,13 +33,13 @@ def sound(tmp_path_factory):
 
 @pytest.fixture
 def marker(tmp_path):
-    """A file that must not appear."""
+    """Return the path of a file that no test may create."""
     return tmp_path / "marker"
 
 
 @pytest.fixture
 def payload(marker, tmp_path, monkeypatch):
-    """A module that writes the marker can be imported as `embsweep_test_payload`."""
+    """Make a module that writes the marker importable as `embsweep_test_payload`."""
     library = tmp_path / "library"
     library.mkdir()
     write_module(library, marker, "embsweep_test_payload")
@@ -48,9 +48,9 @@ def payload(marker, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def victim(sound, payload, tmp_path):
-    """A copy of the sound model, beside the `payload`."""
-    return shutil.copytree(sound, tmp_path / "victim")
+def victim(harmless, payload, tmp_path):
+    """Return a copy of the harmless model, with `payload` importable."""
+    return shutil.copytree(harmless, tmp_path / "victim")
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +62,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def outside_hydra():
-    """Hydra refuses to start inside the loader of the session."""
+    """Let Hydra start, which it refuses inside the session's loader."""
     from hydra.core.global_hydra import GlobalHydra
 
     state = GlobalHydra.instance()

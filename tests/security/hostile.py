@@ -1,4 +1,4 @@
-"""Models that would run code: each writes a marker file when it gets its way."""
+"""Hostile models: each writes a marker file if its code runs."""
 
 import json
 import pickle
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Payload:
-    """A pickle that writes the marker when it is opened."""
+    """Object whose pickle writes the marker when loaded."""
 
     def __init__(self, marker):
         self.marker = str(marker)
@@ -20,7 +20,7 @@ def write_pickle(path, marker):
 
 
 def write_module(folder, marker, name="custom_st"):
-    """An importable module that writes the marker, with everything that a loader may look for in it."""
+    """Write an importable module that writes the marker and has the attributes that a loader uses."""
     code = f"from pathlib import Path\nPath({str(marker)!r}).write_text('ran')\n"
     (folder / f"{name}.py").write_text(
         code + "class Transformer:\n    @staticmethod\n    def load(*a, **k): ...\n    save = load\n"
@@ -28,13 +28,13 @@ def write_module(folder, marker, name="custom_st"):
 
 
 def change(path, **values):
-    """Set keys of a JSON file, which need not be there."""
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps({**found, **values}))
+    """Set keys of a JSON file, which is created if absent."""
+    present = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**present, **values}))
 
 
 def name_module(folder, kind):
-    """Let the first module of a model be of another class."""
+    """Change the class of a model's first module."""
     modules = json.loads((folder / "modules.json").read_text())
     modules[0]["type"] = kind
     (folder / "modules.json").write_text(json.dumps(modules))
@@ -45,11 +45,11 @@ def plant_foreign_module(folder, marker):
     name_module(folder, "custom_st.Transformer")
 
 
-def plant_module_on_the_path(folder, marker):
+def plant_module_on_sys_path(folder, marker):
     name_module(folder, "embsweep_test_payload.Transformer")
 
 
-def plant_library_of_the_library(folder, marker):
+def plant_module_of_a_dependency(folder, marker):
     name_module(folder, "sentence_transformers.base.model.torch")
 
 
@@ -57,9 +57,9 @@ def plant_importable_submodule(folder, marker):
     name_module(folder, "sentence_transformers.util.misc.importlib")
 
 
-def plant_way_out(folder, marker):
+def plant_path_outside(folder, marker):
     modules = json.loads((folder / "modules.json").read_text())
-    modules[0]["path"] = "../elsewhere"
+    modules[0]["path"] = "../outside"
     (folder / "modules.json").write_text(json.dumps(modules))
 
 
@@ -74,24 +74,24 @@ def plant_tokenizer(folder, marker):
     change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["custom_st.Transformer", None]})
 
 
-def plant_consent(folder, marker):
+def plant_trust_remote_code(folder, marker):
     write_module(folder, marker)
     change(folder / "sentence_bert_config.json", config_kwargs={"trust_remote_code": True})
 
 
-def plant_careless_loading(folder, marker):
-    """Weights as a pickle, and keywords that ask for a reader without `weights_only`."""
+def plant_unsafe_loading(folder, marker):
+    """Store the weights as a pickle, with keywords that load it without `weights_only`."""
     plant_pickle(folder, marker)
     change(folder / "sentence_bert_config.json", model_kwargs={"weights_only": False, "use_safetensors": False})
 
 
-def plant_old_careless_loading(folder, marker):
+def plant_old_unsafe_loading(folder, marker):
     plant_pickle(folder, marker)
     change(folder / "sentence_bert_config.json", model_args={"weights_only": False})
 
 
 def plant_kernel(folder, marker):
-    change(folder / "config.json", attn_implementation="somebody/kernel")
+    change(folder / "config.json", attn_implementation="owner/kernel")
 
 
 def plant_activation(folder, marker):
@@ -100,11 +100,11 @@ def plant_activation(folder, marker):
     change(dense / "config.json", in_features=4, out_features=4, activation_function="torch.hub.load")
 
 
-def plant_route(folder, marker):
+def plant_router(folder, marker):
     change(folder / "router_config.json", types={"query_0": "custom_st.Transformer"}, structure={"query": ["query_0"]})
 
 
-def plant_old_route(folder, marker):
+def plant_old_router(folder, marker):
     routes = folder / "r"
     routes.mkdir()
     types = {"query_0": "sentence_transformers.util.misc.importlib"}
@@ -112,19 +112,19 @@ def plant_old_route(folder, marker):
 
 
 def plant_linked_folder(folder, marker):
-    """What loaders read and a walk through the model's own folders does not see."""
-    empty_cwd = folder.parent / "elsewhere"
-    empty_cwd.mkdir()
-    change(empty_cwd / "config.json", auto_map={"AutoConfig": "custom_st.Transformer"})
-    (folder / "3_Linked").symlink_to(empty_cwd)
+    """Add a symlinked folder, which loaders read but a walk through the model's folder does not enter."""
+    outside = folder.parent / "outside"
+    outside.mkdir()
+    change(outside / "config.json", auto_map={"AutoConfig": "custom_st.Transformer"})
+    (folder / "3_Linked").symlink_to(outside)
 
 
 def plant_other_tokenizer(folder, marker):
-    change(folder / "sentence_bert_config.json", tokenizer_name_or_path="somebody/else")
+    change(folder / "sentence_bert_config.json", tokenizer_name_or_path="owner/other")
 
 
 def plant_adapter(folder, marker):
-    change(folder / "adapter_config.json", base_model_name_or_path="somebody/else")
+    change(folder / "adapter_config.json", base_model_name_or_path="owner/other")
 
 
 def plant_pickle(folder, marker):
@@ -137,11 +137,11 @@ def plant_garbage(folder, marker):
     (folder / "config_sentence_transformers.json").write_bytes(b"\xff{")
 
 
-CODE = {
+CODE_ATTACKS = {
     name.removeprefix("plant_"): plant
     for name, plant in list(globals().items())
     if name.startswith("plant_") and name != "plant_pickle"
 }
-"""What is refused for every model."""
-EVERYTHING = {**CODE, "pickle": plant_pickle}
-"""What is refused besides for a model that a sweep wrote."""
+"""Attacks that are refused for every model."""
+ALL_ATTACKS = {**CODE_ATTACKS, "pickle": plant_pickle}
+"""Attacks that are refused for a model that a sweep wrote: a pickle too."""

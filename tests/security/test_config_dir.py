@@ -1,6 +1,6 @@
-"""A folder of configuration that somebody else wrote, and Hydra's other ways to read files: nothing in them runs.
+"""Configuration folders of other users, and Hydra's other options that read files: none of their code runs.
 
-By day in this process; at night in one of its own for each way.
+Normal runs test them in this process, nightly runs in a new process for each option.
 """
 
 import pickle
@@ -43,7 +43,7 @@ def test_a_preset_of_another_folder_is_refused(call, tmp_path, payload, marker, 
 
 
 @pytest.mark.parametrize("option", ["config-path", "config-name", "experimental-rerun"])
-def test_another_main_file_or_a_pickle_is_refused(call, tmp_path, marker, option):  # noqa: F811
+def test_another_main_file_and_a_pickle_are_refused(call, tmp_path, marker, option):  # noqa: F811
     (tmp_path / "config.yaml").write_text(CALLBACK.format(marker=marker))
     (tmp_path / "config.pickle").write_bytes(pickle.dumps(Payload(marker)))
     value = {"config-path": tmp_path, "config-name": "theirs", "experimental-rerun": tmp_path / "config.pickle"}[option]
@@ -53,17 +53,17 @@ def test_another_main_file_or_a_pickle_is_refused(call, tmp_path, marker, option
 
 
 def run(tmp_path, options, *overrides):
-    """Options come first: argparse takes positional arguments from one place only."""
+    """Run the command with options first: argparse accepts positional arguments in one place only."""
     environment = {"PYTHONPATH": str(tmp_path / "library"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     command = [sys.executable, str(ROOT / "run_sweep.py"), *options, f"storage.path={tmp_path}", *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
-    return done.returncode, done.stdout + done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    return result.returncode, result.stdout + result.stderr
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("text", [TARGET, CALLBACK, LOGGING, HIDDEN])
 @pytest.mark.parametrize("option", ["--multirun", "--cfg=job"])
-def test_a_preset_of_another_folder(tmp_path, payload, marker, text, option):
+def test_a_preset_of_another_folder_is_refused_in_a_new_process(tmp_path, payload, marker, text, option):
     (tmp_path / "sweep").mkdir()
     body = "# @package _global_\n" + text.format(marker=marker)
     (tmp_path / "sweep" / "theirs.yaml").write_text(body)
@@ -74,7 +74,7 @@ def test_a_preset_of_another_folder(tmp_path, payload, marker, text, option):
 
 
 @pytest.mark.nightly
-def test_a_space_of_another_folder(tmp_path, payload, marker):
+def test_a_space_of_another_folder_is_refused_in_a_new_process(tmp_path, payload, marker):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "theirs.yaml").write_text("# @package _global_\n" + SPACE)
     code, output = run(tmp_path, ["--config-dir", str(tmp_path)], "+sweep=theirs", "data=files", "data.pairs=/nope.csv")
@@ -83,7 +83,7 @@ def test_a_space_of_another_folder(tmp_path, payload, marker):
 
 
 @pytest.mark.nightly
-def test_another_main_file(tmp_path, payload, marker):
+def test_another_main_file_is_refused_in_a_new_process(tmp_path, payload, marker):
     (tmp_path / "config.yaml").write_text(TARGET.format())
     for options in (["--config-path", str(tmp_path)], ["--config-name", "theirs", "--config-dir", str(tmp_path)]):
         code, output = run(tmp_path, options)
@@ -92,7 +92,7 @@ def test_another_main_file(tmp_path, payload, marker):
 
 
 @pytest.mark.nightly
-def test_a_run_to_repeat_is_a_pickle(tmp_path, payload, marker):
+def test_a_rerun_from_a_pickle_is_refused_in_a_new_process(tmp_path, payload, marker):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.pickle").write_bytes(pickle.dumps(Payload(marker)))
     code, output = run(tmp_path, ["--experimental-rerun", str(tmp_path / ".hydra" / "config.pickle")])

@@ -1,4 +1,4 @@
-"""No code from a model, whichever way it comes in: each is planted, and nothing of it runs."""
+"""No code of a model runs: each attack is planted in a model, which is then loaded from every possible source."""
 
 import json
 import os
@@ -14,40 +14,40 @@ from embsweep.core.files import write_folder
 from embsweep.models.registry import build_model, check_model
 from embsweep.training.checkpoint import load_checkpoint
 from tests.refusals import codes_and_locations, exit_diagnostics, raises_diagnostics
-from tests.security.hostile import CODE, EVERYTHING, change, plant_foreign_module, plant_pickle, write_module
+from tests.security.hostile import ALL_ATTACKS, CODE_ATTACKS, change, plant_foreign_module, plant_pickle, write_module
 
 pytestmark = pytest.mark.slow
-SOME = ["foreign_module", "auto_map", "careless_loading"]
+SAMPLE = ["foreign_module", "auto_map", "unsafe_loading"]
 
 
 def config(folder):
     return ModelConfig(name="m", kind="hub", source=str(folder), dim=4, max_seq_length=8)
 
 
-def test_the_sound_model_loads(victim, marker):
+def test_the_harmless_model_loads(victim, marker):
     assert check_model(config(victim)) == []
     assert build_model(config(victim), "cpu").encode(["law tax"]).shape == (1, 4)
 
 
-def test_what_is_planted_runs_where_it_is_let(victim, marker):
-    """As MLflow's own loader lets it: otherwise these tests would prove nothing."""
+def test_attacks_run_if_they_are_allowed_to(victim, marker):
+    """MLflow's own loader allows them. Without this test the others would prove nothing."""
     import torch
     from sentence_transformers import SentenceTransformer
 
     plant_foreign_module(victim, marker)
-    with pytest.raises(AttributeError, match="parameters"):  # what was loaded is no module
+    with pytest.raises(AttributeError, match="parameters"):  # the loaded object is not a module
         SentenceTransformer(str(victim), device="cpu", trust_remote_code=True).encode(["law"])
     assert marker.exists()
     marker.unlink()
     plant_pickle(victim, marker)
-    with pytest.raises(RuntimeError):  # said when it has run already
+    with pytest.raises(RuntimeError):  # raised after the code has run
         torch.load(victim / "pytorch_model.bin", weights_only=False)
     assert marker.exists()
 
 
-@pytest.mark.parametrize("attack", CODE)
-def test_as_a_base_model(victim, marker, attack):
-    EVERYTHING[attack](victim, marker)
+@pytest.mark.parametrize("attack", CODE_ATTACKS)
+def test_a_hostile_base_model_is_refused(victim, marker, attack):
+    ALL_ATTACKS[attack](victim, marker)
     assert codes_and_locations(check_model(config(victim))) == [("unsafe-model", "model.source")]
     with raises_diagnostics(("unsafe-model", "model.source")):
         build_model(config(victim), "cpu")
@@ -55,8 +55,8 @@ def test_as_a_base_model(victim, marker, attack):
 
 
 @pytest.mark.parametrize("name", ["x.json", "model.safetensors"])
-def test_a_pipe_is_not_opened(victim, name):
-    """Whoever opens it waits for ever."""
+def test_a_named_pipe_is_not_opened(victim, name):
+    """Opening it would block forever."""
     (victim / name).unlink(missing_ok=True)
     os.mkfifo(victim / name)
     (diagnostic,) = check_model(config(victim))
@@ -64,20 +64,20 @@ def test_a_pipe_is_not_opened(victim, name):
     assert name in diagnostic.message
 
 
-def test_links_to_files_are_what_the_hubs_cache_is_made_of(victim, tmp_path):
+def test_symlinks_to_files_are_accepted_as_in_the_hub_cache(victim, tmp_path):
     shutil.move(victim / "config.json", tmp_path / "blob")
     (victim / "config.json").symlink_to(tmp_path / "blob")
     assert check_model(config(victim)) == []
 
 
-def test_a_base_models_pickle_is_read_for_tensors_and_nothing_else(victim, marker):
+def test_a_pickle_with_code_in_a_base_model_is_refused(victim, marker):
     plant_pickle(victim, marker)
     with raises_diagnostics(("unsafe-model", "model.source")):
         build_model(config(victim), "cpu")
     assert not marker.exists()
 
 
-def test_a_base_model_published_as_an_honest_pickle(victim):
+def test_a_base_model_published_as_a_pickle_of_tensors_loads(victim):
     import torch
     from safetensors.torch import load_file
 
@@ -106,7 +106,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("name", "content"), [(name, content) for name in BROKEN for content in BROKEN[name]])
-def test_a_broken_folder_is_a_diagnostic_and_no_traceback(victim, name, content):
+def test_a_broken_folder_is_a_diagnostic_without_traceback(victim, name, content):
     if content is None:
         (victim / name).unlink()
     elif isinstance(content, dict):
@@ -119,7 +119,7 @@ def test_a_broken_folder_is_a_diagnostic_and_no_traceback(victim, name, content)
         assert {diagnostic.location for diagnostic in error.diagnostics} <= {"model.source", "model.dim"}
 
 
-def test_a_lack_of_memory_is_no_diagnostic_of_the_model(victim, monkeypatch):
+def test_a_memory_error_is_not_a_diagnostic_of_the_model(victim, monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
@@ -128,15 +128,15 @@ def test_a_lack_of_memory_is_no_diagnostic_of_the_model(victim, monkeypatch):
         build_model(config(victim), "cpu")
 
 
-def test_a_file_of_code_beside_a_model_is_left_alone(victim, marker):
+def test_an_unused_python_file_in_a_model_folder_does_not_run(victim, marker):
     write_module(victim, marker)
     build_model(config(victim), "cpu")
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("attack", EVERYTHING)
-def test_as_a_checkpoint_whose_manifest_was_rewritten(victim, marker, tmp_path, attack):
-    EVERYTHING[attack](victim, marker)
+@pytest.mark.parametrize("attack", ALL_ATTACKS)
+def test_a_hostile_checkpoint_with_a_rewritten_manifest_is_refused(victim, marker, tmp_path, attack):
+    ALL_ATTACKS[attack](victim, marker)
     folder = tmp_path / "trial" / "best"
     write_folder(folder, lambda fresh: shutil.copytree(victim, fresh, dirs_exist_ok=True))
     with pytest.raises(EmbsweepError):
@@ -144,26 +144,26 @@ def test_as_a_checkpoint_whose_manifest_was_rewritten(victim, marker, tmp_path, 
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("attack", SOME)
-def test_through_the_command_line(victim, marker, attack, outside_hydra):
-    EVERYTHING[attack](victim, marker)
+@pytest.mark.parametrize("attack", SAMPLE)
+def test_a_hostile_model_on_the_command_line_is_refused(victim, marker, attack, outside_hydra):
+    ALL_ATTACKS[attack](victim, marker)
     keys = [f"model.source={victim}", "model.dim=4", "data.packages=[stdlib]", "data.max_pairs=300"]
-    done = CliRunner().invoke(app, ["evaluate", *keys])
-    assert (done.exit_code, exit_diagnostics(done.exception)) == (2, [("unsafe-model", "model.source")])
+    result = CliRunner().invoke(app, ["evaluate", *keys])
+    assert (result.exit_code, exit_diagnostics(result.exception)) == (2, [("unsafe-model", "model.source")])
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("attack", SOME)
-def test_from_the_hubs_cache(victim, marker, tmp_path, monkeypatch, attack):
+@pytest.mark.parametrize("attack", SAMPLE)
+def test_a_hostile_model_in_the_hub_cache_is_refused(victim, marker, tmp_path, monkeypatch, attack):
     import huggingface_hub
 
-    EVERYTHING[attack](victim, marker)
+    ALL_ATTACKS[attack](victim, marker)
     repo = tmp_path / "hub" / "models--org--m"
     commit = "a" * 40
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text(commit)
     shutil.copytree(victim, repo / "snapshots" / commit)
-    (repo / "snapshots" / commit / "pytorch_model.bin").touch()  # what a complete copy is known by
+    (repo / "snapshots" / commit / "pytorch_model.bin").touch()  # by this file a cached copy counts as complete
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with raises_diagnostics(("unsafe-model", "model.source")):
@@ -171,13 +171,13 @@ def test_from_the_hubs_cache(victim, marker, tmp_path, monkeypatch, attack):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("attack", [*SOME, "pickle"])
-def test_from_a_registry_whose_hashes_were_rewritten(tmp_path, victim, marker, store, attack):
+@pytest.mark.parametrize("attack", [*SAMPLE, "pickle"])
+def test_a_hostile_model_in_a_registry_with_rewritten_hashes_is_refused(tmp_path, victim, marker, store, attack):
     from embsweep.tracking.registry.files import hash_files, hash_manifest
     from embsweep.tracking.registry.load import fetch_version, find_version, load_registered
     from embsweep.tracking.registry.logged_model import MANIFEST_TAG, MODEL_FOLDER
 
-    EVERYTHING[attack](victim, marker)
+    ALL_ATTACKS[attack](victim, marker)
     published = tmp_path / "published"
     shutil.copytree(victim, published / MODEL_FOLDER)
     (published / "MLmodel").write_text(json.dumps({"flavors": {}}))
@@ -186,14 +186,14 @@ def test_from_a_registry_whose_hashes_were_rewritten(tmp_path, victim, marker, s
     tags = {MANIFEST_TAG: hash_manifest(hash_files(published))}
     version = client.create_model_version(name, str(published), tags=tags)
     fetched = fetch_version(store, find_version(store, name, version.version), tmp_path / "fetched")
-    assert fetched.error, "this is what a promotion refuses"
+    assert fetched.error, "a promotion refuses this version"
     with pytest.raises(EmbsweepError):
         load_registered(store, name, version.version, device="cpu")
     assert not marker.exists()
 
 
-def test_a_state_with_a_hostile_pickle_does_not_run(make_config, marker, tmp_path):
-    """Somebody could write to the sweep's folder: hashes are no protection, `weights_only` is."""
+def test_a_hostile_pickle_in_a_resume_state_does_not_run(make_config, marker, tmp_path):
+    """An attacker who can write to the sweep's folder can rewrite hashes too; `weights_only` protects."""
     from embsweep.training.messages import TrialSpec
     from embsweep.training.trial import run_trial
     from tests.security.hostile import write_pickle
@@ -206,12 +206,12 @@ def test_a_state_with_a_hostile_pickle_does_not_run(make_config, marker, tmp_pat
     class Stop(BaseException):
         pass
 
-    class Dying(Recorder):
+    class StoppingRecorder(Recorder):
         def report(self, report):
             raise Stop
 
     with pytest.raises(Stop):
-        run_trial(job, Dying(), toy_data())
+        run_trial(job, StoppingRecorder(), toy_data())
     names = [path.name for path in job.state.iterdir() if path.suffix in (".pt", ".pth", ".bin")]
     assert "optimizer.pt" in names
 

@@ -1,4 +1,4 @@
-"""Every server that embsweep starts listens on the loopback interface and nowhere else: asked of the system."""
+"""Every server that embsweep starts listens on the loopback interface only, according to the operating system."""
 
 import ipaddress
 import os
@@ -15,15 +15,15 @@ from embsweep.tracking.ui import ui_command, ui_environment
 pytestmark = pytest.mark.slow
 
 
-def listening(pid):
-    """(name, address) of everything that a process, or one that it has started, listens on."""
+def list_listeners(pid):
+    """Return (name, address) of every socket on which a process or one of its descendants listens."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     return [(p.name(), c.laddr.ip) for p in family for c in p.net_connections("inet") if c.status == "LISTEN"]
 
 
 def is_loopback(address):
-    found = ipaddress.ip_address(address)
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+    parsed = ipaddress.ip_address(address)
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
 def _pid():
@@ -32,14 +32,14 @@ def _pid():
 
 @pytest.mark.ray
 def test_ray(ray_session):
-    """Its daemons, its workers and this process as the driver of both."""
+    """Check the daemons, the workers and this process, which is the driver."""
     import ray
 
     worker = ray.get(ray.remote(_pid).remote())
-    found = listening(os.getpid())
-    assert {"raylet", "gcs_server"} <= {name for name, _ in found}, "the test looks in the wrong place"
+    listeners = list_listeners(os.getpid())
+    assert {"raylet", "gcs_server"} <= {name for name, _ in listeners}, "the test does not find Ray's servers"
     assert worker in {process.pid for process in psutil.Process().children(recursive=True)}
-    assert [(name, address) for name, address in found if not is_loopback(address)] == []
+    assert [(name, address) for name, address in listeners if not is_loopback(address)] == []
 
 
 def test_the_ui(tmp_path):
@@ -50,12 +50,12 @@ def test_the_ui(tmp_path):
     )  # fmt: skip
     try:
         assert "http://127.0.0.1:" in process.stdout.readline()
-        found = listening(process.pid)
+        listeners = list_listeners(process.pid)
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
-    assert found
-    assert all(is_loopback(address) for _, address in found), found
+    assert listeners
+    assert all(is_loopback(address) for _, address in listeners), listeners
 
 
 def test_a_password_of_the_store_is_not_on_the_uis_command_line(tmp_path):

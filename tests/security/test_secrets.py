@@ -32,7 +32,7 @@ def secrets(set_env):
 
 
 def traces(folder):
-    """Every file below `folder` in which a secret stands, with what is around it."""
+    """Return the name of every file below `folder` that contains a secret, with the text around it."""
     found = []
     for path in folder.rglob("*"):
         if path.is_file():
@@ -46,28 +46,28 @@ def _find(path):
 
 @pytest.fixture
 def failing(monkeypatch, secrets):
-    """Trial 1 fails, and its exception, cause and log line tell every secret."""
+    """Make trial 1 fail with every secret in its exception, cause and log line."""
     from embsweep.sweep import context
-    from embsweep.training.trial import run_trial as real
+    from embsweep.training.trial import run_trial as original
 
     output = " and ".join(f"{name} is {value}" for name, value in secrets.items())
     output += f" at postgresql://ann:{quote(PASSWORD, safe='')}@db.example.com/x"
 
     def run(job, reporter, *args, **kwargs):
         if job.number == 1:
-            logging.getLogger("embsweep.test").warning("about to say %s", output)
+            logging.getLogger("embsweep.test").warning("about to fail: %s", output)
             try:
                 raise OSError(output)  # noqa: TRY301
             except OSError as error:
                 logging.getLogger("embsweep.test").exception("failed")
                 raise RuntimeError(f"no connection: {output}") from error
-        return real(job, reporter, *args, **kwargs)
+        return original(job, reporter, *args, **kwargs)
 
     monkeypatch.setattr(context, "run_trial", run)
 
 
 @pytest.mark.slow
-def test_a_failing_trial_tells_nobody(launch_in, tmp_path, failing, capfd):
+def test_a_failing_trial_leaks_no_secret(launch_in, tmp_path, failing, capfd):
     _, output = launch_in(tmp_path, "sweep.name=quiet", "search.trials=2", "sweep.max_failed_trials=1")
     output += "".join(capfd.readouterr())
     assert "trial 1" in output and "failed" in output, output
@@ -78,11 +78,11 @@ def test_a_failing_trial_tells_nobody(launch_in, tmp_path, failing, capfd):
 
 
 class _Refusing(http.server.BaseHTTPRequestHandler):
-    """A server that answers with the credentials it was given."""
+    """A server whose error response contains the credentials that it received."""
 
     def do_GET(self):
-        given = base64.b64decode(self.headers.get("Authorization", "").removeprefix("Basic ") or b"").decode()
-        body = f'{{"error_code": "INTERNAL_ERROR", "message": "no place for {given}"}}'.encode()
+        credentials = base64.b64decode(self.headers.get("Authorization", "").removeprefix("Basic ") or b"").decode()
+        body = f'{{"error_code": "INTERNAL_ERROR", "message": "refused {credentials}"}}'.encode()
         self.send_response(500)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -94,7 +94,7 @@ class _Refusing(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.slow
-def test_a_server_that_tells_the_password_back(launch_in, tmp_path, secrets, capfd, set_env):
+def test_a_server_that_returns_the_password_in_its_error(launch_in, tmp_path, secrets, capfd, set_env):
     set_env(MLFLOW_TRACKING_USERNAME="ann", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -110,7 +110,7 @@ def test_a_server_that_tells_the_password_back(launch_in, tmp_path, secrets, cap
 
 
 @pytest.mark.slow
-def test_a_sweep_whose_server_is_away_keeps_no_password(launch_in, tmp_path, secrets, capfd, monkeypatch):
+def test_a_sweep_with_an_unreachable_server_stores_no_password(launch_in, tmp_path, secrets, capfd, monkeypatch):
     from embsweep.tracking import tracker
 
     monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
@@ -131,7 +131,7 @@ def test_the_resume_command_is_shown_without_the_password(monkeypatch):
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_values_of_the_environment_go_wherever_they_stand(secrets, name):
+def test_secret_values_of_the_environment_are_redacted_anywhere(secrets, name):
     for text in (
         secrets[name],
         f"x={secrets[name]}&y=1",
@@ -152,7 +152,7 @@ def test_values_of_the_environment_go_wherever_they_stand(secrets, name):
         "http://127.0.0.1:9/?x=1&key=S3CRETxx", "https://x.org/cb?code=S3CRETxx&state=1", "?pwd=S3CRETxx",
     ],
 )  # fmt: skip
-def test_well_known_forms(text):
+def test_common_forms_of_secrets_are_redacted(text):
     assert "S3CRET" not in redact(text) and "YW5u" not in redact(text)
 
 
@@ -169,58 +169,58 @@ def test_well_known_forms(text):
         "bearer of news",
     ],
 )
-def test_what_is_no_secret_stays(text):
+def test_other_text_is_not_redacted(text):
     assert redact(text) == text
 
 
-@pytest.mark.parametrize("place", ["http://127.0.0.1:5000/a@b", "http://ml.example.org:80/#/a@b", "https://x.org/@ann"])
-def test_a_place_is_no_password(place):
-    assert redact(place) == place
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:5000/a@b", "http://ml.example.org:80/#/a@b", "https://x.org/@ann"])
+def test_a_uri_without_credentials_is_not_redacted(uri):
+    assert redact(uri) == uri
 
 
-SLY = "S3CRET'of\\\"mine" + "-S3CRET" * 40
-"""Quotes, and longer than what is shown of a value."""
+QUOTED = "S3CRET'of\\\"mine" + "-S3CRET" * 40
+"""A secret with quotes, longer than the part of a value that a message shows."""
 
 
 @pytest.mark.parametrize(
     "diagnostic",
     [
         Diagnostic("unknown-key", "tracking.urii", "unknown key", f"'postgresql://ann:{'S3CRET' * 40}@db/x'"),
-        Diagnostic("bad-name", "sweep.name", "is too long", SLY),
-        Diagnostic("bad-name", "sweep.name", "is too long", ["a", {"b": (SLY,)}]),
-        Diagnostic("bad-name", "sweep.name", f"cannot be read ({SLY!r})", 1, SLY, f"say {SLY}"),
-        Diagnostic("bad-name", "sweep.name", "x" * 900 + SLY),
+        Diagnostic("bad-name", "sweep.name", "is too long", QUOTED),
+        Diagnostic("bad-name", "sweep.name", "is too long", ["a", {"b": (QUOTED,)}]),
+        Diagnostic("bad-name", "sweep.name", f"cannot be read ({QUOTED!r})", 1, QUOTED, f"set {QUOTED}"),
+        Diagnostic("bad-name", "sweep.name", "x" * 900 + QUOTED),
     ],
 )
-def test_a_diagnostic_is_shortened_when_its_secrets_are_out(set_env, diagnostic):
-    set_env(MY_TOKEN=SLY)
+def test_secrets_are_redacted_before_a_diagnostic_is_shortened(set_env, diagnostic):
+    set_env(MY_TOKEN=QUOTED)
     assert "S3CRET" not in str(diagnostic)
     assert "S3CRET" not in str(InputError(diagnostic))
 
 
-def test_the_shells_quotes_hide_no_secret(set_env):
-    set_env(MY_TOKEN=SLY)
-    assert "S3CRET" not in redact(shlex.join(["run", f"x={SLY}"]) + json.dumps({"x": SLY}))
+def test_secrets_quoted_for_a_shell_are_redacted(set_env):
+    set_env(MY_TOKEN=QUOTED)
+    assert "S3CRET" not in redact(shlex.join(["run", f"x={QUOTED}"]) + json.dumps({"x": QUOTED}))
 
 
 @pytest.mark.slow
-def test_a_long_word_is_looked_through_at_once():
+def test_redaction_of_long_words_takes_linear_time():
     started = time.process_time()
     for text in ("a." * 20_000, "http://" * 5_000, "?x-amz-" * 5_000, "a://" + "b:@" * 10_000):
         redact(text)
     assert time.process_time() - started < 5
 
 
-def test_short_values_and_paths_stay(set_env):
+def test_short_values_and_paths_are_not_redacted(set_env):
     set_env(X_PASSWORD="the", RAY_AUTH_TOKEN_PATH="/home/ann/token")  # pragma: allowlist secret
     assert redact("the file /home/ann/token") == "the file /home/ann/token"
 
 
-def test_a_log_with_a_traceback(secrets):
+def test_a_log_record_with_a_traceback_is_redacted(secrets):
     try:
         raise ValueError(secrets["HF_TOKEN"])  # noqa: TRY301
     except ValueError as error:
         info = (type(error), error, error.__traceback__)
-    record = logging.LogRecord("x", logging.ERROR, "f", 1, "said %s", (secrets["RAY_AUTH_TOKEN"],), info)
+    record = logging.LogRecord("x", logging.ERROR, "f", 1, "value %s", (secrets["RAY_AUTH_TOKEN"],), info)
     output = RedactingFormatter("%(message)s").format(record)
     assert "Traceback" in output and "S3CRET" not in output

@@ -1,4 +1,4 @@
-"""Forty pairs of made-up words."""
+"""Forty synthetic pairs."""
 
 from embsweep.data.collection import Pair, RetrievalSet
 from embsweep.training.trial import TrialData

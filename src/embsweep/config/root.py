@@ -213,11 +213,11 @@ def _to_diagnostic(details: ErrorDetails, values: Mapping[str, Any]) -> Diagnost
             ", ".join(DATA_KINDS),
             did_you_mean(tag, DATA_KINDS),
         )
-    misfit = details.get("ctx", {}).get("error")
-    if isinstance(misfit, ConstraintError):
-        place = f"{where}.{misfit.key}" if misfit.key else where
-        value = details["input"] if misfit.key is None and misfit.value is None else misfit.value
-        return Diagnostic(misfit.code, place, misfit.message, value, misfit.expected, misfit.hint)
+    violation = details.get("ctx", {}).get("error")
+    if isinstance(violation, ConstraintError):
+        place = f"{where}.{violation.key}" if violation.key else where
+        value = details["input"] if violation.key is None and violation.value is None else violation.value
+        return Diagnostic(violation.code, place, violation.message, value, violation.expected, violation.hint)
     return _to_plain_diagnostic(where, details)
 
 

@@ -88,17 +88,17 @@ class MatryoshkaConfig(FrozenModel):
         if self.weights is None:
             return self
         if len(self.weights) != len(self.dims):
-            raise self._misfit(
+            raise self._constraint_error(
                 "wrong-length", f"{len(self.weights)} weights for {len(self.dims)} dims", "one weight per dimension"
             )
         if min(self.weights) < 0 or max(self.weights) == 0:
-            raise self._misfit("bad-weights", "are not valid weights", "numbers from 0, at least one above 0")
+            raise self._constraint_error("bad-weights", "are not valid weights", "numbers from 0, at least one above 0")
         if self.weight_power != 0:
             hint = "matryoshka.weight_power=0, or matryoshka.weights=null"
-            raise self._misfit("conflict", "conflict with matryoshka.weight_power", "one of the two", hint)
+            raise self._constraint_error("conflict", "conflict with matryoshka.weight_power", "one of the two", hint)
         return self
 
-    def _misfit(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
+    def _constraint_error(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
         return ConstraintError(code, problem, expected, key="weights", value=list(self.weights or ()), hint=hint)
 
 
@@ -205,14 +205,14 @@ class ObjectiveConfig(FrozenModel):
         if self.dim_weights is None:
             return self
         if self.aggregate == "worst":
-            raise self._misfit(
+            raise self._constraint_error(
                 "conflict", "require aggregate 'mean'", "null with aggregate 'worst'", "objective.dim_weights=null"
             )
         if not self.dim_weights or min(self.dim_weights.values()) < 0 or max(self.dim_weights.values()) == 0:
-            raise self._misfit("bad-weights", "are not valid weights", "numbers from 0, at least one above 0")
+            raise self._constraint_error("bad-weights", "are not valid weights", "numbers from 0, at least one above 0")
         return self
 
-    def _misfit(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
+    def _constraint_error(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
         return ConstraintError(code, problem, expected, key="dim_weights", value=self.dim_weights, hint=hint)
 
 

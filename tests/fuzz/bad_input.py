@@ -1,4 +1,4 @@
-"""What the fuzz tests feed: texts, values and bytes of every bad kind, and mutations of good files."""
+"""Strategies of the fuzz tests: invalid texts, values and bytes of many kinds, and mutations of valid files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ texts = st.one_of(odd_texts, st.text(max_size=12), st.text(st.characters(codec=N
 good_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20).map(
     lambda t: "x" + t
 )
-"""Texts that every loader takes."""
+"""Texts that every loader accepts."""
 
 ODD_NUMBERS = (
     0, -1, 1, 2**31, 2**32, 2**53 + 1, 2**64, 10**30, -(10**30), 10**400, 0.0, -0.0, 1e-320, 1e308, -1e308,
@@ -28,7 +28,7 @@ scalars = st.one_of(st.none(), st.booleans(), odd_numbers, st.integers(), st.flo
 
 
 def nest(depth, inner="x", kind=list):
-    """`inner`, so many lists or objects deep."""
+    """Return `inner` nested in `depth` lists or objects."""
     for _ in range(depth):
         inner = [inner] if kind is list else {"a": inner}
     return inner
@@ -42,7 +42,7 @@ trees = st.recursive(
     ),
     max_leaves=8,
 )
-"""Wrong values of every shape."""
+"""Arbitrary nested values."""
 
 broken_lines = st.one_of(
     st.binary(max_size=40),
@@ -56,11 +56,11 @@ broken_lines = st.one_of(
         b'{"anchor": "a", "positive": "b"} {"anchor": "c", "positive": "d"}', b"{'anchor': 'a'}", b"\x1f\x8b\x08\0\0\0",
     ]),
 )  # fmt: skip
-"""Lines that hold no pair, or only nearly one."""
+"""Lines that are not a valid pair, some of them only nearly."""
 
 
 def json_lines(objects):
-    """JSON, with and without escapes; half a surrogate pair is always escaped."""
+    """Return JSON with and without escapes; half a surrogate pair is always escaped."""
     return st.tuples(objects, st.booleans()).map(_dump)
 
 
@@ -71,29 +71,29 @@ def _dump(drawn):
             return json.dumps(value, ensure_ascii=ascii_only).encode()
         except UnicodeEncodeError:
             continue
-        except ValueError:  # an integer of more digits than Python writes
+        except ValueError:  # an integer with more digits than Python converts
             break
     return b'{"anchor": ' + b"9" * 5000 + b"}"
 
 
 @st.composite
 def mutations(draw, good, most=6):
-    """The bytes of `good` with a few flipped, inserted, deleted, doubled or cut off."""
+    """Draw the bytes of `good` with a few bytes flipped, inserted, deleted, repeated or cut off."""
     data = bytearray(good)
     for _ in range(draw(st.integers(1, most))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
-        what = draw(st.sampled_from(["flip", "insert", "delete", "cut", "double", "zero"]))
-        if what == "flip" and data:
+        change = draw(st.sampled_from(["flip", "insert", "delete", "cut", "double", "zero"]))
+        if change == "flip" and data:
             data[at] ^= 1 << draw(st.integers(0, 7))
-        elif what == "insert":
+        elif change == "insert":
             data[at:at] = draw(st.one_of(st.binary(min_size=1, max_size=6), odd_bytes))
-        elif what == "delete":
+        elif change == "delete":
             del data[at : at + draw(st.integers(1, 12))]
-        elif what == "cut":
+        elif change == "cut":
             del data[at:]
-        elif what == "double":
+        elif change == "double":
             data[at:at] = data[at : at + 40]
-        elif what == "zero" and data:
+        elif change == "zero" and data:
             data[at : at + 4] = b"\0" * min(4, len(data) - at)
     return bytes(data)
 
