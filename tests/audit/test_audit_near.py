@@ -74,7 +74,7 @@ def test_many_texts_of_one_template_exhaust_the_budget_and_the_result_is_marked_
     assert find_near(texts[:10], labels[:10], PASSAGES, 0.8).is_complete
 
 
-def test_a_text_with_many_duplicates_on_another_side_is_still_compared_with_it():
+def test_a_text_with_many_duplicates_on_its_side_is_still_compared_with_the_other_side():
     texts = [" ".join([*WORDS, f"x{number}"]) for number in range(40)]
     labels = np.array([0] * 39 + [1])
     pairs = find_near(texts, labels, PASSAGES, 0.8).pairs

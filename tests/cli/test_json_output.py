@@ -18,7 +18,7 @@ from tests.refusals import raises_code
         ("no/x.json", "missing-file", ""),
         ("a" * 300 + ".json", "not-writable", os.strerror(errno.ENAMETOOLONG)),
         ("/proc/x.json", "not-writable", os.strerror(errno.ENOENT)),
-        ("~nobody-here/x.json", "unknown-user", ""),
+        ("~no-such-user/x.json", "unknown-user", ""),
     ],
 )
 def test_a_file_that_cannot_be_written(tmp_path, name, code, reason):
