@@ -20,16 +20,15 @@ ENDED = TrialResult(Outcome.COMPLETE, 2.0, None, "best", 1.0)
 @pytest.fixture
 def parts(make_scheduler):
     """A scheduler with open trials, its exception-capturing wrapper, and Tune's searcher and scheduler on top."""
-    from embsweep.runners.ray.runner import _TuneScheduler, _TuneSearcher
-    from embsweep.runners.ray.tune_adapter import ExceptionCapturingScheduler
+    from embsweep.runners.ray.tune_adapter import ExceptionCapturingScheduler, TuneScheduler, TuneSearcher
 
     scheduler = make_scheduler(2, should_stop=lambda number, report: number == 1)
     guarded = ExceptionCapturingScheduler(scheduler)
-    searcher = _TuneSearcher(guarded, guarded.suggest())
+    searcher = TuneSearcher(guarded, guarded.suggest())
     for trial_id in ("a", "b"):
         searcher.suggest(trial_id)
     return SimpleNamespace(
-        scheduler=scheduler, guarded=guarded, searcher=searcher, tune_scheduler=_TuneScheduler(searcher)
+        scheduler=scheduler, guarded=guarded, searcher=searcher, tune_scheduler=TuneScheduler(searcher)
     )
 
 
@@ -151,9 +150,9 @@ def tune(monkeypatch):
 
 
 def test_tunes_stop_is_returned_and_nothing_is_reported_after_it(tune):
-    from embsweep.runners.ray.runner import _TuneReporter
+    from embsweep.runners.ray.tune_adapter import TuneReporter
 
-    reporter = _TuneReporter()
+    reporter = TuneReporter()
     reporter.start(STARTED)
     assert reporter.report(REPORT) is False
     tune.stops = True
