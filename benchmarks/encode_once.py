@@ -17,7 +17,7 @@ from embsweep.config.training import ModelConfig
 from embsweep.core.names import METRICS
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import evaluate_model
-from embsweep.models.registry import build_model
+from embsweep.models.builders import build_model
 
 if TYPE_CHECKING:
     from sentence_transformers.base.evaluation import SequentialEvaluator

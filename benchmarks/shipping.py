@@ -27,8 +27,8 @@ from ray.experimental import get_object_locations
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from embsweep.config.training import ModelConfig
+from embsweep.models.builders import build_model
 from embsweep.models.embedded import find_weights
-from embsweep.models.registry import build_model
 from embsweep.models.snapshot import read_snapshot
 from embsweep.models.token_table import Texts, TokenTable, build_token_table
 from embsweep.runners.ray.object_store import ObjectRefs, get_all, put_all

@@ -26,7 +26,7 @@ from transformers import PrinterCallback, TrainerCallback
 from embsweep.config.training import ModelConfig
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import evaluate_model
-from embsweep.models.registry import build_model
+from embsweep.models.builders import build_model
 from embsweep.models.token_lookup import use_tokens
 from embsweep.models.token_table import Texts, TokenTable, build_token_table
 

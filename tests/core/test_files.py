@@ -12,7 +12,7 @@ import pytest
 
 from embsweep.config import TrialConfig
 from embsweep.core import files as folders
-from embsweep.core.files import atomic_write, open_whole, write_folder
+from embsweep.core.files import atomic_write, open_atomic, write_folder
 from embsweep.evaluation.per_query import copy_per_query, load_per_query, save_per_query
 from embsweep.models import node_cache
 from embsweep.models.snapshot import read_snapshot
@@ -83,7 +83,7 @@ def test_a_file(calls, tmp_path):
 def test_an_interrupted_write_leaves_only_the_old_file(tmp_path, error):
     path = tmp_path / "file"
     atomic_write(path, b"old")
-    with pytest.raises(error), open_whole(path) as file:
+    with pytest.raises(error), open_atomic(path) as file:
         file.write(b"new")
         raise error
     assert [(left.name, left.read_bytes()) for left in tmp_path.iterdir()] == [("file", b"old")]

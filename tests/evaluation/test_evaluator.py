@@ -237,6 +237,6 @@ def test_reproduces_published_scores(shared_set, name, published):
 
 def _build_minilm():
     from embsweep.config.training import ModelConfig
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
 
     return build_model(ModelConfig(name="minilm", kind="minilm", dim=384, max_seq_length=256), device="cpu")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from embsweep.config.data import SplitConfig
 from embsweep.core.errors import InputError
 from embsweep.data.collection import Pair, TextIndex, build_collection
-from embsweep.data.issues import DiagnosticList
+from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.splits import split_collection
 from embsweep.data.text import check_text, is_blank, normalise_text
 

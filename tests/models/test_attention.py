@@ -4,8 +4,8 @@ import pytest
 
 from embsweep.config.training import ModelConfig
 from embsweep.models.attention import find_attentions, float32_attention, read_attention
+from embsweep.models.builders import build_model
 from embsweep.models.embedded import PACKAGE
-from embsweep.models.registry import build_model
 
 
 def _config(kind, source=None):

@@ -5,7 +5,7 @@ from tests.refusals import raises_diagnostics
 
 from embsweep.config.training import ModelConfig
 from embsweep.models import embedded
-from embsweep.models.registry import KINDS, build_model, check_model
+from embsweep.models.builders import KINDS, build_model, check_model
 
 
 def _config(kind, *, dim=384, max_seq_length=256, source=None):
@@ -89,15 +89,15 @@ def test_static_truncates_at_max_seq_length_and_saves_it(package, tmp_path):
 
 @pytest.mark.slow
 def test_a_published_truncation_is_undone(package, tmp_path, monkeypatch):
-    from embsweep.models import registry
+    from embsweep.models import builders
 
     def build(cfg, device, _attention):
         model = embedded.build_static(cfg, device)
         model.truncate_dim = 64
         return model
 
-    monkeypatch.setattr(registry, "KINDS", {"static": registry.ModelLoader(build, embedded.check_embedded)})
-    assert registry.build_model(_config("static"), "cpu").encode("river").shape == (384,)
+    monkeypatch.setattr(builders, "KINDS", {"static": builders.ModelLoader(build, embedded.check_embedded)})
+    assert builders.build_model(_config("static"), "cpu").encode("river").shape == (384,)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from tests.refusals import raises_diagnostics
 
 from embsweep.config.training import ModelConfig
 from embsweep.models import hub
-from embsweep.models.registry import build_model, check_model
+from embsweep.models.builders import build_model, check_model
 
 
 def _config(source, revision=None):
@@ -145,7 +145,7 @@ def test_offline_mode_sends_no_request(answer, monkeypatch):
 def test_the_check_loads_no_torch(tmp_path):
     code = (
         "import sys; from embsweep.config.training import ModelConfig\n"
-        "from embsweep.models.registry import check_model;"
+        "from embsweep.models.builders import check_model;"
         f"check_model(ModelConfig(name='m', kind='hub', source={str(tmp_path)!r}, dim=4, max_seq_length=8));"
         "check_model(ModelConfig(name='m', kind='minilm', dim=4, max_seq_length=8));"
         "import embsweep.models.losses, embsweep.evaluation.evaluator, embsweep.training.checkpoint;"

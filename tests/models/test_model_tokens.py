@@ -81,7 +81,7 @@ def test_torch_is_not_loaded():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["minilm", "static"])
 def test_counts_agree_with_the_model(kind):
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
 
     cfg = MINILM.model_copy(update={"kind": kind})
     model, counter = build_model(cfg, "cpu"), find_token_counter(cfg)

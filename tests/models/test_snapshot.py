@@ -262,7 +262,7 @@ def test_the_nodes_folder_must_be_private_to_this_user(tmp_path, monkeypatch):
 def test_a_real_model_is_equal_after_unpacking(root):
     import torch
 
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
 
     cfg = config(find_weights().parent)
     snapshot = find_snapshot(cfg)

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from embsweep.config.training import ModelConfig
-from embsweep.models.registry import build_model
+from embsweep.models.builders import build_model
 from embsweep.models.token_lookup import use_tokens
 from embsweep.models.token_table import Texts, TokenTable, build_token_table, compute_fingerprint
 

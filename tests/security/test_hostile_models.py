@@ -11,7 +11,7 @@ from embsweep.cli.commands import app
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.core.files import write_folder
-from embsweep.models.registry import build_model, check_model
+from embsweep.models.builders import build_model, check_model
 from embsweep.training.checkpoint import load_checkpoint
 from tests.refusals import codes_and_locations, exit_diagnostics, raises_diagnostics
 from tests.security.hostile import ALL_ATTACKS, CODE_ATTACKS, change, plant_foreign_module, plant_pickle, write_module

@@ -102,7 +102,7 @@ def test_weights_are_measured_again(tmp_path, call):
     from embsweep.config.training import ModelConfig
     from embsweep.data.collection import RetrievalSet
     from embsweep.evaluation.evaluator import evaluate_model
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
     from embsweep.training.checkpoint import save_checkpoint
 
     config = ModelConfig(name="static", kind="static", dim=384, max_seq_length=32)

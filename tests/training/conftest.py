@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embsweep.data.collection import Pair, RetrievalSet
-from embsweep.models import registry
+from embsweep.models import builders
 from embsweep.training.trial import TrialData
 from tests.toy_models import make_static
 from tests.training.tiny import build_tiny
@@ -75,7 +75,7 @@ def data():
 def tiny_static(heavy_imports, data):
     """Let every trial build a static model of the words in `data`, whatever its configuration."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "build_model", build_tiny(data))
+        patch.setattr(builders, "build_model", build_tiny(data))
         yield
 
 

@@ -61,15 +61,15 @@ def _serve(end, rank, size, port):
 
 def run_alone(job, data, stop_at=None):
     """Run the job in this process, with dropout off, and return its `Recorder`."""
-    from embsweep.models import registry
+    from embsweep.models import builders
     from embsweep.training.trial import run_trial
 
-    recorder, build = Recorder(stop_at), registry.build_model
-    registry.build_model = _without_dropout(build)
+    recorder, build = Recorder(stop_at), builders.build_model
+    builders.build_model = _without_dropout(build)
     try:
         run_trial(job, recorder, data)
     finally:
-        registry.build_model = build
+        builders.build_model = build
     return recorder
 
 

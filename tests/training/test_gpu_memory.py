@@ -17,10 +17,10 @@ def test_two_full_batches_are_trained_and_one_encoded(make_config, monkeypatch):
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from embsweep.models import registry
+    from embsweep.models import builders
 
     trained, encoded, built = [], [], []
-    build, encode = registry.build_model, SentenceTransformer.encode_document
+    build, encode = builders.build_model, SentenceTransformer.encode_document
 
     def remember(*args, **kwargs):
         built.append(build(*args, **kwargs))
@@ -31,7 +31,7 @@ def test_two_full_batches_are_trained_and_one_encoded(make_config, monkeypatch):
         encoded.append((len(texts), kwargs["batch_size"]))
         return encode(self, texts, **kwargs)
 
-    monkeypatch.setattr(registry, "build_model", remember)
+    monkeypatch.setattr(builders, "build_model", remember)
     monkeypatch.setattr(SentenceTransformer, "encode_document", count)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert measure_footprint(make_config(*STATIC).trial, PAIRS, corpus_size=7) == MemoryUsage(None, None)

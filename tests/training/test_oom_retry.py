@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embsweep.models import losses, registry
+from embsweep.models import builders, losses
 from embsweep.training import mini_batch
 from embsweep.training import resume as states
 from embsweep.training.messages import Outcome, TrialSpec, TrialStarted
@@ -76,7 +76,7 @@ def numbers(reports):
 @pytest.mark.nightly
 def test_retry_before_the_first_evaluation_starts_over_with_half_the_size(make_job, data, memory, monkeypatch):
     left, built = [], []
-    build = registry.build_model
+    build = builders.build_model
 
     def remember(*args, **kwargs):
         left.extend(ref() for ref in built)
@@ -84,7 +84,7 @@ def test_retry_before_the_first_evaluation_starts_over_with_half_the_size(make_j
         built.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(registry, "build_model", remember)
+    monkeypatch.setattr(builders, "build_model", remember)
     memory.holds, memory.from_step = 2, 2
     recorder = Recorder()
     gc.disable()

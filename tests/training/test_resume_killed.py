@@ -20,7 +20,7 @@ from itertools import count
 import pytest
 
 from embsweep.core import files as folders
-from embsweep.models import registry
+from embsweep.models import builders
 from embsweep.training import callback
 from embsweep.training.hardware import resolve_for_this_process
 from embsweep.training.messages import Outcome, TrialSpec
@@ -70,7 +70,7 @@ def kill_at_every_crash_point(job, data, folder, write):
         raise _TrialEnded
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "build_model", build_tiny(data))
+        patch.setattr(builders, "build_model", build_tiny(data))
         patch.setattr(callback, "save_state", save)
         with contextlib.suppress(_TrialEnded):
             run_trial(job, Recorder(), data)
@@ -139,7 +139,7 @@ def job(make_config, tmp_path):
     ids=["first", "second", "two renames"],
 )
 def test_a_sigkill_at_any_crash_point_leaves_a_complete_state(job, data, tmp_path, monkeypatch, in_own_process, write):
-    monkeypatch.setattr(registry, "build_model", build_tiny(data))
+    monkeypatch.setattr(builders, "build_model", build_tiny(data))
     (tmp_path / "killed").mkdir()
     killed = in_own_process(kill_at_every_crash_point, job, data, tmp_path / "killed", write)
     assert len(killed) > len(write.crash_points), "some crash points occur once per file"

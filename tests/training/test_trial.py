@@ -5,7 +5,7 @@ import math
 import pytest
 
 from embsweep.data.collection import Pair
-from embsweep.models import registry
+from embsweep.models import builders
 from embsweep.training.messages import Outcome, TrialSpec
 from embsweep.training.trial import TrialData, run_trial
 from tests.training.recorder import Recorder
@@ -29,7 +29,7 @@ def make_static_job(heavy_imports, make_config, tmp_path):
 @pytest.fixture
 def make_job(make_static_job, data, monkeypatch):
     """`make_job(*overrides)`: a job whose static model has the words of `data`."""
-    monkeypatch.setattr(registry, "build_model", build_tiny(data))
+    monkeypatch.setattr(builders, "build_model", build_tiny(data))
     return make_static_job
 
 
@@ -251,7 +251,7 @@ def test_no_model_is_left_after_its_memory_is_released(make_job, data, monkeypat
     from embsweep.training import trial
 
     built, left = [], []
-    build = registry.build_model
+    build = builders.build_model
 
     def remember(*args, **kwargs):
         model = build(*args, **kwargs)
@@ -263,7 +263,7 @@ def test_no_model_is_left_after_its_memory_is_released(make_job, data, monkeypat
         left.extend(ref() for ref in built)
 
     release = trial.release_memory
-    monkeypatch.setattr(registry, "build_model", remember)
+    monkeypatch.setattr(builders, "build_model", remember)
     monkeypatch.setattr(trial, "release_memory", release_and_check)
     gc.disable()
     try:

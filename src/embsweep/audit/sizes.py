@@ -30,7 +30,7 @@ class HeldOut:
 
     @property
     def is_small(self) -> bool:
-        """Whether the side is too small to select or compare models reliably."""
+        """True if the side is too small to select or compare models reliably."""
         return self.queries < FEW_QUERIES or self.groups < FEW_GROUPS
 
 

@@ -80,7 +80,7 @@ def _rank_base(request: AuditRequest) -> NaiveComparison:
     from embsweep.evaluation.evaluator import encode_texts
     from embsweep.evaluation.metrics import MAX_RANK
     from embsweep.evaluation.ranking import rank
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
 
     evaluation = build_row_evaluation(build_split_view(request.splits))
     model, size = build_model(request.config.model), request.config.eval.batch_size

@@ -72,7 +72,7 @@ def measure(request: EvaluationRequest) -> tuple[Scores, dict[str, float]]:
     """Evaluate the model and BM25; return the model's metrics at every dimension and those of BM25."""
     from embsweep.evaluation.bm25 import evaluate_bm25
     from embsweep.evaluation.evaluator import evaluate_model
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
 
     trial = request.config.trial
     model = build_model(trial.model)

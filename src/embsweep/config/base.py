@@ -14,7 +14,7 @@ LARGEST_INTEGER = 2**53
 
 
 class FrozenModel(BaseModel):
-    """A part of the configuration. Values are immutable; a key that is not declared is rejected."""
+    """Strict, immutable pydantic base of configuration, messages and records; undeclared keys are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

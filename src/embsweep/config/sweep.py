@@ -219,7 +219,8 @@ class StorageConfig(FrozenModel):
 class SweepConfig(FrozenModel):
     """Identity and limits of a sweep. `fresh` archives an earlier sweep of the same name and starts over.
 
-    A trial whose process dies resumes from its last checkpoint, in at most `max_attempts` attempts in total.
+    A trial whose process dies resumes from its last checkpoint, and fails after `max_attempts` deaths. Restarts
+    of the driver do not count.
     """
 
     name: str

@@ -20,7 +20,7 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and reports for the whole group."""
+        """True if this process writes files and reports for the whole group."""
         return self.rank == 0
 
     def broadcast(self, value: T) -> T:

@@ -1,4 +1,4 @@
-"""Diagnostics and errors for users: what is wrong, where, the value, what is accepted, the fix."""
+"""Diagnostics and errors for users: code, location, message, value, accepted values and hint."""
 
 from __future__ import annotations
 

@@ -31,12 +31,12 @@ def atomic_write(path: Path, data: bytes) -> None:
         OSError: If the file cannot be written. No partial file remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         file.write(data)
 
 
 @contextmanager
-def open_whole(path: Path) -> Iterator[BinaryIO]:
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a file under a unique temporary name; on success it is synced and renamed to `path`, else removed.
 
     The folder is synced afterwards: otherwise a power failure may undo the rename, or restore the old file.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from embsweep.data.issues import DiagnosticList
+from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.text import normalise_text
 
 

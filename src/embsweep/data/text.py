@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from embsweep.core.codes import Code
-from embsweep.data.issues import DiagnosticList
+from embsweep.data.diagnostics import DiagnosticList
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16: UTF-16's mark is a prefix of this one

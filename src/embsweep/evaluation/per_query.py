@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from embsweep.core.errors import CodedError
-from embsweep.core.files import open_whole
+from embsweep.core.files import open_atomic
 from embsweep.selection.scores import PerQuery, Scores
 
 _TOLERANCE = 1e-9
@@ -18,13 +18,13 @@ _TOLERANCE = 1e-9
 
 def save_per_query(path: Path, values: PerQuery) -> None:
     """Write `values` to `path` atomically (npz, one float64 array per dimension)."""
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         np.savez(file, allow_pickle=False, **{str(dim): array for dim, array in values.items()})
 
 
 def copy_per_query(source: Path, path: Path) -> None:
     """Copy a file of `save_per_query` atomically."""
-    with source.open("rb") as old, open_whole(path) as new:
+    with source.open("rb") as old, open_atomic(path) as new:
         shutil.copyfileobj(old, new)
 
 

@@ -74,7 +74,7 @@ def _evaluate(which: RegisteredModel | ModelConfig, how: EvaluationSpec) -> Mode
 
 
 def _load(which: RegisteredModel | ModelConfig) -> SentenceTransformer:
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
     from embsweep.tracking.registry.load import load_fetched
 
     if isinstance(which, ModelConfig):

@@ -187,7 +187,7 @@ class QueryReading:
 
     @property
     def is_scattered(self) -> bool:
-        """Whether a passage among the first ten is ranked first less often than by chance, one time in ten.
+        """True if a passage among the first ten is ranked first less often than by chance, one time in ten.
 
         This indicates that the corpus has several rows for one passage, of which only one counts as relevant.
         """

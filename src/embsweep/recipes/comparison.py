@@ -28,7 +28,7 @@ class Fact:
 
     @property
     def is_equal(self) -> bool:
-        """Whether the value here equals the card's."""
+        """True if the value here equals the card's."""
         return self.card == self.here
 
 

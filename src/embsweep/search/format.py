@@ -1,4 +1,4 @@
-"""Format of a ledger: where its study keeps the sweep's metadata, and which version of these keys this code reads."""
+"""Format of a ledger: the keys of the sweep's metadata in its study, and the supported version of these keys."""
 
 from __future__ import annotations
 

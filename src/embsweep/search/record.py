@@ -55,7 +55,7 @@ class TrialRecord:
     """The ledger's data of one trial.
 
     `best` is its best objective so far, None before the first evaluation; `fraction` is the largest reported fraction
-    of the schedule; `attributes` are set by the sweep (run id, checkpoint, per-dimension scores, pid, times, reason).
+    of the schedule; `attributes` are set by the sweep (checkpoint, per-dimension scores, pid, times, reason).
     """
 
     number: int

@@ -34,7 +34,7 @@ class GateResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the challenger may become champion."""
+        """True if the challenger may become champion."""
         return all(condition.passed for condition in self.conditions)
 
     @property

@@ -12,7 +12,7 @@ from embsweep.config.search_space import Space, boundary_values
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import InputError
 from embsweep.data.collection import Splits
-from embsweep.models.registry import build_model
+from embsweep.models.builders import build_model
 from embsweep.models.snapshot import Snapshot, find_snapshot
 from embsweep.models.token_table import Texts, TokenTable, build_token_table
 from embsweep.sweep.checks.preflight import PreflightResult

@@ -64,7 +64,7 @@ def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[Snapsho
         Every metric at every dimension.
     """
     from embsweep.evaluation.evaluator import evaluate_model
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
     from embsweep.training.memory import release_memory
 
     model = build_model(localise(config.model, models))

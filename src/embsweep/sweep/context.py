@@ -47,7 +47,7 @@ class SweepContext:
 
     @property
     def has_recipe(self) -> bool:
-        """Whether trial 0 is the recipe: it is not if one of the recipe's values is outside the space."""
+        """True if trial 0 is the recipe: it is not if one of the recipe's values is outside the space."""
         whole = {dimension.key for dimension in self.request.space} == self.request.recipe.keys()
         return self.recipe.search.recipe_first and whole
 

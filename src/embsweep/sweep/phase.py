@@ -19,7 +19,8 @@ class Phase:
 
     `tracking_run` returns the MLflow run of a ledger record, `checkpoints_to_keep` the numbers of the finished runs
     whose weights stay on disk, and `fold` a run's fold of the cross-validation, if any. More than `max_failed` failed
-    runs end the phase (None: no limit). A run whose process died is started again, up to `max_attempts` starts in all.
+    runs end the phase (None: no limit). A run whose process died is started again, until it
+    has died `max_attempts` times; restarts of the driver do not count.
     """
 
     name: str

@@ -104,7 +104,7 @@ class SweepScheduler:
 
     @property
     def has_too_many_failures(self) -> bool:
-        """Whether more runs have failed than the phase allows."""
+        """True if more runs have failed than the phase allows."""
         failed = sum(record.state == "failed" for record in self.ledger.trials)
         return self.phase.max_failed is not None and failed > self.phase.max_failed
 

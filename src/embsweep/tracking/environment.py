@@ -21,7 +21,7 @@ class GitState:
 
     @property
     def dirty(self) -> bool:
-        """Whether any tracked or new file differs from the commit."""
+        """True if any tracked or new file differs from the commit."""
         return bool(self.changed)
 
     def __str__(self) -> str:

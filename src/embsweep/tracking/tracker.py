@@ -21,7 +21,7 @@ from embsweep.tracking.values import flatten_params
 from embsweep.training.messages import TrialReport, TrialResult
 
 FLUSH_TIMEOUT_S = 120.0
-"""How long the end of a sweep waits for MLflow while it does not answer."""
+"""Seconds that the end of a sweep waits for MLflow while it does not answer."""
 
 CLOSE_TIMEOUT_S = 5.0
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def compute_rungs(fractions: Sequence[float], total_steps: int) -> Mapping[int, float]:
+def compute_evaluation_steps(fractions: Sequence[float], total_steps: int) -> Mapping[int, float]:
     """Return the fraction of each rung by its optimizer step, for `total_steps` planned steps.
 
     If a schedule is so short that several fractions fall on one step, the step gets the largest of them, so that the
@@ -128,7 +128,7 @@ class EvaluationCallback(TrainerCallback):
             control: Flags by which a callback controls the trainer, unused.
         """
         fractions = self._job.config.eval.schedule(self._job.config.train.epochs)
-        self._rungs = dict(compute_rungs(fractions, state.max_steps))
+        self._rungs = dict(compute_evaluation_steps(fractions, state.max_steps))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Evaluate, save and report at a rung; check the loss every `_CHECK_LOSS_EVERY` steps.

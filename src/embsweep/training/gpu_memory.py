@@ -92,8 +92,8 @@ def _inspect_gpu() -> Gpu | None:
 
 def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float) -> None:
     from embsweep.evaluation.evaluator import encode_texts
+    from embsweep.models.builders import build_model
     from embsweep.models.losses import build_loss
-    from embsweep.models.registry import build_model
 
     choice = resolve_for_this_process(config)
     model = build_model(config.model, attention=choice.attention)

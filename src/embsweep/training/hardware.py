@@ -83,12 +83,12 @@ class Accelerator:
 
     @property
     def has_gpu(self) -> bool:
-        """Whether there is a GPU."""
+        """True if there is a GPU."""
         return self.capability is not None
 
     @property
     def is_ampere(self) -> bool:
-        """Whether the GPU is of NVIDIA's Ampere generation or later.
+        """True if the GPU is of NVIDIA's Ampere generation or later.
 
         Torch reports bf16 as supported even if it only emulates it (`torch.cuda.is_bf16_supported()` on a T4), which is
         very slow.

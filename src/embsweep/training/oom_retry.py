@@ -56,7 +56,7 @@ class ReplayFilter:
 
     @property
     def has_reported(self) -> bool:
-        """Whether an evaluation of this trial was reported."""
+        """True if an evaluation of this trial was reported."""
         return self.last is not None or (self.started is not None and bool(self.started.earlier))
 
 

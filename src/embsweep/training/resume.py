@@ -1,7 +1,8 @@
 """State for resuming a trial: weights, optimizer, LR schedule, RNG states, previous reports.
 
 The state of an evaluation is written before its report is sent. After a crash at any time the next attempt therefore
-resumes after the last report, and repeats at most the steps between two reports.
+resumes after the last report, and repeats at most the steps between two reports. If a state could not be written (full
+disk), the trial falls back to the previous one, or starts over.
 
 The previous state is kept in the folder `previous`, laid out like the trial's own, until the next state is written. If
 the last state is corrupt, the trial falls back to it (`fall_back_to_previous`). The best weights of its time are moved

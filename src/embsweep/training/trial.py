@@ -154,7 +154,7 @@ def _train_with_oom_retry(trial: _Trial, replay: ReplayFilter, start: _StartTime
 def _train(trial: _Trial, reporter: Reporter, start: _StartTimes) -> TrialResult:
     from transformers import set_seed
 
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
     from embsweep.models.token_lookup import use_tokens
 
     config = trial.job.config
@@ -179,9 +179,9 @@ def _train_model(trial: _Trial, loaded: _LoadedModel, reporter: Reporter, start:
     loss = build_loss(resolved.loss, config.matryoshka, model, is_shared=group.size > 1)
     trainer = build_trainer(job, model, loss, data.train, choice)
     state = replace(state, mini_batch_size=resolved.size)
-    rungs = EvaluationCallback(job, trainer, data.validation, reporter, state)
-    rungs.attach_loss(loss)
-    trainer.add_callback(rungs)
+    callback = EvaluationCallback(job, trainer, data.validation, reporter, state)
+    callback.attach_loss(loss)
+    trainer.add_callback(callback)
     resume_warnings |= {OOM_RETRY_FACT: state.oom_retry} if state.oom_retry else {}
     facts = {
         **choice.facts(),
@@ -197,9 +197,9 @@ def _train_model(trial: _Trial, loaded: _LoadedModel, reporter: Reporter, start:
     )
     if not state.reports:
         trainer.train()
-    elif not rungs.resume():
+    elif not callback.resume():
         trainer.train(resume_from_checkpoint=str(state.folder))
-    return rungs.to_result()
+    return callback.to_result()
 
 
 def _resume_or_start(

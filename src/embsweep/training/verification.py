@@ -152,7 +152,7 @@ def _evaluate_all(
 
 def _evaluate_one(entry: RecordedScores, how: VerificationSpec) -> VerifiedEvaluation:
     from embsweep.evaluation.evaluator import evaluate_sets
-    from embsweep.models.registry import build_model
+    from embsweep.models.builders import build_model
     from embsweep.training.memory import release_memory
 
     digest = hash_of_manifest(entry.folder) if entry.folder else ""

@@ -13,7 +13,7 @@ from typing import Any
 from embsweep.config.data import BeirConfig
 from embsweep.core.codes import Code
 from embsweep.data.collection import Collection, Pair, build_collection, count_duplicates, keep_counts
-from embsweep.data.issues import DiagnosticList
+from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.sources.columns import list_names
 from embsweep.data.sources.files import to_path
 from embsweep.data.sources.readers import read_objects

@@ -10,7 +10,7 @@ from itertools import islice
 
 from embsweep.core.errors import did_you_mean
 from embsweep.data.collection import Pair
-from embsweep.data.issues import DiagnosticList
+from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.text import check_text
 
 _MAX_LISTED = 30

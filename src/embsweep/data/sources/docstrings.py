@@ -28,7 +28,7 @@ from pathlib import Path
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.core.files import atomic_write
 from embsweep.data.collection import Collection, Pair, build_collection
-from embsweep.data.issues import DiagnosticList
+from embsweep.data.diagnostics import DiagnosticList
 
 STDLIB = "stdlib"
 

@@ -10,7 +10,7 @@ from embsweep.config.data import FilesConfig
 from embsweep.core.errors import did_you_mean
 from embsweep.core.files import NO_USER, expand_home, names_no_user
 from embsweep.data.collection import Collection, Pair, build_collection
-from embsweep.data.issues import DiagnosticList
+from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.sources.columns import Columns, check_distinct, check_header, read_pair
 from embsweep.data.sources.readers import read_objects, read_parquet, read_records
 

@@ -10,7 +10,7 @@ from typing import Any
 from embsweep.config.data import HubConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, build_collection
-from embsweep.data.issues import DiagnosticList
+from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.sources.columns import Columns, check_distinct, check_header, read_pair
 
 REACH_TIMEOUT_S = 8.0

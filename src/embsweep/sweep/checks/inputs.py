@@ -17,7 +17,7 @@ from embsweep.core.files import NO_USER, data_cache, expand_home, names_no_user
 from embsweep.data.collection import Collection
 from embsweep.data.sources.docstrings import find_packages
 from embsweep.data.sources.load import load_collection
-from embsweep.models.registry import check_model
+from embsweep.models.builders import check_model
 from embsweep.sweep.identity import flatten
 
 _MISSING = "???"

@@ -114,7 +114,7 @@ def read_evidence(folder: Path) -> Evidence:
 
 
 def hash_evidence(evidence: Evidence) -> str:
-    """Compute the SHA-256 of the evidence without time and proof, which differ when a registration is repeated.
+    """Compute the SHA-256 of the evidence without time and verification, which differ when a registration is repeated.
 
     A repeated call then finds the version of an interrupted one.
     """

@@ -48,7 +48,7 @@ class DiagnosticList:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next diagnostic is only counted, so that expensive parts of its text need not be computed."""
+        """True if the next diagnostic is only counted, so that expensive parts of its text need not be computed."""
         return self._total >= LISTED
 
     def raise_if_any(self) -> None:
