@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import as_splits, make_rows, valid_sides
 
-from embsweep.audit.naive_evaluation import build_row_evaluation, compare_readings
+from embsweep.audit.naive_evaluation import build_row_evaluation, compare_evaluations
 from embsweep.audit.split_view import build_split_view
 from embsweep.evaluation.evaluator import mark_hits
 from embsweep.evaluation.metrics import compute_metrics
@@ -52,7 +52,7 @@ def test_naive_metrics_equal_an_evaluation_with_one_id_per_row(drawn):
         query: dict(zip(data.corpus, row, strict=True))
         for query, row in zip(evaluation.data.queries, scores, strict=True)
     }
-    readings = compare_readings("drawn", ranking, evaluation)
+    readings = compare_evaluations("drawn", ranking, evaluation)
     expected = evaluate_naively(data, evaluation, by_text)
     for metric, value in readings.naive.items():
         assert value == pytest.approx(expected[metric]), metric
@@ -67,7 +67,7 @@ def test_a_perfect_ranking_with_five_queries_per_passage():
     evaluation = build_row_evaluation(data)
     first = [relevant[0] for relevant in evaluation.data.relevant]
     ranking = np.array([[p, *(n for n in range(len(data.corpus)) if n != p)] for p in first])
-    readings = compare_readings("perfect", ranking, evaluation)
+    readings = compare_evaluations("perfect", ranking, evaluation)
     assert readings.right == {"accuracy@1": 1, "recall@10": 1, "map@100": 1}
     assert readings.naive["accuracy@1"] == pytest.approx(1 / 5)
     assert readings.naive["map@100"] == pytest.approx(sum(1 / rank for rank in range(1, 6)) / 5)

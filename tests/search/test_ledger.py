@@ -36,7 +36,7 @@ def storage(request, tmp_path):
 def open_ledger(storage, *, space=SPACE, stopping="none", **search):
     values = {"sampler": "random", "trials": 6, "seed": 3, "recipe_first": True, **search}
     pruner = build_pruner(StoppingConfig(kind=stopping), first_fraction=0.25)
-    return Ledger.over(storage.open(), space=space, search=SearchConfig(**values), pruner=pruner)
+    return Ledger.from_storage(storage.open(), space=space, search=SearchConfig(**values), pruner=pruner)
 
 
 def open_in(folder):

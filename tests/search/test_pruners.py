@@ -13,7 +13,7 @@ def stops_at(fractions, *, kind="successive_halving", first=0.25, **stopping):
     """Return the fraction at which each of eight trials is stopped, or None; the better trials come first."""
     search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
     pruner = build_pruner(StoppingConfig(kind=kind, **stopping), first)
-    ledger = Ledger.over(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
+    ledger = Ledger.from_storage(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
     stops = []
     for rank in range(8):
         number = ledger.ask().number
@@ -35,7 +35,7 @@ def test_a_first_evaluation_after_the_configured_minimum_is_one_rung_and_not_sev
     values = (0.30, 0.50, 0.40, 0.45, 0.42, 0.48, 0.47, 0.49)
     search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
     pruner = build_pruner(StoppingConfig(kind="successive_halving"), 0.25)
-    ledger = Ledger.over(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
+    ledger = Ledger.from_storage(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
     assert [ledger.report(ledger.ask().number, 0.25, value) for value in values] == [
         False, False, True, False, True, False, False, False,
     ]  # fmt: skip
@@ -48,7 +48,7 @@ def test_a_larger_reduction_factor_keeps_fewer():
     kept = {}
     for factor in (2, 4):
         pruner = build_pruner(StoppingConfig(kind="successive_halving", reduction_factor=factor), 0.25)
-        ledger = Ledger.over(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
+        ledger = Ledger.from_storage(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
         for value in values:
             ledger.report(ledger.ask().number, 0.25, value)
         kept[factor] = not ledger.report(ledger.ask().number, 0.25, 0.65)

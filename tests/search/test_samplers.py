@@ -14,7 +14,7 @@ def draw(sampler, count, *, startup=3, seed=3):
     """Return the points of a search for a small x."""
     search = SearchConfig(sampler=sampler, trials=count, seed=seed, recipe_first=False, startup_trials=startup)
     pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
-    ledger = Ledger.over(Memory().open(), space=(FloatRange("x", 0.0, 1.0),), search=search, pruner=pruner)
+    ledger = Ledger.from_storage(Memory().open(), space=(FloatRange("x", 0.0, 1.0),), search=search, pruner=pruner)
     points = []
     while (record := ledger.ask()) is not None:
         points.append(record.params["x"])

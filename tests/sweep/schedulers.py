@@ -41,7 +41,7 @@ def make_scheduler(limited, tmp_path):
         config = limited(**limits)
         search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
-        ledger = Ledger.over(make.storage.open(), space=SPACE, search=search, pruner=pruner)
+        ledger = Ledger.from_storage(make.storage.open(), space=SPACE, search=search, pruner=pruner)
         ledger.set_metadata(name="s", title="", objective="", requested_trials=trials, slots=1)
         tracking, progress = make_mocks(record_count=7, has_lost_records=has_lost_records)
         phase = search_phase(tmp_path / "trials", config, keep_recipe=keep_recipe)

@@ -69,7 +69,7 @@ class Confirmation:
         space = tuple(IntRange(key, 0, 99) for key in points[0])
         search = SearchConfig(sampler="grid", trials=99, seed=0, recipe_first=False)
         pruner = build_pruner(StoppingConfig(kind="none"), 1.0)
-        ledger = Ledger.over(self.storage.open(), space=space, search=search, pruner=pruner)
+        ledger = Ledger.from_storage(self.storage.open(), space=space, search=search, pruner=pruner)
         ledger.replace_queue(points)
         ledger.set_metadata(name="s", title="", objective="", requested_trials=ledger.budget, slots=1)
         scheduler = SweepScheduler(

@@ -74,7 +74,7 @@ def build_row_evaluation(data: SplitView, limit: int = MOST_QUERIES) -> RowEvalu
     return RowEvaluation(RetrievalSet("audit", queries, data.corpus, relevant), np.array(rows, dtype=np.int64), copies)
 
 
-def compare_readings(ranker: str, ranking: NDArray[np.int64], evaluation: RowEvaluation) -> NaiveComparison:
+def compare_evaluations(ranker: str, ranking: NDArray[np.int64], evaluation: RowEvaluation) -> NaiveComparison:
     """Compute the metrics of one ranking with both evaluations; the right one averages queries, the naive one rows.
 
     Args:

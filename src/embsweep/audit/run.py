@@ -17,7 +17,7 @@ from embsweep.audit.findings import Finding, order_findings
 from embsweep.audit.in_batch_negatives import count_false_negatives, report_false_negatives
 from embsweep.audit.languages import find_languages, report_languages
 from embsweep.audit.lengths import measure_cuts, measure_lengths, report_cuts
-from embsweep.audit.naive_evaluation import build_row_evaluation, compare_readings, report_naive
+from embsweep.audit.naive_evaluation import build_row_evaluation, compare_evaluations, report_naive
 from embsweep.audit.report import AuditReport, Figures, Size
 from embsweep.audit.sizes import count_structure, measure_held_out, report_held_out, report_structure
 from embsweep.audit.split_view import TEST, VALIDATION, SplitView, build_split_view
@@ -77,7 +77,7 @@ def _measure(
     collection: Collection, splits: Splits, data: SplitView, *, model: ModelConfig, train: TrainConfig
 ) -> Figures:
     evaluation = build_row_evaluation(data)
-    bm25 = compare_readings("BM25", rank_bm25(evaluation.data), evaluation)
+    bm25 = compare_evaluations("BM25", rank_bm25(evaluation.data), evaluation)
     held_out = ((VALIDATION, splits.validation), (TEST, splits.test))
     return Figures(
         data=splits.name,

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from embsweep.audit.findings import check_waivers
-from embsweep.audit.naive_evaluation import NaiveComparison, build_row_evaluation, compare_readings
+from embsweep.audit.naive_evaluation import NaiveComparison, build_row_evaluation, compare_evaluations
 from embsweep.audit.report import AuditReport, report_to_json
 from embsweep.audit.run import audit_data
 from embsweep.audit.split_view import build_split_view
@@ -87,7 +87,7 @@ def _rank_base(request: AuditRequest) -> NaiveComparison:
     queries = encode_texts(model, evaluation.data.queries, "query", batch_size=size)
     corpus = encode_texts(model, evaluation.data.corpus, "document", batch_size=size)
     ranking = rank(queries, corpus, MAX_RANK).cpu().numpy()
-    return compare_readings(request.config.model.name, ranking, evaluation)
+    return compare_evaluations(request.config.model.name, ranking, evaluation)
 
 
 def _scale(config: Config) -> Config:

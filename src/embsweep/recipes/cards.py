@@ -100,7 +100,7 @@ _DIGITS = 4
 
 
 @dataclass(frozen=True)
-class LogReading:
+class LogAnalysis:
     """Analysis of a training log. Epochs are numbered from 1; the cards evaluate once per epoch.
 
     Attributes:
@@ -124,11 +124,11 @@ class LogReading:
     gaps: Mapping[int, float]
 
 
-def read_log(card: Card) -> LogReading:
+def read_log(card: Card) -> LogAnalysis:
     """Compare the saved epoch, the reported epoch, and the best epoch of every deployment."""
     saved, reported = find_saved(card), find_reported(card)
     profile = ObjectiveConfig(metric=METRIC, aggregate="mean")
-    return LogReading(
+    return LogAnalysis(
         planned=int(card.train.epochs),
         ran=len(card.log),
         saved=saved + 1,
@@ -166,7 +166,7 @@ _TOP = 10
 
 
 @dataclass(frozen=True)
-class QueryReading:
+class QueryAnalysis:
     """Resolution of a card's test set.
 
     Attributes:
@@ -194,13 +194,13 @@ class QueryReading:
         return self.first * _TOP < self.in_top
 
 
-def read_queries(card: Card) -> QueryReading:
+def read_queries(card: Card) -> QueryAnalysis:
     """Derive the counts behind the accuracies at the card's largest dimension, with Wilson's interval (1927)."""
     from scipy.stats import binomtest
 
     first, in_top = (round(card.accuracy[k] * card.test_queries) for k in (1, _TOP))
     interval = binomtest(in_top, card.test_queries).proportion_ci(_CONFIDENCE, method="wilson")
-    return QueryReading(
+    return QueryAnalysis(
         queries=card.test_queries,
         step=1 / card.test_queries,
         first=first,

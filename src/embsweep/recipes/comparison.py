@@ -14,7 +14,7 @@ from embsweep.config import Config
 from embsweep.config.search_space import Space, Value, describe
 from embsweep.config.training import ObjectiveConfig, TrainConfig
 from embsweep.models.losses import compute_dim_weights
-from embsweep.recipes.cards import Card, LogReading, QueryReading, Steps
+from embsweep.recipes.cards import Card, LogAnalysis, QueryAnalysis, Steps
 from embsweep.selection.objective import describe_objective
 
 
@@ -94,15 +94,15 @@ def build_difference(facts: Iterable[Fact]) -> Table:
     return table
 
 
-def build_log(card: Card, reading: LogReading) -> Table:
+def build_log(card: Card, analysis: LogAnalysis) -> Table:
     """Build a table of MAP@100 at each dimension: of the saved weights, as reported, at the dimension's best epoch."""
-    saved, reported = f"saved (epoch {reading.saved})", f"reported (epoch {reading.reported})"
+    saved, reported = f"saved (epoch {analysis.saved})", f"reported (epoch {analysis.reported})"
     table = _table("dim", saved, reported, "saved - reported", "best", "at epoch", numbers=True)
     for dim in card.dims:
-        at = reading.wanted[dim]
-        rows = (card.log[epoch - 1].scores[dim] for epoch in (reading.saved, reading.reported, at))
+        at = analysis.wanted[dim]
+        rows = (card.log[epoch - 1].scores[dim] for epoch in (analysis.saved, analysis.reported, at))
         of_saved, of_reported, best = map(_score, rows)
-        table.add_row(str(dim), of_saved, of_reported, _gain(reading.gaps[dim]), best, str(at))
+        table.add_row(str(dim), of_saved, of_reported, _gain(analysis.gaps[dim]), best, str(at))
     return table
 
 
@@ -133,31 +133,31 @@ def _gain(value: float) -> str:
     return f"{round(value, 4) + 0.0:+.4f}".replace("0.", ".", 1)  # no negative zero
 
 
-def describe_log(card: Card, reading: LogReading) -> Iterator[str]:
+def describe_log(card: Card, analysis: LogAnalysis) -> Iterator[str]:
     """Yield sentences on the saved weights, the reported scores and the epochs of other choices."""
-    are = "are" if reading.saved == reading.reported else "are not"
+    are = "are" if analysis.saved == analysis.reported else "are not"
     yield (
-        f"The card saves epoch {reading.saved} and reports epoch {reading.reported}: "
+        f"The card saves epoch {analysis.saved} and reports epoch {analysis.reported}: "
         f"its scores {are} those of the published weights."
     )
-    wanted = ", ".join(f"{epoch} for {dim}" for dim, epoch in reading.wanted.items())
+    wanted = ", ".join(f"{epoch} for {dim}" for dim, epoch in analysis.wanted.items())
     yield (
         f"The saved epoch is the best at dimension {card.chosen_by}; the best epochs of the single dimensions are "
-        f"{wanted}, that of the mean over all of them is {reading.by_profile}."
+        f"{wanted}, that of the mean over all of them is {analysis.by_profile}."
     )
 
 
-def describe_schedule(card: Card, reading: LogReading, steps: Steps) -> Iterator[str]:
+def describe_schedule(card: Card, analysis: LogAnalysis, steps: Steps) -> Iterator[str]:
     """Yield sentences on the used part of the schedule, and on the in-batch negatives despite accumulation.
 
     Args:
         card: The card.
-        reading: Analysis of its training log.
+        analysis: Analysis of its training log.
         steps: Optimizer steps of its schedule.
     """
     yield (
-        f"{reading.planned} epochs were planned and {reading.ran} evaluated, {steps.ran:,} of {steps.card:,} optimizer "
-        f"steps; the saved epoch is number {reading.saved}."
+        f"{analysis.planned} epochs were planned and {analysis.ran} evaluated, {steps.ran:,} of {steps.card:,} optimizer "
+        f"steps; the saved epoch is number {analysis.saved}."
     )
     if steps.here != steps.card:
         yield (
@@ -178,7 +178,7 @@ def describe_schedule(card: Card, reading: LogReading, steps: Steps) -> Iterator
     )
 
 
-def describe_queries(queries: QueryReading) -> Iterator[str]:
+def describe_queries(queries: QueryAnalysis) -> Iterator[str]:
     """Yield sentences on the resolution of the test set."""
     yield (
         f"{queries.queries:,} test queries: one of them changes an accuracy by {queries.step:.4f}, and the 95 % "

@@ -54,10 +54,10 @@ class Ledger:
             SweepRefused: If the ledger has another format.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        return cls.over(open_storage(path), space=space, search=search, pruner=pruner, study=study)
+        return cls.from_storage(open_storage(path), space=space, search=search, pruner=pruner, study=study)
 
     @classmethod
-    def over(
+    def from_storage(
         cls, storage: BaseStorage, *, space: Space, search: SearchConfig, pruner: BasePruner, study: str = STUDY
     ) -> Ledger:
         """Open the ledger in a storage of Optuna's, and create the study if it does not exist.
