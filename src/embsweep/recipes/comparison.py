@@ -156,8 +156,8 @@ def describe_schedule(card: Card, analysis: LogAnalysis, steps: Steps) -> Iterat
         steps: Optimizer steps of its schedule.
     """
     yield (
-        f"{analysis.planned} epochs were planned and {analysis.ran} evaluated, {steps.ran:,} of {steps.card:,} optimizer "
-        f"steps; the saved epoch is number {analysis.saved}."
+        f"{analysis.planned} epochs were planned and {analysis.ran} evaluated, {steps.ran:,} of {steps.card:,} "
+        f"optimizer steps; the saved epoch is number {analysis.saved}."
     )
     if steps.here != steps.card:
         yield (
