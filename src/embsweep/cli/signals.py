@@ -26,7 +26,7 @@ class ShutdownHandler:
         self.is_noticed = threading.Event()
         self._say = say
         self._lock = threading.Lock()
-        self._echoes = 0
+        self._forwarded = 0
         self._is_passed_on = False
 
     def forward_sigterm(self, *_: object) -> None:
@@ -35,7 +35,7 @@ class ShutdownHandler:
             if self._is_passed_on or self.code is not None:
                 return
             self._is_passed_on = True
-            self._echoes += 1
+            self._forwarded += 1
         os.kill(os.getpid(), signal.SIGINT)
 
     def on_signal(self, number: int) -> None:
@@ -43,8 +43,8 @@ class ShutdownHandler:
         if number == signal.SIGTERM:
             self.forward_sigterm()
         with self._lock:
-            is_echo = number == signal.SIGINT and self._echoes > 0
-            self._echoes -= is_echo
+            is_echo = number == signal.SIGINT and self._forwarded > 0
+            self._forwarded -= is_echo
             is_first = self.code is None
             self.code = self.code or 128 + number
         self.is_noticed.set()

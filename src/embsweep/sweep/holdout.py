@@ -117,8 +117,6 @@ def _load(path: Path, sha256: str) -> HoldoutEvaluation | None:
 class HoldoutResult:
     """Scores of each named model on the test split, and the number of holdout evaluations of these data so far."""
 
-    __test__ = False  # keeps pytest from collecting it as a test class
-
     holdout_evaluations: int
     at: str
     evaluations: Mapping[str, EvaluationRecord]
