@@ -83,7 +83,7 @@ def run_confirmation(
     phase = confirmation_phase(context)
     ledger = _open_ledger(context, phase, points)
     context.progress.say(
-        f"Confirmation: {len(finalists)} finalists with {context.recipe.confirm.seeds} fresh seeds each"
+        f"Confirmation: {len(finalists)} configurations with {context.recipe.confirm.seeds} fresh seeds each"
         + (f" on each of {len(folds)} folds" if folds else "")
         + f", {len(points)} runs of the full schedule."
     )
