@@ -10,7 +10,6 @@ from pathlib import Path
 from tests.toy_models import make_noisy
 
 PAIRS, DIM, NOISE = 60, 16, 5.0
-TRIALS = 6
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 NAME = "chaos"
 

@@ -4,7 +4,6 @@ import copy
 import os
 import shutil
 import tempfile
-from collections import namedtuple
 from dataclasses import replace
 from itertools import count
 
@@ -25,7 +24,6 @@ OBJECTIVES = {0.25: 0.2, 0.5: 0.1, 0.75: 0.3, 1.0: 0.25}
 """The third evaluation is the best: before it only `best` has the weights of the first, after it those of the third."""
 
 FRACTIONS = tuple(OBJECTIVES)
-CrashPoint = namedtuple("CrashPoint", ["folder", "reached"])
 
 
 class TrialEnded(BaseException):

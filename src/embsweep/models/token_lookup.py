@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 _PADDED = ({"padding": True, "truncation": "longest_first"}, {"return_tensors": "pt"})
 _FLAT: tuple[dict[str, Any], dict[str, Any]] = ({"truncation": "longest_first", "return_attention_mask": False}, {})
-"""How sentence-transformers 6.2 calls a tokenizer: for a padded batch, and for flash attention without padding."""
+"""Arguments of sentence-transformers 6.2 to a tokenizer: for a padded batch, for flash attention without padding."""
 
 
 @contextmanager

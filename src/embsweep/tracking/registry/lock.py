@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOCK_SUFFIX = ".promotion-lock"
 LOCK_TIMEOUT_S = 20.0
-"""How long to wait for another promotion; one takes about a second, on a slow server a few."""
+"""Seconds to wait for another promotion; one takes about a second, on a slow server a few."""
 
 STALE_S = 300.0
 """A lock older than this is left from a crash. It is not removed automatically: two processes might do so at once."""
