@@ -1,4 +1,4 @@
-"""The `embsweep` command and its subcommands: evaluate, audit, status, recipe, promote, rollback and ui.
+"""The `embsweep` command and its subcommands: evaluate, audit, status, sync, recipe, promote, rollback and ui.
 
 Typer shows the docstrings as help, so they have no `Args:`; parameters are described in their `help=`. A subcommand
 imports its module when it runs: `quiet_environment` must precede these imports, and `--help` does not need them.
@@ -24,6 +24,7 @@ app = typer.Typer(
 Storage = Annotated[
     Path | None, typer.Option("--storage", help="Folder with sweeps/ and mlflow.db; default: the repository's root.")
 ]
+Registry = Annotated[str | None, typer.Option("--uri", help="MLflow store, if not mlflow.db; as in tracking.uri.")]
 RecipeName = Annotated[str, typer.Argument(help="es_boe, ca_procedures or de_tax.")]
 
 
@@ -76,6 +77,20 @@ def status(
         show_status(storage or default_storage(), name, console())
 
 
+@app.command()
+def sync(
+    name: Annotated[str, typer.Argument(help="Name of a sweep.")],
+    uri: Registry = None,
+    experiment: Annotated[str | None, typer.Option(help="Experiment, if not the sweep's own.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Make MLflow say what a sweep's ledger says, also an empty or another MLflow, and register its winner there."""
+    from embsweep.cli.sync import sync_request
+
+    with exit_codes():
+        sync_request(name, storage=storage or default_storage(), uri=uri, experiment=experiment, console=console())
+
+
 recipe = typer.Typer(
     help="Presets that reproduce published fine-tunes, and facts on their cards.", no_args_is_help=True
 )
@@ -114,7 +129,6 @@ def diff_recipe(
 
 ModelName = Annotated[str, typer.Argument(help="Name of a registered model, as in embsweep ui.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every condition; change and record nothing.")]
-Registry = Annotated[str | None, typer.Option("--uri", help="MLflow store, if not mlflow.db; as in tracking.uri.")]
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +15,8 @@ from embsweep.reports.view import SweepView
 from embsweep.search.read import read_ledger
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.presentation import build_view
-from embsweep.tracking.outbox import count_waiting
+from embsweep.sweep.projection import project_ledger
+from embsweep.tracking.sync import count_pending
 
 
 def show_status(storage: Path, name: str | None, console: Console) -> None:
@@ -39,20 +41,39 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
     if name in problems:
         raise problems[name]
     if name not in views:
-        known = sorted(views)
-        raise InputError(
-            Diagnostic(
-                "unknown-name", "NAME", "no such sweep", name, ", ".join(known) or "none yet", did_you_mean(name, known)
-            )
-        )
+        raise _unknown(name, sorted(views))
     console.print(views[name].title, highlight=False, soft_wrap=True)
     console.print(describe_view(views[name]), highlight=False, soft_wrap=True)
     console.print(build_table(views[name]))
-    if waiting := count_waiting(SweepFolder(storage, name).outbox):
+    folder = SweepFolder(storage, name)
+    if pending := count_pending(folder.synced, project_ledger(folder.ledger)):
         console.print(
-            f"{waiting:,} MLflow records are pending; the sweep, or its command run again, sends them.",
+            f"{pending:,} runs are not in MLflow as the ledger has them; the sweep, its command run again, or "
+            f"`embsweep sync {name}` writes them.",
             highlight=False,
+            soft_wrap=True,
         )
+
+
+def find_sweep(storage: Path, name: str) -> SweepFolder:
+    """Return the folder of a sweep.
+
+    Args:
+        storage: The storage folder, which contains `sweeps/`.
+        name: The sweep.
+
+    Raises:
+        InputError: If there is no such sweep.
+    """
+    known = sorted(path.parent.name for path in (storage / "sweeps").glob("*/study.db"))
+    if name not in known:
+        raise _unknown(name, known)
+    return SweepFolder(storage, name)
+
+
+def _unknown(name: str, known: Sequence[str]) -> InputError:
+    accepted = ", ".join(known) or "none yet"
+    return InputError(Diagnostic("unknown-name", "NAME", "no such sweep", name, accepted, did_you_mean(name, known)))
 
 
 def _read_all(storage: Path) -> tuple[dict[str, SweepView], dict[str, EmbsweepError]]:

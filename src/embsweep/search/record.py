@@ -1,42 +1,36 @@
-"""Records of the ledger's trials as values, with the reports and the result of a finished trial.
-
-They contain everything that is logged to MLflow, so that records that the outbox lost can be logged again.
-"""
+"""Records of the ledger's trials as values. They contain everything that MLflow, the screen and the card show."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
 from embsweep.config.search_space import Value
-from embsweep.search.pruners import STEPS_PER_SCHEDULE
-from embsweep.selection.scores import scores_from_json
-from embsweep.training.messages import Outcome, TrialReport, TrialResult, from_rows
+from embsweep.search.pruners import STEPS_PER_SCHEDULE, fraction_to_step
+from embsweep.selection.scores import Scores
+from embsweep.training.messages import TrialReport, from_rows
 
 ATTEMPT = "attempt"
-"""Attribute: number of starts of the trial; absent until all its parameters are drawn."""
+"""Attribute: number of starts of the trial."""
 
 PROCESS_LOSSES = "process_losses"
 """Attribute: number of times that the trial's process died while the driver was alive."""
 
-ABANDONED = "abandoned"
-"""Attribute: the trial was not finished because its point is no longer requested; its state is not a result."""
-
 STOP_AT = "stop_at"
 """Attribute: the step at which the pruner stopped the trial."""
 
-REPORTS = "reports"
-"""Attribute of a run in the ledger: its evaluations, complete and in order."""
+REPORT = "report/"
+"""Prefix of the attributes that hold a run's reports, one per step: `report/120`."""
 
-PREVIOUS_REPORTS = "previous_reports"
-"""Attribute of a run in the ledger: the last report of its earlier attempts for each step."""
+CONFIG = "config"
+"""Attribute of a run: its whole configuration, as plain JSON; absent if its parameters are not valid together."""
 
-FACT_NAMES = "fact_names"
-"""Attribute of a run in the ledger: names of the attributes that are facts of its training."""
+FACTS = "facts"
+"""Attribute: facts of the training other than scores (device, precision, setup times), by name."""
 
 State = Literal["running", "complete", "stopped", "failed"]
 
@@ -47,15 +41,14 @@ _STATES: Mapping[TrialState, State] = {
     TrialState.FAIL: "failed",
 }
 
-_OUTCOMES = {"complete": Outcome.COMPLETE, "stopped": Outcome.STOPPED, "failed": Outcome.FAILED}
-
 
 @dataclass(frozen=True)
 class TrialRecord:
     """The ledger's data of one trial.
 
     `best` is its best objective so far, None before the first evaluation; `fraction` is the largest reported fraction
-    of the schedule; `attributes` are set by the sweep (checkpoint, per-dimension scores, pid, times, reason).
+    of the schedule; `attributes` are set by the sweep (reports, checkpoint, pid, times, reason). `reached` holds the
+    steps of the pruner at which the last attempt has reported. `created_at` is in seconds since the epoch.
     """
 
     number: int
@@ -64,6 +57,8 @@ class TrialRecord:
     best: float | None
     fraction: float
     attributes: Mapping[str, Any]
+    reached: Set[int] = frozenset()
+    created_at: float = 0.0
 
     @property
     def attempt(self) -> int:
@@ -76,43 +71,41 @@ class TrialRecord:
         return int(self.attributes.get(PROCESS_LOSSES, 0))
 
     @property
+    def facts(self) -> Mapping[str, Any]:
+        """Facts of the last attempt's training other than scores, by name."""
+        facts: Mapping[str, Any] = self.attributes.get(FACTS, {})
+        return facts
+
+    @property
     def is_finished(self) -> bool:
         """True if the trial has ended, so that nothing will be added to it."""
         return self.state != "running"
 
     @property
+    def all_reports(self) -> Mapping[int, TrialReport]:
+        """The last report of each step, in order of the steps, also those of earlier attempts that were not resumed."""
+        rows = [value for name, value in self.attributes.items() if name.startswith(REPORT)]
+        return {report.step: report for report in sorted(from_rows(rows), key=lambda report: report.step)}
+
+    @property
     def reports(self) -> tuple[TrialReport, ...]:
-        """The evaluations of the last attempt and those that it resumed from."""
-        return from_rows(self.attributes.get(REPORTS, []))
+        """The reports of the last attempt and those that it resumed from, in order."""
+        return tuple(r for r in self.all_reports.values() if fraction_to_step(r.fraction) in self.reached)
 
     @property
-    def previous_reports(self) -> tuple[TrialReport, ...]:
-        """The last report of earlier attempts for each step."""
-        return from_rows(self.attributes.get(PREVIOUS_REPORTS, []))
+    def saved(self) -> TrialReport | None:
+        """The report of the best evaluation, whose weights are saved; None before the first one."""
+        reports = self.reports
+        return next((report for report in reports if report.fraction == reports[-1].best_fraction), None)
 
     @property
-    def result(self) -> TrialResult:
-        """The result of a finished trial."""
-        facts, outcome = self.attributes, _OUTCOMES[self.state]
-        scores = facts.get("scores")
-        return TrialResult(
-            outcome,
-            None if outcome is Outcome.FAILED else self.best,
-            None if scores is None else scores_from_json(scores),
-            facts.get("checkpoint"),
-            facts.get("ended_at", 0.0),
-            facts.get("reason"),
-        )
-
-
-def was_started(trial: FrozenTrial) -> bool:
-    """Return whether an Optuna trial was ever started: neither still queued nor abandoned before its start."""
-    is_void = ABANDONED in trial.user_attrs and ATTEMPT not in trial.user_attrs
-    return trial.state != TrialState.WAITING and not is_void
+    def scores(self) -> Scores:
+        """Every metric at every dimension on the validation split, of the saved weights; empty if there are none."""
+        return {} if self.saved is None else self.saved.scores
 
 
 def to_record(trial: FrozenTrial) -> TrialRecord:
-    """Return the record of an Optuna trial that was started."""
+    """Return the record of an Optuna trial."""
     reported = trial.intermediate_values
     best = trial.value if trial.state == TrialState.COMPLETE else max(reported.values(), default=None)
     return TrialRecord(
@@ -122,4 +115,6 @@ def to_record(trial: FrozenTrial) -> TrialRecord:
         best=best if best is not None and math.isfinite(best) else None,
         fraction=max(reported, default=0) / STEPS_PER_SCHEDULE,
         attributes=dict(trial.user_attrs),
+        reached=reported.keys(),
+        created_at=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
     )

@@ -42,7 +42,7 @@ def open_storage(path: Path) -> RDBStorage:
     return storage
 
 
-def forget_reports(storage: BaseStorage, trial_id: int) -> None:
+def forget_values(storage: BaseStorage, trial_id: int) -> None:
     """Delete every intermediate value of an open trial, for which Optuna has no method.
 
     The last of them becomes the value of a stopped trial, and TPE ranks stopped trials by it.
@@ -50,14 +50,13 @@ def forget_reports(storage: BaseStorage, trial_id: int) -> None:
     Raises:
         TypeError: If `storage` is neither an SQL nor an in-memory storage.
     """
-    backend = getattr(storage, "_backend", storage)  # behind a cache that holds finished trials only
-    if isinstance(backend, RDBStorage):
-        with backend.engine.begin() as connection:
+    if isinstance(storage, RDBStorage):
+        with storage.engine.begin() as connection:
             connection.execute(text("DELETE FROM trial_intermediate_values WHERE trial_id = :id"), {"id": trial_id})
-    elif isinstance(backend, InMemoryStorage):
-        backend.get_trial(trial_id).intermediate_values = {}
+    elif isinstance(storage, InMemoryStorage):
+        storage.get_trial(trial_id).intermediate_values = {}
     else:
-        raise TypeError(f"{type(backend).__name__}: not a storage of the ledger")
+        raise TypeError(f"{type(storage).__name__}: not a storage of the ledger")
 
 
 def _raise_unavailable(path: Path, context: ExceptionContext) -> None:

@@ -9,23 +9,21 @@ from contextlib import suppress
 from functools import partial
 
 from embsweep.config import Config
-from embsweep.config.search_space import IntRange, Value
-from embsweep.config.sweep import SearchConfig, StoppingConfig
+from embsweep.config.search_space import Value
 from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.evaluation.per_query import load_per_query
 from embsweep.runners.base import Runner
-from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner
+from embsweep.search.confirmation import ConfirmationLedger, Point
+from embsweep.search.read import read_phases
 from embsweep.search.record import TrialRecord
-from embsweep.selection.scores import PerQuery, scores_from_json
+from embsweep.selection.scores import PerQuery
 from embsweep.sweep.checkpoints import quarantine_corrupt
 from embsweep.sweep.context import SweepContext, build_trial_fn
+from embsweep.sweep.listeners import show_events, track_events
 from embsweep.sweep.phase import Phase, rank_finished_trials
 from embsweep.sweep.scheduler import SweepScheduler
-from embsweep.tracking.runs import RunRef
 from embsweep.training.trial import TrialData
 
-_UNBOUNDED = 2**31 - 1
 _SEED = "train.seed"
 ParamKey = tuple[tuple[str, Value], ...]
 
@@ -87,22 +85,21 @@ def run_confirmation(
         + (f" on each of {len(folds)} folds" if folds else "")
         + f", {len(points)} runs of the full schedule."
     )
-    scheduler = SweepScheduler(
-        ledger,
-        context.tracking,
-        context.progress,
-        partial(confirmation_config, context),
-        phase,
+    title = {"name": f"{context.folder.name}, confirmation", "requested_trials": len(points)}
+    listeners = (
+        show_events(context.progress, ledger, {**context.ledger.metadata, **title}),
+        track_events(context.tracking, context.ledger, phase.study),
     )
+    scheduler = SweepScheduler(ledger, partial(confirmation_config, context), phase, listeners)
     splits = context.prepared.splits
     data = TrialData(splits.train, splits.validation, tuple(folds))
-    scheduler.resume()
+    scheduler.delete_checkpoints()
     runner.run(scheduler, build_trial_fn(context, data))
     quarantine_corrupt(ledger, phase, context.progress)
     return _latest(ledger.trials, points)
 
 
-def _latest(records: Sequence[TrialRecord], points: Sequence[Mapping[str, Value]]) -> tuple[TrialRecord, ...]:
+def _latest(records: Sequence[TrialRecord], points: Sequence[Point]) -> tuple[TrialRecord, ...]:
     """Return the latest run of each point that has been run."""
     known = _by_point(records)
     return tuple(known[key] for point in points if (key := _key(point)) in known)
@@ -117,19 +114,19 @@ def _key(params: Mapping[str, Value]) -> ParamKey:
     return tuple(sorted(params.items()))
 
 
-def _find_invalid_runs(context: SweepContext, ledger: Ledger, points: Sequence[Mapping[str, Value]]) -> set[int]:
+def _find_invalid_runs(context: SweepContext, records: Sequence[TrialRecord], points: Sequence[Point]) -> set[int]:
     """Return the numbers of earlier runs to repeat: their scores are corrupt, or each finalist has a failed run.
 
     Any other failure is final: a repetition after the verdict could change it and register a second winner.
     """
-    over = [record for record in _latest(ledger.trials, points) if record.is_finished]
+    over = [record for record in _latest(records, points) if record.is_finished]
     failed = [record for record in over if record.state == "failed"]
     has_too_many_failures = len(over) == len(points) and {r.params["trial"] for r in failed} == {
         p["trial"] for p in points
     }
     corrupt = [record for record in over if record.state == "complete" and _is_corrupt(context, record)]
     repeated = [record.params for record in (*corrupt, *(failed if has_too_many_failures else ()))]
-    return {record.number for record in ledger.trials if record.params in repeated}
+    return {record.number for record in records if record.params in repeated}
 
 
 def _is_corrupt(context: SweepContext, record: TrialRecord) -> bool:
@@ -141,30 +138,18 @@ def _is_corrupt(context: SweepContext, record: TrialRecord) -> bool:
     return False
 
 
-def _plan_points(context: SweepContext, finalists: Sequence[int], folds: int) -> list[dict[str, Value]]:
+def _plan_points(context: SweepContext, finalists: Sequence[int], folds: int) -> list[Point]:
     """Return one point per run; all finalists with the first seed come before any with the second."""
     used = find_used_seeds(context.ledger.trials, context.configure)
     seeds = draw_seeds(context.recipe.confirm.seeds, context.recipe.search.seed, used)
-    points: list[dict[str, Value]] = [{"trial": trial, "seed": seed} for seed in seeds for trial in finalists]
+    points: list[Point] = [{"trial": trial, "seed": seed} for seed in seeds for trial in finalists]
     return [{**point, "fold": fold} for point in points for fold in range(folds)] if folds else points
 
 
-def _open_ledger(context: SweepContext, phase: Phase, points: Sequence[dict[str, Value]]) -> Ledger:
-    """Open a separate study in the same file: the search's sampler must not learn from these runs."""
-    ledger = Ledger.open(
-        context.folder.ledger,
-        space=tuple(IntRange(key, 0, _UNBOUNDED) for key in points[0]),
-        search=SearchConfig(sampler="grid", trials=_UNBOUNDED, seed=0, recipe_first=False),
-        pruner=build_pruner(StoppingConfig(kind="none"), 1.0),
-        study=phase.name,
-    )
-    ledger.replace_queue(points, again=_find_invalid_runs(context, ledger, points))
-    notes = context.ledger.metadata
-    ledger.set_metadata(**{key: notes[key] for key in ("title", "objective", "slots")})
-    ledger.set_metadata(
-        name=f"{context.folder.name}, confirmation", baseline=notes["baseline"], requested_trials=ledger.budget
-    )
-    return ledger
+def _open_ledger(context: SweepContext, phase: Phase, points: Sequence[Point]) -> ConfirmationLedger:
+    earlier = read_phases(context.folder.ledger).get(phase.study, ())
+    again = _find_invalid_runs(context, earlier, points)
+    return ConfirmationLedger.open(context.folder.ledger, phase.study, points, again=again)
 
 
 def confirmation_config(context: SweepContext, record: TrialRecord) -> Config:
@@ -182,12 +167,6 @@ def confirmation_phase(context: SweepContext) -> Phase:
     name = f"confirmation-{len(context.prepared.folds)}-folds" if with_folds else "confirmation"
     runs = context.folder.root / name
 
-    def child(record: TrialRecord) -> RunRef:
-        fold = f", fold {record.params['fold']}" if with_folds else ""
-        return RunRef(
-            record.number, f"confirmation of trial {record.params['trial']}, seed {record.params['seed']}{fold}", name
-        )
-
     def kept(records: Sequence[TrialRecord]) -> set[int]:
         last = _by_point(record for record in records if record.is_finished).values()
         trials = {record.number: record.params["trial"] for record in last}
@@ -199,7 +178,7 @@ def confirmation_phase(context: SweepContext) -> Phase:
     def fold(record: TrialRecord) -> int | None:
         return int(record.params["fold"]) if with_folds else None
 
-    return Phase(name, runs, child, kept, context.recipe.sweep.max_attempts, fold=fold)
+    return Phase(name, runs, kept, context.recipe.sweep.max_attempts, fold=fold)
 
 
 def load_run(context: SweepContext, record: TrialRecord) -> PerQuery:
@@ -209,4 +188,4 @@ def load_run(context: SweepContext, record: TrialRecord) -> PerQuery:
         EmbsweepError: If the file cannot be read or does not match the scores in the ledger.
     """
     path = confirmation_phase(context).trial_dir(record.number) / "per_query.npz"
-    return load_per_query(path, scores_from_json(record.attributes["scores"]), context.objective.metric)
+    return load_per_query(path, record.scores, context.objective.metric)

@@ -11,14 +11,14 @@ from embsweep.config.search_space import Value
 from embsweep.config.training import ObjectiveConfig
 from embsweep.reports.progress import Progress
 from embsweep.runners.base import TrialFn
-from embsweep.search.ledger import Ledger
+from embsweep.search.search import SearchLedger
 from embsweep.sweep.assets import SharedAssets
 from embsweep.sweep.baseline import Baseline
 from embsweep.sweep.checks.gpu_memory import count_trials_per_gpu
 from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.request import SweepRequest
-from embsweep.tracking.tracker import Tracker
+from embsweep.tracking.sync import MlflowSync
 from embsweep.training.trial import TrialData, run_trial
 
 
@@ -29,8 +29,8 @@ class SweepContext:
     request: SweepRequest
     prepared: PreflightResult
     folder: SweepFolder
-    ledger: Ledger
-    tracking: Tracker
+    ledger: SearchLedger
+    tracking: MlflowSync
     progress: Progress
     baseline: Baseline
     assets: SharedAssets

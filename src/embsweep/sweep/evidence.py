@@ -19,6 +19,7 @@ from embsweep.config.search_space import describe
 from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import EmbsweepError
 from embsweep.data.groups import label_groups
+from embsweep.search.format import STUDY
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import TrialRecord
 from embsweep.selection.evidence import (
@@ -33,13 +34,13 @@ from embsweep.selection.evidence import (
     VerdictRecord,
 )
 from embsweep.selection.objective import compute_objective, resolve_floors
-from embsweep.selection.scores import Scores, scores_from_json
+from embsweep.selection.scores import Scores
 from embsweep.selection.statistics.significance import compare_models, find_smallest_dim
 from embsweep.sweep.confirmation import Confirmation
 from embsweep.sweep.confirmation_runs import confirmation_config, confirmation_phase
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.holdout import HoldoutResult
-from embsweep.sweep.phase import search_run
+from embsweep.sweep.phase import run_ref
 from embsweep.sweep.run_metadata import split_sizes
 from embsweep.sweep.scheduler import MANIFEST_SHA256
 from embsweep.tracking.runs import RunRef
@@ -78,7 +79,7 @@ class SelectedRun:
     @property
     def scores(self) -> Scores:
         """Every metric at every dimension on the validation split, of the saved weights."""
-        return scores_from_json(self.record.attributes["scores"])
+        return self.record.scores
 
 
 def select_run(context: SweepContext, confirmation: Confirmation, trial: int) -> SelectedRun:
@@ -97,7 +98,7 @@ def select_run(context: SweepContext, confirmation: Confirmation, trial: int) ->
     """
     record = context.ledger.record(trial)
     own = SelectedRun(
-        trial, search_run(record), record, context.folder.trial(trial) / "best", context.configure(record.params)
+        trial, run_ref(STUDY, record), record, context.folder.trial(trial) / "best", context.configure(record.params)
     )
     runs = [own, *_fresh_runs(context, confirmation.fresh, trial)]
     able = [run for run in runs if run.weights.is_dir() and run.record.best is not None]
@@ -209,15 +210,14 @@ def _data_facts(context: SweepContext) -> DataRecord:
 
 def _training_facts(context: SweepContext, served: SelectedRun) -> TrainingRecord:
     record = served.record
-    reports = record.reports
-    saved = max(reports, key=lambda report: (report.objective, -report.fraction), default=None)
+    reports, saved = record.reports, record.saved
     return TrainingRecord(
         trial=served.trial,
         run=served.name,
         params=dict(context.ledger.record(served.trial).params),
         config=served.config.trial,
         log=tuple(_log_row(report, served.config.objective.metric, is_saved=report is saved) for report in reports),
-        facts={key: record.attributes[key] for key in _FACTS if key in record.attributes},
+        facts={key: record.facts[key] for key in _FACTS if key in record.facts},
     )
 
 

@@ -88,9 +88,9 @@ class SweepFolder:
         return self.root / "log.txt"
 
     @property
-    def outbox(self) -> Path:
-        """Folder of the records that MLflow has not received yet."""
-        return self.root / "outbox"
+    def synced(self) -> Path:
+        """What MLflow had when it was last written, for `embsweep status`; a file that may be deleted."""
+        return self.root / "mlflow.json"
 
     @property
     def scratch(self) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embsweep.config import Config
+from embsweep.search.format import STUDY
 from embsweep.search.record import TrialRecord
 from embsweep.selection.candidate import RankedTrial, rank_trials
 from embsweep.sweep.folder import run_folder
@@ -17,19 +18,22 @@ from embsweep.tracking.runs import RunRef
 class Phase:
     """Settings of a phase for its scheduler. `directory` contains one folder per run.
 
-    `tracking_run` returns the MLflow run of a ledger record, `checkpoints_to_keep` the numbers of the finished runs
-    whose weights stay on disk, and `fold` a run's fold of the cross-validation, if any. More than `max_failed` failed
+    `study` is the phase's study in the ledger. `checkpoints_to_keep` returns the numbers of the finished runs whose
+    weights stay on disk, and `fold` a run's fold of the cross-validation, if any. More than `max_failed` failed
     runs end the phase (None: no limit). A run whose process died is started again, until it
     has died `max_attempts` times; restarts of the driver do not count.
     """
 
-    name: str
+    study: str
     directory: Path
-    tracking_run: Callable[[TrialRecord], RunRef]
     checkpoints_to_keep: Callable[[Sequence[TrialRecord]], set[int]]
     max_attempts: int
     max_failed: int | None = None
     fold: Callable[[TrialRecord], int | None] = lambda record: None
+
+    def tracking_run(self, record: TrialRecord) -> RunRef:
+        """Return the MLflow run of one run."""
+        return run_ref(self.study, record)
 
     def trial_dir(self, number: int) -> Path:
         """Return the folder of one run."""
@@ -45,9 +49,18 @@ def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[Ran
     )
 
 
-def search_run(record: TrialRecord) -> RunRef:
-    """Return the MLflow run of a trial of the search."""
-    return RunRef(record.number, f"trial {record.number}")
+def run_ref(study: str, record: TrialRecord) -> RunRef:
+    """Return the MLflow run of a ledger record.
+
+    Args:
+        study: Study of the record: of the search, or of a confirmation.
+        record: The record.
+    """
+    if study == STUDY:
+        return RunRef(record.number, f"trial {record.number}")
+    fold = f", fold {record.params['fold']}" if "fold" in record.params else ""
+    name = f"confirmation of trial {record.params['trial']}, seed {record.params['seed']}{fold}"
+    return RunRef(record.number, name, study)
 
 
 def search_phase(runs: Path, config: Config, *, keep_recipe: bool) -> Phase:
@@ -65,4 +78,4 @@ def search_phase(runs: Path, config: Config, *, keep_recipe: bool) -> Phase:
         best = {ranked.number for ranked in rank_finished_trials(records, runs)[:keep]}
         return best | ({0} if keep_recipe else set())
 
-    return Phase("search", runs, search_run, kept, sweep.max_attempts, sweep.max_failed_trials)
+    return Phase(STUDY, runs, kept, sweep.max_attempts, sweep.max_failed_trials)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,10 @@ from embsweep.reports.view import Result
 from embsweep.runners.base import Runner
 from embsweep.runners.resources import describe_slots
 from embsweep.runners.select import close_runner, select_call
+from embsweep.search.format import STUDY
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
+from embsweep.search.search import SearchLedger
 from embsweep.selection.objective import describe_objective
 from embsweep.sweep.assets import SharedAssets, prepare_assets
 from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline, score_base
@@ -30,13 +33,16 @@ from embsweep.sweep.confirmation import confirm_finalists
 from embsweep.sweep.context import SweepContext, build_trial_fn
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import check_identity, compute_identity
+from embsweep.sweep.listeners import show_events, track_events
 from embsweep.sweep.lock import check_not_running
 from embsweep.sweep.phase import rank_finished_trials, search_phase
 from embsweep.sweep.presentation import build_view
+from embsweep.sweep.projection import project_ledger, project_sweep
 from embsweep.sweep.request import SweepRequest
-from embsweep.sweep.run_metadata import log_sweep_metadata, open_tracking
+from embsweep.sweep.run_metadata import begin_tracking, describe_sweep, open_tracking
 from embsweep.sweep.scheduler import SweepScheduler
 from embsweep.sweep.winner import finalize_sweep, load_result
+from embsweep.tracking.sync import count_pending
 from embsweep.training.trial import TrialData
 
 log = logging.getLogger(__name__)
@@ -73,13 +79,18 @@ def _run(request: SweepRequest, console: Console) -> Result:
             if result is None or not ledger.is_exhausted:
                 return _search(request, prepared, folder, ledger, console)
         console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
+        if count_pending(folder.synced, project_ledger(folder.ledger)):
+            with open_tracking(prepared, folder, console.print) as tracking:
+                tracking.flush()
         return result
 
 
-def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: SweepFolder) -> Ledger:
+def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: SweepFolder) -> SearchLedger:
     recipe = prepared.recipe
     pruner = build_pruner(recipe.stopping, recipe.eval.schedule(recipe.train.epochs)[0])
-    ledger = Ledger.open(folder.ledger, space=request.space, search=recipe.search, pruner=pruner)
+    ledger = SearchLedger.open(
+        folder.ledger, space=request.space, search=recipe.search, pruner=pruner, recipe=request.recipe
+    )
     identity = compute_identity(
         recipe, request.space, prepared.splits.fingerprint, epoch_factor=prepared.scale.epoch_factor
     )
@@ -90,32 +101,32 @@ def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: Sweep
         identity=identity,
         title=_headline(prepared),
         objective=describe_objective(recipe.objective),
-        requested_trials=recipe.search.trials,
+        requested_trials=ledger.budget,
         slots=prepared.slots.count,
     )
-    ledger.enqueue_initial(request.recipe)
-    ledger.set_metadata(requested_trials=ledger.budget)
     return ledger
 
 
 def _search(
-    request: SweepRequest, prepared: PreflightResult, folder: SweepFolder, ledger: Ledger, console: Console
+    request: SweepRequest, prepared: PreflightResult, folder: SweepFolder, ledger: SearchLedger, console: Console
 ) -> Result:
-    with open_progress(console) as progress, open_tracking(prepared, ledger, folder, progress.say) as tracking:
+    begin_tracking(ledger, describe_sweep(request, prepared))
+    with open_progress(console) as progress, open_tracking(prepared, folder, progress.say) as tracking:
         try:
             for line in _opening_lines(request, prepared, ledger):
                 progress.say(line)
-            log_sweep_metadata(tracking, request, prepared)
             assets = prepare_assets(request, prepared)
             baseline = _score_baseline(prepared, assets, ledger, progress)
-            tracking.log_baseline(baseline.scores, bm25_map=baseline.bm25["map@100"])
+            tracking.put(project_sweep(ledger.metadata))
             context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, assets)
             runner = _build_runner(prepared, folder)
             _run_search(context, runner)
             return finalize_sweep(context, confirm_finalists(context, runner))
         except BaseException as error:
-            with contextlib.suppress(Exception):  # keep the original error if close() fails as well (a full disk)
-                tracking.close(interrupted=isinstance(error, KeyboardInterrupt))
+            with contextlib.suppress(Exception):  # keep the original error if the disk is full
+                status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+                ledger.set_metadata(status=status, ended_at=time.time())
+                tracking.put(*project_ledger(folder.ledger))
             raise
 
 
@@ -123,14 +134,9 @@ def _run_search(context: SweepContext, runner: Runner) -> None:
     """Run the remaining trials of the search; raise TooManyFailures if no winner can be chosen."""
     splits = context.prepared.splits
     phase = search_phase(context.folder.trials, context.recipe, keep_recipe=context.has_recipe)
-    scheduler = SweepScheduler(
-        context.ledger,
-        context.tracking,
-        context.progress,
-        lambda record: context.configure(record.params),
-        phase,
-    )
-    scheduler.resume()
+    listeners = (show_events(context.progress, context.ledger), track_events(context.tracking, context.ledger, STUDY))
+    scheduler = SweepScheduler(context.ledger, lambda record: context.configure(record.params), phase, listeners)
+    scheduler.delete_checkpoints()
     runner.run(scheduler, build_trial_fn(context, TrialData(splits.train, splits.validation)))
     quarantine_corrupt(context.ledger, phase, context.progress)
     _check_usable(context, scheduler)
@@ -183,7 +189,7 @@ def _headline(prepared: PreflightResult) -> str:
     )
 
 
-def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Ledger) -> Iterator[str]:
+def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: SearchLedger) -> Iterator[str]:
     recipe, splits = prepared.recipe, prepared.splits
     yield _headline(prepared)
     yield (

@@ -1,10 +1,12 @@
-"""Log a sweep as a whole to MLflow: its identity, configuration, data, environment and code."""
+"""Describe a sweep as a whole for its ledger and MLflow: identity, configuration, data, environment and code."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -12,68 +14,28 @@ import yaml
 from embsweep.audit.report import report_to_json
 from embsweep.config.search_space import describe
 from embsweep.core.environment import set_default_environment
+from embsweep.core.redaction import redact
 from embsweep.data.collection import Splits
 from embsweep.search.ledger import Ledger
 from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.projection import project_ledger
 from embsweep.sweep.request import SweepRequest
 from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
-from embsweep.tracking.records import DatasetRecord, SweepIdentity
-from embsweep.tracking.runs import SweepRun, open_sweep_run
+from embsweep.tracking.records import DatasetRecord
+from embsweep.tracking.runs import RUNNING, RunWriter
 from embsweep.tracking.store import open_store
-from embsweep.tracking.tracker import Tracker
+from embsweep.tracking.sync import MlflowSync, save_digests
 
 
-def open_tracking(
-    prepared: PreflightResult, ledger: Ledger, folder: SweepFolder, say: Callable[[str], None]
-) -> Tracker:
-    """Return the tracker of the sweep's MLflow run; a resumed sweep continues its existing run.
+def describe_sweep(request: SweepRequest, prepared: PreflightResult) -> dict[str, Any]:
+    """Return what MLflow says about the sweep as a whole, without secrets, as metadata for the ledger.
 
     Args:
-        prepared: The checked request.
-        ledger: The ledger of the search, which stores the id that identifies the run.
-        folder: The folder of the sweep, which contains the outbox.
-        say: Receives a message when MLflow stops answering and when it answers again.
-    """
-    if "study_id" not in ledger.metadata:
-        ledger.set_metadata(study_id=uuid.uuid4().hex)
-    recipe = prepared.recipe
-    identity = SweepIdentity(
-        name=recipe.sweep.name,
-        study_id=ledger.metadata["study_id"],
-        base_model=recipe.model.name,
-        rehearsal=prepared.scale.is_rehearsal,
-        rehearses=prepared.requested.model.name if prepared.scale.is_rehearsal else None,
-    )
-
-    def connect() -> SweepRun:
-        store = open_store(prepared.storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment)
-        return open_sweep_run(store, identity)
-
-    set_default_environment()
-    return Tracker(folder.outbox, connect, say)
-
-
-def log_sweep_metadata(tracking: Tracker, request: SweepRequest, prepared: PreflightResult) -> None:
-    """Log the sweep's data, space, command, configuration, audit and environment to MLflow.
-
-    Args:
-        tracking: The sweep's tracker.
         request: The request, with its command and search space.
         prepared: The checked request.
     """
-    recipe = prepared.recipe
-    tracking.log_dataset(_dataset_facts(prepared))
-    tracking.log_params(
-        {"space": {d.key: describe(d) for d in request.space}, "search": recipe.search.model_dump(exclude={"trials"})}
-    )
-    tracking.set_tags(
-        {
-            "embsweep.command": request.command,
-            "embsweep.audit.errors": _list_names(finding.name for finding in prepared.audit.of("error")),
-            "embsweep.audit.waived": _list_names(prepared.audit.waived),
-        }
-    )
+    recipe, is_rehearsal = prepared.recipe, prepared.scale.is_rehearsal
     texts = {
         "config/resolved.yaml": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False),
         "config/requested.yaml": yaml.safe_dump(prepared.requested.model_dump(mode="json"), sort_keys=False),
@@ -82,8 +44,67 @@ def log_sweep_metadata(tracking: Tracker, request: SweepRequest, prepared: Prefl
         "environment/machine.txt": describe_machine(),
         "environment/git.txt": str(read_git_state(request.default_storage) or "no git repository\n"),
     }
-    for name, text in texts.items():
-        tracking.log_artifact_text(name, text)
+    return {
+        "store": {
+            "uri": redact(recipe.tracking.uri) if recipe.tracking.uri else None,
+            "experiment": recipe.tracking.experiment,
+        },
+        "registered_model": recipe.tracking.registered_model or recipe.sweep.name,
+        "identity": {
+            "name": recipe.sweep.name,
+            "base_model": recipe.model.name,
+            "rehearsal": is_rehearsal,
+            "rehearses": prepared.requested.model.name if is_rehearsal else None,
+        },
+        "dataset": dataclasses.asdict(_dataset_facts(prepared)),
+        "params": {
+            "space": {d.key: describe(d) for d in request.space},
+            "search": recipe.search.model_dump(mode="json", exclude={"trials"}),
+        },
+        "tags": {
+            "embsweep.command": redact(request.command),
+            "embsweep.audit.errors": _list_names(finding.name for finding in prepared.audit.of("error")),
+            "embsweep.audit.waived": _list_names(prepared.audit.waived),
+        },
+        "texts": {name: redact(text) for name, text in texts.items()},
+    }
+
+
+def begin_tracking(ledger: Ledger, facts: Mapping[str, Any]) -> None:
+    """Record in the ledger that the sweep runs, what it is and, once, its id and when it began.
+
+    Args:
+        ledger: The ledger of the search.
+        facts: The description of the sweep, see `describe_sweep`.
+    """
+    started_at = ledger.metadata.get("tracking", {}).get("started_at", time.time())
+    ledger.set_metadata(
+        study_id=ledger.metadata.get("study_id", uuid.uuid4().hex),
+        tracking={**facts, "started_at": started_at},
+        status=RUNNING,
+    )
+
+
+def open_tracking(prepared: PreflightResult, folder: SweepFolder, say: Callable[[str], None]) -> MlflowSync:
+    """Return what keeps MLflow equal to the sweep's ledger, with every state that the ledger has now.
+
+    Args:
+        prepared: The checked request.
+        folder: The folder of the sweep.
+        say: Receives a message when MLflow stops answering and when it answers again.
+    """
+    tracking = prepared.recipe.tracking
+    set_default_environment()
+    states = project_ledger(folder.ledger)
+
+    def connect() -> RunWriter:
+        return RunWriter(
+            open_store(prepared.storage, uri=tracking.uri, experiment=tracking.experiment), states[0].study
+        )
+
+    sync = MlflowSync(connect, say, lambda digests: save_digests(folder.synced, digests))
+    sync.put(*states)
+    return sync
 
 
 def _list_names(names: Iterable[str]) -> str:
@@ -101,7 +122,7 @@ def _dataset_facts(prepared: PreflightResult) -> DatasetRecord:
     return DatasetRecord(
         name=splits.name,
         fingerprint=splits.fingerprint,
-        source=source,
+        source=redact(source),
         sizes=split_sizes(splits),
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,9 +21,11 @@ from embsweep.sweep.context import SweepContext
 from embsweep.sweep.evidence import SelectedRun, build_evidence, count_states, select_run
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.holdout import evaluate_on_test
+from embsweep.sweep.projection import project_ledger, read_identity
 from embsweep.tracking.connection import retry
 from embsweep.tracking.records import WinnerRecord
 from embsweep.tracking.registry.register import RegisteredVersion, register_winner
+from embsweep.tracking.store import Store
 from embsweep.training.checkpoint import load_checkpoint
 from embsweep.training.verification import RecordedScores
 
@@ -40,21 +44,30 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     test = evaluate_on_test(context, recorded, names)
     verdict = _warn_early_stopped(verdict, runs[WINNER])
     evidence = build_evidence(context, verdict, runs[WINNER], test)
-    version = _register(context, runs[WINNER], evidence)
-    result = Result(evidence, _describe(version))
+    winner, root, ended_at = runs[WINNER], context.folder.root, time.time()
+    run_id = context.tracking.run_id(winner.child.key)
+    version = register(context.tracking.flush().store, context.ledger.metadata, winner.weights, evidence, run_id)
+    result = Result(evidence, describe_version(version))
     text = evidence.model_dump_json(indent=1).encode()
     atomic_write(context.folder.evidence, text)
-    context.tracking.finish(_summary(evidence), trials=len(context.ledger.trials))
-    context.tracking.flush()  # before the result is stored: a sweep with a result is not resumed
     context.ledger.set_metadata(
+        status="FINISHED",
+        ended_at=ended_at,
         result={
             "winner": verdict.winner,
-            "objective": runs[WINNER].objective,
+            "objective": winner.objective,
+            "run": list(winner.child.key),
+            "weights": winner.weights.relative_to(root).as_posix(),
             "registered": result.registered,
             "evidence_sha256": hashlib.sha256(text).hexdigest(),
+            "summary": _summary(evidence),
+            "trials": len(context.ledger.trials),
+            "ended_at": ended_at,
             **_result_key(context.ledger, context.recipe),
-        }
+        },
     )
+    context.tracking.put(*project_ledger(context.folder.ledger))
+    context.tracking.flush()
     return result
 
 
@@ -73,11 +86,21 @@ def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result |
     stored = ledger.metadata.get("result")
     if stored is None or any(stored.get(key) != value for key, value in _result_key(ledger, recipe).items()):
         return None
+    evidence = load_evidence(folder, stored)
+    return None if evidence is None else Result(evidence, stored["registered"])
+
+
+def load_evidence(folder: SweepFolder, stored: Mapping[str, Any]) -> Evidence | None:
+    """Return the evidence of a stored result, None if its file is missing or was altered.
+
+    Args:
+        folder: The folder of the sweep.
+        stored: The result in the ledger's metadata.
+    """
     try:
         text = folder.evidence.read_bytes()
-        if hashlib.sha256(text).hexdigest() != stored["evidence_sha256"]:
-            return None
-        return Result(Evidence.model_validate_json(text), stored["registered"])
+        is_same = hashlib.sha256(text).hexdigest() == stored["evidence_sha256"]
+        return Evidence.model_validate_json(text) if is_same else None
     except (OSError, ValidationError):
         return None
 
@@ -125,23 +148,33 @@ def _confirmed_objective(facts: ConfirmedRecord) -> float:
     return sum(facts.confirmed) / len(facts.confirmed) if facts.confirmed else facts.searched or 0.0
 
 
-def _register(context: SweepContext, served: SelectedRun, evidence: Evidence) -> RegisteredVersion:
+def register(
+    store: Store, metadata: Mapping[str, Any], weights: Path, evidence: Evidence, run_id: str
+) -> RegisteredVersion:
+    """Register the winner, unless it is registered; see `register_winner`.
+
+    Args:
+        store: Store of the registry.
+        metadata: Metadata of the search's study.
+        weights: Folder of the winner's weights.
+        evidence: Evidence about the winner.
+        run_id: MLflow run of the winner.
+    """
     from embsweep.reports.card.build import build_card
 
-    model = load_checkpoint(served.weights)
-    run = context.tracking.flush()
+    identity, name = read_identity(metadata), metadata["tracking"]["registered_model"]
+    model = load_checkpoint(weights)
     facts = WinnerRecord(
-        run_id=context.tracking.run_id(served.child),
-        trial=served.trial,
-        objective=served.objective,
+        run_id=run_id,
+        trial=evidence.verdict.winner,
+        objective=evidence.on_validation(WINNER),
         metric=evidence.metric,
         scores=evidence.test[WINNER].scores,
         card=build_card(evidence, model),
         evidence=evidence,
     )
-    name = context.recipe.tracking.registered_model or context.recipe.sweep.name
     return retry(
-        lambda: register_winner(run, served.weights, registered_name=name, facts=facts, model=model),
+        lambda: register_winner(store, identity, weights, registered_name=name, facts=facts, model=model),
         "the winner was not registered",
     )
 
@@ -162,5 +195,6 @@ def _summary(evidence: Evidence) -> dict[str, float]:
     return {**objectives, **test}
 
 
-def _describe(version: RegisteredVersion) -> str:
+def describe_version(version: RegisteredVersion) -> str:
+    """Return the version's URI, with the URI of its alias."""
     return f"{version.uri} (alias challenger: models:/{version.name}@challenger)"

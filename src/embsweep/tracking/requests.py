@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _DIGEST_CHARS = 16  # MLflow accepts 36, but its tables show the digest in full
 _TAG_CHARS = 5000
+_BATCH_METRICS = 1000  # the most that MLflow accepts in one request
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class MetricBatch:
 
 
 def write(client: MlflowClient, run_id: str, *points: MetricBatch, tags: Mapping[str, str] | None = None) -> None:
-    """Write metrics and tags in one request.
+    """Write metrics and tags in one request, or in several if the metrics are too many; the tags are in the last one.
 
     Args:
         client: Client of the store.
@@ -54,9 +55,12 @@ def write(client: MlflowClient, run_id: str, *points: MetricBatch, tags: Mapping
         non_finite += bad
     if non_finite:
         all_tags["embsweep.non_finite"] = ", ".join(non_finite)[:_TAG_CHARS]
+    for start in range(0, len(metrics) - _BATCH_METRICS, _BATCH_METRICS):
+        client.log_batch(run_id, metrics=metrics[start : start + _BATCH_METRICS], synchronous=True)
+    last = metrics[-(len(metrics) % _BATCH_METRICS or _BATCH_METRICS) :]
     if metrics or all_tags:
-        run_tags = [RunTag(name, value) for name, value in all_tags.items()]
-        client.log_batch(run_id, metrics=metrics, tags=run_tags, synchronous=True)
+        run_tags = [RunTag(name, redact(value)) for name, value in all_tags.items()]
+        client.log_batch(run_id, metrics=last, tags=run_tags, synchronous=True)
 
 
 def log_missing_params(client: MlflowClient, run_id: str, params: Mapping[str, str], known: Mapping[str, str]) -> None:
@@ -114,20 +118,6 @@ def find_runs(store: Store, client: MlflowClient, tags: Mapping[str, str], *, st
         token = page.token
         if not token:
             return found
-
-
-def find_run(store: Store, client: MlflowClient, tags: Mapping[str, str]) -> Run | None:
-    """Find the oldest run that has all of `tags`, or None.
-
-    Args:
-        store: Store with the experiment.
-        client: Client of the store.
-        tags: Tags with the values that they must have.
-
-    Raises:
-        ValueError: If a value contains a quote.
-    """
-    return next(iter(find_runs(store, client, tags)), None)
 
 
 def _check_quotable(value: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from embsweep.core.errors import CodedError, Diagnostic, InputError
 from embsweep.core.names import CHALLENGER, CHAMPION, rehearsal_name, tracked_metric
+from embsweep.selection.evidence import Evidence
 from embsweep.tracking.records import SweepIdentity, WinnerRecord
 from embsweep.tracking.registry.files import EVIDENCE_TAG, evidence_tags, hash_files, hash_manifest
 from embsweep.tracking.registry.logged_model import (
@@ -19,7 +20,7 @@ from embsweep.tracking.registry.logged_model import (
     MODEL_ID_TAG,
     log_winner,
 )
-from embsweep.tracking.runs import SweepRun
+from embsweep.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,8 +44,27 @@ class RegisteredVersion:
     new: bool
 
 
+def find_registered(
+    store: Store, identity: SweepIdentity, checkpoint: Path, *, registered_name: str, evidence: Evidence | None
+) -> RegisteredVersion | None:
+    """Return the version that `register_winner` would return without registering anything, None if there is none.
+
+    Args:
+        store: Store of the registry.
+        identity: The sweep.
+        checkpoint: Folder of the checkpoint.
+        registered_name: Name of the registered model; a rehearsal adds its suffix.
+        evidence: Evidence about the winner.
+    """
+    name = _full_name(identity, registered_name)
+    client = store.client()
+    version = _find_version(client, name, _id_tags(identity, checkpoint, evidence))
+    return None if version is None else _to_registered(version, new=False)
+
+
 def register_winner(
-    sweep: SweepRun,
+    store: Store,
+    identity: SweepIdentity,
     checkpoint: Path,
     *,
     registered_name: str,
@@ -57,7 +77,8 @@ def register_winner(
     interrupted call.
 
     Args:
-        sweep: Run of the sweep.
+        store: Store of the registry.
+        identity: The sweep.
         checkpoint: Folder of the checkpoint.
         registered_name: Name of the registered model; a rehearsal adds its suffix.
         facts: Winner, its scores and its evidence.
@@ -69,30 +90,43 @@ def register_winner(
         UntrustedModel: If the model has files other than data, or the stored files differ from the saved ones.
         EmbsweepError: If MLflow does not mark the model as READY.
     """
-    name = check_model_name(rehearsal_name(registered_name) if sweep.identity.rehearsal else registered_name)
+    name = _full_name(identity, registered_name)
     if not math.isfinite(facts.objective):
         message = f"trial {facts.trial} has the objective {facts.objective}; it cannot be registered"
         raise CodedError("not-finite", message)
-    client = sweep.store.client()
-    id_tags = sweep.identity.tags | {CHECKPOINT_TAG: hash_manifest(hash_files(checkpoint))}
-    id_tags |= evidence_tags(facts.evidence) if facts.evidence is not None else {}
+    client = store.client()
+    id_tags = _id_tags(identity, checkpoint, facts.evidence)
     version = _find_version(client, name, id_tags)
     new = version is None
     if version is None:
         tags = _facts_tags(facts) | id_tags
-        logged, manifest = log_winner(sweep.store, checkpoint, tags, facts, model)
+        logged, manifest = log_winner(store, checkpoint, tags, facts, model)
         _create_registered_model(client, name)
         version = client.create_model_version(
             name,
             source=logged.artifact_location,  # MLflow resolves a `models:/…` source in a process-global store
             run_id=facts.run_id,
             tags=tags | {MANIFEST_TAG: hash_manifest(manifest), MODEL_ID_TAG: logged.model_id},
-            description=_describe(sweep.identity, facts),
+            description=_describe(identity, facts),
             model_id=logged.model_id,
         )
     version = _delete_duplicates(client, name, version, id_tags)
     _set_challenger(client, name, version)
-    return RegisteredVersion(name, int(version.version), f"models:/{name}/{version.version}", new)
+    return _to_registered(version, new=new)
+
+
+def _full_name(identity: SweepIdentity, registered_name: str) -> str:
+    return check_model_name(rehearsal_name(registered_name) if identity.rehearsal else registered_name)
+
+
+def _id_tags(identity: SweepIdentity, checkpoint: Path, evidence: Evidence | None) -> dict[str, str]:
+    own = {CHECKPOINT_TAG: hash_manifest(hash_files(checkpoint))}
+    return identity.tags | own | (evidence_tags(evidence) if evidence is not None else {})
+
+
+def _to_registered(version: ModelVersion, *, new: bool) -> RegisteredVersion:
+    uri = f"models:/{version.name}/{version.version}"
+    return RegisteredVersion(version.name, int(version.version), uri, new)
 
 
 def check_model_name(name: str) -> str:

@@ -1,0 +1,157 @@
+"""The search: which points a sweep tries, in which order, and which trials it stops."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial
+
+from embsweep.config.search_space import Space, Value, grid_values
+from embsweep.config.sweep import SearchConfig
+from embsweep.search.distributions import to_distributions
+from embsweep.search.format import STUDY
+from embsweep.search.ledger import Ledger
+from embsweep.search.record import STOP_AT, TrialRecord
+from embsweep.search.samplers import build_sampler, sampling_threads
+from embsweep.search.storage import open_storage
+
+_SAMPLER_STATE = "sampler_state"
+"""Attribute of a trial: what its sampler keeps from one trial to the next (the position in a quasi-random sequence)."""
+
+
+class SearchLedger(Ledger):
+    """The ledger of the search phase, with its sampler, budget and pruner.
+
+    Trial 0 is the recipe, if the configuration says so; its values outside the space are drawn. A new trial's values
+    are drawn on a copy of the study in memory and then written in one transaction, so that a crash in between changes
+    no later draw.
+
+    Args:
+        storage: Storage of Optuna's.
+        space: Dimensions to search.
+        search: Sampler, number of trials and seed.
+        pruner: Decides which trials to stop.
+        recipe: Values of trial 0, without those that are outside their dimension.
+
+    Raises:
+        SweepRefused: If the study has another format.
+    """
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        *,
+        space: Space,
+        search: SearchConfig,
+        pruner: BasePruner,
+        recipe: Mapping[str, Value] | None = None,
+    ) -> None:
+        super().__init__(storage, STUDY)
+        self._study.pruner = pruner
+        self._search = search
+        self._distributions = to_distributions(space)
+        self._recipe = dict(recipe or {}) if search.recipe_first else {}
+        self._cells = _grid(space) if search.sampler == "grid" else []
+
+    @classmethod
+    def open(
+        cls, path: Path, *, space: Space, search: SearchConfig, pruner: BasePruner, recipe: Mapping[str, Value]
+    ) -> SearchLedger:
+        """Open the ledger at `path`, and create it if it does not exist.
+
+        Args:
+            path: The database file.
+            space: Dimensions to search.
+            search: Sampler, number of trials and seed.
+            pruner: Decides which trials to stop.
+            recipe: Values of trial 0, without those that are outside their dimension.
+
+        Raises:
+            LedgerUnavailable: If the database cannot be read or written.
+            SweepRefused: If the ledger has another format.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return cls(open_storage(path), space=space, search=search, pruner=pruner, recipe=recipe)
+
+    def ask(self) -> TrialRecord | None:
+        """Return the next trial: an interrupted one under its own number, else a new one in the budget, else None."""
+        if interrupted := self._interrupted():
+            return self._reopen(interrupted[0].number)
+        return self._draw() if self._has_budget() else None
+
+    @property
+    def budget(self) -> int:
+        """Number of trials of the sweep: `search.trials`, or the number of cells of its grid if that is smaller."""
+        if self._search.sampler != "grid":
+            return self._search.trials
+        begun = max(len(self.trials), 1 if self._recipe else 0)
+        return min(self._search.trials, begun + len(self._untried_cells()))
+
+    @property
+    def is_exhausted(self) -> bool:
+        """True if the budget is spent, or every cell of the grid was tried, and no trial is open or interrupted."""
+        return not self._has_budget() and all(record.is_finished for record in self.trials)
+
+    def should_stop(self, number: int) -> bool:
+        """Return whether the pruner stops an open trial after its last report.
+
+        The answer for the step that stopped the trial is recorded, because Optuna's pruners evaluate each rung only
+        once, and a resumed trial repeats its last report.
+        """
+        frozen = self._storage.get_trial(self._trial_id(number))
+        if frozen.last_step is not None and frozen.user_attrs.get(STOP_AT) == frozen.last_step:
+            return True
+        should_stop = self._study.pruner.prune(self._study, frozen)
+        if should_stop:
+            self.set_attributes(number, **{STOP_AT: frozen.last_step})
+        return should_stop
+
+    def _has_budget(self) -> bool:
+        return len(self.trials) < self.budget
+
+    def _draw(self) -> TrialRecord:
+        """Start a new trial: the recipe, the next cell of the grid, or what the sampler draws."""
+        trials = self._study.get_trials(deepcopy=False)
+        given = self._recipe if not trials else {}
+        if self._cells and not given:
+            given = self._untried_cells()[0]
+        storage = InMemoryStorage()
+        copy = optuna.create_study(
+            storage=storage,
+            study_name=STUDY,
+            direction="maximize",
+            sampler=build_sampler(self._search, len(trials)),
+            pruner=self._study.pruner,
+        )
+        copy.add_trials(trials)
+        study_id = storage.get_study_id_from_name(STUDY)
+        for name, value in _sampler_state(trials).items():
+            storage.set_study_system_attr(study_id, name, value)
+        if given:
+            copy.enqueue_trial(dict(given))
+        with sampling_threads(self._search):
+            drawn = copy.ask(self._distributions)
+        state = storage.get_study_system_attrs(study_id)
+        return self._create(drawn.params, self._distributions, {_SAMPLER_STATE: state} if state else None)
+
+    def _untried_cells(self) -> list[dict[str, Value]]:
+        tried = [record.params for record in self.trials] or [self._recipe]
+        return [cell for cell in self._cells if cell not in tried]
+
+
+def _sampler_state(trials: list[FrozenTrial]) -> Mapping[str, Any]:
+    """Return the state that the last sampler left."""
+    state: Mapping[str, Any] = trials[-1].user_attrs.get(_SAMPLER_STATE, {}) if trials else {}
+    return state
+
+
+def _grid(space: Space) -> list[dict[str, Value]]:
+    axes = [grid_values(dimension) or () for dimension in space]
+    keys = [dimension.key for dimension in space]
+    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*axes)]
