@@ -29,8 +29,8 @@ REPORT = "report/"
 CONFIG = "config"
 """Attribute of a run: its whole configuration, as plain JSON; absent if its parameters are not valid together."""
 
-FACTS = "facts"
-"""Attribute: facts of the training other than scores (device, precision, setup times), by name."""
+FACTS = "facts/"
+"""Prefix of the attributes that hold facts of each attempt other than scores (device, setup times): `facts/1`."""
 
 State = Literal["running", "complete", "stopped", "failed"]
 
@@ -73,8 +73,13 @@ class TrialRecord:
     @property
     def facts(self) -> Mapping[str, Any]:
         """Facts of the last attempt's training other than scores, by name."""
-        facts: Mapping[str, Any] = self.attributes.get(FACTS, {})
-        return facts
+        return self.all_facts.get(self.attempt, {})
+
+    @property
+    def all_facts(self) -> Mapping[int, Mapping[str, Any]]:
+        """Facts of each attempt, by its number, with its start (`started_at`, in seconds since the epoch)."""
+        found = {name: value for name, value in self.attributes.items() if name.startswith(FACTS)}
+        return {int(name.removeprefix(FACTS)): value for name, value in found.items()}
 
     @property
     def is_finished(self) -> bool:

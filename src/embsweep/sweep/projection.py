@@ -67,10 +67,9 @@ def project_trial(metadata: Mapping[str, Any], study: str, record: TrialRecord) 
     child, identity, own = run_ref(study, record), read_identity(metadata), record.attributes
     started_ms = _to_ms(own.get("started_at", record.created_at))
     ended_ms = _to_ms(own["ended_at"]) if record.is_finished else _ended_ms(metadata)
-    numbers = {to_name(k): float(v) for k, v in record.facts.items() if isinstance(v, int | float)}
-    texts = {f"embsweep.{to_name(k)}": str(v) for k, v in record.facts.items() if to_name(k) not in numbers}
+    texts = {f"embsweep.{to_name(k)}": str(v) for k, v in record.facts.items() if not isinstance(v, int | float)}
     attempt = {"embsweep.attempt": str(record.attempt), "embsweep.attempt_started_ms": str(started_ms)}
-    metrics = [MetricBatch(numbers, started_ms)] if numbers else []
+    metrics = [_fact_metrics(facts) for facts in record.all_facts.values()]
     metrics += [MetricBatch(report_metrics(r), _to_ms(r.reported_at), r.step) for r in record.all_reports.values()]
     if record.is_finished and record.scores:
         metrics.append(MetricBatch(score_metrics(record.scores, "best"), ended_ms or 0))
@@ -117,6 +116,12 @@ def project_trials(metadata: Mapping[str, Any], phases: Mapping[str, tuple[Trial
 def read_identity(metadata: Mapping[str, Any]) -> SweepIdentity:
     """Return the identity of a sweep from the metadata of its search."""
     return SweepIdentity(study_id=metadata["study_id"], **metadata["tracking"]["identity"])
+
+
+def _fact_metrics(facts: Mapping[str, Any]) -> MetricBatch:
+    """Return the facts of one attempt that are numbers, at its start."""
+    numbers = {to_name(k): float(v) for k, v in facts.items() if isinstance(v, int | float) and k != "started_at"}
+    return MetricBatch(numbers, _to_ms(facts["started_at"]))
 
 
 def _params(record: TrialRecord) -> Mapping[str, Any]:

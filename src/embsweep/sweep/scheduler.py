@@ -79,7 +79,8 @@ class SweepScheduler:
         """See `TrialScheduler.on_trial_start`. Records the reports of the attempts that this one resumes."""
         process = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
         facts = {"setup_s": started.setup_s, "import_s": started.import_s, **_without_secrets(started.facts)}
-        self.ledger.set_attributes(number, **process, **{FACTS: facts})
+        attempt = f"{FACTS}{self.ledger.record(number).attempt}"
+        self.ledger.set_attributes(number, **process, **{attempt: {**facts, "started_at": started.started_at}})
         for report in started.earlier:
             self.ledger.record_report(number, report)
         events = [f"resumes from {started.earlier[-1].fraction:.0%}"] if started.earlier else []

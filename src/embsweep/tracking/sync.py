@@ -162,9 +162,8 @@ class MlflowSync:
 
     def _write(self, state: RunState) -> None:
         if self._writer is None:
-            writer = self._connect()
-            self._set_written(writer.digests)
-            self._writer = writer
+            self._writer = self._connect()
+            self._set_written(self._writer.digests)
         if self._written.get(state.key) != state.digest:
             self._writer.write(state)
             self._set_written({**self._written, state.key: state.digest})
