@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,8 +21,7 @@ from sentence_transformers.sentence_transformer.training_args import SentenceTra
 from embsweep.config.training import ModelConfig, TrainConfig
 from embsweep.models.hub import find_folder
 from embsweep.models.losses import build_loss
-from embsweep.reports.card.markdown import number, plain
-from embsweep.reports.card.tables import metric_table
+from embsweep.reports.card.markdown import escape, number
 from embsweep.selection.evidence import WINNER, Evidence, TrainingRecord
 from embsweep.training.hardware import HardwareSettings
 from embsweep.training.trainer import build_arguments
@@ -41,14 +41,14 @@ _MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 class EvidenceCardData(SentenceTransformerModelCardData):
     """The library's card data with our tables; it never requests the hub and contains no text of the data."""
 
-    tables: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    tables: Mapping[int, str] = field(default_factory=dict, init=False, repr=False)
     max_tokens: int = field(default=0, init=False, repr=False)
 
     def format_eval_metrics(self) -> dict[str, Any]:
         """Format the metrics as the library does, with `tables` instead of its own and the split named in the index."""
         found: dict[str, Any] = super().format_eval_metrics()
         for entry in found["eval_metrics"]:
-            entry["table"] = self.tables[entry["dataset_name"]]
+            entry["table"] = self.tables[int(entry["dataset_name"].removeprefix("dim_"))]
         for result in found["model-index"][0]["results"]:
             result["dataset"]["split"] = "test"
         return found
@@ -60,8 +60,14 @@ class EvidenceCardData(SentenceTransformerModelCardData):
         return found if length is not None and math.isfinite(length) else {**found, "model_max_length": self.max_tokens}
 
 
-def build_card_data(evidence: Evidence, model: SentenceTransformer) -> EvidenceCardData:
-    """Build new card data; `model` is not changed."""
+def build_card_data(evidence: Evidence, model: SentenceTransformer, tables: Mapping[int, str]) -> EvidenceCardData:
+    """Build new card data; `model` is not changed.
+
+    Args:
+        evidence: Source of every number.
+        model: Model of the card.
+        tables: Table of the test metrics at each dimension.
+    """
     given = model.model_card_data
     data = EvidenceCardData(
         language=given.language or None,
@@ -73,6 +79,7 @@ def build_card_data(evidence: Evidence, model: SentenceTransformer) -> EvidenceC
     )
     data.register_model(model)
     data.ir_model, data.first_save = True, False
+    data.tables = tables
     data.max_tokens = evidence.training.config.model.max_seq_length
     data.base_model = find_hub_id(evidence.training.config.model)
     data.base_model_revision = evidence.training.config.model.revision
@@ -103,7 +110,7 @@ def _add_dataset(data: EvidenceCardData, evidence: Evidence, model: SentenceTran
     config = evidence.training.config
     loss = build_loss(config.loss, config.matryoshka, model)
     columns = ["anchor", "positive", *(["negative"] if evidence.data.config.get("negative") else [])]
-    info = {"name": plain(evidence.data.name), "size": evidence.data.sizes.get("train_pairs")}
+    info = {"name": str(escape(evidence.data.name)), "size": evidence.data.sizes.get("train_pairs")}
     described = data.compute_dataset_metrics(SimpleNamespace(column_names=columns), info, loss)
     data.train_datasets = [described]
     data.set_losses(get_losses(loss))
@@ -119,7 +126,6 @@ def _add_readings(data: EvidenceCardData, evidence: Evidence) -> None:
         evaluator = InformationRetrievalEvaluator({}, {}, {}, name=name, truncate_dim=dim)
         evaluator.primary_metric = f"{name}_cosine_{evidence.metric}"
         results[evaluator] = {f"{name}_cosine_{m}": v for m, v in evaluation.scores[dim].items()}
-        data.tables[name] = metric_table(evidence, dim)
     data.eval_results_dict = results
 
 
@@ -129,9 +135,10 @@ def _add_hyperparameters(data: EvidenceCardData, training: TrainingRecord) -> No
     values = {**_arguments(training.config.train), **_as_it_ran(training)}
     values["per_device_eval_batch_size"] = training.config.eval.batch_size
     callback: Any = SentenceTransformerModelCardCallback(defaults.to_dict())
-    holder = SimpleNamespace(model_card_data=data)
-    callback.on_train_begin(SimpleNamespace(to_dict=lambda: values), None, None, holder)
-    data._training_start_time = None  # no training is timed here
+    chosen = SimpleNamespace()  # not `data`: the callback would start the clock of a training there
+    callback.on_train_begin(SimpleNamespace(to_dict=lambda: values), None, None, SimpleNamespace(model_card_data=chosen))
+    data.all_hyperparameters = chosen.all_hyperparameters
+    data.non_default_hyperparameters = chosen.non_default_hyperparameters
 
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
