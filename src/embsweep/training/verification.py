@@ -16,6 +16,7 @@ from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import Evaluation
 from embsweep.models.snapshot import Snapshot, localise
+from embsweep.selection.evidence import VerificationRecord
 from embsweep.selection.scores import Scores
 from embsweep.training.checkpoint import load_checkpoint
 
@@ -43,17 +44,10 @@ class RecordedScores:
 
 @dataclass(frozen=True)
 class VerifiedEvaluation:
-    """The test evaluation of a model whose recorded scores were reproduced in the same process.
-
-    `difference` is the largest of any recorded metric, `manifest_sha256` is empty for a base model.
-    """
+    """The test evaluation of a model, and how its recorded scores were reproduced in the same process."""
 
     test: Evaluation
-    difference: float
-    tolerance: float
-    manifest_sha256: str
-    device: str
-    pid: int
+    verification: VerificationRecord
 
 
 @dataclass(frozen=True)
@@ -166,5 +160,11 @@ def _evaluate_one(entry: RecordedScores, how: VerificationSpec) -> VerifiedEvalu
     device = model.device.type
     del model
     release_memory()
-    difference = check_reproduced(entry.name, entry.recorded, validation.scores, device=device)
-    return VerifiedEvaluation(test, difference, device_tolerance(device), digest, device, os.getpid())
+    verification = VerificationRecord(
+        manifest_sha256=digest,
+        device=device,
+        difference=check_reproduced(entry.name, entry.recorded, validation.scores, device=device),
+        tolerance=device_tolerance(device),
+        pid=os.getpid(),
+    )
+    return VerifiedEvaluation(test, verification)

@@ -136,7 +136,9 @@ def _add_hyperparameters(data: EvidenceCardData, training: TrainingRecord) -> No
     values["per_device_eval_batch_size"] = training.config.eval.batch_size
     callback: Any = SentenceTransformerModelCardCallback(defaults.to_dict())
     chosen = SimpleNamespace()  # not `data`: the callback would start the clock of a training there
-    callback.on_train_begin(SimpleNamespace(to_dict=lambda: values), None, None, SimpleNamespace(model_card_data=chosen))
+    callback.on_train_begin(
+        SimpleNamespace(to_dict=lambda: values), None, None, SimpleNamespace(model_card_data=chosen)
+    )
     data.all_hyperparameters = chosen.all_hyperparameters
     data.non_default_hyperparameters = chosen.non_default_hyperparameters
 

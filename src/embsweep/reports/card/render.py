@@ -24,7 +24,9 @@ _DIRECTIONS = (BETTER, WORSE, UNCLEAR)
 _TELLING = frozenset({"kind", "id", "revision", "subset", "part", "packages"})
 """Text settings of the data's configuration that are printed; others may be private paths or columns."""
 
-_LISTED = frozenset({"python", "sentence_transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers"})
+_LISTED = frozenset(
+    {"python", "sentence_transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers"}
+)
 """Packages whose versions every sentence-transformers card lists."""
 
 
