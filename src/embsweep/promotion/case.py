@@ -1,6 +1,6 @@
 """Build the gate's input for a registered challenger: rebuild the test set and evaluate all models on it.
 
-The command line of a promotion may override the recorded gate rule and the location of the data.
+The command line of a promotion may override the recorded rules of the gate and the location of the data.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from embsweep.tracking.registry.load import FetchedVersion
 T = TypeVar("T")
 
 
-def override_rule(recorded: GateConfig, overrides: Mapping[str, Any]) -> GateConfig:
-    """Return the recorded gate rule with some keys replaced.
+def override_gate(recorded: GateConfig, overrides: Mapping[str, Any]) -> GateConfig:
+    """Return the recorded rules of the gate with some keys replaced.
 
     Raises:
         InputError: If the result is invalid, with every diagnostic at `gate.…`.
@@ -112,7 +112,7 @@ def rebuild_splits(facts: DataRecord, overrides: Mapping[str, Any], cache: Path)
 
 
 def build_case(
-    challenger: CandidateVersion, champion: CandidateVersion | None, splits: Splits, rule: GateConfig
+    challenger: CandidateVersion, champion: CandidateVersion | None, splits: Splits, gate: GateConfig
 ) -> GateInput:
     """Evaluate challenger, base model and champion on the test set, and build the gate's input.
 
@@ -122,7 +122,7 @@ def build_case(
         challenger: The version to promote.
         champion: The current champion, or None.
         splits: The rebuilt splits.
-        rule: The gate's rule.
+        gate: The rules of the gate.
 
     Raises:
         ValueError: If the challenger has no evidence.
@@ -135,16 +135,16 @@ def build_case(
         name=challenger.name,
         rehearsal_tag=challenger.tags.get("embsweep.rehearsal") == "true",
         evidence=evidence,
-        rule=rule,
+        gate=gate,
         found_fingerprint=splits.fingerprint,
         groups=label_groups(splits.test.relevant),
-        challenger=ModelEvaluation(diagnostic="not evaluated: this is not the sweep's test set"),
-        base=Reference(f"base model {evidence.base_model}", ModelEvaluation(diagnostic="not evaluated")),
+        challenger=ModelEvaluation(reason_missing="not evaluated: this is not the sweep's test set"),
+        base=Reference(f"base model {evidence.base_model}", ModelEvaluation(reason_missing="not evaluated")),
         champion=_champion_reference(champion, evidence),
     )
     if splits.fingerprint != evidence.data.fingerprint:
         return case
-    dims = tuple(sorted({*evidence.dims, *required_dims(rule, evidence, served)}, reverse=True))
+    dims = tuple(sorted({*evidence.dims, *required_dims(gate, evidence, served)}, reverse=True))
     spec = EvaluationSpec(splits.test, dims, evidence.metric, evidence.training.config.eval.batch_size)
     return _evaluate(case, challenger, champion, spec)
 
@@ -154,15 +154,15 @@ def _evaluate(
 ) -> GateInput:
     evidence = case.evidence
     wanted: dict[str, RegisteredModel | ModelConfig] = {}
-    diagnostics: dict[str, ModelEvaluation] = {}
+    unavailable: dict[str, ModelEvaluation] = {}
     for name, candidate in (("challenger", challenger), ("champion", champion)):
         if candidate is not None and candidate.fetched.error:
-            diagnostics[name] = ModelEvaluation(diagnostic=str(candidate.fetched.error))
+            unavailable[name] = ModelEvaluation(reason_missing=str(candidate.fetched.error))
         elif candidate is not None:
             wanted[name] = RegisteredModel(candidate.fetched.folder, candidate.fetched.manifest_sha256)
     if evidence.training.config.model.name == evidence.base_model:
         wanted["base"] = evidence.training.config.model
-    found = diagnostics | dict(zip(wanted, evaluate_models(list(wanted.values()), spec), strict=True))
+    found = unavailable | dict(zip(wanted, evaluate_models(list(wanted.values()), spec), strict=True))
     base = _fallback_to_recorded(case.base, found.get("base"), found["challenger"], evidence)
     reference = case.champion and dataclasses.replace(case.champion, evaluation=found["champion"])
     return dataclasses.replace(case, challenger=found["challenger"], base=base, champion=reference)
@@ -176,9 +176,9 @@ def _fallback_to_recorded(
     The recorded values can only be used for the same queries in the same order. This is inferred from the challenger:
     its values must equal its own recorded ones.
     """
-    if found is not None and not found.diagnostic:
+    if found is not None and not found.reason_missing:
         return dataclasses.replace(reference, evaluation=found)
-    why = found.diagnostic if found is not None else "the winner was trained from another model"
+    why = found.reason_missing if found is not None else "the winner was trained from another model"
     recorded, ours = evidence.test[BASE], evidence.test[WINNER].per_query
     same = all(
         dim in challenger.values and np.allclose(challenger.values[dim], values, atol=challenger.tolerance)
@@ -186,7 +186,7 @@ def _fallback_to_recorded(
     )
     if not same:
         return dataclasses.replace(
-            reference, evaluation=ModelEvaluation(diagnostic=f"{reference.label}: {why}; its record cannot be used")
+            reference, evaluation=ModelEvaluation(reason_missing=f"{reference.label}: {why}; its record cannot be used")
         )
     evaluation = ModelEvaluation(
         recorded.scores, recorded.per_query, max(recorded.scores), evidence.verification.device
@@ -204,7 +204,7 @@ def _champion_reference(champion: CandidateVersion | None, evidence: Evidence) -
     note = "" if same else "it comes from another split and may have been trained on these queries"
     return Reference(
         f"champion (version {champion.number})",
-        ModelEvaluation(diagnostic="not evaluated"),
+        ModelEvaluation(reason_missing="not evaluated"),
         _evaluated_dims(champion),
         note,
     )

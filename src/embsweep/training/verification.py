@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import Evaluation
 from embsweep.models.snapshot import Snapshot, localise
 from embsweep.selection.evidence import VerificationRecord
-from embsweep.selection.scores import Scores
+from embsweep.selection.scores import Scores, find_largest_difference
 from embsweep.training.checkpoint import load_checkpoint
 
 CPU_TOLERANCE = 1e-6
@@ -100,12 +99,7 @@ def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str)
     Raises:
         VerificationFailed: If it exceeds the tolerance of the device.
     """
-    differences = {
-        (dim, metric): _abs_diff(found[dim][metric], value)
-        for dim, values in recorded.items()
-        for metric, value in values.items()
-    }
-    (dim, metric), largest = max(differences.items(), key=lambda item: item[1])
+    largest, dim, metric = find_largest_difference(recorded, found)
     tolerance = device_tolerance(device)
     if not largest <= tolerance:
         raise VerificationFailed(
@@ -114,12 +108,6 @@ def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str)
             f"{recorded[dim][metric]:.6f} was recorded (tolerance {tolerance:g} on {device}); nothing was registered",
         )
     return largest
-
-
-def _abs_diff(found: float, recorded: float) -> float:
-    """Return infinity if a value is NaN: `max` may skip a NaN, since every comparison with it is false."""
-    gap = abs(found - recorded)
-    return gap if math.isfinite(gap) else math.inf
 
 
 def device_tolerance(device: str) -> float:
@@ -160,10 +148,11 @@ def _evaluate_one(entry: RecordedScores, how: VerificationSpec) -> VerifiedEvalu
     device = model.device.type
     del model
     release_memory()
+    difference = check_reproduced(entry.name, entry.recorded, validation.scores, device=device)
     verification = VerificationRecord(
         manifest_sha256=digest,
         device=device,
-        difference=check_reproduced(entry.name, entry.recorded, validation.scores, device=device),
+        difference=difference,
         tolerance=device_tolerance(device),
         pid=os.getpid(),
     )
