@@ -45,13 +45,6 @@ def test_best_epoch_for_each_deployed_dimension(name, saved, reported, by_profil
     assert dict(log.wanted) == best_by_dim
 
 
-def test_gap_between_saved_and_reported_scores():
-    gaps = read_log(CARDS["es_boe"]).gaps
-    assert gaps[1024] == pytest.approx(0.7216 - 0.6991)
-    assert gaps[64] == pytest.approx(0.62 - 0.6253)
-    assert list(gaps) == list(CARDS["es_boe"].dims)
-
-
 @pytest.mark.parametrize(
     ("name", "card", "here", "ran"),
     [("es_boe", 4150, 4200, 584), ("ca_procedures", 6, 6, 6), ("de_tax", 190, 200, 190)],

@@ -136,13 +136,12 @@ def _build_difference(facts: Iterable[Fact]) -> Table:
 
 def _build_log(card: Card, analysis: LogAnalysis) -> Table:
     """Build a table of MAP@100 at each dimension: of the saved weights, as reported, at the dimension's best epoch."""
-    saved, reported = f"saved (epoch {analysis.saved})", f"reported (epoch {analysis.reported})"
-    table = _table("dim", saved, reported, "saved - reported", "best", "at epoch", numbers=True)
+    headings = (f"saved (epoch {analysis.saved})", f"reported (epoch {analysis.reported})")
+    table = _table("dim", *headings, "saved - reported", "best", "at epoch", numbers=True)
     for dim in card.dims:
         at = analysis.wanted[dim]
-        rows = (card.log[epoch - 1].scores[dim] for epoch in (analysis.saved, analysis.reported, at))
-        of_saved, of_reported, best = map(score, rows)
-        table.add_row(str(dim), of_saved, of_reported, gain(analysis.gaps[dim]), best, str(at))
+        saved, reported, best = (card.log[epoch - 1].scores[dim] for epoch in (analysis.saved, analysis.reported, at))
+        table.add_row(str(dim), score(saved), score(reported), gain(saved - reported), score(best), str(at))
     return table
 
 

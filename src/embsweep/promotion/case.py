@@ -5,7 +5,6 @@ The command line of a promotion may override the recorded rules of the gate and 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,29 +129,31 @@ def build_case(
     evidence = challenger.fetched.evidence
     if evidence is None:
         raise ValueError("the challenger has no evidence")
-    served = _evaluated_dims(champion)
-    case = GateInput(
+    served = champion.fetched.evidence.dims if champion and champion.fetched.evidence else ()
+    if splits.fingerprint == evidence.data.fingerprint:
+        dims = tuple(sorted({*evidence.dims, *required_dims(gate, evidence, served)}, reverse=True))
+        spec = EvaluationSpec(splits.test, dims, evidence.metric, evidence.training.config.eval.batch_size)
+        found = _evaluate(challenger, champion, evidence, spec)
+    else:
+        reason = "not evaluated: this is not the sweep's test set"
+        found = dict.fromkeys(("challenger", "base", "champion"), ModelEvaluation(reason_missing=reason))
+    return GateInput(
         name=challenger.name,
         rehearsal_tag=challenger.tags.get("embsweep.rehearsal") == "true",
         evidence=evidence,
         gate=gate,
         found_fingerprint=splits.fingerprint,
         groups=label_groups(splits.test.relevant),
-        challenger=ModelEvaluation(reason_missing="not evaluated: this is not the sweep's test set"),
-        base=Reference(f"base model {evidence.base_model}", ModelEvaluation(reason_missing="not evaluated")),
-        champion=_champion_reference(champion, evidence),
+        challenger=found["challenger"],
+        base=_base_reference(found["challenger"], found.get("base"), evidence),
+        champion=_champion_reference(champion, found["champion"], evidence) if champion else None,
     )
-    if splits.fingerprint != evidence.data.fingerprint:
-        return case
-    dims = tuple(sorted({*evidence.dims, *required_dims(gate, evidence, served)}, reverse=True))
-    spec = EvaluationSpec(splits.test, dims, evidence.metric, evidence.training.config.eval.batch_size)
-    return _evaluate(case, challenger, champion, spec)
 
 
 def _evaluate(
-    case: GateInput, challenger: CandidateVersion, champion: CandidateVersion | None, spec: EvaluationSpec
-) -> GateInput:
-    evidence = case.evidence
+    challenger: CandidateVersion, champion: CandidateVersion | None, evidence: Evidence, spec: EvaluationSpec
+) -> dict[str, ModelEvaluation]:
+    """Evaluate the challenger, the champion if there is one, and the base model unless it is not the winner's."""
     wanted: dict[str, RegisteredModel | ModelConfig] = {}
     unavailable: dict[str, ModelEvaluation] = {}
     for name, candidate in (("challenger", challenger), ("champion", champion)):
@@ -162,22 +163,18 @@ def _evaluate(
             wanted[name] = RegisteredModel(candidate.fetched.folder, candidate.fetched.manifest_sha256)
     if evidence.training.config.model.name == evidence.base_model:
         wanted["base"] = evidence.training.config.model
-    found = unavailable | dict(zip(wanted, evaluate_models(list(wanted.values()), spec), strict=True))
-    base = _fallback_to_recorded(case.base, found.get("base"), found["challenger"], evidence)
-    reference = case.champion and dataclasses.replace(case.champion, evaluation=found["champion"])
-    return dataclasses.replace(case, challenger=found["challenger"], base=base, champion=reference)
+    return unavailable | dict(zip(wanted, evaluate_models(list(wanted.values()), spec), strict=True))
 
 
-def _fallback_to_recorded(
-    reference: Reference, found: ModelEvaluation | None, challenger: ModelEvaluation, evidence: Evidence
-) -> Reference:
+def _base_reference(challenger: ModelEvaluation, found: ModelEvaluation | None, evidence: Evidence) -> Reference:
     """Return the base model's evaluation, or the one that the sweep recorded if the model is unavailable here.
 
     The recorded values can only be used for the same queries in the same order. This is inferred from the challenger:
     its values must equal its own recorded ones.
     """
+    label = f"base model {evidence.base_model}"
     if found is not None and not found.reason_missing:
-        return dataclasses.replace(reference, evaluation=found)
+        return Reference(label, found)
     why = found.reason_missing if found is not None else "the winner was trained from another model"
     recorded, ours = evidence.test[BASE], evidence.test[WINNER].per_query
     same = all(
@@ -185,32 +182,15 @@ def _fallback_to_recorded(
         for dim, values in ours.items()
     )
     if not same:
-        return dataclasses.replace(
-            reference, evaluation=ModelEvaluation(reason_missing=f"{reference.label}: {why}; its record cannot be used")
-        )
-    evaluation = ModelEvaluation(
-        recorded.scores, recorded.per_query, max(recorded.scores), evidence.verification.device
-    )
-    return dataclasses.replace(
-        reference, evaluation=evaluation, note="scores recorded by the sweep; the model is unavailable"
-    )
+        return Reference(label, ModelEvaluation(reason_missing=f"{label}: {why}; its record cannot be used"))
+    device = evidence.verification.device
+    evaluation = ModelEvaluation(recorded.scores, recorded.per_query, max(recorded.scores), device)
+    return Reference(label, evaluation, note="scores recorded by the sweep; the model is unavailable")
 
 
-def _champion_reference(champion: CandidateVersion | None, evidence: Evidence) -> Reference | None:
-    if champion is None:
-        return None
+def _champion_reference(champion: CandidateVersion, found: ModelEvaluation, evidence: Evidence) -> Reference:
+    """Return the champion's evaluation with the dimensions at which it was evaluated: they are in use."""
     theirs = champion.fetched.evidence
     same = theirs is not None and theirs.data.fingerprint == evidence.data.fingerprint
     note = "" if same else "it comes from another split and may have been trained on these queries"
-    return Reference(
-        f"champion (version {champion.number})",
-        ModelEvaluation(reason_missing="not evaluated"),
-        _evaluated_dims(champion),
-        note,
-    )
-
-
-def _evaluated_dims(champion: CandidateVersion | None) -> tuple[int, ...]:
-    """Return the dimensions at which the champion was evaluated: they are in use."""
-    evidence = champion.fetched.evidence if champion else None
-    return evidence.dims if evidence else ()
+    return Reference(f"champion (version {champion.number})", found, theirs.dims if theirs else (), note)

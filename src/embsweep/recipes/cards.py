@@ -102,25 +102,21 @@ class LogAnalysis:
         reported: Epoch whose scores the card reports.
         by_profile: Epoch that the mean over all dimensions of the card chooses.
         wanted: Best epoch at each dimension.
-        gaps: MAP@100 of the saved weights minus MAP@100 of the reported ones, at each dimension.
     """
 
     saved: int
     reported: int
     by_profile: int
     wanted: Mapping[int, int]
-    gaps: Mapping[int, float]
 
 
 def read_log(card: Card) -> LogAnalysis:
     """Compare the saved epoch, the reported epoch, and the best epoch of every deployment."""
-    saved, reported = find_saved(card), find_reported(card)
     return LogAnalysis(
-        saved=saved + 1,
-        reported=reported + 1,
+        saved=find_saved(card) + 1,
+        reported=find_reported(card) + 1,
         by_profile=choose_row(card, choose_by()) + 1,
         wanted={dim: choose_row(card, choose_by(dim)) + 1 for dim in card.dims},
-        gaps={dim: card.log[saved].scores[dim] - card.log[reported].scores[dim] for dim in card.dims},
     )
 
 
@@ -157,7 +153,6 @@ class QueryAnalysis:
 
     Attributes:
         queries: Number of test queries.
-        step: Smallest difference between two accuracies: the weight of one query.
         first: Queries whose passage is ranked first.
         in_top: Queries whose passage is among the first ten.
         low: Lower bound of the 95 % confidence interval of accuracy@10.
@@ -165,7 +160,6 @@ class QueryAnalysis:
     """
 
     queries: int
-    step: float
     first: int
     in_top: int
     low: float
@@ -188,7 +182,6 @@ def read_queries(card: Card) -> QueryAnalysis:
     interval = binomtest(in_top, card.test_queries).proportion_ci(_CONFIDENCE, method="wilson")
     return QueryAnalysis(
         queries=card.test_queries,
-        step=1 / card.test_queries,
         first=first,
         in_top=in_top,
         low=float(interval.low),

@@ -92,7 +92,7 @@ def describe_schedule(card: Card, analysis: LogAnalysis, steps: Steps) -> Iterat
 def describe_queries(queries: QueryAnalysis) -> Iterator[str]:
     """Yield sentences on the resolution of the test set."""
     yield (
-        f"{queries.queries:,} test queries: one of them changes an accuracy by {queries.step:.4f}, and the 95 % "
+        f"{queries.queries:,} test queries: one of them changes an accuracy by {1 / queries.queries:.4f}, and the 95 % "
         f"confidence interval of accuracy@10 is {queries.low:.2f} to {queries.high:.2f}. "
         "The same queries chose the checkpoint and gave its reported score."
     )

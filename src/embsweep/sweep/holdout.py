@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -77,11 +78,7 @@ def load_holdout_evaluations(ledger: Ledger, folder: SweepFolder) -> list[Holdou
 
     An evaluation whose file is missing or altered still counts, but has no scores.
     """
-    records = []
-    for entry in ledger.metadata.get(_METADATA_KEY, []):
-        empty = HoldoutEvaluation(number=entry["number"], earlier=entry.get("earlier", 0), at=entry["at"])
-        records.append(_load(folder.holdout_evaluation(entry["number"]), entry["sha256"]) or empty)
-    return records
+    return [_load(folder, entry) for entry in ledger.metadata.get(_METADATA_KEY, [])]
 
 
 def record_holdout_evaluation(
@@ -105,12 +102,12 @@ def record_holdout_evaluation(
     atomic_write(folder.holdout_evaluation(record.number), data)
 
 
-def _load(path: Path, sha256: str) -> HoldoutEvaluation | None:
-    try:
-        data = path.read_bytes()
-        return HoldoutEvaluation.model_validate_json(data) if hashlib.sha256(data).hexdigest() == sha256 else None
-    except (OSError, ValidationError):
-        return None
+def _load(folder: SweepFolder, entry: Mapping[str, Any]) -> HoldoutEvaluation:
+    with suppress(OSError, ValidationError):
+        data = folder.holdout_evaluation(entry["number"]).read_bytes()
+        if hashlib.sha256(data).hexdigest() == entry["sha256"]:
+            return HoldoutEvaluation.model_validate_json(data)
+    return HoldoutEvaluation(number=entry["number"], earlier=entry.get("earlier", 0), at=entry["at"])
 
 
 def evaluate_on_test(
@@ -176,13 +173,12 @@ def _evaluate_new_models(
 
 
 def _report_progress(context: SweepContext, number: int, models: int) -> None:
-    if number == 1:
-        context.progress.say(f"Verifying {models} models from disk, then evaluating them and BM25 on the test split.")
-    else:
-        context.progress.say(
-            f"Test evaluation no. {number} ({models} new models). The test split has been used before, so its scores "
-            "may be optimistic."
-        )
+    first = f"Verifying {models} models from disk, then evaluating them and BM25 on the test split."
+    again = (
+        f"Test evaluation no. {number} ({models} new models). The test split has been used before, so its scores "
+        "may be optimistic."
+    )
+    context.progress.say(first if number == 1 else again)
 
 
 def _key(item: RecordedScores) -> str:

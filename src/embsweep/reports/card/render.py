@@ -24,9 +24,7 @@ _DIRECTIONS = (BETTER, WORSE, UNCLEAR)
 _TELLING = frozenset({"kind", "id", "revision", "subset", "part", "packages"})
 """Text settings of the data's configuration that are printed; others may be private paths or columns."""
 
-_LISTED = frozenset(
-    {"python", "sentence_transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers"}
-)
+LISTED_VERSIONS = ("python", "sentence_transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 """Packages whose versions every sentence-transformers card lists."""
 
 
@@ -83,7 +81,7 @@ def build_context(evidence: Evidence) -> dict[str, Any]:
         "loss_settings": config.loss.model_dump(exclude_none=True)
         | config.matryoshka.model_dump(include={"weight_power"}),
         "measured": measured | patience,
-        "other_versions": {k: v for k, v in evidence.versions.items() if k.replace("-", "_") not in _LISTED},
+        "other_versions": {k: v for k, v in evidence.versions.items() if k.replace("-", "_") not in LISTED_VERSIONS},
         "digest": hashlib.sha256(f"{evidence.model_dump_json()}\n".encode()).hexdigest(),  # as `sha256sum` of the file
     }
 
