@@ -128,7 +128,7 @@ def folder_messages(folder):
 
 
 def gate_messages():
-    evidence_error = ModelEvaluation(diagnostic="not evaluated: this is not the sweep's test set")
+    evidence_error = ModelEvaluation(reason_missing="not evaluated: this is not the sweep's test set")
     base, champion = (Reference(label, read(WINNER)) for label in ("base model minilm", "champion (version 1)"))
     cases = {
         "all conditions hold": make_case(),

@@ -230,6 +230,40 @@ def test_markup_in_a_finding_is_escaped():
     assert "&lt;script&gt;alert(1)&lt;/script&gt; a|b [l](http://x) *c* d" in html
 
 
+def test_no_text_of_the_evidence_is_parsed_as_markup():
+    evil = "<script>x</script> [l](http://evil) {{ 7*7 }} | `a` *b*\n\n# New\n- item"
+    sample = typical()
+    data = {"name": evil, "fingerprint": evil, "sizes": {evil: 3}, "merged": (evil,), "config": {"id": evil}}
+    training = {"params": {evil: evil}, "facts": {evil: evil}, "run": evil}
+    findings = (
+        FindingRecord(name=evil, severity="error", message=evil),
+        FindingRecord(name="w", severity="error", message=evil, waived=True),
+    )
+    card = write(
+        make_evidence(
+            study=evil,
+            base_model=evil,
+            created_at=evil,
+            rehearsal=True,
+            rehearses=evil,
+            counts={evil: 1},
+            space={evil: evil},
+            versions={evil: evil},
+            data=replace_values(sample.data, **data),
+            audit=findings,
+            training=replace_values(sample.training, **training),
+            verdict=make_verdict(rule=evil, warnings=(evil,), comparisons=sample.comparisons),
+            test={**sample.test, evil: sample.test["runner-up"]},
+            comparisons=tuple(replace_values(c, reference=evil) for c in sample.comparisons),
+        )
+    )
+    html = render(card)
+    assert html.count("&lt;script&gt;") > 20
+    assert "{{ 7*7 }}" in html
+    for parsed in ("<script>", 'href="http://evil', "<h1>New", "<em>b</em>", "<li>item"):
+        assert parsed not in html
+
+
 def test_the_hub_is_never_contacted(monkeypatch):
     requests = []
     monkeypatch.setattr(socket.socket, "connect", lambda *args: requests.append(args))

@@ -31,7 +31,7 @@ def make_case(evidence=EVIDENCE, **changes):
         "name": "legal",
         "rehearsal_tag": evidence.rehearsal,
         "evidence": evidence,
-        "rule": evidence.gate,
+        "gate": evidence.gate,
         "found_fingerprint": evidence.data.fingerprint,
         "groups": evidence.groups,
         "challenger": read(WINNER, evidence),
@@ -129,7 +129,7 @@ def test_a_model_without_a_recorded_dimension_fails_the_verification():
 
 
 def test_on_other_data_only_conditions_without_scores_are_decided():
-    evidence_error = ModelEvaluation(diagnostic="not evaluated: this is not the sweep's test set")
+    evidence_error = ModelEvaluation(reason_missing="not evaluated: this is not the sweep's test set")
     case = make_case(
         make_evidence(complete=False),
         found_fingerprint="ef" * 32,
@@ -142,7 +142,7 @@ def test_on_other_data_only_conditions_without_scores_are_decided():
 
 
 def test_altered_weights_fail_the_verification_and_leave_comparisons_undecided():
-    case = make_case(challenger=ModelEvaluation(diagnostic="legal version 2: model.safetensors was changed"))
+    case = make_case(challenger=ModelEvaluation(reason_missing="legal version 2: model.safetensors was changed"))
     assert condition(case, "verification").passed is False
     assert condition(case, "beats base").passed is None
     assert evaluate_gate(case).comparisons == ()
@@ -154,7 +154,7 @@ def test_without_a_champion_its_condition_passes_with_a_note():
 
 
 def test_a_champion_that_cannot_be_evaluated_prevents_the_promotion():
-    case = make_case(champion=Reference("champion (version 1)", ModelEvaluation(diagnostic="carries no hashes")))
+    case = make_case(champion=Reference("champion (version 1)", ModelEvaluation(reason_missing="carries no hashes")))
     assert failed(case) == ["beats champion"]
     found = condition(case, "beats champion")
     assert (found.passed, found.text, found.dims) == (None, "carries no hashes", ())
@@ -189,7 +189,7 @@ def test_dimensions_that_the_champion_lacks_fail_with_the_reason_unless_not_requ
     assert "champion (version 1)" in checks[0].text
     assert numbers_in(checks[0].text)[-1] == 128
     rule = GATE.model_copy(update={"dims": (128, 64)})
-    assert evaluate_gate(make_case(champion=champion, rule=rule)).passed
+    assert evaluate_gate(make_case(champion=champion, gate=rule)).passed
 
 
 def test_dimensions_of_the_champion_must_not_be_lost():
@@ -202,7 +202,7 @@ def test_dimensions_of_the_champion_must_not_be_lost():
 
 def test_the_correction_covers_required_dimensions_only():
     all_dims = evaluate_gate(make_case(champion=None)).comparisons
-    one = evaluate_gate(make_case(champion=None, rule=GATE.model_copy(update={"dims": (64,)}))).comparisons
+    one = evaluate_gate(make_case(champion=None, gate=GATE.model_copy(update={"dims": (64,)}))).comparisons
     assert {c.dim for c in one} == {64, None}
     assert next(c for c in one if c.dim == 64).adjusted_p <= next(c for c in all_dims if c.dim == 64).adjusted_p
 
@@ -295,7 +295,7 @@ def test_an_undecided_condition_is_no_pass():
 def test_with_a_margin_the_difference_is_tested_against_the_margin():
     """The winner is .15 above the base model: significantly above 0 and .1, but not above .149."""
     for margin, held in ((0.0, True), (0.1, True), (0.149, False)):
-        case = make_case(rule=GATE.model_copy(update={"margin": margin}), champion=None)
+        case = make_case(gate=GATE.model_copy(update={"margin": margin}), champion=None)
         found = evaluate_gate(case).comparisons
         lowered = {dim: values - margin for dim, values in case.challenger.values.items()}
         tested = compare_models(lowered, {"base": case.base.evaluation.values}, case.groups, config=OBJECTIVE, seed=0)
@@ -313,5 +313,5 @@ def _interval(found):
 
 def test_a_margin_of_not_worse_does_not_shift_the_test():
     rule = GATE.model_copy(update={"against_champion": "not_worse", "margin": 0.01})
-    found = evaluate_gate(make_case(rule=rule)).comparisons
+    found = evaluate_gate(make_case(gate=rule)).comparisons
     assert {(c.reference, c.margin) for c in found} == {("base model minilm", 0.01), ("champion (version 1)", 0.0)}

@@ -14,7 +14,6 @@ from embsweep.selection.statistics.resampling import index_groups, resample_mean
 from embsweep.selection.statistics.significance import (
     adjust_holm,
     compare_models,
-    compute_detectable,
     compute_intervals,
     find_smallest_dim,
 )
@@ -220,16 +219,19 @@ def test_holm_keeps_the_order_and_never_lowers(p_values):
 
 def test_detectable_is_that_of_the_t_test_and_shrinks_with_the_root_of_queries():
     rng = np.random.default_rng(2)
-    differences = rng.normal(0, 0.3, 50)
-    error = differences.std(ddof=1) / np.sqrt(50)
-    assert compute_detectable(differences, range(50)) == pytest.approx(
-        (stats.t.ppf(0.975, 49) + stats.t.ppf(0.8, 49)) * error
-    )
-    four = np.tile(differences, 4)
-    assert compute_detectable(four, range(200)) == pytest.approx(
-        compute_detectable(differences, range(50)) / 2, rel=0.04
-    )
-    assert compute_detectable(differences, np.zeros(50, dtype=int)) == 1
+    reference = {64: rng.uniform(0.2, 0.5, 50)}
+    ours = {64: reference[64] + rng.normal(0.1, 0.05, 50)}
+    error = (ours[64] - reference[64]).std(ddof=1) / np.sqrt(50)
+
+    def detectable(times, groups):
+        tiled = [{64: np.tile(values[64], times)} for values in (ours, reference)]
+        found = compare_models(tiled[0], {"r": tiled[1]}, groups, config=MEAN, seed=3)
+        return found[0].detectable
+
+    expected = (stats.t.ppf(0.975, 49) + stats.t.ppf(0.8, 49)) * error
+    assert detectable(1, range(50)) == pytest.approx(expected, rel=0.03)
+    assert detectable(4, range(200)) == pytest.approx(expected / 2, rel=0.06)
+    assert detectable(1, np.zeros(50, dtype=int)) == 1
 
 
 def test_smallest_dimension_that_is_not_significantly_worse():

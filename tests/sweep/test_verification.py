@@ -114,8 +114,8 @@ def test_weights_are_measured_again(tmp_path, call):
     (reading,) = verify_and_evaluate(
         [RecordedScores("winner", folder, recorded, hash_of_manifest(folder))], spec, call=call
     )
-    assert (reading.pid == os.getpid()) == (call is pickled)
-    assert (reading.difference, reading.test.scores) == (0.0, recorded)
+    assert (reading.verification.pid == os.getpid()) == (call is pickled)
+    assert (reading.verification.difference, reading.test.scores) == (0.0, recorded)
     wrong = {**recorded, 64: {**recorded[64], "ndcg@10": recorded[64]["ndcg@10"] - 0.01}}
     with raises_code(VerificationFailed, "not-reproduced") as caught:
         verify_and_evaluate([RecordedScores("winner", folder, wrong)], spec, call=call)

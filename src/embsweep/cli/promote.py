@@ -17,7 +17,7 @@ from embsweep.cli.composition.validation import first_line
 from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_mean
 from embsweep.promotion.promote import Promotion, PromotionRequest, promote
 from embsweep.promotion.rollback import roll_back
-from embsweep.reports.text import PlainLines
+from embsweep.reports.text import plain_printer
 from embsweep.selection.gate import GateResult
 from embsweep.selection.gate_conditions import Condition
 
@@ -43,7 +43,7 @@ def promote_request(
         InputError: If the model, the store, the data or the overrides are invalid.
     """
     rule, data = read_overrides(overrides)
-    say = PlainLines(console)
+    say = plain_printer(console)
     done = promote(PromotionRequest(name, storage, uri, rule, data, dry_run), say)
     console.print()
     console.print(build_conditions(done.gate_result, min(console.width, _WIDTH)))
@@ -77,7 +77,7 @@ def roll_back_request(name: str, *, storage: Path, uri: str | None, dry_run: boo
         InputError: If there is no such store or registered model.
     """
     done = roll_back(name, storage, uri, dry_run=dry_run)
-    say = PlainLines(console)
+    say = plain_printer(console)
     for note in done.notes:
         say(f"Note: {note}.")
     if dry_run:

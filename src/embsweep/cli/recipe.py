@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
+from rich.table import Table
 
 from embsweep.cli.composition.compose import config_loader
 from embsweep.cli.composition.overrides import check_overrides
 from embsweep.cli.composition.request import EMPTY_SPACE, parse_request
 from embsweep.config import Config, build_config, check_trainable
+from embsweep.config.search_space import Space, Value, describe
+from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import InputError
-from embsweep.recipes.cards import count_steps, find_card, load_cards, read_log, read_queries
+from embsweep.recipes.cards import (
+    Card,
+    LogAnalysis,
+    count_steps,
+    find_card,
+    find_saved,
+    load_cards,
+    read_log,
+    read_queries,
+)
 from embsweep.recipes.comparison import (
-    build_difference,
-    build_log,
-    build_overview,
-    build_recipe,
+    Fact,
     compare_recipe,
     describe_difference,
     describe_log,
     describe_queries,
     describe_schedule,
 )
+from embsweep.reports.text import TABLE_STYLE, gain, plain_printer, score
+from embsweep.selection.objective import describe_objective
 from embsweep.sweep.request import SweepRequest
 
 
 def list_recipes(console: Console) -> None:
     """Print one line per recipe."""
-    console.print(build_overview(load_cards()))
-    _print_lines(
-        console, ["", "Details: embsweep recipe show NAME. To run one: python run_sweep.py +sweep=NAME data.pairs=…"]
+    console.print(_build_overview(load_cards()))
+    plain_printer(console)(
+        "\nDetails: embsweep recipe show NAME. To run one: python run_sweep.py +sweep=NAME data.pairs=…"
     )
 
 
@@ -43,12 +54,13 @@ def show_recipe(name: str, console: Console) -> None:
     card = find_card(name)
     config, request = _compose(name, ())
     log = read_log(card)
-    _print_lines(console, [f"+sweep={name}: {card.model} ({card.subject}, {card.train_pairs:,} training pairs)", ""])
-    console.print(build_recipe(compare_recipe(card, config), request.space, request.recipe))
-    _print_lines(console, ["", "MAP@100 in the card's log:"])
-    console.print(build_log(card, log))
-    _print_lines(console, ["", *describe_log(card, log), *describe_schedule(card, log, count_steps(card))])
-    _print_lines(console, describe_queries(read_queries(card)))
+    print_line = plain_printer(console)
+    print_line(f"+sweep={name}: {card.model} ({card.subject}, {card.train_pairs:,} training pairs)\n")
+    console.print(_build_recipe(compare_recipe(card, config), request.space, request.recipe))
+    print_line("\nMAP@100 in the card's log:")
+    console.print(_build_log(card, log))
+    facts = (*describe_log(card, log), *describe_schedule(card, log, count_steps(card)))
+    print_line("\n".join(["", *facts, *describe_queries(read_queries(card))]))
 
 
 def diff_recipe(name: str, overrides: Sequence[str], console: Console) -> None:
@@ -67,8 +79,8 @@ def diff_recipe(name: str, overrides: Sequence[str], console: Console) -> None:
     card = find_card(name)
     config, _ = _compose(name, overrides)
     facts = compare_recipe(card, config)
-    console.print(build_difference(facts))
-    _print_lines(console, ["", *describe_difference(facts)])
+    console.print(_build_difference(facts))
+    plain_printer(console)("\n".join(["", *describe_difference(facts)]))
 
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[Config, SweepRequest]:
@@ -86,6 +98,67 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[Config, SweepRequest]
     return config, request
 
 
-def _print_lines(console: Console, lines: Iterable[str]) -> None:
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+def _build_overview(cards: Mapping[str, Card]) -> Table:
+    """Build a table with a row for each recipe."""
+    table = _table("recipe", "model", "subject", "pairs", "test queries", "epochs planned", "evaluated", "saved")
+    for name, card in cards.items():
+        epochs = (card.train.epochs, len(card.log), find_saved(card) + 1)
+        figures = (f"{figure:,g}" for figure in (card.train_pairs, card.test_queries, *epochs))
+        table.add_row(name, card.model, card.subject, *figures)
+    return table
+
+
+def _build_recipe(facts: Iterable[Fact], space: Space, chosen: Mapping[str, Value]) -> Table:
+    """Build a table of every fact of the card with the value of trial 0 and the searched values.
+
+    Args:
+        facts: Facts of the card, and their values in trial 0.
+        space: Search space of the sweep.
+        chosen: Values of trial 0 for the keys of the space, also for keys that are not on the card.
+    """
+    searched = {dimension.key: describe(dimension) for dimension in space}
+    table = _table("key", "card", "trial 0", "searched")
+    for fact in facts:
+        table.add_row(fact.key, _text(fact.card), _text(fact.here), searched.pop(fact.key, ""))
+    for key, text in searched.items():
+        table.add_row(key, "", _text(chosen.get(key)), text)
+    return table
+
+
+def _build_difference(facts: Iterable[Fact]) -> Table:
+    """Build a table of every fact of the card and its value here; `=` marks equal ones."""
+    table = _table("key", "card", "", "here")
+    for fact in facts:
+        style = None if fact.is_equal else "bold"
+        table.add_row(fact.key, _text(fact.card), "=" if fact.is_equal else "≠", _text(fact.here), style=style)
+    return table
+
+
+def _build_log(card: Card, analysis: LogAnalysis) -> Table:
+    """Build a table of MAP@100 at each dimension: of the saved weights, as reported, at the dimension's best epoch."""
+    headings = (f"saved (epoch {analysis.saved})", f"reported (epoch {analysis.reported})")
+    table = _table("dim", *headings, "saved - reported", "best", "at epoch", numbers=True)
+    for dim in card.dims:
+        at = analysis.wanted[dim]
+        saved, reported, best = (card.log[epoch - 1].scores[dim] for epoch in (analysis.saved, analysis.reported, at))
+        table.add_row(str(dim), score(saved), score(reported), gain(saved - reported), score(best), str(at))
+    return table
+
+
+def _table(*columns: str, numbers: bool = False) -> Table:
+    table = Table(**TABLE_STYLE)
+    for column in columns:
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    return table
+
+
+def _text(value: object) -> str:
+    """Format a value approximately as YAML."""
+    if isinstance(value, ObjectiveConfig):
+        weights = [f"{dim}: {weight:g}" for dim, weight in (value.dim_weights or {}).items()]
+        return describe_objective(value) + (f" ({', '.join(weights)})" if weights else "")
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

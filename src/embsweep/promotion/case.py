@@ -1,11 +1,10 @@
 """Build the gate's input for a registered challenger: rebuild the test set and evaluate all models on it.
 
-The command line of a promotion may override the recorded gate rule and the location of the data.
+The command line of a promotion may override the recorded rules of the gate and the location of the data.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +31,8 @@ from embsweep.tracking.registry.load import FetchedVersion
 T = TypeVar("T")
 
 
-def override_rule(recorded: GateConfig, overrides: Mapping[str, Any]) -> GateConfig:
-    """Return the recorded gate rule with some keys replaced.
+def override_gate(recorded: GateConfig, overrides: Mapping[str, Any]) -> GateConfig:
+    """Return the recorded rules of the gate with some keys replaced.
 
     Raises:
         InputError: If the result is invalid, with every diagnostic at `gate.…`.
@@ -112,7 +111,7 @@ def rebuild_splits(facts: DataRecord, overrides: Mapping[str, Any], cache: Path)
 
 
 def build_case(
-    challenger: CandidateVersion, champion: CandidateVersion | None, splits: Splits, rule: GateConfig
+    challenger: CandidateVersion, champion: CandidateVersion | None, splits: Splits, gate: GateConfig
 ) -> GateInput:
     """Evaluate challenger, base model and champion on the test set, and build the gate's input.
 
@@ -122,7 +121,7 @@ def build_case(
         challenger: The version to promote.
         champion: The current champion, or None.
         splits: The rebuilt splits.
-        rule: The gate's rule.
+        gate: The rules of the gate.
 
     Raises:
         ValueError: If the challenger has no evidence.
@@ -130,87 +129,68 @@ def build_case(
     evidence = challenger.fetched.evidence
     if evidence is None:
         raise ValueError("the challenger has no evidence")
-    served = _evaluated_dims(champion)
-    case = GateInput(
+    served = champion.fetched.evidence.dims if champion and champion.fetched.evidence else ()
+    if splits.fingerprint == evidence.data.fingerprint:
+        dims = tuple(sorted({*evidence.dims, *required_dims(gate, evidence, served)}, reverse=True))
+        spec = EvaluationSpec(splits.test, dims, evidence.metric, evidence.training.config.eval.batch_size)
+        found = _evaluate(challenger, champion, evidence, spec)
+    else:
+        reason = "not evaluated: this is not the sweep's test set"
+        found = dict.fromkeys(("challenger", "base", "champion"), ModelEvaluation(reason_missing=reason))
+    return GateInput(
         name=challenger.name,
         rehearsal_tag=challenger.tags.get("embsweep.rehearsal") == "true",
         evidence=evidence,
-        rule=rule,
+        gate=gate,
         found_fingerprint=splits.fingerprint,
         groups=label_groups(splits.test.relevant),
-        challenger=ModelEvaluation(diagnostic="not evaluated: this is not the sweep's test set"),
-        base=Reference(f"base model {evidence.base_model}", ModelEvaluation(diagnostic="not evaluated")),
-        champion=_champion_reference(champion, evidence),
+        challenger=found["challenger"],
+        base=_base_reference(found["challenger"], found.get("base"), evidence),
+        champion=_champion_reference(champion, found["champion"], evidence) if champion else None,
     )
-    if splits.fingerprint != evidence.data.fingerprint:
-        return case
-    dims = tuple(sorted({*evidence.dims, *required_dims(rule, evidence, served)}, reverse=True))
-    spec = EvaluationSpec(splits.test, dims, evidence.metric, evidence.training.config.eval.batch_size)
-    return _evaluate(case, challenger, champion, spec)
 
 
 def _evaluate(
-    case: GateInput, challenger: CandidateVersion, champion: CandidateVersion | None, spec: EvaluationSpec
-) -> GateInput:
-    evidence = case.evidence
+    challenger: CandidateVersion, champion: CandidateVersion | None, evidence: Evidence, spec: EvaluationSpec
+) -> dict[str, ModelEvaluation]:
+    """Evaluate the challenger, the champion if there is one, and the base model unless it is not the winner's."""
     wanted: dict[str, RegisteredModel | ModelConfig] = {}
-    diagnostics: dict[str, ModelEvaluation] = {}
+    unavailable: dict[str, ModelEvaluation] = {}
     for name, candidate in (("challenger", challenger), ("champion", champion)):
         if candidate is not None and candidate.fetched.error:
-            diagnostics[name] = ModelEvaluation(diagnostic=str(candidate.fetched.error))
+            unavailable[name] = ModelEvaluation(reason_missing=str(candidate.fetched.error))
         elif candidate is not None:
             wanted[name] = RegisteredModel(candidate.fetched.folder, candidate.fetched.manifest_sha256)
     if evidence.training.config.model.name == evidence.base_model:
         wanted["base"] = evidence.training.config.model
-    found = diagnostics | dict(zip(wanted, evaluate_models(list(wanted.values()), spec), strict=True))
-    base = _fallback_to_recorded(case.base, found.get("base"), found["challenger"], evidence)
-    reference = case.champion and dataclasses.replace(case.champion, evaluation=found["champion"])
-    return dataclasses.replace(case, challenger=found["challenger"], base=base, champion=reference)
+    return unavailable | dict(zip(wanted, evaluate_models(list(wanted.values()), spec), strict=True))
 
 
-def _fallback_to_recorded(
-    reference: Reference, found: ModelEvaluation | None, challenger: ModelEvaluation, evidence: Evidence
-) -> Reference:
+def _base_reference(challenger: ModelEvaluation, found: ModelEvaluation | None, evidence: Evidence) -> Reference:
     """Return the base model's evaluation, or the one that the sweep recorded if the model is unavailable here.
 
     The recorded values can only be used for the same queries in the same order. This is inferred from the challenger:
     its values must equal its own recorded ones.
     """
-    if found is not None and not found.diagnostic:
-        return dataclasses.replace(reference, evaluation=found)
-    why = found.diagnostic if found is not None else "the winner was trained from another model"
+    label = f"base model {evidence.base_model}"
+    if found is not None and not found.reason_missing:
+        return Reference(label, found)
+    why = found.reason_missing if found is not None else "the winner was trained from another model"
     recorded, ours = evidence.test[BASE], evidence.test[WINNER].per_query
     same = all(
         dim in challenger.values and np.allclose(challenger.values[dim], values, atol=challenger.tolerance)
         for dim, values in ours.items()
     )
     if not same:
-        return dataclasses.replace(
-            reference, evaluation=ModelEvaluation(diagnostic=f"{reference.label}: {why}; its record cannot be used")
-        )
-    evaluation = ModelEvaluation(
-        recorded.scores, recorded.per_query, max(recorded.scores), evidence.verification.device
-    )
-    return dataclasses.replace(
-        reference, evaluation=evaluation, note="scores recorded by the sweep; the model is unavailable"
-    )
+        return Reference(label, ModelEvaluation(reason_missing=f"{label}: {why}; its record cannot be used"))
+    device = evidence.verification.device
+    evaluation = ModelEvaluation(recorded.scores, recorded.per_query, max(recorded.scores), device)
+    return Reference(label, evaluation, note="scores recorded by the sweep; the model is unavailable")
 
 
-def _champion_reference(champion: CandidateVersion | None, evidence: Evidence) -> Reference | None:
-    if champion is None:
-        return None
+def _champion_reference(champion: CandidateVersion, found: ModelEvaluation, evidence: Evidence) -> Reference:
+    """Return the champion's evaluation with the dimensions at which it was evaluated: they are in use."""
     theirs = champion.fetched.evidence
     same = theirs is not None and theirs.data.fingerprint == evidence.data.fingerprint
     note = "" if same else "it comes from another split and may have been trained on these queries"
-    return Reference(
-        f"champion (version {champion.number})",
-        ModelEvaluation(diagnostic="not evaluated"),
-        _evaluated_dims(champion),
-        note,
-    )
-
-
-def _evaluated_dims(champion: CandidateVersion | None) -> tuple[int, ...]:
-    """Return the dimensions at which the champion was evaluated: they are in use."""
-    evidence = champion.fetched.evidence if champion else None
-    return evidence.dims if evidence else ()
+    return Reference(f"champion (version {champion.number})", found, theirs.dims if theirs else (), note)

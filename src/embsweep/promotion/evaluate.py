@@ -40,8 +40,8 @@ def evaluate_models(models: Sequence[RegisteredModel | ModelConfig], how: Evalua
     """Evaluate the models one after the other in one newly started process.
 
     Returns:
-        One evaluation per model, in order. If a model cannot be loaded (altered, hub unreachable), its evaluation has a
-        diagnostic instead of scores; the others are evaluated nevertheless.
+        One evaluation per model, in order. If a model cannot be loaded (altered, hub unreachable), its evaluation has
+        a reason instead of scores; the others are evaluated nevertheless.
     """
     return run_in_subprocess(evaluate_all, list(models), how)
 
@@ -58,15 +58,15 @@ def _evaluate(which: RegisteredModel | ModelConfig, how: EvaluationSpec) -> Mode
     try:
         model = _load(which)
     except (EmbsweepError, OSError, ValueError) as error:  # raised by hubs and by readers of weights
-        return ModelEvaluation(diagnostic=f"cannot be loaded: {error}")
+        return ModelEvaluation(reason_missing=f"cannot be loaded: {error}")
     dim = int(model.get_embedding_dimension() or 0)
     dims = [requested for requested in how.dims if requested <= dim]
     if not dims:
-        return ModelEvaluation(dim=dim, diagnostic=f"has {dim} dimensions, fewer than any requested")
+        return ModelEvaluation(dim=dim, reason_missing=f"has {dim} dimensions, fewer than any requested")
     try:
         found = evaluate_model(model, how.data, dims, batch_size=how.batch_size)
     except EmbsweepError as error:
-        return ModelEvaluation(dim=dim, diagnostic=f"cannot be evaluated: {error}")
+        return ModelEvaluation(dim=dim, reason_missing=f"cannot be evaluated: {error}")
     device = model.device.type
     del model
     release_memory()

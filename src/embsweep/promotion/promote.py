@@ -11,7 +11,7 @@ from typing import Any
 from embsweep.config.sweep import GateConfig
 from embsweep.core.errors import GateRefused
 from embsweep.core.files import data_cache
-from embsweep.promotion.case import CandidateVersion, build_case, override_rule, rebuild_splits
+from embsweep.promotion.case import CandidateVersion, build_case, override_gate, rebuild_splits
 from embsweep.selection.evidence import Evidence
 from embsweep.selection.gate import GateResult, evaluate_gate
 from embsweep.selection.gate_conditions import Condition
@@ -94,7 +94,7 @@ def _evaluate_challenger(store: Store, aliases: ModelAliases, request: Promotion
         if evidence is None:
             why = str(challenger.fetched.error or challenger.fetched.evidence_error or "")
             return Promotion(aliases, number, GateResult((Condition("evidence", False, why),)), None, ())
-        rule = override_rule(evidence.gate, request.rule)
+        rule = override_gate(evidence.gate, request.rule)
         say(f"Rebuilding the test set of {evidence.data.name}")
         splits = rebuild_splits(evidence.data, request.data, data_cache(request.storage))
         models = f"version {number}" + (f", champion {aliases.champion}" if champion else "") + " and the base model"

@@ -24,8 +24,7 @@ from pydantic import Field, TypeAdapter
 from embsweep.config.base import Dims, Floats, FrozenModel
 from embsweep.config.training import ObjectiveConfig, TrainConfig
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
-from embsweep.selection.checkpoint import best_epoch_per_dim, choose_checkpoint
-from embsweep.selection.scores import Scores
+from embsweep.selection.objective import compute_objective
 
 METRIC = "map@100"
 """The metric by which the three cards choose and report."""
@@ -64,14 +63,9 @@ class Card(FrozenModel):
     accuracy: ByRank
 
     @property
-    def scores(self) -> tuple[Scores, ...]:
-        """Scores of each row of the log, in the form of `embsweep.selection`."""
-        return tuple({dim: {METRIC: value} for dim, value in row.scores.items()} for row in self.log)
-
-    @property
     def objective(self) -> ObjectiveConfig:
         """The objective that chose the checkpoint."""
-        return ObjectiveConfig(metric=METRIC, aggregate="mean", dim_weights={self.chosen_by: 1.0})
+        return choose_by(self.chosen_by)
 
 
 @cache
@@ -104,61 +98,49 @@ class LogAnalysis:
     """Analysis of a training log. Epochs are numbered from 1; the cards evaluate once per epoch.
 
     Attributes:
-        planned: Epochs of the schedule.
-        ran: Epochs that were evaluated.
         saved: Epoch whose weights were published.
         reported: Epoch whose scores the card reports.
-        by_card: Epoch that the card's own rule chooses.
         by_profile: Epoch that the mean over all dimensions of the card chooses.
         wanted: Best epoch at each dimension.
-        gaps: MAP@100 of the saved weights minus MAP@100 of the reported ones, at each dimension.
     """
 
-    planned: int
-    ran: int
     saved: int
     reported: int
-    by_card: int
     by_profile: int
     wanted: Mapping[int, int]
-    gaps: Mapping[int, float]
 
 
 def read_log(card: Card) -> LogAnalysis:
     """Compare the saved epoch, the reported epoch, and the best epoch of every deployment."""
-    saved, reported = find_saved(card), find_reported(card)
-    profile = ObjectiveConfig(metric=METRIC, aggregate="mean")
     return LogAnalysis(
-        planned=int(card.train.epochs),
-        ran=len(card.log),
-        saved=saved + 1,
-        reported=reported + 1,
-        by_card=_choose(card, card.objective) + 1,
-        by_profile=_choose(card, profile) + 1,
-        wanted={dim: index + 1 for dim, index in best_epoch_per_dim(card.scores, METRIC).items()},
-        gaps={dim: card.log[saved].scores[dim] - card.log[reported].scores[dim] for dim in card.dims},
+        saved=find_saved(card) + 1,
+        reported=find_reported(card) + 1,
+        by_profile=choose_row(card, choose_by()) + 1,
+        wanted={dim: choose_row(card, choose_by(dim)) + 1 for dim in card.dims},
     )
+
+
+def choose_by(dim: int | None = None) -> ObjectiveConfig:
+    """Return the objective of one dimension, or of the mean over all."""
+    return ObjectiveConfig(metric=METRIC, aggregate="mean", dim_weights={dim: 1.0} if dim else None)
+
+
+def choose_row(card: Card, objective: ObjectiveConfig) -> int:
+    """Return the index of the row whose weights a trial keeps: the highest objective, the earliest of equals."""
+    objectives = [
+        compute_objective({dim: {METRIC: value} for dim, value in row.scores.items()}, objective) for row in card.log
+    ]
+    return objectives.index(max(objectives))
 
 
 def find_saved(card: Card) -> int:
     """Return the index of the row whose weights were published."""
-    return next(index for index, row in enumerate(card.log) if row.saved)
+    return [row.saved for row in card.log].index(True)
 
 
 def find_reported(card: Card) -> int:
     """Return the index of the row whose scores the card reports at every dimension."""
-    return next(index for index, row in enumerate(card.log) if _is_reported(row, card))
-
-
-def _is_reported(row: CardLogRow, card: Card) -> bool:
-    return all(round(card.reported[dim], _DIGITS) == row.scores[dim] for dim in card.dims)
-
-
-def _choose(card: Card, objective: ObjectiveConfig) -> int:
-    chosen = choose_checkpoint(card.scores, objective)
-    if chosen is None:
-        raise ValueError(f"no row of the log of {card.model} can be chosen")
-    return chosen
+    return [row.scores for row in card.log].index({dim: round(card.reported[dim], _DIGITS) for dim in card.dims})
 
 
 _CONFIDENCE = 0.95
@@ -171,7 +153,6 @@ class QueryAnalysis:
 
     Attributes:
         queries: Number of test queries.
-        step: Smallest difference between two accuracies: the weight of one query.
         first: Queries whose passage is ranked first.
         in_top: Queries whose passage is among the first ten.
         low: Lower bound of the 95 % confidence interval of accuracy@10.
@@ -179,7 +160,6 @@ class QueryAnalysis:
     """
 
     queries: int
-    step: float
     first: int
     in_top: int
     low: float
@@ -202,7 +182,6 @@ def read_queries(card: Card) -> QueryAnalysis:
     interval = binomtest(in_top, card.test_queries).proportion_ci(_CONFIDENCE, method="wilson")
     return QueryAnalysis(
         queries=card.test_queries,
-        step=1 / card.test_queries,
         first=first,
         in_top=in_top,
         low=float(interval.low),
@@ -238,7 +217,7 @@ def count_steps(card: Card) -> Steps:
     whole = max(1, batches // card.train.accumulation)
     begun = math.ceil(batches / card.train.accumulation)
     planned = round(card.train.epochs * whole)
-    saved = next(row.step for row in card.log if row.saved)
+    saved = card.log[find_saved(card)].step
     return Steps(
         card=planned,
         here=math.ceil(card.train.epochs * begun),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -11,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from embsweep.reports.text import duration, score
-from embsweep.reports.view import SweepView, TrialRow
+from embsweep.reports.text import TABLE_STYLE, duration, plain_printer, score
+from embsweep.reports.view import SweepView
 
 _SHOWN_FINISHED = 12
 _STYLES = {"running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
@@ -48,7 +49,7 @@ class LineProgress:
 
     def say(self, text: str) -> None:
         """See `Progress.say`."""
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+        plain_printer(self._console)(text)
 
     def update(self, view: SweepView, event: str) -> None:
         """See `Progress.update`."""
@@ -62,17 +63,13 @@ class LineProgress:
         pass
 
 
-class LiveProgress:
+class LiveProgress(LineProgress):
     """Progress as a table that is redrawn in place."""
 
     def __init__(self, console: Console) -> None:
-        self._start = time.monotonic()
+        super().__init__(console)
         self._view: SweepView | None = None
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=False)
-
-    def say(self, text: str) -> None:
-        """See `Progress.say`."""
-        self._live.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def update(self, view: SweepView, event: str) -> None:
         """See `Progress.update`."""
@@ -88,13 +85,13 @@ class LiveProgress:
     def _render(self) -> RenderableType:
         if self._view is None:
             return Text("")
-        elapsed = time.monotonic() - self._start
-        return Group(_headline(self._view, elapsed), build_table(self._view, shown=_SHOWN_FINISHED))
+        headline = f"{describe_view(self._view)}, {duration(time.monotonic() - self._start)} elapsed"
+        return Group(Text(headline, style="bold"), build_table(self._view, shown=_SHOWN_FINISHED))
 
 
 def build_table(view: SweepView, *, shown: int | None = None) -> Table:
     """Build the table of trials: the running ones, then the first `shown` of the finished ones, from best to worst."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(**TABLE_STYLE)
     table.add_column("trial", justify="right", no_wrap=True, min_width=5)
     table.add_column("state", no_wrap=True, min_width=8)
     for name in ("done", "best", "time"):
@@ -103,27 +100,15 @@ def build_table(view: SweepView, *, shown: int | None = None) -> Table:
     running = [row for row in view.rows if row.state == "running"]
     finished = sorted(view.finished, key=lambda row: (row.state == "failed", -(row.best or 0.0), row.number))
     for row in (*running, *finished[:shown]):
-        table.add_row(*_cells(row, is_best=row is view.best), style="bold" if row is view.best else None)
+        is_best = row is view.best
+        # neither wrapped nor parsed as markup: an error message may have line ends and brackets
+        text = Text((row.note or row.params).partition("\n")[0], no_wrap=True, overflow="ellipsis")
+        state = Text(row.state, style=_STYLES[row.state])
+        numbers = (f"{row.fraction:.0%}", score(row.best), duration(row.elapsed_s))
+        table.add_row(f"{'★' * is_best}{row.number}", state, *numbers, text, style="bold" if is_best else None)
     if shown is not None and len(finished) > shown:
         table.add_row(*[""] * 5, Text(f"and {len(finished) - shown} more", style="dim"))
     return table
-
-
-def _cells(row: TrialRow, *, is_best: bool) -> tuple[str | Text, ...]:
-    mark = "★" if is_best else ""
-    return (
-        f"{mark}{row.number}",
-        Text(row.state, style=_STYLES[row.state]),
-        f"{row.fraction:.0%}",
-        score(row.best),
-        duration(row.elapsed_s),
-        _one_line(row.note or row.params),
-    )
-
-
-def _one_line(text: str) -> Text:
-    """Return the first line, neither wrapped nor parsed as markup: an error message may have line ends and brackets."""
-    return Text(text.partition("\n")[0], no_wrap=True, overflow="ellipsis")
 
 
 def describe_view(view: SweepView) -> str:
@@ -131,16 +116,10 @@ def describe_view(view: SweepView) -> str:
     return f"{view.name}: {len(view.finished)} of {view.requested_trials} trials, {_outlook(view)}"
 
 
-def _headline(view: SweepView, elapsed_s: float) -> Text:
-    return Text(f"{describe_view(view)}, {duration(elapsed_s)} elapsed", style="bold")
-
-
 def _outlook(view: SweepView) -> str:
-    stopped = sum(row.state == "stopped" for row in view.rows)
-    failed = sum(row.state == "failed" for row in view.rows)
-    parts = [f"best {score(view.best.best) if view.best else '–'} (base {score(view.baseline)})", f"{stopped} stopped"]
-    if failed:
-        parts.append(f"{failed} failed")
+    states = Counter(row.state for row in view.rows)
+    best = f"best {score(view.best.best) if view.best else '–'} (base {score(view.baseline)})"
+    parts = [best, f"{states['stopped']} stopped", *([f"{states['failed']} failed"] if states["failed"] else [])]
     remaining = view.remaining_s()
     if len(view.finished) < view.requested_trials and remaining is not None:
         parts.append(f"about {duration(remaining)} left")

@@ -7,9 +7,9 @@ from statistics import mean
 from rich.console import Console
 from rich.table import Table
 
-from embsweep.reports.text import TABLE_STYLE, PlainLines, gain, score
+from embsweep.reports.text import TABLE_STYLE, gain, plain_printer, score
 from embsweep.reports.view import Result
-from embsweep.selection.evidence import BASE, BM25, WINNER, Comparison, ConfirmedRecord, Evidence, VerdictRecord
+from embsweep.selection.evidence import BASE, BM25, WINNER, Evidence, VerdictRecord
 
 
 def build_confirmed_table(verdict: VerdictRecord) -> Table:
@@ -17,9 +17,15 @@ def build_confirmed_table(verdict: VerdictRecord) -> Table:
     table = Table(title="Run again with fresh seeds", **TABLE_STYLE)
     for name in ("trial", "search", "again", "lost", "each run"):
         table.add_column(name, justify="right" if name != "each run" else "left", no_wrap=True)
-    rows = sorted(verdict.confirmed, key=lambda facts: (facts.trial != verdict.winner, -_mean(facts), facts.trial))
+    means = {facts.trial: mean(facts.confirmed) if facts.confirmed else None for facts in verdict.confirmed}
+    rows = sorted(verdict.confirmed, key=lambda f: (f.trial != verdict.winner, -(means[f.trial] or 0.0), f.trial))
     for facts in rows:
-        table.add_row(*_cells(facts, is_winner=facts.trial == verdict.winner))
+        again = means[facts.trial]
+        lost = gain(again - facts.searched) if again is not None and facts.searched is not None else "–"
+        each = "  ".join(map(score, facts.confirmed)) + (f"  {facts.failures} failed" if facts.failures else "")
+        mark = "★" if facts.trial == verdict.winner else ""
+        name = f"{mark}{facts.trial}" + (" recipe" if facts.is_recipe else "")
+        table.add_row(name, score(facts.searched), score(again), lost, each)
     return table
 
 
@@ -31,19 +37,6 @@ def describe_verdict(verdict: VerdictRecord) -> str:
         return "Not confirmed: nothing was run again, so part of the lead may be seed variance."
     tied = ", ".join(str(number) for number in verdict.tied_with)
     return f"Tied: trials {tied} cannot be told apart. {verdict.rule}."
-
-
-def _mean(facts: ConfirmedRecord) -> float:
-    return mean(facts.confirmed) if facts.confirmed else 0.0
-
-
-def _cells(facts: ConfirmedRecord, *, is_winner: bool) -> tuple[str, ...]:
-    mark = "★" if is_winner else ""
-    again = mean(facts.confirmed) if facts.confirmed else None
-    lost = gain(again - facts.searched) if again is not None and facts.searched is not None else "–"
-    each = "  ".join(map(score, facts.confirmed)) + (f"  {facts.failures} failed" if facts.failures else "")
-    name = f"{mark}{facts.trial}" + (" recipe" if facts.is_recipe else "")
-    return name, score(facts.searched), score(again), lost, each
 
 
 def print_result(console: Console, result: Result, *, command: str, ui_command: str) -> None:
@@ -58,16 +51,13 @@ def print_result(console: Console, result: Result, *, command: str, ui_command: 
         command: Command line that started the sweep.
         ui_command: Command that opens the MLflow UI.
     """
-    evidence, print_line = result.evidence, PlainLines(console)
+    evidence, print_line = result.evidence, plain_printer(console)
     print_line("")
     console.print(_scores_table(evidence))
-    for line in _evaluation_lines(evidence):
-        print_line(line)
-    print_line("")
+    print_line("\n".join([*_evaluation_lines(evidence), ""]))
     if evidence.verdict.outcome != "unconfirmed":
         console.print(build_confirmed_table(evidence.verdict))
-    for line in (*_winner_lines(evidence), *_next_lines(result, command, ui_command)):
-        print_line(line)
+    print_line("\n".join([*_winner_lines(evidence), *_next_lines(result, command, ui_command)]))
 
 
 def _scores_table(evidence: Evidence) -> Table:
@@ -77,39 +67,26 @@ def _scores_table(evidence: Evidence) -> Table:
     table.add_row("", "validation", "", "", "  ", "test", "", "", "", "", style="dim")
     against_base = {c.dim: c for c in evidence.comparisons if c.reference == BASE}
     for dim in sorted(evidence.dims, reverse=True):
-        base, best = (evidence.validation[name][dim][evidence.metric] for name in (BASE, WINNER))
-        base_test, best_test = (evidence.test[name].scores[dim][evidence.metric] for name in (BASE, WINNER))
-        table.add_row(
-            str(dim),
-            *_base_best_gain(base, best),
-            "",
-            *_base_best_gain(base_test, best_test),
-            *_certainty(against_base[dim]),
+        pairs = (
+            (scores[BASE][dim][evidence.metric], scores[WINNER][dim][evidence.metric])
+            for scores in (evidence.validation, {name: found.scores for name, found in evidence.test.items()})
         )
+        validation, test = ((score(base), score(best), gain(best - base)) for base, best in pairs)
+        c = against_base[dim]
+        certainty = (f"{gain(c.low)} to {gain(c.high)}", score(c.adjusted_p))
+        table.add_row(str(dim), *validation, "", *test, *certainty)
     return table
 
 
-def _base_best_gain(base: float, best: float) -> tuple[str, str, str]:
-    return score(base), score(best), gain(best - base)
-
-
-def _certainty(comparison: Comparison) -> tuple[str, str]:
-    return f"{gain(comparison.low)} to {gain(comparison.high)}", score(comparison.adjusted_p)
-
-
 def _evaluation_lines(evidence: Evidence) -> list[str]:
+    largest, times = max(evidence.dims), evidence.holdout_evaluations
     bm25 = (evidence.validation[BM25], evidence.test[BM25].scores)
-    largest = max(evidence.dims)
     validation, test = (scores[largest][evidence.metric] for scores in bm25)
-    times = (
-        "once"
-        if evidence.holdout_evaluations == 1
-        else f"{evidence.holdout_evaluations} times, so it may be optimistic"
-    )
+    often = "once" if times == 1 else f"{times} times, so it may be optimistic"
     queries, groups = len(evidence.groups), len(set(evidence.groups))
     return [
         f"\nBM25: {score(validation)} validation, {score(test)} test. p is adjusted for all comparisons made.",
-        f"Validation chose the winner; test ({queries} queries on {groups} passage groups) was evaluated {times}.",
+        f"Validation chose the winner; test ({queries} queries on {groups} passage groups) was evaluated {often}.",
     ]
 
 
@@ -134,9 +111,7 @@ def _describe_gain(evidence: Evidence) -> str:
     """Describe in one sentence how the winner compares with the untrained base model on test."""
     (overall,) = (c for c in evidence.comparisons if c.reference == BASE and c.dim is None)
     if overall.adjusted_p < evidence.gate.alpha:
-        return (
-            "It beats the base model on test." if overall.difference > 0 else "It is worse than the base model on test."
-        )
+        return f"It {'beats' if overall.difference > 0 else 'is worse than'} the base model on test."
     detectable = f"so few queries cannot detect less than {score(overall.detectable)}"
     return f"No significant difference from the base model on test: {gain(overall.difference)}; {detectable}."
 

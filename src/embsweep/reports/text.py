@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -32,12 +34,6 @@ def gain(value: float) -> str:
     return f"{rounded:+.4f}".replace("0.", ".", 1)
 
 
-class PlainLines:
-    """Printer of texts without wrapping and markup, so that commands can be copied."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def __call__(self, text: str) -> None:
-        """Print `text`."""
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+def plain_printer(console: Console) -> Callable[[str], None]:
+    """Return a printer of texts without wrapping and markup, so that commands can be copied."""
+    return partial(console.print, soft_wrap=True, highlight=False, markup=False)

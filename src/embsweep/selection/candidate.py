@@ -14,10 +14,15 @@ import numpy as np
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.evidence import Comparison, ConfirmedRecord
 from embsweep.selection.scores import PerQuery
-from embsweep.selection.statistics.intervals import adjust_holm
-from embsweep.selection.statistics.paired import Difference, compute_difference
+from embsweep.selection.statistics.paired import (
+    Bounds,
+    Difference,
+    adjust_comparisons,
+    compute_difference,
+    to_comparisons,
+)
 from embsweep.selection.statistics.resampling import Grouping
-from embsweep.selection.statistics.seed_variance import Bounds, SeedVariance, add_seed_noise, score_run
+from embsweep.selection.statistics.seed_variance import SeedVariance, add_seed_noise, score_run
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Candidate:
         """Each query's value, averaged over the seeds."""
         return {dim: np.mean([run[dim] for run in self.runs], axis=0) for dim in self.runs[0]}
 
-    def to_facts(self, objective: ObjectiveConfig) -> ConfirmedRecord:
+    def to_record(self, objective: ObjectiveConfig) -> ConfirmedRecord:
         """Convert the candidate to its record in the evidence."""
         return ConfirmedRecord(
             trial=self.trial,
@@ -91,30 +96,14 @@ class PairedComparison:
 
         Holm's correction is applied to two families separately: the objectives, which decide, and all dimensions.
         """
-        found = [c for other in others for c in self._to_comparisons(other.name, *self.compare(one, other))]
-        for family in (True, False):
-            places = [index for index, comparison in enumerate(found) if (comparison.dim is None) is family]
-            adjusted = adjust_holm([found[index].p_value for index in places])
-            for index, p in zip(places, adjusted, strict=True):
-                found[index] = found[index].model_copy(update={"adjusted_p": p})
-        return tuple(found)
-
-    def _to_comparisons(self, reference: str, difference: Difference, bounds: Bounds) -> list[Comparison]:
-        return [
-            Comparison(
-                reference=reference,
-                dim=dim,
-                difference=float(difference.observed[index]),
-                low=float(bounds.low[index]),
-                high=float(bounds.high[index]),
-                p_value=float(bounds.p_values[index]),
-                adjusted_p=float(bounds.p_values[index]),
-                detectable=float(bounds.detectable[index]),
-                queries=len(self.grouping.labels),
-                groups=self.grouping.count,
-            )
-            for index, dim in enumerate(difference.columns)
+        found = [
+            comparison
+            for other in others
+            for comparison in to_comparisons(other.name, *self.compare(one, other), self.grouping)
         ]
+        families = ([c for c in found if (c.dim is None) is whole] for whole in (True, False))
+        adjusted = {(c.reference, c.dim): c for family in families for c in adjust_comparisons(family)}
+        return tuple(adjusted[c.reference, c.dim] for c in found)
 
 
 @dataclass(frozen=True)

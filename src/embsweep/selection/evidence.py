@@ -16,7 +16,7 @@ from embsweep.config.base import Dims, FrozenModel
 from embsweep.config.sweep import GateConfig
 from embsweep.config.training import ObjectiveConfig, TrialConfig
 from embsweep.selection.objective import compute_objective, counted_dims, resolve_floors
-from embsweep.selection.scores import PerQuery
+from embsweep.selection.scores import PerQuery, Scores
 
 
 class Interval(FrozenModel):
@@ -52,7 +52,7 @@ class Comparison(FrozenModel):
 WINNER, BASE, BM25, RECIPE, RUNNER_UP = "winner", "base", "BM25", "recipe", "runner-up"
 """Names of the models that are evaluated on the test split."""
 
-Table = Annotated[dict[int, dict[str, float]], Field(strict=False)]
+Table = Annotated[Scores, Field(strict=False)]
 Values = Annotated[tuple[float, ...], Field(strict=False)]
 
 
@@ -95,7 +95,10 @@ class FindingRecord(FrozenModel):
 
 
 class VerificationRecord(FrozenModel):
-    """Re-evaluation of the winner's stored weights in a fresh process; `difference` is the largest of all metrics."""
+    """Re-evaluation of a model's stored weights in a fresh process; `difference` is the largest of all metrics.
+
+    `manifest_sha256` is empty for a base model.
+    """
 
     manifest_sha256: str
     device: str
@@ -163,22 +166,16 @@ _RENAMED_AFTER_FORMAT_1 = {"look": "holdout_evaluations", "proof": "verification
 def upgrade_evidence(data: bytes) -> bytes:
     """Convert evidence of format 1 (before 0.1) to the present form, as JSON; return anything else unchanged."""
     try:
-        values = json.loads(data)
+        values = json.loads(data, object_hook=_rename_keys)
     except ValueError:
         return data
-    if not isinstance(values, dict) or values.get("format") != 1:
+    if not isinstance(values, dict) or values.pop("format", None) != 1:
         return data
-    upgraded = _rename_keys(values)
-    for holder in (upgraded, upgraded.get("verdict")):
-        if isinstance(holder, dict) and isinstance(holder.get("comparisons"), list):
-            holder["comparisons"] = [_rename_keys(comparison) for comparison in holder["comparisons"]]
-    return json.dumps(upgraded).encode()
+    return json.dumps(values).encode()
 
 
-def _rename_keys(values: Any) -> Any:
-    if not isinstance(values, dict):
-        return values
-    return {_RENAMED_AFTER_FORMAT_1.get(key, key): value for key, value in values.items() if key != "format"}
+def _rename_keys(values: dict[str, Any]) -> dict[str, Any]:
+    return {_RENAMED_AFTER_FORMAT_1.get(key, key): value for key, value in values.items()}
 
 
 class Evidence(FrozenModel):

@@ -46,7 +46,7 @@ class GateResult:
 def evaluate_gate(case: GateInput) -> GateResult:
     """Check every condition, even if an earlier one is not met."""
     comparisons = _compare(case)
-    base = check_reference("beats base", case, case.base, case.rule.against_base, comparisons)
+    base = check_reference("beats base", case, case.base, case.gate.against_base, comparisons)
     return GateResult(
         (
             check_complete(case.evidence),
@@ -67,15 +67,15 @@ def _compare(case: GateInput) -> tuple[Comparison, ...]:
 
     If the rule requires a significant difference, the test's null hypothesis is a difference of the rule's margin.
     """
-    if case.challenger.diagnostic:
+    if case.challenger.reason_missing:
         return ()
     ours = {dim: case.challenger.values[dim] for dim in case.dims if dim in case.challenger.values}
-    rules = ((case.base, case.rule.against_base), (case.champion, case.rule.against_champion))
+    rules = ((case.base, case.gate.against_base), (case.champion, case.gate.against_champion))
     evaluated = [
         (reference, rule)
         for reference, rule in rules
         if reference is not None
-        and not reference.evaluation.diagnostic
+        and not reference.evaluation.reason_missing
         and set(ours) & set(reference.evaluation.values)
     ]
     return compare_models(
@@ -84,5 +84,5 @@ def _compare(case: GateInput) -> tuple[Comparison, ...]:
         case.groups,
         config=case.evidence.test_objective,
         seed=_SEED,
-        margins={reference.label: case.rule.margin for reference, rule in evaluated if rule == "significant"},
+        margins={reference.label: case.gate.margin for reference, rule in evaluated if rule == "significant"},
     )

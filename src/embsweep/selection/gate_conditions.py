@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from embsweep.config.sweep import GateConfig, GateRule
@@ -10,6 +9,7 @@ from embsweep.core.names import REHEARSAL_SUFFIX
 from embsweep.selection.evidence import WINNER, Comparison, Evidence
 from embsweep.selection.gate_input import GateInput, Reference
 from embsweep.selection.objective import describe_violations
+from embsweep.selection.scores import find_largest_difference
 
 
 @dataclass(frozen=True)
@@ -31,41 +31,41 @@ class Condition:
     dims: tuple[DimCheck, ...] = ()
 
 
-def check_comparison(found: Comparison, rule: GateRule, config: GateConfig) -> tuple[bool, str]:
+def check_comparison(found: Comparison, rule: GateRule, gate: GateConfig) -> tuple[bool, str]:
     """Check whether a difference satisfies `rule`.
 
     Args:
         found: Difference to the reference. For the rule `significant`, its p-value must be that of the null hypothesis
-            that the difference is `config.margin`.
+            that the difference is `gate.margin`.
         rule: One of `significant`, `higher` and `not_worse`.
-        config: Margin and alpha of the rule.
+        gate: Margin and alpha of the rule.
 
     Returns:
         Whether it passed, and the numbers that decided it.
     """
     interval = f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
     if rule == "not_worse":
-        short = -config.margin - found.low
-        if found.low > -config.margin:
+        short = -gate.margin - found.low
+        if found.low > -gate.margin:
             return True, interval
-        return False, f"{interval}: low end must be above {-config.margin:+.4f}, short by {short:.4f}"
-    if not found.difference > config.margin:
-        short = config.margin - found.difference
-        return False, f"{interval}: must be above {config.margin:+.4f}, short by {short:.4f}"
+        return False, f"{interval}: low end must be above {-gate.margin:+.4f}, short by {short:.4f}"
+    if not found.difference > gate.margin:
+        short = gate.margin - found.difference
+        return False, f"{interval}: must be above {gate.margin:+.4f}, short by {short:.4f}"
     if rule == "higher":
         return True, interval
     p = f"p {found.adjusted_p:.4f}"
-    if found.adjusted_p < config.alpha:
+    if found.adjusted_p < gate.alpha:
         return True, f"{interval}, {p}"
     detectable = found.margin + found.detectable
-    return False, f"{interval}: {p} must be below {config.alpha:g}, detectable from {detectable:.4f}"
+    return False, f"{interval}: {p} must be below {gate.alpha:g}, detectable from {detectable:.4f}"
 
 
-def describe_rule(rule: GateRule, config: GateConfig) -> str:
+def describe_rule(rule: GateRule, gate: GateConfig) -> str:
     """Describe a rule: `significantly higher (p < 0.05)`, `higher by more than 0.01`, `not worse by more than 0.01`."""
-    above = f" by more than {config.margin:g}" if config.margin else ""
+    above = f" by more than {gate.margin:g}" if gate.margin else ""
     if rule == "significant":
-        return f"significantly higher{above} (p < {config.alpha:g})"
+        return f"significantly higher{above} (p < {gate.alpha:g})"
     return f"higher{above}" if rule == "higher" else f"not worse{above}"
 
 
@@ -87,21 +87,16 @@ def check_data(case: GateInput) -> Condition:
 def check_verification(case: GateInput) -> Condition:
     """Check that the stored weights reproduce every score that was recorded for them."""
     name, evaluation = "verification", case.challenger
-    if evaluation.diagnostic:
-        return Condition(name, None if _has_moved(case) else False, evaluation.diagnostic)
+    if evaluation.reason_missing:
+        same_data = case.evidence.data.fingerprint == case.found_fingerprint
+        return Condition(name, False if same_data else None, evaluation.reason_missing)
     recorded = case.evidence.test[WINNER].scores
     missing = sorted(set(recorded) - set(evaluation.scores), reverse=True)
     if missing:
         return Condition(name, False, f"the stored model has no dimension {missing[0]}")
-    gaps = {
-        (dim, metric): _abs_diff(evaluation.scores[dim][metric], value)
-        for dim, by_metric in recorded.items()
-        for metric, value in by_metric.items()
-    }
-    (dim, metric), largest = max(gaps.items(), key=lambda item: item[1])
-    held = largest <= evaluation.tolerance
+    largest, dim, metric = find_largest_difference(recorded, evaluation.scores)
     limit = f"tolerance {evaluation.tolerance:g} on {evaluation.device}"
-    if held:
+    if largest <= evaluation.tolerance:
         return Condition(name, True, f"reproduced within {largest:.1e} ({limit})")
     was, now = recorded[dim][metric], evaluation.scores[dim][metric]
     return Condition(
@@ -121,13 +116,13 @@ def check_reference(
         rule: Rule that each difference must satisfy.
         comparisons: Comparisons of the challenger, those with `reference` among them.
     """
-    diagnostic = case.challenger.diagnostic or reference.evaluation.diagnostic
-    if diagnostic:
-        return Condition(name, None, diagnostic)
+    reason = case.challenger.reason_missing or reference.evaluation.reason_missing
+    if reason:
+        return Condition(name, None, reason)
     found = {c.dim: c for c in comparisons if c.reference == reference.label}
     checks = tuple(_check_dim(dim, case, reference, rule, found.get(dim)) for dim in case.dims)
     held = sum(check.passed for check in checks)
-    text = f"{reference.label}: {describe_rule(rule, case.rule)} at {held} of {len(checks)} dimensions"
+    text = f"{reference.label}: {describe_rule(rule, case.gate)} at {held} of {len(checks)} dimensions"
     return Condition(name, held == len(checks), f"{text}; {reference.note}" if reference.note else text, checks)
 
 
@@ -136,7 +131,7 @@ def check_champion(case: GateInput, comparisons: tuple[Comparison, ...]) -> Cond
     name = "beats champion"
     if case.champion is None:
         return Condition(name, True, "there is no champion yet")
-    return check_reference(name, case, case.champion, case.rule.against_champion, comparisons)
+    return check_reference(name, case, case.champion, case.gate.against_champion, comparisons)
 
 
 def check_audit(evidence: Evidence) -> Condition:
@@ -177,15 +172,5 @@ def _check_dim(dim: int, case: GateInput, reference: Reference, rule: GateRule, 
             return DimCheck(dim, False, f"{model} has only {evaluation.dim} dimensions")
     if found is None:
         return DimCheck(dim, False, "not evaluated; evaluated: " + ", ".join(map(str, case.evidence.dims)))
-    passed, text = check_comparison(found, rule, case.rule)
+    passed, text = check_comparison(found, rule, case.gate)
     return DimCheck(dim, passed, text)
-
-
-def _abs_diff(found: float, recorded: float) -> float:
-    """Return the distance of two scores; NaN counts as infinite, because it would pass every comparison."""
-    gap = abs(found - recorded)
-    return gap if math.isfinite(gap) else math.inf
-
-
-def _has_moved(case: GateInput) -> bool:
-    return case.evidence.data.fingerprint != case.found_fingerprint

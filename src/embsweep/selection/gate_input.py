@@ -11,7 +11,7 @@ from embsweep.selection.scores import PerQuery, Scores
 
 @dataclass(frozen=True)
 class ModelEvaluation:
-    """Evaluation of one model on the test set in a fresh process; `diagnostic` is the reason if there is none.
+    """Evaluation of one model on the test set in a fresh process; `reason_missing` says why there is none.
 
     `values` holds the objective's metric of each query at every dimension that the model has, at most `dim`.
     `tolerance` is the largest difference that a repeated evaluation may have on `device`.
@@ -22,7 +22,7 @@ class ModelEvaluation:
     dim: int = 0
     device: str = ""
     tolerance: float = 0.0
-    diagnostic: str | None = None
+    reason_missing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class GateInput:
     name: str
     rehearsal_tag: bool
     evidence: Evidence
-    rule: GateConfig
+    gate: GateConfig
     found_fingerprint: str
     groups: tuple[int, ...]
     challenger: ModelEvaluation
@@ -56,18 +56,18 @@ class GateInput:
     @property
     def dims(self) -> tuple[int, ...]:
         """Dimensions at which the challenger must satisfy the rule, from large to small."""
-        return required_dims(self.rule, self.evidence, self.champion.dims_in_use if self.champion else ())
+        return required_dims(self.gate, self.evidence, self.champion.dims_in_use if self.champion else ())
 
 
-def required_dims(rule: GateConfig, evidence: Evidence, served: tuple[int, ...]) -> tuple[int, ...]:
+def required_dims(gate: GateConfig, evidence: Evidence, served: tuple[int, ...]) -> tuple[int, ...]:
     """Return the dimensions at which the gate compares models, from large to small.
 
     Args:
-        rule: Rule of the gate; its `dims` have precedence if there are any.
+        gate: Rules of the gate; its `dims` have precedence if there are any.
         evidence: Evidence of the challenger, with the dimensions that the sweep evaluated.
         served: Dimensions that the champion serves.
 
     Returns:
         `gate.dims`, or every dimension that was evaluated and every one that the champion serves.
     """
-    return tuple(sorted(set(rule.dims or (*evidence.dims, *served)), reverse=True))
+    return tuple(sorted(set(gate.dims or (*evidence.dims, *served)), reverse=True))

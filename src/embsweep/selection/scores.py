@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +14,19 @@ Scores = Mapping[int, Mapping[str, float]]
 
 PerQuery = Mapping[int, NDArray[np.float64]]
 """Dimension → one metric of each query, float64 [n_queries], in the order of the set's queries."""
+
+
+def find_largest_difference(recorded: Scores, found: Scores) -> tuple[float, int, str]:
+    """Return the largest difference between a recorded score and the one found, with its dimension and metric.
+
+    NaN counts as infinite, because it would pass every comparison.
+    """
+    differences = [
+        (gap if math.isfinite(gap := abs(found[dim][metric] - value)) else math.inf, dim, metric)
+        for dim, by_metric in recorded.items()
+        for metric, value in by_metric.items()
+    ]
+    return max(differences, key=lambda difference: difference[0])
 
 
 def scores_from_json(values: Mapping[str | int, Mapping[str, float]]) -> Scores:

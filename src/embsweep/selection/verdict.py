@@ -78,7 +78,7 @@ def _choose_unconfirmed(
         tied_with=(),
         rule=_SEARCH_ALONE,
         comparisons=(),
-        confirmed=tuple(c.to_facts(objective) for c in candidates),
+        confirmed=tuple(c.to_record(objective) for c in candidates),
         warnings=tuple(warn_ineligible(candidates, any_runs=False)),
     )
 
@@ -96,7 +96,7 @@ def _choose(
         tied_with=tuple(sorted(c.trial for c in (leader, *equals))) if equals else (),
         rule=_CHEAPEST if equals else f"{_BETTER} (alpha {alpha:g}, Holm)" if len(able) > 1 else _ALONE,
         comparisons=comparisons,
-        confirmed=tuple(c.to_facts(paired.objective) for c in candidates),
+        confirmed=tuple(c.to_record(paired.objective) for c in candidates),
         warnings=_list_warnings(paired, winner, candidates, comparisons, alpha),
     )
 

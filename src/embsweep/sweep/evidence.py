@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from embsweep.audit.report import to_facts
 from embsweep.config import Config
 from embsweep.config.search_space import describe
-from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import EmbsweepError
 from embsweep.data.groups import label_groups
 from embsweep.search.format import STUDY
@@ -26,7 +24,6 @@ from embsweep.selection.evidence import (
     BASE,
     BM25,
     WINNER,
-    Comparison,
     DataRecord,
     Evidence,
     LogRow,
@@ -39,12 +36,11 @@ from embsweep.selection.statistics.significance import compare_models, find_smal
 from embsweep.sweep.confirmation import Confirmation
 from embsweep.sweep.confirmation_runs import confirmation_config, confirmation_phase
 from embsweep.sweep.context import SweepContext
-from embsweep.sweep.holdout import HoldoutResult
+from embsweep.sweep.holdout import HoldoutEvaluation
 from embsweep.sweep.phase import run_ref
 from embsweep.sweep.run_metadata import split_sizes
 from embsweep.sweep.scheduler import MANIFEST_SHA256
 from embsweep.tracking.runs import RunRef
-from embsweep.training.messages import TrialReport
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,9 @@ _FACTS = (
 )
 
 
-def build_evidence(context: SweepContext, verdict: VerdictRecord, served: SelectedRun, test: HoldoutResult) -> Evidence:
+def build_evidence(
+    context: SweepContext, verdict: VerdictRecord, served: SelectedRun, test: HoldoutEvaluation
+) -> Evidence:
     """Return everything that is reported about the winner as one value.
 
     Args:
@@ -144,7 +142,7 @@ def build_evidence(context: SweepContext, verdict: VerdictRecord, served: Select
     groups = label_groups(splits.test.relevant)
     winner = test.evaluations[WINNER]
     profile = resolve_floors(recipe.objective, test.evaluations[BASE].scores)
-    objectives = {name: compute_objective(evaluation.scores, profile) for name, evaluation in test.evaluations.items()}
+    objectives = {name: compute_objective(found.scores, profile) for name, found in test.evaluations.items()}
     return Evidence(
         sweep=context.folder.name,
         study=context.ledger.metadata["study_id"],
@@ -158,17 +156,33 @@ def build_evidence(context: SweepContext, verdict: VerdictRecord, served: Select
         dims=recipe.trial.eval_dims,
         objective=recipe.objective,
         gate=recipe.gate,
-        data=_data_facts(context),
+        data=DataRecord(
+            name=splits.name,
+            fingerprint=splits.fingerprint,
+            sizes=split_sizes(splits),
+            config=recipe.data.model_dump(mode="json"),
+            merged=splits.notes,
+        ),
         audit=to_facts(context.prepared.audit),
-        training=_training_facts(context, served),
+        training=_build_training_record(context, served),
         verdict=verdict,
         verification=test.verifications[WINNER],
-        holdout_evaluations=test.holdout_evaluations,
+        holdout_evaluations=test.count,
         groups=groups,
-        validation=_validation_scores(context, served),
+        validation={
+            WINNER: served.scores,
+            BASE: context.baseline.scores,
+            BM25: dict.fromkeys(recipe.trial.eval_dims, context.baseline.bm25),
+        },
         objectives=objectives,
-        test=dict(test.evaluations),
-        comparisons=_compare(test, groups, profile, seed=recipe.search.seed),
+        test=test.evaluations,
+        comparisons=compare_models(
+            winner.per_query,
+            {name: evaluation.per_query for name, evaluation in test.evaluations.items() if name != WINNER},
+            groups,
+            config=profile,
+            seed=recipe.search.seed,
+        ),
         optimism=served.objective - objectives[WINNER],
         smallest_dim=find_smallest_dim(winner.per_query, groups, alpha=recipe.gate.alpha, seed=recipe.search.seed),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
@@ -181,47 +195,25 @@ def count_states(ledger: Ledger) -> dict[str, int]:
     return dict(Counter(record.state for record in ledger.trials))
 
 
-def _compare(
-    test: HoldoutResult, groups: Sequence[int], profile: ObjectiveConfig, *, seed: int
-) -> tuple[Comparison, ...]:
-    references = {name: evaluation.per_query for name, evaluation in test.evaluations.items() if name != WINNER}
-    return compare_models(test.evaluations[WINNER].per_query, references, groups, config=profile, seed=seed)
-
-
-def _validation_scores(context: SweepContext, served: SelectedRun) -> dict[str, Any]:
-    bm25 = {dim: dict(context.baseline.bm25) for dim in context.recipe.trial.eval_dims}
-    return {WINNER: _plain(served.scores), BASE: _plain(context.baseline.scores), BM25: bm25}
-
-
-def _plain(scores: Mapping[int, Mapping[str, float]]) -> dict[int, dict[str, float]]:
-    return {dim: dict(by_metric) for dim, by_metric in scores.items()}
-
-
-def _data_facts(context: SweepContext) -> DataRecord:
-    splits = context.prepared.splits
-    return DataRecord(
-        name=splits.name,
-        fingerprint=splits.fingerprint,
-        sizes=split_sizes(splits),
-        config=context.recipe.data.model_dump(mode="json"),
-        merged=splits.notes,
-    )
-
-
-def _training_facts(context: SweepContext, served: SelectedRun) -> TrainingRecord:
-    record = served.record
+def _build_training_record(context: SweepContext, served: SelectedRun) -> TrainingRecord:
+    record, metric = served.record, served.config.objective.metric
     reports, saved = record.reports, record.saved
     return TrainingRecord(
         trial=served.trial,
         run=served.name,
         params=dict(context.ledger.record(served.trial).params),
         config=served.config.trial,
-        log=tuple(_log_row(report, served.config.objective.metric, is_saved=report is saved) for report in reports),
+        log=tuple(
+            LogRow(
+                fraction=report.fraction,
+                epoch=report.epoch,
+                step=report.step,
+                loss=report.loss,
+                objective=report.objective,
+                values={dim: by_metric[metric] for dim, by_metric in report.scores.items()},
+                is_saved=report is saved,
+            )
+            for report in reports
+        ),
         facts={key: record.facts[key] for key in _FACTS if key in record.facts},
     )
-
-
-def _log_row(report: TrialReport, metric: str, *, is_saved: bool) -> LogRow:
-    columns = {name: getattr(report, name) for name in ("fraction", "epoch", "step", "loss", "objective")}
-    values = {dim: by_metric[metric] for dim, by_metric in report.scores.items()}
-    return LogRow(**columns, values=values, is_saved=is_saved)

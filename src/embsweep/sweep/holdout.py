@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from contextlib import suppress
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -26,7 +25,6 @@ from embsweep.selection.evidence import BASE, BM25, EvaluationRecord, Verificati
 from embsweep.selection.statistics.significance import compute_intervals
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.folder import SweepFolder
-from embsweep.training import verification
 from embsweep.training.verification import RecordedScores, VerificationSpec, hash_of_manifest, verify_and_evaluate
 
 _METADATA_KEY = "holdout_evaluations"
@@ -44,8 +42,13 @@ class HoldoutEvaluation(FrozenModel):
     earlier: int = 0
     choice: dict[str, str] = Field(default_factory=dict)
     at: str
-    evaluations: dict[str, EvaluationRecord]
-    verifications: Annotated[dict[str, VerificationRecord], Field(strict=False)]
+    evaluations: dict[str, EvaluationRecord] = Field(default_factory=dict)
+    verifications: dict[str, VerificationRecord] = Field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Number of holdout evaluations of these data so far."""
+        return self.earlier + self.number
 
 
 def count_previous_evaluations(folder: SweepFolder, fingerprint: str, say: Callable[[str], None]) -> int:
@@ -75,13 +78,7 @@ def load_holdout_evaluations(ledger: Ledger, folder: SweepFolder) -> list[Holdou
 
     An evaluation whose file is missing or altered still counts, but has no scores.
     """
-    records = []
-    for entry in ledger.metadata.get(_METADATA_KEY, []):
-        empty = HoldoutEvaluation(
-            number=entry["number"], earlier=entry.get("earlier", 0), at=entry["at"], evaluations={}, verifications={}
-        )
-        records.append(_load(folder.holdout_evaluation(entry["number"]), entry["sha256"]) or empty)
-    return records
+    return [_load(folder, entry) for entry in ledger.metadata.get(_METADATA_KEY, [])]
 
 
 def record_holdout_evaluation(
@@ -105,27 +102,17 @@ def record_holdout_evaluation(
     atomic_write(folder.holdout_evaluation(record.number), data)
 
 
-def _load(path: Path, sha256: str) -> HoldoutEvaluation | None:
-    try:
-        data = path.read_bytes()
-        return HoldoutEvaluation.model_validate_json(data) if hashlib.sha256(data).hexdigest() == sha256 else None
-    except (OSError, ValidationError):
-        return None
-
-
-@dataclass(frozen=True)
-class HoldoutResult:
-    """Scores of each named model on the test split, and the number of holdout evaluations of these data so far."""
-
-    holdout_evaluations: int
-    at: str
-    evaluations: Mapping[str, EvaluationRecord]
-    verifications: Mapping[str, VerificationRecord]
+def _load(folder: SweepFolder, entry: Mapping[str, Any]) -> HoldoutEvaluation:
+    with suppress(OSError, ValidationError):
+        data = folder.holdout_evaluation(entry["number"]).read_bytes()
+        if hashlib.sha256(data).hexdigest() == entry["sha256"]:
+            return HoldoutEvaluation.model_validate_json(data)
+    return HoldoutEvaluation(number=entry["number"], earlier=entry.get("earlier", 0), at=entry["at"])
 
 
 def evaluate_on_test(
     context: SweepContext, recorded: Sequence[RecordedScores], trials: Mapping[str, int]
-) -> HoldoutResult:
+) -> HoldoutEvaluation:
     """Verify the recorded scores of the finalists, then evaluate them, the base model and BM25 on the test split.
 
     A model that was evaluated before is not evaluated again.
@@ -136,28 +123,28 @@ def evaluate_on_test(
         trials: Number of the trial behind each name.
 
     Returns:
-        The scores of each name, of the base model and of BM25, with the verification of each model.
+        The last holdout evaluation, with the scores of each name, of the base model and of BM25 and the verification of
+        each model, by name.
 
     Raises:
         VerificationFailed: If weights do not reproduce their recorded scores. No test score is recorded then.
         EmbsweepError: If a file of the weights is missing, altered or not listed in their manifest.
     """
     recorded = [*recorded, RecordedScores(BASE, None, context.baseline.scores)]
+    choice = {item.name: _key(item) for item in recorded}
     records = load_holdout_evaluations(context.ledger, context.folder)
     known = {key for record in records for key in record.evaluations}
-    new = [item for item in recorded if _key(item) not in known]
-    choice = {item.name: _key(item) for item in recorded}
+    new = [item for item in recorded if choice[item.name] not in known]
     if new or BM25 not in known or records[-1].choice != choice:
         records.append(_evaluate_new_models(context, new, choice, number=len(records) + 1))
     evaluations = {key: result for record in records for key, result in record.evaluations.items()}
     verifications = {key: facts for record in records for key, facts in record.verifications.items()}
-    by_name = {item.name: evaluations[_key(item)] for item in recorded}
-    named = {name: found.model_copy(update={"trial": trials.get(name)}) for name, found in by_name.items()}
-    return HoldoutResult(
-        holdout_evaluations=records[-1].earlier + records[-1].number,
-        at=records[-1].at,
-        evaluations={**named, BM25: evaluations[BM25]},
-        verifications={item.name: verifications[_key(item)] for item in recorded},
+    named = {n: evaluations[key].model_copy(update={"trial": trials.get(n)}) for n, key in choice.items()}
+    return records[-1].model_copy(
+        update={
+            "evaluations": {**named, BM25: evaluations[BM25]},
+            "verifications": {name: verifications[key] for name, key in choice.items()},
+        }
     )
 
 
@@ -171,35 +158,34 @@ def _evaluate_new_models(
     how = VerificationSpec(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
     call = select_call(context.recipe, context.prepared.slots)
     results = verify_and_evaluate(recorded, how, call=call, models=context.assets.models) if recorded else []
-    found = {_key(item): result for item, result in zip(recorded, results, strict=True)}
-    evaluations = {**{key: result.test for key, result in found.items()}, BM25: _measure_bm25(context)}
+    found = {choice[item.name]: result for item, result in zip(recorded, results, strict=True)}
+    evaluations = {**{key: result.test for key, result in found.items()}, BM25: _evaluate_bm25(context)}
     record = HoldoutEvaluation(
         number=number,
         earlier=earlier,
         choice=choice,
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        evaluations={key: _to_evaluation_record(context, evaluation) for key, evaluation in evaluations.items()},
-        verifications={key: _to_verification_record(result) for key, result in found.items()},
+        evaluations={key: _to_record(context, evaluation) for key, evaluation in evaluations.items()},
+        verifications={key: result.verification for key, result in found.items()},
     )
     record_holdout_evaluation(context.ledger, context.folder, record, [item.name for item in recorded])
     return record
 
 
 def _report_progress(context: SweepContext, number: int, models: int) -> None:
-    if number == 1:
-        context.progress.say(f"Verifying {models} models from disk, then evaluating them and BM25 on the test split.")
-    else:
-        context.progress.say(
-            f"Test evaluation no. {number} ({models} new models). The test split has been used before, so its scores "
-            "may be optimistic."
-        )
+    first = f"Verifying {models} models from disk, then evaluating them and BM25 on the test split."
+    again = (
+        f"Test evaluation no. {number} ({models} new models). The test split has been used before, so its scores "
+        "may be optimistic."
+    )
+    context.progress.say(first if number == 1 else again)
 
 
 def _key(item: RecordedScores) -> str:
     return BASE if item.folder is None else hash_of_manifest(item.folder)
 
 
-def _measure_bm25(context: SweepContext) -> Evaluation:
+def _evaluate_bm25(context: SweepContext) -> Evaluation:
     """Evaluate BM25 on the test split. It has no dimensions: its scores are the same at each."""
     from embsweep.evaluation.bm25 import measure_bm25
 
@@ -208,21 +194,11 @@ def _measure_bm25(context: SweepContext) -> Evaluation:
     return Evaluation(dict.fromkeys(dims, scores), dict.fromkeys(dims, per_query))
 
 
-def _to_evaluation_record(context: SweepContext, evaluation: Evaluation) -> EvaluationRecord:
+def _to_record(context: SweepContext, evaluation: Evaluation) -> EvaluationRecord:
     values = evaluation.of_metric(context.objective.metric)
     groups = label_groups(context.prepared.splits.test.relevant)
     return EvaluationRecord(
-        scores={dim: dict(by_metric) for dim, by_metric in evaluation.scores.items()},
+        scores=evaluation.scores,
         values={dim: tuple(array.tolist()) for dim, array in values.items()},
         intervals=compute_intervals(values, groups, seed=context.recipe.search.seed),
-    )
-
-
-def _to_verification_record(result: verification.VerifiedEvaluation) -> VerificationRecord:
-    return VerificationRecord(
-        manifest_sha256=result.manifest_sha256,
-        device=result.device,
-        difference=result.difference,
-        tolerance=result.tolerance,
-        pid=result.pid,
     )

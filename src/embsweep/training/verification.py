@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,8 @@ from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import Evaluation
 from embsweep.models.snapshot import Snapshot, localise
-from embsweep.selection.scores import Scores
+from embsweep.selection.evidence import VerificationRecord
+from embsweep.selection.scores import Scores, find_largest_difference
 from embsweep.training.checkpoint import load_checkpoint
 
 CPU_TOLERANCE = 1e-6
@@ -43,17 +43,10 @@ class RecordedScores:
 
 @dataclass(frozen=True)
 class VerifiedEvaluation:
-    """The test evaluation of a model whose recorded scores were reproduced in the same process.
-
-    `difference` is the largest of any recorded metric, `manifest_sha256` is empty for a base model.
-    """
+    """The test evaluation of a model, and how its recorded scores were reproduced in the same process."""
 
     test: Evaluation
-    difference: float
-    tolerance: float
-    manifest_sha256: str
-    device: str
-    pid: int
+    verification: VerificationRecord
 
 
 @dataclass(frozen=True)
@@ -106,12 +99,7 @@ def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str)
     Raises:
         VerificationFailed: If it exceeds the tolerance of the device.
     """
-    differences = {
-        (dim, metric): _abs_diff(found[dim][metric], value)
-        for dim, values in recorded.items()
-        for metric, value in values.items()
-    }
-    (dim, metric), largest = max(differences.items(), key=lambda item: item[1])
+    largest, dim, metric = find_largest_difference(recorded, found)
     tolerance = device_tolerance(device)
     if not largest <= tolerance:
         raise VerificationFailed(
@@ -120,12 +108,6 @@ def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str)
             f"{recorded[dim][metric]:.6f} was recorded (tolerance {tolerance:g} on {device}); nothing was registered",
         )
     return largest
-
-
-def _abs_diff(found: float, recorded: float) -> float:
-    """Return infinity if a value is NaN: `max` may skip a NaN, since every comparison with it is false."""
-    gap = abs(found - recorded)
-    return gap if math.isfinite(gap) else math.inf
 
 
 def device_tolerance(device: str) -> float:
@@ -167,4 +149,11 @@ def _evaluate_one(entry: RecordedScores, how: VerificationSpec) -> VerifiedEvalu
     del model
     release_memory()
     difference = check_reproduced(entry.name, entry.recorded, validation.scores, device=device)
-    return VerifiedEvaluation(test, difference, device_tolerance(device), digest, device, os.getpid())
+    verification = VerificationRecord(
+        manifest_sha256=digest,
+        device=device,
+        difference=difference,
+        tolerance=device_tolerance(device),
+        pid=os.getpid(),
+    )
+    return VerifiedEvaluation(test, verification)

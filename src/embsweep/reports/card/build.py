@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from embsweep.reports.card.sections import build_sections
+from embsweep.reports.card.render import build_context, render
 from embsweep.selection.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         '- Python: {{ version["python"] }}': ("versions",),
     }
 )
-"""A line of the library's template → the sections that go before it."""
+"""A line of the library's template → the sections that go before it, each a template beside this file."""
 
 
 def build_card(evidence: Evidence, model: SentenceTransformer) -> str:
@@ -42,9 +42,12 @@ def build_card(evidence: Evidence, model: SentenceTransformer) -> str:
 
     from embsweep.reports.card.data import build_card_data
 
-    data: Any = build_card_data(evidence, model)
+    context = build_context(evidence)
+    tables = {dim: render("metrics", context, dim=dim).strip() for dim in evidence.dims}
+    data: Any = build_card_data(evidence, model, tables)
     template = add_places(data.template_path.read_text("utf-8"))
-    card = ModelCard.from_template(data, template_str=template, sections=build_sections(evidence))
+    sections = {name: render(name, context) for names in _PLACES.values() for name in names}
+    card = ModelCard.from_template(data, template_str=template, sections=sections)
     return str(card.content)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,11 @@ from sentence_transformers.sentence_transformer.model_card import (
 )
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 
-from embsweep.config.training import ModelConfig, TrainConfig
+from embsweep.config.training import ModelConfig
 from embsweep.models.hub import find_folder
 from embsweep.models.losses import build_loss
-from embsweep.reports.card.markdown import number, plain
-from embsweep.reports.card.tables import metric_table
+from embsweep.reports.card.markdown import escape, number
+from embsweep.reports.card.render import LISTED_VERSIONS
 from embsweep.selection.evidence import WINNER, Evidence, TrainingRecord
 from embsweep.training.hardware import HardwareSettings
 from embsweep.training.trainer import build_arguments
@@ -41,14 +42,14 @@ _MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 class EvidenceCardData(SentenceTransformerModelCardData):
     """The library's card data with our tables; it never requests the hub and contains no text of the data."""
 
-    tables: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    tables: Mapping[int, str] = field(default_factory=dict, init=False, repr=False)
     max_tokens: int = field(default=0, init=False, repr=False)
 
     def format_eval_metrics(self) -> dict[str, Any]:
         """Format the metrics as the library does, with `tables` instead of its own and the split named in the index."""
         found: dict[str, Any] = super().format_eval_metrics()
         for entry in found["eval_metrics"]:
-            entry["table"] = self.tables[entry["dataset_name"]]
+            entry["table"] = self.tables[int(entry["dataset_name"].removeprefix("dim_"))]
         for result in found["model-index"][0]["results"]:
             result["dataset"]["split"] = "test"
         return found
@@ -60,8 +61,14 @@ class EvidenceCardData(SentenceTransformerModelCardData):
         return found if length is not None and math.isfinite(length) else {**found, "model_max_length": self.max_tokens}
 
 
-def build_card_data(evidence: Evidence, model: SentenceTransformer) -> EvidenceCardData:
-    """Build new card data; `model` is not changed."""
+def build_card_data(evidence: Evidence, model: SentenceTransformer, tables: Mapping[int, str]) -> EvidenceCardData:
+    """Build new card data; `model` is not changed.
+
+    Args:
+        evidence: Source of every number.
+        model: Model of the card.
+        tables: Table of the test metrics at each dimension.
+    """
     given = model.model_card_data
     data = EvidenceCardData(
         language=given.language or None,
@@ -73,13 +80,15 @@ def build_card_data(evidence: Evidence, model: SentenceTransformer) -> EvidenceC
     )
     data.register_model(model)
     data.ir_model, data.first_save = True, False
+    data.tables = tables
     data.max_tokens = evidence.training.config.model.max_seq_length
     data.base_model = find_hub_id(evidence.training.config.model)
     data.base_model_revision = evidence.training.config.model.revision
-    data.version = _versions(evidence)
+    recorded = {name.replace("-", "_"): version for name, version in evidence.versions.items()}
+    data.version = {name: recorded.get(name, "not recorded") for name in LISTED_VERSIONS}
     data.add_tags(["generated_from_trainer", *(["rehearsal"] if evidence.rehearsal else [])])
     _add_dataset(data, evidence, model)
-    _add_readings(data, evidence)
+    _add_scores(data, evidence)
     _add_hyperparameters(data, evidence.training)
     _add_log(data, evidence)
     return data
@@ -93,17 +102,11 @@ def find_hub_id(config: ModelConfig) -> str | None:
     return source if _HUB_ID.fullmatch(source) and find_folder(config) is None else None
 
 
-def _versions(evidence: Evidence) -> dict[str, str]:
-    recorded = {name.replace("-", "_"): version for name, version in evidence.versions.items()}
-    names = ("python", "sentence_transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
-    return {name: recorded.get(name, "not recorded") for name in names}
-
-
 def _add_dataset(data: EvidenceCardData, evidence: Evidence, model: SentenceTransformer) -> None:
     config = evidence.training.config
     loss = build_loss(config.loss, config.matryoshka, model)
     columns = ["anchor", "positive", *(["negative"] if evidence.data.config.get("negative") else [])]
-    info = {"name": plain(evidence.data.name), "size": evidence.data.sizes.get("train_pairs")}
+    info = {"name": str(escape(evidence.data.name)), "size": evidence.data.sizes.get("train_pairs")}
     described = data.compute_dataset_metrics(SimpleNamespace(column_names=columns), info, loss)
     data.train_datasets = [described]
     data.set_losses(get_losses(loss))
@@ -111,53 +114,55 @@ def _add_dataset(data: EvidenceCardData, evidence: Evidence, model: SentenceTran
         data.add_tags(f"dataset_size:{info['size']}")
 
 
-def _add_readings(data: EvidenceCardData, evidence: Evidence) -> None:
-    evaluation = evidence.test[WINNER]
+def _add_scores(data: EvidenceCardData, evidence: Evidence) -> None:
     results: dict[Any, dict[str, Any]] = {}
     for dim in sorted(evidence.dims, reverse=True):
         name = f"dim_{dim}"
         evaluator = InformationRetrievalEvaluator({}, {}, {}, name=name, truncate_dim=dim)
         evaluator.primary_metric = f"{name}_cosine_{evidence.metric}"
-        results[evaluator] = {f"{name}_cosine_{m}": v for m, v in evaluation.scores[dim].items()}
-        data.tables[name] = metric_table(evidence, dim)
+        results[evaluator] = {f"{name}_cosine_{m}": v for m, v in evidence.test[WINNER].scores[dim].items()}
     data.eval_results_dict = results
 
 
 def _add_hyperparameters(data: EvidenceCardData, training: TrainingRecord) -> None:
     """Add the arguments with the library's own callback, which selects those that belong on a card."""
     defaults: Any = SentenceTransformerTrainingArguments(output_dir="unused")
-    values = {**_arguments(training.config.train), **_as_it_ran(training)}
-    values["per_device_eval_batch_size"] = training.config.eval.batch_size
+    values = _collect_arguments(training)
     callback: Any = SentenceTransformerModelCardCallback(defaults.to_dict())
-    holder = SimpleNamespace(model_card_data=data)
-    callback.on_train_begin(SimpleNamespace(to_dict=lambda: values), None, None, holder)
-    data._training_start_time = None  # no training is timed here
+    chosen = SimpleNamespace()  # not `data`: the callback would start the clock of a training there
+    callback.on_train_begin(
+        SimpleNamespace(to_dict=lambda: values), None, None, SimpleNamespace(model_card_data=chosen)
+    )
+    data.all_hyperparameters = chosen.all_hyperparameters
+    data.non_default_hyperparameters = chosen.non_default_hyperparameters
 
 
-def _arguments(config: TrainConfig) -> dict[str, Any]:
-    """Build the trainer's arguments on the machine that writes the card."""
-    anywhere = config.model_copy(update={"precision": "fp32"})
+def _collect_arguments(training: TrainingRecord) -> dict[str, Any]:
+    """Build the trainer's arguments on this machine; those that depended on the training machine are its own."""
+    anywhere = training.config.train.model_copy(update={"precision": "fp32"})
     arguments: Any = build_arguments(anywhere, Path("unused"), choice=HardwareSettings())
-    return dict(arguments.to_dict())
-
-
-def _as_it_ran(training: TrainingRecord) -> dict[str, Any]:
-    """Return the arguments that depended on the training machine; they replace those of this machine."""
-    facts = training.facts
-    on_cpu = str(facts.get("device", "cpu")).startswith("cpu")
-    decided: dict[str, Any] = {name: facts[name] for name in _DECIDED if name in facts}
-    return {**decided, "use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu, "tf32": training.config.train.tf32}
+    on_cpu = str(training.facts.get("device", "cpu")).startswith("cpu")
+    return {
+        **arguments.to_dict(),
+        **{name: training.facts[name] for name in _DECIDED if name in training.facts},
+        "use_cpu": on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+        "tf32": training.config.train.tf32,
+        "per_device_eval_batch_size": training.config.eval.batch_size,
+    }
 
 
 def _add_log(data: EvidenceCardData, evidence: Evidence) -> None:
     for row in evidence.training.log:
-        values = {
-            f"dim_{dim}_cosine_{evidence.metric}": number(value)
-            for dim, value in sorted(row.values.items(), reverse=True)
+        scores = {f"dim_{dim}_cosine_{evidence.metric}": number(row.values[dim]) for dim in sorted(row.values)[::-1]}
+        line: dict[str, Any] = {
+            "Epoch": number(row.epoch),
+            "Step": row.step,
+            **({} if row.loss is None else {"Training Loss": number(row.loss)}),
+            "Schedule": f"{row.fraction:.4g}",
+            "Objective": number(row.objective),
+            **scores,
         }
-        loss = {} if row.loss is None else {"Training Loss": number(row.loss)}
-        rest = {"Schedule": f"{row.fraction:.4g}", "Objective": number(row.objective)}
-        line: dict[str, Any] = {"Epoch": number(row.epoch), "Step": row.step, **loss, **rest, **values}
         data.training_logs.append(line)
         if row.is_saved:
             data.set_best_model_step(row.step)

@@ -1,11 +1,24 @@
-"""Numbers, texts and tables as the model card prints them."""
+"""Filters of the model card's templates: every expression that a template prints is escaped, unless it is Markdown.
+
+Markdown is a `Markup`; only the filters and macros here and in the templates make one.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+
+from markupsafe import Markup
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#&~$])")
+_SPACES = re.compile(r"\s+")
+
+
+def escape(value: object) -> Markup:
+    """Escape a value in one line, so that nothing in it is parsed as Markdown or HTML; Markdown is left unchanged."""
+    if isinstance(value, Markup):
+        return value
+    return Markup(_MARKUP.sub(r"\\\1", _SPACES.sub(" ", str(value))))  # noqa: S704 - escaped here
 
 
 def number(value: float) -> str:
@@ -18,47 +31,15 @@ def signed(value: float) -> str:
     return f"{round(value, 4) + 0.0:+.4f}"  # no negative zero
 
 
-def span(low: float, high: float) -> str:
-    """Format an interval in words, because brackets before a parenthesis would be a link."""
-    return f"{low:.4f} to {high:.4f}"
-
-
 def probability(value: float) -> str:
     """Format a p-value: `0.0123`, and `4e-05` if four decimals would hide it."""
     return f"{value:.4f}" if value == 0 or value >= 1e-4 else f"{value:.0e}"
-
-
-def plain(text: str) -> str:
-    """Escape `text` in one line, so that nothing in it is parsed as Markdown or HTML."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
-
-
-def code(value: object) -> str:
-    """Format `value` as a code span of one line."""
-    return f"`{' '.join(str(value).replace('`', chr(39)).split())}`"
-
-
-def listing(items: Iterable[object]) -> str:
-    """Join items as `a, b and c`."""
-    texts = [str(item) for item in items]
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def count(amount: int, noun: str) -> str:
     """Format an amount with its noun: `1 query`, `2,373 queries`."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{amount:,} {noun if amount == 1 else plural}"
-
-
-def settings(values: Mapping[str, object]) -> str:
-    """Format settings in one line, each as code: `batch_size=48`."""
-    return ", ".join(code(f"{key}={shown(value)}") for key, value in values.items()) or "–"
-
-
-def shorten_keys(values: Mapping[str, object]) -> dict[str, object]:
-    """Shorten dotted keys to their last part if that is unambiguous."""
-    leaves = [key.rsplit(".", 1)[-1] for key in values]
-    return {leaf if leaves.count(leaf) == 1 else key: values[key] for key, leaf in zip(values, leaves, strict=True)}
 
 
 def shown(value: object) -> str:
@@ -68,15 +49,49 @@ def shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def build_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Build a Markdown table; its columns are the keys of the first row, which every row must have."""
+def listing(items: Iterable[object]) -> str:
+    """Join items as `a, b and c`."""
+    texts = [str(item) for item in items]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def shorten_keys(values: Mapping[str, object]) -> dict[str, object]:
+    """Shorten dotted keys to their last part if that is unambiguous."""
+    leaves = [key.rsplit(".", 1)[-1] for key in values]
+    return {leaf if leaves.count(leaf) == 1 else key: values[key] for key, leaf in zip(values, leaves, strict=True)}
+
+
+def code(value: object) -> Markup:
+    """Format a value as a code span of one line."""
+    return Markup(f"`{' '.join(str(value).replace('`', chr(39)).split())}`")  # noqa: S704 - nothing ends the span
+
+
+def settings(values: Mapping[str, object]) -> Markup:
+    """Format settings in one line, each as code: `batch_size=48`."""
+    return Markup(", ").join(code(f"{key}={shown(value)}") for key, value in values.items()) or Markup("–")
+
+
+def cell(value: object) -> Markup:
+    """Escape a value for a table, where a bar separates the cells."""
+    return escape(value).replace("|", r"\|")
+
+
+def row(values: Iterable[object]) -> Markup:
+    """Format a row of a table."""
+    return Markup("| {} |").format(Markup(" | ").join(map(cell, values)))
+
+
+def table(text: str) -> Markup:
+    """Align the columns of a table; the first of its rows is the heading."""
     from transformers import modelcard  # sentence-transformers' own tables use it
 
-    escaped = [{key.replace("|", r"\|"): value.replace("|", r"\|") for key, value in row.items()} for row in rows]
-    table: str = modelcard.make_markdown_table(escaped)  # type: ignore[no-untyped-call]
-    return table.replace("-:|", "--|").strip()
+    heading, *rows = [[cell.strip() for cell in line[1:-1].split(" | ")] for line in text.splitlines()]
+    found = [dict(zip(heading, cells, strict=True)) for cells in rows]
+    aligned: str = modelcard.make_markdown_table(found)  # type: ignore[no-untyped-call]
+    return Markup(aligned.replace("-:|", "--|"))  # noqa: S704 - the rows are Markdown
 
 
-def fold(summary: str, text: str) -> str:
-    """Wrap `text` in a collapsed block with a summary line."""
-    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+def paragraphs(text: str, prefix: str = "", separator: str = "\n\n") -> Markup:
+    """Reduce each paragraph, which ends at an empty line, to one line after `prefix`."""
+    found = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
+    return Markup(separator.join(prefix + part for part in found) + "\n" * bool(found))  # noqa: S704 - the text is Markdown

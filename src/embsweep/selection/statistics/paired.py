@@ -8,9 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from embsweep.config.training import ObjectiveConfig
+from embsweep.selection.evidence import Comparison
 from embsweep.selection.objective import compute_objectives, counted_dims
 from embsweep.selection.scores import PerQuery
-from embsweep.selection.statistics.intervals import estimate_errors, randomisation_p
+from embsweep.selection.statistics.intervals import (
+    adjust_holm,
+    confidence_bounds,
+    detectable_effects,
+    estimate_errors,
+    randomisation_p,
+)
 from embsweep.selection.statistics.resampling import (
     RESAMPLES,
     Array,
@@ -35,6 +42,16 @@ class Difference:
     p_values: Array
     errors: Array
     margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds, p-values and detectable size of a difference, [n_columns] each."""
+
+    low: Array
+    high: Array
+    p_values: Array
+    detectable: Array
 
 
 def compute_difference(  # noqa: PLR0913 - all but three are keyword-only
@@ -84,6 +101,48 @@ def compute_difference(  # noqa: PLR0913 - all but three are keyword-only
         errors=estimate_errors(resampled, grouping),
         margin=margin,
     )
+
+
+def bound_difference(difference: Difference, grouping: Grouping) -> Bounds:
+    """Compute the bounds of a difference from the variance of the queries alone."""
+    low, high = confidence_bounds(difference.observed, difference.resampled, grouping, (-1.0, 1.0))
+    return Bounds(low, high, difference.p_values, detectable_effects(difference.errors, grouping))
+
+
+def to_comparisons(reference: str, difference: Difference, bounds: Bounds, grouping: Grouping) -> list[Comparison]:
+    """Convert a difference to one comparison per column, with the unadjusted p-value as `adjusted_p`.
+
+    Args:
+        reference: Name of the reference.
+        difference: Difference to it.
+        bounds: Bounds of the difference.
+        grouping: Passage groups of the queries.
+    """
+    columns = (difference.observed, bounds.low, bounds.high, bounds.p_values, bounds.detectable)
+    return [
+        Comparison(
+            reference=reference,
+            dim=dim,
+            difference=observed,
+            low=low,
+            high=high,
+            p_value=p,
+            adjusted_p=p,
+            detectable=detectable,
+            queries=len(grouping.labels),
+            groups=grouping.count,
+            margin=difference.margin,
+        )
+        for dim, (observed, low, high, p, detectable) in zip(
+            difference.columns, np.stack(columns, axis=1).tolist(), strict=True
+        )
+    ]
+
+
+def adjust_comparisons(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Apply Holm's correction to the p-values of a family of comparisons."""
+    adjusted = adjust_holm([comparison.p_value for comparison in comparisons])
+    return tuple(c.model_copy(update={"adjusted_p": p}) for c, p in zip(comparisons, adjusted, strict=True))
 
 
 def stack_values(values: PerQuery, dims: Sequence[int], grouping: Grouping) -> Array:

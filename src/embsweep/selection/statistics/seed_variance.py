@@ -11,8 +11,14 @@ import numpy as np
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.objective import compute_objective
 from embsweep.selection.scores import PerQuery
-from embsweep.selection.statistics.intervals import CONFIDENCE, bessel_correction, detectable_effect_factor, t_quantile
-from embsweep.selection.statistics.paired import Difference
+from embsweep.selection.statistics.intervals import (
+    CONFIDENCE,
+    bessel_correction,
+    detectable_effect_factor,
+    detectable_effects,
+    t_quantile,
+)
+from embsweep.selection.statistics.paired import Bounds, Difference
 from embsweep.selection.statistics.resampling import Array, Grouping
 
 
@@ -30,16 +36,6 @@ class SeedVariance:
         """Return the seed standard deviation of a difference of two means over `runs` runs each, at each column."""
         share = np.sqrt(1 / runs[0] + 1 / runs[1])
         return np.array([share * self.deviations[column] for column in difference.columns])
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Bounds, p-values and detectable size of a difference, [n_columns] each, from query and seed variance."""
-
-    low: Array
-    high: Array
-    p_values: Array
-    detectable: Array
 
 
 def estimate_seed_variance(configurations: Iterable[Sequence[PerQuery]], config: ObjectiveConfig) -> SeedVariance:
@@ -60,9 +56,8 @@ def estimate_seed_variance(configurations: Iterable[Sequence[PerQuery]], config:
 def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]:
     """Compute one run's mean at every dimension, and its objective under the key None."""
     scores = {dim: {config.metric: float(values.mean())} for dim, values in run.items()}
-    found: dict[int | None, float] = {dim: by_metric[config.metric] for dim, by_metric in scores.items()}
-    found[None] = compute_objective(scores, config)
-    return found
+    means: dict[int | None, float] = {dim: by_metric[config.metric] for dim, by_metric in scores.items()}
+    return {**means, None: compute_objective(scores, config)}
 
 
 def add_seed_noise(
@@ -86,7 +81,8 @@ def add_seed_noise(
         bounds are then -1 and 1, the p-value and the detectable difference 1.
     """
     if grouping.count == 1 or noise.df == 0:
-        return _uninformative_bounds(difference)
+        ones = np.ones(len(difference.columns))
+        return Bounds(-ones, ones, p_values=ones, detectable=ones)
     by_seed = noise.of(difference, runs)
     samples = _widen(difference, grouping)
     draws = np.random.default_rng((seed, 2)).standard_t(noise.df, size=len(samples))
@@ -94,7 +90,7 @@ def add_seed_noise(
     tail = (1 - CONFIDENCE) / 2
     limits = np.maximum(1.0, np.abs(difference.observed))  # beyond 1 only if constraints are violated
     low, high = np.clip(np.quantile(samples, [tail, 1 - tail], axis=0), -limits, limits)
-    by_query = detectable_effect_factor(grouping.count - 1) * difference.errors
+    by_query = detectable_effects(difference.errors, grouping)
     return Bounds(
         low=low,
         high=high,
@@ -114,8 +110,3 @@ def _widen(difference: Difference, grouping: Grouping) -> Array:
 def _tail_p(samples: Array) -> Array:
     beyond = np.minimum((samples <= 0).sum(axis=0), (samples >= 0).sum(axis=0))
     return np.asarray(np.minimum(1.0, 2 * (1 + beyond) / (1 + len(samples))))
-
-
-def _uninformative_bounds(difference: Difference) -> Bounds:
-    ones = np.ones(len(difference.columns))
-    return Bounds(-ones, ones, p_values=ones, detectable=ones)

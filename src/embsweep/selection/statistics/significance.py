@@ -14,22 +14,15 @@ from numpy.typing import NDArray
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.evidence import Comparison, Interval
 from embsweep.selection.scores import PerQuery
-from embsweep.selection.statistics.intervals import (
-    adjust_holm,
-    bessel_correction,
-    confidence_bounds,
-    detectable_effect_factor,
-    randomisation_p,
+from embsweep.selection.statistics.intervals import adjust_holm, confidence_bounds, randomisation_p
+from embsweep.selection.statistics.paired import (
+    adjust_comparisons,
+    bound_difference,
+    compute_difference,
+    stack_values,
+    to_comparisons,
 )
-from embsweep.selection.statistics.paired import Difference, compute_difference, stack_values
-from embsweep.selection.statistics.resampling import (
-    RESAMPLES,
-    Array,
-    Grouping,
-    index_groups,
-    resample_means,
-    sign_flip_means,
-)
+from embsweep.selection.statistics.resampling import RESAMPLES, index_groups, resample_means, sign_flip_means
 
 Groups = Sequence[int] | NDArray[np.integer]
 """Label of each query's passage group, [n_queries]."""
@@ -96,35 +89,13 @@ def compare_models(  # noqa: PLR0913 - all but three are keyword-only
         )
         for name, reference in references.items()
     }
-    adjusted = iter(adjust_holm([float(p) for difference in found.values() for p in difference.p_values]))
-    return tuple(
-        comparison.model_copy(update={"adjusted_p": next(adjusted)})
-        for name, difference in found.items()
-        for comparison in _to_comparisons(name, difference, grouping)
+    return adjust_comparisons(
+        [
+            comparison
+            for name, difference in found.items()
+            for comparison in to_comparisons(name, difference, bound_difference(difference, grouping), grouping)
+        ]
     )
-
-
-def compute_detectable(differences: Array, groups: Groups, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Compute the smallest true mean difference that a test detects in a share `power` of all samples of this size.
-
-    The sum of Student's quantiles of n_groups - 1 degrees of freedom, times the standard error of the grouped mean (the
-    ratio estimator of cluster sampling: Cochran, Sampling Techniques, 1977, eq. 6.13).
-
-    Args:
-        differences: Difference of two models for each query, float64 [n_queries].
-        groups: Label of each query's passage group.
-        alpha: Level of the two-sided test.
-        power: Share of the samples in which the test must be significant.
-
-    Returns:
-        The difference; 1 if there is only one group.
-    """
-    grouping = index_groups(groups)
-    if grouping.count == 1:
-        return 1.0
-    residuals = grouping.sum(differences[:, np.newaxis])[:, 0] - differences.mean() * grouping.sizes
-    error = bessel_correction(grouping.count) * float(np.sqrt(np.square(residuals).sum())) / len(differences)
-    return detectable_effect_factor(grouping.count - 1, alpha=alpha, power=power) * error
 
 
 def find_smallest_dim(values: PerQuery, groups: Groups, *, alpha: float, seed: int, resamples: int = RESAMPLES) -> int:
@@ -145,39 +116,3 @@ def find_smallest_dim(values: PerQuery, groups: Groups, *, alpha: float, seed: i
     adjusted = adjust_holm(randomisation_p(flipped).tolist())
     tested = zip(dims[1:], flipped[0].tolist(), adjusted, strict=True)
     return min([dims[0], *(dim for dim, loss, p in tested if not (loss < 0 and p < alpha))])
-
-
-def _to_comparisons(reference: str, difference: Difference, grouping: Grouping) -> list[Comparison]:
-    """Convert a difference; `adjusted_p` is the unadjusted p-value, because the family of tests is not known here."""
-    bounds = confidence_bounds(difference.observed, difference.resampled, grouping, (-1.0, 1.0))
-    detectable = _detect(difference.errors, grouping)
-    numbers = zip(
-        difference.columns,
-        difference.observed.tolist(),
-        *bounds.tolist(),
-        difference.p_values.tolist(),
-        detectable.tolist(),
-        strict=True,
-    )
-    return [
-        Comparison(
-            reference=reference,
-            dim=dim,
-            difference=observed,
-            low=low,
-            high=high,
-            p_value=p,
-            adjusted_p=p,
-            detectable=least,
-            queries=len(grouping.labels),
-            groups=grouping.count,
-            margin=difference.margin,
-        )
-        for dim, observed, low, high, p, least in numbers
-    ]
-
-
-def _detect(errors: Array, grouping: Grouping) -> Array:
-    if grouping.count == 1:
-        return np.ones_like(errors)
-    return np.asarray(detectable_effect_factor(grouping.count - 1) * errors)
