@@ -8,7 +8,7 @@ from rich.console import Console
 
 from embsweep.cli.status import find_sweep
 from embsweep.core.names import CHAMPION
-from embsweep.reports.text import PlainLines
+from embsweep.reports.text import plain_printer
 from embsweep.sweep.sync import sync_sweep
 
 
@@ -26,7 +26,7 @@ def sync_request(name: str, *, storage: Path, uri: str | None, experiment: str |
         InputError: If there is no such sweep, or the store cannot be used.
         EmbsweepError: If MLflow does not answer, or the winner cannot be registered again.
     """
-    say = PlainLines(console)
+    say = plain_printer(console)
     done = sync_sweep(find_sweep(storage, name), uri=uri, experiment=experiment, say=say)
     say(f"{done.store} has all {done.runs} runs of sweep '{name}' (experiment {done.store.experiment}).")
     if done.version is None:
