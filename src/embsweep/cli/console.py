@@ -47,9 +47,9 @@ def console(*, stderr: bool = False) -> Console:
 def exit_codes(resume: str | None = None) -> Iterator[None]:
     """Print errors of the body as messages and exit with their exit code; a defect keeps its traceback.
 
-    Exit codes: 2 invalid input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 143 terminated, 1 any
-    other `EmbsweepError` or a full disk. SIGTERM, with which batch systems and service managers end a process, has the
-    effect of Ctrl-C; a second signal of either kind exits immediately.
+    Exit codes: 2 invalid input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 143 terminated, 129
+    by a terminal that was closed, 1 any other `EmbsweepError` or a full disk. SIGTERM, with which batch systems and
+    service managers end a process, has the effect of Ctrl-C; a second signal exits immediately.
 
     Args:
         resume: The command that resumes the work; it is part of the message after an interruption or on a full disk.
@@ -76,7 +76,7 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
         sys.exit(EmbsweepError.exit_code)
     except KeyboardInterrupt:
         _print_error(_interrupted("Interrupted", resume))
-        sys.exit(shutdown.exit_code())
+        sys.exit(shutdown.exit_code or 130)
 
 
 def _interrupted(what: str, resume: str | None) -> str:
