@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from embsweep.cli.signals import handle_signals
 from embsweep.core.environment import set_default_environment
@@ -29,10 +30,14 @@ def quiet_environment() -> None:
 
 
 class _SafeConsole(Console):
-    """Console that escapes control characters: names from data, registries and servers cannot control the terminal."""
+    """Console of all output: secrets are masked, and names from elsewhere cannot control the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render as `Console.render` does, with control characters in texts escaped."""
+        """Render as `Console.render` does, with secrets of texts masked and control characters escaped."""
+        if isinstance(renderable, str):
+            renderable = redact(renderable)
+        elif isinstance(renderable, Text) and (masked := redact(renderable.plain)) != renderable.plain:
+            renderable = Text(masked, renderable.style)
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=escape_control_characters(segment.text))
 
@@ -84,4 +89,4 @@ def _interrupted(what: str, resume: str | None) -> str:
 
 
 def _print_error(text: str) -> None:
-    console(stderr=True).print(redact(text), soft_wrap=True, highlight=False, markup=False)
+    console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)

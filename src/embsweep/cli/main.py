@@ -155,9 +155,9 @@ def _ui_command(request: SweepRequest) -> str:
     """Return the command that shows this sweep in MLflow's UI."""
     uri, path = request.values["tracking"]["uri"], request.values["storage"]["path"]
     if uri is not None and uri.startswith("http"):
-        return f"open {redact(uri)}"
+        return f"open {uri}"
     storage = [] if path is None else ["--storage", path]
-    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", redact(uri)] if uri else [])])
+    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", uri] if uri else [])])
 
 
 def _command() -> str:

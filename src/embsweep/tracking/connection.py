@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 from embsweep.core.environment import set_default_environment
 from embsweep.core.errors import DiskFull, EmbsweepError, InputError, TrackingUnavailable
 from embsweep.core.files import is_disk_full_error
-from embsweep.core.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -107,20 +106,20 @@ def translate_outages(consequence: str) -> Iterator[None]:
     except Exception as error:
         if is_disk_full_error(str(error)):
             raise DiskFull(
-                f"a disk is full ({_describe(error)}); {consequence}. Free some space; every trial is kept, and the "
+                f"a disk is full ({first_line(error)}); {consequence}. Free some space; every trial is kept, and the "
                 "same command resumes from here."
             ) from error
         if not is_unavailable(error):
             raise
         raise TrackingUnavailable(
-            f"MLflow does not answer ({_describe(error)}); {consequence}. Every trial is kept; once it answers, the "
+            f"MLflow does not answer ({first_line(error)}); {consequence}. Every trial is kept; once it answers, the "
             "same command resumes from here."
         ) from error
 
 
-def _describe(error: Exception) -> str:
-    reason = next(iter(redact(str(error)).splitlines()), "")[:300]
-    return f"{type(error).__name__}: {reason}"
+def first_line(error: Exception) -> str:
+    """Return the type of an exception and the first line of its message."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def is_unavailable(error: Exception) -> bool:

@@ -55,7 +55,7 @@ def run_ui(root: Path, uri: str | None, *, port: int, on_ready: Callable[[str], 
                 on_ready(url)
             child.wait()
             log.seek(0)
-            last_lines = redact("\n".join(log.read().splitlines()[-8:]))
+            last_lines = "\n".join(log.read().splitlines()[-8:])
             raise EmbsweepError(f"the MLflow interface at {url} ended:\n{last_lines}")
         except KeyboardInterrupt:
             pass

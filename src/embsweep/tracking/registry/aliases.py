@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_mean
 from embsweep.core.names import CHALLENGER, CHAMPION
-from embsweep.core.redaction import redact
-from embsweep.tracking.connection import check_reachable
+from embsweep.tracking.connection import check_reachable, first_line
 from embsweep.tracking.registry.decisions import Decision, file_tag, log_decision, tag_version
 from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
 from embsweep.tracking.registry.register import PROMOTED_TAG
@@ -59,16 +58,15 @@ def open_registry(root: Path, uri: str | None) -> Store:
     file = sqlite_file(where)
     if file is not None and not file.is_file():
         raise InputError(
-            Diagnostic("missing-file", "--uri", "there is no store yet", redact(where), hint="run a sweep first")
+            Diagnostic("missing-file", "--uri", "there is no store yet", where, hint="run a sweep first")
         )
     store = Store(where, experiment="", experiment_id="", artifact_root="")
     try:
         check_reachable(where)
         store.client().search_registered_models(max_results=1)
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
-        reason = (redact(str(error)).splitlines() or [""])[0][:300]
-        problem = f"no MLflow registry answers there ({type(error).__name__}: {reason})"
-        raise InputError(Diagnostic("unreachable", "--uri", problem, str(store))) from None
+        problem = f"no MLflow registry answers there ({first_line(error)})"
+        raise InputError(Diagnostic("unreachable", "--uri", problem, where)) from None
     return store
 
 

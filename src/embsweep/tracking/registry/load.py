@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.core.redaction import redact
 from embsweep.models.safety import UnsafeModel, check_no_code
 from embsweep.selection.evidence import Evidence
 from embsweep.tracking.registry.files import (
@@ -94,7 +93,7 @@ def fetch_version(store: Store, version: ModelVersion, folder: Path) -> FetchedV
         place = fetch_artifacts(store, location, folder)
         found = hash_files(place)
     except (MlflowException, OSError, UntrustedModel) as error:
-        diagnostic = UntrustedModel("unreadable", f"{label} cannot be fetched: {redact(str(error))}")
+        diagnostic = UntrustedModel("unreadable", f"{label} cannot be fetched: {error}")
         return FetchedVersion(folder, recorded, diagnostic, evidence_error=diagnostic)
     listed = found if hash_manifest(found) == recorded else _listed_files(store, version)
     evidence, evidence_error = _read_evidence(place, found, listed if hash_manifest(listed) == recorded else {})
