@@ -12,10 +12,10 @@ from typing import Any
 
 from embsweep.config.data import BeirConfig
 from embsweep.core.codes import Code
+from embsweep.core.files import expand_home
 from embsweep.data.collection import Collection, Pair, build_collection, count_duplicates, keep_counts
 from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.sources.columns import list_names
-from embsweep.data.sources.files import to_path
 from embsweep.data.sources.readers import read_objects
 from embsweep.data.text import check_text, is_blank, read_text_file
 
@@ -112,8 +112,7 @@ def load_beir(config: BeirConfig) -> Collection:
             unknown query or passage, a query has no relevant passage, or a text is empty; with a diagnostic for each.
     """
     diagnostics = DiagnosticList()
-    folder = to_path(config.path, "data.path", diagnostics)
-    diagnostics.raise_if_any()
+    folder = expand_home(config.path, "data.path")
     qrels_path = _check_folder(folder, diagnostics)
     diagnostics.raise_if_any()
     passages = _read_texts(folder / "corpus.jsonl", "passage", diagnostics)

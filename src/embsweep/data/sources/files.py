@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embsweep.config.data import FilesConfig
 from embsweep.core.errors import did_you_mean
-from embsweep.core.files import NO_USER, expand_home, names_no_user
+from embsweep.core.files import expand_home
 from embsweep.data.collection import Collection, Pair, build_collection
 from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.sources.columns import Columns, check_distinct, check_header, read_pair
@@ -26,7 +26,7 @@ def load_files(config: FilesConfig) -> Collection:
         InputError: If the file cannot be read or its rows have errors; with a diagnostic for each.
     """
     diagnostics = DiagnosticList()
-    path = to_path(config.pairs, "data.pairs", diagnostics)
+    path = expand_home(config.pairs, "data.pairs")
     columns = Columns(config.anchor, config.positive, config.negative)
     check_distinct(columns, diagnostics)
     check_path(path, "data.pairs", diagnostics)
@@ -36,19 +36,6 @@ def load_files(config: FilesConfig) -> Collection:
         diagnostics.add("no-rows", path.name, "holds no rows", expected="one pair per row")
     diagnostics.raise_if_any()
     return build_collection(path.stem, pairs)
-
-
-def to_path(text: str, key: str, diagnostics: DiagnosticList) -> Path:
-    """Convert a configured path to a Path and expand `~`.
-
-    Args:
-        text: Path as configured.
-        key: Dotted configuration key, for the diagnostic.
-        diagnostics: Receives a diagnostic if the path is in the home of a user that does not exist.
-    """
-    if names_no_user(text):
-        diagnostics.add("unknown-user", key, NO_USER, text, expected="a path")
-    return expand_home(text)
 
 
 def check_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:

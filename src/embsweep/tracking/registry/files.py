@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from embsweep.core.errors import CodedError
+from embsweep.core.files import hash_file
 from embsweep.selection.evidence import Evidence, upgrade_evidence
 
 # What sentence-transformers and MLflow write for a model. Pickles (.bin, .pt, .pkl) and code are not included.
@@ -37,8 +38,7 @@ def hash_files(folder: Path) -> dict[str, str]:
         if path.is_symlink():
             raise UntrustedModel("wrong-file-kind", f"{name} is a link; accepted: plain files")
         if path.is_file():
-            with path.open("rb") as file:
-                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[name] = hash_file(path)
     return hashes
 
 
