@@ -136,6 +136,4 @@ def test_data_that_cannot_be_split_is_a_diagnostic(embsweep, pairs):
 
 def test_diagnostics_of_the_data_are_raised_before_the_audit(tmp_path):
     with raises_diagnostics(("missing-file", "data.path")):
-        audit(
-            ["data=beir", f"data.path={tmp_path / 'no'}"], with_model=False, json_file=None, console=Console()
-        )
+        audit(["data=beir", f"data.path={tmp_path / 'no'}"], with_model=False, json_file=None, console=Console())

@@ -206,7 +206,9 @@ def test_of_two_processes_that_judged_the_same_version_one_is_refused(store, cli
 
 
 @pytest.mark.parametrize(
-    "between", ["log_text", "set_registered_model_tag", "set_registered_model_alias"], ids=["record", "history", "alias"]
+    "between",
+    ["log_text", "set_registered_model_tag", "set_registered_model_alias"],
+    ids=["record", "history", "alias"],
 )
 def test_a_promotion_between_the_check_and_the_switch_of_another_is_refused(
     store, client, name, promote, register, between

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from embsweep.audit.findings import check_waivers
+from embsweep.audit.findings import validate_waivers
 from embsweep.audit.naive_evaluation import NaiveComparison, build_row_evaluation, compare_evaluations
 from embsweep.audit.report import report_to_json
 from embsweep.audit.run import audit_data
@@ -45,7 +45,7 @@ def audit(overrides: Sequence[str], *, with_model: bool, json_file: Path | None,
     """
 
     def validate(config: Config, found: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
-        yield from check_waivers(config.audit.waive)
+        yield from validate_waivers(config.audit.waive)
         yield from check_chosen_model(_scale(config).model, found) if with_model else ()
 
     requested, collection, swept = read_inputs(overrides, json_file, validate, may_sweep=True)

@@ -46,9 +46,9 @@ def main() -> None:
         if args.config_dir:  # before Hydra reads it: Hydra calls what a user's folder names in `_target_`
             check_config_dir(Path(args.config_dir), args.overrides)
         elif is_info_only:
-            _check_files(args.overrides)
+            _require_readable(args.overrides)
         else:
-            _check_before_hydra(args.overrides)
+            _require_valid(args.overrides)
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_run_single)()
 
 
@@ -94,13 +94,13 @@ def run_from_hydra(loader: ConfigLoader, arguments: Sequence[str]) -> None:
         _run(request)
 
 
-def _check_files(overrides: Sequence[str]) -> None:
+def _require_readable(overrides: Sequence[str]) -> None:
     """Raise InputError for a configuration file that cannot be read; Hydra itself reports all other errors."""
     with config_loader() as loader, contextlib.suppress(HydraException):
         compose(loader, overrides)
 
 
-def _check_before_hydra(overrides: Sequence[str]) -> None:
+def _require_valid(overrides: Sequence[str]) -> None:
     """Raise InputError with all errors of the command line, the configuration, the data and the model.
 
     Hydra itself would stop at the first one.

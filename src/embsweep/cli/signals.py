@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 SHUTDOWN_TIMEOUT_S = 25.0
 """Limit of a graceful exit: batch systems send SIGKILL after about thirty seconds."""

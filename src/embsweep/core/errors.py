@@ -44,7 +44,9 @@ class Diagnostic:
             parts.append(f"accepted: {self.expected}")
         if self.hint:
             parts.append(self.hint)
-        return "; ".join(_shorten(escape_control_characters(redact(part), one_line=True), _LONGEST_PART) for part in parts)
+        return "; ".join(
+            _shorten(escape_control_characters(redact(part), one_line=True), _LONGEST_PART) for part in parts
+        )
 
 
 _LONGEST_PART = 1000
@@ -126,6 +128,11 @@ class TrackingUnavailable(EmbsweepError):
 
 class TrialFailed(CodedError):
     """One trial cannot continue (because of a non-finite loss, for example); the sweep can."""
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return the type of an exception of a library and the first line of its message."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:

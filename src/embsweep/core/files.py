@@ -109,7 +109,7 @@ def remove_leftovers(folder: Path) -> None:
             remove(leftover)
 
 
-def check_files(folder: Path) -> None:
+def require_intact(folder: Path) -> None:
     """Check that the files of `folder` are those of its manifest.
 
     Raises:

@@ -25,7 +25,9 @@ _SIGNED = re.compile(
     r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)[\w.\-]{0,100}(?:signature|credential|token|key|auth|code|pwd|pass)=)[^\s&'\"]+"
 )
 # A word has no capital or digit after its first letter; base64 and tokens of twelve characters have.
-_HEADER = re.compile(rf"(?P<key>{_START}(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{{11,}}=*")
+_HEADER = re.compile(
+    rf"(?P<key>{_START}(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{{11,}}=*"
+)
 _TOKENS = re.compile(_START + r"(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")
 _SECRET_NAME = re.compile(
     r"(?i)(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(?:_id)?$"

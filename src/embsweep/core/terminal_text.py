@@ -12,10 +12,11 @@ def escape_control_characters(text: str, *, one_line: bool = False) -> str:
 
     Args:
         text: A text that may contain names and messages of others.
-        one_line: Escape line ends too, so that a name cannot begin a line.
+        one_line: Escape everything that is not printable, so that a name cannot begin a line.
 
     >>> print(escape_control_characters("a\x1b[2Jb"))
     a\x1b[2Jb
     """
-    escaped = _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
-    return escaped.replace("\n", r"\n") if one_line else escaped
+    if one_line:
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)

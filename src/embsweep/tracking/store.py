@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.errors import Diagnostic, InputError, describe_exception
 from embsweep.core.redaction import redact
-from embsweep.tracking.connection import check_reachable, connect, first_line
+from embsweep.tracking.connection import connect, require_reachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -100,10 +100,10 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
     where = store_uri(root, uri)
     try:
         if is_first:
-            check_reachable(where)
+            require_reachable(where)
         with _migration_lock(sqlite_file(where)):
             _create_database(sqlite_file(where))
-            _check_database(where)
+            _require_database(where)
             found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
         raise StoreUnreachable(_unreachable(where, error)) from None
@@ -161,7 +161,7 @@ def _create_database(database: Path | None) -> None:
     fresh.replace(database)
 
 
-def _check_database(uri: str) -> None:
+def _require_database(uri: str) -> None:
     """Connect once to a database: MLflow retries an unreachable one for 100 s, with warnings."""
     if uri.startswith(("http://", "https://", "databricks")):
         return
@@ -194,7 +194,7 @@ def _unreachable(uri: str, error: Exception) -> Diagnostic:
     return Diagnostic(
         "unreachable",
         "tracking.uri",
-        f"no MLflow store can be used there ({first_line(error)})",
+        f"no MLflow store can be used there ({describe_exception(error)})",
         uri,
         "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",
         "start it, or run without it: tracking.must_answer=false keeps the records until it is back",

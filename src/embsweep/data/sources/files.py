@@ -11,7 +11,7 @@ from embsweep.core.errors import did_you_mean
 from embsweep.core.files import expand_home
 from embsweep.data.collection import Collection, Pair, build_collection
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import Columns, check_distinct, check_header, read_pair
+from embsweep.data.sources.columns import Columns, read_pair, validate_distinct, validate_header
 from embsweep.data.sources.readers import read_objects, read_parquet, read_records
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -28,8 +28,8 @@ def load_files(config: FilesConfig) -> Collection:
     diagnostics = DiagnosticList()
     path = expand_home(config.pairs, "data.pairs")
     columns = Columns(config.anchor, config.positive, config.negative)
-    check_distinct(columns, diagnostics)
-    check_path(path, "data.pairs", diagnostics)
+    validate_distinct(columns, diagnostics)
+    validate_path(path, "data.pairs", diagnostics)
     diagnostics.raise_if_any()
     pairs = [pair for pair in _read_pairs(path, columns, diagnostics) if pair is not None]
     if not pairs and not len(diagnostics):
@@ -38,7 +38,7 @@ def load_files(config: FilesConfig) -> Collection:
     return build_collection(path.stem, pairs)
 
 
-def check_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
+def validate_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
     """Check that `path` is a file of a supported kind, judged by its suffix.
 
     Args:
@@ -74,7 +74,7 @@ def _suggest_path(path: Path) -> str:
 
 def _read_pairs(path: Path, columns: Columns, diagnostics: DiagnosticList) -> Iterator[Pair | None]:
     for where, row in _read_rows(path, columns, diagnostics):
-        if check_header(columns, row, where, diagnostics):
+        if validate_header(columns, row, where, diagnostics):
             yield read_pair(row, columns, where, diagnostics)
 
 

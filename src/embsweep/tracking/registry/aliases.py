@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, GateRefused, InputError, describe_exception, did_you_mean
 from embsweep.core.names import CHALLENGER, CHAMPION
-from embsweep.tracking.connection import check_reachable, first_line
+from embsweep.tracking.connection import require_reachable
 from embsweep.tracking.registry.decisions import Decision, file_tag, log_decision, tag_version
 from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
 from embsweep.tracking.registry.register import PROMOTED_TAG
@@ -57,15 +57,13 @@ def open_registry(root: Path, uri: str | None) -> Store:
     where = store_uri(root, uri)
     file = sqlite_file(where)
     if file is not None and not file.is_file():
-        raise InputError(
-            Diagnostic("missing-file", "--uri", "there is no store yet", where, hint="run a sweep first")
-        )
+        raise InputError(Diagnostic("missing-file", "--uri", "there is no store yet", where, hint="run a sweep first"))
     store = Store(where, experiment="", experiment_id="", artifact_root="")
     try:
-        check_reachable(where)
+        require_reachable(where)
         store.client().search_registered_models(max_results=1)
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
-        problem = f"no MLflow registry answers there ({first_line(error)})"
+        problem = f"no MLflow registry answers there ({describe_exception(error)})"
         raise InputError(Diagnostic("unreachable", "--uri", problem, where)) from None
     return store
 

@@ -52,7 +52,7 @@ def dump_manifest(hashes: Mapping[str, str]) -> str:
     return json.dumps(dict(hashes), sort_keys=True)
 
 
-def check_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
+def require_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
     """Check that the files are those that were recorded.
 
     Raises:
@@ -67,7 +67,7 @@ def check_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
         raise UntrustedModel("altered-file", "this is not the model that was registered: " + "; ".join(diagnostics))
 
 
-def check_data_only(folder: Path) -> None:
+def require_data_only(folder: Path) -> None:
     """Check by suffix that `folder` has only data files; `check_no_code` checks their contents.
 
     Raises:

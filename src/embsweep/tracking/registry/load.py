@@ -18,11 +18,11 @@ from embsweep.tracking.registry.files import (
     EVIDENCE_FILE,
     UnreadableEvidence,
     UntrustedModel,
-    check_data_only,
-    check_same,
     hash_files,
     hash_manifest,
     read_evidence,
+    require_data_only,
+    require_same,
 )
 from embsweep.tracking.registry.logged_model import MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.store import Store, fetch_artifacts
@@ -118,7 +118,7 @@ def load_fetched(folder: Path, manifest_sha256: str, *, device: str | None = Non
 
     if hash_manifest(hash_files(folder)) != manifest_sha256:
         raise UntrustedModel("altered-file", "the fetched copy is not the model that was registered")
-    check_data_only(folder)
+    require_data_only(folder)
     return load_model(str(folder / MODEL_FOLDER), device, local_files_only=True)
 
 
@@ -127,9 +127,9 @@ def _find_diagnostic(
 ) -> UntrustedModel | None:
     try:
         if hash_manifest(found) != recorded:
-            check_same(found, listed)  # names the differences
+            require_same(found, listed)  # names the differences
             return UntrustedModel("altered-file", f"{label} is not the model that was registered")
-        check_data_only(folder)
+        require_data_only(folder)
         check_no_code(folder)
     except UntrustedModel as error:
         return UntrustedModel(error.code, f"{label}: {error}")
