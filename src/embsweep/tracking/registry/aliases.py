@@ -141,7 +141,9 @@ def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> s
     with hold_lock(store, name, f"version {decision.version} becomes champion"):
         _require_unmoved(store, judged)
         path = log_decision(store, name, decision)
-        earlier = judged.earlier if replaced is None else (*_without(judged.earlier, replaced), replaced)
+        # once each, at its latest time: otherwise rollbacks would cycle
+        others = tuple(version for version in judged.earlier if version != replaced)
+        earlier = others if replaced is None else (*others, replaced)
         _write_history(client, name, earlier)
         client.set_registered_model_alias(name, CHAMPION, str(decision.version))
         _require_switched(store, judged, ModelAliases(name, None, decision.version, earlier))
@@ -240,11 +242,6 @@ def _describe_changes(store: Store, expected: ModelAliases, now: ModelAliases) -
 
 def _version(number: int | None) -> str:
     return "none" if number is None else f"version {number}"
-
-
-def _without(earlier: tuple[int, ...], version: int) -> tuple[int, ...]:
-    """Remove a version from the history: it may occur only once, at its latest time, or rollbacks would cycle."""
-    return tuple(v for v in earlier if v != version)
 
 
 def _write_history(client: MlflowClient, name: str, earlier: tuple[int, ...]) -> None:

@@ -58,13 +58,13 @@ def require_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
     Raises:
         UntrustedModel: If a file was added, changed or removed; the message names each.
     """
-    diagnostics = [f"{name} was added" for name in sorted(found.keys() - recorded.keys())]
-    diagnostics += [f"{name} was removed" for name in sorted(recorded.keys() - found.keys())]
-    diagnostics += [
-        f"{name} was changed" for name in sorted(found.keys() & recorded.keys()) if found[name] != recorded[name]
+    differences = [
+        *(f"{name} was added" for name in sorted(found.keys() - recorded.keys())),
+        *(f"{name} was removed" for name in sorted(recorded.keys() - found.keys())),
+        *(f"{name} was changed" for name in sorted(found.keys() & recorded.keys()) if found[name] != recorded[name]),
     ]
-    if diagnostics:
-        raise UntrustedModel("altered-file", "this is not the model that was registered: " + "; ".join(diagnostics))
+    if differences:
+        raise UntrustedModel("altered-file", "this is not the model that was registered: " + "; ".join(differences))
 
 
 def require_data_only(folder: Path) -> None:
