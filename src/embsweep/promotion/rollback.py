@@ -5,16 +5,12 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embsweep.core.errors import GateRefused, InputError
 from embsweep.tracking.registry.aliases import ModelAliases, open_registry, read_aliases, restore_champion
 from embsweep.tracking.registry.decisions import Decision, log_decision
 from embsweep.tracking.registry.load import fetch_version, find_version
 from embsweep.tracking.store import Store
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
 
 @dataclass(frozen=True)
@@ -64,10 +60,9 @@ def roll_back(name: str, storage: Path, uri: str | None = None, *, dry_run: bool
 
 def _roll_back(store: Store, aliases: ModelAliases, serving: int, *, dry_run: bool) -> Rollback:
     name = aliases.name
-    target, deleted = _find_target(store, aliases)
+    number, deleted = _find_target(store, aliases)
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
-        fetched = fetch_version(store, target, Path(scratch) / "model")
-    number = int(target.version)
+        fetched = fetch_version(store, find_version(store, name, number), Path(scratch) / "model")
     if fetched.error:
         raise GateRefused("altered-file", f"version {number} cannot be restored: {fetched.error}; nothing was changed")
     record = None
@@ -81,14 +76,16 @@ def _roll_back(store: Store, aliases: ModelAliases, serving: int, *, dry_run: bo
     return Rollback(name, serving, number, left, notes, record)
 
 
-def _find_target(store: Store, aliases: ModelAliases) -> tuple[ModelVersion, list[int]]:
+def _find_target(store: Store, aliases: ModelAliases) -> tuple[int, list[int]]:
     """Return the latest earlier champion that still exists, and the later ones that do not."""
-    deleted = []
+    deleted: list[int] = []
     for number in reversed([number for number in aliases.earlier if number != aliases.champion]):
         try:
-            return find_version(store, aliases.name, number), deleted
+            find_version(store, aliases.name, number)
         except InputError:
             deleted.append(number)
+        else:
+            return number, deleted
     known = f"; versions {', '.join(map(str, deleted))} were deleted" if deleted else ""
     raise GateRefused(
         "no-earlier-champion",

@@ -81,6 +81,24 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix(_SQLITE).split("?")[0])) if uri.startswith(_SQLITE) else None
 
 
+def existing_store_uri(root: Path, uri: str | None, key: str) -> str:
+    """Return the URI of a store that is not created; see `store_uri`.
+
+    Args:
+        root: Folder of the local store.
+        uri: URI of a server or database, None for the local store.
+        key: Configuration key or option that names the store, for the error.
+
+    Raises:
+        InputError: If it is a SQLite database that does not exist.
+    """
+    where = store_uri(root, uri)
+    file = sqlite_file(where)
+    if file is not None and not file.is_file():
+        raise InputError(Diagnostic("missing-file", key, "there is no store yet", where, hint="run a sweep first"))
+    return where
+
+
 def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool = False) -> Store:
     """Open a store, after creating what is missing: database, tables, experiment. A new database takes about 2 s.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.core.redaction import redact
-from embsweep.tracking.store import sqlite_file, store_uri
+from embsweep.tracking.store import existing_store_uri, store_uri
 
 _LOOPBACK = "127.0.0.1"
 _STOP_TIMEOUT_S = 10
@@ -35,7 +35,11 @@ def run_ui(root: Path, uri: str | None, *, port: int, on_ready: Callable[[str], 
         InputError: If the port is taken, the store is a server itself, or there is no store yet.
         EmbsweepError: If the server ends before it is stopped, with the end of its log.
     """
-    _require_store(root, uri)
+    if uri is not None and uri.startswith(("http://", "https://")):
+        raise InputError(
+            Diagnostic("not-local", "tracking.uri", "is a server with its own interface: open it in a browser", uri)
+        )
+    existing_store_uri(root, uri, "tracking.uri")
     port = find_port(port)
     url = f"http://{_LOOPBACK}:{port}"
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
@@ -100,19 +104,6 @@ def find_port(port: int) -> int:
         raise InputError(
             Diagnostic("bad-port", "--port", f"cannot be used ({error})", port, "a free port, or 0 for any")
         ) from None
-
-
-def _require_store(root: Path, uri: str | None) -> None:
-    if uri is not None and uri.startswith(("http://", "https://")):
-        raise InputError(
-            Diagnostic("not-local", "tracking.uri", "is a server with its own interface: open it in a browser", uri)
-        )
-    where = store_uri(root, uri)
-    file = sqlite_file(where)
-    if file is not None and not file.is_file():
-        raise InputError(
-            Diagnostic("missing-file", "tracking.uri", "there is no store yet", where, hint="run a sweep first")
-        )
 
 
 def _answers(url: str) -> bool:

@@ -19,7 +19,7 @@ from embsweep.tracking.connection import require_reachable
 from embsweep.tracking.registry.decisions import Decision, file_tag, log_decision, tag_version
 from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
 from embsweep.tracking.registry.register import PROMOTED_TAG
-from embsweep.tracking.store import Store, sqlite_file, store_uri
+from embsweep.tracking.store import Store, existing_store_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,10 +54,7 @@ def open_registry(root: Path, uri: str | None) -> Store:
         raise InputError(
             Diagnostic("empty", "--uri", "is blank", uri, "the address of an MLflow server, or leave it out")
         )
-    where = store_uri(root, uri)
-    file = sqlite_file(where)
-    if file is not None and not file.is_file():
-        raise InputError(Diagnostic("missing-file", "--uri", "there is no store yet", where, hint="run a sweep first"))
+    where = existing_store_uri(root, uri, "--uri")
     store = Store(where, experiment="", experiment_id="", artifact_root="")
     try:
         require_reachable(where)

@@ -69,7 +69,7 @@ def register_winner(
         UntrustedModel: If the model has files other than data, or the stored files differ from the saved ones.
         EmbsweepError: If MLflow does not mark the model as READY.
     """
-    name = parse_model_name(rehearsal_name(registered_name) if sweep.identity.rehearsal else registered_name)
+    name = _parse_model_name(rehearsal_name(registered_name) if sweep.identity.rehearsal else registered_name)
     if not math.isfinite(facts.objective):
         message = f"trial {facts.trial} has the objective {facts.objective}; it cannot be registered"
         raise CodedError("not-finite", message)
@@ -95,7 +95,7 @@ def register_winner(
     return RegisteredVersion(name, int(version.version), f"models:/{name}/{version.version}", new)
 
 
-def parse_model_name(name: str) -> str:
+def _parse_model_name(name: str) -> str:
     """Return `name` if MLflow accepts it for a registered model.
 
     Raises:
