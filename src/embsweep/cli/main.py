@@ -46,9 +46,9 @@ def main() -> None:
         if args.config_dir:  # before Hydra reads it: Hydra calls what a user's folder names in `_target_`
             check_config_dir(Path(args.config_dir), args.overrides)
         elif is_info_only:
-            _require_readable(args.overrides)
+            _check_files(args.overrides)
         else:
-            _require_valid(args.overrides)
+            _check_before_hydra(args.overrides)
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_run_single)()
 
 
@@ -94,13 +94,13 @@ def run_from_hydra(loader: ConfigLoader, arguments: Sequence[str]) -> None:
         _run(request)
 
 
-def _require_readable(overrides: Sequence[str]) -> None:
+def _check_files(overrides: Sequence[str]) -> None:
     """Raise InputError for a configuration file that cannot be read; Hydra itself reports all other errors."""
     with config_loader() as loader, contextlib.suppress(HydraException):
         compose(loader, overrides)
 
 
-def _require_valid(overrides: Sequence[str]) -> None:
+def _check_before_hydra(overrides: Sequence[str]) -> None:
     """Raise InputError with all errors of the command line, the configuration, the data and the model.
 
     Hydra itself would stop at the first one.
@@ -155,9 +155,9 @@ def _ui_command(request: SweepRequest) -> str:
     """Return the command that shows this sweep in MLflow's UI."""
     uri, path = request.values["tracking"]["uri"], request.values["storage"]["path"]
     if uri is not None and uri.startswith("http"):
-        return f"open {uri}"
+        return f"open {redact(uri)}"
     storage = [] if path is None else ["--storage", path]
-    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", uri] if uri else [])])
+    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", redact(uri)] if uri else [])])
 
 
 def _command() -> str:
