@@ -6,7 +6,7 @@ import sys
 import time
 import urllib.request
 
-from embsweep.tracking.ui import choose_port
+from embsweep.tracking.ui import find_port
 
 
 class MlflowServer:
@@ -14,7 +14,7 @@ class MlflowServer:
 
     def __init__(self, folder):
         self.folder = folder
-        self.port = choose_port(0)
+        self.port = find_port(0)
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = None
 

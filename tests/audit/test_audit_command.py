@@ -11,7 +11,7 @@ from tests.refusals import raises_diagnostics
 from tests.texts import numbers_in
 from typer.testing import CliRunner
 
-from embsweep.cli.audit import audit_request
+from embsweep.cli.audit import audit
 from embsweep.cli.commands import app
 
 XQUAD = ("data=beir", "model=minilm", "train.batch_size=32")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def one_hydra(loader, monkeypatch):
     """Make the command use the session's loader instead of opening another."""
-    monkeypatch.setattr("embsweep.cli.audit.config_loader", lambda: nullcontext(loader))
+    monkeypatch.setattr("embsweep.cli.inputs.config_loader", lambda: nullcontext(loader))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_the_report_fits_the_terminal_without_truncation(width, shared_data):
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=True, color_system=None)
     request = [*XQUAD, f"data.path={shared_data / 'xquad_de'}"]
-    assert audit_request(request, with_model=False, json_file=None, console=console)
+    assert audit(request, with_model=False, json_file=None, console=console)
     text = out.getvalue().split("Data audit of", 1)[1]
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     for word in ("Queries per passage", "an evaluation with one id per row".capitalize(), "→ do not compare"):
@@ -136,6 +136,4 @@ def test_data_that_cannot_be_split_is_a_diagnostic(embsweep, pairs):
 
 def test_diagnostics_of_the_data_are_raised_before_the_audit(tmp_path):
     with raises_diagnostics(("missing-file", "data.path")):
-        audit_request(
-            ["data=beir", f"data.path={tmp_path / 'no'}"], with_model=False, json_file=None, console=Console()
-        )
+        audit(["data=beir", f"data.path={tmp_path / 'no'}"], with_model=False, json_file=None, console=Console())

@@ -8,7 +8,7 @@ import pytest
 from made_up import as_splits, valid_sides
 from tests.refusals import codes_and_locations
 
-from embsweep.audit.findings import FIXES, WAIVABLE, Finding, check_waivers, order_findings, to_diagnostic
+from embsweep.audit.findings import FIXES, WAIVABLE, Finding, order_findings, to_diagnostic, validate_waivers
 from embsweep.audit.report import report_to_json, summary_lines, to_facts
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
@@ -70,7 +70,11 @@ def test_a_diagnostic_names_the_fix_and_the_waiver():
 
 
 def test_unknown_waivers_are_diagnostics_with_the_nearest_spelling():
-    spelling, note, right = check_waivers(["column-swapped"]), check_waivers(["language-mix"]), check_waivers(WAIVABLE)
+    spelling, note, right = (
+        validate_waivers(["column-swapped"]),
+        validate_waivers(["language-mix"]),
+        validate_waivers(WAIVABLE),
+    )
     assert right == []
     assert codes_and_locations(spelling) == [("unknown-option", "audit.waive")]
     assert spelling[0].value == "column-swapped"

@@ -3,9 +3,9 @@
 import signal
 import time
 
+import psutil
 import pytest
 
-from embsweep.cli.signals import find_descendants
 from tests.chaos.conftest import FULL, SEARCH, SMALL
 from tests.chaos.faults import INTERRUPTED, check_exit
 from tests.chaos.fork_server import start_program
@@ -91,7 +91,7 @@ def test_with_ray_a_second_signal_ends_all_its_processes_too(fork_server, sandbo
     plan = {"0": "uninterruptible", "1": "uninterruptible"}
     driver = fork_server.start(sandbox, *RAY, plan=plan, shutdown_timeout_s=NEVER_S, without_torch=True)
     driver.wait_for("at 25%", 240)
-    processes = find_descendants(driver.pid)
+    processes = [process.pid for process in psutil.Process(driver.pid).children(recursive=True)]
     driver.send(signal.SIGINT)
     driver.send(signal.SIGTERM)
     result = driver.wait()

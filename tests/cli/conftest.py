@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
@@ -10,6 +11,7 @@ from huggingface_hub import constants
 from hydra.core.global_hydra import GlobalHydra
 
 from embsweep.cli import main
+from embsweep.cli.signals import Shutdown
 from embsweep.core.codes import Code
 from embsweep.runners.resources import Machine
 from tests.refusals import exit_diagnostics
@@ -32,8 +34,8 @@ class ExitResult:
 
 @pytest.fixture(autouse=True)
 def no_signal(monkeypatch):
-    """Raise interrupts directly: without a signal, `settle` has nothing to wait for."""
-    monkeypatch.setattr("embsweep.cli.signals._NOTICED_S", 0)
+    """Leave this process's signals alone: after a KeyboardInterrupt they would stay with the command."""
+    monkeypatch.setattr("embsweep.cli.console.handle_signals", lambda _: nullcontext(Shutdown()))
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ MORE = [
     # storage folder, tracking store
     (["storage.path=/proc/nope"], "storage.path", "not-writable", "/proc/nope"),
     (["storage.path='~nosuchuser/x'"], "storage.path", "unknown-user", "~nosuchuser"),
-    (["scale=full", "model.source='~nosuchuser/x'"], "model.source", "missing-file", "~nosuchuser"),
+    (["scale=full", "model.source='~nosuchuser/x'"], "model.source", "unknown-user", "~nosuchuser"),
     (["tracking.uri=nonsense"], "tracking.uri", "unreachable", "nonsense"),
 ]
 

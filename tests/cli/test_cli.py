@@ -29,16 +29,16 @@ def embsweep(two_cores):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Replace the model: dimension d scores d / 1000. Return the requests received."""
-    requests = []
+    """Replace the model: dimension d scores d / 1000. Return the (configuration, data) received."""
+    received = []
 
-    def measure(request):
-        requests.append(request)
-        scores = {dim: dict.fromkeys(METRICS, dim / 1000) for dim in request.config.trial.eval_dims}
+    def measure(config, data):
+        received.append((config, data))
+        scores = {dim: dict.fromkeys(METRICS, dim / 1000) for dim in config.trial.eval_dims}
         return scores, dict.fromkeys(METRICS, 0.25)
 
     monkeypatch.setattr("embsweep.cli.evaluate.measure", measure)
-    return requests
+    return received
 
 
 def write_ledger(path, name, *, trials):
@@ -92,7 +92,7 @@ def test_evaluate_prints_every_dimension_and_bm25(embsweep, measured, pairs):
     assert rows["64"] == [".0640"] * 5
     assert rows["BM25"] == [".2500"] * 5
     assert re.search(r"\b60 \w+, 60 ", result.output)
-    assert measured[0].config.model.name == "minilm"
+    assert measured[0][0].model.name == "minilm"
 
 
 def test_evaluate_writes_every_metric(embsweep, measured, pairs, tmp_path):
@@ -113,8 +113,8 @@ def test_evaluate_writes_every_metric(embsweep, measured, pairs, tmp_path):
 def test_evaluate_one_side_of_the_split(embsweep, measured, pairs, split, queries):
     result = embsweep("evaluate", "model=minilm", "data=files", f"data.pairs={pairs}", "--split", split)
     assert result.exit_code == 0
-    assert len(measured[0].data.queries) == queries
-    assert len(measured[0].data.corpus) == 60
+    assert len(measured[0][1].queries) == queries
+    assert len(measured[0][1].corpus) == 60
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_evaluate_reports_which_parts_of_the_source_are_not_measured(embsweep, m
 @pytest.mark.slow
 def test_evaluate_at_chosen_dimensions(embsweep, measured, pairs):
     embsweep("evaluate", "model=minilm", "eval.dims=[300,5]", "data=files", f"data.pairs={pairs}")
-    assert measured[0].config.trial.eval_dims == (300, 5)
+    assert measured[0][0].trial.eval_dims == (300, 5)
 
 
 @pytest.mark.slow

@@ -93,6 +93,18 @@ def test_control_sequences_in_third_party_names_are_escaped(capsys, monkeypatch,
     assert "\x1b[2J" not in terminal.getvalue()
 
 
+def test_secrets_are_masked_in_everything_that_is_printed(capsys, set_env):
+    set_env(MY_PASSWORD="hunter2hunter2", COLUMNS="40")  # pragma: allowlist secret
+    table = Table(width=30)
+    table.add_row("the first is hunter2hunter2 and wraps", Text("postgresql://ann:hunter2@db/x"))
+    for shown in ("hunter2hunter2", Text("hunter2hunter2", "red"), table, Panel("see http://ann:hunter2@host")):
+        console().print(shown)
+        console(stderr=True).print(shown)
+    output = "".join(capsys.readouterr())
+    assert "hunter2" not in output
+    assert "***" in output
+
+
 def test_diagnostics_that_are_not_listed_are_counted(capsys):
     exit_code_of(
         InputError([Diagnostic("empty", "a", "x"), Diagnostic("more-faults", "b", "and 1,214 more errors", count=1214)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embsweep.cli.json_output import check_json_file, write_json_file
+from embsweep.cli.json_output import validate_json_file, write_json_file
 from embsweep.core.errors import CodedError
 from tests.refusals import raises_code
 
@@ -17,12 +17,12 @@ from tests.refusals import raises_code
         ("", "wrong-file-kind", ""),
         ("no/x.json", "missing-file", ""),
         ("a" * 300 + ".json", "not-writable", os.strerror(errno.ENAMETOOLONG)),
-        ("/proc/x.json", "not-writable", os.strerror(errno.ENOENT)),
+        ("/proc/x.json", "missing-file", os.strerror(errno.ENOENT)),
         ("~no-such-user/x.json", "unknown-user", ""),
     ],
 )
 def test_a_file_that_cannot_be_written(tmp_path, name, code, reason):
-    (diagnostic,) = check_json_file(Path(name) if name.startswith("~") else tmp_path / name)
+    (diagnostic,) = validate_json_file(Path(name) if name.startswith("~") else tmp_path / name)
     assert (diagnostic.code, diagnostic.location) == (code, "--json")
     assert reason in str(diagnostic)
 
@@ -33,7 +33,7 @@ def test_the_check_changes_no_file(tmp_path):
     link.symlink_to(tmp_path / "later.json")
     os.mkfifo(tmp_path / "pipe.json")
     for name in ("old.json", "link.json", "pipe.json", "new.json"):
-        assert check_json_file(tmp_path / name) == []
+        assert validate_json_file(tmp_path / name) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "old.json", "pipe.json"]
     assert old.read_text() == "kept"
 

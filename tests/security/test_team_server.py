@@ -18,7 +18,7 @@ from embsweep.core.errors import InputError
 from embsweep.tracking.records import SweepIdentity
 from embsweep.tracking.runs import RunRef, open_sweep_run
 from embsweep.tracking.store import open_store
-from embsweep.tracking.ui import choose_port
+from embsweep.tracking.ui import find_port
 from tests.steady_environment import changed
 
 pytest.importorskip("flask_wtf", reason="mlflow[auth] is not installed")
@@ -38,7 +38,7 @@ class TeamServer:
     """A running server, and requests to it."""
 
     def __init__(self, folder):
-        self.port = choose_port(0)
+        self.port = find_port(0)
         self.url = f"http://127.0.0.1:{self.port}"
         setup, start = (self._localise(documented(name), folder) for name in ("setup", "start"))
         setup = "\n".join(line for line in setup.splitlines() if not line.startswith("pip install"))

@@ -10,7 +10,7 @@ from embsweep.search.read import read_ledger
 from embsweep.sweep.scheduler import SweepScheduler
 from embsweep.tracking import tracker
 from embsweep.tracking.outbox import count_waiting
-from embsweep.tracking.ui import choose_port
+from embsweep.tracking.ui import find_port
 from tests.refusals import raises_diagnostics
 from tests.servers import MlflowServer
 
@@ -76,7 +76,7 @@ def test_a_sweep_without_its_server_trains_and_reports_pending_records(launch, t
     """The server's address is a port that was free shortly before."""
     monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 0.2)
     monkeypatch.setattr(tracker, "CLOSE_TIMEOUT_S", 0.2)
-    uri = f"tracking.uri=http://127.0.0.1:{choose_port(0)}"
+    uri = f"tracking.uri=http://127.0.0.1:{find_port(0)}"
     with raises_diagnostics(("unreachable", "tracking.uri")):
         launch(uri)
     assert not (tmp_path / "sweeps/quickstart").exists()

@@ -5,7 +5,7 @@ import pytest
 from tests.refusals import raises_code, raises_diagnostics
 
 from embsweep.tracking.registry.aliases import HISTORY_TAG, read_aliases
-from embsweep.tracking.registry.files import UntrustedModel, check_data_only, check_same, hash_files, hash_manifest
+from embsweep.tracking.registry.files import UntrustedModel, hash_files, hash_manifest, require_data_only, require_same
 from embsweep.tracking.registry.load import _find_diagnostic, _listed_files
 from embsweep.tracking.registry.logged_model import MANIFEST_TAG, MODEL_ID_TAG
 
@@ -41,18 +41,18 @@ def test_the_hash_of_all_files_changes_with_any_name(folder):
 )
 def test_every_difference_is_named(actual, named):
     recorded = {"1.json": "1", "2.json": "2"}
-    check_same(recorded, recorded)
+    require_same(recorded, recorded)
     with raises_code(UntrustedModel, "altered-file") as caught:
-        check_same(actual, recorded)
+        require_same(actual, recorded)
     assert sorted(re.findall(r"\d\.json", str(caught.value))) == named
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "code.py", "weights.pt", "x.pkl", "sub/lib.so", "noname"])
 def test_only_data_files_are_accepted(folder, name):
-    check_data_only(folder)
+    require_data_only(folder)
     (folder / name).write_text("x")
     with raises_code(UntrustedModel, "unsafe-model") as caught:
-        check_data_only(folder)
+        require_data_only(folder)
     assert name in str(caught.value)
 
 

@@ -3,18 +3,14 @@
 import json
 import multiprocessing
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 from tests.refusals import raises_code, raises_diagnostics
 
 from embsweep.core.errors import GateRefused
-from embsweep.tracking.registry import lock
 from embsweep.tracking.registry.aliases import (
     ConcurrentPromotion,
     ModelAliases,
@@ -203,85 +199,93 @@ def test_of_two_processes_that_judged_the_same_version_one_is_refused(store, cli
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         output = sorted(pool.map(_race, [(store, judged)] * 2))
     assert output[1] == "won"
-    assert output[0].startswith("overtaken: ")
-    assert f"version {second}" in output[0]
+    assert output[0].startswith(("locked: ", "overtaken: "))
+    assert f"version {second} " in output[0]
     assert read_aliases(store, name) == ModelAliases(name, None, second, (first,))
     assert locks(client) == []
 
 
-def test_the_lock_is_exclusive(store, client, name):
-    with hold_lock(store, name):
-        with (
-            raises_code(GateRefused, "locked") as caught,
-            hold_lock(store, name, patience_s=0.3),
-        ):
+@pytest.mark.parametrize(
+    "between",
+    ["log_text", "set_registered_model_tag", "set_registered_model_alias"],
+    ids=["record", "history", "alias"],
+)
+def test_a_promotion_between_the_check_and_the_switch_of_another_is_refused(
+    store, client, name, promote, register, between
+):
+    """Both have judged; the second runs as a whole while the first is about to write."""
+    first, second = promote(), register()
+    judged, refused = read_aliases(store, name), []
+    decision = Decision("promoted", second, {})
+    original = getattr(type(client), between)
+
+    def promote_too(self, *arguments, **options):
+        if not refused:
+            with raises_code(GateRefused, "locked") as caught:
+                promote_version(store, judged, decision)
+            refused.append(str(caught.value))
+        return original(self, *arguments, **options)
+
+    with mock.patch.object(type(client), between, promote_too):
+        promote_version(store, judged, decision)
+    assert f"version {second} becomes champion" in refused[0]
+    assert f"process {os.getpid()} " in refused[0]
+    assert read_aliases(store, name) == ModelAliases(name, None, second, (first,))
+    with raises_code(ConcurrentPromotion, "overtaken") as caught:
+        promote_version(store, judged, decision)
+    assert f"version {second} since" in str(caught.value)
+    assert locks(client) == []
+
+
+@pytest.mark.parametrize("set_by_hand", ["another", "the same"])
+def test_an_alias_that_is_set_during_the_switch_stays_and_the_promotion_is_refused(
+    store, client, name, promote, register, set_by_hand
+):
+    """Programs that do not know the lock, such as MLflow's user interface, can move the alias at any time."""
+    first, third, second = promote(), register(), register()
+    theirs = third if set_by_hand == "another" else first
+    original = type(client).set_registered_model_alias
+
+    def overwrite(self, model, alias, version):
+        original(self, model, alias, version)
+        original(self, model, "champion", str(theirs))
+
+    with (
+        mock.patch.object(type(client), "set_registered_model_alias", overwrite),
+        raises_code(ConcurrentPromotion, "overtaken") as caught,
+    ):
+        promote_version(store, read_aliases(store, name), Decision("promoted", second, {}))
+    assert f"the champion is version {theirs} since" in str(caught.value)
+    earlier = (first,) if theirs == third else ()
+    assert read_aliases(store, name) == ModelAliases(name, second, theirs, earlier)
+    assert PROMOTED_TAG not in client.get_model_version(name, str(second)).tags
+    assert locks(client) == []
+
+
+def test_the_lock_is_exclusive_and_tells_how_to_remove_it(store, client, name):
+    with hold_lock(store, name, "a test"):
+        with raises_code(GateRefused, "locked") as caught, hold_lock(store, name, "another"):
             pytest.fail("two processes hold the lock")
-        assert f"process {os.getpid()}" in str(caught.value)
-        with hold_lock(store, f"{name}-other"):
+        assert f"process {os.getpid()} on " in str(caught.value)
+        assert f"delete the registered model '{name}{LOCK_SUFFIX}'" in str(caught.value)
+        with hold_lock(store, f"{name}-other", "a test"):
             pass
     assert locks(client) == []
-    with hold_lock(store, name):
+    with hold_lock(store, name, "a test"):
         pass
 
 
-def test_a_process_waits_for_the_lock(store, client, name, monkeypatch):
-    holder, sleeps = hold_lock(store, name), []
-    holder.__enter__()
-
-    def sleep(seconds):
-        assert locks(client) == [name + LOCK_SUFFIX]
-        sleeps.append(seconds)
-        if len(sleeps) == 3:
-            holder.__exit__(None, None, None)
-
-    monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
-    with hold_lock(store, name):
-        assert len(sleeps) == 3
-        assert locks(client) == [name + LOCK_SUFFIX]
-    assert locks(client) == []
-
-
-def test_a_stale_lock_is_reported_with_its_name(store, client, name, monkeypatch):
-    monkeypatch.setattr(lock, "STALE_S", -1.0)
-    with (
-        hold_lock(store, name),
-        raises_code(GateRefused, "stale-lock") as caught,
-        hold_lock(store, name),
-    ):
-        pytest.fail("the lock was taken without being released")
-    assert f"'{name}{LOCK_SUFFIX}'" in str(caught.value)
-
-
-def test_a_request_sent_twice_recognises_its_own_lock(store, client, name):
-    original = type(client).create_registered_model
-
-    def send_twice(self, *arguments, **options):
-        original(self, *arguments, **options)
-        return original(self, *arguments, **options)
-
-    with mock.patch.object(type(client), "create_registered_model", send_twice), hold_lock(store, name, patience_s=0.3):
-        assert locks(client) == [name + LOCK_SUFFIX]
-    assert locks(client) == []
-
-
 def test_a_lock_that_another_process_took_over_is_not_released(store, client, name):
-    with hold_lock(store, name):
+    with hold_lock(store, name, "a test"):
         client.delete_registered_model(name + LOCK_SUFFIX)
-        client.create_registered_model(name + LOCK_SUFFIX, tags={"embsweep.lock_owner": "another"})
+        client.create_registered_model(name + LOCK_SUFFIX, tags={"embsweep.lock_holder": "another"})
     assert locks(client) == [name + LOCK_SUFFIX]
     client.delete_registered_model(name + LOCK_SUFFIX)
 
 
-def test_a_lock_is_stale_after_its_time_limit():
-    old = (datetime.now(UTC) - timedelta(seconds=lock.STALE_S + 5)).isoformat()
-    assert lock._is_stale({"embsweep.lock_since": old})
-    assert not lock._is_stale({"embsweep.lock_since": datetime.now(UTC).isoformat()})
-    assert lock._is_stale({})
-
-
 def test_an_unknown_model_is_refused_with_the_nearest_name(store, client, name, register):
     register()
-    with hold_lock(store, name), raises_diagnostics(("unknown-name", "NAME")) as caught:
+    with hold_lock(store, name, "a test"), raises_diagnostics(("unknown-name", "NAME")) as caught:
         read_aliases(store, name + "x")  # more similar to `name` than any other name of the session
     assert name in caught.value.diagnostics[0].hint
     assert LOCK_SUFFIX not in str(caught.value)

@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 from tests.refusals import raises_diagnostics
 
-from embsweep.tracking.ui import choose_port, run_ui, ui_command
+from embsweep.core.errors import EmbsweepError
+from embsweep.tracking import ui
+from embsweep.tracking.ui import find_port, run_ui, ui_command
 
 pytestmark = pytest.mark.slow
 
 SERVE = """
-import sys; from pathlib import Path; from embsweep.tracking.ui import run_ui
-run_ui(Path(sys.argv[1]), None, port=0, on_ready=lambda url: print(url, flush=True))
+import sys; from pathlib import Path; from embsweep.cli.console import exit_codes
+from embsweep.tracking.ui import run_ui
+with exit_codes():
+    run_ui(Path(sys.argv[1]), None, port=0, on_ready=lambda url: print(url, flush=True))
 """
 
 
@@ -24,16 +28,16 @@ def test_a_used_port_is_bad_input():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with raises_diagnostics(("bad-port", "--port")):
-            choose_port(taken.getsockname()[1])
+            find_port(taken.getsockname()[1])
 
 
 def test_port_zero_selects_a_free_port():
-    assert choose_port(choose_port(0)) > 1023
+    assert find_port(find_port(0)) > 1023
 
 
 def test_a_port_out_of_range_is_bad_input():
     with raises_diagnostics(("bad-port", "--port")):
-        choose_port(70_000)
+        find_port(70_000)
 
 
 def test_the_command_is_complete(root, store):
@@ -54,6 +58,14 @@ def test_a_missing_store_is_refused(tmp_path):
     with raises_diagnostics(("missing-file", "tracking.uri")):
         run_ui(tmp_path, None, port=0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_cannot_start_shows_the_end_of_its_log(root, store, monkeypatch):
+    failing = "import sys; sys.exit('no server: postgresql://ann:hunter2@db')"
+    monkeypatch.setattr(ui, "ui_command", lambda *_: [sys.executable, "-c", failing])
+    with pytest.raises(EmbsweepError, match="no server") as caught:
+        run_ui(root, None, port=0, on_ready=pytest.fail)
+    assert "hunter2" not in str(caught.value)
 
 
 def _children(pid):

@@ -128,7 +128,7 @@ def test_a_message_of_many_lines_with_a_secret(job, data, monkeypatch):
 
     monkeypatch.setattr(callback, "save_per_query", fail)
     _, result = run(job, data)
-    assert result.reason == f"RuntimeError: first line | second [31mline | {SECRET}", "its writer redacts it"
+    assert result.reason == f"RuntimeError: first line | second \\x1b[31mline | {SECRET}", "its writer redacts it"
     saved = (job.best.parent / "error.txt").read_text()
     assert "in fail" in saved and "builtins.RuntimeError" in saved and "builtins.ValueError" in saved
     assert "hunter2" not in saved
@@ -159,7 +159,7 @@ def test_an_exit_is_left_to_the_caller(job, data, monkeypatch, error):
             "a.b: is wrong | c: too",
         ),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
-        (ValueError("bell\a, back\b, \u202eleft"), "ValueError: bell , back , left"),
+        (ValueError("bell\a, back\b, \u202eleft"), r"ValueError: bell\x07, back\x08, \u202eleft"),
     ],
 )
 def test_reasons(error, reason):

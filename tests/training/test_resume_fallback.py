@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embsweep.config import TrialConfig
-from embsweep.core.files import check_files, write_folder
+from embsweep.core.files import require_intact, write_folder
 from embsweep.evaluation.per_query import load_per_query, save_per_query
 from embsweep.training import resume
 from embsweep.training.messages import TrialReport, TrialSpec, reports_to_text
@@ -108,7 +108,7 @@ def test_interrupted_fallback_is_completed(job, monkeypatch, at):
     assert state is not None, "it would start over"
     assert state.reports == (FIRST, SECOND)
     assert state.folder == job.state
-    check_files(job.best)
+    require_intact(job.best)
     assert (job.best / "weights").read_text() == "0.2"
     load_per_query(job.values, FIRST.scores, "map@100")
     assert find_state(job, SETUP).reports == (FIRST, SECOND), "it is complete"

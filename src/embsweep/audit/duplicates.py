@@ -39,27 +39,25 @@ def report_left_out(merged: Mapping[str, int], notes: Sequence[str]) -> Iterator
         yield Finding("rows-left-out", "note", "; ".join(left))
 
 
-def check_sides(data: SplitView) -> Iterator[Finding]:
+def report_shared(data: SplitView) -> Iterator[Finding]:
     """Yield an error for texts on two sides, including hard negatives of training that answer a held-out query."""
-    sides = [(side.name, side.queries, side.passages) for side in data.sides]
-    negatives = tuple(dict.fromkeys(pair.negative for pair in data.train if pair.negative is not None))
-    yield from _check_shared("query", [(name, queries) for name, queries, _ in sides])
-    held_out = [(name, passages) for name, _, passages in sides[1:]]
-    trained = (sides[0][0], tuple(dict.fromkeys([*sides[0][2], *negatives])))
-    yield from _check_shared("passage", [trained, *held_out])
+    negatives = [pair.negative for pair in data.train if pair.negative is not None]
+    passages = [side.passages for side in data.sides]
+    yield from _report_shared("query", "queries", data.sides, [side.queries for side in data.sides])
+    yield from _report_shared("passage", "passages", data.sides, [[*passages[0], *negatives], *passages[1:]])
 
 
-def _check_shared(what: str, sides: Sequence[tuple[str, Sequence[str]]]) -> Iterator[Finding]:
-    by_text = [{normalise_text(text): text for text in texts} for _, texts in sides]
+def _report_shared(
+    what: str, plural: str, sides: Sequence[Side], contents: Sequence[Sequence[str]]
+) -> Iterator[Finding]:
+    by_text = [{normalise_text(text): text for text in texts} for texts in contents]
     counts: list[str] = []
     examples: list[tuple[str, ...]] = []
-    for (one, ours), (two, theirs) in combinations(zip((name for name, _ in sides), by_text, strict=True), 2):
-        shared = [text for normal, text in ours.items() if normal in theirs]
-        if shared:
-            counts.append(f"{len(shared):,} of {one} and {two}")
-            examples += [(text,) for text in shared]
+    for one, two in combinations(range(len(sides)), 2):
+        shared = [(text,) for normal, text in by_text[one].items() if normal in by_text[two]]
+        examples += shared
+        counts += [f"{len(shared):,} of {sides[one].name} and {sides[two].name}"] if shared else []
     if counts:
-        plural = "queries" if what == "query" else "passages"
         message = f"{plural} on two sides of the split: {', '.join(counts)}"
         yield Finding(f"{what}-on-two-sides", "error", message, tuple(examples[:MAX_EXAMPLES]))
 
@@ -80,27 +78,27 @@ class NearDuplicateTexts:
     leaks: Mapping[str, Mapping[str, str]]
 
 
-def find_near_queries(data: SplitView, threshold: float) -> NearDuplicateTexts:
-    """Find near-duplicates among the distinct queries of all sides."""
-    return _find(data.queries, [(side.name, side.queries) for side in data.sides], threshold, is_query=True)
+def find_near_texts(data: SplitView, what: str, threshold: float) -> NearDuplicateTexts:
+    """Find near-duplicates.
 
-
-def find_near_passages(data: SplitView, threshold: float) -> NearDuplicateTexts:
-    """Find near-duplicates in the whole corpus; only passages relevant to a query have a side."""
-    return _find(data.corpus, [(side.name, side.passages) for side in data.sides], threshold, is_query=False)
-
-
-def _find(
-    texts: tuple[str, ...], sides: Sequence[tuple[str, Sequence[str]]], threshold: float, *, is_query: bool
-) -> NearDuplicateTexts:
-    side_of = {text: number for number, (_, held) in enumerate(sides) for text in held}
+    Args:
+        data: Sides of the split.
+        what: `queries` (the distinct ones of all sides) or `passages` (the whole corpus; only passages relevant to a
+            query have a side).
+        threshold: Similarity from which texts are near-duplicates.
+    """
+    is_query = what == "queries"
+    texts = data.queries if is_query else data.corpus
+    names = [side.name for side in data.sides]
+    held = [side.queries if is_query else side.passages for side in data.sides]
+    side_of = {text: number for number, texts in enumerate(held) for text in texts}
     labels = [side_of.get(text, -1) for text in texts]
     found = find_near(texts, labels, QUERIES if is_query else PASSAGES, threshold)
-    leaks: dict[str, dict[str, str]] = {name: {} for name, _ in sides[1:]}
+    leaks: dict[str, dict[str, str]] = {name: {} for name in names[1:]}
     for near in found.pairs:
         for text, other in ((near.text, near.other), (near.other, near.text)):
             if 0 <= labels[other] < labels[text]:  # validation leaks from training, test from both
-                leaks[sides[labels[text]][0]].setdefault(texts[text], texts[other])
+                leaks[names[labels[text]]].setdefault(texts[text], texts[other])
     having = {position for near in found.pairs for position in (near.text, near.other)}
     best = tuple(near for near in found.pairs if near.text < near.other)
     return NearDuplicateTexts(texts, len(having), best, found.is_complete, leaks)

@@ -88,7 +88,7 @@ def to_diagnostic(finding: Finding) -> Diagnostic:
     )
 
 
-def check_waivers(waive: Iterable[str]) -> list[Diagnostic]:
+def validate_waivers(waive: Iterable[str]) -> list[Diagnostic]:
     """Return a diagnostic at `audit.waive` for each name that is not a waivable finding."""
     diagnostics = []
     for name in waive:

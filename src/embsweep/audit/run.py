@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from embsweep.audit.duplicates import (
-    check_sides,
-    find_near_passages,
-    find_near_queries,
+    find_near_texts,
     report_leaks,
     report_left_out,
     report_merged,
     report_near,
+    report_shared,
 )
 from embsweep.audit.findings import Finding, order_findings
 from embsweep.audit.in_batch_negatives import count_false_negatives, report_false_negatives
@@ -21,7 +20,7 @@ from embsweep.audit.naive_evaluation import build_row_evaluation, compare_evalua
 from embsweep.audit.report import AuditReport, Figures, Size
 from embsweep.audit.sizes import count_structure, measure_held_out, report_held_out, report_structure
 from embsweep.audit.split_view import TEST, VALIDATION, SplitView, build_split_view
-from embsweep.audit.texts import check_texts
+from embsweep.audit.texts import report_texts
 from embsweep.config.sweep import AuditConfig
 from embsweep.config.training import ModelConfig, TrainConfig
 from embsweep.data.collection import Collection, Splits
@@ -48,10 +47,10 @@ def audit_data(
     data = build_split_view(splits)
     figures = _measure(collection, splits, data, model=model, train=train)
     findings = [
-        *_check_duplicates(data, config.near_duplicate_similarity),
+        *_report_duplicates(data, config.near_duplicate_similarity),
         *report_merged(figures.merged),
         *report_left_out(figures.merged, splits.notes),
-        *check_texts(data),
+        *report_texts(data),
         *report_cuts(figures.cuts, model),
         *report_languages(figures.languages),
         *report_structure(figures.structure),
@@ -64,9 +63,9 @@ def audit_data(
     return AuditReport(order_findings(findings), figures, waived)
 
 
-def _check_duplicates(data: SplitView, threshold: float) -> Iterator[Finding]:
-    yield from check_sides(data)
-    near = {"queries": find_near_queries(data, threshold), "passages": find_near_passages(data, threshold)}
+def _report_duplicates(data: SplitView, threshold: float) -> Iterator[Finding]:
+    yield from report_shared(data)
+    near = {what: find_near_texts(data, what, threshold) for what in ("queries", "passages")}
     for what, found in near.items():
         yield from report_leaks(what, found, data.sides)
     for what, found in near.items():

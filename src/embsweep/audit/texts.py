@@ -43,16 +43,16 @@ _QUESTION_MARKS = ("?", "？", "؟", "\u037e", "՞")
 """U+037E is the Greek question mark. The semicolon looks the same but is not included: statutes end items with it."""
 
 
-def check_texts(data: SplitView) -> Iterator[Finding]:
+def report_texts(data: SplitView) -> Iterator[Finding]:
     """Yield the findings about single texts and about the two columns."""
     kinds = {"queries": data.queries, "passages": data.corpus}
-    yield from _check_empty(kinds)
-    yield from _check_short(kinds)
-    yield from _check_equal(data)
-    yield from _check_columns(data)
+    yield from _report_empty(kinds)
+    yield from _report_short(kinds)
+    yield from _report_equal(data)
+    yield from _report_columns(data)
 
 
-def _check_empty(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+def _report_empty(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     found = {what: [text for text in texts if is_wordless(text)] for what, texts in kinds.items()}
     if any(found.values()):
         is_error = any(len(found[what]) >= EMPTY_IS_ERROR * len(texts) for what, texts in kinds.items() if found[what])
@@ -60,7 +60,7 @@ def _check_empty(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
         yield Finding("empty-texts", "error" if is_error else "warning", message, _examples(found))
 
 
-def _check_short(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+def _report_short(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     found = {
         what: [text for text in texts if not is_wordless(text) and len(split_words(text)) < SHORT_WORDS[what]]
         for what, texts in kinds.items()
@@ -72,14 +72,14 @@ def _check_short(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
         yield Finding("short-texts", "warning" if share >= SHORT_IS_WARNING else "note", message, _examples(found))
 
 
-def _check_equal(data: SplitView) -> Iterator[Finding]:
+def _report_equal(data: SplitView) -> Iterator[Finding]:
     equal = [query for query, passage in data.rows if normalise_text(query) == normalise_text(passage)]
     if equal:
         message = f"in {len(equal):,} of {len(data.rows):,} rows the query is its own passage"
         yield Finding("query-equals-passage", "warning", message, tuple((query,) for query in equal[:MAX_EXAMPLES]))
 
 
-def _check_columns(data: SplitView) -> Iterator[Finding]:
+def _report_columns(data: SplitView) -> Iterator[Finding]:
     """Yield an error if queries are much longer than passages, or passages are questions much more often."""
     passages = tuple(dict.fromkeys(passage for _, passage in data.rows))
     lengths = {what: median(map(len, texts)) for what, texts in (("queries", data.queries), ("passages", passages))}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from os.path import commonprefix
 
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
@@ -51,7 +53,7 @@ def _show_findings(report: AuditReport, findings: Sequence[Finding], console: Co
     for finding in findings:
         waived = " (waived)" if finding.name in report.waived else ""
         _print_indented(Text.assemble((finding.name, "bold"), (waived, "magenta")), 2, console)
-        _print_indented(Text(f"{_capitalise(finding.message)}."), 4, console)
+        _print_indented(Text(f"{finding.message[:1].upper()}{finding.message[1:]}."), 4, console)
         _print_indented(Text(f"→ {finding.hint}", "dim" if severity == "note" else "green"), 4, console)
         for example in finding.examples:
             _print_indented(Text("\n".join(_show_example(example)), "dim"), 4, console)
@@ -69,23 +71,22 @@ def _histograms(figures: Figures) -> RenderableType:
     shown = [
         _bars("Words of a query", figures.lengths["queries"].histogram),
         _bars("Words of a passage", figures.lengths["passages"].histogram),
-        _bars("Queries per passage", _by_text(figures.structure.queries_per_passage)),
-        _bars("Passages per query", _by_text(figures.structure.passages_per_query)),
+        _bars("Queries per passage", figures.structure.queries_per_passage),
+        _bars("Passages per query", figures.structure.passages_per_query),
         _bars("Languages of queries", languages.queries),
         _bars("Languages of passages", languages.passages),
     ]
     return Columns(shown, padding=(1, 4))
 
 
-def _bars(title: str, counts: Mapping[str, int]) -> Table:
+def _bars(title: str, counts: Mapping[str, int] | Mapping[int, int]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    shown = dict(list(counts.items())[:_MOST_BARS])
+    for justify in ("right", "left", "right"):
+        table.add_column(no_wrap=True, justify=justify)
+    shown = dict(islice(counts.items(), _MOST_BARS))
     largest = max(shown.values())
     for label, count in shown.items():
-        table.add_row(label, "█" * round(_BAR_CHARS * count / largest) or "▏", f"{count:,}")
+        table.add_row(str(label), "█" * round(_BAR_CHARS * count / largest) or "▏", f"{count:,}")
     if len(counts) > len(shown):
         table.add_row("…", "", f"{sum(counts.values()) - sum(shown.values()):,}")
     return table
@@ -117,32 +118,16 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _by_text(counts: Mapping[int, int]) -> dict[str, int]:
-    return {str(number): count for number, count in counts.items()}
-
-
-def _capitalise(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _show_example(texts: Example) -> list[str]:
     """Return one shortened line per text.
 
     Two long texts with the same start are shown from shortly before their first difference.
     """
     lines = [" ".join(text.split()) for text in texts]
-    start = max(0, _count_common(lines) - _BEFORE_DIFFERENCE) if max(map(len, lines)) > _EXAMPLE_CHARS else 0
+    common = len(commonprefix(lines)) if len(lines) > 1 else 0  # noqa: RUF071 - of characters
+    start = max(0, common - _BEFORE_DIFFERENCE) if max(map(len, lines)) > _EXAMPLE_CHARS else 0
     shown = [f"…{line[start:]}" if start else line for line in lines]
-    return [f"{mark} {_shorten(line)}" for mark, line in zip("·↔", shown, strict=False)]
-
-
-def _count_common(lines: Sequence[str]) -> int:
-    """Count the characters of the common prefix of two lines; 0 for a single line."""
-    if len(lines) < 2:
-        return 0
-    pairs = zip(*lines, strict=False)
-    return next((place for place, (one, two) in enumerate(pairs) if one != two), min(map(len, lines)))
-
-
-def _shorten(line: str) -> str:
-    return line if len(line) <= _EXAMPLE_CHARS else f"{line[: _EXAMPLE_CHARS - 1]}…"
+    return [
+        f"{mark} {line if len(line) <= _EXAMPLE_CHARS else f'{line[: _EXAMPLE_CHARS - 1]}…'}"
+        for mark, line in zip("·↔", shown, strict=False)
+    ]

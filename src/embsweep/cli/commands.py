@@ -43,10 +43,10 @@ def evaluate(
     split: Annotated[str, typer.Option(help="all, or a side of a sweep's split: validation, test.")] = "all",
 ) -> None:
     """Evaluate any model on any data at every dimension, and BM25 for comparison. Nothing is trained or recorded."""
-    from embsweep.cli.evaluate import evaluate_request
+    from embsweep.cli import evaluate
 
     with exit_codes():
-        evaluate_request(overrides or [], split=split, json_file=json, console=console())
+        evaluate.evaluate(overrides or [], split=split, json_file=json, console=console())
 
 
 @app.command()
@@ -58,10 +58,10 @@ def audit(
     model: Annotated[bool, typer.Option("--model", help="Rank with the base model too, not only with BM25.")] = False,
 ) -> None:
     """Check the data for errors before anything is trained. Exit code 2 if a sweep would not start with it."""
-    from embsweep.cli.audit import audit_request
+    from embsweep.cli import audit
 
     with exit_codes():
-        may_start = audit_request(overrides or [], with_model=model, json_file=json, console=console())
+        may_start = audit.audit(overrides or [], with_model=model, json_file=json, console=console())
     raise typer.Exit(0 if may_start else 2)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from embsweep.cli.signals import handle_signals
 from embsweep.core.environment import set_default_environment
@@ -29,10 +30,14 @@ def quiet_environment() -> None:
 
 
 class _SafeConsole(Console):
-    """Console that escapes control characters: names from data, registries and servers cannot control the terminal."""
+    """Console of all output: secrets are masked, and names from elsewhere cannot control the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render as `Console.render` does, with control characters in texts escaped."""
+        """Render as `Console.render` does, with secrets of texts masked and control characters escaped."""
+        if isinstance(renderable, str):
+            renderable = redact(renderable)
+        elif isinstance(renderable, Text) and (masked := redact(renderable.plain)) != renderable.plain:
+            renderable = Text(masked, renderable.style)
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=escape_control_characters(segment.text))
 
@@ -47,9 +52,9 @@ def console(*, stderr: bool = False) -> Console:
 def exit_codes(resume: str | None = None) -> Iterator[None]:
     """Print errors of the body as messages and exit with their exit code; a defect keeps its traceback.
 
-    Exit codes: 2 invalid input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 143 terminated, 1 any
-    other `EmbsweepError` or a full disk. SIGTERM, with which batch systems and service managers end a process, has the
-    effect of Ctrl-C; a second signal of either kind exits immediately.
+    Exit codes: 2 invalid input, 3 too many failed trials, 4 refused by the gate, 130 interrupted, 143 terminated, 129
+    by a terminal that was closed, 1 any other `EmbsweepError` or a full disk. SIGTERM, with which batch systems and
+    service managers end a process, has the effect of Ctrl-C; a second signal exits immediately.
 
     Args:
         resume: The command that resumes the work; it is part of the message after an interruption or on a full disk.
@@ -76,7 +81,7 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
         sys.exit(EmbsweepError.exit_code)
     except KeyboardInterrupt:
         _print_error(_interrupted("Interrupted", resume))
-        sys.exit(shutdown.exit_code())
+        sys.exit(shutdown.exit_code or 130)
 
 
 def _interrupted(what: str, resume: str | None) -> str:
@@ -84,4 +89,4 @@ def _interrupted(what: str, resume: str | None) -> str:
 
 
 def _print_error(text: str) -> None:
-    console(stderr=True).print(redact(text), soft_wrap=True, highlight=False, markup=False)
+    console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)

@@ -2,88 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from embsweep.cli.composition.compose import compose, config_loader, resolve_partially
-from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.json_output import check_json_file, write_json_file
-from embsweep.cli.paths import default_storage
+from embsweep.cli.inputs import read_inputs
+from embsweep.cli.json_output import write_json_file
 from embsweep.config import Config
-from embsweep.config.root import check_measurable
-from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.errors import Diagnostic
 from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.splits import as_retrieval_set, split_collection
-from embsweep.reports.text import score
+from embsweep.reports.text import PlainLines, score
 from embsweep.selection.scores import Scores, scores_to_json
-from embsweep.sweep.checks.inputs import check_chosen_model, checked_config, checked_data, deduplicate, find_storage
+from embsweep.sweep.checks.inputs import check_chosen_model
 
 SPLITS = ("all", "validation", "test")
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """Model and data of an evaluation, all checked; `notes` describes what of the source was merged or left out."""
-
-    config: Config
-    split: str
-    data: RetrievalSet
-    notes: tuple[str, ...]
-
-
-def check_evaluation(
-    values: Mapping[str, Any], split: str, default_storage: Path, earlier: Iterable[Diagnostic] = ()
-) -> EvaluationRequest:
-    """Check configuration, model and data.
-
-    Args:
-        values: The composed configuration as plain values.
-        split: One of `SPLITS`.
-        default_storage: Storage folder if the configuration names none.
-        earlier: Diagnostics found before, which are reported too.
-
-    Raises:
-        InputError: If anything is wrong, with all diagnostics.
-    """
-    diagnostics = list(earlier)
-    config = checked_config(values, diagnostics, check_measurable)
-    if config is not None:
-        diagnostics.extend(check_chosen_model(config.model, diagnostics))
-    collection = checked_data(values, find_storage(values, default_storage), diagnostics)
-    if config is None or collection is None or diagnostics:
-        raise InputError(deduplicate(diagnostics))
-    return EvaluationRequest(config, split, *_choose_side(collection, config, split))
-
-
-def _choose_side(collection: Collection, config: Config, split: str) -> tuple[RetrievalSet, tuple[str, ...]]:
-    how, max_pairs = config.data.split, config.data.max_pairs
-    if split == "all":
-        return as_retrieval_set(collection, how.seed, max_pairs)
-    splits = split_collection(collection, how, max_pairs)
-    return (splits.validation if split == "validation" else splits.test), splits.notes
-
-
-def measure(request: EvaluationRequest) -> tuple[Scores, dict[str, float]]:
-    """Evaluate the model and BM25; return the model's metrics at every dimension and those of BM25."""
-    from embsweep.evaluation.bm25 import evaluate_bm25
-    from embsweep.evaluation.evaluator import evaluate_model
-    from embsweep.models.builders import build_model
-
-    trial = request.config.trial
-    model = build_model(trial.model)
-    scores = evaluate_model(model, request.data, trial.eval_dims, batch_size=trial.eval.batch_size).scores
-    return scores, evaluate_bm25(request.data)
-
-
 _SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
 
 
-def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | None, console: Console) -> None:
+def evaluate(overrides: Sequence[str], *, split: str, json_file: Path | None, console: Console) -> None:
     """Check everything, evaluate, print a table and write the file.
 
     Args:
@@ -96,46 +35,48 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
         InputError: If the command line, the configuration, the model or the data are invalid, with all diagnostics.
         CodedError: If `json_file` cannot be written after the evaluation.
     """
-    diagnostics = (
-        [] if split in SPLITS else [Diagnostic("unknown-option", "--split", "unknown", split, ", ".join(SPLITS))]
+    unknown = [] if split in SPLITS else [Diagnostic("unknown-option", "--split", "unknown", split, ", ".join(SPLITS))]
+    config, collection, _ = read_inputs(
+        overrides, json_file, lambda config, found: check_chosen_model(config.model, found), earlier=unknown
     )
-    if json_file is not None:
-        diagnostics.extend(check_json_file(json_file))
-    with config_loader() as loader:
-        good, found = check_overrides(loader, overrides)
-        diagnostics.extend(found)
-        diagnostics.extend(
-            Diagnostic("not-sweepable", line.split("=")[0], "cannot be swept here", line, "one value")
-            for line in good
-            if is_sweep(line)
-        )
-        try:
-            values, unresolved = resolve_partially(compose(loader, [line for line in good if not is_sweep(line)]))
-        except InputError as error:
-            raise InputError([*diagnostics, *error.diagnostics]) from None
-    diagnostics.extend(unresolved)
-    request = check_evaluation(values, split, default_storage(), diagnostics)
-    scores, bm25 = measure(request)
-    console.print(
-        f"{request.config.model.name} on {_describe(request.data)}", highlight=False, markup=False, soft_wrap=True
-    )
-    for note in request.notes:
-        console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+    data, notes = _choose_side(collection, config, split)
+    scores, bm25 = measure(config, data)
+    say = PlainLines(console)
+    say(f"{config.model.name} on {data.name}: {len(data.queries)} queries, {len(data.corpus)} passages")
+    for note in notes:
+        say(f"  {note}")
     console.print(_table(scores, bm25))
     if json_file is not None:
-        write_json_file(json_file, _to_json(request, scores, bm25))
-        console.print(f"Written: {json_file}", highlight=False, markup=False, soft_wrap=True)
+        facts = {
+            "model": config.model.model_dump(mode="json"),
+            "data": config.data.model_dump(mode="json"),
+            "split": split,
+            "queries": len(data.queries),
+            "passages": len(data.corpus),
+            "notes": list(notes),
+        }
+        write_json_file(json_file, {**facts, "scores": scores_to_json(scores), "bm25": bm25})
+        say(f"Written: {json_file}")
 
 
-def is_sweep(line: str) -> bool:
-    """Return whether an override sweeps its key."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+def measure(config: Config, data: RetrievalSet) -> tuple[Scores, dict[str, float]]:
+    """Evaluate the model and BM25; return the model's metrics at every dimension and those of BM25."""
+    from embsweep.evaluation.bm25 import evaluate_bm25
+    from embsweep.evaluation.evaluator import evaluate_model
+    from embsweep.models.builders import build_model
 
-    return bool(OverridesParser.create().parse_override(line).is_sweep_override())
+    trial = config.trial
+    scores = evaluate_model(build_model(trial.model), data, trial.eval_dims, batch_size=trial.eval.batch_size).scores
+    return scores, evaluate_bm25(data)
 
 
-def _describe(data: RetrievalSet) -> str:
-    return f"{data.name}: {len(data.queries)} queries, {len(data.corpus)} passages"
+def _choose_side(collection: Collection, config: Config, split: str) -> tuple[RetrievalSet, tuple[str, ...]]:
+    """Return the queries to evaluate, and what of the source was merged or left out."""
+    how, max_pairs = config.data.split, config.data.max_pairs
+    if split == "all":
+        return as_retrieval_set(collection, how.seed, max_pairs)
+    splits = split_collection(collection, how, max_pairs)
+    return (splits.validation if split == "validation" else splits.test), splits.notes
 
 
 def _table(scores: Scores, bm25: dict[str, float]) -> Table:
@@ -146,16 +87,3 @@ def _table(scores: Scores, bm25: dict[str, float]) -> Table:
         table.add_row(str(dim), *(score(scores[dim][metric]) for metric in _SHOWN))
     table.add_row("BM25", *(score(bm25[metric]) for metric in _SHOWN), style="dim")
     return table
-
-
-def _to_json(request: EvaluationRequest, scores: Scores, bm25: dict[str, float]) -> dict[str, Any]:
-    return {
-        "model": request.config.model.model_dump(mode="json"),
-        "data": request.config.data.model_dump(mode="json"),
-        "split": request.split,
-        "queries": len(request.data.queries),
-        "passages": len(request.data.corpus),
-        "notes": list(request.notes),
-        "scores": scores_to_json(scores),
-        "bm25": bm25,
-    }

@@ -7,27 +7,27 @@ import os
 from pathlib import Path
 from typing import Any
 
-from embsweep.core.errors import CodedError, Diagnostic
-from embsweep.core.files import NO_USER, expand_home, is_disk_full_error, names_no_user
+from embsweep.core.codes import Code
+from embsweep.core.errors import CodedError, Diagnostic, InputError
+from embsweep.core.files import expand_home, is_disk_full_error
+
+_CODES: dict[type[OSError], Code] = {IsADirectoryError: "wrong-file-kind", FileNotFoundError: "missing-file"}
 
 
-def check_json_file(file: Path) -> list[Diagnostic]:
+def validate_json_file(file: Path) -> list[Diagnostic]:
     """Return a diagnostic if the file cannot be written; a file that does not exist is created and removed again."""
-    if names_no_user(file):
-        return [Diagnostic("unknown-user", "--json", NO_USER, str(file), "a file")]
-    path = expand_home(file).absolute()
     try:
-        if path.is_dir():
-            return [Diagnostic("wrong-file-kind", "--json", "is a folder", str(path), "a file")]
-        if not path.parent.is_dir():
-            return [Diagnostic("missing-file", "--json", "no such folder", str(path.parent))]
+        path = expand_home(file, "--json")
         is_new = not os.path.lexists(path)
-        if is_new or path.is_file():
+        if is_new or path.is_file() or path.is_dir():
             path.open("ab").close()
         if is_new:
             path.unlink()
+    except InputError as error:
+        return list(error.diagnostics)
     except OSError as error:
-        return [Diagnostic("not-writable", "--json", f"cannot be written: {error.strerror}", str(path), "a file")]
+        code, problem = _CODES.get(type(error), "not-writable"), f"cannot be written: {error.strerror}"
+        return [Diagnostic(code, "--json", problem, str(file.absolute()), "a file in an existing folder")]
     return []
 
 

@@ -19,7 +19,6 @@ from embsweep.promotion.promote import Promotion, PromotionRequest, promote
 from embsweep.promotion.rollback import roll_back
 from embsweep.reports.text import plain_printer
 from embsweep.selection.gate import GateResult
-from embsweep.selection.gate_conditions import Condition
 
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 _WIDTH = 120
@@ -131,16 +130,12 @@ def build_conditions(gate_result: GateResult, width: int) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(ratio=1, overflow="fold")
     for condition in gate_result.conditions:
-        _add(table, condition)
+        mark, style = _MARKS[condition.passed]
+        table.add_row(Text(mark, style), Text(condition.name, "bold"), Text(condition.text))
+        for check in condition.dims:
+            mark, style = _MARKS[check.passed]
+            table.add_row("", Text(f"{check.dim:>8} {mark}", style), Text(check.text))
     return table
-
-
-def _add(table: Table, condition: Condition) -> None:
-    mark, style = _MARKS[condition.passed]
-    table.add_row(Text(mark, style), Text(condition.name, "bold"), Text(condition.text))
-    for check in condition.dims:
-        mark, style = _MARKS[check.passed]
-        table.add_row("", Text(f"{check.dim:>8} {mark}", style), Text(check.text))
 
 
 def _read_override(line: str) -> tuple[str, str | None, Any]:

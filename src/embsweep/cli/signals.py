@@ -1,4 +1,4 @@
-"""Exit on SIGINT and SIGTERM: gracefully within `SHUTDOWN_TIMEOUT_S`, else immediately, as on a second signal."""
+"""Exit on SIGINT, SIGTERM and SIGHUP: gracefully within `SHUTDOWN_TIMEOUT_S`, else at once, as on a second signal."""
 
 from __future__ import annotations
 
@@ -6,140 +6,99 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
 
 SHUTDOWN_TIMEOUT_S = 25.0
 """Limit of a graceful exit: batch systems send SIGKILL after about thirty seconds."""
 
-_NOTICED_S = 0.5
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = "\x1b[?25h"
 
 
-class ShutdownHandler:
-    """State of the received signals. `code` is the exit code of the first one, None before it."""
+class Shutdown:
+    """State of the received signals: `exit_code` is that of the first one, None before it."""
 
-    def __init__(self, say: Callable[[], str]) -> None:
-        self.code: int | None = None
-        self.is_noticed = threading.Event()
-        self._say = say
-        self._lock = threading.Lock()
-        self._forwarded = 0
-        self._is_passed_on = False
-
-    def forward_sigterm(self, *_: object) -> None:
-        """Send this process one SIGINT on the first SIGTERM, so that every handler of Ctrl-C, also Tune's, runs."""
-        with self._lock:
-            if self._is_passed_on or self.code is not None:
-                return
-            self._is_passed_on = True
-            self._forwarded += 1
-        os.kill(os.getpid(), signal.SIGINT)
-
-    def on_signal(self, number: int) -> None:
-        """Allow SHUTDOWN_TIMEOUT_S for a graceful exit on the first signal; exit immediately on the second."""
-        if number == signal.SIGTERM:
-            self.forward_sigterm()
-        with self._lock:
-            is_echo = number == signal.SIGINT and self._forwarded > 0
-            self._forwarded -= is_echo
-            is_first = self.code is None
-            self.code = self.code or 128 + number
-        self.is_noticed.set()
-        if is_first:
-            threading.Thread(target=self._force_exit_later, daemon=True).start()
-        elif not is_echo:
-            exit_now(self.code, self._say())
-
-    def exit_code(self) -> int:
-        """Return the exit code after a KeyboardInterrupt; the thread that reads the signal may be slightly later."""
-        self.is_noticed.wait(_NOTICED_S)
-        return self.code or 128 + signal.SIGINT
-
-    def _force_exit_later(self) -> None:
-        time.sleep(SHUTDOWN_TIMEOUT_S)
-        exit_now(self.code or 1, self._say())
+    exit_code: int | None = None
 
 
-_watches: list[ShutdownHandler] = []
-"""The active handler of this process, at most one."""
+_active: list[Shutdown] = []
+"""The state that this process uses, at most one."""
 
 
 @contextmanager
-def handle_signals(say: Callable[[], str]) -> Iterator[ShutdownHandler]:
-    """Make SIGTERM end this process as Ctrl-C does, inside the block.
+def handle_signals(say: Callable[[], str]) -> Iterator[Shutdown]:
+    """Make SIGTERM and SIGHUP end this process as Ctrl-C does, inside the block.
 
-    A second signal of either kind ends the process immediately, and so does the first one if the process has not exited
-    within SHUTDOWN_TIMEOUT_S. It then prints the text that `say` returns.
-    After a signal, the handler stays active until the process ends. Nothing is changed inside another such block, or
-    outside the main thread, which alone may install signal handlers.
+    A second signal of any kind ends the process and all of its descendants at once, and so does the first one if the
+    process has not exited within SHUTDOWN_TIMEOUT_S. It then prints the text that `say` returns. After a signal, this
+    stays active until the process ends. Nothing is changed inside another such block, or outside the main thread, which
+    alone may install signal handlers. A signal other than SIGINT that is ignored (`nohup`) stays ignored.
+
+    Args:
+        say: Returns the last words of an exit that is not graceful.
     """
-    shutdown = ShutdownHandler(say)
-    if _watches or threading.current_thread() is not threading.main_thread():
-        yield _watches[0] if _watches else shutdown
+    shutdown = Shutdown()
+    if _active or threading.current_thread() is not threading.main_thread():
+        yield _active[0] if _active else shutdown
         return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     # Python's own handlers wait for the main thread, which may be in C code for minutes, and Tune replaces ours.
-    # The bytes of the wakeup descriptor are written immediately, whichever handler is installed.
+    # The bytes of the wakeup descriptor are written at once, whichever handler is installed.
     earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    before = signal.signal(signal.SIGTERM, shutdown.forward_sigterm)
-    restore_sigint()
-    threading.Thread(target=_read, args=(reader, shutdown), name="embsweep-signals", daemon=True).start()
-    _watches.append(shutdown)
+    ignored = [number for number in _FORWARDED if signal.getsignal(number) is signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: None) for number in _FORWARDED if number not in ignored}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a script's `&`: SIGTERM would be ignored there, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=_watch, args=(reader, shutdown, say), name="embsweep-signals", daemon=True).start()
+    _active.append(shutdown)
     try:
         yield shutdown
     except KeyboardInterrupt:
-        shutdown.exit_code()
+        shutdown.exit_code = shutdown.exit_code or 128 + signal.SIGINT  # the thread may be slightly later
         raise
     finally:
-        if not shutdown.is_noticed.is_set():
-            _watches.clear()
-            signal.signal(signal.SIGTERM, before)
+        if shutdown.exit_code is None:
+            _active.clear()
+            for number, handler in before.items():
+                signal.signal(number, handler)
             signal.set_wakeup_fd(earlier)
             os.close(writer)
 
 
-def restore_sigint() -> None:
-    """Make SIGINT raise KeyboardInterrupt, also in a process that was started with SIGINT ignored.
+def _watch(reader: int, shutdown: Shutdown, say: Callable[[], str]) -> None:
+    """Wait for a signal, and interrupt the main thread; exit at a second one, or when the time is over."""
+    if (first := _read_signal(reader)) is None:
+        os.close(reader)
+        return
+    shutdown.exit_code = 128 + first
+    if first != signal.SIGINT:
+        # it runs the handler of Ctrl-C, Tune's too, and writes a byte of its own
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        _read_signal(reader)
+    limit = threading.Timer(SHUTDOWN_TIMEOUT_S, lambda: _exit_now(128 + first, say()))
+    limit.daemon = True
+    limit.start()
+    _read_signal(reader)
+    _exit_now(128 + first, say())
 
-    A shell without job control, as in every script, starts background processes in this way (POSIX, "Asynchronous
-    Lists"). SIGTERM, which is forwarded as SIGINT, would be ignored there, too.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def _read_signal(reader: int) -> int | None:
+    """Return the next signal of the pipe that ends a process; None once its other end is closed."""
+    while received := os.read(reader, 1):
+        if received[0] in (signal.SIGINT, *_FORWARDED):
+            return received[0]
+    return None
 
 
-def exit_now(code: int, words: str) -> None:
+def _exit_now(code: int, words: str) -> None:
     """Kill all descendants of this process and exit, without cleanup; only `words` are written, to stderr."""
     with contextlib.suppress(OSError):
         os.write(2, ((_SHOW_CURSOR if os.isatty(2) else "") + words + "\n").encode(errors="replace"))
-    for pid in find_descendants(os.getpid()):
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     os._exit(code)
-
-
-def find_descendants(pid: int) -> list[int]:
-    """Return the descendants of process `pid`; none on a system without /proc."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            parent = int(entry.read_text("ascii", errors="replace").rpartition(")")[2].split()[1])
-            parents.setdefault(parent, []).append(int(entry.parent.name))
-    found, queue = [], [pid]
-    while queue:
-        children = parents.get(queue.pop(), [])
-        found += children
-        queue += children
-    return found
-
-
-def _read(reader: int, shutdown: ShutdownHandler) -> None:
-    """Pass signals from the pipe to the handler until the other end is closed."""
-    while received := os.read(reader, 1):
-        if received[0] in (signal.SIGINT, signal.SIGTERM):
-            shutdown.on_signal(received[0])
-    os.close(reader)

@@ -107,7 +107,6 @@ Code = Literal[
     "no-champion",
     "no-earlier-champion",
     "locked",
-    "stale-lock",
     "overtaken",
     # a trial fails
     "not-finite",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from embsweep.core.codes import Code
 from embsweep.core.redaction import redact
+from embsweep.core.terminal_text import escape_control_characters
 
 
 @dataclass(frozen=True)
@@ -38,53 +39,39 @@ class Diagnostic:
     def __str__(self) -> str:
         parts = [f"{self.location}: {self.message}"]
         if self.value is not None:
-            parts.append(f"got {_shorten(_represent(self.value))}")
+            parts.append(f"got {_shorten(redact(_represent(self.value)), _LONGEST_VALUE)}")
         if self.expected:
             parts.append(f"accepted: {self.expected}")
         if self.hint:
             parts.append(self.hint)
-        return "; ".join(_shorten(_escape(redact(part)), _LONGEST_PART) for part in parts)
+        return "; ".join(
+            _shorten(escape_control_characters(redact(part), one_line=True), _LONGEST_PART) for part in parts
+        )
 
 
 _LONGEST_PART = 1000
+_LONGEST_VALUE = 160
 
 
-def _shorten(text: str, limit: int = 160) -> str:
+def _shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _represent(value: object) -> str:
-    """Return `repr` of as much text as is shown; it fails for some values (too many digits, lists too deep)."""
+    """Return `repr`, which fails for some values (too many digits, lists too deep)."""
     try:
-        clean = _without_secrets(value)
-        return repr(clean[:200] if isinstance(clean, str | bytes) else clean)
+        return repr(redact(value) if isinstance(value, str) else value)
     except (ValueError, RecursionError):
         return f"a value of type {type(value).__name__} that is too large to show"
 
 
-def _without_secrets(value: object) -> object:
-    if isinstance(value, str):
-        return redact(value)
-    if type(value) is list:
-        return list(map(_without_secrets, value))
-    if type(value) is tuple:
-        return tuple(map(_without_secrets, value))
-    if type(value) is dict:
-        return {_without_secrets(key): _without_secrets(inner) for key, inner in value.items()}
-    return value
-
-
-def _escape(text: str) -> str:
-    """Escape what could control a terminal or start a line: a message may contain names from the user's data."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: 2 * _LONGEST_PART])
-
-
 class EmbsweepError(Exception):
-    """Base of all errors that the command line shows as a message and not as a traceback."""
+    """Base of all errors that the command line shows as a message and not as a traceback; without secrets."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return redact(super().__str__())
 
 
 class InputError(EmbsweepError):
@@ -141,6 +128,11 @@ class TrackingUnavailable(EmbsweepError):
 
 class TrialFailed(CodedError):
     """One trial cannot continue (because of a non-finite loss, for example); the sweep can."""
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return the type of an exception of a library and the first line of its message."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:

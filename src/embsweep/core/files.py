@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from embsweep.core.errors import CodedError
+from embsweep.core.errors import CodedError, Diagnostic, InputError
 
 _FULL = ("no space left", "disk is full", "disk quota exceeded")
 """Error texts of the system, sqlite and quotas; torch and safetensors repeat the system's text."""
@@ -109,7 +109,7 @@ def remove_leftovers(folder: Path) -> None:
             remove(leftover)
 
 
-def check_files(folder: Path) -> None:
+def require_intact(folder: Path) -> None:
     """Check that the files of `folder` are those of its manifest.
 
     Raises:
@@ -163,6 +163,12 @@ def _relative(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
+def hash_file(file: Path) -> str:
+    """Compute the SHA-256 of a file, in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def describe_file(file: Path) -> dict[str, Any]:
     """Return the sha256 (hex) and the size in bytes of a file, as in the manifest.
 
@@ -170,8 +176,7 @@ def describe_file(file: Path) -> dict[str, Any]:
         CodedError: If the file cannot be read.
     """
     try:
-        with file.open("rb") as stream:
-            return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "size_bytes": file.stat().st_size}
+        return {"sha256": hash_file(file), "size_bytes": file.stat().st_size}
     except OSError as error:
         raise CodedError("unreadable", f"{file}: cannot be read ({error.strerror})") from None
 
@@ -219,20 +224,21 @@ def _exchange(first: Path, second: Path) -> bool:
     return done == 0
 
 
-NO_USER = "begins with '~' and an unknown user name"
+def expand_home(path: str | Path, key: str = "path") -> Path:
+    """Return `path` with `~` or `~user` expanded.
 
+    Args:
+        path: A path of the user.
+        key: Dotted configuration key or option that names it, for the error.
 
-def expand_home(path: str | Path) -> Path:
-    """Return `path` with `~` or `~user` expanded; unchanged if there is no such user (`names_no_user`)."""
+    Raises:
+        InputError: If there is no such user on this machine.
+    """
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        return Path(path)
-
-
-def names_no_user(path: str | Path) -> bool:
-    """Return whether `path` begins with `~` and a name that is not a user of this machine."""
-    return str(path).startswith("~") and str(expand_home(path)).startswith("~")
+        problem = "begins with '~' and an unknown user name"
+        raise InputError(Diagnostic("unknown-user", key, problem, str(path), "a path")) from None
 
 
 def data_cache(storage: Path) -> Path:

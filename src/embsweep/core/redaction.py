@@ -7,7 +7,11 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from urllib.parse import quote
+
+_START = r"(?:\b|(?<=\\[nrt]))"
+"""Start of a word, also after an escaped line end in the `repr` of a text."""
 
 _SCHEME = r"\b[a-zA-Z][a-zA-Z0-9+.\-]{0,30}://"
 _URI = re.compile(rf"(?P<scheme>{_SCHEME})(?P<rest>(?:(?!{_SCHEME})\S)+)")
@@ -21,8 +25,10 @@ _SIGNED = re.compile(
     r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)[\w.\-]{0,100}(?:signature|credential|token|key|auth|code|pwd|pass)=)[^\s&'\"]+"
 )
 # A word has no capital or digit after its first letter; base64 and tokens of twelve characters have.
-_HEADER = re.compile(r"(?P<key>\b(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{11,}=*")
-_TOKENS = re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")
+_HEADER = re.compile(
+    rf"(?P<key>{_START}(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{{11,}}=*"
+)
+_TOKENS = re.compile(_START + r"(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")
 _SECRET_NAME = re.compile(
     r"(?i)(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(?:_id)?$"
 )
@@ -66,9 +72,14 @@ def _mask_credentials(uri: re.Match[str]) -> str:
     return f"{uri['scheme']}***{rest[last:]}"
 
 
+@cache
+def _names_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
 def _find_secrets(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield the values of variables with the name of a secret, plain and in all encodings; longest first."""
-    found = {value for name, value in environment.items() if _SECRET_NAME.search(name) and len(value) >= _MIN_CHARS}
+    found = {value for name, value in environment.items() if _names_secret(name) and len(value) >= _MIN_CHARS}
     yield from sorted({form for value in found for form in _encode(value)}, key=len, reverse=True)
 
 

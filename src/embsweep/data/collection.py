@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -143,35 +144,29 @@ def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[
     for pair in pairs:
         rows.setdefault(_judge(pair, queries, passages), pair.place)
     collection = Collection(name, queries.texts, passages.texts, tuple(rows))
-    _check_negatives(collection, rows, diagnostics)
+    _validate_negatives(collection, rows, diagnostics)
     if not rows:
         diagnostics.add("no-rows", "data", "there are no pairs")
     diagnostics.raise_if_any()
     extra = list(extra_passages)
     for text in extra:
         passages.add(text)
-    merged = {
-        **count_duplicates("queries", [pair.anchor for pair in pairs]),
-        **_add(count_duplicates("passages", [pair.positive for pair in pairs]), count_duplicates("passages", extra)),
-        "duplicate rows": len(pairs) - len(rows),
-    }
-    return Collection(name, queries.texts, passages.texts, tuple(rows), keep_counts(merged))
+    merged = (
+        count_duplicates("queries", [pair.anchor for pair in pairs])
+        + count_duplicates("passages", [pair.positive for pair in pairs])
+        + count_duplicates("passages", extra)
+        + Counter({"duplicate rows": len(pairs) - len(rows)})
+    )
+    return Collection(name, queries.texts, passages.texts, tuple(rows), tuple(merged.items()))
 
 
-def count_duplicates(what: str, texts: Sequence[str]) -> dict[str, int]:
+def count_duplicates(what: str, texts: Sequence[str]) -> Counter[str]:
     """Count the `texts` that repeat an earlier one: equal after stripping, and equal only after `normalise_text`."""
     exact = dict.fromkeys(text.strip() for text in texts)
     normalised = len(set(map(normalise_text, exact)))
-    return {f"duplicate {what}": len(texts) - len(exact), f"normalised duplicate {what}": len(exact) - normalised}
-
-
-def keep_counts(merged: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
-    """Keep the counts above 0, in the form of `Collection.merged`."""
-    return tuple((what, count) for what, count in merged.items() if count)
-
-
-def _add(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    return {what: count + more[what] for what, count in some.items()}
+    return Counter(
+        {f"duplicate {what}": len(texts) - len(exact), f"normalised duplicate {what}": len(exact) - normalised}
+    )
 
 
 def _judge(pair: Pair, queries: TextIndex, passages: TextIndex) -> Judgement:
@@ -179,7 +174,7 @@ def _judge(pair: Pair, queries: TextIndex, passages: TextIndex) -> Judgement:
     return Judgement(query, passage, None if pair.negative is None else passages.add(pair.negative))
 
 
-def _check_negatives(collection: Collection, rows: dict[Judgement, str], diagnostics: DiagnosticList) -> None:
+def _validate_negatives(collection: Collection, rows: dict[Judgement, str], diagnostics: DiagnosticList) -> None:
     with_negative = sum(row.negative is not None for row in rows)
     for row, place in rows.items():
         where = place or "data"

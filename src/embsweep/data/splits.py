@@ -5,7 +5,7 @@ No passage is relevant to queries of two sides. The same groups are dealt into f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from embsweep.config.data import SplitConfig
 from embsweep.core.errors import Diagnostic, InputError
@@ -23,7 +23,7 @@ def assign_sides(groups: Sequence[Group], config: SplitConfig) -> dict[str, list
     smallest group outside it.
     """
     total = sum(len(group.queries) for group in groups)
-    capacity = {TEST: _share(total, config.test), VALIDATION: _share(total, config.validation)}
+    capacity = {TEST: max(1, round(total * config.test)), VALIDATION: max(1, round(total * config.validation))}
     sides: dict[str, list[Group]] = {TEST: [], VALIDATION: [], TRAIN: []}
     for group in groups:
         side = next((side for side, left in capacity.items() if len(group.queries) <= left), TRAIN)
@@ -59,10 +59,6 @@ def describe_deviation(sides: dict[str, list[Group]], config: SplitConfig) -> li
     return lines
 
 
-def _share(total: int, fraction: float) -> int:
-    return max(1, round(total * fraction))
-
-
 def _fill_empty(sides: dict[str, list[Group]]) -> None:
     """Move to each empty side the smallest group of the side with the most groups."""
     for groups in sides.values():
@@ -88,10 +84,11 @@ def split_collection(collection: Collection, config: SplitConfig, max_pairs: int
     Raises:
         InputError: If there are fewer than three groups, or no training row is left.
     """
-    groups, kept, sides = _assign(collection, config, max_pairs)
-    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
-    notes = [*_describe_reading(collection, groups, kept, corpus), *describe_deviation(sides, config)]
-    return _build_splits(collection, sides, corpus, notes)
+    groups, kept, corpus = _select(collection, config.seed, max_pairs)
+    _require_enough(collection, groups, kept, max_pairs)
+    sides = assign_sides(kept, config)
+    notes = _describe_reading(collection, groups, kept, corpus)
+    return _build_splits(collection, sides, corpus, [*notes, *describe_deviation(sides, config)])
 
 
 def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | None, count: int) -> tuple[Splits, ...]:
@@ -110,16 +107,16 @@ def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | No
         InputError: If there are fewer than three groups, fewer groups outside test than folds, or a fold leaves no
             training row.
     """
-    groups, kept, sides = _assign(collection, config, max_pairs)
-    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
+    groups, kept, corpus = _select(collection, config.seed, max_pairs)
+    _require_enough(collection, groups, kept, max_pairs)
+    sides = assign_sides(kept, config)
     pool = [*sides[VALIDATION], *sides[TRAIN]]
     if len(pool) < count:
         problem = f"more folds than the {len(pool)} passage groups outside test"
         raise InputError(Diagnostic("too-few-groups", "confirm.folds", problem, count, f"2 to {len(pool)}, or null"))
-    folds = assign_folds(pool, count)
     return tuple(
-        _build_splits(collection, {TEST: sides[TEST], VALIDATION: fold, TRAIN: _without(pool, fold)}, corpus, [])
-        for fold in folds
+        _build_splits(collection, {**sides, VALIDATION: fold, TRAIN: [g for g in pool if g not in fold]}, corpus, [])
+        for fold in map(frozenset, assign_folds(pool, count))
     )
 
 
@@ -140,36 +137,31 @@ def as_retrieval_set(
     Raises:
         InputError: If no query has a relevant passage, or every passage group is larger than `max_pairs`.
     """
-    groups = find_groups(collection, seed)
-    kept = cap_groups(groups, max_pairs)
+    groups, kept, corpus = _select(collection, seed, max_pairs)
     if not groups:
         raise InputError(Diagnostic("no-rows", "data", "no query has a relevant passage"))
     if not kept:
         raise InputError(
             Diagnostic("too-few-groups", "data.max_pairs", "is smaller than every passage group", max_pairs)
         )
-    corpus = _list_corpus(collection, None if len(kept) == len(groups) else _list_queries(kept))
     notes = tuple(_describe_reading(collection, groups, kept, corpus))
     return _build_set(collection, None, _list_queries(kept), corpus), notes
 
 
-def _assign(
-    collection: Collection, config: SplitConfig, max_pairs: int | None
-) -> tuple[list[Group], list[Group], dict[str, list[Group]]]:
-    """Return all groups, the groups that `max_pairs` keeps, and side → kept groups."""
-    groups = find_groups(collection, config.seed)
+def _select(collection: Collection, seed: int, max_pairs: int | None) -> tuple[list[Group], list[Group], Sequence[int]]:
+    """Return all groups, the groups that `max_pairs` keeps, and the sorted numbers of the passages of the corpus."""
+    groups = find_groups(collection, seed)
     kept = cap_groups(groups, max_pairs)
-    _check_enough(collection, groups, kept, max_pairs)
-    return groups, kept, assign_sides(kept, config)
-
-
-def _without(groups: Sequence[Group], some: Sequence[Group]) -> list[Group]:
-    left_out = {group.queries for group in some}
-    return [group for group in groups if group.queries not in left_out]
+    if len(kept) == len(groups):
+        return groups, kept, range(len(collection.passages))
+    queries = set(_list_queries(kept))
+    rows = [row for row in collection.judgements if row.query in queries]
+    named = {row.passage for row in rows} | {row.negative for row in rows if row.negative is not None}
+    return groups, kept, sorted(named)
 
 
 def _build_splits(
-    collection: Collection, sides: dict[str, list[Group]], corpus: Sequence[int], notes: list[str]
+    collection: Collection, sides: Mapping[str, Iterable[Group]], corpus: Sequence[int], notes: list[str]
 ) -> Splits:
     train, left_out = _list_train(collection, sides)
     if not train:
@@ -186,7 +178,7 @@ def _build_splits(
     return Splits(collection.name, fingerprint, train, validation, test, tuple(notes))
 
 
-def _check_enough(collection: Collection, groups: list[Group], kept: list[Group], max_pairs: int | None) -> None:
+def _require_enough(collection: Collection, groups: list[Group], kept: list[Group], max_pairs: int | None) -> None:
     if len(kept) >= 3:
         return
     if len(groups) >= 3:
@@ -213,17 +205,7 @@ def _list_queries(groups: Iterable[Group]) -> list[int]:
     return sorted(query for group in groups for query in group.queries)
 
 
-def _list_corpus(collection: Collection, only_queries: list[int] | None) -> Sequence[int]:
-    """Return sorted passage numbers: all, or the passages and hard negatives in the rows of `only_queries`."""
-    if only_queries is None:
-        return range(len(collection.passages))
-    kept = set(only_queries)
-    rows = [row for row in collection.judgements if row.query in kept]
-    named = {row.passage for row in rows} | {row.negative for row in rows if row.negative is not None}
-    return sorted(named)
-
-
-def _list_train(collection: Collection, sides: dict[str, list[Group]]) -> tuple[tuple[Pair, ...], int]:
+def _list_train(collection: Collection, sides: Mapping[str, Iterable[Group]]) -> tuple[tuple[Pair, ...], int]:
     """Return the training rows in the order of the judgements, and how many were left out."""
     own = set(_list_queries(sides[TRAIN]))
     held_out = _list_queries([*sides[VALIDATION], *sides[TEST]])
@@ -256,12 +238,8 @@ def _describe_reading(
 ) -> Iterator[str]:
     yield from (f"{what}: {count:,}" for what, count in collection.merged)
     if len(kept) < len(groups):
-        yield _describe_cap(collection, groups, kept, len(corpus))
-
-
-def _describe_cap(collection: Collection, groups: list[Group], kept: list[Group], corpus_size: int) -> str:
-    rows, all_rows = sum(group.rows for group in kept), sum(group.rows for group in groups)
-    return (
-        f"max_pairs kept {rows:,} of {all_rows:,} pairs in {len(kept):,} of {len(groups):,} passage groups; "
-        f"the corpus holds only their {corpus_size:,} of {len(collection.passages):,} passages"
-    )
+        rows, all_rows = sum(group.rows for group in kept), sum(group.rows for group in groups)
+        yield (
+            f"max_pairs kept {rows:,} of {all_rows:,} pairs in {len(kept):,} of {len(groups):,} passage groups; "
+            f"the corpus holds only their {len(corpus):,} of {len(collection.passages):,} passages"
+        )

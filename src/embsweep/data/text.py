@@ -25,7 +25,7 @@ _REPLACEMENT = "\ufffd"
 _TYPE_NAMES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
 
-def check_text(value: object, where: str, column: str, diagnostics: DiagnosticList) -> str | None:
+def parse_text(value: object, where: str, column: str, diagnostics: DiagnosticList) -> str | None:
     """Check that a value is a usable text.
 
     Args:
@@ -53,11 +53,12 @@ def _find_problem(value: object) -> tuple[Code, str] | None:
         return "wrong-type", f"is {_TYPE_NAMES.get(type(value), f'of type {type(value).__name__}')}, not text"
     if is_blank(value):
         return "empty", "is empty"
-    bad = _find_bad_character(value)
+    bad = find_bad_character(value)
     return ("bad-character", bad) if bad else None
 
 
-def _find_bad_character(text: str) -> str | None:
+def find_bad_character(text: str) -> str | None:
+    """Return what is wrong with a character of the text: NUL, unpaired surrogate, too many combining marks in a row."""
     if "\0" in text:
         return "holds a NUL character"
     if any("\ud800" <= character <= "\udfff" for character in text):
@@ -117,22 +118,15 @@ def _decode(data: bytes, name: str, diagnostics: DiagnosticList) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        text = "\n".join(
-            _decode_line(line, f"{name}:{number}", diagnostics) for number, line in enumerate(data.split(b"\n"), 1)
-        )
+        text = data.decode("utf-8", errors="replace")
+        for number, line in enumerate(data.split(b"\n"), 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                broken, problem = line[error.start : error.start + 1], f"is not UTF-8 at byte {error.start + 1}"
+                diagnostics.add("not-utf8", f"{name}:{number}", problem, broken, hint="save the file as UTF-8")
     if "\0" in text:
-        for number, line in enumerate(text.split("\n"), 1):
-            if "\0" in line:
+        for number, found in enumerate(text.split("\n"), 1):
+            if "\0" in found:
                 diagnostics.add("bad-character", f"{name}:{number}", "holds a NUL character", expected="text in UTF-8")
     return text.replace("\0", _REPLACEMENT)
-
-
-def _decode_line(line: bytes, where: str, diagnostics: DiagnosticList) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        broken = line[error.start : error.start + 1]
-        diagnostics.add(
-            "not-utf8", where, f"is not UTF-8 at byte {error.start + 1}", broken, hint="save the file as UTF-8"
-        )
-        return line.decode("utf-8", errors="replace")

@@ -122,7 +122,7 @@ def _check_safe(folder: Path, source: str) -> list[Diagnostic]:
 
 def find_folder(cfg: ModelConfig) -> Path | None:
     """Return the local folder that `cfg.source` names, or None if it does not name one."""
-    folder = expand_home(str(cfg.source))
+    folder = expand_home(str(cfg.source), "model.source")
     return folder if folder.is_dir() else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +77,18 @@ def promote(request: PromotionRequest, say: ProgressFn = lambda line: None) -> P
         if not request.dry_run:
             remove_stale_challenger(store, request.name)
         raise GateRefused("no-challenger", _describe_no_challenger(store, aliases))
-    promotion = _evaluate_challenger(store, aliases, request, say)
+    promotion = _evaluate(store, aliases, aliases.challenger, request, say)
     if request.dry_run:
         return promotion
     return replace(promotion, record=_apply_decision(store, promotion, request))
 
 
-def _evaluate_challenger(store: Store, aliases: ModelAliases, request: PromotionRequest, say: ProgressFn) -> Promotion:
+def _evaluate(
+    store: Store, aliases: ModelAliases, number: int, request: PromotionRequest, say: ProgressFn
+) -> Promotion:
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
-        challenger = _fetch(store, aliases, aliases.challenger, Path(scratch))
-        champion = _fetch(store, aliases, aliases.champion, Path(scratch))
-        if challenger is None:
-            raise ValueError("there is no challenger")
-        number = challenger.number
+        challenger = _fetch(store, request.name, number, Path(scratch))
+        champion = _fetch(store, request.name, aliases.champion, Path(scratch)) if aliases.champion else None
         evidence = challenger.fetched.evidence
         if evidence is None:
             why = str(challenger.fetched.error or challenger.fetched.evidence_error or "")
@@ -103,11 +102,9 @@ def _evaluate_challenger(store: Store, aliases: ModelAliases, request: Promotion
     return Promotion(aliases, number, gate_result, rule, _notes(evidence, rule))
 
 
-def _fetch(store: Store, aliases: ModelAliases, number: int | None, scratch: Path) -> CandidateVersion | None:
-    if number is None:
-        return None
-    version = find_version(store, aliases.name, number)
-    return CandidateVersion(aliases.name, number, version.tags, fetch_version(store, version, scratch / str(number)))
+def _fetch(store: Store, name: str, number: int, scratch: Path) -> CandidateVersion:
+    version = find_version(store, name, number)
+    return CandidateVersion(name, number, version.tags, fetch_version(store, version, scratch / str(number)))
 
 
 def _apply_decision(store: Store, promotion: Promotion, request: PromotionRequest) -> str | None:
@@ -134,15 +131,7 @@ def _decision_details(promotion: Promotion, request: PromotionRequest) -> dict[s
             **{f"gate.{key}": value for key, value in request.rule.items()},
             **{f"data.{key}": value for key, value in request.data.items()},
         },
-        "conditions": [
-            {
-                "name": condition.name,
-                "passed": condition.passed,
-                "text": condition.text,
-                "dims": [{"dim": c.dim, "passed": c.passed, "text": c.text} for c in condition.dims],
-            }
-            for condition in gate_result.conditions
-        ],
+        "conditions": [asdict(condition) for condition in gate_result.conditions],
         "comparisons": [comparison.model_dump(mode="json") for comparison in gate_result.comparisons],
         "notes": list(promotion.notes),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from embsweep.core.errors import GateRefused, InputError
@@ -60,41 +60,34 @@ def roll_back(name: str, storage: Path, uri: str | None = None, *, dry_run: bool
 
 def _roll_back(store: Store, aliases: ModelAliases, serving: int, *, dry_run: bool) -> Rollback:
     name = aliases.name
-    target, deleted = _find_target(store, aliases)
-    notes = tuple(f"version {number} was champion before, but no longer exists" for number in deleted)
-    _check_files(store, name, target)
-    left = aliases.earlier[: aliases.earlier.index(target)]
-    found = Rollback(name, serving, target, left, notes)
-    if dry_run:
-        return found
-    record = restore_champion(
-        store,
-        aliases,
-        Decision("restored", target, {"instead_of": serving}),
-        Decision("rolled back", serving, {"restored": target}),
-    )
-    return replace(found, record=record)
+    number, deleted = _find_target(store, aliases)
+    with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
+        fetched = fetch_version(store, find_version(store, name, number), Path(scratch) / "model")
+    if fetched.error:
+        raise GateRefused("altered-file", f"version {number} cannot be restored: {fetched.error}; nothing was changed")
+    record = None
+    if not dry_run:
+        restored, removed = {"instead_of": serving}, {"restored": number}
+        record = restore_champion(
+            store, aliases, Decision("restored", number, restored), Decision("rolled back", serving, removed)
+        )
+    left = aliases.earlier[: aliases.earlier.index(number)]
+    notes = tuple(f"version {gone} was champion before, but no longer exists" for gone in deleted)
+    return Rollback(name, serving, number, left, notes, record)
 
 
 def _find_target(store: Store, aliases: ModelAliases) -> tuple[int, list[int]]:
     """Return the latest earlier champion that still exists, and the later ones that do not."""
-    deleted = []
+    deleted: list[int] = []
     for number in reversed([number for number in aliases.earlier if number != aliases.champion]):
         try:
             find_version(store, aliases.name, number)
         except InputError:
             deleted.append(number)
-            continue
-        return number, deleted
+        else:
+            return number, deleted
     known = f"; versions {', '.join(map(str, deleted))} were deleted" if deleted else ""
     raise GateRefused(
         "no-earlier-champion",
         f"{aliases.name}: no champion before version {aliases.champion} is known{known}; nothing was changed",
     )
-
-
-def _check_files(store: Store, name: str, number: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
-        fetched = fetch_version(store, find_version(store, name, number), Path(scratch) / "model")
-    if fetched.error:
-        raise GateRefused("altered-file", f"version {number} cannot be restored: {fetched.error}; nothing was changed")

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from embsweep.core.environment import set_default_environment
-from embsweep.core.errors import DiskFull, EmbsweepError, InputError, TrackingUnavailable
+from embsweep.core.errors import DiskFull, EmbsweepError, InputError, TrackingUnavailable, describe_exception
 from embsweep.core.files import is_disk_full_error
-from embsweep.core.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,7 +36,7 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def check_reachable(uri: str) -> None:
+def require_reachable(uri: str) -> None:
     """Check that a server answers at `uri`, with any status; if not, raise within about ten seconds.
 
     Does nothing for the URI of a database.
@@ -105,22 +104,18 @@ def translate_outages(consequence: str) -> Iterator[None]:
     except EmbsweepError:
         raise
     except Exception as error:
+        reason = describe_exception(error)
         if is_disk_full_error(str(error)):
             raise DiskFull(
-                f"a disk is full ({_describe(error)}); {consequence}. Free some space; every trial is kept, and the "
-                "same command resumes from here."
+                f"a disk is full ({reason}); {consequence}. Free some space; every trial is kept, and the same command "
+                "resumes from here."
             ) from error
         if not is_unavailable(error):
             raise
         raise TrackingUnavailable(
-            f"MLflow does not answer ({_describe(error)}); {consequence}. Every trial is kept; once it answers, the "
+            f"MLflow does not answer ({reason}); {consequence}. Every trial is kept; once it answers, the "
             "same command resumes from here."
         ) from error
-
-
-def _describe(error: Exception) -> str:
-    reason = next(iter(redact(str(error)).splitlines()), "")[:300]
-    return f"{type(error).__name__}: {reason}"
 
 
 def is_unavailable(error: Exception) -> bool:

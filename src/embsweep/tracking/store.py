@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.errors import Diagnostic, InputError, describe_exception
 from embsweep.core.redaction import redact
-from embsweep.tracking.connection import check_reachable, connect
+from embsweep.tracking.connection import connect, require_reachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,6 +81,24 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix(_SQLITE).split("?")[0])) if uri.startswith(_SQLITE) else None
 
 
+def existing_store_uri(root: Path, uri: str | None, key: str) -> str:
+    """Return the URI of a store that is not created; see `store_uri`.
+
+    Args:
+        root: Folder of the local store.
+        uri: URI of a server or database, None for the local store.
+        key: Configuration key or option that names the store, for the error.
+
+    Raises:
+        InputError: If it is a SQLite database that does not exist.
+    """
+    where = store_uri(root, uri)
+    file = sqlite_file(where)
+    if file is not None and not file.is_file():
+        raise InputError(Diagnostic("missing-file", key, "there is no store yet", where, hint="run a sweep first"))
+    return where
+
+
 def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool = False) -> Store:
     """Open a store, after creating what is missing: database, tables, experiment. A new database takes about 2 s.
 
@@ -100,10 +118,10 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
     where = store_uri(root, uri)
     try:
         if is_first:
-            check_reachable(where)
+            require_reachable(where)
         with _migration_lock(sqlite_file(where)):
             _create_database(sqlite_file(where))
-            _check_database(where)
+            _require_database(where)
             found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
         raise StoreUnreachable(_unreachable(where, error)) from None
@@ -161,7 +179,7 @@ def _create_database(database: Path | None) -> None:
     fresh.replace(database)
 
 
-def _check_database(uri: str) -> None:
+def _require_database(uri: str) -> None:
     """Connect once to a database: MLflow retries an unreachable one for 100 s, with warnings."""
     if uri.startswith(("http://", "https://", "databricks")):
         return
@@ -191,12 +209,11 @@ def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
 
 
 def _unreachable(uri: str, error: Exception) -> Diagnostic:
-    reason = redact(str(error)).splitlines()
     return Diagnostic(
         "unreachable",
         "tracking.uri",
-        f"no MLflow store can be used there ({type(error).__name__}: {reason[0][:300] if reason else ''})",
-        redact(uri),
+        f"no MLflow store can be used there ({describe_exception(error)})",
+        uri,
         "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",
         "start it, or run without it: tracking.must_answer=false keeps the records until it is back",
     )

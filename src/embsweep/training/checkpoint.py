@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.core.errors import CodedError
-from embsweep.core.files import check_files, list_files, write_folder
+from embsweep.core.files import list_files, require_intact, write_folder
 from embsweep.evaluation.evaluator import check_untruncated
 from embsweep.models.loading import load_model, no_progress_bars
 from embsweep.models.safety import PICKLES
@@ -45,7 +45,7 @@ def check_checkpoint(folder: Path) -> None:
     Raises:
         EmbsweepError: If a file is missing, altered, not listed in the manifest, or a pickle; the error names the file.
     """
-    check_files(folder)
+    require_intact(folder)
     _refuse_pickles(folder)
 
 

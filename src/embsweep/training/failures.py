@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator
 
 from embsweep.core.errors import EmbsweepError
+from embsweep.core.terminal_text import escape_control_characters
 
 MOST_CHARS = 1000
 
@@ -22,7 +23,7 @@ def format_error(error: BaseException) -> str:
 
 def to_single_line(text: str, limit: int = MOST_CHARS) -> str:
     """Return `text` in one line of at most `limit` characters, without control characters."""
-    lines = (" ".join(_printable(line).split()) for line in text.splitlines())
+    lines = (" ".join(escape_control_characters(line).split()) for line in text.splitlines())
     joined = " | ".join(line for line in lines if line)
     return joined if len(joined) <= limit else joined[: limit - 1] + "…"
 
@@ -43,7 +44,3 @@ def _frames(error: BaseException | None) -> Iterator[str]:
         message = f": {error}" if isinstance(error, EmbsweepError) else ""
         yield "".join(traceback.format_tb(error.__traceback__)) + f"{name}{message}\n"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def _printable(line: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in line)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from embsweep.core.distributed import SINGLE, ProcessGroup
 from embsweep.core.errors import CodedError, EmbsweepError
-from embsweep.core.files import atomic_write, check_files, remove, restore_folder, write_folder
+from embsweep.core.files import atomic_write, remove, require_intact, restore_folder, write_folder
 from embsweep.evaluation.per_query import load_per_query, save_per_query
 from embsweep.selection.scores import PerQuery
 from embsweep.training.checkpoint import check_checkpoint, save_model
@@ -204,7 +204,7 @@ _UNREADABLE = (EmbsweepError, OSError, ValueError, KeyError, TypeError)
 
 def _read_state(folder: Path, setup: RunFingerprint) -> tuple[ResumeState, str | None]:
     """Read a state and the difference of its fingerprint from `setup`; raise one of `_UNREADABLE` if it is corrupt."""
-    check_files(folder)
+    require_intact(folder)
     stored = json.loads((folder / _SETUP).read_text("ascii"))
     size, retry = stored.pop(_MINI_BATCH), stored.pop(_RETRY, None)
     reports = reports_from_text((folder / _REPORTS).read_text("utf-8"))

@@ -12,57 +12,57 @@ from typing import Any
 
 from embsweep.config.data import BeirConfig
 from embsweep.core.codes import Code
-from embsweep.data.collection import Collection, Pair, build_collection, count_duplicates, keep_counts
+from embsweep.core.files import expand_home
+from embsweep.data.collection import Collection, Pair, build_collection, count_duplicates
 from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.sources.columns import list_names
-from embsweep.data.sources.files import to_path
 from embsweep.data.sources.readers import read_objects
-from embsweep.data.text import check_text, is_blank, read_text_file
+from embsweep.data.text import is_blank, parse_text, read_text_file
 
 _SCORE = re.compile(r"[+-]?[0-9]{1,9}")
+_FIELDS = "query id, passage id, score, separated by tabs"
 _HEADER_STARTS = ("query-id", "query_id", "qid", "query")
 _HEADER_ENDS = ("score", "relevance", "rel", "label")
 
 
 @dataclass
 class Qrels:
-    """Location (`name:line`) of judgements by (query id, passage id): of all judgements, and of the relevant ones."""
+    """Score and location (`name:line`) of each judgement, by (query id, passage id); a score above 0 is relevant.
 
-    judged: dict[tuple[str, str], str] = field(default_factory=dict)
-    relevant: dict[tuple[str, str], str] = field(default_factory=dict)
-    not_relevant: int = 0
+    `repeated` is the number of lines that repeat an earlier judgement.
+    """
+
+    scores: dict[tuple[str, str], int] = field(default_factory=dict)
+    places: dict[tuple[str, str], str] = field(default_factory=dict)
     repeated: int = 0
-    """Number of lines that repeat an earlier judgement."""
+
+    @property
+    def relevant(self) -> dict[tuple[str, str], str]:
+        """Location of the relevant ones."""
+        return {key: place for key, place in self.places.items() if self.scores[key] > 0}
 
 
 def read_qrels(path: Path, diagnostics: DiagnosticList) -> Qrels:
     """Read every judgement of the file; a score above 0 means relevant. Records a diagnostic for each invalid line."""
     qrels = Qrels()
     before = len(diagnostics)
-    lines = read_text_file(path, diagnostics).split("\n")
-    scores: dict[tuple[str, str], int] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text_file(path, diagnostics).split("\n"), 1):
         fields = [part.strip() for part in line.split("\t")]
         if not line.strip() or (number == 1 and _is_header(fields)):
             continue
         where = f"{path.name}:{number}"
-        score = _read_score(fields, where, diagnostics)
+        score = _parse_score(fields, where, diagnostics)
         if score is None:
             continue
         key = (fields[0], fields[1])
-        if scores.setdefault(key, score) != score:
-            diagnostics.add(
-                "conflict",
-                where,
-                "conflicts with an earlier score",
-                score,
-                expected=f"{scores[key]}, or one line only",
-            )
-        _add(qrels, key, score, where)
-    if not qrels.judged and len(diagnostics) == before:
-        diagnostics.add(
-            "no-rows", path.name, "holds no judgements", expected="query id, passage id, score, separated by tabs"
-        )
+        known = qrels.scores.setdefault(key, score)
+        qrels.repeated += key in qrels.places
+        qrels.places.setdefault(key, where)
+        if known != score:
+            expected = f"{known}, or one line only"
+            diagnostics.add("conflict", where, "conflicts with an earlier score", score, expected=expected)
+    if not qrels.places and len(diagnostics) == before:
+        diagnostics.add("no-rows", path.name, "holds no judgements", expected=_FIELDS)
     return qrels
 
 
@@ -70,31 +70,17 @@ def _is_header(fields: list[str]) -> bool:
     return fields[0].lower() in _HEADER_STARTS and fields[-1].lower() in _HEADER_ENDS
 
 
-def _read_score(fields: list[str], where: str, diagnostics: DiagnosticList) -> int | None:
+def _parse_score(fields: list[str], where: str, diagnostics: DiagnosticList) -> int | None:
     if len(fields) != 3:
-        expected = "query id, passage id, score, separated by tabs"
-        diagnostics.add("wrong-length", where, f"has {len(fields)} fields", "\t".join(fields), expected=expected)
-        return None
-    if not (fields[0] and fields[1]):
+        diagnostics.add("wrong-length", where, f"has {len(fields)} fields", "\t".join(fields), expected=_FIELDS)
+    elif not (fields[0] and fields[1]):
         diagnostics.add("missing-id", where, "an id is empty", "\t".join(fields))
-        return None
-    if not _SCORE.fullmatch(fields[2]):
-        diagnostics.add(
-            "wrong-type", where, "the score is not an integer", fields[2], expected="an integer; above 0 means relevant"
-        )
-        return None
-    return int(fields[2])
-
-
-def _add(qrels: Qrels, key: tuple[str, str], score: int, where: str) -> None:
-    if key in qrels.judged:
-        qrels.repeated += 1
-        return
-    qrels.judged.setdefault(key, where)
-    if score > 0:
-        qrels.relevant.setdefault(key, where)
+    elif not _SCORE.fullmatch(fields[2]):
+        expected = "an integer; above 0 means relevant"
+        diagnostics.add("wrong-type", where, "the score is not an integer", fields[2], expected=expected)
     else:
-        qrels.not_relevant += 1
+        return int(fields[2])
+    return None
 
 
 QRELS_PLACES = ("qrels.tsv", "qrels/test.tsv")
@@ -112,58 +98,52 @@ def load_beir(config: BeirConfig) -> Collection:
             unknown query or passage, a query has no relevant passage, or a text is empty; with a diagnostic for each.
     """
     diagnostics = DiagnosticList()
-    folder = to_path(config.path, "data.path", diagnostics)
-    diagnostics.raise_if_any()
-    qrels_path = _check_folder(folder, diagnostics)
+    folder = expand_home(config.path, "data.path")
+    qrels_path = _find_qrels(folder, diagnostics)
     diagnostics.raise_if_any()
     passages = _read_texts(folder / "corpus.jsonl", "passage", diagnostics)
     queries = _read_texts(folder / "queries.jsonl", "query", diagnostics)
     qrels = read_qrels(qrels_path, diagnostics)
-    _check_known(qrels, queries, passages, diagnostics)
-    unjudged = _check_answered(qrels, queries, strict=qrels_path.parent == folder, diagnostics=diagnostics)
+    _validate_known(qrels, queries, passages, diagnostics)
+    unjudged = _validate_answered(qrels, queries, strict=qrels_path.parent == folder, diagnostics=diagnostics)
     diagnostics.raise_if_any()
-    pairs = [Pair(queries[q][0], passages[p][0], None, place) for (q, p), place in qrels.relevant.items()]
+    relevant = qrels.relevant
+    pairs = [Pair(queries[q][0], passages[p][0], None, place) for (q, p), place in relevant.items()]
     collection = build_collection(folder.resolve().name, pairs, [text for text, _ in passages.values()])
-    answered = {query for query, _ in qrels.relevant}
+    answered = {query for query, _ in relevant}
     counts = {
         **count_duplicates("passages", [text for text, _ in passages.values()]),
         **count_duplicates("queries", [text for query, (text, _) in queries.items() if query in answered]),
         "duplicate rows": len(pairs) - len(collection.judgements),
-        "judgements with a score of 0 or less": qrels.not_relevant,
+        "judgements with a score of 0 or less": len(qrels.scores) - len(relevant),
         "repeated judgements": qrels.repeated,
         f"queries that {qrels_path.name} does not judge": unjudged,
         f"qrels files ignored in favour of {qrels_path.relative_to(folder)}": _count_others(folder, qrels_path),
     }
-    return replace(collection, merged=keep_counts(counts))
+    return replace(collection, merged=tuple((what, count) for what, count in counts.items() if count))
 
 
-def _check_folder(folder: Path, diagnostics: DiagnosticList) -> Path:
-    """Check that the folder has all files, and return the path of its qrels."""
+def _find_qrels(folder: Path, diagnostics: DiagnosticList) -> Path:
+    """Return the path of the judgements; record a diagnostic for each file that the folder lacks."""
     try:
-        if not folder.is_dir():
-            there = folder.exists()
-            code: Code = "wrong-file-kind" if there else "missing-file"
-            problem = "is a file, not a folder" if there else "there is no such folder"
-            expected = "a folder with corpus.jsonl, queries.jsonl and qrels.tsv"
-            diagnostics.add(code, "data.path", problem, str(folder), expected=expected)
-            return folder
+        there, is_folder = folder.exists(), folder.is_dir()
     except OSError as error:
         diagnostics.add("unreadable", "data.path", f"cannot be read: {error.strerror}", str(folder))
+        return folder
+    if not is_folder:
+        code: Code = "wrong-file-kind" if there else "missing-file"
+        problem = "is a file, not a folder" if there else "there is no such folder"
+        expected = "a folder with corpus.jsonl, queries.jsonl and qrels.tsv"
+        diagnostics.add(code, "data.path", problem, str(folder), expected=expected)
         return folder
     for name in ("corpus.jsonl", "queries.jsonl"):
         if not (folder / name).is_file():
             diagnostics.add("missing-file", "data.path", f"there is no {name} in this folder", str(folder))
-    for name in QRELS_PLACES:
-        if (folder / name).is_file():
-            return folder / name
-    diagnostics.add(
-        "missing-file",
-        "data.path",
-        "there are no judgements in this folder",
-        str(folder),
-        expected=" or ".join(QRELS_PLACES),
-    )
-    return folder
+    found = next((folder / name for name in QRELS_PLACES if (folder / name).is_file()), None)
+    if found is None:
+        problem, expected = "there are no judgements in this folder", " or ".join(QRELS_PLACES)
+        diagnostics.add("missing-file", "data.path", problem, str(folder), expected=expected)
+    return found or folder
 
 
 def _count_others(folder: Path, qrels_path: Path) -> int:
@@ -215,37 +195,35 @@ def _read_text(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> 
     title, text = row.get("title"), row["text"]
     title = "" if title is None else title
     if not isinstance(title, str):
-        check_text(title, where, "title", diagnostics)
+        parse_text(title, where, "title", diagnostics)
         return ""
     joined = f"{title} {text}" if isinstance(text, str) and title else text
-    return check_text(joined, where, "text", diagnostics) or ""
+    return parse_text(joined, where, "text", diagnostics) or ""
 
 
-def _check_known(qrels: Qrels, queries: dict[str, Any], passages: dict[str, Any], diagnostics: DiagnosticList) -> None:
-    for (query, passage), place in qrels.judged.items():
+def _validate_known(
+    qrels: Qrels, queries: dict[str, Any], passages: dict[str, Any], diagnostics: DiagnosticList
+) -> None:
+    for (query, passage), place in qrels.places.items():
         if query not in queries:
             diagnostics.add("unknown-id", place, "judges a query that queries.jsonl does not hold", query)
         if passage not in passages:
             diagnostics.add("unknown-id", place, "judges a passage that corpus.jsonl does not hold", passage)
 
 
-def _check_answered(
+def _validate_answered(
     qrels: Qrels, queries: dict[str, tuple[str, str]], *, strict: bool, diagnostics: DiagnosticList
 ) -> int:
     """Record queries without a relevant passage; return how many unjudged ones are left out (0 if `strict`)."""
-    judged = {query for query, _ in qrels.judged}
+    judged = {query for query, _ in qrels.places}
     answered = {query for query, _ in qrels.relevant}
-    unanswered = {query: place for query, (_, place) in queries.items() if query not in answered}
     left_out = 0
-    for query, place in unanswered.items():
+    for query, (_, place) in queries.items():
+        if query in answered:
+            continue
         if strict or query in judged:
-            diagnostics.add(
-                "unanswered-query",
-                place,
-                "query without a relevant passage",
-                query,
-                hint="judge it with a score above 0, or remove it",
-            )
+            hint = "judge it with a score above 0, or remove it"
+            diagnostics.add("unanswered-query", place, "query without a relevant passage", query, hint=hint)
         else:
             left_out += 1
     return left_out

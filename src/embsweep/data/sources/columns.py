@@ -11,7 +11,7 @@ from itertools import islice
 from embsweep.core.errors import did_you_mean
 from embsweep.data.collection import Pair
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.text import check_text
+from embsweep.data.text import parse_text
 
 _MAX_LISTED = 30
 _MAX_NAME_CHARS = 80
@@ -34,7 +34,7 @@ class Columns:
         return {key: name for key, name in configured.items() if name is not None}
 
 
-def check_distinct(columns: Columns, diagnostics: DiagnosticList) -> None:
+def validate_distinct(columns: Columns, diagnostics: DiagnosticList) -> None:
     """Check that no column is configured twice; record a diagnostic for each one that is."""
     names = list(columns.by_key.values())
     for position, (key, name) in enumerate(columns.by_key.items()):
@@ -48,7 +48,7 @@ def check_distinct(columns: Columns, diagnostics: DiagnosticList) -> None:
             )
 
 
-def check_header(columns: Columns, present: Sized[str], where: str, diagnostics: DiagnosticList) -> bool:
+def validate_header(columns: Columns, present: Sized[str], where: str, diagnostics: DiagnosticList) -> bool:
     """Check that all configured columns are present.
 
     Args:
@@ -82,7 +82,7 @@ def list_names(present: Sized[str]) -> str:
     return ", ".join([*names, *([f"and {more:,} more"] if more > 0 else [])]) or "none"
 
 
-def check_repeated(present: list[str], where: str, diagnostics: DiagnosticList) -> None:
+def validate_unique(present: list[str], where: str, diagnostics: DiagnosticList) -> None:
     """Check that no column name occurs more than once; such a name is ambiguous.
 
     Args:
@@ -107,7 +107,7 @@ def read_pair(row: Mapping[str, object], columns: Columns, where: str, diagnosti
     Returns:
         The pair, or None if a diagnostic was recorded.
     """
-    texts = {key: check_text(row[name], where, name, diagnostics) for key, name in columns.by_key.items()}
+    texts = {key: parse_text(row[name], where, name, diagnostics) for key, name in columns.by_key.items()}
     anchor, positive = texts["anchor"], texts["positive"]
     if anchor is None or positive is None or None in texts.values():
         return None

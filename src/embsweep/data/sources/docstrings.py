@@ -1,8 +1,7 @@
 """Source `docstrings`: docstrings of installed packages, summary line as query and body as passage.
 
 They are real English text that needs no download. Source and version of a package are found without importing it, and
-its modules are parsed, never imported. The extracted pairs are cached on disk: written atomically, and verified by a
-hash when read.
+its modules are parsed, never imported. The extracted pairs are cached on disk, written atomically.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.core.files import atomic_write
 from embsweep.data.collection import Collection, Pair, build_collection
 from embsweep.data.diagnostics import DiagnosticList
+from embsweep.data.text import find_bad_character
 
 STDLIB = "stdlib"
 
@@ -66,7 +65,7 @@ def _list_distributions() -> Mapping[str, list[str]]:
 def _find(name: str, distributions: Mapping[str, list[str]], diagnostics: DiagnosticList) -> Package | None:
     if name == STDLIB:
         return Package(STDLIB, platform.python_version(), (Path(sysconfig.get_path("stdlib")),))
-    roots = _list_roots(_find_spec(name))
+    roots = _find_roots(name)
     if not roots:
         known = [STDLIB, *sorted(distributions), *sorted(sys.stdlib_module_names)]
         expected = "'stdlib', or the import name of an installed top-level package written in Python"
@@ -78,42 +77,32 @@ def _find(name: str, distributions: Mapping[str, list[str]], diagnostics: Diagno
     return Package(name, _read_version(name, roots, distributions), roots)
 
 
-def _find_spec(name: str) -> ModuleSpec | None:
-    """Find the module spec of a top-level name; None for a dotted one: to find `a.b`, Python would import `a`."""
-    if not name.isidentifier() or name == "__main__":
-        return None
+def _find_roots(name: str) -> tuple[Path, ...]:
+    """Find the source of a top-level package; none for a dotted name: to find `a.b`, Python would import `a`."""
     try:
-        return importlib.util.find_spec(name)
+        spec = importlib.util.find_spec(name) if name.isidentifier() and name != "__main__" else None
     except (ValueError, ImportError):  # ValueError: a loaded module without a spec
-        return None
-
-
-def _list_roots(spec: ModuleSpec | None) -> tuple[Path, ...]:
+        return ()
     if spec is None:
         return ()
     if spec.submodule_search_locations is not None:
-        return tuple(Path(location) for location in spec.submodule_search_locations)
-    if spec.has_location and spec.origin and spec.origin.endswith(".py"):
-        return (Path(spec.origin),)
-    return ()
+        return tuple(map(Path, spec.submodule_search_locations))
+    return (Path(spec.origin),) if spec.has_location and spec.origin and spec.origin.endswith(".py") else ()
 
 
 def _read_version(name: str, roots: tuple[Path, ...], distributions: Mapping[str, list[str]]) -> str:
     """Return the version of the package's distributions, or if there is none, a hash of its files' sizes and times."""
     if name in sys.stdlib_module_names:
         return platform.python_version()
-    owners = sorted(set(distributions.get(name, ())))
-    if owners:
+    if owners := sorted(set(distributions.get(name, ()))):
         return ",".join(f"{owner}=={importlib.metadata.version(owner)}" for owner in owners)
-    digest = hashlib.sha256()
-    for root in roots:
-        for file in [root] if root.is_file() else sorted(root.rglob("*.py")):
-            status = file.lstat()  # lstat: an editor's lock file is a broken symbolic link
-            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+    files = [file for root in roots for file in ([root] if root.is_file() else sorted(root.rglob("*.py")))]
+    states = [(str(file), file.lstat()) for file in files]  # lstat: an editor's lock file is a broken symbolic link
+    facts = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-FORMAT = 1
+FORMAT = 2
 """Version of the cache; increment it when the extraction of pairs or the format of the cache file changes."""
 
 _log = logging.getLogger(__name__)
@@ -123,27 +112,19 @@ def find_cache(cache_dir: Path, packages: Sequence[Package]) -> Path:
     """Return the path of the cache of these packages; each set of versions, interpreter and format has its own."""
     key = [FORMAT, platform.python_version(), [[package.name, package.version] for package in packages]]
     fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    return cache_dir / f"docstrings-{fingerprint}.jsonl"
+    return cache_dir / f"docstrings-{fingerprint}.json"
 
 
 def read_cache(cache_dir: Path, packages: Sequence[Package]) -> list[Pair] | None:
-    """Read the cached pairs; return None if there is no cache, or, after a warning, if it is corrupt or unreadable."""
+    """Read the cached pairs; return None if there is no cache, or, after a warning, if it cannot be read."""
     path = find_cache(cache_dir, packages)
     try:
-        recorded, _, body = path.read_bytes().partition(b"\n")
+        rows = json.loads(path.read_bytes())
+        return [Pair(summary, text, place=place) for summary, text, place in rows]
     except FileNotFoundError:
         return None
-    except OSError as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         _log.warning("the cache %s cannot be read (%s): rebuilding it", path, error)
-        return None
-    if recorded.decode("ascii", errors="replace") != hashlib.sha256(body).hexdigest():
-        _log.warning("the cache %s is corrupt: rebuilding it", path)
-        return None
-    try:
-        rows = [json.loads(line) for line in body.decode("ascii").splitlines()]
-        return [Pair(summary, text, place=place) for summary, text, place in rows]
-    except (ValueError, TypeError, RecursionError):
-        _log.warning("the cache %s has a valid hash but no pairs: rebuilding it", path)
         return None
 
 
@@ -155,10 +136,9 @@ def write_cache(cache_dir: Path, packages: Sequence[Package], pairs: Sequence[Pa
         packages: Packages that the pairs come from; they determine the file name.
         pairs: Pairs to write.
     """
-    body = "".join(json.dumps([pair.anchor, pair.positive, pair.place]) + "\n" for pair in pairs).encode("ascii")
     path = find_cache(cache_dir, packages)
     try:
-        atomic_write(path, hashlib.sha256(body).hexdigest().encode("ascii") + b"\n" + body)
+        atomic_write(path, json.dumps([(pair.anchor, pair.positive, pair.place) for pair in pairs]).encode("ascii"))
     except OSError as error:
         _log.warning("the cache %s cannot be written (%s): the next run will parse the packages again", path, error)
 
@@ -206,19 +186,15 @@ def split_docstring(docstring: str, place: str = "") -> Pair | None:
     """Split a docstring into a pair: its first paragraph, in one line, and the rest, dedented.
 
     Returns None if the summary has not 20 to 200 characters and at least 3 words, the body has fewer than 200
-    characters or repeats the summary, or either has a NUL character or an unpaired surrogate.
+    characters or repeats the summary, or either has a character that no text of the data may have.
     """
     paragraph, *rest = _BLANK_LINE.split(inspect.cleandoc(docstring), maxsplit=1)
     summary, body = " ".join(paragraph.split()), inspect.cleandoc("".join(rest)).strip()
     shortest, longest = SUMMARY_CHARS
     usable = shortest <= len(summary) <= longest and len(summary.split()) >= SUMMARY_WORDS
-    if not usable or len(body) < BODY_CHARS or " ".join(body.split()) == summary or _has_bad_character(summary + body):
+    if not usable or len(body) < BODY_CHARS or " ".join(body.split()) == summary or find_bad_character(summary + body):
         return None
     return Pair(summary, body, place=place)
-
-
-def _has_bad_character(text: str) -> bool:
-    return "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text))
 
 
 def _list_modules(package: Package) -> Iterator[tuple[Path, Path]]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from embsweep.config.data import FilesConfig
 from embsweep.core.errors import did_you_mean
-from embsweep.core.files import NO_USER, expand_home, names_no_user
+from embsweep.core.files import expand_home
 from embsweep.data.collection import Collection, Pair, build_collection
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import Columns, check_distinct, check_header, read_pair
+from embsweep.data.sources.columns import Columns, read_pair, validate_distinct, validate_header
 from embsweep.data.sources.readers import read_objects, read_parquet, read_records
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -26,10 +26,10 @@ def load_files(config: FilesConfig) -> Collection:
         InputError: If the file cannot be read or its rows have errors; with a diagnostic for each.
     """
     diagnostics = DiagnosticList()
-    path = to_path(config.pairs, "data.pairs", diagnostics)
+    path = expand_home(config.pairs, "data.pairs")
     columns = Columns(config.anchor, config.positive, config.negative)
-    check_distinct(columns, diagnostics)
-    check_path(path, "data.pairs", diagnostics)
+    validate_distinct(columns, diagnostics)
+    validate_path(path, "data.pairs", diagnostics)
     diagnostics.raise_if_any()
     pairs = [pair for pair in _read_pairs(path, columns, diagnostics) if pair is not None]
     if not pairs and not len(diagnostics):
@@ -38,20 +38,7 @@ def load_files(config: FilesConfig) -> Collection:
     return build_collection(path.stem, pairs)
 
 
-def to_path(text: str, key: str, diagnostics: DiagnosticList) -> Path:
-    """Convert a configured path to a Path and expand `~`.
-
-    Args:
-        text: Path as configured.
-        key: Dotted configuration key, for the diagnostic.
-        diagnostics: Receives a diagnostic if the path is in the home of a user that does not exist.
-    """
-    if names_no_user(text):
-        diagnostics.add("unknown-user", key, NO_USER, text, expected="a path")
-    return expand_home(text)
-
-
-def check_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
+def validate_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
     """Check that `path` is a file of a supported kind, judged by its suffix.
 
     Args:
@@ -87,7 +74,7 @@ def _suggest_path(path: Path) -> str:
 
 def _read_pairs(path: Path, columns: Columns, diagnostics: DiagnosticList) -> Iterator[Pair | None]:
     for where, row in _read_rows(path, columns, diagnostics):
-        if check_header(columns, row, where, diagnostics):
+        if validate_header(columns, row, where, diagnostics):
             yield read_pair(row, columns, where, diagnostics)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from embsweep.config.data import HubConfig
-from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.errors import Diagnostic, InputError, describe_exception
 from embsweep.data.collection import Collection, build_collection
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import Columns, check_distinct, check_header, read_pair
+from embsweep.data.sources.columns import Columns, read_pair, validate_distinct, validate_header
 
 REACH_TIMEOUT_S = 8.0
 _OFFLINE_HINT = (
@@ -30,11 +30,11 @@ def load_hub(config: HubConfig) -> Collection:
     """
     diagnostics = DiagnosticList()
     columns = Columns(config.anchor, config.positive, config.negative)
-    _check_config(config, diagnostics)
-    check_distinct(columns, diagnostics)
+    _validate_config(config, diagnostics)
+    validate_distinct(columns, diagnostics)
     diagnostics.raise_if_any()
     dataset = _download(config)
-    if not check_header(columns, list(dataset.column_names), config.id, diagnostics):
+    if not validate_header(columns, list(dataset.column_names), config.id, diagnostics):
         diagnostics.raise_if_any()
     rows = dataset.select_columns(list(columns.by_key.values()))
     pairs = [read_pair(row, columns, where, diagnostics) for where, row in _read_rows(rows, config)]
@@ -52,14 +52,11 @@ def _read_rows(rows: Any, config: HubConfig) -> Iterator[tuple[str, Any]]:
             yield f"{config.id}:{number}", row
     except Exception as error:
         _log.debug("reading %s failed", config.id, exc_info=True)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        where = f"{config.id}:{number + 1}"
-        raise InputError(
-            Diagnostic("unreadable", where, f"cannot be read: {type(error).__name__}: {reason}", expected="texts")
-        ) from error
+        problem = f"cannot be read: {describe_exception(error)}"
+        raise InputError(Diagnostic("unreadable", f"{config.id}:{number + 1}", problem, expected="texts")) from error
 
 
-def _check_config(config: HubConfig, diagnostics: DiagnosticList) -> None:
+def _validate_config(config: HubConfig, diagnostics: DiagnosticList) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -88,14 +85,14 @@ def _download(config: HubConfig) -> Any:
     import datasets
 
     try:
-        _check_reachable(config)
+        _require_reachable(config)
         return datasets.load_dataset(config.id, config.subset, split=config.part, revision=config.revision)
     except Exception as error:  # the libraries raise some thirty types, from httpx's to their own
         _log.debug("loading %s failed", config.id, exc_info=True)
         raise InputError(_describe(error, config)) from error
 
 
-def _check_reachable(config: HubConfig) -> None:
+def _require_reachable(config: HubConfig) -> None:
     """Request the data set's card once: `load_dataset` retries for minutes if there is no network."""
     from huggingface_hub import HfApi, is_offline_mode
 
@@ -106,7 +103,6 @@ def _check_reachable(config: HubConfig) -> None:
 def _describe(error: Exception, config: HubConfig) -> Diagnostic:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, RevisionNotFoundError):
         return Diagnostic(
             "not-on-hub",
@@ -128,5 +124,5 @@ def _describe(error: Exception, config: HubConfig) -> Diagnostic:
         return Diagnostic("not-on-hub", "data.id", "the hub has no such data set", config.id, hint=hint)
     wanted = f"{config.id} (subset {config.subset}, part {config.part}, revision {config.revision})"
     return Diagnostic(
-        "not-loadable", "data.id", f"could not be loaded: {type(error).__name__}: {reason}", wanted, hint=_OFFLINE_HINT
+        "not-loadable", "data.id", f"could not be loaded: {describe_exception(error)}", wanted, hint=_OFFLINE_HINT
     )

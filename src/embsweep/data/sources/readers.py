@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embsweep.core.errors import describe_exception
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import Columns, check_header, check_repeated
+from embsweep.data.sources.columns import Columns, validate_header, validate_unique
 from embsweep.data.text import read_text_file
 
 _CONVERSION_ERRORS = (ValueError, ArithmeticError, LookupError, ImportError, TypeError)
@@ -51,14 +52,14 @@ def read_parquet(path: Path, columns: Columns, diagnostics: DiagnosticList) -> I
     try:
         file = pq.ParquetFile(path)
         present = list(file.schema_arrow.names)
-        check_repeated(present, path.name, diagnostics)
-        if len(diagnostics) or not check_header(columns, present, path.name, diagnostics):
+        validate_unique(present, path.name, diagnostics)
+        if len(diagnostics) or not validate_header(columns, present, path.name, diagnostics):
             return
         names = list(columns.by_key.values())
         table = file.read().select(names)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column name that is not UTF-8
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        diagnostics.add("bad-format", path.name, f"cannot be read as Parquet: {first_line}", expected="a Parquet file")
+        problem = f"cannot be read as Parquet: {describe_exception(error)}"
+        diagnostics.add("bad-format", path.name, problem, expected="a Parquet file")
         return
     if table.num_rows != file.metadata.num_rows:
         problem = f"holds {table.num_rows:,} rows; its metadata has {file.metadata.num_rows:,}"
@@ -108,9 +109,10 @@ def read_records(
     where, header = next(records, (f"{path.name}:1", []))
     if not header:
         return
-    check_repeated(header, where, diagnostics)
+    validate_unique(header, where, diagnostics)
     if not (
-        _check_delimiter(header, delimiter, where, diagnostics) and check_header(columns, header, where, diagnostics)
+        _validate_delimiter(header, delimiter, where, diagnostics)
+        and validate_header(columns, header, where, diagnostics)
     ):
         return
     for place, record in records:
@@ -145,7 +147,7 @@ def _split_records(
     return iter(rows)
 
 
-def _check_delimiter(header: list[str], delimiter: str, where: str, diagnostics: DiagnosticList) -> bool:
+def _validate_delimiter(header: list[str], delimiter: str, where: str, diagnostics: DiagnosticList) -> bool:
     """Check the delimiter: record only this diagnostic if the header is one column that contains another separator."""
     others = [mark for mark in (";", "\t", ",", "|") if mark != delimiter and mark in header[0]]
     if len(header) > 1 or not others:

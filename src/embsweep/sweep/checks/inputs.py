@@ -13,7 +13,7 @@ from embsweep.config import Config, build_config
 from embsweep.config.data import DataConfig, DocstringsConfig
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.core.files import NO_USER, data_cache, expand_home, names_no_user
+from embsweep.core.files import data_cache, expand_home
 from embsweep.data.collection import Collection
 from embsweep.data.sources.docstrings import find_packages
 from embsweep.data.sources.load import load_collection
@@ -93,7 +93,7 @@ def checked_data(values: Mapping[str, Any], storage: Path, diagnostics: list[Dia
 def find_storage(values: Mapping[str, Any], default: Path) -> Path:
     """Return the absolute path of the storage folder, which holds `sweeps/` and `mlflow.db`."""
     path = _given_storage(values)
-    return default if path is None else expand_home(path).resolve()
+    return default if path is None else expand_home(path, "storage.path").resolve()
 
 
 def _given_storage(values: Mapping[str, Any]) -> str | None:
@@ -104,9 +104,6 @@ def _given_storage(values: Mapping[str, Any]) -> str | None:
 
 def check_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
     """Return a diagnostic if the storage folder cannot be created or written to; leave nothing behind."""
-    given = _given_storage(values)
-    if given is not None and names_no_user(given):
-        return [Diagnostic("unknown-user", "storage.path", NO_USER, given, "a folder")]
     existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
     try:
         tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()

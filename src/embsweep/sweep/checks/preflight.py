@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from embsweep.audit.findings import check_waivers, to_diagnostic
+from embsweep.audit.findings import to_diagnostic, validate_waivers
 from embsweep.audit.report import AuditReport
 from embsweep.audit.run import audit_data
 from embsweep.config import Config, build_config, check_trainable
@@ -150,7 +150,7 @@ def _checked_folds(recipe: Config, collection: Collection | None, diagnostics: l
 def _checked_audit(
     recipe: Config, collection: Collection | None, splits: Splits | None, diagnostics: list[Diagnostic]
 ) -> AuditReport | None:
-    diagnostics.extend(check_waivers(recipe.audit.waive))
+    diagnostics.extend(validate_waivers(recipe.audit.waive))
     if collection is None or splits is None:
         return None
     report = audit_data(collection, splits, config=recipe.audit, model=recipe.model, train=recipe.train)

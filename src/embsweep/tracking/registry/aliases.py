@@ -1,25 +1,25 @@
 """Aliases of a registered model: reading them, promoting the challenger, and restoring an earlier champion.
 
-Promotion and rollback hold a lock, and read the aliases again under it: they must be the ones that were judged. If a
-switch is interrupted, each step leaves a registry that the next promotion or rollback can read: the history of
-champions is written before the alias moves.
+Promotion and rollback hold a lock, and read the aliases again under it: before the switch they must be the ones that
+were judged, and after it the new ones, since a user interface and other programs do not know the lock. If a switch is
+interrupted, each step leaves a registry that the next promotion or rollback can read: the history of champions is
+written before the alias moves.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, GateRefused, InputError, describe_exception, did_you_mean
 from embsweep.core.names import CHALLENGER, CHAMPION
-from embsweep.core.redaction import redact
-from embsweep.tracking.connection import check_reachable
+from embsweep.tracking.connection import require_reachable
 from embsweep.tracking.registry.decisions import Decision, file_tag, log_decision, tag_version
 from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
 from embsweep.tracking.registry.register import PROMOTED_TAG
-from embsweep.tracking.store import Store, sqlite_file, store_uri
+from embsweep.tracking.store import Store, existing_store_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,20 +54,14 @@ def open_registry(root: Path, uri: str | None) -> Store:
         raise InputError(
             Diagnostic("empty", "--uri", "is blank", uri, "the address of an MLflow server, or leave it out")
         )
-    where = store_uri(root, uri)
-    file = sqlite_file(where)
-    if file is not None and not file.is_file():
-        raise InputError(
-            Diagnostic("missing-file", "--uri", "there is no store yet", redact(where), hint="run a sweep first")
-        )
+    where = existing_store_uri(root, uri, "--uri")
     store = Store(where, experiment="", experiment_id="", artifact_root="")
     try:
-        check_reachable(where)
+        require_reachable(where)
         store.client().search_registered_models(max_results=1)
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
-        reason = (redact(str(error)).splitlines() or [""])[0][:300]
-        problem = f"no MLflow registry answers there ({type(error).__name__}: {reason})"
-        raise InputError(Diagnostic("unreachable", "--uri", problem, str(store))) from None
+        problem = f"no MLflow registry answers there ({describe_exception(error)})"
+        raise InputError(Diagnostic("unreachable", "--uri", problem, where)) from None
     return store
 
 
@@ -125,7 +119,7 @@ class ConcurrentPromotion(GateRefused):
 def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> str | None:
     """Make the judged challenger the champion, and record the decision.
 
-    Nothing is changed if one of the errors below is raised.
+    The aliases are unchanged, or those that another process has set, if one of the errors below is raised.
 
     Args:
         store: Store of the registry.
@@ -136,30 +130,34 @@ def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> s
         The path of the decision's file; None if the version has no run.
 
     Raises:
-        ConcurrentPromotion: If champion or challenger is no longer the version that was judged.
+        ConcurrentPromotion: If champion or challenger is no longer the version that was judged, or the champion was
+            changed during the switch.
         GateRefused: If another promotion or rollback holds the lock.
     """
-    client = store.client()
-    with hold_lock(store, judged.name):
-        _check_unmoved(client, judged, read_aliases(store, judged.name))
-        path = log_decision(store, judged.name, decision)
-        if judged.champion is not None:
-            _write_history(client, judged.name, (*_without(judged.earlier, judged.champion), judged.champion))
-        client.set_registered_model_alias(judged.name, CHAMPION, str(decision.version))
-        remove_stale_challenger(store, judged.name)
+    client, name, replaced = store.client(), judged.name, judged.champion
+    with hold_lock(store, name, f"version {decision.version} becomes champion"):
+        _require_unmoved(store, judged)
+        path = log_decision(store, name, decision)
+        # once each, at its latest time: otherwise rollbacks would cycle
+        others = tuple(version for version in judged.earlier if version != replaced)
+        earlier = others if replaced is None else (*others, replaced)
+        _write_history(client, name, earlier)
+        client.set_registered_model_alias(name, CHAMPION, str(decision.version))
+        _require_switched(store, judged, ModelAliases(name, None, decision.version, earlier))
+        remove_stale_challenger(store, name)
         tags = {PROMOTED_TAG: decision.at, **file_tag(path)}
-        if judged.champion is not None:
-            tags["embsweep.replaced"] = str(judged.champion)
-            tag_version(store, judged.name, judged.champion, {"embsweep.replaced_by": str(decision.version)})
-        tag_version(store, judged.name, decision.version, decision.tags | tags)
+        if replaced is not None:
+            tags["embsweep.replaced"] = str(replaced)
+            tag_version(store, name, replaced, {"embsweep.replaced_by": str(decision.version)})
+        tag_version(store, name, decision.version, decision.tags | tags)
     return path
 
 
 def restore_champion(store: Store, judged: ModelAliases, restored: Decision, rolled_back: Decision) -> str | None:
     """Make `restored.version` champion again in place of `rolled_back.version`, and record both decisions.
 
-    The history is cut before the restored version, so that the next rollback continues to the champion before it.
-    Nothing is changed if one of the errors below is raised.
+    The history is cut before the restored version, so that the next rollback continues to the champion before it. The
+    aliases are unchanged, or those that another process has set, if one of the errors below is raised.
 
     Args:
         store: Store of the registry.
@@ -171,17 +169,20 @@ def restore_champion(store: Store, judged: ModelAliases, restored: Decision, rol
         The path of the file of `rolled_back`; None if its version has no run.
 
     Raises:
-        ConcurrentPromotion: If champion or challenger is no longer the version in `judged`.
+        ConcurrentPromotion: If champion or challenger is no longer the version in `judged`, or the champion was changed
+            during the switch.
         GateRefused: If another promotion or rollback holds the lock.
     """
     client, name = store.client(), judged.name
-    with hold_lock(store, name):
-        _check_unmoved(client, judged, read_aliases(store, name))
+    with hold_lock(store, name, f"version {restored.version} becomes champion again"):
+        _require_unmoved(store, judged)
         path = log_decision(store, name, rolled_back)
         log_decision(store, name, restored)
         remove_stale_challenger(store, name)
         client.set_registered_model_alias(name, CHAMPION, str(restored.version))
-        _write_history(client, name, judged.earlier[: judged.earlier.index(restored.version)])
+        earlier = judged.earlier[: judged.earlier.index(restored.version)]
+        _write_history(client, name, earlier)
+        _require_switched(store, judged, ModelAliases(name, None, restored.version, earlier))
         replaced = {"embsweep.rolled_back_at": rolled_back.at, "embsweep.rolled_back_to": str(restored.version)}
         tag_version(store, name, rolled_back.version, rolled_back.tags | replaced | file_tag(path))
         tag_version(store, name, restored.version, restored.tags | {RESTORED_TAG: restored.at})
@@ -197,29 +198,47 @@ def remove_stale_challenger(store: Store, name: str) -> None:
         client.delete_registered_model_alias(name, CHALLENGER)
 
 
-def _check_unmoved(client: MlflowClient, judged: ModelAliases, now: ModelAliases) -> None:
-    if now == judged:
+def _require_unmoved(store: Store, judged: ModelAliases) -> None:
+    """Raise ConcurrentPromotion unless the aliases are those that were judged."""
+    now = read_aliases(store, judged.name)
+    if now != judged:
+        changes = _describe_changes(store, judged, now)
+        raise ConcurrentPromotion(
+            "overtaken",
+            f"{now.name} was changed by another process while this was judged: {changes}; nothing was changed",
+        )
+
+
+def _require_switched(store: Store, judged: ModelAliases, wanted: ModelAliases) -> None:
+    """Raise ConcurrentPromotion unless champion and history are the ones just written.
+
+    The alias stays where the other process has put it. If that is where it was before, the history returns to what it
+    was before, too; else it is right already: it ends in the champion that was replaced.
+    """
+    now = read_aliases(store, judged.name)
+    if (now.champion, now.earlier) == (wanted.champion, wanted.earlier):
         return
-    changes = []
-    if now.champion != judged.champion:
-        since = champion_since(client.get_model_version(now.name, str(now.champion))) if now.champion else ""
-        new = f"version {now.champion} since {since}" if now.champion else "none"
-        changes.append(f"the champion is {new} (it was {_version(judged.champion)})")
-    if now.challenger != judged.challenger:
-        changes.append(f"the challenger is {_version(now.challenger)} (it was {_version(judged.challenger)})")
-    what = " and ".join(changes) or "the list of earlier champions was changed"
+    if (now.champion, now.earlier) == (judged.champion, wanted.earlier):
+        _write_history(store.client(), judged.name, judged.earlier)
+    changes = _describe_changes(store, replace(wanted, challenger=now.challenger), now)
     raise ConcurrentPromotion(
-        "overtaken", f"{now.name} was changed by another process while this was judged: {what}; nothing was changed"
+        "overtaken", f"{now.name} was changed by another process during the switch: {changes}; this was left as it is"
     )
+
+
+def _describe_changes(store: Store, expected: ModelAliases, now: ModelAliases) -> str:
+    changes = []
+    if now.champion != expected.champion:
+        since = champion_since(store.client().get_model_version(now.name, str(now.champion))) if now.champion else ""
+        new = f"version {now.champion} since {since}" if now.champion else "none"
+        changes.append(f"the champion is {new} (it was {_version(expected.champion)})")
+    if now.challenger != expected.challenger:
+        changes.append(f"the challenger is {_version(now.challenger)} (it was {_version(expected.challenger)})")
+    return " and ".join(changes) or "the list of earlier champions was changed"
 
 
 def _version(number: int | None) -> str:
     return "none" if number is None else f"version {number}"
-
-
-def _without(earlier: tuple[int, ...], version: int) -> tuple[int, ...]:
-    """Remove a version from the history: it may occur only once, at its latest time, or rollbacks would cycle."""
-    return tuple(v for v in earlier if v != version)
 
 
 def _write_history(client: MlflowClient, name: str, earlier: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from embsweep.core.errors import CodedError
+from embsweep.core.files import hash_file
 from embsweep.selection.evidence import Evidence, upgrade_evidence
 
 # What sentence-transformers and MLflow write for a model. Pickles (.bin, .pt, .pkl) and code are not included.
@@ -37,8 +38,7 @@ def hash_files(folder: Path) -> dict[str, str]:
         if path.is_symlink():
             raise UntrustedModel("wrong-file-kind", f"{name} is a link; accepted: plain files")
         if path.is_file():
-            with path.open("rb") as file:
-                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[name] = hash_file(path)
     return hashes
 
 
@@ -52,22 +52,22 @@ def dump_manifest(hashes: Mapping[str, str]) -> str:
     return json.dumps(dict(hashes), sort_keys=True)
 
 
-def check_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
+def require_same(found: Mapping[str, str], recorded: Mapping[str, str]) -> None:
     """Check that the files are those that were recorded.
 
     Raises:
         UntrustedModel: If a file was added, changed or removed; the message names each.
     """
-    diagnostics = [f"{name} was added" for name in sorted(found.keys() - recorded.keys())]
-    diagnostics += [f"{name} was removed" for name in sorted(recorded.keys() - found.keys())]
-    diagnostics += [
-        f"{name} was changed" for name in sorted(found.keys() & recorded.keys()) if found[name] != recorded[name]
+    differences = [
+        *(f"{name} was added" for name in sorted(found.keys() - recorded.keys())),
+        *(f"{name} was removed" for name in sorted(recorded.keys() - found.keys())),
+        *(f"{name} was changed" for name in sorted(found.keys() & recorded.keys()) if found[name] != recorded[name]),
     ]
-    if diagnostics:
-        raise UntrustedModel("altered-file", "this is not the model that was registered: " + "; ".join(diagnostics))
+    if differences:
+        raise UntrustedModel("altered-file", "this is not the model that was registered: " + "; ".join(differences))
 
 
-def check_data_only(folder: Path) -> None:
+def require_data_only(folder: Path) -> None:
     """Check by suffix that `folder` has only data files; `check_no_code` checks their contents.
 
     Raises:

@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.core.redaction import redact
 from embsweep.models.safety import UnsafeModel, check_no_code
 from embsweep.selection.evidence import Evidence
 from embsweep.tracking.registry.files import (
     EVIDENCE_FILE,
     UnreadableEvidence,
     UntrustedModel,
-    check_data_only,
-    check_same,
     hash_files,
     hash_manifest,
     read_evidence,
+    require_data_only,
+    require_same,
 )
 from embsweep.tracking.registry.logged_model import MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.store import Store, fetch_artifacts
@@ -94,7 +93,7 @@ def fetch_version(store: Store, version: ModelVersion, folder: Path) -> FetchedV
         place = fetch_artifacts(store, location, folder)
         found = hash_files(place)
     except (MlflowException, OSError, UntrustedModel) as error:
-        diagnostic = UntrustedModel("unreadable", f"{label} cannot be fetched: {redact(str(error))}")
+        diagnostic = UntrustedModel("unreadable", f"{label} cannot be fetched: {error}")
         return FetchedVersion(folder, recorded, diagnostic, evidence_error=diagnostic)
     listed = found if hash_manifest(found) == recorded else _listed_files(store, version)
     evidence, evidence_error = _read_evidence(place, found, listed if hash_manifest(listed) == recorded else {})
@@ -119,7 +118,7 @@ def load_fetched(folder: Path, manifest_sha256: str, *, device: str | None = Non
 
     if hash_manifest(hash_files(folder)) != manifest_sha256:
         raise UntrustedModel("altered-file", "the fetched copy is not the model that was registered")
-    check_data_only(folder)
+    require_data_only(folder)
     return load_model(str(folder / MODEL_FOLDER), device, local_files_only=True)
 
 
@@ -128,9 +127,9 @@ def _find_diagnostic(
 ) -> UntrustedModel | None:
     try:
         if hash_manifest(found) != recorded:
-            check_same(found, listed)  # names the differences
+            require_same(found, listed)  # names the differences
             return UntrustedModel("altered-file", f"{label} is not the model that was registered")
-        check_data_only(folder)
+        require_data_only(folder)
         check_no_code(folder)
     except UntrustedModel as error:
         return UntrustedModel(error.code, f"{label}: {error}")

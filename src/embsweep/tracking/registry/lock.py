@@ -6,11 +6,10 @@ MLflow has no compare-and-swap for aliases, but refuses to create the same name 
 from __future__ import annotations
 
 import os
-import time
-import uuid
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from embsweep.core.errors import GateRefused
@@ -20,89 +19,54 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOCK_SUFFIX = ".promotion-lock"
-LOCK_TIMEOUT_S = 20.0
-"""Seconds to wait for another promotion; one takes about a second, on a slow server a few."""
-
-STALE_S = 300.0
-"""A lock older than this is left from a crash. It is not removed automatically: two processes might do so at once."""
-
-_OWNER_TAG, _PROCESS_TAG, _SINCE_TAG = "embsweep.lock_owner", "embsweep.lock_process", "embsweep.lock_since"
-_POLL_S = 0.2
+_HOLDER_TAG = "embsweep.lock_holder"
 
 
 @contextmanager
-def hold_lock(store: Store, name: str, *, patience_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+def hold_lock(store: Store, name: str, purpose: str) -> Iterator[None]:
     """Hold the lock: no other promotion or rollback of the registered model `name` can switch its aliases meanwhile.
 
-    Raises GateRefused, with the way to fix it, if another process holds the lock for `patience_s` or the lock is stale.
+    A switch takes about a second, so a second one is refused at once instead of waiting. A process that dies leaves
+    its lock behind. It is not removed automatically, because whether its process still runs cannot be known from here.
+
+    Args:
+        store: Store of the registry.
+        name: Name of the registered model.
+        purpose: What happens under the lock, for the message to others (`version 3 becomes champion`).
+
+    Raises:
+        GateRefused: If the lock exists, with its holder and what to do if that is dead.
     """
-    client, lock, owner = store.client(), name + LOCK_SUFFIX, uuid.uuid4().hex
-    _acquire(client, lock, owner, patience_s)
-    try:
-        yield
-    finally:
-        _release(client, lock, owner)
-
-
-def _acquire(client: MlflowClient, lock: str, owner: str, patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
-    while not _create(client, lock, owner):
-        found = _read_tags(client, lock)
-        if found is not None and found.get(_OWNER_TAG) == owner:
-            return  # a retried request whose first response was lost
-        if found is not None and (_is_stale(found) or time.monotonic() >= deadline):
-            raise GateRefused("stale-lock" if _is_stale(found) else "locked", _describe(lock, found))
-        time.sleep(_POLL_S)
-
-
-def _create(client: MlflowClient, lock: str, owner: str) -> bool:
     from mlflow.exceptions import MlflowException
 
-    tags = {
-        _OWNER_TAG: owner,
-        _PROCESS_TAG: str(os.getpid()),
-        _SINCE_TAG: datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    client, lock = store.client(), name + LOCK_SUFFIX
+    since = datetime.now(UTC).isoformat(timespec="milliseconds")
+    holder = f"process {os.getpid()} on {socket.gethostname()} since {since}: {purpose}"
     try:
-        client.create_registered_model(lock, tags=tags, description="A promotion is switching aliases; see the tags.")
+        client.create_registered_model(lock, tags={_HOLDER_TAG: holder})
     except MlflowException as error:
         # MLflow reads the existing model after the conflict; "not found" if its owner has deleted it meanwhile.
         if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
             raise
-        return False
-    return True
+        raise GateRefused(
+            "locked",
+            f"another promotion or rollback of {name} is switching its aliases ({_read_holder(client, lock)}); nothing "
+            f"was changed, try again. If that process is dead, delete the registered model '{lock}' first "
+            "(embsweep ui, Models)",
+        ) from None
+    try:
+        yield
+    finally:
+        if _read_holder(client, lock) == holder:  # not if it was deleted by hand, and taken by another process
+            client.delete_registered_model(lock)
 
 
-def _release(client: MlflowClient, lock: str, owner: str) -> None:
-    """Delete the lock if this process still owns it; another one may have removed and taken it."""
-    if (_read_tags(client, lock) or {}).get(_OWNER_TAG) == owner:
-        client.delete_registered_model(lock)
-
-
-def _read_tags(client: MlflowClient, lock: str) -> dict[str, str] | None:
+def _read_holder(client: MlflowClient, lock: str) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        return dict(client.get_registered_model(lock).tags)
+        return str(client.get_registered_model(lock).tags.get(_HOLDER_TAG, "unknown"))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return None
-
-
-def _is_stale(tags: dict[str, str]) -> bool:
-    try:
-        since = datetime.fromisoformat(tags[_SINCE_TAG])
-    except (KeyError, ValueError):
-        return True  # not written by this program
-    return datetime.now(UTC) - since > timedelta(seconds=STALE_S)
-
-
-def _describe(lock: str, tags: dict[str, str]) -> str:
-    holder = f"process {tags.get(_PROCESS_TAG, 'unknown')}, since {tags.get(_SINCE_TAG, 'unknown')}"
-    if not _is_stale(tags):
-        return f"another promotion or rollback is switching right now ({holder}); nothing was changed, try again"
-    return (
-        f"an interrupted promotion left its lock behind ({holder}); nothing was changed. If none is running, "
-        f"delete the registered model '{lock}' (embsweep ui, Models) and try again"
-    )
+        return "one that has just ended"

@@ -19,10 +19,10 @@ from embsweep.tracking.environment import pin_requirements
 from embsweep.tracking.records import WinnerRecord
 from embsweep.tracking.registry.files import (
     EVIDENCE_TAG,
-    check_data_only,
-    check_same,
     dump_manifest,
     hash_files,
+    require_data_only,
+    require_same,
     write_evidence,
 )
 from embsweep.tracking.store import Store, fetch_artifacts
@@ -84,10 +84,10 @@ def log_winner(
         with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=_SCRATCH) as scratch:
             folder = Path(scratch) / "model"
             _save(model, folder, logged, facts)
-            check_data_only(folder)
+            require_data_only(folder)
             manifest = hash_files(folder)
             client.log_model_artifacts(logged.model_id, str(folder))
-            check_same(_hash_stored(store, logged, Path(scratch)), manifest)
+            require_same(_hash_stored(store, logged, Path(scratch)), manifest)
         client.set_logged_model_tags(logged.model_id, {MANIFEST_TAG: dump_manifest(manifest)})
         _attach(client, logged, facts)
     except BaseException:

@@ -116,7 +116,7 @@ def register_winner(
 
 
 def _full_name(identity: SweepIdentity, registered_name: str) -> str:
-    return check_model_name(rehearsal_name(registered_name) if identity.rehearsal else registered_name)
+    return _parse_model_name(rehearsal_name(registered_name) if identity.rehearsal else registered_name)
 
 
 def _id_tags(identity: SweepIdentity, checkpoint: Path, evidence: Evidence | None) -> dict[str, str]:
@@ -129,7 +129,7 @@ def _to_registered(version: ModelVersion, *, new: bool) -> RegisteredVersion:
     return RegisteredVersion(version.name, int(version.version), uri, new)
 
 
-def check_model_name(name: str) -> str:
+def _parse_model_name(name: str) -> str:
     """Return `name` if MLflow accepts it for a registered model.
 
     Raises:
