@@ -5,6 +5,7 @@ import re
 import shutil
 
 import pytest
+from embsweep.tracking.outbox import Outbox
 from typer.testing import CliRunner
 
 from embsweep.cli import commands
@@ -15,7 +16,6 @@ from embsweep.core.errors import EmbsweepError
 from embsweep.core.names import METRICS
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
-from embsweep.tracking.outbox import Outbox
 from tests.refusals import exit_diagnostics
 
 

@@ -3,13 +3,13 @@
 import time
 
 import pytest
+from embsweep.tracking.outbox import count_waiting
 from mlflow import MlflowClient
 
 from embsweep.core.errors import InputError, TrackingUnavailable
 from embsweep.search.read import read_ledger
 from embsweep.sweep.scheduler import SweepScheduler
 from embsweep.tracking import tracker
-from embsweep.tracking.outbox import count_waiting
 from embsweep.tracking.ui import find_port
 from tests.refusals import raises_diagnostics
 from tests.servers import MlflowServer

@@ -21,7 +21,7 @@ from embsweep.config.rehearsal import plan_rehearsal
 from embsweep.core.errors import Diagnostic
 from embsweep.data.collection import Splits
 from embsweep.data.splits import split_collection
-from embsweep.reports.text import PlainLines
+from embsweep.reports.text import plain_printer
 from embsweep.sweep.checks.inputs import check_chosen_model
 
 
@@ -57,7 +57,7 @@ def audit(overrides: Sequence[str], *, with_model: bool, json_file: Path | None,
             readings = (*report.figures.readings, _rank_base(config, splits))
             report = replace(report, figures=replace(report.figures, readings=readings))
     show_report(report, console)
-    say = PlainLines(console)
+    say = plain_printer(console)
     for line in swept:
         say(f"Swept, and audited at the recipe's value: {line}")
     if json_file is not None:

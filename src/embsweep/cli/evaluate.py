@@ -14,7 +14,7 @@ from embsweep.config import Config
 from embsweep.core.errors import Diagnostic
 from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.splits import as_retrieval_set, split_collection
-from embsweep.reports.text import PlainLines, score
+from embsweep.reports.text import plain_printer, score
 from embsweep.selection.scores import Scores, scores_to_json
 from embsweep.sweep.checks.inputs import check_chosen_model
 
@@ -41,7 +41,7 @@ def evaluate(overrides: Sequence[str], *, split: str, json_file: Path | None, co
     )
     data, notes = _choose_side(collection, config, split)
     scores, bm25 = measure(config, data)
-    say = PlainLines(console)
+    say = plain_printer(console)
     say(f"{config.model.name} on {data.name}: {len(data.queries)} queries, {len(data.corpus)} passages")
     for note in notes:
         say(f"  {note}")
