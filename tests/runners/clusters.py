@@ -20,7 +20,7 @@ from tests import steady_environment
 
 OBJECT_STORE_BYTES = 80_000_000
 _RAY = Path(sys.executable).with_name("ray")
-_START_TIMEOUT_S = 60
+_START_TIMEOUT_S = 180
 
 QUICK_TO_NOTICE = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "2"}
 """Environment of nodes: by default Ray takes 15 s to detect a dead node, and that delay is not what is tested."""
