@@ -16,5 +16,7 @@ def join_session(folder):
     if ray.is_initialized() and ray.get_runtime_context().gcs_address == _address:
         return
     ray.shutdown()
-    RayRunner(Slots(count=CPUS, cpus=1, gpus=0.0), folder)._init_ray()
+    runner = RayRunner()
+    runner.use(Slots(count=CPUS, cpus=1, gpus=0.0), folder)
+    runner.connect()
     _address = ray.get_runtime_context().gcs_address

@@ -19,7 +19,7 @@ from embsweep.sweep.identity import compute_identity
 @pytest.fixture
 def request_for(loader, tmp_path, monkeypatch):
     """Return a function that requests a quickstart on a file of these rows: request_for(rows, *overrides)."""
-    monkeypatch.setattr("embsweep.runners.select.inspect_machine", lambda: Machine(2, 0))
+    monkeypatch.setattr("embsweep.runners.base.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
 
     def make(rows, *overrides):

@@ -33,7 +33,8 @@ from tests.chaos.sandbox import NAME
 def prepare(settings):
     """Install the scripted training and the faults."""
     from embsweep.cli import signals
-    from embsweep.sweep import context, holdout
+    from embsweep.runners import base
+    from embsweep.sweep import context
     from tests.chaos import scripted
 
     os.environ[scripted.PLAN] = json.dumps(settings.get("plan", {}))
@@ -43,7 +44,7 @@ def prepare(settings):
     if "shutdown_timeout_s" in settings:
         signals.SHUTDOWN_TIMEOUT_S = settings["shutdown_timeout_s"]
     if not settings.get("real_verification"):
-        holdout.select_call = lambda *_: lambda function, *args, **kwargs: function(*args, **kwargs)
+        base.Runner.call = lambda _, function, *args, in_new_process=True, **kwargs: function(*args, **kwargs)
     if "clock_s" in settings:
         _set_clock(settings["clock_s"])
     _install_crash_points(settings)

@@ -6,13 +6,11 @@ import sys
 
 import pytest
 
-from embsweep.core import environment
-from embsweep.core.environment import RAY_ENVIRONMENT, given, replace_value, set_default_environment
+from embsweep.core.environment import RAY_ENVIRONMENT, set_default_environment
 from tests import steady_environment
 
 
-def test_missing_variables_are_added_and_the_users_values_are_kept(monkeypatch):
-    monkeypatch.setattr(environment, "_settled", {})
+def test_missing_variables_are_added_and_the_users_values_are_kept():
     variables = {"TQDM_DISABLE": "0", "RAY_CHDIR_TO_TRIAL_DIR": "1"}
     set_default_environment(variables)
     assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
@@ -29,32 +27,12 @@ class CountingDict(dict):
         super().__setitem__(name, value)
 
 
-def test_a_second_call_writes_nothing(monkeypatch):
-    monkeypatch.setattr(environment, "_settled", {})
+def test_a_second_call_writes_nothing():
     variables = CountingDict()
     set_default_environment(variables)
     first = variables.writes
     set_default_environment(variables)
     assert variables.writes == first > 0
-
-
-def test_the_users_value_is_distinguished_from_the_default(monkeypatch, set_env):
-    monkeypatch.setattr(environment, "_settled", {})
-    set_env(RAY_AUTH_MODE=None, TQDM_DISABLE="0", SOMETHING="x")
-    with steady_environment.python_only():
-        set_default_environment()
-    assert os.environ["RAY_AUTH_MODE"] == "token"
-    assert (given("RAY_AUTH_MODE"), given("TQDM_DISABLE"), given("SOMETHING")) == (None, "0", "x")
-    with steady_environment.python_only():
-        replace_value("RAY_AUTH_MODE", "disabled")
-    assert os.environ["RAY_AUTH_MODE"] == "disabled"
-    assert given("RAY_AUTH_MODE") is None, "a replaced value is also the program's"
-
-
-def test_replace_value_adds_no_name():
-    with pytest.raises(KeyError):
-        replace_value("EMBSWEEP_NO_SUCH_NAME", "1")
-    assert "EMBSWEEP_NO_SUCH_NAME" not in os.environ
 
 
 @pytest.mark.slow

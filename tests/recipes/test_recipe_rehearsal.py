@@ -19,7 +19,7 @@ SETS = [
 def test_a_recipe_passes_the_checks_before_a_rehearsal(request_of, shared_data, tmp_path, monkeypatch, name, data):
     from embsweep.sweep.checks.preflight import check_request
 
-    monkeypatch.setattr("embsweep.runners.select.inspect_machine", lambda: Machine(2, 0))
+    monkeypatch.setattr("embsweep.runners.base.inspect_machine", lambda: Machine(2, 0))
     monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
     folder = shared_data / data
     if not folder.is_dir():

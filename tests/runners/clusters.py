@@ -1,7 +1,7 @@
-"""Real Ray clusters of several nodes on this machine: `ray start` processes, and `ray.cluster_utils.Cluster`.
+"""Real Ray clusters of several nodes on this machine: `ray start` processes.
 
-Both keep their sessions in a short temporary folder of their own (the path of a socket has at most 107 characters), use
-a HOME of their own, and end every process that they started.
+They keep their sessions in a short temporary folder of their own (the path of a socket has at most 107 characters), use
+a HOME of their own, and every process of them is ended.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embsweep.core.environment import replace_value
+from embsweep.config.sweep import RunnerConfig
 from tests import steady_environment
 
 OBJECT_STORE_BYTES = 80_000_000
 _RAY = Path(sys.executable).with_name("ray")
-_START_TIMEOUT_S = 60
+_START_TIMEOUT_S = 180
 
 QUICK_TO_NOTICE = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "2"}
 """Environment of nodes: by default Ray takes 15 s to detect a dead node, and that delay is not what is tested."""
@@ -65,9 +65,12 @@ class StartedCluster:
 
     @contextlib.contextmanager
     def driving(self, **changes):
-        """Set the environment of a driver that this cluster accepts, with `changes` to it (None: unset)."""
-        own = {"HOME": str(self.home), "RAY_AUTH_TOKEN": self.token}
-        with changed_environment(**{**own, "RAY_AUTH_TOKEN_PATH": None, "RAY_ADDRESS": None, **changes}):
+        """Set the environment of a driver that this cluster accepts, with `changes` to it (None: unset).
+
+        The changes reach Python and processes that it starts. Ray in this process always uses RAY_TOKEN.
+        """
+        own = {"HOME": str(self.home), "RAY_AUTH_TOKEN": self.token, "RAY_AUTH_TOKEN_PATH": None, "RAY_ADDRESS": None}
+        with steady_environment.changed(**{**own, **changes}):
             try:
                 yield
             finally:
@@ -75,33 +78,24 @@ class StartedCluster:
 
                 ray.shutdown()
 
+    @contextlib.contextmanager
+    def joined(self, storage):
+        """Yield a `ClusterRunner` that has inspected and joined this cluster."""
+        from embsweep.runners.cluster.runner import ClusterRunner
 
-@contextlib.contextmanager
-def changed_environment(**changes):
-    """Apply `steady_environment.changed`: for Python and the nodes. Ray's C++ code always reads RAY_TOKEN."""
-    with steady_environment.changed(**changes):
-        try:
-            _forget_token()
-            yield
-        finally:
-            _forget_token()
-
-
-def _forget_token():
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+        with self.driving():
+            runner = ClusterRunner(RunnerConfig(kind="cluster", address=self.address), storage)
+            runner.machines()
+            runner.connect()
+            yield runner
 
 
 @contextlib.contextmanager
 def started_cluster(*nodes, with_token=True):
     """Start a cluster of `ray start` processes; the first of `nodes` is its head."""
-    import ray
-
     folder = Path(tempfile.mkdtemp(prefix="es"))
     token = steady_environment.RAY_TOKEN if with_token else None
-    cluster = StartedCluster(f"{ray.util.get_node_ip_address()}:{free_port()}", token, folder)
+    cluster = StartedCluster(f"{own_address()}:{free_port()}", token, folder)
     try:
         cluster.add_nodes(nodes[0])
         cluster.add_nodes(*nodes[1:])
@@ -183,28 +177,8 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@contextlib.contextmanager
-def utils_cluster(*nodes):
-    """Start a `ray.cluster_utils.Cluster` in this process, without a token.
-
-    Args:
-        nodes: Keyword arguments of `add_node` for each node.
-    """
-    import ray
-    from ray.cluster_utils import Cluster
-
-    folder = Path(tempfile.mkdtemp(prefix="es"))
-    before = os.environ["RAY_AUTH_MODE"]
-    replace_value("RAY_AUTH_MODE", "disabled")  # in the driver too: it rejects nodes without a token otherwise
-    with changed_environment(RAY_ADDRESS=None, HOME=str(folder)):
-        cluster = Cluster()
-        try:
-            for index, node in enumerate(nodes):
-                own = {"temp_dir": str(folder), "include_dashboard": False} if index == 0 else {}
-                cluster.add_node(object_store_memory=OBJECT_STORE_BYTES, **own, **node)
-            yield cluster
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
-            replace_value("RAY_AUTH_MODE", before)
-            shutil.rmtree(folder, ignore_errors=True)
+def own_address():
+    """Return the address of this machine in its network; nothing is sent there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return probe.getsockname()[0]

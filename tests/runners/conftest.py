@@ -43,4 +43,9 @@ def make_ray_runner(ray_session, tmp_path):
     """Return `make_ray_runner(slots)`: a runner on the Ray instance of this process."""
     from embsweep.runners.ray.runner import RayRunner
 
-    return lambda slots: RayRunner(slots, tmp_path / "scratch")
+    def make(slots):
+        runner = RayRunner()
+        runner.use(slots, tmp_path / "scratch")
+        return runner
+
+    return make

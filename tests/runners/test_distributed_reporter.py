@@ -1,21 +1,20 @@
 """Reports of a trial's first worker and the replies to them, without Ray: the mailbox is a test double."""
 
-import time
-from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from embsweep.core.distributed import ProcessGroup
-from embsweep.core.errors import EmbsweepError
 from embsweep.training.messages import Outcome, TrialResult, TrialStarted, from_text, to_text
 from tests.doubles import reports_of
 
-pytestmark = pytest.mark.slow  # importing Ray Train takes seconds
+pytestmark = pytest.mark.slow  # importing Ray takes a second
 
 STARTED = TrialStarted(1, "here", 0.0, 0.0, 0.0)
 REPORT = reports_of(4)(2)
 ENDED = TrialResult(Outcome.COMPLETE, 2.0, None, "best", 1.0)
+FAILED = TrialResult(Outcome.FAILED, None, None, None, 1.0, "loss is nan")
 
 
 class Mailbox:
@@ -44,12 +43,25 @@ class Listener:
         self.received.append(result)
 
 
+class FakeRay:
+    """Ray whose references are their own values: an exception is a task that has failed, None one that is running."""
+
+    def get(self, value):
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Exception):
+                raise item
+        return value
+
+    def wait(self, tasks, num_returns, timeout=None):
+        return [task for task in tasks if task is not None or timeout is None], []
+
+
 @pytest.fixture
 def group(monkeypatch):
-    """The module under test, with a `ray.get` that returns its argument."""
+    """The module under test, with a fake Ray."""
     from embsweep.runners.ray import distributed as group
 
-    monkeypatch.setattr(group, "ray", SimpleNamespace(get=lambda value: value))
+    monkeypatch.setattr(group, "ray", FakeRay())
     return group
 
 
@@ -61,54 +73,34 @@ class Pair(ProcessGroup):
         return value
 
 
-def finished():
-    training = Future()
-    training.set_result(None)
-    return training
+RUNNING = [None, None]
 
 
 @pytest.mark.parametrize("should_stop", [False, True])
 def test_messages_are_forwarded_in_order_and_answered(group, should_stop):
     mailbox, listener = Mailbox(STARTED, REPORT, None, ENDED), Listener(should_stop)
-    running = SimpleNamespace(done=lambda: not mailbox.texts)
-    assert group._forward_messages(mailbox, running, listener) is True
+    group._forward_messages(mailbox, RUNNING, listener)
     assert listener.received == [STARTED, REPORT, ENDED]
     assert mailbox.answers == [False, should_stop, False]
 
 
-def test_messages_still_in_the_mailbox_when_the_training_ends_are_forwarded(group):
+def test_messages_still_in_the_mailbox_when_a_worker_has_died_are_forwarded(group):
     mailbox, listener = Mailbox(REPORT, ENDED), Listener()
-    assert group._forward_messages(mailbox, finished(), listener) is True
+    group._forward_messages(mailbox, [None, group.RayActorError()], listener)
     assert listener.received == [REPORT, ENDED]
 
 
-def test_a_training_that_ends_without_a_result_is_a_failure(group):
+def test_a_failure_of_any_worker_ends_the_trial_at_once(group):
     listener = Listener()
-    assert group._forward_messages(Mailbox(REPORT), finished(), listener) is False
-    assert group._to_result(None).outcome == Outcome.FAILED
+    group._forward_messages(Mailbox(REPORT, FAILED), RUNNING, listener)
+    assert listener.received == [REPORT, FAILED]
 
 
-def worker_failures(*errors):
-    return SimpleNamespace(worker_failures=dict(enumerate(errors)))
-
-
-def test_a_trial_that_raised_failed_with_its_own_reason(group):
-    wrapped = SimpleNamespace(_base_exc=EmbsweepError("loss is nan"))
-    result = group._to_result(worker_failures(group.WorkerHealthCheckFailedError("gone", Exception()), wrapped))
-    assert (result.outcome, result.reason) == (Outcome.FAILED, "loss is nan")
-    assert time.time() - result.ended_at < 60
-
-
-def test_dead_workers_do_not_end_the_trial(group):
-    for errors in ([group.WorkerLost("a peer")], [group.RayActorError()], []):
-        with pytest.raises(group.WorkerLost):
-            group._to_result(worker_failures(*errors))
-
-
-def test_workers_that_never_started_do_not_end_the_trial(group):
-    error = group.ControllerError(RuntimeError("no capacity"))
-    with pytest.raises(group.WorkerLost):
-        group._to_result(error)
+def test_a_dead_worker_is_no_result(group):
+    listener = Listener()
+    with pytest.raises(group.RayActorError):
+        group._forward_messages(Mailbox(REPORT), [None, group.RayActorError()], listener)
+    assert listener.received == [REPORT]
 
 
 def test_the_first_worker_reports_and_broadcasts_the_reply(group):
@@ -119,7 +111,7 @@ def test_the_first_worker_reports_and_broadcasts_the_reply(group):
     reporter.finish(ENDED)
     assert mailbox.posted == [STARTED, REPORT, ENDED]
     assert first.shared == [True]
-    assert reporter.failure is None
+    assert reporter.lost_peer is None
 
 
 def test_other_workers_do_not_report_and_receive_the_reply(group):
@@ -133,20 +125,18 @@ def test_other_workers_do_not_report_and_receive_the_reply(group):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_failure_is_kept_to_be_raised_for_the_other_workers(group, rank):
+def test_every_worker_reports_its_own_failure(group, rank):
     mailbox = Mailbox()
     reporter = group._GroupReporter(Pair(rank, 2), mailbox)
-    failed = TrialResult(Outcome.FAILED, None, None, None, 1.0, "loss is nan")
-    reporter.finish(failed)
-    assert mailbox.posted == ([failed] if rank == 0 else [])
-    assert not isinstance(reporter.failure, group.WorkerLost)
-    assert str(reporter.failure) == "loss is nan"
+    reporter.finish(FAILED)
+    assert mailbox.posted == [FAILED]
+    assert reporter.lost_peer is None
 
 
 @pytest.mark.parametrize("reason", ["[gloo/transport/tcp/pair.cc] closed", "DistBackendError: x", "ncclRemoteError"])
 def test_a_lost_peer_is_not_reported_as_the_end_of_the_trial(group, reason):
     mailbox = Mailbox()
     reporter = group._GroupReporter(Pair(0, 2), mailbox)
-    reporter.finish(TrialResult(Outcome.FAILED, None, None, None, 1.0, reason))
+    reporter.finish(replace(FAILED, reason=reason))
     assert mailbox.posted == []
-    assert isinstance(reporter.failure, group.WorkerLost)
+    assert reporter.lost_peer == reason

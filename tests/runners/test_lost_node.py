@@ -17,39 +17,39 @@ SLOTS = Slots(count=2, cpus=1, gpus=0.0)
 
 @pytest.fixture(scope="module")
 def cluster():
-    import ray
+    from tests.runners.clusters import QUICK_TO_NOTICE, NodeStart, started_cluster
 
-    from tests.runners.clusters import QUICK_TO_NOTICE, utils_cluster
-
-    ray.shutdown()  # this process's own session: it is started again when a test needs it
-    with utils_cluster({"num_cpus": 0, "env_vars": QUICK_TO_NOTICE}) as started:  # the driver's node runs no trials
-        ray.init(address=started.address, log_to_driver=False)
+    with started_cluster(NodeStart(cpus=0, env=QUICK_TO_NOTICE)) as started, started.driving():
         yield started
 
 
 @pytest.fixture
 def make_runner(cluster, tmp_path):
-    from embsweep.runners.ray.runner import RayRunner
+    from embsweep.config.sweep import RunnerConfig
+    from embsweep.runners.cluster.runner import ClusterRunner
 
-    return lambda **kwargs: RayRunner(SLOTS, tmp_path / "scratch", has_other_machines=True, **kwargs)
+    def make(**options):
+        runner = ClusterRunner(RunnerConfig(kind="cluster", address=cluster.address), tmp_path, **options)
+        runner.use(SLOTS, tmp_path / "scratch")
+        return runner
+
+    return make
 
 
 def keep_nodes(cluster, count):
     """Set the number of nodes, each with capacity for one trial, whatever an earlier test has left."""
-    from tests.runners.clusters import OBJECT_STORE_BYTES, QUICK_TO_NOTICE
+    from tests.runners.clusters import QUICK_TO_NOTICE, NodeStart
 
-    while len(cluster.worker_nodes) > count:
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-    while len(cluster.worker_nodes) < count:
-        cluster.add_node(num_cpus=1, env_vars=QUICK_TO_NOTICE, object_store_memory=OBJECT_STORE_BYTES)
+    living = [index for index, process in enumerate(cluster.processes) if index and process.poll() is None]
+    for index in living[count:]:
+        cluster.kill_node(index)
+    cluster.add_nodes(*(NodeStart(env=QUICK_TO_NOTICE),) * (count - len(living)))
 
 
 def lose_node_of(cluster, pid):
     from tests.runners.clusters import node_of
 
-    nodes = list(cluster.worker_nodes)
-    index = node_of(pid, [node.all_processes["raylet"][0].process.pid for node in nodes])
-    cluster.remove_node(nodes[index], allow_graceful=False)
+    cluster.kill_node(node_of(pid, [process.pid for process in cluster.processes]))
     end = time.monotonic() + 60
     while psutil.pid_exists(pid) and time.monotonic() < end:
         time.sleep(0.05)  # until then the trial could take another step

@@ -3,12 +3,12 @@
 The GPUs exist only in Ray's accounting; the trials are processes that wait for each other.
 """
 
+import os
 import time
 
 import pytest
 
 from embsweep.config.sweep import RunnerConfig
-from embsweep.runners.ray.environment import WORKER_ENVIRONMENT
 from embsweep.runners.resources import Machine, plan_slots
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 from tests.runners.clusters import NodeStart, started_cluster
@@ -19,18 +19,12 @@ CPUS, GPUS = 8, 4
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    from embsweep.runners.cluster.join import inspect_cluster
-
-    with started_cluster(NodeStart(cpus=CPUS, gpus=GPUS)) as started, started.driving():
-        config = RunnerConfig(kind="cluster", address=started.address)
-        inspect_cluster(
-            config,
-            storage=tmp_path_factory.mktemp("storage"),
-            tracking_uri=None,
-            init_options={"runtime_env": {"env_vars": WORKER_ENVIRONMENT}},
-        )
-        yield started
+def runner(tmp_path_factory):
+    with (
+        started_cluster(NodeStart(cpus=CPUS, gpus=GPUS)) as started,
+        started.joined(tmp_path_factory.mktemp("storage")) as joined,
+    ):
+        yield joined
 
 
 HOLD_S = 2.0
@@ -67,12 +61,6 @@ def most_at_once(scheduler):
     return max(sum(begin <= t < end for begin, end in spans) for t, _ in spans)
 
 
-def run(slots, folder, scheduler, trial_fn):
-    from embsweep.runners.ray.runner import RayRunner
-
-    RayRunner(slots, folder / "scratch").run(scheduler, trial_fn)
-
-
 @pytest.mark.parametrize(
     ("config", "at_once", "share"),
     [
@@ -81,11 +69,12 @@ def run(slots, folder, scheduler, trial_fn):
         ({"trials_per_gpu": 4, "max_concurrent": 6}, 6, 0.25),
     ],
 )
-def test_trials_with_one_worker_share_gpus_as_configured(cluster, make_scheduler, tmp_path, config, at_once, share):
+def test_trials_with_one_worker_share_gpus_as_configured(runner, make_scheduler, tmp_path, config, at_once, share):
     slots = plan_slots(RunnerConfig(kind="cluster", **config), [Machine(CPUS, GPUS)])
     assert slots.count == at_once
     scheduler = make_scheduler(at_once + 1)
-    run(slots, tmp_path, scheduler, waiting_trial(tmp_path, at_once))
+    runner.use(slots, tmp_path / "scratch")
+    runner.run(scheduler, waiting_trial(tmp_path, at_once))
     assert len(scheduler.results) == at_once + 1
     assert most_at_once(scheduler) == at_once, "as many at once as fit, and never one more"
     facts = [started.facts for started in scheduler.starts.values()]
@@ -94,11 +83,13 @@ def test_trials_with_one_worker_share_gpus_as_configured(cluster, make_scheduler
     assert len({fact["gpus"][0] for fact in facts}) >= at_once * share, "no GPU is shared by too many"
 
 
-def test_two_trials_of_two_gpus_each(cluster, make_scheduler, tmp_path):
+def test_two_trials_of_two_gpus_each(runner, make_scheduler, tmp_path):
     slots = plan_slots(RunnerConfig(kind="cluster", workers_per_trial=2), [Machine(CPUS, GPUS)], trials=3)
     assert (slots.count, slots.gpus, slots.workers) == (2, 2.0, 2)
     scheduler = make_scheduler(3)
-    run(slots, tmp_path, scheduler, waiting_trial(tmp_path, 2))
+    runner.use(slots, tmp_path / "scratch")
+    runner.run(scheduler, waiting_trial(tmp_path, 2))
     assert {result.outcome for result in scheduler.results.values()} == {Outcome.COMPLETE}
     assert most_at_once(scheduler) == 2
     assert {started.facts["share"] for started in scheduler.starts.values()} == {1.0}, "one GPU per worker"
+    assert runner.call(os.getpid) != os.getpid()

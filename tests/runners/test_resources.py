@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from embsweep.config.sweep import RunnerConfig
 from embsweep.core.errors import InputError
+from embsweep.runners.factory import open_runner
 from embsweep.runners.resources import Machine, Slots, plan_slots
 from tests.refusals import raises_diagnostics
 from tests.texts import numbers_in
@@ -26,8 +27,6 @@ from tests.texts import numbers_in
         ({"gpus_per_trial": 0.25}, Machine(16, 1), Slots(4, 4, 0.25)),
         ({"gpus_per_trial": 0.25, "max_concurrent": 3}, Machine(16, 1), Slots(3, 5, 0.25)),
         ({"gpus_per_trial": 0.0}, Machine(4, 1), Slots(4, 1, 0.0)),
-        ({"kind": "inline"}, Machine(4, 0), Slots(1, 4, 0.0)),
-        ({"kind": "inline"}, Machine(4, 2), Slots(1, 4, 1.0)),
     ],
 )
 def test_plan_slots(config, machine, expected):
@@ -124,3 +123,24 @@ def test_resources_that_are_not_on_one_machine_are_reported():
         plan_slots(config, [Machine(2, 1), Machine(1, 3), Machine(8, 0)])
     (diagnostic,) = caught.value.diagnostics
     assert (diagnostic.value, numbers_in(diagnostic.message)) == (2, [1, 2, 1]), "workers; fitting workers, CPUs, GPUs"
+
+
+@pytest.mark.parametrize(
+    ("config", "machine", "expected"),
+    [
+        ({}, Machine(4, 0), Slots(1, 4, 0.0)),
+        ({}, Machine(4, 2), Slots(1, 4, 1.0)),
+        ({"cpus_per_trial": 2}, Machine(4, 0), Slots(1, 2, 0.0)),
+    ],
+)
+def test_a_runner_in_this_process_has_one_slot(config, machine, expected, tmp_path):
+    config = RunnerConfig(kind="inline", **config)
+    assert open_runner(config, tmp_path).plan(config, [machine], 9, tmp_path) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name"), [("inline", "Inline"), ("ray", "Ray"), ("cluster", "Cluster")])
+def test_the_kind_chooses_the_runner_and_starts_nothing(kind, name, tmp_path):
+    runner = open_runner(RunnerConfig(kind=kind), tmp_path)
+    assert type(runner).__name__ == f"{name}Runner"
+    assert runner.is_remote is (kind == "cluster")

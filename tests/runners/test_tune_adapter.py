@@ -19,17 +19,15 @@ ENDED = TrialResult(Outcome.COMPLETE, 2.0, None, "best", 1.0)
 
 @pytest.fixture
 def parts(make_scheduler):
-    """A scheduler with open trials, its exception-capturing wrapper, and Tune's searcher and scheduler on top."""
-    from embsweep.runners.ray.tune_adapter import ExceptionCapturingScheduler, TuneScheduler, TuneSearcher
+    """A scheduler with open trials, its guard, and Tune's searcher and scheduler on top."""
+    from embsweep.runners.ray.tune_adapter import SchedulerGuard, TuneScheduler, TuneSearcher
 
     scheduler = make_scheduler(2, should_stop=lambda number, report: number == 1)
-    guarded = ExceptionCapturingScheduler(scheduler)
-    searcher = TuneSearcher(guarded, guarded.suggest())
+    guard = SchedulerGuard(scheduler)
+    searcher = TuneSearcher(guard, scheduler.suggest())
     for trial_id in ("a", "b"):
         searcher.suggest(trial_id)
-    return SimpleNamespace(
-        scheduler=scheduler, guarded=guarded, searcher=searcher, tune_scheduler=TuneScheduler(searcher)
-    )
+    return SimpleNamespace(scheduler=scheduler, guard=guard, searcher=searcher, tune_scheduler=TuneScheduler(searcher))
 
 
 def send(parts, trial_id, message, **more):
@@ -103,20 +101,11 @@ CALLS = {
 }
 
 
-SCHEDULER_CALLS = {
-    "suggest": lambda scheduler: scheduler.suggest(),
-    "on_trial_start": lambda scheduler: scheduler.on_trial_start(0, STARTED),
-    "on_trial_result": lambda scheduler: scheduler.on_trial_result(0, REPORT),
-    "on_trial_complete": lambda scheduler: scheduler.on_trial_complete(0, ENDED),
-    "on_trial_error": lambda scheduler: scheduler.on_trial_error(0, "its process died"),
-}
-
-
 @pytest.mark.parametrize("method", CALLS)
 def test_an_exception_of_the_scheduler_ends_the_run_and_it_is_not_called_again(parts, monkeypatch, method):
     from embsweep.runners.ray.tune_adapter import StopOnSchedulerError
 
-    end, calls = StopOnSchedulerError(parts.guarded), []
+    end, calls = StopOnSchedulerError(parts.guard), []
 
     def fail(*arguments):
         calls.append(arguments)
@@ -128,8 +117,8 @@ def test_an_exception_of_the_scheduler_ends_the_run_and_it_is_not_called_again(p
     assert not end.stop_all()
     CALLS[method](parts)
     assert end.stop_all()
-    assert isinstance(parts.guarded.failure, DiskFull)
-    SCHEDULER_CALLS[method](parts.guarded)
+    assert isinstance(parts.guard.failure, DiskFull)
+    parts.guard.call(None, getattr(parts.scheduler, method))
     assert len(calls) == 1
 
 
@@ -167,11 +156,11 @@ def test_tunes_stop_is_returned_and_nothing_is_reported_after_it(tune):
     [
         (Slots(2, 3, 0.5), [{"CPU": 3, "GPU": 0.5}]),
         (Slots(2, 3, 0.0), [{"CPU": 3}]),
-        (Slots(2, 4, 2.0, workers=2), [{"memory": 2**20}]),
+        (Slots(2, 4, 2.0, workers=2), [{"memory": 2**20}, {"CPU": 2, "GPU": 1}, {"CPU": 2, "GPU": 1}]),
     ],
 )
 def test_resources_reserved_for_a_trial(slots, bundles):
-    """With several workers, only those of the small process that reports for them: Ray Train places the workers."""
+    """With several workers, also those of the small process that reports for them."""
     from embsweep.runners.ray.runner import _resources
 
     assert [{k: v for k, v in bundle.items() if v} for bundle in _resources(slots).bundles] == bundles

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from embsweep.cli.composition.request import read_request
-from embsweep.sweep import holdout
+from embsweep.runners.base import Runner
 from embsweep.sweep.run import run_sweep as run_sweep_here
 from embsweep.tracking import tracker
 from tests.sweep.schedulers import limited, make_persistent_scheduler, make_scheduler  # noqa: F401 - fixtures
@@ -105,7 +105,7 @@ def launch_in(loader, pairs, model_of, seed_storage, heavy_imports, compose_once
         request = read_request(loader, [*kept, *arguments], "python run_sweep.py")
         with pytest.MonkeyPatch.context() as patch:
             if "runner=inline" in (*kept, *arguments):
-                patch.setattr(holdout, "select_call", lambda *_: _call_here)
+                patch.setattr(Runner, "call", _call_here)
             if "tracking.uri" not in keys:  # a local database always answers, even on a busy machine
                 patch.setattr(tracker, "CLOSE_TIMEOUT_S", 120.0)
             return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
@@ -113,7 +113,7 @@ def launch_in(loader, pairs, model_of, seed_storage, heavy_imports, compose_once
     return run
 
 
-def _call_here(function, *args, **kwargs):
+def _call_here(runner, function, *args, in_new_process=True, **kwargs):
     return function(*args, **kwargs)
 
 

@@ -11,7 +11,6 @@ from embsweep.config.rehearsal import Rehearsal
 from embsweep.config.search_space import Choice, FloatRange, IntRange, to_override
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.runners.resources import Slots
-from embsweep.sweep.checks import gpu_memory
 from embsweep.sweep.checks.gpu_memory import (
     check_gpu_memory,
     check_memory,
@@ -99,13 +98,13 @@ def test_trials_must_fit_on_the_smallest_of_unequal_gpus(smallest_gib, fits):
     assert all(f"{smallest_gib}.0 GiB" in diagnostic.message for diagnostic in diagnostics)
 
 
-def test_the_smallest_gpu_of_the_cluster_counts(request_of, monkeypatch):
+def test_the_smallest_gpu_of_the_cluster_counts(request_of):
     measured = MemoryUsage(_gpu(78), 17 * GIB)
-    monkeypatch.setattr(gpu_memory, "select_call", lambda *_: lambda *_, **__: measured)
+    call = lambda *_, **__: measured  # noqa: E731
     splits = SimpleNamespace(train=(), validation=SimpleNamespace(corpus={}, queries={}))
     slots = Slots(8, 1, 0.25)
-    assert check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=80 * GIB) == []
-    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=40 * GIB)
+    assert check_gpu_memory(request_of(), FULL, splits, slots, call=call, smallest_bytes=80 * GIB) == []
+    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, slots, call=call, smallest_bytes=40 * GIB)
     assert diagnostic.hint.startswith("runner.trials_per_gpu=2")
 
 
@@ -178,31 +177,30 @@ def splits():
     return SimpleNamespace(train=("pairs",), validation=validation)
 
 
-def test_nothing_is_measured_if_each_trial_has_a_gpu(request_of, splits, monkeypatch):
-    monkeypatch.setattr(gpu_memory, "select_call", lambda *_: pytest.fail("measured"))
-    assert check_gpu_memory(request_of(), FULL, splits, Slots(4, 1, 1.0)) == []
+def test_nothing_is_measured_if_each_trial_has_a_gpu(request_of, splits):
+    call = lambda *_, **__: pytest.fail("measured")  # noqa: E731
+    assert check_gpu_memory(request_of(), FULL, splits, Slots(4, 1, 1.0), call=call) == []
 
 
-def test_the_measurement_runs_in_a_fresh_process(request_of, splits, monkeypatch):
+def test_the_measurement_runs_in_a_fresh_process(request_of, splits):
     calls = []
 
     def fake(*args, **kwargs):
         calls.append((args, kwargs))
         return MemoryUsage(_gpu(79), 30 * GIB)
 
-    monkeypatch.setattr(gpu_memory, "select_call", lambda *_: fake)
-    (diagnostic,) = check_gpu_memory(request_of(IntRange("train.batch_size", 8, 64)), FULL, splits, Slots(4, 1, 0.25))
+    request = request_of(IntRange("train.batch_size", 8, 64))
+    (diagnostic,) = check_gpu_memory(request, FULL, splits, Slots(4, 1, 0.25), call=fake)
     assert (diagnostic.code, diagnostic.location) == ("not-enough-memory", "runner.gpus_per_trial")
     ((function, config, pairs), options) = calls[0]
     assert (function, config.train.batch_size, pairs) == (measure_footprint, 64, ("pairs",))
     assert options == {"corpus_size": 42, "memory_share": 0.25, "models": ()}
 
 
-def test_a_failed_measurement_is_a_diagnostic(request_of, splits, monkeypatch):
+def test_a_failed_measurement_is_a_diagnostic(request_of, splits):
     def die(*_, **__):
         raise EmbsweepError("the fresh process died")
 
-    monkeypatch.setattr(gpu_memory, "select_call", lambda *_: die)
-    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5))
+    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5), call=die)
     assert (diagnostic.code, diagnostic.location) == ("not-measured", "runner.gpus_per_trial")
     assert diagnostic.message.endswith(": the fresh process died")

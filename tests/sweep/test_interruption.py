@@ -13,8 +13,8 @@ import time
 
 import pytest
 
+from embsweep.runners.base import Runner
 from embsweep.search.read import read_ledger
-from embsweep.sweep import holdout
 from tests.cli.conftest import call, outside_hydra  # noqa: F401 - fixtures
 from tests.sweep.conftest import ROOT, SMALL, _call_here, run_sweep
 
@@ -119,7 +119,7 @@ def killed(tmp_path, start, quick):
 @pytest.mark.usefixtures("heavy_imports")
 def test_sigkill_loses_no_finished_trial(tmp_path, killed, quick, call, monkeypatch):  # noqa: F811
     assert any(t.is_finished for t in killed)
-    monkeypatch.setattr(holdout, "select_call", lambda *_: _call_here)
+    monkeypatch.setattr(Runner, "call", _call_here)
     result = call(*quick)
     assert result.code == 0, result.out + result.err
     check_resumed(killed, read_trials(tmp_path), result.out)

@@ -12,7 +12,7 @@ import pytest
 from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST
 from embsweep.core.subprocess import run_in_subprocess
-from embsweep.runners.select import select_call
+from embsweep.runners.base import Runner
 from embsweep.search.read import read_ledger
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
@@ -90,10 +90,9 @@ def pickled(function, *args, **kwargs):
     return pickle.loads(pickle.dumps(function(*args, **kwargs)))
 
 
-def test_verification_runs_in_a_fresh_process(make_config):
+def test_verification_runs_in_a_fresh_process():
     assert inspect.signature(verify_and_evaluate).parameters["call"].default is run_in_subprocess
-    assert select_call(make_config("runner=inline"), None) is run_in_subprocess
-    assert select_call(make_config(), None) is run_in_subprocess
+    assert inspect.signature(Runner.call).parameters["in_new_process"].default is True
 
 
 @pytest.mark.slow

@@ -85,12 +85,9 @@ Code = Literal[
     "not-supported",
     "unreachable",
     "bad-address",
-    "bad-token",
     "other-version",
-    "not-a-node",
     "not-shared",
     "open-cluster",
-    "clock-skew",
     # tracking
     "deleted-experiment",
     "not-local",

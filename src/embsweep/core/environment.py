@@ -1,8 +1,7 @@
 """Environment variables that this program and its libraries read, set once before any library is imported.
 
 Ray, torch and MLflow's libraries call `getenv` in threads of their own. libc moves its table when a name is added, so
-that adding one while these threads run can crash the process. Every required name is therefore set at the start; later
-only values are replaced, which does not move the table.
+that adding one while these threads run can crash the process. Every required name is therefore set at the start.
 """
 
 from __future__ import annotations
@@ -49,11 +48,9 @@ RAY_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a table regardless of `verbose`
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without assigned GPUs sees none
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a Ray that this process starts listens on loopback only
 }
 """Values that the driver of a sweep requires; they replace the user's values."""
-
-_settled: dict[str, str] = {}
-"""Values set by this process, as opposed to the user."""
 
 
 def set_default_environment(environ: MutableMapping[str, str] | None = None) -> None:
@@ -61,24 +58,7 @@ def set_default_environment(environ: MutableMapping[str, str] | None = None) -> 
     environ = os.environ if environ is None else environ
     for name, value in _DEFAULTS.items():
         if name not in environ:
-            environ[name] = _settled[name] = value
+            environ[name] = value
     for name, value in RAY_ENVIRONMENT.items():
         if environ.get(name) != value:
             environ[name] = value
-
-
-def given(name: str) -> str | None:
-    """Return the value of `name` if the user has set it; None if it is not set, or was set by this program."""
-    value = os.environ.get(name)
-    return None if value == _settled.get(name) else value
-
-
-def replace_value(name: str, value: str) -> None:
-    """Replace the value of a variable that is set, which is safe while threads of libraries run.
-
-    Raises:
-        KeyError: If `name` is not set.
-    """
-    _settled[name] = value
-    if os.environ[name] != value:
-        os.environ[name] = value

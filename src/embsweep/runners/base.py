@@ -1,18 +1,29 @@
-"""Interfaces between a runner and the sweep: a `Runner` executes the trials that a `TrialScheduler` suggests."""
+"""Interfaces between a runner and the sweep: a `Runner` executes the trials that a `TrialScheduler` suggests.
+
+A sweep opens its runner (`runners.factory`), asks for its machines, plans the trials' resources, and closes it at the
+end, whatever happened.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
 
+from embsweep.config.sweep import RunnerConfig
+from embsweep.core.subprocess import run_in_subprocess
+from embsweep.runners.resources import Machine, Slots, inspect_machine
 from embsweep.training.messages import Reporter, TrialReport, TrialResult, TrialSpec, TrialStarted
+
+R = TypeVar("R")
 
 TrialFn = Callable[[TrialSpec, Reporter], None]
 """A function that runs one trial to its end and reports; picklable by reference, so that other processes can call it.
 
 `InlineRunner` calls it in the driver process, in the thread that called `run`. `RayRunner` calls it in a worker
 process, in a thread that is not the main one: once, in the process of the Ray Tune trial, if the trial has one worker;
-otherwise at the same time in each of the trial's Ray Train workers.
+otherwise at the same time in each of the trial's workers.
 """
 
 
@@ -89,11 +100,43 @@ class TrialScheduler(Protocol):
         """
 
 
-class Runner(Protocol):
-    """Runs the trials of a scheduler until it has no more. A trial that fails or dies does not end the others."""
+class Runner(ABC):
+    """Runs the trials of a scheduler, and single functions, on the machines of a sweep.
 
+    The methods of this class are those of a runner whose machine is this one. A runner on other machines overrides
+    `machines`, `call` and `close`; each has its own `run`.
+    """
+
+    is_remote: ClassVar[bool] = False
+    """True if trials may run on machines that share nothing with this one but the storage folder."""
+
+    def machines(self) -> tuple[Machine, ...]:
+        """Return the CPUs and GPUs of each machine that trials may run on.
+
+        Raises:
+            InputError: If a machine cannot be used; it has a diagnostic for every problem.
+        """
+        return (inspect_machine(),)
+
+    @abstractmethod
+    def plan(self, config: RunnerConfig, machines: Sequence[Machine], trials: int, scratch: Path) -> Slots:
+        """Divide the machines among concurrent trials; `run` and `call` use the result.
+
+        Args:
+            config: The runner's configuration.
+            machines: What `machines` returned.
+            trials: The most trials that will ever run at once.
+            scratch: Folder for the runner's own files, which every machine can write to; deleted at the end of `run`.
+
+        Raises:
+            InputError: If a single trial does not fit; it has a diagnostic for each key that requires too much.
+        """
+
+    @abstractmethod
     def run(self, scheduler: TrialScheduler, trial_fn: TrialFn) -> None:
         """Block until `suggest` has returned None and every suggested trial has ended.
+
+        A trial that fails or dies does not end the others.
 
         Args:
             scheduler: Suggests the trials and records their reports, in the calling thread.
@@ -102,3 +145,21 @@ class Runner(Protocol):
         Raises:
             Exception: If a method of `scheduler` raises it; open trials stay open in the ledger.
         """
+
+    def call(self, function: Callable[..., R], *args: Any, in_new_process: bool = True, **keywords: Any) -> R:
+        """Return `function(*args, **keywords)`, run on a machine of the trials; its exceptions are raised here.
+
+        Args:
+            function: The function; it, its arguments and its result must be picklable.
+            *args: Its positional arguments.
+            in_new_process: False if this process will do, where trials run on this machine: it has imported the
+                libraries already.
+            **keywords: Its keyword arguments.
+
+        Raises:
+            EmbsweepError: If the process dies.
+        """
+        return run_in_subprocess(function, *args, **keywords) if in_new_process else function(*args, **keywords)
+
+    def close(self) -> None:  # noqa: B027 -- most runners hold nothing open
+        """Release what the runner holds open; it cannot be used any more."""

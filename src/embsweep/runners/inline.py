@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from embsweep.config.sweep import RunnerConfig
 from embsweep.runners.attempt import run_attempt
-from embsweep.runners.base import TrialFn, TrialScheduler
+from embsweep.runners.base import Runner, TrialFn, TrialScheduler
+from embsweep.runners.resources import Machine, Slots
 from embsweep.training.messages import TrialReport, TrialResult, TrialStarted
 
 
@@ -43,8 +46,13 @@ def _reraise_as_scheduler_error() -> Iterator[None]:
         raise _SchedulerError from error
 
 
-class InlineRunner:
+class InlineRunner(Runner):
     """Runs trials one by one in the calling thread."""
+
+    def plan(self, config: RunnerConfig, machines: Sequence[Machine], trials: int, scratch: Path) -> Slots:
+        """Return one slot with all CPUs and at most one GPU; see `Runner.plan`."""
+        (machine,) = machines
+        return Slots(1, config.cpus_per_trial or machine.cpus, float(min(machine.gpus, 1)))
 
     def run(self, scheduler: TrialScheduler, trial_fn: TrialFn) -> None:
         """Run trials until `suggest` returns None; see `Runner.run`.

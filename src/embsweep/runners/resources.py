@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from embsweep.config.sweep import RunnerConfig
 from embsweep.core.errors import Diagnostic, InputError
@@ -41,15 +40,6 @@ class Slots:
         return self.gpus / self.workers
 
 
-@dataclass(frozen=True)
-class WorkerPlacement:
-    """Resources of a trial, the folder for Ray's own files, and torch's process-group backend for its workers."""
-
-    slots: Slots
-    scratch: Path
-    backend: str
-
-
 def inspect_machine() -> Machine:
     """Return the CPUs that this process may use and the number of CUDA devices; GPU memory is not queried."""
     import torch
@@ -65,8 +55,7 @@ def plan_slots(config: RunnerConfig, machines: Sequence[Machine], trials: int | 
     one holds.
 
     Args:
-        config: The runner's configuration. Kind `inline` always gets one slot, with at most one GPU of the first
-            machine.
+        config: The runner's configuration.
         machines: The machines that trials may run on; at least one.
         trials: The most trials that will ever run at once, None if unknown.
 
@@ -76,9 +65,6 @@ def plan_slots(config: RunnerConfig, machines: Sequence[Machine], trials: int | 
     Raises:
         InputError: If a single trial does not fit; it has a diagnostic for each key that requires too much.
     """
-    if config.kind == "inline":
-        machine = machines[0]
-        return Slots(1, config.cpus_per_trial or machine.cpus, float(min(machine.gpus, 1)))
     workers, gpus = config.workers_per_trial, _gpus_per_worker(config, machines)
     cpus = None if config.cpus_per_trial is None else config.cpus_per_trial // workers
     _check(config, machines, gpus, cpus)

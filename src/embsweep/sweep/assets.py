@@ -34,8 +34,7 @@ def prepare_assets(request: SweepRequest, prepared: PreflightResult) -> SharedAs
     texts = collect_texts((prepared.splits, *prepared.folds))
     chosen = dict.fromkeys(_find_models(request, prepared))
     tables = (_tokenize(model, texts) for model in chosen)
-    is_cluster = prepared.recipe.runner.kind == "cluster"
-    snapshots = (find_snapshot(model) for model in chosen) if is_cluster else ()
+    snapshots = (find_snapshot(model) for model in chosen) if prepared.runner.is_remote else ()
     return SharedAssets(
         tuple(table for table in tables if table is not None),
         tuple(snapshot for snapshot in snapshots if snapshot is not None),

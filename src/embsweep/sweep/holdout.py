@@ -18,7 +18,6 @@ from embsweep.core.errors import EmbsweepError
 from embsweep.core.files import atomic_write
 from embsweep.data.groups import label_groups
 from embsweep.evaluation.evaluator import Evaluation
-from embsweep.runners.select import select_call
 from embsweep.search.ledger import Ledger
 from embsweep.search.read import read_metadata
 from embsweep.selection.evidence import BASE, BM25, EvaluationRecord, VerificationRecord
@@ -156,7 +155,7 @@ def _evaluate_new_models(
     _report_progress(context, earlier + number, len(recorded))
     splits, trial = context.prepared.splits, context.recipe.trial
     how = VerificationSpec(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
-    call = select_call(context.recipe, context.prepared.slots)
+    call = context.prepared.runner.call
     results = verify_and_evaluate(recorded, how, call=call, models=context.assets.models) if recorded else []
     found = {choice[item.name]: result for item, result in zip(recorded, results, strict=True)}
     evaluations = {**{key: result.test for key, result in found.items()}, BM25: _evaluate_bm25(context)}

@@ -17,9 +17,7 @@ from embsweep.core.errors import TooManyFailures
 from embsweep.core.redaction import RedactingFormatter
 from embsweep.reports.progress import Progress, open_progress
 from embsweep.reports.view import Result
-from embsweep.runners.base import Runner
 from embsweep.runners.resources import describe_slots
-from embsweep.runners.select import close_runner, select_call
 from embsweep.search.format import STUDY
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
@@ -59,15 +57,13 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
         TooManyFailures: If too many trials failed or no winner can be chosen; nothing was registered.
     """
     check_not_running(request)
-    try:
-        return _run(request, console)
-    finally:
-        close_runner(request.values)
-
-
-def _run(request: SweepRequest, console: Console) -> Result:
     with console.status("Checking the configuration, the space, the data and the model"):
         prepared = check_request(request)
+    with contextlib.closing(prepared.runner):
+        return _run(request, prepared, console)
+
+
+def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> Result:
     folder = SweepFolder(prepared.storage, prepared.recipe.sweep.name)
     with folder.hold():
         if prepared.recipe.sweep.fresh and (archived := folder.archive()):
@@ -119,9 +115,8 @@ def _search(
             baseline = _score_baseline(prepared, assets, ledger, progress)
             tracking.put(project_sweep(ledger.metadata))
             context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, assets)
-            runner = _build_runner(prepared, folder)
-            _run_search(context, runner)
-            return finalize_sweep(context, confirm_finalists(context, runner))
+            _run_search(context)
+            return finalize_sweep(context, confirm_finalists(context, prepared.runner))
         except BaseException as error:
             with contextlib.suppress(Exception):  # keep the original error if the disk is full
                 status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
@@ -130,14 +125,14 @@ def _search(
             raise
 
 
-def _run_search(context: SweepContext, runner: Runner) -> None:
+def _run_search(context: SweepContext) -> None:
     """Run the remaining trials of the search; raise TooManyFailures if no winner can be chosen."""
     splits = context.prepared.splits
     phase = search_phase(context.folder.trials, context.recipe, keep_recipe=context.has_recipe)
     listeners = (show_events(context.progress, context.ledger), track_events(context.tracking, context.ledger, STUDY))
     scheduler = SweepScheduler(context.ledger, lambda record: context.configure(record.params), phase, listeners)
     scheduler.delete_checkpoints()
-    runner.run(scheduler, build_trial_fn(context, TrialData(splits.train, splits.validation)))
+    context.prepared.runner.run(scheduler, build_trial_fn(context, TrialData(splits.train, splits.validation)))
     quarantine_corrupt(context.ledger, phase, context.progress)
     _check_usable(context, scheduler)
 
@@ -148,25 +143,11 @@ def _score_baseline(prepared: PreflightResult, assets: SharedAssets, ledger: Led
     if known is not None:
         return baseline_from_json(known, recipe.objective)
     progress.say("Scoring the untrained base model and BM25 on the validation split.")
-    if recipe.runner.kind == "cluster":
-        scores = select_call(recipe, prepared.slots)(score_base, recipe.trial, data, models=assets.models)
-    else:  # this process has already imported everything that is needed
-        scores = score_base(recipe.trial, data)
+    scores = prepared.runner.call(score_base, recipe.trial, data, models=assets.models, in_new_process=False)
     baseline = measure_baseline(scores, recipe.objective, data)
     ledger.set_metadata(baseline=baseline.to_json())
     progress.update(build_view(dict(ledger.metadata), ledger.trials), f"base model: {baseline.objective:.4f}")
     return baseline
-
-
-def _build_runner(prepared: PreflightResult, folder: SweepFolder) -> Runner:
-    kind = prepared.recipe.runner.kind
-    if kind == "inline":
-        from embsweep.runners.inline import InlineRunner
-
-        return InlineRunner()
-    from embsweep.runners.ray.runner import RayRunner  # importing Ray takes seconds
-
-    return RayRunner(prepared.slots, folder.scratch, has_other_machines=kind == "cluster")
 
 
 def _check_usable(context: SweepContext, scheduler: SweepScheduler) -> None:

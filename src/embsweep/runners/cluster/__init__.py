@@ -1,1 +1,1 @@
-"""Join a Ray cluster of several machines and check its nodes."""
+"""Inspect a running Ray cluster of several machines, and run trials on it."""

@@ -1,1 +1,1 @@
-"""Run trials as Ray Tune trials and Ray Train workers."""
+"""Run trials as Ray Tune trials, each in one or several processes."""

@@ -1,7 +1,4 @@
-"""Watch cluster capacity: abort the sweep if no trial has fitted for ten minutes.
-
-Nodes join and leave while a sweep runs, and dead trials leave placement groups behind, which are removed here.
-"""
+"""Watch cluster capacity, since nodes join and leave: abort the sweep if no trial has fitted for ten minutes."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from dataclasses import dataclass
 
 import ray
 
-from embsweep.runners.ray.workarounds import remove_leaked_placement_groups
 from embsweep.runners.resources import Machine, Slots, count_fitting_workers
 
 CAPACITY_TIMEOUT_S = 600.0
@@ -56,8 +52,6 @@ def _watch(slots: Slots, patience_s: float, capacity: CapacityStatus, is_over: t
     while not is_over.wait(min(_POLL_EVERY_S, patience_s / 4)):
         try:
             fitting = count_fitting_workers(slots, _living_machines())
-            if slots.workers > 1:
-                remove_leaked_placement_groups()
         except Exception:  # the cluster may be shutting down, which then fails `Tuner.fit` itself
             log.warning("the cluster's nodes could not be listed", exc_info=True)
             continue

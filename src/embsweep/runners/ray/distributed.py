@@ -1,32 +1,26 @@
-"""Run one trial on several Ray Train workers.
+"""Run one trial in several worker processes of one process group.
 
-Only the first worker's messages are forwarded to Tune; if one worker fails, Ray Train ends all of them.
+Tune reserves the resources of all workers together with the process that reports for them, and releases them when that
+trial ends or dies. Only the first worker's messages are forwarded to Tune; if one worker fails, all of them end.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
+import socket
+from datetime import timedelta
 from typing import Any
 
 import ray
-import ray.train
-from ray.exceptions import RayActorError
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
-from ray.train.v2.api.config import FailureConfig
-from ray.train.v2.api.exceptions import ControllerError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from embsweep.core.distributed import ProcessGroup, current_group
 from embsweep.core.errors import EmbsweepError
-from embsweep.runners.attempt import NO_RESULT, run_attempt
+from embsweep.runners.attempt import run_attempt
 from embsweep.runners.base import TrialFn
 from embsweep.runners.ray.environment import pin_threads, thread_variables
-from embsweep.runners.resources import WorkerPlacement
-from embsweep.training.failures import format_error
+from embsweep.runners.resources import Slots
 from embsweep.training.messages import (
     Message,
     Outcome,
@@ -40,90 +34,86 @@ from embsweep.training.messages import (
 )
 
 _POLL_S = 0.5
-_COLLECTIVE_TIMEOUT_S = 3600
+_COLLECTIVE_TIMEOUT = timedelta(hours=1)
 """Timeout of a collective: the others wait while the first worker writes a state to a shared disk between two steps."""
-
-_START_ATTEMPTS = 10
-"""Failed attempts to start the worker processes before the trial counts as lost."""
 
 _PEER_LOST_MESSAGES = ("gloo/transport", "DistBackendError", "DistNetworkError", "ncclRemoteError")
 """Parts of torch's error texts in a worker that lost a peer; only errors of torch's own collectives contain them."""
 
-
-class _Trainer(TorchTrainer):
-    """A `TorchTrainer` without Ray's cleaner of placement groups; `workarounds` has the reason."""
-
-    def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
-        return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
+_PROCESS_DIED = "a worker process of the trial died (killed, out of memory, crashed, or its machine is gone)"
 
 
 class WorkerLost(EmbsweepError):
     """Raised if a process of the group, or its node, died; the trial itself has not failed."""
 
 
-def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, place: WorkerPlacement) -> None:
-    """Run a trial in `place.slots.workers` processes of one process group.
+def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, slots: Slots) -> None:
+    """Run a trial in `slots.workers` processes of one process group, inside the placement group of this process.
 
-    A trial that fails in any of them is FAILED with the reason of the first failed worker.
+    A trial that fails in any of them is FAILED with the reason of the worker that failed first.
 
     Args:
         trial_fn: The function that runs the trial; every worker calls it.
         job: The trial to run.
         reporter: Receives the messages of the first worker, in this process and the calling thread.
-        place: Resources, Ray's folder and process-group backend of the trial.
+        slots: The resources of the trial.
 
     Raises:
         WorkerLost: If a worker process died, or the workers could not be started, before the trial ended.
     """
-    slots = place.slots
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    mailbox = _MessageActor.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
-    trainer = _Trainer(
-        _work_in_group,
-        train_loop_config={
-            "trial_fn": trial_fn,
-            "job": job.model_dump_json(),
-            "mailbox": mailbox,
-            "threads": slots.cpus_per_worker,
-        },
-        torch_config=TorchConfig(backend=place.backend, timeout_s=_COLLECTIVE_TIMEOUT_S),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=slots.workers,
-            use_gpu=slots.gpus > 0,
-            resources_per_worker={"CPU": slots.cpus_per_worker, **({"GPU": 1} if slots.gpus else {})},
-        ),
-        run_config=ray.train.RunConfig(
-            name=f"{job.number:04d}-{time.time_ns()}",
-            storage_path=str(place.scratch / "groups"),
-            worker_runtime_env={"env_vars": thread_variables(slots.cpus_per_worker)},  # type: ignore[call-arg]
-            failure_config=FailureConfig(
-                max_failures=0, max_preemption_failures=0, controller_failure_limit=_START_ATTEMPTS
-            ),
-        ),
-    )
-    with ThreadPoolExecutor(1) as pool:
-        training = pool.submit(trainer.fit)
-        try:
-            is_over = _forward_messages(mailbox, training, reporter)
-        except BaseException:
-            ray.kill(mailbox)  # the first worker waits for its answer: it fails, and the others with it
-            raise
-        error = training.exception()
-    if not is_over:
-        reporter.finish(_to_result(error))
+    mailbox = _start(_Mailbox, 0, num_cpus=0)
+    workers = [_start(_Worker, rank + 1, **_worker_options(slots, rank)) for rank in range(slots.workers)]
+    try:
+        address = ray.get(workers[0].find_address.remote())
+        running = [worker.train.remote(trial_fn, job.model_dump_json(), address, mailbox) for worker in workers]
+        _forward_messages(mailbox, running, reporter)
+    except RayActorError as error:
+        raise WorkerLost(_PROCESS_DIED) from error
+    except RayError as error:
+        raise WorkerLost(f"a worker of the trial could not continue: {error}") from error
+    finally:
+        for actor in (*workers, mailbox):
+            ray.kill(actor)
 
 
-def _forward_messages(mailbox: Any, training: Future[Any], reporter: Reporter) -> bool:
-    """Pass the first worker's messages to `reporter` and return its answers; True if one was the trial's result."""
-    is_over = False
-    while (text := ray.get(mailbox.collect.remote(_POLL_S))) is not None or not training.done():
-        if text is None:
-            continue
-        message = from_text(text)
-        is_over = is_over or isinstance(message, TrialResult)
-        mailbox.answer.remote(_dispatch(message, reporter))
-    return is_over
+def _start(actor: Any, bundle: int, **options: Any) -> Any:
+    """Start an actor in a bundle of this process's placement group: 0 is that of this process."""
+    group: Any = ray.util.get_current_placement_group()
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle)
+    return actor.options(scheduling_strategy=strategy, **options).remote()
+
+
+def _worker_options(slots: Slots, rank: int) -> dict[str, Any]:
+    """Return resources and environment of a worker; it sees its own GPU only, as the only process of its node would."""
+    variables = {
+        **thread_variables(slots.cpus_per_worker),
+        **{"RANK": str(rank), "WORLD_SIZE": str(slots.workers), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"},
+        "ACCELERATE_TORCH_DEVICE": "cuda:0" if slots.gpus else "cpu",
+    }
+    return {
+        "num_cpus": slots.cpus_per_worker,
+        "num_gpus": slots.gpus_per_worker,
+        "runtime_env": {"env_vars": variables},
+    }
+
+
+def _forward_messages(mailbox: Any, running: list[Any], reporter: Reporter) -> None:
+    """Pass the workers' messages to `reporter` and return its answers, until the trial has a result.
+
+    Raises:
+        RayError: If a worker fails or dies before.
+    """
+    while True:
+        text = ray.get(mailbox.collect.remote(_POLL_S))
+        if text is not None:
+            message = from_text(text)
+            mailbox.answer.remote(_dispatch(message, reporter))
+            if isinstance(message, TrialResult):
+                break
+        elif done := ray.wait(running, num_returns=len(running), timeout=0)[0]:
+            ray.get(done)
+    if message.outcome is not Outcome.FAILED:
+        ray.wait(running, num_returns=len(running))  # they end too; after a failure, they wait for the failed one
 
 
 def _dispatch(message: Message, reporter: Reporter) -> bool:
@@ -136,74 +126,75 @@ def _dispatch(message: Message, reporter: Reporter) -> bool:
     return False
 
 
-def _to_result(error: BaseException | None) -> TrialResult:
-    """Return the result of a trial whose first worker reported none. Raise WorkerLost if a process died."""
-    if error is None:
-        return _failed(NO_RESULT)
-    if isinstance(error, ControllerError):
-        raise WorkerLost(f"its workers could not be started: {error.controller_failure}")
-    failures = [_unwrap(failure) for failure in getattr(error, "worker_failures", {}).values()]
-    trial_errors = [failure for failure in failures if not isinstance(failure, _WORKER_LOST_ERRORS)]
-    if not trial_errors:
-        raise WorkerLost("a worker process of the trial died (killed, out of memory, crashed, or its machine is gone)")
-    return _failed(format_error(trial_errors[0]))
+@ray.remote
+class _Worker:
+    """One process of the group; its rank is in its environment."""
 
+    def find_address(self) -> str:
+        """Return the address at which this process, the first of the group, waits for the others."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+            return f"tcp://{host}:{probe.getsockname()[1]}"
 
-def _unwrap(failure: BaseException) -> BaseException:
-    """Return the exception of a worker without Ray Train's wrapper."""
-    inner: BaseException = getattr(failure, "_base_exc", failure)
-    return inner
+    def train(self, trial_fn: TrialFn, job: str, address: str, mailbox: Any) -> None:
+        """Join the group and run the trial.
 
+        Raises:
+            WorkerLost: If the connection to another worker was lost.
+        """
+        import os
 
-_WORKER_LOST_ERRORS = (WorkerHealthCheckFailedError, RayActorError, WorkerLost)
+        import torch
+        import torch.distributed
 
-
-def _failed(reason: str) -> TrialResult:
-    return TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
-
-
-def _work_in_group(config: dict[str, Any]) -> None:
-    """Run the trial in one worker. A failed one raises, so that Ray Train ends the others, which wait for it."""
-    pin_threads(config["threads"])
-    reporter = _GroupReporter(current_group(), config["mailbox"])
-    run_attempt(config["trial_fn"], TrialSpec.model_validate_json(config["job"]), reporter)
-    if reporter.failure is not None:
-        raise reporter.failure
+        pin_threads(int(os.environ["OMP_NUM_THREADS"]))
+        torch.distributed.init_process_group(
+            "nccl" if torch.cuda.is_available() else "gloo",
+            init_method=address,
+            rank=int(os.environ["RANK"]),
+            world_size=int(os.environ["WORLD_SIZE"]),
+            timeout=_COLLECTIVE_TIMEOUT,
+        )
+        reporter = _GroupReporter(current_group(), mailbox)
+        run_attempt(trial_fn, TrialSpec.model_validate_json(job), reporter)
+        if reporter.lost_peer is not None:
+            raise WorkerLost(reporter.lost_peer)
 
 
 class _GroupReporter:
-    """Reporter of each worker: only the first worker sends messages, and its answer is broadcast to all."""
+    """Reporter of each worker: the first one sends all messages, with its answers broadcast; the others only failures.
+
+    `lost_peer` is the reason of a failure that another worker caused, which reports the cause if it can.
+    """
 
     def __init__(self, group: ProcessGroup, mailbox: Any) -> None:
         self._group = group
         self._mailbox = mailbox
-        self.failure: EmbsweepError | None = None
+        self.lost_peer: str | None = None
 
     def start(self, started: TrialStarted) -> None:
-        self._post(started)
+        if self._group.is_first:
+            self._post(started)
 
     def report(self, report: TrialReport) -> bool:
-        return self._group.broadcast(self._post(report))
+        return self._group.broadcast(self._group.is_first and self._post(report))
 
     def finish(self, result: TrialResult) -> None:
-        if result.outcome is Outcome.FAILED:
-            reason = result.reason or "no reason given"
-            if any(part in reason for part in _PEER_LOST_MESSAGES):
-                self.failure = WorkerLost(reason)
-                return  # the failed peer reports the cause; this worker only lost its connection
-            self.failure = EmbsweepError(reason)
-        self._post(result)
+        has_failed, reason = result.outcome is Outcome.FAILED, result.reason or ""
+        if has_failed and any(part in reason for part in _PEER_LOST_MESSAGES):
+            self.lost_peer = reason
+        elif has_failed or self._group.is_first:
+            self._post(result)
 
     def _post(self, message: Message) -> bool:
-        if not self._group.is_first:
-            return False
         answer: bool = ray.get(self._mailbox.post.remote(to_text(message)))
         return answer
 
 
 @ray.remote
-class _MessageActor:
-    """Queue between the first worker of a trial, which waits for each answer, and the process that reports to Tune."""
+class _Mailbox:
+    """Queue between the workers of a trial, which wait for each answer, and the process that reports to Tune."""
 
     def __init__(self) -> None:
         self._messages: asyncio.Queue[str] = asyncio.Queue()

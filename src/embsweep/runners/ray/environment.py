@@ -13,8 +13,6 @@ WORKER_ENVIRONMENT = {
     **LIBRARY_ENVIRONMENT,
     **{name: RAY_ENVIRONMENT[name] for name in ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "RAY_CHDIR_TO_TRIAL_DIR")},
     "TOKENIZERS_PARALLELISM": "false",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600),  # waiting is no failure, see `capacity`
 }
 """Environment variables that Ray sets in every process of a trial."""
 

@@ -7,11 +7,11 @@ searcher has no state to save.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,52 +19,60 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from embsweep.core.environment import set_default_environment
+from embsweep.config.sweep import RunnerConfig
 from embsweep.core.errors import CodedError
 from embsweep.runners.attempt import run_attempt
-from embsweep.runners.base import TrialFn, TrialScheduler
-from embsweep.runners.cluster.auth import enable_token_auth, restrict_token_permissions
+from embsweep.runners.base import Runner, TrialFn, TrialScheduler
 from embsweep.runners.ray.capacity import CAPACITY_TIMEOUT_S, watch_capacity
 from embsweep.runners.ray.environment import WORKER_ENVIRONMENT, pin_threads, thread_variables
 from embsweep.runners.ray.object_store import put_trial_fn
-from embsweep.runners.ray.remote_call import run_remote
+from embsweep.runners.ray.session import connect, detect_interrupt
 from embsweep.runners.ray.tune_adapter import (
-    ExceptionCapturingScheduler,
+    SchedulerGuard,
     StopOnSchedulerError,
     TuneReporter,
     TuneScheduler,
     TuneSearcher,
 )
-from embsweep.runners.ray.workarounds import (
-    bind_to_loopback,
-    detect_interrupt,
-    log_daemon_messages,
-    preserve_sigterm_handler,
-)
-from embsweep.runners.resources import Slots, WorkerPlacement
+from embsweep.runners.resources import Machine, Slots, plan_slots
 from embsweep.training.messages import TrialSpec
 
 _DRIVER_BYTES = 2**20
 _OBJECT_STORE_BYTES = 256 * 2**20  # one copy of the texts; Ray would take 30 % of the machine's memory
 
 
-class RayRunner:
-    """Runs `slots.count` trials at once in Ray's processes: on this machine, or on the cluster joined before.
+class RayRunner(Runner):
+    """Runs trials at the same time in processes of a Ray that it starts on this machine.
 
     Args:
-        slots: Number of concurrent trials and the resources of each.
-        scratch: Folder for Tune's own files; deleted at the end of `run`.
-        has_other_machines: Whether trials may run on other machines, to which the base models' files must be sent.
         patience_s: Longest time without capacity for a single trial, in seconds.
     """
 
-    def __init__(
-        self, slots: Slots, scratch: Path, *, has_other_machines: bool = False, patience_s: float = CAPACITY_TIMEOUT_S
-    ) -> None:
-        self._slots = slots
+    _slots: Slots
+    _scratch: Path
+
+    def __init__(self, *, patience_s: float = CAPACITY_TIMEOUT_S) -> None:
         self._patience_s = patience_s
-        self._has_other_machines = has_other_machines
-        self._scratch = scratch.resolve()
+
+    def plan(self, config: RunnerConfig, machines: Sequence[Machine], trials: int, scratch: Path) -> Slots:
+        """Divide the machines among as many trials as fit; see `Runner.plan`."""
+        return self.use(plan_slots(config, machines, trials), scratch)
+
+    def use(self, slots: Slots, scratch: Path) -> Slots:
+        """Use these slots and this folder for Tune's own files, and return the slots."""
+        self._slots, self._scratch = slots, scratch.resolve()
+        return slots
+
+    def connect(self) -> None:
+        """Start Ray on this machine's loopback address, unless this process is connected already."""
+        if not ray.is_initialized():
+            connect(
+                "local",
+                num_cpus=max(self._slots.count * self._slots.cpus, 1),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                runtime_env={"env_vars": WORKER_ENVIRONMENT | thread_variables(self._slots.cpus_per_worker)},
+            )
 
     def run(self, scheduler: TrialScheduler, trial_fn: TrialFn) -> None:
         """Run trials until `suggest` returns None and none is open; see `Runner.run`.
@@ -81,23 +89,18 @@ class RayRunner:
         first = scheduler.suggest()
         if first is None:
             return  # Tune would wait for a first trial without limit
-        self._init_ray()
-        guarded = ExceptionCapturingScheduler(scheduler)
-        searcher = TuneSearcher(guarded, first)
-        shipped = put_trial_fn(trial_fn, to_other_machines=self._has_other_machines)
-        parameters = {
-            "trial_fn": shipped,
-            "place": WorkerPlacement(self._slots, self._scratch, _choose_backend(self._slots)),
-        }
-        trainable = tune.with_resources(tune.with_parameters(_train, **parameters), _resources(self._slots))
+        self.connect()
+        guard = SchedulerGuard(scheduler)
+        searcher = TuneSearcher(guard, first)
+        shipped = put_trial_fn(trial_fn, to_other_machines=self.is_remote)
+        trainable = tune.with_parameters(_train, trial_fn=shipped, slots=self._slots)
         tuner = tune.Tuner(
-            trainable,
+            tune.with_resources(trainable, _resources(self._slots)),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=TuneScheduler(searcher),
                 num_samples=-1,
-                # if reused, a stopped trial's actor waits for the next trial, and its workers keep their resources
-                reuse_actors=self._slots.workers == 1,
+                reuse_actors=True,
                 max_concurrent_trials=self._slots.count,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -105,7 +108,7 @@ class RayRunner:
             run_config=tune.RunConfig(
                 storage_path=str(self._scratch),
                 name=f"{os.getpid()}-{time.time_ns()}",
-                stop=StopOnSchedulerError(guarded),
+                stop=StopOnSchedulerError(guard),
                 verbose=0,
             ),
         )
@@ -113,12 +116,12 @@ class RayRunner:
             with detect_interrupt() as interrupts, watch_capacity(self._slots, self._patience_s) as capacity:
                 tuner.fit()
         except Exception:
-            if guarded.failure is None:
+            if guard.failure is None:
                 raise
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
-        if guarded.failure is not None:
-            raise guarded.failure
+        if guard.failure is not None:
+            raise guard.failure
         if capacity.problem:
             raise CodedError(
                 "not-enough-room", f"{capacity.problem}; finished trials are kept, the same command resumes"
@@ -126,61 +129,29 @@ class RayRunner:
         if interrupts.received or searcher.open or not searcher.is_exhausted:
             raise KeyboardInterrupt
 
-    def _init_ray(self) -> None:
-        set_default_environment()
-        logging.getLogger("ray").propagate = True
-        log_daemon_messages()
-        if ray.is_initialized():
-            return
-        enable_token_auth(True)
-        with preserve_sigterm_handler(), bind_to_loopback():
-            ray.init(
-                address="local",
-                num_cpus=max(self._slots.count * self._slots.cpus, 1),
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,  # its log records then reach our handlers
-                object_store_memory=_OBJECT_STORE_BYTES,
-                runtime_env={"env_vars": WORKER_ENVIRONMENT | thread_variables(self._slots.cpus_per_worker)},
-            )
-        restrict_token_permissions()  # Ray has just written the token file, readable by all users
-
 
 def _resources(slots: Slots) -> tune.PlacementGroupFactory:
-    """Return what Tune reserves for a trial: its only worker, or the driver process of several workers.
+    """Return what Tune reserves for a trial: its only worker, or the process that reports for its workers and those.
 
-    Ray Train reserves the resources of several workers itself. Their driver process requires no CPU, so that it never
-    blocks a worker, but a little memory, because Ray rejects an empty request.
+    That process requires no CPU, but a little memory, because Ray rejects an empty request.
     """
-    worker: dict[str, float] = {"CPU": slots.cpus, "GPU": slots.gpus}
-    return tune.PlacementGroupFactory([worker if slots.workers == 1 else {"memory": _DRIVER_BYTES}])
+    worker: dict[str, float] = {"CPU": slots.cpus_per_worker, "GPU": slots.gpus_per_worker}
+    reporting: list[dict[str, float]] = [] if slots.workers == 1 else [{"memory": _DRIVER_BYTES}]
+    return tune.PlacementGroupFactory([*reporting, *(worker,) * slots.workers])
 
 
-def _choose_backend(slots: Slots) -> str:
-    """Return torch's process-group backend, probed on a node of the cluster because the driver may have no GPU."""
-    if slots.workers == 1 or not slots.gpus:
-        return "gloo"
-    return "nccl" if run_remote(slots, _has_cuda) else "gloo"
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _train(config: dict[str, Any], trial_fn: TrialFn, place: WorkerPlacement) -> None:
+def _train(config: dict[str, Any], trial_fn: TrialFn, slots: Slots) -> None:
     """Run one trial in a process of Tune's."""
     reporter = TuneReporter()
     job = TrialSpec.model_validate_json(config["job"])
-    if place.slots.workers == 1:
-        pin_threads(place.slots.cpus)
+    if slots.workers == 1:
+        pin_threads(slots.cpus)
         run_attempt(trial_fn, job, reporter)
     else:
-        from embsweep.runners.ray.distributed import WorkerLost, run_group  # importing Ray Train takes seconds
+        from embsweep.runners.ray.distributed import WorkerLost, run_group
 
         try:
-            run_group(trial_fn, job, reporter, place)
+            run_group(trial_fn, job, reporter, slots)
         except WorkerLost as error:
             reporter.report_worker_loss(str(error))
             raise

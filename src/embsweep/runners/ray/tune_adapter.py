@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ray import tune
 from ray.tune import Stopper
@@ -19,6 +19,7 @@ from ray.tune.search import Searcher
 from embsweep.runners.base import TrialScheduler
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted, from_text, to_text
 
+P = ParamSpec("P")
 Result = TypeVar("Result")
 
 _MESSAGE = "message"
@@ -26,38 +27,19 @@ _WORKER_LOST = "loss of the process"
 _PROCESS_DIED = "its process died (killed, out of memory, crashed, or its machine is gone)"
 
 
-class ExceptionCapturingScheduler:
-    """Forwards calls to `inner` until one raises an exception, which is kept as `failure`; then forwards no more."""
+class SchedulerGuard:
+    """Calls methods of `scheduler` until one raises an exception, kept as `failure`; then calls no more."""
 
-    def __init__(self, inner: TrialScheduler) -> None:
-        self.inner = inner
+    def __init__(self, scheduler: TrialScheduler) -> None:
+        self.scheduler = scheduler
         self.failure: Exception | None = None
 
-    def suggest(self) -> TrialSpec | None:
-        """Return the suggestion of `inner`, None once a call has failed."""
-        return self._call(self.inner.suggest, None)
-
-    def on_trial_start(self, number: int, started: TrialStarted) -> None:
-        """Forward the start of a trial."""
-        self._call(lambda: self.inner.on_trial_start(number, started), None)
-
-    def on_trial_result(self, number: int, report: TrialReport) -> bool:
-        """Return the decision of `inner` about an evaluation, False once a call has failed."""
-        return self._call(lambda: self.inner.on_trial_result(number, report), False)
-
-    def on_trial_complete(self, number: int, result: TrialResult) -> None:
-        """Forward the end of a trial."""
-        self._call(lambda: self.inner.on_trial_complete(number, result), None)
-
-    def on_trial_error(self, number: int, reason: str) -> None:
-        """Forward the loss of a trial's process."""
-        self._call(lambda: self.inner.on_trial_error(number, reason), None)
-
-    def _call(self, method: Callable[[], Result], otherwise: Result) -> Result:
+    def call(self, otherwise: Result, method: Callable[P, Result], *args: P.args, **keywords: P.kwargs) -> Result:
+        """Return what `method` returns, `otherwise` if it raises an exception or an earlier call has."""
         if self.failure is not None:
             return otherwise
         try:
-            return method()
+            return method(*args, **keywords)
         except Exception as error:
             self.failure = error
             return otherwise
@@ -66,8 +48,8 @@ class ExceptionCapturingScheduler:
 class StopOnSchedulerError(Stopper):
     """Makes Tune stop all trials once the scheduler has failed; they stay open in the ledger."""
 
-    def __init__(self, scheduler: ExceptionCapturingScheduler) -> None:
-        self._scheduler = scheduler
+    def __init__(self, guard: SchedulerGuard) -> None:
+        self._guard = guard
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return False: single trials are stopped by the scheduler, not here."""
@@ -75,7 +57,7 @@ class StopOnSchedulerError(Stopper):
 
     def stop_all(self) -> bool:
         """Return whether the scheduler has failed."""
-        return self._scheduler.failure is not None
+        return self._guard.failure is not None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles the stopper into its snapshot, which is never restored
@@ -113,9 +95,9 @@ class TuneReporter:
 class TuneSearcher(Searcher):
     """Tune's search algorithm: gets trials from the scheduler and reports their ends to it."""
 
-    def __init__(self, scheduler: TrialScheduler, first: TrialSpec) -> None:
+    def __init__(self, guard: SchedulerGuard, first: TrialSpec) -> None:
         super().__init__(metric=_MESSAGE, mode="max")
-        self.scheduler = scheduler
+        self.guard = guard
         self.first: TrialSpec | None = first
         self.open: dict[str, TrialSpec] = {}
         self.results: dict[str, TrialResult] = {}
@@ -124,7 +106,7 @@ class TuneSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of the next trial, None to be asked again, or FINISHED."""
-        job, self.first = self.first or self.scheduler.suggest(), None
+        job, self.first = self.first or self.guard.call(None, self.guard.scheduler.suggest), None
         if job is None and self.open:
             return None  # an open trial may be lost, and be suggested again
         if job is None:
@@ -141,60 +123,54 @@ class TuneSearcher(Searcher):
             result: The last result, unused: the result is that which the reporter sent.
             error: True if the trial's process failed.
         """
-        finished = self.results.pop(trial_id, None)
+        scheduler, finished = self.guard.scheduler, self.results.pop(trial_id, None)
         if finished is not None:
-            self.scheduler.on_trial_complete(self.open.pop(trial_id).number, finished)
+            self.guard.call(None, scheduler.on_trial_complete, self.open.pop(trial_id).number, finished)
         elif error:
-            self.scheduler.on_trial_error(self.open.pop(trial_id).number, self.losses.pop(trial_id, _PROCESS_DIED))
+            reason = self.losses.pop(trial_id, _PROCESS_DIED)
+            self.guard.call(None, scheduler.on_trial_error, self.open.pop(trial_id).number, reason)
         # otherwise Tune itself was interrupted, and the trial stays open in the ledger
 
-    def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the ledger holds the state."""
+    def on_message(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Pass a message of a trial's reporter to the scheduler; return True if the trial must stop.
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("a sweep is resumed from its ledger")
+        Args:
+            trial_id: Tune's id of the trial.
+            result: The dictionary that the reporter sent.
+        """
+        job, scheduler = self.open.get(trial_id), self.guard.scheduler
+        if _WORKER_LOST in result:
+            self.losses[trial_id] = result[_WORKER_LOST]
+            return False
+        if job is None or _MESSAGE not in result or result.get("done"):
+            return False
+        message = from_text(result[_MESSAGE])
+        if isinstance(message, TrialStarted):
+            self.guard.call(None, scheduler.on_trial_start, job.number, message)
+        elif isinstance(message, TrialResult):
+            self.results[trial_id] = message
+        elif self.guard.call(False, scheduler.on_trial_result, job.number, message):
+            self.results[trial_id] = _stopped(job, message)
+            return True
+        return False
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default", **kwargs: Any) -> None:
-        """Save nothing: the ledger holds the state."""
+        """Save nothing: a sweep is resumed from its ledger."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class TuneScheduler(FIFOScheduler):
-    """Tune's trial scheduler: passes each report to our scheduler and stops the trial if that returns True."""
+    """Tune's trial scheduler: stops a trial if our scheduler says so."""
 
     def __init__(self, searcher: TuneSearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Pass a message of the reporter to the scheduler.
-
-        Args:
-            tune_controller: Tune's controller, unused.
-            trial: Tune's trial.
-            result: The dictionary that the reporter sent.
-
-        Returns:
-            CONTINUE, or STOP if the scheduler stops the trial.
-        """
-        job = self._searcher.open.get(trial.trial_id)
-        if _WORKER_LOST in result:
-            self._searcher.losses[trial.trial_id] = result[_WORKER_LOST]
-            return str(self.CONTINUE)
-        if job is None or _MESSAGE not in result or result.get("done"):
-            return str(self.CONTINUE)
-        message = from_text(result[_MESSAGE])
-        if isinstance(message, TrialStarted):
-            self._searcher.scheduler.on_trial_start(job.number, message)
-        elif isinstance(message, TrialResult):
-            self._searcher.results[trial.trial_id] = message
-        elif self._searcher.scheduler.on_trial_result(job.number, message):
-            self._searcher.results[trial.trial_id] = _stopped(job, message)
-            return str(self.STOP)
-        return str(self.CONTINUE)
+        """Return STOP if the scheduler stops the trial after this message, else CONTINUE; see `Searcher.on_message`."""
+        return str(self.STOP if self._searcher.on_message(trial.trial_id, result) else self.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from embsweep.config import Config, TrialConfig, build_config
 from embsweep.config.rehearsal import Rehearsal
@@ -11,7 +13,6 @@ from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.data.collection import Splits
 from embsweep.models.snapshot import find_snapshot
 from embsweep.runners.resources import Slots, count_shares
-from embsweep.runners.select import select_call
 from embsweep.sweep.request import SweepRequest
 from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
 from embsweep.training.hardware import estimate_bytes
@@ -30,7 +31,13 @@ def count_trials_per_gpu(slots: Slots) -> int:
 
 
 def check_gpu_memory(
-    request: SweepRequest, scale: Rehearsal, splits: Splits, slots: Slots, *, smallest_bytes: int | None = None
+    request: SweepRequest,
+    scale: Rehearsal,
+    splits: Splits,
+    slots: Slots,
+    *,
+    call: Callable[..., Any],
+    smallest_bytes: int | None = None,
 ) -> list[Diagnostic]:
     """Check that the trials that share a GPU do not run out of memory. Takes half a minute on a GPU.
 
@@ -42,6 +49,7 @@ def check_gpu_memory(
         scale: The scaling of the configurations: none, or that of a rehearsal.
         splits: The data.
         slots: How many trials run at once, with which share of a GPU.
+        call: Runs a function in a new process on a machine of the trials (`Runner.call`).
         smallest_bytes: Memory of the smallest GPU that a trial may be placed on. The trials must fit on that one; None
             if the GPUs' memory is not known.
 
@@ -53,7 +61,6 @@ def check_gpu_memory(
         return []
     config = find_largest_trial(request, scale)
     texts = len(splits.validation.corpus) + len(splits.validation.queries)
-    call = select_call(build_config(request.values), slots)
     snapshot = find_snapshot(config.model)
     try:
         found = call(

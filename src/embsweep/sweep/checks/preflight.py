@@ -19,8 +19,9 @@ from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.splits import split_collection, split_folds
-from embsweep.runners.resources import Machine, Slots, find_smallest_gpu, inspect_machine, plan_slots
-from embsweep.runners.select import close_runner, list_machines
+from embsweep.runners.base import Runner
+from embsweep.runners.factory import open_runner
+from embsweep.runners.resources import Machine, Slots, find_smallest_gpu, inspect_machine
 from embsweep.sweep.checks.gpu_memory import check_gpu_memory
 from embsweep.sweep.checks.inputs import (
     check_chosen_model,
@@ -39,7 +40,8 @@ from embsweep.sweep.request import SweepRequest
 class PreflightResult:
     """A request that has passed every check. `requested` is the recipe before scaling, `recipe` after it.
 
-    `folds` holds the splits of the confirmation's cross-validation; it is empty without one.
+    `runner` has planned `slots`; the sweep closes it. `folds` holds the splits of the confirmation's cross-validation;
+    it is empty without one.
     """
 
     requested: Config
@@ -49,14 +51,14 @@ class PreflightResult:
     splits: Splits
     audit: AuditReport
     storage: Path
+    runner: Runner
     folds: tuple[Splits, ...] = ()
 
 
 def check_request(request: SweepRequest, earlier: Iterable[Diagnostic] = ()) -> PreflightResult:
     """Check the configuration, the search space, the data, the model and the machines.
 
-    Nothing is created except the cache of a data set. If the configuration names a cluster, it is joined, and left
-    again if a check fails.
+    Nothing is created except the cache of a data set.
 
     Args:
         request: The request.
@@ -65,14 +67,7 @@ def check_request(request: SweepRequest, earlier: Iterable[Diagnostic] = ()) -> 
     Raises:
         InputError: If anything is wrong, with all diagnostics, `earlier` included.
     """
-    try:
-        return _check_request(request, list(earlier))
-    except BaseException:
-        close_runner(request.values)
-        raise
-
-
-def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> PreflightResult:
+    diagnostics = list(earlier)
     requested = checked_config(request.values, diagnostics, check_trainable)
     check_space(request, diagnostics)
     storage = find_storage(request.values, request.default_storage)
@@ -81,16 +76,28 @@ def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> Pref
         checked_data(request.values, storage, diagnostics)
         diagnostics.extend(_check_model_alone(request.values, inspect_machine(), diagnostics))
         raise InputError(deduplicate(diagnostics))
-    machines = _checked_machines(requested, storage, diagnostics)
+    runner = open_runner(requested.runner, storage)
+    try:
+        return _check_config(request, requested, storage, runner, diagnostics)
+    except BaseException:
+        runner.close()
+        raise
+
+
+def _check_config(
+    request: SweepRequest, requested: Config, storage: Path, runner: Runner, diagnostics: list[Diagnostic]
+) -> PreflightResult:
+    machines = _checked_machines(runner, diagnostics)
     scale = plan_rehearsal(
         requested.scale.mode,
-        has_gpu=any(machine.gpus for machine in machines),
+        has_gpu=not machines or any(machine.gpus for machine in machines),
         longest_epochs=_longest_epochs(requested, request.space),
         caps=requested.scale.rehearsal,
     )
     recipe = scale.apply(requested)
     diagnostics.extend(check_chosen_model(recipe.model, diagnostics))
-    slots = _checked_slots(recipe, machines, diagnostics)
+    scratch = SweepFolder(storage, recipe.sweep.name).scratch
+    slots = _checked_slots(runner, recipe, machines, scratch, diagnostics) if machines else None
     collection = checked_data(request.values, storage, diagnostics)
     splits = _checked_splits(recipe, collection, diagnostics)
     folds = _checked_folds(recipe, collection, diagnostics)
@@ -100,9 +107,9 @@ def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> Pref
     _check_swept_batches(request, scale, (splits, *folds))
     _check_tracking(recipe, storage)
     smallest = find_smallest_gpu(machines)
-    if memory_diagnostics := check_gpu_memory(request, scale, splits, slots, smallest_bytes=smallest):
+    if memory_diagnostics := check_gpu_memory(request, scale, splits, slots, call=runner.call, smallest_bytes=smallest):
         raise InputError(memory_diagnostics)
-    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, folds)
+    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, folds)
 
 
 def _check_model_alone(
@@ -195,20 +202,20 @@ def _check_swept_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence
         raise InputError(deduplicate(diagnostics))
 
 
-def _checked_machines(requested: Config, storage: Path, diagnostics: list[Diagnostic]) -> tuple[Machine, ...]:
-    """Return the machines that the sweep may use; none if the cluster is unusable, so that other checks still run."""
+def _checked_machines(runner: Runner, diagnostics: list[Diagnostic]) -> tuple[Machine, ...]:
+    """Return the machines of the runner; none if they are unusable: the rest is then checked as for the full scale."""
     try:
-        return list_machines(requested, storage)
+        return runner.machines()
     except InputError as error:
         diagnostics.extend(error.diagnostics)
         return ()
 
 
-def _checked_slots(recipe: Config, machines: Sequence[Machine], diagnostics: list[Diagnostic]) -> Slots | None:
-    if not machines:
-        return None
+def _checked_slots(
+    runner: Runner, recipe: Config, machines: Sequence[Machine], scratch: Path, diagnostics: list[Diagnostic]
+) -> Slots | None:
     try:
-        return plan_slots(recipe.runner, machines, recipe.search.trials)
+        return runner.plan(recipe.runner, machines, recipe.search.trials, scratch)
     except InputError as error:
         diagnostics.extend(error.diagnostics)
         return None

@@ -1,0 +1,102 @@
+"""Start Ray or join a cluster as a guest: Ray keeps out of stdout, signal handlers and the network."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.worker
+
+from embsweep.core.environment import set_default_environment
+from embsweep.core.files import expand_home
+
+log = logging.getLogger(__name__)
+
+
+def connect(address: str, **options: Any) -> None:
+    """Call `ray.init`; its logs reach our handlers, and the handler of SIGTERM stays.
+
+    Args:
+        address: The address of a cluster's head, `local` to start Ray here.
+        **options: Further arguments of `ray.init`.
+
+    Raises:
+        KeyboardInterrupt: If SIGTERM is received meanwhile.
+    """
+    set_default_environment()
+    logging.getLogger("ray").propagate = True
+    # Ray prints messages of its daemons ("a worker died") from a thread of its own, whatever `log_to_driver` is, and
+    # has no setting for it (2.60, `listen_error_messages`).
+    ray._private.worker.print_to_stdstream = _to_log
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
+    except SystemExit:  # Ray's handler of SIGTERM, which it installs first
+        raise KeyboardInterrupt from None
+    finally:  # a second handler, in C++, prints a stack trace and aborts
+        if _is_main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
+    restrict_token_permissions()
+
+
+def restrict_token_permissions() -> None:
+    """Make the file of the token readable by its owner only; Ray writes it readable by all users."""
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = expand_home(named) if named else Path.home() / ".ray" / "auth_token"
+    try:
+        status = path.stat()
+    except OSError:
+        return
+    if not stat.S_IMODE(status.st_mode) & 0o077:
+        return
+    if status.st_uid != os.getuid():
+        log.warning("other users may read the Ray token in %s; it is not ours to change", path)
+        return
+    path.chmod(0o600)
+    log.warning("other users could read the Ray token in %s: its mode is 0600 now", path)
+
+
+@dataclass
+class Interrupts:
+    """Result of `detect_interrupt`: `received` is True if SIGINT ended the block."""
+
+    received: bool = False
+
+
+@contextmanager
+def detect_interrupt() -> Iterator[Interrupts]:
+    """Detect a SIGINT that ends `Tuner.fit` inside, and restore the SIGINT handler.
+
+    Tune installs a handler of its own, returns normally after a SIGINT, and restores the previous handler only if its
+    own was used: the previous one in place afterwards means that a SIGINT was received. A KeyboardInterrupt ends the
+    block without being raised, and counts as received too.
+    """
+    interrupts = Interrupts()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield interrupts
+    except KeyboardInterrupt:
+        interrupts.received = True
+    else:
+        interrupts.received = signal.getsignal(signal.SIGINT) is before and _is_main_thread()
+    finally:
+        if _is_main_thread() and before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+    for line in data.get("lines", ()):
+        log.warning("%s: %s", data.get("pid", "ray"), str(line).strip())
