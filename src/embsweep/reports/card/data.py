@@ -129,9 +129,12 @@ def _add_hyperparameters(data: EvidenceCardData, training: TrainingRecord) -> No
     values = {**_arguments(training.config.train), **_as_it_ran(training)}
     values["per_device_eval_batch_size"] = training.config.eval.batch_size
     callback: Any = SentenceTransformerModelCardCallback(defaults.to_dict())
-    holder = SimpleNamespace(model_card_data=data)
-    callback.on_train_begin(SimpleNamespace(to_dict=lambda: values), None, None, holder)
-    data._training_start_time = None  # no training is timed here
+    chosen = SimpleNamespace()  # not `data`: the callback would start to time a training
+    callback.on_train_begin(
+        SimpleNamespace(to_dict=lambda: values), None, None, SimpleNamespace(model_card_data=chosen)
+    )
+    data.all_hyperparameters = chosen.all_hyperparameters
+    data.non_default_hyperparameters = chosen.non_default_hyperparameters
 
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
