@@ -31,7 +31,7 @@ def cluster():
 def make_runner(cluster, tmp_path):
     from embsweep.runners.ray.runner import RayRunner
 
-    return lambda **kwargs: RayRunner(SLOTS, tmp_path / "scratch", has_other_machines=True, **kwargs)
+    return lambda **kwargs: RayRunner(SLOTS, tmp_path / "scratch", **kwargs)
 
 
 def keep_nodes(cluster, count):

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +27,7 @@ from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
 pytestmark = pytest.mark.slow
 
 GIB = 2**30
+STORAGE = Path("no such folder")  # used on a cluster only
 FULL = Rehearsal(is_rehearsal=False)
 
 
@@ -104,8 +106,8 @@ def test_the_smallest_gpu_of_the_cluster_counts(request_of, monkeypatch):
     monkeypatch.setattr(gpu_memory, "select_call", lambda *_: lambda *_, **__: measured)
     splits = SimpleNamespace(train=(), validation=SimpleNamespace(corpus={}, queries={}))
     slots = Slots(8, 1, 0.25)
-    assert check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=80 * GIB) == []
-    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, slots, smallest_bytes=40 * GIB)
+    assert check_gpu_memory(request_of(), FULL, splits, slots, storage=STORAGE, smallest_bytes=80 * GIB) == []
+    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, slots, storage=STORAGE, smallest_bytes=40 * GIB)
     assert diagnostic.hint.startswith("runner.trials_per_gpu=2")
 
 
@@ -180,7 +182,7 @@ def splits():
 
 def test_nothing_is_measured_if_each_trial_has_a_gpu(request_of, splits, monkeypatch):
     monkeypatch.setattr(gpu_memory, "select_call", lambda *_: pytest.fail("measured"))
-    assert check_gpu_memory(request_of(), FULL, splits, Slots(4, 1, 1.0)) == []
+    assert check_gpu_memory(request_of(), FULL, splits, Slots(4, 1, 1.0), storage=STORAGE) == []
 
 
 def test_the_measurement_runs_in_a_fresh_process(request_of, splits, monkeypatch):
@@ -191,7 +193,9 @@ def test_the_measurement_runs_in_a_fresh_process(request_of, splits, monkeypatch
         return MemoryUsage(_gpu(79), 30 * GIB)
 
     monkeypatch.setattr(gpu_memory, "select_call", lambda *_: fake)
-    (diagnostic,) = check_gpu_memory(request_of(IntRange("train.batch_size", 8, 64)), FULL, splits, Slots(4, 1, 0.25))
+    (diagnostic,) = check_gpu_memory(
+        request_of(IntRange("train.batch_size", 8, 64)), FULL, splits, Slots(4, 1, 0.25), storage=STORAGE
+    )
     assert (diagnostic.code, diagnostic.location) == ("not-enough-memory", "runner.gpus_per_trial")
     ((function, config, pairs), options) = calls[0]
     assert (function, config.train.batch_size, pairs) == (measure_footprint, 64, ("pairs",))
@@ -203,6 +207,6 @@ def test_a_failed_measurement_is_a_diagnostic(request_of, splits, monkeypatch):
         raise EmbsweepError("the fresh process died")
 
     monkeypatch.setattr(gpu_memory, "select_call", lambda *_: die)
-    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5))
+    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5), storage=STORAGE)
     assert (diagnostic.code, diagnostic.location) == ("not-measured", "runner.gpus_per_trial")
     assert diagnostic.message.endswith(": the fresh process died")

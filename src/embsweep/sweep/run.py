@@ -14,6 +14,7 @@ from rich.console import Console
 from embsweep.audit.report import summary_lines
 from embsweep.core.errors import TooManyFailures
 from embsweep.core.redaction import RedactingFormatter
+from embsweep.models.copies import ModelCopy
 from embsweep.reports.progress import Progress, open_progress
 from embsweep.reports.view import Result
 from embsweep.runners.base import Runner
@@ -22,7 +23,7 @@ from embsweep.runners.select import close_runner, select_call
 from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.selection.objective import describe_objective
-from embsweep.sweep.assets import SharedAssets, prepare_assets
+from embsweep.sweep.assets import copy_models
 from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline, score_base
 from embsweep.sweep.checkpoints import quarantine_corrupt
 from embsweep.sweep.checks.preflight import PreflightResult, check_request
@@ -106,10 +107,10 @@ def _search(
             for line in _opening_lines(request, prepared, ledger):
                 progress.say(line)
             log_sweep_metadata(tracking, request, prepared)
-            assets = prepare_assets(request, prepared)
-            baseline = _score_baseline(prepared, assets, ledger, progress)
+            models = copy_models(request, prepared)
+            baseline = _score_baseline(prepared, models, ledger, progress)
             tracking.log_baseline(baseline.scores, bm25_map=baseline.bm25["map@100"])
-            context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, assets)
+            context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, models)
             runner = _build_runner(prepared, folder)
             _run_search(context, runner)
             return finalize_sweep(context, confirm_finalists(context, runner))
@@ -136,14 +137,16 @@ def _run_search(context: SweepContext, runner: Runner) -> None:
     _check_usable(context, scheduler)
 
 
-def _score_baseline(prepared: PreflightResult, assets: SharedAssets, ledger: Ledger, progress: Progress) -> Baseline:
+def _score_baseline(
+    prepared: PreflightResult, models: tuple[ModelCopy, ...], ledger: Ledger, progress: Progress
+) -> Baseline:
     recipe, data = prepared.recipe, prepared.splits.validation
     known = ledger.metadata.get("baseline")
     if known is not None:
         return baseline_from_json(known, recipe.objective)
     progress.say("Scoring the untrained base model and BM25 on the validation split.")
     if recipe.runner.kind == "cluster":
-        scores = select_call(recipe, prepared.slots)(score_base, recipe.trial, data, models=assets.models)
+        scores = select_call(recipe, prepared.slots)(score_base, recipe.trial, data, models=models)
     else:  # this process has already imported everything that is needed
         scores = score_base(recipe.trial, data)
     baseline = measure_baseline(scores, recipe.objective, data)
@@ -160,7 +163,7 @@ def _build_runner(prepared: PreflightResult, folder: SweepFolder) -> Runner:
         return InlineRunner()
     from embsweep.runners.ray.runner import RayRunner  # importing Ray takes seconds
 
-    return RayRunner(prepared.slots, folder.scratch, has_other_machines=kind == "cluster")
+    return RayRunner(prepared.slots, folder.scratch)
 
 
 def _check_usable(context: SweepContext, scheduler: SweepScheduler) -> None:

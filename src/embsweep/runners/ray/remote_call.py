@@ -10,7 +10,6 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from embsweep.core.errors import EmbsweepError
-from embsweep.runners.ray.object_store import ObjectRefs, get_all, put_all
 from embsweep.runners.ray.workarounds import remove_leaked_placement_groups
 from embsweep.runners.resources import Slots
 
@@ -24,18 +23,17 @@ _LOG_EVERY = 12
 """Polls between two lines in the log."""
 
 
-def run_remote(slots: Slots, function: Callable[..., R], *args: Any, **shipped: Any) -> R:
-    """Return `function(*args, **shipped)`, run on a cluster node; an exception of the function is raised here.
+def run_remote(slots: Slots, function: Callable[..., R], *args: Any, **keywords: Any) -> R:
+    """Return `function(*args, **keywords)`, run on a cluster node; an exception of the function is raised here.
 
     Like `core.subprocess.run_in_subprocess`, but for a driver that has neither a GPU nor CPU time to spare. Blocks
-    until resources are free and logs a line every minute while waiting. The values of `shipped` are sent through the
-    object store.
+    until resources are free and logs a line every minute while waiting.
 
     Raises:
         EmbsweepError: If the process dies.
     """
     task: Any = ray.remote(max_calls=1, num_cpus=slots.cpus_per_worker, num_gpus=slots.gpus_per_worker)(_call)
-    reference = task.remote(function, args, put_all(shipped, to_other_machines=True))
+    reference = task.remote(function, args, keywords)
     _wait(reference, getattr(function, "__name__", "?"))
     try:
         returned: R = ray.get(reference)
@@ -56,5 +54,5 @@ def _wait(reference: Any, name: str) -> None:
             log.warning("%s on the cluster is not done yet, or waits for resources", name)
 
 
-def _call(function: Callable[..., R], args: tuple[Any, ...], refs: ObjectRefs) -> R:
-    return function(*args, **get_all(refs))
+def _call(function: Callable[..., R], args: tuple[Any, ...], keywords: dict[str, Any]) -> R:
+    return function(*args, **keywords)

@@ -54,16 +54,12 @@ class RayRunner:
     Args:
         slots: Number of concurrent trials and the resources of each.
         scratch: Folder for Tune's own files; deleted at the end of `run`.
-        has_other_machines: Whether trials may run on other machines, to which the base models' files must be sent.
         patience_s: Longest time without capacity for a single trial, in seconds.
     """
 
-    def __init__(
-        self, slots: Slots, scratch: Path, *, has_other_machines: bool = False, patience_s: float = CAPACITY_TIMEOUT_S
-    ) -> None:
+    def __init__(self, slots: Slots, scratch: Path, *, patience_s: float = CAPACITY_TIMEOUT_S) -> None:
         self._slots = slots
         self._patience_s = patience_s
-        self._has_other_machines = has_other_machines
         self._scratch = scratch.resolve()
 
     def run(self, scheduler: TrialScheduler, trial_fn: TrialFn) -> None:
@@ -84,7 +80,7 @@ class RayRunner:
         self._init_ray()
         guarded = ExceptionCapturingScheduler(scheduler)
         searcher = TuneSearcher(guarded, first)
-        shipped = put_trial_fn(trial_fn, to_other_machines=self._has_other_machines)
+        shipped = put_trial_fn(trial_fn)
         parameters = {
             "trial_fn": shipped,
             "place": WorkerPlacement(self._slots, self._scratch, _choose_backend(self._slots)),

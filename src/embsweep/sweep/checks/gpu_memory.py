@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from embsweep.config import Config, TrialConfig, build_config
 from embsweep.config.rehearsal import Rehearsal
 from embsweep.config.search_space import Value, boundary_values
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.data.collection import Splits
-from embsweep.models.snapshot import find_snapshot
+from embsweep.models.copies import copy_model
 from embsweep.runners.resources import Slots, count_shares
 from embsweep.runners.select import select_call
+from embsweep.sweep.folder import open_model_cache
 from embsweep.sweep.request import SweepRequest
 from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
 from embsweep.training.hardware import estimate_bytes
@@ -30,7 +32,13 @@ def count_trials_per_gpu(slots: Slots) -> int:
 
 
 def check_gpu_memory(
-    request: SweepRequest, scale: Rehearsal, splits: Splits, slots: Slots, *, smallest_bytes: int | None = None
+    request: SweepRequest,
+    scale: Rehearsal,
+    splits: Splits,
+    slots: Slots,
+    *,
+    storage: Path,
+    smallest_bytes: int | None = None,
 ) -> list[Diagnostic]:
     """Check that the trials that share a GPU do not run out of memory. Takes half a minute on a GPU.
 
@@ -42,6 +50,7 @@ def check_gpu_memory(
         scale: The scaling of the configurations: none, or that of a rehearsal.
         splits: The data.
         slots: How many trials run at once, with which share of a GPU.
+        storage: The storage folder, to which the model is copied if it is measured on a cluster.
         smallest_bytes: Memory of the smallest GPU that a trial may be placed on. The trials must fit on that one; None
             if the GPUs' memory is not known.
 
@@ -53,16 +62,16 @@ def check_gpu_memory(
         return []
     config = find_largest_trial(request, scale)
     texts = len(splits.validation.corpus) + len(splits.validation.queries)
-    call = select_call(build_config(request.values), slots)
-    snapshot = find_snapshot(config.model)
+    requested = build_config(request.values)
+    is_cluster = requested.runner.kind == "cluster"
     try:
-        found = call(
+        found = select_call(requested, slots)(
             measure_footprint,
             config,
             splits.train,
             corpus_size=texts,
             memory_share=1 / trials_per_gpu,
-            models=() if snapshot is None else (snapshot,),
+            models=(copy_model(config.model, open_model_cache(storage)),) if is_cluster else (),
         )
     except InputError as error:
         return list(error.diagnostics)

@@ -100,7 +100,7 @@ def _check_request(request: SweepRequest, diagnostics: list[Diagnostic]) -> Pref
     _check_swept_batches(request, scale, (splits, *folds))
     _check_tracking(recipe, storage)
     smallest = find_smallest_gpu(machines)
-    if memory_diagnostics := check_gpu_memory(request, scale, splits, slots, smallest_bytes=smallest):
+    if memory_diagnostics := check_gpu_memory(request, scale, splits, slots, storage=storage, smallest_bytes=smallest):
         raise InputError(memory_diagnostics)
     return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, folds)
 
