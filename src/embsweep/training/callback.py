@@ -85,9 +85,10 @@ class EvaluationCallback(TrainerCallback):
         """
         state = self._state
         if self._group.is_first and self._best is self._reports[-1]:
-            model = load_model(str(state.folder), "cpu", local_files_only=True, may_hold_pickles=True)
+            saved = load_model(str(state.folder), "cpu", local_files_only=True, may_hold_pickles=True)
+            self._trainer.model.load_state_dict(saved.state_dict())
             keep_best_of_previous(self._job)
-            save_checkpoint(model, self._job.best)
+            save_checkpoint(self._trainer.model, self._job.best)
             copy_per_query(state.values, self._job.values)
         return self._report(self._reports[-1]) or self._reports[-1].fraction == 1.0
 
