@@ -115,11 +115,8 @@ def locate_weights() -> Path | None:
     The package is not imported: its code is not needed.
     """
     spec = find_spec(PACKAGE)
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(location, "model", _WEIGHTS)
-        if path.is_file():
-            return path
-    return None
+    places = (spec.submodule_search_locations or []) if spec else []
+    return next((path for place in places if (path := Path(place, "model", _WEIGHTS)).is_file()), None)
 
 
 def _missing() -> Diagnostic:

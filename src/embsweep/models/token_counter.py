@@ -58,11 +58,8 @@ def _own_limit(folder: Path, tokenizer: Tokenizer, *, is_static: bool, is_embedd
     if is_static:
         own: dict[str, Any] | None = None if is_embedded else tokenizer.truncation
         return own["max_length"] if own else None
-    for name, key in _LIMITS:
-        value = _read_json(folder / name).get(key)
-        if isinstance(value, int) and value > 0:
-            return value
-    return None
+    limits = (_read_json(folder / name).get(key) for name, key in _LIMITS)
+    return next((value for value in limits if isinstance(value, int) and value > 0), None)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
