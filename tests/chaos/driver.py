@@ -51,9 +51,10 @@ def prepare(settings):
 
 
 def _install_crash_points(settings):
+    from embsweep.tracking.tracker import Tracker
+
     from embsweep.sweep import run, winner
     from embsweep.sweep.scheduler import SweepScheduler
-    from embsweep.tracking.tracker import Tracker
     from embsweep.training import callback
     from tests.chaos.crash_points import CrashPoints
 

@@ -71,11 +71,16 @@ class ScriptedTrainer:
     """The part of a trainer that a trial uses."""
 
     def __init__(self, job, model, loss):
+        from types import SimpleNamespace
+
         from torch import nn
         from transformers import TrainerControl, TrainerState
 
         self.job, self.model = job, model
         self.state, self.control = TrainerState(max_steps=STEPS), TrainerControl()
+        self.args = SimpleNamespace(world_size=1, process_index=0)
+        self.optimizer = self.lr_scheduler = SimpleNamespace(state_dict=lambda: {"none": "x" * 4096})
+        self.accelerator = SimpleNamespace(scaler=None)
         self.loss = nn.Identity()
         self._callbacks = []
 
@@ -132,17 +137,6 @@ class ScriptedTrainer:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB (scripted)")
         else:
             die_or_block(fault, self.job)
-
-    # -- what `save_state` and `EvaluationCallback` call --------------------------------------------------------------
-
-    def _save_optimizer_and_scheduler(self, folder):
-        Path(folder, "optimizer.bin").write_bytes(b"\0" * 4096)
-
-    def _save_scaler(self, folder):
-        pass
-
-    def _save_rng_state(self, folder):
-        Path(folder, "rng_state.pth").write_bytes(b"none")
 
     def _load_from_checkpoint(self, folder):
         from safetensors.torch import load_file

@@ -4,19 +4,18 @@ The tests cut no power: they record the calls that a file system requires, and t
 """
 
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from embsweep.tracking.outbox import Outbox
 
 from embsweep.config import TrialConfig
+from embsweep.config.training import ModelConfig
 from embsweep.core import files as folders
 from embsweep.core.files import atomic_write, open_atomic, write_folder
 from embsweep.evaluation.per_query import copy_per_query, load_per_query, save_per_query
-from embsweep.models import node_cache
-from embsweep.models.snapshot import read_snapshot
-from embsweep.tracking.outbox import Outbox
+from embsweep.models.copies import copy_model
 from embsweep.training.messages import TrialSpec
 from embsweep.training.resume import acquire_fence
 
@@ -135,12 +134,11 @@ def test_an_entry_of_the_outbox(calls, tmp_path):
     calls.check(tmp_path / "outbox" / "delivered")
 
 
-def test_an_unpacked_model(calls, tmp_path, monkeypatch):
-    monkeypatch.setattr(node_cache, "_IN_USE", {})
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "weights").write_bytes(bytes(4000))
-    snapshot = read_snapshot(tmp_path / "source", source="org/model")
-    folder = node_cache.unpack(snapshot, lambda file: snapshot.read_chunks(file, 1000), tmp_path / "node").folder
-    ((*_, size),) = [call for call in calls.made if call[0] == "sync" and call[1].name == "weights"]
-    assert size == 4000
-    shutil.rmtree(folder)
+def test_a_copied_model(calls, tmp_path):
+    source, root = tmp_path / "source", tmp_path / "models"
+    for folder in (source, root):
+        folder.mkdir()
+    (source / "config.json").write_text("{}")
+    (source / "weights").write_bytes(bytes(4000))
+    cfg = ModelConfig(name="m", kind="hub", source=str(source), dim=4, max_seq_length=8)
+    calls.check(copy_model(cfg, root).folder)

@@ -91,12 +91,14 @@ def test_static_truncates_at_max_seq_length_and_saves_it(package, tmp_path):
 def test_a_published_truncation_is_undone(package, tmp_path, monkeypatch):
     from embsweep.models import builders
 
-    def build(cfg, device, _attention):
+    def build(cfg, device, *_):
         model = embedded.build_static(cfg, device)
         model.truncate_dim = 64
         return model
 
-    monkeypatch.setattr(builders, "KINDS", {"static": builders.ModelLoader(build, embedded.check_embedded)})
+    monkeypatch.setattr(
+        builders, "KINDS", {"static": builders.ModelLoader(build, embedded.check_embedded, embedded.fetch_embedded)}
+    )
     assert builders.build_model(_config("static"), "cpu").encode("river").shape == (384,)
 
 

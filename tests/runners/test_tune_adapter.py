@@ -170,4 +170,4 @@ def test_resources_reserved_for_a_trial(slots, bundles):
 def test_a_trial_function_without_keywords_is_unchanged(trial_fn):
     from embsweep.runners.ray.object_store import put_trial_fn
 
-    assert put_trial_fn(trial_fn, to_other_machines=True) is trial_fn
+    assert put_trial_fn(trial_fn) is trial_fn

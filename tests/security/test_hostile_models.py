@@ -12,6 +12,7 @@ from embsweep.config.training import ModelConfig
 from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.core.files import write_folder
 from embsweep.models.builders import build_model, check_model
+from embsweep.models.copies import copy_model
 from embsweep.training.checkpoint import load_checkpoint
 from tests.refusals import codes_and_locations, exit_diagnostics, raises_diagnostics
 from tests.security.hostile import ALL_ATTACKS, CODE_ATTACKS, change, plant_foreign_module, plant_pickle, write_module
@@ -51,6 +52,20 @@ def test_a_hostile_base_model_is_refused(victim, marker, attack):
     assert codes_and_locations(check_model(config(victim))) == [("unsafe-model", "model.source")]
     with raises_diagnostics(("unsafe-model", "model.source")):
         build_model(config(victim), "cpu")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("attack", SAMPLE)
+def test_a_hostile_base_model_is_neither_copied_nor_loaded_from_a_copy(victim, marker, tmp_path, attack):
+    root = tmp_path / "models"
+    root.mkdir()
+    folder = copy_model(config(victim), root).folder
+    for changed in (victim, folder):
+        ALL_ATTACKS[attack](changed, marker)
+    with raises_diagnostics(("unsafe-model", "model.source")):
+        copy_model(config(victim), root)
+    with raises_diagnostics(("unsafe-model", "model.source")):
+        build_model(config(victim), "cpu", folder=folder)
     assert not marker.exists()
 
 

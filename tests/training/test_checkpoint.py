@@ -14,6 +14,7 @@ import pytest
 from embsweep.core import files as folders
 from embsweep.core.errors import CodedError
 from embsweep.core.files import read_manifest
+from embsweep.models.safety import PICKLES
 from embsweep.training import checkpoint
 from embsweep.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 from tests.refusals import raises_code
@@ -199,7 +200,7 @@ def test_a_pickle_is_never_saved(tmp_path, suffix):
 
 def test_a_pickle_is_refused_even_when_listed(tmp_path, monkeypatch):
     with monkeypatch.context() as lenient:
-        lenient.setattr(checkpoint, "PICKLES", frozenset())
+        lenient.setattr(checkpoint, "check_no_pickles", lambda _: None)
         folder = save_checkpoint(FakeModel(1, "bin"), tmp_path / "best")
     with raises_code(CodedError, "unsafe-model") as caught:
         check_checkpoint(folder)
@@ -219,7 +220,7 @@ def test_a_real_model_is_unchanged_after_loading(tmp_path, table_model, capfd):
 
     model = table_model([[0.1, -2.0], [3.0, 0.25]])
     folder = save_checkpoint(model, tmp_path / "best")
-    assert not [path for path in folder.rglob("*") if path.suffix == ".md" or path.suffix in checkpoint.PICKLES]
+    assert not [path for path in folder.rglob("*") if path.suffix == ".md" or path.suffix in PICKLES]
     loaded = load_checkpoint(folder, "cpu")
     texts = ["w1 w0", "w1", "w0"]
     assert torch.equal(loaded.encode(texts, convert_to_tensor=True), model.encode(texts, convert_to_tensor=True))

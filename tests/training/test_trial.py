@@ -1,11 +1,14 @@
 """Real trials of the static model: learning, reports, stops, the best weights, failures with their reasons."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from embsweep.data.collection import Pair
 from embsweep.models import builders
+from embsweep.models.copies import copy_model
 from embsweep.training.messages import Outcome, TrialSpec
 from embsweep.training.trial import TrialData, run_trial
 from tests.training.recorder import Recorder
@@ -218,6 +221,20 @@ def test_activations_are_recomputed_if_requested(make_config, tiny_model, tmp_pa
     run_trial(TrialSpec(number=0, attempt=1, config=config.trial, folder=str(tmp_path)), recorder, data)
     assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
     assert bool(enabled) is requested
+
+
+def test_a_trial_loads_its_model_from_the_copy(make_config, tiny_model, data, tmp_path):
+    """As on a machine that lacks the original. No file of the trial names the folder of the copy."""
+    config = make_config(*tiny_model, "train.epochs=0.4", "train.batch_size=8", "eval.fractions=[1.0]").trial
+    root = tmp_path / "models"
+    root.mkdir()
+    copy = replace(copy_model(config.model, root), source="/no/such/folder")
+    config = config.model_copy(update={"model": config.model.model_copy(update={"source": copy.source})})
+    job, recorder = TrialSpec(number=0, attempt=1, config=config, folder=str(tmp_path / "trial")), Recorder()
+    run_trial(job, recorder, data, models=(copy,))
+    assert recorder.results[0].outcome == Outcome.COMPLETE, recorder.results[0].reason
+    files = [path for path in Path(job.folder).rglob("*") if path.is_file()]
+    assert not [path for path in files if str(root).encode() in path.read_bytes()]
 
 
 def test_the_trainer_adds_nothing_to_the_folder_of_the_trial(make_job, data):

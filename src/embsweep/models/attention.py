@@ -8,56 +8,67 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embsweep.config.training import ModelConfig
-from embsweep.models.embedded import locate_weights
-from embsweep.models.hub import find_folder
+from embsweep.models.files import find_file
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_FIRST_MODULES = ("", "0_Transformer")
-_FLASH = "flash_attention_2"
+FLASH = "flash_attention_2"
+_CONFIGS = ("config.json", "0_Transformer/config.json")
 
 
-def find_attentions(cfg: ModelConfig) -> frozenset[str] | None:
+def find_attentions(cfg: ModelConfig, folder: Path | None = None) -> frozenset[str] | None:
     """Return the implementations that a model's architecture supports, or None if this cannot be determined.
 
-    They are derived from the model's `config.json` on this machine, without loading weights or a request to the hub.
-    Empty for a static model.
-    """
-    from transformers import MODEL_MAPPING, AutoConfig
+    The architecture is built from the model's `config.json` on this machine on torch's meta device, without weights or
+    a request to the hub. Empty for a static model.
 
+    Args:
+        cfg: Configuration of the model.
+        folder: Copy of the model's files; None finds them by `cfg`.
+    """
     if cfg.kind == "static":
         return frozenset()
-    for place in _places(cfg):
-        try:
-            config = AutoConfig.from_pretrained(
-                place, revision=cfg.revision, local_files_only=True, trust_remote_code=False
+    paths = [path for name in _CONFIGS if (path := find_file(cfg, [name], folder))]
+    network = next(filter(None, map(_build_network, paths)), None)
+    if network is None:
+        return None
+    return frozenset({"eager", *(name for name in ("sdpa", FLASH) if _is_supported(network, name))})
+
+
+def _build_network(path: Path) -> Any | None:
+    """Return a network without weights, or None if `path` is no configuration of one; loading the model says why."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        config = AutoConfig.from_pretrained(path.parent, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModel.from_config(  # type: ignore[no-untyped-call]
+                config, attn_implementation="eager", trust_remote_code=False
             )
-            return _read_support(MODEL_MAPPING[type(config)])
-        except (OSError, ValueError, KeyError):  # no configuration there, or its architecture has no class
-            continue
-    return None
+    except Exception:  # each class of model raises others for a configuration that it cannot use
+        return None
 
 
-def _places(cfg: ModelConfig) -> list[str]:
-    if cfg.kind == "hub":
-        folder = find_folder(cfg)
-        return [str(Path(folder, module)) for module in _FIRST_MODULES] if folder else [str(cfg.source)]
-    weights = locate_weights()
-    return [str(weights.parent)] if weights else []
-
-
-def _read_support(architecture: Any) -> frozenset[str]:
-    """Return what transformers' flags declare; every architecture supports eager."""
-    flags = {"sdpa": "_supports_sdpa", _FLASH: "_supports_flash_attn"}
-    return frozenset({"eager", *(name for name, flag in flags.items() if getattr(architecture, flag, False))})
+def _is_supported(network: Any, name: str) -> bool:
+    """Return whether the architecture supports an implementation, even if a package or a GPU for it is missing."""
+    try:
+        network.get_correct_attn_implementation(name, is_init_check=True)
+    except ImportError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def read_attention(model: SentenceTransformer) -> str | None:
     """Return the implementation that a loaded model uses, or None if it has no attention."""
-    for network in _networks(model):
-        return str(network.model.config._attn_implementation)
-    return None
+    return next(map(_read, _networks(model)), None)
+
+
+def _read(network: Any) -> str:
+    return str(network.model.config._attn_implementation)  # transformers 5.23 has only a public setter
 
 
 @contextmanager
@@ -66,19 +77,18 @@ def float32_attention(model: SentenceTransformer) -> Iterator[None]:
 
     For flash attention, sentence-transformers joins the texts of a batch into one sequence; inside they are padded.
     """
-    flash = [network for network in _networks(model) if network.model.config._attn_implementation == _FLASH]
+    flash = [network for network in _networks(model) if _read(network) == FLASH]
     for network in flash:
-        _set_attention(network, "sdpa" if getattr(network.model, "_supports_sdpa", False) else "eager")
+        _set_attention(network, "sdpa" if _is_supported(network.model, "sdpa") else "eager")
     try:
         yield
     finally:
         for network in flash:
-            _set_attention(network, _FLASH)
+            _set_attention(network, FLASH)
 
 
 def _set_attention(network: Any, name: str) -> None:
-    """Set the attribute itself: `set_attn_implementation` checks the name, which restoring it does not need."""
-    network.model.config._attn_implementation = name
+    network.model.set_attn_implementation(name)
     network.unpad_inputs = network.unpad_inputs  # its setter decides again whether texts are joined
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.models.embedded import build_minilm, build_static, check_embedded
-from embsweep.models.hub import build_hub, check_hub
+from embsweep.models.embedded import build_minilm, build_static, check_embedded, fetch_embedded
+from embsweep.models.hub import build_hub, check_hub, fetch_hub
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -18,23 +19,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelLoader:
-    """Functions of a kind of model: `build` allocates it on a device with an attention, `check` is fast, no torch."""
+    """Functions of a kind of model.
 
-    build: Callable[[ModelConfig, str | None, str | None], SentenceTransformer]
+    `build` allocates it on a device, with an attention, from a copy of its files; `check` is fast and needs no torch;
+    `fetch` returns the folder of its files.
+    """
+
+    build: Callable[[ModelConfig, str | None, str | None, Path | None], SentenceTransformer]
     check: Callable[[ModelConfig], list[Diagnostic]]
+    fetch: Callable[[ModelConfig], Path]
 
 
 KINDS: Mapping[str, ModelLoader] = MappingProxyType(
     {
-        "hub": ModelLoader(build_hub, check_hub),
-        "minilm": ModelLoader(build_minilm, check_embedded),
-        "static": ModelLoader(build_static, check_embedded),
+        "hub": ModelLoader(build_hub, check_hub, fetch_hub),
+        "minilm": ModelLoader(build_minilm, check_embedded, fetch_embedded),
+        "static": ModelLoader(build_static, check_embedded, fetch_embedded),
     }
 )
-"""`model.kind` → functions that build and check it."""
+"""`model.kind` → its functions."""
 
 
-def build_model(cfg: ModelConfig, device: str | None = None, *, attention: str | None = None) -> SentenceTransformer:
+def build_model(
+    cfg: ModelConfig, device: str | None = None, *, attention: str | None = None, folder: Path | None = None
+) -> SentenceTransformer:
     """Build the base model: float32 weights, full dimension, inputs truncated at `cfg.max_seq_length` tokens.
 
     The result is deterministic. Code that comes with a model never runs.
@@ -43,12 +51,13 @@ def build_model(cfg: ModelConfig, device: str | None = None, *, attention: str |
         cfg: Configuration of the model.
         device: Device of the weights; None takes the GPU if there is one.
         attention: Attention implementation; None keeps the model's own. Ignored by a static model, which has none.
+        folder: Copy of the model's files (`models/copies.py`); None finds them by `cfg`.
 
     Raises:
         InputError: If the model is not available (`model.source`, `model.kind`) or does not have `cfg.dim` dimensions
             (`model.dim`).
     """
-    model = KINDS[cfg.kind].build(cfg, device, attention)
+    model = KINDS[cfg.kind].build(cfg, device, attention, folder)
     model.truncate_dim = None  # a published model may have one: it would hide dimensions
     found = model.get_embedding_dimension()
     if found != cfg.dim:

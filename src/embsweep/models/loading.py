@@ -42,7 +42,7 @@ def load_model(
     import torch
     from sentence_transformers import SentenceTransformer
 
-    folder = fetch_configuration(source, revision, local_files_only=local_files_only)
+    folder = _fetch_configuration(source, revision, local_files_only=local_files_only)
     check_no_code(folder)
     if not may_hold_pickles:
         check_no_pickles(folder)
@@ -59,20 +59,13 @@ def load_model(
             )
         except pickle.UnpicklingError as error:
             first = str(error).partition("\n")[0]
-            raise UnsafeModel(f"its weights are a pickle that holds more than tensors ({first})") from error
+            raise UnsafeModel(
+                "unsafe-model", f"its weights are a pickle that holds more than tensors ({first})"
+            ) from error
 
 
-def fetch_configuration(source: str, revision: str | None, *, local_files_only: bool) -> Path:
-    """Return the folder with the configuration of a model, downloading its JSON files if necessary.
-
-    Args:
-        source: A local folder, which is returned itself, or a hub id.
-        revision: Revision of a hub id.
-        local_files_only: Use only the cache, without requests to the hub.
-
-    Returns:
-        The local folder, or the cache's snapshot of the revision.
-    """
+def _fetch_configuration(source: str, revision: str | None, *, local_files_only: bool) -> Path:
+    """Return a local folder itself, or the cache's snapshot of a hub id, downloading its JSON files if necessary."""
     if Path(source).is_dir():
         return Path(source)
     from huggingface_hub import snapshot_download

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from embsweep.config.training import LossConfig, MatryoshkaConfig
-from embsweep.core.errors import Diagnostic, InputError, did_you_mean
+from embsweep.core.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -44,21 +44,10 @@ def build_loss(
         is_shared: Whether the batch is spread over several processes, which share their in-batch negatives.
 
     Raises:
-        InputError: If the name is unknown, or cached_mnrl is combined with a static model (`loss.name`).
+        InputError: If cached_mnrl is combined with a static model (`loss.name`).
     """
     from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
-    if cfg.name not in LOSSES:
-        raise InputError(
-            Diagnostic(
-                "unknown-option",
-                "loss.name",
-                "unknown loss",
-                cfg.name,
-                ", ".join(LOSSES),
-                did_you_mean(cfg.name, LOSSES),
-            )
-        )
     return MatryoshkaLoss(
         model,
         LOSSES[cfg.name](cfg, model, is_shared),

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from embsweep.core.errors import EmbsweepError
+from embsweep.core.errors import CodedError
 
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 """Suffixes of files that may run code when they are loaded without restrictions."""
@@ -41,7 +41,7 @@ _MODEL_KEYWORDS = frozenset(
 _LOADERS_OWN = frozenset({"cache_dir", "code_revision", "local_files_only", "revision", "subfolder", "token"})
 
 
-class UnsafeModel(EmbsweepError):
+class UnsafeModel(CodedError):
     """A model's files name code to run, or contain a pickle."""
 
 
@@ -56,7 +56,7 @@ def check_no_code(folder: Path) -> None:
     """
     diagnostics = [diagnostic for path in sorted(folder.rglob("*")) for diagnostic in _check_path(path, folder)]
     if diagnostics:
-        raise UnsafeModel("; ".join(diagnostics))
+        raise UnsafeModel("unsafe-model", "; ".join(diagnostics))
 
 
 def check_no_pickles(folder: Path) -> None:
@@ -67,7 +67,7 @@ def check_no_pickles(folder: Path) -> None:
     """
     for path in sorted(folder.rglob("*")):
         if path.suffix in PICKLES:
-            raise UnsafeModel(f"{path.relative_to(folder)} is a pickle; accepted: safetensors only")
+            raise UnsafeModel("unsafe-model", f"{path.relative_to(folder)}: is a pickle; accepted: safetensors only")
 
 
 def _check_path(path: Path, folder: Path) -> Iterator[str]:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embsweep.config.training import ModelConfig
-from embsweep.models.embedded import locate_weights
-from embsweep.models.hub import find_folder
+from embsweep.models.files import find_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_FIRST_MODULES = ("", "0_Transformer", "0_StaticEmbedding")
+_TOKENIZERS = ("tokenizer.json", "0_Transformer/tokenizer.json", "0_StaticEmbedding/tokenizer.json")
 _LIMITS = (
     ("sentence_bert_config.json", "max_seq_length"),
     ("tokenizer_config.json", "model_max_length"),
@@ -40,7 +39,7 @@ def find_token_counter(cfg: ModelConfig) -> TokenCounter | None:
     """Return the counter, or None if this machine has no readable tokenizer; there is no request to the hub."""
     from tokenizers import Tokenizer
 
-    path = _find_tokenizer(cfg)
+    path = find_file(cfg, _TOKENIZERS)
     if path is None:
         return None
     try:
@@ -54,37 +53,13 @@ def find_token_counter(cfg: ModelConfig) -> TokenCounter | None:
     return TokenCounter(tokenizer, min(cfg.max_seq_length, own or cfg.max_seq_length), not is_static)
 
 
-def _find_tokenizer(cfg: ModelConfig) -> Path | None:
-    if cfg.kind != "hub":
-        weights = locate_weights()
-        return weights and weights.parent / "tokenizer.json"
-    folder = find_folder(cfg)
-    names = [f"{module}/tokenizer.json".lstrip("/") for module in _FIRST_MODULES]
-    found = [folder / name for name in names] if folder else [_find_cached(cfg, name) for name in names]
-    return next((path for path in found if path is not None and path.is_file()), None)
-
-
-def _find_cached(cfg: ModelConfig, name: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(str(cfg.source), name, revision=cfg.revision)
-    except HFValidationError:
-        return None
-    return Path(found) if isinstance(found, str) else None
-
-
 def _own_limit(folder: Path, tokenizer: Tokenizer, *, is_static: bool, is_embedded: bool) -> int | None:
     """Return the model's own limit. A static model's is in its tokenizer's file; the embedded one is ignored."""
     if is_static:
         own: dict[str, Any] | None = None if is_embedded else tokenizer.truncation
         return own["max_length"] if own else None
-    for name, key in _LIMITS:
-        value = _read_json(folder / name).get(key)
-        if isinstance(value, int) and value > 0:
-            return value
-    return None
+    limits = (_read_json(folder / name).get(key) for name, key in _LIMITS)
+    return next((value for value in limits if isinstance(value, int) and value > 0), None)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

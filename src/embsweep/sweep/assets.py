@@ -1,77 +1,55 @@
-"""Assets that all trials of a sweep share, prepared once: tokenised texts, and the files of base models."""
+"""Copies of the base models of a sweep on a cluster, whose machines may lack the originals."""
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 
 from embsweep.config import build_config
-from embsweep.config.search_space import Space, boundary_values
+from embsweep.config.search_space import boundary_values
 from embsweep.config.training import ModelConfig
-from embsweep.core.errors import InputError
-from embsweep.data.collection import Splits
-from embsweep.models.builders import build_model
-from embsweep.models.snapshot import Snapshot, find_snapshot
-from embsweep.models.token_table import Texts, TokenTable, build_token_table
+from embsweep.core.errors import EmbsweepError, InputError
+from embsweep.models.copies import ModelCopy, copy_model
 from embsweep.sweep.checks.preflight import PreflightResult
+from embsweep.sweep.folder import open_model_cache
 from embsweep.sweep.request import SweepRequest
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class SharedAssets:
-    """One token table per tokenizer and length limit; the files of each model that other machines may not have."""
+def copy_models(request: SweepRequest, prepared: PreflightResult) -> tuple[ModelCopy, ...]:
+    """Copy every model of the space to the storage folder; return the copies, none unless the sweep runs on a cluster.
 
-    tokens: tuple[TokenTable, ...] = ()
-    models: tuple[Snapshot, ...] = ()
+    A model that cannot be copied is left out: only the trials that use it fail, with the reason.
 
-
-def prepare_assets(request: SweepRequest, prepared: PreflightResult) -> SharedAssets:
-    """Tokenise all texts once for every model of the space, and find the model files that a cluster has to receive."""
-    texts = collect_texts((prepared.splits, *prepared.folds))
-    chosen = dict.fromkeys(_find_models(request, prepared))
-    tables = (_tokenize(model, texts) for model in chosen)
-    snapshots = (find_snapshot(model) for model in chosen) if prepared.runner.is_remote else ()
-    return SharedAssets(
-        tuple(table for table in tables if table is not None),
-        tuple(snapshot for snapshot in snapshots if snapshot is not None),
-    )
-
-
-def _tokenize(model: ModelConfig, texts: Texts) -> TokenTable | None:
-    """Return a model's token table; None if no table can replace its tokenizer, or if the model is unavailable.
-
-    Trials that use an unavailable model fail with the reason; the others are not affected.
+    Raises:
+        InputError: If the folder of the copies is unsafe (see `check_ownership`).
+        OSError: If the disk is full.
     """
+    if not prepared.runner.is_remote:
+        return ()
+    root = open_model_cache(prepared.storage)
+    distinct = {(model.kind, model.source, model.revision): model for model in _find_models(request, prepared)}
+    return tuple(copy for model in distinct.values() if (copy := _copy(model, root)))
+
+
+def _copy(model: ModelConfig, root: Path) -> ModelCopy | None:
     try:
-        return build_token_table(build_model(model, "cpu"), texts)
-    except InputError as error:
-        log.warning("no token table for model %s: %s", model.name, error)
+        return copy_model(model, root)
+    except EmbsweepError as error:
+        log.warning("model %s is not copied to the storage folder: %s", model.name, error)
         return None
-
-
-def collect_texts(cuts: Iterable[Splits]) -> Texts:
-    """Return every text that a trial on one of these splits trains on or is evaluated with."""
-    cuts = tuple(cuts)
-    pairs = [pair for cut in cuts for pair in cut.train]
-    training = [text or "" for pair in pairs for text in (pair.anchor, pair.positive, pair.negative)]
-    queries = [query for cut in cuts for query in cut.validation.queries]
-    return Texts(training, queries, [text for cut in cuts for text in cut.validation.corpus])
 
 
 def _find_models(request: SweepRequest, prepared: PreflightResult) -> Iterator[ModelConfig]:
     """Yield the recipe's model, and the models at the ends or options of the dimensions that change it."""
     yield prepared.recipe.model
-    axes = [[(d.key, value) for value in boundary_values(d)] for d in _model_axes(request.space)]
+    dimensions = [dimension for dimension in request.space if dimension.key.split(".")[0] == "model"]
+    axes = [[(dimension.key, value) for value in boundary_values(dimension)] for dimension in dimensions]
     for point in itertools.product(*axes) if axes else ():
         try:
             yield prepared.scale.apply(build_config(request.compose(dict(point)))).model
         except InputError:
             continue  # each value is valid, but not their combination
-
-
-def _model_axes(space: Space) -> Space:
-    return tuple(dimension for dimension in space if dimension.key.split(".")[0] == "model")

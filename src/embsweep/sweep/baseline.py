@@ -9,7 +9,7 @@ from typing import Any
 from embsweep.config import TrialConfig
 from embsweep.config.training import ObjectiveConfig
 from embsweep.data.collection import RetrievalSet
-from embsweep.models.snapshot import Snapshot, localise
+from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.selection.objective import compute_objective, resolve_floors
 from embsweep.selection.scores import Scores, scores_from_json, scores_to_json
 
@@ -52,13 +52,13 @@ def measure_baseline(scores: Scores, config: ObjectiveConfig, data: RetrievalSet
     return Baseline(scores, compute_objective(scores, profile), evaluate_bm25(data), profile)
 
 
-def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[Snapshot, ...] = ()) -> Scores:
+def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[ModelCopy, ...] = ()) -> Scores:
     """Evaluate the untrained model as the trials will be: at the same dimensions, in the same precision.
 
     Args:
         config: The configuration of a trial, with model, dimensions and evaluation batch size.
         data: The validation split.
-        models: The files of base models that may be missing on the machine where this is called.
+        models: Copies of base models; the model is loaded from its copy if there is one.
 
     Returns:
         Every metric at every dimension.
@@ -67,7 +67,7 @@ def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[Snapsho
     from embsweep.models.builders import build_model
     from embsweep.training.memory import release_memory
 
-    model = build_model(localise(config.model, models))
+    model = build_model(config.model, folder=find_copy(config.model, models))
     scores = evaluate_model(model, data, config.eval_dims, batch_size=config.eval.batch_size).scores
     del model
     release_memory()  # this process may run as long as the sweep, and the trials need the GPU

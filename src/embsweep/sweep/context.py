@@ -9,10 +9,10 @@ from functools import partial
 from embsweep.config import Config, build_config
 from embsweep.config.search_space import Value
 from embsweep.config.training import ObjectiveConfig
+from embsweep.models.copies import ModelCopy
 from embsweep.reports.progress import Progress
 from embsweep.runners.base import TrialFn
 from embsweep.search.search import SearchLedger
-from embsweep.sweep.assets import SharedAssets
 from embsweep.sweep.baseline import Baseline
 from embsweep.sweep.checks.gpu_memory import count_trials_per_gpu
 from embsweep.sweep.checks.preflight import PreflightResult
@@ -24,7 +24,10 @@ from embsweep.training.trial import TrialData, run_trial
 
 @dataclass(frozen=True)
 class SweepContext:
-    """A running sweep. `ledger` is that of the search, `baseline` holds the untrained model's validation scores."""
+    """A running sweep. `ledger` is that of the search, `baseline` holds the untrained model's validation scores.
+
+    `models` are the copies of base models from which the trials of a cluster load them, else empty.
+    """
 
     request: SweepRequest
     prepared: PreflightResult
@@ -33,7 +36,7 @@ class SweepContext:
     tracking: MlflowSync
     progress: Progress
     baseline: Baseline
-    assets: SharedAssets
+    models: tuple[ModelCopy, ...] = ()
 
     @property
     def recipe(self) -> Config:
@@ -66,6 +69,5 @@ def build_trial_fn(context: SweepContext, data: TrialData) -> TrialFn:
 
     Its keyword arguments are the same for all trials: a runner transfers them to other processes once, not per trial.
     """
-    assets = context.assets
     share = 1 / count_trials_per_gpu(context.prepared.slots)
-    return partial(run_trial, data=data, tokens=assets.tokens, models=assets.models, memory_share=share)
+    return partial(run_trial, data=data, models=context.models, memory_share=share)

@@ -60,6 +60,19 @@ def _open_lock(path: Path) -> TextIO:
     return os.fdopen(descriptor, "a+", encoding="ascii")
 
 
+def open_model_cache(storage: Path) -> Path:
+    """Return the folder of the base models' copies, created accessible to its owner only.
+
+    Raises:
+        InputError: If it is unsafe, see `check_ownership`.
+    """
+    root = storage / ".cache" / "models"
+    for folder in (root.parent, root):
+        check_ownership(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return root
+
+
 def run_folder(runs: Path, number: int) -> Path:
     """Return the folder of one run below `runs`, the folder of a phase's runs."""
     return runs / f"{number:04d}"

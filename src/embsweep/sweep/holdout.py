@@ -156,7 +156,7 @@ def _evaluate_new_models(
     splits, trial = context.prepared.splits, context.recipe.trial
     how = VerificationSpec(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
     call = context.prepared.runner.call
-    results = verify_and_evaluate(recorded, how, call=call, models=context.assets.models) if recorded else []
+    results = verify_and_evaluate(recorded, how, call=call, models=context.models) if recorded else []
     found = {choice[item.name]: result for item, result in zip(recorded, results, strict=True)}
     evaluations = {**{key: result.test for key, result in found.items()}, BM25: _evaluate_bm25(context)}
     record = HoldoutEvaluation(

@@ -15,6 +15,7 @@ from rich.console import Console
 from embsweep.audit.report import summary_lines
 from embsweep.core.errors import TooManyFailures
 from embsweep.core.redaction import RedactingFormatter
+from embsweep.models.copies import ModelCopy
 from embsweep.reports.progress import Progress, open_progress
 from embsweep.reports.view import Result
 from embsweep.runners.resources import describe_slots
@@ -23,7 +24,7 @@ from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.search.search import SearchLedger
 from embsweep.selection.objective import describe_objective
-from embsweep.sweep.assets import SharedAssets, prepare_assets
+from embsweep.sweep.assets import copy_models
 from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline, score_base
 from embsweep.sweep.checkpoints import quarantine_corrupt
 from embsweep.sweep.checks.preflight import PreflightResult, check_request
@@ -111,10 +112,10 @@ def _search(
         try:
             for line in _opening_lines(request, prepared, ledger):
                 progress.say(line)
-            assets = prepare_assets(request, prepared)
-            baseline = _score_baseline(prepared, assets, ledger, progress)
+            models = copy_models(request, prepared)
+            baseline = _score_baseline(prepared, models, ledger, progress)
             tracking.put(project_sweep(ledger.metadata))
-            context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, assets)
+            context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, models)
             _run_search(context)
             return finalize_sweep(context, confirm_finalists(context, prepared.runner))
         except BaseException as error:
@@ -137,13 +138,15 @@ def _run_search(context: SweepContext) -> None:
     _check_usable(context, scheduler)
 
 
-def _score_baseline(prepared: PreflightResult, assets: SharedAssets, ledger: Ledger, progress: Progress) -> Baseline:
+def _score_baseline(
+    prepared: PreflightResult, models: tuple[ModelCopy, ...], ledger: Ledger, progress: Progress
+) -> Baseline:
     recipe, data = prepared.recipe, prepared.splits.validation
     known = ledger.metadata.get("baseline")
     if known is not None:
         return baseline_from_json(known, recipe.objective)
     progress.say("Scoring the untrained base model and BM25 on the validation split.")
-    scores = prepared.runner.call(score_base, recipe.trial, data, models=assets.models, in_new_process=False)
+    scores = prepared.runner.call(score_base, recipe.trial, data, models=models, in_new_process=False)
     baseline = measure_baseline(scores, recipe.objective, data)
     ledger.set_metadata(baseline=baseline.to_json())
     progress.update(build_view(dict(ledger.metadata), ledger.trials), f"base model: {baseline.objective:.4f}")

@@ -18,6 +18,7 @@ from embsweep.core.errors import TrialFailed
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import Evaluation, check_scores, evaluate_model
 from embsweep.evaluation.per_query import copy_per_query, save_per_query
+from embsweep.models.loading import load_model
 from embsweep.selection.objective import compute_objective, is_better
 from embsweep.training.checkpoint import save_checkpoint
 from embsweep.training.messages import Outcome, Reporter, TrialReport, TrialResult, TrialSpec
@@ -84,7 +85,8 @@ class EvaluationCallback(TrainerCallback):
         """
         state = self._state
         if self._group.is_first and self._best is self._reports[-1]:
-            self._trainer._load_from_checkpoint(str(state.folder))
+            saved = load_model(str(state.folder), "cpu", local_files_only=True, may_hold_pickles=True)
+            self._trainer.model.load_state_dict(saved.state_dict())
             keep_best_of_previous(self._job)
             save_checkpoint(self._trainer.model, self._job.best)
             copy_per_query(state.values, self._job.values)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.core.errors import CodedError
-from embsweep.core.files import list_files, require_intact, write_folder
+from embsweep.core.files import require_intact, write_folder
 from embsweep.evaluation.evaluator import check_untruncated
 from embsweep.models.loading import load_model, no_progress_bars
-from embsweep.models.safety import PICKLES
+from embsweep.models.safety import check_no_pickles
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -27,7 +26,7 @@ def save_checkpoint(model: SentenceTransformer, folder: Path) -> Path:
 
     def write(fresh: Path) -> None:
         save_model(model, fresh)
-        _refuse_pickles(fresh)
+        check_no_pickles(fresh)
 
     write_folder(folder, write)
     return folder
@@ -46,7 +45,7 @@ def check_checkpoint(folder: Path) -> None:
         EmbsweepError: If a file is missing, altered, not listed in the manifest, or a pickle; the error names the file.
     """
     require_intact(folder)
-    _refuse_pickles(folder)
+    check_no_pickles(folder)
 
 
 def load_checkpoint(folder: Path, device: str | None = None) -> SentenceTransformer:
@@ -57,9 +56,3 @@ def load_checkpoint(folder: Path, device: str | None = None) -> SentenceTransfor
     """
     check_checkpoint(folder)
     return load_model(str(folder), device, local_files_only=True)
-
-
-def _refuse_pickles(folder: Path) -> None:
-    for file in list_files(folder):
-        if file.suffix in PICKLES:
-            raise CodedError("unsafe-model", f"{file.name}: pickle in a checkpoint; accepted: safetensors only")

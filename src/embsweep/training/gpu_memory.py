@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from embsweep.config import TrialConfig
 from embsweep.data.collection import Pair
-from embsweep.models.snapshot import Snapshot, localise
+from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
 from embsweep.training.memory import peak_bytes, reset_peak, suggest_memory_fixes
 from embsweep.training.mini_batch import Limits, find_longest, resolve_loss
@@ -51,7 +51,7 @@ def measure_footprint(
     *,
     corpus_size: int = 0,
     memory_share: float = 1.0,
-    models: tuple[Snapshot, ...] = (),
+    models: tuple[ModelCopy, ...] = (),
 ) -> MemoryUsage:
     """Train two steps of full batches and encode one batch as an evaluation does. Call it in a new process.
 
@@ -62,7 +62,7 @@ def measure_footprint(
         pairs: The training pairs.
         corpus_size: Number of texts whose embeddings an evaluation holds.
         memory_share: The trial's share of the GPU.
-        models: Snapshots of base models that may be missing on this machine.
+        models: Copies of base models; the model is loaded from its copy if there is one.
 
     Returns:
         The peak, including the embeddings of `corpus_size` texts, or advice if the trial ran out of memory.
@@ -70,8 +70,7 @@ def measure_footprint(
     gpu = _inspect_gpu()
     reset_peak()
     try:
-        here = config.model_copy(update={"model": localise(config.model, models)})
-        _run_steps(here, pairs, memory_share)
+        _run_steps(config, pairs, memory_share, find_copy(config.model, models))
     except Exception as error:
         advice = suggest_memory_fixes(error, config)
         if advice is None:
@@ -90,13 +89,13 @@ def _inspect_gpu() -> Gpu | None:
     return Gpu(torch.cuda.get_device_name(), total, free)
 
 
-def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float) -> None:
+def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float, folder: Path | None) -> None:
     from embsweep.evaluation.evaluator import encode_texts
     from embsweep.models.builders import build_model
     from embsweep.models.losses import build_loss
 
-    choice = resolve_for_this_process(config)
-    model = build_model(config.model, attention=choice.attention)
+    choice = resolve_for_this_process(config, folder)
+    model = build_model(config.model, attention=choice.attention, folder=folder)
     resolved = resolve_loss(config, model, pairs, Limits(config.train.batch_size, choice.precision, memory_share))
     loss = build_loss(resolved.loss, config.matryoshka, model)
     _train_two_steps(config, choice, model, loss, find_longest(pairs, config.train.batch_size))

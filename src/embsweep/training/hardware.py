@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from embsweep.config import TrialConfig
 from embsweep.config.training import ModelConfig
 from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, InputError
+from embsweep.models.attention import FLASH, find_attentions
 
 _VOCABULARY = 250_000
 """Vocabulary size of XLM-RoBERTa, in tokens; an English model has an eighth of it.
@@ -67,7 +69,6 @@ def _tokens_at_once(config: TrialConfig) -> int:
     return (min(size, rows) if isinstance(size, int) else rows) * config.model.max_seq_length
 
 
-FLASH = "flash_attention_2"
 _AMPERE = (8, 0)
 """The first compute capability with bf16, tf32 and flash attention 2."""
 
@@ -127,15 +128,17 @@ def inspect_accelerator() -> Accelerator:
     return Accelerator(properties.name, (properties.major, properties.minor), properties.total_memory, has_flash)
 
 
-def resolve_for_this_process(config: TrialConfig) -> HardwareSettings:
+def resolve_for_this_process(config: TrialConfig, folder: Path | None = None) -> HardwareSettings:
     """Return `resolve_hardware` for this process's accelerator and the attentions of the model's architecture.
+
+    Args:
+        config: Configuration of the trial.
+        folder: Copy of the model's files; None for the model's own place.
 
     Raises:
         InputError: As for `resolve_hardware`.
     """
-    from embsweep.models.attention import find_attentions
-
-    return resolve_hardware(config, inspect_accelerator(), find_attentions(config.model))
+    return resolve_hardware(config, inspect_accelerator(), find_attentions(config.model, folder))
 
 
 def resolve_hardware(

@@ -18,7 +18,6 @@ import hashlib
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from embsweep.selection.scores import PerQuery
 from embsweep.training.checkpoint import check_checkpoint, save_model
 from embsweep.training.hardware import HardwareSettings
 from embsweep.training.messages import PREVIOUS, TrialReport, TrialSpec, reports_from_text, reports_to_text
+from embsweep.training.trainer_state import dump_rng_states, write_trainer_state
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -120,15 +120,13 @@ def save_state(
         values: Each query's score at the last report.
         group: The processes that train the trial together.
     """
-    rng_states = _merge(group.gather(_read_rng_files(trainer)))
+    rng_states = _merge(group.gather(dump_rng_states(trainer)))
     if not group.is_first:
         return
 
     def write(fresh: Path) -> None:
         save_model(trainer.model, fresh)
-        trainer._save_optimizer_and_scheduler(str(fresh))
-        trainer._save_scaler(str(fresh))
-        trainer.state.save_to_json(str(fresh / "trainer_state.json"))
+        write_trainer_state(trainer, fresh)
         for name, content in rng_states.items():
             (fresh / name).write_bytes(content)
         save_per_query(fresh / _VALUES, values)
@@ -223,13 +221,6 @@ def _check_best(job: TrialSpec, state: ResumeState, weights: Path, values: Path)
         raise InvalidResumeState(
             "best-unreadable", f"the weights of its best evaluation cannot be read ({error})"
         ) from None
-
-
-def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:
-    """Return the files of this process's RNG states, as the trainer writes and reads them."""
-    with tempfile.TemporaryDirectory() as folder:
-        trainer._save_rng_state(folder)
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def _merge(parts: list[Mapping[str, bytes]]) -> dict[str, bytes]:

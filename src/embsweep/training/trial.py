@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, cast
 from embsweep.config import TrialConfig
 from embsweep.core.distributed import ProcessGroup, current_group
 from embsweep.data.collection import Pair, RetrievalSet
-from embsweep.models.snapshot import Snapshot, localise
-from embsweep.models.token_table import TokenTable
+from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.training.failures import describe_frames
 from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
 from embsweep.training.memory import describe_failure, release_memory
@@ -67,8 +66,7 @@ def run_trial(
     reporter: Reporter,
     data: TrialData,
     *,
-    tokens: tuple[TokenTable, ...] = (),
-    models: tuple[Snapshot, ...] = (),
+    models: tuple[ModelCopy, ...] = (),
     memory_share: float = 1.0,
 ) -> None:
     """Train `job.config`, evaluate it on validation data and report to `reporter`.
@@ -81,13 +79,12 @@ def run_trial(
         job: Trial to run.
         reporter: Receiver of the start, the evaluations and the end of the trial.
         data: Training and validation data; `job.fold` selects one of its folds.
-        tokens: Token tables; the one made for the model's tokenizer and length limit replaces the tokenizer.
-        models: Local model snapshots, used instead of the hub if one of them is `job.config.model`.
+        models: Copies of base models; `job.config.model` is loaded from its copy if there is one.
         memory_share: Share of a GPU's memory that the trial may use, 1.0 for all of it.
     """
     start, replay = _import_libraries(), ReplayFilter(reporter)
     try:
-        trial = _Trial(job, data.of(job.fold), tokens, models, memory_share)
+        trial = _Trial(job, data.of(job.fold), models, memory_share)
         result = _train_with_oom_retry(trial, replay, start)
     except Exception as error:
         log.exception("trial %d failed", job.number)
@@ -104,19 +101,9 @@ class _Trial:
 
     job: TrialSpec
     data: TrialData
-    tokens: tuple[TokenTable, ...]
-    models: tuple[Snapshot, ...]
+    models: tuple[ModelCopy, ...]
     memory_share: float
     retry: OomRetry | None = None
-
-
-@dataclass(frozen=True)
-class _LoadedModel:
-    """The model, its hardware settings, and the source of its tokens: `table` or `tokenizer`."""
-
-    model: SentenceTransformer
-    choice: HardwareSettings
-    tokens: str
 
 
 @dataclass(frozen=True)
@@ -155,24 +142,22 @@ def _train(trial: _Trial, reporter: Reporter, start: _StartTimes) -> TrialResult
     from transformers import set_seed
 
     from embsweep.models.builders import build_model
-    from embsweep.models.token_lookup import use_tokens
 
     config = trial.job.config
     set_seed(config.train.seed)
-    base = localise(config.model, trial.models)
-    choice = resolve_for_this_process(config.model_copy(update={"model": base}))
-    model = build_model(base, attention=choice.attention)
-    with use_tokens(model, trial.tokens) as is_looked_up:
-        loaded = _LoadedModel(model, choice, "table" if is_looked_up else "tokenizer")
-        return _train_model(trial, loaded, reporter, start)
+    folder = find_copy(config.model, trial.models)
+    choice = resolve_for_this_process(config, folder)
+    model = build_model(config.model, attention=choice.attention, folder=folder)
+    return _train_model(trial, model, choice, reporter, start)
 
 
-def _train_model(trial: _Trial, loaded: _LoadedModel, reporter: Reporter, start: _StartTimes) -> TrialResult:
+def _train_model(
+    trial: _Trial, model: SentenceTransformer, choice: HardwareSettings, reporter: Reporter, start: _StartTimes
+) -> TrialResult:
     from embsweep.models.losses import build_loss
     from embsweep.training.callback import EvaluationCallback
 
     job, data, config, group = trial.job, trial.data, trial.job.config, current_group()
-    model, choice = loaded.model, loaded.choice
     state, resume_warnings = _resume_or_start(trial, choice, group)
     limits = Limits(config.train.batch_size // group.size, choice.precision, trial.memory_share)
     resolved = resolve_loss(_with_resumed_size(config, state), model, data.train, limits)
@@ -183,13 +168,7 @@ def _train_model(trial: _Trial, loaded: _LoadedModel, reporter: Reporter, start:
     callback.attach_loss(loss)
     trainer.add_callback(callback)
     resume_warnings |= {OOM_RETRY_FACT: state.oom_retry} if state.oom_retry else {}
-    facts = {
-        **choice.facts(),
-        **resolved.facts,
-        **describe_training(trainer, config),
-        **resume_warnings,
-        "tokens": loaded.tokens,
-    }
+    facts = {**choice.facts(), **resolved.facts, **describe_training(trainer, config), **resume_warnings}
     setup_s = time.perf_counter() - start.clock
     earlier = state.reports[:-1]
     reporter.start(

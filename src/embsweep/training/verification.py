@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from embsweep.config.training import ModelConfig
@@ -14,7 +14,7 @@ from embsweep.core.files import MANIFEST, read_manifest
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import Evaluation
-from embsweep.models.snapshot import Snapshot, localise
+from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.selection.evidence import VerificationRecord
 from embsweep.selection.scores import Scores, find_largest_difference
 from embsweep.training.checkpoint import load_checkpoint
@@ -65,7 +65,7 @@ def verify_and_evaluate(
     how: VerificationSpec,
     *,
     call: Callable[..., list[VerifiedEvaluation]] = run_in_subprocess,
-    models: tuple[Snapshot, ...] = (),
+    models: tuple[ModelCopy, ...] = (),
 ) -> list[VerifiedEvaluation]:
     """Evaluate each model in one new process; return its test scores if its recorded scores are reproduced.
 
@@ -75,7 +75,7 @@ def verify_and_evaluate(
         recorded_scores: The models with their recorded scores.
         how: Settings of the evaluations.
         call: Runs a function in a new process, as `run_in_subprocess` does.
-        models: Snapshots of base models that may be missing where that process runs.
+        models: Copies of base models; the base model is loaded from its copy if there is one.
 
     Raises:
         VerificationFailed: If a recorded metric is not reproduced. No test score leaves that process then.
@@ -126,13 +126,13 @@ def hash_of_manifest(folder: Path) -> str:
 
 
 def _evaluate_all(
-    recorded_scores: Sequence[RecordedScores], how: VerificationSpec, models: tuple[Snapshot, ...]
+    recorded_scores: Sequence[RecordedScores], how: VerificationSpec, models: tuple[ModelCopy, ...]
 ) -> list[VerifiedEvaluation]:
-    here = replace(how, model=localise(how.model, models))
-    return [_evaluate_one(entry, here) for entry in recorded_scores]
+    base = find_copy(how.model, models)
+    return [_evaluate_one(entry, how, base) for entry in recorded_scores]
 
 
-def _evaluate_one(entry: RecordedScores, how: VerificationSpec) -> VerifiedEvaluation:
+def _evaluate_one(entry: RecordedScores, how: VerificationSpec, base: Path | None) -> VerifiedEvaluation:
     from embsweep.evaluation.evaluator import evaluate_sets
     from embsweep.models.builders import build_model
     from embsweep.training.memory import release_memory
@@ -143,7 +143,7 @@ def _evaluate_one(entry: RecordedScores, how: VerificationSpec) -> VerifiedEvalu
             "altered-file",
             f"{entry.name}: {entry.folder / MANIFEST} was changed after the end of its run; nothing was registered",
         )
-    model = build_model(how.model) if entry.folder is None else load_checkpoint(entry.folder)
+    model = build_model(how.model, folder=base) if entry.folder is None else load_checkpoint(entry.folder)
     validation, test = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
     device = model.device.type
     del model

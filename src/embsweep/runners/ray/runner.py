@@ -92,7 +92,7 @@ class RayRunner(Runner):
         self.connect()
         guard = SchedulerGuard(scheduler)
         searcher = TuneSearcher(guard, first)
-        shipped = put_trial_fn(trial_fn, to_other_machines=self.is_remote)
+        shipped = put_trial_fn(trial_fn)
         trainable = tune.with_parameters(_train, trial_fn=shipped, slots=self._slots)
         tuner = tune.Tuner(
             tune.with_resources(trainable, _resources(self._slots)),

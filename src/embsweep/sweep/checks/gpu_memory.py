@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from embsweep.config import Config, TrialConfig, build_config
@@ -11,7 +12,7 @@ from embsweep.config.rehearsal import Rehearsal
 from embsweep.config.search_space import Value, boundary_values
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.data.collection import Splits
-from embsweep.models.snapshot import find_snapshot
+from embsweep.models.copies import copy_model
 from embsweep.runners.resources import Slots, count_shares
 from embsweep.sweep.request import SweepRequest
 from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
@@ -37,6 +38,7 @@ def check_gpu_memory(
     slots: Slots,
     *,
     call: Callable[..., Any],
+    model_cache: Path | None = None,
     smallest_bytes: int | None = None,
 ) -> list[Diagnostic]:
     """Check that the trials that share a GPU do not run out of memory. Takes half a minute on a GPU.
@@ -50,6 +52,7 @@ def check_gpu_memory(
         splits: The data.
         slots: How many trials run at once, with which share of a GPU.
         call: Runs a function in a new process on a machine of the trials (`Runner.call`).
+        model_cache: Folder to which the model is copied, if other machines measure it; see `copy_model`.
         smallest_bytes: Memory of the smallest GPU that a trial may be placed on. The trials must fit on that one; None
             if the GPUs' memory is not known.
 
@@ -61,7 +64,6 @@ def check_gpu_memory(
         return []
     config = find_largest_trial(request, scale)
     texts = len(splits.validation.corpus) + len(splits.validation.queries)
-    snapshot = find_snapshot(config.model)
     try:
         found = call(
             measure_footprint,
@@ -69,7 +71,7 @@ def check_gpu_memory(
             splits.train,
             corpus_size=texts,
             memory_share=1 / trials_per_gpu,
-            models=() if snapshot is None else (snapshot,),
+            models=(copy_model(config.model, model_cache),) if model_cache is not None else (),
         )
     except InputError as error:
         return list(error.diagnostics)

@@ -107,7 +107,10 @@ def _check_config(
     _check_swept_batches(request, scale, (splits, *folds))
     _check_tracking(recipe, storage)
     smallest = find_smallest_gpu(machines)
-    if memory_diagnostics := check_gpu_memory(request, scale, splits, slots, call=runner.call, smallest_bytes=smallest):
+    model_cache = open_model_cache(storage) if runner.is_remote else None
+    if memory_diagnostics := check_gpu_memory(
+        request, scale, splits, slots, call=runner.call, model_cache=model_cache, smallest_bytes=smallest
+    ):
         raise InputError(memory_diagnostics)
     return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, folds)
 
