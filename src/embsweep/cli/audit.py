@@ -15,9 +15,8 @@ from embsweep.audit.report import AuditReport, report_to_json
 from embsweep.audit.run import audit_data
 from embsweep.audit.split_view import build_split_view
 from embsweep.cli.audit_table import show_report
-from embsweep.cli.composition.compose import compose, config_loader, resolve_partially
-from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.evaluate import is_sweep
+from embsweep.cli.composition.compose import config_loader, resolve_partially
+from embsweep.cli.composition.overrides import parse_command_line
 from embsweep.cli.json_output import check_json_file, write_json_file
 from embsweep.cli.paths import default_storage
 from embsweep.config import Config
@@ -131,11 +130,11 @@ def _read_request(
 ) -> tuple[AuditRequest, list[str]]:
     diagnostics = [] if json_file is None else check_json_file(json_file)
     with config_loader() as loader:
-        good, found = check_overrides(loader, overrides)
-        diagnostics.extend(found)
-        swept = [line for line in good if is_sweep(line)]
+        line = parse_command_line(loader, overrides)
+        diagnostics.extend(line.diagnostics)
+        swept = [str(override.input_line) for override in line.swept]
         try:
-            values, unresolved = resolve_partially(compose(loader, [line for line in good if line not in swept]))
+            values, unresolved = resolve_partially(line.tree)
         except InputError as error:
             raise InputError([*diagnostics, *error.diagnostics]) from None
     diagnostics.extend(unresolved)

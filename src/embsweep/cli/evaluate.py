@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from embsweep.cli.composition.compose import compose, config_loader, resolve_partially
-from embsweep.cli.composition.overrides import check_overrides
+from embsweep.cli.composition.compose import config_loader, resolve_partially
+from embsweep.cli.composition.overrides import parse_command_line
 from embsweep.cli.json_output import check_json_file, write_json_file
 from embsweep.cli.paths import default_storage
 from embsweep.config import Config
@@ -102,15 +102,14 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
     if json_file is not None:
         diagnostics.extend(check_json_file(json_file))
     with config_loader() as loader:
-        good, found = check_overrides(loader, overrides)
-        diagnostics.extend(found)
+        line = parse_command_line(loader, overrides)
+        diagnostics.extend(line.diagnostics)
         diagnostics.extend(
-            Diagnostic("not-sweepable", line.split("=")[0], "cannot be swept here", line, "one value")
-            for line in good
-            if is_sweep(line)
+            Diagnostic("not-sweepable", o.get_key_element(), "cannot be swept here", o.input_line, "one value")
+            for o in line.swept
         )
         try:
-            values, unresolved = resolve_partially(compose(loader, [line for line in good if not is_sweep(line)]))
+            values, unresolved = resolve_partially(line.tree)
         except InputError as error:
             raise InputError([*diagnostics, *error.diagnostics]) from None
     diagnostics.extend(unresolved)
@@ -125,13 +124,6 @@ def evaluate_request(overrides: Sequence[str], *, split: str, json_file: Path | 
     if json_file is not None:
         write_json_file(json_file, _to_json(request, scores, bm25))
         console.print(f"Written: {json_file}", highlight=False, markup=False, soft_wrap=True)
-
-
-def is_sweep(line: str) -> bool:
-    """Return whether an override sweeps its key."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return bool(OverridesParser.create().parse_override(line).is_sweep_override())
 
 
 def _describe(data: RetrievalSet) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 
 from embsweep.cli.composition.compose import config_loader
-from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.composition.request import EMPTY_SPACE, parse_request
+from embsweep.cli.composition.request import parse_request
 from embsweep.config import Config, build_config, check_trainable
 from embsweep.core.errors import InputError
 from embsweep.recipes.cards import count_steps, find_card, load_cards, read_log, read_queries
@@ -74,9 +73,8 @@ def diff_recipe(name: str, overrides: Sequence[str], console: Console) -> None:
 def _compose(name: str, overrides: Sequence[str]) -> tuple[Config, SweepRequest]:
     """Compose trial 0 and the request of a preset; a key that `overrides` sweep keeps the recipe's value."""
     with config_loader() as loader:
-        good, diagnostics = check_overrides(loader, [f"+sweep={name}", *overrides])
-        request, more = parse_request(loader, good, "")
-    diagnostics = [*diagnostics, *(diagnostic for diagnostic in more if diagnostic != EMPTY_SPACE)]
+        request, found = parse_request(loader, [f"+sweep={name}", *overrides], "")
+    diagnostics = [diagnostic for diagnostic in found if diagnostic.code != "nothing-to-search"]
     try:
         config = build_config(request.values)
     except InputError as error:

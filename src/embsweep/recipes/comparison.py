@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from embsweep.config import Config
-from embsweep.config.search_space import Space, Value, describe
+from embsweep.config.search_space import SearchSpace, Value, describe
 from embsweep.config.training import ObjectiveConfig, TrainConfig
 from embsweep.models.losses import compute_dim_weights
 from embsweep.recipes.cards import Card, LogAnalysis, QueryAnalysis, Steps
@@ -68,7 +68,7 @@ def build_overview(cards: Mapping[str, Card]) -> Table:
     return table
 
 
-def build_recipe(facts: Iterable[Fact], space: Space, chosen: Mapping[str, Value]) -> Table:
+def build_recipe(facts: Iterable[Fact], space: SearchSpace, chosen: Mapping[str, Value]) -> Table:
     """Build a table of every fact of the card with the value of trial 0 and the searched values.
 
     Args:

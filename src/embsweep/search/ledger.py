@@ -18,7 +18,7 @@ from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from embsweep.config.search_space import Space, Value, grid_values
+from embsweep.config.search_space import SearchSpace, Value, grid_values
 from embsweep.config.sweep import SearchConfig
 from embsweep.search.distributions import to_distributions
 from embsweep.search.format import FORMAT_KEY, LEDGER_FORMAT, METADATA, STUDY, check_format
@@ -31,7 +31,7 @@ from embsweep.search.storage import forget_reports, open_storage
 class Ledger:
     """One Optuna study. Trials are identified by number; `_open` holds those between Optuna's `ask` and `tell`."""
 
-    def __init__(self, study: optuna.Study, space: Space, search: SearchConfig) -> None:
+    def __init__(self, study: optuna.Study, space: SearchSpace, search: SearchConfig) -> None:
         self._study = study
         self._space = space
         self._search = search
@@ -39,7 +39,7 @@ class Ledger:
         self._open: dict[int, Trial] = {}
 
     @classmethod
-    def open(cls, path: Path, *, space: Space, search: SearchConfig, pruner: BasePruner, study: str = STUDY) -> Ledger:
+    def open(cls, path: Path, *, space: SearchSpace, search: SearchConfig, pruner: BasePruner, study: str = STUDY) -> Ledger:
         """Open the ledger at `path`, and create it if it does not exist.
 
         Args:
@@ -58,7 +58,7 @@ class Ledger:
 
     @classmethod
     def from_storage(
-        cls, storage: BaseStorage, *, space: Space, search: SearchConfig, pruner: BasePruner, study: str = STUDY
+        cls, storage: BaseStorage, *, space: SearchSpace, search: SearchConfig, pruner: BasePruner, study: str = STUDY
     ) -> Ledger:
         """Open the ledger in a storage of Optuna's, and create the study if it does not exist.
 

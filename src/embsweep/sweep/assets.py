@@ -7,8 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from embsweep.config import build_config
-from embsweep.config.search_space import Space, boundary_values
+from embsweep.config.search_space import boundary_values
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import InputError
 from embsweep.data.collection import Splits
@@ -66,13 +65,10 @@ def collect_texts(cuts: Iterable[Splits]) -> Texts:
 def _find_models(request: SweepRequest, prepared: PreflightResult) -> Iterator[ModelConfig]:
     """Yield the recipe's model, and the models at the ends or options of the dimensions that change it."""
     yield prepared.recipe.model
-    axes = [[(d.key, value) for value in boundary_values(d)] for d in _model_axes(request.space)]
+    changing = [d for d in request.space if d.key.split(".")[0] == "model"]
+    axes = [[(d.key, value) for value in boundary_values(d)] for d in changing]
     for point in itertools.product(*axes) if axes else ():
         try:
-            yield prepared.scale.apply(build_config(request.compose(dict(point)))).model
+            yield prepared.scale.apply(request.configure(dict(point))).model
         except InputError:
             continue  # each value is valid, but not their combination
-
-
-def _model_axes(space: Space) -> Space:
-    return tuple(dimension for dimension in space if dimension.key.split(".")[0] == "model")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 from embsweep.config import Config
-from embsweep.config.search_space import IntRange, Value
+from embsweep.config.search_space import IntRange, SearchSpace, Value
 from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.evaluation.per_query import load_per_query
@@ -153,7 +153,7 @@ def _open_ledger(context: SweepContext, phase: Phase, points: Sequence[dict[str,
     """Open a separate study in the same file: the search's sampler must not learn from these runs."""
     ledger = Ledger.open(
         context.folder.ledger,
-        space=tuple(IntRange(key, 0, _UNBOUNDED) for key in points[0]),
+        space=SearchSpace(tuple(IntRange(key, 0, _UNBOUNDED) for key in points[0])),
         search=SearchConfig(sampler="grid", trials=_UNBOUNDED, seed=0, recipe_first=False),
         pruner=build_pruner(StoppingConfig(kind="none"), 1.0),
         study=phase.name,

@@ -25,18 +25,16 @@ ConfigStore.instance().store(group="hydra/sweeper", name="embsweep", node=Sweepe
 
 
 class EmbsweepSweeper(Sweeper):
-    """Receives the composed configuration and the overrides, and runs the sweep."""
+    """Calls the application once: it has parsed the search space itself, and runs the whole sweep."""
 
     def __init__(self, params: DictConfig) -> None:
         self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra passes before it calls `sweep`."""
-        self.loader = hydra_context.config_loader
-        self.hydra_overrides = list(config.hydra.overrides.hydra)  # hydra.sweeper.params=… is among them
+        self.task_function = task_function
+        self.config = config
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the sweep that `arguments`, the task overrides of the command line, request."""
-        from embsweep.cli.main import run_from_hydra  # only now: Hydra imports every plugin at start-up
-
-        run_from_hydra(self.loader, [*self.hydra_overrides, *arguments])
+        """Run the application, which has read `arguments` already."""
+        self.task_function(self.config)

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from embsweep.audit.findings import check_waivers, to_diagnostic
 from embsweep.audit.report import AuditReport
 from embsweep.audit.run import audit_data
-from embsweep.config import Config, build_config, check_trainable
+from embsweep.config import Config, check_trainable
 from embsweep.config.rehearsal import Rehearsal, plan_rehearsal
-from embsweep.config.search_space import Space, boundary_values
+from embsweep.config.search_space import SearchSpace, boundary_values
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, Splits
@@ -187,7 +187,7 @@ def _check_swept_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence
         for dimension in request.space
         if dimension.key.split(".")[0] == "train"
         for value in boundary_values(dimension)
-        for config in (scale.apply(build_config(request.compose({dimension.key: value}))),)
+        for config in (scale.apply(request.configure({dimension.key: value})),)
         for splits in cuts
         for diagnostic in _check_batch(config, splits)
     ]
@@ -232,6 +232,6 @@ def _check_tracking(recipe: Config, storage: Path) -> None:
             raise
 
 
-def _longest_epochs(recipe: Config, space: Space) -> float:
+def _longest_epochs(recipe: Config, space: SearchSpace) -> float:
     swept = [d for d in space if d.key == "train.epochs"]
     return max(float(value) for value in (recipe.train.epochs, *(v for d in swept for v in boundary_values(d))))

@@ -1,4 +1,4 @@
-"""Check a search space: compose and validate both ends or every option of each dimension, like a trial."""
+"""Check a search space: configure both ends or every option of each dimension, and validate each like a trial."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from embsweep.config import build_config, check_trainable
+from embsweep.config import check_trainable
 from embsweep.config.search_space import Choice, Dimension, Value, boundary_values, count_values, describe
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.sweep.request import Compose, SweepRequest
+from embsweep.sweep.request import SweepRequest
 
 _MOST_CELLS = 100_000
 """Largest grid that is accepted: the ledger lists every cell before the first trial."""
@@ -18,7 +18,7 @@ _MOST_CELLS = 100_000
 def check_space(request: SweepRequest, diagnostics: list[Diagnostic]) -> None:
     """Append the diagnostics of each dimension, of a grid, and of models that are evaluated at different dimensions."""
     for dimension in request.space:
-        diagnostics.extend(_check_dimension(dimension, request.compose, known=list(diagnostics)))
+        diagnostics.extend(_check_dimension(dimension, request, known=list(diagnostics)))
     diagnostics.extend(_check_same_dims(request))
     if request.values.get("search", {}).get("sampler") == "grid":
         diagnostics.extend(
@@ -43,14 +43,13 @@ def check_space(request: SweepRequest, diagnostics: list[Diagnostic]) -> None:
             )
 
 
-def _check_dimension(dimension: Dimension, compose: Compose, known: list[Diagnostic]) -> list[Diagnostic]:
+def _check_dimension(dimension: Dimension, request: SweepRequest, known: list[Diagnostic]) -> list[Diagnostic]:
     """Compose both ends, or every option, and check each like a trial; return the diagnostics not `known` before."""
     diagnostics: list[Diagnostic] = []
     composed: dict[str, list[Value]] = {}
     for value in boundary_values(dimension):
-        values = compose({dimension.key: value})
         try:
-            config = build_config(values)
+            config = request.configure({dimension.key: value})
             found = check_trainable(config)
             composed.setdefault(config.model_dump_json(), []).append(value)
         except InputError as error:
@@ -73,7 +72,7 @@ def _check_same_dims(request: SweepRequest) -> Iterator[Diagnostic]:
     for dimension in request.space:
         for value in boundary_values(dimension) if dimension.key.split(".")[0] == "model" else ():
             try:
-                config = build_config(request.compose({dimension.key: value}))
+                config = request.configure({dimension.key: value})
             except InputError:
                 continue  # reported with its dimension
             found[f"{dimension.key}={value}"] = config.trial.eval_dims
