@@ -118,11 +118,11 @@ def test_starts_head_then_workers_then_the_sweep(job):
 
 
 def test_arguments_of_the_sweep_compose(job, loader):
-    from embsweep.cli.composition.overrides import check_overrides
+    from embsweep.cli.composition.overrides import parse_command_line
 
     job.run("+sweep=quickstart")
     arguments = only(job.calls, "python run_sweep.py")[0].split()[2:]
-    assert check_overrides(loader, arguments)[1] == []
+    assert parse_command_line(loader, arguments).diagnostics == ()
 
 
 def test_every_node_gets_a_token_that_only_this_user_can_read(job):

@@ -29,11 +29,10 @@ def test_an_unavailable_model_does_not_end_the_sweep(make_config, splits):
     recipe = make_config("model=minilm", "matryoshka=from_384")
     absent = recipe.model.model_copy(update={"kind": "hub", "name": "absent", "source": "./no-such-folder"})
 
-    def compose(point):
-        model = absent if point.get("model") == "absent" else recipe.model
-        return {**recipe.model_dump(mode="json"), "model": model.model_dump(mode="json")}
+    def configure(point):
+        return recipe.model_copy(update={"model": absent if point.get("model") == "absent" else recipe.model})
 
-    request = SimpleNamespace(space=(Choice("model", ("minilm", "absent")),), compose=compose)
+    request = SimpleNamespace(space=(Choice("model", ("minilm", "absent")),), configure=configure)
     scale = SimpleNamespace(apply=lambda config: config)
     prepared = SimpleNamespace(recipe=recipe, splits=splits, folds=(), scale=scale)
     assets = prepare_assets(request, prepared)

@@ -25,7 +25,7 @@ from embsweep.config.root import check_measurable
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.splits import split_collection
-from embsweep.sweep.checks.inputs import check_chosen_model, checked_config, checked_data, deduplicate, find_storage
+from embsweep.sweep.checks.inputs import deduplicate, find_storage, parse_config, parse_data, validate_chosen_model
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,14 @@ def check_audit_request(
         InputError: If anything is wrong, with all diagnostics.
     """
     diagnostics = list(earlier)
-    requested = checked_config(values, diagnostics, check_measurable)
+    requested, found = parse_config(values, diagnostics, check_measurable)
+    diagnostics.extend(found)
     config = requested and _scale(requested)
     if config is not None:
         diagnostics.extend(check_waivers(config.audit.waive))
-        diagnostics.extend(check_chosen_model(config.model, diagnostics) if with_model else ())
-    collection = checked_data(values, find_storage(values, default_storage), diagnostics)
+        diagnostics.extend(validate_chosen_model(config.model, diagnostics) if with_model else ())
+    collection, found = parse_data(values, find_storage(values, default_storage), is_valid=not diagnostics)
+    diagnostics.extend(found)
     if config is None or collection is None or diagnostics:
         raise InputError(deduplicate(diagnostics))
     return AuditRequest(config, collection, split_collection(collection, config.data.split, config.data.max_pairs))

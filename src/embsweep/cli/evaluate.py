@@ -21,7 +21,7 @@ from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.splits import as_retrieval_set, split_collection
 from embsweep.reports.text import score
 from embsweep.selection.scores import Scores, scores_to_json
-from embsweep.sweep.checks.inputs import check_chosen_model, checked_config, checked_data, deduplicate, find_storage
+from embsweep.sweep.checks.inputs import deduplicate, find_storage, parse_config, parse_data, validate_chosen_model
 
 SPLITS = ("all", "validation", "test")
 
@@ -51,10 +51,12 @@ def check_evaluation(
         InputError: If anything is wrong, with all diagnostics.
     """
     diagnostics = list(earlier)
-    config = checked_config(values, diagnostics, check_measurable)
+    config, found = parse_config(values, diagnostics, check_measurable)
+    diagnostics.extend(found)
     if config is not None:
-        diagnostics.extend(check_chosen_model(config.model, diagnostics))
-    collection = checked_data(values, find_storage(values, default_storage), diagnostics)
+        diagnostics.extend(validate_chosen_model(config.model, diagnostics))
+    collection, found = parse_data(values, find_storage(values, default_storage), is_valid=not diagnostics)
+    diagnostics.extend(found)
     if config is None or collection is None or diagnostics:
         raise InputError(deduplicate(diagnostics))
     return EvaluationRequest(config, split, *_choose_side(collection, config, split))

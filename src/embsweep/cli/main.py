@@ -12,7 +12,7 @@ from pathlib import Path
 import hydra
 from hydra.errors import HydraException
 
-from embsweep.cli.composition.compose import compose, config_loader, search_path
+from embsweep.cli.composition.compose import compose, config_loader
 from embsweep.cli.composition.request import parse_request
 from embsweep.cli.console import console, exit_codes, quiet_environment
 from embsweep.cli.paths import conf_dir, program
@@ -38,9 +38,7 @@ def main() -> None:
     args = _parse_options(sys.argv[1:])
     with exit_codes(resume=_command()):
         _refuse_options(args)
-        folder = [search_path(Path(args.config_dir))] if args.config_dir else []
-        is_info_only = args.prints or args.cfg is not None or args.info is not None
-        request = _read_request([*folder, *args.overrides], is_info_only=is_info_only)
+        request = _read_request(args)
 
         def run(_: object) -> None:
             if request is not None:
@@ -70,7 +68,7 @@ def _parse_options(arguments: Sequence[str]) -> Namespace:
 
 
 def _refuse_options(args: Namespace) -> None:
-    """Raise InputError for options of Hydra that run another program's configuration, load a pickle, or name no folder."""
+    """Raise InputError for options that run another program's configuration, load a pickle, or name no folder."""
     given = {name: getattr(args, name.replace("-", "_"), None) for name in _UNSUPPORTED}
     diagnostics = [
         Diagnostic(
@@ -100,19 +98,19 @@ def with_default_sweep(arguments: Sequence[str]) -> list[str]:
     return [*arguments, DEFAULT_SWEEP]
 
 
-def _read_request(overrides: Sequence[str], *, is_info_only: bool) -> SweepRequest | None:
+def _read_request(args: Namespace) -> SweepRequest | None:
     """Return the request; None if Hydra only prints something, so that only unreadable files are errors.
 
     Raises:
         InputError: With all errors of the command line, the configuration, the data and the model. Hydra itself would
             stop at the first one.
     """
-    with config_loader() as loader:
-        if is_info_only:
+    with config_loader(Path(args.config_dir) if args.config_dir else None) as loader:
+        if args.prints or args.cfg is not None or args.info is not None:
             with contextlib.suppress(HydraException):
-                compose(loader, overrides)
+                compose(loader, args.overrides)
             return None
-        request, diagnostics = parse_request(loader, overrides, _command())
+        request, diagnostics = parse_request(loader, args.overrides, _command())
     if diagnostics:
         from embsweep.sweep.checks.preflight import check_request
 

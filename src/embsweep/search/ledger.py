@@ -39,7 +39,9 @@ class Ledger:
         self._open: dict[int, Trial] = {}
 
     @classmethod
-    def open(cls, path: Path, *, space: SearchSpace, search: SearchConfig, pruner: BasePruner, study: str = STUDY) -> Ledger:
+    def open(
+        cls, path: Path, *, space: SearchSpace, search: SearchConfig, pruner: BasePruner, study: str = STUDY
+    ) -> Ledger:
         """Open the ledger at `path`, and create it if it does not exist.
 
         Args:

@@ -10,6 +10,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DatabaseError
 
+from embsweep.config.search_space import SearchSpace
 from embsweep.config.sweep import SearchConfig
 from embsweep.core.errors import CodedError
 from embsweep.search.format import METADATA, STUDY, check_format
@@ -31,7 +32,7 @@ def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]]
     if study is None:
         return None
     check_format(study)
-    ledger = Ledger(study, (), _ANY_SEARCH)
+    ledger = Ledger(study, SearchSpace(), _ANY_SEARCH)
     return ledger.metadata, ledger.trials
 
 

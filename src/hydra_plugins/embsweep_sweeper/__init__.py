@@ -1,4 +1,4 @@
-"""The Hydra sweeper plugin of embsweep, selected by `hydra/sweeper: embsweep`."""
+"""Hydra plugins of embsweep: the sweeper, selected by `hydra/sweeper: embsweep`, and the search path of a loader."""
 
 # No `from __future__ import annotations` here: Hydra executes plugins before they are in sys.modules, and
 # dataclasses look string annotations up there.
@@ -6,7 +6,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -38,3 +40,14 @@ class EmbsweepSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the application, which has read `arguments` already."""
         self.task_function(self.config)
+
+
+class ConfigDirSearchPath(SearchPathPlugin):
+    """Adds the folder of `config_loader` to the search path, as Hydra's application does with `--config-dir`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folder, if there is one."""
+        from embsweep.cli.composition.compose import config_dir  # only now: Hydra imports every plugin at start-up
+
+        if folder := config_dir.get():
+            search_path.append("config-dir", f"file://{folder.absolute()}")

@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,22 +33,26 @@ from embsweep.core.errors import Diagnostic, InputError
 _WRITTEN = "keys and plain values; `defaults` must be a list of groups"
 
 
+config_dir: ContextVar[Path | None] = ContextVar("config_dir", default=None)
+"""The folder that a loader that is being opened shall add to `conf/`; read by the plugin in `hydra_plugins`."""
+
+
 @contextmanager
-def config_loader() -> Iterator[ConfigLoader]:
-    """Open Hydra's loader of `conf/`, also outside a Hydra application or while another such loader is open."""
+def config_loader(folder: Path | None = None) -> Iterator[ConfigLoader]:
+    """Open Hydra's loader of `conf/`, also outside a Hydra application or while another such loader is open.
+
+    Args:
+        folder: A folder with further options (`--config-dir`).
+    """
     state = GlobalHydra.instance()
     before, state.hydra = state.hydra, None  # Hydra refuses to start while it is initialised
+    token = config_dir.set(folder)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config_dir.reset(token)
             yield GlobalHydra.instance().config_loader()
     finally:
         state.hydra = before
-
-
-def search_path(folder: Path) -> str:
-    """Return the override that adds a folder with further options (`--config-dir`) to `conf/`."""
-    place = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return f"hydra.searchpath=['file://{place}']"
 
 
 def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:

@@ -71,7 +71,7 @@ def _compose_valid(
 ) -> tuple[Sequence[Override], DictConfig, list[Diagnostic]]:
     """Return the overrides that can be composed, what they compose to, and diagnostics of the others."""
     whole = _try_compose(loader, parsed)
-    groups = [o for o in parsed if group_options(loader, o.key_or_group)]  # with the search path of `parsed`
+    groups = [o for o in parsed if group_options(loader, o.key_or_group)]
     keys = [o for o in parsed if o not in groups]
     if any(o.type is not OverrideType.CHANGE for o in keys):  # Hydra would add or remove the key
         whole = None
@@ -157,7 +157,7 @@ def _check_groups(
     seen: set[str] = set()
     for override in overrides:
         options = group_options(loader, override.key_or_group)
-        unknown = [] if override.is_delete() else [name for name in _selected(override) if name not in options]
+        unknown = unknown_options(override, options)
         misplaced = None if override.is_delete() else _check_prefix(override, in_defaults, seen)
         if override.is_delete():
             diagnostics.append(
@@ -166,17 +166,7 @@ def _check_groups(
                 )
             )
         elif unknown:
-            diagnostics.extend(
-                Diagnostic(
-                    "unknown-option",
-                    override.key_or_group,
-                    "unknown option",
-                    name,
-                    ", ".join(options),
-                    did_you_mean(name, options),
-                )
-                for name in unknown
-            )
+            diagnostics.extend(unknown)
         elif misplaced:
             diagnostics.append(misplaced)
         else:
@@ -207,10 +197,18 @@ def _check_prefix(override: Override, in_defaults: Container[str], seen: set[str
     return None
 
 
-def _selected(override: Override) -> list[str]:
+def unknown_options(override: Override, options: Sequence[str]) -> list[Diagnostic]:
+    """Return a diagnostic for each option that an override of a group selects, but that is not among `options`."""
     if override.is_choice_sweep():
-        return [text.strip("'\"") for text in override.sweep_string_iterator()]
-    return [] if override.is_delete() else [str(override.value())]
+        selected = [text.strip("'\"") for text in override.sweep_string_iterator()]
+    else:
+        selected = [] if override.is_delete() else [str(override.value())]
+    where, expected = override.key_or_group, ", ".join(options)
+    return [
+        Diagnostic("unknown-option", where, "unknown option", name, expected, did_you_mean(name, options))
+        for name in selected
+        if name not in options
+    ]
 
 
 def _check_keys(

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embsweep.cli.composition.compose import compose, group_options, resolve_partially, to_plain, to_values
-from embsweep.cli.composition.overrides import UNREADABLE, CommandLine, all_keys, parse_command_line
+from embsweep.cli.composition.overrides import UNREADABLE, CommandLine, all_keys, parse_command_line, unknown_options
 from embsweep.cli.composition.search_space import parse_dimension
 from embsweep.cli.composition.validation import SPACE, first_line, read_space
 from embsweep.cli.paths import default_storage
@@ -105,9 +105,7 @@ def _is_single(tree: DictConfig) -> bool:
 
 def _validate_single(line: CommandLine) -> list[Diagnostic]:
     problem = "cannot be swept with hydra.mode=RUN"
-    return [
-        Diagnostic("not-sweepable", o.key_or_group, problem, o.get_value_string(), "one value") for o in line.swept
-    ]
+    return [Diagnostic("not-sweepable", o.key_or_group, problem, o.get_value_string(), "one value") for o in line.swept]
 
 
 def single_request(values: dict[str, Any], command: str) -> SweepRequest:
@@ -148,10 +146,12 @@ def _require_searchable(loader: ConfigLoader, key: str, override: Override, know
     if key not in known and not options:
         problem, hint = "is neither a key of the configuration nor a group", did_you_mean(key, known)
         raise InputError(Diagnostic("unknown-key", f"{SPACE}.{key}", problem, hint=hint))
-    if key.split(".")[0] not in _SEARCHABLE or key == "eval.dims":
+    if key.split(".", maxsplit=1)[0] not in _SEARCHABLE or key == "eval.dims":
         expected = f"one value; keys of {', '.join(_SEARCHABLE)} can be searched"
         text = override.get_value_string()
         raise InputError(Diagnostic("not-sweepable", key, "is the same for all trials of a sweep", text, expected))
+    if options and override.is_sweep_override() and (unknown := unknown_options(override, options)):
+        raise InputError(unknown)
 
 
 def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict[str, Override], list[Diagnostic]]:

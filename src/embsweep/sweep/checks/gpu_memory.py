@@ -147,7 +147,7 @@ def find_largest_trial(request: SweepRequest, scale: Rehearsal) -> TrialConfig:
 
 
 def _compose(request: SweepRequest, scale: Rehearsal, point: dict[str, Value]) -> Config | None:
-    """Return the configuration of a point as it would run; None if it is invalid, which `check_space` reports."""
+    """Return the configuration of a point as it would run; None if it is invalid, which `validate_space` reports."""
     try:
         return scale.apply(request.configure(point))
     except InputError:
