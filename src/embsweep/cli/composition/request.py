@@ -100,7 +100,7 @@ def parse_request(
 
 
 def _is_single(tree: DictConfig) -> bool:
-    return OmegaConf.select(tree, "hydra.mode", throw_on_resolution_failure=False) is RunMode.RUN
+    return bool(tree.hydra.mode is RunMode.RUN)
 
 
 def _validate_single(line: CommandLine) -> list[Diagnostic]:

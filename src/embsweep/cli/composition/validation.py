@@ -79,10 +79,16 @@ def validate_hydra_node(tree: DictConfig) -> list[Diagnostic]:
         **{kind: (_without_params(node[kind]), _registered(kind, name)) for kind, name in _PLUGINS.items()},
         "job.env_set": (node["job"]["env_set"], {}),
     }
-    return [
+    changed = [
         Diagnostic("not-settable", f"hydra.{key}", "configures what Hydra runs", value, hint="leave it out")
         for key, (value, expected) in found.items()
         if value != expected
+    ]
+    problem = "is read before interpolations are followed"
+    return changed + [
+        Diagnostic("not-settable", f"hydra.{key}", problem, node[key], "a plain value")
+        for key in ("mode", "verbose")
+        if "${" in str(node[key])
     ]
 
 
