@@ -12,13 +12,15 @@ import signal
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import settings
+from omegaconf import OmegaConf
 
-from embsweep.cli.composition.compose import compose_point, config_loader, group_options, to_values
+from embsweep.cli.composition.compose import compose, config_loader, group_options, to_values
 from embsweep.cli.console import quiet_environment
 from embsweep.config import build_config
 from tests import cpu_time, steady_environment
-from tests.session_fixtures import compose_once, heavy_imports, mlflow_template, seed_storage  # noqa: F401 - fixtures
+from tests.session_fixtures import heavy_imports, mlflow_template, seed_storage  # noqa: F401 - fixtures
 
 quiet_environment()
 pytest.register_assert_rewrite("tests.refusals")
@@ -78,11 +80,15 @@ def compose_values(loader):
     """
 
     @functools.cache
-    def compose(*overrides):
+    def compose_cached(*overrides):
         chosen = [line for line in overrides if group_options(loader, line.partition("=")[0].lstrip("+"))]
-        return to_values(compose_point(loader, chosen, [line for line in overrides if line not in chosen]))
+        tree = copy.deepcopy(compose(loader, chosen))
+        others = [line for line in overrides if line not in chosen]
+        for override in OverridesParser.create().parse_overrides(others):
+            OmegaConf.update(tree, override.key_or_group, override.value(), force_add=override.is_add())
+        return to_values(tree)
 
-    return lambda *overrides: copy.deepcopy(compose(*overrides))
+    return lambda *overrides: copy.deepcopy(compose_cached(*overrides))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Session fixtures for what is slow to create and can be shared: MLflow's tables, imports, composed configurations."""
+"""Session fixtures for what is slow to create and can be shared: MLflow's tables, imports."""
 
 import fcntl
 import gc
@@ -64,21 +64,3 @@ def heavy_imports():
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(scope="session")
-def compose_once():
-    """Cache what Hydra composes from a command line: the files of `conf/` do not change while tests run."""
-    from embsweep.cli.composition import request
-
-    compose, composed = request.compose, {}
-
-    def compose_cached(loader, overrides):
-        key = tuple(overrides)
-        if key not in composed:
-            composed[key] = compose(loader, overrides)
-        return composed[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(request, "compose", compose_cached)
-        yield

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from embsweep.audit.run import audit_data
-from embsweep.cli.composition.overrides import check_overrides
+from embsweep.cli.composition.overrides import parse_command_line
 from embsweep.config.data import BeirConfig, FilesConfig, SplitConfig
 from embsweep.config.sweep import AuditConfig
 from embsweep.core.errors import InputError
@@ -101,8 +101,7 @@ def configuration_messages(make_config):
 
 
 def command_line_messages(loader):
-    _, diagnostics = check_overrides(loader, COMMAND_LINE)
-    return "\n".join(map(str, diagnostics))
+    return "\n".join(map(str, parse_command_line(loader, COMMAND_LINE).diagnostics))
 
 
 def file_messages(folder):

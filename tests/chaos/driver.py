@@ -19,6 +19,8 @@
 
 import atexit
 import contextlib
+import dataclasses
+import functools
 import json
 import os
 import signal
@@ -154,51 +156,27 @@ def run_warm(settings, arguments):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.argv = ["run_sweep.py", *arguments]
     prepare(settings)
-    from embsweep.cli.composition.compose import config_loader
-    from embsweep.cli.main import run_from_hydra
+    from embsweep.cli import main
 
-    with config_loader() as loader:
-        run_from_hydra(loader, arguments)
+    with main.exit_codes(resume=main._command()):
+        main._run(dataclasses.replace(_requests[tuple(arguments)], command=main._command()))
 
 
-SWEPT = ("train.learning_rate", "matryoshka.weight_power")
-_composed = {}
-_points = {}
+_requests = {}
 
 
 def warm_up(arguments):
-    """Compose the recipe of `arguments` once, so that points of the space are only set in copies of it.
-
-    The list of installed packages is determined once too.
-    """
-    import copy
-    import functools
-
-    from omegaconf import OmegaConf
-
-    from embsweep.cli.composition import request
-    from embsweep.cli.composition.compose import compose, config_loader
+    """Build the request of `arguments` once, and determine the list of installed packages once."""
+    from embsweep.cli.composition.compose import config_loader
+    from embsweep.cli.composition.request import read_request
     from embsweep.sweep import run_metadata
 
-    def compose_quickly(loader, overrides):
-        split = [override.partition("=") for override in overrides]
-        fixed = tuple(f"{key}={value}" for key, _, value in split if key not in SWEPT)
-        if fixed not in _composed:
-            _composed[fixed] = compose(loader, list(fixed))
-        point = tuple(overrides)
-        if point not in _points:
-            _points[point] = copy.deepcopy(_composed[fixed])
-            for key, _, value in split:
-                if key in SWEPT:
-                    OmegaConf.update(_points[point], key, float(value))
-        return _points[point]
-
-    request.compose = compose_quickly
     if not hasattr(run_metadata.describe_packages, "cache_info"):
         run_metadata.describe_packages = functools.cache(run_metadata.describe_packages)
         run_metadata.describe_packages()
-    with config_loader() as loader:
-        request.parse_request(loader, arguments, "")
+    if tuple(arguments) not in _requests:
+        with config_loader() as loader:
+            _requests[tuple(arguments)] = read_request(loader, arguments, "")
 
 
 if __name__ == "__main__":

@@ -83,13 +83,9 @@ def call(monkeypatch, capsys, outside_hydra):
 
 
 @pytest.fixture
-def call_past_hydra(call, loader, monkeypatch):
-    """Return `call` without Hydra's own start, which composes twice more: our checks call our sweeper directly."""
-
-    def skip(**_):
-        return lambda _: lambda: main.run_from_hydra(loader, sys.argv[1:])
-
-    monkeypatch.setattr(main.hydra, "main", skip)
+def call_past_hydra(call, monkeypatch):
+    """Return `call` without Hydra's own start, which composes twice more."""
+    monkeypatch.setattr(main.hydra, "main", lambda **_: lambda task: lambda: task(None))
     return call
 
 

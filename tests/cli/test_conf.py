@@ -57,7 +57,7 @@ def test_sweep_composes_and_the_bounds_of_its_space_validate(loader, sweep):
     assert request.space
     for dimension in request.space:
         for value in boundary_values(dimension):
-            assert check_trainable(build_config(request.compose({dimension.key: value}))) == []
+            assert check_trainable(request.configure({dimension.key: value})) == []
 
 
 def test_published_recipe_is_the_default(make_config):

@@ -5,15 +5,12 @@ import os
 import pytest
 
 from embsweep.cli.composition import compose as composer
-from embsweep.cli.composition.compose import check_config_dir, compose, config_loader, resolve_partially, to_values
-from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.composition.validation import MOST_VALUES, check_config_files, first_line, undecodable_diagnostics
+from embsweep.cli.composition.compose import compose, config_loader, resolve_partially, to_values
+from embsweep.cli.composition.overrides import parse_command_line
+from embsweep.cli.composition.validation import first_line, undecodable_diagnostics
 from tests.refusals import codes_and_locations, raises_diagnostics
 
 GLOBAL = "# @package _global_\n"
-BILLION_LAUGHS = 'a: &a ["lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol", "lol"]\n' + "".join(
-    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
-)
 
 
 @pytest.fixture
@@ -66,30 +63,8 @@ def test_an_invalid_file_that_is_not_chosen_is_ignored(write_preset):
 def test_a_preset_that_hydra_refuses(write_preset, content, named):
     write_preset(content)
     with config_loader() as loader, raises_diagnostics(("refused-by-hydra", "+sweep=mine")) as caught:
-        check_overrides(loader, ["+sweep=mine"])
+        parse_command_line(loader, ["+sweep=mine"])
     assert named in str(caught.value)
-
-
-@pytest.mark.parametrize("content", [BILLION_LAUGHS, "a: &a [1, *a]\n"])
-def test_aliases_that_expand_to_too_many_values(tmp_path, content):
-    (tmp_path / "sweep").mkdir()
-    path = tmp_path / "sweep" / "theirs.yaml"
-    path.write_text(content)
-    with raises_diagnostics(("too-many", str(path))):
-        check_config_dir(tmp_path, ["+sweep=theirs"])
-
-
-def test_a_few_aliases_are_accepted(tmp_path):
-    (tmp_path / "x.yaml").write_text(f"a: &a [{', '.join(['1'] * 1000)}]\nb: [{', '.join(['*a'] * 8)}]\n")
-    assert MOST_VALUES > 8 * 1000
-    check_config_files(tmp_path)
-
-
-def test_a_byte_order_mark_is_refused_as_it_would_hide_the_package_line(tmp_path):
-    path = tmp_path / "x.yaml"
-    path.write_text("\ufeff# @package _global_\nsweep: {name: x}\n", "utf-8")
-    with raises_diagnostics(("byte-order-mark", str(path))):
-        check_config_files(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +94,8 @@ def test_an_undecodable_file_in_another_folder_is_named(tmp_path):
     (tmp_path / "sweep").mkdir()
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_bytes(b"a: \xe9\n")
-    with raises_diagnostics(("not-utf8", str(path))):
-        check_config_dir(tmp_path, ["+sweep=theirs"])
+    with config_loader(tmp_path) as loader, raises_diagnostics(("not-utf8", str(path))):
+        compose(loader, ["+sweep=theirs"])
 
 
 def test_an_undecodable_file_that_cannot_be_found_is_a_diagnostic(loader):
@@ -132,8 +107,8 @@ def test_a_named_pipe_among_the_files_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "sweep" / "pipe.yaml")
     path = tmp_path / "sweep" / "theirs.yaml"
     path.write_bytes(b"a: \xe9\n")
-    with raises_diagnostics(("not-utf8", str(path))):
-        check_config_dir(tmp_path, ["+sweep=theirs"])
+    with config_loader(tmp_path) as loader, raises_diagnostics(("not-utf8", str(path))):
+        compose(loader, ["+sweep=theirs"])
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import pytest
 
 from embsweep.cli.composition.request import parse_request, read_request
-from embsweep.config import build_config
 from embsweep.config.search_space import Choice, FloatRange, IntRange
 from tests.refusals import codes_and_locations, raises_diagnostics
 
@@ -32,7 +31,7 @@ def test_command_line_sweep_replaces_the_presets(loader):
 def test_fixed_value_removes_the_presets_entry_and_holds_in_every_trial(loader):
     request = read_request(loader, ["+sweep=bgem3", "train.learning_rate=3e-5", "loss=cached_mnrl"], "")
     assert {"train.learning_rate", "loss"}.isdisjoint(d.key for d in request.space)
-    config = build_config(request.compose({"train.epochs": 2}))
+    config = request.configure({"train.epochs": 2})
     assert (config.train.learning_rate, config.loss.name, config.train.epochs) == (3e-5, "cached_mnrl", 2)
 
 
@@ -43,7 +42,7 @@ def test_key_that_no_preset_sweeps_can_be_swept(loader):
 @pytest.mark.slow
 def test_any_group_can_be_swept(loader):
     request = read_request(loader, ["+sweep=bgem3", "eval=rungs,sparse"], "")
-    assert build_config(request.compose({"eval": "sparse"})).eval.fractions == (0.25, 0.5, 1.0)
+    assert request.configure({"eval": "sparse"}).eval.fractions == (0.25, 0.5, 1.0)
 
 
 def test_glob_sweeps_every_option_of_a_group(loader):
@@ -56,13 +55,13 @@ def test_lists_can_be_choices(loader):
     request = read_request(loader, ["+sweep=bgem3", "matryoshka=halving", "matryoshka.dims=[1024,512],[768,64]"], "")
     dims = {d.key: d for d in request.space}["matryoshka.dims"]
     assert dims.options == ("[1024,512]", "[768,64]")
-    assert build_config(request.compose({"matryoshka.dims": dims.options[1]})).matryoshka.dims == (768, 64)
+    assert request.configure({"matryoshka.dims": dims.options[1]}).matryoshka.dims == (768, 64)
 
 
 def test_a_trial_gets_exactly_the_number_that_was_drawn(loader):
     request = read_request(loader, ["+sweep=bgem3"], "")
     value = 1.2345678901234567e-05
-    assert build_config(request.compose({"train.learning_rate": value})).train.learning_rate == value
+    assert request.configure({"train.learning_rate": value}).train.learning_rate == value
 
 
 def test_recipe_in_the_terms_of_the_space(loader):
@@ -145,3 +144,10 @@ def test_parse_request_returns_the_valid_dimensions_with_the_diagnostics(loader)
     assert codes_and_locations(diagnostics) == [("too-few", "train.epochs")]
     assert {"train.learning_rate", "loss"} < {d.key for d in request.space}
     assert "train.epochs" not in {d.key for d in request.space}
+
+
+@pytest.mark.slow
+def test_a_single_trial_cannot_be_swept(loader):
+    request, diagnostics = parse_request(loader, ["hydra.mode=RUN", "train.epochs=1,2", "train.warmup=0.1"], "")
+    assert codes_and_locations(diagnostics) == [("not-sweepable", "train.epochs")]
+    assert not request.space

@@ -5,8 +5,8 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from embsweep.cli.composition.compose import compose, to_values
-from embsweep.cli.composition.overrides import check_overrides
+from embsweep.cli.composition.compose import to_values
+from embsweep.cli.composition.overrides import parse_command_line
 from embsweep.config import build_config
 from tests.deploy.shipped import DEPLOY, ROOT, commands
 
@@ -24,9 +24,9 @@ def test_commands_are_found():
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", SWEEPS, ids=" ".join)
 def test_sweep_composes_and_validates(loader, arguments):
-    good, diagnostics = check_overrides(loader, arguments)
-    assert diagnostics == []
-    config = build_config(to_values(compose(loader, good)))
+    line = parse_command_line(loader, arguments)
+    assert line.diagnostics == ()
+    config = build_config(to_values(line.tree))
     assert config.runner.kind == "cluster"
 
 

@@ -36,7 +36,7 @@ def test_trial_0_is_within_its_space(request_of, name):
     assert {dimension.key for dimension in request.space} >= SEARCHED
     assert set(request.recipe) == {dimension.key for dimension in request.space}
     assert all(contains(dimension, request.recipe[dimension.key]) for dimension in request.space)
-    assert build_config(request.compose(request.recipe)) == build_config(request.values)
+    assert request.configure(request.recipe) == build_config(request.values)
     assert request.values["search"]["recipe_first"] is True
 
 
@@ -50,7 +50,7 @@ def test_the_bounds_of_all_numbers_can_be_trained_with_every_choice(request_of, 
         corner = {d.key: boundary_values(d)[side] for d in numbers}
         for choice in (d for d in request.space if d not in numbers):
             for option in choice.options:
-                config = build_config(request.compose({**corner, choice.key: option}))
+                config = request.configure({**corner, choice.key: option})
                 assert check_trainable(config) == []
 
 
@@ -74,7 +74,7 @@ def test_pairs_are_set_by_the_user(request_of, recipe_of, name):
 @pytest.mark.parametrize("name", CARDS)
 def test_the_cached_loss_is_searched_only_without_gradient_checkpointing(request_of, name):
     request = request_of(name)
-    losses = {build_config(request.compose({d.key: v})).loss.name for d in request.space for v in boundary_values(d)}
+    losses = {request.configure({d.key: v}).loss.name for d in request.space for v in boundary_values(d)}
     assert ("cached_mnrl" in losses) is not CARDS[name].train.gradient_checkpointing
 
 

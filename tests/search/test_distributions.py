@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embsweep.cli.composition.compose import compose
-from embsweep.cli.composition.search_space import parse_space
+from embsweep.cli.composition.search_space import parse_dimension
 from embsweep.cli.paths import conf_dir
 from embsweep.config.search_space import Choice, FloatRange, IntRange, boundary_values, contains, grid_values
 from embsweep.search.distributions import from_distribution, to_distribution
@@ -16,7 +16,7 @@ parser = OverridesParser.create()
 
 
 def dimension(text):
-    return parse_space([parser.parse_override(f"key={text}")])[0]
+    return parse_dimension(parser.parse_override(f"key={text}"))
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_grammar(text, expected):
 def test_every_shipped_space_round_trips_and_includes_its_ends(loader, path):
     params = compose(loader, [f"+sweep={path.stem}"]).hydra.sweeper.params
     for key, text in params.items():
-        converted = parse_space([parser.parse_override(f"{key}={text}")])[0]
+        converted = parse_dimension(parser.parse_override(f"{key}={text}"))
         distribution = to_distribution(converted)
         assert from_distribution(key, distribution) == converted
         for value in boundary_values(converted):

@@ -80,7 +80,7 @@ def model_of(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def launch_in(loader, pairs, model_of, seed_storage, heavy_imports, compose_once):
+def launch_in(loader, pairs, model_of, seed_storage, heavy_imports):
     """Return `run(storage, *arguments)`, which runs a sweep with the inline runner and returns its result and output.
 
     Calls that a sweep makes in a fresh process run in this one, which has imported everything. A new storage folder

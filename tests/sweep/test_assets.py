@@ -32,10 +32,10 @@ def prepare(make_config, models, tmp_path):
         recipe = make_config("model=minilm", "matryoshka=from_384")
         recipe = recipe.model_copy(update={"runner": recipe.runner.model_copy(update={"kind": kind})})
 
-        def compose(point):
-            return {**recipe.model_dump(mode="json"), "model": models[point["model"]].model_dump(mode="json")}
+        def configure(point):
+            return recipe.model_copy(update={"model": models[point["model"]] if "model" in point else recipe.model})
 
-        request = SimpleNamespace(space=(Choice("model", tuple(models)),), compose=compose)
+        request = SimpleNamespace(space=(Choice("model", tuple(models)),), configure=configure)
         scale = SimpleNamespace(apply=lambda config: config)
         return request, SimpleNamespace(recipe=recipe, scale=scale, storage=tmp_path / "storage")
 

@@ -1,15 +1,13 @@
 """The memory check for trials that share a GPU: how many fit, which one is measured, and the diagnostics."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from embsweep.cli.composition.compose import compose, to_values
+from embsweep.cli.composition.request import read_request
 from embsweep.config.rehearsal import Rehearsal
-from embsweep.config.search_space import Choice, FloatRange, IntRange, to_override
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.runners.resources import Slots
 from embsweep.sweep.checks.gpu_memory import (
@@ -20,7 +18,6 @@ from embsweep.sweep.checks.gpu_memory import (
     find_largest_trial,
     scale_to_smallest_gpu,
 )
-from embsweep.sweep.request import SweepRequest
 from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
 
 pytestmark = pytest.mark.slow
@@ -105,30 +102,30 @@ def test_the_smallest_gpu_of_the_cluster_counts(request_of):
     call = lambda *_, **__: measured  # noqa: E731
     splits = SimpleNamespace(train=(), validation=SimpleNamespace(corpus={}, queries={}))
     slots = Slots(8, 1, 0.25)
-    assert check_gpu_memory(request_of(), FULL, splits, slots, call=call, smallest_bytes=80 * GIB) == []
-    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, slots, call=call, smallest_bytes=40 * GIB)
+    assert (
+        check_gpu_memory(
+            find_largest_trial(request_of("hydra.mode=RUN"), FULL), splits, slots, call=call, smallest_bytes=80 * GIB
+        )
+        == []
+    )
+    (diagnostic,) = check_gpu_memory(
+        find_largest_trial(request_of("hydra.mode=RUN"), FULL), splits, slots, call=call, smallest_bytes=40 * GIB
+    )
     assert diagnostic.hint.startswith("runner.trials_per_gpu=2")
 
 
 @pytest.fixture
 def request_of(loader):
-    """Return `build(*space)`: a request with that space, composed as the command line does."""
-
-    def build(*space, fixed=()):
-        def compose_point(point):
-            return to_values(compose(loader, [*fixed, *(to_override(k, v) for k, v in point.items())]))
-
-        return SweepRequest(compose_point({}), space, {}, compose_point, "x", None)
-
-    return build
+    """Return `build(*overrides)`: the request of a command line that sweeps something."""
+    return lambda *overrides: read_request(loader, overrides, "x")
 
 
 def test_find_largest_trial_takes_the_point_that_needs_most_memory(request_of):
     request = request_of(
-        FloatRange("train.learning_rate", 1e-6, 1e-4),
-        IntRange("train.batch_size", 8, 64),
-        Choice("model.max_seq_length", ("1024", "256")),
-        Choice("train.gradient_checkpointing", ("true", "false")),
+        "train.learning_rate=interval(1e-6,1e-4)",
+        "train.batch_size=range(8,65)",
+        "model.max_seq_length=1024,256",
+        "train.gradient_checkpointing=true,false",
     )
     largest = find_largest_trial(request, FULL)
     assert (largest.train.batch_size, largest.model.max_seq_length) == (64, 1024)
@@ -136,52 +133,50 @@ def test_find_largest_trial_takes_the_point_that_needs_most_memory(request_of):
 
 
 def test_find_largest_trial_treats_a_group_as_a_parameter(request_of):
-    request = request_of(Choice("train", ("published", "cached_256")), fixed=["train.precision=bf16"])
+    request = request_of("train=published,cached_256", "train.precision=bf16")
     assert find_largest_trial(request, FULL).loss.name == "mnrl"
 
 
 def test_find_largest_trial_skips_an_invalid_configuration(request_of):
-    request = request_of(
-        Choice("loss.name", ("mnrl", "cached_mnrl")),  # cached_mnrl needs a mini_batch_size
-        IntRange("train.batch_size", 8, 64),
-    )
+    request = request_of("loss.name=mnrl,cached_mnrl", "train.batch_size=range(8,65)")  # it needs a mini_batch_size
     largest = find_largest_trial(request, FULL)
     assert (largest.loss.name, largest.train.batch_size) == ("mnrl", 64)
 
 
 def test_find_largest_trial_varies_one_parameter_at_a_time_if_their_ends_conflict(request_of):
-    request = request_of(IntRange("train.batch_size", 8, 64), IntRange("model.max_seq_length", 64, 8192))
+    request = request_of("train.batch_size=range(8,65)", "model.max_seq_length=range(64,8193)")
 
-    def compose_one(point):
+    def configure_one(point):
         if len(point) > 1:
             raise InputError(Diagnostic("out-of-range", "train.batch_size", "too large for texts of this length"))
-        return request.compose(point)
+        return request.configure(point)
 
-    largest = find_largest_trial(replace(request, compose=compose_one), FULL)
+    largest = find_largest_trial(SimpleNamespace(space=request.space, configure=configure_one), FULL)
     assert (largest.train.batch_size, largest.model.max_seq_length) == (16, 8192)
 
 
 def test_find_largest_trial_is_the_recipe_without_a_space(request_of):
-    request = request_of()
+    request = request_of("hydra.mode=RUN")
     assert find_largest_trial(request, FULL).train.batch_size == 16
 
 
 def test_find_largest_trial_applies_the_rehearsal(request_of):
-    request = request_of(IntRange("train.batch_size", 8, 64))
+    request = request_of("train.batch_size=range(8,65)")
     assert find_largest_trial(request, Rehearsal(is_rehearsal=True)).model.kind == "minilm"
 
 
 @pytest.fixture
 def splits():
-    from types import SimpleNamespace
-
     validation = SimpleNamespace(corpus=("c",) * 30, queries=("q",) * 12)
     return SimpleNamespace(train=("pairs",), validation=validation)
 
 
 def test_nothing_is_measured_if_each_trial_has_a_gpu(request_of, splits):
     call = lambda *_, **__: pytest.fail("measured")  # noqa: E731
-    assert check_gpu_memory(request_of(), FULL, splits, Slots(4, 1, 1.0), call=call) == []
+    assert (
+        check_gpu_memory(find_largest_trial(request_of("hydra.mode=RUN"), FULL), splits, Slots(4, 1, 1.0), call=call)
+        == []
+    )
 
 
 def test_the_measurement_runs_in_a_fresh_process(request_of, splits):
@@ -191,8 +186,8 @@ def test_the_measurement_runs_in_a_fresh_process(request_of, splits):
         calls.append((args, kwargs))
         return MemoryUsage(_gpu(79), 30 * GIB)
 
-    request = request_of(IntRange("train.batch_size", 8, 64))
-    (diagnostic,) = check_gpu_memory(request, FULL, splits, Slots(4, 1, 0.25), call=fake)
+    request = request_of("train.batch_size=range(8,65)")
+    (diagnostic,) = check_gpu_memory(find_largest_trial(request, FULL), splits, Slots(4, 1, 0.25), call=fake)
     assert (diagnostic.code, diagnostic.location) == ("not-enough-memory", "runner.gpus_per_trial")
     ((function, config, pairs), options) = calls[0]
     assert (function, config.train.batch_size, pairs) == (measure_footprint, 64, ("pairs",))
@@ -203,6 +198,8 @@ def test_a_failed_measurement_is_a_diagnostic(request_of, splits):
     def die(*_, **__):
         raise EmbsweepError("the fresh process died")
 
-    (diagnostic,) = check_gpu_memory(request_of(), FULL, splits, Slots(2, 1, 0.5), call=die)
+    (diagnostic,) = check_gpu_memory(
+        find_largest_trial(request_of("hydra.mode=RUN"), FULL), splits, Slots(2, 1, 0.5), call=die
+    )
     assert (diagnostic.code, diagnostic.location) == ("not-measured", "runner.gpus_per_trial")
     assert diagnostic.message.endswith(": the fresh process died")

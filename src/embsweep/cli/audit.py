@@ -22,7 +22,6 @@ from embsweep.core.errors import Diagnostic
 from embsweep.data.collection import Splits
 from embsweep.data.splits import split_collection
 from embsweep.reports.text import plain_printer
-from embsweep.sweep.checks.inputs import check_chosen_model
 
 
 def audit(overrides: Sequence[str], *, with_model: bool, json_file: Path | None, console: Console) -> bool:
@@ -46,7 +45,7 @@ def audit(overrides: Sequence[str], *, with_model: bool, json_file: Path | None,
 
     def validate(config: Config, found: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
         yield from validate_waivers(config.audit.waive)
-        yield from check_chosen_model(_scale(config).model, found) if with_model else ()
+        yield from validate_chosen_model(_scale(config).model, found) if with_model else ()
 
     requested, collection, swept = read_inputs(overrides, json_file, validate, may_sweep=True)
     config = _scale(requested)

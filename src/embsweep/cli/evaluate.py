@@ -16,7 +16,6 @@ from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.splits import as_retrieval_set, split_collection
 from embsweep.reports.text import plain_printer, score
 from embsweep.selection.scores import Scores, scores_to_json
-from embsweep.sweep.checks.inputs import check_chosen_model
 
 SPLITS = ("all", "validation", "test")
 _SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
@@ -37,7 +36,7 @@ def evaluate(overrides: Sequence[str], *, split: str, json_file: Path | None, co
     """
     unknown = [] if split in SPLITS else [Diagnostic("unknown-option", "--split", "unknown", split, ", ".join(SPLITS))]
     config, collection, _ = read_inputs(
-        overrides, json_file, lambda config, found: check_chosen_model(config.model, found), earlier=unknown
+        overrides, json_file, lambda config, found: validate_chosen_model(config.model, found), earlier=unknown
     )
     data, notes = _choose_side(collection, config, split)
     scores, bm25 = measure(config, data)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
-from embsweep.cli.composition.compose import compose, config_loader, resolve_partially
-from embsweep.cli.composition.overrides import check_overrides
+from embsweep.cli.composition.compose import config_loader, resolve_partially
+from embsweep.cli.composition.overrides import parse_command_line
 from embsweep.cli.json_output import validate_json_file
 from embsweep.cli.paths import default_storage
 from embsweep.config import Config
 from embsweep.config.root import check_measurable
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection
-from embsweep.sweep.checks.inputs import checked_config, checked_data, deduplicate, find_storage
+from embsweep.sweep.checks.inputs import deduplicate, find_storage, parse_config, parse_data
 
 
 def read_inputs(
@@ -43,23 +41,24 @@ def read_inputs(
     """
     diagnostics = [*earlier, *(() if json_file is None else validate_json_file(json_file))]
     with config_loader() as loader:
-        good, found = check_overrides(loader, overrides)
-        swept = [line for line in good if OverridesParser.create().parse_override(line).is_sweep_override()]
-        diagnostics.extend(found)
+        line = parse_command_line(loader, overrides)
+        diagnostics.extend(line.diagnostics)
         if not may_sweep:
             diagnostics.extend(
-                Diagnostic("not-sweepable", line.split("=")[0], "cannot be swept here", line, "one value")
-                for line in swept
+                Diagnostic("not-sweepable", o.get_key_element(), "cannot be swept here", o.input_line, "one value")
+                for o in line.swept
             )
         try:
-            values, unresolved = resolve_partially(compose(loader, [line for line in good if line not in swept]))
+            values, unresolved = resolve_partially(line.tree)
         except InputError as error:
             raise InputError([*diagnostics, *error.diagnostics]) from None
     diagnostics.extend(unresolved)
-    config = checked_config(values, diagnostics, check_measurable)
+    config, found = parse_config(values, diagnostics, check_measurable)
+    diagnostics.extend(found)
     if config is not None:
         diagnostics.extend(validate(config, diagnostics))
-    collection = checked_data(values, find_storage(values, default_storage()), diagnostics)
+    collection, found = parse_data(values, find_storage(values, default_storage()), is_valid=not diagnostics)
+    diagnostics.extend(found)
     if config is None or collection is None or diagnostics:
         raise InputError(deduplicate(diagnostics))
-    return config, collection, swept
+    return config, collection, [str(override.input_line) for override in line.swept]

@@ -1,28 +1,21 @@
-"""`python run_sweep.py`: check the arguments, run the sweep through Hydra, and exit with its exit code."""
+"""`python run_sweep.py`: check the arguments, run the sweep inside Hydra's application, and exit with its exit code."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import shlex
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 
-from embsweep.cli.composition.compose import check_config_dir, compose, config_loader, to_values
-from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.composition.request import EMPTY_SPACE, parse_request
+from embsweep.cli.composition.compose import compose, config_loader
+from embsweep.cli.composition.request import parse_request
 from embsweep.cli.console import console, exit_codes, quiet_environment
-from embsweep.cli.paths import conf_dir, default_storage, program
+from embsweep.cli.paths import conf_dir, program
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.redaction import redact
 from embsweep.sweep.request import SweepRequest
@@ -34,26 +27,48 @@ _UNSUPPORTED = ("config-path", "config-name", "experimental-rerun")
 def main() -> None:
     """Run `run_sweep.py`.
 
+    The request is parsed and composed here, once. Hydra's application then only shows its help or configuration, or
+    sets up what the command line asks of it (`hydra.…`) and calls back to run the request.
+
     Raises:
         SystemExit: If anything fails, with the exit codes of `exit_codes`; also if the options cannot be parsed.
     """
     quiet_environment()
     sys.argv[1:] = with_default_sweep(sys.argv[1:])
-    args = get_args_parser().parse_args(sys.argv[1:])
-    is_info_only = args.help or args.hydra_help or args.cfg or args.info is not None or args.shell_completion
+    args = _parse_options(sys.argv[1:])
     with exit_codes(resume=_command()):
         _refuse_options(args)
-        if args.config_dir:  # before Hydra reads it: Hydra calls what a user's folder names in `_target_`
-            check_config_dir(Path(args.config_dir), args.overrides)
-        elif is_info_only:
-            _check_files(args.overrides)
-        else:
-            _check_before_hydra(args.overrides)
-        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_run_single)()
+        request = _read_request(args)
+
+        def run(_: object) -> None:
+            if request is not None:
+                with exit_codes(resume=_command()):  # Hydra would print an error as a defect
+                    _run(request)
+
+        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(run)()
+
+
+def _parse_options(arguments: Sequence[str]) -> Namespace:
+    """Find the overrides, and which of Hydra's options are given; Hydra itself reports values that it does not accept.
+
+    `prints` is true for the options with which Hydra prints something and runs nothing.
+    """
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    for names in (("--help", "-h"), ("--hydra-help",), ("--version",), ("--shell-completion", "-sc")):
+        parser.add_argument(*names, action="store_true", dest="prints")
+    parser.add_argument("--info", "-i", nargs="?", const="all")
+    for names in (("--resolve",), ("--run", "-r"), ("--multirun", "-m")):
+        parser.add_argument(*names, action="store_true")
+    for names in (("--cfg", "-c"), ("--package", "-p"), ("--config-path", "-cp"), ("--config-name", "-cn")):
+        parser.add_argument(*names)
+    for names in (("--config-dir", "-cd"), ("--experimental-rerun",)):
+        parser.add_argument(*names)
+    return parser.parse_args(arguments)
 
 
 def _refuse_options(args: Namespace) -> None:
-    """Raise InputError for options of Hydra that run another program's configuration or load a pickle."""
+    """Raise InputError for options that run another program's configuration, load a pickle, or name no folder."""
     given = {name: getattr(args, name.replace("-", "_"), None) for name in _UNSUPPORTED}
     diagnostics = [
         Diagnostic(
@@ -66,6 +81,8 @@ def _refuse_options(args: Namespace) -> None:
         for name, value in given.items()
         if value is not None
     ]
+    if args.config_dir and not Path(args.config_dir).is_dir():
+        diagnostics.append(Diagnostic("missing-file", "--config-dir", "there is no such folder", args.config_dir))
     if diagnostics:
         raise InputError(diagnostics)
 
@@ -81,65 +98,24 @@ def with_default_sweep(arguments: Sequence[str]) -> list[str]:
     return [*arguments, DEFAULT_SWEEP]
 
 
-def run_from_hydra(loader: ConfigLoader, arguments: Sequence[str]) -> None:
-    """Run a sweep inside Hydra; called by the sweeper plugin.
+def _read_request(args: Namespace) -> SweepRequest | None:
+    """Return the request; None if Hydra only prints something, so that only unreadable files are errors.
 
     Raises:
-        SystemExit: If anything fails, with the exit codes of `exit_codes`.
+        InputError: With all errors of the command line, the configuration, the data and the model. Hydra itself would
+            stop at the first one.
     """
-    with exit_codes(resume=_command()):
-        request, diagnostics = parse_request(loader, arguments, _command())
-        if diagnostics:
-            _raise_all_errors(request, diagnostics)
-        _run(request)
+    with config_loader(Path(args.config_dir) if args.config_dir else None) as loader:
+        if args.prints or args.cfg is not None or args.info is not None:
+            with contextlib.suppress(HydraException):
+                compose(loader, args.overrides)
+            return None
+        request, diagnostics = parse_request(loader, args.overrides, _command())
+    if diagnostics:
+        from embsweep.sweep.checks.preflight import check_request
 
-
-def _check_files(overrides: Sequence[str]) -> None:
-    """Raise InputError for a configuration file that cannot be read; Hydra itself reports all other errors."""
-    with config_loader() as loader, contextlib.suppress(HydraException):
-        compose(loader, overrides)
-
-
-def _check_before_hydra(overrides: Sequence[str]) -> None:
-    """Raise InputError with all errors of the command line, the configuration, the data and the model.
-
-    Hydra itself would stop at the first one.
-    """
-    with config_loader() as loader:
-        good, diagnostics = check_overrides(loader, overrides)
-        if not diagnostics:
-            return
-        try:
-            request, more = parse_request(loader, good, _command())
-        except InputError as error:
-            raise InputError([*diagnostics, *error.diagnostics]) from None
-        _raise_all_errors(request, [*diagnostics, *(diagnostic for diagnostic in more if diagnostic != EMPTY_SPACE)])
-
-
-def _raise_all_errors(request: SweepRequest, diagnostics: Sequence[Diagnostic]) -> NoReturn:
-    """Raise InputError with `diagnostics` and those of the configuration, the data and the model."""
-    from embsweep.sweep.checks.preflight import check_request
-
-    check_request(request, diagnostics)
-    raise InputError(diagnostics)
-
-
-def _run_single(tree: DictConfig) -> None:
-    """Run one trial of one configuration (`hydra.mode=RUN`) as a sweep of one trial."""
-    with exit_codes(resume=_command()):
-        _run(single_request(to_values(tree), _command()))
-
-
-def single_request(values: dict[str, Any], command: str) -> SweepRequest:
-    """Build the request of a sweep with an empty space and one trial.
-
-    Its name ends in a hash of the parts of the configuration that determine the trial's result.
-    """
-    content = {key: values[key] for key in ("model", "data", "loss", "matryoshka", "train", "eval", "objective")}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-    sweep = {**values["sweep"], "name": f"{values['sweep']['name']}-{digest}"}
-    alone = {**values, "sweep": sweep, "search": {**values["search"], "trials": 1}}
-    return SweepRequest(alone, (), {}, lambda _: alone, command, default_storage())
+        check_request(request, diagnostics)
+    return request
 
 
 def _run(request: SweepRequest) -> None:

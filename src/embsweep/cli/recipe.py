@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from embsweep.cli.composition.compose import config_loader
-from embsweep.cli.composition.overrides import check_overrides
-from embsweep.cli.composition.request import EMPTY_SPACE, parse_request
+from embsweep.cli.composition.request import parse_request
 from embsweep.config import Config, build_config, check_trainable
-from embsweep.config.search_space import Space, Value, describe
+from embsweep.config.search_space import SearchSpace, Value, describe
 from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import InputError
 from embsweep.recipes.cards import (
@@ -86,9 +85,8 @@ def diff_recipe(name: str, overrides: Sequence[str], console: Console) -> None:
 def _compose(name: str, overrides: Sequence[str]) -> tuple[Config, SweepRequest]:
     """Compose trial 0 and the request of a preset; a key that `overrides` sweep keeps the recipe's value."""
     with config_loader() as loader:
-        good, diagnostics = check_overrides(loader, [f"+sweep={name}", *overrides])
-        request, more = parse_request(loader, good, "")
-    diagnostics = [*diagnostics, *(diagnostic for diagnostic in more if diagnostic != EMPTY_SPACE)]
+        request, found = parse_request(loader, [f"+sweep={name}", *overrides], "")
+    diagnostics = [diagnostic for diagnostic in found if diagnostic.code != "nothing-to-search"]
     try:
         config = build_config(request.values)
     except InputError as error:
@@ -108,7 +106,7 @@ def _build_overview(cards: Mapping[str, Card]) -> Table:
     return table
 
 
-def _build_recipe(facts: Iterable[Fact], space: Space, chosen: Mapping[str, Value]) -> Table:
+def _build_recipe(facts: Iterable[Fact], space: SearchSpace, chosen: Mapping[str, Value]) -> Table:
     """Build a table of every fact of the card with the value of trial 0 and the searched values.
 
     Args:

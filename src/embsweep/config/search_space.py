@@ -1,13 +1,18 @@
-"""Search space as values: one dimension for each swept key, in terms of Hydra's override grammar.
+"""Search space as plain values: one dimension for each swept key, and the configuration of each of its points.
 
-A suggested value is always converted to the text of an override, so that composing it yields exactly that value. A
-choice is therefore identified by its text (`[1024,512]`, `halving`), which is also its stable label in the ledger.
+A choice is identified by its text in Hydra's override grammar (`[1024,512]`, `halving`), which is also its stable label
+in the ledger.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from embsweep.config.root import Config, build_config
 
 Value = str | int | float
 """Value of a dimension: the text of a choice, or a number."""
@@ -44,7 +49,87 @@ class FloatRange:
 
 
 Dimension = Choice | IntRange | FloatRange
-Space = tuple[Dimension, ...]
+
+_REFERENCE = re.compile("\0([^\0]+)\0")
+"""A reference to the value of a swept key. No value of a configuration may contain NUL, so nothing else matches."""
+
+
+def refer(key: str) -> str:
+    """Return the text that stands for the value of the swept key `key` in a `Composition`."""
+    return f"\0{key}\0"
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What one combination of swept group options composes to.
+
+    Attributes:
+        values: The sections of the configuration that differ from the recipe's. A swept key, and every value that
+            interpolates it, contains a reference (`refer`) instead of a value.
+        defaults: The value of each swept key if a point does not set it.
+        options: Swept key → text of each option of a choice → its value.
+
+    Groups are not in `defaults` and `options`, whose values may refer to other swept keys.
+    """
+
+    values: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    options: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The dimensions of a sweep, and what is needed to compute the configuration of any point without composing again.
+
+    Attributes:
+        dimensions: One dimension for each swept key or group.
+        groups: Each swept group, and the recipe's option of it.
+        compositions: One for each combination of options of the swept groups, by `combination`.
+    """
+
+    dimensions: tuple[Dimension, ...] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
+    compositions: Mapping[str, Composition] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Dimension]:
+        return iter(self.dimensions)
+
+    def __len__(self) -> int:
+        return len(self.dimensions)
+
+    def combination(self, params: Mapping[str, Value]) -> str:
+        """Return the options of the swept groups at a point, as overrides: `loss=mnrl matryoshka=halving`."""
+        return " ".join(f"{group}={params.get(group, option)}" for group, option in self.groups.items())
+
+    def apply(self, base: Mapping[str, Any], params: Mapping[str, Value]) -> Config:
+        """Return the configuration of one point.
+
+        Args:
+            base: The recipe as plain values.
+            params: The point. A swept key that it does not contain has the value that it has in the recipe with the
+                group options of this point.
+
+        Raises:
+            InputError: If the values cannot be combined.
+        """
+        if not self.dimensions:
+            return build_config(base)
+        composition = self.compositions[self.combination(params)]
+        given = {key: composition.options.get(key, {}).get(str(value), value) for key, value in params.items()}
+        return build_config(_dereference({**base, **composition.values}, {**composition.defaults, **given}))
+
+
+def _dereference(node: Any, chosen: Mapping[str, Any]) -> Any:
+    """Return a copy of `node` with the values of the swept keys in the place of references."""
+    if isinstance(node, dict):
+        return {key: _dereference(value, chosen) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_dereference(value, chosen) for value in node]
+    if not isinstance(node, str):
+        return node
+    if whole := _REFERENCE.fullmatch(node):
+        return _dereference(chosen[whole[1]], chosen)
+    return _REFERENCE.sub(lambda found: str(_dereference(found[0], chosen)), node)
 
 
 def boundary_values(dimension: Dimension) -> tuple[Value, ...]:
@@ -88,11 +173,6 @@ def contains(dimension: Dimension, value: Value) -> bool:
         return True
     steps = (value - dimension.low) / dimension.step
     return math.isclose(steps, round(steps), abs_tol=1e-9)
-
-
-def to_override(key: str, value: Value) -> str:
-    """Return the override that sets `key` to `value`; `repr` keeps every bit of a float."""
-    return f"{key}={value if isinstance(value, str) else repr(value)}"
 
 
 def describe(dimension: Dimension) -> str:

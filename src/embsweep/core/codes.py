@@ -14,7 +14,6 @@ Code = Literal[
     "wrong-prefix",
     "not-settable",
     "not-sweepable",
-    "forbidden-call",
     "unresolved",
     "refused-by-hydra",
     "bad-override",
@@ -52,7 +51,6 @@ Code = Literal[
     "no-hashes",
     "bad-format",
     "not-utf8",
-    "byte-order-mark",
     # data
     "missing-column",
     "duplicate-column",

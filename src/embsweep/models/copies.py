@@ -17,7 +17,7 @@ from typing import Any
 
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import CodedError, InputError
-from embsweep.core.files import MANIFEST, require_intact, describe_file, read_manifest, write_folder
+from embsweep.core.files import MANIFEST, describe_file, read_manifest, require_intact, write_folder
 from embsweep.models.builders import KINDS, check_model
 from embsweep.models.safety import PICKLES
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange, Space
+from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange, SearchSpace
 
 
-def to_distributions(space: Space) -> dict[str, BaseDistribution]:
+def to_distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Return key → distribution; dimension and distribution both include the two ends of a range."""
     return {dimension.key: to_distribution(dimension) for dimension in space}
 

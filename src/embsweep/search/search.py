@@ -12,7 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial
 
-from embsweep.config.search_space import Space, Value, grid_values
+from embsweep.config.search_space import SearchSpace, Value, grid_values
 from embsweep.config.sweep import SearchConfig
 from embsweep.search.distributions import to_distributions
 from embsweep.search.format import STUDY
@@ -47,7 +47,7 @@ class SearchLedger(Ledger):
         self,
         storage: BaseStorage,
         *,
-        space: Space,
+        space: SearchSpace,
         search: SearchConfig,
         pruner: BasePruner,
         recipe: Mapping[str, Value] | None = None,
@@ -61,7 +61,7 @@ class SearchLedger(Ledger):
 
     @classmethod
     def open(
-        cls, path: Path, *, space: Space, search: SearchConfig, pruner: BasePruner, recipe: Mapping[str, Value]
+        cls, path: Path, *, space: SearchSpace, search: SearchConfig, pruner: BasePruner, recipe: Mapping[str, Value]
     ) -> SearchLedger:
         """Open the ledger at `path`, and create it if it does not exist.
 
@@ -151,7 +151,7 @@ def _sampler_state(trials: list[FrozenTrial]) -> Mapping[str, Any]:
     return state
 
 
-def _grid(space: Space) -> list[dict[str, Value]]:
+def _grid(space: SearchSpace) -> list[dict[str, Value]]:
     axes = [grid_values(dimension) or () for dimension in space]
     keys = [dimension.key for dimension in space]
     return [dict(zip(keys, values, strict=True)) for values in itertools.product(*axes)]

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from embsweep.config import build_config
 from embsweep.config.search_space import boundary_values
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import EmbsweepError, InputError
@@ -46,10 +45,10 @@ def _copy(model: ModelConfig, root: Path) -> ModelCopy | None:
 def _find_models(request: SweepRequest, prepared: PreflightResult) -> Iterator[ModelConfig]:
     """Yield the recipe's model, and the models at the ends or options of the dimensions that change it."""
     yield prepared.recipe.model
-    dimensions = [dimension for dimension in request.space if dimension.key.split(".")[0] == "model"]
-    axes = [[(dimension.key, value) for value in boundary_values(dimension)] for dimension in dimensions]
+    changing = [d for d in request.space if d.key.split(".")[0] == "model"]
+    axes = [[(d.key, value) for value in boundary_values(d)] for d in changing]
     for point in itertools.product(*axes) if axes else ():
         try:
-            yield prepared.scale.apply(build_config(request.compose(dict(point)))).model
+            yield prepared.scale.apply(request.configure(dict(point))).model
         except InputError:
             continue  # each value is valid, but not their combination

@@ -24,7 +24,6 @@ from embsweep.sweep.phase import Phase, rank_finished_trials
 from embsweep.sweep.scheduler import SweepScheduler
 from embsweep.training.trial import TrialData
 
-_SEED = "train.seed"
 ParamKey = tuple[tuple[str, Value], ...]
 
 
@@ -46,21 +45,12 @@ def draw_seeds(count: int, search_seed: int, used: Collection[int]) -> list[int]
 def find_used_seeds(
     records: Iterable[TrialRecord], configure: Callable[[Mapping[str, Value]], Config]
 ) -> frozenset[int]:
-    """Return the training seeds of all trials, in whatever state they ended.
-
-    A configuration takes a fifth of a second to compose. The seed is a swept key itself, or is set by one of the swept
-    groups, or is the same for all trials. So only one trial is composed for each combination of group choices.
-    """
-    swept: set[int] = set()
-    by_groups: dict[ParamKey, int] = {}
+    """Return the training seeds of all trials, in whatever state they ended."""
+    seeds: set[int] = set()
     for record in records:
-        groups = _key({key: value for key, value in record.params.items() if "." not in key})
-        if _SEED in record.params:
-            swept.add(int(record.params[_SEED]))
-        elif groups not in by_groups:
-            with suppress(InputError):  # an invalid point was never trained
-                by_groups[groups] = configure(record.params).train.seed
-    return frozenset(swept | set(by_groups.values()))
+        with suppress(InputError):  # an invalid point was never trained
+            seeds.add(configure(record.params).train.seed)
+    return frozenset(seeds)
 
 
 def run_confirmation(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from embsweep.config import Config, build_config
+from embsweep.config import Config
 from embsweep.config.search_space import Value
 from embsweep.config.training import ObjectiveConfig
 from embsweep.models.copies import ModelCopy
@@ -60,7 +60,7 @@ class SweepContext:
         Raises:
             InputError: If the point is not a valid configuration.
         """
-        config = self.prepared.scale.apply(build_config(self.request.compose(params)))
+        config = self.prepared.scale.apply(self.request.configure(params))
         return config.model_copy(update={"objective": self.objective})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from embsweep.config import Config
-from embsweep.config.search_space import Space, describe
+from embsweep.config.search_space import SearchSpace, describe
 from embsweep.core.errors import SweepRefused
 
 # These may change in a resumed sweep: budget, audit, confirmation, gate, runner, tracking, checkpoints to keep.
@@ -14,7 +14,7 @@ _FREE = ("search.trials", "audit.", "confirm.", "gate.", "runner.", "tracking.",
 
 
 def compute_identity(
-    recipe: Config, space: Space, data_fingerprint: str, *, epoch_factor: float = 1.0
+    recipe: Config, space: SearchSpace, data_fingerprint: str, *, epoch_factor: float = 1.0
 ) -> dict[str, Any]:
     """Return every setting that must not change under one sweep name: dotted key → value, as plain JSON.
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embsweep.config.search_space import Space, Value
-
-Compose = Callable[[Mapping[str, Value]], Mapping[str, Any]]
-"""Function from one point of the space (key → value) to the plain values of its composed configuration."""
+from embsweep.config import Config
+from embsweep.config.search_space import SearchSpace, Value
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,15 @@ class SweepRequest:
     """
 
     values: Mapping[str, Any]
-    space: Space
+    space: SearchSpace
     recipe: Mapping[str, Value]
-    compose: Compose
     command: str
     default_storage: Path
+
+    def configure(self, params: Mapping[str, Value]) -> Config:
+        """Return the configuration of one point of the space, before scaling.
+
+        Raises:
+            InputError: If the point is not a valid configuration.
+        """
+        return self.space.apply(self.values, params)

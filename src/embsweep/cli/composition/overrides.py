@@ -1,20 +1,21 @@
-"""Check the overrides of the command line before Hydra composes them; report all errors, with similar spellings."""
+"""Parse and check the overrides of the command line; report all errors, with similar spellings."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from embsweep.cli.composition.compose import call_diagnostic, compose, find_targets, group_options
-from embsweep.cli.composition.validation import CALL_KEYS, first_line
+from embsweep.cli.composition.compose import compose, group_options
+from embsweep.cli.composition.validation import first_line
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
 _NOWHERE = "the command line"
@@ -22,46 +23,89 @@ UNREADABLE = (HydraException, ValueError, ArithmeticError, RecursionError)
 """Errors of Hydra's parser: not only its own, if a number or the depth of nesting exceeds Python's limits."""
 
 
-def check_overrides(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[str], list[Diagnostic]]:
-    """Return the overrides that can be composed, and diagnostics of the others.
+@dataclass(frozen=True)
+class CommandLine:
+    """Parsed overrides, and what the valid ones compose to.
+
+    Attributes:
+        valid: The valid overrides in the given order.
+        tree: The configuration composed from those that do not sweep their key.
+        diagnostics: What is wrong with the others.
+    """
+
+    valid: tuple[Override, ...]
+    tree: DictConfig
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def swept(self) -> list[Override]:
+        """The overrides that sweep their key."""
+        return [override for override in self.valid if override.is_sweep_override()]
+
+    @property
+    def fixed(self) -> list[str]:
+        """The other overrides, as text."""
+        return fixed_lines(self.valid)
+
+
+def parse_command_line(loader: ConfigLoader, lines: Sequence[str]) -> CommandLine:
+    """Parse overrides, and compose the valid ones: at once if all are valid, otherwise step by step to find the errors.
+
+    Args:
+        loader: Hydra's loader; see `config_loader`.
+        lines: Overrides in Hydra's syntax.
 
     Raises:
         InputError: If the chosen presets cannot be composed.
     """
-    parsed, diagnostics = _refuse_calls(*_parse_all(loader, lines))
+    parsed, unreadable = _parse_all(loader, lines)
+    try:
+        good, tree, found = _compose_valid(loader, parsed)
+    except InputError as error:
+        raise InputError([*unreadable, *error.diagnostics]) from None
+    return CommandLine(tuple(good), tree, (*unreadable, *found))
+
+
+def _compose_valid(
+    loader: ConfigLoader, parsed: Sequence[Override]
+) -> tuple[Sequence[Override], DictConfig, list[Diagnostic]]:
+    """Return the overrides that can be composed, what they compose to, and diagnostics of the others."""
+    whole = _try_compose(loader, parsed)
     groups = [o for o in parsed if group_options(loader, o.key_or_group)]
-    good_groups, group_diagnostics = _check_groups(loader, groups)
-    base = _compose_groups(loader, good_groups)
     keys = [o for o in parsed if o not in groups]
-    good_keys, key_diagnostics = _check_keys(loader, base, keys)
-    in_given_order = [o for o in parsed if o in good_groups or o in good_keys]
-    good, conflict_diagnostics = _check_conflicts(loader, in_given_order, good_groups, good_keys)
-    diagnostics = [*diagnostics, *group_diagnostics, *key_diagnostics, *conflict_diagnostics, *_check_single(parsed)]
-    return [_to_text(override) for override in good], diagnostics
+    if any(o.type is not OverrideType.CHANGE for o in keys):  # Hydra would add or remove the key
+        whole = None
+    if whole is None:
+        in_defaults = set(compose(loader, []).hydra.runtime.choices)
+    else:
+        in_defaults = set(whole.hydra.runtime.choices) - {o.get_key_element().lstrip("+") for o in groups if o.is_add()}
+    good_groups, group_diagnostics = _check_groups(loader, groups, in_defaults)
+    base = _compose_groups(loader, good_groups) if whole is None or group_diagnostics else whole
+    good_keys, key_diagnostics = _check_keys(loader, base, keys, is_composed=base is whole)
+    good = [o for o in parsed if o in good_groups or o in good_keys]
+    if whole is not None and good == list(parsed):
+        return good, whole, []
+    good, conflict_diagnostics = _check_conflicts(loader, good, good_groups, good_keys)
+    tree = compose(loader, fixed_lines(good))
+    return good, tree, [*group_diagnostics, *key_diagnostics, *conflict_diagnostics]
+
+
+def _try_compose(loader: ConfigLoader, overrides: Sequence[Override]) -> DictConfig | None:
+    try:
+        return compose(loader, fixed_lines(overrides))
+    except (HydraException, InputError):
+        return None
 
 
 def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
     """Compose the chosen presets; raise InputError if Hydra rejects them."""
-    lines = [_to_text(override) for override in groups if not override.is_sweep_override()]
+    lines = fixed_lines(groups)
     try:
         return compose(loader, lines)
     except HydraException as error:
         raise InputError(
             Diagnostic("refused-by-hydra", " ".join(lines) or "conf/", f"cannot be composed: {first_line(error)}")
         ) from None
-
-
-def _check_single(overrides: Sequence[Override]) -> list[Diagnostic]:
-    """Return a diagnostic for each swept key if `hydra.mode=RUN` requests a single trial."""
-    if not any(o.key_or_group == "hydra.mode" and str(o.value()) == "RUN" for o in overrides):
-        return []
-    return [
-        Diagnostic(
-            "not-sweepable", o.key_or_group, "cannot be swept with hydra.mode=RUN", o.get_value_string(), "one value"
-        )
-        for o in overrides
-        if o.is_sweep_override()
-    ]
 
 
 def all_keys(tree: DictConfig) -> list[str]:
@@ -94,26 +138,6 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
     return parsed, diagnostics
 
 
-def _refuse_calls(
-    parsed: Sequence[Override], diagnostics: Sequence[Diagnostic]
-) -> tuple[list[Override], list[Diagnostic]]:
-    """Remove overrides that would make Hydra call something, by key or inside a value (`train={_target_: …}`)."""
-    found = {id(override): list(_calls(override)) for override in parsed}
-    refused = [call_diagnostic(where, value) for override in parsed for where, value in found[id(override)]]
-    return [override for override in parsed if not found[id(override)]], [*diagnostics, *refused]
-
-
-def _calls(override: Override) -> Iterator[tuple[str, Any]]:
-    key = override.key_or_group
-    if CALL_KEYS & set(key.split(".")):
-        yield key, override.get_value_string()
-    elif override.is_sweep_override():
-        text = override.get_value_string()
-        yield from ((key, text) for name in sorted(CALL_KEYS) if name in text)
-    elif not override.is_delete():
-        yield from find_targets(override.value(), f"{key}.")
-
-
 def _suggest_quoting(parser: OverridesParser, key: str, value: str) -> str | None:
     """Return how to quote a value that is invalid without quotes (`ü`, brackets split by the shell), or None."""
     if sum(map(value.count, "{[(")) != sum(map(value.count, "}])")):
@@ -126,13 +150,14 @@ def _suggest_quoting(parser: OverridesParser, key: str, value: str) -> str | Non
     return f"quote the value: {shlex.quote(line)}"
 
 
-def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[list[Override], list[Diagnostic]]:
-    in_defaults = compose(loader, []).hydra.runtime.choices
+def _check_groups(
+    loader: ConfigLoader, overrides: Sequence[Override], in_defaults: Container[str]
+) -> tuple[list[Override], list[Diagnostic]]:
     good, diagnostics = [], []
     seen: set[str] = set()
     for override in overrides:
         options = group_options(loader, override.key_or_group)
-        unknown = [] if override.is_delete() else [name for name in _selected(override) if name not in options]
+        unknown = unknown_options(override, options)
         misplaced = None if override.is_delete() else _check_prefix(override, in_defaults, seen)
         if override.is_delete():
             diagnostics.append(
@@ -141,17 +166,7 @@ def _check_groups(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[
                 )
             )
         elif unknown:
-            diagnostics.extend(
-                Diagnostic(
-                    "unknown-option",
-                    override.key_or_group,
-                    "unknown option",
-                    name,
-                    ", ".join(options),
-                    did_you_mean(name, options),
-                )
-                for name in unknown
-            )
+            diagnostics.extend(unknown)
         elif misplaced:
             diagnostics.append(misplaced)
         else:
@@ -182,23 +197,31 @@ def _check_prefix(override: Override, in_defaults: Container[str], seen: set[str
     return None
 
 
-def _selected(override: Override) -> list[str]:
+def unknown_options(override: Override, options: Sequence[str]) -> list[Diagnostic]:
+    """Return a diagnostic for each option that an override of a group selects, but that is not among `options`."""
     if override.is_choice_sweep():
-        return [text.strip("'\"") for text in override.sweep_string_iterator()]
-    return [] if override.is_delete() else [str(override.value())]
+        selected = [text.strip("'\"") for text in override.sweep_string_iterator()]
+    else:
+        selected = [] if override.is_delete() else [str(override.value())]
+    where, expected = override.key_or_group, ", ".join(options)
+    return [
+        Diagnostic("unknown-option", where, "unknown option", name, expected, did_you_mean(name, options))
+        for name in selected
+        if name not in options
+    ]
 
 
 def _check_keys(
-    loader: ConfigLoader, base: DictConfig, overrides: Sequence[Override]
+    loader: ConfigLoader, base: DictConfig, overrides: Sequence[Override], *, is_composed: bool
 ) -> tuple[list[Override], list[Diagnostic]]:
     known = all_keys(base)
     good, diagnostics = [], []
     for override in overrides:
         key = override.key_or_group
         if key == "hydra" or key.startswith("hydra."):
-            diagnostic = _check_hydra_key(loader, override)
-            diagnostics.extend([diagnostic] if diagnostic else [])
-            good.extend([] if diagnostic else [override])
+            found = [] if is_composed and not override.is_sweep_override() else _check_hydra_key(loader, override)
+            diagnostics.extend(found)
+            good.extend([] if found else [override])
         elif override.is_delete():
             diagnostics.append(Diagnostic("not-settable", key, "a key cannot be removed", expected="key=value"))
         elif key in known:
@@ -208,20 +231,17 @@ def _check_keys(
     return good, diagnostics
 
 
-def _check_hydra_key(loader: ConfigLoader, override: Override) -> Diagnostic | None:
+def _check_hydra_key(loader: ConfigLoader, override: Override) -> list[Diagnostic]:
     """Check a key of Hydra's own node by composing it: Hydra has a schema for it."""
+    key, value = override.key_or_group, None if override.is_delete() else override.get_value_string()
     if override.is_sweep_override():
-        key, value = override.key_or_group, override.get_value_string()
         hint = f"write {inner}={value}" if (inner := key.removeprefix("hydra.sweeper.params.")) != key else None
-        return Diagnostic("not-sweepable", key, "cannot be swept", value, "one value", hint)
-    reason = _compose_error(loader, [override])
-    return (
-        Diagnostic(
-            "refused-by-hydra", override.key_or_group, "rejected by Hydra", override.get_value_string(), hint=reason
-        )
-        if reason
-        else None
-    )
+        return [Diagnostic("not-sweepable", key, "cannot be swept", value, "one value", hint)]
+    try:
+        reason = _compose_error(loader, [override])
+    except InputError as error:
+        return list(error.diagnostics)
+    return [Diagnostic("refused-by-hydra", key, "rejected by Hydra", value, hint=reason)] if reason else []
 
 
 def _check_conflicts(
@@ -232,7 +252,7 @@ def _check_conflicts(
     An example is `storage=null storage.path=…`. All together they are first composed in the given order, as Hydra will.
     """
     if not _compose_error(loader, in_given_order):
-        return [*groups, *keys], []
+        return list(in_given_order), []
     good, diagnostics = list(groups), []
     for override in keys:
         if reason := _compose_error(loader, [*good, override]):
@@ -253,7 +273,7 @@ def _check_conflicts(
 def _compose_error(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
     """Return Hydra's reason for rejecting these, without its advice and internal types; None if it composes them."""
     try:
-        compose(loader, [_to_text(o) for o in overrides if not o.is_sweep_override()])
+        compose(loader, fixed_lines(overrides))
     except HydraException as error:
         return first_line(error.__cause__ or error)
     return None
@@ -287,8 +307,6 @@ def _option_has(loader: ConfigLoader, group: str, option: str, key: str) -> bool
     return f"{group}.{key}" in all_keys(tree)
 
 
-def _to_text(override: Override) -> str:
-    line: str | None = override.input_line
-    if line is None:
-        raise ValueError(f"an override without its text: {override}")
-    return line
+def fixed_lines(overrides: Sequence[Override]) -> list[str]:
+    """Return the text of the overrides that do not sweep their key."""
+    return [str(override.input_line) for override in overrides if not override.is_sweep_override()]

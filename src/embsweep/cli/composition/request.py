@@ -1,63 +1,67 @@
-"""Build the request of a sweep from a command line that Hydra can compose."""
+"""Build the request of a sweep from the overrides of a command line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from embsweep.cli.composition.compose import compose, compose_point, group_options, resolve_partially, to_values
-from embsweep.cli.composition.overrides import all_keys
-from embsweep.cli.composition.search_space import parse_space
-from embsweep.cli.composition.validation import read_space
+from embsweep.cli.composition.compose import compose, group_options, resolve_partially, to_plain, to_values
+from embsweep.cli.composition.overrides import UNREADABLE, CommandLine, all_keys, parse_command_line, unknown_options
+from embsweep.cli.composition.search_space import parse_dimension
+from embsweep.cli.composition.validation import SPACE, first_line, read_space
 from embsweep.cli.paths import default_storage
-from embsweep.config.search_space import Choice, Dimension, Space, Value, contains, to_override
+from embsweep.config.search_space import Choice, Composition, Dimension, SearchSpace, Value, contains, refer
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.sweep.request import SweepRequest
 
-EMPTY_SPACE = Diagnostic(
-    "nothing-to-search",
-    "hydra.sweeper.params",
-    "there is nothing to search: every key is fixed",
-    hint="sweep a key (train.learning_rate=1e-5,3e-5), or run one trial (hydra.mode=RUN)",
-)
 _SEARCHABLE = ("model", "loss", "matryoshka", "train", "eval")
 """Groups whose keys may differ between trials. Trials on other data or with another objective are not comparable."""
 
+_MOST_COMBINATIONS = 256
+"""Maximum number of combinations of swept group options: composing one takes a tenth of a second."""
 
-def read_request(loader: ConfigLoader, arguments: Sequence[str], command: str) -> SweepRequest:
+
+def read_request(loader: ConfigLoader, lines: Sequence[str], command: str) -> SweepRequest:
     """Build the request as `parse_request` does.
 
     Args:
         loader: Hydra's loader; see `config_loader`.
-        arguments: Overrides of the command line.
+        lines: Overrides of the command line.
         command: The command line that resumes the sweep.
 
     Raises:
         InputError: If the command line or the search space are invalid, with all diagnostics.
     """
-    request, diagnostics = parse_request(loader, arguments, command)
+    request, diagnostics = parse_request(loader, lines, command)
     if diagnostics:
         raise InputError(diagnostics)
     return request
 
 
 def parse_request(
-    loader: ConfigLoader, arguments: Sequence[str], command: str
+    loader: ConfigLoader, lines: Sequence[str], command: str
 ) -> tuple[SweepRequest, tuple[Diagnostic, ...]]:
-    """Compose the recipe and parse the search space.
+    """Compose the recipe and every combination of swept group options, and parse the search space.
 
     The space is the preset's `hydra.sweeper.params`; a sweep on the command line replaces the entry of its key, and a
-    fixed value removes it.
+    fixed value removes it. With `hydra.mode=RUN` there is no space, and the request is for one trial.
 
     Args:
         loader: Hydra's loader; see `config_loader`.
-        arguments: Overrides of the command line.
+        lines: Overrides of the command line.
         command: The command line that resumes the sweep.
 
     Returns:
@@ -67,53 +71,87 @@ def parse_request(
     Raises:
         InputError: If the configuration cannot be read.
     """
-    parser = OverridesParser.create(config_loader=loader)
-    given = parser.parse_overrides(list(arguments))
-    fixed = [str(override.input_line) for override in given if not override.is_sweep_override()]
-    tree = compose(loader, fixed)
-    space, diagnostics = _build_space(loader, tree, parser, given)
+    line = parse_command_line(loader, lines)
+    try:
+        values, unresolved = resolve_partially(line.tree)
+        if _is_single(line.tree):
+            return single_request(values, command), (*line.diagnostics, *unresolved, *_validate_single(line))
+        parser = OverridesParser.create(config_loader=loader)
+        dimensions, found = _parse_dimensions(loader, parser, line)
+    except InputError as error:
+        raise InputError([*line.diagnostics, *error.diagnostics]) from None
+    diagnostics = [*line.diagnostics, *found, *unresolved]
+    space, recipe = SearchSpace(), dict[str, Value]()
+    if not unresolved:  # every point of the space would report it again
+        try:
+            space, recipe = _build_space(loader, parser, line, values, dimensions)
+        except InputError as error:
+            diagnostics.extend(error.diagnostics)
+    if not dimensions and not diagnostics:
+        diagnostics.append(
+            Diagnostic(
+                "nothing-to-search",
+                SPACE,
+                "there is nothing to search: every key is fixed",
+                hint="sweep a key (train.learning_rate=1e-5,3e-5), or run one trial (hydra.mode=RUN)",
+            )
+        )
+    return SweepRequest(values, space, recipe, command, default_storage()), tuple(diagnostics)
 
-    def compose_values(point: Mapping[str, Value]) -> Mapping[str, Any]:
-        return to_values(compose_point(loader, fixed, [to_override(key, value) for key, value in point.items()]))
 
-    recipe = {d.key: v for d in space if (v := _recipe_value(tree, d, parser)) is not None and contains(d, v)}
-    values, unresolved = resolve_partially(tree)
-    if unresolved:  # every point of the space would report it again
-        space, recipe = (), {}
-    request = SweepRequest(values, space, recipe, compose_values, command, default_storage())
-    return request, (*diagnostics, *unresolved)
+def _is_single(tree: DictConfig) -> bool:
+    return bool(tree.hydra.mode is RunMode.RUN)
 
 
-def _build_space(
-    loader: ConfigLoader, tree: DictConfig, parser: OverridesParser, given: Sequence[Override]
-) -> tuple[Space, list[Diagnostic]]:
-    swept, diagnostics = _parse_preset(parser, read_space(tree))
-    for override in given:
+def _validate_single(line: CommandLine) -> list[Diagnostic]:
+    problem = "cannot be swept with hydra.mode=RUN"
+    return [Diagnostic("not-sweepable", o.key_or_group, problem, o.get_value_string(), "one value") for o in line.swept]
+
+
+def single_request(values: dict[str, Any], command: str) -> SweepRequest:
+    """Build the request of a sweep with an empty space and one trial.
+
+    Its name ends in a hash of the parts of the configuration that determine the trial's result.
+    """
+    content = {key: values[key] for key in ("model", "data", "loss", "matryoshka", "train", "eval", "objective")}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    sweep = {**values["sweep"], "name": f"{values['sweep']['name']}-{digest}"}
+    alone = {**values, "sweep": sweep, "search": {**values["search"], "trials": 1}}
+    return SweepRequest(alone, SearchSpace(), {}, command, default_storage())
+
+
+def _parse_dimensions(
+    loader: ConfigLoader, parser: OverridesParser, line: CommandLine
+) -> tuple[list[Dimension], list[Diagnostic]]:
+    swept, diagnostics = _parse_preset(parser, read_space(line.tree))
+    for override in line.valid:
         key = override.get_key_element().lstrip("+")
         swept.pop(key, None)
         if override.is_sweep_override():
             swept[key] = override
-    known = all_keys(tree)
-    for key in list(swept):
-        if key not in known and not group_options(loader, key):
-            del swept[key]
-            problem, hint = "is neither a key of the configuration nor a group", did_you_mean(key, known)
-            diagnostics.append(Diagnostic("unknown-key", f"hydra.sweeper.params.{key}", problem, hint=hint))
-        elif key.split(".")[0] not in _SEARCHABLE or key == "eval.dims":
-            text = swept.pop(key).get_value_string()
-            expected = f"one value; keys of {', '.join(_SEARCHABLE)} can be searched"
-            diagnostics.append(
-                Diagnostic("not-sweepable", key, "is the same for all trials of a sweep", text, expected)
-            )
-    space: list[Dimension] = []
-    for override in swept.values():
+    known = all_keys(line.tree)
+    dimensions: list[Dimension] = []
+    for key, override in swept.items():
         try:
-            space.extend(parse_space([override]))
+            _require_searchable(loader, key, override, known)
+            dimensions.append(parse_dimension(override))
         except InputError as error:
             diagnostics.extend(error.diagnostics)
-    if not space and not diagnostics:
-        diagnostics.append(EMPTY_SPACE)
-    return tuple(space), diagnostics
+    return dimensions, diagnostics
+
+
+def _require_searchable(loader: ConfigLoader, key: str, override: Override, known: Sequence[str]) -> None:
+    """Raise InputError if a swept key does not exist, or is the same for all trials, or names an unknown option."""
+    options = group_options(loader, key)
+    if key not in known and not options:
+        problem, hint = "is neither a key of the configuration nor a group", did_you_mean(key, known)
+        raise InputError(Diagnostic("unknown-key", f"{SPACE}.{key}", problem, hint=hint))
+    if key.split(".", maxsplit=1)[0] not in _SEARCHABLE or key == "eval.dims":
+        expected = f"one value; keys of {', '.join(_SEARCHABLE)} can be searched"
+        text = override.get_value_string()
+        raise InputError(Diagnostic("not-sweepable", key, "is the same for all trials of a sweep", text, expected))
+    if options and override.is_sweep_override() and (unknown := unknown_options(override, options)):
+        raise InputError(unknown)
 
 
 def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict[str, Override], list[Diagnostic]]:
@@ -122,27 +160,114 @@ def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict
     for key, text in params.items():
         try:
             (swept[key],) = parser.parse_overrides([f"{key}={text}"])  # not parse_override: a glob needs the loader
-        except (HydraException, ValueError, ArithmeticError, RecursionError) as error:  # also if the grammar accepts it
+        except UNREADABLE as error:  # also if the grammar accepts it
             diagnostics.append(
-                Diagnostic("bad-space", f"hydra.sweeper.params.{key}", "cannot be read", text, hint=_first_line(error))
+                Diagnostic("bad-space", f"{SPACE}.{key}", "cannot be read", text, hint=first_line(error))
             )
     return swept, diagnostics
 
 
-def _recipe_value(tree: DictConfig, dimension: Dimension, parser: OverridesParser) -> Value | None:
+def _build_space(
+    loader: ConfigLoader,
+    parser: OverridesParser,
+    line: CommandLine,
+    values: dict[str, Any],
+    dimensions: Sequence[Dimension],
+) -> tuple[SearchSpace, dict[str, Value]]:
+    """Return the space, and the recipe's values of its keys without those that are outside their dimension."""
+    chosen = line.tree.hydra.runtime.choices
+    groups = {d.key: str(chosen[d.key]) for d in dimensions if d.key in chosen}
+    options = {d.key: _parse_options(parser, d) for d in dimensions if d.key not in groups}
+    space = SearchSpace(tuple(dimensions), groups)
+    compositions = {
+        space.combination(dict(point)): _reduce(tree, values, options)
+        for point, tree in _compose_combinations(loader, line, space)
+    }
+    recipe = {}
+    for dimension in dimensions:
+        key = dimension.key
+        value = groups[key] if key in groups else _find_value(dimension, options[key], _get(values, key))
+        if value is not None and contains(dimension, value):
+            recipe[key] = value
+    return SearchSpace(tuple(dimensions), groups, compositions), recipe
+
+
+def _parse_options(parser: OverridesParser, dimension: Dimension) -> dict[str, Any]:
+    """Return text → value of each option of a choice; nothing for a range."""
+    texts = dimension.options if isinstance(dimension, Choice) else ()
+    parsed = parser.parse_overrides([f"{dimension.key}={text}" for text in texts])
+    return {text: override.value() for text, override in zip(texts, parsed, strict=True)}
+
+
+def _find_value(dimension: Dimension, options: Mapping[str, Any], value: Any) -> Value | None:
     """Return the recipe's value of a swept key in the notation of the space; None if it has no comparable value."""
-    choices = tree.hydra.runtime.choices
-    value = choices[dimension.key] if dimension.key in choices else _select(tree, dimension.key)
-    if not isinstance(dimension, Choice):
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-    same = [o for o in dimension.options if parser.parse_override(f"{dimension.key}={o}").value() == plain]
-    return same[0] if same else None
+    if isinstance(dimension, Choice):
+        return next((text for text, option in options.items() if option == value), None)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _select(tree: DictConfig, key: str) -> Any:
-    return OmegaConf.select(tree, key, throw_on_resolution_failure=False)
+def _compose_combinations(
+    loader: ConfigLoader, line: CommandLine, space: SearchSpace
+) -> Iterator[tuple[tuple[tuple[str, str], ...], DictConfig]]:
+    """Compose every combination of swept group options, among them the recipe's; yield group → option, and the tree.
+
+    Raises:
+        InputError: If there are too many combinations, or if one cannot be composed.
+    """
+    texts = {d.key: d.options for d in space if isinstance(d, Choice) and d.key in space.groups}
+    axes = [[(key, text) for text in dict.fromkeys((space.groups[key], *texts[key]))] for key in space.groups]
+    if (count := math.prod(map(len, axes))) > _MOST_COMBINATIONS:
+        problem = f"these groups have {count:,} combinations of options, and each is composed before anything starts"
+        expected = f"at most {_MOST_COMBINATIONS}"
+        raise InputError(Diagnostic("too-many", ", ".join(space.groups), problem, expected=expected))
+    for point in itertools.product(*axes):
+        chosen = [f"{key}={text}" for key, text in point if text != space.groups[key]]
+        try:
+            yield point, compose(loader, [*line.fixed, *chosen]) if chosen else line.tree
+        except HydraException as error:
+            where = f"{SPACE}: {' '.join(chosen)}"
+            raise InputError(Diagnostic("refused-by-hydra", where, first_line(error.__cause__ or error))) from None
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _reduce(tree: DictConfig, recipe: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> Composition:
+    """Return what differs between a composed combination and the recipe.
+
+    Args:
+        tree: The combination.
+        recipe: The recipe's values.
+        options: Swept key → text → value of its options.
+
+    Raises:
+        InputError: If a value interpolates a swept key in a way that cannot be followed, such as one element of a list.
+    """
+    raw: Any = OmegaConf.to_container(tree, resolve=False)
+    draft = copy.deepcopy(tree)
+    OmegaConf.set_struct(draft, False)
+    for key in options:
+        OmegaConf.update(draft, key, refer(key))
+    defaults = {key: _resolve(draft, key, _get(raw, key)) for key in options}
+    given = {key: {text: _resolve(draft, key, v) for text, v in known.items()} for key, known in options.items()}
+    values = {key: value for key, value in to_values(draft).items() if value != recipe[key]}
+    return Composition(values, defaults, given)
+
+
+def _get(values: Any, key: str) -> Any:
+    """Return the value under a dotted key; InputError if an option of a swept group does not have the key."""
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            raise InputError(Diagnostic("unknown-key", key, "is not a key of every option of the swept groups"))
+        values = values[part]
+    return values
+
+
+def _resolve(draft: DictConfig, key: str, value: Any) -> Any:
+    """Return a value of `key` with its interpolations resolved, in a tree where swept keys contain references."""
+    if "${" not in str(value):
+        return value
+    try:
+        OmegaConf.update(draft, key, value)
+        return to_plain(OmegaConf.select(draft, key))
+    except OmegaConfBaseException as error:
+        raise InputError(Diagnostic("unresolved", key, "cannot be resolved", value, hint=first_line(error))) from None
+    finally:
+        OmegaConf.update(draft, key, refer(key))

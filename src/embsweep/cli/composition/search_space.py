@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
 
 from embsweep.config.base import LARGEST_INTEGER
-from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange, Space
+from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange
 from embsweep.core.errors import Diagnostic, InputError
 
 _MOST_VALUES = 100_000
@@ -20,25 +20,12 @@ _MOST_OPTIONS = 200
 _GRAMMAR = "choice(a, b), range(1, 5), interval(0.0, 0.2), tag(log, interval(1e-6, 1e-4))"
 
 
-def parse_space(overrides: Iterable[Override]) -> Space:
-    """Parse each sweep override into one dimension.
+def parse_dimension(override: Override) -> Dimension:
+    """Parse a sweep override.
 
     Raises:
-        InputError: If any override is invalid, with the diagnostics of all of them.
+        InputError: If it is not a valid search space.
     """
-    dimensions: list[Dimension] = []
-    diagnostics: list[Diagnostic] = []
-    for override in overrides:
-        try:
-            dimensions.append(_parse_dimension(override))
-        except InputError as error:
-            diagnostics.extend(error.diagnostics)
-    if diagnostics:
-        raise InputError(diagnostics)
-    return tuple(dimensions)
-
-
-def _parse_dimension(override: Override) -> Dimension:
     key = override.get_key_element()
     if not override.is_sweep_override():
         text = None if override.is_delete() else override.get_value_string()

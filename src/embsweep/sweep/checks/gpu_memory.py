@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from embsweep.config import Config, TrialConfig, build_config
+from embsweep.config import Config, TrialConfig
 from embsweep.config.rehearsal import Rehearsal
 from embsweep.config.search_space import Value, boundary_values
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
@@ -32,8 +32,7 @@ def count_trials_per_gpu(slots: Slots) -> int:
 
 
 def check_gpu_memory(
-    request: SweepRequest,
-    scale: Rehearsal,
+    config: TrialConfig,
     splits: Splits,
     slots: Slots,
     *,
@@ -43,12 +42,11 @@ def check_gpu_memory(
 ) -> list[Diagnostic]:
     """Check that the trials that share a GPU do not run out of memory. Takes half a minute on a GPU.
 
-    The point of the space with the largest estimated memory is measured in a process of its own, on a GPU of this
-    machine or of the cluster. Nothing is measured if no two trials share a GPU.
+    The trial is measured in a process of its own, on a GPU of this machine or of the cluster. Nothing is measured if no
+    two trials share a GPU.
 
     Args:
-        request: The request, with its search space.
-        scale: The scaling of the configurations: none, or that of a rehearsal.
+        config: The point of the space with the largest estimated memory, see `find_largest_trial`.
         splits: The data.
         slots: How many trials run at once, with which share of a GPU.
         call: Runs a function in a new process on a machine of the trials (`Runner.call`).
@@ -62,7 +60,6 @@ def check_gpu_memory(
     trials_per_gpu = count_trials_per_gpu(slots)
     if trials_per_gpu < 2:
         return []
-    config = find_largest_trial(request, scale)
     texts = len(splits.validation.corpus) + len(splits.validation.queries)
     try:
         found = call(
@@ -156,9 +153,9 @@ def find_largest_trial(request: SweepRequest, scale: Rehearsal) -> TrialConfig:
 
 
 def _compose(request: SweepRequest, scale: Rehearsal, point: dict[str, Value]) -> Config | None:
-    """Return the configuration of a point as it would run; None if it is invalid, which `check_space` reports."""
+    """Return the configuration of a point as it would run; None if it is invalid, which `validate_space` reports."""
     try:
-        return scale.apply(build_config(request.compose(point)))
+        return scale.apply(request.configure(point))
     except InputError:
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +21,8 @@ from embsweep.models.builders import check_model
 from embsweep.sweep.identity import flatten
 
 _MISSING = "???"
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def find_missing(values: Mapping[str, Any]) -> list[Diagnostic]:
@@ -29,65 +31,63 @@ def find_missing(values: Mapping[str, Any]) -> list[Diagnostic]:
     return [Diagnostic("missing-value", key, "must be given", hint=f"add {key}=…") for key in keys]
 
 
-def checked_config(
-    values: Mapping[str, Any], diagnostics: list[Diagnostic], check: Callable[[Config], Iterable[Diagnostic]]
-) -> Config | None:
-    """Return the configuration, or None if it is invalid; append its diagnostics to `diagnostics`.
+def attempt(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T | None, list[Diagnostic]]:
+    """Call a function that raises InputError; return its result, or None and the diagnostics, so that checks go on."""
+    try:
+        return parse(*args, **kwargs), []
+    except InputError as error:
+        return None, list(error.diagnostics)
+
+
+def parse_config(
+    values: Mapping[str, Any], known: Iterable[Diagnostic], validate: Callable[[Config], Iterable[Diagnostic]]
+) -> tuple[Config | None, list[Diagnostic]]:
+    """Return the configuration, or None if it is invalid, and its diagnostics.
 
     Args:
         values: The composed configuration as plain values.
-        diagnostics: What was found so far. A missing key that is already among them is not reported twice.
-        check: Returns the diagnostics that concern several parts of a valid configuration.
+        known: What was found so far. A missing key that is already among them is not reported twice.
+        validate: Returns the diagnostics that concern several parts of a valid configuration.
     """
     missing = find_missing(values)
-    named = {diagnostic.location for diagnostic in diagnostics}
-    diagnostics.extend(diagnostic for diagnostic in missing if diagnostic.location not in named)
-    try:
-        config = build_config(values)
-    except InputError as error:
-        diagnostics.extend(
-            diagnostic
-            for diagnostic in error.diagnostics
-            if diagnostic.location not in {diagnostic.location for diagnostic in missing}
-        )
-        return None
-    diagnostics.extend(check(config))
-    return config
+    config, invalid = attempt(build_config, values)
+    named, absent = ({diagnostic.location for diagnostic in found} for found in (known, missing))
+    diagnostics = [diagnostic for diagnostic in missing if diagnostic.location not in named]
+    diagnostics += [diagnostic for diagnostic in invalid if diagnostic.location not in absent]
+    return config, [*diagnostics, *(validate(config) if config is not None else ())]
 
 
-def check_chosen_model(model: ModelConfig, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+def validate_chosen_model(model: ModelConfig, known: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Check the model, unless its choice is already reported as wrong: then `model` is only the default."""
-    return [] if any(diagnostic.location == "model" for diagnostic in diagnostics) else check_model(model)
+    return [] if any(diagnostic.location == "model" for diagnostic in known) else check_model(model)
 
 
-def checked_data(values: Mapping[str, Any], storage: Path, diagnostics: list[Diagnostic]) -> Collection | None:
-    """Load the data; append diagnostics to `diagnostics`.
+def parse_data(
+    values: Mapping[str, Any], storage: Path, *, is_valid: bool
+) -> tuple[Collection | None, list[Diagnostic]]:
+    """Load the data.
 
-    The built-in docstrings take half a minute to collect. If there are diagnostics already, only the presence of their
+    The built-in docstrings take half a minute to collect. If something is invalid already, only the presence of their
     packages is checked.
 
     Args:
         values: The composed configuration as plain values.
         storage: The storage folder, which holds the data cache.
-        diagnostics: What was found so far.
+        is_valid: Whether no diagnostic was found so far.
 
     Returns:
-        The data, or None if they are invalid or were not loaded.
+        The data, or None if they are invalid or were not loaded, and their diagnostics.
     """
     data = values.get("data", {})
     if not isinstance(data, Mapping) or _MISSING in data.values():
-        return None
+        return None, []
     try:
         config: DataConfig = TypeAdapter(DataConfig).validate_python(data)
-        if diagnostics and isinstance(config, DocstringsConfig):
-            find_packages(config.packages)
-            return None
-        return load_collection(config, data_cache(storage))
     except ValidationError:
-        return None  # already reported with the configuration
-    except InputError as error:
-        diagnostics.extend(error.diagnostics)
-        return None
+        return None, []  # already reported with the configuration
+    if not is_valid and isinstance(config, DocstringsConfig):
+        return None, attempt(find_packages, config.packages)[1]
+    return attempt(load_collection, config, data_cache(storage))
 
 
 def find_storage(values: Mapping[str, Any], default: Path) -> Path:
@@ -102,7 +102,7 @@ def _given_storage(values: Mapping[str, Any]) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def check_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
+def validate_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
     """Return a diagnostic if the storage folder cannot be created or written to; leave nothing behind."""
     existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
     try:

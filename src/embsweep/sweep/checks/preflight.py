@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from embsweep.audit.findings import to_diagnostic, validate_waivers
 from embsweep.audit.report import AuditReport
 from embsweep.audit.run import audit_data
-from embsweep.config import Config, build_config, check_trainable
+from embsweep.config import Config, check_trainable
 from embsweep.config.rehearsal import Rehearsal, plan_rehearsal
-from embsweep.config.search_space import Space, boundary_values
+from embsweep.config.search_space import SearchSpace, boundary_values
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import Collection, Splits
@@ -22,17 +22,18 @@ from embsweep.data.splits import split_collection, split_folds
 from embsweep.runners.base import Runner
 from embsweep.runners.factory import open_runner
 from embsweep.runners.resources import Machine, Slots, find_smallest_gpu, inspect_machine
-from embsweep.sweep.checks.gpu_memory import check_gpu_memory
+from embsweep.sweep.checks.gpu_memory import check_gpu_memory, find_largest_trial
 from embsweep.sweep.checks.inputs import (
-    check_chosen_model,
-    check_storage,
-    checked_config,
-    checked_data,
+    attempt,
     deduplicate,
     find_storage,
+    parse_config,
+    parse_data,
+    validate_chosen_model,
+    validate_storage,
 )
-from embsweep.sweep.checks.search_space import check_space, in_space
-from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.checks.search_space import in_space, validate_space
+from embsweep.sweep.folder import SweepFolder, open_model_cache
 from embsweep.sweep.request import SweepRequest
 
 
@@ -68,13 +69,14 @@ def check_request(request: SweepRequest, earlier: Iterable[Diagnostic] = ()) -> 
         InputError: If anything is wrong, with all diagnostics, `earlier` included.
     """
     diagnostics = list(earlier)
-    requested = checked_config(request.values, diagnostics, check_trainable)
-    check_space(request, diagnostics)
+    requested, found = parse_config(request.values, diagnostics, check_trainable)
+    diagnostics.extend(found)
+    diagnostics.extend(validate_space(request, diagnostics))
     storage = find_storage(request.values, request.default_storage)
-    diagnostics.extend(check_storage(request.values, storage))
+    diagnostics.extend(validate_storage(request.values, storage))
     if requested is None:
-        checked_data(request.values, storage, diagnostics)
-        diagnostics.extend(_check_model_alone(request.values, inspect_machine(), diagnostics))
+        diagnostics.extend(parse_data(request.values, storage, is_valid=not diagnostics)[1])
+        diagnostics.extend(_validate_model_alone(request.values, inspect_machine(), diagnostics))
         raise InputError(deduplicate(diagnostics))
     runner = open_runner(requested.runner, storage)
     try:
@@ -87,35 +89,48 @@ def check_request(request: SweepRequest, earlier: Iterable[Diagnostic] = ()) -> 
 def _check_config(
     request: SweepRequest, requested: Config, storage: Path, runner: Runner, diagnostics: list[Diagnostic]
 ) -> PreflightResult:
-    machines = _checked_machines(runner, diagnostics)
+    machines, found = attempt(runner.machines)
+    diagnostics.extend(found)
     scale = plan_rehearsal(
         requested.scale.mode,
-        has_gpu=not machines or any(machine.gpus for machine in machines),
+        has_gpu=not machines or any(machine.gpus for machine in machines),  # an unusable cluster: the full scale
         longest_epochs=_longest_epochs(requested, request.space),
         caps=requested.scale.rehearsal,
     )
     recipe = scale.apply(requested)
-    diagnostics.extend(check_chosen_model(recipe.model, diagnostics))
-    scratch = SweepFolder(storage, recipe.sweep.name).scratch
-    slots = _checked_slots(runner, recipe, machines, scratch, diagnostics) if machines else None
-    collection = checked_data(request.values, storage, diagnostics)
-    splits = _checked_splits(recipe, collection, diagnostics)
-    folds = _checked_folds(recipe, collection, diagnostics)
-    audit = _checked_audit(recipe, collection, splits, diagnostics)
-    if diagnostics or slots is None or splits is None or audit is None:
+    diagnostics.extend(validate_chosen_model(recipe.model, diagnostics))
+    scratch, trials = SweepFolder(storage, recipe.sweep.name).scratch, recipe.search.trials
+    slots, found = attempt(runner.plan, recipe.runner, machines, trials, scratch) if machines else (None, [])
+    diagnostics.extend(found)
+    collection, found = parse_data(request.values, storage, is_valid=not diagnostics)
+    diagnostics.extend([*found, *validate_waivers(recipe.audit.waive)])
+    if collection is None:
         raise InputError(deduplicate(diagnostics))
-    _check_swept_batches(request, scale, (splits, *folds))
-    _check_tracking(recipe, storage)
-    smallest = find_smallest_gpu(machines)
-    model_cache = open_model_cache(storage) if runner.is_remote else None
+    splits, found = attempt(split_collection, collection, recipe.data.split, recipe.data.max_pairs)
+    diagnostics.extend([*found, *(_validate_splits(recipe, splits) if splits is not None else ())])
+    if splits is None:
+        raise InputError(deduplicate(diagnostics))
+    folds, found = _parse_folds(recipe, collection) if not diagnostics else ((), [])
+    diagnostics.extend(found)
+    audit = audit_data(collection, splits, config=recipe.audit, model=recipe.model, train=recipe.train)
+    diagnostics.extend(map(to_diagnostic, audit.unwaived))
+    if diagnostics or slots is None:
+        raise InputError(deduplicate(diagnostics))
+    _require_batches(request, scale, (splits, *folds))
+    _require_tracking(recipe, storage)
     if memory_diagnostics := check_gpu_memory(
-        request, scale, splits, slots, call=runner.call, model_cache=model_cache, smallest_bytes=smallest
+        find_largest_trial(request, scale),
+        splits,
+        slots,
+        call=runner.call,
+        model_cache=open_model_cache(storage) if runner.is_remote else None,
+        smallest_bytes=find_smallest_gpu(machines or ()),
     ):
         raise InputError(memory_diagnostics)
     return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, folds)
 
 
-def _check_model_alone(
+def _validate_model_alone(
     values: Mapping[str, Any], machine: Machine, diagnostics: Iterable[Diagnostic]
 ) -> list[Diagnostic]:
     """Check the model of a configuration that is invalid in other parts, unless a rehearsal would replace the model."""
@@ -123,52 +138,27 @@ def _check_model_alone(
     if mode == "rehearsal" or (mode == "auto" and not machine.gpus):
         return []
     try:
-        return check_chosen_model(ModelConfig.model_validate(values.get("model")), diagnostics)
+        return validate_chosen_model(ModelConfig.model_validate(values.get("model")), diagnostics)
     except ValidationError:
         return []
 
 
-def _checked_splits(recipe: Config, collection: Collection | None, diagnostics: list[Diagnostic]) -> Splits | None:
-    if collection is None:
-        return None
-    try:
-        splits = split_collection(collection, recipe.data.split, recipe.data.max_pairs)
-    except InputError as error:
-        diagnostics.extend(error.diagnostics)
-        return None
+def _validate_splits(recipe: Config, splits: Splits) -> Iterator[Diagnostic]:
     if len(splits.train) < 2:
-        diagnostics.append(
-            Diagnostic("too-few-pairs", "data", "too few pairs to train on", len(splits.train), "at least 2")
-        )
-    diagnostics.extend(_check_batch(recipe, splits))
-    return splits
+        yield Diagnostic("too-few-pairs", "data", "too few pairs to train on", len(splits.train), "at least 2")
+    yield from _validate_batch(recipe, splits)
 
 
-def _checked_folds(recipe: Config, collection: Collection | None, diagnostics: list[Diagnostic]) -> tuple[Splits, ...]:
+def _parse_folds(recipe: Config, collection: Collection) -> tuple[tuple[Splits, ...], list[Diagnostic]]:
     """Split training and validation data again for the confirmation, if it cross-validates; otherwise return none."""
-    if collection is None or recipe.confirm.folds is None or diagnostics:
-        return ()
-    try:
-        folds = split_folds(collection, recipe.data.split, recipe.data.max_pairs, recipe.confirm.folds)
-    except InputError as error:
-        diagnostics.extend(error.diagnostics)
-        return ()
-    diagnostics.extend(diagnostic for fold in folds for diagnostic in _check_batch(recipe, fold))
-    return folds
+    if recipe.confirm.folds is None:
+        return (), []
+    data, count = recipe.data, recipe.confirm.folds
+    folds, found = attempt(split_folds, collection, data.split, data.max_pairs, count)
+    return folds or (), [*found, *(diagnostic for fold in folds or () for diagnostic in _validate_batch(recipe, fold))]
 
 
-def _checked_audit(
-    recipe: Config, collection: Collection | None, splits: Splits | None, diagnostics: list[Diagnostic]
-) -> AuditReport | None:
-    diagnostics.extend(validate_waivers(recipe.audit.waive))
-    if collection is None or splits is None:
-        return None
-    report = audit_data(collection, splits, config=recipe.audit, model=recipe.model, train=recipe.train)
-    diagnostics.extend(map(to_diagnostic, report.unwaived))
-    return report
-
-
-def _check_batch(config: Config, splits: Splits) -> Iterator[Diagnostic]:
+def _validate_batch(config: Config, splits: Splits) -> Iterator[Diagnostic]:
     """Check that the workers can share a batch evenly, and that the training data can fill a batch.
 
     If several queries have the same passage, a batch without duplicates has at most one row per passage. The trainer
@@ -190,41 +180,22 @@ def _check_batch(config: Config, splits: Splits) -> Iterator[Diagnostic]:
         )
 
 
-def _check_swept_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence[Splits]) -> None:
+def _require_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence[Splits]) -> None:
     """Raise InputError if a boundary value of the space requires batches that the data cannot fill."""
     diagnostics = [
         in_space(diagnostic, dimension, value)
         for dimension in request.space
         if dimension.key.split(".")[0] == "train"
         for value in boundary_values(dimension)
-        for config in (scale.apply(build_config(request.compose({dimension.key: value}))),)
+        for config in (scale.apply(request.configure({dimension.key: value})),)
         for splits in cuts
-        for diagnostic in _check_batch(config, splits)
+        for diagnostic in _validate_batch(config, splits)
     ]
     if diagnostics:
         raise InputError(deduplicate(diagnostics))
 
 
-def _checked_machines(runner: Runner, diagnostics: list[Diagnostic]) -> tuple[Machine, ...]:
-    """Return the machines of the runner; none if they are unusable: the rest is then checked as for the full scale."""
-    try:
-        return runner.machines()
-    except InputError as error:
-        diagnostics.extend(error.diagnostics)
-        return ()
-
-
-def _checked_slots(
-    runner: Runner, recipe: Config, machines: Sequence[Machine], scratch: Path, diagnostics: list[Diagnostic]
-) -> Slots | None:
-    try:
-        return runner.plan(recipe.runner, machines, recipe.search.trials, scratch)
-    except InputError as error:
-        diagnostics.extend(error.diagnostics)
-        return None
-
-
-def _check_tracking(recipe: Config, storage: Path) -> None:
+def _require_tracking(recipe: Config, storage: Path) -> None:
     """Raise InputError if an existing MLflow store cannot be used; a new local store is created later by the sweep.
 
     An unreachable store is accepted if the sweep has been started before or if `tracking.must_answer` is false: its
@@ -242,6 +213,6 @@ def _check_tracking(recipe: Config, storage: Path) -> None:
             raise
 
 
-def _longest_epochs(recipe: Config, space: Space) -> float:
+def _longest_epochs(recipe: Config, space: SearchSpace) -> float:
     swept = [d for d in space if d.key == "train.epochs"]
     return max(float(value) for value in (recipe.train.epochs, *(v for d in swept for v in boundary_values(d))))

@@ -1,63 +1,64 @@
-"""Check a search space: compose and validate both ends or every option of each dimension, like a trial."""
+"""Check a search space: configure both ends or every option of each dimension, and validate each like a trial."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from embsweep.config import build_config, check_trainable
-from embsweep.config.search_space import Choice, Dimension, Value, boundary_values, count_values, describe
+from embsweep.config import check_trainable
+from embsweep.config.search_space import Choice, Dimension, SearchSpace, Value, boundary_values, count_values, describe
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.sweep.request import Compose, SweepRequest
+from embsweep.sweep.request import SweepRequest
 
 _MOST_CELLS = 100_000
 """Largest grid that is accepted: the ledger lists every cell before the first trial."""
 
 
-def check_space(request: SweepRequest, diagnostics: list[Diagnostic]) -> None:
-    """Append the diagnostics of each dimension, of a grid, and of models that are evaluated at different dimensions."""
+def validate_space(request: SweepRequest, known: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Return the diagnostics of each dimension, of a grid, and of models that are evaluated at different dimensions.
+
+    Args:
+        request: The request.
+        known: What was found before: a point does not report it again.
+    """
+    found = list(known)
     for dimension in request.space:
-        diagnostics.extend(_check_dimension(dimension, request.compose, known=list(diagnostics)))
-    diagnostics.extend(_check_same_dims(request))
-    if request.values.get("search", {}).get("sampler") == "grid":
-        diagnostics.extend(
-            Diagnostic(
-                "conflict",
-                d.key,
-                "a grid cannot hold an interval",
-                describe(d),
-                "choice(…) or range(…)",
-                "or search=tpe",
-            )
-            for d in request.space
-            if count_values(d) is None
-        )
-        cells = math.prod(count_values(d) or 1 for d in request.space)
-        if cells > _MOST_CELLS:
-            expected = f"at most {_MOST_CELLS:,}"
-            diagnostics.append(
-                Diagnostic(
-                    "too-many", "search.sampler", f"its grid has {cells:,} cells", "grid", expected, "or search=tpe"
-                )
-            )
+        found.extend(_validate_dimension(dimension, request, found))
+    is_grid = request.values.get("search", {}).get("sampler") == "grid"
+    return [
+        *found[len(known) :],
+        *_validate_same_dims(request),
+        *(_validate_grid(request.space) if is_grid else ()),
+    ]
 
 
-def _check_dimension(dimension: Dimension, compose: Compose, known: list[Diagnostic]) -> list[Diagnostic]:
-    """Compose both ends, or every option, and check each like a trial; return the diagnostics not `known` before."""
+def _validate_grid(space: SearchSpace) -> Iterator[Diagnostic]:
+    counts = {dimension: count_values(dimension) for dimension in space}
+    for dimension, count in counts.items():
+        if count is None:
+            problem, expected = "a grid cannot hold an interval", "choice(…) or range(…)"
+            yield Diagnostic("conflict", dimension.key, problem, describe(dimension), expected, "or search=tpe")
+    cells = math.prod(count or 1 for count in counts.values())
+    if cells > _MOST_CELLS:
+        problem, expected = f"its grid has {cells:,} cells", f"at most {_MOST_CELLS:,}"
+        yield Diagnostic("too-many", "search.sampler", problem, "grid", expected, "or search=tpe")
+
+
+def _validate_dimension(dimension: Dimension, request: SweepRequest, known: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Configure both ends, or every option, and check each like a trial; return the diagnostics not `known` before."""
     diagnostics: list[Diagnostic] = []
-    composed: dict[str, list[Value]] = {}
+    configured: dict[str, list[Value]] = {}
     for value in boundary_values(dimension):
-        values = compose({dimension.key: value})
         try:
-            config = build_config(values)
+            config = request.configure({dimension.key: value})
             found = check_trainable(config)
-            composed.setdefault(config.model_dump_json(), []).append(value)
+            configured.setdefault(config.model_dump_json(), []).append(value)
         except InputError as error:
             found = list(error.diagnostics)
         new = [diagnostic for diagnostic in found if diagnostic not in known]
         diagnostics.extend(in_space(diagnostic, dimension, value) for diagnostic in new)
-    for same in composed.values():
+    for same in configured.values():
         if isinstance(dimension, Choice) and len(same) > 1:
             names = " and ".join(map(str, same))
             hint = f"use one: {dimension.key}={same[0]}"
@@ -67,13 +68,13 @@ def _check_dimension(dimension: Dimension, compose: Compose, known: list[Diagnos
     return diagnostics
 
 
-def _check_same_dims(request: SweepRequest) -> Iterator[Diagnostic]:
+def _validate_same_dims(request: SweepRequest) -> Iterator[Diagnostic]:
     """Check that models of different sizes are evaluated at the same dimensions: otherwise they are not comparable."""
     found: dict[str, tuple[int, ...]] = {}
     for dimension in request.space:
         for value in boundary_values(dimension) if dimension.key.split(".")[0] == "model" else ():
             try:
-                config = build_config(request.compose({dimension.key: value}))
+                config = request.configure({dimension.key: value})
             except InputError:
                 continue  # reported with its dimension
             found[f"{dimension.key}={value}"] = config.trial.eval_dims
