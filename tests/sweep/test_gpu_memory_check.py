@@ -97,20 +97,17 @@ def test_trials_must_fit_on_the_smallest_of_unequal_gpus(smallest_gib, fits):
     assert all(f"{smallest_gib}.0 GiB" in diagnostic.message for diagnostic in diagnostics)
 
 
+def alone(request_of):
+    return find_largest_trial(request_of("hydra.mode=RUN"), FULL)
+
+
 def test_the_smallest_gpu_of_the_cluster_counts(request_of):
     measured = MemoryUsage(_gpu(78), 17 * GIB)
     call = lambda *_, **__: measured  # noqa: E731
     splits = SimpleNamespace(train=(), validation=SimpleNamespace(corpus={}, queries={}))
     slots = Slots(8, 1, 0.25)
-    assert (
-        check_gpu_memory(
-            find_largest_trial(request_of("hydra.mode=RUN"), FULL), splits, slots, call=call, smallest_bytes=80 * GIB
-        )
-        == []
-    )
-    (diagnostic,) = check_gpu_memory(
-        find_largest_trial(request_of("hydra.mode=RUN"), FULL), splits, slots, call=call, smallest_bytes=40 * GIB
-    )
+    assert check_gpu_memory(alone(request_of), splits, slots, call=call, smallest_bytes=80 * GIB) == []
+    (diagnostic,) = check_gpu_memory(alone(request_of), splits, slots, call=call, smallest_bytes=40 * GIB)
     assert diagnostic.hint.startswith("runner.trials_per_gpu=2")
 
 
@@ -173,10 +170,7 @@ def splits():
 
 def test_nothing_is_measured_if_each_trial_has_a_gpu(request_of, splits):
     call = lambda *_, **__: pytest.fail("measured")  # noqa: E731
-    assert (
-        check_gpu_memory(find_largest_trial(request_of("hydra.mode=RUN"), FULL), splits, Slots(4, 1, 1.0), call=call)
-        == []
-    )
+    assert check_gpu_memory(alone(request_of), splits, Slots(4, 1, 1.0), call=call) == []
 
 
 def test_the_measurement_runs_in_a_fresh_process(request_of, splits):
@@ -198,8 +192,6 @@ def test_a_failed_measurement_is_a_diagnostic(request_of, splits):
     def die(*_, **__):
         raise EmbsweepError("the fresh process died")
 
-    (diagnostic,) = check_gpu_memory(
-        find_largest_trial(request_of("hydra.mode=RUN"), FULL), splits, Slots(2, 1, 0.5), call=die
-    )
+    (diagnostic,) = check_gpu_memory(alone(request_of), splits, Slots(2, 1, 0.5), call=die)
     assert (diagnostic.code, diagnostic.location) == ("not-measured", "runner.gpus_per_trial")
     assert diagnostic.message.endswith(": the fresh process died")

@@ -22,6 +22,7 @@ from embsweep.core.errors import Diagnostic
 from embsweep.data.collection import Splits
 from embsweep.data.splits import split_collection
 from embsweep.reports.text import plain_printer
+from embsweep.sweep.checks.inputs import validate_chosen_model
 
 
 def audit(overrides: Sequence[str], *, with_model: bool, json_file: Path | None, console: Console) -> bool:

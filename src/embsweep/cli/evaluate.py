@@ -16,6 +16,7 @@ from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.splits import as_retrieval_set, split_collection
 from embsweep.reports.text import plain_printer, score
 from embsweep.selection.scores import Scores, scores_to_json
+from embsweep.sweep.checks.inputs import validate_chosen_model
 
 SPLITS = ("all", "validation", "test")
 _SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
