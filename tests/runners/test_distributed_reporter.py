@@ -1,5 +1,6 @@
 """Reports of a trial's first worker and the replies to them, without Ray: the mailbox is a test double."""
 
+import pickle
 import time
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -136,17 +137,17 @@ def test_other_workers_do_not_report_and_receive_the_reply(group):
 def test_a_failure_is_kept_to_be_raised_for_the_other_workers(group, rank):
     mailbox = Mailbox()
     reporter = group._GroupReporter(Pair(rank, 2), mailbox)
-    failed = TrialResult(Outcome.FAILED, None, None, None, 1.0, "loss is nan")
+    failed = TrialResult.failed("loss is nan", out_of_memory=True)
     reporter.finish(failed)
     assert mailbox.posted == ([failed] if rank == 0 else [])
     assert not isinstance(reporter.failure, group.WorkerLost)
-    assert str(reporter.failure) == "loss is nan"
+    assert pickle.loads(pickle.dumps(reporter.failure)).result == failed
 
 
 @pytest.mark.parametrize("reason", ["[gloo/transport/tcp/pair.cc] closed", "DistBackendError: x", "ncclRemoteError"])
 def test_a_lost_peer_is_not_reported_as_the_end_of_the_trial(group, reason):
     mailbox = Mailbox()
     reporter = group._GroupReporter(Pair(0, 2), mailbox)
-    reporter.finish(TrialResult(Outcome.FAILED, None, None, None, 1.0, reason))
+    reporter.finish(TrialResult.failed(reason))
     assert mailbox.posted == []
     assert isinstance(reporter.failure, group.WorkerLost)

@@ -6,15 +6,12 @@ import math
 import pytest
 
 from embsweep.core.errors import Diagnostic, InputError, TrialFailed
-from embsweep.evaluation.evaluator import check_scores
 from embsweep.models import losses
 from embsweep.training import callback
 from embsweep.training.failures import describe_frames, format_error, to_single_line
 from embsweep.training.messages import Outcome, TrialSpec
-from embsweep.training.trial import run_trial
-from tests.refusals import raises_code
 from tests.texts import numbers_in
-from tests.training.recorder import Recorder
+from tests.training.recorder import Recorder, run_trial
 
 pytestmark = pytest.mark.usefixtures("tiny_static")
 
@@ -192,11 +189,3 @@ def test_frames_show_the_messages_of_our_own_errors_only():
     assert "embsweep.core.errors.TrialFailed: there is no space" in text
     assert text.rstrip().endswith("builtins.OSError")
     assert "hunter2" not in text
-
-
-def test_complete_scores_pass():
-    scores = {64: {"map@100": 0.5, "ndcg@10": 0.1}}
-    check_scores(scores, "map@100")
-    check_scores(scores, "map@100", (64,))
-    with raises_code(TrialFailed, "missing-score"):
-        check_scores(scores, "map@100", (128, 64))

@@ -7,8 +7,8 @@ import pytest
 from embsweep.data.collection import Pair
 from embsweep.models import builders
 from embsweep.training.messages import Outcome, TrialSpec
-from embsweep.training.trial import TrialData, run_trial
-from tests.training.recorder import Recorder
+from embsweep.training.trial import TrialData
+from tests.training.recorder import Recorder, run_trial
 from tests.training.tiny import build_tiny
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from embsweep.runners.attempt import run_attempt
 from embsweep.runners.base import TrialFn, TrialScheduler
-from embsweep.training.messages import TrialReport, TrialResult, TrialStarted
+from embsweep.training.messages import AttemptAborted, TrialReport, TrialResult, TrialStarted
 
 
-class _SchedulerError(BaseException):
+class _SchedulerError(AttemptAborted):
     """Carry an exception of the scheduler through the trial, which must neither handle it nor be marked as failed."""
 
 

@@ -271,6 +271,10 @@ class Ledger:
     def mark_lost(self, number: int, reason: str) -> None:
         """Record that the trial's process died while the driver is alive; `ask` returns the trial again."""
         self.set_attributes(number, **{PROCESS_LOSSES: self.record(number).losses + 1, "lost": reason})
+        self.reopen(number)
+
+    def reopen(self, number: int) -> None:
+        """Let `ask` return an open trial again, as its next attempt."""
         del self._open[number]
 
     def fail(self, number: int, reason: str) -> None:

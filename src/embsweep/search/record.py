@@ -38,6 +38,13 @@ PREVIOUS_REPORTS = "previous_reports"
 FACT_NAMES = "fact_names"
 """Attribute of a run in the ledger: names of the attributes that are facts of its training."""
 
+MINI_BATCH_SIZE = "mini_batch_size"
+"""Attribute, and fact of a trial: pairs of a mini-batch of its last attempt, or of the next one after it ran out of
+memory; absent if the loss has no mini-batches."""
+
+OOM_RETRY = "oom_retry"
+"""Attribute, and fact of a trial: the mini-batch sizes with which it ran out of memory, and the one after them."""
+
 State = Literal["running", "complete", "stopped", "failed"]
 
 _STATES: Mapping[TrialState, State] = {

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embsweep.config import Config
+from embsweep.config import Config, TrialConfig
 from embsweep.core.errors import DiskFull, InputError
 from embsweep.core.files import MANIFEST, is_disk_full_error, remove_leftovers
 from embsweep.core.redaction import redact
 from embsweep.reports.progress import Progress
 from embsweep.reports.text import score
 from embsweep.search.ledger import Ledger
-from embsweep.search.record import FACT_NAMES, PREVIOUS_REPORTS, REPORTS, TrialRecord
+from embsweep.search.record import FACT_NAMES, MINI_BATCH_SIZE, OOM_RETRY, PREVIOUS_REPORTS, REPORTS, TrialRecord
 from embsweep.selection.scores import Scores, scores_to_json
 from embsweep.sweep.identity import flatten
 from embsweep.sweep.phase import Phase
 from embsweep.sweep.presentation import build_view, describe_params
 from embsweep.tracking.runs import RunRef
 from embsweep.tracking.tracker import Tracker
-from embsweep.training.messages import PREVIOUS, Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted, to_rows
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted, to_rows
 from embsweep.training.verification import hash_of_manifest
 
 LOGGED_TRIALS = "logged_trials"
@@ -41,8 +40,6 @@ MANIFEST_SHA256 = "manifest_sha256"
 
 _FACT_MESSAGES = {
     "restarted": "starts over:",
-    "used_previous_state": "resumes one evaluation earlier:",
-    "oom_retry": "ran out of memory, and is retried with",
 }
 """Facts of a trial that are shown to the user at once, with the text that precedes the value."""
 
@@ -87,7 +84,7 @@ class SweepScheduler:
                 config = self.configure(record)
             except InputError as error:  # each value is valid, but not their combination
                 self._log_trial_start(record, record.params)
-                self._close(record.number, _failure(f"invalid configuration: {error}"), None)
+                self._close(record.number, TrialResult.failed(f"invalid configuration: {error}"), None)
                 continue
             self._log_trial_start(record, _params(config, record))
             self._load_previous_reports(record)
@@ -96,7 +93,7 @@ class SweepScheduler:
             return TrialSpec(
                 number=record.number,
                 attempt=record.attempt,
-                config=config.trial,
+                config=_with_mini_batch_of(record, config.trial),
                 folder=str(self.phase.trial_dir(record.number)),
                 fold=self.phase.fold(record),
             )
@@ -112,6 +109,7 @@ class SweepScheduler:
         """See `TrialScheduler.on_trial_start`. Records earlier attempts' reports again; a crash may have lost them."""
         process = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
         facts = {"setup_s": started.setup_s, "import_s": started.import_s, **_without_secrets(started.facts)}
+        facts |= _facts_of_retries(self.ledger.record(number))
         self.ledger.set_attributes(number, **process, **facts, **{FACT_NAMES: sorted(facts)})
         self.tracking.log_facts(self._child(number), facts)
         for report in (self._deduplicate(number, report) for report in started.earlier):
@@ -140,13 +138,13 @@ class SweepScheduler:
         losses = self.ledger.record(number).losses + 1
         if losses >= self.phase.max_attempts:
             why = f"{reason}; {losses} times, the limit of sweep.max_attempts"
-            self.on_trial_complete(number, _failure(why))
+            self.on_trial_complete(number, TrialResult.failed(why))
             return
         self.ledger.mark_lost(number, reason)
         self._update_progress(self.ledger.record(number), f"was lost: {reason}; it resumes from its last evaluation")
 
     def on_trial_complete(self, number: int, result: TrialResult) -> None:
-        """See `TrialScheduler.on_trial_complete`.
+        """See `TrialScheduler.on_trial_complete`. A trial that ran out of memory may be started again instead.
 
         Raises:
             DiskFull: If a full disk ended the trial. The trial stays open, so that it can be resumed.
@@ -156,7 +154,25 @@ class SweepScheduler:
                 f"{self.phase.trial_dir(number)}: the disk is full ({result.reason}). Finished trials are kept; free "
                 "some space, then run the same command to resume the sweep."
             )
-        self._close(number, result, result.best_scores or self._best_scores.pop(number, None))
+        if not self._retry_with_half_the_mini_batch(number, result):
+            self._close(number, result, result.best_scores or self._best_scores.pop(number, None))
+
+    def _retry_with_half_the_mini_batch(self, number: int, result: TrialResult) -> bool:
+        """Leave a trial open whose training ran out of memory, if its loss has mini-batches that can be smaller.
+
+        A cached loss accumulates its gradient over mini-batches: with half the size there are twice as many, and the
+        step is the same. Half a batch of the plain loss has half the negatives, which would be another trial.
+        """
+        record = self.ledger.record(number)
+        size = record.attributes.get(MINI_BATCH_SIZE, 1)
+        if not result.out_of_memory or size < 2:
+            return False
+        sizes = f"{record.attributes.get(OOM_RETRY) or f'loss.mini_batch_size {size}'} → {size // 2}"
+        self.ledger.set_attributes(number, **{MINI_BATCH_SIZE: size // 2, OOM_RETRY: sizes})
+        self.tracking.log_facts(self._child(number), {OOM_RETRY: sizes})
+        self.ledger.reopen(number)
+        self._update_progress(self.ledger.record(number), f"ran out of memory, and is retried with {sizes}")
+        return True
 
     def _close(self, number: int, result: TrialResult, scores: Scores | None) -> None:
         """Record the end of a run in the ledger, then in MLflow's outbox; then delete checkpoints.
@@ -195,7 +211,7 @@ class SweepScheduler:
             if not record.is_finished:
                 continue
             folder = self.phase.trial_dir(record.number)
-            for part in ("state", PREVIOUS) if record.number in kept else ("state", PREVIOUS, "best"):
+            for part in ("state",) if record.number in kept else ("state", "best"):
                 remove_leftovers(folder / part)
                 shutil.rmtree(folder / part, ignore_errors=True)
 
@@ -243,8 +259,19 @@ def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: redact(value) if isinstance(value, str) else value for name, value in facts.items()}
 
 
-def _failure(reason: str) -> TrialResult:
-    return TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
+def _facts_of_retries(record: TrialRecord) -> dict[str, Any]:
+    return {OOM_RETRY: record.attributes[OOM_RETRY]} if OOM_RETRY in record.attributes else {}
+
+
+def _with_mini_batch_of(record: TrialRecord, config: TrialConfig) -> TrialConfig:
+    """Return the configuration of an attempt: later ones keep the size of the first (`auto` is measured once).
+
+    With dropout, another size would draw other masks.
+    """
+    size = record.attributes.get(MINI_BATCH_SIZE)
+    if size is None:
+        return config
+    return config.model_copy(update={"loss": config.loss.model_copy(update={"mini_batch_size": size})})
 
 
 def _manifest_hash(result: TrialResult) -> dict[str, str]:

@@ -106,9 +106,6 @@ def build_trainer(
     from embsweep.training.batch_sampler import EpochBatchSampler
 
     _leave_environment_alone()
-    columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
-    if pairs[0].negative is not None:
-        columns["negative"] = [p.negative or "" for p in pairs]
     folder, workers = Path(job.folder) / "trainer", current_group().size
     arguments = build_arguments(job.config.train, folder, choice=choice, workers=workers)
     if job.config.train.batch_sampler == "batch_sampler":
@@ -116,11 +113,19 @@ def build_trainer(
     trainer = SentenceTransformerTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_dict(columns),
+        train_dataset=Dataset.from_dict(to_columns(pairs)),
         loss=loss,
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, between the progress lines
     return trainer
+
+
+def to_columns(pairs: Sequence[Pair]) -> dict[str, list[str]]:
+    """Return the texts of pairs by column; if the first pair has a negative, missing ones are empty texts."""
+    columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
+    if pairs[0].negative is not None:
+        columns["negative"] = [p.negative or "" for p in pairs]
+    return columns
 
 
 def _leave_environment_alone() -> None:

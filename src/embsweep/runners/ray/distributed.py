@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from embsweep.core.distributed import ProcessGroup, current_group
 from embsweep.core.errors import EmbsweepError
-from embsweep.runners.attempt import NO_RESULT, run_attempt
+from embsweep.runners.attempt import run_attempt
 from embsweep.runners.base import TrialFn
 from embsweep.runners.ray.environment import pin_threads, thread_variables
 from embsweep.runners.resources import WorkerPlacement
@@ -60,6 +60,16 @@ class _Trainer(TorchTrainer):
 
 class WorkerLost(EmbsweepError):
     """Raised if a process of the group, or its node, died; the trial itself has not failed."""
+
+
+class _TrialFailedInWorker(EmbsweepError):
+    """Raised in a worker whose trial failed; carries its result to the process that reports to Tune."""
+
+    @property
+    def result(self) -> TrialResult:
+        """The result of the trial in that worker."""
+        found: TrialResult = self.args[0]
+        return found
 
 
 def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, place: WorkerPlacement) -> None:
@@ -139,14 +149,15 @@ def _dispatch(message: Message, reporter: Reporter) -> bool:
 def _to_result(error: BaseException | None) -> TrialResult:
     """Return the result of a trial whose first worker reported none. Raise WorkerLost if a process died."""
     if error is None:
-        return _failed(NO_RESULT)
+        return TrialResult.failed("its first worker ended without a result")
     if isinstance(error, ControllerError):
         raise WorkerLost(f"its workers could not be started: {error.controller_failure}")
     failures = [_unwrap(failure) for failure in getattr(error, "worker_failures", {}).values()]
     trial_errors = [failure for failure in failures if not isinstance(failure, _WORKER_LOST_ERRORS)]
     if not trial_errors:
         raise WorkerLost("a worker process of the trial died (killed, out of memory, crashed, or its machine is gone)")
-    return _failed(format_error(trial_errors[0]))
+    first = trial_errors[0]
+    return first.result if isinstance(first, _TrialFailedInWorker) else TrialResult.failed(format_error(first))
 
 
 def _unwrap(failure: BaseException) -> BaseException:
@@ -156,10 +167,6 @@ def _unwrap(failure: BaseException) -> BaseException:
 
 
 _WORKER_LOST_ERRORS = (WorkerHealthCheckFailedError, RayActorError, WorkerLost)
-
-
-def _failed(reason: str) -> TrialResult:
-    return TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
 
 
 def _work_in_group(config: dict[str, Any]) -> None:
@@ -191,7 +198,7 @@ class _GroupReporter:
             if any(part in reason for part in _PEER_LOST_MESSAGES):
                 self.failure = WorkerLost(reason)
                 return  # the failed peer reports the cause; this worker only lost its connection
-            self.failure = EmbsweepError(reason)
+            self.failure = _TrialFailedInWorker(result)
         self._post(result)
 
     def _post(self, message: Message) -> bool:

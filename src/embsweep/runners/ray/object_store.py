@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from embsweep.models.node_cache import unpack
 from embsweep.models.snapshot import Snapshot, SnapshotFile
 from embsweep.runners.base import TrialFn
-from embsweep.training.messages import Reporter, TrialSpec
+from embsweep.training.messages import Reporter, TrialResult, TrialSpec
 
 _opened: dict[ObjectRefs, dict[str, Any]] = {}
 """Contents of the last refs that this process opened; at most one, to free the texts of an earlier sweep."""
@@ -48,9 +48,10 @@ class RemoteTrialFn:
     run: Any
     refs: ObjectRefs
 
-    def __call__(self, job: TrialSpec, reporter: Reporter) -> None:
+    def __call__(self, job: TrialSpec, reporter: Reporter) -> TrialResult:
         """Open the refs, if this process has not done so, and run the trial."""
-        self.run(job, reporter, **get_all(self.refs))
+        result: TrialResult = self.run(job, reporter, **get_all(self.refs))
+        return result
 
 
 def put_trial_fn(trial_fn: TrialFn, *, to_other_machines: bool) -> TrialFn:
