@@ -87,7 +87,7 @@ def test_the_next_attempt_resumes_with_half_the_mini_batch(make_job, data, memor
     assert "restarted" not in started.facts
     assert second.reports[0] == first.reports[0]
     assert [r.step for r in second.reports] == [2, 5]
-    assert memory.steps == 3 + 1 + 2, "three steps and the failed one, then those after the state of step 2"
+    assert memory.steps == 3 + 1 + 3, "three steps and the failed one, then those after the state of step 2"
 
 
 @pytest.mark.nightly

@@ -299,6 +299,14 @@ def test_a_stale_attempt_writes_nothing(monkeypatch, make_job, data):
     assert second.results[0].outcome == Outcome.COMPLETE
 
 
+def test_the_trainer_has_the_private_methods_that_write_a_state():
+    """`save_state` calls them; it would log their absence, like a full disk, and trials would start over."""
+    from sentence_transformers import SentenceTransformerTrainer
+
+    for name in ("_save_optimizer_and_scheduler", "_save_scaler", "_save_rng_state"):
+        assert callable(getattr(SentenceTransformerTrainer, name, None)), name
+
+
 def test_a_state_holds_no_pickle_that_could_run_code(monkeypatch, make_job, data):
     import torch
 

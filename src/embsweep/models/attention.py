@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,17 @@ def find_attentions(cfg: ModelConfig) -> frozenset[str] | None:
         except (OSError, ValueError, KeyError):  # no configuration there, or its architecture has no class
             continue
     return None
+
+
+def read_config(cfg: ModelConfig) -> dict[str, int]:
+    """Return the integers in the `config.json` of a model's architecture on this machine; empty without one."""
+    for place in _places(cfg):
+        try:
+            found = json.loads(Path(place, "config.json").read_text("utf-8"))
+            return {name: value for name, value in found.items() if type(value) is int and value > 0}
+        except (OSError, ValueError, AttributeError):  # no such file, or it holds no object
+            continue
+    return {}
 
 
 def _places(cfg: ModelConfig) -> list[str]:

@@ -40,11 +40,12 @@ def build_arguments(
         workers: Number of processes that share each batch of `config.batch_size` pairs; it does not change the results.
     """
     import torch
-    from sentence_transformers import SentenceTransformerTrainingArguments
+
+    from embsweep.training.trainer_classes import SingleGpuArguments
 
     choice = choice or _choose_alone(config)
     set_tf32(choice.tf32)
-    arguments = SentenceTransformerTrainingArguments(
+    return SingleGpuArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
@@ -72,10 +73,6 @@ def build_arguments(
         # BERT and XLM-R have a pooler that no embedding uses: without this, workers wait forever for its gradients.
         ddp_find_unused_parameters=True if workers > 1 else None,
     )
-    # A trial has at most one GPU per process. If the process sees several, the trainer would multiply the batch size by
-    # their number and split each batch among them, and thereby the in-batch negatives.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
 
 
 def _choose_alone(config: TrainConfig) -> HardwareSettings:
@@ -103,7 +100,7 @@ def build_trainer(
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
 
-    from embsweep.training.batch_sampler import EpochBatchSampler
+    from embsweep.training.trainer_classes import EpochBatchSampler
 
     _leave_environment_alone()
     folder, workers = Path(job.folder) / "trainer", current_group().size
