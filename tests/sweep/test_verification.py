@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from embsweep.runners.select import select_call
 from embsweep.search.read import read_ledger
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
+from embsweep.training import verification
 from embsweep.training.verification import (
     RecordedScores,
     VerificationFailed,
@@ -50,6 +52,23 @@ def test_require_reproduced_names_the_metric_and_both_values(measured, device):
         require_reproduced("winner", scores(0.5), scores(measured), device=device)
     named = ("winner: ", "map@100", " 64,", f"{measured:.6f}", "0.500000", f"{device_tolerance(device):g} on {device}")
     assert [word for word in named if word not in str(caught.value)] == []
+
+
+def test_test_data_is_not_evaluated_if_the_recorded_scores_are_not_reproduced(monkeypatch):
+    def evaluate_sets(*_, **__):
+        yield SimpleNamespace(scores=scores(0.4))
+        pytest.fail("the test data was evaluated")
+
+    monkeypatch.setattr("embsweep.evaluation.evaluator.evaluate_sets", evaluate_sets)
+    monkeypatch.setattr(
+        "embsweep.models.builders.build_model", lambda _: SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    )
+    monkeypatch.setattr(verification, "localise", lambda model, models: model)
+    spec = VerificationSpec(None, None, None, (64,), 8)
+    with raises_code(VerificationFailed, "not-reproduced"):
+        verify_and_evaluate(
+            [RecordedScores("base", None, scores(0.5))], spec, call=lambda run, *args, **k: run(*args, **k)
+        )
 
 
 def truncate(weights):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import pytest
 
@@ -129,6 +130,15 @@ def test_a_message_of_many_lines_with_a_secret(job, data, monkeypatch):
     saved = (job.best.parent / "error.txt").read_text()
     assert "in fail" in saved and "builtins.RuntimeError" in saved and "builtins.ValueError" in saved
     assert "hunter2" not in saved
+
+
+@pytest.mark.slow
+def test_a_library_that_cannot_be_imported(job, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    recorder, result = run(job, data)
+    assert result.outcome == Outcome.FAILED
+    assert "sentence_transformers" in result.reason
+    assert recorder.started == []
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])

@@ -11,6 +11,7 @@ an attempt whose trial was given to another machine.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import shutil
@@ -108,7 +109,7 @@ def save_state(
         values: Each query's score at the last report.
         group: The processes that train the trial together.
     """
-    rng_states = _merge(group.gather(_read_rng_files(trainer)))
+    rng_states = group.gather(_read_rng_files(trainer))
     if not group.is_first:
         return
 
@@ -118,7 +119,7 @@ def save_state(
         trainer._save_optimizer_and_scheduler(str(fresh))
         trainer._save_scaler(str(fresh))
         trainer.state.save_to_json(str(fresh / "trainer_state.json"))
-        for name, content in rng_states.items():
+        for name, content in itertools.chain.from_iterable(files.items() for files in rng_states):
             (fresh / name).write_bytes(content)
         save_per_query(fresh / _VALUES, values)
         (fresh / _SETUP).write_text(json.dumps(dict(state.setup)), "ascii")
@@ -165,21 +166,19 @@ def find_state(job: TrialSpec, setup: Mapping[str, str | int]) -> ResumeState | 
     if difference is not None:
         raise InvalidResumeState("other-setup", f"its state was saved with {difference}")
     state = ResumeState(job.state, setup, reports)
-    _require_best(job, state)
+    if state.best is not None and not state.has_best_weights:
+        _require_best(job, state.best)
     return state
 
 
-def _require_best(job: TrialSpec, state: ResumeState) -> None:
-    """Verify the best weights, unless they are those of the state. Raise InvalidResumeState if they are not intact."""
-    if state.best is None or state.has_best_weights:
-        return
+def _require_best(job: TrialSpec, best: TrialReport) -> None:
+    """Verify the best weights on disk. Raise InvalidResumeState if they are not intact, or not those of `best`."""
     try:
         check_checkpoint(job.best)
-        load_per_query(job.values, state.best.scores, job.config.objective.metric)
+        load_per_query(job.values, best.scores, job.config.objective.metric)
     except EmbsweepError as error:
-        raise InvalidResumeState(
-            "best-unreadable", f"the weights of its best evaluation cannot be read ({error})"
-        ) from None
+        problem = f"the weights of its best evaluation cannot be read ({error})"
+        raise InvalidResumeState("best-unreadable", problem) from None
 
 
 def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:
@@ -187,10 +186,6 @@ def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         trainer._save_rng_state(folder)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-def _merge(parts: list[Mapping[str, bytes]]) -> dict[str, bytes]:
-    return {name: content for part in parts for name, content in part.items()}
 
 
 _NAME = "attempt"
