@@ -24,6 +24,7 @@ from embsweep.training.memory import is_out_of_memory, peak_bytes, release_memor
 from embsweep.training.trainer import to_columns
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
 FIRST_SIZE = 8
@@ -162,7 +163,7 @@ def _time_pass(config: TrialConfig, model: SentenceTransformer, batch: list[Pair
     while len(seconds) < PASSES and sum(seconds) < limits.time_s / 8:
         features = [to_features(model, column) for column in to_columns(batch).values()]
         clock = _synchronised(model)
-        with autocast(model, limits.precision):
+        with _autocast(model, limits.precision):
             loss(features, None).backward()
         seconds.append(_synchronised(model) - clock)
         model.zero_grad(set_to_none=True)
@@ -190,14 +191,12 @@ def to_features(model: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
     return {name: value.to(model.device) if hasattr(value, "to") else value for name, value in found.items()}
 
 
-@contextmanager
-def autocast(model: SentenceTransformer, precision: str) -> Iterator[None]:
-    """Use the trainer's autocast: float32 weights, half precision for the operations that torch considers safe."""
+def _autocast(model: SentenceTransformer, precision: str) -> torch.autocast:
+    """Return the trainer's autocast: float32 weights, half precision for the operations that torch considers safe."""
     import torch
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    with torch.autocast(model.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-        yield
+    return torch.autocast(model.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 def _synchronised(model: SentenceTransformer) -> float:

@@ -11,7 +11,7 @@ from embsweep.config.training import TrainConfig
 from embsweep.core.distributed import current_group
 from embsweep.core.precision import set_tf32
 from embsweep.data.collection import Pair
-from embsweep.training.hardware import HardwareSettings, inspect_accelerator, resolve_precision, resolve_tf32
+from embsweep.training.hardware import HardwareSettings
 from embsweep.training.messages import TrialSpec
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def build_arguments(
-    config: TrainConfig, folder: Path, *, choice: HardwareSettings | None = None, workers: int = 1
+    config: TrainConfig, folder: Path, *, choice: HardwareSettings, workers: int = 1
 ) -> SentenceTransformerTrainingArguments:
     """Return arguments for a trainer that does not evaluate, save or report; `EvaluationCallback` does this at rungs.
 
@@ -35,15 +35,13 @@ def build_arguments(
     Args:
         config: Training configuration.
         folder: Output folder of the trainer.
-        choice: Hardware settings from `resolve_hardware`. None resolves precision and tf32 for this process and does
-            not enable gradient checkpointing for `auto`, because model and loss are unknown.
+        choice: Hardware settings from `resolve_hardware`.
         workers: Number of processes that share each batch of `config.batch_size` pairs; it does not change the results.
     """
     import torch
 
     from embsweep.training.trainer_classes import SingleGpuArguments
 
-    choice = choice or _choose_alone(config)
     set_tf32(choice.tf32)
     return SingleGpuArguments(
         output_dir=str(folder),
@@ -73,13 +71,6 @@ def build_arguments(
         # BERT and XLM-R have a pooler that no embedding uses: without this, workers wait forever for its gradients.
         ddp_find_unused_parameters=True if workers > 1 else None,
     )
-
-
-def _choose_alone(config: TrainConfig) -> HardwareSettings:
-    """Resolve the hardware settings without model and loss; gradient checkpointing `auto` means off."""
-    machine = inspect_accelerator()
-    precision, tf32 = resolve_precision(config.precision, machine), resolve_tf32(config.tf32, machine)
-    return HardwareSettings(precision, tf32, gradient_checkpointing=config.gradient_checkpointing is True)
 
 
 def build_trainer(
