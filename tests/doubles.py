@@ -12,7 +12,6 @@ import threading
 import time
 from pathlib import Path
 
-from embsweep.runners.attempt import NO_RESULT
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
 
 ATTEMPTS = 2
@@ -22,11 +21,9 @@ FAULTS = {
     "memory": "MemoryError",
     "exit": "sys.exit(3)",
     "interrupt": "KeyboardInterrupt",
-    "silent": NO_RESULT,
     "fail": "scripted failure",
     "nan": "nan",
     "inf": "inf",
-    "metric": METRIC,
 }
 """Faults that do not kill a trial's process, and what the reason of its result contains."""
 
@@ -64,16 +61,16 @@ class FakeScheduler:
         if job.attempt < ATTEMPTS:
             self.queue.append(job.model_copy(update={"attempt": job.attempt + 1}))
         else:
-            self.on_trial_complete(number, TrialResult(Outcome.FAILED, None, None, None, time.time(), reason))
+            self.on_trial_complete(number, TrialResult.failed(reason))
 
 
 def reports_of(rungs):
     """Return `to_report(rung)`, which makes the report of one of `rungs` evaluations with its number as the score."""
 
-    def to_report(rung, value=None, metric=METRIC):
+    def to_report(rung, value=None):
         value, fraction = float(rung) if value is None else value, rung / rungs
         return TrialReport(
-            fraction, rung, fraction, value, value, fraction, {64: {metric: value}}, 0.1, 1e-5, float(rung)
+            fraction, rung, fraction, value, value, fraction, {64: {METRIC: value}}, 0.1, 1e-5, float(rung)
         )
 
     return to_report
@@ -88,7 +85,7 @@ def faults_of(rungs):
         "exit": SystemExit(3),
         "interrupt": KeyboardInterrupt(),
     }
-    reports = {"nan": to_report(2, math.nan), "inf": to_report(2, math.inf), "metric": to_report(2, metric="ndcg@10")}
+    values = {"nan": math.nan, "inf": math.inf}
 
     def inject(kind, job, reporter):
         if kind == "die" or (kind == "die once" and job.attempt == 1):
@@ -97,8 +94,8 @@ def faults_of(rungs):
             threading.Event().wait()
         if kind in errors:
             raise errors[kind]
-        if kind in reports:
-            reporter.report(reports[kind])
+        if kind in values:
+            to_report(2, values[kind])  # a report cannot be built from it
 
     return inject
 
@@ -152,17 +149,16 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
         return current_group() if "torch" in sys.modules else SINGLE
 
     def evaluate(job, reporter, begun):
-        """Return True if the trial was stopped."""
+        """Return the result of a trial that was stopped, None for any other."""
         is_last = group().rank == group().size - 1
         for rung in range(max(begun, 1), rungs + 1):
             save(job, rung)
             if reporter.report(to_report(rung)):
-                reporter.finish(TrialResult(Outcome.STOPPED, float(rung), None, job.folder, time.time()))
-                return True
+                return TrialResult(Outcome.STOPPED, float(rung), None, job.folder, time.time())
             kind = faults.get(job.number)
             if rung == begun + 1 and (is_last or kind not in ("die", "die once")):
                 inject(kind, job, reporter)
-        return False
+        return None
 
     def trial_fn(job, reporter):
         begun, kind = group().broadcast(load(job)), faults.get(job.number)
@@ -170,10 +166,9 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
         earlier = tuple(to_report(rung) for rung in range(1, begun))
         reporter.start(TrialStarted(os.getpid(), "here", time.time(), 0.0, 0.0, facts, earlier))
         wait_for_others(job)
-        if evaluate(job, reporter, begun) or kind == "silent":
-            return
-        failed = TrialResult(Outcome.FAILED, None, None, None, time.time(), "scripted failure")
-        complete = TrialResult(Outcome.COMPLETE, float(rungs), None, job.folder, time.time())
-        reporter.finish(failed if kind == "fail" else complete)
+        stopped = evaluate(job, reporter, begun)
+        if kind == "fail":
+            return TrialResult.failed("scripted failure")
+        return stopped or TrialResult(Outcome.COMPLETE, float(rungs), None, job.folder, time.time())
 
     return trial_fn

@@ -118,16 +118,13 @@ def has_traceback(output):
 
 
 def corrupt_the_state(chaos):
-    """Send SIGKILL between two evaluations, then corrupt a file of the trial's state, perhaps of the previous one."""
+    """Send SIGKILL between two evaluations, then corrupt a file of the trial's state."""
     result = chaos.run(die=["on_trial_result", chaos.rng.randint(20, 100)])
-    for state in ("state", "previous/state")[: chaos.rng.randint(1, 2)]:
-        files = [
-            path for path in chaos.sandbox.folder.glob(f"*/*/{state}/**/*") if path.is_file() and path.stat().st_size
-        ]
-        if files:
-            path = chaos.rng.choice(sorted(files))
-            chaos.note(f"garbage in {path.relative_to(chaos.sandbox.folder)}")
-            _corrupt(path, chaos.rng)
+    files = [path for path in chaos.sandbox.folder.glob("*/*/state/**/*") if path.is_file() and path.stat().st_size]
+    if files:
+        path = chaos.rng.choice(sorted(files))
+        chaos.note(f"garbage in {path.relative_to(chaos.sandbox.folder)}")
+        _corrupt(path, chaos.rng)
     return result
 
 

@@ -5,9 +5,9 @@ import math
 from collections import Counter, defaultdict
 
 import optuna
+from embsweep.tracking.outbox import count_waiting
 
 from embsweep.search.record import to_record
-from embsweep.tracking.outbox import count_waiting
 from tests.chaos.sandbox import NAME
 
 STUDIES = {"sweep": "trial", "confirmation": "confirmation"}
@@ -128,7 +128,7 @@ def _check_registry(client, experiment):
 
 
 def _check_repeated(sandbox, studies):
-    """Check that no attempt repeats more than one interval of earlier attempts; two if it used the previous state.
+    """Check that no attempt repeats more than one interval of earlier attempts.
 
     Attempts that restarted from the beginning may repeat all of them.
     """
@@ -136,8 +136,6 @@ def _check_repeated(sandbox, studies):
     for study, records in studies.items():
         for record in records:
             folder = str(sandbox.folder / ("trials" if study == "sweep" else study) / f"{record.number:04d}")
-            if "used_previous_state" in record.attributes:
-                allowed[folder] = 2
             if "restarted" in record.attributes:
                 allowed[folder] = math.inf
     lines = [json.loads(line) for line in sandbox.trace.read_text().splitlines()] if sandbox.trace.exists() else []
@@ -156,7 +154,7 @@ def _check_repeated(sandbox, studies):
 def _check_disk(sandbox):
     """Check that no partly written weights, no states of finished trials and no undelivered records are left."""
     folders = [path for path in sandbox.folder.rglob("*") if path.is_dir()]
-    leftovers = [path for path in folders if path.name in ("state", "previous") or path.suffix in (".tmp", ".old")]
+    leftovers = [path for path in folders if path.name == "state" or path.suffix in (".tmp", ".old")]
     leftovers += list(sandbox.folder.rglob(".registering-*"))
     problems = [f"left behind: {path.relative_to(sandbox.folder)}" for path in leftovers]
     waiting = count_waiting(sandbox.folder / "outbox")

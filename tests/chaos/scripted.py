@@ -30,7 +30,7 @@ def run_scripted(job, reporter, **given):
 
     train.build_trainer = lambda job, model, loss, pairs, choice: ScriptedTrainer(job, model, loss)
     train.describe_training = lambda trainer, config: {"device": "cpu"}
-    train.run_trial(job, reporter, **given)
+    return train.run_trial(job, reporter, **given)
 
 
 def run_without_torch(job, reporter, **_):
@@ -45,9 +45,9 @@ def run_without_torch(job, reporter, **_):
         done = step / STEPS
         report = TrialReport(done, step, done, objective, objective, 2 / STEPS, scores, 1.0, None, time.time())
         if reporter.report(report):
-            return
+            break
         die_or_block(find_fault(job), job)
-    reporter.finish(TrialResult(Outcome.COMPLETE, objective, scores, None, time.time()))
+    return TrialResult(Outcome.COMPLETE, objective, scores, None, time.time())
 
 
 def find_fault(job):
@@ -71,16 +71,11 @@ class ScriptedTrainer:
     """The part of a trainer that a trial uses."""
 
     def __init__(self, job, model, loss):
-        from types import SimpleNamespace
-
         from torch import nn
         from transformers import TrainerControl, TrainerState
 
         self.job, self.model = job, model
         self.state, self.control = TrainerState(max_steps=STEPS), TrainerControl()
-        self.args = SimpleNamespace(world_size=1, process_index=0)
-        self.optimizer = self.lr_scheduler = SimpleNamespace(state_dict=lambda: {"none": "x" * 4096})
-        self.accelerator = SimpleNamespace(scaler=None)
         self.loss = nn.Identity()
         self._callbacks = []
 
@@ -90,7 +85,7 @@ class ScriptedTrainer:
 
     def train(self, resume_from_checkpoint=None):
         if resume_from_checkpoint:
-            self._load_from_checkpoint(resume_from_checkpoint)
+            self._load(resume_from_checkpoint)
             self.state = type(self.state).load_from_json(str(Path(resume_from_checkpoint, "trainer_state.json")))
             self._inject_fault()
         for callback in self._callbacks:
@@ -138,7 +133,18 @@ class ScriptedTrainer:
         else:
             die_or_block(fault, self.job)
 
-    def _load_from_checkpoint(self, folder):
+    # -- what `save_state` and `EvaluationCallback` call --------------------------------------------------------------
+
+    def _save_optimizer_and_scheduler(self, folder):
+        Path(folder, "optimizer.bin").write_bytes(b"\0" * 4096)
+
+    def _save_scaler(self, folder):
+        pass
+
+    def _save_rng_state(self, folder):
+        Path(folder, "rng_state.pth").write_bytes(b"none")
+
+    def _load(self, folder):
         from safetensors.torch import load_file
 
         (found,) = Path(folder).rglob("*.safetensors")

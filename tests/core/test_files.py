@@ -108,21 +108,16 @@ def fill(folder):
 
 
 @pytest.mark.parametrize("exchanges", [True, False])
-@pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_folder(calls, tmp_path, monkeypatch, is_new, keep, exchanges):
-    folder, kept = tmp_path / "state", tmp_path / "previous" / "state"
-    kept.parent.mkdir()
+def test_a_folder(calls, tmp_path, monkeypatch, is_new, exchanges):
+    folder = tmp_path / "state"
     if not is_new:
         write_folder(folder, fill)
     if not exchanges:
         monkeypatch.setattr(folders, "_exchange", lambda *_: False)
     calls.made.clear()
-    write_folder(folder, fill, keep_as=kept if keep else None)
+    write_folder(folder, fill)
     calls.check(folder)
-    assert kept.is_dir() is (keep and not is_new)
-    if keep and not is_new:
-        assert ("sync", kept.parent, None) in calls.made, "the old folder must not lose its new name too"
 
 
 def test_an_entry_of_the_outbox(calls, tmp_path):

@@ -125,7 +125,7 @@ def test_a_shared_corpus_is_encoded_once(table_model, word_set, monkeypatch):
     ]
     alone = [evaluate_model(model, half, DIMS, batch_size=4) for half in halves]
     encoded = _count_encoded(model, monkeypatch)
-    together = evaluate_sets(model, halves, DIMS, batch_size=4)
+    together = list(evaluate_sets(model, halves, DIMS, batch_size=4))
     assert set(encoded.values()) == {1}
     assert [evaluation.scores for evaluation in together] == [evaluation.scores for evaluation in alone]
 

@@ -78,24 +78,42 @@ def test_a_trial_killed_ten_times_resumes_under_its_number(make_sweep_scheduler,
     assert [row["fraction"] for row in records[1].attributes["reports"]] == [r / rungs for r in range(1, rungs + 1)]
 
 
-def test_a_retry_within_an_attempt_is_recorded_and_no_report_repeated(make_sweep_scheduler):
-    """The trial acts as `run_trial` does when memory runs out: it starts again and repeats no earlier report."""
-
-    to_report = reports_of(3)
+def test_a_trial_that_ran_out_of_memory_is_started_again_until_it_fits(make_sweep_scheduler):
+    to_report, sizes = reports_of(3), []
 
     def trial_fn(job, reporter):
-        reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0, {"mini_batch_size": 16}))
+        size = job.config.loss.mini_batch_size or 16
+        sizes.append((job.attempt, size))
+        reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0, {"mini_batch_size": size}))
         reporter.report(to_report(1))
-        facts = {"mini_batch_size": 8, "oom_retry": "loss.mini_batch_size 16 → 8"}
-        reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0, facts))
+        if size > 4:
+            return TrialResult.failed("ran out of GPU memory", out_of_memory=True)
         reporter.report(to_report(2))
-        reporter.finish(TrialResult(Outcome.COMPLETE, 2.0, None, None, 1.0))
+        return TrialResult(Outcome.COMPLETE, 2.0, None, None, 1.0)
 
-    scheduler = make_sweep_scheduler(1)
+    scheduler = make_sweep_scheduler(1, max_attempts=1)
     InlineRunner().run(scheduler, trial_fn)
     (record,) = scheduler.ledger.trials
-    assert (record.state, record.attempt) == ("complete", 1)
-    assert record.attributes["oom_retry"] == "loss.mini_batch_size 16 → 8"
-    assert record.attributes["mini_batch_size"] == 8
+    assert sizes == [(1, 16), (2, 8), (3, 4)]
+    assert (record.state, record.attempt, record.losses) == ("complete", 3, 0)
+    assert record.attributes["oom_retry"] == "loss.mini_batch_size 16 → 8 → 4"
+    assert record.attributes["mini_batch_size"] == 4
     assert [row["step"] for row in record.attributes["reports"]] == [1, 2]
-    assert scheduler.tracking.log_facts.call_args.args[1]["oom_retry"] == "loss.mini_batch_size 16 → 8"
+    assert scheduler.tracking.log_facts.call_args.args[1]["oom_retry"] == "loss.mini_batch_size 16 → 8 → 4"
+
+
+@pytest.mark.parametrize(
+    ("facts", "out_of_memory"), [({}, True), ({"mini_batch_size": 1}, True), ({"mini_batch_size": 8}, False)]
+)
+def test_no_other_failure_is_retried(make_sweep_scheduler, facts, out_of_memory):
+    """Without mini-batches, with one pair in each, or not out of memory."""
+
+    def trial_fn(job, reporter):
+        reporter.start(TrialStarted(1, "here", 0.0, 0.1, 0.0, facts))
+        return TrialResult.failed("failed", out_of_memory=out_of_memory)
+
+    scheduler = make_sweep_scheduler(1, max_failed_trials=1)
+    InlineRunner().run(scheduler, trial_fn)
+    (record,) = scheduler.ledger.trials
+    assert (record.state, record.attempt) == ("failed", 1)
+    assert "oom_retry" not in record.attributes

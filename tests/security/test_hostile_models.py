@@ -210,10 +210,9 @@ def test_a_hostile_model_in_a_registry_with_rewritten_hashes_is_refused(tmp_path
 def test_a_hostile_pickle_in_a_resume_state_does_not_run(make_config, marker, tmp_path):
     """An attacker who can write to the sweep's folder can rewrite hashes too; `weights_only` protects."""
     from embsweep.training.messages import TrialSpec
-    from embsweep.training.trial import run_trial
     from tests.security.hostile import write_pickle
     from tests.security.toy import toy_data
-    from tests.training.recorder import Recorder
+    from tests.training.recorder import Recorder, run_trial
 
     keys = ["model=static", "matryoshka=from_384", "train=static", "train.batch_size=8", "eval.fractions=[0.5,1.0]"]
     job = TrialSpec(number=0, attempt=1, config=make_config(*keys).trial, folder=str(tmp_path / "trial"))

@@ -67,8 +67,7 @@ def scripted(score=lambda number, fraction: number + fraction, fail=()):
         best = -math.inf
         for step, fraction in enumerate(FRACTIONS, start=1):
             if job.number in fail:
-                reporter.finish(TrialResult(Outcome.FAILED, None, None, None, 1.0, "scripted"))
-                return
+                return TrialResult.failed("scripted")
             value = score(job.number, fraction)
             if value > best:
                 best, best_fraction = value, fraction
@@ -77,9 +76,8 @@ def scripted(score=lambda number, fraction: number + fraction, fail=()):
             if reporter.report(
                 TrialReport(fraction, step, fraction, value, best, best_fraction, scores, 0.1, 1e-5, float(step))
             ):
-                reporter.finish(TrialResult(Outcome.STOPPED, best, None, str(job.best), float(step)))
-                return
-        reporter.finish(TrialResult(Outcome.COMPLETE, best, None, str(job.best), 9.0))
+                return TrialResult(Outcome.STOPPED, best, None, str(job.best), float(step))
+        return TrialResult(Outcome.COMPLETE, best, None, str(job.best), 9.0)
 
     return trial_fn
 

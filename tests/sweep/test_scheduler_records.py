@@ -146,7 +146,7 @@ def test_a_repeated_report_has_the_time_of_the_last_equal_report(make_scheduler)
 
 def write_files(scheduler, number):
     folder = scheduler.phase.trial_dir(number)
-    for name in ("state", "previous/state", "best", ".state.0a1b.tmp", ".best.0a1b.old"):
+    for name in ("state", "best", ".state.0a1b.tmp", ".best.0a1b.old"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,13 +17,14 @@ from embsweep.runners.base import Runner
 from embsweep.search.read import read_ledger
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
+from embsweep.training import verification
 from embsweep.training.verification import (
     RecordedScores,
     VerificationFailed,
     VerificationSpec,
-    check_reproduced,
     device_tolerance,
     hash_of_manifest,
+    require_reproduced,
     verify_and_evaluate,
 )
 from tests.refusals import raises_code
@@ -32,24 +34,41 @@ def scores(value):
     return {64: {"map@100": value, "ndcg@10": 0.5}}
 
 
-def test_check_reproduced_returns_the_difference_within_the_tolerance():
-    assert check_reproduced("winner", scores(0.5), scores(0.5 + 5e-7), device="cpu") == pytest.approx(5e-7)
-    assert check_reproduced("winner", scores(0.5), scores(0.5009), device="cuda") == pytest.approx(9e-4)
+def test_require_reproduced_returns_the_difference_within_the_tolerance():
+    assert require_reproduced("winner", scores(0.5), scores(0.5 + 5e-7), device="cpu") == pytest.approx(5e-7)
+    assert require_reproduced("winner", scores(0.5), scores(0.5009), device="cuda") == pytest.approx(9e-4)
 
 
-def test_check_reproduced_rejects_nan_in_any_metric():
+def test_require_reproduced_rejects_nan_in_any_metric():
     measured = {64: {"map@100": 0.5, "ndcg@10": float("nan")}}
     with raises_code(VerificationFailed, "not-reproduced") as caught:
-        check_reproduced("winner", scores(0.5), measured, device="cpu")
+        require_reproduced("winner", scores(0.5), measured, device="cpu")
     assert "ndcg@10 nan" in str(caught.value)
 
 
 @pytest.mark.parametrize(("measured", "device"), [(0.500002, "cpu"), (0.502, "cuda"), (float("nan"), "cpu")])
-def test_check_reproduced_names_the_metric_and_both_values(measured, device):
+def test_require_reproduced_names_the_metric_and_both_values(measured, device):
     with raises_code(VerificationFailed, "not-reproduced") as caught:
-        check_reproduced("winner", scores(0.5), scores(measured), device=device)
+        require_reproduced("winner", scores(0.5), scores(measured), device=device)
     named = ("winner: ", "map@100", " 64,", f"{measured:.6f}", "0.500000", f"{device_tolerance(device):g} on {device}")
     assert [word for word in named if word not in str(caught.value)] == []
+
+
+def test_test_data_is_not_evaluated_if_the_recorded_scores_are_not_reproduced(monkeypatch):
+    def evaluate_sets(*_, **__):
+        yield SimpleNamespace(scores=scores(0.4))
+        pytest.fail("the test data was evaluated")
+
+    monkeypatch.setattr("embsweep.evaluation.evaluator.evaluate_sets", evaluate_sets)
+    monkeypatch.setattr(
+        "embsweep.models.builders.build_model", lambda _: SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    )
+    monkeypatch.setattr(verification, "localise", lambda model, models: model)
+    spec = VerificationSpec(None, None, None, (64,), 8)
+    with raises_code(VerificationFailed, "not-reproduced"):
+        verify_and_evaluate(
+            [RecordedScores("base", None, scores(0.5))], spec, call=lambda run, *args, **k: run(*args, **k)
+        )
 
 
 def truncate(weights):

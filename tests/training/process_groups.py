@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import socket
 
-from tests.training.recorder import Recorder
+from tests.training.recorder import Recorder, run_trial
 
 TIMEOUT_S = 240
 
@@ -62,7 +62,6 @@ def _serve(end, rank, size, port):
 def run_alone(job, data, stop_at=None):
     """Run the job in this process, with dropout off, and return its `Recorder`."""
     from embsweep.models import builders
-    from embsweep.training.trial import run_trial
 
     recorder, build = Recorder(stop_at), builders.build_model
     builders.build_model = _without_dropout(build)

@@ -1,4 +1,6 @@
-"""A reporter for tests that keeps what a trial reports."""
+"""A reporter for tests that keeps what a trial reports, and its result."""
+
+from embsweep.training import trial
 
 
 class Recorder:
@@ -17,3 +19,8 @@ class Recorder:
 
     def finish(self, result):
         self.results.append(result)
+
+
+def run_trial(job, recorder, data, **given):
+    """Run a trial and give its result to the recorder, as `run_attempt` does."""
+    recorder.finish(trial.run_trial(job, recorder, data, **given))

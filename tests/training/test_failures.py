@@ -2,19 +2,17 @@
 
 import dataclasses
 import math
+import sys
 
 import pytest
 
 from embsweep.core.errors import Diagnostic, InputError, TrialFailed
-from embsweep.evaluation.evaluator import check_scores
 from embsweep.models import losses
 from embsweep.training import callback
 from embsweep.training.failures import describe_frames, format_error, to_single_line
 from embsweep.training.messages import Outcome, TrialSpec
-from embsweep.training.trial import run_trial
-from tests.refusals import raises_code
 from tests.texts import numbers_in
-from tests.training.recorder import Recorder
+from tests.training.recorder import Recorder, run_trial
 
 pytestmark = pytest.mark.usefixtures("tiny_static")
 
@@ -134,6 +132,15 @@ def test_a_message_of_many_lines_with_a_secret(job, data, monkeypatch):
     assert "hunter2" not in saved
 
 
+@pytest.mark.slow
+def test_a_library_that_cannot_be_imported(job, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    recorder, result = run(job, data)
+    assert result.outcome == Outcome.FAILED
+    assert "sentence_transformers" in result.reason
+    assert recorder.started == []
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 @pytest.mark.slow
 def test_an_exit_is_left_to_the_caller(job, data, monkeypatch, error):
@@ -192,11 +199,3 @@ def test_frames_show_the_messages_of_our_own_errors_only():
     assert "embsweep.core.errors.TrialFailed: there is no space" in text
     assert text.rstrip().endswith("builtins.OSError")
     assert "hunter2" not in text
-
-
-def test_complete_scores_pass():
-    scores = {64: {"map@100": 0.5, "ndcg@10": 0.1}}
-    check_scores(scores, "map@100")
-    check_scores(scores, "map@100", (64,))
-    with raises_code(TrialFailed, "missing-score"):
-        check_scores(scores, "map@100", (128, 64))

@@ -178,7 +178,7 @@ def test_workers_share_one_batch(make_config, tmp_path):
     from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
     train = make_config("train.batch_size=4", "train.precision=fp32").train
-    alone, shared = build_arguments(train, tmp_path), build_arguments(train, tmp_path, workers=2)
+    alone, shared = (build_arguments(train, tmp_path, choice=HardwareSettings(), workers=n) for n in (1, 2))
     assert (alone.accelerator_config.split_batches, shared.accelerator_config.split_batches) == (False, True)
     assert (alone.ddp_find_unused_parameters, shared.ddp_find_unused_parameters) == (None, True)
     assert shared.per_device_train_batch_size == 4

@@ -15,7 +15,7 @@ import pytest
 
 from embsweep.training.callback import EvaluationCallback
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted, from_text, to_text
-from embsweep.training.trial import run_trial
+from tests.training.recorder import run_trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
@@ -50,9 +50,8 @@ def run_attempts(job, data, messages_folder, kills):
         if child == 0:
             if attempt <= kills:
                 _die_after_rung(attempt)
-            run_trial(
-                job.model_copy(update={"attempt": attempt}), _FileReporter(messages_folder / f"{attempt:02d}"), data
-            )
+            reporter = _FileReporter(messages_folder / f"{attempt:02d}")
+            run_trial(job.model_copy(update={"attempt": attempt}), reporter, data)
             os._exit(0)
         statuses.append(os.waitpid(child, 0)[1])
     return statuses

@@ -5,7 +5,15 @@ import random
 import pytest
 
 from embsweep.data.collection import Pair
-from embsweep.training.mini_batch import Limits, TooLarge, find_fastest, find_longest, measure_mini_batch, resolve_loss
+from embsweep.training.mini_batch import (
+    Limits,
+    TooLarge,
+    choose_fastest,
+    find_longest,
+    measure_speeds,
+    resolve_loss,
+    try_sizes,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -43,20 +51,20 @@ def tiny_bert():
 
 
 @pytest.mark.parametrize(
-    ("fits", "seconds", "rows", "chosen", "tried", "too_large"),
+    ("fits", "seconds", "rows", "chosen", "tried"),
     [
-        (100, lambda n: 1.0, 64, 64, [8, 16, 32, 64], None),  # twice as large at no cost, up to the batch
-        (100, lambda n: 1.0, 24, 24, [8, 16, 24], None),
-        (100, lambda n: 1.0, 5, 5, [5], None),
-        (100, lambda n: n * (1.0 if n < 32 else 1.5), 64, 16, [8, 16, 32], None),  # slower per pair: stop
-        (100, lambda n: n * (1.0 if n < 16 else 1.01), 16, 16, [8, 16], None),  # nearly equal: the larger
-        (20, lambda n: 1.0, 64, 16, [8, 16, 32], 32),
-        (3, lambda n: 1.0, 64, 2, [8, 4, 2], 4),
-        (1, lambda n: 1.0, 64, 1, [8, 4, 2, 1], 2),
+        (100, lambda n: 1.0, 64, 64, [8, 16, 32, 64]),  # twice as large at no cost, up to the batch
+        (100, lambda n: 1.0, 24, 24, [8, 16, 24]),
+        (100, lambda n: 1.0, 5, 5, [5]),
+        (100, lambda n: n * (1.0 if n < 32 else 1.5), 64, 16, [8, 16, 32]),  # slower per pair: stop
+        (100, lambda n: n * (1.0 if n < 16 else 1.01), 16, 16, [8, 16]),  # nearly equal: the larger
+        (20, lambda n: 1.0, 64, 16, [8, 16, 32]),
+        (3, lambda n: 1.0, 64, 2, [8, 4, 2]),
+        (1, lambda n: 1.0, 64, 1, [8, 4, 2, 1]),
     ],
 )
 @pytest.mark.parametrize("refusal", [TooLarge(), MemoryError(), RuntimeError("CUDA out of memory")])
-def test_doubled_while_it_pays_and_halved_until_it_fits(fits, seconds, rows, chosen, tried, too_large, refusal):
+def test_doubled_while_it_pays_and_halved_until_it_fits(fits, seconds, rows, chosen, tried, refusal):
     sizes = []
 
     def measure(size):
@@ -65,9 +73,9 @@ def test_doubled_while_it_pays_and_halved_until_it_fits(fits, seconds, rows, cho
             raise refusal
         return seconds(size)
 
-    found = find_fastest(measure, Limits(rows))
-    assert (found.size, sizes, found.too_large) == (chosen, tried, too_large)
-    assert set(found.speeds) == {size for size in tried if size <= fits}
+    speeds = try_sizes(measure, Limits(rows))
+    assert (choose_fastest(speeds), sizes, list(speeds)) == (chosen, tried, tried)
+    assert [size for size in tried if not speeds[size]] == [size for size in tried if size > fits]
 
 
 def test_if_one_pair_does_not_fit_the_error_is_the_librarys_own():
@@ -75,12 +83,12 @@ def test_if_one_pair_does_not_fit_the_error_is_the_librarys_own():
         raise MemoryError(str(size))
 
     with pytest.raises(MemoryError, match=r"^1$"):
-        find_fastest(measure, Limits(64))
+        try_sizes(measure, Limits(64))
 
 
 def test_any_other_error_is_raised():
     with pytest.raises(ZeroDivisionError):
-        find_fastest(lambda size: 1 / 0, Limits(64))
+        try_sizes(lambda size: 1 / 0, Limits(64))
 
 
 def test_no_further_size_is_measured_after_the_time_limit():
@@ -90,34 +98,37 @@ def test_no_further_size_is_measured_after_the_time_limit():
         sizes.append(size)
         return 1.0
 
-    assert find_fastest(measure, Limits(64, time_s=0.0)).size == 8
+    assert list(try_sizes(measure, Limits(64, time_s=0.0))) == [8]
     assert sizes == [8]
 
 
 def test_the_longest_of_every_column():
     pairs = [Pair("a", "bbb", "c"), Pair("aaa", "b", None), Pair("aa", "bb", "ccc")]
-    assert find_longest(pairs, 2) == {"anchor": ["aaa", "aa"], "positive": ["bbb", "bb"], "negative": ["ccc", "c"]}
-    assert find_longest(pairs[1:2], 3) == {"anchor": ["aaa"] * 3, "positive": ["b"] * 3}
+    assert find_longest(pairs, 2) == [Pair("aaa", "bbb", "ccc"), Pair("aa", "bb", "c")]
+    assert find_longest(pairs[1:2], 3) == [Pair("aaa", "b")] * 3
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_size_is_measured_and_recorded(make_config, tiny_bert, tmp_path, precision):
     config = make_config(*CACHED, "loss.mini_batch_size=auto").trial
-    resolved = resolve_loss(config, tiny_bert(tmp_path, 0.1), PAIRS, Limits(8, precision))
-    assert resolved.loss == config.loss.model_copy(update={"mini_batch_size": 8})
-    assert resolved.facts["mini_batch_size"] == 8
-    assert resolved.facts["mini_batch_probe"].startswith("pairs per second by size: 8: ")
-    assert resolved.facts["mini_batch_probe_s"] < 60
+    loss, facts = resolve_loss(config, tiny_bert(tmp_path, 0.1), PAIRS, Limits(8, precision))
+    assert loss == config.loss.model_copy(update={"mini_batch_size": 8})
+    assert facts["mini_batch_size"] == 8
+    assert facts["mini_batch_probe"].startswith("pairs per second by size: 8: ")
+    assert facts["mini_batch_probe_s"] < 60
 
 
 @pytest.mark.parametrize(
     ("overrides", "facts"),
-    [((*CACHED, "loss.mini_batch_size=4"), {"mini_batch_size": 4}), (("matryoshka.dims=[8]",), {})],
+    [
+        ((*CACHED, "loss.mini_batch_size=4"), {"mini_batch_size": 4}),
+        ((*CACHED, "loss.mini_batch_size=64"), {"mini_batch_size": 8}),
+        (("matryoshka.dims=[8]",), {}),
+    ],
 )
 def test_a_configured_size_is_kept(make_config, overrides, facts):
     config = make_config(*overrides).trial
-    resolved = resolve_loss(config, None, (), Limits(8))
-    assert (resolved.loss, resolved.facts) == (config.loss, facts)
+    assert resolve_loss(config, None, (), Limits(8)) == (config.loss, facts)
 
 
 def test_workers_take_the_smallest_of_their_sizes(make_config, tiny_bert, tmp_path, monkeypatch):
@@ -129,8 +140,8 @@ def test_workers_take_the_smallest_of_their_sizes(make_config, tiny_bert, tmp_pa
 
     monkeypatch.setattr("embsweep.training.mini_batch.current_group", PretendedGroup)
     config = make_config(*CACHED, "loss.mini_batch_size=auto").trial
-    resolved = resolve_loss(config, tiny_bert(tmp_path, 0.0), PAIRS, Limits(4))
-    assert (resolved.loss.mini_batch_size, resolved.facts["mini_batch_size"]) == (2, 2)
+    loss, facts = resolve_loss(config, tiny_bert(tmp_path, 0.0), PAIRS, Limits(4))
+    assert (loss.mini_batch_size, facts["mini_batch_size"]) == (2, 2)
 
 
 def test_a_probe_has_no_side_effects(make_config, tiny_bert, tmp_path):
@@ -140,19 +151,14 @@ def test_a_probe_has_no_side_effects(make_config, tiny_bert, tmp_path):
     model = tiny_bert(tmp_path, 0.5)
     model.eval()
     model[1].train()
-    first = next(model.parameters())
-    first.grad = torch.ones_like(first)
     modes = [module.training for module in model.modules()]
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
     forward = model.forward
-    found = measure_mini_batch(make_config(*CACHED).trial, model, PAIRS, Limits(8))
-
-    assert found.size == 8
+    assert list(measure_speeds(make_config(*CACHED).trial, model, PAIRS, Limits(8))) == [8]
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
-    assert torch.equal(first.grad, torch.ones_like(first))
-    assert all(p.grad is None for p in list(model.parameters())[1:])
+    assert all(p.grad is None for p in model.parameters())
     assert random.getstate() == states[0]
     assert (np.random.get_state()[1] == states[1]).all()
     assert torch.equal(torch.get_rng_state(), states[2])
@@ -167,7 +173,7 @@ def test_a_failed_probe_has_no_side_effects(make_config, tiny_bert, tmp_path, mo
     monkeypatch.setattr("embsweep.models.losses.build_loss", lambda *_: 1 / 0)
     before = torch.get_rng_state()
     with pytest.raises(ZeroDivisionError):
-        measure_mini_batch(make_config(*CACHED).trial, model, PAIRS, Limits(8))
+        measure_speeds(make_config(*CACHED).trial, model, PAIRS, Limits(8))
     assert not model.training
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -13,7 +13,7 @@ from embsweep.recipes.cards import load_cards
 from embsweep.training import callback as rungs
 from embsweep.training.callback import EvaluationCallback
 from embsweep.training.messages import Outcome, TrialSpec
-from embsweep.training.resume import ResumeState, RunFingerprint
+from embsweep.training.resume import ResumeState
 from tests.refusals import raises_code
 
 
@@ -51,9 +51,7 @@ def train(config):
         job = TrialSpec(number=0, attempt=1, config=config.model_copy(update={"train": changed}), folder="0000")
         reports = Reports(stop_at)
         try:
-            callback = EvaluationCallback(
-                job, SimpleNamespace(model=None), None, reports, ResumeState(job.state, RunFingerprint(""))
-            )
+            callback = EvaluationCallback(job, SimpleNamespace(model=None), None, reports, ResumeState(job.state, {}))
             return *_train(callback, len(objectives)), reports
         finally:
             patch.undo()

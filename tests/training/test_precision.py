@@ -4,7 +4,7 @@ import pytest
 
 from embsweep.core.precision import default_precision
 from embsweep.evaluation.evaluator import evaluate_model
-from embsweep.training.hardware import Accelerator, HardwareSettings, resolve_tf32
+from embsweep.training.hardware import Accelerator, HardwareSettings, resolve_for_this_process, resolve_tf32
 from embsweep.training.trainer import build_arguments
 
 
@@ -26,7 +26,8 @@ def test_the_setting_holds_on_a_gpu_and_not_on_a_cpu(requested):
 @pytest.mark.parametrize("requested", ["true", "false", "null"])
 def test_every_setting_can_be_rehearsed_on_a_cpu(monkeypatch, make_config, tmp_path, backends, requested):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    build_arguments(make_config(f"train.tf32={requested}").train, tmp_path)
+    config = make_config(f"train.tf32={requested}").trial
+    build_arguments(config.train, tmp_path, choice=resolve_for_this_process(config))
     assert backends.fp32_precision == "none"
 
 

@@ -1,9 +1,9 @@
 """A trial that dies at any point resumes from its last evaluation and ends with the result of an uninterrupted run."""
 
-import dataclasses
 import functools
 import os
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,8 @@ from embsweep.training import resume as states
 from embsweep.training.hardware import resolve_for_this_process
 from embsweep.training.messages import Outcome, TrialSpec
 from embsweep.training.resume import InvalidResumeState, StaleAttempt, acquire_fence, compute_fingerprint, find_state
-from embsweep.training.trial import run_trial
 from tests.refusals import raises_code
-from tests.training.recorder import Recorder
+from tests.training.recorder import Recorder, run_trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_static")]
 
@@ -75,7 +74,7 @@ def same(one, other):
 
 BEFORE_STATE = (callback, "save_state", True)
 AFTER_STATE = (callback, "save_state", False)
-AFTER_BEST = (callback, "save_per_query", False)
+AFTER_BEST = (callback, "save_checkpoint", False)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +168,7 @@ def _flip(path):
 
 def load_state(job, **changes):
     setup = compute_fingerprint(job, resolve_for_this_process(job.config))
-    return find_state(job, dataclasses.replace(setup, **changes))
+    return find_state(job, {**setup, **changes})
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ def load_state(job, **changes):
         lambda folder: (folder / "stray.py").write_text("print('ran')"),
     ],
 )
-def test_corrupt_state_costs_one_evaluation_and_is_recorded(monkeypatch, make_job, data, reference, corrupt_with):
+def test_trial_with_a_corrupt_state_starts_over_and_records_why(monkeypatch, make_job, data, reference, corrupt_with):
     uninterrupted_job, uninterrupted = reference("no_duplicates")
     job = make_job("train.batch_sampler=no_duplicates")
     run_and_kill(monkeypatch, job, data, AFTER_BEST, 2)
@@ -191,8 +190,9 @@ def test_corrupt_state_costs_one_evaluation_and_is_recorded(monkeypatch, make_jo
         load_state(job)
     second = Recorder()
     run_trial(job, second, data)
-    assert second.started[0].facts["used_previous_state"] == str(unusable.value)
-    assert same(second.reports, uninterrupted.reports), "the first is repeated"
+    assert second.started[0].facts["restarted"] == str(unusable.value)
+    assert second.started[0].earlier == ()
+    assert same(second.reports, uninterrupted.reports)
     assert second.results[0].outcome == Outcome.COMPLETE
     assert (job.best / "manifest.json").read_text() == (uninterrupted_job.best / "manifest.json").read_text()
     assert job.values.read_bytes() == uninterrupted_job.values.read_bytes()
@@ -209,6 +209,8 @@ def test_a_state_of_other_training_is_not_used(monkeypatch, make_job, data):
         with raises_code(InvalidResumeState, "other-setup"):
             load_state(job, **change)
     assert load_state(job.model_copy(update={"attempt": 2})) is not None
+    smaller = job.config.model_copy(update={"loss": job.config.loss.model_copy(update={"mini_batch_size": 2})})
+    assert load_state(job.model_copy(update={"config": smaller})) is not None, "it changes no gradient"
 
 
 def test_a_crash_between_two_renames_is_repaired(monkeypatch, make_job, data):
@@ -232,26 +234,48 @@ def test_a_full_disk_costs_the_state_and_not_the_trial(monkeypatch, make_job, da
     assert not job.state.exists()
 
 
-def test_after_a_full_disk_the_trial_resumes_from_the_previous_state(monkeypatch, make_job, data, reference):
-    """The second and all later states do not fit on the disk; the best weights, which are smaller, do."""
-    uninterrupted_job, uninterrupted = reference("no_duplicates")
-    job, calls, real = make_job("train.batch_sampler=no_duplicates"), count(1), states.write_folder
+OBJECTIVES = {0.25: 0.2, 0.5: 0.1, 0.75: 0.3, 1.0: 0.25}
+"""The third evaluation replaces the weights of the first."""
 
-    def full(*args, **kwargs):
-        if next(calls) > 1:
+
+@pytest.mark.parametrize(
+    ("crash_point", "restarted"),
+    [
+        ((callback, "save_per_query", True), False),
+        ((callback, "save_checkpoint", True), True),
+        ((callback, "save_checkpoint", False), True),
+    ],
+    ids=["before the scores", "between scores and weights", "after the weights"],
+)
+def test_after_a_full_disk_a_state_is_used_only_with_its_own_weights(
+    monkeypatch, make_job, tmp_path, data, crash_point, restarted
+):
+    """The third state does not fit on the disk; the best weights, which are smaller, do."""
+    to_report, calls, write = callback.EvaluationCallback._to_report, count(1), states.write_folder
+
+    def to_known_report(own, state, fraction, *others):
+        monkeypatch.setattr(callback, "compute_objective", lambda *_: OBJECTIVES[fraction])
+        return to_report(own, state, fraction, *others)
+
+    def full(*args):
+        if next(calls) > 2:
             raise OSError(28, "No space left on device")
-        real(*args, **kwargs)
+        write(*args)
 
+    monkeypatch.setattr(callback.EvaluationCallback, "_to_report", to_known_report)
+    job, uninterrupted, second = make_job(), Recorder(), Recorder()
+    run_trial(job.model_copy(update={"folder": str(tmp_path / "uninterrupted")}), uninterrupted, data)
     with monkeypatch.context() as patched:
         patched.setattr(states, "write_folder", full)
-        run_and_kill(patched, job, data, AFTER_BEST, 3)
-    with raises_code(InvalidResumeState, "state-not-kept") as unusable:
-        load_state(job)
-    second = Recorder()
+        run_and_kill(patched, job, data, crash_point, 2)
     run_trial(job, second, data)
-    assert second.started[0].facts["used_previous_state"] == str(unusable.value)
-    assert same(second.reports, uninterrupted.reports)
-    assert (job.best / "manifest.json").read_text() == (uninterrupted_job.best / "manifest.json").read_text()
+    assert ("restarted" in second.started[0].facts) is restarted
+    assert same([*second.started[0].earlier, *second.reports], uninterrupted.reports)
+    manifests = [
+        (folder / "best" / "manifest.json").read_text()
+        for folder in map(Path, (job.folder, tmp_path / "uninterrupted"))
+    ]
+    assert manifests[0] == manifests[1]
 
 
 def test_a_stale_attempt_writes_nothing(monkeypatch, make_job, data):
@@ -273,6 +297,14 @@ def test_a_stale_attempt_writes_nothing(monkeypatch, make_job, data):
     second = Recorder()
     run_trial(job.model_copy(update={"attempt": 2}), second, data)
     assert second.results[0].outcome == Outcome.COMPLETE
+
+
+def test_the_trainer_has_the_private_methods_that_write_a_state():
+    """`save_state` calls them; it would log their absence, like a full disk, and trials would start over."""
+    from sentence_transformers import SentenceTransformerTrainer
+
+    for name in ("_save_optimizer_and_scheduler", "_save_scaler", "_save_rng_state"):
+        assert callable(getattr(SentenceTransformerTrainer, name, None)), name
 
 
 def test_a_state_holds_no_pickle_that_could_run_code(monkeypatch, make_job, data):

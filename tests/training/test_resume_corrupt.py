@@ -6,14 +6,12 @@ from functools import partial
 
 import pytest
 
-from embsweep.evaluation.per_query import load_per_query
 from embsweep.training import callback
 from embsweep.training.hardware import resolve_for_this_process
 from embsweep.training.messages import Outcome, TrialSpec
 from embsweep.training.resume import InvalidResumeState, compute_fingerprint, find_state
-from embsweep.training.trial import run_trial
 from tests.refusals import raises_code
-from tests.training.recorder import Recorder
+from tests.training.recorder import Recorder, run_trial
 
 pytestmark = pytest.mark.slow
 
@@ -143,75 +141,20 @@ def test_corrupt_per_query_scores_are_detected(falling, copy_of, corrupt_with):
         (lambda job: CORRUPTED["a block of zeros"](job.state), "state-unreadable"),
         (lambda job: replace_by_a_file(job.state), "state-unreadable"),
         (lambda job: CORRUPTED["no manifest"](job.best), "best-unreadable"),
-        (lambda job: shutil.rmtree(job.state), "state-not-kept"),
     ],
 )
-def test_trial_falls_back_by_one_evaluation_and_records_why(falling, copy_of, data, corrupt_with, code):
+def test_trial_starts_over_and_records_why(falling, copy_of, data, corrupt_with, code):
     job, recorder = copy_of(falling), Recorder()
     corrupt_with(job)
     with raises_code(InvalidResumeState, code) as unusable:
         load_state(job)
     run_trial(job, recorder, data)
     (started,), (result,) = recorder.started, recorder.results
-    assert started.facts["used_previous_state"] == str(unusable.value)
-    assert "restarted" not in started.facts
+    assert started.facts["restarted"] == str(unusable.value)
     assert started.earlier == ()
-    assert [r.fraction for r in recorder.reports] == FRACTIONS, "the first is repeated, the second is trained again"
+    assert [r.fraction for r in recorder.reports] == FRACTIONS
     assert result.outcome == Outcome.COMPLETE
     assert [path.name for path in job.best.parent.glob(".*")] == [], "no temporary files are left"
-
-
-def test_trial_starts_over_if_the_previous_state_is_corrupt_too(falling, copy_of, data):
-    job, recorder = copy_of(falling), Recorder()
-    CORRUPTED["garbage"](job.state)
-    CORRUPTED["half the weights"](job.previous.state)
-    run_trial(job, recorder, data)
-    (started,) = recorder.started
-    assert str(job.state) in started.facts["restarted"]
-    assert [r.fraction for r in recorder.reports] == FRACTIONS
-    assert recorder.results[0].outcome == Outcome.COMPLETE
-
-
-@pytest.fixture(scope="module")
-def wavering(make_tiny, data, tmp_path_factory):
-    """A trial of three evaluations: the last is the best, the first was before, with its weights only in `previous`."""
-    folder = tmp_path_factory.mktemp("wavering") / "trial"
-    return stopped_trial(make_tiny, data, folder, [0.2, 0.1, 0.3], fractions=[0.25, 0.5, 0.75, 1.0], stop_at=0.75)
-
-
-def test_fallback_restores_the_best_weights_of_that_state(wavering, copy_of, data, monkeypatch):
-    job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
-    first_manifest = (job.previous.best / "manifest.json").read_bytes()
-    CORRUPTED["garbage"](job.state)
-    run_trial(job, recorder, data)
-    (started,), (result,) = recorder.started, recorder.results
-    assert [r.fraction for r in started.earlier] == [0.25]
-    assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
-    assert (job.best / "manifest.json").read_bytes() == first_manifest
-    assert result.best_objective == 0.2
-    load_per_query(job.values, result.best_scores, job.config.objective.metric)
-
-
-def test_training_after_a_fallback_gives_the_same_weights(wavering, copy_of, data, monkeypatch):
-    job, recorder, left = copy_of(wavering), Recorder(stop_at=0.75), iter([0.3])
-    CORRUPTED["no weights"](job.state)
-    monkeypatch.setattr(callback, "compute_objective", lambda *_: next(left))
-    run_trial(job, recorder, data)
-    assert [r.fraction for r in recorder.reports] == [0.5, 0.75]
-    assert (job.best / "manifest.json").read_bytes() == (wavering.best / "manifest.json").read_bytes()
-
-
-@pytest.mark.parametrize("moved_before_crash", ["best", "per_query.npz"])
-def test_interrupted_fallback_is_completed(wavering, copy_of, data, moved_before_crash):
-    job, recorder = copy_of(wavering), Recorder(stop_at=0.5)
-    CORRUPTED["garbage"](job.state)
-    for name in ("best", "per_query.npz")[: 1 + (moved_before_crash == "per_query.npz")]:
-        current, earlier = job.best.with_name(name), job.previous.best.with_name(name)
-        shutil.rmtree(current) if current.is_dir() else current.unlink()
-        earlier.rename(current)
-    run_trial(job, recorder, data)
-    assert "used_previous_state" in recorder.started[0].facts
-    assert [(r.fraction, r.best_fraction) for r in recorder.reports] == [(0.5, 0.25)]
 
 
 def test_corrupt_best_weights_are_rewritten_from_the_state(rising, copy_of, data):

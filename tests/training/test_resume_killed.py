@@ -25,8 +25,7 @@ from embsweep.training import callback
 from embsweep.training.hardware import resolve_for_this_process
 from embsweep.training.messages import Outcome, TrialSpec
 from embsweep.training.resume import compute_fingerprint, find_state, save_state
-from embsweep.training.trial import run_trial
-from tests.training.recorder import Recorder
+from tests.training.recorder import Recorder, run_trial
 from tests.training.tiny import build_tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]

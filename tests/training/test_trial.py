@@ -9,9 +9,10 @@ import pytest
 from embsweep.data.collection import Pair
 from embsweep.models import builders
 from embsweep.models.copies import copy_model
+from embsweep.training.hardware import HardwareSettings
 from embsweep.training.messages import Outcome, TrialSpec
-from embsweep.training.trial import TrialData, run_trial
-from tests.training.recorder import Recorder
+from embsweep.training.trial import TrialData
+from tests.training.recorder import Recorder, run_trial
 from tests.training.tiny import build_tiny
 
 pytestmark = pytest.mark.slow
@@ -256,7 +257,7 @@ def test_a_trial_trains_on_one_gpu_however_many_its_process_sees(monkeypatch, tm
         self._n_gpu = 4
 
     monkeypatch.setattr(SentenceTransformerTrainingArguments, "__post_init__", on_a_machine_with_four)
-    arguments = build_arguments(make_config("train.batch_size=8").trial.train, tmp_path)
+    arguments = build_arguments(make_config("train.batch_size=8").trial.train, tmp_path, choice=HardwareSettings())
     assert arguments.n_gpu == 1
     assert arguments.train_batch_size == 8
 

@@ -69,7 +69,7 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
 
 
-def write_folder(folder: Path, write: Callable[[Path], None], *, keep_as: Path | None = None) -> None:
+def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
     """Replace `folder` atomically by a new folder that `write` fills.
 
     The files, then `manifest.json` with the sha256 and the size in bytes of each, are written and synced in a hidden
@@ -79,7 +79,6 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, keep_as: Path |
     Args:
         folder: Folder to replace or create; its parents are created.
         write: Writes all files to the empty folder whose path it receives.
-        keep_as: Path to which the old folder is moved; None removes it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     restore_folder(folder)
@@ -89,7 +88,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, keep_as: Path |
         fresh.mkdir()
         write(fresh)
         _write_manifest(fresh)
-        _replace(folder, fresh, keep_as)
+        _replace(folder, fresh)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -181,8 +180,8 @@ def describe_file(file: Path) -> dict[str, Any]:
         raise CodedError("unreadable", f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _replace(target: Path, fresh: Path, keep_as: Path | None) -> None:
-    """Move `fresh` to `target`, and the old `target` to `keep_as` or remove it. All are on one file system.
+def _replace(target: Path, fresh: Path) -> None:
+    """Move `fresh` to `target` and remove the old `target`. Both are on one file system.
 
     Linux exchanges the two names atomically. On a file system that cannot, there are two renames, between which
     `target` is absent for a moment (the old one is beside it, with the suffix `.old`).
@@ -190,21 +189,13 @@ def _replace(target: Path, fresh: Path, keep_as: Path | None) -> None:
     if not target.exists():
         fresh.rename(target)
     elif _exchange(fresh, target):
-        _keep_or_remove(fresh, keep_as)
+        remove(fresh)
     else:
         old = fresh.with_suffix(".old")
         target.rename(old)
         fresh.rename(target)
-        _keep_or_remove(old, keep_as)
-    sync(target.parent)
-
-
-def _keep_or_remove(old: Path, keep_as: Path | None) -> None:
-    if keep_as is None:
         remove(old)
-    else:
-        old.rename(keep_as)
-        sync(keep_as.parent)
+    sync(target.parent)
 
 
 def remove(path: Path) -> None:

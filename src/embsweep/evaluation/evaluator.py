@@ -6,8 +6,7 @@ per dimension, with equal results (`benchmarks/encode_once.py`).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embsweep.core.distributed import SINGLE, ProcessGroup
-from embsweep.core.errors import CodedError, Diagnostic, InputError, TrialFailed
+from embsweep.core.errors import CodedError, Diagnostic, InputError
 from embsweep.core.precision import default_precision
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.metrics import MAX_RANK, Hits, compute_means, compute_per_query
@@ -45,26 +44,6 @@ class Evaluation:
         return {dim: by_metric[metric] for dim, by_metric in self.per_query.items()}
 
 
-def check_scores(scores: Scores, metric: str, dims: Collection[int] | None = None) -> None:
-    """Check that scores are complete and finite. A missing dimension would not be noticed in a mean over the others.
-
-    Args:
-        scores: The scores, by dimension and metric.
-        metric: The metric that every dimension must have.
-        dims: The required dimensions; None for those of `scores`.
-
-    Raises:
-        TrialFailed: If `metric` is missing at a dimension, or any value is not finite.
-    """
-    for dim in scores if dims is None else dims:
-        if metric not in scores.get(dim, {}):
-            raise TrialFailed("missing-score", f"the evaluation has no {metric} at dimension {dim}")
-    values = [(name, dim, value) for dim, by_metric in scores.items() for name, value in by_metric.items()]
-    for name, dim, value in sorted(values, key=lambda found: found[0] != metric):  # the objective's metric first
-        if not math.isfinite(value):
-            raise TrialFailed("not-finite", f"{name} at dimension {dim} is {value}")
-
-
 def evaluate_model(
     model: SentenceTransformer,
     data: RetrievalSet,
@@ -82,7 +61,7 @@ def evaluate_model(
         batch_size: Texts per forward pass.
         group: The processes that evaluate together.
     """
-    return evaluate_sets(model, [data], dims, batch_size=batch_size, group=group)[0]
+    return next(evaluate_sets(model, [data], dims, batch_size=batch_size, group=group))
 
 
 def evaluate_sets(
@@ -92,8 +71,8 @@ def evaluate_sets(
     *,
     batch_size: int,
     group: ProcessGroup = SINGLE,
-) -> list[Evaluation]:
-    """Evaluate a model on several sets, in order; a corpus that several sets share is encoded once.
+) -> Iterator[Evaluation]:
+    """Evaluate a model on several sets, each when it is requested; a corpus that several sets share is encoded once.
 
     Each process of `group` encodes its share of the texts; the first one ranks and broadcasts the result. Texts are
     encoded in float32 without autocast and without a trainer's tf32, whatever surrounds the call, with `encode_query`
@@ -113,15 +92,14 @@ def evaluate_sets(
         TrialFailed: If an embedding is not finite.
     """
     corpora: dict[tuple[str, ...], Tensor] = {}
-    evaluations = []
-    with default_precision():
-        for data in sets:
+    for data in sets:
+        with default_precision():
             if data.corpus not in corpora:
                 corpora[data.corpus] = encode_texts(model, data.corpus, "document", batch_size=batch_size, group=group)
             queries = encode_texts(model, data.queries, "query", batch_size=batch_size, group=group)
             found = evaluate_embeddings(queries, corpora[data.corpus], data.relevant, dims) if group.is_first else None
-            evaluations.append(cast(Evaluation, group.broadcast(found)))
-    return evaluations
+            evaluation = cast(Evaluation, group.broadcast(found))
+        yield evaluation
 
 
 def encode_texts(
@@ -154,7 +132,7 @@ def encode_texts(
     encode = model.encode_query if role == "query" else model.encode_document
     own = group.shard(list(rows)) or list(rows)[:1]  # fewer texts than processes: each encodes at least one
     autocast = torch.autocast(model.device.type, enabled=False)
-    with float32_attention(model), autocast, _plain_forward(model), _keep_mode(model):
+    with float32_attention(model), autocast, _plain_forward(model), keep_mode(model):
         part = encode(own, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
     distinct = group.all_gather_rows(part.float(), len(rows))
     if len(rows) == len(texts):
@@ -236,8 +214,8 @@ def _plain_forward(model: SentenceTransformer) -> Iterator[None]:
 
 
 @contextmanager
-def _keep_mode(model: SentenceTransformer) -> Iterator[None]:
-    """Restore the mode of every module, frozen ones included: `encode` calls `model.eval()`."""
+def keep_mode(model: SentenceTransformer) -> Iterator[None]:
+    """Restore the mode (train or eval) of every module afterwards, frozen ones included."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield

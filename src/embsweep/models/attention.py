@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,21 @@ def _is_supported(network: Any, name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def read_config(cfg: ModelConfig, folder: Path | None = None) -> dict[str, int]:
+    """Return the integers in the `config.json` of a model's architecture on this machine; empty without one.
+
+    Args:
+        cfg: Configuration of the model.
+        folder: Copy of the model's files; None finds them by `cfg`.
+    """
+    path = find_file(cfg, _CONFIGS, folder)
+    try:
+        found = json.loads(path.read_text("utf-8")) if path else {}
+        return {name: value for name, value in found.items() if type(value) is int and value > 0}
+    except (OSError, ValueError, AttributeError):  # not readable, or it holds no object
+        return {}
 
 
 def read_attention(model: SentenceTransformer) -> str | None:

@@ -18,8 +18,9 @@ from embsweep.training.messages import Reporter, TrialReport, TrialResult, Trial
 
 R = TypeVar("R")
 
-TrialFn = Callable[[TrialSpec, Reporter], None]
-"""A function that runs one trial to its end and reports; picklable by reference, so that other processes can call it.
+TrialFn = Callable[[TrialSpec, Reporter], TrialResult]
+"""A function that runs one trial to its end, reports, and returns its result; picklable by reference, so that other
+processes can call it.
 
 `InlineRunner` calls it in the driver process, in the thread that called `run`. `RayRunner` calls it in a worker
 process, in a thread that is not the main one: once, in the process of the Ray Tune trial, if the trial has one worker;
@@ -54,8 +55,7 @@ class TrialScheduler(Protocol):
         """Record that a trial is set up and about to train.
 
         `InlineRunner` calls it from the trial's `Reporter.start`, `RayRunner` from Tune's trial scheduler
-        (`_TuneScheduler.on_trial_result`) when the message of the worker process arrives. It is called a second time,
-        without `started.earlier`, if the trial ran out of memory and starts again with smaller mini-batches.
+        (`_TuneScheduler.on_trial_result`) when the message of the worker process arrives.
 
         Args:
             number: The trial's number.
@@ -77,9 +77,9 @@ class TrialScheduler(Protocol):
         """
 
     def on_trial_complete(self, number: int, result: TrialResult) -> None:
-        """Record the end of a trial, whatever its outcome.
+        """Record the end of a trial, whatever its outcome; `suggest` may return one again that ran out of memory.
 
-        `InlineRunner` calls it from the trial's `Reporter.finish`. `RayRunner` calls it from Tune's search algorithm
+        `InlineRunner` calls it from the attempt's `Reporter.finish`. `RayRunner` calls it from Tune's search algorithm
         (`_TuneSearcher.on_trial_complete`) when Tune has closed the trial: after the result has arrived from the worker
         process, or after `on_trial_result` returned True, with a result that the driver builds from that report.
 

@@ -11,10 +11,10 @@ from embsweep.config.sweep import RunnerConfig
 from embsweep.runners.attempt import run_attempt
 from embsweep.runners.base import Runner, TrialFn, TrialScheduler
 from embsweep.runners.resources import Machine, Slots
-from embsweep.training.messages import TrialReport, TrialResult, TrialStarted
+from embsweep.training.messages import AttemptAborted, TrialReport, TrialResult, TrialStarted
 
 
-class _SchedulerError(BaseException):
+class _SchedulerError(AttemptAborted):
     """Carry an exception of the scheduler through the trial, which must neither handle it nor be marked as failed."""
 
 

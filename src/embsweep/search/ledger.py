@@ -169,6 +169,10 @@ class Ledger:
     def mark_lost(self, number: int, reason: str) -> None:
         """Record that the trial's process died while the driver is alive; `ask` returns the trial again."""
         self.set_attributes(number, **{PROCESS_LOSSES: self.record(number).losses + 1, "lost": reason})
+        self.reopen(number)
+
+    def reopen(self, number: int) -> None:
+        """Let `ask` return an open trial again, as its next attempt."""
         self._open.remove(number)
 
     def _close(self, number: int, state: TrialState, value: float | None) -> None:

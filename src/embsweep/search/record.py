@@ -32,6 +32,13 @@ CONFIG = "config"
 FACTS = "facts/"
 """Prefix of the attributes that hold facts of each attempt other than scores (device, setup times): `facts/1`."""
 
+MINI_BATCH_SIZE = "mini_batch_size"
+"""Attribute, and fact of a trial: pairs of a mini-batch of its last attempt, or of the next one after it ran out of
+memory; absent if the loss has no mini-batches."""
+
+OOM_RETRY = "oom_retry"
+"""Attribute, and fact of a trial: the mini-batch sizes with which it ran out of memory, and the one after them."""
+
 State = Literal["running", "complete", "stopped", "failed"]
 
 _STATES: Mapping[TrialState, State] = {

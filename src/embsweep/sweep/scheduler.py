@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embsweep.config import Config
+from embsweep.config import Config, TrialConfig
 from embsweep.core.errors import DiskFull, InputError
 from embsweep.core.files import MANIFEST, is_disk_full_error, remove_leftovers
 from embsweep.core.redaction import redact
 from embsweep.reports.text import score
 from embsweep.search.ledger import Ledger
-from embsweep.search.record import CONFIG, FACTS, TrialRecord
+from embsweep.search.record import CONFIG, FACTS, MINI_BATCH_SIZE, OOM_RETRY, TrialRecord
 from embsweep.sweep.phase import Phase
 from embsweep.sweep.presentation import describe_params
-from embsweep.training.messages import PREVIOUS, Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
+from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
 from embsweep.training.verification import hash_of_manifest
 
 MANIFEST_SHA256 = "manifest_sha256"
@@ -27,8 +26,6 @@ MANIFEST_SHA256 = "manifest_sha256"
 
 _FACT_MESSAGES = {
     "restarted": "starts over:",
-    "used_previous_state": "resumes one evaluation earlier:",
-    "oom_retry": "ran out of memory, and is retried with",
 }
 """Facts of a trial that are shown to the user at once, with the text that precedes the value."""
 
@@ -56,14 +53,14 @@ class SweepScheduler:
             try:
                 config = self.configure(record)
             except InputError as error:  # each value is valid, but not their combination
-                self._close(record.number, _failure(f"invalid configuration: {error}"))
+                self._close(record.number, TrialResult.failed(f"invalid configuration: {error}"))
                 continue
             self.ledger.set_attributes(record.number, **{CONFIG: config.trial.model_dump(mode="json")})
             self._tell(record.number, f"starts: {describe_params(record) or 'the configuration'}")
             return TrialSpec(
                 number=record.number,
                 attempt=record.attempt,
-                config=config.trial,
+                config=_with_mini_batch_of(record, config.trial),
                 folder=str(self.phase.trial_dir(record.number)),
                 fold=self.phase.fold(record),
             )
@@ -79,8 +76,11 @@ class SweepScheduler:
         """See `TrialScheduler.on_trial_start`. Records the reports of the attempts that this one resumes."""
         process = {"pid": started.pid, "host": started.host, "started_at": started.started_at}
         facts = {"setup_s": started.setup_s, "import_s": started.import_s, **_without_secrets(started.facts)}
-        attempt = f"{FACTS}{self.ledger.record(number).attempt}"
-        self.ledger.set_attributes(number, **process, **{attempt: {**facts, "started_at": started.started_at}})
+        record = self.ledger.record(number)
+        facts |= {OOM_RETRY: record.attributes[OOM_RETRY]} if OOM_RETRY in record.attributes else {}
+        size = {MINI_BATCH_SIZE: facts[MINI_BATCH_SIZE]} if MINI_BATCH_SIZE in facts else {}
+        attempt = {f"{FACTS}{record.attempt}": {**facts, "started_at": started.started_at}}
+        self.ledger.set_attributes(number, **process, **size, **attempt)
         for report in started.earlier:
             self.ledger.record_report(number, report)
         events = [f"resumes from {started.earlier[-1].fraction:.0%}"] if started.earlier else []
@@ -100,13 +100,13 @@ class SweepScheduler:
         losses = self.ledger.record(number).losses + 1
         if losses >= self.phase.max_attempts:
             why = f"{reason}; {losses} times, the limit of sweep.max_attempts"
-            self.on_trial_complete(number, _failure(why))
+            self.on_trial_complete(number, TrialResult.failed(why))
             return
         self.ledger.mark_lost(number, reason)
         self._tell(number, f"was lost: {reason}; it resumes from its last evaluation")
 
     def on_trial_complete(self, number: int, result: TrialResult) -> None:
-        """See `TrialScheduler.on_trial_complete`.
+        """See `TrialScheduler.on_trial_complete`. A trial that ran out of memory may be started again instead.
 
         Raises:
             DiskFull: If a full disk ended the trial. The trial stays open, so that it can be resumed.
@@ -116,7 +116,24 @@ class SweepScheduler:
                 f"{self.phase.trial_dir(number)}: the disk is full ({result.reason}). Finished trials are kept; free "
                 "some space, then run the same command to resume the sweep."
             )
-        self._close(number, result)
+        if not self._retry_with_half_the_mini_batch(number, result):
+            self._close(number, result)
+
+    def _retry_with_half_the_mini_batch(self, number: int, result: TrialResult) -> bool:
+        """Leave a trial open whose training ran out of memory, if its loss has mini-batches that can be smaller.
+
+        A cached loss accumulates its gradient over mini-batches: with half the size there are twice as many, and the
+        step is the same. Half a batch of the plain loss has half the negatives, which would be another trial.
+        """
+        record = self.ledger.record(number)
+        size = record.attributes.get(MINI_BATCH_SIZE, 1)
+        if not result.out_of_memory or size < 2:
+            return False
+        sizes = f"{record.attributes.get(OOM_RETRY) or f'loss.mini_batch_size {size}'} → {size // 2}"
+        self.ledger.set_attributes(number, **{MINI_BATCH_SIZE: size // 2, OOM_RETRY: sizes})
+        self.ledger.reopen(number)
+        self._tell(number, f"ran out of memory, and is retried with {sizes}")
+        return True
 
     def _close(self, number: int, result: TrialResult) -> None:
         """Record the end of a run in the ledger, without secrets in an error's text; then delete checkpoints."""
@@ -144,7 +161,7 @@ class SweepScheduler:
             if not record.is_finished:
                 continue
             folder = self.phase.trial_dir(record.number)
-            for part in ("state", PREVIOUS) if record.number in kept else ("state", PREVIOUS, "best"):
+            for part in ("state",) if record.number in kept else ("state", "best"):
                 remove_leftovers(folder / part)
                 shutil.rmtree(folder / part, ignore_errors=True)
 
@@ -159,8 +176,15 @@ def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: redact(value) if isinstance(value, str) else value for name, value in facts.items()}
 
 
-def _failure(reason: str) -> TrialResult:
-    return TrialResult(Outcome.FAILED, None, None, None, time.time(), reason)
+def _with_mini_batch_of(record: TrialRecord, config: TrialConfig) -> TrialConfig:
+    """Return the configuration of an attempt: later ones keep the size of the first (`auto` is measured once).
+
+    With dropout, another size would draw other masks.
+    """
+    size = record.attributes.get(MINI_BATCH_SIZE)
+    if size is None:
+        return config
+    return config.model_copy(update={"loss": config.loss.model_copy(update={"mini_batch_size": size})})
 
 
 def _manifest_hash(result: TrialResult) -> dict[str, str]:

@@ -16,13 +16,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from embsweep.core.distributed import current_group
 from embsweep.core.errors import TrialFailed
 from embsweep.data.collection import RetrievalSet
-from embsweep.evaluation.evaluator import Evaluation, check_scores, evaluate_model
-from embsweep.evaluation.per_query import copy_per_query, save_per_query
-from embsweep.models.loading import load_model
+from embsweep.evaluation.evaluator import Evaluation, evaluate_model
+from embsweep.evaluation.per_query import save_per_query
 from embsweep.selection.objective import compute_objective, is_better
+from embsweep.selection.scores import Scores
 from embsweep.training.checkpoint import save_checkpoint
 from embsweep.training.messages import Outcome, Reporter, TrialReport, TrialResult, TrialSpec
-from embsweep.training.resume import ResumeState, check_fence, keep_best_of_previous, save_state
+from embsweep.training.resume import ResumeState, check_fence, restore_best, save_state
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -77,20 +77,24 @@ class EvaluationCallback(TrainerCallback):
         """Record the training loss of every forward pass, without waiting for the device."""
         loss.register_forward_hook(lambda _module, _inputs, output: self._losses.append(output.detach()))
 
-    def resume(self) -> bool:
-        """Deliver the last report of the earlier attempt again; return True if nothing is left to train.
+    @property
+    def earlier(self) -> tuple[TrialReport, ...]:
+        """The reports of earlier attempts except the last one, which `train` delivers again."""
+        return self._reports[:-1]
+
+    def train(self) -> None:
+        """Train to the end, from the state if an earlier attempt left one; its last report is delivered again first.
 
         If the last evaluation is the best one, its weights are first copied from the state to the trial's best weights,
         because the earlier attempt may have crashed in between. Otherwise they are on disk already.
         """
-        state = self._state
-        if self._group.is_first and self._best is self._reports[-1]:
-            saved = load_model(str(state.folder), "cpu", local_files_only=True, may_hold_pickles=True)
-            self._trainer.model.load_state_dict(saved.state_dict())
-            keep_best_of_previous(self._job)
-            save_checkpoint(self._trainer.model, self._job.best)
-            copy_per_query(state.values, self._job.values)
-        return self._report(self._reports[-1]) or self._reports[-1].fraction == 1.0
+        if not self._reports:
+            self._trainer.train()
+            return
+        if self._group.is_first and self._state.has_best_weights:
+            restore_best(self._job)
+        if not self._report(self._reports[-1]) and self._reports[-1].fraction < 1.0:
+            self._trainer.train(resume_from_checkpoint=str(self._state.folder))
 
     def to_result(self) -> TrialResult:
         """Return the trial's result, after training has returned.
@@ -152,11 +156,10 @@ class EvaluationCallback(TrainerCallback):
             return
         scheduler = kwargs.get("lr_scheduler")
         rate = float(scheduler.get_last_lr()[0]) if scheduler is not None else None
-        loss = self._mean_loss(state.global_step)
+        loss = self._mean_of_all(self._mean_loss(state.global_step))
         self._losses.clear()
         evaluation = self._evaluate()
-        report = replace(self._to_report(state, fraction, evaluation), loss=self._mean_of_all(loss), learning_rate=rate)
-        report = self._group.broadcast(report)
+        report = self._group.broadcast(self._to_report(state, fraction, evaluation.scores, (loss, rate)))
         self._save(report, evaluation)
         if self._report(report):
             control.should_training_stop = True
@@ -167,36 +170,48 @@ class EvaluationCallback(TrainerCallback):
             model, self._validation, config.eval_dims, batch_size=config.eval.batch_size, group=self._group
         )
 
-    def _to_report(self, state: TrainerState, fraction: float, evaluation: Evaluation) -> TrialReport:
+    def _to_report(
+        self, state: TrainerState, fraction: float, scores: Scores, loss_and_rate: tuple[float | None, float | None]
+    ) -> TrialReport:
         config = self._job.config
-        check_scores(evaluation.scores, config.objective.metric, config.eval_dims)
-        objective = compute_objective(evaluation.scores, config.objective)
-        previous_best = self._best
-        is_best = previous_best is None or is_better(objective, previous_best.objective)
+        for dim in config.eval_dims:
+            if config.objective.metric not in scores.get(dim, {}):  # a mean over the other dimensions would hide it
+                raise TrialFailed(
+                    "missing-score", f"the evaluation has no {config.objective.metric} at dimension {dim}"
+                )
+        objective = compute_objective(scores, config.objective)
+        best = self._best
+        if best is None or is_better(objective, best.objective):
+            best_objective, best_fraction = objective, fraction
+        else:
+            best_objective, best_fraction = best.objective, best.fraction
         return TrialReport(
             fraction=fraction,
             step=state.global_step,
             epoch=float(state.epoch or 0.0),
             objective=objective,
-            best_objective=objective if is_best or previous_best is None else previous_best.objective,
-            best_fraction=fraction if is_best or previous_best is None else previous_best.fraction,
-            scores=evaluation.scores,
-            loss=None,
-            learning_rate=None,
+            best_objective=best_objective,
+            best_fraction=best_fraction,
+            scores=scores,
+            loss=loss_and_rate[0],
+            learning_rate=loss_and_rate[1],
             reported_at=time.time(),
         )
 
     def _save(self, report: TrialReport, evaluation: Evaluation) -> None:
-        """Save the state first, then the best weights: after a crash in between, the state still has the weights."""
+        """Save the state first: after a crash before the best weights are saved, the state still has them.
+
+        Scores are saved before weights: if the state could not be saved, a crash in between leaves scores that do not
+        match the older state, and the trial starts over.
+        """
         if self._group.is_first:
             check_fence(self._job)
         values = evaluation.of_metric(self._job.config.objective.metric)
         self._state = replace(self._state, reports=(*self._reports, report))
         save_state(self._trainer, self._state, values, self._group)
         if self._group.is_first and self._best is report:
-            keep_best_of_previous(self._job)
-            save_checkpoint(self._trainer.model, self._job.best)
             save_per_query(self._job.values, values)
+            save_checkpoint(self._trainer.model, self._job.best)
 
     def _report(self, report: TrialReport) -> bool:
         """Deliver the report; return True if the trial ends here, by request or because its patience is exhausted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,22 @@ def save_checkpoint(model: SentenceTransformer, folder: Path) -> Path:
         EmbsweepError: If a module can only be saved as a pickle, or `model.truncate_dim` is set.
     """
     check_untruncated(model)
+    write_checkpoint(folder, lambda fresh: save_model(model, fresh))
+    return folder
 
-    def write(fresh: Path) -> None:
-        save_model(model, fresh)
+
+def write_checkpoint(folder: Path, write: Callable[[Path], object]) -> None:
+    """Replace `folder` atomically by a checkpoint whose files `write` writes to the folder that it receives.
+
+    Raises:
+        EmbsweepError: If it writes a pickle.
+    """
+
+    def write_safe(fresh: Path) -> None:
+        write(fresh)
         check_no_pickles(fresh)
 
-    write_folder(folder, write)
-    return folder
+    write_folder(folder, write_safe)
 
 
 def save_model(model: SentenceTransformer, folder: Path) -> None:

@@ -13,6 +13,7 @@ from embsweep.data.collection import Pair
 from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
 from embsweep.training.memory import peak_bytes, reset_peak, suggest_memory_fixes
+from embsweep.training.messages import TrialSpec
 from embsweep.training.mini_batch import Limits, find_longest, resolve_loss
 
 if TYPE_CHECKING:
@@ -96,34 +97,21 @@ def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float, 
 
     choice = resolve_for_this_process(config, folder)
     model = build_model(config.model, attention=choice.attention, folder=folder)
-    resolved = resolve_loss(config, model, pairs, Limits(config.train.batch_size, choice.precision, memory_share))
-    loss = build_loss(resolved.loss, config.matryoshka, model)
+    limits = Limits(config.train.batch_size, choice.precision, memory_share)
+    loss_config, _ = resolve_loss(config, model, pairs, limits)
+    loss = build_loss(loss_config, config.matryoshka, model)
     _train_two_steps(config, choice, model, loss, find_longest(pairs, config.train.batch_size))
-    longest = find_longest(pairs, config.eval.batch_size)["positive"]
+    longest = [pair.positive for pair in find_longest(pairs, config.eval.batch_size)]
     encode_texts(model, longest, "document", batch_size=config.eval.batch_size)
 
 
 def _train_two_steps(
-    config: TrialConfig,
-    choice: HardwareSettings,
-    model: SentenceTransformer,
-    loss: nn.Module,
-    batch: dict[str, list[str]],
+    config: TrialConfig, choice: HardwareSettings, model: SentenceTransformer, loss: nn.Module, batch: list[Pair]
 ) -> None:
-    """Train two epochs of one batch with the trainer, so that casts and buffers are those of a trial."""
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer
-    from transformers import PrinterCallback
-
-    from embsweep.training.trainer import build_arguments
+    """Train two epochs of one batch with the trial's trainer, so that casts and buffers are those of a trial."""
+    from embsweep.training.trainer import build_trainer
 
     short = config.train.model_copy(update={"epochs": 2.0, "accumulation": 1, "batch_sampler": "batch_sampler"})
     with tempfile.TemporaryDirectory(prefix="embsweep-") as folder:
-        trainer = SentenceTransformerTrainer(
-            model=model,
-            args=build_arguments(short, Path(folder), choice=choice),
-            train_dataset=Dataset.from_dict(batch),
-            loss=loss,
-        )
-        trainer.remove_callback(PrinterCallback)  # it prints to stdout
-        trainer.train()
+        job = TrialSpec(number=0, attempt=1, config=config.model_copy(update={"train": short}), folder=folder)
+        build_trainer(job, model, loss, batch, choice).train()

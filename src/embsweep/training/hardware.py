@@ -15,13 +15,10 @@ from embsweep.config import TrialConfig
 from embsweep.config.training import ModelConfig
 from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.models.attention import FLASH, find_attentions
+from embsweep.models.attention import FLASH, find_attentions, read_config
 
 _VOCABULARY = 250_000
-"""Vocabulary size of XLM-RoBERTa, in tokens; an English model has an eighth of it.
-
-The embedding table of this size is nearly half of bge-m3.
-"""
+"""Vocabulary size of XLM-RoBERTa, in tokens, for a model whose `config.json` is not on this machine."""
 
 _ADAM = 16
 """Bytes per weight: float32 weight, gradient and Adam's two moments."""
@@ -40,15 +37,17 @@ _KEPT_INPUT = 2
 def estimate_bytes(config: TrialConfig, *, gradient_checkpointing: bool) -> int:
     """Estimate the memory of training, in bytes, if every text has `model.max_seq_length` tokens; without evaluation.
 
-    The number of layers is the usual one for an encoder of this size, the vocabulary that of XLM-RoBERTa. A fixed
-    mini-batch size of a cached loss limits the estimate; `auto` counts as the whole batch, since the mini-batch grows
-    as long as it fits.
+    Layers and vocabulary are those of the model's `config.json`; without one, the usual number of layers for an encoder
+    of this size and the vocabulary of XLM-RoBERTa. A fixed mini-batch size of a cached loss limits the estimate; `auto`
+    counts as the whole batch, since the mini-batch grows as long as it fits.
     """
     model = config.model
+    sizes = read_config(model)
+    vocabulary = sizes.get("vocab_size", _VOCABULARY)
     if model.kind == "static":
-        return _ADAM * _VOCABULARY * model.dim
-    layers = _guess_layers(model)
-    weights = _ADAM * (12 * layers * model.dim**2 + _VOCABULARY * model.dim)
+        return _ADAM * vocabulary * model.dim
+    layers = sizes.get("num_hidden_layers", _guess_layers(model))
+    weights = _ADAM * (12 * layers * model.dim**2 + vocabulary * model.dim)
     kept = _KEPT_INPUT * layers + _KEPT if gradient_checkpointing else _KEPT * layers
     width = 2 if config.train.precision == "fp32" else 1  # auto: as on a GPU with bf16
     return weights + width * kept * model.dim * _tokens_at_once(config)

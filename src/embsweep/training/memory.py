@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 
 from embsweep.config import TrialConfig
@@ -39,10 +40,9 @@ def release_memory() -> None:
 
     A trainer and its model refer to each other, so only the garbage collector frees them.
     """
-    import torch
-
     gc.collect()
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # absent if the trial failed before it was imported
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
@@ -67,20 +67,24 @@ def suggest_memory_fixes(error: BaseException, config: TrialConfig) -> str | Non
     return f"Possible fixes, best first: {'; '.join(fixes)}."
 
 
-def describe_failure(error: BaseException, config: TrialConfig, *, retry: str | None = None) -> str:
+def describe_failure(error: BaseException, config: TrialConfig) -> str:
     """Return why a trial failed, in one line for its record, with suggested fixes if it ran out of memory.
 
     Args:
         error: Error that ended the trial.
-        config: Configuration that the last try used.
-        retry: Sentence on what was retried after memory ran out, or why nothing was; None to omit it.
+        config: Configuration of the attempt.
     """
     advice = suggest_memory_fixes(error, config)
     if advice is None:
         return format_error(error)
     memory_kind = "GPU memory" if _is_of_gpu(error) else "memory"
     cause = _first_sentence(f"{type(error).__name__}: {error}")
-    return " ".join([f"ran out of {memory_kind}.", *([retry] if retry else []), advice, f"({to_single_line(cause)})"])
+    return f"ran out of {memory_kind}. {advice} ({to_single_line(cause)})"
+
+
+def is_training_out_of_memory(error: BaseException) -> bool:
+    """Return whether training ran out of memory; an evaluation has no mini-batch that could be smaller."""
+    return is_out_of_memory(error) and not was_evaluating(error)
 
 
 def was_evaluating(error: BaseException) -> bool:

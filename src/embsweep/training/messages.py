@@ -1,26 +1,25 @@
 """Messages between a trial and its runner, and their JSON form.
 
-A runner passes a `TrialSpec` to the trial; the trial calls a `Reporter`, whose `report` may return a request to stop.
-The JSON form is used to send messages between processes and to store a trial's reports in its resume state.
+A runner passes a `TrialSpec` to the trial function, which calls a `Reporter` and returns a `TrialResult`. The JSON form
+is used to send messages between processes and to store reports in the ledger and in a trial's resume state.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter
 
 from embsweep.config import TrialConfig
 from embsweep.config.base import FrozenModel
-from embsweep.selection.scores import Scores, scores_from_json
-
-PREVIOUS = "previous"
-"""Subfolder of a trial's folder with the trial's files of one evaluation earlier, in the same layout."""
+from embsweep.core.errors import TrialFailed
+from embsweep.selection.scores import Scores
 
 
 class TrialSpec(FrozenModel):
@@ -51,19 +50,18 @@ class TrialSpec(FrozenModel):
         """Folder of the state for resuming the trial after its process died; deleted when the trial has ended."""
         return Path(self.folder) / "state"
 
-    @property
-    def previous(self) -> TrialSpec:
-        """The same trial with the folder of one evaluation earlier, which is deleted together with `state`."""
-        return self.model_copy(update={"folder": str(Path(self.folder) / PREVIOUS)})
-
 
 @dataclass(frozen=True)
 class TrialReport:
-    """One evaluation inside a trial, at `fraction` of the planned schedule.
+    """One evaluation inside a trial, at `fraction` of the planned schedule; it cannot be built from invalid values.
 
     `objective` belongs to this evaluation, `best_objective` to the best one so far, whose weights are on disk. `loss`
     is the mean training loss since the last report. A report that is delivered again after a crash equals the first
     one, including `reported_at` (seconds since the Unix epoch).
+
+    Raises:
+        TrialFailed: If a number is not finite, a dimension lacks a metric that another one has, or `fraction` or `step`
+            is out of range.
     """
 
     fraction: float
@@ -76,6 +74,26 @@ class TrialReport:
     loss: float | None
     learning_rate: float | None
     reported_at: float
+
+    def __post_init__(self) -> None:
+        metrics = {name for by_metric in self.scores.values() for name in by_metric}
+        for dim, by_metric in self.scores.items():
+            if lacking := sorted(metrics - by_metric.keys()):
+                raise TrialFailed("missing-score", f"the evaluation has no {lacking[0]} at dimension {dim}")
+            _require_finite({f"{name} at dimension {dim}": value for name, value in by_metric.items()})
+        own = {name: value for name, value in vars(self).items() if name != "scores" and value is not None}
+        _require_finite({f"{name} at step {self.step}": value for name, value in own.items()})
+        if not metrics:
+            raise TrialFailed("missing-score", f"the evaluation at step {self.step} has no scores")
+        if not 0 < self.fraction <= 1 or self.step < 1:
+            where = f"fraction {self.fraction}, step {self.step}"
+            raise TrialFailed("out-of-range", f"a report at {where}; accepted: a fraction in (0, 1], a step from 1")
+
+
+def _require_finite(values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise TrialFailed("not-finite", f"{name} is {value}")
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The end of a trial. `checkpoint` is the folder of its best weights, None if there are none."""
+    """The end of an attempt. `checkpoint` is the folder of its best weights, None if there are none.
+
+    `out_of_memory`: its training ran out of memory, so that a smaller mini-batch may help.
+
+    Raises:
+        TrialFailed: If a trial that has not failed has no finite best objective.
+    """
 
     outcome: Outcome
     best_objective: float | None
@@ -113,76 +137,62 @@ class TrialResult:
     checkpoint: str | None
     ended_at: float
     reason: str | None = None
+    out_of_memory: bool = False
+
+    def __post_init__(self) -> None:
+        best = self.best_objective
+        if self.outcome is not Outcome.FAILED and (best is None or not math.isfinite(best)):
+            raise TrialFailed("not-finite", f"the trial ended with {best} as its best objective")
+
+    @classmethod
+    def failed(cls, reason: str, *, out_of_memory: bool = False) -> TrialResult:
+        """Return the result of an attempt that failed now."""
+        return cls(Outcome.FAILED, None, None, None, time.time(), reason, out_of_memory)
 
 
-@runtime_checkable
+class AttemptAborted(SystemExit):
+    """Raised to end an attempt without a result: its reporter is gone, or a later attempt has taken its place."""
+
+
 class Reporter(Protocol):
-    """Receiver of a trial's messages, the trial's only output besides files.
-
-    A trial calls `start`, then `report` for each evaluation, then `finish` exactly once. A trial that is retried after
-    it ran out of memory calls `start` a second time, without `earlier`, and resumes after its last report.
-    """
+    """Receiver of a trial's messages. Everything else that a trial hands over is its result and its files."""
 
     def start(self, started: TrialStarted) -> None:
         """Receive the start of the trial, which is set up and about to train."""
 
     def report(self, report: TrialReport) -> bool:
-        """Receive an evaluation; return True if the trial must stop, keep what is on disk and finish."""
+        """Receive an evaluation; return True if the trial must stop, keep what is on disk and return its result."""
 
     def finish(self, result: TrialResult) -> None:
-        """Receive the end of the trial, for every outcome."""
+        """Receive the end of the attempt. `runners.attempt.run_attempt` calls it, once; the trial itself does not."""
 
 
 Message = TrialStarted | TrialReport | TrialResult
 
-_KINDS: dict[str, type[Any]] = {"started": TrialStarted, "report": TrialReport, "result": TrialResult}
+_MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
+_REPORTS: TypeAdapter[tuple[TrialReport, ...]] = TypeAdapter(tuple[TrialReport, ...])
 
 
 def to_text(message: Message) -> str:
     """Return a message as one line of JSON; floats are kept exactly."""
-    kind = next(name for name, cls in _KINDS.items() if isinstance(message, cls))
-    return json.dumps({"kind": kind, **dataclasses.asdict(message)})
+    return _MESSAGE.dump_json(message).decode()
 
 
 def from_text(text: str) -> Message:
     """Return the message that `to_text` wrote."""
-    fields = json.loads(text)
-    message: Message = _KINDS[fields.pop("kind")](**_restore(fields))
-    return message
-
-
-def reports_to_text(reports: tuple[TrialReport, ...]) -> str:
-    """Return several reports as one line of JSON."""
-    return json.dumps(to_rows(reports))
-
-
-def reports_from_text(text: str) -> tuple[TrialReport, ...]:
-    """Return the reports that `reports_to_text` wrote.
-
-    Raises:
-        ValueError, KeyError, TypeError: If `reports_to_text` did not write `text`.
-    """
-    return from_rows(json.loads(text))
+    return _MESSAGE.validate_json(text)
 
 
 def to_rows(reports: Iterable[TrialReport]) -> list[dict[str, Any]]:
     """Return reports as JSON-compatible dictionaries."""
-    return [dataclasses.asdict(report) for report in reports]
+    rows: list[dict[str, Any]] = _REPORTS.dump_python(tuple(reports), mode="json")
+    return rows
 
 
-def from_rows(rows: Iterable[dict[str, Any]]) -> tuple[TrialReport, ...]:
-    """Return the reports from rows that `to_rows` wrote, also after a round trip through JSON."""
-    return tuple(TrialReport(**_restore(row)) for row in rows)
+def from_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[TrialReport, ...]:
+    """Return the reports from rows that `to_rows` wrote, also after a round trip through JSON.
 
-
-_RESTORE: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
-    {"scores": scores_from_json, "best_scores": scores_from_json, "outcome": Outcome, "earlier": from_rows}
-)
-"""Functions that restore the fields whose types JSON lacks, by field name."""
-
-
-def _restore(fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _RESTORE[name](value) if name in _RESTORE and value is not None else value
-        for name, value in fields.items()
-    }
+    Raises:
+        ValueError, TrialFailed: If they are not rows of reports.
+    """
+    return _REPORTS.validate_python(tuple(rows))

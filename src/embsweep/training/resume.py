@@ -1,12 +1,8 @@
 """State for resuming a trial: weights, optimizer, LR schedule, RNG states, previous reports.
 
 The state of an evaluation is written before its report is sent. After a crash at any time the next attempt therefore
-resumes after the last report, and repeats at most the steps between two reports. If a state could not be written (full
-disk), the trial falls back to the previous one, or starts over.
-
-The previous state is kept in the folder `previous`, laid out like the trial's own, until the next state is written. If
-the last state is corrupt, the trial falls back to it (`fall_back_to_previous`). The best weights of its time are moved
-there when better ones are written.
+resumes after the last report, and repeats at most the steps between two reports. If a state cannot be written (full
+disk), the last one stays; if it is corrupt, or does not belong to the weights beside it, the trial starts over.
 
 A fencing token (the number of the attempt) prevents a stale attempt from writing: a disconnected machine may still run
 an attempt whose trial was given to another machine.
@@ -15,23 +11,24 @@ an attempt whose trial was given to another machine.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.core.distributed import SINGLE, ProcessGroup
 from embsweep.core.errors import CodedError, EmbsweepError
-from embsweep.core.files import atomic_write, remove, require_intact, restore_folder, write_folder
-from embsweep.evaluation.per_query import load_per_query, save_per_query
+from embsweep.core.files import MANIFEST, atomic_write, require_intact, restore_folder, write_folder
+from embsweep.evaluation.per_query import copy_per_query, load_per_query, save_per_query
 from embsweep.selection.scores import PerQuery
-from embsweep.training.checkpoint import check_checkpoint, save_model
+from embsweep.training.checkpoint import check_checkpoint, save_model, write_checkpoint
 from embsweep.training.hardware import HardwareSettings
-from embsweep.training.messages import PREVIOUS, TrialReport, TrialSpec, reports_from_text, reports_to_text
-from embsweep.training.trainer_state import dump_rng_states, write_trainer_state
+from embsweep.training.messages import AttemptAborted, TrialReport, TrialSpec, from_rows, to_rows
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -41,32 +38,22 @@ log = logging.getLogger(__name__)
 _REPORTS = "reports.json"
 _VALUES = "per_query.npz"
 _SETUP = "setup.json"
-_MINI_BATCH = "mini_batch_size"
-_RETRY = "oom_retry"
+_TRAINER_FILES = ("trainer_state.json", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*.pth")
+"""Patterns of the trainer's files in a state; the others are ours or the model's."""
+
+_DIFFERENCES: Mapping[str, str] = {
+    "job": "another configuration",
+    "workers": "another number of workers",
+    "hardware": "other hardware settings",
+    "libraries": "other library versions",
+}
+"""Keys of a fingerprint, with what a difference means."""
 
 
-@dataclass(frozen=True)
-class RunFingerprint:
-    """Everything that must be equal for a trial to resume: configuration, workers, hardware settings, libraries."""
+def compute_fingerprint(job: TrialSpec, choice: HardwareSettings, group: ProcessGroup = SINGLE) -> dict[str, str | int]:
+    """Return everything that must be equal for a trial to resume: configuration, workers, hardware, libraries.
 
-    job: str
-    workers: int = 1
-    hardware: str = ""
-    libraries: str = ""
-
-    def difference(self, other: RunFingerprint) -> str | None:
-        """Describe the first difference, None if there is none."""
-        names = {
-            "job": "another configuration",
-            "workers": "another number of workers",
-            "hardware": "other hardware settings",
-            "libraries": "other library versions",
-        }
-        return next((what for name, what in names.items() if getattr(self, name) != getattr(other, name)), None)
-
-
-def compute_fingerprint(job: TrialSpec, choice: HardwareSettings, group: ProcessGroup = SINGLE) -> RunFingerprint:
-    """Compute the fingerprint of a trial as this process runs it.
+    The size of a mini-batch is not part of it: a trial that ran out of memory resumes with a smaller one.
 
     Args:
         job: The trial.
@@ -76,24 +63,26 @@ def compute_fingerprint(job: TrialSpec, choice: HardwareSettings, group: Process
     import torch
     import transformers
 
-    training = hashlib.sha256(f"{job.fold} {job.config.model_dump_json()}".encode()).hexdigest()
-    libraries = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    return RunFingerprint(training, group.size, json.dumps(asdict(choice), sort_keys=True), libraries)
+    loss = job.config.loss.model_copy(update={"mini_batch_size": None})
+    config = job.config.model_copy(update={"loss": loss})
+    return {
+        "job": hashlib.sha256(f"{job.fold} {config.model_dump_json()}".encode()).hexdigest(),
+        "workers": group.size,
+        "hardware": json.dumps(asdict(choice), sort_keys=True),
+        "libraries": f"torch {torch.__version__}, transformers {transformers.__version__}",
+    }
 
 
 @dataclass(frozen=True)
 class ResumeState:
     """A verified state on disk: the reports up to it, and the trainer's files in `folder`.
 
-    `mini_batch_size` is that of the cached loss, as chosen at the trial's start or, after running out of memory, as in
-    `oom_retry`. Without reports it is the state of a trial that has not begun.
+    Without reports it is the state of a trial that has not begun.
     """
 
     folder: Path
-    setup: RunFingerprint
+    setup: Mapping[str, str | int]
     reports: tuple[TrialReport, ...] = ()
-    mini_batch_size: int | None = None
-    oom_retry: str | None = None
 
     @property
     def best(self) -> TrialReport | None:
@@ -101,15 +90,15 @@ class ResumeState:
         return next((report for report in reversed(self.reports) if report.best_fraction == report.fraction), None)
 
     @property
-    def values(self) -> Path:
-        """File of each query's score at the last of `reports`."""
-        return self.folder / _VALUES
+    def has_best_weights(self) -> bool:
+        """True if the last evaluation is the best one, so that the state's weights are the best weights."""
+        return bool(self.reports) and self.best is self.reports[-1]
 
 
 def save_state(
     trainer: SentenceTransformerTrainer, state: ResumeState, values: PerQuery, group: ProcessGroup = SINGLE
 ) -> None:
-    """Write the trainer's state after its last report to `state.folder`; the last state becomes the previous one.
+    """Write the trainer's state after its last report to `state.folder`, which replaces the last one.
 
     Every process of the group calls this at the same step; only the first one writes. The files contain no pickle
     other than those that torch reads with `weights_only=True`. A failed write is logged and not raised.
@@ -120,145 +109,89 @@ def save_state(
         values: Each query's score at the last report.
         group: The processes that train the trial together.
     """
-    rng_states = _merge(group.gather(dump_rng_states(trainer)))
+    rng_states = group.gather(_read_rng_files(trainer))
     if not group.is_first:
         return
 
     def write(fresh: Path) -> None:
         save_model(trainer.model, fresh)
-        write_trainer_state(trainer, fresh)
-        for name, content in rng_states.items():
+        # The trainer's public way to save (`should_save`) also writes a pickle of its arguments, and not atomically.
+        trainer._save_optimizer_and_scheduler(str(fresh))
+        trainer._save_scaler(str(fresh))
+        trainer.state.save_to_json(str(fresh / "trainer_state.json"))
+        for name, content in itertools.chain.from_iterable(files.items() for files in rng_states):
             (fresh / name).write_bytes(content)
         save_per_query(fresh / _VALUES, values)
-        setup = {**asdict(state.setup), _MINI_BATCH: state.mini_batch_size, _RETRY: state.oom_retry}
-        (fresh / _SETUP).write_text(json.dumps(setup), "ascii")
-        (fresh / _REPORTS).write_text(reports_to_text(state.reports), "utf-8")
+        (fresh / _SETUP).write_text(json.dumps(dict(state.setup)), "ascii")
+        (fresh / _REPORTS).write_text(json.dumps(to_rows(state.reports)), "utf-8")
 
-    previous = _prepare_previous(state.folder)
     try:
-        write_folder(state.folder, write, keep_as=previous)
+        write_folder(state.folder, write)
     except Exception as error:  # a full disk: torch, safetensors and the system raise different types
-        # The state is needed only after a crash. The last one does not match the weights that may follow.
-        log.warning("the state of the trial cannot be written: %s", error)
-        if state.folder.exists():
-            state.folder.rename(previous)
+        log.warning("the state of the trial cannot be written: %s", error)  # it is needed only after a crash
 
 
-def _prepare_previous(folder: Path) -> Path:
-    """Return the path at which to keep `folder` as the previous state; if `folder` exists, delete the older one."""
-    previous = folder.parent / PREVIOUS / folder.name
-    if folder.exists():
-        shutil.rmtree(previous.parent, ignore_errors=True)
-    previous.parent.mkdir(parents=True, exist_ok=True)
-    return previous
+def restore_best(job: TrialSpec) -> None:
+    """Write the best weights again from the state that has them; a crash may have prevented it."""
+    copy_per_query(job.state / _VALUES, job.values)
+    ignore = shutil.ignore_patterns(_REPORTS, _VALUES, _SETUP, MANIFEST, *_TRAINER_FILES)
+    write_checkpoint(job.best, lambda fresh: shutil.copytree(job.state, fresh, ignore=ignore, dirs_exist_ok=True))
 
 
 class InvalidResumeState(CodedError):
     """Raised if a trial has a state from which it cannot resume."""
 
 
-def find_state(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
+_UNREADABLE = (EmbsweepError, OSError, ValueError, KeyError, TypeError)
+
+
+def find_state(job: TrialSpec, setup: Mapping[str, str | int]) -> ResumeState | None:
     """Return the verified state of an earlier attempt, None if there is none.
 
     The weights of the best evaluation are verified too, unless they are those of the state itself.
 
     Raises:
-        InvalidResumeState: If the state is corrupt, was not kept, or has another fingerprint.
+        InvalidResumeState: If the state or these weights are corrupt, or the state has another fingerprint.
     """
     restore_folder(job.state)
-    if job.state.exists():
-        return check_state(job, setup)
-    if job.previous.state.exists():
-        raise InvalidResumeState("state-not-kept", "its last state could not be written")
-    return None
-
-
-def check_state(
-    job: TrialSpec, setup: RunFingerprint, best: Path | None = None, values: Path | None = None
-) -> ResumeState:
-    """Read and verify the state of a trial.
-
-    Args:
-        job: The trial; its folder contains the state.
-        setup: The required fingerprint.
-        best: Folder of the best weights at that state; the trial's own if None.
-        values: File of the best evaluation's per-query scores; the trial's own if None.
-
-    Raises:
-        InvalidResumeState: If the state or these weights are corrupt, or the fingerprint differs.
-    """
+    if not job.state.exists():
+        return None
     try:
-        state, difference = _read_state(job.state, setup)
+        require_intact(job.state)
+        stored = json.loads((job.state / _SETUP).read_text("ascii"))
+        reports = from_rows(json.loads((job.state / _REPORTS).read_text("utf-8")))
+        difference = next((words for key, words in _DIFFERENCES.items() if stored[key] != setup[key]), None)
     except _UNREADABLE as error:
         raise InvalidResumeState("state-unreadable", f"its state cannot be read ({error})") from None
     if difference is not None:
         raise InvalidResumeState("other-setup", f"its state was saved with {difference}")
-    _check_best(job, state, best or job.best, values or job.values)
+    state = ResumeState(job.state, setup, reports)
+    if state.best is not None and not state.has_best_weights:
+        _require_best(job, state.best)
     return state
 
 
-_UNREADABLE = (EmbsweepError, OSError, ValueError, KeyError, TypeError)
-
-
-def _read_state(folder: Path, setup: RunFingerprint) -> tuple[ResumeState, str | None]:
-    """Read a state and the difference of its fingerprint from `setup`; raise one of `_UNREADABLE` if it is corrupt."""
-    require_intact(folder)
-    stored = json.loads((folder / _SETUP).read_text("ascii"))
-    size, retry = stored.pop(_MINI_BATCH), stored.pop(_RETRY, None)
-    reports = reports_from_text((folder / _REPORTS).read_text("utf-8"))
-    return ResumeState(folder, setup, reports, size, retry), setup.difference(RunFingerprint(**stored))
-
-
-def _check_best(job: TrialSpec, state: ResumeState, weights: Path, values: Path) -> None:
-    """Verify the best weights, unless they are those of the state. Raise InvalidResumeState if they were altered."""
-    best = state.best
-    if best is None or best is state.reports[-1]:
-        return
+def _require_best(job: TrialSpec, best: TrialReport) -> None:
+    """Verify the best weights on disk. Raise InvalidResumeState if they are not intact, or not those of `best`."""
     try:
-        check_checkpoint(weights)
-        load_per_query(values, best.scores, job.config.objective.metric)
+        check_checkpoint(job.best)
+        load_per_query(job.values, best.scores, job.config.objective.metric)
     except EmbsweepError as error:
-        raise InvalidResumeState(
-            "best-unreadable", f"the weights of its best evaluation cannot be read ({error})"
-        ) from None
+        problem = f"the weights of its best evaluation cannot be read ({error})"
+        raise InvalidResumeState("best-unreadable", problem) from None
 
 
-def _merge(parts: list[Mapping[str, bytes]]) -> dict[str, bytes]:
-    return {name: content for part in parts for name, content in part.items()}
-
-
-def keep_best_of_previous(job: TrialSpec) -> None:
-    """Move the best weights beside the previous state to which they belong, before better ones are written."""
-    previous = job.previous
-    if not previous.state.exists():
-        return
-    for now, then in ((job.best, previous.best), (job.values, previous.values)):
-        if now.exists() and not then.exists():
-            now.rename(then)
-
-
-def fall_back_to_previous(job: TrialSpec, setup: RunFingerprint) -> ResumeState | None:
-    """Replace a corrupt state by the previous one, and return that; None if it is invalid too.
-
-    The best weights of its time are restored with it: those kept beside it, or the present ones if they are the same.
-    """
-    previous = job.previous
-    pairs = ((previous.best, job.best), (previous.values, job.values))
-    try:
-        state = check_state(previous, setup, *(then if then.exists() else now for then, now in pairs))
-    except InvalidResumeState:
-        return None
-    for then, now in (*pairs, (previous.state, job.state)):  # the state last: until then a crash repeats this
-        if then.exists():
-            remove(now)
-            then.rename(now)
-    return replace(state, folder=job.state)
+def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:
+    """Return the files of this process's RNG states, as the trainer writes and reads them."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer._save_rng_state(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 _NAME = "attempt"
 
 
-class StaleAttempt(SystemExit):
+class StaleAttempt(AttemptAborted):
     """Raised in a stale attempt after a newer attempt of the same trial has started."""
 
 

@@ -11,7 +11,7 @@ from embsweep.config.training import TrainConfig
 from embsweep.core.distributed import current_group
 from embsweep.core.precision import set_tf32
 from embsweep.data.collection import Pair
-from embsweep.training.hardware import HardwareSettings, inspect_accelerator, resolve_precision, resolve_tf32
+from embsweep.training.hardware import HardwareSettings
 from embsweep.training.messages import TrialSpec
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def build_arguments(
-    config: TrainConfig, folder: Path, *, choice: HardwareSettings | None = None, workers: int = 1
+    config: TrainConfig, folder: Path, *, choice: HardwareSettings, workers: int = 1
 ) -> SentenceTransformerTrainingArguments:
     """Return arguments for a trainer that does not evaluate, save or report; `EvaluationCallback` does this at rungs.
 
@@ -35,17 +35,15 @@ def build_arguments(
     Args:
         config: Training configuration.
         folder: Output folder of the trainer.
-        choice: Hardware settings from `resolve_hardware`. None resolves precision and tf32 for this process and does
-            not enable gradient checkpointing for `auto`, because model and loss are unknown.
+        choice: Hardware settings from `resolve_hardware`.
         workers: Number of processes that share each batch of `config.batch_size` pairs; it does not change the results.
     """
     import torch
 
-    from embsweep.training.one_gpu import OneGpuArguments
+    from embsweep.training.trainer_classes import SingleGpuArguments
 
-    choice = choice or _choose_alone(config)
     set_tf32(choice.tf32)
-    return OneGpuArguments(
+    return SingleGpuArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
@@ -75,13 +73,6 @@ def build_arguments(
     )
 
 
-def _choose_alone(config: TrainConfig) -> HardwareSettings:
-    """Resolve the hardware settings without model and loss; gradient checkpointing `auto` means off."""
-    machine = inspect_accelerator()
-    precision, tf32 = resolve_precision(config.precision, machine), resolve_tf32(config.tf32, machine)
-    return HardwareSettings(precision, tf32, gradient_checkpointing=config.gradient_checkpointing is True)
-
-
 def build_trainer(
     job: TrialSpec, model: SentenceTransformer, loss: nn.Module, pairs: Sequence[Pair], choice: HardwareSettings
 ) -> SentenceTransformerTrainer:
@@ -100,12 +91,9 @@ def build_trainer(
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
 
-    from embsweep.training.batch_sampler import EpochBatchSampler
+    from embsweep.training.trainer_classes import EpochBatchSampler
 
     _leave_environment_alone()
-    columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
-    if pairs[0].negative is not None:
-        columns["negative"] = [p.negative or "" for p in pairs]
     folder, workers = Path(job.folder) / "trainer", current_group().size
     arguments = build_arguments(job.config.train, folder, choice=choice, workers=workers)
     if job.config.train.batch_sampler == "batch_sampler":
@@ -113,11 +101,19 @@ def build_trainer(
     trainer = SentenceTransformerTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_dict(columns),
+        train_dataset=Dataset.from_dict(to_columns(pairs)),
         loss=loss,
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, between the progress lines
     return trainer
+
+
+def to_columns(pairs: Sequence[Pair]) -> dict[str, list[str]]:
+    """Return the texts of pairs by column; if the first pair has a negative, missing ones are empty texts."""
+    columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
+    if pairs[0].negative is not None:
+        columns["negative"] = [p.negative or "" for p in pairs]
+    return columns
 
 
 def _leave_environment_alone() -> None:

@@ -69,7 +69,7 @@ def verify_and_evaluate(
 ) -> list[VerifiedEvaluation]:
     """Evaluate each model in one new process; return its test scores if its recorded scores are reproduced.
 
-    Each model is evaluated on both splits, then its validation scores are compared with the recorded ones.
+    Each model is evaluated on validation data first; it is evaluated on test data only if that reproduces its scores.
 
     Args:
         recorded_scores: The models with their recorded scores.
@@ -78,13 +78,13 @@ def verify_and_evaluate(
         models: Copies of base models; the base model is loaded from its copy if there is one.
 
     Raises:
-        VerificationFailed: If a recorded metric is not reproduced. No test score leaves that process then.
+        VerificationFailed: If a recorded metric is not reproduced. No test score is computed then.
         EmbsweepError: If a file is missing, altered or not in the manifest.
     """
     return call(_evaluate_all, list(recorded_scores), how, models=models)
 
 
-def check_reproduced(name: str, recorded: Scores, found: Scores, *, device: str) -> float:
+def require_reproduced(name: str, recorded: Scores, found: Scores, *, device: str) -> float:
     """Compare scores with the recorded ones.
 
     Args:
@@ -144,11 +144,12 @@ def _evaluate_one(entry: RecordedScores, how: VerificationSpec, base: Path | Non
             f"{entry.name}: {entry.folder / MANIFEST} was changed after the end of its run; nothing was registered",
         )
     model = build_model(how.model, folder=base) if entry.folder is None else load_checkpoint(entry.folder)
-    validation, test = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
     device = model.device.type
-    del model
+    evaluations = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
+    difference = require_reproduced(entry.name, entry.recorded, next(evaluations).scores, device=device)
+    test = next(evaluations)
+    del model, evaluations
     release_memory()
-    difference = check_reproduced(entry.name, entry.recorded, validation.scores, device=device)
     verification = VerificationRecord(
         manifest_sha256=digest,
         device=device,

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from embsweep.runners.base import TrialFn
-from embsweep.training.messages import Reporter, TrialSpec
+from embsweep.training.messages import Reporter, TrialResult, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,10 @@ class RemoteTrialFn:
     run: Any
     reference: ray.ObjectRef[dict[str, Any]]
 
-    def __call__(self, job: TrialSpec, reporter: Reporter) -> None:
+    def __call__(self, job: TrialSpec, reporter: Reporter) -> TrialResult:
         """Run the trial with the arguments behind the reference."""
-        self.run(job, reporter, **_get(self.reference))
+        result: TrialResult = self.run(job, reporter, **_get(self.reference))
+        return result
 
 
 def put_trial_fn(trial_fn: TrialFn) -> TrialFn:

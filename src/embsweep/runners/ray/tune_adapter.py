@@ -17,7 +17,16 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from embsweep.runners.base import TrialScheduler
-from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted, from_text, to_text
+from embsweep.training.messages import (
+    AttemptAborted,
+    Outcome,
+    TrialReport,
+    TrialResult,
+    TrialSpec,
+    TrialStarted,
+    from_text,
+    to_text,
+)
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -71,7 +80,10 @@ class TuneReporter:
 
     def start(self, started: TrialStarted) -> None:
         """See `Reporter.start`."""
-        tune.report({_MESSAGE: to_text(started)})
+        try:
+            tune.report({_MESSAGE: to_text(started)})
+        except SystemExit as stop:
+            raise AttemptAborted from stop
 
     def report(self, report: TrialReport) -> bool:
         """See `Reporter.report`."""

@@ -1,10 +1,11 @@
-"""Batch sampler whose order depends only on the seed and the epoch. Imports torch: import it only in a trial."""
+"""Subclasses of the trainer's classes. Imports torch: import this module only where a model is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from sentence_transformers import SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.data import RandomSampler
 
@@ -24,3 +25,16 @@ class EpochBatchSampler(DefaultBatchSampler):
         if self.generator is not None:
             self.generator.manual_seed(self.seed + self.epoch)
         yield from super().__iter__()
+
+
+class SingleGpuArguments(SentenceTransformerTrainingArguments):
+    """Arguments for at most one GPU per process.
+
+    If a process sees several, the trainer would multiply the batch size by their number and split each batch among
+    them, and thereby the in-batch negatives.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        """Number of GPUs that the trainer uses: 0 or 1."""
+        return min(int(super().n_gpu), 1)
