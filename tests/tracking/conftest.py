@@ -8,7 +8,6 @@ from tests.toy_models import make_static
 
 from embsweep.core.names import METRICS
 from embsweep.tracking.records import SweepIdentity
-from embsweep.tracking.runs import open_sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.training.messages import TrialReport
 
@@ -34,11 +33,6 @@ def client(store):
 @pytest.fixture
 def identity():
     return SweepIdentity(name="legal", study_id=f"study-{next(_numbers)}", base_model="minilm")
-
-
-@pytest.fixture
-def sweep(store, identity):
-    return open_sweep_run(store, identity)
 
 
 @pytest.fixture

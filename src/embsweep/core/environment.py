@@ -52,6 +52,14 @@ RAY_ENVIRONMENT = {
 }
 """Values that the driver of a sweep requires; they replace the user's values."""
 
+MLFLOW_ENVIRONMENT = {
+    # A pooled connection to SQLite goes on writing to a file that was deleted; MLflow loses what it writes there.
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
+    "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "0",  # SQLAlchemy accepts no sizes without a pool; MLflow passes on none that is 0
+    "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "0",
+}
+"""Values that writing to MLflow's database requires; they replace the user's values."""
+
 _settled: dict[str, str] = {}
 """Values set by this process, as opposed to the user."""
 
@@ -62,7 +70,7 @@ def set_default_environment(environ: MutableMapping[str, str] | None = None) -> 
     for name, value in _DEFAULTS.items():
         if name not in environ:
             environ[name] = _settled[name] = value
-    for name, value in RAY_ENVIRONMENT.items():
+    for name, value in (RAY_ENVIRONMENT | MLFLOW_ENVIRONMENT).items():
         if environ.get(name) != value:
             environ[name] = value
 

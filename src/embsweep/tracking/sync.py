@@ -50,6 +50,7 @@ class MlflowSync:
     ) -> None:
         self._connect, self._say, self._save = connect, say, save
         self._writer: RunWriter | None = None
+        self._is_current = False
         self._wanted: dict[RunKey, RunState] = {}
         self._written: dict[RunKey, str] = {}
         self._rejected: dict[RunKey, str] = {}
@@ -68,6 +69,8 @@ class MlflowSync:
     ) -> None:
         self.wait(CLOSE_TIMEOUT_S, at_most_s=CLOSE_TIMEOUT_S)
         self._is_stopped.set()
+        with self._changed:
+            self._changed.notify_all()
         self._thread.join(CLOSE_TIMEOUT_S)
 
     def put(self, *states: RunState) -> None:
@@ -145,15 +148,15 @@ class MlflowSync:
                 self._attempt(pending[0])
 
     def _attempt(self, state: RunState) -> None:
-        was_connected = self._writer is not None
+        was_current = self._is_current
         try:
             self._write(state)
         except Exception as error:  # the thread must go on, whatever MLflow or its libraries raise
             log.exception("the state of run %s was not written to MLflow", state.name)
-            self._writer = None  # the next attempt first looks up what MLflow has
+            self._is_current = False  # the next attempt first looks up what MLflow has
             if is_unavailable(error):
                 self._wait_for_answer(_describe(error))
-            elif not was_connected:
+            elif not was_current:
                 self._reject(state, _describe(error))
             return
         if self._down_since is not None:
@@ -161,13 +164,13 @@ class MlflowSync:
             self._say(f"MLflow answers again; {self.pending} runs are pending.")
 
     def _write(self, state: RunState) -> None:
-        if self._writer is None:
-            writer = self._connect()
-            self._set_written(writer.digests)
-            self._writer = writer
+        if self._writer is None or not self._is_current:
+            self._writer = self._connect()
+            self._set_written(self._writer.digests)
         if self._written.get(state.key) != state.digest:
             self._writer.write(state)
             self._set_written({**self._written, state.key: state.digest})
+        self._is_current = True
 
     def _set_written(self, digests: Mapping[RunKey, str]) -> None:
         with self._changed:
@@ -176,11 +179,13 @@ class MlflowSync:
         self._save(digests)
 
     def _reject(self, state: RunState, reason: str) -> None:
-        """Leave out a state that MLflow has refused twice, the second time with a new view of its runs."""
+        """Leave out a state that MLflow has refused with a new view of its runs; tell the user once for each run."""
         with self._changed:
+            is_new = state.key not in self._rejected
             self._rejected[state.key] = state.digest
             self._changed.notify_all()
-        self._say(f"MLflow rejected {state.name} ({reason}). It is in the ledger; `embsweep sync` tries it again.")
+        if is_new:
+            self._say(f"MLflow rejected {state.name} ({reason}). It is in the ledger; `embsweep sync` tries it again.")
 
     def _wait_for_answer(self, problem: str) -> None:
         self._problem = problem
