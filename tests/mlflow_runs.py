@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 
-from embsweep.tracking.runs import DIGEST_TAG, RUNNING, SWEEP
+from embsweep.tracking.runs import DIGEST_TAG, RUNNING, SWEEP, RunState, RunWriter
 
 
 def find_all_runs(client, experiment_id, study):
@@ -68,3 +68,20 @@ def _compare_points(client, run, state, exact):
             yield f"points of {name}: {sorted(logged)} in MLflow, {sorted(points[name])} in the ledger"
         if name in final and run.data.metrics[name] != final[name]:
             yield f"MLflow shows {run.data.metrics[name]} for {name}, not {final[name]}"
+
+
+class SampleSweep:
+    """A sweep's run in MLflow, for tests of what belongs to runs: artifacts, models, versions."""
+
+    def __init__(self, store, identity):
+        self.store, self.identity = store, identity
+        self.writer = RunWriter(store, identity.study_id)
+        self.run_id = self._write(SWEEP, identity.name, {})
+
+    def start_trial(self, number, params=None):
+        """Create the run of a trial, and return its id."""
+        return self._write(("trial", number), f"trial {number}", params or {})
+
+    def _write(self, key, name, params):
+        self.writer.write(RunState(key, self.identity.study_id, name, RUNNING, 1, params=params, tags=self.identity.tags))
+        return self.writer.run_ids[key]

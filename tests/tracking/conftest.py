@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from tests.mlflow_runs import SampleSweep
 from tests.toy_models import make_static
 
 from embsweep.core.names import METRICS
@@ -33,6 +34,11 @@ def client(store):
 @pytest.fixture
 def identity():
     return SweepIdentity(name="legal", study_id=f"study-{next(_numbers)}", base_model="minilm")
+
+
+@pytest.fixture
+def sweep(store, identity):
+    return SampleSweep(store, identity)
 
 
 @pytest.fixture

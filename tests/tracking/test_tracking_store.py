@@ -35,7 +35,7 @@ def test_the_default_is_mlflows_own_default_made_absolute(root, store):
 def test_artifacts_of_a_run_are_found_from_any_folder(empty_cwd, root, sweep, client):
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    sweep.log_artifact_text("configuration.yaml", "a: 1\n")
+    client.log_text(sweep.run_id, "a: 1\n", "configuration.yaml")
     folder = Path(local_file_uri_to_path(client.get_run(sweep.run_id).info.artifact_uri))
     assert folder.is_relative_to(root)
     assert (folder / "configuration.yaml").read_text() == "a: 1\n"
@@ -43,8 +43,8 @@ def test_artifacts_of_a_run_are_found_from_any_folder(empty_cwd, root, sweep, cl
 
 
 @pytest.mark.nightly
-def test_plain_mlflow_in_the_root_finds_the_sweep_and_its_artifacts(root, store, sweep):
-    sweep.log_artifact_text("configuration.yaml", "a: 1\n")
+def test_plain_mlflow_in_the_root_finds_the_sweep_and_its_artifacts(root, client, sweep):
+    client.log_text(sweep.run_id, "a: 1\n", "configuration.yaml")
     script = (
         "import mlflow, sys; c = mlflow.MlflowClient();"
         "run = c.get_run(sys.argv[1]); print(run.info.run_name);"
@@ -175,7 +175,7 @@ def test_a_store_never_shows_its_password():
 
 
 def test_a_connection_does_not_change_the_environment(tmp_path, monkeypatch):
-    """The publisher's thread connects beside those of Ray, and changing the environment is not thread-safe in libc."""
+    """The thread of `MlflowSync` connects beside those of Ray, and changing the environment is not thread-safe in libc."""
     with monkeypatch.context() as patch:
         for name in ("putenv", "unsetenv"):
             patch.setattr(os, name, lambda *given: pytest.fail(f"changed {given[0]}"))
