@@ -60,7 +60,9 @@ def _compare_points(client, run, state, exact):
                 points[name].add((batch.step, batch.at_ms, float(value)))
     final = state.final if state.status != RUNNING else {}
     for name in sorted(points.keys() | final.keys() | run.data.metrics.keys()):
-        logged = [(point.step, point.timestamp, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+        logged = [
+            (point.step, point.timestamp, point.value) for point in client.get_metric_history(run.info.run_id, name)
+        ]
         more = sorted({point for point in logged if point not in points[name]})
         if name in final and [(point[1], point[2]) for point in more] == [(state.ended_ms, final[name])]:
             more = []
@@ -83,5 +85,7 @@ class SampleSweep:
         return self._write(("trial", number), f"trial {number}", params or {})
 
     def _write(self, key, name, params):
-        self.writer.write(RunState(key, self.identity.study_id, name, RUNNING, 1, params=params, tags=self.identity.tags))
+        self.writer.write(
+            RunState(key, self.identity.study_id, name, RUNNING, 1, params=params, tags=self.identity.tags)
+        )
         return self.writer.run_ids[key]

@@ -97,7 +97,9 @@ class Sandbox:
         folder = save_checkpoint(model, self.folder / identity.study_id / "best")
         run_id = SampleSweep(self.store, identity).start_trial(3)
         facts = WinnerRecord(run_id, 3, 0.5, "map@100", evidence.test[WINNER].scores, evidence=evidence)
-        return register_winner(self.store, identity, folder, registered_name=self.name, facts=facts, model=model).version
+        return register_winner(
+            self.store, identity, folder, registered_name=self.name, facts=facts, model=model
+        ).version
 
     def make_evidence(self, model, dims, **changes) -> Evidence:
         """Return evidence with measured scores of `model` and the base."""

@@ -9,9 +9,20 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 REQUESTS = frozenset(
-    "create_run search_runs log_batch log_inputs log_text delete_tag update_run set_terminated delete_run "
-    "get_metric_history".split()
+    {
+        "create_run",
+        "search_runs",
+        "log_batch",
+        "log_inputs",
+        "log_text",
+        "delete_tag",
+        "update_run",
+        "set_terminated",
+        "delete_run",
+        "get_metric_history",
+    }
 )
+"""The requests by which runs are written."""
 
 
 class Page(list):
@@ -33,7 +44,12 @@ class FakeMlflow:
     def create_run(self, experiment_id, start_time, tags, run_name):
         run_id = f"run{next(self._numbers)}"
         info = SimpleNamespace(
-            run_id=run_id, experiment_id=experiment_id, run_name=run_name, status="RUNNING", start_time=start_time, end_time=None
+            run_id=run_id,
+            experiment_id=experiment_id,
+            run_name=run_name,
+            status="RUNNING",
+            start_time=start_time,
+            end_time=None,
         )
         self.runs[run_id] = SimpleNamespace(info=info, data=SimpleNamespace(params={}, tags=dict(tags), metrics={}))
         self.points[run_id], self.texts[run_id], self.inputs[run_id] = set(), {}, []

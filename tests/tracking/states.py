@@ -22,11 +22,15 @@ def make_sweep(study, status=RUNNING, **changes):
     return RunState(SWEEP, study, "legal", status, **(values | changes))
 
 
-def make_trial(study, number=0, status=RUNNING, *, steps=(), attempt=1, objective=0.4, best=0.45, shift_ms=0, **changes):
+def make_trial(
+    study, number=0, status=RUNNING, *, steps=(), attempt=1, objective=0.4, best=0.45, shift_ms=0, **changes
+):
     """Return a state of a trial's run with a report at each of `steps`; its clock is ahead by `shift_ms`."""
     is_ended = status in ("FINISHED", "FAILED")
     at_ms = T0 + 1000 * (number + 1) + shift_ms
-    reports = (MetricBatch({"objective": objective, "best_objective": step / 100}, at_ms + step, step) for step in steps)
+    reports = (
+        MetricBatch({"objective": objective, "best_objective": step / 100}, at_ms + step, step) for step in steps
+    )
     values = {
         "started_ms": T0 + 1000 * (number + 1),
         "ended_ms": None if status == RUNNING else at_ms + 500,

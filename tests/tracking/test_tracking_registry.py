@@ -111,7 +111,9 @@ def test_another_holdout_evaluation_of_the_same_weights_is_another_version(store
 
 
 @pytest.mark.parametrize("broken", ["create_model_version", "log_model_artifacts", "set_registered_model_alias"])
-def test_an_interrupted_registration_leaves_one_version_and_one_model(identity, store, client, checkpoint, facts, name, broken):
+def test_an_interrupted_registration_leaves_one_version_and_one_model(
+    identity, store, client, checkpoint, facts, name, broken
+):
     with mock.patch.object(type(client), broken, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         register_winner(store, identity, checkpoint, registered_name=name, facts=facts)
     version = register_winner(store, identity, checkpoint, registered_name=name, facts=facts)
@@ -183,7 +185,9 @@ def test_a_rehearsal_gets_the_suffixed_name(store, identity, checkpoint, facts, 
 @pytest.mark.parametrize("objective", [float("nan"), float("inf")])
 def test_an_objective_that_is_not_finite_is_not_registered(store, identity, checkpoint, facts, name, objective):
     with raises_code(CodedError, "not-finite"):
-        register_winner(store, identity, checkpoint, registered_name=name, facts=dataclasses.replace(facts, objective=objective))
+        register_winner(
+            store, identity, checkpoint, registered_name=name, facts=dataclasses.replace(facts, objective=objective)
+        )
 
 
 @pytest.mark.parametrize("bad", ["a/b", "a:b", "", "it's", ".."])

@@ -175,7 +175,7 @@ def test_a_store_never_shows_its_password():
 
 
 def test_a_connection_does_not_change_the_environment(tmp_path, monkeypatch):
-    """The thread of `MlflowSync` connects beside those of Ray, and changing the environment is not thread-safe in libc."""
+    """`MlflowSync` connects in a thread beside those of Ray; changing the environment is not thread-safe in libc."""
     with monkeypatch.context() as patch:
         for name in ("putenv", "unsetenv"):
             patch.setattr(os, name, lambda *given: pytest.fail(f"changed {given[0]}"))

@@ -93,8 +93,9 @@ FAULTS = st.lists(st.sampled_from([None, None, "lost", "unanswered", "twice"]), 
 def test_requests_and_answers_may_be_lost_or_repeated(first_faults, more_faults, data):
     """At last MLflow equals the states: one run each and every point once, also after a restart of the process."""
     fake, counts = FakeMlflow(), [data.draw(st.integers(1, 3)) for _ in range(2)]
-    final = make_sweep(STUDY, "FINISHED"), *(
-        make_trial(STUDY, n, "FINISHED", steps=tuple(range(1, 1 + count))) for n, count in enumerate(counts)
+    final = (
+        make_sweep(STUDY, "FINISHED"),
+        *(make_trial(STUDY, n, "FINISHED", steps=tuple(range(1, 1 + count))) for n, count in enumerate(counts)),
     )
     earlier = [make_sweep(STUDY)] + [
         make_trial(STUDY, n, data.draw(st.sampled_from(["RUNNING", "KILLED", "FAILED"])), steps=range(1, 1 + steps))
@@ -115,7 +116,9 @@ def test_requests_and_answers_may_be_lost_or_repeated(first_faults, more_faults,
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_requests_to_a_real_store_may_be_lost_or_repeated(store, client, identity, seed):
     rng, study = random.Random(seed), identity.study_id
-    faulty = Faulty(client, store.experiment_id, lambda request: rng.choice([None, None, "lost", "unanswered", "twice"]))
+    faulty = Faulty(
+        client, store.experiment_id, lambda request: rng.choice([None, None, "lost", "unanswered", "twice"])
+    )
     with sync_to(faulty, study=study) as sync:
         sync.put(*make_states(study, "RUNNING"))
         sync.wait(60.0)
@@ -222,13 +225,15 @@ def replace_by_another(path):
     (path.parent / "new.db").replace(path)
 
 
-@pytest.mark.parametrize("lose", [remove, empty, replace_by_another])
-def test_a_database_that_is_lost_while_it_is_written_gets_everything_again(local, tmp_path, mlflow_template, lose, output):
-    """Twice: this process has connections to it, and has created one before."""
+@pytest.mark.parametrize(("lose", "times"), [(remove, 2), (empty, 1), (replace_by_another, 1)])
+def test_a_database_that_is_lost_while_it_is_written_gets_everything_again(
+    local, tmp_path, mlflow_template, lose, times, output
+):
+    """Also a second time: this process has connections to it, and has created one before."""
     shutil.copyfile(mlflow_template, tmp_path / "template.db")
     path, states = tmp_path / "mlflow.db", make_states(status="RUNNING")
     with MlflowSync(lambda: RunWriter(local(), STUDY), output.append) as sync:
-        for _ in range(2):
+        for _ in range(times):
             sync.put(*states)
             sync.flush()
             lose(path)

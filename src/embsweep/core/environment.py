@@ -55,7 +55,7 @@ RAY_ENVIRONMENT = {
 MLFLOW_ENVIRONMENT = {
     # A pooled connection to SQLite goes on writing to a file that was deleted; MLflow loses what it writes there.
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
-    "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "0",  # SQLAlchemy accepts no sizes without a pool; MLflow passes on none that is 0
+    "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "0",  # 0 is none: SQLAlchemy refuses sizes without a pool
     "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "0",
 }
 """Values that writing to MLflow's database requires; they replace the user's values."""

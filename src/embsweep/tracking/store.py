@@ -204,5 +204,5 @@ def _unreachable(uri: str, error: Exception) -> Diagnostic:
         f"no MLflow store can be used there ({type(error).__name__}: {reason[0][:300] if reason else ''})",
         redact(uri),
         "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",
-        "start it, or run without it: tracking.must_answer=false keeps the records until it is back",
+        "start it, or run without it: tracking.must_answer=false, and the ledger keeps everything until it is back",
     )
