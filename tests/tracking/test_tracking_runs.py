@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import math
-import re
 from pathlib import Path
 
 import pytest
@@ -213,11 +212,6 @@ def test_there_is_no_active_run_and_no_file_in_the_working_directory(empty_cwd, 
     write(store, make_sweep(study), make_trial(study, status="FINISHED", steps=(10,)))
     assert mlflow.active_run() is None
     assert list(empty_cwd.iterdir()) == []
-
-
-def test_a_name_with_a_quote_is_refused(fake):
-    with pytest.raises(ValueError, match=re.escape("it's")):
-        RunWriter(fake, "it's")
 
 
 def test_the_digest_is_written_last(fake, study):

@@ -107,20 +107,21 @@ def translate_outages(consequence: str) -> Iterator[None]:
     except Exception as error:
         if is_disk_full_error(str(error)):
             raise DiskFull(
-                f"a disk is full ({_describe(error)}); {consequence}. Free some space; every trial is kept, and the "
-                "same command resumes from here."
+                f"a disk is full ({describe_error(error)}); {consequence}. Free some space; every trial is kept, and "
+                "the same command resumes from here."
             ) from error
         if not is_unavailable(error):
             raise
         raise TrackingUnavailable(
-            f"MLflow does not answer ({_describe(error)}); {consequence}. Every trial is kept; once it answers, the "
-            "same command resumes from here."
+            f"MLflow does not answer ({describe_error(error)}); {consequence}. Every trial is kept; once it answers, "
+            "the same command resumes from here."
         ) from error
 
 
-def _describe(error: Exception) -> str:
-    reason = next(iter(redact(str(error)).splitlines()), "")[:300]
-    return f"{type(error).__name__}: {reason}"
+def describe_error(error: Exception) -> str:
+    """Return the type of an exception and the first line of its message, without secrets."""
+    first = next((line for line in redact(str(error)).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:300]}"
 
 
 def is_unavailable(error: Exception) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.redaction import redact
-from embsweep.tracking.connection import check_reachable, connect
+from embsweep.tracking.connection import check_reachable, connect, describe_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -197,11 +197,10 @@ def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
 
 
 def _unreachable(uri: str, error: Exception) -> Diagnostic:
-    reason = redact(str(error)).splitlines()
     return Diagnostic(
         "unreachable",
         "tracking.uri",
-        f"no MLflow store can be used there ({type(error).__name__}: {reason[0][:300] if reason else ''})",
+        f"no MLflow store can be used there ({describe_error(error)})",
         redact(uri),
         "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",
         "start it, or run without it: tracking.must_answer=false, and the ledger keeps everything until it is back",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,8 +20,7 @@ from typing import Self
 
 from embsweep.core.errors import EmbsweepError, TrackingUnavailable
 from embsweep.core.files import atomic_write
-from embsweep.core.redaction import redact
-from embsweep.tracking.connection import is_unavailable
+from embsweep.tracking.connection import describe_error, is_unavailable
 from embsweep.tracking.runs import RunKey, RunState, RunWriter
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ FLUSH_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _POLL_S = 0.5
+_UP = math.inf  # time of the last outage's beginning, while there is none
 
 
 class MlflowSync:
@@ -56,7 +57,7 @@ class MlflowSync:
         self._rejected: dict[RunKey, str] = {}
         self._changed = threading.Condition()
         self._is_stopped = threading.Event()
-        self._down_since: float | None = None
+        self._down_since = _UP
         self._problem: str | None = None
         self._thread = threading.Thread(target=self._run, name="embsweep-mlflow", daemon=True)
 
@@ -85,20 +86,18 @@ class MlflowSync:
         with self._changed:
             return len(self._pending())
 
-    def wait(self, patience_s: float, *, at_most_s: float | None = None) -> bool:
+    def wait(self, patience_s: float, *, at_most_s: float = math.inf) -> bool:
         """Wait until MLflow has every state, and return whether it does.
 
         Args:
             patience_s: Seconds to wait while MLflow does not answer.
-            at_most_s: Longest time to wait altogether, None for no limit.
+            at_most_s: Longest time to wait altogether.
         """
         started = time.monotonic()
         with self._changed:
             while self._pending():
-                now, down_since = time.monotonic(), self._down_since
-                if down_since is not None and now - max(started, down_since) > patience_s:
-                    return False
-                if at_most_s is not None and now - started > at_most_s:
+                now = time.monotonic()
+                if now - max(started, self._down_since) > patience_s or now - started > at_most_s:
                     return False
                 self._changed.wait(_POLL_S)
         return True
@@ -155,12 +154,12 @@ class MlflowSync:
             log.exception("the state of run %s was not written to MLflow", state.name)
             self._is_current = False  # the next attempt first looks up what MLflow has
             if is_unavailable(error):
-                self._wait_for_answer(_describe(error))
+                self._wait_for_answer(describe_error(error))
             elif not was_current:
-                self._reject(state, _describe(error))
+                self._reject(state, describe_error(error))
             return
-        if self._down_since is not None:
-            self._down_since = None
+        if self._down_since != _UP:
+            self._down_since = _UP
             self._say(f"MLflow answers again; {self.pending} runs are pending.")
 
     def _write(self, state: RunState) -> None:
@@ -190,15 +189,10 @@ class MlflowSync:
     def _wait_for_answer(self, problem: str) -> None:
         self._problem = problem
         now = time.monotonic()
-        if self._down_since is None:
+        if self._down_since == _UP:
             self._down_since = now
             self._say(f"MLflow does not answer ({problem}); the sweep continues, its ledger holds everything.")
         self._is_stopped.wait(min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, now - self._down_since)))
-
-
-def _describe(error: Exception) -> str:
-    first = next((line for line in redact(str(error)).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first[:300]}"
 
 
 def save_digests(path: Path, digests: Mapping[RunKey, str]) -> None:
