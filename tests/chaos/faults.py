@@ -131,34 +131,29 @@ def corrupt_the_state(chaos):
 
 
 def lose_mlflow(chaos):
-    """Send SIGKILL, then remove MLflow's database or leave it empty.
+    """Send SIGKILL, then remove MLflow's database, or leave an empty file.
 
     Not after the end of the sweep: its command then has nothing to do, and `embsweep sync` brings the runs back.
     """
     result = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
     if read_metadata(chaos.sandbox.ledger).get("status") != "FINISHED":
         chaos.note("mlflow.db is gone")
-        _lose(chaos)
+        path = chaos.sandbox.storage / "mlflow.db"
+        path.unlink(missing_ok=True)
+        if chaos.rng.random() < 0.5:
+            path.touch()
     return result
 
 
 def lose_mlflow_while_it_is_written(chaos):
-    """Remove MLflow's database, or make it empty, while the driver has written to it and goes on."""
+    """Remove MLflow's database while the driver has written to it and goes on."""
     driver = chaos.start(die=["any", chaos.rng.randint(300, 1500)])
     driver.wait_for("starts")
     time.sleep(chaos.rng.uniform(0, 1))
     if read_metadata(chaos.sandbox.ledger).get("baseline") and not (chaos.sandbox.folder / "confirmation").exists():
         chaos.note("mlflow.db is removed during the search, then SIGKILL")
-        _lose(chaos)
+        (chaos.sandbox.storage / "mlflow.db").unlink(missing_ok=True)
     return driver.wait()
-
-
-def _lose(chaos):
-    path = chaos.sandbox.storage / "mlflow.db"
-    if chaos.rng.random() < 0.5:
-        path.unlink(missing_ok=True)
-    else:
-        path.write_bytes(b"")
 
 
 def corrupt_what_mlflow_has(chaos):

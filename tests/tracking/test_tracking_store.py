@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,20 @@ def test_a_connection_does_not_change_the_environment(tmp_path, monkeypatch):
             patch.setattr(os, name, lambda *given: pytest.fail(f"changed {given[0]}"))
         store = open_store(tmp_path, uri=None, experiment="mine")
     assert store.client().get_experiment_by_name("mine") is not None
+
+
+def test_a_new_database_ignores_the_journal_of_a_deleted_one(tmp_path):
+    """A process was killed in a transaction, then the database was deleted without its journal."""
+    old = tmp_path / "old.db"
+    with closing(sqlite3.connect(old, isolation_level=None)) as database:
+        database.execute("pragma cache_size = 1")
+        database.execute("create table rows (value)")
+        database.executemany("insert into rows values (?)", [("x" * 3000,)] * 20)
+        database.execute("begin")
+        database.execute("update rows set value = value || 'y'")
+        shutil.copyfile(f"{old}-journal", tmp_path / "mlflow.db-journal")
+        database.execute("rollback")
+    store = open_store(tmp_path, uri=None, experiment="x")
+    assert store.client().get_experiment_by_name("x").experiment_id == store.experiment_id
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert database.execute("pragma integrity_check").fetchall() == [("ok",)]

@@ -155,7 +155,8 @@ def _create_database(database: Path | None) -> None:
     """Create a new database under a temporary name: MLflow cannot repair one that a crash left incomplete.
 
     SQLite leaves an empty file if the database was deleted while this process was writing. MLflow creates the tables of
-    a URI once per process, so each temporary name is a new one.
+    a URI once per process, so each temporary name is a new one. SQLite would apply the journal of a deleted database to
+    the new one.
     """
     if database is None or (database.exists() and database.stat().st_size):
         return
@@ -164,6 +165,7 @@ def _create_database(database: Path | None) -> None:
         leftover.unlink()
     fresh = database.with_name(f"{prefix}-{uuid.uuid4().hex[:8]}")
     connect(_file_uri(fresh)).search_experiments(max_results=1)
+    database.with_name(f"{database.name}-journal").unlink(missing_ok=True)
     fresh.replace(database)
 
 
