@@ -192,14 +192,14 @@ def test_another_store_gets_everything_and_the_first_one_nothing(fake, study):
 
 def test_data_and_texts_are_logged_without_secrets(store, client, study, tmp_path):
     secret = "postgresql://ann:hunter2@db/x"
-    dataset = DatasetRecord("docs", "f" * 64, secret, {"train": 30, "test": 5})
+    dataset = DatasetRecord("docs", "e" * 64, secret, {"train": 30, "test": 5})
     tags = {"embsweep.command": f"run_sweep.py tracking.uri={secret}"}
     state = make_sweep(study, dataset=dataset, texts={"config/a.yaml": f"uri: {secret}\n"}, tags=tags)
     for _ in range(2):
         run_id = write(store, state).run_ids[SWEEP]
     run = client.get_run(run_id)
     (found,) = run.inputs.dataset_inputs
-    assert (found.dataset.name, found.dataset.digest) == ("docs", "f" * 16)
+    assert (found.dataset.name, found.dataset.digest) == ("docs", "e" * 16)
     assert json.loads(found.dataset.profile) == {"train": 30, "test": 5}
     path = client.download_artifacts(run_id, "config/a.yaml", str(tmp_path))
     assert Path(path).read_text() == "uri: postgresql://***@db/x\n"
