@@ -38,7 +38,6 @@ def dump(path):
         return list(database.iterdump())
 
 
-@pytest.mark.usefixtures("search_reference")
 def test_sync_into_another_store_and_into_an_empty_one(fork_server, sandbox_at):
     sandbox = sandbox_at("finalization", *SEARCH)
     assert fork_server.run(sandbox, *SEARCH).code == 0
