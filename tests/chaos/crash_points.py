@@ -85,5 +85,5 @@ class CrashPoints:
 
     def _stack(self):
         if not hasattr(self._parts, "stack"):
-            self._parts.stack = [] if threading.current_thread() is threading.main_thread() else ["publisher"]
+            self._parts.stack = [] if threading.current_thread() is threading.main_thread() else ["mlflow"]
         return self._parts.stack

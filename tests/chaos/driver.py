@@ -5,6 +5,7 @@
 - `die` [part, number]: SIGKILL at that crash point.
 - `fill` [part, number, file]: at that crash point, fill the disk with that file.
 - `signal` [part, number, signal]: send that signal to itself at that crash point.
+- `lose_answers`: seed of the requests to MLflow, and of the answers, that are lost.
 - `clock_s`: offset of the clock.
 - `crash_points`: file for the number of crash points in each part.
 - `watch_disk`: file for the largest number of folders with weights and with states.
@@ -23,6 +24,7 @@ import dataclasses
 import functools
 import json
 import os
+import random
 import signal
 import sys
 import threading
@@ -49,11 +51,36 @@ def prepare(settings):
         base.Runner.call = lambda _, function, *args, in_new_process=True, **kwargs: function(*args, **kwargs)
     if "clock_s" in settings:
         _set_clock(settings["clock_s"])
+    if "lose_answers" in settings:
+        _lose_answers(random.Random(settings["lose_answers"]))
     _install_crash_points(settings)
 
 
+def _lose_answers(rng):
+    """Lose every fifth request to MLflow, and every fifth answer, in the thread that writes the runs."""
+    from mlflow import MlflowClient
+
+    from embsweep.tracking import sync
+    from tests.tracking.fake_mlflow import REQUESTS
+
+    def lossy(request):
+        def send(*args, **kwargs):
+            lost = None if threading.current_thread() is threading.main_thread() else rng.randrange(5)
+            if lost == 0:
+                raise ConnectionError("the request was lost")
+            answer = request(*args, **kwargs)
+            if lost == 1:
+                raise ConnectionError("the answer was lost")
+            return answer
+
+        return send
+
+    for name in REQUESTS:
+        setattr(MlflowClient, name, lossy(getattr(MlflowClient, name)))
+    sync._FIRST_PAUSE_S = sync._LONGEST_PAUSE_S = 0.02
+
+
 def _install_crash_points(settings):
-    from embsweep.tracking.tracker import Tracker
 
     from embsweep.sweep import run, winner
     from embsweep.sweep.scheduler import SweepScheduler
@@ -68,8 +95,8 @@ def _install_crash_points(settings):
     crash_points.watch(run, "confirm_finalists", "confirmation")
     crash_points.watch(run, "finalize_sweep", "finalization")
     crash_points.watch(winner, "evaluate_on_test", "test")
-    crash_points.watch(winner, "_register", "registration")
-    crash_points.watch(Tracker, "finish", "close")
+    crash_points.watch(winner, "register", "registration")
+    crash_points.watch(winner, "atomic_write", "evidence")
     crash_points.install()
     if "die" in settings:
         crash_points.crash_at(*settings["die"])

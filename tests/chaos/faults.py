@@ -3,20 +3,19 @@
 `FAULTS` is the registry that the chaos run draws from; a new fault is one more function in it.
 """
 
-import os
 import random
-import shutil
 import signal
 import sqlite3
 import time
 from dataclasses import dataclass, field
 
+from embsweep.search.read import read_metadata
 from tests.chaos.fork_server import ForkServer
 from tests.chaos.sandbox import Sandbox
 
 EVENTS = ("suggest", "on_trial_start", "on_trial_result", "on_trial_complete")
-PARTS = ("start", "publisher", *EVENTS, "state", "checkpoint")
-LAST_PARTS = ("confirmation", "finalization", "test", "registration")
+PARTS = ("start", "mlflow", *EVENTS, "state", "checkpoint")
+LAST_PARTS = ("confirmation", "finalization", "test", "registration", "evidence")
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -60,7 +59,7 @@ def kill_in_a_part(chaos):
 
 def kill_near_the_end(chaos):
     """Send SIGKILL in a part after the training; the driver runs everything before it."""
-    part, number = chaos.rng.choice((*LAST_PARTS, "close")), chaos.rng.randint(1, 60)
+    part, number = chaos.rng.choice(LAST_PARTS), chaos.rng.randint(1, 60)
     chaos.note(f"SIGKILL at crash point {number} of {part}")
     return chaos.run(die=[part, number])
 
@@ -128,29 +127,47 @@ def corrupt_the_state(chaos):
     return result
 
 
-def append_to_the_outbox(chaos):
-    """Send SIGKILL, then append an incomplete line to the outbox."""
+def lose_mlflow(chaos):
+    """Send SIGKILL, then remove MLflow's database, or leave an empty file.
+
+    Not after the end of the sweep: its command then has nothing to do, and `embsweep sync` brings the runs back.
+    """
     result = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
-    path = chaos.sandbox.folder / "outbox" / "entries.jsonl"
-    if path.exists():
-        chaos.note("half a line in the outbox")
-        with path.open("ab") as file:
-            file.write(b'0123456789abcdef {"call": "log_rep')
+    if read_metadata(chaos.sandbox.ledger).get("status") != "FINISHED":
+        chaos.note("mlflow.db is gone")
+        path = chaos.sandbox.storage / "mlflow.db"
+        path.unlink(missing_ok=True)
+        if chaos.rng.random() < 0.5:
+            path.touch()
     return result
 
 
-def truncate_the_outbox(chaos):
-    """Send SIGKILL, then truncate or remove the outbox: records that may or may not have been delivered are lost."""
+def lose_mlflow_while_it_is_written(chaos):
+    """Remove MLflow's database while the driver has written to it and goes on."""
+    driver = chaos.start(die=["any", chaos.rng.randint(300, 1500)])
+    driver.wait_for("starts")
+    time.sleep(chaos.rng.uniform(0, 1))
+    if read_metadata(chaos.sandbox.ledger).get("baseline") and not (chaos.sandbox.folder / "confirmation").exists():
+        chaos.note("mlflow.db is removed during the search, then SIGKILL")
+        (chaos.sandbox.storage / "mlflow.db").unlink(missing_ok=True)
+    return driver.wait()
+
+
+def corrupt_what_mlflow_has(chaos):
+    """Send SIGKILL, then corrupt the file that says what MLflow has."""
     result = chaos.run(die=["any", chaos.rng.randint(300, 1500)])
-    path = chaos.sandbox.folder / "outbox" / "entries.jsonl"
-    if path.exists() and chaos.rng.random() < 0.25:
-        chaos.note("the outbox is gone")
-        shutil.rmtree(path.parent)
-    elif path.exists():
-        lost = min(chaos.rng.choice([20, 500, 5000]), path.stat().st_size)
-        chaos.note(f"{lost} bytes less in the outbox")
-        os.truncate(path, path.stat().st_size - lost)
+    path = chaos.sandbox.folder / "mlflow.json"
+    if path.exists() and path.stat().st_size:
+        chaos.note("garbage in mlflow.json")
+        _corrupt(path, chaos.rng)
     return result
+
+
+def lose_answers_of_mlflow(chaos):
+    """Lose requests to MLflow and answers, then send SIGKILL."""
+    seed = chaos.rng.randrange(1000)
+    chaos.note(f"answers of MLflow are lost (seed {seed}), then SIGKILL")
+    return chaos.run(lose_answers=seed, die=["any", chaos.rng.randint(300, 1500)])
 
 
 def lock_the_ledger(chaos):
@@ -178,8 +195,10 @@ FAULTS = [
     interrupt,
     interrupt_twice,
     corrupt_the_state,
-    append_to_the_outbox,
-    truncate_the_outbox,
+    lose_mlflow,
+    lose_mlflow_while_it_is_written,
+    corrupt_what_mlflow_has,
+    lose_answers_of_mlflow,
     lock_the_ledger,
     lock_the_store,
     set_the_clock_back,

@@ -4,14 +4,11 @@ import json
 import math
 from collections import Counter, defaultdict
 
-import optuna
-from embsweep.tracking.outbox import count_waiting
-
-from embsweep.search.record import to_record
+from embsweep.search.read import read_phases
+from embsweep.sweep.projection import project_ledger
+from embsweep.tracking.sync import count_pending
 from tests.chaos.sandbox import NAME
-
-STUDIES = {"sweep": "trial", "confirmation": "confirmation"}
-"""Study in the ledger → role of its runs in MLflow."""
+from tests.mlflow_runs import find_differences
 
 
 def check_invariants(sandbox, reference=None, *, code=0, trials=None):
@@ -20,7 +17,7 @@ def check_invariants(sandbox, reference=None, *, code=0, trials=None):
     `reference` are the facts (`read_facts`) of the same sweep without faults; `code` is the exit code of the last run.
     """
     problems = [] if code == 0 else [f"exit code {code}"]
-    studies = _read_studies(sandbox)
+    studies = read_phases(sandbox.ledger)
     records = studies["sweep"]
     if trials is not None and len(records) != trials:
         problems.append(f"{len(records)} trials instead of {trials}")
@@ -42,9 +39,9 @@ def read_facts(sandbox):
     The number of holdout evaluations may change: one that was killed before its record was complete counts as well.
     """
     facts = {}
-    for study, records in _read_studies(sandbox).items():
+    for study, records in read_phases(sandbox.ledger).items():
         for r in records:
-            log = [(row["fraction"], row["objective"]) for row in r.attributes.get("reports", [])]
+            log = [(report.fraction, report.objective) for report in r.reports]
             facts[f"{study} {r.number}"] = (r.state, dict(r.params), r.best, log)
     path = sandbox.folder / "evidence.json"
     if path.exists():
@@ -55,64 +52,16 @@ def read_facts(sandbox):
     return facts
 
 
-def _read_studies(sandbox):
-    storage = optuna.storages.RDBStorage(f"sqlite:///{sandbox.ledger}")
-    try:
-        names = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
-        return {
-            name: [
-                to_record(trial)
-                for trial in optuna.load_study(storage=storage, study_name=name).get_trials(deepcopy=False)
-                if trial.state != optuna.trial.TrialState.WAITING
-            ]
-            for name in STUDIES
-            if name in names
-        }
-    finally:
-        storage.engine.dispose()
-
-
 def _check_mlflow(sandbox, studies):
+    """Check that MLflow says what the ledger says, and that this is the end of every run."""
     client = sandbox.open_mlflow()
     experiment = client.get_experiment_by_name("embsweep").experiment_id
-    runs = client.search_runs([experiment], max_results=5000)
-    problems = [
-        f"run {r.info.run_name} is {r.info.status} in MLflow" for r in runs if r.info.status in ("RUNNING", "KILLED")
-    ]
-    by_role = defaultdict(list)
-    for run in runs:
-        by_role[run.data.tags["embsweep.role"]].append(run)
-    if len(by_role["sweep"]) != 1:
-        problems.append(f"{len(by_role['sweep'])} runs of the sweep in MLflow")
-    for study, role in STUDIES.items():
-        problems += _check_runs(client, role, by_role[role], studies.get(study, []))
+    states = project_ledger(sandbox.ledger)
+    problems = [f"{state.name} is {state.status}" for state in states if state.status in ("RUNNING", "KILLED")]
+    if len(states) != 1 + sum(len(records) for records in studies.values()):
+        problems.append(f"{len(states)} runs instead of one per record in the ledger and one of the sweep")
+    problems += find_differences(client, experiment, states, exact=("objective",))
     return [*problems, *_check_registry(client, experiment)]
-
-
-def _check_runs(client, role, runs, records):
-    numbers = Counter(int(run.data.tags["embsweep.trial"]) for run in runs)
-    problems = [f"{role} {number} has {count} runs in MLflow" for number, count in numbers.items() if count > 1]
-    if set(numbers) != {record.number for record in records}:
-        problems.append(f"runs of {role} in MLflow: {sorted(numbers)}, in the ledger: {[r.number for r in records]}")
-    known = {int(run.data.tags["embsweep.trial"]): run for run in runs}
-    for record in records:
-        run = known.get(record.number)
-        if run is None:
-            continue
-        wanted = "FAILED" if record.state == "failed" else "FINISHED"
-        if run.info.status != wanted:
-            problems.append(f"{role} {record.number} is {record.state} in the ledger, {run.info.status} in MLflow")
-        if record.state == "failed" and run.data.tags.get("embsweep.reason") != record.attributes.get("reason"):
-            problems.append(f"{role} {record.number}: another reason in MLflow")
-        if run.data.tags["embsweep.attempt"] != str(record.attempt):
-            problems.append(
-                f"{role} {record.number}: attempt {run.data.tags['embsweep.attempt']}, not {record.attempt}"
-            )
-        points = [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, "objective")]
-        logged = [(row["step"], row["objective"]) for row in record.attributes.get("reports", [])]
-        if sorted(points) != sorted(logged):
-            problems.append(f"{role} {record.number}: points in MLflow {points}, evaluations in the ledger {logged}")
-    return problems
 
 
 def _check_registry(client, experiment):
@@ -136,7 +85,7 @@ def _check_repeated(sandbox, studies):
     for study, records in studies.items():
         for record in records:
             folder = str(sandbox.folder / ("trials" if study == "sweep" else study) / f"{record.number:04d}")
-            if "restarted" in record.attributes:
+            if "restarted" in record.facts:
                 allowed[folder] = math.inf
     lines = [json.loads(line) for line in sandbox.trace.read_text().splitlines()] if sandbox.trace.exists() else []
     repeated = Counter()
@@ -152,10 +101,10 @@ def _check_repeated(sandbox, studies):
 
 
 def _check_disk(sandbox):
-    """Check that no partly written weights, no states of finished trials and no undelivered records are left."""
+    """Check that no partly written weights, no states of finished trials and no pending runs are left."""
     folders = [path for path in sandbox.folder.rglob("*") if path.is_dir()]
     leftovers = [path for path in folders if path.name == "state" or path.suffix in (".tmp", ".old")]
     leftovers += list(sandbox.folder.rglob(".registering-*"))
     problems = [f"left behind: {path.relative_to(sandbox.folder)}" for path in leftovers]
-    waiting = count_waiting(sandbox.folder / "outbox")
-    return [*problems, *([f"{waiting} records are pending in the outbox"] if waiting else [])]
+    pending = count_pending(sandbox.folder / "mlflow.json", project_ledger(sandbox.ledger))
+    return [*problems, *([f"{pending} runs are pending for MLflow"] if pending else [])]

@@ -1,9 +1,6 @@
 """A sweep that is cheap enough to be killed a thousand times: sixty pairs, a tiny real model, scripted training."""
 
 import json
-import sqlite3
-import time
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,16 +34,10 @@ class Sandbox:
         return self.root / "trace.jsonl"
 
     def open_mlflow(self):
-        """Return a client of a copy of the MLflow database as it is now.
+        """Return a client of the MLflow database."""
+        from embsweep.tracking.connection import connect
 
-        MLflow keeps a database open even after the file was replaced by another one, hence the copy.
-        """
-        from mlflow import MlflowClient
-
-        path = self.root / f"copy-{time.monotonic_ns()}.db"
-        with closing(sqlite3.connect(self.storage / "mlflow.db")) as now, closing(sqlite3.connect(path)) as copy:
-            now.backup(copy)
-        return MlflowClient(f"sqlite:///{path}", registry_uri=f"sqlite:///{path}")
+        return connect(f"sqlite:///{self.storage}/mlflow.db")
 
     def arguments(self, *more):
         """Return the arguments of a command line; `more` replaces arguments with the same key."""

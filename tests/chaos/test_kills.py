@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 IN_THE_SEARCH = (("state", 4), ("on_trial_complete", 3))
 IN_THE_CONFIRMATION = (("confirmation", 4), ("finalization", 2))
-AT_THE_END = (("test", 2), ("registration", 2), ("close", 1))
+AT_THE_END = (("test", 2), ("registration", 2), ("evidence", 2))
 
 
 @pytest.mark.usefixtures("search_reference")
@@ -45,8 +45,8 @@ def test_kills_after_the_search(fork_server, sandbox_at, check, part, crash_poin
 def test_twenty_kills_in_a_row(fork_server, sandbox, check):
     """In every part of a sweep; no run gets further than one trial, so that all twenty crash points are reached."""
     rng = random.Random(5)
-    early = [part for part in PARTS if part != "publisher"] + [
-        "publisher",
+    early = [part for part in PARTS if part != "mlflow"] + [
+        "mlflow",
         "on_trial_result",
         "state",
         "checkpoint",

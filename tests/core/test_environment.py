@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from embsweep.core.environment import RAY_ENVIRONMENT, set_default_environment
+from embsweep.core.environment import MLFLOW_ENVIRONMENT, RAY_ENVIRONMENT, set_default_environment
 from tests import steady_environment
 
 
@@ -16,7 +16,7 @@ def test_missing_variables_are_added_and_the_users_values_are_kept():
     assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
     assert variables["TQDM_DISABLE"] == "0"
     assert variables["RAY_CHDIR_TO_TRIAL_DIR"] == "0", "sweeps do not work with any other value"
-    assert variables.items() >= RAY_ENVIRONMENT.items()
+    assert variables.items() >= (RAY_ENVIRONMENT | MLFLOW_ENVIRONMENT).items()
 
 
 class CountingDict(dict):

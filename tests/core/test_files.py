@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embsweep.tracking.outbox import Outbox
 
 from embsweep.config import TrialConfig
 from embsweep.config.training import ModelConfig
@@ -118,15 +117,6 @@ def test_a_folder(calls, tmp_path, monkeypatch, is_new, exchanges):
     calls.made.clear()
     write_folder(folder, fill)
     calls.check(folder)
-
-
-def test_an_entry_of_the_outbox(calls, tmp_path):
-    outbox = Outbox(tmp_path / "outbox")
-    outbox.append({"n": 1})
-    entries = tmp_path / "outbox" / "entries.jsonl"
-    assert calls.made[-1] == ("sync", entries, entries.stat().st_size)
-    outbox.advance()
-    calls.check(tmp_path / "outbox" / "delivered")
 
 
 def test_a_copied_model(calls, tmp_path):

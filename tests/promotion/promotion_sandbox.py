@@ -17,9 +17,9 @@ from embsweep.selection.objective import compute_objective
 from embsweep.selection.statistics.significance import compare_models, compute_intervals
 from embsweep.tracking.records import SweepIdentity, WinnerRecord
 from embsweep.tracking.registry.register import register_winner
-from embsweep.tracking.runs import RunRef, open_sweep_run
 from embsweep.tracking.store import Store
 from embsweep.training.checkpoint import save_checkpoint
+from tests.mlflow_runs import SampleSweep
 from tests.reports.evidence_samples import make_evidence, make_training
 from tests.toy_models import make_noisy
 
@@ -94,11 +94,12 @@ class Sandbox:
         dims = tuple(d for d in DIMS if d <= dim)
         evidence = self.make_evidence(model, dims, **{"rehearsal": rehearsal, **changes})
         identity = SweepIdentity(self.name, f"{self.name}-{next(_numbers)}", "table", rehearsal=rehearsal)
-        sweep = open_sweep_run(self.store, identity)
         folder = save_checkpoint(model, self.folder / identity.study_id / "best")
-        run_id = sweep.start_trial(RunRef(3, "trial 3"), 1, {})
+        run_id = SampleSweep(self.store, identity).start_trial(3)
         facts = WinnerRecord(run_id, 3, 0.5, "map@100", evidence.test[WINNER].scores, evidence=evidence)
-        return register_winner(sweep, folder, registered_name=self.name, facts=facts, model=model).version
+        return register_winner(
+            self.store, identity, folder, registered_name=self.name, facts=facts, model=model
+        ).version
 
     def make_evidence(self, model, dims, **changes) -> Evidence:
         """Return evidence with measured scores of `model` and the base."""

@@ -111,9 +111,9 @@ def test_a_server_that_returns_the_password_in_its_error(launch_in, tmp_path, se
 
 @pytest.mark.slow
 def test_a_sweep_with_an_unreachable_server_stores_no_password(launch_in, tmp_path, secrets, capfd, monkeypatch):
-    from embsweep.tracking import tracker
+    from embsweep.tracking import sync
 
-    monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(sync, "FLUSH_TIMEOUT_S", 1.0)
     uri = f"http://ann:{quote(PASSWORD, safe='')}@127.0.0.1:9"
     with pytest.raises(EmbsweepError) as caught:
         launch_in(tmp_path, "sweep.name=quiet", f"tracking.uri='{uri}'", "tracking.must_answer=false")

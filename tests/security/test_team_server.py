@@ -16,9 +16,9 @@ import pytest
 
 from embsweep.core.errors import InputError
 from embsweep.tracking.records import SweepIdentity
-from embsweep.tracking.runs import RunRef, open_sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.tracking.ui import find_port
+from tests.mlflow_runs import SampleSweep
 from tests.steady_environment import changed
 
 pytest.importorskip("flask_wtf", reason="mlflow[auth] is not installed")
@@ -97,10 +97,10 @@ def recorded(team, tmp_path_factory):
     """Record a sweep as Ann: its run and a registered model."""
     with changed(MLFLOW_TRACKING_USERNAME=ANN[0], MLFLOW_TRACKING_PASSWORD=ANN[1]):
         store = open_store(tmp_path_factory.mktemp("storage"), uri=team.url, experiment="anns")
-        run = open_sweep_run(store, SweepIdentity("legal", "study", "minilm"))
-        run_id = run.start_trial(RunRef(0, "trial 0"), 1, {"k": 1})
-        run.log_artifact_text("report.txt", "readable by only Ann")
+        run = SampleSweep(store, SweepIdentity("legal", "study", "minilm"))
+        run_id = run.start_trial(0, {"k": "1"})
         run.client = store.client()
+        run.client.log_text(run.run_id, "readable by only Ann", "report.txt")
         run.client.create_registered_model("anns-model")
         yield run, run_id
 

@@ -3,14 +3,15 @@
 import time
 
 import pytest
-from embsweep.tracking.outbox import count_waiting
 from mlflow import MlflowClient
 
 from embsweep.core.errors import InputError, TrackingUnavailable
 from embsweep.search.read import read_ledger
+from embsweep.sweep.projection import project_ledger
 from embsweep.sweep.scheduler import SweepScheduler
-from embsweep.tracking import tracker
+from embsweep.tracking import sync as tracking_sync
 from embsweep.tracking.ui import find_port
+from tests.mlflow_runs import find_differences
 from tests.refusals import raises_diagnostics
 from tests.servers import MlflowServer
 
@@ -54,28 +55,21 @@ def at_call(monkeypatch):
 
 
 def check_all_arrived(server, storage, reference, result):
-    """Check that MLflow has one point per evaluation in the ledger, and that the winner is that of the reference."""
+    """Check that MLflow says what the ledger says, and that the winner is that of the reference."""
     client = MlflowClient(server.url)
     experiment = client.get_experiment_by_name("embsweep").experiment_id
-    runs = client.search_runs([experiment])
-    trials = {int(r.data.tags["embsweep.trial"]): r for r in runs if r.data.tags["embsweep.role"] == "trial"}
-    _, records = read_ledger(storage / "sweeps/quickstart/study.db")
-    assert (len(runs), len(trials), len(records)) == (4, 3, 3)
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    for record in records:
-        points = client.get_metric_history(trials[record.number].info.run_id, "objective")
-        logged = [(row["step"], row["objective"]) for row in record.attributes["reports"]]
-        assert [(point.step, point.value) for point in points] == logged
-        assert trials[record.number].data.params["train.learning_rate"]
+    states = project_ledger(storage / "sweeps/quickstart/study.db")
+    assert [state.status for state in states] == ["FINISHED"] * 4
+    assert find_differences(client, experiment, states) == []
     assert result.evidence.verdict.winner == reference.verdict.winner
     assert result.evidence.validation == reference.validation
     assert len(client.search_model_versions("name = 'quickstart'")) == 1
 
 
-def test_a_sweep_without_its_server_trains_and_reports_pending_records(launch, tmp_path, monkeypatch):
+def test_a_sweep_without_its_server_trains_and_reports_pending_runs(launch, tmp_path, monkeypatch):
     """The server's address is a port that was free shortly before."""
-    monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(tracker, "CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(tracking_sync, "FLUSH_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(tracking_sync, "CLOSE_TIMEOUT_S", 0.2)
     uri = f"tracking.uri=http://127.0.0.1:{find_port(0)}"
     with raises_diagnostics(("unreachable", "tracking.uri")):
         launch(uri)
@@ -84,7 +78,8 @@ def test_a_sweep_without_its_server_trains_and_reports_pending_records(launch, t
         launch(uri, "tracking.must_answer=false", "search.trials=1")
     _, records = read_ledger(tmp_path / "sweeps/quickstart/study.db")
     assert [record.state for record in records] == ["complete"]
-    assert count_waiting(tmp_path / "sweeps/quickstart/outbox") > 10
+    folder = tmp_path / "sweeps/quickstart"
+    assert tracking_sync.count_pending(folder / "mlflow.json", project_ledger(folder / "study.db")) == 2
 
 
 @pytest.mark.nightly
@@ -103,25 +98,24 @@ def test_a_server_that_stops_and_starts_again(server, launch, tmp_path, referenc
 def test_a_server_that_is_unavailable_from_the_first_trial_to_the_end(
     server, launch, tmp_path, reference, at_call, monkeypatch
 ):
-    monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(tracking_sync, "FLUSH_TIMEOUT_S", 1.0)
     server.start()
     at_call("suggest", 1, server.kill)
     uri = f"tracking.uri={server.url}"
     for _ in range(2):  # the second time all trials are finished
-        with pytest.raises(TrackingUnavailable, match=r"records are pending in .*outbox"):
+        with pytest.raises(TrackingUnavailable, match=r"4 runs are not in MLflow"):
             launch(uri)
     _, records = read_ledger(tmp_path / "sweeps/quickstart/study.db")
     assert [(record.is_finished, record.attempt) for record in records] == [(True, 1)] * 3
     server.start()
     result, output = launch(uri)
-    assert "MLflow records are pending from a previous run" in output
     assert "trial 0 starts" not in output
     check_all_arrived(server, tmp_path, reference, result)
 
 
 @pytest.mark.nightly
 def test_a_server_that_was_never_available(server, launch, tmp_path, reference, monkeypatch):
-    monkeypatch.setattr(tracker, "FLUSH_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(tracking_sync, "FLUSH_TIMEOUT_S", 1.0)
     uri = f"tracking.uri={server.url}"
     with pytest.raises(InputError, match=r"tracking\.uri.*must_answer=false"):
         launch(uri)

@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from tests.mlflow_runs import SampleSweep
 from tests.toy_models import make_static
 
 from embsweep.core.names import METRICS
 from embsweep.tracking.records import SweepIdentity
-from embsweep.tracking.runs import open_sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.training.messages import TrialReport
 
@@ -38,7 +38,7 @@ def identity():
 
 @pytest.fixture
 def sweep(store, identity):
-    return open_sweep_run(store, identity)
+    return SampleSweep(store, identity)
 
 
 @pytest.fixture

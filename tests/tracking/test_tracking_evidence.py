@@ -20,7 +20,6 @@ from embsweep.tracking.registry.files import (
 )
 from embsweep.tracking.registry.load import fetch_version, find_version, load_registered
 from embsweep.tracking.registry.register import register_winner
-from embsweep.tracking.runs import RunRef
 
 
 def test_evidence_is_unchanged_after_loading(tmp_path):
@@ -110,13 +109,13 @@ def checkpoint(make_model, tmp_path):
 
 
 @pytest.fixture
-def register(sweep, checkpoint, name, make_scores):
+def register(store, sweep, checkpoint, name, make_scores):
     """`register(evidence)`: register the checkpoint with this evidence."""
-    run_id = sweep.start_trial(RunRef(3, "trial 3"), 1, {})
+    run_id = sweep.start_trial(3)
 
     def make(evidence):
         facts = WinnerRecord(run_id, 3, 0.42, "map@100", make_scores(), evidence=evidence)
-        return register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+        return register_winner(store, sweep.identity, checkpoint, registered_name=name, facts=facts)
 
     return make
 

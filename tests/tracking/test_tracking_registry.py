@@ -16,7 +16,6 @@ from embsweep.tracking.registry.files import UntrustedModel, hash_files, hash_ma
 from embsweep.tracking.registry.load import find_version, load_registered
 from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.registry.register import register_winner
-from embsweep.tracking.runs import RunRef, open_sweep_run
 
 pytestmark = pytest.mark.slow
 
@@ -44,13 +43,13 @@ def checkpoint(model, tmp_path):
 
 @pytest.fixture
 def facts(sweep, make_scores):
-    run_id = sweep.start_trial(RunRef(4, "trial 4"), 1, {"train.learning_rate": 2e-5})
+    run_id = sweep.start_trial(4, {"train.learning_rate": "2e-05"})
     return WinnerRecord(run_id, 4, 0.42, "map@100", make_scores(), card="# the card\n")
 
 
 @pytest.fixture
-def registered(sweep, checkpoint, facts, name):
-    return register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+def registered(store, identity, checkpoint, facts, name):
+    return register_winner(store, identity, checkpoint, registered_name=name, facts=facts)
 
 
 def _files(client, version):
@@ -98,7 +97,7 @@ def test_stored_files_are_data_and_recorded_by_hash(client, registered):
 
 
 def test_the_same_winner_is_one_version(store, client, identity, checkpoint, facts, name, registered):
-    again = register_winner(open_sweep_run(store, identity), checkpoint, registered_name=name, facts=facts)
+    again = register_winner(store, identity, checkpoint, registered_name=name, facts=facts)
     assert again == dataclasses.replace(registered, new=False)
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
 
@@ -106,18 +105,18 @@ def test_the_same_winner_is_one_version(store, client, identity, checkpoint, fac
 def test_another_holdout_evaluation_of_the_same_weights_is_another_version(store, identity, checkpoint, facts, name):
     def register(count):
         claimed = dataclasses.replace(facts, evidence=make_evidence(holdout_evaluations=count))
-        return register_winner(open_sweep_run(store, identity), checkpoint, registered_name=name, facts=claimed)
+        return register_winner(store, identity, checkpoint, registered_name=name, facts=claimed)
 
     assert [register(count).version for count in (1, 2, 1)] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("broken", ["create_model_version", "log_model_artifacts", "set_registered_model_alias"])
 def test_an_interrupted_registration_leaves_one_version_and_one_model(
-    store, client, sweep, checkpoint, facts, name, broken
+    identity, store, client, checkpoint, facts, name, broken
 ):
     with mock.patch.object(type(client), broken, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        register_winner(sweep, checkpoint, registered_name=name, facts=facts)
-    version = register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+        register_winner(store, identity, checkpoint, registered_name=name, facts=facts)
+    version = register_winner(store, identity, checkpoint, registered_name=name, facts=facts)
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
     assert client.get_registered_model(name).aliases == {"challenger": version.version}
     left = client.search_logged_models([store.experiment_id], f"source_run_id = '{facts.run_id}'")
@@ -125,7 +124,7 @@ def test_an_interrupted_registration_leaves_one_version_and_one_model(
     load_registered(store, name, version.version)
 
 
-def test_a_version_that_a_slow_server_created_twice_is_one(client, identity, checkpoint, facts, name, sweep):
+def test_a_version_that_a_slow_server_created_twice_is_one(store, client, identity, checkpoint, facts, name):
     """As if a request that was only slow had been sent again."""
     create = type(client).create_model_version
 
@@ -133,30 +132,28 @@ def test_a_version_that_a_slow_server_created_twice_is_one(client, identity, che
         return [create(self, *args, **kwargs) for _ in range(3)][2]
 
     with mock.patch.object(type(client), "create_model_version", create_three):
-        version = register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+        version = register_winner(store, identity, checkpoint, registered_name=name, facts=facts)
     (found,) = client.search_model_versions(f"name = '{name}'")
     assert version.version == int(found.version)
     assert client.get_registered_model(name).aliases == {"challenger": found.version}
 
 
-def test_registering_an_older_sweep_again_keeps_the_alias(
-    store, client, identity, name, facts, checkpoint, registered, sweep
-):
-    newer = open_sweep_run(store, dataclasses.replace(identity, study_id=identity.study_id + "-newer"))
-    second = register_winner(newer, checkpoint, registered_name=name, facts=facts)
+def test_registering_an_older_sweep_again_keeps_the_alias(store, client, identity, name, facts, checkpoint, registered):
+    newer = dataclasses.replace(identity, study_id=identity.study_id + "-newer")
+    second = register_winner(store, newer, checkpoint, registered_name=name, facts=facts)
     assert second.version == registered.version + 1
-    register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+    register_winner(store, identity, checkpoint, registered_name=name, facts=facts)
     assert client.get_registered_model(name).aliases["challenger"] == second.version
 
 
-def test_two_names_share_one_stored_model(store, client, sweep, checkpoint, facts, name, registered):
-    other = register_winner(sweep, checkpoint, registered_name=f"{name}-other", facts=facts)
+def test_two_names_share_one_stored_model(identity, store, client, checkpoint, facts, name, registered):
+    other = register_winner(store, identity, checkpoint, registered_name=f"{name}-other", facts=facts)
     assert len(client.search_logged_models([store.experiment_id], f"source_run_id = '{facts.run_id}'")) == 1
     load_registered(store, registered.name, registered.version)
     load_registered(store, other.name, other.version)
 
 
-def test_a_corrupt_upload_never_becomes_a_version(client, store, sweep, checkpoint, facts, name):
+def test_a_corrupt_upload_never_becomes_a_version(identity, client, store, checkpoint, facts, name):
     original = type(client).log_model_artifacts
 
     def lose_half(self, model_id, local_dir, artifact_path=None):
@@ -172,7 +169,7 @@ def test_a_corrupt_upload_never_becomes_a_version(client, store, sweep, checkpoi
         mock.patch.object(type(client), "log_model_artifacts", lose_half),
         raises_code(UntrustedModel, "altered-file") as caught,
     ):
-        register_winner(sweep, checkpoint, registered_name=name, facts=facts)
+        register_winner(store, identity, checkpoint, registered_name=name, facts=facts)
     assert f"{MODEL_FOLDER}/model.safetensors" in str(caught.value)
     assert not client.search_registered_models(f"name = '{name}'")
     (left,) = client.search_logged_models([store.experiment_id], f"source_run_id = '{facts.run_id}'")
@@ -180,28 +177,30 @@ def test_a_corrupt_upload_never_becomes_a_version(client, store, sweep, checkpoi
 
 
 def test_a_rehearsal_gets_the_suffixed_name(store, identity, checkpoint, facts, name):
-    rehearsal = open_sweep_run(store, dataclasses.replace(identity, rehearsal=True, rehearses="bge-m3"))
-    version = register_winner(rehearsal, checkpoint, registered_name=name, facts=facts)
+    rehearsal = dataclasses.replace(identity, rehearsal=True, rehearses="bge-m3")
+    version = register_winner(store, rehearsal, checkpoint, registered_name=name, facts=facts)
     assert version.name == f"{name}-rehearsal"
 
 
 @pytest.mark.parametrize("objective", [float("nan"), float("inf")])
-def test_an_objective_that_is_not_finite_is_not_registered(sweep, checkpoint, facts, name, objective):
+def test_an_objective_that_is_not_finite_is_not_registered(store, identity, checkpoint, facts, name, objective):
     with raises_code(CodedError, "not-finite"):
-        register_winner(sweep, checkpoint, registered_name=name, facts=dataclasses.replace(facts, objective=objective))
+        register_winner(
+            store, identity, checkpoint, registered_name=name, facts=dataclasses.replace(facts, objective=objective)
+        )
 
 
 @pytest.mark.parametrize("bad", ["a/b", "a:b", "", "it's", ".."])
-def test_a_name_that_mlflow_refuses_is_bad_input(sweep, checkpoint, facts, bad):
+def test_a_name_that_mlflow_refuses_is_bad_input(store, identity, checkpoint, facts, bad):
     with raises_diagnostics(("bad-name", "tracking.registered_model")):
-        register_winner(sweep, checkpoint, registered_name=bad, facts=facts)
+        register_winner(store, identity, checkpoint, registered_name=bad, facts=facts)
 
 
-def test_a_truncating_model_is_not_saved(sweep, checkpoint, facts, name, make_model):
+def test_a_truncating_model_is_not_saved(store, identity, checkpoint, facts, name, make_model):
     model = make_model()
     model.truncate_dim = 4
     with raises_code(CodedError, "truncated"):
-        register_winner(sweep, checkpoint, registered_name=name, facts=facts, model=model)
+        register_winner(store, identity, checkpoint, registered_name=name, facts=facts, model=model)
 
 
 def _plant_code(folder):

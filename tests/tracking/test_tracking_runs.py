@@ -1,253 +1,230 @@
+"""Runs in MLflow become equal to their states, whatever they were before."""
+
+import copy
 import dataclasses
 import json
 import math
-import time
 from pathlib import Path
-from unittest import mock
 
 import pytest
+from tests.mlflow_runs import find_all_runs, find_differences
+from tests.tracking.fake_mlflow import FakeMlflow, Faulty
+from tests.tracking.states import T0, make_sweep, make_trial
 
-from embsweep.core.names import METRICS
-from embsweep.tracking.records import DatasetRecord, SweepIdentity
-from embsweep.tracking.runs import RunRef, open_sweep_run
-from embsweep.training.messages import Outcome, TrialResult
+from embsweep.tracking.records import DatasetRecord
+from embsweep.tracking.requests import MetricBatch
+from embsweep.tracking.runs import DIGEST_TAG, SWEEP, RunWriter
 
 pytestmark = pytest.mark.slow
 
-
-def _trials(client, store, sweep):
-    return client.search_runs([store.experiment_id], f"tags.`mlflow.parentRunId` = '{sweep.run_id}'")
+TRIAL = ("trial", 0)
 
 
-def _result(outcome=Outcome.COMPLETE, **changes):
-    values = {"best_objective": 0.45, "best_scores": None, "checkpoint": None, "ended_at": time.time(), "reason": None}
-    return TrialResult(outcome, **(values | changes))
+@pytest.fixture
+def study(identity):
+    return identity.study_id
 
 
-def test_reopening_a_sweep_finds_its_run(store, client, identity, sweep):
-    sweep.finish({"best_objective": 0.5})
-    assert client.get_run(sweep.run_id).info.status == "FINISHED"
-    again = open_sweep_run(store, identity)
-    assert again.run_id == sweep.run_id
-    assert client.get_run(sweep.run_id).info.status == "RUNNING"
-    found = client.search_runs([store.experiment_id], f"tags.`embsweep.study` = '{identity.study_id}'")
-    assert len(found) == 1
+@pytest.fixture
+def fake():
+    return FakeMlflow()
 
 
-def test_a_fresh_start_with_the_same_name_is_another_run(store, identity, sweep):
-    fresh = open_sweep_run(store, dataclasses.replace(identity, study_id=identity.study_id + "-fresh"))
-    assert fresh.run_id != sweep.run_id
+def write(store, *states):
+    """Write states with a new view of the store, and return the writer."""
+    writer = RunWriter(store, states[0].study)
+    for state in states:
+        writer.write(state)
+    return writer
 
 
-def test_a_rehearsal_is_tagged(store, client, identity):
-    rehearsal = dataclasses.replace(identity, rehearsal=True, rehearses="bge-m3")
-    sweep = open_sweep_run(store, rehearsal)
-    for run_id in (sweep.run_id, sweep.start_trial(RunRef(0, "trial 0"), 1, {})):
-        tags = client.get_run(run_id).data.tags
-        assert tags["embsweep.rehearsal"] == "true"
-        assert (tags["embsweep.base_model"], tags["embsweep.rehearses"]) == ("minilm", "bge-m3")
+def dump(fake):
+    """Return everything that a fake contains."""
+    return copy.deepcopy((fake.runs, fake.points, fake.texts, [len(inputs) for inputs in fake.inputs.values()]))
 
 
-def test_a_trial_is_a_child_with_its_configuration(client, sweep, identity):
-    run = client.get_run(
-        sweep.start_trial(RunRef(3, "trial 3"), 1, {"train": {"learning_rate": 2e-5}, "loss": {"name": "mnrl"}})
+def write_a_history(store, study):
+    """Write a trial's failed attempt, a second attempt with a clock set back, and its end; return the last states."""
+    failed = make_trial(
+        study, status="FAILED", steps=(10, 90), metrics=(MetricBatch({"objective": math.nan, "loss": 1.0}, T0, 10),)
     )
-    assert run.info.run_name == "trial 3"
-    assert run.info.status == "RUNNING"
-    assert run.data.params == {"train.learning_rate": "2e-05", "loss.name": "mnrl"}
-    assert run.data.tags["mlflow.parentRunId"] == sweep.run_id
-    assert run.data.tags["embsweep.trial"] == "3"
-    assert run.data.tags["embsweep.study"] == identity.study_id
+    again = make_trial(study, steps=(10, 20), attempt=2, shift_ms=-3_600_000)
+    done = make_trial(
+        study,
+        status="FINISHED",
+        steps=(10, 20),
+        attempt=2,
+        shift_ms=-3_600_000,
+        params={f"k{n:03}": "v" * 200 for n in range(250)} | failed.params,
+    )
+    done = dataclasses.replace(done, metrics=(*failed.metrics, *done.metrics))
+    other = make_trial(study, 1, status="KILLED", steps=(10,))
+    write(store, make_sweep(study), failed)
+    write(store, make_sweep(study), again)
+    write(store, make_sweep(study, "FINISHED"), done, other)
+    return make_sweep(study, "FINISHED"), done, other
 
 
-def test_another_attempt_continues_the_same_run(store, client, identity, sweep, make_report):
-    first = sweep.start_trial(RunRef(0, "trial 0"), 1, {"a": 1})
-    sweep.log_report(first, make_report(objective=math.nan))
-    sweep.finish_trial(first, _result(Outcome.FAILED, reason="out of memory"))
-    second = open_sweep_run(store, identity).start_trial(RunRef(0, "trial 0"), 2, {"a": 2, "b": 3})
-    assert second == first
-    assert len(_trials(client, store, sweep)) == 1
-    run = client.get_run(first)
+def test_the_fake_is_like_mlflow(store, client, fake, study):
+    for at, its_client in ((store, client), (fake, fake)):
+        states = write_a_history(at, study)
+        assert find_differences(its_client, at.experiment_id, states) == []
+
+
+def test_writing_again_changes_nothing_and_sends_no_request_but_reads(fake, study):
+    states = write_a_history(fake, study)
+    before = dump(fake)
+    faulty = Faulty(fake, "1")
+    writer = RunWriter(faulty, study)
+    assert writer.digests == {state.key: state.digest for state in states}
+    for state in states:
+        writer.write(state)
+    assert dump(fake)[:3] == before[:3]
+    assert "create_run" not in faulty.requests
+
+
+def test_the_digest_depends_on_everything(study):
+    changes = {
+        "status": "KILLED", "name": "other", "params": {}, "tags": {}, "metrics": (), "texts": {}, "dataset": None,
+        "final": {"a": 1.0}, "ended_ms": 1, "started_ms": 1,
+    }  # fmt: skip
+    state = make_sweep(study)
+    others = [dataclasses.replace(state, **{name: value}).digest for name, value in changes.items()]
+    assert len({state.digest, *others}) == len(changes) + 1
+    assert make_sweep(study).digest == state.digest
+
+
+def test_another_report_is_one_request(fake, study):
+    faulty = Faulty(fake, "1")
+    writer = write(faulty, make_sweep(study), make_trial(study, steps=(10,)))
+    faulty.requests.clear()
+    writer.write(make_trial(study, steps=(10, 20)))
+    assert faulty.requests == ["log_batch"]
+    assert find_differences(fake, "1", (make_sweep(study), make_trial(study, steps=(10, 20)))) == []
+
+
+def test_more_metrics_than_one_request_may_have(fake, study):
+    many = tuple(MetricBatch({f"m{n}": 1.0 for n in range(30)}, T0, step) for step in range(100))
+    state = make_sweep(study, metrics=many)
+    faulty = Faulty(fake, "1")
+    write(faulty, state)
+    assert faulty.requests.count("log_batch") == 4, "one with the parameters"
+    assert find_differences(fake, "1", (state,)) == []
+
+
+def test_a_fresh_sweep_of_the_same_name_has_its_own_runs(fake, study):
+    write(fake, make_sweep(study), make_trial(study))
+    write(fake, make_sweep(f"{study}-fresh"), make_trial(f"{study}-fresh", 7))
+    assert len(fake.runs) == 4
+    for states in (
+        (make_sweep(study), make_trial(study)),
+        (make_sweep(f"{study}-fresh"), make_trial(f"{study}-fresh", 7)),
+    ):
+        assert find_differences(fake, "1", states) == []
+
+
+def test_a_resumed_run_has_no_end_of_the_attempt_before(fake, study):
+    reason = {"embsweep.reason": "out of memory", "embsweep.outcome": "failed", "embsweep.attempt": "1"}
+    bad = (MetricBatch({"loss": math.inf, "objective": math.nan}, T0),)
+    write(fake, make_sweep(study), make_trial(study, status="FAILED", tags=reason, metrics=bad))
+    (run,) = find_all_runs(fake, "1", study)[TRIAL]
+    assert run.data.tags.items() >= {**reason, "embsweep.non_finite": "loss, objective"}.items()
+    write(fake, make_sweep(study), make_trial(study, attempt=2))
     assert run.info.status == "RUNNING"
-    assert run.data.params == {"a": "1", "b": "3"}
-    assert run.data.tags["embsweep.attempt"] == "2"
     assert not {"embsweep.outcome", "embsweep.reason", "embsweep.non_finite"} & set(run.data.tags)
 
 
-def test_parameters_that_were_lost_in_a_crash_are_added(client, sweep):
-    params = {f"k{n}": n for n in range(250)}
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {"k0": 0})
-    assert sweep.start_trial(RunRef(0, "trial 0"), 1, params) == run_id
-    assert client.get_run(run_id).data.params == {key: str(value) for key, value in params.items()}
-
-
-def test_parameters_of_the_sweep_are_cut_and_logged_once(client, sweep):
-    sweep.log_params({"space": {"long": "é" * 7000}, "n": 1})
-    sweep.log_params({"n": 2})
-    params = client.get_run(sweep.run_id).data.params
-    assert len(params["space.long"]) == 6000
-    assert params["n"] == "1"
-
-
-def test_a_report_is_one_request_with_every_metric_at_every_dimension(client, sweep, make_report, make_scores):
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    requests = []
-    original = type(client).log_batch
-
-    def count(self, *args, **kwargs):
-        requests.append(kwargs)
-        return original(self, *args, **kwargs)
-
-    with mock.patch.object(type(client), "log_batch", count):
-        sweep.log_report(run_id, make_report(step=10))
-    assert len(requests) == 1
-    names = {metric.key for metric in requests[0]["metrics"]}
-    own = {"objective", "best_objective", "loss", "learning_rate", "epoch", "fraction"}
-    assert len(names) == 4 * len(METRICS) + len(own)
-    assert own < names
-    (point,) = client.get_metric_history(run_id, "eval/dim_64/map_at_100")
-    assert (point.step, point.value) == (10, pytest.approx(make_scores()[64]["map@100"]))
-
-
-def test_a_repeated_report_changes_nothing(client, sweep, make_report):
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    for step in (10, 20, 10, 20):
-        sweep.log_report(run_id, make_report(step=step))
-    history = client.get_metric_history(run_id, "eval/dim_256/map_at_100")
-    assert [point.step for point in history] == [10, 20]
-
-
-@pytest.mark.parametrize("later_s", [+3600.0, -3600.0])
-def test_tables_show_the_best_objective_of_the_last_attempt(store, client, identity, sweep, make_report, later_s):
-    """Even if an earlier attempt had a better one, and if the clock was set back between them."""
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    sweep.log_report(run_id, make_report(step=90, best_objective=0.9, reported_at=10_000.0))
-    again = open_sweep_run(store, identity)
-    again.start_trial(RunRef(0, "trial 0"), 2, {})
-    again.log_report(run_id, make_report(step=10, best_objective=0.45, reported_at=10_000.0 + later_s))
+@pytest.mark.parametrize("shift_ms", [3_600_000, -3_600_000])
+def test_tables_show_the_best_objective_of_the_last_attempt(fake, study, shift_ms):
+    """Even if an earlier attempt reached a higher step, and if the clock was set back between them."""
+    first, sweep = make_trial(study, steps=(10, 90)), make_sweep(study)
+    write(fake, sweep, first)
+    done = make_trial(study, status="FINISHED", steps=(10, 20), attempt=2, shift_ms=shift_ms)
     for _ in range(2):
-        again.finish_trial(run_id, _result(ended_at=10_001.0 + later_s))
-        assert client.get_run(run_id).data.metrics["best_objective"] == 0.45
-    assert len(client.get_metric_history(run_id, "best_objective")) == 3
-
-
-def test_a_better_score_is_shown_after_the_clock_was_set_back(client, sweep, make_report):
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    sweep.log_report(run_id, make_report(step=10, best_objective=0.3, reported_at=10_000.0))
-    sweep.log_report(run_id, make_report(step=20, best_objective=0.45, reported_at=6_400.0))
-    assert client.get_run(run_id).data.metrics["best_objective"] == 0.45
-    for trials, best in ((6, 0.3), (9, 0.5)):
-        sweep.finish({"best_objective": best}, trials=trials, ended_ms=10_000_000 - trials)
-    assert client.get_run(sweep.run_id).data.metrics["best_objective"] == 0.5
-
-
-def test_runs_that_a_slow_server_created_twice_are_deleted(store, client, identity):
-    """As if a request that was only slow had been sent again."""
-    create = type(client).create_run
-
-    def create_three(self, *args, **kwargs):
-        found = [create(self, *args, **kwargs) for _ in range(3)]
-        return found[1]
-
-    with mock.patch.object(type(client), "create_run", create_three):
-        sweep = open_sweep_run(store, identity)
-        run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    ours = f"tags.`embsweep.study` = '{identity.study_id}'"
-    assert len(client.search_runs([store.experiment_id], ours)) == 6
-    sweep.finish_trial(run_id, _result())
-    sweep.finish({"best_objective": 0.5}, trials=1)
-    found = client.search_runs([store.experiment_id], ours)
-    assert sorted(run.info.run_id for run in found) == sorted([run_id, sweep.run_id])
-    assert {run.info.status for run in found} == {"FINISHED"}
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_values_that_are_not_finite_are_named_and_not_logged(client, sweep, make_report, bad):
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    sweep.log_report(run_id, make_report(objective=bad, loss=bad))
-    run = client.get_run(run_id)
-    assert run.data.tags["embsweep.non_finite"] == "loss, objective"
-    assert not {"objective", "loss"} & set(run.data.metrics)
+        write(fake, sweep, done)
+    (run,) = find_all_runs(fake, "1", study)[TRIAL]
     assert run.data.metrics["best_objective"] == 0.45
+    assert len(fake.get_metric_history(run.info.run_id, "best_objective")) == 5
 
 
-def test_a_complete_trial_has_its_best_scores(client, sweep, make_scores):
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    sweep.finish_trial(run_id, _result(best_scores=make_scores(0.2)))
-    run = client.get_run(run_id)
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["embsweep.outcome"] == "complete"
-    assert run.data.metrics["best/dim_256/map_at_100"] == pytest.approx(0.2256)
-    assert run.data.metrics["best_objective"] == 0.45
+def test_a_later_result_is_shown_whatever_the_clock_says(fake, study):
+    for best, ended_ms in ((0.5, T0 + 1000), (0.4, T0 + 10), (0.6, T0 + 5)):
+        write(fake, make_sweep(study, "FINISHED", final={"best_objective": best}, ended_ms=ended_ms))
+        (run,) = find_all_runs(fake, "1", study)[SWEEP]
+        assert run.data.metrics["best_objective"] == best
 
 
-def test_a_stopped_trial_is_finished_with_the_given_scores(client, sweep, make_scores):
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    sweep.finish_trial(run_id, _result(Outcome.STOPPED), make_scores(0.3))
-    run = client.get_run(run_id)
-    assert (run.info.status, run.data.tags["embsweep.outcome"]) == ("FINISHED", "stopped")
-    assert run.data.metrics["best/dim_64/map_at_100"] == pytest.approx(0.3064)
+def test_runs_that_a_request_sent_twice_has_created_become_one(fake, study):
+    faulty = Faulty(fake, "1", lambda request: "twice" if request == "create_run" else None)
+    states = make_sweep(study), make_trial(study, steps=(10,))
+    write(faulty, *states)
+    assert len(fake.runs) == 4
+    ended = make_sweep(study, "FINISHED"), make_trial(study, status="FINISHED", steps=(10,))
+    write(faulty, *ended)
+    assert find_differences(fake, "1", ended) == []
 
 
-def test_a_failed_trial_has_its_reason_without_secrets(client, sweep):
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    reason = "cannot read https://ann:hunter2@host: " + "x" * 9000
-    sweep.finish_trial(run_id, _result(Outcome.FAILED, best_objective=None, reason=reason))
-    run = client.get_run(run_id)
-    assert run.info.status == "FAILED"
-    assert run.data.tags["embsweep.reason"].startswith("cannot read https://***@host: xxx")
-    assert "best_objective" not in run.data.metrics
+def test_a_run_that_a_slow_server_creates_after_the_end_replaces_nothing(fake, study):
+    states = make_sweep(study, "FINISHED"), make_trial(study, status="FINISHED", steps=(10,))
+    run_ids = write(fake, *states).run_ids
+    late = fake.create_run("1", 0, states[1].identity_tags, "trial 0")
+    again = RunWriter(fake, study)
+    assert again.run_ids == run_ids
+    assert again.digests[TRIAL] == states[1].digest
+    again.write(states[1])
+    assert late.info.run_id not in fake.runs
 
 
-def test_the_baseline_is_logged_once(client, sweep, make_scores):
+def test_a_deleted_run_is_created_again(store, client, study):
+    states = make_sweep(study), make_trial(study, status="FINISHED", steps=(10,))
+    client.delete_run(write(store, *states).run_ids[TRIAL])
+    write(store, *states)
+    assert find_differences(client, store.experiment_id, states) == []
+
+
+def test_another_store_gets_everything_and_the_first_one_nothing(fake, study):
+    states, other = write_a_history(fake, study), FakeMlflow()
+    before = dump(fake)
+    write(other, *states)
+    assert find_differences(other, "1", states) == []
+    assert dump(fake) == before
+
+
+def test_data_and_texts_are_logged_without_secrets(store, client, study, tmp_path):
+    secret = "postgresql://ann:hunter2@db/x"
+    dataset = DatasetRecord("docs", "e" * 64, secret, {"train": 30, "test": 5})
+    tags = {"embsweep.command": f"run_sweep.py tracking.uri={secret}"}
+    state = make_sweep(study, dataset=dataset, texts={"config/a.yaml": f"uri: {secret}\n"}, tags=tags)
     for _ in range(2):
-        sweep.log_baseline(make_scores(), bm25_map=0.37)
-    assert len(client.get_metric_history(sweep.run_id, "baseline/dim_384/ndcg_at_10")) == 1
-    assert client.get_run(sweep.run_id).data.metrics["bm25/map_at_100"] == 0.37
-
-
-def test_facts_become_metrics_and_tags(client, sweep):
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {})
-    sweep.log_facts(run_id, {"setup_s": 1.5, "device": "cpu", "parameters": 10})
+        run_id = write(store, state).run_ids[SWEEP]
     run = client.get_run(run_id)
-    assert (run.data.metrics["setup_s"], run.data.metrics["parameters"]) == (1.5, 10.0)
-    assert run.data.tags["embsweep.device"] == "cpu"
-
-
-def test_a_dataset_is_logged_with_name_digest_and_sizes_but_no_texts(client, sweep):
-    facts = DatasetRecord("docs", "f" * 64, "file:///data/my.jsonl", {"train": 30, "test": 5})
-    for _ in range(2):
-        sweep.log_dataset(facts)
-    (found,) = client.get_run(sweep.run_id).inputs.dataset_inputs
-    assert (found.dataset.name, found.dataset.digest) == ("docs", "f" * 16)
+    (found,) = run.inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest) == ("docs", "e" * 16)
     assert json.loads(found.dataset.profile) == {"train": 30, "test": 5}
-
-
-def test_text_artifacts_are_stored_without_secrets(client, sweep, tmp_path):
-    sweep.log_artifact_text("configuration.yaml", "uri: postgresql://ann:hunter2@db/x\n")
-    path = client.download_artifacts(sweep.run_id, "configuration.yaml", str(tmp_path))
+    path = client.download_artifacts(run_id, "config/a.yaml", str(tmp_path))
     assert Path(path).read_text() == "uri: postgresql://***@db/x\n"
+    assert "hunter2" not in str(run.to_dictionary())
 
 
-@pytest.mark.parametrize(("interrupted", "status"), [(True, "KILLED"), (False, "FAILED")])
-def test_an_early_end_marks_the_sweep_and_its_running_trials(client, sweep, interrupted, status):
-    done, running = sweep.start_trial(RunRef(0, "trial 0"), 1, {}), sweep.start_trial(RunRef(1, "trial 1"), 1, {})
-    sweep.finish_trial(done, _result())
-    sweep.close(interrupted=interrupted)
-    states = [client.get_run(run_id).info.status for run_id in (sweep.run_id, done, running)]
-    assert states == [status, "FINISHED", status]
-
-
-def test_there_is_no_active_run_and_no_file_in_the_working_directory(empty_cwd, sweep, make_report):
+def test_there_is_no_active_run_and_no_file_in_the_working_directory(empty_cwd, store, study):
     import mlflow
 
-    run_id = sweep.start_trial(RunRef(0, "trial 0"), 1, {"a": 1})
-    sweep.log_report(run_id, make_report())
-    sweep.finish({})
+    write(store, make_sweep(study), make_trial(study, status="FINISHED", steps=(10,)))
     assert mlflow.active_run() is None
     assert list(empty_cwd.iterdir()) == []
 
 
-def test_a_name_with_a_quote_is_refused(store):
-    with pytest.raises(ValueError, match="it's"):
-        open_sweep_run(store, SweepIdentity("it's", "1", "minilm"))
+def test_the_digest_is_written_last(fake, study):
+    """A crash before it leaves a run that is written again."""
+    refused = []
+
+    def fault(request):
+        refused.append(request)
+        return "lost" if request == "set_terminated" else None
+
+    writer = RunWriter(Faulty(fake, "1", fault), study)
+    writer.write(make_sweep(study))
+    with pytest.raises(ConnectionError):
+        writer.write(make_trial(study, status="FINISHED", steps=(10,)))
+    (run,) = find_all_runs(fake, "1", study)[TRIAL]
+    assert DIGEST_TAG not in run.data.tags

@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,7 @@ def test_the_default_is_mlflows_own_default_made_absolute(root, store):
 def test_artifacts_of_a_run_are_found_from_any_folder(empty_cwd, root, sweep, client):
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    sweep.log_artifact_text("configuration.yaml", "a: 1\n")
+    client.log_text(sweep.run_id, "a: 1\n", "configuration.yaml")
     folder = Path(local_file_uri_to_path(client.get_run(sweep.run_id).info.artifact_uri))
     assert folder.is_relative_to(root)
     assert (folder / "configuration.yaml").read_text() == "a: 1\n"
@@ -43,8 +45,8 @@ def test_artifacts_of_a_run_are_found_from_any_folder(empty_cwd, root, sweep, cl
 
 
 @pytest.mark.nightly
-def test_plain_mlflow_in_the_root_finds_the_sweep_and_its_artifacts(root, store, sweep):
-    sweep.log_artifact_text("configuration.yaml", "a: 1\n")
+def test_plain_mlflow_in_the_root_finds_the_sweep_and_its_artifacts(root, client, sweep):
+    client.log_text(sweep.run_id, "a: 1\n", "configuration.yaml")
     script = (
         "import mlflow, sys; c = mlflow.MlflowClient();"
         "run = c.get_run(sys.argv[1]); print(run.info.run_name);"
@@ -175,9 +177,26 @@ def test_a_store_never_shows_its_password():
 
 
 def test_a_connection_does_not_change_the_environment(tmp_path, monkeypatch):
-    """The publisher's thread connects beside those of Ray, and changing the environment is not thread-safe in libc."""
+    """`MlflowSync` connects in a thread beside those of Ray; changing the environment is not thread-safe in libc."""
     with monkeypatch.context() as patch:
         for name in ("putenv", "unsetenv"):
             patch.setattr(os, name, lambda *given: pytest.fail(f"changed {given[0]}"))
         store = open_store(tmp_path, uri=None, experiment="mine")
     assert store.client().get_experiment_by_name("mine") is not None
+
+
+def test_a_new_database_ignores_the_journal_of_a_deleted_one(tmp_path):
+    """A process was killed in a transaction, then the database was deleted without its journal."""
+    old = tmp_path / "old.db"
+    with closing(sqlite3.connect(old, isolation_level=None)) as database:
+        database.execute("pragma cache_size = 1")
+        database.execute("create table rows (value)")
+        database.executemany("insert into rows values (?)", [("x" * 3000,)] * 20)
+        database.execute("begin")
+        database.execute("update rows set value = value || 'y'")
+        shutil.copyfile(f"{old}-journal", tmp_path / "mlflow.db-journal")
+        database.execute("rollback")
+    store = open_store(tmp_path, uri=None, experiment="x")
+    assert store.client().get_experiment_by_name("x").experiment_id == store.experiment_id
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert database.execute("pragma integrity_check").fetchall() == [("ok",)]

@@ -53,12 +53,21 @@ RAY_ENVIRONMENT = {
 """Values that the driver of a sweep requires; they replace the user's values."""
 
 
+MLFLOW_ENVIRONMENT = {
+    # A pooled connection to SQLite goes on writing to a file that was deleted; MLflow loses what it writes there.
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
+    "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "0",  # 0 is none: SQLAlchemy refuses sizes without a pool
+    "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "0",
+}
+"""Values that writing to MLflow's database requires; they replace the user's values."""
+
+
 def set_default_environment(environ: MutableMapping[str, str] | None = None) -> None:
     """Add the missing variables. Call it when a program starts; later calls find all of them set and change nothing."""
     environ = os.environ if environ is None else environ
     for name, value in _DEFAULTS.items():
         if name not in environ:
             environ[name] = value
-    for name, value in RAY_ENVIRONMENT.items():
+    for name, value in (RAY_ENVIRONMENT | MLFLOW_ENVIRONMENT).items():
         if environ.get(name) != value:
             environ[name] = value

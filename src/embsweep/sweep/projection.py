@@ -36,8 +36,6 @@ def project_sweep(metadata: Mapping[str, Any]) -> RunState:
     if baseline is not None:
         bm25 = {"bm25/map_at_100": float(baseline["bm25"]["map@100"])}
         metrics.append(MetricBatch(score_metrics(scores_from_json(baseline["scores"]), "baseline") | bm25, started_ms))
-    if result is not None:  # MLflow shows the value of the highest step: that of the result with the most trials
-        metrics.append(MetricBatch(result["summary"], _to_ms(result["ended_at"]), result["trials"]))
     return RunState(
         key=SWEEP,
         study=identity.study_id,
@@ -48,6 +46,7 @@ def project_sweep(metadata: Mapping[str, Any]) -> RunState:
         params=flatten_params(facts["params"]),
         tags=identity.tags | facts["tags"],
         metrics=tuple(metrics),
+        final=result["summary"] if result is not None else {},
         dataset=DatasetRecord(**facts["dataset"]),
         texts=facts["texts"],
     )
@@ -69,7 +68,7 @@ def project_trial(metadata: Mapping[str, Any], study: str, record: TrialRecord) 
     ended_ms = _to_ms(own["ended_at"]) if record.is_finished else _ended_ms(metadata)
     texts = {f"embsweep.{to_name(k)}": str(v) for k, v in record.facts.items() if not isinstance(v, int | float)}
     attempt = {"embsweep.attempt": str(record.attempt), "embsweep.attempt_started_ms": str(started_ms)}
-    metrics = [_fact_metrics(facts) for facts in record.all_facts.values()]
+    metrics = [_fact_metrics(number, facts) for number, facts in record.all_facts.items()]
     metrics += [MetricBatch(report_metrics(r), _to_ms(r.reported_at), r.step) for r in record.all_reports.values()]
     if record.is_finished and record.scores:
         metrics.append(MetricBatch(score_metrics(record.scores, "best"), ended_ms or 0))
@@ -118,10 +117,10 @@ def read_identity(metadata: Mapping[str, Any]) -> SweepIdentity:
     return SweepIdentity(study_id=metadata["study_id"], **metadata["tracking"]["identity"])
 
 
-def _fact_metrics(facts: Mapping[str, Any]) -> MetricBatch:
-    """Return the facts of one attempt that are numbers, at its start."""
+def _fact_metrics(attempt: int, facts: Mapping[str, Any]) -> MetricBatch:
+    """Return the facts of one attempt that are numbers, with its number as their step: MLflow shows the last one's."""
     numbers = {to_name(k): float(v) for k, v in facts.items() if isinstance(v, int | float) and k != "started_at"}
-    return MetricBatch(numbers, _to_ms(facts["started_at"]))
+    return MetricBatch(numbers, _to_ms(facts["started_at"]), attempt)
 
 
 def _params(record: TrialRecord) -> Mapping[str, Any]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from embsweep.core.errors import CodedError
+from embsweep.core.redaction import redact
 from embsweep.search.read import read_metadata
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger, read_identity
 from embsweep.sweep.winner import load_evidence, register
 from embsweep.tracking.registry.register import RegisteredVersion, find_registered
-from embsweep.tracking.runs import RunWriter
+from embsweep.tracking.runs import RunKey, RunWriter
 from embsweep.tracking.store import Store, open_store
 from embsweep.tracking.sync import MlflowSync, save_digests
 from embsweep.training.checkpoint import check_checkpoint
@@ -53,9 +54,13 @@ def sync_sweep(
     store = open_store(
         folder.storage, uri=uri or used["uri"], experiment=experiment or used["experiment"], is_first=True
     )
-    with MlflowSync(
-        lambda: RunWriter(store, states[0].study), say, lambda digests: save_digests(folder.synced, digests)
-    ) as sync:
+    is_own = (uri is None or redact(uri) == used["uri"]) and experiment in (None, used["experiment"])
+
+    def save(digests: Mapping[RunKey, str]) -> None:
+        if is_own:
+            save_digests(folder.synced, digests)
+
+    with MlflowSync(lambda: RunWriter(store, states[0].study), say, save) as sync:
         sync.put(*states)
         sync.flush(SYNC_TIMEOUT_S)
         version = _register(folder, metadata, store, sync) if "result" in metadata else None

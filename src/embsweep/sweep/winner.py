@@ -61,8 +61,6 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
             "registered": result.registered,
             "evidence_sha256": hashlib.sha256(text).hexdigest(),
             "summary": _summary(evidence),
-            "trials": len(context.ledger.trials),
-            "ended_at": ended_at,
             **_result_key(context.ledger, context.recipe),
         },
     )

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
 _DIGEST_CHARS = 16  # MLflow accepts 36, but its tables show the digest in full
-_TAG_CHARS = 5000
 _BATCH_METRICS = 1000  # the most that MLflow accepts in one request
 
 
@@ -40,26 +39,21 @@ def write(client: MlflowClient, run_id: str, *points: MetricBatch, tags: Mapping
     Args:
         client: Client of the store.
         run_id: Run to write to.
-        *points: Metrics. The names of those that are not finite are written to the tag `embsweep.non_finite`, their
-            values are not.
+        *points: Metrics; values that are not finite are left out.
         tags: Tags to set.
     """
     from mlflow.entities import Metric, RunTag
 
-    metrics: list[Metric] = []
-    all_tags = dict(tags or {})
-    non_finite: list[str] = []
-    for point in points:
-        finite, bad = split_finite(point.values)
-        metrics += [Metric(name, value, point.at_ms, point.step) for name, value in finite.items()]
-        non_finite += bad
-    if non_finite:
-        all_tags["embsweep.non_finite"] = ", ".join(non_finite)[:_TAG_CHARS]
+    metrics = [
+        Metric(name, value, point.at_ms, point.step)
+        for point in points
+        for name, value in split_finite(point.values)[0].items()
+    ]
     for start in range(0, len(metrics) - _BATCH_METRICS, _BATCH_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + _BATCH_METRICS], synchronous=True)
     last = metrics[-(len(metrics) % _BATCH_METRICS or _BATCH_METRICS) :]
-    if metrics or all_tags:
-        run_tags = [RunTag(name, redact(value)) for name, value in all_tags.items()]
+    if metrics or tags:
+        run_tags = [RunTag(name, redact(value)) for name, value in (tags or {}).items()]
         client.log_batch(run_id, metrics=last, tags=run_tags, synchronous=True)
 
 
@@ -93,21 +87,15 @@ def dataset_input(facts: DatasetRecord) -> DatasetInput:
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])
 
 
-def find_runs(store: Store, client: MlflowClient, tags: Mapping[str, str], *, status: str | None = None) -> list[Run]:
+def find_runs(store: Store, client: MlflowClient, tags: Mapping[str, str]) -> list[Run]:
     """Find the runs of the store's experiment that have all of `tags`, oldest first, without deleted runs.
 
     Args:
         store: Store with the experiment.
         client: Client of the store.
-        tags: Tags with the values that they must have.
-        status: Status that the runs must have (`RUNNING`), None for any.
-
-    Raises:
-        ValueError: If a value contains a quote, which MLflow's filter syntax cannot express.
+        tags: Tags with the values that they must have; MLflow's filter syntax cannot express one with a quote.
     """
-    terms = [f"tags.`{name}` = '{_check_quotable(value)}'" for name, value in tags.items()]
-    if status:
-        terms.append(f"attributes.status = '{status}'")
+    terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
     found: list[Run] = []
     token: str | None = None
     while True:
@@ -118,9 +106,3 @@ def find_runs(store: Store, client: MlflowClient, tags: Mapping[str, str], *, st
         token = page.token
         if not token:
             return found
-
-
-def _check_quotable(value: str) -> str:
-    if "'" in value:
-        raise ValueError(f"cannot search MLflow for {value!r}; accepted: values without quotes")
-    return value

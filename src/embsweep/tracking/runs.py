@@ -19,6 +19,7 @@ from embsweep.core.redaction import redact
 from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.requests import MetricBatch, dataset_input, find_runs, log_missing_params, write
 from embsweep.tracking.store import Store
+from embsweep.tracking.values import split_finite
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -33,7 +34,9 @@ _STUDY_TAG, _ROLE_TAG, _TRIAL_TAG, _PARENT_TAG = (
     "embsweep.trial",
     "mlflow.parentRunId",
 )
-_ATTEMPT_TAGS = ("embsweep.outcome", "embsweep.reason", "embsweep.non_finite")
+_NON_FINITE_TAG = "embsweep.non_finite"
+_ATTEMPT_TAGS = ("embsweep.outcome", "embsweep.reason", _NON_FINITE_TAG)
+_TAG_CHARS = 5000
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,9 @@ class RunState:
     """Everything that MLflow must say about one run of a sweep.
 
     `key` and the sweep's `study` identify the run. Times are in ms since the epoch. `metrics` are written at their own
-    times and steps, so that writing them again changes nothing; `final` are values that MLflow must show, whatever
-    step earlier attempts have reached. `texts` are artifacts, by path.
+    times and steps, so that writing them again changes nothing; `final` are the values of an ended run that MLflow must
+    show, whatever step earlier attempts have reached. `texts` are artifacts, by path. Values that are not finite are
+    not written, only the names of their metrics.
     """
 
     key: RunKey
@@ -90,6 +94,12 @@ class RunState:
         role, number = self.key
         return {_STUDY_TAG: self.study, _ROLE_TAG: role} | ({} if number is None else {_TRIAL_TAG: str(number)})
 
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """The tags, with the names of the metrics that have a value that is not finite."""
+        bad = {name for batch in self.metrics for name in split_finite(batch.values)[1]}
+        return {**self.tags, **({_NON_FINITE_TAG: ", ".join(sorted(bad))[:_TAG_CHARS]} if bad else {})}
+
 
 class RunWriter:
     """Writer of one sweep's runs in an MLflow store. Only one process may write a sweep's runs at a time.
@@ -104,10 +114,11 @@ class RunWriter:
         self.run_ids: dict[RunKey, str] = {}
         self._client = store.client()
         self._known: dict[RunKey, RunState] = {}
-        for run in find_runs(store, self._client, {_STUDY_TAG: study}):
-            found = _to_state(run)
-            self._known.setdefault(found.key, found)  # the oldest one; the others are duplicates
-            self.run_ids.setdefault(found.key, run.info.run_id)
+        found = find_runs(store, self._client, {_STUDY_TAG: study})
+        for run in sorted(found, key=lambda run: DIGEST_TAG not in run.data.tags):
+            known = _to_state(run)
+            self._known.setdefault(known.key, known)  # the others are duplicates
+            self.run_ids.setdefault(known.key, run.info.run_id)
 
     @property
     def digests(self) -> dict[RunKey, str]:
@@ -118,15 +129,15 @@ class RunWriter:
         """Make a run in MLflow equal to its state; create it if there is none. The sweep's own run comes first."""
         known = self._known.get(state.key) or self._create(state)
         run_id = self.run_ids[state.key]
+        digest = {DIGEST_TAG: state.digest}
+        tags = {**state.all_tags, **self._parent(state), **(digest if state.status == RUNNING else {})}
         log_missing_params(self._client, run_id, state.params, known.params)
         for tag in _ATTEMPT_TAGS:
-            if tag in known.tags and tag not in state.tags:
+            if tag in known.tags and tag not in tags:
                 self._client.delete_tag(run_id, tag)
         if state.status == RUNNING != known.status:
             self._client.update_run(run_id, status=RUNNING)
         self._write_artifacts(run_id, state, known)
-        digest = {DIGEST_TAG: state.digest}
-        tags = {**state.tags, **self._parent(state), **(digest if state.status == RUNNING else {})}
         changed = {name: value for name, value in tags.items() if known.tags.get(name) != value}
         write(self._client, run_id, *(new for new in state.metrics if new not in known.metrics), tags=changed)
         if state.status != RUNNING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -169,13 +170,20 @@ def _migration_lock(database: Path | None) -> Iterator[None]:
 
 
 def _create_database(database: Path | None) -> None:
-    """Create a new database under a temporary name: MLflow cannot repair one that a crash left incomplete."""
-    if database is None or database.exists():
+    """Create a new database under a temporary name: MLflow cannot repair one that a crash left incomplete.
+
+    SQLite leaves an empty file if the database was deleted while this process was writing. MLflow creates the tables of
+    a URI once per process, so each temporary name is a new one. SQLite would apply the journal of a deleted database to
+    the new one.
+    """
+    if database is None or (database.exists() and database.stat().st_size):
         return
-    fresh = database.with_name(f".{database.name}.new")
-    for leftover in database.parent.glob(f"{fresh.name}*"):  # also its journal
+    prefix = f".{database.name}.new"
+    for leftover in database.parent.glob(f"{prefix}*"):  # also its journal
         leftover.unlink()
+    fresh = database.with_name(f"{prefix}-{uuid.uuid4().hex[:8]}")
     connect(_file_uri(fresh)).search_experiments(max_results=1)
+    database.with_name(f"{database.name}-journal").unlink(missing_ok=True)
     fresh.replace(database)
 
 
@@ -215,5 +223,5 @@ def _unreachable(uri: str, error: Exception) -> Diagnostic:
         f"no MLflow store can be used there ({describe_exception(error)})",
         uri,
         "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",
-        "start it, or run without it: tracking.must_answer=false keeps the records until it is back",
+        "start it, or run without it: tracking.must_answer=false, and the ledger keeps everything until it is back",
     )

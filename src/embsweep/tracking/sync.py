@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,9 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from embsweep.core.errors import EmbsweepError, TrackingUnavailable
+from embsweep.core.errors import EmbsweepError, TrackingUnavailable, describe_exception
 from embsweep.core.files import atomic_write
-from embsweep.core.redaction import redact
 from embsweep.tracking.connection import is_unavailable
 from embsweep.tracking.runs import RunKey, RunState, RunWriter
 
@@ -31,6 +31,7 @@ FLUSH_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _POLL_S = 0.5
+_UP = math.inf  # time of the last outage's beginning, while there is none
 
 
 class MlflowSync:
@@ -50,12 +51,13 @@ class MlflowSync:
     ) -> None:
         self._connect, self._say, self._save = connect, say, save
         self._writer: RunWriter | None = None
+        self._is_current = False
         self._wanted: dict[RunKey, RunState] = {}
         self._written: dict[RunKey, str] = {}
         self._rejected: dict[RunKey, str] = {}
         self._changed = threading.Condition()
         self._is_stopped = threading.Event()
-        self._down_since: float | None = None
+        self._down_since = _UP
         self._problem: str | None = None
         self._thread = threading.Thread(target=self._run, name="embsweep-mlflow", daemon=True)
 
@@ -68,6 +70,8 @@ class MlflowSync:
     ) -> None:
         self.wait(CLOSE_TIMEOUT_S, at_most_s=CLOSE_TIMEOUT_S)
         self._is_stopped.set()
+        with self._changed:
+            self._changed.notify_all()
         self._thread.join(CLOSE_TIMEOUT_S)
 
     def put(self, *states: RunState) -> None:
@@ -82,20 +86,18 @@ class MlflowSync:
         with self._changed:
             return len(self._pending())
 
-    def wait(self, patience_s: float, *, at_most_s: float | None = None) -> bool:
+    def wait(self, patience_s: float, *, at_most_s: float = math.inf) -> bool:
         """Wait until MLflow has every state, and return whether it does.
 
         Args:
             patience_s: Seconds to wait while MLflow does not answer.
-            at_most_s: Longest time to wait altogether, None for no limit.
+            at_most_s: Longest time to wait altogether.
         """
         started = time.monotonic()
         with self._changed:
             while self._pending():
-                now, down_since = time.monotonic(), self._down_since
-                if down_since is not None and now - max(started, down_since) > patience_s:
-                    return False
-                if at_most_s is not None and now - started > at_most_s:
+                now = time.monotonic()
+                if now - max(started, self._down_since) > patience_s or now - started > at_most_s:
                     return False
                 self._changed.wait(_POLL_S)
         return True
@@ -145,28 +147,29 @@ class MlflowSync:
                 self._attempt(pending[0])
 
     def _attempt(self, state: RunState) -> None:
-        was_connected = self._writer is not None
+        was_current = self._is_current
         try:
             self._write(state)
         except Exception as error:  # the thread must go on, whatever MLflow or its libraries raise
             log.exception("the state of run %s was not written to MLflow", state.name)
-            self._writer = None  # the next attempt first looks up what MLflow has
+            self._is_current = False  # the next attempt first looks up what MLflow has
             if is_unavailable(error):
-                self._wait_for_answer(_describe(error))
-            elif not was_connected:
-                self._reject(state, _describe(error))
+                self._wait_for_answer(describe_exception(error))
+            elif not was_current:
+                self._reject(state, describe_exception(error))
             return
-        if self._down_since is not None:
-            self._down_since = None
+        if self._down_since != _UP:
+            self._down_since = _UP
             self._say(f"MLflow answers again; {self.pending} runs are pending.")
 
     def _write(self, state: RunState) -> None:
-        if self._writer is None:
+        if self._writer is None or not self._is_current:
             self._writer = self._connect()
             self._set_written(self._writer.digests)
         if self._written.get(state.key) != state.digest:
             self._writer.write(state)
             self._set_written({**self._written, state.key: state.digest})
+        self._is_current = True
 
     def _set_written(self, digests: Mapping[RunKey, str]) -> None:
         with self._changed:
@@ -175,24 +178,21 @@ class MlflowSync:
         self._save(digests)
 
     def _reject(self, state: RunState, reason: str) -> None:
-        """Leave out a state that MLflow has refused twice, the second time with a new view of its runs."""
+        """Leave out a state that MLflow has refused with a new view of its runs; tell the user once for each run."""
         with self._changed:
+            is_new = state.key not in self._rejected
             self._rejected[state.key] = state.digest
             self._changed.notify_all()
-        self._say(f"MLflow rejected {state.name} ({reason}). It is in the ledger; `embsweep sync` tries it again.")
+        if is_new:
+            self._say(f"MLflow rejected {state.name} ({reason}). It is in the ledger; `embsweep sync` tries it again.")
 
     def _wait_for_answer(self, problem: str) -> None:
         self._problem = problem
         now = time.monotonic()
-        if self._down_since is None:
+        if self._down_since == _UP:
             self._down_since = now
             self._say(f"MLflow does not answer ({problem}); the sweep continues, its ledger holds everything.")
         self._is_stopped.wait(min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, now - self._down_since)))
-
-
-def _describe(error: Exception) -> str:
-    first = next((line for line in redact(str(error)).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first[:300]}"
 
 
 def save_digests(path: Path, digests: Mapping[RunKey, str]) -> None:
@@ -211,6 +211,6 @@ def count_pending(path: Path, states: Iterable[RunState]) -> int:
     """
     try:
         written = {(role, number): digest for role, number, digest in json.loads(path.read_text())}
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         written = {}
     return sum(written.get(state.key) != state.digest for state in states)

@@ -199,7 +199,7 @@ def _require_tracking(recipe: Config, storage: Path) -> None:
     """Raise InputError if an existing MLflow store cannot be used; a new local store is created later by the sweep.
 
     An unreachable store is accepted if the sweep has been started before or if `tracking.must_answer` is false: its
-    records then wait in the outbox.
+    ledger holds everything until MLflow answers.
     """
     if recipe.tracking.uri is None and not (storage / "mlflow.db").exists():
         return
