@@ -16,7 +16,6 @@ from embsweep.core.files import atomic_write, open_atomic, write_folder
 from embsweep.evaluation.per_query import copy_per_query, load_per_query, save_per_query
 from embsweep.models import node_cache
 from embsweep.models.snapshot import read_snapshot
-from embsweep.tracking.outbox import Outbox
 from embsweep.training.messages import TrialSpec
 from embsweep.training.resume import acquire_fence
 
@@ -124,15 +123,6 @@ def test_a_folder(calls, tmp_path, monkeypatch, is_new, keep, exchanges):
     assert kept.is_dir() is (keep and not is_new)
     if keep and not is_new:
         assert ("sync", kept.parent, None) in calls.made, "the old folder must not lose its new name too"
-
-
-def test_an_entry_of_the_outbox(calls, tmp_path):
-    outbox = Outbox(tmp_path / "outbox")
-    outbox.append({"n": 1})
-    entries = tmp_path / "outbox" / "entries.jsonl"
-    assert calls.made[-1] == ("sync", entries, entries.stat().st_size)
-    outbox.advance()
-    calls.check(tmp_path / "outbox" / "delivered")
 
 
 def test_an_unpacked_model(calls, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from rich.console import Console
 from embsweep.cli.composition.request import read_request
 from embsweep.sweep import holdout
 from embsweep.sweep.run import run_sweep as run_sweep_here
-from embsweep.tracking import sync
+from embsweep.tracking import sync as tracking_sync
 from tests.sweep.schedulers import limited, make_persistent_scheduler, make_scheduler  # noqa: F401 - fixtures
 from tests.toy_models import make_static
 
@@ -107,7 +107,7 @@ def launch_in(loader, pairs, model_of, seed_storage, heavy_imports, compose_once
             if "runner=inline" in (*kept, *arguments):
                 patch.setattr(holdout, "select_call", lambda *_: _call_here)
             if "tracking.uri" not in keys:  # a local database always answers, even on a busy machine
-                patch.setattr(sync, "CLOSE_TIMEOUT_S", 120.0)
+                patch.setattr(tracking_sync, "CLOSE_TIMEOUT_S", 120.0)
             return run_sweep_here(request, Console(file=out, width=160)), out.getvalue()
 
     return run
