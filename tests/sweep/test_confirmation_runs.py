@@ -10,7 +10,7 @@ from embsweep.data.collection import RetrievalSet
 from embsweep.search.confirmation import ConfirmationLedger
 from embsweep.search.record import TrialRecord
 from embsweep.sweep.confirmation import _label_all
-from embsweep.sweep.confirmation_runs import confirmation_phase, draw_seeds, find_used_seeds
+from embsweep.sweep.confirmation_runs import _latest, confirmation_phase, draw_seeds, find_used_seeds
 from embsweep.sweep.scheduler import SweepScheduler
 from tests.ledgers import Memory
 
@@ -88,6 +88,18 @@ def test_the_best_weights_of_each_trial_are_kept_over_all_plans(tmp_path):
     assert kept == confirmation.phase.checkpoints_to_keep(last.trials) == {others[1], others[2]}, (
         "the best of each trial"
     )
+
+
+def test_a_run_that_was_given_up_is_no_result(tmp_path):
+    """Its finalist was dropped and has come back: the run counts neither as missing scores nor as a failure."""
+    confirmation, points = Confirmation(tmp_path), [{"trial": 4, "seed": 1}, {"trial": 7, "seed": 1}]
+    confirmation.open(points[:1]).ask()
+    other = confirmation.finish(confirmation.open(points[1:]), 0.5)
+    again = confirmation.open(points)
+    assert [r.state for r in again.trials] == ["failed", "complete"]
+    assert [r.number for r in _latest(again.trials, points)] == [other]
+    confirmation.finish(again, 0.4)
+    assert [(r.number, r.state) for r in _latest(again.trials, points)] == [(2, "complete"), (other, "complete")]
 
 
 def test_weights_of_folds_are_not_kept(tmp_path):
