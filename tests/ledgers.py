@@ -1,4 +1,4 @@
-"""Storages for ledgers of tests: in memory, or a database file copied from a template."""
+"""Ledgers of tests, in memory or in a database file copied from a template, and reports of trials."""
 
 import functools
 import tempfile
@@ -6,7 +6,11 @@ from pathlib import Path
 
 from optuna.storages import InMemoryStorage
 
+from embsweep.config.sweep import SearchConfig, StoppingConfig
+from embsweep.search.pruners import build_pruner
+from embsweep.search.search import SearchLedger
 from embsweep.search.storage import open_storage
+from embsweep.training.messages import TrialReport
 
 
 class Memory:
@@ -29,6 +33,24 @@ class Database:
 
     def open(self):
         return open_storage(self.path)
+
+
+def open_search(storage, space, *, stopping="none", first=0.25, recipe=None, **search):
+    """Open the ledger of a search at random for 99 trials, or with other settings, in an Optuna storage.
+
+    `stopping` is the kind of pruner or its whole configuration, `first` the fraction at the first evaluation.
+    """
+    values = {"sampler": "random", "trials": 99, "seed": 0, "recipe_first": recipe is not None, **search}
+    config = stopping if isinstance(stopping, StoppingConfig) else StoppingConfig(kind=stopping)
+    pruner = build_pruner(config, first)
+    return SearchLedger(storage, space=space, search=SearchConfig(**values), pruner=pruner, recipe=recipe)
+
+
+def report_at(fraction, value, best=None, best_fraction=None, at=1.0):
+    """Return a report at a fraction of the schedule, by default of the best score so far."""
+    best, best_fraction = value if best is None else best, best_fraction or fraction
+    step = round(fraction * 4)
+    return TrialReport(fraction, step, fraction, value, best, best_fraction, {64: {"map@100": value}}, 0.1, 1e-5, at)
 
 
 @functools.cache

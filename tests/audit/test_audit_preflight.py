@@ -1,7 +1,6 @@
 """The audit before a sweep: its errors are listed with all diagnostics; waived errors are logged to the run."""
 
 import json
-from pathlib import Path
 
 import pytest
 from made_up import make_rows
@@ -9,10 +8,7 @@ from made_up import make_rows
 from embsweep.cli.composition.request import read_request
 from embsweep.core.errors import InputError
 from embsweep.runners.resources import Machine
-from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner
 from embsweep.sweep.checks.preflight import check_request
-from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.identity import compute_identity
 
 
@@ -79,23 +75,13 @@ def test_a_waiver_does_not_change_the_identity_of_a_sweep(request_for):
 
 
 @pytest.mark.slow
-def test_report_and_waiver_are_logged_to_the_run(request_for, tmp_path):
-    import mlflow
-
-    from embsweep.sweep.run_metadata import log_sweep_metadata, open_tracking
+def test_mlflow_gets_report_and_waiver(request_for):
+    from embsweep.sweep.run_metadata import describe_sweep
 
     request = request_for(SWAPPED, "audit.waive=[columns-swapped]")
-    prepared = check_request(request)
-    recipe = prepared.recipe
-    pruner = build_pruner(recipe.stopping, 0.25)
-    ledger = Ledger.open(tmp_path / "study.db", space=request.space, search=recipe.search, pruner=pruner)
-    with open_tracking(prepared, ledger, SweepFolder(tmp_path, "audited"), print) as tracking:
-        log_sweep_metadata(tracking, request, prepared)
-        run = tracking.flush()
-    client = mlflow.MlflowClient(run.store.uri)
-    tags = client.get_run(run.run_id).data.tags
-    assert tags["embsweep.audit.errors"] == tags["embsweep.audit.waived"] == "columns-swapped"
-    text = Path(client.download_artifacts(run.run_id, "audit/audit.json", str(tmp_path))).read_text("utf-8")
+    facts = describe_sweep(request, check_request(request))
+    assert facts["tags"]["embsweep.audit.errors"] == facts["tags"]["embsweep.audit.waived"] == "columns-swapped"
+    text = facts["texts"]["audit/audit.json"]
     written = json.loads(text)
     assert written["waived"] == ["columns-swapped"]
     assert [f["name"] for f in written["findings"] if f["waived"]] == ["columns-swapped"]

@@ -48,7 +48,7 @@ def test_two_selected_trials_are_compared(runs_page, finished, screenshot):
     runs_page.get_by_text("Metrics", exact=True).last.scroll_into_view_if_needed()
     runs_page.get_by_role("link", name="best/dim_128/map_at_100").wait_for()  # rows not in view are not in the page
     table = runs_page.locator("[role=grid]", has_text="best/dim_128/map_at_100").locator("xpath=ancestor::div[2]")
-    best = [round(record.attributes["scores"]["128"]["map@100"], 3) for record in chosen]
+    best = [round(record.scores[128]["map@100"], 3) for record in chosen]
     assert {str(value) for value in best} <= set(re.findall(r"0\.\d+", table.inner_text()))
     screenshot("compare")
 

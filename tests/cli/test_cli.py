@@ -5,18 +5,20 @@ import re
 import shutil
 
 import pytest
-from embsweep.tracking.outbox import Outbox
 from typer.testing import CliRunner
 
 from embsweep.cli import commands
 from embsweep.cli.commands import app
 from embsweep.config.search_space import FloatRange
-from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.core.errors import EmbsweepError
 from embsweep.core.names import METRICS
-from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner
+from embsweep.search.storage import open_storage
+from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.projection import project_ledger
+from embsweep.tracking.sync import save_digests
+from tests.ledgers import open_search, report_at
 from tests.refusals import exit_diagnostics
+from tests.sweep.schedulers import METADATA
 
 
 @pytest.fixture
@@ -41,19 +43,19 @@ def measured(monkeypatch):
     return received
 
 
+BASELINE = {"objective": 0.4, "bm25": {"map@100": 0.3}, "scores": {"64": {"map@100": 0.4}}}
+
+
 def write_ledger(path, name, *, trials):
     """Write a sweep with one complete, one stopped, one failed and one running trial."""
     space = (FloatRange("train.learning_rate", 1e-6, 1e-4, log=True),)
-    search = SearchConfig(sampler="random", trials=trials, seed=0, recipe_first=False)
-    pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
-    ledger = Ledger.open(path, space=space, search=search, pruner=pruner)
-    baseline = {"objective": 0.4}
+    ledger = open_search(open_storage(path), space, trials=trials)
     shown = {"name": name, "title": f"Sweep '{name}' on static", "objective": "mean map@100"}
-    ledger.set_metadata(**shown, requested_trials=trials, slots=1, baseline=baseline)
+    ledger.set_metadata(**{**METADATA, **shown}, requested_trials=trials, baseline=BASELINE)
     numbers = [ledger.ask().number for _ in range(4)]
     for number in numbers:
         ledger.set_attributes(number, started_at=0.0, ended_at=60.0)
-        ledger.report(number, 0.5, 0.5 + number / 100)
+        ledger.report(number, report_at(0.5, 0.5 + number / 100))
     ledger.complete(0, 0.5)
     ledger.stop(1)
     ledger.fail(2, "loss is nan")
@@ -231,7 +233,7 @@ def test_status_lists_every_sweep(embsweep, tmp_path, place_ledger):
 def test_status_of_one_sweep(embsweep, tmp_path, place_ledger):
     place_ledger("first")
     result = embsweep("status", "first", "--storage", tmp_path)
-    headline, outlook, _, *rows = result.output.splitlines()
+    headline, outlook, _, *rows, _ = result.output.splitlines()  # the last line: what MLflow does not have
     assert headline == "Sweep 'first' on static"
     assert re.findall(r"\.?\d[\d:]*", outlook)[:7] == ["3", "4", ".5300", ".4000", "1", "1", "1:00"]
     assert [line.split()[:2] for line in rows] == [
@@ -244,19 +246,31 @@ def test_status_of_one_sweep(embsweep, tmp_path, place_ledger):
 
 
 @pytest.mark.slow
-def test_status_counts_the_records_pending_for_mlflow(embsweep, tmp_path, place_ledger):
+def test_status_counts_the_runs_that_mlflow_does_not_have_as_the_ledger_has_them(embsweep, tmp_path, place_ledger):
     place_ledger("first")
-    outbox = Outbox(tmp_path / "sweeps" / "first" / "outbox")
-    for n in range(3):
-        outbox.append({"n": n})
-    assert pending_records(embsweep("status", "first", "--storage", tmp_path)) == ["3"]
-    while outbox.head(0):
-        outbox.advance()
-    assert pending_records(embsweep("status", "first", "--storage", tmp_path)) == []
+    folder = SweepFolder(tmp_path, "first")
+    digests = {state.key: state.digest for state in project_ledger(folder.ledger)}
+    assert pending_runs(embsweep("status", "first", "--storage", tmp_path)) == ["5"], "MLflow was never written"
+    save_digests(folder.synced, {**digests, ("trial", 1): "another"})
+    assert pending_runs(embsweep("status", "first", "--storage", tmp_path)) == ["1"]
+    save_digests(folder.synced, digests)
+    assert pending_runs(embsweep("status", "first", "--storage", tmp_path)) == []
 
 
-def pending_records(result):
+def pending_runs(result):
     return [line.split()[0] for line in result.output.splitlines() if "MLflow" in line]
+
+
+@pytest.mark.slow
+def test_status_of_a_sweep_that_never_began_counts_nothing(embsweep, tmp_path):
+    """Its command was refused, or ended, between opening the ledger and describing the sweep there."""
+    folder = SweepFolder(tmp_path, "early")
+    folder.ledger.parent.mkdir(parents=True)
+    ledger = open_search(open_storage(folder.ledger), (), trials=1)
+    shown = {name: METADATA[name] for name in ("title", "objective", "slots")}
+    ledger.set_metadata(**shown, name="early", requested_trials=1)
+    result = embsweep("status", "early", "--storage", tmp_path)
+    assert (result.exit_code, pending_runs(result)) == (0, [])
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_the_trial_of_a_lost_node_resumes_on_another(cluster, make_runner, make_
     records = scheduler.ledger.trials
     assert [record.state for record in records] == ["complete"] * 3
     assert [record.losses for record in records] == [int(record.number == number) for record in records]
-    assert all([row["step"] for row in record.attributes["reports"]] == [1, 2, 3, 4] for record in records)
+    assert all([report.step for report in record.reports] == [1, 2, 3, 4] for record in records)
 
 
 class LosingScheduler(FakeScheduler):

@@ -1,24 +1,27 @@
 """Rungs as fractions of a trial's schedule: the position of the first rung, and the decisions at each."""
 
 import pytest
-from tests.ledgers import Memory
+from optuna.storages import InMemoryStorage
+from tests.ledgers import open_search, report_at
 
 from embsweep.config.search_space import IntRange
-from embsweep.config.sweep import SearchConfig, StoppingConfig
-from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner, fraction_to_step
+from embsweep.config.sweep import StoppingConfig
+from embsweep.search.pruners import fraction_to_step
+
+
+def open_ledger(kind="successive_halving", first=0.25, **stopping):
+    space = (IntRange("x", 0, 9),)
+    return open_search(InMemoryStorage(), space, stopping=StoppingConfig(kind=kind, **stopping), first=first)
 
 
 def stops_at(fractions, *, kind="successive_halving", first=0.25, **stopping):
     """Return the fraction at which each of eight trials is stopped, or None; the better trials come first."""
-    search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
-    pruner = build_pruner(StoppingConfig(kind=kind, **stopping), first)
-    ledger = Ledger.from_storage(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
+    ledger = open_ledger(kind, first, **stopping)
     stops = []
     for rank in range(8):
         number = ledger.ask().number
         value = 1.0 - rank / 10
-        stops.append(next((f for f in fractions if ledger.report(number, f, value)), None))
+        stops.append(next((f for f in fractions if ledger.report(number, report_at(f, value))), None))
     return stops
 
 
@@ -33,10 +36,8 @@ def test_the_first_rung_is_the_larger_of_the_configured_and_the_first_evaluation
 def test_a_first_evaluation_after_the_configured_minimum_is_one_rung_and_not_several():
     """With the default minimum of a sixteenth, three rungs are before the first evaluation."""
     values = (0.30, 0.50, 0.40, 0.45, 0.42, 0.48, 0.47, 0.49)
-    search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
-    pruner = build_pruner(StoppingConfig(kind="successive_halving"), 0.25)
-    ledger = Ledger.from_storage(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
-    assert [ledger.report(ledger.ask().number, 0.25, value) for value in values] == [
+    ledger = open_ledger()
+    assert [ledger.report(ledger.ask().number, report_at(0.25, value)) for value in values] == [
         False, False, True, False, True, False, False, False,
     ]  # fmt: skip
 
@@ -44,14 +45,12 @@ def test_a_first_evaluation_after_the_configured_minimum_is_one_rung_and_not_sev
 def test_a_larger_reduction_factor_keeps_fewer():
     assert stops_at((0.25, 0.5), reduction_factor=2).count(None) == 1
     values = (0.4, 0.5, 0.6, 0.7)
-    search = SearchConfig(sampler="random", trials=99, seed=0, recipe_first=False)
     kept = {}
     for factor in (2, 4):
-        pruner = build_pruner(StoppingConfig(kind="successive_halving", reduction_factor=factor), 0.25)
-        ledger = Ledger.from_storage(Memory().open(), space=(IntRange("x", 0, 9),), search=search, pruner=pruner)
+        ledger = open_ledger(reduction_factor=factor)
         for value in values:
-            ledger.report(ledger.ask().number, 0.25, value)
-        kept[factor] = not ledger.report(ledger.ask().number, 0.25, 0.65)
+            ledger.report(ledger.ask().number, report_at(0.25, value))
+        kept[factor] = not ledger.report(ledger.ask().number, report_at(0.25, 0.65))
     assert kept == {2: True, 4: False}
 
 

@@ -1,20 +1,18 @@
 """Samplers: what they learn from, and that their draws do not depend on interruptions."""
 
 import pytest
-from tests.ledgers import Memory
+from optuna.storages import InMemoryStorage
+from tests.ledgers import open_search
 
 from embsweep.config.search_space import FloatRange
-from embsweep.config.sweep import SearchConfig, StoppingConfig
-from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner
+from embsweep.config.sweep import SearchConfig
 from embsweep.search.samplers import sampling_threads
 
 
 def draw(sampler, count, *, startup=3, seed=3):
     """Return the points of a search for a small x."""
-    search = SearchConfig(sampler=sampler, trials=count, seed=seed, recipe_first=False, startup_trials=startup)
-    pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
-    ledger = Ledger.from_storage(Memory().open(), space=(FloatRange("x", 0.0, 1.0),), search=search, pruner=pruner)
+    search = {"sampler": sampler, "trials": count, "seed": seed, "startup_trials": startup}
+    ledger = open_search(InMemoryStorage(), (FloatRange("x", 0.0, 1.0),), **search)
     points = []
     while (record := ledger.ask()) is not None:
         points.append(record.params["x"])

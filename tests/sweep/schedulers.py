@@ -1,22 +1,58 @@
-"""Schedulers of a search over a ledger in memory, and trials that report given scores."""
+"""Schedulers of a search over a ledger in memory, what their listeners receive, and trials that report given scores."""
 
 import functools
 import math
+from unittest.mock import create_autospec
 
 import pytest
 
 from embsweep.config.search_space import Choice, FloatRange
-from embsweep.config.sweep import SearchConfig, StoppingConfig
-from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner
+from embsweep.reports.progress import LineProgress
+from embsweep.search.format import STUDY
+from embsweep.sweep.listeners import show_events, track_events
 from embsweep.sweep.phase import search_phase
 from embsweep.sweep.scheduler import SweepScheduler
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
-from tests.ledgers import Database, Memory
-from tests.mocks import make_mocks
+from tests.ledgers import Database, Memory, open_search
 
 SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4), Choice("matryoshka", ("halving", "coarse")))
 FRACTIONS = (0.25, 0.5, 1.0)
+METADATA = {
+    **{"name": "s", "title": "", "objective": "", "slots": 1, "study_id": "0a1b", "status": "RUNNING"},
+    "tracking": {
+        "started_at": 0.5,
+        "identity": {"name": "s", "base_model": "static", "rehearsal": False, "rehearses": None},
+        "dataset": {"name": "d", "fingerprint": "f", "source": "", "sizes": {"passages": 9}},
+        "params": {"space": {"lr": "interval 0 to 1"}, "search": {"sampler": "random"}},
+        "tags": {"embsweep.command": "python run_sweep.py"},
+        "texts": {"config/resolved.yaml": "x: 1"},
+    },
+}
+"""Metadata of a search's ledger, as a sweep writes it."""
+
+
+class Heard:
+    """What the listeners of a scheduler have received: events as text, states of MLflow's runs, and views."""
+
+    def __init__(self):
+        self.events = []
+        self.states = []
+        self.progress = create_autospec(LineProgress, instance=True)
+
+    def put(self, *states):
+        self.states += states
+
+    def listeners(self, ledger, study=STUDY):
+        """Return the listeners of a sweep, which write to this object."""
+
+        def hear(record, event):
+            self.events.append((record.number, event))
+
+        return hear, show_events(self.progress, ledger), track_events(self, ledger, study)
+
+    def last(self, number):
+        """Return the last state of the MLflow run of one trial."""
+        return next(state for state in reversed(self.states) if state.key[1] == number)
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +70,17 @@ def limited(make_config):
 def make_scheduler(limited, tmp_path):
     """Return `make(…)`: a scheduler over the test's ledger; another call acts as another process that resumes it.
 
-    The ledger is in memory; `make_scheduler.storage = Database(…)` puts it on disk.
+    The ledger is in memory; `make_scheduler.storage = Database(…)` puts it on disk. `heard` receives what the listeners
+    are told.
     """
 
-    def make(trials=6, stopping="none", configure=None, *, has_lost_records=False, keep_recipe=False, **limits):
+    def make(trials=6, stopping="none", configure=None, *, heard=None, keep_recipe=False, **limits):
         config = limited(**limits)
-        search = SearchConfig(sampler="random", trials=trials, seed=1, recipe_first=False)
-        pruner = build_pruner(StoppingConfig(kind=stopping), 0.25)
-        ledger = Ledger.from_storage(make.storage.open(), space=SPACE, search=search, pruner=pruner)
-        ledger.set_metadata(name="s", title="", objective="", requested_trials=trials, slots=1)
-        tracking, progress = make_mocks(record_count=7, has_lost_records=has_lost_records)
+        ledger = open_search(make.storage.open(), SPACE, stopping=stopping, trials=trials, seed=1)
+        ledger.set_metadata(**METADATA, requested_trials=trials)
         phase = search_phase(tmp_path / "trials", config, keep_recipe=keep_recipe)
-        return SweepScheduler(ledger, tracking, progress, configure or (lambda record: config), phase)
+        listeners = (heard or Heard()).listeners(ledger)
+        return SweepScheduler(ledger, configure or (lambda record: config), phase, listeners)
 
     make.storage = Memory()
     return make
@@ -80,9 +115,3 @@ def scripted(score=lambda number, fraction: number + fraction, fail=()):
         return TrialResult(Outcome.COMPLETE, best, None, str(job.best), 9.0)
 
     return trial_fn
-
-
-def report_at(fraction, value, best=None, best_fraction=None, at=1.0):
-    best, best_fraction = best or value, best_fraction or fraction
-    step = round(fraction * 4)
-    return TrialReport(fraction, step, fraction, value, best, best_fraction, {64: {"map@100": value}}, 0.1, 1e-5, at)

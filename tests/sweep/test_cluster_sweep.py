@@ -143,6 +143,6 @@ def test_a_lost_node_changes_no_result(launch, cipher_texts, tmp_path, reference
     assert best.number == expected.number
     assert best.best == pytest.approx(expected.best, abs=2e-3)
     assert best.best > 10 * min(t.best for t in reference), "it has learned the translation"
-    assert all(t.attributes["workers"] == 2 for t in trials)
+    assert all(t.facts["workers"] == 2 for t in trials)
     assert result.registered, "the winner was verified and registered in MLflow"
     assert "raylet" not in output + "".join(capfd.readouterr()), "Ray's daemons write to the log only"

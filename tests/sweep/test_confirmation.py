@@ -11,8 +11,7 @@ import pytest
 
 from embsweep.core.errors import TooManyFailures
 from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner
-from embsweep.search.read import read_ledger
+from embsweep.search.read import read_ledger, read_phases
 from embsweep.selection.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedRecord, Evidence, VerdictRecord
 from embsweep.sweep import confirmation
 from embsweep.sweep.confirmation_runs import draw_seeds
@@ -147,7 +146,7 @@ def resumed(sweep, tmp_path_factory):
 
 def test_an_interrupted_confirmation_resumes(resumed):
     assert " 2 of 2 " in resumed.output
-    runs = confirmation_records(resumed.folder / "study.db", "confirmation")
+    runs = read_phases(resumed.folder / "study.db")["confirmation"]
     assert sorted(record.attempt for record in runs) == [1, 1, 1, 2]
 
 
@@ -284,11 +283,3 @@ def test_name_finalists(winner, has_recipe, names):
     runs = (confirmed(0, 0.55), confirmed(2, 0.6), confirmed(4, 0.7), confirmed(7, 0.1, searched=0.9))
     verdict = VerdictRecord(outcome="named", winner=winner, tied_with=(), rule="", comparisons=(), confirmed=runs)
     assert name_finalists(verdict, (4, 2, 7, 0), has_recipe=has_recipe) == names
-
-
-def confirmation_records(path, study):
-    from embsweep.config.sweep import SearchConfig, StoppingConfig
-
-    search = SearchConfig(sampler="grid", trials=1, seed=0, recipe_first=False)
-    pruner = build_pruner(StoppingConfig(kind="none"), 1.0)
-    return Ledger.open(path, space=(), search=search, pruner=pruner, study=study).trials

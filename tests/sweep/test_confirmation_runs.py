@@ -1,22 +1,18 @@
-"""Confirmation runs: their seeds, the weights that are kept, and queued points of an earlier plan."""
+"""Confirmation runs: their seeds, the weights that are kept, and points of an earlier plan."""
 
 import types
 
 import numpy as np
 import pytest
 
-from embsweep.config.search_space import IntRange
-from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.data.collection import RetrievalSet
-from embsweep.search.ledger import Ledger
-from embsweep.search.pruners import build_pruner
+from embsweep.search.confirmation import ConfirmationLedger
 from embsweep.search.record import TrialRecord
 from embsweep.sweep.confirmation import _label_all
-from embsweep.sweep.confirmation_runs import confirmation_phase, draw_seeds, find_used_seeds
+from embsweep.sweep.confirmation_runs import _latest, confirmation_phase, draw_seeds, find_used_seeds
 from embsweep.sweep.scheduler import SweepScheduler
 from tests.ledgers import Memory
-from tests.mocks import make_mocks
 
 
 def record(number, **params):
@@ -61,17 +57,9 @@ class Confirmation:
         self.phase = confirmation_phase(self.context)
 
     def open(self, points):
-        """Return the ledger of a new process that queues these points and has resumed from earlier processes."""
-        space = tuple(IntRange(key, 0, 99) for key in points[0])
-        search = SearchConfig(sampler="grid", trials=99, seed=0, recipe_first=False)
-        pruner = build_pruner(StoppingConfig(kind="none"), 1.0)
-        ledger = Ledger.from_storage(self.storage.open(), space=space, search=search, pruner=pruner)
-        ledger.replace_queue(points)
-        ledger.set_metadata(name="s", title="", objective="", requested_trials=ledger.budget, slots=1)
-        scheduler = SweepScheduler(
-            ledger, *make_mocks(), lambda record: pytest.fail("no trial is handed out"), self.phase
-        )
-        scheduler.resume()
+        """Return the ledger of a new process that plans these points, after it has deleted what is not kept."""
+        ledger = ConfirmationLedger(self.storage.open(), self.phase.study, points)
+        SweepScheduler(ledger, lambda record: pytest.fail("no run is started"), self.phase).delete_checkpoints()
         return ledger
 
     def finish(self, ledger, value):
@@ -82,21 +70,32 @@ class Confirmation:
         return started.number
 
 
-def test_queued_points_that_are_no_longer_requested_are_dropped(tmp_path):
-    """A run is interrupted with queued points; then it is resumed with other seeds, and with other finalists."""
+def test_the_best_weights_of_each_trial_are_kept_over_all_plans(tmp_path):
+    """A confirmation is interrupted; then it is resumed with other seeds, and with other finalists."""
     confirmation = Confirmation(tmp_path)
     first = confirmation.open([{"trial": trial, "seed": seed} for seed in (1, 2) for trial in (4, 7)])
     one = confirmation.finish(first, 0.5)
     again = confirmation.open([{"trial": trial, "seed": seed} for seed in (1, 3) for trial in (4, 9)])
-    assert again.metadata["requested_trials"] == 4
     others = [confirmation.finish(again, value) for value in (0.3, 0.7, 0.4)]
     last = confirmation.open([{"trial": 4, "seed": 1}])
-    assert last.metadata["requested_trials"] == 4
+    assert last.ask() is None
     assert all(r.params.keys() == {"trial", "seed"} for r in last.trials)
     kept = {n for n in (one, *others) if (confirmation.phase.trial_dir(n) / "best").is_dir()}
     assert kept == confirmation.phase.checkpoints_to_keep(last.trials) == {others[1], others[2]}, (
         "the best of each trial"
     )
+
+
+def test_a_run_that_was_given_up_is_no_result(tmp_path):
+    """Its finalist was dropped and has come back: the run counts neither as missing scores nor as a failure."""
+    confirmation, points = Confirmation(tmp_path), [{"trial": 4, "seed": 1}, {"trial": 7, "seed": 1}]
+    confirmation.open(points[:1]).ask()
+    other = confirmation.finish(confirmation.open(points[1:]), 0.5)
+    again = confirmation.open(points)
+    assert [r.state for r in again.trials] == ["failed", "complete"]
+    assert [r.number for r in _latest(again.trials, points)] == [other]
+    confirmation.finish(again, 0.4)
+    assert [(r.number, r.state) for r in _latest(again.trials, points)] == [(2, "complete"), (other, "complete")]
 
 
 def test_weights_of_folds_are_not_kept(tmp_path):

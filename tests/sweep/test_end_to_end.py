@@ -62,7 +62,7 @@ def test_trials_overlap_and_only_the_first_of_a_process_imports(finished_sweep):
     assert overlaps > 0
     by_pid = {}
     for trial in sorted(trials, key=lambda t: t.attributes["started_at"]):
-        by_pid.setdefault(trial.attributes["pid"], []).append(trial.attributes["import_s"])
+        by_pid.setdefault(trial.attributes["pid"], []).append(trial.facts["import_s"])
     assert len(by_pid) <= 2
     for first, *later in by_pid.values():
         assert all(import_s < first / 4 for import_s in later)

@@ -1,4 +1,4 @@
-"""The scheduler with ledger, tracking and progress display, driven by the inline runner and a scripted trial."""
+"""The scheduler with ledger and listeners, driven by the inline runner and a scripted trial."""
 
 from pathlib import Path
 
@@ -6,24 +6,51 @@ import pytest
 
 from embsweep.config import build_config
 from embsweep.runners.inline import InlineRunner
+from embsweep.search.format import STUDY
 from embsweep.sweep.phase import rank_finished_trials
-from embsweep.tracking.runs import RunRef
+from embsweep.sweep.projection import project_trial
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
-from tests.sweep.schedulers import FRACTIONS, report_at, scripted
+from tests.ledgers import report_at
+from tests.sweep.schedulers import FRACTIONS, Heard, scripted
 
 
-def test_scheduler_records_every_trial_with_its_run_scores_and_times(make_scheduler):
-    scheduler = make_scheduler()
+def test_scheduler_records_every_trial_with_its_reports_scores_and_times(make_scheduler):
+    heard = Heard()
+    scheduler = make_scheduler(heard=heard)
     InlineRunner().run(scheduler, scripted())
     records = scheduler.ledger.trials
     assert [r.number for r in records] == list(range(6))
     for record in records:
         assert (record.state, record.best) == ("complete", record.number + 1.0)
-        assert record.attributes["tracking_started"]
-        assert record.attributes["scores"] == {"64": {"map@100": record.number + 1.0}}
+        assert record.scores == {64: {"map@100": record.number + 1.0}}
+        assert tuple(report.fraction for report in record.reports) == FRACTIONS
         assert (record.attributes["started_at"], record.attributes["ended_at"]) == (0.0, 9.0)
-    assert scheduler.tracking.finish_trial.call_count == 6
-    assert scheduler.tracking.log_report.call_count == 6 * len(FRACTIONS)
+        assert heard.last(record.number).status == "FINISHED"
+        events = [event.split()[0].strip(":,") for number, event in heard.events if event and number == record.number]
+        assert events == ["starts", "at", "at", "at", "complete"]
+    assert heard.progress.update.call_count == len(heard.events) - 6, "the start of training is no event"
+
+
+def test_listeners_learn_what_the_ledger_already_holds(make_persistent_scheduler):
+    scheduler = make_persistent_scheduler(trials=2)
+    told = []
+
+    def listen(record, event):
+        assert make_persistent_scheduler(trials=2).ledger.record(record.number) == record
+        told.append(record)
+
+    scheduler.listeners = (listen,)
+    InlineRunner().run(scheduler, scripted(fail={1}))
+    assert len(told) == 1 + 1 + len(FRACTIONS) + 1 + 3
+
+
+def test_the_ledger_says_all_that_listeners_were_told(make_persistent_scheduler):
+    """What MLflow has missed, because the driver was killed or MLflow lost it, is derived from the ledger again."""
+    heard = Heard()
+    InlineRunner().run(make_persistent_scheduler(trials=3, heard=heard), scripted(fail={1}))
+    ledger = make_persistent_scheduler(trials=3).ledger
+    again = [project_trial(ledger.metadata, STUDY, record) for record in ledger.trials]
+    assert again == [heard.last(number) for number in range(3)]
 
 
 def test_the_best_and_not_the_last_evaluation_counts(make_scheduler):
@@ -31,7 +58,7 @@ def test_the_best_and_not_the_last_evaluation_counts(make_scheduler):
     InlineRunner().run(scheduler, scripted(score=lambda number, fraction: 0.9 if fraction == 0.5 else 0.1))
     record = scheduler.ledger.record(0)
     assert record.best == 0.9
-    assert record.attributes["scores"] == {"64": {"map@100": 0.9}}
+    assert record.scores == {64: {"map@100": 0.9}}
 
 
 def test_a_stop_decided_by_the_ledger_reaches_the_trial(make_scheduler):
@@ -108,7 +135,8 @@ def test_suggest_returns_an_interrupted_trial_first(make_persistent_scheduler):
 
 
 def test_a_trial_whose_process_died_is_suggested_again_and_resumes(make_scheduler):
-    scheduler = make_scheduler(trials=2)
+    heard = Heard()
+    scheduler = make_scheduler(trials=2, heard=heard)
     job = scheduler.suggest()
     scheduler.on_trial_start(job.number, TrialStarted(1, "here", 0.0, 0.1, 0.0))
     first, second = report_at(0.25, 0.4), report_at(0.5, 0.3, best=0.4, best_fraction=0.25, at=2.0)
@@ -122,10 +150,13 @@ def test_a_trial_whose_process_died_is_suggested_again_and_resumes(make_schedule
     scheduler.on_trial_result(again.number, second)
     scheduler.on_trial_complete(again.number, TrialResult(Outcome.STOPPED, 0.4, None, str(job.best), 9.0))
     record = scheduler.ledger.record(job.number)
-    assert (record.state, record.best, record.attributes["scores"]) == ("stopped", 0.4, {"64": {"map@100": 0.4}})
-    assert [row["fraction"] for row in record.attributes["reports"]] == [0.25, 0.5]
-    logged = [call.args[1] for call in scheduler.tracking.log_report.call_args_list]
-    assert logged == [first, first, second], "the first report again, unchanged: MLflow keeps one of two equal points"
+    assert (record.state, record.best, record.scores) == ("stopped", 0.4, {64: {"map@100": 0.4}})
+    assert record.reports == (first, second)
+    points = [(batch.step, batch.at_ms) for batch in heard.last(0).metrics if "map_at_100" in str(batch.values)]
+    assert points == [(1, 1000), (2, 2000), (0, 9000)], "each report once, then the scores of the weights"
+    events = [event.split(":")[0] for _, event in heard.events]
+    assert events[2:5] == ["at 25%", "was lost", "starts"]
+    assert events[5] == "resumes from 25%"
 
 
 def test_reports_of_earlier_attempts_do_not_reach_the_pruner_again(make_scheduler, monkeypatch):
@@ -163,38 +194,6 @@ def test_a_stop_that_was_lost_in_a_crash_is_returned_again(make_persistent_sched
     assert resumed.on_trial_result(stopped, report_at(0.25, 0.9 - rank / 100))
 
 
-def test_resume_logs_an_end_that_was_lost_in_a_crash(make_persistent_scheduler):
-    scheduler = make_persistent_scheduler(trials=2)
-    scheduler.tracking.finish_trial.side_effect = [None, ConnectionError("gone")]
-    run_until_it_fails(scheduler)
-    assert [t.state for t in scheduler.ledger.trials] == ["complete", "complete"]
-    again = make_persistent_scheduler(trials=2)
-    again.resume()
-    ((child, result, _), _) = again.tracking.finish_trial.call_args
-    assert again.tracking.finish_trial.call_count == 1, "the other one was logged before"
-    assert (child.number, result.outcome, result.best_objective, result.ended_at) == (1, Outcome.COMPLETE, 2.0, 9.0)
-    assert result.best_scores == {64: {"map@100": 2.0}}
-
-
-def test_resume_logs_all_of_every_trial_again_if_records_were_lost(make_scheduler):
-    scheduler = make_scheduler(trials=3)
-    InlineRunner().run(scheduler, scripted(fail={1}))
-    again = make_scheduler(trials=3, has_lost_records=True)
-    again.resume()
-    again.tracking.has_lost_records.assert_called_once_with(7)
-    for name in ("log_facts", "log_report"):
-        assert getattr(again.tracking, name).call_args_list == getattr(scheduler.tracking, name).call_args_list, name
-    ends, first_ends = ([_to_end(*c.args) for c in s.tracking.finish_trial.call_args_list] for s in (again, scheduler))
-    assert ends == first_ends
-    first, second = scheduler.tracking.start_trial.call_args_list, again.tracking.start_trial.call_args_list
-    assert [call.args for call in first] == [call.args for call in second]
-    assert [call.kwargs for call in second] == [{"started_at": 0.0}] * 3
-
-
-def _to_end(child, result, scores):
-    return child, result.outcome, result.best_objective, result.best_scores or scores, result.reason
-
-
 def test_a_repeated_evaluation_keeps_its_time_unless_its_score_differs(make_scheduler):
     """The trial starts over several times: MLflow identifies a point by its time, and would show two points."""
     for at, values in ((1.0, (0.1, 0.2)), (61.0, (0.1,)), (91.0, ()), (121.0, (0.1, 0.2, 0.4)), (181.0, (0.1, 0.3))):
@@ -203,25 +202,26 @@ def test_a_repeated_evaluation_keeps_its_time_unless_its_score_differs(make_sche
         scheduler.on_trial_start(number, TrialStarted(1, "here", 0.0, 0.1, 0.0))
         for fraction, value in zip((0.25, 0.5, 0.75), values, strict=False):
             scheduler.on_trial_result(number, report_at(fraction, value, at=at))
-        logged = [call.args[1].reported_at for call in scheduler.tracking.log_report.call_args_list]
-        assert logged == {1.0: [1.0, 1.0], 61.0: [1.0], 91.0: [], 121.0: [1.0, 1.0, 121.0], 181.0: [1.0, 181.0]}[at]
+        times = [report.reported_at for report in scheduler.ledger.record(number).reports]
+        assert times == {1.0: [1.0, 1.0], 61.0: [1.0], 91.0: [], 121.0: [1.0, 1.0, 121.0], 181.0: [1.0, 181.0]}[at]
     resumed = make_scheduler(trials=1)
     resumed.suggest()
     own = (report_at(0.25, 0.1, at=181.0), report_at(0.5, 0.3, at=181.0))  # as the trial itself recorded them
     resumed.on_trial_start(number, TrialStarted(1, "here", 0.0, 0.1, 0.0, earlier=own))
-    assert [call.args[1].reported_at for call in resumed.tracking.log_report.call_args_list] == [1.0, 181.0]
+    assert [report.reported_at for report in resumed.ledger.record(number).reports] == [1.0, 181.0]
 
 
-def run_until_it_fails(scheduler):
+def test_an_error_of_a_listener_does_not_fail_the_trial(make_scheduler):
+    scheduler = make_scheduler(trials=1)
+
+    def listen(record, event):
+        if record.reports:
+            raise ConnectionError("gone")
+
+    scheduler.listeners = (listen,)
     with pytest.raises(ConnectionError):
         InlineRunner().run(scheduler, scripted())
-
-
-def test_an_unavailable_server_does_not_fail_the_trial(make_scheduler):
-    scheduler = make_scheduler(trials=1)
-    scheduler.tracking.log_report.side_effect = ConnectionError("gone")
-    run_until_it_fails(scheduler)
-    assert scheduler.ledger.record(0).state == "running", "it resumes when the server is back"
+    assert scheduler.ledger.record(0).state == "running", "the same command resumes it"
 
 
 def test_a_process_that_dies_every_time_fails_its_trial(make_scheduler):
@@ -252,11 +252,11 @@ def test_the_resume_state_of_a_trial_is_deleted_when_it_ends(make_scheduler):
     assert not job.state.exists()
 
 
-def test_logged_parameters_of_a_trial_contain_configuration_and_chosen_groups(make_scheduler):
-    scheduler = make_scheduler(trials=1)
-    job = scheduler.suggest()
-    (child, attempt, params), _ = scheduler.tracking.start_trial.call_args
-    assert (child, attempt) == (RunRef(0, "trial 0", "trial"), 1)
-    assert params["train.batch_size"] == 16
-    assert params["matryoshka"] in ("halving", "coarse")
+def test_the_parameters_of_a_run_are_its_configuration_and_the_chosen_groups(make_scheduler):
+    heard = Heard()
+    job = make_scheduler(trials=1, heard=heard).suggest()
+    (state,) = heard.states
+    assert (state.key, state.name, state.tags["embsweep.attempt"]) == (("trial", 0), "trial 0", "1")
+    assert state.params["train.batch_size"] == "16"
+    assert state.params["matryoshka"] in ("halving", "coarse")
     assert Path(job.folder).name == "0000"

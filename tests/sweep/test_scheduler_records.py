@@ -8,10 +8,11 @@ from embsweep.core.errors import Diagnostic, DiskFull, InputError
 from embsweep.core.files import write_folder
 from embsweep.search.record import TrialRecord
 from embsweep.sweep.phase import rank_finished_trials
-from embsweep.sweep.scheduler import LOGGED_TRIALS, MANIFEST_SHA256
+from embsweep.sweep.scheduler import MANIFEST_SHA256
 from embsweep.training.messages import Outcome, TrialResult, TrialStarted
 from embsweep.training.verification import hash_of_manifest
-from tests.sweep.schedulers import report_at
+from tests.ledgers import report_at
+from tests.sweep.schedulers import Heard
 
 STARTED = TrialStarted(1, "here", 0.0, 0.1, 0.0)
 SECRET = "hunter2-and-more"
@@ -64,7 +65,8 @@ def test_a_full_disk_ends_the_sweep_and_not_the_trial(make_scheduler):
 
 
 def test_secrets_in_reasons_and_facts_are_recorded_nowhere(make_scheduler):
-    scheduler = make_scheduler(max_attempts=3)
+    heard = Heard()
+    scheduler = make_scheduler(max_attempts=3, heard=heard)
     number = start(scheduler, facts={"restarted": LEAKING}).number
     scheduler.on_trial_error(number, LEAKING)
     start(scheduler)
@@ -73,25 +75,33 @@ def test_secrets_in_reasons_and_facts_are_recorded_nowhere(make_scheduler):
     for _ in range(3):
         scheduler.on_trial_error(failed, LEAKING)
         scheduler.suggest()
-    written = [
-        scheduler.ledger.trials,
-        scheduler.ledger.metadata,
-        scheduler.tracking.mock_calls,
-        scheduler.progress.mock_calls,
-    ]
-    assert SECRET not in repr(written)
+    ledger = scheduler.ledger
+    assert SECRET not in repr([ledger.trials, ledger.metadata, heard.states, heard.events, heard.progress.mock_calls])
     assert scheduler.ledger.record(number).attributes["reason"].startswith("no answer from postgresql://")
 
 
-def test_recorded_scores_are_those_of_the_result_or_else_the_best_reported(make_scheduler):
-    own, received = {64: {"map@100": 0.7}}, {64: {"map@100": 0.4}}
-    for given, expected in ((own, own), (None, received)):
+def test_recorded_scores_are_those_of_the_best_report_also_of_an_earlier_attempt(make_scheduler):
+    best, last = report_at(0.5, 0.4), report_at(1.0, 0.3, best=0.4, best_fraction=0.5)
+    for earlier, reports in (((), (best, last)), ((best,), (last,))):
         scheduler = make_scheduler()
-        number = start(scheduler).number
-        scheduler.on_trial_result(number, report_at(0.5, 0.4))
-        scheduler.on_trial_result(number, report_at(1.0, 0.3, best=0.4, best_fraction=0.5))
-        scheduler.on_trial_complete(number, ended(Outcome.COMPLETE, 0.4, best_scores=given))
-        assert scheduler.ledger.record(number).attributes["scores"] == {str(dim): one for dim, one in expected.items()}
+        number = start(scheduler, earlier=earlier).number
+        for report in reports:
+            scheduler.on_trial_result(number, report)
+        scheduler.on_trial_complete(number, ended(Outcome.COMPLETE, 0.4))
+        assert scheduler.ledger.record(number).scores == best.scores
+
+
+def test_a_second_start_in_an_attempt_replaces_the_facts_and_keeps_the_reports(make_scheduler):
+    """A trial that ran out of memory starts again by itself, and reports nothing twice."""
+    heard = Heard()
+    scheduler = make_scheduler(heard=heard)
+    number = start(scheduler, facts={"mini_batch_size": 16}).number
+    scheduler.on_trial_result(number, report_at(0.25, 0.4))
+    scheduler.on_trial_start(number, dataclasses.replace(STARTED, facts={"mini_batch_size": 8, "oom_retry": "8"}))
+    record = scheduler.ledger.record(number)
+    assert record.reports == (report_at(0.25, 0.4),)
+    assert (record.attempt, record.facts["mini_batch_size"], record.facts["import_s"]) == (1, 8, 0.0)
+    assert heard.events[-1] == (number, "ran out of memory, and is retried with 8")
 
 
 def test_the_manifest_hash_of_complete_weights_is_recorded(make_scheduler):
@@ -104,44 +114,16 @@ def test_the_manifest_hash_of_complete_weights_is_recorded(make_scheduler):
     assert notes == [hash_of_manifest(with_weights.best), None]
 
 
-def test_every_logged_end_is_recorded_in_the_ledger(make_scheduler):
-    scheduler = make_scheduler(trials=3)
-    jobs = [start(scheduler) for _ in range(3)]
-    for job in (jobs[2], jobs[0], jobs[1]):
-        scheduler.on_trial_complete(job.number, ended(Outcome.COMPLETE, 0.5))
-    assert scheduler.ledger.metadata[LOGGED_TRIALS] == [0, 1, 2]
-
-
-def test_an_end_whose_start_was_never_logged_is_not_logged_either(make_scheduler):
-    """The driver died before it logged the start; MLflow has no run to end."""
-    first = make_scheduler(trials=2)
-    number = first.ledger.ask().number
-    first.ledger.fail(number, "given up")
-    again = make_scheduler(trials=2)
-    again.resume()
-    assert again.tracking.finish_trial.call_count == 0
-
-
-def test_an_invalid_point_is_logged_again_with_its_parameters(make_scheduler):
+def test_an_invalid_point_is_told_with_its_parameters(make_scheduler):
     def configure(record):
         raise InputError(Diagnostic("train", "is not valid", 1))
 
-    scheduler = make_scheduler(trials=1, configure=configure)
+    heard = Heard()
+    scheduler = make_scheduler(trials=1, configure=configure, heard=heard)
     assert scheduler.suggest() is None
-    again = make_scheduler(trials=1, configure=configure, has_lost_records=True)
-    again.resume()
-    calls = [each.tracking.start_trial.call_args.args for each in (scheduler, again)]
-    assert calls[0] == calls[1]
-    assert calls[0][2] == scheduler.ledger.record(0).params
-
-
-def test_a_repeated_report_has_the_time_of_the_last_equal_report(make_scheduler):
-    """The trial starts over twice; its score differs the first time and stays the same the second time."""
-    for at, value, expected in ((1.0, 0.1, 1.0), (61.0, 0.3, 61.0), (121.0, 0.3, 61.0)):
-        scheduler = make_scheduler(trials=1)
-        number = start(scheduler).number
-        scheduler.on_trial_result(number, report_at(0.25, value, at=at))
-        assert scheduler.tracking.log_report.call_args.args[1].reported_at == expected
+    (state,) = heard.states
+    assert (state.status, state.tags["embsweep.outcome"]) == ("FAILED", "failed")
+    assert state.params == {key: str(value) for key, value in scheduler.ledger.record(0).params.items()}
 
 
 def write_files(scheduler, number):
@@ -195,14 +177,6 @@ def test_a_stopped_trial_can_win_and_a_failed_or_open_one_cannot(tmp_path):
     for record in records:
         (tmp_path / f"{record.number:04d}" / "best").mkdir(parents=True)
     assert [finalist.number for finalist in rank_finished_trials(records, tmp_path)] == [1, 0]
-
-
-@pytest.mark.parametrize(("state", "best"), [("complete", 0.9), ("stopped", 0.9), ("failed", None)])
-def test_a_failed_run_has_no_best_objective_whatever_it_reported(state, best):
-    record = TrialRecord(1, state, {}, 0.9, 0.5, {"ended_at": 9.0, "reason": "scripted", "checkpoint": "x"})
-    result = record.result
-    assert (result.outcome, result.best_objective) == (Outcome(state), best)
-    assert (result.ended_at, result.reason, result.checkpoint) == (9.0, "scripted", "x")
 
 
 def test_suggest_sets_the_fold_of_a_run(make_scheduler):

@@ -16,7 +16,13 @@ from embsweep.search.storage import open_storage
 Point = dict[str, int]
 """Parameters of a run: trial number, seed and, with cross-validation, fold."""
 
+_DROPPED = "no longer planned"
 _ANY_NUMBER = IntDistribution(0, 2**31 - 1)
+
+
+def was_dropped(record: TrialRecord) -> bool:
+    """Return whether a run was interrupted and then given up because it was no longer planned: it has no result."""
+    return record.attributes.get("reason") == _DROPPED
 
 
 class ConfirmationLedger(Ledger):
@@ -59,14 +65,15 @@ class ConfirmationLedger(Ledger):
     def ask(self) -> TrialRecord | None:
         """Return the next planned run: an interrupted one under its own number, else the next one without a record.
 
-        Interrupted runs that are no longer planned, because the finalists have changed, are marked as failed.
+        Interrupted runs that are no longer planned, because the finalists have changed, are marked as failed; if they
+        are planned later, they are run again.
         """
         for record in self._interrupted():
             if record.params in self._points:
                 return self._reopen(record.number)
             self._open.add(record.number)
             self.set_attributes(record.number, ended_at=time.time())
-            self.fail(record.number, "no longer planned")
-        known = [record.params for record in self.trials if record.number not in self._again]
+            self.fail(record.number, _DROPPED)
+        known = [r.params for r in self.trials if r.number not in self._again and not was_dropped(r)]
         point = next((point for point in self._points if point not in known), None)
         return None if point is None else self._create(point, dict.fromkeys(point, _ANY_NUMBER))

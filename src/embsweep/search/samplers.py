@@ -15,9 +15,8 @@ from embsweep.config.sweep import SearchConfig
 def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
     """Return the sampler of one trial; its random numbers depend only on `config.seed` and the trial's number.
 
-    Quasi-random points are a fixed sequence whose position Optuna keeps in the ledger, so that their seed is the same
-    for all trials. The cells of a grid are queued in the ledger (see `Ledger.enqueue_initial`); its sampler is never
-    used.
+    Quasi-random points are a fixed sequence whose position the ledger keeps, so that their seed is the same for all
+    trials. The cells of a grid are derived from the space (see `SearchLedger`); its sampler is never used.
     """
     seed = config.seed + trial_number
     match config.sampler:

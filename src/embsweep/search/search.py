@@ -28,9 +28,9 @@ _SAMPLER_STATE = "sampler_state"
 class SearchLedger(Ledger):
     """The ledger of the search phase, with its sampler, budget and pruner.
 
-    Trial 0 is the recipe, if the configuration says so; its values outside the space are drawn. A new trial's values
-    are drawn on a copy of the study in memory and then written in one transaction, so that a crash in between changes
-    no later draw.
+    Trial 0 is the recipe, if the configuration says so; its values outside the space are drawn, and on a grid are those
+    of a cell. A new trial's values are drawn on a copy of the study in memory and then written in one transaction, so
+    that a crash in between changes no later draw.
 
     Args:
         storage: Storage of Optuna's.
@@ -57,7 +57,7 @@ class SearchLedger(Ledger):
         self._search = search
         self._distributions = to_distributions(space)
         self._recipe = dict(recipe or {}) if search.recipe_first else {}
-        self._cells = _grid(space) if search.sampler == "grid" else []
+        self._cells = _grid(space, self._recipe) if search.sampler == "grid" else []
 
     @classmethod
     def open(
@@ -88,10 +88,7 @@ class SearchLedger(Ledger):
     @property
     def budget(self) -> int:
         """Number of trials of the sweep: `search.trials`, or the number of cells of its grid if that is smaller."""
-        if self._search.sampler != "grid":
-            return self._search.trials
-        begun = max(len(self.trials), 1 if self._recipe else 0)
-        return min(self._search.trials, begun + len(self._untried_cells()))
+        return min(self._search.trials, len(self._cells)) if self._cells else self._search.trials
 
     @property
     def is_exhausted(self) -> bool:
@@ -118,9 +115,10 @@ class SearchLedger(Ledger):
     def _draw(self) -> TrialRecord:
         """Start a new trial: the recipe, the next cell of the grid, or what the sampler draws."""
         trials = self._study.get_trials(deepcopy=False)
-        given = self._recipe if not trials else {}
-        if self._cells and not given:
-            given = self._untried_cells()[0]
+        given = {} if trials else self._recipe
+        if self._cells:
+            tried = [trial.params for trial in trials]
+            given = next(cell for cell in self._cells if cell not in tried)
         storage = InMemoryStorage()
         copy = optuna.create_study(
             storage=storage,
@@ -134,15 +132,11 @@ class SearchLedger(Ledger):
         for name, value in _sampler_state(trials).items():
             storage.set_study_system_attr(study_id, name, value)
         if given:
-            copy.enqueue_trial(dict(given))
+            copy.enqueue_trial(given)
         with sampling_threads(self._search):
             drawn = copy.ask(self._distributions)
         state = storage.get_study_system_attrs(study_id)
         return self._create(drawn.params, self._distributions, {_SAMPLER_STATE: state} if state else None)
-
-    def _untried_cells(self) -> list[dict[str, Value]]:
-        tried = [record.params for record in self.trials] or [self._recipe]
-        return [cell for cell in self._cells if cell not in tried]
 
 
 def _sampler_state(trials: list[FrozenTrial]) -> Mapping[str, Any]:
@@ -151,7 +145,9 @@ def _sampler_state(trials: list[FrozenTrial]) -> Mapping[str, Any]:
     return state
 
 
-def _grid(space: SearchSpace) -> list[dict[str, Value]]:
+def _grid(space: SearchSpace, recipe: Mapping[str, Value]) -> list[dict[str, Value]]:
+    """Return every cell in order, but those with the recipe's values first."""
     axes = [grid_values(dimension) or () for dimension in space]
     keys = [dimension.key for dimension in space]
-    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*axes)]
+    cells = [dict(zip(keys, values, strict=True)) for values in itertools.product(*axes)]
+    return sorted(cells, key=lambda cell: not recipe.items() <= cell.items())

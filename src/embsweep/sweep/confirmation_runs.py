@@ -13,7 +13,7 @@ from embsweep.config.search_space import Value
 from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.evaluation.per_query import load_per_query
 from embsweep.runners.base import Runner
-from embsweep.search.confirmation import ConfirmationLedger, Point
+from embsweep.search.confirmation import ConfirmationLedger, Point, was_dropped
 from embsweep.search.read import read_phases
 from embsweep.search.record import TrialRecord
 from embsweep.selection.scores import PerQuery
@@ -97,7 +97,7 @@ def _latest(records: Sequence[TrialRecord], points: Sequence[Point]) -> tuple[Tr
 
 def _by_point(records: Iterable[TrialRecord]) -> dict[ParamKey, TrialRecord]:
     """Return the latest run of each point, by point; a point may have been run several times."""
-    return {_key(record.params): record for record in records}
+    return {_key(record.params): record for record in records if not was_dropped(record)}
 
 
 def _key(params: Mapping[str, Value]) -> ParamKey:
