@@ -9,7 +9,7 @@ from tests.refusals import raises_code, raises_diagnostics
 
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import CodedError
-from embsweep.core.files import check_files
+from embsweep.core.files import require_intact
 from embsweep.models import copies
 from embsweep.models.builders import build_model
 from embsweep.models.copies import copy_model, find_copy, select_files
@@ -83,7 +83,7 @@ def test_another_content_is_another_copy(source, root):
     (source / "weights").write_bytes(b"other")
     after = copy_model(config(source), root)
     assert after.folder != before.folder
-    check_files(before.folder)
+    require_intact(before.folder)
 
 
 @pytest.mark.parametrize("name", ["weights", "manifest.json"])
@@ -92,7 +92,7 @@ def test_a_damaged_copy_is_replaced(source, root, name, damage):
     copy = copy_model(config(source), root)
     damage(copy.folder / name)
     assert copy_model(config(source), root) == copy
-    check_files(copy.folder)
+    require_intact(copy.folder)
     assert (copy.folder / "weights").read_bytes() == (source / "weights").read_bytes()
 
 
