@@ -49,7 +49,7 @@ def open_search(storage, space, *, stopping="none", first=0.25, recipe=None, **s
 def report_at(fraction, value, best=None, best_fraction=None, at=1.0):
     """Return a report at a fraction of the schedule, by default of the best score so far."""
     best, best_fraction = value if best is None else best, best_fraction or fraction
-    step = round(fraction * 4)
+    step = max(1, round(fraction * 4))
     return TrialReport(fraction, step, fraction, value, best, best_fraction, {64: {"map@100": value}}, 0.1, 1e-5, at)
 
 

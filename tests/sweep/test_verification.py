@@ -17,7 +17,6 @@ from embsweep.runners.base import Runner
 from embsweep.search.read import read_ledger
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
-from embsweep.training import verification
 from embsweep.training.verification import (
     RecordedScores,
     VerificationFailed,
@@ -61,10 +60,9 @@ def test_test_data_is_not_evaluated_if_the_recorded_scores_are_not_reproduced(mo
 
     monkeypatch.setattr("embsweep.evaluation.evaluator.evaluate_sets", evaluate_sets)
     monkeypatch.setattr(
-        "embsweep.models.builders.build_model", lambda _: SimpleNamespace(device=SimpleNamespace(type="cpu"))
+        "embsweep.models.builders.build_model", lambda *_, **__: SimpleNamespace(device=SimpleNamespace(type="cpu"))
     )
-    monkeypatch.setattr(verification, "localise", lambda model, models: model)
-    spec = VerificationSpec(None, None, None, (64,), 8)
+    spec = VerificationSpec(SimpleNamespace(kind="static", source=None, revision=None), None, None, (64,), 8)
     with raises_code(VerificationFailed, "not-reproduced"):
         verify_and_evaluate(
             [RecordedScores("base", None, scores(0.5))], spec, call=lambda run, *args, **k: run(*args, **k)

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from embsweep.tracking.registry import aliases as aliases_module
 from embsweep.tracking.registry.aliases import remove_stale_challenger
 from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG
 from embsweep.tracking.registry.register import PROMOTED_TAG, _delete_duplicates, _find_versions, _set_challenger
@@ -107,8 +106,3 @@ def test_duplicates_are_deleted_except_current_and_former_champions():
     registry = Registry(copies)
     assert _delete_duplicates(registry, "m", copies[3], MARKS).version == "2"
     assert [found.version for found in registry.versions] == ["2", "3", "4", "6"]
-
-
-@pytest.mark.parametrize(("earlier", "version", "remaining"), [((), 3, ()), ((3, 1), 3, (1,)), ((1, 2), 3, (1, 2))])
-def test_a_version_is_in_the_history_once(earlier, version, remaining):
-    assert aliases_module._without(earlier, version) == remaining
