@@ -83,7 +83,7 @@ def _compose_valid(
     base = _compose_groups(loader, good_groups) if whole is None or group_diagnostics else whole
     good_keys, key_diagnostics = _check_keys(loader, base, keys, is_composed=base is whole)
     good = [o for o in parsed if o in good_groups or o in good_keys]
-    if whole is not None and good == list(parsed):
+    if whole is not None and not group_diagnostics and not key_diagnostics:
         return good, whole, []
     good, conflict_diagnostics = _check_conflicts(loader, good, good_groups, good_keys)
     tree = compose(loader, fixed_lines(good))
