@@ -153,7 +153,7 @@ def test_evaluate_keeps_its_cache_in_the_configured_storage(embsweep, measured, 
     storage = tmp_path / "other"
     overrides = ["data.packages=[json,argparse,difflib,inspect,logging]", f"storage.path={storage}"]
     assert embsweep("evaluate", "model=minilm", *overrides).exit_code == 0
-    assert list((storage / "sweeps" / ".cache").glob("docstrings-*.jsonl"))
+    assert list((storage / "sweeps" / ".cache").glob("docstrings-*.json"))
 
 
 def slow(*values):
