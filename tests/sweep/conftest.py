@@ -113,6 +113,12 @@ def launch_in(loader, pairs, model_of, seed_storage, heavy_imports):
     return run
 
 
+@pytest.fixture
+def run_here(monkeypatch, heavy_imports):
+    """Run in this process, which has imported everything, what a sweep runs in a fresh one."""
+    monkeypatch.setattr(Runner, "call", _call_here)
+
+
 def _call_here(runner, function, *args, in_new_process=True, **kwargs):
     return function(*args, **kwargs)
 
