@@ -30,6 +30,7 @@ def prepare(make_config, models, tmp_path):
 
     def run(is_remote):
         recipe = make_config("model=minilm", "matryoshka=from_384")
+
         def configure(point):
             return recipe.model_copy(update={"model": models[point["model"]] if "model" in point else recipe.model})
 
