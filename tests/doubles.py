@@ -154,7 +154,7 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
         for rung in range(max(begun, 1), rungs + 1):
             save(job, rung)
             if reporter.report(to_report(rung)):
-                return TrialResult(Outcome.STOPPED, float(rung), None, job.folder, time.time())
+                return TrialResult(Outcome.STOPPED, float(rung), job.folder, time.time())
             kind = faults.get(job.number)
             if rung == begun + 1 and (is_last or kind not in ("die", "die once")):
                 inject(kind, job, reporter)
@@ -169,6 +169,6 @@ def scripted_trial(plan=None, *, rungs=4, at_once=1):
         stopped = evaluate(job, reporter, begun)
         if kind == "fail":
             return TrialResult.failed("scripted failure")
-        return stopped or TrialResult(Outcome.COMPLETE, float(rungs), None, job.folder, time.time())
+        return stopped or TrialResult(Outcome.COMPLETE, float(rungs), job.folder, time.time())
 
     return trial_fn

@@ -9,7 +9,7 @@ from made_up import as_splits, make_rows, valid_sides
 from embsweep.audit.naive_evaluation import build_row_evaluation, compare_evaluations
 from embsweep.audit.split_view import build_split_view
 from embsweep.evaluation.evaluator import mark_hits
-from embsweep.evaluation.metrics import compute_metrics
+from embsweep.evaluation.metrics import compute_means, compute_per_query
 
 
 def evaluate_naively(data, evaluation, score):
@@ -25,7 +25,7 @@ def evaluate_naively(data, evaluation, score):
     ]
     ranking = np.array([order[:100] for order in rankings])
     hits = mark_hits(ranking, [[row] for row in ranked_rows], len(documents))
-    return compute_metrics(hits, np.ones(len(ranked_rows), dtype=np.int64))
+    return compute_means(compute_per_query(hits, np.ones(len(ranked_rows), dtype=np.int64)))
 
 
 @st.composite
@@ -57,7 +57,7 @@ def test_naive_metrics_equal_an_evaluation_with_one_id_per_row(drawn):
     for metric, value in readings.naive.items():
         assert value == pytest.approx(expected[metric]), metric
     n_relevant = np.array([len(positions) for positions in evaluation.data.relevant])
-    right = compute_metrics(mark_hits(ranking, evaluation.data.relevant, len(data.corpus)), n_relevant)
+    right = compute_means(compute_per_query(mark_hits(ranking, evaluation.data.relevant, len(data.corpus)), n_relevant))
     assert readings.right == pytest.approx({metric: right[metric] for metric in readings.right})
 
 

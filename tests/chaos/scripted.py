@@ -26,11 +26,11 @@ UNINTERRUPTIBLE, INTERRUPT_IGNORED = "this trial ignores interrupts from now on"
 
 def run_scripted(job, reporter, **given):
     """Call `run_trial` with the scripted trainer."""
-    from embsweep.training import trial as train
+    from embsweep.training import trainer, trial
 
-    train.build_trainer = lambda job, model, loss, pairs, choice: ScriptedTrainer(job, model, loss)
-    train.describe_training = lambda trainer, config: {"device": "cpu"}
-    return train.run_trial(job, reporter, **given)
+    trainer.build_trainer = lambda job, model, loss, pairs, choice: ScriptedTrainer(job, model, loss)
+    trainer.describe_training = lambda *_: {"device": "cpu"}
+    return trial.run_trial(job, reporter, **given)
 
 
 def run_without_torch(job, reporter, **_):
@@ -47,7 +47,7 @@ def run_without_torch(job, reporter, **_):
         if reporter.report(report):
             break
         die_or_block(find_fault(job), job)
-    return TrialResult(Outcome.COMPLETE, objective, scores, None, time.time())
+    return TrialResult(Outcome.COMPLETE, objective, None, time.time())
 
 
 def find_fault(job):

@@ -47,7 +47,7 @@ def raising(error):
 def reporting(report, result=None):
     def trial_fn(job, reporter):
         reporter.report(report)
-        return result or TrialResult(Outcome.COMPLETE, 0.4, None, None, 1.0)
+        return result or TrialResult(Outcome.COMPLETE, 0.4, None, 1.0)
 
     return trial_fn
 
@@ -103,7 +103,7 @@ def test_the_reporter_may_end_the_attempt(job, error):
 
 
 def test_valid_report_and_result_are_passed_on_unchanged(job):
-    end = TrialResult(Outcome.COMPLETE, 0.4, {64: {"map@100": 0.4}}, "best", 1.0)
+    end = TrialResult(Outcome.COMPLETE, 0.4, "best", 1.0)
     listener, result = run(reporting(GOOD, end), job)
     assert listener.reports == [GOOD]
     assert result is end

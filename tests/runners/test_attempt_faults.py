@@ -86,7 +86,7 @@ def test_a_trial_that_ran_out_of_memory_is_started_again_until_it_fits(make_swee
         if size > 4:
             return TrialResult.failed("ran out of GPU memory", out_of_memory=True)
         reporter.report(to_report(2))
-        return TrialResult(Outcome.COMPLETE, 2.0, None, None, 1.0)
+        return TrialResult(Outcome.COMPLETE, 2.0, None, 1.0)
 
     scheduler = make_sweep_scheduler(1, max_attempts=1)
     InlineRunner().run(scheduler, trial_fn)

@@ -6,26 +6,26 @@ from types import SimpleNamespace
 import pytest
 
 from embsweep.core.distributed import ProcessGroup
-from embsweep.training.messages import Outcome, TrialResult, TrialStarted, from_text, to_text
+from embsweep.training.messages import MESSAGE, Outcome, TrialResult, TrialStarted
 from tests.doubles import reports_of
 
 pytestmark = pytest.mark.slow  # importing Ray takes a second
 
 STARTED = TrialStarted(1, "here", 0.0, 0.0, 0.0)
 REPORT = reports_of(4)(2)
-ENDED = TrialResult(Outcome.COMPLETE, 2.0, None, "best", 1.0)
-FAILED = TrialResult(Outcome.FAILED, None, None, None, 1.0, "loss is nan")
+ENDED = TrialResult(Outcome.COMPLETE, 2.0, "best", 1.0)
+FAILED = TrialResult(Outcome.FAILED, None, None, 1.0, "loss is nan")
 
 
 class Mailbox:
     """A mailbox that hands out `texts` and records messages and replies; its methods are called like an actor's."""
 
     def __init__(self, *messages, answer=False):
-        self.texts = [to_text(message) if message else None for message in messages]
+        self.texts = [MESSAGE.dump_json(message).decode() if message else None for message in messages]
         self.posted, self.answers = [], []
         self.collect = SimpleNamespace(remote=lambda timeout_s: self.texts.pop(0) if self.texts else None)
         self.answer = SimpleNamespace(remote=self.answers.append)
-        self.post = SimpleNamespace(remote=lambda text: self.posted.append(from_text(text)) or answer)
+        self.post = SimpleNamespace(remote=lambda text: self.posted.append(MESSAGE.validate_json(text)) or answer)
 
 
 class Listener:

@@ -7,14 +7,14 @@ import pytest
 
 from embsweep.core.errors import DiskFull
 from embsweep.runners.resources import Slots
-from embsweep.training.messages import Outcome, TrialResult, TrialStarted, to_text
+from embsweep.training.messages import MESSAGE, Outcome, TrialResult, TrialStarted
 from tests.doubles import reports_of
 
 pytestmark = pytest.mark.slow  # importing Tune takes a second
 
 STARTED = TrialStarted(1, "here", 0.0, 0.0, 0.0)
 REPORT = reports_of(4)(2)
-ENDED = TrialResult(Outcome.COMPLETE, 2.0, None, "best", 1.0)
+ENDED = TrialResult(Outcome.COMPLETE, 2.0, "best", 1.0)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def parts(make_scheduler):
 
 
 def send(parts, trial_id, message, **more):
-    result = {"message": to_text(message) if message else "", **more}
+    result = {"message": MESSAGE.dump_json(message).decode() if message else "", **more}
     return parts.tune_scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id), result)
 
 
@@ -148,7 +148,9 @@ def test_tunes_stop_is_returned_and_nothing_is_reported_after_it(tune):
     assert reporter.report(REPORT) is True
     reporter.finish(ENDED)
     reporter.report_worker_loss("its workers died")
-    assert [metrics["message"] for metrics in tune.texts] == [to_text(m) for m in (STARTED, REPORT, REPORT)]
+    assert [metrics["message"] for metrics in tune.texts] == [
+        MESSAGE.dump_json(m).decode() for m in (STARTED, REPORT, REPORT)
+    ]
 
 
 @pytest.mark.parametrize(

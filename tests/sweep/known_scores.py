@@ -35,7 +35,7 @@ def write_inputs(folder):
 
 def use_rule(patch, rule):
     """Until `patch` is undone, trials of this process produce weights with the noise `rule(config.train)`."""
-    from embsweep.training import trial as train
+    from embsweep.training import trainer as train
 
     patch.setattr(train, "build_trainer", lambda job, model, loss, pairs, choice: _RuledTrainer(job, model, loss, rule))
     patch.setattr(train, "describe_training", lambda trainer, config: {"device": "cpu"})

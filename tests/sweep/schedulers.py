@@ -111,7 +111,7 @@ def scripted(score=lambda number, fraction: number + fraction, fail=()):
             if reporter.report(
                 TrialReport(fraction, step, fraction, value, best, best_fraction, scores, 0.1, 1e-5, float(step))
             ):
-                return TrialResult(Outcome.STOPPED, best, None, str(job.best), float(step))
-        return TrialResult(Outcome.COMPLETE, best, None, str(job.best), 9.0)
+                return TrialResult(Outcome.STOPPED, best, str(job.best), float(step))
+        return TrialResult(Outcome.COMPLETE, best, str(job.best), 9.0)
 
     return trial_fn

@@ -11,7 +11,7 @@ from embsweep.search.record import CONFIG, FACTS, REPORT, TrialRecord
 from embsweep.search.storage import open_storage
 from embsweep.sweep.projection import project_ledger, project_sweep, project_trial
 from embsweep.tracking.runs import SWEEP
-from embsweep.training.messages import to_rows
+from embsweep.training.messages import REPORTS
 from tests.ledgers import open_search, report_at
 from tests.sweep.schedulers import METADATA, SPACE
 
@@ -27,7 +27,7 @@ RESULT = {"summary": {"best_objective": 0.6, "test_objective": 0.5}, "ended_at":
 
 def trial(state="running", *reports, number=2, reached=None, params=None, **attributes):
     """Return a record whose last attempt has made these reports, or only those at the steps `reached`."""
-    rows = {f"{REPORT}{row['step']}": row for row in to_rows(reports)}
+    rows = {f"{REPORT}{row['step']}": row for row in REPORTS.dump_python(tuple(reports), mode="json")}
     steps = {int(1000 * report.fraction) for report in reports} if reached is None else reached
     config = {"train": {"seed": 5, "learning_rate": 0.1}, "eval": {"dims": [64, 32]}}
     own = {"attempt": 1, "started_at": 5.0, CONFIG: config, **rows, **attributes}

@@ -101,8 +101,8 @@ def test_a_trial_that_scored_higher_before_it_failed_never_wins(make_scheduler):
         scheduler.on_trial_result(
             job.number, TrialReport(0.5, 1, 0.5, value, value, 0.5, {64: {"map@100": value}}, 0.1, 1e-5, 1.0)
         )
-    scheduler.on_trial_complete(good.number, TrialResult(Outcome.COMPLETE, 0.5, None, str(good.best), 2.0))
-    scheduler.on_trial_complete(better.number, TrialResult(Outcome.FAILED, None, None, None, 2.0, "loss is nan"))
+    scheduler.on_trial_complete(good.number, TrialResult(Outcome.COMPLETE, 0.5, str(good.best), 2.0))
+    scheduler.on_trial_complete(better.number, TrialResult(Outcome.FAILED, None, None, 2.0, "loss is nan"))
     records = scheduler.ledger.trials
     assert records[1].best == 0.99
     assert [c.number for c in rank_finished_trials(records, scheduler.phase.directory)] == [0]
@@ -148,7 +148,7 @@ def test_a_trial_whose_process_died_is_suggested_again_and_resumes(make_schedule
     record = scheduler.ledger.record(job.number)
     assert (record.fraction, record.best, record.losses) == (0.25, 0.4, 1)
     scheduler.on_trial_result(again.number, second)
-    scheduler.on_trial_complete(again.number, TrialResult(Outcome.STOPPED, 0.4, None, str(job.best), 9.0))
+    scheduler.on_trial_complete(again.number, TrialResult(Outcome.STOPPED, 0.4, str(job.best), 9.0))
     record = scheduler.ledger.record(job.number)
     assert (record.state, record.best, record.scores) == ("stopped", 0.4, {64: {"map@100": 0.4}})
     assert record.reports == (first, second)
@@ -248,7 +248,7 @@ def test_the_resume_state_of_a_trial_is_deleted_when_it_ends(make_scheduler):
     job.state.mkdir(parents=True)
     scheduler.on_trial_result(0, report_at(0.5, 0.4))
     assert job.state.is_dir()
-    scheduler.on_trial_complete(0, TrialResult(Outcome.FAILED, None, None, None, 2.0, "scripted"))
+    scheduler.on_trial_complete(0, TrialResult(Outcome.FAILED, None, None, 2.0, "scripted"))
     assert not job.state.exists()
 
 

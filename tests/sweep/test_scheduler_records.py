@@ -28,7 +28,7 @@ def start(scheduler, **started):
 
 def ended(outcome, best=None, **values):
     """Return the result of a trial."""
-    fields = {"best_scores": None, "checkpoint": None, "ended_at": 9.0, "reason": None, **values}
+    fields = {"checkpoint": None, "ended_at": 9.0, "reason": None, **values}
     return TrialResult(outcome, best, **fields)
 
 

@@ -58,9 +58,10 @@ def test_test_data_is_not_evaluated_if_the_recorded_scores_are_not_reproduced(mo
         yield SimpleNamespace(scores=scores(0.4))
         pytest.fail("the test data was evaluated")
 
-    monkeypatch.setattr("embsweep.evaluation.evaluator.evaluate_sets", evaluate_sets)
+    monkeypatch.setattr("embsweep.training.verification.evaluate_sets", evaluate_sets)
     monkeypatch.setattr(
-        "embsweep.models.builders.build_model", lambda *_, **__: SimpleNamespace(device=SimpleNamespace(type="cpu"))
+        "embsweep.training.verification.build_model",
+        lambda *_, **__: SimpleNamespace(device=SimpleNamespace(type="cpu")),
     )
     spec = VerificationSpec(SimpleNamespace(kind="static", source=None, revision=None), None, None, (64,), 8)
     with raises_code(VerificationFailed, "not-reproduced"):

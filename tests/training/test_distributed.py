@@ -126,6 +126,7 @@ def test_resume_with_the_same_number_of_processes(run_in_two, make_job, tiny_mod
     resumed, _ = run_in_two(make_job("stopped", *setup), data)
     assert [r.fraction for r in resumed.reports] == [0.75, 1.0], "the last report is repeated"
     assert resumed.results[0].outcome == Outcome.COMPLETE
-    assert resumed.results[0].best_scores == uninterrupted.results[0].best_scores
+    assert resumed.results[0].best_objective == uninterrupted.results[0].best_objective
+    assert resumed.reports[-1].scores == uninterrupted.reports[-1].scores
     assert resumed.reports[-1].loss == uninterrupted.reports[-1].loss, "the same batches as without the crash"
     assert not list((tmp_path / "stopped").glob(".*.tmp")), "only one process writes"

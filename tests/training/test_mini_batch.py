@@ -183,7 +183,6 @@ def test_the_size_changes_neither_loss_nor_gradients(make_config, tiny_bert, tmp
     import torch
 
     from embsweep.models.losses import build_loss
-    from embsweep.training.mini_batch import to_features
 
     texts = {"anchor": [p.anchor for p in PAIRS[:8]], "positive": [p.positive for p in PAIRS[:8]]}
     results = []
@@ -193,7 +192,7 @@ def test_the_size_changes_neither_loss_nor_gradients(make_config, tiny_bert, tmp
         model = tiny_bert(tmp_path, 0.0)
         model.train()
         loss = build_loss(config.loss, config.matryoshka, model)
-        value = loss([to_features(model, column) for column in texts.values()], None)
+        value = loss([model.preprocess(column) for column in texts.values()], None)
         value.backward()
         grads = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         results.append((float(value.detach()), grads))

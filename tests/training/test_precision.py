@@ -4,7 +4,7 @@ import pytest
 
 from embsweep.core.precision import default_precision
 from embsweep.evaluation.evaluator import evaluate_model
-from embsweep.training.hardware import Accelerator, HardwareSettings, resolve_for_this_process, resolve_tf32
+from embsweep.training.hardware import Accelerator, HardwareSettings, resolve_for_this_process, resolve_hardware
 from embsweep.training.trainer import build_arguments
 
 
@@ -18,9 +18,11 @@ def backends():
 
 
 @pytest.mark.parametrize("requested", [True, False, None])
-def test_the_setting_holds_on_a_gpu_and_not_on_a_cpu(requested):
-    assert resolve_tf32(requested, Accelerator("H100", (9, 0))) is requested
-    assert resolve_tf32(requested, Accelerator()) is None
+def test_the_setting_holds_on_a_gpu_and_not_on_a_cpu(make_config, requested):
+    config = make_config().trial
+    config = config.model_copy(update={"train": config.train.model_copy(update={"tf32": requested})})
+    assert resolve_hardware(config, Accelerator("H100", (9, 0))).tf32 is requested
+    assert resolve_hardware(config, Accelerator()).tf32 is None
 
 
 @pytest.mark.parametrize("requested", ["true", "false", "null"])

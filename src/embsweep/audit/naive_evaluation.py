@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from embsweep.audit.findings import Finding
 from embsweep.audit.split_view import TEST, SplitView, draw_sample
 from embsweep.data.collection import RetrievalSet
-from embsweep.evaluation.evaluator import mark_hits
-from embsweep.evaluation.metrics import MAX_RANK, compute_per_query
+from embsweep.evaluation.evaluator import score_ranking
+from embsweep.evaluation.metrics import MAX_RANK
 
 MOST_QUERIES = 500
 """Number of queries that are ranked: enough for a difference of .02; BM25 over 25,000 passages takes only seconds."""
@@ -84,8 +84,7 @@ def compare_evaluations(ranker: str, ranking: NDArray[np.int64], evaluation: Row
         evaluation: Rows and copies of the ranked queries.
     """
     data = evaluation.data
-    n_relevant = np.array([len(passages) for passages in data.relevant], dtype=np.int64)
-    per_query = compute_per_query(mark_hits(ranking, data.relevant, len(data.corpus)), n_relevant)
+    per_query = score_ranking(ranking, data.relevant, len(data.corpus))
     ranks = rank_rows(ranking, evaluation)
     is_ranked = (ranks > 0) & (ranks <= MAX_RANK)
     naive = {

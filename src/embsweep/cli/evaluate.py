@@ -61,13 +61,13 @@ def evaluate(overrides: Sequence[str], *, split: str, json_file: Path | None, co
 
 def measure(config: Config, data: RetrievalSet) -> tuple[Scores, dict[str, float]]:
     """Evaluate the model and BM25; return the model's metrics at every dimension and those of BM25."""
-    from embsweep.evaluation.bm25 import evaluate_bm25
+    from embsweep.evaluation.bm25 import measure_bm25
     from embsweep.evaluation.evaluator import evaluate_model
     from embsweep.models.builders import build_model
 
     trial = config.trial
     scores = evaluate_model(build_model(trial.model), data, trial.eval_dims, batch_size=trial.eval.batch_size).scores
-    return scores, evaluate_bm25(data)
+    return scores, measure_bm25(data)[0]
 
 
 def _choose_side(collection: Collection, config: Config, split: str) -> tuple[RetrievalSet, tuple[str, ...]]:

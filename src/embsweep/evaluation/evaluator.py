@@ -155,14 +155,23 @@ def evaluate_embeddings(
         InputError: If a dimension exceeds that of the embeddings.
         TrialFailed: If an embedding is not finite.
     """
-    _check_dims(dims, queries.shape[1])
-    n_relevant = np.array([len(set(passages)) for passages in relevant], dtype=np.int64)
+    available = queries.shape[1]
+    if not dims or not all(1 <= dim <= available for dim in dims):
+        accepted = f"dimensions from 1 to {available}"
+        raise InputError(Diagnostic("out-of-range", "eval.dims", "not all of them exist", list(dims), accepted))
     per_query = {}
     for dim in dims:
         ranking = rank(queries[:, :dim], corpus[:, :dim], MAX_RANK).cpu().numpy()
-        hits = mark_hits(ranking, relevant, len(corpus))
-        per_query[dim] = compute_per_query(hits, n_relevant)
+        per_query[dim] = score_ranking(ranking, relevant, len(corpus))
     return Evaluation({dim: compute_means(values) for dim, values in per_query.items()}, per_query)
+
+
+def score_ranking(
+    ranking: np.ndarray, relevant: Sequence[Sequence[int]], n_corpus: int
+) -> dict[str, NDArray[np.float64]]:
+    """Compute every metric of a ranking for each query (float64 [n_queries]); arguments as in `mark_hits`."""
+    n_relevant = np.array([len(set(passages)) for passages in relevant], dtype=np.int64)
+    return compute_per_query(mark_hits(ranking, relevant, n_corpus), n_relevant)
 
 
 def mark_hits(ranking: np.ndarray, relevant: Sequence[Sequence[int]], n_corpus: int) -> Hits:
@@ -190,16 +199,6 @@ def check_untruncated(model: SentenceTransformer) -> None:
     if model.truncate_dim is not None:
         message = f"model.truncate_dim is {model.truncate_dim}; accepted: None (dimensions are cut here)"
         raise CodedError("truncated", message)
-
-
-def _check_dims(dims: Sequence[int], available: int) -> None:
-    wrong = [dim for dim in dims if not 1 <= dim <= available]
-    if wrong or not dims:
-        raise InputError(
-            Diagnostic(
-                "out-of-range", "eval.dims", "not all of them exist", list(dims), f"dimensions from 1 to {available}"
-            )
-        )
 
 
 @contextmanager

@@ -13,17 +13,11 @@ MAX_RANK = 100
 """Number of ranks that the deepest metric (MAP@100) uses."""
 
 _CUTOFFS = (1, 3, 5, 10)
-_NDCG_RANK = 10
-_MRR_RANK = 10
+_DEPTH = 10
 
 Hits = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
-
-
-def compute_metrics(hits: Hits, n_relevant: Counts) -> dict[str, float]:
-    """Average every metric of `embsweep.core.names.METRICS` over the queries; arguments as in `compute_per_query`."""
-    return compute_means(compute_per_query(hits, n_relevant))
 
 
 def compute_means(per_query: Mapping[str, Values]) -> dict[str, float]:
@@ -37,17 +31,13 @@ def compute_per_query(hits: Hits, n_relevant: Counts) -> dict[str, Values]:
     The formulas are those of sentence-transformers 6.2, `InformationRetrievalEvaluator.compute_metrics`.
 
     Args:
-        hits: Bool [n_queries, k]: whether the passage at each rank is relevant, best rank first. If k is below 100,
-            the corpus has no more passages, and the missing ranks count as misses.
+        hits: Bool [n_queries, k], at least one query: whether the passage at each rank is relevant, best rank first. If
+            k is below 100, the corpus has no more passages, and the missing ranks count as misses.
         n_relevant: Int [n_queries]: number of relevant passages of each query, at least 1.
 
     Returns:
         Metric → float64 [n_queries], each value in [0, 1].
-
-    Raises:
-        ValueError: If shapes, types or counts are invalid.
     """
-    _check(hits, n_relevant)
     padded = np.zeros((len(hits), MAX_RANK), dtype=bool)
     padded[:, : hits.shape[1]] = hits[:, :MAX_RANK]
     found = np.cumsum(padded, axis=1)
@@ -57,19 +47,17 @@ def compute_per_query(hits: Hits, n_relevant: Counts) -> dict[str, Values]:
         values[f"accuracy@{k}"] = (found_at_k > 0).astype(np.float64)
         values[f"precision@{k}"] = found_at_k / k
         values[f"recall@{k}"] = found_at_k / n_relevant
-    values[f"ndcg@{_NDCG_RANK}"] = _compute_ndcg(padded, n_relevant)
-    values[f"mrr@{_MRR_RANK}"] = _compute_reciprocal_rank(padded)
-    values[f"map@{MAX_RANK}"] = compute_average_precision(hits, n_relevant)
+    values[f"ndcg@{_DEPTH}"] = _compute_ndcg(padded, n_relevant)
+    values[f"mrr@{_DEPTH}"] = _compute_reciprocal_rank(padded)
+    values[f"map@{MAX_RANK}"] = _compute_average_precision(hits, n_relevant)
     return {name: values[name] for name in METRICS}
 
 
-def compute_average_precision(hits: Hits, n_relevant: Counts) -> Values:
+def _compute_average_precision(hits: Hits, n_relevant: Counts) -> Values:
     """Compute the average precision at 100 of each query, float64 [n_queries]; their mean is MAP@100.
 
     AP = sum over relevant ranks r <= 100 of (relevant found up to r) / r, divided by min(100, n_relevant).
-    Arguments and errors as in `compute_per_query`.
     """
-    _check(hits, n_relevant)
     top = hits[:, :MAX_RANK]
     precision = np.cumsum(top, axis=1) / np.arange(1, top.shape[1] + 1)
     average: Values = np.sum(precision * top, axis=1) / np.minimum(n_relevant, MAX_RANK)
@@ -78,26 +66,12 @@ def compute_average_precision(hits: Hits, n_relevant: Counts) -> Values:
 
 def _compute_ndcg(hits: Hits, n_relevant: Counts) -> Values:
     """Divide the DCG (gain 1, discount log2(rank + 1)) by that of a ranking with every relevant passage first."""
-    discounts = 1 / np.log2(np.arange(_NDCG_RANK) + 2)
-    ideal = np.cumsum(discounts)[np.minimum(n_relevant, _NDCG_RANK) - 1]
-    ndcg: Values = hits[:, :_NDCG_RANK] @ discounts / ideal
+    discounts = 1 / np.log2(np.arange(_DEPTH) + 2)
+    ideal = np.cumsum(discounts)[np.minimum(n_relevant, _DEPTH) - 1]
+    ndcg: Values = hits[:, :_DEPTH] @ discounts / ideal
     return ndcg
 
 
 def _compute_reciprocal_rank(hits: Hits) -> Values:
-    top = hits[:, :_MRR_RANK]
+    top = hits[:, :_DEPTH]
     return np.where(top.any(axis=1), 1 / (np.argmax(top, axis=1) + 1), 0.0)
-
-
-def _check(hits: Hits, n_relevant: Counts) -> None:
-    if hits.ndim != 2 or hits.dtype != np.bool_ or n_relevant.shape != hits.shape[:1]:
-        raise ValueError(
-            f"hits {hits.dtype} {hits.shape} with n_relevant {n_relevant.shape}; "
-            "accepted: bool [n_queries, k] with int [n_queries]"
-        )
-    if not len(hits):
-        raise ValueError("no queries: their mean is undefined")
-    wrong = np.flatnonzero((n_relevant < 1) | (hits.sum(axis=1) > n_relevant))
-    if len(wrong):
-        row = int(wrong[0])
-        raise ValueError(f"query {row}: {int(hits[row].sum())} hits of {int(n_relevant[row])} relevant passages")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,12 +19,6 @@ def save_per_query(path: Path, values: PerQuery) -> None:
     """Write `values` to `path` atomically (npz, one float64 array per dimension)."""
     with open_atomic(path) as file:
         np.savez(file, allow_pickle=False, **{str(dim): array for dim, array in values.items()})
-
-
-def copy_per_query(source: Path, path: Path) -> None:
-    """Copy a file of `save_per_query` atomically."""
-    with source.open("rb") as old, open_atomic(path) as new:
-        shutil.copyfileobj(old, new)
 
 
 def load_per_query(path: Path, scores: Scores, metric: str) -> PerQuery:

@@ -21,7 +21,7 @@ from embsweep.search.format import FORMAT_KEY, LEDGER_FORMAT, METADATA, STUDY, c
 from embsweep.search.pruners import fraction_to_step
 from embsweep.search.record import ATTEMPT, PROCESS_LOSSES, REPORT, TrialRecord, to_record
 from embsweep.search.storage import forget_values
-from embsweep.training.messages import TrialReport, to_rows
+from embsweep.training.messages import REPORTS, TrialReport
 
 
 class Ledger:
@@ -149,7 +149,7 @@ class Ledger:
         known = self.record(number).all_reports.get(report.step)
         if known is not None and known.objective == report.objective:
             report = dataclasses.replace(report, reported_at=known.reported_at)
-        self.set_attributes(number, **{f"{REPORT}{report.step}": to_rows([report])[0]})
+        self.set_attributes(number, **{f"{REPORT}{report.step}": REPORTS.dump_python((report,), mode="json")[0]})
         step = fraction_to_step(report.fraction)
         self._storage.set_trial_intermediate_value(self._trial_id(number), step, report.best_objective)
 

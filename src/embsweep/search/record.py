@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from embsweep.config.search_space import Value
 from embsweep.search.pruners import STEPS_PER_SCHEDULE, fraction_to_step
 from embsweep.selection.scores import Scores
-from embsweep.training.messages import TrialReport, from_rows
+from embsweep.training.messages import REPORTS, TrialReport
 
 ATTEMPT = "attempt"
 """Attribute: number of starts of the trial."""
@@ -96,8 +96,8 @@ class TrialRecord:
     @property
     def all_reports(self) -> Mapping[int, TrialReport]:
         """The last report of each step, in order of the steps, also those of earlier attempts that were not resumed."""
-        rows = [value for name, value in self.attributes.items() if name.startswith(REPORT)]
-        return {report.step: report for report in sorted(from_rows(rows), key=lambda report: report.step)}
+        rows = tuple(value for name, value in self.attributes.items() if name.startswith(REPORT))
+        return {report.step: report for report in sorted(REPORTS.validate_python(rows), key=lambda report: report.step)}
 
     @property
     def reports(self) -> tuple[TrialReport, ...]:

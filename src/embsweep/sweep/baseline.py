@@ -46,10 +46,10 @@ def measure_baseline(scores: Scores, config: ObjectiveConfig, data: RetrievalSet
         config: The sweep's objective.
         data: The validation split.
     """
-    from embsweep.evaluation.bm25 import evaluate_bm25
+    from embsweep.evaluation.bm25 import measure_bm25
 
     profile = resolve_floors(config, scores)
-    return Baseline(scores, compute_objective(scores, profile), evaluate_bm25(data), profile)
+    return Baseline(scores, compute_objective(scores, profile), measure_bm25(data)[0], profile)
 
 
 def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[ModelCopy, ...] = ()) -> Scores:

@@ -9,8 +9,10 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from sentence_transformers import SentenceTransformerTrainer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from embsweep.core.distributed import current_group
@@ -23,10 +25,6 @@ from embsweep.selection.scores import Scores
 from embsweep.training.checkpoint import save_checkpoint
 from embsweep.training.messages import Outcome, Reporter, TrialReport, TrialResult, TrialSpec
 from embsweep.training.resume import ResumeState, check_fence, restore_best, save_state
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformerTrainer
-    from torch import Tensor, nn
 
 
 def compute_evaluation_steps(fractions: Sequence[float], total_steps: int) -> Mapping[int, float]:
@@ -69,18 +67,13 @@ class EvaluationCallback(TrainerCallback):
         self._reporter = reporter
         self._state = state
         self._group = current_group()
-        self._losses: list[Tensor] = []
+        self._losses: list[torch.Tensor] = []
         self._rungs: dict[int, float] = {}
         self._stopped = False
 
-    def attach_loss(self, loss: nn.Module) -> None:
+    def attach_loss(self, loss: torch.nn.Module) -> None:
         """Record the training loss of every forward pass, without waiting for the device."""
         loss.register_forward_hook(lambda _module, _inputs, output: self._losses.append(output.detach()))
-
-    @property
-    def earlier(self) -> tuple[TrialReport, ...]:
-        """The reports of earlier attempts except the last one, which `train` delivers again."""
-        return self._reports[:-1]
 
     def train(self) -> None:
         """Train to the end, from the state if an earlier attempt left one; its last report is delivered again first.
@@ -88,12 +81,13 @@ class EvaluationCallback(TrainerCallback):
         If the last evaluation is the best one, its weights are first copied from the state to the trial's best weights,
         because the earlier attempt may have crashed in between. Otherwise they are on disk already.
         """
-        if not self._reports:
+        if not self._state.reports:
             self._trainer.train()
             return
+        last = self._state.reports[-1]
         if self._group.is_first and self._state.has_best_weights:
             restore_best(self._job)
-        if not self._report(self._reports[-1]) and self._reports[-1].fraction < 1.0:
+        if not self._report(last) and last.fraction < 1.0:
             self._trainer.train(resume_from_checkpoint=str(self._state.folder))
 
     def to_result(self) -> TrialResult:
@@ -102,7 +96,7 @@ class EvaluationCallback(TrainerCallback):
         Raises:
             TrialFailed: If training ended before its first evaluation.
         """
-        best = self._best
+        best = self._state.best
         if best is None:
             raise TrialFailed("no-evaluation", "training ended before its first evaluation")
         outcome = Outcome.STOPPED if self._stopped else Outcome.COMPLETE
@@ -156,19 +150,17 @@ class EvaluationCallback(TrainerCallback):
             return
         scheduler = kwargs.get("lr_scheduler")
         rate = float(scheduler.get_last_lr()[0]) if scheduler is not None else None
-        loss = self._mean_of_all(self._mean_loss(state.global_step))
+        loss = self._mean_loss(state.global_step)
+        if loss is not None:  # the mean over all workers is unweighted: each has equally many pairs of every batch
+            loss = sum(self._group.gather(loss)) / self._group.size
         self._losses.clear()
-        evaluation = self._evaluate()
-        report = self._group.broadcast(self._to_report(state, fraction, evaluation.scores, (loss, rate)))
-        self._save(report, evaluation)
-        if self._report(report):
-            control.should_training_stop = True
-
-    def _evaluate(self) -> Evaluation:
         config, model = self._job.config, self._trainer.model
-        return evaluate_model(
+        evaluation = evaluate_model(
             model, self._validation, config.eval_dims, batch_size=config.eval.batch_size, group=self._group
         )
+        report = self._group.broadcast(self._to_report(state, fraction, evaluation.scores, (loss, rate)))
+        self._save(report, evaluation)
+        control.should_training_stop |= self._report(report)
 
     def _to_report(
         self, state: TrainerState, fraction: float, scores: Scores, loss_and_rate: tuple[float | None, float | None]
@@ -180,7 +172,7 @@ class EvaluationCallback(TrainerCallback):
                     "missing-score", f"the evaluation has no {config.objective.metric} at dimension {dim}"
                 )
         objective = compute_objective(scores, config.objective)
-        best = self._best
+        best = self._state.best
         if best is None or is_better(objective, best.objective):
             best_objective, best_fraction = objective, fraction
         else:
@@ -207,9 +199,9 @@ class EvaluationCallback(TrainerCallback):
         if self._group.is_first:
             check_fence(self._job)
         values = evaluation.of_metric(self._job.config.objective.metric)
-        self._state = replace(self._state, reports=(*self._reports, report))
+        self._state = replace(self._state, reports=(*self._state.reports, report))
         save_state(self._trainer, self._state, values, self._group)
-        if self._group.is_first and self._best is report:
+        if self._group.is_first and self._state.best is report:
             save_per_query(self._job.values, values)
             save_checkpoint(self._trainer.model, self._job.best)
 
@@ -218,33 +210,14 @@ class EvaluationCallback(TrainerCallback):
         if self._reporter.report(report):
             self._stopped = report.fraction < 1.0
             return True
-        return self._is_out_of_patience  # part of the configuration, so the trial is complete
-
-    @property
-    def _reports(self) -> tuple[TrialReport, ...]:
-        return self._state.reports
-
-    @property
-    def _best(self) -> TrialReport | None:
-        """The report of the best evaluation so far."""
-        return self._state.best
-
-    @property
-    def _is_out_of_patience(self) -> bool:
         patience = self._job.config.train.patience
-        since_best = sum(report.fraction > self._reports[-1].best_fraction for report in self._reports)
-        return patience is not None and since_best >= patience
-
-    def _mean_of_all(self, loss: float | None) -> float | None:
-        """Return the mean over all workers, unweighted since each has equally many pairs of every batch."""
-        return None if loss is None else sum(self._group.gather(loss)) / self._group.size
+        since_best = sum(earlier.fraction > report.best_fraction for earlier in self._state.reports)
+        return patience is not None and since_best >= patience  # part of the configuration, so the trial is complete
 
     def _mean_loss(self, step: int) -> float | None:
         """Return the mean training loss since the last rung; raise TrialFailed if it is not finite."""
         if not self._losses:
             return None
-        import torch
-
         mean = float(torch.stack(self._losses).float().mean())
         if not math.isfinite(mean):
             raise TrialFailed("not-finite", f"training loss is {mean} by step {step}; try a lower train.learning_rate")

@@ -6,19 +6,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embsweep.config import TrialConfig
 from embsweep.data.collection import Pair
 from embsweep.models.copies import ModelCopy, find_copy
-from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
+from embsweep.training.hardware import resolve_for_this_process
 from embsweep.training.memory import peak_bytes, reset_peak, suggest_memory_fixes
 from embsweep.training.messages import TrialSpec
-from embsweep.training.mini_batch import Limits, find_longest, resolve_loss
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-    from torch import nn
 
 _RANKED = 8
 """Bytes per float32 value of an embedding during ranking: as encoded, and normalised."""
@@ -91,27 +85,16 @@ def _inspect_gpu() -> Gpu | None:
 
 
 def _run_steps(config: TrialConfig, pairs: Sequence[Pair], memory_share: float, folder: Path | None) -> None:
-    from embsweep.evaluation.evaluator import encode_texts
-    from embsweep.models.builders import build_model
-    from embsweep.models.losses import build_loss
-
-    choice = resolve_for_this_process(config, folder)
-    model = build_model(config.model, attention=choice.attention, folder=folder)
-    limits = Limits(config.train.batch_size, choice.precision, memory_share)
-    loss_config, _ = resolve_loss(config, model, pairs, limits)
-    loss = build_loss(loss_config, config.matryoshka, model)
-    _train_two_steps(config, choice, model, loss, find_longest(pairs, config.train.batch_size))
-    longest = [pair.positive for pair in find_longest(pairs, config.eval.batch_size)]
-    encode_texts(model, longest, "document", batch_size=config.eval.batch_size)
-
-
-def _train_two_steps(
-    config: TrialConfig, choice: HardwareSettings, model: SentenceTransformer, loss: nn.Module, batch: list[Pair]
-) -> None:
     """Train two epochs of one batch with the trial's trainer, so that casts and buffers are those of a trial."""
-    from embsweep.training.trainer import build_trainer
+    from embsweep.evaluation.evaluator import encode_texts
+    from embsweep.training.mini_batch import find_longest
+    from embsweep.training.trainer import build_training
 
     short = config.train.model_copy(update={"epochs": 2.0, "accumulation": 1, "batch_sampler": "batch_sampler"})
-    with tempfile.TemporaryDirectory(prefix="embsweep-") as folder:
-        job = TrialSpec(number=0, attempt=1, config=config.model_copy(update={"train": short}), folder=folder)
-        build_trainer(job, model, loss, batch, choice).train()
+    batch, choice = find_longest(pairs, config.train.batch_size), resolve_for_this_process(config, folder)
+    with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
+        job = TrialSpec(number=0, attempt=1, config=config.model_copy(update={"train": short}), folder=scratch)
+        trainer = build_training(job, batch, choice, folder=folder, memory_share=memory_share)[0]
+        trainer.train()
+    longest = [pair.positive for pair in find_longest(pairs, config.eval.batch_size)]
+    encode_texts(trainer.model, longest, "document", batch_size=config.eval.batch_size)

@@ -154,42 +154,20 @@ def resolve_hardware(
         Settings of the trial.
 
     Raises:
-        InputError: If keys request something unavailable; it has a diagnostic for each of them (`check_hardware`).
+        InputError: If keys request something unavailable; it has a diagnostic for each of them.
     """
-    if diagnostics := check_hardware(config, machine, attentions):
+    precision = config.train.precision
+    if precision == "auto":  # not fp16, which may overflow unnoticed
+        precision = "bf16" if machine.is_ampere else "fp32"
+    found_by_attention = _check_attention(config, machine, precision, attentions)
+    if diagnostics := [*_check_precision(config, machine), *found_by_attention]:
         raise InputError(diagnostics)
-    precision = resolve_precision(config.train.precision, machine)
     return HardwareSettings(
         precision,
-        resolve_tf32(config.train.tf32, machine),
+        config.train.tf32 if machine.has_gpu else None,  # on some CPUs the setting would change the arithmetic too
         _resolve_attention(config, machine, precision, attentions),
         _resolve_checkpointing(config, machine),
     )
-
-
-def check_hardware(
-    config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None
-) -> list[Diagnostic]:
-    """Return a diagnostic for every key whose value `machine`, the model or another key rules out.
-
-    Args:
-        config: Configuration of the trial.
-        machine: Accelerator on which the trial runs.
-        attentions: Attention implementations that the model's architecture supports, None if unknown.
-    """
-    return [*_check_precision(config, machine), *_check_attention(config, machine, attentions)]
-
-
-def resolve_precision(wanted: str, machine: Accelerator) -> str:
-    """Return `wanted`; for `auto`, bf16 if the GPU has it, else fp32, since fp16 may overflow unnoticed."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if machine.is_ampere else "fp32"
-
-
-def resolve_tf32(wanted: bool | None, machine: Accelerator) -> bool | None:
-    """Return `wanted` if there is a GPU, else None: on some CPUs the setting would change the arithmetic too."""
-    return wanted if machine.has_gpu else None
 
 
 def _resolve_attention(
@@ -198,7 +176,7 @@ def _resolve_attention(
     if config.train.attention != "auto":
         return config.train.attention
     is_known = attentions is not None and FLASH in attentions
-    return FLASH if is_known and not any(_flash_obstacles(machine, precision)) else None
+    return FLASH if is_known and _find_flash_obstacle(machine, precision) is None else None
 
 
 def _resolve_checkpointing(config: TrialConfig, machine: Accelerator) -> bool:
@@ -220,7 +198,7 @@ def _check_precision(config: TrialConfig, machine: Accelerator) -> Iterator[Diag
 
 
 def _check_attention(
-    config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None
+    config: TrialConfig, machine: Accelerator, precision: str, attentions: Collection[str] | None
 ) -> Iterator[Diagnostic]:
     wanted = config.train.attention
     if wanted == "auto":
@@ -228,19 +206,18 @@ def _check_attention(
     if attentions is not None and wanted not in attentions:
         problem = f"not supported by the architecture of model '{config.model.name}'"
         yield Diagnostic("not-supported", "train.attention", problem, wanted, ", ".join(["auto", *sorted(attentions)]))
-    elif wanted == FLASH:
-        for code, problem in _flash_obstacles(machine, resolve_precision(config.train.precision, machine)):
-            yield Diagnostic(code, "train.attention", problem, wanted, "auto, sdpa, eager")
+    elif wanted == FLASH and (obstacle := _find_flash_obstacle(machine, precision)):
+        yield Diagnostic(obstacle[0], "train.attention", obstacle[1], wanted, "auto, sdpa, eager")
 
 
-def _flash_obstacles(machine: Accelerator, precision: str) -> Iterator[tuple[Code, str]]:
-    """Yield code and description of what rules out flash attention 2 for every model."""
-    if not machine.is_ampere:
-        yield (
-            "not-supported",
-            f"flash attention needs a GPU of compute capability 8.0 or higher, this is {machine.name}",
-        )
-    elif not machine.has_flash_attn:
-        yield "not-installed", "flash attention needs the package flash_attn, which is not installed"
-    elif precision not in ("bf16", "fp16"):
-        yield "conflict", f"flash attention needs train.precision=bf16 or fp16, not {precision}"
+def _find_flash_obstacle(machine: Accelerator, precision: str) -> tuple[Code, str] | None:
+    """Return code and description of what rules out flash attention 2 for every model, None if nothing does."""
+    old = f"flash attention needs a GPU of compute capability 8.0 or higher, this is {machine.name}"
+    absent = "flash attention needs the package flash_attn, which is not installed"
+    wide = f"flash attention needs train.precision=bf16 or fp16, not {precision}"
+    rules: tuple[tuple[bool, Code, str], ...] = (
+        (not machine.is_ampere, "not-supported", old),
+        (not machine.has_flash_attn, "not-installed", absent),
+        (precision not in ("bf16", "fp16"), "conflict", wide),
+    )
+    return next(((code, problem) for applies, code, problem in rules if applies), None)

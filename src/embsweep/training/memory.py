@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import traceback
 from collections.abc import Iterator
 
 from embsweep.config import TrialConfig
@@ -59,11 +60,13 @@ def suggest_memory_fixes(error: BaseException, config: TrialConfig) -> str | Non
     """Return fixes for a trial that ran out of memory with `config`, in one sentence; None for any other error."""
     if not is_out_of_memory(error):
         return None
-    on_gpu = _is_of_gpu(error)
-    others = (
-        "fewer trials on a GPU (runner.trials_per_gpu)" if on_gpu else "fewer trials at once (runner.max_concurrent)"
-    )
-    fixes = [*(_suggest_for_evaluation(config) if was_evaluating(error) else _suggest_for_training(config)), others]
+    fixes = [f"a smaller eval.batch_size (now {config.eval.batch_size}): the evaluation failed; it runs in float32"]
+    if not was_evaluating(error):
+        fixes = [*_suggest_for_training(config)]
+    if config.model.kind != "static":
+        fixes.append(f"a shorter model.max_seq_length (now {config.model.max_seq_length}), if texts are that long")
+    on_gpu, at_once = "on a GPU (runner.trials_per_gpu)", "at once (runner.max_concurrent)"
+    fixes.append(f"fewer trials {on_gpu if _is_of_gpu(error) else at_once}")
     return f"Possible fixes, best first: {'; '.join(fixes)}."
 
 
@@ -78,7 +81,8 @@ def describe_failure(error: BaseException, config: TrialConfig) -> str:
     if advice is None:
         return format_error(error)
     memory_kind = "GPU memory" if _is_of_gpu(error) else "memory"
-    cause = _first_sentence(f"{type(error).__name__}: {error}")
+    first_line = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+    cause = first_line.partition(". ")[0].rstrip(".")  # torch appends several lines about its allocator
     return f"ran out of {memory_kind}. {advice} ({to_single_line(cause)})"
 
 
@@ -89,12 +93,8 @@ def is_training_out_of_memory(error: BaseException) -> bool:
 
 def was_evaluating(error: BaseException) -> bool:
     """Return whether `error` was raised during the evaluation, not during training."""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__") == "embsweep.evaluation.evaluator":
-            return True
-        trace = trace.tb_next
-    return False
+    modules = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return "embsweep.evaluation.evaluator" in modules
 
 
 def _suggest_for_training(config: TrialConfig) -> Iterator[str]:
@@ -112,21 +112,8 @@ def _suggest_for_training(config: TrialConfig) -> Iterator[str]:
         yield f"a smaller train.batch_size (now {train.batch_size}, try {train.batch_size // 2}), with fewer negatives"
     if train.attention == "eager":
         yield "train.attention=auto, since eager keeps all scores"
-    if is_layered:
-        yield f"a shorter model.max_seq_length (now {config.model.max_seq_length}), if texts are that long"
-
-
-def _suggest_for_evaluation(config: TrialConfig) -> Iterator[str]:
-    yield f"a smaller eval.batch_size (now {config.eval.batch_size}): the evaluation failed; it runs in float32"
-    if config.model.kind != "static":
-        yield f"a shorter model.max_seq_length (now {config.model.max_seq_length}), if texts are that long"
 
 
 def _is_of_gpu(error: BaseException) -> bool:
     text = str(error).lower()
     return "cuda" in text or "nccl" in text or "cublas" in text or type(error).__module__.startswith("torch")
-
-
-def _first_sentence(text: str) -> str:
-    """Return the first sentence; torch appends several lines about its allocator."""
-    return text.strip().partition("\n")[0].partition(". ")[0].rstrip(".")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -80,20 +79,20 @@ class TrialReport:
         for dim, by_metric in self.scores.items():
             if lacking := sorted(metrics - by_metric.keys()):
                 raise TrialFailed("missing-score", f"the evaluation has no {lacking[0]} at dimension {dim}")
-            _require_finite({f"{name} at dimension {dim}": value for name, value in by_metric.items()})
+        at_dims = {f"{m} at dimension {dim}": value for dim, found in self.scores.items() for m, value in found.items()}
         own = {name: value for name, value in vars(self).items() if name != "scores" and value is not None}
-        _require_finite({f"{name} at step {self.step}": value for name, value in own.items()})
+        at_step = {f"{name} at step {self.step}": value for name, value in own.items()}
+        for name, value in (at_dims | at_step).items():
+            if not math.isfinite(value):
+                raise TrialFailed("not-finite", f"{name} is {value}")
         if not metrics:
             raise TrialFailed("missing-score", f"the evaluation at step {self.step} has no scores")
         if not 0 < self.fraction <= 1 or self.step < 1:
-            where = f"fraction {self.fraction}, step {self.step}"
-            raise TrialFailed("out-of-range", f"a report at {where}; accepted: a fraction in (0, 1], a step from 1")
-
-
-def _require_finite(values: Mapping[str, float]) -> None:
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise TrialFailed("not-finite", f"{name} is {value}")
+            raise TrialFailed(
+                "out-of-range",
+                f"a report at fraction {self.fraction}, step {self.step}; "
+                "accepted: a fraction in (0, 1], a step from 1",
+            )
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,6 @@ class TrialResult:
 
     outcome: Outcome
     best_objective: float | None
-    best_scores: Scores | None
     checkpoint: str | None
     ended_at: float
     reason: str | None = None
@@ -147,7 +145,7 @@ class TrialResult:
     @classmethod
     def failed(cls, reason: str, *, out_of_memory: bool = False) -> TrialResult:
         """Return the result of an attempt that failed now."""
-        return cls(Outcome.FAILED, None, None, None, time.time(), reason, out_of_memory)
+        return cls(Outcome.FAILED, None, None, time.time(), reason, out_of_memory)
 
 
 class AttemptAborted(SystemExit):
@@ -169,30 +167,12 @@ class Reporter(Protocol):
 
 Message = TrialStarted | TrialReport | TrialResult
 
-_MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
-_REPORTS: TypeAdapter[tuple[TrialReport, ...]] = TypeAdapter(tuple[TrialReport, ...])
+MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
+"""Converts a message to one line of JSON (`dump_json`) and back (`validate_json`); floats are kept exactly."""
 
+REPORTS: TypeAdapter[tuple[TrialReport, ...]] = TypeAdapter(tuple[TrialReport, ...])
+"""The same for reports as the ledger and a resume state hold them.
 
-def to_text(message: Message) -> str:
-    """Return a message as one line of JSON; floats are kept exactly."""
-    return _MESSAGE.dump_json(message).decode()
-
-
-def from_text(text: str) -> Message:
-    """Return the message that `to_text` wrote."""
-    return _MESSAGE.validate_json(text)
-
-
-def to_rows(reports: Iterable[TrialReport]) -> list[dict[str, Any]]:
-    """Return reports as JSON-compatible dictionaries."""
-    rows: list[dict[str, Any]] = _REPORTS.dump_python(tuple(reports), mode="json")
-    return rows
-
-
-def from_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[TrialReport, ...]:
-    """Return the reports from rows that `to_rows` wrote, also after a round trip through JSON.
-
-    Raises:
-        ValueError, TrialFailed: If they are not rows of reports.
-    """
-    return _REPORTS.validate_python(tuple(rows))
+`dump_python(…, mode="json")` returns JSON-compatible dictionaries, `validate_python` reads them. Reading raises
+ValueError or TrialFailed for anything else.
+"""

@@ -13,19 +13,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import batch_to_device
 
 from embsweep.config import TrialConfig
 from embsweep.config.training import LossConfig
 from embsweep.core.distributed import current_group
 from embsweep.data.collection import Pair
 from embsweep.evaluation.evaluator import keep_mode
+from embsweep.models import losses
 from embsweep.training.memory import is_out_of_memory, peak_bytes, release_memory, reset_peak
-from embsweep.training.trainer import to_columns
-
-if TYPE_CHECKING:
-    import torch
-    from sentence_transformers import SentenceTransformer
 
 FIRST_SIZE = 8
 SPEED_TOLERANCE = 0.02
@@ -35,8 +34,18 @@ PASSES = 3
 MAX_FILL_RATIO = 0.9
 """Share of the memory that may be filled: an allocator leaves gaps."""
 
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 _MOMENTS = 8
 """Bytes of Adam's two moments for a float32 weight: they do not exist yet when the probe runs."""
+
+
+def to_columns(pairs: Sequence[Pair]) -> dict[str, list[str]]:
+    """Return the texts of pairs by column; if the first pair has a negative, missing ones are empty texts."""
+    columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
+    if pairs[0].negative is not None:
+        columns["negative"] = [p.negative or "" for p in pairs]
+    return columns
 
 
 def find_longest(pairs: Sequence[Pair], count: int) -> list[Pair]:
@@ -45,12 +54,9 @@ def find_longest(pairs: Sequence[Pair], count: int) -> list[Pair]:
     Worse than any batch that can occur, since no pair need be long in every column. If there are fewer than `count`
     pairs, texts are repeated.
     """
-    columns = [_longest(texts, count) for texts in to_columns(pairs).values()]
-    return [Pair(*texts) for texts in zip(*columns, strict=True)]
-
-
-def _longest(texts: list[str], count: int) -> list[str]:
-    return list(itertools.islice(itertools.cycle(heapq.nlargest(count, texts, key=len)), count))
+    columns = [heapq.nlargest(count, texts, key=len) for texts in to_columns(pairs).values()]
+    longest = [Pair(*texts) for texts in zip(*columns, strict=True)]
+    return list(itertools.islice(itertools.cycle(longest), count))
 
 
 class TooLarge(Exception):
@@ -154,16 +160,17 @@ def _time_pass(config: TrialConfig, model: SentenceTransformer, batch: list[Pair
     Raises:
         TooLarge: If it leaves too little memory.
     """
-    from embsweep.models.losses import build_loss
-
     loss_config = config.loss.model_copy(update={"mini_batch_size": len(batch)})
-    loss = build_loss(loss_config, config.matryoshka, model)
+    loss = losses.build_loss(loss_config, config.matryoshka, model)
+    autocast = torch.autocast(  # the trainer's: half precision for the operations that torch considers safe
+        model.device.type, dtype=_HALF.get(limits.precision), enabled=limits.precision in _HALF
+    )
     reset_peak()
     seconds: list[float] = []
     while len(seconds) < PASSES and sum(seconds) < limits.time_s / 8:
-        features = [to_features(model, column) for column in to_columns(batch).values()]
+        features = [batch_to_device(model.preprocess(texts), model.device) for texts in to_columns(batch).values()]
         clock = _synchronised(model)
-        with _autocast(model, limits.precision):
+        with autocast:
             loss(features, None).backward()
         seconds.append(_synchronised(model) - clock)
         model.zero_grad(set_to_none=True)
@@ -173,8 +180,6 @@ def _time_pass(config: TrialConfig, model: SentenceTransformer, batch: list[Pair
 
 def _require_memory_left(model: SentenceTransformer, limits: Limits) -> None:
     """Raise TooLarge if Adam's moments and our share of the GPU leave too little memory."""
-    import torch
-
     peak = peak_bytes()
     if peak is None:
         return
@@ -185,24 +190,8 @@ def _require_memory_left(model: SentenceTransformer, limits: Limits) -> None:
         raise TooLarge
 
 
-def to_features(model: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
-    """Return one column of a batch as the trainer's collator makes it, on the model's device."""
-    found = model.preprocess(texts)
-    return {name: value.to(model.device) if hasattr(value, "to") else value for name, value in found.items()}
-
-
-def _autocast(model: SentenceTransformer, precision: str) -> torch.autocast:
-    """Return the trainer's autocast: float32 weights, half precision for the operations that torch considers safe."""
-    import torch
-
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    return torch.autocast(model.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
-
-
 def _synchronised(model: SentenceTransformer) -> float:
     """Return the time once the device is idle."""
-    import torch
-
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
     return time.perf_counter()
@@ -211,8 +200,6 @@ def _synchronised(model: SentenceTransformer) -> float:
 @contextmanager
 def _keep_buffers_and_generators(model: SentenceTransformer) -> Iterator[None]:
     """Restore the model's buffers and the random generators that a pass may use: Python's and torch's."""
-    import torch
-
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     state = random.getstate()
     with torch.random.fork_rng():  # on the CPU and all GPUs

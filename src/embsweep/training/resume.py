@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 from embsweep.core.distributed import SINGLE, ProcessGroup
 from embsweep.core.errors import CodedError, EmbsweepError
 from embsweep.core.files import MANIFEST, atomic_write, require_intact, restore_folder, write_folder
-from embsweep.evaluation.per_query import copy_per_query, load_per_query, save_per_query
+from embsweep.evaluation.per_query import load_per_query, save_per_query
 from embsweep.selection.scores import PerQuery
 from embsweep.training.checkpoint import check_checkpoint, save_model, write_checkpoint
 from embsweep.training.hardware import HardwareSettings
-from embsweep.training.messages import AttemptAborted, TrialReport, TrialSpec, from_rows, to_rows
+from embsweep.training.messages import REPORTS, AttemptAborted, TrialReport, TrialSpec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformerTrainer
@@ -109,7 +109,9 @@ def save_state(
         values: Each query's score at the last report.
         group: The processes that train the trial together.
     """
-    rng_states = group.gather(_read_rng_files(trainer))
+    with tempfile.TemporaryDirectory() as scratch:  # this process's RNG states, as the trainer writes and reads them
+        trainer._save_rng_state(scratch)
+        rng_states = group.gather({path.name: path.read_bytes() for path in Path(scratch).iterdir()})
     if not group.is_first:
         return
 
@@ -123,7 +125,7 @@ def save_state(
             (fresh / name).write_bytes(content)
         save_per_query(fresh / _VALUES, values)
         (fresh / _SETUP).write_text(json.dumps(dict(state.setup)), "ascii")
-        (fresh / _REPORTS).write_text(json.dumps(to_rows(state.reports)), "utf-8")
+        (fresh / _REPORTS).write_bytes(REPORTS.dump_json(state.reports))
 
     try:
         write_folder(state.folder, write)
@@ -133,16 +135,13 @@ def save_state(
 
 def restore_best(job: TrialSpec) -> None:
     """Write the best weights again from the state that has them; a crash may have prevented it."""
-    copy_per_query(job.state / _VALUES, job.values)
+    atomic_write(job.values, (job.state / _VALUES).read_bytes())
     ignore = shutil.ignore_patterns(_REPORTS, _VALUES, _SETUP, MANIFEST, *_TRAINER_FILES)
     write_checkpoint(job.best, lambda fresh: shutil.copytree(job.state, fresh, ignore=ignore, dirs_exist_ok=True))
 
 
 class InvalidResumeState(CodedError):
     """Raised if a trial has a state from which it cannot resume."""
-
-
-_UNREADABLE = (EmbsweepError, OSError, ValueError, KeyError, TypeError)
 
 
 def find_state(job: TrialSpec, setup: Mapping[str, str | int]) -> ResumeState | None:
@@ -159,33 +158,22 @@ def find_state(job: TrialSpec, setup: Mapping[str, str | int]) -> ResumeState | 
     try:
         require_intact(job.state)
         stored = json.loads((job.state / _SETUP).read_text("ascii"))
-        reports = from_rows(json.loads((job.state / _REPORTS).read_text("utf-8")))
+        reports = REPORTS.validate_json((job.state / _REPORTS).read_bytes())
         difference = next((words for key, words in _DIFFERENCES.items() if stored[key] != setup[key]), None)
-    except _UNREADABLE as error:
+    except (EmbsweepError, OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidResumeState("state-unreadable", f"its state cannot be read ({error})") from None
     if difference is not None:
         raise InvalidResumeState("other-setup", f"its state was saved with {difference}")
     state = ResumeState(job.state, setup, reports)
-    if state.best is not None and not state.has_best_weights:
-        _require_best(job, state.best)
-    return state
-
-
-def _require_best(job: TrialSpec, best: TrialReport) -> None:
-    """Verify the best weights on disk. Raise InvalidResumeState if they are not intact, or not those of `best`."""
+    if state.best is None or state.has_best_weights:
+        return state
     try:
         check_checkpoint(job.best)
-        load_per_query(job.values, best.scores, job.config.objective.metric)
+        load_per_query(job.values, state.best.scores, job.config.objective.metric)
     except EmbsweepError as error:
         problem = f"the weights of its best evaluation cannot be read ({error})"
         raise InvalidResumeState("best-unreadable", problem) from None
-
-
-def _read_rng_files(trainer: SentenceTransformerTrainer) -> Mapping[str, bytes]:
-    """Return the files of this process's RNG states, as the trainer writes and reads them."""
-    with tempfile.TemporaryDirectory() as folder:
-        trainer._save_rng_state(folder)
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    return state
 
 
 _NAME = "attempt"

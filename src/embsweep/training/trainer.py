@@ -1,28 +1,67 @@
-"""Build the trainer of one trial and its arguments, and describe the training for the record."""
+"""Build the trainer of one trial, its model and its arguments. Import this module only where a model is trained.
+
+It imports torch, and describes the training for the record.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+from accelerate.utils import environment  # type: ignore[import-untyped]
+from datasets import Dataset
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from torch.utils.data import RandomSampler
+from transformers import PrinterCallback
 
 from embsweep.config import TrialConfig
 from embsweep.config.training import TrainConfig
 from embsweep.core.distributed import current_group
 from embsweep.core.precision import set_tf32
 from embsweep.data.collection import Pair
+from embsweep.models import builders, losses
+from embsweep.models.attention import read_attention
 from embsweep.training.hardware import HardwareSettings
 from embsweep.training.messages import TrialSpec
+from embsweep.training.mini_batch import Limits, resolve_loss, to_columns
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from torch import nn
+class EpochBatchSampler(DefaultBatchSampler):
+    """Default sampler of sentence-transformers, but with a new seed for every epoch (`seed + epoch`).
+
+    The library's sampler continues one generator over all epochs, so that a trial resumed in a later epoch would see
+    other batches than an uninterrupted one. Here the order depends only on the seed and the epoch. The first epoch
+    equals the library's.
+    """
+
+    def __init__(self, dataset: Any, **options: Any) -> None:
+        super().__init__(RandomSampler(dataset, generator=options["generator"]), **options)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.generator is not None:
+            self.generator.manual_seed(self.seed + self.epoch)
+        yield from super().__iter__()
+
+
+class SingleGpuArguments(SentenceTransformerTrainingArguments):
+    """Arguments for at most one GPU per process.
+
+    If a process sees several, the trainer would multiply the batch size by their number and split each batch among
+    them, and thereby the in-batch negatives.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        """Number of GPUs that the trainer uses: 0 or 1."""
+        return min(int(super().n_gpu), 1)
 
 
 def build_arguments(
@@ -38,10 +77,6 @@ def build_arguments(
         choice: Hardware settings from `resolve_hardware`.
         workers: Number of processes that share each batch of `config.batch_size` pairs; it does not change the results.
     """
-    import torch
-
-    from embsweep.training.trainer_classes import SingleGpuArguments
-
     set_tf32(choice.tf32)
     return SingleGpuArguments(
         output_dir=str(folder),
@@ -74,7 +109,7 @@ def build_arguments(
 
 
 def build_trainer(
-    job: TrialSpec, model: SentenceTransformer, loss: nn.Module, pairs: Sequence[Pair], choice: HardwareSettings
+    job: TrialSpec, model: SentenceTransformer, loss: torch.nn.Module, pairs: Sequence[Pair], choice: HardwareSettings
 ) -> SentenceTransformerTrainer:
     """Return a trainer that does not evaluate, save or print.
 
@@ -87,13 +122,10 @@ def build_trainer(
         pairs: Training pairs, at least one. If the first pair has a negative, missing ones become empty texts.
         choice: Hardware settings from `resolve_hardware`.
     """
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer
-    from transformers import PrinterCallback
-
-    from embsweep.training.trainer_classes import EpochBatchSampler
-
-    _leave_environment_alone()
+    # Keep accelerate from clearing `os.environ`, which it does briefly to compare settings with their defaults: Ray's
+    # threads would see the empty environment. None of the classes compared here reads environment variables
+    # (`GradientAccumulationPlugin`, `InitProcessGroupKwargs`, accelerate 1.15).
+    environment.clear_environment = nullcontext
     folder, workers = Path(job.folder) / "trainer", current_group().size
     arguments = build_arguments(job.config.train, folder, choice=choice, workers=workers)
     if job.config.train.batch_sampler == "batch_sampler":
@@ -108,29 +140,8 @@ def build_trainer(
     return trainer
 
 
-def to_columns(pairs: Sequence[Pair]) -> dict[str, list[str]]:
-    """Return the texts of pairs by column; if the first pair has a negative, missing ones are empty texts."""
-    columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
-    if pairs[0].negative is not None:
-        columns["negative"] = [p.negative or "" for p in pairs]
-    return columns
-
-
-def _leave_environment_alone() -> None:
-    """Keep accelerate from clearing `os.environ`, which it does briefly to compare settings with their defaults.
-
-    Ray's threads would see the empty environment. None of the classes compared here reads environment variables
-    (`GradientAccumulationPlugin`, `InitProcessGroupKwargs`, accelerate 1.15).
-    """
-    from accelerate.utils import environment  # type: ignore[import-untyped]
-
-    environment.clear_environment = nullcontext
-
-
 def describe_training(trainer: SentenceTransformerTrainer, config: TrialConfig) -> dict[str, object]:
     """Return facts for the trial's record that depend on data, device and number of workers: plain values by name."""
-    from embsweep.models.attention import read_attention
-
     train, workers = config.train, current_group().size
     effective, pairs = train.batch_size * train.accumulation, len(trainer.train_dataset)  # type: ignore[arg-type]
     return {
@@ -145,3 +156,27 @@ def describe_training(trainer: SentenceTransformerTrainer, config: TrialConfig) 
         "effective_batch": effective,
         "learning_rate_refers_to": f"one step over {effective} pairs, with any number of workers",
     }
+
+
+def build_training(
+    job: TrialSpec, pairs: Sequence[Pair], choice: HardwareSettings, *, folder: Path | None, memory_share: float
+) -> tuple[SentenceTransformerTrainer, torch.nn.Module, dict[str, object]]:
+    """Load a trial's model and build everything that trains it.
+
+    Args:
+        job: Trial to train.
+        pairs: Training pairs, at least one.
+        choice: Hardware settings from `resolve_hardware`.
+        folder: Copy of the base model's files; None for the model's own place.
+        memory_share: Share of a GPU's memory that the trial may use, 1.0 for all of it.
+
+    Returns:
+        The trainer, its loss module, and facts for the trial's record.
+    """
+    config, group = job.config, current_group()
+    model = builders.build_model(config.model, attention=choice.attention, folder=folder)
+    limits = Limits(config.train.batch_size // group.size, choice.precision, memory_share)
+    loss_config, loss_facts = resolve_loss(config, model, pairs, limits)
+    loss = losses.build_loss(loss_config, config.matryoshka, model, is_shared=group.size > 1)
+    trainer = build_trainer(job, model, loss, pairs, choice)
+    return trainer, loss, {**choice.facts(), **loss_facts, **describe_training(trainer, config)}

@@ -7,9 +7,9 @@ import logging
 import os
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from embsweep.core.distributed import current_group
 from embsweep.data.collection import Pair, RetrievalSet
@@ -18,14 +18,7 @@ from embsweep.training.failures import describe_frames
 from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
 from embsweep.training.memory import describe_failure, is_training_out_of_memory, release_memory
 from embsweep.training.messages import Reporter, TrialResult, TrialSpec, TrialStarted
-from embsweep.training.mini_batch import Limits, resolve_loss
 from embsweep.training.resume import InvalidResumeState, ResumeState, acquire_fence, compute_fingerprint, find_state
-from embsweep.training.trainer import build_trainer, describe_training
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
-    from embsweep.training.callback import EvaluationCallback
 
 log = logging.getLogger(__name__)
 
@@ -87,55 +80,27 @@ def _train(
     models: tuple[ModelCopy, ...],
     memory_share: float,
 ) -> TrialResult:
-    clock, started = time.perf_counter(), _import_libraries()
+    started_at, clock = time.time(), time.perf_counter()
+    # The slow libraries take about 10 s; a reused process has imported them already.
     from transformers import set_seed
 
-    from embsweep.models.builders import build_model
-
-    config = job.config
-    set_seed(config.train.seed)
-    folder = find_copy(config.model, models)
-    choice = resolve_for_this_process(config, folder)
-    model = build_model(config.model, attention=choice.attention, folder=folder)
-    callback, facts = _prepare(job, reporter, data, model, choice, memory_share)
-    setup_s = time.perf_counter() - clock
-    reporter.start(replace(started, setup_s=setup_s, facts=facts, earlier=callback.earlier))
-    callback.train()
-    return callback.to_result()
-
-
-def _import_libraries() -> TrialStarted:
-    """Import the slow libraries (about 10 s) and measure the time; a reused process has imported them already."""
-    started_at, clock = time.time(), time.perf_counter()
-    import sentence_transformers  # noqa: F401
-    from sentence_transformers.sentence_transformer import losses, training_args  # noqa: F401
+    from embsweep.training.callback import EvaluationCallback
+    from embsweep.training.trainer import build_training
 
     import_s = time.perf_counter() - clock
-    return TrialStarted(os.getpid(), platform.node(), started_at, setup_s=import_s, import_s=import_s)
-
-
-def _prepare(
-    job: TrialSpec,
-    reporter: Reporter,
-    data: TrialData,
-    model: SentenceTransformer,
-    choice: HardwareSettings,
-    memory_share: float,
-) -> tuple[EvaluationCallback, Facts]:
-    """Return the callback that controls the training, added to its trainer, and the facts to record of the trial."""
-    from embsweep.models.losses import build_loss
-    from embsweep.training.callback import EvaluationCallback
-
-    config, group = job.config, current_group()
+    config = job.config
+    folder = find_copy(config.model, models)
+    choice = resolve_for_this_process(config, folder)
     state, warnings = _resume_or_start(job, choice)
-    limits = Limits(config.train.batch_size // group.size, choice.precision, memory_share)
-    loss_config, loss_facts = resolve_loss(config, model, data.train, limits)
-    loss = build_loss(loss_config, config.matryoshka, model, is_shared=group.size > 1)
-    trainer = build_trainer(job, model, loss, data.train, choice)
+    set_seed(config.train.seed)
+    trainer, loss, facts = build_training(job, data.train, choice, folder=folder, memory_share=memory_share)
     callback = EvaluationCallback(job, trainer, data.validation, reporter, state)
     callback.attach_loss(loss)
     trainer.add_callback(callback)
-    return callback, {**choice.facts(), **loss_facts, **describe_training(trainer, config), **warnings}
+    setup_s, host, facts = time.perf_counter() - clock, platform.node(), {**facts, **warnings}
+    reporter.start(TrialStarted(os.getpid(), host, started_at, setup_s, import_s, facts, state.reports[:-1]))
+    callback.train()
+    return callback.to_result()
 
 
 def _resume_or_start(job: TrialSpec, choice: HardwareSettings) -> tuple[ResumeState, Facts]:

@@ -13,15 +13,13 @@ from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST, read_manifest
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet
-from embsweep.evaluation.evaluator import Evaluation
+from embsweep.evaluation.evaluator import Evaluation, evaluate_sets
+from embsweep.models.builders import build_model
 from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.selection.evidence import VerificationRecord
 from embsweep.selection.scores import Scores, find_largest_difference
 from embsweep.training.checkpoint import load_checkpoint
-
-CPU_TOLERANCE = 1e-6
-GPU_TOLERANCE = 1e-3
-"""Largest accepted difference of any metric between two evaluations of the same weights, by device."""
+from embsweep.training.memory import release_memory
 
 
 class VerificationFailed(CodedError):
@@ -111,8 +109,12 @@ def require_reproduced(name: str, recorded: Scores, found: Scores, *, device: st
 
 
 def device_tolerance(device: str) -> float:
-    """Return the accepted difference of a repeated evaluation on a device (`cpu`, `cuda`, …)."""
-    return CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE
+    """Return the largest accepted difference of any metric between two evaluations of the same weights.
+
+    Args:
+        device: Type of the device of the second evaluation (`cpu`, `cuda`, …).
+    """
+    return 1e-6 if device == "cpu" else 1e-3
 
 
 def hash_of_manifest(folder: Path) -> str:
@@ -133,10 +135,6 @@ def _evaluate_all(
 
 
 def _evaluate_one(entry: RecordedScores, how: VerificationSpec, base: Path | None) -> VerifiedEvaluation:
-    from embsweep.evaluation.evaluator import evaluate_sets
-    from embsweep.models.builders import build_model
-    from embsweep.training.memory import release_memory
-
     digest = hash_of_manifest(entry.folder) if entry.folder else ""
     if entry.folder and entry.manifest_sha256 not in (None, digest):
         raise VerificationFailed(

@@ -22,6 +22,7 @@ from embsweep.runners.base import TrialFn
 from embsweep.runners.ray.environment import pin_threads, thread_variables
 from embsweep.runners.resources import Slots
 from embsweep.training.messages import (
+    MESSAGE,
     Message,
     Outcome,
     Reporter,
@@ -29,8 +30,6 @@ from embsweep.training.messages import (
     TrialResult,
     TrialSpec,
     TrialStarted,
-    from_text,
-    to_text,
 )
 
 _POLL_S = 0.5
@@ -106,7 +105,7 @@ def _forward_messages(mailbox: Any, running: list[Any], reporter: Reporter) -> N
     while True:
         text = ray.get(mailbox.collect.remote(_POLL_S))
         if text is not None:
-            message = from_text(text)
+            message = MESSAGE.validate_json(text)
             mailbox.answer.remote(_dispatch(message, reporter))
             if isinstance(message, TrialResult):
                 break
@@ -188,7 +187,7 @@ class _GroupReporter:
             self._post(result)
 
     def _post(self, message: Message) -> bool:
-        answer: bool = ray.get(self._mailbox.post.remote(to_text(message)))
+        answer: bool = ray.get(self._mailbox.post.remote(MESSAGE.dump_json(message).decode()))
         return answer
 
 

@@ -18,14 +18,13 @@ from ray.tune.search import Searcher
 
 from embsweep.runners.base import TrialScheduler
 from embsweep.training.messages import (
+    MESSAGE,
     AttemptAborted,
     Outcome,
     TrialReport,
     TrialResult,
     TrialSpec,
     TrialStarted,
-    from_text,
-    to_text,
 )
 
 P = ParamSpec("P")
@@ -81,14 +80,14 @@ class TuneReporter:
     def start(self, started: TrialStarted) -> None:
         """See `Reporter.start`."""
         try:
-            tune.report({_MESSAGE: to_text(started)})
+            tune.report({_MESSAGE: MESSAGE.dump_json(started).decode()})
         except SystemExit as stop:
             raise AttemptAborted from stop
 
     def report(self, report: TrialReport) -> bool:
         """See `Reporter.report`."""
         try:
-            tune.report({_MESSAGE: to_text(report)})
+            tune.report({_MESSAGE: MESSAGE.dump_json(report).decode()})
         except SystemExit:
             self.is_stopped = True
         return self.is_stopped
@@ -101,7 +100,7 @@ class TuneReporter:
     def finish(self, result: TrialResult) -> None:
         """See `Reporter.finish`."""
         if not self.is_stopped:  # the driver closed a stopped trial when it decided to stop it
-            tune.report({_MESSAGE: to_text(result)})
+            tune.report({_MESSAGE: MESSAGE.dump_json(result).decode()})
 
 
 class TuneSearcher(Searcher):
@@ -156,7 +155,7 @@ class TuneSearcher(Searcher):
             return False
         if job is None or _MESSAGE not in result or result.get("done"):
             return False
-        message = from_text(result[_MESSAGE])
+        message = MESSAGE.validate_json(result[_MESSAGE])
         if isinstance(message, TrialStarted):
             self.guard.call(None, scheduler.on_trial_start, job.number, message)
         elif isinstance(message, TrialResult):
@@ -191,4 +190,4 @@ class TuneScheduler(FIFOScheduler):
 def _stopped(job: TrialSpec, last: TrialReport) -> TrialResult:
     """Return the result of a trial that the scheduler stopped at `last`; its best weights are in `job.best`."""
     outcome = Outcome.STOPPED if last.fraction < 1.0 else Outcome.COMPLETE
-    return TrialResult(outcome, last.best_objective, None, str(job.best), time.time())
+    return TrialResult(outcome, last.best_objective, str(job.best), time.time())
