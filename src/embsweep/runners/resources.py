@@ -129,7 +129,9 @@ def _explain(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpu
         )
     if count_fitting_workers(machines, 0.0, cpus) < workers:
         key = "cpus_per_trial" if config.cpus_per_trial is not None else "workers_per_trial"
-        most = workers * _most_cpus(machines, 0.0, workers) if key == "cpus_per_trial" else sum(m.cpus for m in machines)
+        most = (
+            workers * _most_cpus(machines, 0.0, workers) if key == "cpus_per_trial" else sum(m.cpus for m in machines)
+        )
         problem, limit = f"more CPUs than {owner}", f"up to {most}" if most else None
         diagnostics.append(Diagnostic("not-enough-cpus", f"runner.{key}", problem, getattr(config, key), limit, fewer))
     if diagnostics:
