@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from embsweep.runners.ray.session import connect, detect_interrupt, restrict_token_permissions
+from embsweep.runners.ray.session import connect, raise_interrupts, restrict_token_permissions
 
 pytestmark = pytest.mark.slow  # importing Ray takes a second
 
@@ -34,43 +34,42 @@ def like_tune(*signals):
 
 
 def test_without_a_signal_the_handler_is_restored():
-    with detect_interrupt() as interrupts:
+    with raise_interrupts():
         like_tune()
-    assert not interrupts.received
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interrupt_that_tune_handled_is_detected():
-    with detect_interrupt() as interrupts:
-        like_tune(signal.SIGINT)
-    assert interrupts.received
-
-
-def test_an_interrupt_that_tune_did_not_handle_is_detected():
-    with detect_interrupt() as interrupts:
-        os.kill(os.getpid(), signal.SIGINT)
-    assert interrupts.received
+@pytest.mark.parametrize("is_handled", [True, False])
+def test_an_interrupt_is_raised_whether_tune_handled_it_or_not(is_handled):
+    with pytest.raises(KeyboardInterrupt), raise_interrupts():
+        if is_handled:
+            like_tune(signal.SIGINT)
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_interrupt_between_two_phases_is_raised():
-    with detect_interrupt():
+    with raise_interrupts():
         like_tune()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_another_thread_detects_no_signals():
-    received = []
+    raised = []
 
     def run():
-        with detect_interrupt() as interrupts:
-            pass
-        received.append(interrupts.received)
+        try:
+            with raise_interrupts():
+                pass
+        except KeyboardInterrupt as error:
+            raised.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert received == [False]
+    assert raised == []
 
 
 def test_ray_still_prints_messages_of_its_daemons_with_the_function_that_we_replace():

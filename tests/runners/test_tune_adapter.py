@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from embsweep.core.errors import DiskFull
+from embsweep.core.errors import CodedError, DiskFull
 from embsweep.runners.resources import Slots
 from embsweep.training.messages import MESSAGE, Outcome, TrialResult, TrialStarted
 from tests.doubles import reports_of
@@ -19,40 +19,38 @@ ENDED = TrialResult(Outcome.COMPLETE, 2.0, "best", 1.0)
 
 @pytest.fixture
 def parts(make_scheduler):
-    """A scheduler with open trials, its guard, and Tune's searcher and scheduler on top."""
-    from embsweep.runners.ray.tune_adapter import SchedulerGuard, TuneScheduler, TuneSearcher
+    """A scheduler with open trials, and Tune's adapter on top."""
+    from embsweep.runners.ray.tune_adapter import TuneAdapter
 
     scheduler = make_scheduler(2, should_stop=lambda number, report: number == 1)
-    guard = SchedulerGuard(scheduler)
-    searcher = TuneSearcher(guard, scheduler.suggest())
+    adapter = TuneAdapter(scheduler, scheduler.suggest(), SimpleNamespace(require=lambda: None))
     for trial_id in ("a", "b"):
-        searcher.suggest(trial_id)
-    return SimpleNamespace(scheduler=scheduler, guard=guard, searcher=searcher, tune_scheduler=TuneScheduler(searcher))
+        adapter.suggest(trial_id)
+    return SimpleNamespace(scheduler=scheduler, adapter=adapter)
 
 
 def send(parts, trial_id, message, **more):
-    result = {"message": MESSAGE.dump_json(message).decode() if message else "", **more}
-    return parts.tune_scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id), result)
+    return parts.adapter(trial_id, {"message": MESSAGE.dump_json(message).decode() if message else "", **more})
 
 
 def test_messages_reach_the_scheduler_and_a_stop_comes_back(parts):
-    assert send(parts, "a", STARTED) == "CONTINUE"
-    assert send(parts, "a", REPORT) == "CONTINUE"
-    assert send(parts, "b", REPORT) == "STOP"
+    assert send(parts, "a", STARTED) is False
+    assert send(parts, "a", REPORT) is False
+    assert send(parts, "b", REPORT) is True
     assert (parts.scheduler.starts, parts.scheduler.reports) == ({0: STARTED}, {0: [REPORT], 1: [REPORT]})
 
 
 def test_a_result_reaches_the_scheduler_when_its_process_is_free(parts):
     send(parts, "a", ENDED)
     assert not parts.scheduler.results
-    parts.searcher.on_trial_complete("a", error=True)
+    parts.adapter.on_trial_complete("a", error=True)
     assert parts.scheduler.results == {0: ENDED}, "Tune's error status of a finished trial is ignored"
     assert not parts.scheduler.losses
 
 
 def test_a_stopped_trial_is_finished_with_its_last_report(parts):
     send(parts, "b", REPORT)
-    parts.searcher.on_trial_complete("b")
+    parts.adapter.on_trial_complete("b")
     result = parts.scheduler.results[1]
     assert (result.outcome, result.best_objective) == (Outcome.STOPPED, REPORT.best_objective)
     assert result.checkpoint == str(parts.scheduler.jobs[1].best)
@@ -60,52 +58,50 @@ def test_a_stopped_trial_is_finished_with_its_last_report(parts):
 
 def test_a_stop_at_the_last_report_is_a_completed_trial(parts):
     send(parts, "b", reports_of(4)(4))
-    parts.searcher.on_trial_complete("b")
+    parts.adapter.on_trial_complete("b")
     assert parts.scheduler.results[1].outcome == Outcome.COMPLETE
 
 
 def test_a_lost_process_has_the_reason_that_it_reported(parts):
     send(parts, "a", None, **{"loss of the process": "its workers died"})
     for trial_id in ("a", "b"):
-        parts.searcher.on_trial_complete(trial_id, error=True)
+        parts.adapter.on_trial_complete(trial_id, error=True)
     assert parts.scheduler.losses[0] == ["its workers died"]
     (other,) = parts.scheduler.losses[1]
     assert other not in ("", "its workers died")
 
 
 def test_an_interrupted_trial_stays_open(parts):
-    parts.searcher.on_trial_complete("a")
-    assert set(parts.searcher.open) == {"a", "b"}
+    parts.adapter.on_trial_complete("a")
+    assert set(parts.adapter.open) == {"a", "b"}
     assert not parts.scheduler.results
     assert not parts.scheduler.losses
 
 
 def test_searcher_is_not_finished_while_a_trial_may_be_lost(parts):
-    assert parts.searcher.suggest("c") is None
+    assert parts.adapter.suggest("c") is None
     send(parts, "b", REPORT)
-    parts.searcher.on_trial_complete("b")
-    parts.searcher.on_trial_complete("a", error=True)
-    assert parts.searcher.suggest("c")["number"] == 0
+    parts.adapter.on_trial_complete("b")
+    parts.adapter.on_trial_complete("a", error=True)
+    assert parts.adapter.suggest("c")["number"] == 0
     send(parts, "c", ENDED)
-    parts.searcher.on_trial_complete("c")
-    assert parts.searcher.suggest("d") == "FINISHED"
-    assert parts.searcher.is_exhausted
+    parts.adapter.on_trial_complete("c")
+    assert parts.adapter.suggest("d") == "FINISHED"
+    assert parts.adapter.is_exhausted
 
 
 CALLS = {
-    "suggest": lambda parts: parts.searcher.suggest("c"),
+    "suggest": lambda parts: parts.adapter.suggest("c"),
     "on_trial_start": lambda parts: send(parts, "a", STARTED),
     "on_trial_result": lambda parts: send(parts, "b", REPORT),
-    "on_trial_complete": lambda parts: (send(parts, "a", ENDED), parts.searcher.on_trial_complete("a")),
-    "on_trial_error": lambda parts: parts.searcher.on_trial_complete("a", error=True),
+    "on_trial_complete": lambda parts: (send(parts, "a", ENDED), parts.adapter.on_trial_complete("a")),
+    "on_trial_error": lambda parts: parts.adapter.on_trial_complete("a", error=True),
 }
 
 
 @pytest.mark.parametrize("method", CALLS)
 def test_an_exception_of_the_scheduler_ends_the_run_and_it_is_not_called_again(parts, monkeypatch, method):
-    from embsweep.runners.ray.tune_adapter import StopOnSchedulerError
-
-    end, calls = StopOnSchedulerError(parts.guard), []
+    calls = []
 
     def fail(*arguments):
         calls.append(arguments)
@@ -113,13 +109,29 @@ def test_an_exception_of_the_scheduler_ends_the_run_and_it_is_not_called_again(p
 
     monkeypatch.setattr(parts.scheduler, method, fail)
     if method == "suggest":
-        parts.searcher.open.clear()
-    assert not end.stop_all()
+        parts.adapter.open.clear()
+    assert not parts.adapter.stop_all()
     CALLS[method](parts)
-    assert end.stop_all()
-    assert isinstance(parts.guard.failure, DiskFull)
-    parts.guard.call(None, getattr(parts.scheduler, method))
+    assert parts.adapter.stop_all()
+    assert isinstance(parts.adapter.failure, DiskFull)
+    parts.adapter._call(getattr(parts.scheduler, method))
     assert len(calls) == 1
+
+
+def test_lost_capacity_ends_the_run(parts):
+    def fail():
+        raise CodedError("not-enough-room", "no machine is left")
+
+    parts.adapter.capacity.require = fail
+    assert parts.adapter.stop_all()
+    assert parts.adapter.failure.code == "not-enough-room"
+    assert parts.adapter.suggest("c") is None
+
+
+def test_the_last_message_is_ignored_when_tune_repeats_it(parts):
+    send(parts, "a", REPORT)
+    send(parts, "a", REPORT, done=True)
+    assert parts.scheduler.reports == {0: [REPORT]}
 
 
 @pytest.fixture

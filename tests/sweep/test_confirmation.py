@@ -223,10 +223,10 @@ def failing(should_fail):
     """Return a `_train` that raises if `should_fail(job)` is true."""
     inner = train._train
 
-    def run(trial, reporter, start):
-        if should_fail(trial.job):
+    def run(job, *arguments, **options):
+        if should_fail(job):
             raise FloatingPointError("scripted")
-        return inner(trial, reporter, start)
+        return inner(job, *arguments, **options)
 
     return run
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embsweep.config.training import ModelConfig
-from embsweep.models.files import find_file
+from embsweep.models.files import find_file, read_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -71,11 +70,8 @@ def read_config(cfg: ModelConfig, folder: Path | None = None) -> dict[str, int]:
         folder: Copy of the model's files; None finds them by `cfg`.
     """
     path = find_file(cfg, _CONFIGS, folder)
-    try:
-        found = json.loads(path.read_text("utf-8")) if path else {}
-        return {name: value for name, value in found.items() if type(value) is int and value > 0}
-    except (OSError, ValueError, AttributeError):  # not readable, or it holds no object
-        return {}
+    found = read_json(path) if path else {}
+    return {name: value for name, value in found.items() if type(value) is int and value > 0}
 
 
 def read_attention(model: SentenceTransformer) -> str | None:

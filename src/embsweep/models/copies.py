@@ -8,16 +8,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import CodedError, InputError
-from embsweep.core.files import MANIFEST, describe_file, read_manifest, require_intact, write_folder
+from embsweep.core.files import MANIFEST, describe_file, list_files, read_manifest, require_intact, write_folder
 from embsweep.models.builders import KINDS, check_model
 from embsweep.models.safety import PICKLES
 
@@ -60,12 +60,19 @@ def copy_model(cfg: ModelConfig, root: Path) -> ModelCopy:
     if diagnostics := check_model(cfg):
         raise InputError(diagnostics)
     source = KINDS[cfg.kind].fetch(cfg)
-    files = {name: describe_file(source / name) for name in sorted(select_files(_walk(source)))}
+    names = select_files(path.relative_to(source).as_posix() for path in list_files(source))
+    files = {name: describe_file(source / name) for name in sorted(names)}
     key = hashlib.sha256(json.dumps(files, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()
+    target = root / key
     with (root / f".{key}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _ensure_copy(source, files, root / key)
-    return ModelCopy(cfg.kind, cfg.source, cfg.revision, root / key)
+        if not _has_files(target, files):
+            write_folder(target, partial(_copy_files, source, files))
+            if read_manifest(target) != files:
+                raise CodedError(
+                    "altered-file", f"{source}: was changed while it was copied; run the same command again"
+                )
+    return ModelCopy(cfg.kind, cfg.source, cfg.revision, target)
 
 
 def select_files(names: Iterable[str]) -> set[str]:
@@ -88,24 +95,10 @@ def select_files(names: Iterable[str]) -> set[str]:
     }
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    """Yield every file below; the hub cache's are links to its blobs. A link to a folder is not followed."""
-    for root, _, names in os.walk(folder):
-        yield from (Path(root, name).relative_to(folder).as_posix() for name in names)
-
-
-def _ensure_copy(source: Path, files: dict[str, dict[str, Any]], target: Path) -> None:
-    """Copy `files` to `target`, unless it has them; CodedError if they are no longer those that were hashed."""
-
-    def write(fresh: Path) -> None:
-        for name in files:
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, fresh / name)
-
-    if not _has_files(target, files):
-        write_folder(target, write)
-        if read_manifest(target) != files:
-            raise CodedError("altered-file", f"{source}: was changed while it was copied; run the same command again")
+def _copy_files(source: Path, names: Iterable[str], target: Path) -> None:
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
 
 
 def _has_files(folder: Path, files: dict[str, dict[str, Any]]) -> bool:

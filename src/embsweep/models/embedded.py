@@ -37,8 +37,7 @@ def build_minilm(
         InputError: If the package with the weights is missing, or its weights were altered (`model.kind`).
     """
     model = load_model(str(find_weights(folder).parent), device, local_files_only=True, attention=attention)
-    limit_length(model, cfg.max_seq_length)
-    return model
+    return limit_length(model, cfg.max_seq_length)
 
 
 def build_static(
@@ -68,8 +67,7 @@ def build_static(
     tokenizer = Tokenizer.from_file(str(weights.parent / "tokenizer.json"))
     tokenizer.no_truncation()  # the file sets 128
     model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device=device)
-    limit_length(model, cfg.max_seq_length)
-    return model
+    return limit_length(model, cfg.max_seq_length)
 
 
 def fetch_embedded(_: ModelConfig) -> Path:

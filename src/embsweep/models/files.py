@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from embsweep.config.training import ModelConfig
 from embsweep.models.embedded import locate_weights
@@ -26,3 +28,12 @@ def find_file(cfg: ModelConfig, names: Iterable[str], folder: Path | None = None
     folder = folder or find_folder(cfg)
     found = [folder / name if folder else find_cached(cfg, name) for name in names]
     return next((path for path in found if path is not None and path.is_file()), None)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, empty if it is not readable or holds none."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -59,18 +59,14 @@ def build_hub(
             whose error passes unchanged: the model is not its cause.
     """
     try:
-        model = _load(cfg, device, attention, folder)
-        limit_length(model, cfg.max_seq_length)
+        return limit_length(_load(cfg, device, attention, folder), cfg.max_seq_length)
     except UnsafeModel as error:
         raise InputError(_describe_unsafe(cfg, error)) from error
-    except InputError:
-        raise
     except Exception as error:
-        if _lacks_memory(error):
+        if isinstance(error, InputError) or _lacks_memory(error):
             raise
         problem = f"cannot be loaded ({_explain_load(error)})"
         raise InputError(Diagnostic("not-loadable", "model.source", problem, cfg.source, hint=_WAYS_OUT)) from error
-    return model
 
 
 def _lacks_memory(error: Exception) -> bool:

@@ -70,14 +70,17 @@ def _fetch_configuration(source: str, revision: str | None, *, local_files_only:
         return Path(source)
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json"]
     return Path(
-        snapshot_download(source, revision=revision, local_files_only=local_files_only, allow_patterns=patterns)
+        snapshot_download(source, revision=revision, local_files_only=local_files_only, allow_patterns="*.json")
     )
 
 
-def limit_length(model: SentenceTransformer, max_seq_length: int) -> None:
-    """Truncate inputs at `max_seq_length` tokens, special ones included, or at the model's own lower limit."""
+def limit_length(model: SentenceTransformer, max_seq_length: int) -> SentenceTransformer:
+    """Truncate inputs at `max_seq_length` tokens, special ones included, or at the model's own lower limit.
+
+    Returns:
+        The same model.
+    """
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     first = model[0]
@@ -86,6 +89,7 @@ def limit_length(model: SentenceTransformer, max_seq_length: int) -> None:
         first.tokenizer.enable_truncation(min(max_seq_length, own["max_length"]) if own else max_seq_length)
     else:
         model.max_seq_length = min(max_seq_length, model.max_seq_length or max_seq_length)
+    return model
 
 
 @contextmanager

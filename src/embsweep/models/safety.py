@@ -108,12 +108,11 @@ def _check_classes(file: str, content: Any) -> Iterator[str]:
 
 
 def _check_modules(content: Any) -> Iterator[str]:
-    if not content:
-        return
-    if not isinstance(content, list) or not all(isinstance(module, dict) for module in content):
+    modules = content or []
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         yield "is not a list of modules"
         return
-    for module in content:
+    for module in modules:
         yield from _check_module(module.get("type"))
         path = PurePosixPath(str(module.get("path", "")))
         if path.is_absolute() or ".." in path.parts:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embsweep.config.training import ModelConfig
-from embsweep.models.files import find_file
+from embsweep.models.files import find_file, read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -58,13 +57,5 @@ def _own_limit(folder: Path, tokenizer: Tokenizer, *, is_static: bool, is_embedd
     if is_static:
         own: dict[str, Any] | None = None if is_embedded else tokenizer.truncation
         return own["max_length"] if own else None
-    limits = (_read_json(folder / name).get(key) for name, key in _LIMITS)
+    limits = (read_json(folder / name).get(key) for name, key in _LIMITS)
     return next((value for value in limits if isinstance(value, int) and value > 0), None)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

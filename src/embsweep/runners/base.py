@@ -46,7 +46,7 @@ class TrialScheduler(Protocol):
         """Return the next trial to run, or None if there is none at present.
 
         `InlineRunner` calls it after each trial; None ends the run. `RayRunner` calls it once before Ray starts, then
-        from Tune's search algorithm (`_TuneSearcher.suggest`) whenever fewer trials than slots are open. It asks again
+        from Tune's search algorithm (`TuneAdapter.suggest`) whenever fewer trials than slots are open. It asks again
         after None while trials are open, because one that is lost may be suggested again; None with no open trial ends
         the run.
         """
@@ -54,8 +54,8 @@ class TrialScheduler(Protocol):
     def on_trial_start(self, number: int, started: TrialStarted) -> None:
         """Record that a trial is set up and about to train.
 
-        `InlineRunner` calls it from the trial's `Reporter.start`, `RayRunner` from Tune's trial scheduler
-        (`_TuneScheduler.on_trial_result`) when the message of the worker process arrives.
+        `InlineRunner` calls it from the trial's `Reporter.start`, `RayRunner` from Tune's control loop
+        (`TuneAdapter.__call__`) when the message of the worker process arrives.
 
         Args:
             number: The trial's number.
@@ -65,8 +65,8 @@ class TrialScheduler(Protocol):
     def on_trial_result(self, number: int, report: TrialReport) -> bool:
         """Record an evaluation and return True if the trial should stop.
 
-        `InlineRunner` calls it from the trial's `Reporter.report`, `RayRunner` from Tune's trial scheduler
-        (`_TuneScheduler.on_trial_result`). With either, the trial waits for the answer.
+        `InlineRunner` calls it from the trial's `Reporter.report`, `RayRunner` from Tune's control loop
+        (`TuneAdapter.__call__`). With either, the trial waits for the answer.
 
         Args:
             number: The trial's number.
@@ -80,7 +80,7 @@ class TrialScheduler(Protocol):
         """Record the end of a trial, whatever its outcome; `suggest` may return one again that ran out of memory.
 
         `InlineRunner` calls it from the attempt's `Reporter.finish`. `RayRunner` calls it from Tune's search algorithm
-        (`_TuneSearcher.on_trial_complete`) when Tune has closed the trial: after the result has arrived from the worker
+        (`TuneAdapter.on_trial_complete`) when Tune has closed the trial: after the result has arrived from the worker
         process, or after `on_trial_result` returned True, with a result that the driver builds from that report.
 
         Args:
@@ -91,7 +91,7 @@ class TrialScheduler(Protocol):
     def on_trial_error(self, number: int, reason: str) -> None:
         """Record that a process of a trial, or its node, died before the trial ended; `suggest` may return it again.
 
-        Only `RayRunner` calls it, from Tune's search algorithm (`_TuneSearcher.on_trial_complete`). The trials of
+        Only `RayRunner` calls it, from Tune's search algorithm (`TuneAdapter.on_trial_complete`). The trials of
         `InlineRunner` have no process of their own.
 
         Args:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from embsweep.config.sweep import RunnerConfig
 from embsweep.runners.attempt import run_attempt
 from embsweep.runners.base import Runner, TrialFn, TrialScheduler
 from embsweep.runners.resources import Machine, Slots
-from embsweep.training.messages import AttemptAborted, TrialReport, TrialResult, TrialStarted
+from embsweep.training.messages import AttemptAborted, Message, TrialReport, TrialResult, TrialStarted
+
+M = TypeVar("M", bound=Message)
+R = TypeVar("R")
 
 
 class _SchedulerError(AttemptAborted):
@@ -26,24 +29,19 @@ class _InlineReporter:
     number: int
 
     def start(self, started: TrialStarted) -> None:
-        with _reraise_as_scheduler_error():
-            self.scheduler.on_trial_start(self.number, started)
+        self._call(self.scheduler.on_trial_start, started)
 
     def report(self, report: TrialReport) -> bool:
-        with _reraise_as_scheduler_error():
-            return self.scheduler.on_trial_result(self.number, report)
+        return self._call(self.scheduler.on_trial_result, report)
 
     def finish(self, result: TrialResult) -> None:
-        with _reraise_as_scheduler_error():
-            self.scheduler.on_trial_complete(self.number, result)
+        self._call(self.scheduler.on_trial_complete, result)
 
-
-@contextmanager
-def _reraise_as_scheduler_error() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise _SchedulerError from error
+    def _call(self, method: Callable[[int, M], R], message: M) -> R:
+        try:
+            return method(self.number, message)
+        except Exception as error:
+            raise _SchedulerError(error) from None
 
 
 class InlineRunner(Runner):
@@ -68,5 +66,4 @@ class InlineRunner(Runner):
             try:
                 run_attempt(trial_fn, job, _InlineReporter(scheduler, job.number))
             except _SchedulerError as failed:
-                assert failed.__cause__ is not None  # `raise … from`
-                raise failed.__cause__ from None
+                raise failed.args[0] from None

@@ -67,10 +67,11 @@ def plan_slots(config: RunnerConfig, machines: Sequence[Machine], trials: int | 
     """
     workers, gpus = config.workers_per_trial, _gpus_per_worker(config, machines)
     cpus = None if config.cpus_per_trial is None else config.cpus_per_trial // workers
-    _check(config, machines, gpus, cpus)
-    fitting = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines) // workers
-    count = min(n for n in (fitting, config.max_concurrent, trials) if n is not None)
-    cpus = cpus or _share_cpus(machines, gpus, count * workers)
+    fitting = count_fitting_workers(machines, gpus, cpus or 1)
+    if fitting < workers:
+        raise InputError(_explain(config, machines, gpus, cpus or 1))
+    count = min(n for n in (fitting // workers, config.max_concurrent, trials) if n is not None)
+    cpus = cpus or _most_cpus(machines, gpus, count * workers)
     return Slots(count, cpus * workers, gpus * workers, workers)
 
 
@@ -92,9 +93,13 @@ def count_shares(gpus: float) -> int:
     return math.floor(1 / gpus + 1e-9)
 
 
-def count_fitting_workers(slots: Slots, machines: Sequence[Machine]) -> int:
-    """Return how many workers of these slots fit on `machines`, if nothing else runs there."""
-    return sum(_count_workers(machine, slots.gpus_per_worker, slots.cpus_per_worker) for machine in machines)
+def count_fitting_workers(machines: Sequence[Machine], gpus: float, cpus: int) -> int:
+    """Return how many workers with `gpus` GPUs (at most one) and `cpus` CPUs fit on `machines`, if they are idle."""
+    by_cpu = [machine.cpus // cpus for machine in machines]
+    if not gpus:
+        return sum(by_cpu)
+    by_gpu = [machine.gpus * count_shares(gpus) for machine in machines]
+    return sum(map(min, by_cpu, by_gpu))
 
 
 def _gpus_per_worker(config: RunnerConfig, machines: Sequence[Machine]) -> float:
@@ -103,61 +108,35 @@ def _gpus_per_worker(config: RunnerConfig, machines: Sequence[Machine]) -> float
     return 1 / config.trials_per_gpu if any(machine.gpus for machine in machines) else 0.0
 
 
-def _count_workers(machine: Machine, gpus: float, cpus: int) -> int:
-    """Return how many workers with `gpus` GPUs (at most one) and `cpus` CPUs each fit on one machine."""
-    by_cpu = machine.cpus // cpus
-    return min(by_cpu, machine.gpus * count_shares(gpus)) if gpus else by_cpu
-
-
-def _share_cpus(machines: Sequence[Machine], gpus: float, workers: int) -> int:
-    """Return the largest number of CPUs per worker with which all `workers` fit."""
+def _most_cpus(machines: Sequence[Machine], gpus: float, workers: int) -> int:
+    """Return the largest number of CPUs per worker with which all `workers` fit, 0 if they never do."""
     most = max(machine.cpus for machine in machines)
-    return next(cpus for cpus in range(most, 0, -1) if sum(_count_workers(m, gpus, cpus) for m in machines) >= workers)
+    return next((cpus for cpus in range(most, 0, -1) if count_fitting_workers(machines, gpus, cpus) >= workers), 0)
 
 
-def _largest_share(machines: Sequence[Machine], workers: int) -> int:
-    """Return the largest number of CPUs of a whole trial with which its workers fit, 0 if they never do."""
-    most = max(machine.cpus for machine in machines)
-    fits = (cpus for cpus in range(most, 0, -1) if sum(machine.cpus // cpus for machine in machines) >= workers)
-    return workers * next(fits, 0)
-
-
-def _check(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus: int | None) -> None:
-    """Raise InputError if one trial lacks GPUs or CPUs in total or, if both suffice, on the same machine."""
+def _explain(config: RunnerConfig, machines: Sequence[Machine], gpus: float, cpus: int) -> list[Diagnostic]:
+    """Return why one trial does not fit: it lacks GPUs or CPUs in total or, if both suffice, on the same machine."""
     workers, owner = config.workers_per_trial, "this machine has" if len(machines) == 1 else "the cluster has"
-    by_gpu = sum(machine.gpus * count_shares(gpus) for machine in machines) if gpus else workers
-    by_cpu = sum(machine.cpus // (cpus or 1) for machine in machines)
-    together = sum(_count_workers(machine, gpus, cpus or 1) for machine in machines)
-    total_gpus = sum(machine.gpus for machine in machines)
     fewer = "fewer workers (runner.workers_per_trial)" if workers > 1 else None
     diagnostics = []
-    if by_gpu < workers:
+    if gpus and sum(machine.gpus for machine in machines) * count_shares(gpus) < workers:
         key = "gpus_per_trial" if config.gpus_per_trial is not None else "workers_per_trial"
-        expected = f"up to {total_gpus}" if total_gpus else "0"
+        total = sum(machine.gpus for machine in machines)
+        expected = f"up to {total}" if total else "0"
+        problem = f"more GPUs than {owner}"
         diagnostics.append(
-            Diagnostic(
-                "not-enough-gpus", f"runner.{key}", f"more GPUs than {owner}", getattr(config, key), expected, fewer
-            )
+            Diagnostic("not-enough-gpus", f"runner.{key}", problem, getattr(config, key), expected, fewer)
         )
-    if by_cpu < workers:
+    if count_fitting_workers(machines, 0.0, cpus) < workers:
         key = "cpus_per_trial" if config.cpus_per_trial is not None else "workers_per_trial"
-        most = _largest_share(machines, workers) if key == "cpus_per_trial" else sum(m.cpus for m in machines)
-        cpu_limit = f"up to {most}" if most else None
-        diagnostics.append(
-            Diagnostic(
-                "not-enough-cpus", f"runner.{key}", f"more CPUs than {owner}", getattr(config, key), cpu_limit, fewer
-            )
+        most = (
+            workers * _most_cpus(machines, 0.0, workers) if key == "cpus_per_trial" else sum(m.cpus for m in machines)
         )
-    if not diagnostics and together < workers:
-        problem = f"only {together} of its workers fit, each with {cpus or 1} CPU and {gpus:g} GPU on one machine"
-        diagnostics.append(
-            Diagnostic(
-                "not-enough-room",
-                "runner.workers_per_trial",
-                problem,
-                workers,
-                hint="fewer CPUs: runner.cpus_per_trial",
-            )
-        )
+        problem, limit = f"more CPUs than {owner}", f"up to {most}" if most else None
+        diagnostics.append(Diagnostic("not-enough-cpus", f"runner.{key}", problem, getattr(config, key), limit, fewer))
     if diagnostics:
-        raise InputError(diagnostics)
+        return diagnostics
+    together = count_fitting_workers(machines, gpus, cpus)
+    problem = f"only {together} of its workers fit, each with {cpus} CPU and {gpus:g} GPU on one machine"
+    hint = "fewer CPUs: runner.cpus_per_trial"
+    return [Diagnostic("not-enough-room", "runner.workers_per_trial", problem, workers, hint=hint)]

@@ -88,19 +88,17 @@ def _ask(address: str, folder: str) -> list[Answer]:
             command, env=environment, capture_output=True, text=True, timeout=_ANSWER_TIMEOUT_S, check=True
         )
     except subprocess.TimeoutExpired:
-        raise _join_error(address, f"no answer in {_ANSWER_TIMEOUT_S:g} s") from None
+        reason = f"no answer in {_ANSWER_TIMEOUT_S:g} s"
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
         about_token = (line.rpartition("RPC error: ")[2] for line in lines if "AuthToken" in line)
-        raise _join_error(address, next(about_token, lines[-1])) from None
-    answers: list[Answer] = json.loads(done.stdout.splitlines()[-1])
-    return answers
-
-
-def _join_error(address: str, reason: str) -> InputError:
+        reason = next(about_token, lines[-1])
+    else:
+        answers: list[Answer] = json.loads(done.stdout.splitlines()[-1])
+        return answers
     expected = "a cluster of the same Ray and Python, with a node on this machine and the token of this process"
     hint = f"`ray status --address={address}` on this machine shows the same error"
-    return InputError(Diagnostic("unreachable", _WHERE, f"cannot be joined ({reason})", address, expected, hint))
+    raise InputError(Diagnostic("unreachable", _WHERE, f"cannot be joined ({reason})", address, expected, hint))
 
 
 def check_node(answer: Answer, here: Facts, storage: str) -> Iterator[Diagnostic]:

@@ -63,8 +63,8 @@ class ClusterRunner(RayRunner):
         """
         self.connect()
         slots = self._slots
-        task: Any = ray.remote(max_calls=1, num_cpus=slots.cpus_per_worker, num_gpus=slots.gpus_per_worker)(_call)
-        reference = task.remote(function, args, keywords)
+        task: Any = ray.remote(max_calls=1, num_cpus=slots.cpus_per_worker, num_gpus=slots.gpus_per_worker)(function)
+        reference = task.remote(*args, **keywords)
         while not ray.wait([reference], timeout=_LOG_EVERY_S)[0]:
             log.warning("%s on the cluster is not done yet, or waits for resources", function.__name__)
         try:
@@ -78,7 +78,3 @@ class ClusterRunner(RayRunner):
     def close(self) -> None:
         """Disconnect; the cluster stays as it was."""
         ray.shutdown()
-
-
-def _call(function: Callable[..., R], args: tuple[Any, ...], keywords: dict[str, Any]) -> R:
-    return function(*args, **keywords)

@@ -7,7 +7,10 @@ trial ends or dies. Only the first worker's messages are forwarded to Tune; if o
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -102,27 +105,22 @@ def _forward_messages(mailbox: Any, running: list[Any], reporter: Reporter) -> N
     Raises:
         RayError: If a worker fails or dies before.
     """
+    receivers: dict[type[Message], Callable[[Any], bool | None]] = {
+        TrialStarted: reporter.start,
+        TrialReport: reporter.report,
+        TrialResult: reporter.finish,
+    }
     while True:
         text = ray.get(mailbox.collect.remote(_POLL_S))
         if text is not None:
             message = MESSAGE.validate_json(text)
-            mailbox.answer.remote(_dispatch(message, reporter))
+            mailbox.answer.remote(bool(receivers[type(message)](message)))
             if isinstance(message, TrialResult):
                 break
         elif done := ray.wait(running, num_returns=len(running), timeout=0)[0]:
             ray.get(done)
     if message.outcome is not Outcome.FAILED:
         ray.wait(running, num_returns=len(running))  # they end too; after a failure, they wait for the failed one
-
-
-def _dispatch(message: Message, reporter: Reporter) -> bool:
-    if isinstance(message, TrialReport):
-        return reporter.report(message)
-    if isinstance(message, TrialStarted):
-        reporter.start(message)
-    else:
-        reporter.finish(message)
-    return False
 
 
 @ray.remote
@@ -142,9 +140,6 @@ class _Worker:
         Raises:
             WorkerLost: If the connection to another worker was lost.
         """
-        import os
-
-        import torch
         import torch.distributed
 
         pin_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -161,34 +156,33 @@ class _Worker:
             raise WorkerLost(reporter.lost_peer)
 
 
+@dataclass
 class _GroupReporter:
     """Reporter of each worker: the first one sends all messages, with its answers broadcast; the others only failures.
 
     `lost_peer` is the reason of a failure that another worker caused, which reports the cause if it can.
     """
 
-    def __init__(self, group: ProcessGroup, mailbox: Any) -> None:
-        self._group = group
-        self._mailbox = mailbox
-        self.lost_peer: str | None = None
+    group: ProcessGroup
+    mailbox: Any
+    lost_peer: str | None = None
 
     def start(self, started: TrialStarted) -> None:
-        if self._group.is_first:
+        if self.group.is_first:
             self._post(started)
 
     def report(self, report: TrialReport) -> bool:
-        return self._group.broadcast(self._group.is_first and self._post(report))
+        return self.group.broadcast(self.group.is_first and self._post(report))
 
     def finish(self, result: TrialResult) -> None:
         has_failed, reason = result.outcome is Outcome.FAILED, result.reason or ""
         if has_failed and any(part in reason for part in _PEER_LOST_MESSAGES):
             self.lost_peer = reason
-        elif has_failed or self._group.is_first:
+        elif has_failed or self.group.is_first:
             self._post(result)
 
     def _post(self, message: Message) -> bool:
-        answer: bool = ray.get(self._mailbox.post.remote(MESSAGE.dump_json(message).decode()))
-        return answer
+        return bool(ray.get(self.mailbox.post.remote(MESSAGE.dump_json(message).decode())))
 
 
 @ray.remote

@@ -5,6 +5,7 @@ The store keeps one copy per node and copies between nodes; a warm process deser
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -22,13 +23,12 @@ class RemoteTrialFn:
     The store keeps them as long as the driver holds this object.
     """
 
-    run: Any
+    run: Callable[..., TrialResult]
     reference: ray.ObjectRef[dict[str, Any]]
 
     def __call__(self, job: TrialSpec, reporter: Reporter) -> TrialResult:
         """Run the trial with the arguments behind the reference."""
-        result: TrialResult = self.run(job, reporter, **_get(self.reference))
-        return result
+        return self.run(job, reporter, **_get(self.reference))
 
 
 def put_trial_fn(trial_fn: TrialFn) -> TrialFn:

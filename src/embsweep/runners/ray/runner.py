@@ -20,20 +20,13 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from embsweep.config.sweep import RunnerConfig
-from embsweep.core.errors import CodedError
 from embsweep.runners.attempt import run_attempt
 from embsweep.runners.base import Runner, TrialFn, TrialScheduler
-from embsweep.runners.ray.capacity import CAPACITY_TIMEOUT_S, watch_capacity
+from embsweep.runners.ray.capacity import CAPACITY_TIMEOUT_S, CapacityWatch
 from embsweep.runners.ray.environment import WORKER_ENVIRONMENT, pin_threads, thread_variables
 from embsweep.runners.ray.object_store import put_trial_fn
-from embsweep.runners.ray.session import connect, detect_interrupt
-from embsweep.runners.ray.tune_adapter import (
-    SchedulerGuard,
-    StopOnSchedulerError,
-    TuneReporter,
-    TuneScheduler,
-    TuneSearcher,
-)
+from embsweep.runners.ray.session import connect, raise_interrupts
+from embsweep.runners.ray.tune_adapter import TuneAdapter, TuneReporter
 from embsweep.runners.resources import Machine, Slots, plan_slots
 from embsweep.training.messages import TrialSpec
 
@@ -90,15 +83,12 @@ class RayRunner(Runner):
         if first is None:
             return  # Tune would wait for a first trial without limit
         self.connect()
-        guard = SchedulerGuard(scheduler)
-        searcher = TuneSearcher(guard, first)
-        shipped = put_trial_fn(trial_fn)
-        trainable = tune.with_parameters(_train, trial_fn=shipped, slots=self._slots)
+        adapter = TuneAdapter(scheduler, first, CapacityWatch(self._slots, self._patience_s))
+        trainable = tune.with_parameters(_train, trial_fn=put_trial_fn(trial_fn), slots=self._slots)
         tuner = tune.Tuner(
             tune.with_resources(trainable, _resources(self._slots)),
             tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=TuneScheduler(searcher),
+                search_alg=adapter,
                 num_samples=-1,
                 reuse_actors=True,
                 max_concurrent_trials=self._slots.count,
@@ -108,25 +98,20 @@ class RayRunner(Runner):
             run_config=tune.RunConfig(
                 storage_path=str(self._scratch),
                 name=f"{os.getpid()}-{time.time_ns()}",
-                stop=StopOnSchedulerError(guard),
+                stop=adapter,
                 verbose=0,
             ),
         )
         try:
-            with detect_interrupt() as interrupts, watch_capacity(self._slots, self._patience_s) as capacity:
+            with raise_interrupts():
                 tuner.fit()
-        except Exception:
-            if guard.failure is None:
-                raise
+        except (Exception, KeyboardInterrupt) as error:
+            adapter.failure = adapter.failure or error
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
-        if guard.failure is not None:
-            raise guard.failure
-        if capacity.problem:
-            raise CodedError(
-                "not-enough-room", f"{capacity.problem}; finished trials are kept, the same command resumes"
-            )
-        if interrupts.received or searcher.open or not searcher.is_exhausted:
+        if adapter.failure is not None:
+            raise adapter.failure
+        if adapter.open or not adapter.is_exhausted:
             raise KeyboardInterrupt
 
 

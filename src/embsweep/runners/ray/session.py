@@ -9,7 +9,6 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,29 +64,18 @@ def restrict_token_permissions() -> None:
     log.warning("other users could read the Ray token in %s: its mode is 0600 now", path)
 
 
-@dataclass
-class Interrupts:
-    """Result of `detect_interrupt`: `received` is True if SIGINT ended the block."""
-
-    received: bool = False
-
-
 @contextmanager
-def detect_interrupt() -> Iterator[Interrupts]:
-    """Detect a SIGINT that ends `Tuner.fit` inside, and restore the SIGINT handler.
+def raise_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt if a SIGINT has ended `Tuner.fit` inside, and restore the SIGINT handler.
 
     Tune installs a handler of its own, returns normally after a SIGINT, and restores the previous handler only if its
-    own was used: the previous one in place afterwards means that a SIGINT was received. A KeyboardInterrupt ends the
-    block without being raised, and counts as received too.
+    own was used: the previous one in place afterwards means that a SIGINT was received.
     """
-    interrupts = Interrupts()
     before = signal.getsignal(signal.SIGINT)
     try:
-        yield interrupts
-    except KeyboardInterrupt:
-        interrupts.received = True
-    else:
-        interrupts.received = signal.getsignal(signal.SIGINT) is before and _is_main_thread()
+        yield
+        if signal.getsignal(signal.SIGINT) is before and _is_main_thread():
+            raise KeyboardInterrupt
     finally:
         if _is_main_thread() and before is not None:
             signal.signal(signal.SIGINT, before)
