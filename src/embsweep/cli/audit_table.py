@@ -78,8 +78,8 @@ def _histograms(figures: Figures) -> RenderableType:
 
 
 def _bars(title: str, counts: Mapping[str, int] | Mapping[int, int]) -> Table:
-    label, bar, number = (Column(no_wrap=True, justify=side) for side in ("right", "left", "right"))
-    table = Table(label, bar, number, title=title, title_style="bold", show_header=False, **TABLE_STYLE)
+    columns = (Column(no_wrap=True, justify="right"), Column(no_wrap=True), Column(no_wrap=True, justify="right"))
+    table = Table(*columns, title=title, title_style="bold", show_header=False, **TABLE_STYLE)
     shown = dict(islice(counts.items(), _MOST_BARS))
     largest = max(shown.values())
     for label, count in shown.items():
