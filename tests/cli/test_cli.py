@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import sys
+import warnings
 
 import pytest
 from typer.testing import CliRunner
@@ -365,3 +367,13 @@ def test_entry_point(monkeypatch):
     monkeypatch.setattr(commands, "quiet_environment", lambda: called.append("quiet"))
     commands.main()
     assert called == ["quiet", "app"]
+
+
+def test_warnings_of_libraries_are_shown_only_if_the_user_asks_for_them(monkeypatch):
+    monkeypatch.setattr(commands, "app", lambda: warnings.warn("will change", FutureWarning, stacklevel=1))
+    for options, count in (([], 0), (["default"], 1)):
+        monkeypatch.setattr(sys, "warnoptions", options)
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.simplefilter("always")
+            commands.main()
+        assert len(shown) == count

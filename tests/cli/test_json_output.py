@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embsweep.cli.json_output import validate_json_file, write_json_file
+from embsweep.cli.inputs import validate_json_file, write_json_file
 from embsweep.core.errors import CodedError
 from tests.refusals import raises_code
 

@@ -5,7 +5,7 @@ import pytest
 from embsweep.config import check_trainable
 from embsweep.config.root import check_measurable
 from embsweep.config.training import standard_dims
-from embsweep.core.errors import nearest
+from embsweep.core.errors import did_you_mean
 
 SMALL = ("model=minilm", "matryoshka=from_384")
 STATIC = ("model=static", "matryoshka=from_384")
@@ -87,4 +87,5 @@ def test_evaluated_dims_do_not_depend_on_the_trained_ones(make_config):
     ],
 )
 def test_nearest_spelling(name, expected):
-    assert nearest(name, ["model", "train.learning_rate", "train.epochs", "search.trials"]) == expected
+    options = ["model", "train.learning_rate", "train.epochs", "search.trials"]
+    assert did_you_mean(name, options) == (f"did you mean '{expected}'?" if expected else None)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import UserDict
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_missing_variables_are_added_and_the_users_values_are_kept():
     assert variables.items() >= (RAY_ENVIRONMENT | MLFLOW_ENVIRONMENT).items()
 
 
-class CountingDict(dict):
+class CountingDict(UserDict):
     writes = 0
 
     def __setitem__(self, name, value):

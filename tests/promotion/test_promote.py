@@ -13,8 +13,7 @@ from embsweep.cli.commands import app
 from embsweep.core.errors import GateRefused
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.promotion import case as gate_case
-from embsweep.promotion import evaluate
-from embsweep.promotion.evaluate import evaluate_all
+from embsweep.promotion.evaluate import evaluate_models
 from embsweep.promotion.promote import PromotionRequest, promote
 from embsweep.promotion.rollback import roll_back
 from embsweep.selection.evidence import WINNER, FindingRecord
@@ -55,7 +54,7 @@ def sandbox(make_sandbox):
 @pytest.fixture
 def in_process(monkeypatch):
     """Evaluate the models in this process: the same function, without the seconds that a new process takes."""
-    monkeypatch.setattr(gate_case, "evaluate_models", evaluate_all)
+    monkeypatch.setattr(gate_case, "run_in_subprocess", lambda function, *arguments: function(*arguments))
 
 
 def run_promotion(sandbox, **changes):
@@ -86,31 +85,31 @@ def subprocess_calls(monkeypatch):
         functions.append(function)
         return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments)))))
 
-    monkeypatch.setattr(evaluate, "run_in_subprocess", run)
+    monkeypatch.setattr(gate_case, "run_in_subprocess", run)
     return functions
 
 
 @pytest.mark.nightly
 def test_models_are_evaluated_in_a_separate_process(sandbox, monkeypatch):
     pids = []
-    monkeypatch.setattr(evaluate, "evaluate_all", _evaluate_with_process_id)
+    monkeypatch.setattr(gate_case, "evaluate_models", _evaluate_with_process_id)
     monkeypatch.setattr(
-        evaluate, "run_in_subprocess", lambda *given: pids.append(run_in_subprocess(*given)) or pids[0][1]
+        gate_case, "run_in_subprocess", lambda *given: pids.append(run_in_subprocess(*given)) or pids[0][1]
     )
     sandbox.register()
     assert run_promotion(sandbox, dry_run=True).gate_result.passed
     assert pids[0][0] != os.getpid()
 
 
-def _evaluate_with_process_id(models, how):
-    return os.getpid(), evaluate_all(models, how)
+def _evaluate_with_process_id(*arguments):
+    return os.getpid(), evaluate_models(*arguments)
 
 
 def test_a_challenger_that_passes_is_promoted_and_recorded(sandbox, subprocess_calls):
     version = sandbox.register()
     done = run_promotion(sandbox)
     assert done.gate_result.passed, done.gate_result.failed
-    assert subprocess_calls == [evaluate_all]
+    assert subprocess_calls == [evaluate_models]
     assert sandbox.aliases == {"champion": version}
     assert condition(done, "beats champion").dims == ()
     (decision,) = sandbox.decisions(version)

@@ -14,8 +14,7 @@ from embsweep.audit.report import report_to_json
 from embsweep.audit.run import audit_data
 from embsweep.audit.split_view import build_split_view
 from embsweep.cli.audit_table import show_report
-from embsweep.cli.inputs import read_inputs
-from embsweep.cli.json_output import write_json_file
+from embsweep.cli.inputs import read_inputs, write_json_file
 from embsweep.config import Config
 from embsweep.config.rehearsal import plan_rehearsal
 from embsweep.core.errors import Diagnostic
@@ -82,7 +81,5 @@ def _rank_base(config: Config, splits: Splits) -> NaiveComparison:
 
 def _scale(config: Config) -> Config:
     """Scale the configuration for an explicit rehearsal only: nothing is trained, so a GPU is not needed."""
-    scale = plan_rehearsal(
-        config.scale.mode, has_gpu=True, longest_epochs=config.train.epochs, caps=config.scale.rehearsal
-    )
-    return scale.apply(config)
+    scale, epochs = config.scale, config.train.epochs
+    return plan_rehearsal(scale.mode, has_gpu=True, longest_epochs=epochs, caps=scale.rehearsal).apply(config)

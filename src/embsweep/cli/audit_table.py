@@ -9,13 +9,14 @@ from os.path import commonprefix
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from embsweep.audit.findings import SEVERITIES, Example, Finding
 from embsweep.audit.naive_evaluation import SHOWN
 from embsweep.audit.report import AuditReport, Figures
-from embsweep.reports.text import score
+from embsweep.cli.console import number_table
+from embsweep.reports.text import TABLE_STYLE, score
 
 _STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 _EXAMPLE_CHARS = 72
@@ -29,26 +30,24 @@ def show_report(report: AuditReport, console: Console) -> None:
     console.print(_sizes(report.figures))
     console.print()
     for severity in SEVERITIES:
-        _show_findings(report, report.of(severity), console)
+        if findings := report.of(severity):
+            _show_findings(report, severity, findings, console)
     for part in (_histograms(report.figures), _readings(report.figures), _verdict(report)):
         console.print(part)
         console.print()
 
 
 def _sizes(figures: Figures) -> RenderableType:
-    table = _table("", "rows", "queries", "passages", "passage groups")
+    table = number_table("", "rows", "queries", "passages", "passage groups")
     groups = {side.name: f"{side.groups:,}" for side in figures.held_out}
     for size in figures.sizes:
-        counts = (size.rows, size.queries, size.passages)
-        table.add_row(size.name, *(f"{count:,}" for count in counts), groups.get(size.name, ""))
+        counts = (f"{count:,}" for count in (size.rows, size.queries, size.passages))
+        table.add_row(size.name, *counts, groups.get(size.name, ""))
     table.add_row("corpus", "", "", f"{figures.corpus:,}", "", style="dim")
     return Group(Text(f"Data audit of {figures.data}, for model {figures.model}", "bold"), Text(), table)
 
 
-def _show_findings(report: AuditReport, findings: Sequence[Finding], console: Console) -> None:
-    if not findings:
-        return
-    severity = findings[0].severity
+def _show_findings(report: AuditReport, severity: str, findings: Sequence[Finding], console: Console) -> None:
     console.print(Text(f"{len(findings)} {severity}{'s' if len(findings) > 1 else ''}", _STYLES[severity]))
     for finding in findings:
         waived = " (waived)" if finding.name in report.waived else ""
@@ -67,22 +66,20 @@ def _print_indented(text: Text, indent: int, console: Console) -> None:
 
 
 def _histograms(figures: Figures) -> RenderableType:
-    languages = figures.languages
     shown = [
         _bars("Words of a query", figures.lengths["queries"].histogram),
         _bars("Words of a passage", figures.lengths["passages"].histogram),
         _bars("Queries per passage", figures.structure.queries_per_passage),
         _bars("Passages per query", figures.structure.passages_per_query),
-        _bars("Languages of queries", languages.queries),
-        _bars("Languages of passages", languages.passages),
+        _bars("Languages of queries", figures.languages.queries),
+        _bars("Languages of passages", figures.languages.passages),
     ]
     return Columns(shown, padding=(1, 4))
 
 
 def _bars(title: str, counts: Mapping[str, int] | Mapping[int, int]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
-    for justify in ("right", "left", "right"):
-        table.add_column(no_wrap=True, justify=justify)
+    columns = (Column(no_wrap=True, justify="right"), Column(no_wrap=True), Column(no_wrap=True, justify="right"))
+    table = Table(*columns, title=title, title_style="bold", show_header=False, **TABLE_STYLE)
     shown = dict(islice(counts.items(), _MOST_BARS))
     largest = max(shown.values())
     for label, count in shown.items():
@@ -93,12 +90,12 @@ def _bars(title: str, counts: Mapping[str, int] | Mapping[int, int]) -> Table:
 
 
 def _readings(figures: Figures) -> RenderableType:
-    table = _table("", *SHOWN)
+    table = number_table("", *SHOWN)
     for reading in figures.readings:
         table.add_row(f"{reading.ranker}, one id per row", *(score(reading.naive[metric]) for metric in SHOWN))
         table.add_row(f"{reading.ranker}, correct", *(score(reading.right[metric]) for metric in SHOWN), style="bold")
-    first = figures.readings[0]
-    title = f"Scores of an evaluation with one id per row ({first.queries:,} queries, {first.rows:,} rows)"
+    counts = f"{figures.readings[0].queries:,} queries, {figures.readings[0].rows:,} rows"
+    title = f"Scores of an evaluation with one id per row ({counts})"
     return Group(Text(title, "bold"), Text(), table)
 
 
@@ -109,13 +106,6 @@ def _verdict(report: AuditReport) -> Text:
     names = ",".join(finding.name for finding in stopping)
     count = f"{len(stopping)} error{'s' if len(stopping) > 1 else ''}"
     return Text(f"{count} would stop a sweep; to accept them: audit.waive=[{names}]", "bold red")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
-    return table
 
 
 def _show_example(texts: Example) -> list[str]:

@@ -6,15 +6,29 @@ imports its module when it runs: `quiet_environment` must precede these imports,
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from embsweep.cli.console import console, exit_codes, quiet_environment
 from embsweep.cli.paths import default_storage
 
+
+class _Commands(TyperGroup):
+    """The subcommands; their errors become messages and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a subcommand as `TyperGroup.invoke` does."""
+        with exit_codes():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Hyperparameter sweeps for Matryoshka embedding models. Sweeps run with: python run_sweep.py +sweep=bgem3",
     no_args_is_help=True,
     add_completion=False,
@@ -29,8 +43,10 @@ RecipeName = Annotated[str, typer.Argument(help="es_boe, ca_procedures or de_tax
 
 
 def main() -> None:
-    """Run the `embsweep` command."""
+    """Run the `embsweep` command, without warnings of libraries unless the user asks for them (`PYTHONWARNINGS`)."""
     quiet_environment()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     app()
 
 
@@ -45,8 +61,7 @@ def evaluate(
     """Evaluate any model on any data at every dimension, and BM25 for comparison. Nothing is trained or recorded."""
     from embsweep.cli import evaluate
 
-    with exit_codes():
-        evaluate.evaluate(overrides or [], split=split, json_file=json, console=console())
+    evaluate.evaluate(overrides or [], split=split, json_file=json, console=console())
 
 
 @app.command()
@@ -60,8 +75,7 @@ def audit(
     """Check the data for errors before anything is trained. Exit code 2 if a sweep would not start with it."""
     from embsweep.cli import audit
 
-    with exit_codes():
-        may_start = audit.audit(overrides or [], with_model=model, json_file=json, console=console())
+    may_start = audit.audit(overrides or [], with_model=model, json_file=json, console=console())
     raise typer.Exit(0 if may_start else 2)
 
 
@@ -73,8 +87,7 @@ def status(
     """Show a sweep's trials, which of them were stopped, and the best score so far. Reads only the ledger."""
     from embsweep.cli.status import show_status
 
-    with exit_codes():
-        show_status(storage or default_storage(), name, console())
+    show_status(storage or default_storage(), name, console())
 
 
 @app.command()
@@ -87,8 +100,7 @@ def sync(
     """Make MLflow say what a sweep's ledger says, also an empty or another MLflow, and register its winner there."""
     from embsweep.cli.sync import sync_request
 
-    with exit_codes():
-        sync_request(name, storage=storage or default_storage(), uri=uri, experiment=experiment, console=console())
+    sync_request(name, storage=storage or default_storage(), uri=uri, experiment=experiment, console=console())
 
 
 recipe = typer.Typer(
@@ -102,8 +114,7 @@ def list_recipes() -> None:
     """List the recipes."""
     from embsweep.cli import recipe
 
-    with exit_codes():
-        recipe.list_recipes(console())
+    recipe.list_recipes(console())
 
 
 @recipe.command("show")
@@ -111,8 +122,7 @@ def show_recipe(name: RecipeName) -> None:
     """Show the composed recipe, and what the training log on its card shows about the published weights."""
     from embsweep.cli import recipe
 
-    with exit_codes():
-        recipe.show_recipe(name, console())
+    recipe.show_recipe(name, console())
 
 
 @recipe.command("diff")
@@ -123,8 +133,7 @@ def diff_recipe(
     """Compare every fact of a card with the value in the recipe, or in your variant of the recipe."""
     from embsweep.cli import recipe
 
-    with exit_codes():
-        recipe.diff_recipe(name, overrides or [], console())
+    recipe.diff_recipe(name, overrides or [], console())
 
 
 ModelName = Annotated[str, typer.Argument(help="Name of a registered model, as in embsweep ui.")]
@@ -143,8 +152,7 @@ def promote(
     from embsweep.cli.promote import promote_request
 
     folder = storage or default_storage()
-    with exit_codes():
-        promote_request(name, overrides or [], storage=folder, uri=uri, dry_run=dry_run, console=console())
+    promote_request(name, overrides or [], storage=folder, uri=uri, dry_run=dry_run, console=console())
 
 
 @app.command()
@@ -152,27 +160,24 @@ def rollback(name: ModelName, dry_run: DryRun = False, uri: Registry = None, sto
     """Restore the previous champion; each further call restores the one before. Exit code 4 if there is none."""
     from embsweep.cli.promote import roll_back_request
 
-    with exit_codes():
-        roll_back_request(name, storage=storage or default_storage(), uri=uri, dry_run=dry_run, console=console())
+    roll_back_request(name, storage=storage or default_storage(), uri=uri, dry_run=dry_run, console=console())
 
 
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="0 chooses a free port.")] = 5000,
-    uri: Annotated[str | None, typer.Option(help="MLflow store, if not mlflow.db; as in tracking.uri.")] = None,
+    uri: Registry = None,
     storage: Storage = None,
 ) -> None:
     """Serve the MLflow UI on this machine's loopback address until Ctrl-C."""
     from embsweep.tracking.ui import run_ui
 
-    out = console()
-    with exit_codes():
-        run_ui(
-            storage or default_storage(),
-            uri,
-            port=port,
-            on_ready=lambda url: out.print(f"MLflow UI: {url}   (Ctrl-C stops it)", highlight=False),
-        )
+    run_ui(
+        storage or default_storage(),
+        uri,
+        port=port,
+        on_ready=lambda url: console().print(f"MLflow UI: {url}   (Ctrl-C stops it)", highlight=False),
+    )
 
 
 if __name__ == "__main__":

@@ -6,17 +6,19 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Column, Table
 from rich.text import Text
 
 from embsweep.cli.signals import handle_signals
 from embsweep.core.environment import set_default_environment
 from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.core.files import is_disk_full_error
-from embsweep.core.redaction import redact
-from embsweep.core.terminal_text import escape_control_characters
+from embsweep.core.redaction import escape_control_characters, redact
+from embsweep.reports.text import TABLE_STYLE, plain_printer
 
 
 def quiet_environment() -> None:
@@ -48,6 +50,19 @@ def console(*, stderr: bool = False) -> Console:
     return _SafeConsole(file=stream, width=None if stream.isatty() else 160, soft_wrap=not stream.isatty())
 
 
+def number_table(*columns: str, texts: int = 1) -> Table:
+    """Build a table of numbers, aligned to the right.
+
+    Args:
+        *columns: Headings of the columns.
+        texts: How many of the first columns contain text, aligned to the left.
+    """
+    headers = (
+        Column(name, justify="left" if index < texts else "right", no_wrap=True) for index, name in enumerate(columns)
+    )
+    return Table(*headers, **TABLE_STYLE)
+
+
 @contextmanager
 def exit_codes(resume: str | None = None) -> Iterator[None]:
     """Print errors of the body as messages and exit with their exit code; a defect keeps its traceback.
@@ -67,26 +82,22 @@ def exit_codes(resume: str | None = None) -> Iterator[None]:
             yield
     except InputError as error:
         count = sum(diagnostic.count for diagnostic in error.diagnostics)
-        _print_error(f"{count:,} error{'s' if count > 1 else ''}; nothing was started:")
-        for diagnostic in error.diagnostics:
-            _print_error(f"  - {diagnostic}")
-        sys.exit(error.exit_code)
+        heading = f"{count:,} error{'s' if count > 1 else ''}; nothing was started:"
+        _exit("\n  - ".join([heading, *map(str, error.diagnostics)]), error.exit_code)
     except EmbsweepError as error:
-        _print_error(str(error))
-        sys.exit(error.exit_code)
+        _exit(str(error), error.exit_code)
     except Exception as error:  # sqlite, torch and safetensors each raise a type of their own if a disk is full
         if not is_disk_full_error(str(error)):
             raise
-        _print_error(_interrupted(f"A disk is full ({error}): free some space", resume))
-        sys.exit(EmbsweepError.exit_code)
+        _exit(_interrupted(f"A disk is full ({error}): free some space", resume), EmbsweepError.exit_code)
     except KeyboardInterrupt:
-        _print_error(_interrupted("Interrupted", resume))
-        sys.exit(shutdown.exit_code or 130)
+        _exit(_interrupted("Interrupted", resume), shutdown.exit_code or 130)
 
 
 def _interrupted(what: str, resume: str | None) -> str:
     return f"{what}. Finished trials are kept; resume with: {resume}" if resume else f"{what}."
 
 
-def _print_error(text: str) -> None:
-    console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)
+def _exit(text: str, code: int) -> NoReturn:
+    plain_printer(console(stderr=True))(text)
+    sys.exit(code)

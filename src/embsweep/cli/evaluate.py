@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from embsweep.cli.inputs import read_inputs
-from embsweep.cli.json_output import write_json_file
+from embsweep.cli.console import number_table
+from embsweep.cli.inputs import read_inputs, write_json_file
 from embsweep.config import Config
 from embsweep.core.errors import Diagnostic
 from embsweep.data.collection import Collection, RetrievalSet
@@ -47,15 +47,17 @@ def evaluate(overrides: Sequence[str], *, split: str, json_file: Path | None, co
         say(f"  {note}")
     console.print(_table(scores, bm25))
     if json_file is not None:
-        facts = {
+        result = {
             "model": config.model.model_dump(mode="json"),
             "data": config.data.model_dump(mode="json"),
             "split": split,
             "queries": len(data.queries),
             "passages": len(data.corpus),
             "notes": list(notes),
+            "scores": scores_to_json(scores),
+            "bm25": bm25,
         }
-        write_json_file(json_file, {**facts, "scores": scores_to_json(scores), "bm25": bm25})
+        write_json_file(json_file, result)
         say(f"Written: {json_file}")
 
 
@@ -80,9 +82,7 @@ def _choose_side(collection: Collection, config: Config, split: str) -> tuple[Re
 
 
 def _table(scores: Scores, bm25: dict[str, float]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("dim", *_SHOWN):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = number_table("dim", *_SHOWN, texts=0)
     for dim in sorted(scores, reverse=True):
         table.add_row(str(dim), *(score(scores[dim][metric]) for metric in _SHOWN))
     table.add_row("BM25", *(score(bm25[metric]) for metric in _SHOWN), style="dim")

@@ -1,19 +1,25 @@
-"""Configuration and data of the commands that use a sweep's overrides and train nothing: `evaluate` and `audit`."""
+"""Configuration, data and result file (`--json`) of the commands that train nothing: `evaluate` and `audit`."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from embsweep.cli.composition.compose import config_loader, resolve_partially
 from embsweep.cli.composition.overrides import parse_command_line
-from embsweep.cli.json_output import validate_json_file
 from embsweep.cli.paths import default_storage
 from embsweep.config import Config
 from embsweep.config.root import check_measurable
-from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.codes import Code
+from embsweep.core.errors import CodedError, Diagnostic, InputError
+from embsweep.core.files import expand_home, is_disk_full_error
 from embsweep.data.collection import Collection
 from embsweep.sweep.checks.inputs import deduplicate, find_storage, parse_config, parse_data
+
+_CODES: dict[type[OSError], Code] = {IsADirectoryError: "wrong-file-kind", FileNotFoundError: "missing-file"}
 
 
 def read_inputs(
@@ -62,3 +68,35 @@ def read_inputs(
     if config is None or collection is None or diagnostics:
         raise InputError(deduplicate(diagnostics))
     return config, collection, [str(override.input_line) for override in line.swept]
+
+
+def validate_json_file(file: Path) -> list[Diagnostic]:
+    """Return a diagnostic if the file cannot be written; a file that does not exist is created and removed again."""
+    try:
+        path = expand_home(file, "--json")
+        is_new = not os.path.lexists(path)
+        if is_new or path.is_file() or path.is_dir():
+            path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except InputError as error:
+        return list(error.diagnostics)
+    except OSError as error:
+        code, problem = _CODES.get(type(error), "not-writable"), f"cannot be written: {error.strerror}"
+        return [Diagnostic(code, "--json", problem, str(file.absolute()), "a file in an existing folder")]
+    return []
+
+
+def write_json_file(file: Path, value: Any) -> None:
+    """Write `value` as indented JSON.
+
+    Raises:
+        CodedError: If the file cannot be written (`not-writable`).
+        OSError: If the disk is full.
+    """
+    try:
+        expand_home(file).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    except OSError as error:
+        if is_disk_full_error(str(error)):
+            raise
+        raise CodedError("not-writable", f"{file}: cannot be written: {error.strerror}") from None

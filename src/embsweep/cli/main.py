@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.errors import HydraException
@@ -21,7 +22,28 @@ from embsweep.core.redaction import redact
 from embsweep.sweep.request import SweepRequest
 
 DEFAULT_SWEEP = "+sweep=quickstart"
-_UNSUPPORTED = ("config-path", "config-name", "experimental-rerun")
+_PRINTS = {"action": "store_true", "dest": "prints"}
+_FLAG = {"action": "store_true"}
+_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("overrides",): {"nargs": "*"},
+    ("--help", "-h"): _PRINTS,
+    ("--hydra-help",): _PRINTS,
+    ("--version",): _PRINTS,
+    ("--shell-completion", "-sc"): _PRINTS,
+    ("--info", "-i"): {"nargs": "?", "const": "all"},
+    ("--resolve",): _FLAG,
+    ("--run", "-r"): _FLAG,
+    ("--multirun", "-m"): _FLAG,
+    ("--cfg", "-c"): {},
+    ("--package", "-p"): {},
+    ("--config-path", "-cp"): {},
+    ("--config-name", "-cn"): {},
+    ("--config-dir", "-cd"): {},
+    ("--experimental-rerun",): {},
+}
+"""Hydra's options, and how to parse them."""
+
+_UNSUPPORTED = ("config_path", "config_name", "experimental_rerun")
 
 
 def main() -> None:
@@ -54,32 +76,23 @@ def _parse_options(arguments: Sequence[str]) -> Namespace:
     `prints` is true for the options with which Hydra prints something and runs nothing.
     """
     parser = ArgumentParser(add_help=False)
-    parser.add_argument("overrides", nargs="*")
-    for names in (("--help", "-h"), ("--hydra-help",), ("--version",), ("--shell-completion", "-sc")):
-        parser.add_argument(*names, action="store_true", dest="prints")
-    parser.add_argument("--info", "-i", nargs="?", const="all")
-    for names in (("--resolve",), ("--run", "-r"), ("--multirun", "-m")):
-        parser.add_argument(*names, action="store_true")
-    for names in (("--cfg", "-c"), ("--package", "-p"), ("--config-path", "-cp"), ("--config-name", "-cn")):
-        parser.add_argument(*names)
-    for names in (("--config-dir", "-cd"), ("--experimental-rerun",)):
-        parser.add_argument(*names)
+    for names, kind in _OPTIONS.items():
+        parser.add_argument(*names, **kind)
     return parser.parse_args(arguments)
 
 
 def _refuse_options(args: Namespace) -> None:
     """Raise InputError for options that run another program's configuration, load a pickle, or name no folder."""
-    given = {name: getattr(args, name.replace("-", "_"), None) for name in _UNSUPPORTED}
     diagnostics = [
         Diagnostic(
             "not-settable",
-            f"--{name}",
+            f"--{name.replace('_', '-')}",
             "is not supported",
             value,
             hint="for your own presets: --config-dir FOLDER +sweep=NAME",
         )
-        for name, value in given.items()
-        if value is not None
+        for name, value in vars(args).items()
+        if name in _UNSUPPORTED and value is not None
     ]
     if args.config_dir and not Path(args.config_dir).is_dir():
         diagnostics.append(Diagnostic("missing-file", "--config-dir", "there is no such folder", args.config_dir))

@@ -8,10 +8,10 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from embsweep.cli.composition.compose import compose, config_loader, group_options
+from embsweep.cli.composition.compose import compose, config_loader, group_options, to_plain
 from embsweep.cli.composition.overrides import UNREADABLE
 from embsweep.cli.composition.validation import first_line
 from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_mean
@@ -102,11 +102,10 @@ def read_overrides(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]
     diagnostics: list[Diagnostic] = []
     for line in lines:
         try:
-            part, key, value = _read_override(line)
+            part, values = _read_override(line)
+            parts[part].update(values)
         except InputError as error:
             diagnostics.extend(error.diagnostics)
-            continue
-        parts[part].update(value if key is None else {key: value})
     if diagnostics:
         raise InputError(diagnostics)
     return parts["gate"], parts["data"]
@@ -125,10 +124,8 @@ def describe_refusal(name: str, done: Promotion) -> str:
 
 def build_conditions(gate_result: GateResult, width: int) -> Table:
     """Build a table with a mark, the name and the reason of each condition, and a row per compared dimension."""
-    table = Table(box=None, pad_edge=False, show_header=False, width=width)
-    table.add_column(width=1)
-    table.add_column(no_wrap=True)
-    table.add_column(ratio=1, overflow="fold")
+    columns = (Column(width=1), Column(no_wrap=True), Column(ratio=1, overflow="fold"))
+    table = Table(*columns, box=None, pad_edge=False, show_header=False, width=width)
     for condition in gate_result.conditions:
         mark, style = _MARKS[condition.passed]
         table.add_row(Text(mark, style), Text(condition.name, "bold"), Text(condition.text))
@@ -138,8 +135,8 @@ def build_conditions(gate_result: GateResult, width: int) -> Table:
     return table
 
 
-def _read_override(line: str) -> tuple[str, str | None, Any]:
-    """Return group (`gate` or `data`), key (None for a whole group) and value of an override."""
+def _read_override(line: str) -> tuple[str, dict[str, Any]]:
+    """Return the group (`gate` or `data`) of an override, and the keys of it that are set."""
     try:
         override = OverridesParser.create().parse_override(line)
     except UNREADABLE as error:
@@ -154,12 +151,10 @@ def _read_override(line: str) -> tuple[str, str | None, Any]:
     if part not in ("gate", "data") or (part == "data" and not rest):
         expected = "gate.KEY=VALUE, gate=OPTION, data.KEY=VALUE"
         raise InputError(Diagnostic("not-settable", key, "cannot be changed at a promotion", line, expected))
-    return part, rest or None, override.value() if rest else _read_group(str(override.value()))
+    return part, {rest: override.value()} if rest else _read_gate(str(override.value()))
 
 
-def _read_group(option: str) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
+def _read_gate(option: str) -> dict[str, Any]:
     with config_loader() as loader:
         known = group_options(loader, "gate")
         if option not in known:
@@ -168,5 +163,4 @@ def _read_group(option: str) -> dict[str, Any]:
                     "unknown-option", "gate", "unknown option", option, ", ".join(known), did_you_mean(option, known)
                 )
             )
-        values = OmegaConf.to_container(compose(loader, [f"gate={option}"]).gate)
-    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+        return dict(to_plain(compose(loader, [f"gate={option}"]).gate))

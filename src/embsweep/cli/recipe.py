@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from embsweep.cli.composition.compose import config_loader
 from embsweep.cli.composition.request import parse_request
@@ -33,6 +34,7 @@ from embsweep.recipes.comparison import (
 )
 from embsweep.reports.text import TABLE_STYLE, gain, plain_printer, score
 from embsweep.selection.objective import describe_objective
+from embsweep.sweep.checks.inputs import attempt
 from embsweep.sweep.request import SweepRequest
 
 
@@ -86,12 +88,10 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[Config, SweepRequest]
     """Compose trial 0 and the request of a preset; a key that `overrides` sweep keeps the recipe's value."""
     with config_loader() as loader:
         request, found = parse_request(loader, [f"+sweep={name}", *overrides], "")
+    config, invalid = attempt(build_config, request.values)
     diagnostics = [diagnostic for diagnostic in found if diagnostic.code != "nothing-to-search"]
-    try:
-        config = build_config(request.values)
-    except InputError as error:
-        raise InputError([*diagnostics, *error.diagnostics]) from None
-    if diagnostics := [*diagnostics, *check_trainable(config)]:
+    diagnostics += invalid if config is None else check_trainable(config)
+    if config is None or diagnostics:
         raise InputError(diagnostics)
     return config, request
 
@@ -100,9 +100,8 @@ def _build_overview(cards: Mapping[str, Card]) -> Table:
     """Build a table with a row for each recipe."""
     table = _table("recipe", "model", "subject", "pairs", "test queries", "epochs planned", "evaluated", "saved")
     for name, card in cards.items():
-        epochs = (card.train.epochs, len(card.log), find_saved(card) + 1)
-        figures = (f"{figure:,g}" for figure in (card.train_pairs, card.test_queries, *epochs))
-        table.add_row(name, card.model, card.subject, *figures)
+        figures = (card.train_pairs, card.test_queries, card.train.epochs, len(card.log), find_saved(card) + 1)
+        table.add_row(name, card.model, card.subject, *(f"{figure:,g}" for figure in figures))
     return table
 
 
@@ -144,10 +143,8 @@ def _build_log(card: Card, analysis: LogAnalysis) -> Table:
 
 
 def _table(*columns: str, numbers: bool = False) -> Table:
-    table = Table(**TABLE_STYLE)
-    for column in columns:
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    return table
+    side: Literal["left", "right"] = "right" if numbers else "left"
+    return Table(*(Column(name, justify=side, overflow="fold") for name in columns), **TABLE_STYLE)
 
 
 def _text(value: object) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from embsweep.cli.console import number_table
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, did_you_mean
 from embsweep.reports.progress import build_table, describe_view
-from embsweep.reports.text import score
+from embsweep.reports.text import plain_printer, score
 from embsweep.reports.view import SweepView
 from embsweep.search.read import read_ledger
 from embsweep.sweep.folder import SweepFolder
@@ -31,27 +31,24 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
         InputError: If there is no sweep `name`.
         EmbsweepError: If its ledger cannot be read.
     """
-    views, problems = _read_all(storage)
+    say = plain_printer(console)
     if name is None:
+        views, problems = _read_all(storage)
         if views or not problems:
             console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.", markup=False)
-        for problem in problems.values():
-            console.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        for problem in problems:
+            say(problem)
         return
-    if name in problems:
-        raise problems[name]
-    if name not in views:
-        raise _unknown(name, sorted(views))
-    console.print(views[name].title, highlight=False, soft_wrap=True)
-    console.print(describe_view(views[name]), highlight=False, soft_wrap=True)
-    console.print(build_table(views[name]))
-    folder = SweepFolder(storage, name)
+    folder = find_sweep(storage, name)
+    if (view := _read_view(folder)) is None:
+        raise InputError(Diagnostic("unknown-name", "NAME", "has recorded nothing yet", name))
+    say(view.title)
+    say(describe_view(view))
+    console.print(build_table(view))
     if pending := count_pending(folder.synced, project_ledger(folder.ledger)):
-        console.print(
+        say(
             f"{pending:,} runs are not in MLflow as the ledger has them; the sweep, its command run again, or "
-            f"`embsweep sync {name}` writes them.",
-            highlight=False,
-            soft_wrap=True,
+            f"`embsweep sync {name}` writes them."
         )
 
 
@@ -65,37 +62,37 @@ def find_sweep(storage: Path, name: str) -> SweepFolder:
     Raises:
         InputError: If there is no such sweep.
     """
-    known = sorted(path.parent.name for path in (storage / "sweeps").glob("*/study.db"))
+    known = _list_sweeps(storage)
     if name not in known:
-        raise _unknown(name, known)
-    return SweepFolder(storage, name)
+        accepted = ", ".join(known) or "none yet"
+        raise InputError(Diagnostic("unknown-name", "NAME", "no such sweep", name, accepted, did_you_mean(name, known)))
+    return known[name]
 
 
-def _unknown(name: str, known: Sequence[str]) -> InputError:
-    accepted = ", ".join(known) or "none yet"
-    return InputError(Diagnostic("unknown-name", "NAME", "no such sweep", name, accepted, did_you_mean(name, known)))
+def _list_sweeps(storage: Path) -> dict[str, SweepFolder]:
+    names = sorted(path.parent.name for path in (storage / "sweeps").glob("*/study.db"))
+    return {name: SweepFolder(storage, name) for name in names}
 
 
-def _read_all(storage: Path) -> tuple[dict[str, SweepView], dict[str, EmbsweepError]]:
+def _read_view(folder: SweepFolder) -> SweepView | None:
+    """Return the view of a sweep; None if it is just starting."""
+    found = read_ledger(folder.ledger)
+    return build_view(dict(found[0]), found[1]) if found is not None and "name" in found[0] else None
+
+
+def _read_all(storage: Path) -> tuple[dict[str, SweepView], list[str]]:
     """Return the view of every sweep by name, and the error of each ledger that cannot be read."""
-    views, problems = {}, {}
-    for path in sorted((storage / "sweeps").glob("*/study.db")):
-        name = path.parent.name
+    views, problems = {}, []
+    for name, folder in _list_sweeps(storage).items():
         try:
-            found = read_ledger(SweepFolder(storage, name).ledger)
+            views[name] = _read_view(folder)
         except EmbsweepError as error:
-            problems[name] = error
-            continue
-        if found is not None and "name" in found[0]:
-            views[name] = build_view(dict(found[0]), found[1])
-    return views, problems
+            problems.append(str(error))
+    return {name: view for name, view in views.items() if view is not None}, problems
 
 
 def _overview(views: dict[str, SweepView]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("sweep", no_wrap=True)
-    for column in ("trials", "stopped", "failed", "base", "best"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = number_table("sweep", "trials", "stopped", "failed", "base", "best")
     for name, view in views.items():
         counts = [sum(row.state == state for row in view.rows) for state in ("stopped", "failed")]
         best = score(view.best.best) if view.best else "–"

@@ -108,7 +108,6 @@ Code = Literal[
     "missing-score",
     "no-evaluation",
     # a trial cannot resume from its saved state
-    "state-not-kept",
     "state-unreadable",
     "best-unreadable",
     "other-setup",

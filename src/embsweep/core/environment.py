@@ -65,9 +65,5 @@ MLFLOW_ENVIRONMENT = {
 def set_default_environment(environ: MutableMapping[str, str] | None = None) -> None:
     """Add the missing variables. Call it when a program starts; later calls find all of them set and change nothing."""
     environ = os.environ if environ is None else environ
-    for name, value in _DEFAULTS.items():
-        if name not in environ:
-            environ[name] = value
-    for name, value in (RAY_ENVIRONMENT | MLFLOW_ENVIRONMENT).items():
-        if environ.get(name) != value:
-            environ[name] = value
+    wanted = {**_DEFAULTS, **environ, **RAY_ENVIRONMENT, **MLFLOW_ENVIRONMENT}
+    environ.update(wanted.items() - environ.items())

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from embsweep.core.codes import Code
-from embsweep.core.redaction import redact
-from embsweep.core.terminal_text import escape_control_characters
+from embsweep.core.redaction import escape_control_characters, redact
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,9 @@ class Diagnostic:
     count: int = 1
 
     def __str__(self) -> str:
-        parts = [f"{self.location}: {self.message}"]
-        if self.value is not None:
-            parts.append(f"got {_shorten(redact(_represent(self.value)), _LONGEST_VALUE)}")
-        if self.expected:
-            parts.append(f"accepted: {self.expected}")
-        if self.hint:
-            parts.append(self.hint)
+        value = None if self.value is None else f"got {_shorten(redact(_represent(self.value)), _LONGEST_VALUE)}"
+        expected = f"accepted: {self.expected}" if self.expected else None
+        parts = filter(None, (f"{self.location}: {self.message}", value, expected, self.hint))
         return "; ".join(
             _shorten(escape_control_characters(redact(part), one_line=True), _LONGEST_PART) for part in parts
         )
@@ -135,21 +130,14 @@ def describe_exception(error: BaseException) -> str:
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
-def nearest(name: str, options: Iterable[str]) -> str | None:
-    """Return the option whose spelling is nearest to `name`, or None if none is similar.
+def did_you_mean(name: str, options: Iterable[str]) -> str | None:
+    """Return `did you mean 'x'?` with the option whose spelling is nearest to `name`, or None if none is similar.
 
     A dotted key is also compared by its last part, so that `learning_rat` finds `train.learning_rate`.
     """
     candidates = list(options)
-    whole = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
-    if whole:
-        return whole[0]
     by_leaf = {option.rsplit(".", 1)[-1]: option for option in reversed(candidates)}
+    whole = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
     leaf = difflib.get_close_matches(name.rsplit(".", 1)[-1], list(by_leaf), n=1, cutoff=0.75)
-    return by_leaf[leaf[0]] if leaf else None
-
-
-def did_you_mean(name: str, options: Iterable[str]) -> str | None:
-    """Return `did you mean 'x'?` with the nearest spelling, or None if none is similar."""
-    found = nearest(name, options)
-    return f"did you mean '{found}'?" if found else None
+    found = [*whole, *(by_leaf[part] for part in leaf)]
+    return f"did you mean '{found[0]}'?" if found else None

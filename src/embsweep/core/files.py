@@ -115,7 +115,7 @@ def require_intact(folder: Path) -> None:
         CodedError: If a file, or the manifest, is missing, unreadable, altered or not listed. Names the first one.
     """
     listed = read_manifest(folder)
-    present = {_relative(file, folder): file for file in list_files(folder)}
+    present = _list_files(folder)
     for name in sorted(listed.keys() | present.keys()):
         if name not in present:
             raise CodedError("missing-file", f"{folder / name}: is missing")
@@ -143,23 +143,17 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def list_files(folder: Path) -> list[Path]:
-    """List every file below `folder` except the manifest; a link counts as a file."""
+def _list_files(folder: Path) -> dict[str, Path]:
+    """Return every file below `folder` except the manifest by its name there; a link counts as a file."""
     found = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
-    return [path for path in found if path != folder / MANIFEST]
+    return {path.relative_to(folder).as_posix(): path for path in found if path != folder / MANIFEST}
 
 
 def _write_manifest(folder: Path) -> None:
-    files = {_relative(file, folder): describe_file(file) for file in list_files(folder)}
+    files = {name: describe_file(file) for name, file in _list_files(folder).items()}
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2) + "\n", "utf-8")
-    for root, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            sync(Path(root, name))
-        sync(Path(root))
-
-
-def _relative(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).as_posix()
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
 
 
 def hash_file(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Redaction of secrets in texts, before these are logged, shown or stored."""
+"""Redaction of secrets and escaping of control characters in texts, before these are logged, shown or stored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
 from functools import cache
 from urllib.parse import quote
 
@@ -32,6 +31,7 @@ _TOKENS = re.compile(_START + r"(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,
 _SECRET_NAME = re.compile(
     r"(?i)(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(?:_id)?$"
 )
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _MIN_CHARS = 6
 """A shorter value is too short for a secret, and would mask ordinary words."""
 
@@ -46,11 +46,26 @@ def redact(text: str) -> str:
     >>> redact("postgresql://ann:hunter2@db/x")
     'postgresql://***@db/x'
     """
-    for secret in _find_secrets(os.environ):
+    for secret in _find_secrets():
         text = text.replace(secret, "***")
     masked = _SIGNED.sub(r"\g<key>***", _URI.sub(_mask_credentials, text))
     masked = _HEADER.sub(r"\g<key>***", _KEYED.sub(r"\g<key>***", masked))
     return _TOKENS.sub("***", masked)
+
+
+def escape_control_characters(text: str, *, one_line: bool = False) -> str:
+    r"""Return `text` with control characters, changes of direction and lone surrogates escaped.
+
+    Args:
+        text: A text that may contain names and messages of others.
+        one_line: Escape everything that is not printable, so that a name cannot begin a line.
+
+    >>> print(escape_control_characters("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    if one_line:
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class RedactingFormatter(logging.Formatter):
@@ -77,13 +92,18 @@ def _names_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
-def _find_secrets(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield the values of variables with the name of a secret, plain and in all encodings; longest first."""
-    found = {value for name, value in environment.items() if _names_secret(name) and len(value) >= _MIN_CHARS}
-    yield from sorted({form for value in found for form in _encode(value)}, key=len, reverse=True)
+def _find_secrets() -> list[str]:
+    """Return the values of variables with the name of a secret, plain and in all encodings; longest first."""
+    found = {value for name, value in os.environ.items() if _names_secret(name) and len(value) >= _MIN_CHARS}
+    return sorted({form for value in found for form in _encode(value)}, key=len, reverse=True)
 
 
-def _encode(value: str) -> Iterator[str]:
-    """Yield the plain value and its forms in a URL and inside the quotes of Python, JSON and the shell."""
-    yield from (value, quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1])
-    yield value.replace("'", "'\"'\"'")
+def _encode(value: str) -> tuple[str, ...]:
+    """Return the plain value and its forms in a URL and inside the quotes of Python, JSON and the shell."""
+    return (
+        value,
+        quote(value, safe=""),
+        repr(value)[1:-1],
+        json.dumps(value)[1:-1],
+        value.replace("'", "'\"'\"'"),
+    )

@@ -6,10 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from embsweep.core.errors import EmbsweepError
@@ -39,8 +38,12 @@ def run_in_subprocess(function: Callable[P, R], *args: P.args, **kwargs: P.kwarg
     known = set(multiprocessing.active_children())
     with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_exit_with_parent) as pool:
         try:
-            with _block_sigint():
+            # a terminal sends SIGINT to all processes, and this one ends its own
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
                 future = pool.submit(function, *args, **kwargs)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return future.result()
         except BrokenProcessPool:
             raise EmbsweepError("the subprocess died (killed, out of memory, or crashed)") from None
@@ -50,23 +53,12 @@ def run_in_subprocess(function: Callable[P, R], *args: P.args, **kwargs: P.kwarg
             raise
 
 
-@contextmanager
-def _block_sigint() -> Iterator[None]:
-    """Block SIGINT in processes started inside: a terminal sends it to all processes, and this one ends its own."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _exit_with_parent() -> None:
     """End when the parent ends: a pool's process holds both ends of its pipe, and would wait for work forever."""
     threading.Thread(target=_watch_parent, daemon=True).start()
 
 
 def _watch_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)

@@ -5,7 +5,7 @@ The command line of a promotion may override the recorded rules of the gate and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,11 +19,12 @@ from embsweep.config.root import find_code
 from embsweep.config.sweep import GateConfig
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
-from embsweep.data.collection import Splits
+from embsweep.core.subprocess import run_in_subprocess
+from embsweep.data.collection import RetrievalSet, Splits
 from embsweep.data.groups import label_groups
 from embsweep.data.sources.load import load_collection
 from embsweep.data.splits import split_collection
-from embsweep.promotion.evaluate import EvaluationSpec, RegisteredModel, evaluate_models
+from embsweep.promotion.evaluate import evaluate_models
 from embsweep.selection.evidence import BASE, WINNER, DataRecord, Evidence
 from embsweep.selection.gate_input import GateInput, ModelEvaluation, Reference, required_dims
 from embsweep.tracking.registry.load import FetchedVersion
@@ -31,28 +32,26 @@ from embsweep.tracking.registry.load import FetchedVersion
 T = TypeVar("T")
 
 
-def override_gate(recorded: GateConfig, overrides: Mapping[str, Any]) -> GateConfig:
-    """Return the recorded rules of the gate with some keys replaced.
+_DATA: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+
+
+def override(
+    part: str, validate: Callable[[object], T], recorded: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> T:
+    """Return a recorded part of the configuration with some keys replaced.
+
+    Args:
+        part: Name of the part: `gate` or `data`.
+        validate: Builds the part from its values, with pydantic.
+        recorded: Values that the sweep recorded.
+        overrides: Values of the keys to replace.
 
     Raises:
-        InputError: If the result is invalid, with every diagnostic at `gate.…`.
+        InputError: If the result is invalid, with every diagnostic at `gate.…` or `data.…`.
     """
-    return _validate("gate", TypeAdapter(GateConfig), {**recorded.model_dump(), **overrides})
-
-
-def override_data(recorded: Mapping[str, Any], overrides: Mapping[str, Any]) -> DataConfig:
-    """Return the recorded configuration of the data with some keys replaced.
-
-    Raises:
-        InputError: If the result is invalid, with every diagnostic at `data.…`.
-    """
-    adapter: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
-    return _validate("data", adapter, {**recorded, **overrides})
-
-
-def _validate(part: str, adapter: TypeAdapter[T], values: Mapping[str, Any]) -> T:
+    values = {**recorded, **overrides}
     try:
-        return adapter.validate_python(dict(values))
+        return validate(values)
     except ValidationError as error:
         raise InputError([_to_diagnostic(part, dict(details), values) for details in error.errors()]) from None
 
@@ -96,18 +95,14 @@ def rebuild_splits(facts: DataRecord, overrides: Mapping[str, Any], cache: Path)
     Raises:
         InputError: If the data cannot be loaded; it names the key to set in case they were moved.
     """
-    config = override_data(facts.config, overrides)
+    config = override("data", _DATA.validate_python, facts.config, overrides)
     try:
         return split_collection(load_collection(config, cache), config.split, config.max_pairs)
     except InputError as error:
-        key = _PATH_KEYS.get(config.kind)
-        moved = Diagnostic(
-            "data-moved",
-            "data",
-            f"'{facts.name}' cannot be loaded again",
-            hint=f"if it was moved, add {key}=…",
-        )
-        raise InputError([*error.diagnostics, *([moved] if key else [])]) from None
+        if key := _PATH_KEYS.get(config.kind):
+            problem, hint = f"'{facts.name}' cannot be loaded again", f"if it was moved, add {key}=…"
+            raise InputError([*error.diagnostics, Diagnostic("data-moved", "data", problem, hint=hint)]) from None
+        raise
 
 
 def build_case(
@@ -132,8 +127,7 @@ def build_case(
     served = champion.fetched.evidence.dims if champion and champion.fetched.evidence else ()
     if splits.fingerprint == evidence.data.fingerprint:
         dims = tuple(sorted({*evidence.dims, *required_dims(gate, evidence, served)}, reverse=True))
-        spec = EvaluationSpec(splits.test, dims, evidence.metric, evidence.training.config.eval.batch_size)
-        found = _evaluate(challenger, champion, evidence, spec)
+        found = _evaluate(challenger, champion, evidence, splits.test, dims)
     else:
         reason = "not evaluated: this is not the sweep's test set"
         found = dict.fromkeys(("challenger", "base", "champion"), ModelEvaluation(reason_missing=reason))
@@ -151,19 +145,20 @@ def build_case(
 
 
 def _evaluate(
-    challenger: CandidateVersion, champion: CandidateVersion | None, evidence: Evidence, spec: EvaluationSpec
+    challenger: CandidateVersion,
+    champion: CandidateVersion | None,
+    evidence: Evidence,
+    data: RetrievalSet,
+    dims: tuple[int, ...],
 ) -> dict[str, ModelEvaluation]:
     """Evaluate the challenger, the champion if there is one, and the base model unless it is not the winner's."""
-    wanted: dict[str, RegisteredModel | ModelConfig] = {}
-    unavailable: dict[str, ModelEvaluation] = {}
-    for name, candidate in (("challenger", challenger), ("champion", champion)):
-        if candidate is not None and candidate.fetched.error:
-            unavailable[name] = ModelEvaluation(reason_missing=str(candidate.fetched.error))
-        elif candidate is not None:
-            wanted[name] = RegisteredModel(candidate.fetched.folder, candidate.fetched.manifest_sha256)
-    if evidence.training.config.model.name == evidence.base_model:
-        wanted["base"] = evidence.training.config.model
-    return unavailable | dict(zip(wanted, evaluate_models(list(wanted.values()), spec), strict=True))
+    trial = evidence.training.config
+    models: dict[str, FetchedVersion | ModelConfig] = {"challenger": challenger.fetched}
+    if champion is not None:
+        models["champion"] = champion.fetched
+    if trial.model.name == evidence.base_model:
+        models["base"] = trial.model
+    return run_in_subprocess(evaluate_models, models, data, dims, evidence.metric, trial.eval.batch_size)
 
 
 def _base_reference(challenger: ModelEvaluation, found: ModelEvaluation | None, evidence: Evidence) -> Reference:
@@ -183,8 +178,9 @@ def _base_reference(challenger: ModelEvaluation, found: ModelEvaluation | None, 
     )
     if not same:
         return Reference(label, ModelEvaluation(reason_missing=f"{label}: {why}; its record cannot be used"))
-    device = evidence.verification.device
-    evaluation = ModelEvaluation(recorded.scores, recorded.per_query, max(recorded.scores), device)
+    evaluation = ModelEvaluation(
+        recorded.scores, recorded.per_query, max(recorded.scores), evidence.verification.device
+    )
     return Reference(label, evaluation, note="scores recorded by the sweep; the model is unavailable")
 
 

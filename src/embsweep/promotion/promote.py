@@ -11,7 +11,7 @@ from typing import Any
 from embsweep.config.sweep import GateConfig
 from embsweep.core.errors import GateRefused
 from embsweep.core.files import data_cache
-from embsweep.promotion.case import CandidateVersion, build_case, override_gate, rebuild_splits
+from embsweep.promotion.case import CandidateVersion, build_case, override, rebuild_splits
 from embsweep.selection.evidence import Evidence
 from embsweep.selection.gate import GateResult, evaluate_gate
 from embsweep.selection.gate_conditions import Condition
@@ -26,8 +26,6 @@ from embsweep.tracking.registry.aliases import (
 from embsweep.tracking.registry.decisions import Decision, log_decision, record_decision
 from embsweep.tracking.registry.load import fetch_version, find_version
 from embsweep.tracking.store import Store
-
-ProgressFn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Promotion:
     record: str | None = None
 
 
-def promote(request: PromotionRequest, say: ProgressFn = lambda line: None) -> Promotion:
+def promote(request: PromotionRequest, say: Callable[[str], None] = lambda line: None) -> Promotion:
     """Evaluate the gate for the challenger of a registered model; if it passes, make the challenger champion.
 
     If the gate refuses, the result is returned and recorded; see `GateResult.passed`. A dry run changes and records
@@ -84,7 +82,7 @@ def promote(request: PromotionRequest, say: ProgressFn = lambda line: None) -> P
 
 
 def _evaluate(
-    store: Store, aliases: ModelAliases, number: int, request: PromotionRequest, say: ProgressFn
+    store: Store, aliases: ModelAliases, number: int, request: PromotionRequest, say: Callable[[str], None]
 ) -> Promotion:
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
         challenger = _fetch(store, request.name, number, Path(scratch))
@@ -93,7 +91,7 @@ def _evaluate(
         if evidence is None:
             why = str(challenger.fetched.error or challenger.fetched.evidence_error or "")
             return Promotion(aliases, number, GateResult((Condition("evidence", False, why),)), None, ())
-        rule = override_gate(evidence.gate, request.rule)
+        rule = override("gate", GateConfig.model_validate, evidence.gate.model_dump(), request.rule)
         say(f"Rebuilding the test set of {evidence.data.name}")
         splits = rebuild_splits(evidence.data, request.data, data_cache(request.storage))
         models = f"version {number}" + (f", champion {aliases.champion}" if champion else "") + " and the base model"
@@ -139,14 +137,13 @@ def _decision_details(promotion: Promotion, request: PromotionRequest) -> dict[s
 
 def _notes(evidence: Evidence, rule: GateConfig) -> tuple[str, ...]:
     """Return remarks that do not prevent a promotion but should be known."""
-    notes = []
-    if rule != evidence.gate:
-        notes.append("the rule is not the one recorded with the sweep")
-    if evidence.holdout_evaluations > 1:
-        notes.append(f"the test split was evaluated {evidence.holdout_evaluations} times: its scores may be optimistic")
-    if evidence.verdict.outcome != "named":
-        notes.append(f"the sweep's verdict on its winner: {evidence.verdict.outcome}")
-    return tuple(notes)
+    count, outcome = evidence.holdout_evaluations, evidence.verdict.outcome
+    remarks = {
+        "the rule is not the one recorded with the sweep": rule != evidence.gate,
+        f"the test split was evaluated {count} times: its scores may be optimistic": count > 1,
+        f"the sweep's verdict on its winner: {outcome}": outcome != "named",
+    }
+    return tuple(remark for remark, applies in remarks.items() if applies)
 
 
 def _describe_no_challenger(store: Store, aliases: ModelAliases) -> str:

@@ -17,16 +17,13 @@ from embsweep.tracking.store import Store
 class Rollback:
     """Result of a rollback: version `restored` is champion instead of `rolled_back`.
 
-    `left` are the champions before it, to which further rollbacks can return. `record` is the path of the decision's
-    file in the MLflow run of `rolled_back`; None for a dry run, or if that version has no run.
+    `left` are the champions before it, to which further rollbacks can return.
     """
 
-    name: str
     rolled_back: int
     restored: int
     left: tuple[int, ...]
     notes: tuple[str, ...] = ()
-    record: str | None = None
 
 
 def roll_back(name: str, storage: Path, uri: str | None = None, *, dry_run: bool = False) -> Rollback:
@@ -59,21 +56,17 @@ def roll_back(name: str, storage: Path, uri: str | None = None, *, dry_run: bool
 
 
 def _roll_back(store: Store, aliases: ModelAliases, serving: int, *, dry_run: bool) -> Rollback:
-    name = aliases.name
     number, deleted = _find_target(store, aliases)
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
-        fetched = fetch_version(store, find_version(store, name, number), Path(scratch) / "model")
+        fetched = fetch_version(store, find_version(store, aliases.name, number), Path(scratch) / "model")
     if fetched.error:
         raise GateRefused("altered-file", f"version {number} cannot be restored: {fetched.error}; nothing was changed")
-    record = None
     if not dry_run:
-        restored, removed = {"instead_of": serving}, {"restored": number}
-        record = restore_champion(
-            store, aliases, Decision("restored", number, restored), Decision("rolled back", serving, removed)
-        )
+        restored = Decision("restored", number, {"instead_of": serving})
+        restore_champion(store, aliases, restored, Decision("rolled back", serving, {"restored": number}))
     left = aliases.earlier[: aliases.earlier.index(number)]
     notes = tuple(f"version {gone} was champion before, but no longer exists" for gone in deleted)
-    return Rollback(name, serving, number, left, notes, record)
+    return Rollback(serving, number, left, notes)
 
 
 def _find_target(store: Store, aliases: ModelAliases) -> tuple[int, list[int]]:

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 
 from embsweep.core.errors import EmbsweepError
-from embsweep.core.terminal_text import escape_control_characters
+from embsweep.core.redaction import escape_control_characters
 
 MOST_CHARS = 1000
 
