@@ -115,7 +115,7 @@ def require_intact(folder: Path) -> None:
         CodedError: If a file, or the manifest, is missing, unreadable, altered or not listed. Names the first one.
     """
     listed = read_manifest(folder)
-    present = _list_files(folder)
+    present = list_files(folder)
     for name in sorted(listed.keys() | present.keys()):
         if name not in present:
             raise CodedError("missing-file", f"{folder / name}: is missing")
@@ -143,14 +143,14 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def _list_files(folder: Path) -> dict[str, Path]:
+def list_files(folder: Path) -> dict[str, Path]:
     """Return every file below `folder` except the manifest by its name there; a link counts as a file."""
     found = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
     return {path.relative_to(folder).as_posix(): path for path in found if path != folder / MANIFEST}
 
 
 def _write_manifest(folder: Path) -> None:
-    files = {name: describe_file(file) for name, file in _list_files(folder).items()}
+    files = {name: describe_file(file) for name, file in list_files(folder).items()}
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2) + "\n", "utf-8")
     for path in (*folder.rglob("*"), folder):
         sync(path)
