@@ -7,7 +7,7 @@ import pytest
 
 from embsweep.config.search_space import Choice
 from embsweep.models.copies import find_copy
-from embsweep.sweep.assets import copy_models
+from embsweep.sweep.base_model import copy_models
 from tests.refusals import raises_diagnostics
 
 
@@ -30,6 +30,7 @@ def prepare(make_config, models, tmp_path):
 
     def run(is_remote):
         recipe = make_config("model=minilm", "matryoshka=from_384")
+
         def configure(point):
             return recipe.model_copy(update={"model": models[point["model"]] if "model" in point else recipe.model})
 
