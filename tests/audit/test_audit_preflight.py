@@ -9,7 +9,7 @@ from embsweep.cli.composition.request import read_request
 from embsweep.core.errors import InputError
 from embsweep.runners.resources import Machine
 from embsweep.sweep.checks.preflight import check_request
-from embsweep.sweep.identity import compute_identity
+from embsweep.sweep.run_metadata import compute_identity
 
 
 @pytest.fixture

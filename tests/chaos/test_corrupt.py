@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from embsweep.sweep.checkpoints import QUARANTINE
+from embsweep.sweep.context import QUARANTINE
 from tests.chaos.conftest import SEARCH_ALONE, SMALL, count_trials
 from tests.chaos.invariants import check_invariants, read_facts
 

@@ -21,7 +21,7 @@ from embsweep.config.search_space import (
     grid_values,
 )
 from embsweep.core.errors import InputError
-from embsweep.search.distributions import to_distribution
+from embsweep.search.search import to_distribution
 
 PARSER = OverridesParser.create()
 

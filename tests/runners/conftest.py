@@ -18,8 +18,7 @@ def make_sweep_scheduler(make_config, tmp_path):
     """Return `make(trials, **limits)`: a real scheduler over a real ledger, without listeners."""
     from embsweep.config.search_space import FloatRange
     from embsweep.search.storage import open_storage
-    from embsweep.sweep.phase import search_phase
-    from embsweep.sweep.scheduler import SweepScheduler
+    from embsweep.sweep.scheduler import SweepScheduler, search_phase
     from tests.ledgers import open_search
 
     space = (FloatRange("train.learning_rate", 1e-6, 1e-4),)

@@ -10,7 +10,7 @@ from embsweep.cli.composition.compose import compose
 from embsweep.cli.composition.search_space import parse_dimension
 from embsweep.cli.paths import conf_dir
 from embsweep.config.search_space import Choice, FloatRange, IntRange, boundary_values, contains, grid_values
-from embsweep.search.distributions import from_distribution, to_distribution
+from embsweep.search.search import to_distribution
 
 parser = OverridesParser.create()
 
@@ -28,7 +28,6 @@ def test_range_has_exactly_hydras_values(start, count, step):
     assert grid_values(converted) == expected
     distribution = to_distribution(converted)
     assert (distribution.low, distribution.high) == (expected[0], expected[-1])
-    assert from_distribution("key", distribution) == converted
     assert all(distribution._contains(value) for value in boundary_values(converted))
 
 
@@ -42,7 +41,6 @@ def test_interval_includes_both_ends(start, width, log):
     converted = dimension(f"tag(log,{inner})" if log else inner)
     assert converted == FloatRange("key", low, high, log=log)
     distribution = to_distribution(converted)
-    assert from_distribution("key", distribution) == converted
     assert distribution._contains(low)
     assert distribution._contains(high)
 
@@ -62,18 +60,15 @@ def test_interval_includes_both_ends(start, width, log):
     ],
 )
 def test_grammar(text, expected):
-    converted = dimension(text)
-    assert converted == expected
-    assert from_distribution("key", to_distribution(converted)) == expected
+    assert dimension(text) == expected
 
 
 @pytest.mark.parametrize("path", sorted((conf_dir() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_space_round_trips_and_includes_its_ends(loader, path):
+def test_every_shipped_space_includes_its_ends(loader, path):
     params = compose(loader, [f"+sweep={path.stem}"]).hydra.sweeper.params
     for key, text in params.items():
         converted = parse_dimension(parser.parse_override(f"{key}={text}"))
         distribution = to_distribution(converted)
-        assert from_distribution(key, distribution) == converted
         for value in boundary_values(converted):
             fixed = optuna.trial.FixedTrial({key: value})
             assert fixed._suggest(key, distribution) == value

@@ -13,11 +13,11 @@ from embsweep.config.search_space import Choice, FloatRange, IntRange
 from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.core.errors import SweepRefused
 from embsweep.search.confirmation import ConfirmationLedger
-from embsweep.search.format import FORMAT_KEY, LEDGER_FORMAT, METADATA
 from embsweep.search.pruners import build_pruner
 from embsweep.search.read import read_ledger, read_metadata, read_phases
+from embsweep.search.record import FORMAT_KEY, LEDGER_FORMAT, METADATA
 from embsweep.search.search import SearchLedger
-from embsweep.search.storage import LedgerUnavailable
+from embsweep.search.storage import LedgerUnavailable, open_storage
 
 SPACE = (FloatRange("lr", 1e-6, 1e-4, log=True), IntRange("epochs", 1, 5), Choice("loss", ("a", "b")))
 RECIPE = {"lr": 2e-5, "epochs": 4, "loss": "a"}
@@ -45,7 +45,7 @@ def open_ledger(storage, *, space=SPACE, recipe=None, **search):
 def open_in(folder):
     search = SearchConfig(sampler="random", trials=6, seed=3, recipe_first=True)
     pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
-    return SearchLedger.open(folder / "study.db", space=SPACE, search=search, pruner=pruner, recipe=RECIPE)
+    return SearchLedger(open_storage(folder / "study.db"), space=SPACE, search=search, pruner=pruner, recipe=RECIPE)
 
 
 def finish(ledger, record, score):
@@ -391,12 +391,12 @@ def test_pruning_ignores_reports_of_earlier_attempts(storage, monkeypatch):
 
 @pytest.mark.slow
 def test_metadata_persists_and_can_be_read_by_read_ledger(tmp_path):
-    path = tmp_path / "new" / "study.db"
-    ledger = open_in(tmp_path / "new")
+    path = tmp_path / "study.db"
+    ledger = open_in(tmp_path)
     ledger.set_metadata(identity={"a": 1})
     ledger.set_metadata(result={"b": [1, 2]})
     run_all(ledger)
-    ConfirmationLedger.open(path, "confirmation", [{"trial": 0, "seed": 1}]).ask()
+    ConfirmationLedger(open_storage(path), "confirmation", [{"trial": 0, "seed": 1}]).ask()
     notes, trials = read_ledger(path)
     assert notes == {"ledger_format": LEDGER_FORMAT, "identity": {"a": 1}, "result": {"b": [1, 2]}}
     assert len(trials) == 6

@@ -8,10 +8,8 @@ import pytest
 
 from embsweep.config.search_space import Choice, FloatRange
 from embsweep.reports.progress import LineProgress
-from embsweep.search.format import STUDY
-from embsweep.sweep.listeners import show_events, track_events
-from embsweep.sweep.phase import search_phase
-from embsweep.sweep.scheduler import SweepScheduler
+from embsweep.sweep.context import tell_events
+from embsweep.sweep.scheduler import SweepScheduler, search_phase
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 from tests.ledgers import Database, Memory, open_search
 
@@ -42,13 +40,13 @@ class Heard:
     def put(self, *states):
         self.states += states
 
-    def listeners(self, ledger, study=STUDY):
+    def listeners(self, ledger):
         """Return the listeners of a sweep, which write to this object."""
 
         def hear(record, event):
             self.events.append((record.number, event))
 
-        return hear, show_events(self.progress, ledger), track_events(self, ledger, study)
+        return hear, tell_events(self.progress, self, ledger, ledger)
 
     def last(self, number):
         """Return the last state of the MLflow run of one trial."""

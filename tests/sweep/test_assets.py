@@ -7,7 +7,7 @@ import pytest
 
 from embsweep.config.search_space import Choice
 from embsweep.models.copies import find_copy
-from embsweep.sweep.assets import copy_models
+from embsweep.sweep.base_model import copy_models
 from tests.refusals import raises_diagnostics
 
 

@@ -14,7 +14,7 @@ from embsweep.search.ledger import Ledger
 from embsweep.search.read import read_ledger, read_phases
 from embsweep.selection.evidence import RECIPE, RUNNER_UP, WINNER, ConfirmedRecord, Evidence, VerdictRecord
 from embsweep.sweep import confirmation
-from embsweep.sweep.confirmation_runs import draw_seeds
+from embsweep.sweep.confirmation import draw_seeds
 from embsweep.sweep.winner import name_finalists
 from embsweep.tracking.store import open_store
 from embsweep.training import trial as train

@@ -3,7 +3,7 @@
 import optuna
 import pytest
 
-from embsweep.search.format import METADATA, STUDY
+from embsweep.search.record import METADATA, STUDY
 from embsweep.search.storage import open_storage
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.holdout import count_previous_evaluations

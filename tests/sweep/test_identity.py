@@ -4,7 +4,8 @@ import pytest
 
 from embsweep.config.search_space import FloatRange, describe
 from embsweep.core.errors import SweepRefused
-from embsweep.sweep.identity import check_identity, compute_identity, flatten
+from embsweep.sweep.request import flatten
+from embsweep.sweep.run_metadata import check_identity, compute_identity
 from tests.refusals import raises_code
 
 SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4, log=True),)

@@ -6,8 +6,7 @@ import pytest
 
 from embsweep.core.names import METRICS
 from embsweep.search.confirmation import ConfirmationLedger
-from embsweep.search.format import STUDY
-from embsweep.search.record import CONFIG, FACTS, REPORT, TrialRecord
+from embsweep.search.record import CONFIG, FACTS, REPORT, STUDY, TrialRecord
 from embsweep.search.storage import open_storage
 from embsweep.sweep.projection import project_ledger, project_sweep, project_trial
 from embsweep.tracking.runs import SWEEP
@@ -212,5 +211,5 @@ def test_a_ledger_gives_the_sweep_first_then_the_runs_of_every_phase(tmp_path):
     assert project_ledger(path) == (), "a sweep that has not begun"
     ledger.set_metadata(**METADATA)
     ledger.ask()
-    ConfirmationLedger.open(path, "confirmation", [{"trial": 0, "seed": 1}]).ask()
+    ConfirmationLedger(open_storage(path), "confirmation", [{"trial": 0, "seed": 1}]).ask()
     assert [state.key for state in project_ledger(path)] == [SWEEP, ("trial", 0), ("confirmation", 0)]

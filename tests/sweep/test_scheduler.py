@@ -6,9 +6,9 @@ import pytest
 
 from embsweep.config import build_config
 from embsweep.runners.inline import InlineRunner
-from embsweep.search.format import STUDY
-from embsweep.sweep.phase import rank_finished_trials
+from embsweep.search.record import STUDY
 from embsweep.sweep.projection import project_trial
+from embsweep.sweep.scheduler import rank_finished_trials
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 from tests.ledgers import report_at
 from tests.sweep.schedulers import FRACTIONS, Heard, scripted

@@ -6,12 +6,12 @@ import pytest
 
 from embsweep.core.errors import Diagnostic, DiskFull, InputError
 from embsweep.core.files import write_folder
+from embsweep.search.confirmation import ConfirmationLedger
 from embsweep.search.record import TrialRecord
-from embsweep.sweep.phase import rank_finished_trials
-from embsweep.sweep.scheduler import MANIFEST_SHA256
+from embsweep.sweep.scheduler import MANIFEST_SHA256, rank_finished_trials
 from embsweep.training.messages import Outcome, TrialResult, TrialStarted
 from embsweep.training.verification import hash_of_manifest
-from tests.ledgers import report_at
+from tests.ledgers import Memory, report_at
 from tests.sweep.schedulers import Heard
 
 STARTED = TrialStarted(1, "here", 0.0, 0.1, 0.0)
@@ -169,5 +169,5 @@ def test_a_stopped_trial_can_win_and_a_failed_or_open_one_cannot(tmp_path):
 def test_suggest_sets_the_fold_of_a_run(make_scheduler):
     scheduler = make_scheduler()
     assert scheduler.suggest().fold is None
-    scheduler.phase = dataclasses.replace(scheduler.phase, fold=lambda record: 2)
+    scheduler.ledger = ConfirmationLedger(Memory().open(), "confirmation", [{"trial": 0, "seed": 1, "fold": 2}])
     assert scheduler.suggest().fold == 2

@@ -153,8 +153,8 @@ def test_weights_that_change_after_the_search_are_never_registered(
 ):
     real = sweep_run.confirm_finalists
 
-    def confirm(context, runner):
-        confirmation = real(context, runner)
+    def confirm(context):
+        confirmation = real(context)
         tamper(context.folder.trial(confirmation.verdict.winner) / "best")
         return confirmation
 
@@ -173,17 +173,16 @@ def test_weights_that_change_after_the_search_are_never_registered(
 
 @pytest.mark.slow
 def test_per_query_scores_that_change_after_a_run_are_never_compared(launch, monkeypatch):
-    from embsweep.sweep import confirmation as confirm
-    from embsweep.sweep import confirmation_runs
+    from embsweep.sweep import confirmation
 
-    inner = confirmation_runs.run_confirmation
+    inner = confirmation.run_confirmation
 
-    def run_confirmation(context, runner, finalists, folds):
-        fresh = inner(context, runner, finalists, folds)
-        alter_values(confirmation_runs.confirmation_phase(context).trial_dir(fresh[0].number) / "best")
+    def run_confirmation(context, finalists, folds):
+        fresh = inner(context, finalists, folds)
+        alter_values(confirmation.confirmation_phase(context).trial_dir(fresh[0].number) / "best")
         return fresh
 
-    monkeypatch.setattr(confirm, "run_confirmation", run_confirmation)
+    monkeypatch.setattr(confirmation, "run_confirmation", run_confirmation)
     with raises_code(CodedError, "not-reproduced") as caught:
         launch("search.trials=2", "confirm=standard", "confirm.seeds=2")
     assert re.search(r"per_query\.npz: map@100 at \d+ ", str(caught.value))

@@ -14,8 +14,7 @@ from embsweep.reports.text import plain_printer, score
 from embsweep.reports.view import SweepView
 from embsweep.search.read import read_ledger
 from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.presentation import build_view
-from embsweep.sweep.projection import project_ledger
+from embsweep.sweep.projection import build_view, project_ledger
 from embsweep.tracking.sync import count_pending
 
 

@@ -60,7 +60,7 @@ def copy_model(cfg: ModelConfig, root: Path) -> ModelCopy:
     if diagnostics := check_model(cfg):
         raise InputError(diagnostics)
     source = KINDS[cfg.kind].fetch(cfg)
-    names = select_files(path.relative_to(source).as_posix() for path in list_files(source))
+    names = select_files(list_files(source))
     files = {name: describe_file(source / name) for name in sorted(names)}
     key = hashlib.sha256(json.dumps(files, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()
     target = root / key

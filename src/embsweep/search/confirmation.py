@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from optuna.distributions import IntDistribution
 from optuna.storages import BaseStorage
 
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import TrialRecord
-from embsweep.search.storage import open_storage
 
 Point = dict[str, int]
 """Parameters of a run: trial number, seed and, with cross-validation, fold."""
@@ -43,24 +41,6 @@ class ConfirmationLedger(Ledger):
     ) -> None:
         super().__init__(storage, study)
         self._points, self._again = points, frozenset(again)
-
-    @classmethod
-    def open(
-        cls, path: Path, study: str, points: Sequence[Point], *, again: Collection[int] = ()
-    ) -> ConfirmationLedger:
-        """Open the study in the ledger at `path`, and create it if it does not exist.
-
-        Args:
-            path: The database file.
-            study: Name of the study.
-            points: Parameters of the planned runs, in the order in which they start.
-            again: Numbers of finished runs that do not count.
-
-        Raises:
-            LedgerUnavailable: If the database cannot be read or written.
-            SweepRefused: If the study has another format.
-        """
-        return cls(open_storage(path), study, points, again=again)
 
     def ask(self) -> TrialRecord | None:
         """Return the next planned run: an interrupted one under its own number, else the next one without a record.

@@ -17,9 +17,19 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
 from embsweep.config.search_space import Value
-from embsweep.search.format import FORMAT_KEY, LEDGER_FORMAT, METADATA, STUDY, check_format
 from embsweep.search.pruners import fraction_to_step
-from embsweep.search.record import ATTEMPT, PROCESS_LOSSES, REPORT, TrialRecord, to_record
+from embsweep.search.record import (
+    ATTEMPT,
+    FORMAT_KEY,
+    LEDGER_FORMAT,
+    METADATA,
+    PROCESS_LOSSES,
+    REPORT,
+    STUDY,
+    TrialRecord,
+    require_format,
+    to_record,
+)
 from embsweep.search.storage import forget_values
 from embsweep.training.messages import REPORTS, TrialReport
 
@@ -44,7 +54,7 @@ class Ledger:
         self._study = optuna.create_study(storage=storage, study_name=study, direction="maximize", load_if_exists=True)
         self._study_id = storage.get_study_id_from_name(study)
         self._open: set[int] = set()
-        check_format(self._study)
+        require_format(study, self.metadata)
         if FORMAT_KEY not in self.metadata:
             self.set_metadata(**{FORMAT_KEY: LEDGER_FORMAT})
 

@@ -8,26 +8,25 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from sqlalchemy.exc import DatabaseError
 
 from embsweep.core.errors import CodedError
-from embsweep.search.format import METADATA, STUDY, check_format
-from embsweep.search.record import TrialRecord, to_record
+from embsweep.search.record import METADATA, STUDY, TrialRecord, require_format, to_record
 from embsweep.search.storage import open_storage
 
+StudyRecords = tuple[Mapping[str, Any], tuple[TrialRecord, ...]]
+"""Metadata and trials of one study."""
 
-def read_ledger(path: Path) -> tuple[Mapping[str, Any], tuple[TrialRecord, ...]] | None:
+
+def read_ledger(path: Path) -> StudyRecords | None:
     """Return metadata and trials of the search in a ledger, None if it does not exist or has no study.
 
     Raises:
         SweepRefused: If the ledger has another format.
         CodedError: If the file is damaged or not a ledger (`unreadable`), or cannot be read now (`LedgerUnavailable`).
     """
-    study = _load_study(path, STUDY)
-    if study is None:
-        return None
-    check_format(study)
-    return study.user_attrs.get(METADATA, {}), _records(study)
+    return _read_supported(path).get(STUDY)
 
 
 def read_phases(path: Path) -> Mapping[str, tuple[TrialRecord, ...]]:
@@ -37,10 +36,7 @@ def read_phases(path: Path) -> Mapping[str, tuple[TrialRecord, ...]]:
         SweepRefused: If the ledger has another format.
         CodedError: If the file is damaged or not a ledger (`unreadable`), or cannot be read now (`LedgerUnavailable`).
     """
-    if read_ledger(path) is None:
-        return {}
-    names = optuna.get_all_study_names(open_storage(path))
-    return {name: _records(study) for name in names if (study := _load_study(path, name)) is not None}
+    return {name: trials for name, (_, trials) in _read_supported(path).items()}
 
 
 def read_metadata(path: Path) -> Mapping[str, Any]:
@@ -49,23 +45,33 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
     Raises:
         CodedError: If the file is damaged or not a ledger (`unreadable`), or cannot be read now (`LedgerUnavailable`).
     """
-    study = _load_study(path, STUDY)
-    metadata: dict[str, Any] = {} if study is None else study.user_attrs.get(METADATA, {})
-    return metadata
+    return _read_studies(path).get(STUDY, ({}, ()))[0]
 
 
-def _records(study: optuna.Study) -> tuple[TrialRecord, ...]:
-    return tuple(to_record(trial) for trial in study.get_trials(deepcopy=False))
+def _read_supported(path: Path) -> Mapping[str, StudyRecords]:
+    studies = _read_studies(path)
+    if STUDY in studies:
+        require_format(STUDY, studies[STUDY][0])
+    return studies
 
 
-def _load_study(path: Path, name: str) -> optuna.Study | None:
+def _read_studies(path: Path) -> Mapping[str, StudyRecords]:
+    """Return every study by name, the search first; nothing if there is no ledger."""
     if not path.is_file():
-        return None
+        return {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        return optuna.load_study(storage=open_storage(path), study_name=name)
-    except KeyError:
-        return None
+        storage = open_storage(path)
+        try:
+            return {study.study_name: _read_study(storage, study.study_name) for study in storage.get_all_studies()}
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
     except (DatabaseError, StorageInternalError) as error:
         message = f"{path}: not a readable ledger ({str(error).splitlines()[0]})"
         raise CodedError("unreadable", message) from None
+
+
+def _read_study(storage: RDBStorage, name: str) -> StudyRecords:
+    study = optuna.load_study(storage=storage, study_name=name)
+    return study.user_attrs.get(METADATA, {}), tuple(to_record(trial) for trial in study.get_trials(deepcopy=False))

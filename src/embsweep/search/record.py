@@ -1,4 +1,7 @@
-"""Records of the ledger's trials as values. They contain everything that MLflow, the screen and the card show."""
+"""Format of a ledger, and the records of its trials as values.
+
+The records contain everything that MLflow, the screen and the card show.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,21 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from embsweep.config.search_space import Value
+from embsweep.core.errors import SweepRefused
 from embsweep.search.pruners import STEPS_PER_SCHEDULE, fraction_to_step
 from embsweep.selection.scores import Scores
 from embsweep.training.messages import REPORTS, TrialReport
+
+STUDY = "sweep"
+"""Name of the search's study in the database."""
+
+METADATA = "embsweep"
+"""User attribute of a study that holds the sweep's metadata."""
+
+FORMAT_KEY = "ledger_format"
+
+LEDGER_FORMAT = 3
+"""Raised with each change of the metadata's or the trials' keys. Ledgers of format 1 do not record the number."""
 
 ATTEMPT = "attempt"
 """Attribute: number of starts of the trial."""
@@ -130,3 +145,23 @@ def to_record(trial: FrozenTrial) -> TrialRecord:
         reached=reported.keys(),
         created_at=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
     )
+
+
+def require_format(study: str, metadata: Mapping[str, Any]) -> None:
+    """Check that this code can read and continue a study.
+
+    Args:
+        study: Name of the study.
+        metadata: Its metadata.
+
+    Raises:
+        SweepRefused: If the study has another format.
+    """
+    found = metadata.get(FORMAT_KEY, 1 if metadata else LEDGER_FORMAT)
+    if found != LEDGER_FORMAT:
+        raise SweepRefused(
+            "other-format",
+            f"the ledger of sweep '{metadata.get('name', study)}' has format {found}; this "
+            f"version of embsweep reads format {LEDGER_FORMAT}. Finish the sweep with the version that "
+            "began it, take another name (sweep.name=…), or archive it and start over (sweep.fresh=true).",
+        )

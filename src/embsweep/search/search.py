@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.trial import FrozenTrial
 
-from embsweep.config.search_space import SearchSpace, Value, grid_values
+from embsweep.config.search_space import Choice, Dimension, IntRange, SearchSpace, Value, grid_values
 from embsweep.config.sweep import SearchConfig
-from embsweep.search.distributions import to_distributions
-from embsweep.search.format import STUDY
 from embsweep.search.ledger import Ledger
-from embsweep.search.record import STOP_AT, TrialRecord
+from embsweep.search.record import STOP_AT, STUDY, TrialRecord
 from embsweep.search.samplers import build_sampler, sampling_threads
-from embsweep.search.storage import open_storage
 
 _SAMPLER_STATE = "sampler_state"
 """Attribute of a trial: what its sampler keeps from one trial to the next (the position in a quasi-random sequence)."""
@@ -55,29 +50,9 @@ class SearchLedger(Ledger):
         super().__init__(storage, STUDY)
         self._study.pruner = pruner
         self._search = search
-        self._distributions = to_distributions(space)
+        self._distributions = {dimension.key: to_distribution(dimension) for dimension in space}
         self._recipe = dict(recipe or {}) if search.recipe_first else {}
         self._cells = _grid(space, self._recipe) if search.sampler == "grid" else []
-
-    @classmethod
-    def open(
-        cls, path: Path, *, space: SearchSpace, search: SearchConfig, pruner: BasePruner, recipe: Mapping[str, Value]
-    ) -> SearchLedger:
-        """Open the ledger at `path`, and create it if it does not exist.
-
-        Args:
-            path: The database file.
-            space: Dimensions to search.
-            search: Sampler, number of trials and seed.
-            pruner: Decides which trials to stop.
-            recipe: Values of trial 0, without those that are outside their dimension.
-
-        Raises:
-            LedgerUnavailable: If the database cannot be read or written.
-            SweepRefused: If the ledger has another format.
-        """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return cls(open_storage(path), space=space, search=search, pruner=pruner, recipe=recipe)
 
     def ask(self) -> TrialRecord | None:
         """Return the next trial: an interrupted one under its own number, else a new one in the budget, else None."""
@@ -129,7 +104,7 @@ class SearchLedger(Ledger):
         )
         copy.add_trials(trials)
         study_id = storage.get_study_id_from_name(STUDY)
-        for name, value in _sampler_state(trials).items():
+        for name, value in trials[-1].user_attrs.get(_SAMPLER_STATE, {}).items() if trials else ():
             storage.set_study_system_attr(study_id, name, value)
         if given:
             copy.enqueue_trial(given)
@@ -139,10 +114,13 @@ class SearchLedger(Ledger):
         return self._create(drawn.params, self._distributions, {_SAMPLER_STATE: state} if state else None)
 
 
-def _sampler_state(trials: list[FrozenTrial]) -> Mapping[str, Any]:
-    """Return the state that the last sampler left."""
-    state: Mapping[str, Any] = trials[-1].user_attrs.get(_SAMPLER_STATE, {}) if trials else {}
-    return state
+def to_distribution(dimension: Dimension) -> BaseDistribution:
+    """Return Optuna's counterpart of one dimension; both include the two ends of a range."""
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(dimension.options)
+    if isinstance(dimension, IntRange):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
 
 def _grid(space: SearchSpace, recipe: Mapping[str, Value]) -> list[dict[str, Value]]:

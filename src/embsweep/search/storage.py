@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -36,8 +34,13 @@ def open_storage(path: Path) -> RDBStorage:
             storage.
     """
     options = {"timeout": SQLITE_BUSY_TIMEOUT_S, "isolation_level": "IMMEDIATE"}
-    with _translate_errors(path):
+    try:  # the error hook cannot be registered before the tables are created or checked
         storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": options})
+    except OperationalError as error:
+        raise _to_error(path, error.orig) from None
+    except DatabaseError as error:
+        fixes = "Restore a copy, or start over with sweep.fresh=true."
+        raise LedgerUnavailable("unreadable", f"{path}: not a readable ledger ({error.orig}). {fixes}") from None
     event.listen(storage.engine, "handle_error", partial(_raise_unavailable, path))
     return storage
 
@@ -47,34 +50,21 @@ def forget_values(storage: BaseStorage, trial_id: int) -> None:
 
     The last of them becomes the value of a stopped trial, and TPE ranks stopped trials by it.
 
-    Raises:
-        TypeError: If `storage` is neither an SQL nor an in-memory storage.
+    Args:
+        storage: A storage of SQL or in memory.
+        trial_id: Optuna's id of the trial.
     """
     if isinstance(storage, RDBStorage):
         with storage.engine.begin() as connection:
             connection.execute(text("DELETE FROM trial_intermediate_values WHERE trial_id = :id"), {"id": trial_id})
-    elif isinstance(storage, InMemoryStorage):
-        storage.get_trial(trial_id).intermediate_values = {}
     else:
-        raise TypeError(f"{type(storage).__name__}: not a storage of the ledger")
+        storage.get_trial(trial_id).intermediate_values = {}
 
 
 def _raise_unavailable(path: Path, context: ExceptionContext) -> None:
     """Raise LedgerUnavailable from SQLAlchemy's error hook: Optuna would report a full disk as invalid data."""
     if isinstance(context.original_exception, sqlite3.OperationalError):
         raise _to_error(path, context.original_exception) from None
-
-
-@contextmanager
-def _translate_errors(path: Path) -> Iterator[None]:
-    """Translate errors while tables are created or checked, before the error hook can be registered."""
-    try:
-        yield
-    except OperationalError as error:
-        raise _to_error(path, error.orig) from None
-    except DatabaseError as error:
-        fixes = "Restore a copy, or start over with sweep.fresh=true."
-        raise LedgerUnavailable("unreadable", f"{path}: not a readable ledger ({error.orig}). {fixes}") from None
 
 
 def _to_error(path: Path, error: BaseException | None) -> LedgerUnavailable:

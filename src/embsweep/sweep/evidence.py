@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,9 +16,8 @@ from embsweep.config import Config
 from embsweep.config.search_space import describe
 from embsweep.core.errors import EmbsweepError
 from embsweep.data.groups import label_groups
-from embsweep.search.format import STUDY
 from embsweep.search.ledger import Ledger
-from embsweep.search.record import TrialRecord
+from embsweep.search.record import STUDY, TrialRecord
 from embsweep.selection.evidence import (
     BASE,
     BM25,
@@ -31,15 +29,12 @@ from embsweep.selection.evidence import (
     VerdictRecord,
 )
 from embsweep.selection.objective import compute_objective, resolve_floors
-from embsweep.selection.scores import Scores
 from embsweep.selection.statistics.significance import compare_models, find_smallest_dim
-from embsweep.sweep.confirmation import Confirmation
-from embsweep.sweep.confirmation_runs import confirmation_config, confirmation_phase
+from embsweep.sweep.confirmation import Confirmation, confirmation_config, confirmation_phase
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.holdout import HoldoutEvaluation
-from embsweep.sweep.phase import run_ref
+from embsweep.sweep.projection import run_ref
 from embsweep.sweep.run_metadata import split_sizes
-from embsweep.sweep.scheduler import MANIFEST_SHA256
 from embsweep.tracking.runs import RunRef
 
 
@@ -57,25 +52,9 @@ class SelectedRun:
     config: Config
 
     @property
-    def name(self) -> str:
-        """Name of the run in MLflow."""
-        return self.child.name
-
-    @property
     def objective(self) -> float:
         """Best objective of the run on the validation split."""
         return float(self.record.best or 0.0)
-
-    @property
-    def manifest_sha256(self) -> str | None:
-        """Sha256 of the weights' manifest when the run ended; None if it was not recorded."""
-        recorded: str | None = self.record.attributes.get(MANIFEST_SHA256)
-        return recorded
-
-    @property
-    def scores(self) -> Scores:
-        """Every metric at every dimension on the validation split, of the saved weights."""
-        return self.record.scores
 
 
 def select_run(context: SweepContext, confirmation: Confirmation, trial: int) -> SelectedRun:
@@ -96,28 +75,22 @@ def select_run(context: SweepContext, confirmation: Confirmation, trial: int) ->
     own = SelectedRun(
         trial, run_ref(STUDY, record), record, context.folder.trial(trial) / "best", context.configure(record.params)
     )
-    runs = [own, *_fresh_runs(context, confirmation.fresh, trial)]
-    able = [run for run in runs if run.weights.is_dir() and run.record.best is not None]
-    if not able:
-        raise EmbsweepError(f"trial {trial}: its weights are missing ({own.weights})")
-    return max(able, key=lambda run: run.objective)
-
-
-def _fresh_runs(context: SweepContext, fresh: Sequence[TrialRecord], trial: int) -> list[SelectedRun]:
-    if context.prepared.folds:
-        return []  # runs on folds were trained on other data
     phase = confirmation_phase(context)
-    return [
+    fresh = [
         SelectedRun(
             trial,
-            phase.tracking_run(record),
+            run_ref(phase.study, record),
             record,
             phase.trial_dir(record.number) / "best",
             confirmation_config(context, record),
         )
-        for record in fresh
-        if record.params["trial"] == trial and record.state == "complete"
+        for record in confirmation.fresh
+        if record.params["trial"] == trial and record.state == "complete" and "fold" not in record.params
     ]
+    able = [run for run in (own, *fresh) if run.weights.is_dir() and run.record.best is not None]
+    if not able:
+        raise EmbsweepError(f"trial {trial}: its weights are missing ({own.weights})")
+    return max(able, key=lambda run: run.objective)
 
 
 _PACKAGES = ("embsweep", "sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
@@ -170,7 +143,7 @@ def build_evidence(
         holdout_evaluations=test.count,
         groups=groups,
         validation={
-            WINNER: served.scores,
+            WINNER: served.record.scores,
             BASE: context.baseline.scores,
             BM25: dict.fromkeys(recipe.trial.eval_dims, context.baseline.bm25),
         },
@@ -197,10 +170,10 @@ def count_states(ledger: Ledger) -> dict[str, int]:
 
 def _build_training_record(context: SweepContext, served: SelectedRun) -> TrainingRecord:
     record, metric = served.record, served.config.objective.metric
-    reports, saved = record.reports, record.saved
+    saved = record.saved
     return TrainingRecord(
         trial=served.trial,
-        run=served.name,
+        run=served.child.name,
         params=dict(context.ledger.record(served.trial).params),
         config=served.config.trial,
         log=tuple(
@@ -213,7 +186,7 @@ def _build_training_record(context: SweepContext, served: SelectedRun) -> Traini
                 values={dim: by_metric[metric] for dim, by_metric in report.scores.items()},
                 is_saved=report is saved,
             )
-            for report in reports
+            for report in record.reports
         ),
         facts={key: record.facts[key] for key in _FACTS if key in record.facts},
     )

@@ -27,27 +27,24 @@ def check_ownership(folder: Path) -> None:
         found = folder.lstat()
     except FileNotFoundError:
         return
-    is_open = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
-    if stat.S_ISLNK(found.st_mode):
-        problem = "is a link, whose target may change"
-    elif not stat.S_ISDIR(found.st_mode):
-        problem = "is not a folder"
-    elif found.st_uid != os.getuid():
-        problem = f"belongs to another user (uid {found.st_uid})"
-    elif is_open:
-        problem = "is writable by every user"
-    else:
-        return
-    raise InputError(
-        Diagnostic(
-            "unsafe-folder",
-            "storage.path",
-            problem,
-            str(folder),
-            "a folder owned by this user",
-            "choose another storage.path",
+    problems = {
+        "is a link, whose target may change": stat.S_ISLNK(found.st_mode),
+        "is not a folder": not stat.S_ISDIR(found.st_mode),
+        f"belongs to another user (uid {found.st_uid})": found.st_uid != os.getuid(),
+        "is writable by every user": found.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH,
+    }
+    problem = next((text for text, is_given in problems.items() if is_given), None)
+    if problem is not None:
+        raise InputError(
+            Diagnostic(
+                "unsafe-folder",
+                "storage.path",
+                problem,
+                str(folder),
+                "a folder owned by this user",
+                "choose another storage.path",
+            )
         )
-    )
 
 
 def _open_lock(path: Path) -> TextIO:
@@ -55,8 +52,15 @@ def _open_lock(path: Path) -> TextIO:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        problem = f"cannot be used as a lock ({error.strerror})"
-        raise InputError(Diagnostic("not-writable", "storage.path", problem, str(path), hint="remove it")) from None
+        raise InputError(
+            Diagnostic(
+                "not-writable",
+                "storage.path",
+                f"cannot be used as a lock ({error.strerror})",
+                str(path),
+                hint="remove it",
+            )
+        ) from None
     return os.fdopen(descriptor, "a+", encoding="ascii")
 
 

@@ -18,7 +18,6 @@ from embsweep.core.errors import EmbsweepError
 from embsweep.core.files import atomic_write
 from embsweep.data.groups import label_groups
 from embsweep.evaluation.evaluator import Evaluation
-from embsweep.search.ledger import Ledger
 from embsweep.search.read import read_metadata
 from embsweep.selection.evidence import BASE, BM25, EvaluationRecord, VerificationRecord
 from embsweep.selection.statistics.significance import compute_intervals
@@ -72,36 +71,28 @@ def count_previous_evaluations(folder: SweepFolder, fingerprint: str, say: Calla
     return count
 
 
-def load_holdout_evaluations(ledger: Ledger, folder: SweepFolder) -> list[HoldoutEvaluation]:
-    """Return the recorded holdout evaluations, oldest first.
-
-    An evaluation whose file is missing or altered still counts, but has no scores.
-    """
-    return [_load(folder, entry) for entry in ledger.metadata.get(_METADATA_KEY, [])]
-
-
-def record_holdout_evaluation(
-    ledger: Ledger, folder: SweepFolder, record: HoldoutEvaluation, models: Sequence[str]
-) -> None:
+def _record(context: SweepContext, record: HoldoutEvaluation, models: Sequence[str]) -> None:
     """Record the test evaluation in the ledger before writing its scores to disk.
 
     In this order, no scores can exist without a ledger entry. If the process dies in between, the evaluation counts,
     without scores.
 
     Args:
-        ledger: The ledger of the search.
-        folder: The folder of the sweep.
+        context: The sweep.
         record: The evaluation.
         models: Names of the models that were evaluated.
     """
     data = record.model_dump_json().encode()
-    entry = {"number": record.number, "earlier": record.earlier, "at": record.at, "models": list(models)}
-    digest = hashlib.sha256(data).hexdigest()
-    ledger.set_metadata(**{_METADATA_KEY: [*ledger.metadata.get(_METADATA_KEY, []), {**entry, "sha256": digest}]})
-    atomic_write(folder.holdout_evaluation(record.number), data)
+    entry = {
+        **{"number": record.number, "earlier": record.earlier, "at": record.at, "models": models},
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    context.ledger.set_metadata(**{_METADATA_KEY: [*context.ledger.metadata.get(_METADATA_KEY, []), entry]})
+    atomic_write(context.folder.holdout_evaluation(record.number), data)
 
 
 def _load(folder: SweepFolder, entry: Mapping[str, Any]) -> HoldoutEvaluation:
+    """Return a recorded holdout evaluation; it still counts, without scores, if its file is missing or altered."""
     with suppress(OSError, ValidationError):
         data = folder.holdout_evaluation(entry["number"]).read_bytes()
         if hashlib.sha256(data).hexdigest() == entry["sha256"]:
@@ -130,8 +121,8 @@ def evaluate_on_test(
         EmbsweepError: If a file of the weights is missing, altered or not listed in their manifest.
     """
     recorded = [*recorded, RecordedScores(BASE, None, context.baseline.scores)]
-    choice = {item.name: _key(item) for item in recorded}
-    records = load_holdout_evaluations(context.ledger, context.folder)
+    choice = {item.name: BASE if item.folder is None else hash_of_manifest(item.folder) for item in recorded}
+    records = [_load(context.folder, entry) for entry in context.ledger.metadata.get(_METADATA_KEY, [])]
     known = {key for record in records for key in record.evaluations}
     new = [item for item in recorded if choice[item.name] not in known]
     if new or BM25 not in known or records[-1].choice != choice:
@@ -167,7 +158,7 @@ def _evaluate_new_models(
         evaluations={key: _to_record(context, evaluation) for key, evaluation in evaluations.items()},
         verifications={key: result.verification for key, result in found.items()},
     )
-    record_holdout_evaluation(context.ledger, context.folder, record, [item.name for item in recorded])
+    _record(context, record, [item.name for item in recorded])
     return record
 
 
@@ -178,10 +169,6 @@ def _report_progress(context: SweepContext, number: int, models: int) -> None:
         "may be optimistic."
     )
     context.progress.say(first if number == 1 else again)
-
-
-def _key(item: RecordedScores) -> str:
-    return BASE if item.folder is None else hash_of_manifest(item.folder)
 
 
 def _evaluate_bm25(context: SweepContext) -> Evaluation:

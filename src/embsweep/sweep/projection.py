@@ -1,23 +1,24 @@
-"""What MLflow must say about a sweep, derived from its ledger alone: one run for the sweep, one for each trial.
+"""Views of a sweep, derived from its ledger alone: what MLflow must say, and what the screen shows.
 
 Pure functions of the ledger's records and metadata, so that any MLflow can be made to say it at any time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from embsweep.core.redaction import redact
-from embsweep.search.read import read_ledger, read_phases
-from embsweep.search.record import CONFIG, TrialRecord
+from embsweep.reports.view import SweepView, TrialRow
+from embsweep.search.read import read_metadata, read_phases
+from embsweep.search.record import CONFIG, STUDY, TrialRecord
 from embsweep.selection.scores import scores_from_json
-from embsweep.sweep.identity import flatten
-from embsweep.sweep.phase import run_ref
+from embsweep.sweep.request import flatten
 from embsweep.tracking.records import DatasetRecord, SweepIdentity
 from embsweep.tracking.requests import MetricBatch
-from embsweep.tracking.runs import RUNNING, SWEEP, RunState
+from embsweep.tracking.runs import RUNNING, SWEEP, RunRef, RunState
 from embsweep.tracking.values import flatten_params, report_metrics, score_metrics, to_name
 
 _REASON_CHARS = 2000
@@ -94,22 +95,25 @@ def project_ledger(path: Path) -> tuple[RunState, ...]:
         SweepRefused: If the ledger has another format.
         CodedError: If the ledger cannot be read.
     """
-    found = read_ledger(path)
-    if found is None or "tracking" not in found[0]:
+    phases, metadata = read_phases(path), read_metadata(path)
+    if "tracking" not in metadata:
         return ()
-    metadata = found[0]
-    return (project_sweep(metadata), *project_trials(metadata, read_phases(path)))
+    trials = [project_trial(metadata, study, record) for study, records in phases.items() for record in records]
+    return (project_sweep(metadata), *trials)
 
 
-def project_trials(metadata: Mapping[str, Any], phases: Mapping[str, tuple[TrialRecord, ...]]) -> Iterator[RunState]:
-    """Yield the state of each trial's run.
+def run_ref(study: str, record: TrialRecord) -> RunRef:
+    """Return the MLflow run of a ledger record.
 
     Args:
-        metadata: Metadata of the search's study.
-        phases: The records of each study.
+        study: Study of the record: of the search, or of a confirmation.
+        record: The record.
     """
-    for study, records in phases.items():
-        yield from (project_trial(metadata, study, record) for record in records)
+    if study == STUDY:
+        return RunRef(record.number, f"trial {record.number}")
+    fold = f", fold {record.params['fold']}" if "fold" in record.params else ""
+    name = f"confirmation of trial {record.params['trial']}, seed {record.params['seed']}{fold}"
+    return RunRef(record.number, name, study)
 
 
 def read_identity(metadata: Mapping[str, Any]) -> SweepIdentity:
@@ -143,3 +147,41 @@ def _ended_ms(metadata: Mapping[str, Any]) -> int | None:
 
 def _to_ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def build_view(notes: dict[str, Any], records: Sequence[TrialRecord]) -> SweepView:
+    """Build the view of a sweep from its ledger's records and metadata (`notes`, written by `sweep.run`)."""
+    baseline = notes.get("baseline")
+    return SweepView(
+        name=notes["name"],
+        title=notes["title"],
+        objective=notes["objective"],
+        baseline=baseline["objective"] if baseline else None,
+        requested_trials=notes["requested_trials"],
+        slots=notes["slots"],
+        rows=tuple(_to_row(record) for record in records),
+    )
+
+
+def _to_row(record: TrialRecord) -> TrialRow:
+    facts = record.attributes
+    begin, end = facts.get("started_at"), facts.get("ended_at")
+    if begin is not None and end is None and not record.is_finished:
+        end = time.time()
+    return TrialRow(
+        number=record.number,
+        state=record.state,
+        best=record.best,
+        fraction=record.fraction,
+        params=describe_params(record),
+        elapsed_s=max(0.0, end - begin) if begin is not None and end is not None else None,
+        note=str(facts.get("reason", "")),
+    )
+
+
+def describe_params(record: TrialRecord) -> str:
+    """Return the last part of each swept key with its value: `learning_rate=2.1e-05 loss=mnrl`."""
+    return " ".join(
+        f"{key.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else f"{key.rsplit('.', 1)[-1]}={value}"
+        for key, value in record.params.items()
+    )

@@ -15,31 +15,22 @@ from rich.console import Console
 from embsweep.audit.report import summary_lines
 from embsweep.core.errors import TooManyFailures
 from embsweep.core.redaction import RedactingFormatter
-from embsweep.models.copies import ModelCopy
-from embsweep.reports.progress import Progress, open_progress
+from embsweep.reports.progress import open_progress
 from embsweep.reports.view import Result
 from embsweep.runners.resources import describe_slots
-from embsweep.search.format import STUDY
-from embsweep.search.ledger import Ledger
 from embsweep.search.pruners import build_pruner
 from embsweep.search.search import SearchLedger
+from embsweep.search.storage import open_storage
 from embsweep.selection.objective import describe_objective
-from embsweep.sweep.assets import copy_models
-from embsweep.sweep.baseline import Baseline, baseline_from_json, measure_baseline, score_base
-from embsweep.sweep.checkpoints import quarantine_corrupt
-from embsweep.sweep.checks.preflight import PreflightResult, check_request
+from embsweep.sweep.base_model import copy_models, load_or_score_baseline
+from embsweep.sweep.checks.preflight import PreflightResult, check_not_running, check_request
 from embsweep.sweep.confirmation import confirm_finalists
-from embsweep.sweep.context import SweepContext, build_trial_fn
+from embsweep.sweep.context import SweepContext, run_phase
 from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.identity import check_identity, compute_identity
-from embsweep.sweep.listeners import show_events, track_events
-from embsweep.sweep.lock import check_not_running
-from embsweep.sweep.phase import rank_finished_trials, search_phase
-from embsweep.sweep.presentation import build_view
 from embsweep.sweep.projection import project_ledger, project_sweep
 from embsweep.sweep.request import SweepRequest
-from embsweep.sweep.run_metadata import begin_tracking, describe_sweep, open_tracking
-from embsweep.sweep.scheduler import SweepScheduler
+from embsweep.sweep.run_metadata import begin_tracking, check_identity, compute_identity, describe_sweep, open_tracking
+from embsweep.sweep.scheduler import rank_finished_trials, search_phase
 from embsweep.sweep.winner import finalize_sweep, load_result
 from embsweep.tracking.sync import count_pending
 from embsweep.training.trial import TrialData
@@ -85,9 +76,8 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
 def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: SweepFolder) -> SearchLedger:
     recipe = prepared.recipe
     pruner = build_pruner(recipe.stopping, recipe.eval.schedule(recipe.train.epochs)[0])
-    ledger = SearchLedger.open(
-        folder.ledger, space=request.space, search=recipe.search, pruner=pruner, recipe=request.recipe
-    )
+    storage = open_storage(folder.ledger)
+    ledger = SearchLedger(storage, space=request.space, search=recipe.search, pruner=pruner, recipe=request.recipe)
     identity = compute_identity(
         recipe, request.space, prepared.splits.fingerprint, epoch_factor=prepared.scale.epoch_factor
     )
@@ -113,11 +103,11 @@ def _search(
             for line in _opening_lines(request, prepared, ledger):
                 progress.say(line)
             models = copy_models(request, prepared)
-            baseline = _score_baseline(prepared, models, ledger, progress)
+            baseline = load_or_score_baseline(prepared, models, ledger, progress)
             tracking.put(project_sweep(ledger.metadata))
             context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, models)
             _run_search(context)
-            return finalize_sweep(context, confirm_finalists(context, prepared.runner))
+            return finalize_sweep(context, confirm_finalists(context))
         except BaseException as error:
             with contextlib.suppress(Exception):  # keep the original error if the disk is full
                 status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
@@ -130,30 +120,8 @@ def _run_search(context: SweepContext) -> None:
     """Run the remaining trials of the search; raise TooManyFailures if no winner can be chosen."""
     splits = context.prepared.splits
     phase = search_phase(context.folder.trials, context.recipe, keep_recipe=context.has_recipe)
-    listeners = (show_events(context.progress, context.ledger), track_events(context.tracking, context.ledger, STUDY))
-    scheduler = SweepScheduler(context.ledger, lambda record: context.configure(record.params), phase, listeners)
-    scheduler.delete_checkpoints()
-    context.prepared.runner.run(scheduler, build_trial_fn(context, TrialData(splits.train, splits.validation)))
-    quarantine_corrupt(context.ledger, phase, context.progress)
-    _check_usable(context, scheduler)
-
-
-def _score_baseline(
-    prepared: PreflightResult, models: tuple[ModelCopy, ...], ledger: Ledger, progress: Progress
-) -> Baseline:
-    recipe, data = prepared.recipe, prepared.splits.validation
-    known = ledger.metadata.get("baseline")
-    if known is not None:
-        return baseline_from_json(known, recipe.objective)
-    progress.say("Scoring the untrained base model and BM25 on the validation split.")
-    scores = prepared.runner.call(score_base, recipe.trial, data, models=models, in_new_process=False)
-    baseline = measure_baseline(scores, recipe.objective, data)
-    ledger.set_metadata(baseline=baseline.to_json())
-    progress.update(build_view(dict(ledger.metadata), ledger.trials), f"base model: {baseline.objective:.4f}")
-    return baseline
-
-
-def _check_usable(context: SweepContext, scheduler: SweepScheduler) -> None:
+    data = TrialData(splits.train, splits.validation)
+    scheduler = run_phase(context, context.ledger, phase, lambda record: context.configure(record.params), data)
     records = context.ledger.trials
     failed = [record for record in records if record.state == "failed"]
     if scheduler.has_too_many_failures or not rank_finished_trials(records, context.folder.trials):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 import uuid
@@ -12,17 +11,18 @@ from typing import Any
 import yaml
 
 from embsweep.audit.report import report_to_json
-from embsweep.config.search_space import describe
+from embsweep.config import Config
+from embsweep.config.search_space import SearchSpace, describe
 from embsweep.core.environment import set_default_environment
+from embsweep.core.errors import SweepRefused
 from embsweep.core.redaction import redact
 from embsweep.data.collection import Splits
 from embsweep.search.ledger import Ledger
 from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger
-from embsweep.sweep.request import SweepRequest
+from embsweep.sweep.request import SweepRequest, flatten
 from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
-from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.runs import RUNNING, RunWriter
 from embsweep.tracking.store import open_store
 from embsweep.tracking.sync import MlflowSync, save_digests
@@ -35,11 +35,12 @@ def describe_sweep(request: SweepRequest, prepared: PreflightResult) -> dict[str
         request: The request, with its command and search space.
         prepared: The checked request.
     """
-    recipe, is_rehearsal = prepared.recipe, prepared.scale.is_rehearsal
+    recipe, splits, is_rehearsal = prepared.recipe, prepared.splits, prepared.scale.is_rehearsal
+    data = recipe.data.model_dump(exclude={"split"})
     texts = {
         "config/resolved.yaml": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False),
         "config/requested.yaml": yaml.safe_dump(prepared.requested.model_dump(mode="json"), sort_keys=False),
-        "audit/audit.json": _to_json_text(report_to_json(prepared.audit)),
+        "audit/audit.json": json.dumps(report_to_json(prepared.audit), indent=2, ensure_ascii=False) + "\n",
         "environment/packages.txt": describe_packages(),
         "environment/machine.txt": describe_machine(),
         "environment/git.txt": str(read_git_state(request.default_storage) or "no git repository\n"),
@@ -56,7 +57,12 @@ def describe_sweep(request: SweepRequest, prepared: PreflightResult) -> dict[str
             "rehearsal": is_rehearsal,
             "rehearses": prepared.requested.model.name if is_rehearsal else None,
         },
-        "dataset": dataclasses.asdict(_dataset_facts(prepared)),
+        "dataset": {
+            "name": splits.name,
+            "fingerprint": splits.fingerprint,
+            "source": redact(", ".join(f"{key}={value}" for key, value in data.items() if value is not None)),
+            "sizes": split_sizes(splits),
+        },
         "params": {
             "space": {d.key: describe(d) for d in request.space},
             "search": recipe.search.model_dump(mode="json", exclude={"trials"}),
@@ -111,22 +117,6 @@ def _list_names(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _to_json_text(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _dataset_facts(prepared: PreflightResult) -> DatasetRecord:
-    splits = prepared.splits
-    data = prepared.recipe.data.model_dump(exclude={"split"})
-    source = ", ".join(f"{key}={value}" for key, value in data.items() if value is not None)
-    return DatasetRecord(
-        name=splits.name,
-        fingerprint=splits.fingerprint,
-        source=redact(source),
-        sizes=split_sizes(splits),
-    )
-
-
 def split_sizes(splits: Splits) -> dict[str, int]:
     """Return the number of training pairs, of validation and test queries, and of passages in the corpus."""
     return {
@@ -135,3 +125,54 @@ def split_sizes(splits: Splits) -> dict[str, int]:
         "test_queries": len(splits.test.queries),
         "passages": len(splits.validation.corpus),
     }
+
+
+# These may change in a resumed sweep: budget, audit, confirmation, gate, runner, tracking, checkpoints to keep.
+_FREE = ("search.trials", "audit.", "confirm.", "gate.", "runner.", "tracking.", "storage.", "scale.", "sweep.")
+
+
+def compute_identity(
+    recipe: Config, space: SearchSpace, data_fingerprint: str, *, epoch_factor: float = 1.0
+) -> dict[str, Any]:
+    """Return every setting that must not change under one sweep name: dotted key → value, as plain JSON.
+
+    Args:
+        recipe: The configuration of trial 0, scaled.
+        space: The search space; a swept key is represented by its dimension instead of its value.
+        data_fingerprint: The fingerprint of the split data.
+        epoch_factor: The factor by which a rehearsal shortens every schedule. If the epochs are swept, no key of the
+            configuration contains it.
+    """
+    swept = {dimension.key for dimension in space}
+    config = flatten(recipe.model_dump(mode="json"))
+    return {
+        **{key: value for key, value in config if key not in swept and not key.startswith(_FREE)},
+        **{f"space {dimension.key}": describe(dimension) for dimension in space},
+        "data fingerprint": data_fingerprint,
+        "scale.epoch_factor": epoch_factor,
+    }
+
+
+def check_identity(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that the existing sweep of this name is the requested one.
+
+    Args:
+        name: The sweep's name.
+        then: The identity stored in the ledger.
+        now: The identity of the request.
+
+    Raises:
+        SweepRefused: If the identities differ, with every differing key.
+    """
+    lines = [
+        f"  {key}: {then.get(key, 'absent')} before, {now.get(key, 'absent')} now"
+        for key in sorted({*then, *now})
+        if then.get(key) != now.get(key)
+    ]
+    if lines:
+        raise SweepRefused(
+            "other-sweep",
+            f"a different sweep named '{name}' exists:\n"
+            + "\n".join(lines)
+            + "\nChoose another name (sweep.name=…), or archive the earlier sweep (sweep.fresh=true).",
+        )

@@ -1,10 +1,13 @@
-"""Scheduler of a sweep: suggests trials to the runner, writes their reports to the ledger and tells its listeners."""
+"""Scheduler of a sweep: suggests trials to the runner, writes their reports to the ledger and tells its listeners.
+
+It serves both phases in which a sweep runs trials: the search and the confirmation.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +18,38 @@ from embsweep.core.files import MANIFEST, is_disk_full_error, remove_leftovers
 from embsweep.core.redaction import redact
 from embsweep.reports.text import score
 from embsweep.search.ledger import Ledger
-from embsweep.search.record import CONFIG, FACTS, MINI_BATCH_SIZE, OOM_RETRY, TrialRecord
-from embsweep.sweep.phase import Phase
-from embsweep.sweep.presentation import describe_params
+from embsweep.search.record import CONFIG, FACTS, MINI_BATCH_SIZE, OOM_RETRY, STUDY, TrialRecord
+from embsweep.selection.candidate import RankedTrial, rank_trials
+from embsweep.sweep.folder import run_folder
+from embsweep.sweep.projection import describe_params
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
 from embsweep.training.verification import hash_of_manifest
 
 MANIFEST_SHA256 = "manifest_sha256"
 """Attribute of a run in the ledger: sha256 of its weights' manifest when it ended."""
 
-_FACT_MESSAGES = {
-    "restarted": "starts over:",
-}
-"""Facts of a trial that are shown to the user at once, with the text that precedes the value."""
-
 Listener = Callable[[TrialRecord, str], None]
 """Function that learns of each event of a run after it is in the ledger: the record, and the event in words, if any."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Settings of a phase for its scheduler. `directory` contains one folder per run.
+
+    `study` is the phase's study in the ledger. `checkpoints_to_keep` returns the numbers of the finished runs whose
+    weights stay on disk. More than `max_failed` failed runs end the phase (None: no limit). A run whose process died is
+    started again, until it has died `max_attempts` times; restarts of the driver do not count.
+    """
+
+    study: str
+    directory: Path
+    checkpoints_to_keep: Callable[[Sequence[TrialRecord]], set[int]]
+    max_attempts: int
+    max_failed: int | None = None
+
+    def trial_dir(self, number: int) -> Path:
+        """Return the folder of one run."""
+        return run_folder(self.directory, number)
 
 
 @dataclass
@@ -62,7 +81,7 @@ class SweepScheduler:
                 attempt=record.attempt,
                 config=_with_mini_batch_of(record, config.trial),
                 folder=str(self.phase.trial_dir(record.number)),
-                fold=self.phase.fold(record),
+                fold=int(record.params["fold"]) if "fold" in record.params else None,
             )
         return None
 
@@ -84,7 +103,7 @@ class SweepScheduler:
         for report in started.earlier:
             self.ledger.record_report(number, report)
         events = [f"resumes from {started.earlier[-1].fraction:.0%}"] if started.earlier else []
-        events += [f"{text} {facts[name]}" for name, text in _FACT_MESSAGES.items() if name in facts]
+        events += [f"starts over: {facts['restarted']}"] if "restarted" in facts else []
         self._tell(number, "; ".join(events))
 
     def on_trial_result(self, number: int, report: TrialReport) -> bool:
@@ -191,3 +210,30 @@ def _manifest_hash(result: TrialResult) -> dict[str, str]:
     """Return the hash of the weights' manifest at the end of the run, for the later verification."""
     folder = Path(result.checkpoint) if result.checkpoint else None
     return {MANIFEST_SHA256: hash_of_manifest(folder)} if folder and (folder / MANIFEST).is_file() else {}
+
+
+def search_phase(runs: Path, config: Config, *, keep_recipe: bool) -> Phase:
+    """Return the search phase, which keeps the weights of the best trials.
+
+    Args:
+        runs: The folder that contains the trials' folders.
+        config: The sweep's configuration, with the number of checkpoints to keep and of finalists.
+        keep_recipe: Whether trial 0 is the recipe; its weights are then kept too.
+    """
+    sweep = config.sweep
+    keep = max(sweep.keep_checkpoints, config.confirm.finalists)
+
+    def kept(records: Sequence[TrialRecord]) -> set[int]:
+        best = {ranked.number for ranked in rank_finished_trials(records, runs)[:keep]}
+        return best | ({0} if keep_recipe else set())
+
+    return Phase(STUDY, runs, kept, sweep.max_attempts, sweep.max_failed_trials)
+
+
+def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[RankedTrial]:
+    """Return the finished runs that can win, from best to worst: those with a finite objective and weights on disk."""
+    return rank_trials(
+        RankedTrial(r.number, r.best, (run_folder(runs, r.number) / "best").is_dir())
+        for r in records
+        if r.state in ("complete", "stopped")
+    )

@@ -18,10 +18,11 @@ from embsweep.search.ledger import Ledger
 from embsweep.selection.evidence import BASE, RECIPE, RUNNER_UP, WINNER, ConfirmedRecord, Evidence, VerdictRecord
 from embsweep.sweep.confirmation import Confirmation
 from embsweep.sweep.context import SweepContext
-from embsweep.sweep.evidence import SelectedRun, build_evidence, count_states, select_run
+from embsweep.sweep.evidence import build_evidence, count_states, select_run
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.holdout import evaluate_on_test
 from embsweep.sweep.projection import project_ledger, read_identity
+from embsweep.sweep.scheduler import MANIFEST_SHA256
 from embsweep.tracking.connection import retry
 from embsweep.tracking.records import WinnerRecord
 from embsweep.tracking.registry.register import RegisteredVersion, register_winner
@@ -40,14 +41,20 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     verdict = confirmation.verdict
     names = name_finalists(verdict, confirmation.finalists, has_recipe=context.has_recipe)
     runs = {name: select_run(context, confirmation, trial) for name, trial in names.items()}
-    recorded = [RecordedScores(name, run.weights, run.scores, run.manifest_sha256) for name, run in runs.items()]
+    recorded = [
+        RecordedScores(name, run.weights, run.record.scores, run.record.attributes.get(MANIFEST_SHA256))
+        for name, run in runs.items()
+    ]
     test = evaluate_on_test(context, recorded, names)
-    verdict = _warn_early_stopped(verdict, runs[WINNER])
-    evidence = build_evidence(context, verdict, runs[WINNER], test)
-    winner, root, ended_at = runs[WINNER], context.folder.root, time.time()
+    winner, ended_at = runs[WINNER], time.time()
+    if winner.record.state == "stopped":
+        warning = f"the weights of {winner.child.name} are from a run that was stopped at {winner.record.fraction:.0%}"
+        verdict = verdict.model_copy(update={"warnings": (*verdict.warnings, warning)})
+    evidence = build_evidence(context, verdict, winner, test)
     run_id = context.tracking.run_id(winner.child.key)
     version = register(context.tracking.flush().store, context.ledger.metadata, winner.weights, evidence, run_id)
-    result = Result(evidence, describe_version(version))
+    uri = f"{version.uri} (alias challenger: models:/{version.name}@challenger)"
+    result = Result(evidence, uri)
     text = evidence.model_dump_json(indent=1).encode()
     atomic_write(context.folder.evidence, text)
     context.ledger.set_metadata(
@@ -57,7 +64,7 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
             "winner": verdict.winner,
             "objective": winner.objective,
             "run": list(winner.child.key),
-            "weights": winner.weights.relative_to(root).as_posix(),
+            "weights": winner.weights.relative_to(context.folder.root).as_posix(),
             "registered": result.registered,
             "evidence_sha256": hashlib.sha256(text).hexdigest(),
             "summary": _summary(evidence),
@@ -111,13 +118,6 @@ def _result_key(ledger: Ledger, recipe: Config) -> dict[str, Any]:
         "gate": recipe.gate.model_dump(mode="json"),
         "registered_model": recipe.tracking.registered_model,
     }
-
-
-def _warn_early_stopped(verdict: VerdictRecord, served: SelectedRun) -> VerdictRecord:
-    if served.record.state != "stopped":
-        return verdict
-    warning = f"the weights of {served.name} are from a run that was stopped at {served.record.fraction:.0%}"
-    return verdict.model_copy(update={"warnings": (*verdict.warnings, warning)})
 
 
 def name_finalists(verdict: VerdictRecord, finalists: Iterable[int], *, has_recipe: bool) -> dict[str, int]:
@@ -191,8 +191,3 @@ def _summary(evidence: Evidence) -> dict[str, float]:
         "optimism": evidence.optimism,
     }
     return {**objectives, **test}
-
-
-def describe_version(version: RegisteredVersion) -> str:
-    """Return the version's URI, with the URI of its alias."""
-    return f"{version.uri} (alias challenger: models:/{version.name}@challenger)"

@@ -60,13 +60,12 @@ def check_gpu_memory(
     trials_per_gpu = count_trials_per_gpu(slots)
     if trials_per_gpu < 2:
         return []
-    texts = len(splits.validation.corpus) + len(splits.validation.queries)
     try:
         found = call(
             measure_footprint,
             config,
             splits.train,
-            corpus_size=texts,
+            corpus_size=len(splits.validation.corpus) + len(splits.validation.queries),
             memory_share=1 / trials_per_gpu,
             models=(copy_model(config.model, model_cache),) if model_cache is not None else (),
         )
@@ -143,8 +142,8 @@ def find_largest_trial(request: SweepRequest, scale: Rehearsal) -> TrialConfig:
     worst: dict[str, Value] = {}
     alone = [_compose(request, scale, {})]
     for dimension in request.space:
-        ends = {value: _compose(request, scale, {dimension.key: value}) for value in boundary_values(dimension)}
-        known = {value: config for value, config in ends.items() if config is not None}
+        ends = ((value, _compose(request, scale, {dimension.key: value})) for value in boundary_values(dimension))
+        known = {value: config for value, config in ends if config is not None}
         if known:
             worst[dimension.key] = max(known, key=lambda value: _estimate(known[value]))
             alone.append(known[worst[dimension.key]])
@@ -161,8 +160,7 @@ def _compose(request: SweepRequest, scale: Rehearsal, point: dict[str, Value]) -
 
 
 def _estimate(config: Config) -> int:
-    checkpointing = config.train.gradient_checkpointing is True
-    return estimate_bytes(config.trial, gradient_checkpointing=checkpointing)
+    return estimate_bytes(config.trial, gradient_checkpointing=config.train.gradient_checkpointing is True)
 
 
 def _gib(size_bytes: int) -> str:

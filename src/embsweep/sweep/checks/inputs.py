@@ -18,7 +18,7 @@ from embsweep.data.collection import Collection
 from embsweep.data.sources.docstrings import find_packages
 from embsweep.data.sources.load import load_collection
 from embsweep.models.builders import check_model
-from embsweep.sweep.identity import flatten
+from embsweep.sweep.request import flatten
 
 _MISSING = "???"
 P = ParamSpec("P")
@@ -92,14 +92,9 @@ def parse_data(
 
 def find_storage(values: Mapping[str, Any], default: Path) -> Path:
     """Return the absolute path of the storage folder, which holds `sweeps/` and `mlflow.db`."""
-    path = _given_storage(values)
-    return default if path is None else expand_home(path, "storage.path").resolve()
-
-
-def _given_storage(values: Mapping[str, Any]) -> str | None:
     part = values.get("storage")
     path = part.get("path") if isinstance(part, Mapping) else None
-    return path if isinstance(path, str) else None
+    return expand_home(path, "storage.path").resolve() if isinstance(path, str) else default
 
 
 def validate_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from embsweep.config import check_trainable
@@ -73,11 +74,8 @@ def _validate_same_dims(request: SweepRequest) -> Iterator[Diagnostic]:
     found: dict[str, tuple[int, ...]] = {}
     for dimension in request.space:
         for value in boundary_values(dimension) if dimension.key.split(".")[0] == "model" else ():
-            try:
-                config = request.configure({dimension.key: value})
-            except InputError:
-                continue  # reported with its dimension
-            found[f"{dimension.key}={value}"] = config.trial.eval_dims
+            with suppress(InputError):  # reported with its dimension
+                found[f"{dimension.key}={value}"] = request.configure({dimension.key: value}).trial.eval_dims
     if len(set(found.values())) > 1:
         listed = "; ".join(f"{place}: {list(dims)}" for place, dims in found.items())
         common = sorted(set.intersection(*map(set, found.values())), reverse=True)
