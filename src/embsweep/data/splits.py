@@ -127,11 +127,9 @@ def as_retrieval_set(
         The retrieval set, and one line for each kind of text that was merged or left out.
 
     Raises:
-        InputError: If no query has a relevant passage, or every passage group is larger than `max_pairs`.
+        InputError: If every passage group is larger than `max_pairs`.
     """
     groups, kept, corpus = _select(collection, seed, max_pairs)
-    if not groups:
-        raise InputError(Diagnostic("no-rows", "data", "no query has a relevant passage"))
     if not kept:
         raise InputError(
             Diagnostic("too-few-groups", "data.max_pairs", "is smaller than every passage group", max_pairs)
@@ -204,9 +202,12 @@ def _list_train(collection: Collection, sides: Mapping[str, Iterable[Group]]) ->
     answers = {passage for query in held_out for passage in collection.relevant[query]}
     rows = [row for row in collection.judgements if row.query in own]
     usable = [row for row in rows if row.negative not in answers]
-    texts = collection.passages
     pairs = [
-        Pair(collection.queries[row.query], texts[row.passage], None if row.negative is None else texts[row.negative])
+        Pair(
+            collection.queries[row.query],
+            collection.passages[row.passage],
+            None if row.negative is None else collection.passages[row.negative],
+        )
         for row in usable
     ]
     return tuple(pairs), len(rows) - len(usable)
