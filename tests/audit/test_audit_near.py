@@ -38,7 +38,7 @@ def change_some(text, draw, chance):
 @given(st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join), min_size=2, max_size=30))
 def test_pairs_found_are_near_and_their_similarity_is_exact(texts):
     for shingle_kind in (QUERIES, PASSAGES):
-        for pair in find_near(texts, [0] * len(texts), shingle_kind, 0.8).pairs:
+        for pair in find_near(texts, [0] * len(texts), shingle_kind, 0.8)[0]:
             assert pair.similarity == pytest.approx(jaccard(texts[pair.text], texts[pair.other], shingle_kind))
             assert pair.similarity >= 0.8
             assert pair.text != pair.other
@@ -51,7 +51,7 @@ def test_nearly_all_near_pairs_are_found(threshold):
     originals = [" ".join(draw.choices(WORDS, k=40)) for _ in range(60)]
     texts = originals + [change_some(text, draw, 0.05) for text in originals]
     expected = compare_all(texts, PASSAGES, threshold)
-    found = {(pair.text, pair.other) for pair in find_near(texts, [0] * len(texts), PASSAGES, threshold).pairs}
+    found = {(pair.text, pair.other) for pair in find_near(texts, [0] * len(texts), PASSAGES, threshold)[0]}
     assert len(expected) >= 10
     assert found <= expected
     assert len(found) >= 0.9 * len(expected)
@@ -68,16 +68,16 @@ def test_many_texts_of_one_template_exhaust_the_budget_and_the_result_is_marked_
     monkeypatch.setattr(near_duplicates, "_BUDGET", 500)
     texts = [" ".join([*WORDS, f"x{number}"]) for number in range(60)]
     labels = [1 if number >= 50 else 0 for number in range(60)]
-    result = find_near(texts, labels, PASSAGES, 0.8)
-    assert not result.is_complete
-    assert min(pair.text for pair in result.pairs) >= 50  # held-out texts are compared first
-    assert find_near(texts[:10], labels[:10], PASSAGES, 0.8).is_complete
+    pairs, is_complete = find_near(texts, labels, PASSAGES, 0.8)
+    assert not is_complete
+    assert min(pair.text for pair in pairs) >= 50  # held-out texts are compared first
+    assert find_near(texts[:10], labels[:10], PASSAGES, 0.8)[1]
 
 
 def test_a_text_with_many_duplicates_on_its_side_is_still_compared_with_the_other_side():
     texts = [" ".join([*WORDS, f"x{number}"]) for number in range(40)]
     labels = np.array([0] * 39 + [1])
-    pairs = find_near(texts, labels, PASSAGES, 0.8).pairs
+    pairs, _ = find_near(texts, labels, PASSAGES, 0.8)
     assert any(labels[pair.text] != labels[pair.other] for pair in pairs)
 
 
@@ -90,4 +90,4 @@ def test_words_of_other_scripts():
 
 @pytest.mark.parametrize("texts", [[], ["one"]])
 def test_no_pair_of_fewer_than_two(texts):
-    assert find_near(texts, [0] * len(texts), QUERIES, 0.8).pairs == ()
+    assert find_near(texts, [0] * len(texts), QUERIES, 0.8)[0] == []

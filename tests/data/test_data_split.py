@@ -168,11 +168,6 @@ def test_retrieval_set_has_the_judged_queries_and_every_passage():
     assert answers.relevant == ((0,), (0, 1))
 
 
-def test_retrieval_set_without_judgements_is_an_error():
-    with raises_diagnostics(("no-rows", "data")):
-        as_retrieval_set(Collection("x", ("a",), ("1",), ()))[0]
-
-
 class TestFingerprint:
     pairs = tuple(single_pairs(20, 2))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from types import MappingProxyType
 
-from embsweep.audit.findings import MAX_EXAMPLES, Finding, Severity
+from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding, Severity
 from embsweep.audit.near_duplicates import PASSAGES, QUERIES, NearDuplicate, find_near
 from embsweep.audit.split_view import Side, SplitView
 from embsweep.data.text import normalise_text
@@ -18,22 +18,31 @@ LEAK_IS_ERROR: Mapping[str, float] = MappingProxyType({"queries": 0.2, "passages
 A passage seen in training is the answer itself; a similar question may still have another meaning.
 """
 
+_MERGERS = {
+    "duplicate queries": ("exact-duplicate-queries", "repeated queries"),
+    "normalised duplicate queries": (
+        "normalised-duplicate-queries",
+        "queries that differ in case, Unicode form or white space only",
+    ),
+    "duplicate passages": ("exact-duplicate-passages", "repeated passages"),
+    "normalised duplicate passages": (
+        "normalised-duplicate-passages",
+        "passages that differ in case, Unicode form or white space only",
+    ),
+}
+"""Kind of merged duplicates, as in `Collection.merged` → name of its finding, and its message after the count."""
+
 
 def report_merged(merged: Mapping[str, int]) -> Iterator[Finding]:
     """Yield a note for each kind of duplicate that was merged while the whole source was loaded."""
-    for what in ("queries", "passages"):
-        exact, normalised = merged.get(f"duplicate {what}", 0), merged.get(f"normalised duplicate {what}", 0)
-        if exact:
-            yield Finding(f"exact-duplicate-{what}", "note", f"{exact:,} repeated {what} were merged")
-        if normalised:
-            message = f"{normalised:,} {what} that differ in case, Unicode form or white space only were merged"
-            yield Finding(f"normalised-duplicate-{what}", "note", message)
+    for merger, (name, message) in _MERGERS.items():
+        if merged.get(merger):
+            yield Finding(name, "note", f"{merged[merger]:,} {message} were merged")
 
 
 def report_left_out(merged: Mapping[str, int], notes: Sequence[str]) -> Iterator[Finding]:
     """Yield one note with the `notes` of the split, except those about duplicates, which have their own findings."""
-    duplicates = {f"{kind}duplicate {what}" for kind in ("", "normalised ") for what in ("queries", "passages")}
-    reported = {f"{what}: {count:,}" for what, count in merged.items() if what in duplicates}
+    reported = {f"{what}: {count:,}" for what, count in merged.items() if what in _MERGERS}
     left = [note for note in notes if note not in reported]
     if left:
         yield Finding("rows-left-out", "note", "; ".join(left))
@@ -52,7 +61,7 @@ def _report_shared(
 ) -> Iterator[Finding]:
     by_text = [{normalise_text(text): text for text in texts} for texts in contents]
     counts: list[str] = []
-    examples: list[tuple[str, ...]] = []
+    examples: list[Example] = []
     for one, two in combinations(range(len(sides)), 2):
         shared = [(text,) for normal, text in by_text[one].items() if normal in by_text[two]]
         examples += shared
@@ -93,15 +102,15 @@ def find_near_texts(data: SplitView, what: str, threshold: float) -> NearDuplica
     held = [side.queries if is_query else side.passages for side in data.sides]
     side_of = {text: number for number, texts in enumerate(held) for text in texts}
     labels = [side_of.get(text, -1) for text in texts]
-    found = find_near(texts, labels, QUERIES if is_query else PASSAGES, threshold)
+    pairs, is_complete = find_near(texts, labels, QUERIES if is_query else PASSAGES, threshold)
     leaks: dict[str, dict[str, str]] = {name: {} for name in names[1:]}
-    for near in found.pairs:
+    for near in pairs:
         for text, other in ((near.text, near.other), (near.other, near.text)):
             if 0 <= labels[other] < labels[text]:  # validation leaks from training, test from both
                 leaks[names[labels[text]]].setdefault(texts[text], texts[other])
-    having = {position for near in found.pairs for position in (near.text, near.other)}
-    best = tuple(near for near in found.pairs if near.text < near.other)
-    return NearDuplicateTexts(texts, len(having), best, found.is_complete, leaks)
+    having = {position for near in pairs for position in (near.text, near.other)}
+    best = tuple(near for near in pairs if near.text < near.other)
+    return NearDuplicateTexts(texts, len(having), best, is_complete, leaks)
 
 
 def report_near(what: str, near: NearDuplicateTexts, threshold: float) -> Iterator[Finding]:
@@ -127,18 +136,17 @@ def report_leaks(what: str, near: NearDuplicateTexts, sides: Sequence[Side]) -> 
         near: Near-duplicates that were found.
         sides: Sides of the split, training first.
     """
-    shares: list[tuple[float, str, int, int]] = []
-    examples: list[tuple[str, str]] = []
+    counts: list[str] = []
+    largest = 0.0
     for side in sides[1:]:
         leaked = near.leaks[side.name]
-        touched = [q for q, passages in side.answers.items() if q in leaked or any(p in leaked for p in passages)]
-        if touched:
-            shares.append((len(touched) / len(side.answers), side.name, len(touched), len(side.answers)))
-            examples += leaked.items()
-    if not shares:
-        return
-    counts = ", ".join(f"{name} {count:,} of {total:,} ({share:.1%})" for share, name, count, total in shares)
-    subject = "held-out queries" if what == "queries" else "held-out queries whose passage"
-    message = f"{subject} {'has' if what == 'passages' else 'with'} a near-duplicate on another side: {counts}"
-    severity: Severity = "error" if max(shares)[0] >= LEAK_IS_ERROR[what] else "warning"
-    yield Finding(f"leaked-{what}", severity, message, tuple(examples[:MAX_EXAMPLES]))
+        count = sum(query in leaked or not leaked.keys().isdisjoint(texts) for query, texts in side.answers.items())
+        share = count / len(side.answers)
+        largest = max(largest, share)
+        counts += [f"{side.name} {count:,} of {len(side.answers):,} ({share:.1%})"] if count else []
+    if counts:
+        examples = [example for side in sides[1:] for example in near.leaks[side.name].items()]
+        subject = "held-out queries with" if what == "queries" else "held-out queries whose passage has"
+        message = f"{subject} a near-duplicate on another side: {', '.join(counts)}"
+        severity: Severity = "error" if largest >= LEAK_IS_ERROR[what] else "warning"
+        yield Finding(f"leaked-{what}", severity, message, tuple(examples[:MAX_EXAMPLES]))

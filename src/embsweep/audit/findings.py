@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, did_you_mean
 
 Severity = Literal["error", "warning", "note"]
@@ -90,16 +89,18 @@ def to_diagnostic(finding: Finding) -> Diagnostic:
 
 def validate_waivers(waive: Iterable[str]) -> list[Diagnostic]:
     """Return a diagnostic at `audit.waive` for each name that is not a waivable finding."""
-    diagnostics = []
-    for name in waive:
-        if name in WAIVABLE:
-            continue
-        problem = "is never an error" if name in FIXES else "no finding has this name"
-        code: Code = "no-effect" if name in FIXES else "unknown-option"
-        diagnostics.append(
-            Diagnostic(code, "audit.waive", problem, name, ", ".join(WAIVABLE), did_you_mean(name, WAIVABLE))
+    return [
+        Diagnostic(
+            "no-effect" if name in FIXES else "unknown-option",
+            "audit.waive",
+            "is never an error" if name in FIXES else "no finding has this name",
+            name,
+            ", ".join(WAIVABLE),
+            did_you_mean(name, WAIVABLE),
         )
-    return diagnostics
+        for name in waive
+        if name not in WAIVABLE
+    ]
 
 
 def order_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

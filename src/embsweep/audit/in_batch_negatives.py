@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from embsweep.audit.findings import Finding, Severity
+from embsweep.audit.findings import Finding
 from embsweep.config.training import TrainConfig
 from embsweep.data.collection import Pair
 
@@ -72,14 +72,13 @@ def report_false_negatives(found: InBatch) -> Iterator[Finding]:
     if found.at_random < 0.005 and found.chosen < 0.005:
         return
     is_many = found.chosen >= FALSE_IS_WARNING * found.batch_size
-    severity: Severity = "warning" if is_many else "note"
     others = f"{found.at_random:.2f} at random" if found.sampler != "batch_sampler" else "rows at random"
     fewer = f"; {found.without_duplicates:.2f} with no_duplicates" if found.sampler == "batch_sampler" else ""
     message = (
         f"a batch of {found.batch_size} holds {found.chosen:.2f} false negatives on average "
         f"(train.batch_sampler={found.sampler}; {others}{fewer})"
     )
-    yield Finding("in-batch-false-negatives", severity, message)
+    yield Finding("in-batch-false-negatives", "warning" if is_many else "note", message)
 
 
 def _count_ordered(counts: Counter[str] | Counter[tuple[str, str]]) -> int:

@@ -63,8 +63,8 @@ def report_languages(found: Languages) -> Iterator[Finding]:
             f"in {found.differing:,} of {found.rows:,} rows the two differ"
         )
         yield Finding("languages-differ", "warning", message, found.examples)
-    mixed = {"queries": found.queries, "passages": found.passages}
-    parts = [f"{what}: {_describe(counts)}" for what, counts in mixed.items() if len(_frequent(counts)) > 1]
+    frequent = {"queries": _frequent(found.queries), "passages": _frequent(found.passages)}
+    parts = [f"{what}: {', '.join(shares)}" for what, shares in frequent.items() if len(shares) > 1]
     if parts:
         yield Finding("language-mix", "note", f"more than one language ({'; '.join(parts)})")
 
@@ -84,10 +84,7 @@ def _main(counts: Mapping[str, int]) -> str | None:
     return largest if largest and known[largest] >= MAIN_SHARE * sum(counts.values()) else None
 
 
-def _frequent(counts: Mapping[str, int]) -> dict[str, float]:
+def _frequent(counts: Mapping[str, int]) -> list[str]:
+    """Return each frequent language with its share (`de 80%`)."""
     total = sum(counts.values())
-    return {name: n / total for name, n in counts.items() if name != UNKNOWN and n >= MIX_SHARE * total}
-
-
-def _describe(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {share:.0%}" for name, share in _frequent(counts).items())
+    return [f"{name} {n / total:.0%}" for name, n in counts.items() if name != UNKNOWN and n >= MIX_SHARE * total]

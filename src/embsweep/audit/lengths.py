@@ -84,10 +84,11 @@ def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Truncation:
 def report_cuts(cuts: Mapping[str, Truncation], model: ModelConfig) -> Iterator[Finding]:
     """Yield a warning if a tenth of the tokens is cut, a note if any is, and a note if there is no tokenizer."""
     if not cuts:
-        message = f"how much of the texts is cut at model.max_seq_length={model.max_seq_length} is unknown: "
-        yield Finding(
-            "tokens-unknown", "note", f"{message}the tokenizer of model '{model.name}' is not on this machine"
+        message = (
+            f"how much of the texts is cut at model.max_seq_length={model.max_seq_length} is unknown: "
+            f"the tokenizer of model '{model.name}' is not on this machine"
         )
+        yield Finding("tokens-unknown", "note", message)
     cut = {what: found for what, found in cuts.items() if found.cut_tokens}
     if cut:
         parts = [

@@ -49,15 +49,9 @@ class NearDuplicate:
     similarity: float
 
 
-@dataclass(frozen=True)
-class NearDuplicatePairs:
-    """Near-duplicates, the most similar first; `is_complete` is False if there were too many candidates to check."""
-
-    pairs: tuple[NearDuplicate, ...]
-    is_complete: bool = True
-
-
-def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, threshold: float) -> NearDuplicatePairs:
+def find_near(
+    texts: Sequence[str], labels: Sequence[int], how: Shingling, threshold: float
+) -> tuple[list[NearDuplicate], bool]:
     """Find near-duplicates of each text: up to ten, and up to ten with a different label.
 
     MinHash finds the candidates (at least 90 of 100 pairs at `threshold`, practically all above it); their exact
@@ -68,9 +62,12 @@ def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, thres
         labels: Side of each text; texts with a label above 0 are checked first.
         how: Shingles to compare.
         threshold: Smallest Jaccard similarity of a near-duplicate.
+
+    Returns:
+        The near-duplicates, the most similar first, and False if there were too many candidates to check, else True.
     """
     if len(texts) < 2:
-        return NearDuplicatePairs(())
+        return [], True
     sketches, index = _build_index(texts, how, threshold)
     digests = np.array([sketch.digest() for sketch in sketches], dtype=np.uint32)
     of_label = np.asarray(labels)
@@ -89,8 +86,7 @@ def find_near(texts: Sequence[str], labels: Sequence[int], how: Shingling, thres
             similarity = _compare(shingles(text), shingles(other))
             if similarity >= threshold and not (how.numbers_matter and _numbers(texts[text]) != _numbers(texts[other])):
                 found.append(NearDuplicate(text, other, similarity))
-    ordered = sorted(found, key=lambda near: (-near.similarity, near.text, near.other))
-    return NearDuplicatePairs(tuple(ordered), is_complete=left >= 0)
+    return sorted(found, key=lambda near: (-near.similarity, near.text, near.other)), left >= 0
 
 
 def list_shingles(text: str, how: Shingling) -> list[str]:

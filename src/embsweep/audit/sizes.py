@@ -28,11 +28,6 @@ class HeldOut:
     groups: int
     detectable: float
 
-    @property
-    def is_small(self) -> bool:
-        """True if the side is too small to select or compare models reliably."""
-        return self.queries < FEW_QUERIES or self.groups < FEW_GROUPS
-
 
 def measure_held_out(name: str, data: RetrievalSet, spread: float) -> HeldOut:
     """Measure the size of one side and estimate the smallest difference that it can detect.
@@ -55,7 +50,7 @@ def report_held_out(sides: Sequence[HeldOut]) -> Iterator[Finding]:
         f"{side.name} has {side.queries:,} queries in {side.groups:,} passage groups and will not show differences of "
         f"MAP@100 below about {side.detectable:.2f}"
         for side in sides
-        if side.is_small
+        if side.queries < FEW_QUERIES or side.groups < FEW_GROUPS
     ]
     if small:
         yield Finding("few-held-out-queries", "warning", "; ".join(small))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from embsweep.data.diagnostics import DiagnosticList
@@ -92,35 +92,24 @@ class TextIndex:
     """Distinct texts, numbered by first appearance; texts that `normalise_text` makes equal share a number.
 
     Of such texts the first in code-point order represents all, so the result does not depend on the order of rows.
+    `texts` are the representatives, ordered by number.
     """
 
     def __init__(self) -> None:
         self._by_text: dict[str, int] = {}
         self._by_normalised: dict[str, int] = {}
-        self._texts: list[str] = []
+        self.texts: list[str] = []
 
     def add(self, text: str) -> int:
         """Return the number of a text: a new one if neither it nor a text of equal normal form was added before."""
         stripped = text.strip()
-        known = self._by_text.get(stripped)
-        return self._add_new(stripped) if known is None else known
-
-    def _add_new(self, text: str) -> int:
-        number = self._by_normalised.setdefault(normalise_text(text), len(self._texts))
-        if number == len(self._texts):
-            self._texts.append(text)
-        else:
-            self._texts[number] = min(self._texts[number], text)
-        self._by_text[text] = number
-        return number
-
-    def __len__(self) -> int:
-        return len(self._texts)
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """All texts, ordered by number."""
-        return tuple(self._texts)
+        if stripped not in self._by_text:
+            number = self._by_normalised.setdefault(normalise_text(stripped), len(self.texts))
+            if number == len(self.texts):
+                self.texts.append(stripped)
+            self.texts[number] = min(self.texts[number], stripped)
+            self._by_text[stripped] = number
+        return self._by_text[stripped]
 
 
 def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[str] = ()) -> Collection:
@@ -143,8 +132,8 @@ def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[
     rows: dict[Judgement, str] = {}
     for pair in pairs:
         rows.setdefault(_judge(pair, queries, passages), pair.place)
-    collection = Collection(name, queries.texts, passages.texts, tuple(rows))
-    _validate_negatives(collection, rows, diagnostics)
+    judged = Collection(name, tuple(queries.texts), tuple(passages.texts), tuple(rows))
+    _validate_negatives(judged, rows, diagnostics)
     if not rows:
         diagnostics.add("no-rows", "data", "there are no pairs")
     diagnostics.raise_if_any()
@@ -157,7 +146,7 @@ def build_collection(name: str, pairs: Sequence[Pair], extra_passages: Iterable[
         + count_duplicates("passages", extra)
         + Counter({"duplicate rows": len(pairs) - len(rows)})
     )
-    return Collection(name, queries.texts, passages.texts, tuple(rows), tuple(merged.items()))
+    return replace(judged, passages=tuple(passages.texts), merged=tuple(merged.items()))
 
 
 def count_duplicates(what: str, texts: Sequence[str]) -> Counter[str]:
@@ -178,12 +167,9 @@ def _validate_negatives(collection: Collection, rows: dict[Judgement, str], diag
     with_negative = sum(row.negative is not None for row in rows)
     for row, place in rows.items():
         where = place or "data"
-        if row.negative is None:
-            if with_negative:
-                diagnostics.add(
-                    "missing-value", where, "has no negative", expected="a negative in every row or in none"
-                )
-        elif row.negative in collection.relevant[row.query]:
+        if row.negative is None and with_negative:
+            diagnostics.add("missing-value", where, "has no negative", expected="a negative in every row or in none")
+        if row.negative is not None and row.negative in collection.relevant[row.query]:
             diagnostics.add(
                 "negative-is-relevant",
                 where,

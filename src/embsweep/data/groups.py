@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embsweep.data.collection import Collection, Pair, RetrievalSet
@@ -87,17 +87,12 @@ def compute_split_fingerprint(train: Sequence[Pair], held_out: Sequence[Retrieva
         held_out: Retrieval sets of the validation and the test side, in this order.
         corpus: Every passage of the corpus.
     """
-    digest = hashlib.sha256()
-    for record in sorted(_list_records(train, held_out, corpus)):
-        digest.update(record.encode("ascii") + b"\n")
-    return digest.hexdigest()
-
-
-def _list_records(train: Sequence[Pair], held_out: Sequence[RetrievalSet], corpus: Sequence[str]) -> Iterator[str]:
-    for pair in train:
-        yield json.dumps(["train", pair.anchor, pair.positive, pair.negative])
-    for side, answers in enumerate(held_out):
-        for query, relevant in zip(answers.queries, answers.relevant, strict=True):
-            yield json.dumps(["held out", side, query, sorted(answers.corpus[position] for position in relevant)])
-    for text in corpus:
-        yield json.dumps(["corpus", text])
+    records: list[list[object]] = [["train", pair.anchor, pair.positive, pair.negative] for pair in train]
+    records += [
+        ["held out", side, query, sorted(answers.corpus[position] for position in relevant)]
+        for side, answers in enumerate(held_out)
+        for query, relevant in zip(answers.queries, answers.relevant, strict=True)
+    ]
+    records += [["corpus", text] for text in corpus]
+    lines = (f"{line}\n" for line in sorted(map(json.dumps, records)))
+    return hashlib.sha256("".join(lines).encode("ascii")).hexdigest()

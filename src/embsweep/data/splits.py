@@ -20,7 +20,7 @@ def assign_sides(groups: Sequence[Group], config: SplitConfig) -> dict[str, list
 
     Each group in turn goes to test if it fits into the remaining capacity of test, else to validation on the same
     condition, else to training. So a held-out side misses its share of the queries by less than the size of the
-    smallest group outside it.
+    smallest group outside it. An empty side then gets the smallest group of the side with the most groups.
     """
     total = sum(len(group.queries) for group in groups)
     capacity = {TEST: max(1, round(total * config.test)), VALIDATION: max(1, round(total * config.validation))}
@@ -30,7 +30,11 @@ def assign_sides(groups: Sequence[Group], config: SplitConfig) -> dict[str, list
         sides[side].append(group)
         if side in capacity:
             capacity[side] -= len(group.queries)
-    _fill_empty(sides)
+    for empty in (groups for groups in sides.values() if not groups):
+        donor = max(sides.values(), key=len)
+        smallest = min(donor, key=lambda group: len(group.queries))
+        donor.remove(smallest)
+        empty.append(smallest)
     return sides
 
 
@@ -49,24 +53,12 @@ def describe_deviation(sides: dict[str, list[Group]], config: SplitConfig) -> li
     """Return one line per held-out side whose share of the queries is far (over 20 %) from the configured one."""
     counts = {side: sum(len(group.queries) for group in groups) for side, groups in sides.items()}
     total = sum(counts.values())
-    lines = []
-    for side, fraction in ((VALIDATION, config.validation), (TEST, config.test)):
-        if abs(counts[side] - total * fraction) > max(1.0, total * fraction * 0.2):
-            requested = f"{fraction:.0%} requested; passage groups are not divided"
-            lines.append(
-                f"{side} holds {counts[side]:,} of {total:,} queries ({counts[side] / total:.0%}): {requested}"
-            )
-    return lines
-
-
-def _fill_empty(sides: dict[str, list[Group]]) -> None:
-    """Move to each empty side the smallest group of the side with the most groups."""
-    for groups in sides.values():
-        if not groups:
-            donor = max(sides.values(), key=len)
-            smallest = min(donor, key=lambda group: len(group.queries))
-            donor.remove(smallest)
-            groups.append(smallest)
+    return [
+        f"{side} holds {counts[side]:,} of {total:,} queries ({counts[side] / total:.0%}): {fraction:.0%} requested; "
+        "passage groups are not divided"
+        for side, fraction in ((VALIDATION, config.validation), (TEST, config.test))
+        if abs(counts[side] - total * fraction) > max(1.0, total * fraction * 0.2)
+    ]
 
 
 def split_collection(collection: Collection, config: SplitConfig, max_pairs: int | None) -> Splits:
@@ -135,11 +127,9 @@ def as_retrieval_set(
         The retrieval set, and one line for each kind of text that was merged or left out.
 
     Raises:
-        InputError: If no query has a relevant passage, or every passage group is larger than `max_pairs`.
+        InputError: If every passage group is larger than `max_pairs`.
     """
     groups, kept, corpus = _select(collection, seed, max_pairs)
-    if not groups:
-        raise InputError(Diagnostic("no-rows", "data", "no query has a relevant passage"))
     if not kept:
         raise InputError(
             Diagnostic("too-few-groups", "data.max_pairs", "is smaller than every passage group", max_pairs)
@@ -212,9 +202,12 @@ def _list_train(collection: Collection, sides: Mapping[str, Iterable[Group]]) ->
     answers = {passage for query in held_out for passage in collection.relevant[query]}
     rows = [row for row in collection.judgements if row.query in own]
     usable = [row for row in rows if row.negative not in answers]
-    texts = collection.passages
     pairs = [
-        Pair(collection.queries[row.query], texts[row.passage], None if row.negative is None else texts[row.negative])
+        Pair(
+            collection.queries[row.query],
+            collection.passages[row.passage],
+            None if row.negative is None else collection.passages[row.negative],
+        )
         for row in usable
     ]
     return tuple(pairs), len(rows) - len(usable)

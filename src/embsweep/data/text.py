@@ -21,7 +21,6 @@ _MARKS = {
 _MAX_MARKS = 100
 """Combining marks in a row. No script has more than a few, and the time to normalise grows with the square of them."""
 
-_REPLACEMENT = "\ufffd"
 _TYPE_NAMES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
 
@@ -115,18 +114,12 @@ def read_text_file(path: Path, diagnostics: DiagnosticList) -> str:
 
 
 def _decode(data: bytes, name: str, diagnostics: DiagnosticList) -> str:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = data.decode("utf-8", errors="replace")
-        for number, line in enumerate(data.split(b"\n"), 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                broken, problem = line[error.start : error.start + 1], f"is not UTF-8 at byte {error.start + 1}"
-                diagnostics.add("not-utf8", f"{name}:{number}", problem, broken, hint="save the file as UTF-8")
-    if "\0" in text:
-        for number, found in enumerate(text.split("\n"), 1):
-            if "\0" in found:
-                diagnostics.add("bad-character", f"{name}:{number}", "holds a NUL character", expected="text in UTF-8")
-    return text.replace("\0", _REPLACEMENT)
+    for number, line in enumerate(data.split(b"\n"), 1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            broken, problem = line[error.start : error.start + 1], f"is not UTF-8 at byte {error.start + 1}"
+            diagnostics.add("not-utf8", f"{name}:{number}", problem, broken, hint="save the file as UTF-8")
+        if b"\0" in line:
+            diagnostics.add("bad-character", f"{name}:{number}", "holds a NUL character", expected="text in UTF-8")
+    return data.decode("utf-8", errors="replace").replace("\0", "\ufffd")

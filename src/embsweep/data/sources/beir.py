@@ -6,7 +6,9 @@ Each line of the qrels is a judgement: query id, passage id and score, separated
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,52 +27,49 @@ _HEADER_STARTS = ("query-id", "query_id", "qid", "query")
 _HEADER_ENDS = ("score", "relevance", "rel", "label")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Qrels:
     """Score and location (`name:line`) of each judgement, by (query id, passage id); a score above 0 is relevant.
 
     `repeated` is the number of lines that repeat an earlier judgement.
     """
 
-    scores: dict[tuple[str, str], int] = field(default_factory=dict)
-    places: dict[tuple[str, str], str] = field(default_factory=dict)
-    repeated: int = 0
+    judged: Mapping[tuple[str, str], tuple[int, str]]
+    repeated: int
 
-    @property
+    @cached_property
     def relevant(self) -> dict[tuple[str, str], str]:
         """Location of the relevant ones."""
-        return {key: place for key, place in self.places.items() if self.scores[key] > 0}
+        return {key: place for key, (score, place) in self.judged.items() if score > 0}
 
 
 def read_qrels(path: Path, diagnostics: DiagnosticList) -> Qrels:
     """Read every judgement of the file; a score above 0 means relevant. Records a diagnostic for each invalid line."""
-    qrels = Qrels()
-    before = len(diagnostics)
+    judged: dict[tuple[str, str], tuple[int, str]] = {}
+    lines, before = 0, len(diagnostics)
     for number, line in enumerate(read_text_file(path, diagnostics).split("\n"), 1):
         fields = [part.strip() for part in line.split("\t")]
         if not line.strip() or (number == 1 and _is_header(fields)):
             continue
         where = f"{path.name}:{number}"
-        score = _parse_score(fields, where, diagnostics)
-        if score is None:
-            continue
-        key = (fields[0], fields[1])
-        known = qrels.scores.setdefault(key, score)
-        qrels.repeated += key in qrels.places
-        qrels.places.setdefault(key, where)
-        if known != score:
-            expected = f"{known}, or one line only"
-            diagnostics.add("conflict", where, "conflicts with an earlier score", score, expected=expected)
-    if not qrels.places and len(diagnostics) == before:
+        if _validate_fields(fields, where, diagnostics):
+            query, passage, score = fields[0], fields[1], int(fields[2])
+            known, _ = judged.setdefault((query, passage), (score, where))
+            lines += 1
+            if known != score:
+                expected = f"{known}, or one line only"
+                diagnostics.add("conflict", where, "conflicts with an earlier score", score, expected=expected)
+    if not judged and len(diagnostics) == before:
         diagnostics.add("no-rows", path.name, "holds no judgements", expected=_FIELDS)
-    return qrels
+    return Qrels(judged, lines - len(judged))
 
 
 def _is_header(fields: list[str]) -> bool:
     return fields[0].lower() in _HEADER_STARTS and fields[-1].lower() in _HEADER_ENDS
 
 
-def _parse_score(fields: list[str], where: str, diagnostics: DiagnosticList) -> int | None:
+def _validate_fields(fields: list[str], where: str, diagnostics: DiagnosticList) -> bool:
+    before = len(diagnostics)
     if len(fields) != 3:
         diagnostics.add("wrong-length", where, f"has {len(fields)} fields", "\t".join(fields), expected=_FIELDS)
     elif not (fields[0] and fields[1]):
@@ -78,9 +77,7 @@ def _parse_score(fields: list[str], where: str, diagnostics: DiagnosticList) -> 
     elif not _SCORE.fullmatch(fields[2]):
         expected = "an integer; above 0 means relevant"
         diagnostics.add("wrong-type", where, "the score is not an integer", fields[2], expected=expected)
-    else:
-        return int(fields[2])
-    return None
+    return len(diagnostics) == before
 
 
 QRELS_PLACES = ("qrels.tsv", "qrels/test.tsv")
@@ -105,20 +102,26 @@ def load_beir(config: BeirConfig) -> Collection:
     queries = _read_texts(folder / "queries.jsonl", "query", diagnostics)
     qrels = read_qrels(qrels_path, diagnostics)
     _validate_known(qrels, queries, passages, diagnostics)
-    unjudged = _validate_answered(qrels, queries, strict=qrels_path.parent == folder, diagnostics=diagnostics)
+    answered = {query for query, _ in qrels.relevant}
+    has_own_queries = qrels_path.parent == folder
+    unjudged = set() if has_own_queries else queries.keys() - {query for query, _ in qrels.judged}
+    for query, (_, place) in queries.items():
+        if query not in answered and query not in unjudged:
+            hint = "judge it with a score above 0, or remove it"
+            diagnostics.add("unanswered-query", place, "query without a relevant passage", query, hint=hint)
     diagnostics.raise_if_any()
-    relevant = qrels.relevant
-    pairs = [Pair(queries[q][0], passages[p][0], None, place) for (q, p), place in relevant.items()]
-    collection = build_collection(folder.resolve().name, pairs, [text for text, _ in passages.values()])
-    answered = {query for query, _ in relevant}
+    pairs = [Pair(queries[q][0], passages[p][0], None, place) for (q, p), place in qrels.relevant.items()]
+    texts = [text for text, _ in passages.values()]
+    collection = build_collection(folder.resolve().name, pairs, texts)
+    ignored = sum((folder / name).is_file() for name in QRELS_PLACES) - 1
     counts = {
-        **count_duplicates("passages", [text for text, _ in passages.values()]),
+        **count_duplicates("passages", texts),
         **count_duplicates("queries", [text for query, (text, _) in queries.items() if query in answered]),
         "duplicate rows": len(pairs) - len(collection.judgements),
-        "judgements with a score of 0 or less": len(qrels.scores) - len(relevant),
+        "judgements with a score of 0 or less": len(qrels.judged) - len(pairs),
         "repeated judgements": qrels.repeated,
-        f"queries that {qrels_path.name} does not judge": unjudged,
-        f"qrels files ignored in favour of {qrels_path.relative_to(folder)}": _count_others(folder, qrels_path),
+        f"queries that {qrels_path.name} does not judge": len(unjudged),
+        f"qrels files ignored in favour of {qrels_path.relative_to(folder)}": ignored,
     }
     return replace(collection, merged=tuple((what, count) for what, count in counts.items() if count))
 
@@ -144,10 +147,6 @@ def _find_qrels(folder: Path, diagnostics: DiagnosticList) -> Path:
         problem, expected = "there are no judgements in this folder", " or ".join(QRELS_PLACES)
         diagnostics.add("missing-file", "data.path", problem, str(folder), expected=expected)
     return found or folder
-
-
-def _count_others(folder: Path, qrels_path: Path) -> int:
-    return sum((folder / name).is_file() and folder / name != qrels_path for name in QRELS_PLACES)
 
 
 def _read_texts(path: Path, what: str, diagnostics: DiagnosticList) -> dict[str, tuple[str, str]]:
@@ -187,14 +186,16 @@ def _read_id(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> st
 def _read_text(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> str:
     """Return title and text joined by a space, as BEIR does."""
     if "text" not in row:
-        hint = f"it has {list_names(row)}"
         diagnostics.add(
-            "missing-column", where, "has no 'text'", expected="{'_id' or 'id', 'title' (optional), 'text'}", hint=hint
+            "missing-column",
+            where,
+            "has no 'text'",
+            expected="{'_id' or 'id', 'title' (optional), 'text'}",
+            hint=f"it has {list_names(row)}",
         )
         return ""
     title, text = row.get("title"), row["text"]
-    title = "" if title is None else title
-    if not isinstance(title, str):
+    if not isinstance(title, str | None):
         parse_text(title, where, "title", diagnostics)
         return ""
     joined = f"{title} {text}" if isinstance(text, str) and title else text
@@ -204,26 +205,8 @@ def _read_text(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> 
 def _validate_known(
     qrels: Qrels, queries: dict[str, Any], passages: dict[str, Any], diagnostics: DiagnosticList
 ) -> None:
-    for (query, passage), place in qrels.places.items():
+    for (query, passage), (_, place) in qrels.judged.items():
         if query not in queries:
             diagnostics.add("unknown-id", place, "judges a query that queries.jsonl does not hold", query)
         if passage not in passages:
             diagnostics.add("unknown-id", place, "judges a passage that corpus.jsonl does not hold", passage)
-
-
-def _validate_answered(
-    qrels: Qrels, queries: dict[str, tuple[str, str]], *, strict: bool, diagnostics: DiagnosticList
-) -> int:
-    """Record queries without a relevant passage; return how many unjudged ones are left out (0 if `strict`)."""
-    judged = {query for query, _ in qrels.places}
-    answered = {query for query, _ in qrels.relevant}
-    left_out = 0
-    for query, (_, place) in queries.items():
-        if query in answered:
-            continue
-        if strict or query in judged:
-            hint = "judge it with a score above 0, or remove it"
-            diagnostics.add("unanswered-query", place, "query without a relevant passage", query, hint=hint)
-        else:
-            left_out += 1
-    return left_out

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection as Sized
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 
+from embsweep.config.data import FilesConfig, HubConfig
 from embsweep.core.errors import did_you_mean
 from embsweep.data.collection import Pair
 from embsweep.data.diagnostics import DiagnosticList
@@ -19,33 +19,20 @@ _MAX_CANDIDATES = 1000
 """Number of columns that are compared with a misspelt name: a broken file may seem to have a million."""
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns of query, passage and, optionally, hard negative."""
-
-    anchor: str
-    positive: str
-    negative: str | None = None
-
-    @property
-    def by_key(self) -> dict[str, str]:
-        """Column name by configuration key under `data`; only configured columns."""
-        configured = {"anchor": self.anchor, "positive": self.positive, "negative": self.negative}
-        return {key: name for key, name in configured.items() if name is not None}
+Columns = Mapping[str, str]
+"""Column name of query, passage and, optionally, hard negative, by configuration key under `data`."""
 
 
-def validate_distinct(columns: Columns, diagnostics: DiagnosticList) -> None:
-    """Check that no column is configured twice; record a diagnostic for each one that is."""
-    names = list(columns.by_key.values())
-    for position, (key, name) in enumerate(columns.by_key.items()):
+def parse_columns(config: FilesConfig | HubConfig, diagnostics: DiagnosticList) -> Columns:
+    """Return the configured columns; record a diagnostic for each column that is configured twice."""
+    configured = {"anchor": config.anchor, "positive": config.positive, "negative": config.negative}
+    columns = {key: name for key, name in configured.items() if name is not None}
+    names = list(columns.values())
+    for position, (key, name) in enumerate(columns.items()):
         if name in names[:position]:
-            diagnostics.add(
-                "duplicate-column",
-                f"data.{key}",
-                "names a column that is already used",
-                name,
-                expected="another column",
-            )
+            problem = "names a column that is already used"
+            diagnostics.add("duplicate-column", f"data.{key}", problem, name, expected="another column")
+    return columns
 
 
 def validate_header(columns: Columns, present: Sized[str], where: str, diagnostics: DiagnosticList) -> bool:
@@ -60,13 +47,13 @@ def validate_header(columns: Columns, present: Sized[str], where: str, diagnosti
     Returns:
         Whether all configured columns are present.
     """
-    missing = [(key, name) for key, name in columns.by_key.items() if name not in present]
+    missing = [(key, name) for key, name in columns.items() if name not in present]
     for key, name in missing:
         problem = f"there is no column '{name}' (data.{key})"
         if diagnostics.is_full:
             diagnostics.add("missing-column", where, problem)
             continue
-        guess = did_you_mean(name, [c for c in islice(present, _MAX_CANDIDATES) if c not in columns.by_key.values()])
+        guess = did_you_mean(name, [c for c in islice(present, _MAX_CANDIDATES) if c not in columns.values()])
         hint = guess or f"set data.{key} to the name of one of these columns"
         diagnostics.add("missing-column", where, problem, expected=f"columns here: {list_names(present)}", hint=hint)
     return not missing
@@ -107,8 +94,6 @@ def read_pair(row: Mapping[str, object], columns: Columns, where: str, diagnosti
     Returns:
         The pair, or None if a diagnostic was recorded.
     """
-    texts = {key: parse_text(row[name], where, name, diagnostics) for key, name in columns.by_key.items()}
-    anchor, positive = texts["anchor"], texts["positive"]
-    if anchor is None or positive is None or None in texts.values():
-        return None
-    return Pair(anchor, positive, texts.get("negative"), where)
+    texts = {key: parse_text(row[name], where, name, diagnostics) for key, name in columns.items()}
+    usable = {key: text for key, text in texts.items() if text is not None}
+    return Pair(**usable, place=where) if len(usable) == len(texts) else None

@@ -48,8 +48,7 @@ def find_packages(names: tuple[str, ...]) -> list[Package]:
         InputError: If `names` is empty or a name is not an installed package; with a diagnostic for each name.
     """
     diagnostics = DiagnosticList()
-    distributions = _list_distributions()
-    found = [_find(name, distributions, diagnostics) for name in dict.fromkeys(names)]
+    found = [_find(name, diagnostics) for name in dict.fromkeys(names)]
     if not names:
         diagnostics.add("empty", "data.packages", "is empty", expected="import names such as [stdlib, numpy, torch]")
     diagnostics.raise_if_any()
@@ -62,19 +61,19 @@ def _list_distributions() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()
 
 
-def _find(name: str, distributions: Mapping[str, list[str]], diagnostics: DiagnosticList) -> Package | None:
+def _find(name: str, diagnostics: DiagnosticList) -> Package | None:
     if name == STDLIB:
         return Package(STDLIB, platform.python_version(), (Path(sysconfig.get_path("stdlib")),))
     roots = _find_roots(name)
     if not roots:
-        known = [STDLIB, *sorted(distributions), *sorted(sys.stdlib_module_names)]
+        known = [STDLIB, *sorted(_list_distributions()), *sorted(sys.stdlib_module_names)]
         expected = "'stdlib', or the import name of an installed top-level package written in Python"
         hint = did_you_mean(name, [option for option in known if option != name])
         diagnostics.add(
             "not-installed", "data.packages", "is not installed as Python source", name, expected=expected, hint=hint
         )
         return None
-    return Package(name, _read_version(name, roots, distributions), roots)
+    return Package(name, _read_version(name, roots), roots)
 
 
 def _find_roots(name: str) -> tuple[Path, ...]:
@@ -90,16 +89,20 @@ def _find_roots(name: str) -> tuple[Path, ...]:
     return (Path(spec.origin),) if spec.has_location and spec.origin and spec.origin.endswith(".py") else ()
 
 
-def _read_version(name: str, roots: tuple[Path, ...], distributions: Mapping[str, list[str]]) -> str:
+def _read_version(name: str, roots: tuple[Path, ...]) -> str:
     """Return the version of the package's distributions, or if there is none, a hash of its files' sizes and times."""
     if name in sys.stdlib_module_names:
         return platform.python_version()
-    if owners := sorted(set(distributions.get(name, ()))):
+    if owners := sorted(set(_list_distributions().get(name, ()))):
         return ",".join(f"{owner}=={importlib.metadata.version(owner)}" for owner in owners)
-    files = [file for root in roots for file in ([root] if root.is_file() else sorted(root.rglob("*.py")))]
+    files = (file for root in roots for file in _list_files(root))
     states = [(str(file), file.lstat()) for file in files]  # lstat: an editor's lock file is a broken symbolic link
     facts = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _list_files(root: Path) -> list[Path]:
+    return [root] if root.is_file() else sorted(root.rglob("*.py"))
 
 
 FORMAT = 2
@@ -174,10 +177,10 @@ def load_docstrings(names: tuple[str, ...], cache_dir: Path) -> Collection:
 
 def read_package(package: Package) -> Iterator[Pair]:
     """Yield every usable docstring of a package, ordered by file name and line."""
-    for root, file in _list_modules(package):
-        place = f"{package.name}/{file.relative_to(root).as_posix()}"
+    for name, file in _list_modules(package):
         for node in _list_definitions(file):
-            pair = split_docstring(ast.get_docstring(node) or "", f"{place}:{getattr(node, 'lineno', 1)}")
+            place = f"{package.name}/{name}:{getattr(node, 'lineno', 1)}"
+            pair = split_docstring(ast.get_docstring(node) or "", place)
             if pair is not None:
                 yield pair
 
@@ -190,23 +193,20 @@ def split_docstring(docstring: str, place: str = "") -> Pair | None:
     """
     paragraph, *rest = _BLANK_LINE.split(inspect.cleandoc(docstring), maxsplit=1)
     summary, body = " ".join(paragraph.split()), inspect.cleandoc("".join(rest)).strip()
-    shortest, longest = SUMMARY_CHARS
-    usable = shortest <= len(summary) <= longest and len(summary.split()) >= SUMMARY_WORDS
+    usable = SUMMARY_CHARS[0] <= len(summary) <= SUMMARY_CHARS[1] and len(summary.split()) >= SUMMARY_WORDS
     if not usable or len(body) < BODY_CHARS or " ".join(body.split()) == summary or find_bad_character(summary + body):
         return None
     return Pair(summary, body, place=place)
 
 
-def _list_modules(package: Package) -> Iterator[tuple[Path, Path]]:
-    """Yield (root, module file) of every module that is not a test, sorted."""
+def _list_modules(package: Package) -> Iterator[tuple[str, Path]]:
+    """Yield (path in the package, file) of every module that is not a test, sorted."""
     for root in package.roots:
-        files = [root] if root.is_file() else sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).parts)
-        base = root.parent if root.is_file() else root
-        for file in files:
-            inner = file.relative_to(base)
+        for file in _list_files(root):
+            inner = file.relative_to(root.parent if file == root else root)
             is_test = inner.name.startswith("test_") or inner.name == "conftest.py"
             if not is_test and not _SKIPPED_FOLDERS.intersection(inner.parts[:-1]):
-                yield base, file
+                yield inner.as_posix(), file
 
 
 def _list_definitions(file: Path) -> list[_Definition]:
@@ -218,10 +218,6 @@ def _list_definitions(file: Path) -> list[_Definition]:
     except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:  # MemoryError: nested too deeply
         _log.debug("%s skipped: %s", file, error)
         return []
-    nodes: list[_Definition] = [tree]
-    nodes += [node for node in ast.walk(tree) if isinstance(node, _Definition) and _is_public(node)]
-    return sorted(nodes, key=lambda node: getattr(node, "lineno", 0))
-
-
-def _is_public(node: _Definition) -> bool:
-    return not isinstance(node, ast.Module) and not node.name.startswith("_")
+    definitions = [node for node in ast.walk(tree) if isinstance(node, _Definition)]
+    public = [node for node in definitions if isinstance(node, ast.Module) or not node.name.startswith("_")]
+    return sorted(public, key=lambda node: getattr(node, "lineno", 0))

@@ -9,9 +9,9 @@ from pathlib import Path
 from embsweep.config.data import FilesConfig
 from embsweep.core.errors import did_you_mean
 from embsweep.core.files import expand_home
-from embsweep.data.collection import Collection, Pair, build_collection
+from embsweep.data.collection import Collection, build_collection
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import Columns, read_pair, validate_distinct, validate_header
+from embsweep.data.sources.columns import Columns, parse_columns, read_pair, validate_header
 from embsweep.data.sources.readers import read_objects, read_parquet, read_records
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -27,15 +27,18 @@ def load_files(config: FilesConfig) -> Collection:
     """
     diagnostics = DiagnosticList()
     path = expand_home(config.pairs, "data.pairs")
-    columns = Columns(config.anchor, config.positive, config.negative)
-    validate_distinct(columns, diagnostics)
+    columns = parse_columns(config, diagnostics)
     validate_path(path, "data.pairs", diagnostics)
     diagnostics.raise_if_any()
-    pairs = [pair for pair in _read_pairs(path, columns, diagnostics) if pair is not None]
+    pairs = [
+        read_pair(row, columns, where, diagnostics)
+        for where, row in _read_rows(path, columns, diagnostics)
+        if validate_header(columns, row, where, diagnostics)
+    ]
     if not pairs and not len(diagnostics):
         diagnostics.add("no-rows", path.name, "holds no rows", expected="one pair per row")
     diagnostics.raise_if_any()
-    return build_collection(path.stem, pairs)
+    return build_collection(path.stem, [pair for pair in pairs if pair is not None])
 
 
 def validate_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
@@ -70,12 +73,6 @@ def _suggest_path(path: Path) -> str:
         return f"there is no folder {path.parent} either; {here}"
     others = (entry.name for entry in islice(path.parent.iterdir(), _MAX_CANDIDATES) if entry.name != path.name)
     return did_you_mean(path.name, others) or here
-
-
-def _read_pairs(path: Path, columns: Columns, diagnostics: DiagnosticList) -> Iterator[Pair | None]:
-    for where, row in _read_rows(path, columns, diagnostics):
-        if validate_header(columns, row, where, diagnostics):
-            yield read_pair(row, columns, where, diagnostics)
 
 
 def _read_rows(path: Path, columns: Columns, diagnostics: DiagnosticList) -> Iterator[tuple[str, Mapping[str, object]]]:

@@ -11,7 +11,7 @@ from embsweep.config.data import HubConfig
 from embsweep.core.errors import Diagnostic, InputError, describe_exception
 from embsweep.data.collection import Collection, build_collection
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import Columns, read_pair, validate_distinct, validate_header
+from embsweep.data.sources.columns import parse_columns, read_pair, validate_header
 
 REACH_TIMEOUT_S = 8.0
 _OFFLINE_HINT = (
@@ -29,14 +29,13 @@ def load_hub(config: HubConfig) -> Collection:
             located as `id:row`, rows counted from 1).
     """
     diagnostics = DiagnosticList()
-    columns = Columns(config.anchor, config.positive, config.negative)
     _validate_config(config, diagnostics)
-    validate_distinct(columns, diagnostics)
+    columns = parse_columns(config, diagnostics)
     diagnostics.raise_if_any()
     dataset = _download(config)
-    if not validate_header(columns, list(dataset.column_names), config.id, diagnostics):
-        diagnostics.raise_if_any()
-    rows = dataset.select_columns(list(columns.by_key.values()))
+    validate_header(columns, list(dataset.column_names), config.id, diagnostics)
+    diagnostics.raise_if_any()
+    rows = dataset.select_columns(list(columns.values()))
     pairs = [read_pair(row, columns, where, diagnostics) for where, row in _read_rows(rows, config)]
     if not pairs:
         diagnostics.add("no-rows", config.id, f"part '{config.part}' holds no rows")
@@ -70,13 +69,12 @@ def _validate_config(config: HubConfig, diagnostics: DiagnosticList) -> None:
         diagnostics.add("bad-hub-id", "data.id", str(error), config.id, expected="owner/name")
     else:
         if Path(config.id).exists():  # load_dataset would read this folder and ignore the revision
-            hint = "run in another folder, or use data=files to read it"
             diagnostics.add(
                 "ambiguous",
                 "data.id",
                 "a local file or folder of this name would be read instead",
                 config.id,
-                hint=hint,
+                hint="run in another folder, or use data=files to read it",
             )
 
 

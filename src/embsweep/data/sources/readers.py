@@ -55,8 +55,7 @@ def read_parquet(path: Path, columns: Columns, diagnostics: DiagnosticList) -> I
         validate_unique(present, path.name, diagnostics)
         if len(diagnostics) or not validate_header(columns, present, path.name, diagnostics):
             return
-        names = list(columns.by_key.values())
-        table = file.read().select(names)
+        table = file.read().select(list(columns.values()))
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column name that is not UTF-8
         problem = f"cannot be read as Parquet: {describe_exception(error)}"
         diagnostics.add("bad-format", path.name, problem, expected="a Parquet file")
@@ -65,21 +64,16 @@ def read_parquet(path: Path, columns: Columns, diagnostics: DiagnosticList) -> I
         problem = f"holds {table.num_rows:,} rows; its metadata has {file.metadata.num_rows:,}"
         diagnostics.add("wrong-length", path.name, problem, hint="write the file again")
         return
-    values = [_read_column(table.column(name)) for name in names]
-    for number, row in enumerate(zip(*values, strict=True), 1):
-        yield f"{path.name}:{number}", dict(zip(names, row, strict=True))
-
-
-def _read_column(column: Any) -> list[Any]:
-    """Convert a column to Python values, or placeholders, which the check of the row then reports as not text."""
-    try:
-        return list(column.to_pylist())
-    except _CONVERSION_ERRORS:
-        return [_read_value(scalar) for scalar in column]
+    for number, row in enumerate(zip(*table.columns, strict=True), 1):
+        values = map(_read_value, row)
+        yield f"{path.name}:{number}", dict(zip(table.column_names, values, strict=True))
 
 
 def _read_value(scalar: Any) -> Any:
-    """Convert one value to Python; a text that is not UTF-8 is returned as bytes."""
+    """Convert one value to Python, or to a placeholder, which the check of the row then reports as not text.
+
+    A text that is not UTF-8 is returned as bytes.
+    """
     try:
         return scalar.as_py()
     except UnicodeDecodeError as error:
@@ -159,7 +153,7 @@ def _validate_delimiter(header: list[str], delimiter: str, where: str, diagnosti
 
 
 class _RepeatedKey(ValueError):
-    pass
+    """A JSON object has a key more than once."""
 
 
 def read_objects(path: Path, diagnostics: DiagnosticList) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -195,21 +189,19 @@ def _parse_line(line: str, where: str, diagnostics: DiagnosticList) -> dict[str,
     else:
         if isinstance(row, dict):
             return row
-        hint = "one JSON object per line; `jq -c '.[]'` converts an array to such lines"
         diagnostics.add(
             "wrong-type",
             where,
             "is not a JSON object",
             line,
             expected='an object such as {"anchor": …, "positive": …}',
-            hint=hint,
+            hint="one JSON object per line; `jq -c '.[]'` converts an array to such lines",
         )
     return None
 
 
 def _to_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(items)
-    if len(found) < len(items):
-        counts = Counter(name for name, _ in items)
-        raise _RepeatedKey(next(name for name, count in counts.items() if count > 1))
-    return found
+    repeated = [name for name, count in Counter(name for name, _ in items).items() if count > 1]
+    if repeated:
+        raise _RepeatedKey(repeated[0])
+    return dict(items)
