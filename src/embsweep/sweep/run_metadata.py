@@ -21,7 +21,7 @@ from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger
 from embsweep.sweep.request import SweepRequest
-from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
+from embsweep.tracking.environment import describe_git, describe_machine, describe_packages
 from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.runs import RUNNING, RunWriter
 from embsweep.tracking.store import open_store
@@ -42,7 +42,7 @@ def describe_sweep(request: SweepRequest, prepared: PreflightResult) -> dict[str
         "audit/audit.json": _to_json_text(report_to_json(prepared.audit)),
         "environment/packages.txt": describe_packages(),
         "environment/machine.txt": describe_machine(),
-        "environment/git.txt": str(read_git_state(request.default_storage) or "no git repository\n"),
+        "environment/git.txt": describe_git(request.default_storage),
     }
     return {
         "store": {
