@@ -49,7 +49,7 @@ def finished(browser, loader, tmp_path_factory):
     result = run_sweep(request, Console(file=io.StringIO()))
     _, records = read_ledger(root / "sweeps/quickstart/study.db")
     store = open_store(root, uri=None, experiment="embsweep")
-    runs = store.client().search_runs([store.experiment_id], "tags.`embsweep.role` = 'trial'")
+    runs = store.client.search_runs([store.experiment_id], "tags.`embsweep.role` = 'trial'")
     ids = {run.data.tags["embsweep.trial"]: run.info.run_id for run in runs}
     return SimpleNamespace(
         root=root,

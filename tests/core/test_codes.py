@@ -15,14 +15,13 @@ import embsweep
 from embsweep.core.codes import Code
 from embsweep.core.errors import CodedError, Diagnostic, GateRefused, InputError, SweepRefused, TrialFailed
 from embsweep.search.storage import LedgerUnavailable
-from embsweep.tracking.registry.aliases import ConcurrentPromotion
 from embsweep.tracking.registry.files import UnreadableEvidence, UntrustedModel
 from embsweep.training.resume import InvalidResumeState
 from embsweep.training.verification import VerificationFailed
 
 CODES = get_args(Code)
 KINDS = [
-    CodedError, SweepRefused, GateRefused, TrialFailed, ConcurrentPromotion,
+    CodedError, SweepRefused, GateRefused, TrialFailed,
     LedgerUnavailable, VerificationFailed, InvalidResumeState, UnreadableEvidence, UntrustedModel,
 ]  # fmt: skip
 SOURCE = Path(embsweep.__file__).parent

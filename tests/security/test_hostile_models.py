@@ -196,7 +196,7 @@ def test_a_hostile_model_in_a_registry_with_rewritten_hashes_is_refused(tmp_path
     published = tmp_path / "published"
     shutil.copytree(victim, published / MODEL_FOLDER)
     (published / "MLmodel").write_text(json.dumps({"flavors": {}}))
-    client, name = store.client(), f"m-{attack}"
+    client, name = store.client, f"m-{attack}"
     client.create_registered_model(name)
     tags = {MANIFEST_TAG: hash_manifest(hash_files(published))}
     version = client.create_model_version(name, str(published), tags=tags)

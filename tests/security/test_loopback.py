@@ -61,4 +61,4 @@ def test_the_ui(tmp_path):
 def test_a_password_of_the_store_is_not_on_the_uis_command_line(tmp_path):
     uri = "postgresql://ann:hunter2@db.example.com/mlflow"
     assert "hunter2" not in " ".join(ui_command(tmp_path, uri, 5000))
-    assert ui_environment(tmp_path, uri)["MLFLOW_BACKEND_STORE_URI"] == uri
+    assert ui_environment(uri)["MLFLOW_BACKEND_STORE_URI"] == uri

@@ -99,7 +99,7 @@ def recorded(team, tmp_path_factory):
         store = open_store(tmp_path_factory.mktemp("storage"), uri=team.url, experiment="anns")
         run = SampleSweep(store, SweepIdentity("legal", "study", "minilm"))
         run_id = run.start_trial(0, {"k": "1"})
-        run.client = store.client()
+        run.client = store.client
         run.client.log_text(run.run_id, "readable by only Ann", "report.txt")
         run.client.create_registered_model("anns-model")
         yield run, run_id

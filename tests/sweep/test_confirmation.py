@@ -100,7 +100,7 @@ def test_draw_seeds_avoids_used_seeds_and_is_repeatable():
 def test_confirmation_runs_are_children_of_the_sweep_and_not_trials_of_the_search(equal):
     assert len(read_ledger(equal.folder / "study.db")[1]) == 3
     store = equal.store
-    runs = store.client().search_runs([store.experiment_id])
+    runs = store.client.search_runs([store.experiment_id])
     roles = sorted(run.data.tags["embsweep.role"] for run in runs)
     assert roles == ["confirmation"] * 6 + ["sweep"] + ["trial"] * 3
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -261,7 +261,7 @@ def test_nothing_is_registered_if_every_finalist_fails_in_the_confirmation(sweep
         patch.setattr(train, "_train", failing(is_of_confirmation))
         sweep(*CLEAR, storage=tmp_path)
     store = open_store(tmp_path, uri=None, experiment="embsweep")
-    assert not store.client().search_registered_models()
+    assert not store.client.search_registered_models()
     again = sweep(*CLEAR, storage=tmp_path)
     assert again.evidence.training.params["train.learning_rate"] == "0.01"
     assert [facts.failures for facts in again.evidence.verdict.confirmed] == [0, 0], "the failed runs are repeated"

@@ -163,8 +163,8 @@ def test_weights_that_change_after_the_search_are_never_registered(
         launch("search.trials=1")
     assert named in str(caught.value)
     store = open_store(tmp_path, uri=None, experiment="embsweep")
-    assert store.client().search_registered_models() == []
-    (run,) = store.client().search_runs([store.experiment_id], "tags.`embsweep.role` = 'sweep'")
+    assert store.client.search_registered_models() == []
+    (run,) = store.client.search_runs([store.experiment_id], "tags.`embsweep.role` = 'sweep'")
     assert run.info.status == "FAILED"
     notes, _ = read_ledger(tmp_path / "sweeps/quickstart/study.db")
     assert "result" not in notes

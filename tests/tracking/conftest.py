@@ -28,7 +28,7 @@ def store(root, seed_storage):
 
 @pytest.fixture(scope="session")
 def client(store):
-    return store.client()
+    return store.client
 
 
 @pytest.fixture

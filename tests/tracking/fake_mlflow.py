@@ -38,6 +38,7 @@ class FakeMlflow:
         self.runs, self.points, self.texts, self.inputs = {}, {}, {}, {}
         self._numbers = itertools.count()
 
+    @property
     def client(self):
         return self
 
@@ -111,6 +112,7 @@ class Faulty:
         self.experiment_id, self.requests = experiment_id, []
         self._client, self.fault = client, fault
 
+    @property
     def client(self):
         return self
 

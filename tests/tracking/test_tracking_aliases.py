@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from embsweep.tracking.registry.aliases import remove_stale_challenger
+from embsweep.tracking.registry.files import EVIDENCE_TAG
 from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG
 from embsweep.tracking.registry.register import PROMOTED_TAG, _delete_duplicates, _find_versions, _set_challenger
 
@@ -16,6 +17,7 @@ class Registry:
         self.aliases = {alias: str(version) for alias, version in aliases.items()}
         self.versions = list(versions)
 
+    @property
     def client(self):
         return self
 
@@ -85,11 +87,17 @@ def test_a_champion_is_no_challenger(aliases, remaining):
     assert registry.aliases == remaining
 
 
-MARKS = {"embsweep.sweep": "legal", "embsweep.study": "a1", CHECKPOINT_TAG: "c0ffee", "embsweep.other": "x"}
+MARKS = {
+    "embsweep.sweep": "legal",
+    "embsweep.study": "a1",
+    CHECKPOINT_TAG: "c0ffee",
+    EVIDENCE_TAG: "e5",
+    "embsweep.other": "x",
+}
 
 
-def test_versions_are_the_same_if_sweep_study_and_checkpoint_match():
-    same = {name: MARKS[name] for name in ("embsweep.sweep", "embsweep.study", CHECKPOINT_TAG)}
+def test_versions_are_the_same_if_sweep_study_checkpoint_and_evidence_match():
+    same = {name: MARKS[name] for name in ("embsweep.sweep", "embsweep.study", CHECKPOINT_TAG, EVIDENCE_TAG)}
     others = [version(number, **{**same, name: "another"}) for number, name in enumerate(same, start=20)]
     registry = Registry([version(10, **same), *others, version(9, **same, **{"embsweep.other": "y"})])
     assert [found.version for found in _find_versions(registry, "m", MARKS)] == ["9", "10"]
@@ -104,5 +112,5 @@ def test_duplicates_are_deleted_except_current_and_former_champions():
         version(6, **{**MARKS, "embsweep.study": "b2"}),
     ]
     registry = Registry(copies)
-    assert _delete_duplicates(registry, "m", copies[3], MARKS).version == "2"
+    assert _delete_duplicates(registry, "m", MARKS).version == "2"
     assert [found.version for found in registry.versions] == ["2", "3", "4", "6"]

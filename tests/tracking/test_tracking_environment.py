@@ -1,7 +1,8 @@
+import re
 import subprocess
 from importlib.metadata import version
 
-from embsweep.tracking.environment import describe_machine, describe_packages, pin_requirements, read_git_state
+from embsweep.tracking.environment import describe_git, describe_machine, describe_packages
 
 
 def _git(folder, *arguments):
@@ -13,33 +14,24 @@ def test_git_state_has_commit_and_changed_files_but_not_their_contents(tmp_path)
     _git(tmp_path, "init", "-q")
     (tmp_path / "a.txt").write_text("one")
     _git(tmp_path, "add", "."), _git(tmp_path, "commit", "-qm", "first")
-    clean = read_git_state(tmp_path)
-    assert len(clean.commit) == 40
-    assert not clean.dirty
+    commit, state = describe_git(tmp_path).splitlines()
+    assert re.fullmatch(r"commit: [0-9a-f]{40}", commit)
+    assert state == "dirty: false"
     (tmp_path / "a.txt").write_text("secret contents")
     (tmp_path / "ü b.txt").write_text("two")
-    dirty = read_git_state(tmp_path)
-    assert dirty.dirty
-    assert [entry[3:] for entry in dirty.changed] == ["a.txt", "ü b.txt"]
-    assert "secret" not in str(dirty)
-    assert f"commit: {clean.commit}" in str(dirty)
+    assert describe_git(tmp_path).splitlines() == [commit, "dirty: true", "   M a.txt", "  ?? ü b.txt"]
 
 
 def test_without_a_repository_or_commit_there_is_no_git_state(tmp_path):
-    assert read_git_state(tmp_path) is None
+    assert describe_git(tmp_path) == "no git repository\n"
     _git(tmp_path, "init", "-q")
-    assert read_git_state(tmp_path) is None
+    assert describe_git(tmp_path) == "no git repository\n"
 
 
 def test_packages_are_listed_like_by_pip():
     lines = describe_packages().splitlines()
     assert f"mlflow=={version('mlflow')}" in lines
     assert lines == sorted(lines, key=lambda line: line.split("==")[0].lower())
-
-
-def test_requirements_are_pinned_without_local_parts():
-    (pin,) = pin_requirements("torch")
-    assert pin == "torch==" + version("torch").split("+")[0]
 
 
 def test_the_machine_is_described_without_environment_variables(set_env):

@@ -102,20 +102,25 @@ def name(identity):
 
 
 @pytest.fixture
-def checkpoint(make_model, tmp_path):
+def model(make_model):
+    return make_model()
+
+
+@pytest.fixture
+def checkpoint(model, tmp_path):
     folder = tmp_path / "trial" / "best"
-    make_model().save(str(folder), create_model_card=False)
+    model.save(str(folder), create_model_card=False)
     return folder
 
 
 @pytest.fixture
-def register(store, sweep, checkpoint, name, make_scores):
+def register(store, sweep, checkpoint, model, name):
     """`register(evidence)`: register the checkpoint with this evidence."""
     run_id = sweep.start_trial(3)
 
     def make(evidence):
-        facts = WinnerRecord(run_id, 3, 0.42, "map@100", make_scores(), evidence=evidence)
-        return register_winner(store, sweep.identity, checkpoint, registered_name=name, facts=facts)
+        facts = WinnerRecord(run_id, "# the card\n", evidence)
+        return register_winner(store, sweep.identity, checkpoint, registered_name=name, facts=facts, model=model)
 
     return make
 

@@ -83,7 +83,7 @@ def test_an_invalid_list_of_modules_gives_a_diagnostic(folder, content):
 def test_an_unreadable_list_of_files_counts_as_empty(tag):
     client = SimpleNamespace(get_logged_model=lambda _: SimpleNamespace(tags={MANIFEST_TAG: tag}))
     version = SimpleNamespace(tags={MODEL_ID_TAG: "m-1"})
-    assert _listed_files(SimpleNamespace(client=lambda: client), version) == {}
+    assert _listed_files(SimpleNamespace(client=client), version) == {}
 
 
 @pytest.mark.parametrize("tag", ["{", "null", "3", "[null]", '["x"]', "[1e400]", "[" * 100_000])
@@ -91,7 +91,7 @@ def test_an_unreadable_history_is_reported(tag):
     model = SimpleNamespace(aliases={}, tags={HISTORY_TAG: tag})
     client = SimpleNamespace(get_registered_model=lambda _: model)
     with raises_diagnostics(("bad-format", "legal")) as caught:
-        read_aliases(SimpleNamespace(client=lambda: client), "legal")
+        read_aliases(SimpleNamespace(client=client), "legal")
     assert HISTORY_TAG in caught.value.diagnostics[0].message
 
 

@@ -12,7 +12,6 @@ from tests.refusals import raises_code, raises_diagnostics
 
 from embsweep.core.errors import GateRefused
 from embsweep.tracking.registry.aliases import (
-    ConcurrentPromotion,
     ModelAliases,
     open_registry,
     promote_version,
@@ -133,7 +132,7 @@ def test_a_promotion_judged_against_another_champion_is_refused(store, client, n
     judged = read_aliases(store, name)
     promote_version(store, judged, Decision("promoted", judged.challenger, {}))
     before = dict(client.get_model_version(name, str(judged.challenger)).tags)
-    with raises_code(ConcurrentPromotion, "overtaken") as caught:
+    with raises_code(GateRefused, "overtaken") as caught:
         promote_version(store, judged, Decision("promoted", judged.challenger, {}))
     assert f"version {judged.challenger}" in str(caught.value)
     assert f"version {judged.champion}" in str(caught.value)
@@ -145,7 +144,7 @@ def test_a_newer_challenger_prevents_the_promotion_of_the_judged_one(store, clie
     register()
     judged = read_aliases(store, name)
     newer = register()
-    with raises_code(ConcurrentPromotion, "overtaken") as caught:
+    with raises_code(GateRefused, "overtaken") as caught:
         promote_version(store, judged, Decision("promoted", judged.challenger, {}))
     assert f"version {newer}" in str(caught.value)
     assert "champion" not in str(caught.value)
@@ -231,7 +230,7 @@ def test_a_promotion_between_the_check_and_the_switch_of_another_is_refused(
     assert f"version {second} becomes champion" in refused[0]
     assert f"process {os.getpid()} " in refused[0]
     assert read_aliases(store, name) == ModelAliases(name, None, second, (first,))
-    with raises_code(ConcurrentPromotion, "overtaken") as caught:
+    with raises_code(GateRefused, "overtaken") as caught:
         promote_version(store, judged, decision)
     assert f"version {second} since" in str(caught.value)
     assert locks(client) == []
@@ -252,7 +251,7 @@ def test_an_alias_that_is_set_during_the_switch_stays_and_the_promotion_is_refus
 
     with (
         mock.patch.object(type(client), "set_registered_model_alias", overwrite),
-        raises_code(ConcurrentPromotion, "overtaken") as caught,
+        raises_code(GateRefused, "overtaken") as caught,
     ):
         promote_version(store, read_aliases(store, name), Decision("promoted", second, {}))
     assert f"the champion is version {theirs} since" in str(caught.value)

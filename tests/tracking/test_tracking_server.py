@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from tests.mlflow_runs import find_differences
+from tests.reports.evidence_samples import make_evidence
 from tests.servers import MlflowServer
 from tests.tracking.states import make_sweep, make_trial
 
@@ -40,13 +41,13 @@ def make_states(study):
     )
 
 
-def test_a_sweep_and_its_winner_over_http(empty_cwd, remote, identity, make_model, make_scores, tmp_path):
+def test_a_sweep_and_its_winner_over_http(empty_cwd, remote, identity, make_model, tmp_path):
     states = make_states(identity.study_id)
     for _ in range(2):
         writer = RunWriter(remote, identity.study_id)
         for state in states:
             writer.write(state)
-    client = remote.client()
+    client = remote.client
     assert find_differences(client, remote.experiment_id, states) == []
     assert [file.path for file in client.list_artifacts(writer.run_ids["sweep", None])] == ["config"]
 
@@ -54,8 +55,11 @@ def test_a_sweep_and_its_winner_over_http(empty_cwd, remote, identity, make_mode
     checkpoint = tmp_path / "trial" / "best"
     checkpoint.parent.mkdir()
     model.save(str(checkpoint))
-    facts = WinnerRecord(writer.run_ids["trial", 0], 0, 0.4, "map@100", make_scores())
-    versions = [register_winner(remote, identity, checkpoint, registered_name="legal", facts=facts) for _ in range(2)]
+    facts = WinnerRecord(writer.run_ids["trial", 0], "# the card\n", make_evidence())
+    versions = [
+        register_winner(remote, identity, checkpoint, registered_name="legal", facts=facts, model=model)
+        for _ in range(2)
+    ]
     assert [version.version for version in versions] == [1, 1]
     loaded = load_registered(remote, "legal", "challenger")
     np.testing.assert_array_equal(loaded.encode(["law tax"]), model.encode(["law tax"]))
@@ -79,6 +83,6 @@ def test_a_server_that_dies_and_loses_its_database_gets_everything_again(server,
         (server.folder / "server.db").unlink()
         server.start()
         store = sync.flush().store
-    assert find_differences(store.client(), store.experiment_id, states) == []
+    assert find_differences(store.client, store.experiment_id, states) == []
     assert output[0].startswith("MLflow does not answer")
     assert "MLflow answers again" in output[-1]

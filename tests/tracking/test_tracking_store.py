@@ -23,7 +23,7 @@ ONE_ATTEMPT_S = 60
 def _folder(store):
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    return Path(local_file_uri_to_path(store.artifact_root))
+    return Path(local_file_uri_to_path(store.client.get_experiment(store.experiment_id).artifact_location))
 
 
 def test_the_default_is_mlflows_own_default_made_absolute(root, store):
@@ -172,7 +172,7 @@ def test_a_deleted_experiment_is_not_written_to(root, store, client):
 
 
 def test_a_store_never_shows_its_password():
-    store = Store("postgresql://ann:hunter2@db/x", "e", "1", "/a")
+    store = Store("postgresql://ann:hunter2@db/x", "e", "1")
     assert "hunter2" not in f"{store} {store!r}"
 
 
@@ -182,7 +182,7 @@ def test_a_connection_does_not_change_the_environment(tmp_path, monkeypatch):
         for name in ("putenv", "unsetenv"):
             patch.setattr(os, name, lambda *given: pytest.fail(f"changed {given[0]}"))
         store = open_store(tmp_path, uri=None, experiment="mine")
-    assert store.client().get_experiment_by_name("mine") is not None
+    assert store.client.get_experiment_by_name("mine") is not None
 
 
 def test_a_new_database_ignores_the_journal_of_a_deleted_one(tmp_path):
@@ -197,6 +197,6 @@ def test_a_new_database_ignores_the_journal_of_a_deleted_one(tmp_path):
         shutil.copyfile(f"{old}-journal", tmp_path / "mlflow.db-journal")
         database.execute("rollback")
     store = open_store(tmp_path, uri=None, experiment="x")
-    assert store.client().get_experiment_by_name("x").experiment_id == store.experiment_id
+    assert store.client.get_experiment_by_name("x").experiment_id == store.experiment_id
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         assert database.execute("pragma integrity_check").fetchall() == [("ok",)]

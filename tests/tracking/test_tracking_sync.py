@@ -241,7 +241,7 @@ def test_a_database_that_is_lost_while_it_is_written_gets_everything_again(
             sync.put(*states)
             sync.flush()
             store = local()
-            assert find_differences(store.client(), store.experiment_id, states) == []
+            assert find_differences(store.client, store.experiment_id, states) == []
             states = make_states(status="KILLED")
         with sqlite3.connect(path) as database:
             assert database.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchall() == [(4,)]

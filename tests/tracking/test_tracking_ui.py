@@ -41,7 +41,7 @@ def test_a_port_out_of_range_is_bad_input():
 
 
 def test_the_command_is_complete(root, store):
-    command = ui_command(root, None, 5001)
+    command = ui_command(root, store.uri, 5001)
     assert command[:4] == [sys.executable, "-m", "mlflow", "ui"]
     assert command[command.index("--backend-store-uri") + 1] == store.uri
     assert command[command.index("--host") + 1] == "127.0.0.1"

@@ -1,5 +1,4 @@
 import json
-import math
 from enum import StrEnum
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 
 from embsweep.core.names import METRICS
 from embsweep.core.redaction import redact
-from embsweep.tracking.values import batches, flatten_params, report_metrics, score_metrics, split_finite, to_name
+from embsweep.tracking.values import batches, flatten_params, report_metrics, score_metrics, to_name
 
 
 class Kind(StrEnum):
@@ -72,10 +71,6 @@ def test_every_metric_at_every_dimension_in_mlflows_alphabet(make_scores):
 def test_a_report_without_loss_has_no_loss_metric(make_report):
     assert "loss" not in report_metrics(make_report(loss=None))
     assert report_metrics(make_report())["learning_rate"] == 2e-5
-
-
-def test_only_finite_values_pass():
-    assert split_finite({"a": 1.0, "c": math.nan, "b": -math.inf}) == ({"a": 1.0}, ["b", "c"])
 
 
 @pytest.mark.parametrize(

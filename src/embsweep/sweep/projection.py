@@ -110,10 +110,10 @@ def run_ref(study: str, record: TrialRecord) -> RunRef:
         record: The record.
     """
     if study == STUDY:
-        return RunRef(record.number, f"trial {record.number}")
+        return RunRef(("trial", record.number), f"trial {record.number}")
     fold = f", fold {record.params['fold']}" if "fold" in record.params else ""
     name = f"confirmation of trial {record.params['trial']}, seed {record.params['seed']}{fold}"
-    return RunRef(record.number, name, study)
+    return RunRef((study, record.number), name)
 
 
 def read_identity(metadata: Mapping[str, Any]) -> SweepIdentity:

@@ -22,7 +22,7 @@ from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger
 from embsweep.sweep.request import SweepRequest, flatten
-from embsweep.tracking.environment import describe_machine, describe_packages, read_git_state
+from embsweep.tracking.environment import describe_git, describe_machine, describe_packages
 from embsweep.tracking.runs import RUNNING, RunWriter
 from embsweep.tracking.store import open_store
 from embsweep.tracking.sync import MlflowSync, save_digests
@@ -43,7 +43,7 @@ def describe_sweep(request: SweepRequest, prepared: PreflightResult) -> dict[str
         "audit/audit.json": json.dumps(report_to_json(prepared.audit), indent=2, ensure_ascii=False) + "\n",
         "environment/packages.txt": describe_packages(),
         "environment/machine.txt": describe_machine(),
-        "environment/git.txt": str(read_git_state(request.default_storage) or "no git repository\n"),
+        "environment/git.txt": describe_git(request.default_storage),
     }
     return {
         "store": {

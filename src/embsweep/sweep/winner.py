@@ -162,15 +162,7 @@ def register(
 
     identity, name = read_identity(metadata), metadata["tracking"]["registered_model"]
     model = load_checkpoint(weights)
-    facts = WinnerRecord(
-        run_id=run_id,
-        trial=evidence.verdict.winner,
-        objective=evidence.on_validation(WINNER),
-        metric=evidence.metric,
-        scores=evidence.test[WINNER].scores,
-        card=build_card(evidence, model),
-        evidence=evidence,
-    )
+    facts = WinnerRecord(run_id, build_card(evidence, model), evidence)
     return retry(
         lambda: register_winner(store, identity, weights, registered_name=name, facts=facts, model=model),
         "the winner was not registered",

@@ -25,12 +25,11 @@ _TIMES, _PAUSE_S = 3, 2.0
 def connect(uri: str) -> MlflowClient:
     """Return a client of the tracking store and registry at `uri`."""
     set_default_environment()
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # mlflow sets its level when it is imported
     ours = logging.getLogger("mlflow")
-    ours.setLevel(logging.WARNING)  # mlflow sets the level when it is imported
     ours.handlers.clear()  # its own prints a traceback for every request that a locked or full database rejects
     ours.propagate = True
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -60,7 +59,7 @@ def require_reachable(uri: str) -> None:
 
 # Error codes of requests that would fail again. MLflow never uses them for a database that is locked or missing.
 _PERMANENT_ERRORS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
-
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 T = TypeVar("T")
 
@@ -76,16 +75,13 @@ def retry(request: Callable[[], T], consequence: str) -> T:
         TrackingUnavailable: If MLflow does not answer the last attempt either.
         DiskFull: If a disk is full; this is not retried.
     """
-    with translate_outages(consequence):
-        for _ in range(_TIMES - 1):
-            try:
+    for _ in range(_TIMES - 1):
+        try:
+            with translate_outages(consequence):
                 return request()
-            except EmbsweepError:
-                raise
-            except Exception as error:
-                if is_disk_full_error(str(error)) or not is_unavailable(error):
-                    raise
+        except TrackingUnavailable:
             time.sleep(_PAUSE_S)
+    with translate_outages(consequence):
         return request()
 
 
@@ -116,6 +112,23 @@ def translate_outages(consequence: str) -> Iterator[None]:
             f"MLflow does not answer ({reason}); {consequence}. Every trial is kept; once it answers, the "
             "same command resumes from here."
         ) from error
+
+
+def answer_or_none(request: Callable[[], T], *absent: str) -> T | None:
+    """Return MLflow's answer to a request, or None if MLflow refuses it with one of the error codes `absent`.
+
+    Args:
+        request: Request to MLflow.
+        *absent: Error codes; by default those for something that does not exist, or whose name cannot exist.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return request()
+    except MlflowException as error:
+        if error.error_code not in (absent or _ABSENT):
+            raise
+    return None
 
 
 def is_unavailable(error: Exception) -> bool:

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import subprocess
-from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
 _GIT_TIMEOUT_S = 10
 
 
-@dataclass(frozen=True)
-class GitState:
-    """Commit of the code, and the names of the files that differ from it. Contents of files are not recorded."""
+def describe_git(folder: Path) -> str:
+    """Describe the repository around `folder`: its commit, and the names of the files that differ from it.
 
-    commit: str
-    changed: tuple[str, ...]
-
-    @property
-    def dirty(self) -> bool:
-        """True if any tracked or new file differs from the commit."""
-        return bool(self.changed)
-
-    def __str__(self) -> str:
-        lines = [f"commit: {self.commit}", f"dirty: {str(self.dirty).lower()}", *(f"  {name}" for name in self.changed)]
-        return "\n".join(lines) + "\n"
-
-
-def read_git_state(folder: Path) -> GitState | None:
-    """Read the state of the repository around `folder`; None if there is no git, no repository or no commit."""
+    Contents of files are not recorded. Without git, a repository or a commit, the text says that there is none.
+    """
     commit = _git(folder, "rev-parse", "HEAD")
     status = _git(folder, "status", "--porcelain", "-z", "--no-renames")
     if commit is None or status is None:
-        return None
-    return GitState(commit.strip(), tuple(sorted(entry for entry in status.split("\0") if entry)))
+        return "no git repository\n"
+    changed = sorted(f"  {entry}\n" for entry in status.split("\0") if entry)
+    return "".join([f"commit: {commit.strip()}\n", f"dirty: {str(bool(changed)).lower()}\n", *changed])
 
 
 def describe_packages() -> str:
@@ -48,34 +33,23 @@ def describe_machine() -> str:
     """Describe Python, platform, and GPUs as torch reports them, one property per line. Imports torch."""
     import torch
 
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = [torch.cuda.get_device_properties(index) for index in range(count)]
     lines = [
         f"python: {platform.python_version()} ({platform.python_implementation()})",
         f"platform: {platform.platform()}",
         f"torch: {torch.__version__}",
         f"cuda: {torch.version.cuda or 'none'}",
+        *(f"gpu {index}: {gpu.name}, {gpu.total_memory / 2**30:.1f} GiB" for index, gpu in enumerate(gpus)),
     ]
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            gpu = torch.cuda.get_device_properties(index)
-            lines.append(f"gpu {index}: {gpu.name}, {gpu.total_memory / 2**30:.1f} GiB")
     return "\n".join(lines) + "\n"
 
 
-def pin_requirements(*names: str) -> list[str]:
-    """Return `name==version` of each installed package of `names`, without local version parts such as `+cpu`."""
-    from importlib.metadata import version
-
-    return [f"{name}=={version(name).split('+')[0]}" for name in names]
-
-
 def _git(folder: Path, *arguments: str) -> str | None:
-    git = shutil.which("git")
-    if git is None:
-        return None
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-            [git, "-C", str(folder), *arguments], capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False
+        return subprocess.check_output(  # noqa: S603 - fixed arguments, no shell
+            command, stderr=subprocess.DEVNULL, text=True, timeout=_GIT_TIMEOUT_S
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout if done.returncode == 0 else None

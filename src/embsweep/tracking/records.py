@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from embsweep.selection.evidence import Evidence
-from embsweep.selection.scores import Scores
+from embsweep.selection.evidence import WINNER, Evidence
 
 
 @dataclass(frozen=True)
@@ -47,18 +46,17 @@ class DatasetRecord:
 
 @dataclass(frozen=True)
 class WinnerRecord:
-    """Verified winner of a sweep: `scores` were measured on `split` with weights reloaded from disk.
+    """Verified winner of a sweep: the scores in its `evidence` were measured with weights reloaded from disk.
 
-    `run_id` is the MLflow run of its trial, `metric` the metric of the objective (`map@100`), `card` the text of the
-    model card. The gate judges the `evidence`; a version without it can never become champion.
+    `run_id` is the MLflow run of its trial, `card` the text of the model card. The gate judges the evidence.
     """
 
     run_id: str
-    trial: int
-    objective: float
-    metric: str
-    scores: Scores
-    split: str = "test"
-    card: str | None = None
-    evidence: Evidence | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    card: str
+    evidence: Evidence
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Scores on the test split in the metric of the objective by dimension, the largest dimension first."""
+        by_dim = self.evidence.test[WINNER].scores
+        return {dim: by_dim[dim][self.evidence.metric] for dim in sorted(by_dim, reverse=True)}

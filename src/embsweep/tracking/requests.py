@@ -7,6 +7,7 @@ creates no duplicates.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from embsweep.core.redaction import redact
 from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.store import Store
-from embsweep.tracking.values import batches, split_finite
+from embsweep.tracking.values import batches
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _DIGEST_CHARS = 16  # MLflow accepts 36, but its tables show the digest in full
 _BATCH_METRICS = 1000  # the most that MLflow accepts in one request
+_MOST_RUNS = 50_000  # the most that MLflow returns in one answer; no sweep has as many
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def write(client: MlflowClient, run_id: str, *points: MetricBatch, tags: Mapping
     metrics = [
         Metric(name, value, point.at_ms, point.step)
         for point in points
-        for name, value in split_finite(point.values)[0].items()
+        for name, value in point.values.items()
+        if math.isfinite(value)  # MLflow's SQL store keeps inf as 1.8e308, which sorts first, and returns NaN as 0.0
     ]
     for start in range(0, len(metrics) - _BATCH_METRICS, _BATCH_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + _BATCH_METRICS], synchronous=True)
@@ -87,22 +90,13 @@ def dataset_input(facts: DatasetRecord) -> DatasetInput:
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])
 
 
-def find_runs(store: Store, client: MlflowClient, tags: Mapping[str, str]) -> list[Run]:
+def find_runs(store: Store, tags: Mapping[str, str]) -> list[Run]:
     """Find the runs of the store's experiment that have all of `tags`, oldest first, without deleted runs.
 
     Args:
         store: Store with the experiment.
-        client: Client of the store.
         tags: Tags with the values that they must have; MLflow's filter syntax cannot express one with a quote.
     """
-    terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
-    found: list[Run] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            [store.experiment_id], " and ".join(terms), order_by=["attributes.start_time ASC"], page_token=token
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
+    terms = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    oldest_first = ["attributes.start_time ASC"]
+    return list(store.client.search_runs([store.experiment_id], terms, max_results=_MOST_RUNS, order_by=oldest_first))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,6 @@ from embsweep.core.redaction import redact
 from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.requests import MetricBatch, dataset_input, find_runs, log_missing_params, write
 from embsweep.tracking.store import Store
-from embsweep.tracking.values import split_finite
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -39,24 +39,18 @@ _ATTEMPT_TAGS = ("embsweep.outcome", "embsweep.reason", _NON_FINITE_TAG)
 _TAG_CHARS = 5000
 
 
-@dataclass(frozen=True)
-class RunRef:
-    """Reference to a child run: `number` is that of a trial of the search, or of a run of another `role`."""
-
-    number: int
-    name: str
-    role: str = "trial"
-
-    @property
-    def key(self) -> RunKey:
-        """The key of its `RunState`."""
-        return self.role, self.number
-
-
 RunKey = tuple[str, int | None]
 """Role and number of a run in its sweep; the sweep's own run is `SWEEP`."""
 
 SWEEP: RunKey = ("sweep", None)
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """Reference to a child run by the key of its `RunState`: its number as a trial, or as a run of another role."""
+
+    key: RunKey
+    name: str
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,8 @@ class RunState:
     @property
     def all_tags(self) -> dict[str, str]:
         """The tags, with the names of the metrics that have a value that is not finite."""
-        bad = {name for batch in self.metrics for name in split_finite(batch.values)[1]}
+        points = [point for batch in self.metrics for point in batch.values.items()]
+        bad = {name for name, value in points if not math.isfinite(value)}
         return {**self.tags, **({_NON_FINITE_TAG: ", ".join(sorted(bad))[:_TAG_CHARS]} if bad else {})}
 
 
@@ -112,9 +107,8 @@ class RunWriter:
     def __init__(self, store: Store, study: str) -> None:
         self.store = store
         self.run_ids: dict[RunKey, str] = {}
-        self._client = store.client()
         self._known: dict[RunKey, RunState] = {}
-        found = find_runs(store, self._client, {_STUDY_TAG: study})
+        found = find_runs(store, {_STUDY_TAG: study})
         for run in sorted(found, key=lambda run: DIGEST_TAG not in run.data.tags):
             known = _to_state(run)
             self._known.setdefault(known.key, known)  # the others are duplicates
@@ -131,27 +125,26 @@ class RunWriter:
         run_id = self.run_ids[state.key]
         digest = {DIGEST_TAG: state.digest}
         tags = {**state.all_tags, **self._parent(state), **(digest if state.status == RUNNING else {})}
-        log_missing_params(self._client, run_id, state.params, known.params)
+        log_missing_params(self.store.client, run_id, state.params, known.params)
         for tag in _ATTEMPT_TAGS:
             if tag in known.tags and tag not in tags:
-                self._client.delete_tag(run_id, tag)
+                self.store.client.delete_tag(run_id, tag)
         if state.status == RUNNING != known.status:
-            self._client.update_run(run_id, status=RUNNING)
+            self.store.client.update_run(run_id, status=RUNNING)
         self._write_artifacts(run_id, state, known)
         changed = {name: value for name, value in tags.items() if known.tags.get(name) != value}
-        write(self._client, run_id, *(new for new in state.metrics if new not in known.metrics), tags=changed)
+        write(self.store.client, run_id, *(new for new in state.metrics if new not in known.metrics), tags=changed)
         if state.status != RUNNING:
             self._end(run_id, state)
-            write(self._client, run_id, tags=digest)
+            write(self.store.client, run_id, tags=digest)
         self._known[state.key] = dataclasses.replace(state, tags={**tags, **digest})
 
     def _create(self, state: RunState) -> RunState:
         tags = {"mlflow.source.name": "embsweep"} | state.identity_tags | self._parent(state)
-        created = self._client.create_run(
+        self.store.client.create_run(
             self.store.experiment_id, start_time=state.started_ms, tags=tags, run_name=state.name
         )
-        found = find_runs(self.store, self._client, state.identity_tags)  # a slow server may have created two
-        run = next(iter(found), created)
+        run = find_runs(self.store, state.identity_tags)[0]  # a slow server may have created two
         self.run_ids[state.key] = run.info.run_id
         return _to_state(run)
 
@@ -160,30 +153,30 @@ class RunWriter:
 
     def _write_artifacts(self, run_id: str, state: RunState, known: RunState) -> None:
         if state.dataset is not None and known.dataset != state.dataset:
-            self._client.log_inputs(run_id, datasets=[dataset_input(state.dataset)])
+            self.store.client.log_inputs(run_id, datasets=[dataset_input(state.dataset)])
         for path, text in state.texts.items():
             if known.texts.get(path) != text:
-                self._client.log_text(run_id, redact(text), path)
+                self.store.client.log_text(run_id, redact(text), path)
 
     def _end(self, run_id: str, state: RunState) -> None:
         """Set final values and status, and delete duplicates, which a repeated slow request may have created."""
         for name, value in state.final.items():
             self._set_final_value(run_id, name, value, state.ended_ms or 0)
-        self._client.set_terminated(run_id, status=state.status, end_time=state.ended_ms)
-        for duplicate in find_runs(self.store, self._client, state.identity_tags):
+        self.store.client.set_terminated(run_id, status=state.status, end_time=state.ended_ms)
+        for duplicate in find_runs(self.store, state.identity_tags):
             if duplicate.info.run_id != run_id:
-                self._client.set_terminated(duplicate.info.run_id, status="KILLED")
-                self._client.delete_run(duplicate.info.run_id)
+                self.store.client.set_terminated(duplicate.info.run_id, status="KILLED")
+                self.store.client.delete_run(duplicate.info.run_id)
 
     def _set_final_value(self, run_id: str, metric: str, value: float, at_ms: int) -> None:
         """Make `value` the one that MLflow shows: that of the highest step and, within it, of the latest timestamp.
 
         An earlier attempt may have logged a higher step than the final one, and the clock may have been set back.
         """
-        points = self._client.get_metric_history(run_id, metric)
+        points = self.store.client.get_metric_history(run_id, metric)
         shown = max(points, key=lambda point: (point.step, point.timestamp), default=None)
         if shown is None or shown.value != value:
-            write(self._client, run_id, MetricBatch({metric: value}, at_ms, shown.step + 1 if shown else 0))
+            write(self.store.client, run_id, MetricBatch({metric: value}, at_ms, shown.step + 1 if shown else 0))
 
 
 def _to_state(run: Run) -> RunState:

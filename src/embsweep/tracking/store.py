@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from embsweep.core.errors import Diagnostic, InputError, describe_exception
 from embsweep.core.redaction import redact
-from embsweep.tracking.connection import connect, require_reachable
+from embsweep.tracking.connection import answer_or_none, connect, require_reachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,19 +33,19 @@ class StoreUnreachable(InputError):
 class Store:
     """Tracking store whose database and experiment exist.
 
-    `artifact_root` is the experiment's own folder or URI. `str(store)` and `repr(store)` never contain a password.
+    `str(store)` and `repr(store)` never contain a password.
     """
 
     uri: str = field(repr=False)
     experiment: str
     experiment_id: str
-    artifact_root: str
 
     def __str__(self) -> str:
         return redact(self.uri)
 
+    @cached_property
     def client(self) -> MlflowClient:
-        """Return a client of this store and its registry; it is cheap to create and can be reused."""
+        """Client of this store and its registry."""
         return connect(self.uri)
 
 
@@ -68,9 +69,7 @@ def fetch_artifacts(store: Store, location: str, folder: Path) -> Path:
 
 def store_uri(root: Path, uri: str | None) -> str:
     """Return `uri` or, if it is None, MLflow's local default as an absolute URI: `mlflow.db` in `root`."""
-    if uri is not None:
-        return uri
-    return _file_uri(root.resolve() / "mlflow.db")
+    return _file_uri(root.resolve() / "mlflow.db") if uri is None else uri
 
 
 def _file_uri(path: Path) -> str:
@@ -120,8 +119,7 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
     try:
         if is_first:
             require_reachable(where)
-        with _migration_lock(sqlite_file(where)):
-            _create_database(sqlite_file(where))
+        with _lock_database(sqlite_file(where)):
             _require_database(where)
             found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
@@ -136,48 +134,48 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
                 hint="restore it or choose another",
             )
         )
-    return Store(where, experiment, found.experiment_id, found.artifact_location)
+    return Store(where, experiment, found.experiment_id)
 
 
 def _find_or_create(client: MlflowClient, experiment: str, location: str | None) -> Experiment:
-    from mlflow.exceptions import MlflowException
-
     if (found := client.get_experiment_by_name(experiment)) is not None:
         return found
     kind = {
         "mlflow.experimentKind": "custom_model_development"
     }  # selects the UI for models instead of the one for chat models
-    try:
-        client.create_experiment(experiment, artifact_location=location, tags=kind)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # created concurrently by another sweep on the same server
-            raise
+    answer_or_none(
+        lambda: client.create_experiment(experiment, artifact_location=location, tags=kind),
+        "RESOURCE_ALREADY_EXISTS",  # created concurrently by another sweep on the same server
+    )
     created = client.get_experiment_by_name(experiment)
     assert created is not None  # deleted experiments are found too
     return created
 
 
 @contextmanager
-def _migration_lock(database: Path | None) -> Iterator[None]:
-    """Hold a file lock for creating the tables of a database: MLflow's migrations crash if two run at once."""
+def _lock_database(database: Path | None) -> Iterator[None]:
+    """Hold a file lock for creating the tables of a database: MLflow's migrations crash if two run at once.
+
+    A SQLite database that does not exist yet is created; SQLite leaves an empty file if the database was deleted while
+    this process was writing.
+    """
     if database is None:
         yield
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_name(f".{database.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists() or not database.stat().st_size:
+            _create_database(database)
         yield
 
 
-def _create_database(database: Path | None) -> None:
+def _create_database(database: Path) -> None:
     """Create a new database under a temporary name: MLflow cannot repair one that a crash left incomplete.
 
-    SQLite leaves an empty file if the database was deleted while this process was writing. MLflow creates the tables of
-    a URI once per process, so each temporary name is a new one. SQLite would apply the journal of a deleted database to
-    the new one.
+    MLflow creates the tables of a URI once per process, so each temporary name is a new one. SQLite would apply the
+    journal of a deleted database to the new one.
     """
-    if database is None or (database.exists() and database.stat().st_size):
-        return
     prefix = f".{database.name}.new"
     for leftover in database.parent.glob(f"{prefix}*"):  # also its journal
         leftover.unlink()
@@ -191,13 +189,9 @@ def _require_database(uri: str) -> None:
     """Connect once to a database: MLflow retries an unreachable one for 100 s, with warnings."""
     if uri.startswith(("http://", "https://", "databricks")):
         return
-    import sqlalchemy
+    from sqlalchemy import NullPool, create_engine
 
-    engine = sqlalchemy.create_engine(uri)
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
+    create_engine(uri, poolclass=NullPool).connect().close()
 
 
 def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:

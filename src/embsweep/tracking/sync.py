@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from embsweep.core.errors import EmbsweepError, TrackingUnavailable, describe_exception
@@ -65,9 +64,7 @@ class MlflowSync:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.wait(CLOSE_TIMEOUT_S, at_most_s=CLOSE_TIMEOUT_S)
         self._is_stopped.set()
         with self._changed:
@@ -111,8 +108,7 @@ class MlflowSync:
         Raises:
             TrackingUnavailable: If MLflow has not answered for `patience_s` seconds.
         """
-        is_complete = self.wait(FLUSH_TIMEOUT_S if patience_s is None else patience_s)
-        if not is_complete or self._writer is None:
+        if not self.wait(FLUSH_TIMEOUT_S if patience_s is None else patience_s) or self._writer is None:
             raise TrackingUnavailable(
                 f"MLflow does not answer ({self._problem}). Everything is in the ledger; {self.pending} runs are not "
                 "in MLflow yet. Once it answers, the same command writes them and goes on."

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.core.redaction import redact
-from embsweep.tracking.store import existing_store_uri, store_uri
+from embsweep.tracking.store import existing_store_uri
 
 _LOOPBACK = "127.0.0.1"
 _STOP_TIMEOUT_S = 10
@@ -39,14 +39,16 @@ def run_ui(root: Path, uri: str | None, *, port: int, on_ready: Callable[[str], 
         raise InputError(
             Diagnostic("not-local", "tracking.uri", "is a server with its own interface: open it in a browser", uri)
         )
-    existing_store_uri(root, uri, "tracking.uri")
-    port = find_port(port)
+    where, port = existing_store_uri(root, uri, "tracking.uri"), find_port(port)
     url = f"http://{_LOOPBACK}:{port}"
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
+    ):
         child = subprocess.Popen(  # noqa: S603 - our own command
-            ui_command(root, uri, port),
+            ui_command(root, where, port),
             cwd=root,
-            env=os.environ | ui_environment(root, uri),
+            env=os.environ | ui_environment(where),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -61,31 +63,28 @@ def run_ui(root: Path, uri: str | None, *, port: int, on_ready: Callable[[str], 
             log.seek(0)
             last_lines = "\n".join(log.read().splitlines()[-8:])
             raise EmbsweepError(f"the MLflow interface at {url} ended:\n{last_lines}")
-        except KeyboardInterrupt:
-            pass
         finally:
             _stop(child)
 
 
-def ui_command(root: Path, uri: str | None, port: int) -> list[str]:
+def ui_command(root: Path, uri: str, port: int) -> list[str]:
     """Return the command that serves the store, with one worker, which is enough for one user.
 
     It does not contain a `uri` with a password, which every user of the machine could read (`ps`); see
     `ui_environment`.
     """
-    where = store_uri(root, uri)
     return [
         *(sys.executable, "-m", "mlflow", "ui"),
-        *(("--backend-store-uri", where) if redact(where) == where else ()),
+        *(("--backend-store-uri", uri) if redact(uri) == uri else ()),
         *("--default-artifact-root", str(root.resolve() / "mlruns")),
         *("--host", _LOOPBACK, "--port", str(port), "--workers", "1"),
     ]
 
 
-def ui_environment(root: Path, uri: str | None) -> dict[str, str]:
+def ui_environment(uri: str) -> dict[str, str]:
     """Return the environment variables that `ui_command` needs besides those of this process."""
     return {
-        "MLFLOW_BACKEND_STORE_URI": store_uri(root, uri),
+        "MLFLOW_BACKEND_STORE_URI": uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from itertools import accumulate, groupby
 from typing import Any
 
 from embsweep.core.names import tracked_metric
@@ -55,17 +55,13 @@ def _to_text(value: Any) -> str:
 
 def batches(params: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Divide `params` into portions that fit into one request, by number and by size."""
-    portion: dict[str, str] = {}
-    size = 0
-    for key, value in params.items():
-        item = len(json.dumps({key: value}))  # size in the request: escaped
-        if portion and (len(portion) == _BATCH_ITEMS or size + item > _BATCH_BYTES):
-            yield portion
-            portion, size = {}, 0
-        portion[key] = value
-        size += item
-    if portion:
-        yield portion
+    ends = accumulate(len(json.dumps({key: value})) for key, value in params.items())  # as in the request: escaped
+    portions = {
+        key: (index // _BATCH_ITEMS, end // _BATCH_BYTES)
+        for index, (key, end) in enumerate(zip(params, ends, strict=True))
+    }
+    for _, keys in groupby(params, key=portions.__getitem__):
+        yield {key: params[key] for key in keys}
 
 
 def score_metrics(scores: Scores, prefix: str) -> dict[str, float]:
@@ -90,12 +86,3 @@ def report_metrics(report: TrialReport) -> dict[str, float]:
     return {name: float(value) for name, value in own.items() if value is not None} | score_metrics(
         report.scores, "eval"
     )
-
-
-def split_finite(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
-    """Return the metrics that are finite, and the sorted names of those that are NaN or infinite.
-
-    MLflow cannot store the latter: its SQL store keeps inf as 1.8e308, which sorts first, and returns NaN as 0.0.
-    """
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    return finite, sorted(set(metrics) - set(finite))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from embsweep.core.errors import Diagnostic, GateRefused, InputError, describe_exception, did_you_mean
 from embsweep.core.names import CHALLENGER, CHAMPION
-from embsweep.tracking.connection import require_reachable
+from embsweep.tracking.connection import answer_or_none, require_reachable
 from embsweep.tracking.registry.decisions import Decision, file_tag, log_decision, tag_version
 from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
 from embsweep.tracking.registry.register import PROMOTED_TAG
@@ -55,10 +55,10 @@ def open_registry(root: Path, uri: str | None) -> Store:
             Diagnostic("empty", "--uri", "is blank", uri, "the address of an MLflow server, or leave it out")
         )
     where = existing_store_uri(root, uri, "--uri")
-    store = Store(where, experiment="", experiment_id="", artifact_root="")
+    store = Store(where, experiment="", experiment_id="")
     try:
         require_reachable(where)
-        store.client().search_registered_models(max_results=1)
+        store.client.search_registered_models(max_results=1)
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
         problem = f"no MLflow registry answers there ({describe_exception(error)})"
         raise InputError(Diagnostic("unreachable", "--uri", problem, where)) from None
@@ -72,15 +72,11 @@ def read_aliases(store: Store, name: str) -> ModelAliases:
         InputError: If there is no such registered model (the message lists the existing ones), or the tag with the
             history of champions is invalid.
     """
-    from mlflow.exceptions import MlflowException
-
-    client = store.client()
-    try:
-        model = client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise InputError(_unknown(client, name)) from None
+    model = answer_or_none(lambda: store.client.get_registered_model(name))
+    if model is None:
+        known = sorted(m.name for m in store.client.search_registered_models() if not m.name.endswith(LOCK_SUFFIX))
+        accepted, hint = ", ".join(known) or "none yet", did_you_mean(name, known)
+        raise InputError(Diagnostic("unknown-name", "NAME", "no such registered model", name, accepted, hint))
     aliases = {alias: int(version) for alias, version in model.aliases.items()}
     champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
     earlier = _read_history(name, model.tags.get(HISTORY_TAG, "[]"))
@@ -100,22 +96,6 @@ def champion_since(version: ModelVersion) -> str:
     return max(version.tags.get(PROMOTED_TAG, ""), version.tags.get(RESTORED_TAG, "")) or "an unknown time"
 
 
-def _unknown(client: MlflowClient, name: str) -> Diagnostic:
-    known = sorted(m.name for m in client.search_registered_models() if not m.name.endswith(LOCK_SUFFIX))
-    return Diagnostic(
-        "unknown-name",
-        "NAME",
-        "no such registered model",
-        name,
-        ", ".join(known) or "none yet",
-        did_you_mean(name, known),
-    )
-
-
-class ConcurrentPromotion(GateRefused):
-    """Error for an alias that another promotion or rollback has moved since the version was judged."""
-
-
 def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> str | None:
     """Make the judged challenger the champion, and record the decision.
 
@@ -130,11 +110,10 @@ def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> s
         The path of the decision's file; None if the version has no run.
 
     Raises:
-        ConcurrentPromotion: If champion or challenger is no longer the version that was judged, or the champion was
-            changed during the switch.
-        GateRefused: If another promotion or rollback holds the lock.
+        GateRefused: If another promotion or rollback holds the lock, champion or challenger is no longer the version
+            that was judged, or the champion was changed during the switch.
     """
-    client, name, replaced = store.client(), judged.name, judged.champion
+    client, name, replaced = store.client, judged.name, judged.champion
     with hold_lock(store, name, f"version {decision.version} becomes champion"):
         _require_unmoved(store, judged)
         path = log_decision(store, name, decision)
@@ -169,11 +148,10 @@ def restore_champion(store: Store, judged: ModelAliases, restored: Decision, rol
         The path of the file of `rolled_back`; None if its version has no run.
 
     Raises:
-        ConcurrentPromotion: If champion or challenger is no longer the version in `judged`, or the champion was changed
-            during the switch.
-        GateRefused: If another promotion or rollback holds the lock.
+        GateRefused: If another promotion or rollback holds the lock, champion or challenger is no longer the version in
+            `judged`, or the champion was changed during the switch.
     """
-    client, name = store.client(), judged.name
+    client, name = store.client, judged.name
     with hold_lock(store, name, f"version {restored.version} becomes champion again"):
         _require_unmoved(store, judged)
         path = log_decision(store, name, rolled_back)
@@ -192,25 +170,24 @@ def restore_champion(store: Store, judged: ModelAliases, restored: Decision, rol
 
 def remove_stale_challenger(store: Store, name: str) -> None:
     """Delete the alias `challenger` if it is on the champion; otherwise a sweep may have set it on a new version."""
-    client = store.client()
-    aliases = client.get_registered_model(name).aliases
+    aliases = store.client.get_registered_model(name).aliases
     if CHALLENGER in aliases and aliases[CHALLENGER] == aliases.get(CHAMPION):
-        client.delete_registered_model_alias(name, CHALLENGER)
+        store.client.delete_registered_model_alias(name, CHALLENGER)
 
 
 def _require_unmoved(store: Store, judged: ModelAliases) -> None:
-    """Raise ConcurrentPromotion unless the aliases are those that were judged."""
+    """Raise GateRefused unless the aliases are those that were judged."""
     now = read_aliases(store, judged.name)
     if now != judged:
         changes = _describe_changes(store, judged, now)
-        raise ConcurrentPromotion(
+        raise GateRefused(
             "overtaken",
             f"{now.name} was changed by another process while this was judged: {changes}; nothing was changed",
         )
 
 
 def _require_switched(store: Store, judged: ModelAliases, wanted: ModelAliases) -> None:
-    """Raise ConcurrentPromotion unless champion and history are the ones just written.
+    """Raise GateRefused unless champion and history are the ones just written.
 
     The alias stays where the other process has put it. If that is where it was before, the history returns to what it
     was before, too; else it is right already: it ends in the champion that was replaced.
@@ -219,9 +196,9 @@ def _require_switched(store: Store, judged: ModelAliases, wanted: ModelAliases) 
     if (now.champion, now.earlier) == (wanted.champion, wanted.earlier):
         return
     if (now.champion, now.earlier) == (judged.champion, wanted.earlier):
-        _write_history(store.client(), judged.name, judged.earlier)
+        _write_history(store.client, judged.name, judged.earlier)
     changes = _describe_changes(store, replace(wanted, challenger=now.challenger), now)
-    raise ConcurrentPromotion(
+    raise GateRefused(
         "overtaken", f"{now.name} was changed by another process during the switch: {changes}; this was left as it is"
     )
 
@@ -229,7 +206,7 @@ def _require_switched(store: Store, judged: ModelAliases, wanted: ModelAliases) 
 def _describe_changes(store: Store, expected: ModelAliases, now: ModelAliases) -> str:
     changes = []
     if now.champion != expected.champion:
-        since = champion_since(store.client().get_model_version(now.name, str(now.champion))) if now.champion else ""
+        since = champion_since(store.client.get_model_version(now.name, str(now.champion))) if now.champion else ""
         new = f"version {now.champion} since {since}" if now.champion else "none"
         changes.append(f"the champion is {new} (it was {_version(expected.champion)})")
     if now.challenger != expected.challenger:

@@ -11,9 +11,6 @@ from typing import Any, Literal
 
 from embsweep.tracking.store import Store
 
-DECISION_TAG = "embsweep.decision"
-_FOLDER = "promotion"
-
 
 def now() -> str:
     """Return the current time in UTC to the millisecond, as a text (ISO 8601) that sorts like the time."""
@@ -36,7 +33,11 @@ class Decision:
     @property
     def tags(self) -> dict[str, str]:
         """Tags of the version that summarise its latest decision."""
-        return {DECISION_TAG: self.outcome, "embsweep.decided_at": self.at, "embsweep.failed": ", ".join(self.failed)}
+        return {
+            "embsweep.decision": self.outcome,
+            "embsweep.decided_at": self.at,
+            "embsweep.failed": ", ".join(self.failed),
+        }
 
 
 def log_decision(store: Store, name: str, decision: Decision) -> str | None:
@@ -50,12 +51,11 @@ def log_decision(store: Store, name: str, decision: Decision) -> str | None:
     Returns:
         The path of the artifact; None if the version has no run, because it was created by hand.
     """
-    client = store.client()
-    version = client.get_model_version(name, str(decision.version))
+    version = store.client.get_model_version(name, str(decision.version))
     if version.run_id is None:
         return None
     stamp = "".join(char for char in decision.at[:19] if char.isdigit())
-    path = f"{_FOLDER}/{stamp}-{uuid.uuid4().hex[:8]}.json"
+    path = f"promotion/{stamp}-{uuid.uuid4().hex[:8]}.json"
     text = {
         "model": name,
         "version": decision.version,
@@ -64,7 +64,7 @@ def log_decision(store: Store, name: str, decision: Decision) -> str | None:
         "failed": list(decision.failed),
         **decision.details,
     }
-    client.log_text(version.run_id, json.dumps(text, indent=2, ensure_ascii=False) + "\n", path)
+    store.client.log_text(version.run_id, json.dumps(text, indent=2, ensure_ascii=False) + "\n", path)
     return path
 
 
@@ -77,9 +77,8 @@ def tag_version(store: Store, name: str, version: int, tags: Mapping[str, str]) 
         version: Number of the version.
         tags: Tags to set.
     """
-    client = store.client()
     for key, value in tags.items():
-        client.set_model_version_tag(name, str(version), key, value)
+        store.client.set_model_version_tag(name, str(version), key, value)
 
 
 def record_decision(store: Store, name: str, decision: Decision) -> str | None:

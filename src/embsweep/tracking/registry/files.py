@@ -19,7 +19,6 @@ from embsweep.selection.evidence import Evidence, upgrade_evidence
 
 # What sentence-transformers and MLflow write for a model. Pickles (.bin, .pt, .pkl) and code are not included.
 DATA_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".md", ".yaml", ".yml"})
-_DATA_NAMES = frozenset({"MLmodel"})
 
 
 class UntrustedModel(CodedError):
@@ -75,15 +74,13 @@ def require_data_only(folder: Path) -> None:
     """
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and path.suffix not in DATA_SUFFIXES and path.name not in _DATA_NAMES:
+        if path.is_file() and path.suffix not in DATA_SUFFIXES and path.name != "MLmodel":
             raise UntrustedModel("unsafe-model", f"{name} is not data; accepted: {', '.join(sorted(DATA_SUFFIXES))}")
 
 
 EVIDENCE_FILE = "evidence.json"
 EVIDENCE_TAG = "embsweep.evidence"
 """Tag of logged model and version: hash of the evidence; distinguishes two registrations of the same weights."""
-
-_NOT_HASHED = {"created_at", "verification"}
 
 
 class UnreadableEvidence(CodedError):
@@ -118,7 +115,7 @@ def hash_evidence(evidence: Evidence) -> str:
 
     A repeated call then finds the version of an interrupted one.
     """
-    return hashlib.sha256(evidence.model_dump_json(exclude=_NOT_HASHED).encode()).hexdigest()
+    return hashlib.sha256(evidence.model_dump_json(exclude={"created_at", "verification"}).encode()).hexdigest()
 
 
 def evidence_tags(evidence: Evidence) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.models.safety import UnsafeModel, check_no_code
 from embsweep.selection.evidence import Evidence
+from embsweep.tracking.connection import answer_or_none
 from embsweep.tracking.registry.files import (
     EVIDENCE_FILE,
     UnreadableEvidence,
@@ -88,7 +89,7 @@ def fetch_version(store: Store, version: ModelVersion, folder: Path) -> FetchedV
     if recorded is None:
         diagnostic = UntrustedModel("no-hashes", f"{label} has no hashes; it was not registered by embsweep")
         return FetchedVersion(folder, "", diagnostic, evidence_error=diagnostic)
-    location = store.client().get_model_version_download_uri(version.name, version.version)
+    location = store.client.get_model_version_download_uri(version.name, version.version)
     try:
         place = fetch_artifacts(store, location, folder)
         found = hash_files(place)
@@ -161,24 +162,17 @@ def find_version(store: Store, name: str, alias_or_version: str | int) -> ModelV
     Raises:
         InputError: If there is no such version; the message lists the existing ones.
     """
-    from mlflow.exceptions import MlflowException
-
-    client = store.client()
-    wanted = str(alias_or_version)
-    try:
-        if wanted.isdecimal():
-            return client.get_model_version(name, wanted)
-        return client.get_model_version_by_alias(name, wanted)
-    except MlflowException:
-        known = [model.name for model in client.search_registered_models()]
-        there = f"registered models: {', '.join(known) or 'none'}"
-        if name in known:
-            versions = client.search_model_versions(f"name = '{name}'")
-            aliases = sorted(client.get_registered_model(name).aliases)
-            there = f"versions {sorted(int(v.version) for v in versions)}, aliases {aliases}"
-        raise InputError(
-            Diagnostic("unknown-name", name, "no such version of a registered model", wanted, there)
-        ) from None
+    client, wanted = store.client, str(alias_or_version)
+    find = client.get_model_version if wanted.isdecimal() else client.get_model_version_by_alias
+    version = answer_or_none(lambda: find(name, wanted))
+    if version is not None:
+        return version
+    known = {model.name: model for model in client.search_registered_models()}
+    there = f"registered models: {', '.join(known) or 'none'}"
+    if name in known:
+        versions = client.search_model_versions(f"name = '{name}'")
+        there = f"versions {sorted(int(v.version) for v in versions)}, aliases {sorted(known[name].aliases)}"
+    raise InputError(Diagnostic("unknown-name", name, "no such version of a registered model", wanted, there))
 
 
 def _listed_files(store: Store, version: ModelVersion) -> dict[str, str]:
@@ -186,7 +180,7 @@ def _listed_files(store: Store, version: ModelVersion) -> dict[str, str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        logged = store.client().get_logged_model(version.tags[MODEL_ID_TAG])
+        logged = store.client.get_logged_model(version.tags[MODEL_ID_TAG])
         files = json.loads(logged.tags[MANIFEST_TAG])
     except (MlflowException, KeyError, ValueError, RecursionError):
         return {}

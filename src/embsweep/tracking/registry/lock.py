@@ -9,10 +9,11 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from embsweep.core.errors import GateRefused
+from embsweep.tracking.connection import answer_or_none
+from embsweep.tracking.registry.decisions import now
 from embsweep.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -37,23 +38,20 @@ def hold_lock(store: Store, name: str, purpose: str) -> Iterator[None]:
     Raises:
         GateRefused: If the lock exists, with its holder and what to do if that is dead.
     """
-    from mlflow.exceptions import MlflowException
-
-    client, lock = store.client(), name + LOCK_SUFFIX
-    since = datetime.now(UTC).isoformat(timespec="milliseconds")
-    holder = f"process {os.getpid()} on {socket.gethostname()} since {since}: {purpose}"
-    try:
-        client.create_registered_model(lock, tags={_HOLDER_TAG: holder})
-    except MlflowException as error:
-        # MLflow reads the existing model after the conflict; "not found" if its owner has deleted it meanwhile.
-        if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
-            raise
+    client, lock = store.client, name + LOCK_SUFFIX
+    holder = f"process {os.getpid()} on {socket.gethostname()} since {now()}: {purpose}"
+    created = answer_or_none(
+        lambda: client.create_registered_model(lock, tags={_HOLDER_TAG: holder}),
+        "RESOURCE_ALREADY_EXISTS",
+        "RESOURCE_DOES_NOT_EXIST",  # MLflow reads the existing model after the conflict; its owner has deleted it
+    )
+    if created is None:
         raise GateRefused(
             "locked",
             f"another promotion or rollback of {name} is switching its aliases ({_read_holder(client, lock)}); nothing "
             f"was changed, try again. If that process is dead, delete the registered model '{lock}' first "
             "(embsweep ui, Models)",
-        ) from None
+        )
     try:
         yield
     finally:
@@ -62,11 +60,5 @@ def hold_lock(store: Store, name: str, purpose: str) -> Iterator[None]:
 
 
 def _read_holder(client: MlflowClient, lock: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return str(client.get_registered_model(lock).tags.get(_HOLDER_TAG, "unknown"))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return "one that has just ended"
+    found = answer_or_none(lambda: client.get_registered_model(lock))
+    return "one that has just ended" if found is None else str(found.tags.get(_HOLDER_TAG, "unknown"))

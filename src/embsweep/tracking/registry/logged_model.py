@@ -10,12 +10,13 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.core.errors import CodedError, EmbsweepError
+from embsweep.core.errors import CodedError
 from embsweep.core.names import tracked_metric
-from embsweep.tracking.environment import pin_requirements
+from embsweep.selection.evidence import WINNER
 from embsweep.tracking.records import WinnerRecord
 from embsweep.tracking.registry.files import (
     EVIDENCE_TAG,
@@ -43,7 +44,7 @@ _REQUIREMENTS = ("sentence-transformers", "transformers", "torch", "mlflow")
 
 
 def log_winner(
-    store: Store, checkpoint: Path, tags: Mapping[str, str], facts: WinnerRecord, model: SentenceTransformer | None
+    store: Store, checkpoint: Path, tags: Mapping[str, str], facts: WinnerRecord, model: SentenceTransformer
 ) -> tuple[LoggedModel, dict[str, str]]:
     """Log the checkpoint as a model of its trial's run.
 
@@ -54,8 +55,8 @@ def log_winner(
         store: Store to log to.
         checkpoint: Folder of the checkpoint.
         tags: Tags of the model, with the hash of the checkpoint and of the evidence.
-        facts: Winner, its scores, model card and evidence.
-        model: Loaded checkpoint, None to load it from `checkpoint`.
+        facts: Winner, its model card and evidence.
+        model: Loaded checkpoint.
 
     Returns:
         The model, and the SHA-256 of each of its files by relative path.
@@ -63,18 +64,16 @@ def log_winner(
     Raises:
         CodedError: If the model has a `truncate_dim`.
         UntrustedModel: If the model has files other than data, or the stored files differ from the saved ones.
-        EmbsweepError: If MLflow does not mark the model as READY.
     """
-    client = store.client()
+    client = store.client
     for leftover in checkpoint.parent.glob(f"{_SCRATCH}*"):  # left by a killed process: a whole copy of the model
         shutil.rmtree(leftover, ignore_errors=True)
-    known = _find_ready(client, store, tags, facts.run_id)
+    known = _find_ready(store, tags, facts.run_id)
     if known is not None:
         return known, json.loads(known.tags[MANIFEST_TAG])
-    model = model if model is not None else _load_checkpoint(checkpoint)
     logged = client.create_logged_model(
         store.experiment_id,
-        name=f"trial-{facts.trial}",
+        name=f"trial-{facts.evidence.verdict.winner}",
         source_run_id=facts.run_id,
         tags=dict(tags),
         params=client.get_run(facts.run_id).data.params,
@@ -93,16 +92,7 @@ def log_winner(
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")
         raise
-    ready = client.finalize_logged_model(logged.model_id, "READY")
-    if str(ready.status) != "READY":
-        raise EmbsweepError(f"the model {logged.model_id} is {ready.status} in MLflow and not READY")
-    return ready, manifest
-
-
-def _load_checkpoint(checkpoint: Path) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-
-    return SentenceTransformer(str(checkpoint), device="cpu", trust_remote_code=False, local_files_only=True)
+    return client.finalize_logged_model(logged.model_id, "READY"), manifest
 
 
 def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: WinnerRecord) -> None:
@@ -127,22 +117,23 @@ def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: 
             model_uuid=logged.model_id,
             model_id=logged.model_id,
         ),
-        pip_requirements=pin_requirements(*_REQUIREMENTS),
+        pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _REQUIREMENTS],
         signature=signature,
-        metadata={"objective": facts.objective, "trial": facts.trial},
+        metadata={"objective": facts.evidence.on_validation(WINNER), "trial": facts.evidence.verdict.winner},
     )
-    if facts.card is not None:
-        (folder / MODEL_FOLDER / "README.md").write_text(facts.card, encoding="utf-8")
-    if facts.evidence is not None:
-        write_evidence(folder, facts.evidence)
+    (folder / MODEL_FOLDER / "README.md").write_text(facts.card, encoding="utf-8")
+    write_evidence(folder, facts.evidence)
 
 
 def _hash_stored(store: Store, logged: LoggedModel, scratch: Path) -> dict[str, str]:
     """Hash the files in the store itself: read in place if its location is a local folder, otherwise downloaded."""
+    place = _local_folder(logged)
+    return hash_files(place or fetch_artifacts(store, logged.artifact_location, scratch / "stored"))
+
+
+def _local_folder(logged: LoggedModel) -> Path | None:
     place = Path(logged.artifact_location)
-    if not (place.is_absolute() and place.is_dir()):
-        place = fetch_artifacts(store, logged.artifact_location, scratch / "stored")
-    return hash_files(place)
+    return place if place.is_absolute() and place.is_dir() else None
 
 
 def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerRecord) -> None:
@@ -150,27 +141,23 @@ def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerRecord) -> N
     from mlflow.entities import LoggedModelOutput, Metric
 
     client.log_outputs(facts.run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
-    values = {
-        tracked_metric(dim, facts.metric, prefix=facts.split): scores[facts.metric]
-        for dim, scores in facts.scores.items()
-    }
-    at_ms = logged.creation_timestamp
-    metrics = [Metric(name, value, at_ms, 0, model_id=logged.model_id) for name, value in values.items()]
+    metric, at_ms = facts.evidence.metric, logged.creation_timestamp
+    metrics = [
+        Metric(tracked_metric(dim, metric, prefix="test"), value, at_ms, 0, model_id=logged.model_id)
+        for dim, value in facts.scores.items()
+    ]
     client.log_batch(facts.run_id, metrics=metrics, synchronous=True)
 
 
-def _find_ready(client: MlflowClient, store: Store, tags: Mapping[str, str], run_id: str) -> LoggedModel | None:
+def _find_ready(store: Store, tags: Mapping[str, str], run_id: str) -> LoggedModel | None:
     """Find the complete model of an earlier call; delete incomplete ones."""
     ready: LoggedModel | None = None
-    checkpoint = f"tags.`{CHECKPOINT_TAG}` = '{tags[CHECKPOINT_TAG]}'"
-    for model in client.search_logged_models([store.experiment_id], checkpoint):
-        if model.source_run_id != run_id:
-            continue
+    same = f"source_run_id = '{run_id}' and tags.`{CHECKPOINT_TAG}` = '{tags[CHECKPOINT_TAG]}'"
+    for model in store.client.search_logged_models([store.experiment_id], same):
         if str(model.status) != "READY" or MANIFEST_TAG not in model.tags:
-            client.delete_logged_model(model.model_id)  # does not delete its files
-            place = Path(model.artifact_location)
-            if place.is_absolute() and place.is_dir():
+            store.client.delete_logged_model(model.model_id)  # does not delete its files
+            if (place := _local_folder(model)) is not None:
                 shutil.rmtree(place, ignore_errors=True)
-        elif model.tags.get(EVIDENCE_TAG) == tags.get(EVIDENCE_TAG):
+        elif model.tags.get(EVIDENCE_TAG) == tags[EVIDENCE_TAG]:
             ready = model
     return ready

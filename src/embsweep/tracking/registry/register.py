@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.core.errors import CodedError, Diagnostic, InputError
+from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.names import CHALLENGER, CHAMPION, rehearsal_name, tracked_metric
-from embsweep.selection.evidence import Evidence
+from embsweep.selection.evidence import WINNER, Evidence
 from embsweep.tracking.records import SweepIdentity, WinnerRecord
 from embsweep.tracking.registry.files import EVIDENCE_TAG, evidence_tags, hash_files, hash_manifest
 from embsweep.tracking.registry.logged_model import (
@@ -36,16 +35,20 @@ _IDENTITY_TAGS = ("embsweep.sweep", "embsweep.study", CHECKPOINT_TAG, EVIDENCE_T
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """Version in the registry. `uri` is `models:/name/version`; `new` is False if the version already existed."""
+    """Version in the registry. `new` is False if the version already existed."""
 
     name: str
     version: int
-    uri: str
     new: bool
+
+    @property
+    def uri(self) -> str:
+        """URI of the version, `models:/name/version`."""
+        return f"models:/{self.name}/{self.version}"
 
 
 def find_registered(
-    store: Store, identity: SweepIdentity, checkpoint: Path, *, registered_name: str, evidence: Evidence | None
+    store: Store, identity: SweepIdentity, checkpoint: Path, *, registered_name: str, evidence: Evidence
 ) -> RegisteredVersion | None:
     """Return the version that `register_winner` would return without registering anything, None if there is none.
 
@@ -56,10 +59,9 @@ def find_registered(
         registered_name: Name of the registered model; a rehearsal adds its suffix.
         evidence: Evidence about the winner.
     """
-    name = _full_name(identity, registered_name)
-    client = store.client()
-    version = _find_version(client, name, _id_tags(identity, checkpoint, evidence))
-    return None if version is None else _to_registered(version, new=False)
+    name = _parse_full_name(identity, registered_name)
+    found = _find_versions(store, name, _id_tags(identity, checkpoint, evidence))
+    return RegisteredVersion(name, int(found[0].version), new=False) if found else None
 
 
 def register_winner(
@@ -69,7 +71,7 @@ def register_winner(
     *,
     registered_name: str,
     facts: WinnerRecord,
-    model: SentenceTransformer | None = None,
+    model: SentenceTransformer,
 ) -> RegisteredVersion:
     """Register a verified checkpoint as a version with the alias `challenger`, attached to its trial's run.
 
@@ -81,28 +83,23 @@ def register_winner(
         identity: The sweep.
         checkpoint: Folder of the checkpoint.
         registered_name: Name of the registered model; a rehearsal adds its suffix.
-        facts: Winner, its scores and its evidence.
-        model: Loaded checkpoint, None to load it from `checkpoint`.
+        facts: Winner, its model card and its evidence.
+        model: Loaded checkpoint.
 
     Raises:
         InputError: If MLflow does not accept the name.
-        CodedError: If the objective is not finite, or the model has a `truncate_dim`.
+        CodedError: If the model has a `truncate_dim`.
         UntrustedModel: If the model has files other than data, or the stored files differ from the saved ones.
-        EmbsweepError: If MLflow does not mark the model as READY.
     """
-    name = _full_name(identity, registered_name)
-    if not math.isfinite(facts.objective):
-        message = f"trial {facts.trial} has the objective {facts.objective}; it cannot be registered"
-        raise CodedError("not-finite", message)
-    client = store.client()
+    client, name = store.client, _parse_full_name(identity, registered_name)
     id_tags = _id_tags(identity, checkpoint, facts.evidence)
-    version = _find_version(client, name, id_tags)
-    new = version is None
-    if version is None:
+    is_new = not _find_versions(store, name, id_tags)
+    if is_new:
         tags = _facts_tags(facts) | id_tags
         logged, manifest = log_winner(store, checkpoint, tags, facts, model)
-        _create_registered_model(client, name)
-        version = client.create_model_version(
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        client.create_model_version(
             name,
             source=logged.artifact_location,  # MLflow resolves a `models:/…` source in a process-global store
             run_id=facts.run_id,
@@ -110,31 +107,22 @@ def register_winner(
             description=_describe(identity, facts),
             model_id=logged.model_id,
         )
-    version = _delete_duplicates(client, name, version, id_tags)
+    version = _delete_duplicates(store, name, id_tags)
     _set_challenger(client, name, version)
-    return _to_registered(version, new=new)
+    return RegisteredVersion(name, int(version.version), is_new)
 
 
-def _full_name(identity: SweepIdentity, registered_name: str) -> str:
-    return _parse_model_name(rehearsal_name(registered_name) if identity.rehearsal else registered_name)
+def _id_tags(identity: SweepIdentity, checkpoint: Path, evidence: Evidence) -> dict[str, str]:
+    return identity.tags | {CHECKPOINT_TAG: hash_manifest(hash_files(checkpoint))} | evidence_tags(evidence)
 
 
-def _id_tags(identity: SweepIdentity, checkpoint: Path, evidence: Evidence | None) -> dict[str, str]:
-    own = {CHECKPOINT_TAG: hash_manifest(hash_files(checkpoint))}
-    return identity.tags | own | (evidence_tags(evidence) if evidence is not None else {})
-
-
-def _to_registered(version: ModelVersion, *, new: bool) -> RegisteredVersion:
-    uri = f"models:/{version.name}/{version.version}"
-    return RegisteredVersion(version.name, int(version.version), uri, new)
-
-
-def _parse_model_name(name: str) -> str:
-    """Return `name` if MLflow accepts it for a registered model.
+def _parse_full_name(identity: SweepIdentity, registered_name: str) -> str:
+    """Return the name, with the suffix of a rehearsal, if MLflow accepts it for a registered model.
 
     Raises:
         InputError: If it is blank, has only dots, or contains a slash, colon or quote; at `tracking.registered_model`.
     """
+    name = rehearsal_name(registered_name) if identity.rehearsal else registered_name
     if not name.strip() or any(char in name for char in "/:'\"`") or name.strip(".") == "":
         raise InputError(
             Diagnostic(
@@ -144,35 +132,24 @@ def _parse_model_name(name: str) -> str:
     return name
 
 
-def _find_versions(client: MlflowClient, name: str, id_tags: Mapping[str, str]) -> list[ModelVersion]:
+def _find_versions(store: Store, name: str, id_tags: Mapping[str, str]) -> list[ModelVersion]:
     """Find the versions of this sweep, checkpoint and evidence, sorted by version number."""
-    wanted = {tag: id_tags[tag] for tag in _IDENTITY_TAGS if tag in id_tags}
-    found = client.search_model_versions(f"name = '{name}' and tags.`{CHECKPOINT_TAG}` = '{id_tags[CHECKPOINT_TAG]}'")
-    same = [one for one in found if all(one.tags.get(tag) == value for tag, value in wanted.items())]
+    wanted, checkpoint = {tag: id_tags[tag] for tag in _IDENTITY_TAGS}, id_tags[CHECKPOINT_TAG]
+    found = store.client.search_model_versions(f"name = '{name}' and tags.`{CHECKPOINT_TAG}` = '{checkpoint}'")
+    same = [one for one in found if wanted.items() <= one.tags.items()]
     return sorted(same, key=lambda one: int(one.version))
 
 
-def _find_version(client: MlflowClient, name: str, id_tags: Mapping[str, str]) -> ModelVersion | None:
-    return next(iter(_find_versions(client, name, id_tags)), None)
-
-
-def _delete_duplicates(
-    client: MlflowClient, name: str, version: ModelVersion, id_tags: Mapping[str, str]
-) -> ModelVersion:
+def _delete_duplicates(store: Store, name: str, id_tags: Mapping[str, str]) -> ModelVersion:
     """Return the first version with these tags; delete later ones, which a retried slow request may have created.
 
     Versions that have an alias or were champion are kept.
     """
-    first, *duplicates = _find_versions(client, name, id_tags) or [version]
+    first, *duplicates = _find_versions(store, name, id_tags)
     for duplicate in duplicates:
         if not duplicate.aliases and PROMOTED_TAG not in duplicate.tags:
-            client.delete_model_version(name, duplicate.version)
+            store.client.delete_model_version(name, duplicate.version)
     return first
-
-
-def _create_registered_model(client: MlflowClient, name: str) -> None:
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
 
 
 def _set_challenger(client: MlflowClient, name: str, version: ModelVersion) -> None:
@@ -188,16 +165,19 @@ def _set_challenger(client: MlflowClient, name: str, version: ModelVersion) -> N
 
 
 def _facts_tags(facts: WinnerRecord) -> dict[str, str]:
-    own = {"embsweep.trial": str(facts.trial), "embsweep.objective": f"{facts.objective:.6f}"}
+    evidence = facts.evidence
     scores = {
-        tracked_metric(dim, facts.metric, prefix=facts.split): f"{facts.scores[dim][facts.metric]:.6f}"
-        for dim in sorted(facts.scores, reverse=True)
+        tracked_metric(dim, evidence.metric, prefix="test"): f"{value:.6f}" for dim, value in facts.scores.items()
     }
-    return scores | own | dict(facts.tags)  # MLflow shows them in this order
+    return scores | {
+        "embsweep.trial": str(evidence.verdict.winner),
+        "embsweep.objective": f"{evidence.on_validation(WINNER):.6f}",
+    }
 
 
 def _describe(identity: SweepIdentity, facts: WinnerRecord) -> str:
     """Return one line to distinguish versions in the registry's table; its 5,000 characters are too few for a card."""
-    scores = ", ".join(f"{scores[facts.metric]:.4f} at {dim}" for dim, scores in sorted(facts.scores.items())[::-1])
-    line = f"{facts.metric} {scores} ({facts.split}); trial {facts.trial} of {identity.name} on {identity.base_model}"
-    return f"{line}\n\nThe model card is {MODEL_FOLDER}/README.md among the artifacts." if facts.card else line
+    scores = ", ".join(f"{value:.4f} at {dim}" for dim, value in facts.scores.items())
+    origin = f"trial {facts.evidence.verdict.winner} of {identity.name} on {identity.base_model}"
+    card = f"The model card is {MODEL_FOLDER}/README.md among the artifacts."
+    return f"{facts.evidence.metric} {scores} (test); {origin}\n\n{card}"
