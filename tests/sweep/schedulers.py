@@ -7,7 +7,7 @@ from unittest.mock import create_autospec
 import pytest
 
 from embsweep.config.search_space import Choice, FloatRange
-from embsweep.reports.progress import LineProgress
+from embsweep.reports.progress import Progress
 from embsweep.search.format import STUDY
 from embsweep.sweep.listeners import show_events, track_events
 from embsweep.sweep.phase import search_phase
@@ -37,7 +37,7 @@ class Heard:
     def __init__(self):
         self.events = []
         self.states = []
-        self.progress = create_autospec(LineProgress, instance=True)
+        self.progress = create_autospec(Progress, instance=True)
 
     def put(self, *states):
         self.states += states
