@@ -21,11 +21,10 @@ from embsweep.config.sweep import AuditConfig
 from embsweep.core.errors import InputError
 from embsweep.data.collection import Collection
 from embsweep.data.sources.load import load_collection
-from embsweep.recipes.cards import count_steps, load_cards, read_log, read_queries
+from embsweep.recipes.cards import count_steps, load_cards, read_queries
 from embsweep.recipes.comparison import describe_log, describe_queries, describe_schedule
 from embsweep.reports.progress import describe_view
-from embsweep.selection.gate import evaluate_gate
-from embsweep.selection.gate_conditions import check_comparison, describe_rule
+from embsweep.selection.gate import check_comparison, describe_rule, evaluate_gate
 from embsweep.selection.gate_input import ModelEvaluation, Reference
 from embsweep.sweep.checks.gpu_memory import check_memory
 from embsweep.training.memory import describe_failure
@@ -187,10 +186,9 @@ def rule_messages():
 
 
 def recipe_messages(card):
-    log = read_log(card)
-    yield from describe_log(card, log)
-    yield from describe_schedule(card, log, count_steps(card))
-    yield from describe_queries(read_queries(card))
+    yield from describe_log(card)
+    yield from describe_schedule(card, count_steps(card))
+    yield from describe_queries(card, read_queries(card))
 
 
 def verdict_messages():

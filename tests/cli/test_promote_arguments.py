@@ -8,8 +8,7 @@ from rich.console import Console
 
 from embsweep.cli.promote import build_conditions, describe_refusal, read_overrides
 from embsweep.promotion.promote import Promotion
-from embsweep.selection.gate import GateResult
-from embsweep.selection.gate_conditions import Condition, DimCheck
+from embsweep.selection.gate import Condition, DimCheck, GateResult
 from embsweep.tracking.registry.aliases import ModelAliases
 from tests.refusals import raises_diagnostics
 

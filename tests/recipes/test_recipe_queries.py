@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from embsweep.recipes.cards import load_cards, read_queries
@@ -10,12 +11,11 @@ CARDS = load_cards()
 
 
 @pytest.mark.parametrize(
-    ("name", "queries", "first", "in_top"),
-    [("ca_procedures", 9, 1, 7), ("de_tax", 551, 11, 363), ("es_boe", 2373, 1485, 1973)],
+    ("name", "first", "in_top"), [("ca_procedures", 1, 7), ("de_tax", 11, 363), ("es_boe", 1485, 1973)]
 )
-def test_counts_behind_the_accuracies(name, queries, first, in_top):
+def test_counts_behind_the_accuracies(name, first, in_top):
     counts = read_queries(CARDS[name])
-    assert (counts.queries, counts.first, counts.in_top) == (queries, first, in_top)
+    assert (counts.first, counts.in_top) == (first, in_top)
 
 
 def test_the_interval_is_wilsons():
@@ -23,14 +23,12 @@ def test_the_interval_is_wilsons():
     z, n, p = 1.959963984540054, 9, 7 / 9
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     counts = read_queries(CARDS["ca_procedures"])
-    assert (counts.low, counts.high) == pytest.approx(
-        ((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n))
-    )
+    assert counts.interval == pytest.approx(((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)))
 
 
 def test_the_interval_narrows_with_the_number_of_queries():
-    few, many = read_queries(CARDS["ca_procedures"]), read_queries(CARDS["es_boe"])
-    assert few.high - few.low > 0.4 > 0.05 > many.high - many.low
+    few, many = (np.ptp(read_queries(CARDS[name]).interval) for name in ("ca_procedures", "es_boe"))
+    assert few > 0.4 > 0.05 > many
 
 
 def test_one_card_shows_signs_of_repeated_passages():

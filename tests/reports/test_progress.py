@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from embsweep.reports.progress import LineProgress, LiveProgress, build_table, describe_view, open_progress
+from embsweep.reports.progress import LiveProgress, Progress, build_table, describe_view, open_progress
 from tests.reports.conftest import make_view, row
 from tests.texts import numbers_in
 
@@ -22,12 +22,12 @@ def lines_of(renderable, width=160):
 
 
 def test_the_console_decides_the_kind_of_progress(plain, terminal):
-    assert isinstance(open_progress(plain), LineProgress)
+    assert type(open_progress(plain)) is Progress
     assert isinstance(open_progress(terminal), LiveProgress)
 
 
 def test_one_line_per_event(plain, view):
-    with LineProgress(plain) as progress:
+    with Progress(plain) as progress:
         progress.say("Resuming")
         progress.update(view, "trial 2 ends")
     first, second = printed(plain).splitlines()
@@ -38,7 +38,7 @@ def test_one_line_per_event(plain, view):
 
 def test_lines_are_neither_wrapped_nor_parsed_as_markup(view):
     console = Console(file=io.StringIO(), width=40, force_terminal=False)
-    with LineProgress(console) as progress:
+    with Progress(console) as progress:
         progress.say("[bold]" + "x" * 200 + "[/nonsense]")
         progress.update(view, "an event in [brackets]")
     first, second = printed(console).splitlines()

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embsweep.selection.evidence import BASE, WINNER, Comparison, FindingRecord
-from embsweep.selection.gate import evaluate_gate
-from embsweep.selection.gate_conditions import check_comparison, describe_rule
+from embsweep.selection.gate import check_comparison, describe_rule, evaluate_gate
 from embsweep.selection.gate_input import GateInput, ModelEvaluation, Reference
 from embsweep.selection.statistics.significance import compare_models
 from tests.reports.evidence_samples import DIMS, GATE, OBJECTIVE, make_evidence

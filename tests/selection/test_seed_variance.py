@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.selection.statistics.paired import Difference, compute_difference
 from embsweep.selection.statistics.resampling import index_groups
 from embsweep.selection.statistics.seed_variance import SeedVariance, add_seed_noise, estimate_seed_variance
+from embsweep.selection.statistics.significance import Difference, compute_difference
 
 MEAN = ObjectiveConfig(metric="map@100", aggregate="mean")
 QUERIES = 12

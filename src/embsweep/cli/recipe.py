@@ -16,12 +16,9 @@ from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import InputError
 from embsweep.recipes.cards import (
     Card,
-    LogAnalysis,
     count_steps,
     find_card,
-    find_saved,
     load_cards,
-    read_log,
     read_queries,
 )
 from embsweep.recipes.comparison import (
@@ -54,14 +51,13 @@ def show_recipe(name: str, console: Console) -> None:
     """
     card = find_card(name)
     config, request = _compose(name, ())
-    log = read_log(card)
     print_line = plain_printer(console)
     print_line(f"+sweep={name}: {card.model} ({card.subject}, {card.train_pairs:,} training pairs)\n")
     console.print(_build_recipe(compare_recipe(card, config), request.space, request.recipe))
     print_line("\nMAP@100 in the card's log:")
-    console.print(_build_log(card, log))
-    facts = (*describe_log(card, log), *describe_schedule(card, log, count_steps(card)))
-    print_line("\n".join(["", *facts, *describe_queries(read_queries(card))]))
+    console.print(_build_log(card))
+    facts = (*describe_log(card), *describe_schedule(card, count_steps(card)))
+    print_line("\n".join(["", *facts, *describe_queries(card, read_queries(card))]))
 
 
 def diff_recipe(name: str, overrides: Sequence[str], console: Console) -> None:
@@ -100,8 +96,14 @@ def _build_overview(cards: Mapping[str, Card]) -> Table:
     """Build a table with a row for each recipe."""
     table = _table("recipe", "model", "subject", "pairs", "test queries", "epochs planned", "evaluated", "saved")
     for name, card in cards.items():
+<<<<<<< HEAD
         figures = (card.train_pairs, card.test_queries, card.train.epochs, len(card.log), find_saved(card) + 1)
         table.add_row(name, card.model, card.subject, *(f"{figure:,g}" for figure in figures))
+=======
+        epochs = (card.train.epochs, len(card.log), card.saved_epoch)
+        figures = (f"{figure:,g}" for figure in (card.train_pairs, card.test_queries, *epochs))
+        table.add_row(name, card.model, card.subject, *figures)
+>>>>>>> r-sel
     return table
 
 
@@ -131,13 +133,14 @@ def _build_difference(facts: Iterable[Fact]) -> Table:
     return table
 
 
-def _build_log(card: Card, analysis: LogAnalysis) -> Table:
+def _build_log(card: Card) -> Table:
     """Build a table of MAP@100 at each dimension: of the saved weights, as reported, at the dimension's best epoch."""
-    headings = (f"saved (epoch {analysis.saved})", f"reported (epoch {analysis.reported})")
+    headings = (f"saved (epoch {card.saved_epoch})", f"reported (epoch {card.reported_epoch})")
     table = _table("dim", *headings, "saved - reported", "best", "at epoch", numbers=True)
     for dim in card.dims:
-        at = analysis.wanted[dim]
-        saved, reported, best = (card.log[epoch - 1].scores[dim] for epoch in (analysis.saved, analysis.reported, at))
+        at = card.choose_epoch(dim)
+        epochs = (card.saved_epoch, card.reported_epoch, at)
+        saved, reported, best = (card.log[epoch - 1].scores[dim] for epoch in epochs)
         table.add_row(str(dim), score(saved), score(reported), gain(saved - reported), score(best), str(at))
     return table
 

@@ -13,8 +13,7 @@ from embsweep.core.errors import GateRefused
 from embsweep.core.files import data_cache
 from embsweep.promotion.case import CandidateVersion, build_case, override, rebuild_splits
 from embsweep.selection.evidence import Evidence
-from embsweep.selection.gate import GateResult, evaluate_gate
-from embsweep.selection.gate_conditions import Condition
+from embsweep.selection.gate import Condition, GateResult, evaluate_gate
 from embsweep.tracking.registry.aliases import (
     ModelAliases,
     champion_since,

@@ -5,9 +5,9 @@ any card but derived from its figures: `test_queries` is the smallest number of 
 fraction, `chosen_by` the one dimension whose best row is the saved one, `patience` the number of evaluations after that
 row in a log that ends before its schedule does.
 
-Three analyses use the figures of a card: its training log against the published weights (`read_log`), the resolution of
-its test set (`read_queries`), and the optimizer steps of its schedule, which the card's version of transformers counted
-differently from ours (`count_steps`).
+Three analyses use the figures of a card: its training log against the published weights (`Card.saved_epoch` and the
+epochs beside it), the resolution of its test set (`read_queries`), and the optimizer steps of its schedule, which the
+card's version of transformers counted differently from ours (`count_steps`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from embsweep.selection.objective import compute_objective
 METRIC = "map@100"
 """The metric by which the three cards choose and report."""
 
-ByDim = Annotated[dict[int, float], Field(strict=False)]
-ByRank = Annotated[dict[int, float], Field(strict=False)]
+Figures = Annotated[dict[int, float], Field(strict=False)]
 
 
 class CardLogRow(FrozenModel):
@@ -38,14 +37,15 @@ class CardLogRow(FrozenModel):
 
     epoch: float
     step: int
-    scores: ByDim
+    scores: Figures
     saved: bool
 
 
 class Card(FrozenModel):
     """Facts of one model card. `chosen_by` is the dimension whose MAP@100 chose the checkpoint.
 
-    `reported` is the card's MAP@100 at each dimension, `accuracy` its accuracy@k at the largest dimension, by k.
+    `reported` is the card's MAP@100 at each dimension, `accuracy` its accuracy@k at the largest dimension, by k. Epochs
+    are numbered from 1; the cards evaluate once per epoch.
     """
 
     model: str
@@ -59,13 +59,30 @@ class Card(FrozenModel):
     chosen_by: int
     train: TrainConfig
     log: Annotated[tuple[CardLogRow, ...], Field(strict=False)]
-    reported: ByDim
-    accuracy: ByRank
+    reported: Figures
+    accuracy: Figures
 
     @property
-    def objective(self) -> ObjectiveConfig:
-        """The objective that chose the checkpoint."""
-        return choose_by(self.chosen_by)
+    def saved_epoch(self) -> int:
+        """Epoch whose weights were published."""
+        return [row.saved for row in self.log].index(True) + 1
+
+    @property
+    def reported_epoch(self) -> int:
+        """Epoch whose scores the card reports at every dimension; those of the log have four digits."""
+        reported = {dim: round(self.reported[dim], 4) for dim in self.dims}
+        return [row.scores for row in self.log].index(reported) + 1
+
+    def choose_epoch(self, dim: int | None = None) -> int:
+        """Return the epoch whose weights a trial keeps: the highest objective (`choose_by`), the earliest of equals."""
+        scores = [{dim: {METRIC: value} for dim, value in row.scores.items()} for row in self.log]
+        objectives = [compute_objective(by_dim, choose_by(dim)) for by_dim in scores]
+        return objectives.index(max(objectives)) + 1
+
+
+def choose_by(dim: int | None = None) -> ObjectiveConfig:
+    """Return the objective of one dimension, or of the mean over all."""
+    return ObjectiveConfig(metric=METRIC, aggregate="mean", dim_weights={dim: 1.0} if dim else None)
 
 
 @cache
@@ -89,61 +106,6 @@ def find_card(name: str) -> Card:
     return cards[name]
 
 
-_DIGITS = 4
-"""Digits of the scores in the log; the reported figures are not rounded."""
-
-
-@dataclass(frozen=True)
-class LogAnalysis:
-    """Analysis of a training log. Epochs are numbered from 1; the cards evaluate once per epoch.
-
-    Attributes:
-        saved: Epoch whose weights were published.
-        reported: Epoch whose scores the card reports.
-        by_profile: Epoch that the mean over all dimensions of the card chooses.
-        wanted: Best epoch at each dimension.
-    """
-
-    saved: int
-    reported: int
-    by_profile: int
-    wanted: Mapping[int, int]
-
-
-def read_log(card: Card) -> LogAnalysis:
-    """Compare the saved epoch, the reported epoch, and the best epoch of every deployment."""
-    return LogAnalysis(
-        saved=find_saved(card) + 1,
-        reported=find_reported(card) + 1,
-        by_profile=choose_row(card, choose_by()) + 1,
-        wanted={dim: choose_row(card, choose_by(dim)) + 1 for dim in card.dims},
-    )
-
-
-def choose_by(dim: int | None = None) -> ObjectiveConfig:
-    """Return the objective of one dimension, or of the mean over all."""
-    return ObjectiveConfig(metric=METRIC, aggregate="mean", dim_weights={dim: 1.0} if dim else None)
-
-
-def choose_row(card: Card, objective: ObjectiveConfig) -> int:
-    """Return the index of the row whose weights a trial keeps: the highest objective, the earliest of equals."""
-    objectives = [
-        compute_objective({dim: {METRIC: value} for dim, value in row.scores.items()}, objective) for row in card.log
-    ]
-    return objectives.index(max(objectives))
-
-
-def find_saved(card: Card) -> int:
-    """Return the index of the row whose weights were published."""
-    return [row.saved for row in card.log].index(True)
-
-
-def find_reported(card: Card) -> int:
-    """Return the index of the row whose scores the card reports at every dimension."""
-    return [row.scores for row in card.log].index({dim: round(card.reported[dim], _DIGITS) for dim in card.dims})
-
-
-_CONFIDENCE = 0.95
 _TOP = 10
 
 
@@ -152,18 +114,14 @@ class QueryAnalysis:
     """Resolution of a card's test set.
 
     Attributes:
-        queries: Number of test queries.
         first: Queries whose passage is ranked first.
         in_top: Queries whose passage is among the first ten.
-        low: Lower bound of the 95 % confidence interval of accuracy@10.
-        high: Upper bound of that interval.
+        interval: Lower and upper bound of the 95 % confidence interval of accuracy@10.
     """
 
-    queries: int
     first: int
     in_top: int
-    low: float
-    high: float
+    interval: tuple[float, float]
 
     @property
     def is_scattered(self) -> bool:
@@ -179,14 +137,8 @@ def read_queries(card: Card) -> QueryAnalysis:
     from scipy.stats import binomtest
 
     first, in_top = (round(card.accuracy[k] * card.test_queries) for k in (1, _TOP))
-    interval = binomtest(in_top, card.test_queries).proportion_ci(_CONFIDENCE, method="wilson")
-    return QueryAnalysis(
-        queries=card.test_queries,
-        first=first,
-        in_top=in_top,
-        low=float(interval.low),
-        high=float(interval.high),
-    )
+    low, high = binomtest(in_top, card.test_queries).proportion_ci(confidence_level=0.95, method="wilson")
+    return QueryAnalysis(first, in_top, (float(low), float(high)))
 
 
 @dataclass(frozen=True)
@@ -196,13 +148,11 @@ class Steps:
     Attributes:
         card: Steps of the whole schedule in the card's version of transformers.
         here: Steps of the whole schedule in ours.
-        ran: Steps that were executed.
         peak_share: Learning rate at the saved checkpoint as a share of its peak: below 1 during warm-up, then 1.
     """
 
     card: int
     here: int
-    ran: int
     peak_share: float
 
 
@@ -217,10 +167,9 @@ def count_steps(card: Card) -> Steps:
     whole = max(1, batches // card.train.accumulation)
     begun = math.ceil(batches / card.train.accumulation)
     planned = round(card.train.epochs * whole)
-    saved = card.log[find_saved(card)].step
+    saved = card.log[card.saved_epoch - 1].step
     return Steps(
         card=planned,
         here=math.ceil(card.train.epochs * begun),
-        ran=card.log[-1].step,
         peak_share=min(1.0, saved / math.ceil(card.train.warmup * planned)),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from embsweep.config import Config
 from embsweep.config.training import TrainConfig
 from embsweep.models.losses import compute_dim_weights
-from embsweep.recipes.cards import Card, LogAnalysis, QueryAnalysis, Steps
+from embsweep.recipes.cards import Card, QueryAnalysis, Steps, choose_by
 
 
 @dataclass(frozen=True)
@@ -39,36 +39,35 @@ def compare_recipe(card: Card, config: Config) -> tuple[Fact, ...]:
         **{f"train.{key}": (getattr(card.train, key), getattr(config.train, key)) for key in TrainConfig.model_fields},
         "eval.dims": (card.dims, config.trial.eval_dims),
         "eval.per_epoch": (1, config.eval.per_epoch),
-        "objective": (card.objective, config.objective),
+        "objective": (choose_by(card.chosen_by), config.objective),
     }
     return tuple(Fact(key, *pair) for key, pair in pairs.items())
 
 
-def describe_log(card: Card, analysis: LogAnalysis) -> Iterator[str]:
+def describe_log(card: Card) -> Iterator[str]:
     """Yield sentences on the saved weights, the reported scores and the epochs of other choices."""
-    are = "are" if analysis.saved == analysis.reported else "are not"
+    are = "are" if card.saved_epoch == card.reported_epoch else "are not"
     yield (
-        f"The card saves epoch {analysis.saved} and reports epoch {analysis.reported}: "
+        f"The card saves epoch {card.saved_epoch} and reports epoch {card.reported_epoch}: "
         f"its scores {are} those of the published weights."
     )
-    wanted = ", ".join(f"{epoch} for {dim}" for dim, epoch in analysis.wanted.items())
+    wanted = ", ".join(f"{card.choose_epoch(dim)} for {dim}" for dim in card.dims)
     yield (
         f"The saved epoch is the best at dimension {card.chosen_by}; the best epochs of the single dimensions are "
-        f"{wanted}, that of the mean over all of them is {analysis.by_profile}."
+        f"{wanted}, that of the mean over all of them is {card.choose_epoch()}."
     )
 
 
-def describe_schedule(card: Card, analysis: LogAnalysis, steps: Steps) -> Iterator[str]:
+def describe_schedule(card: Card, steps: Steps) -> Iterator[str]:
     """Yield sentences on the used part of the schedule, and on the in-batch negatives despite accumulation.
 
     Args:
         card: The card.
-        analysis: Analysis of its training log.
         steps: Optimizer steps of its schedule.
     """
     yield (
-        f"{card.train.epochs:g} epochs were planned and {len(card.log)} evaluated, {steps.ran:,} of {steps.card:,} "
-        f"optimizer steps; the saved epoch is number {analysis.saved}."
+        f"{card.train.epochs:g} epochs were planned and {len(card.log)} evaluated, {card.log[-1].step:,} of "
+        f"{steps.card:,} optimizer steps; the saved epoch is number {card.saved_epoch}."
     )
     if steps.here != steps.card:
         yield (
@@ -89,11 +88,12 @@ def describe_schedule(card: Card, analysis: LogAnalysis, steps: Steps) -> Iterat
     )
 
 
-def describe_queries(queries: QueryAnalysis) -> Iterator[str]:
+def describe_queries(card: Card, queries: QueryAnalysis) -> Iterator[str]:
     """Yield sentences on the resolution of the test set."""
+    low, high = queries.interval
     yield (
-        f"{queries.queries:,} test queries: one of them changes an accuracy by {1 / queries.queries:.4f}, and the 95 % "
-        f"confidence interval of accuracy@10 is {queries.low:.2f} to {queries.high:.2f}. "
+        f"{card.test_queries:,} test queries: one of them changes an accuracy by {1 / card.test_queries:.4f}, and the "
+        f"95 % confidence interval of accuracy@10 is {low:.2f} to {high:.2f}. "
         "The same queries chose the checkpoint and gave its reported score."
     )
     if queries.is_scattered:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,40 +18,24 @@ _SHOWN_FINISHED = 12
 _STYLES = {"running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
 
 
-class Progress(Protocol):
-    """Display of a running sweep, as a context manager; it receives every change."""
-
-    def say(self, text: str) -> None:
-        """Print a permanent line."""
-
-    def update(self, view: SweepView, event: str) -> None:
-        """Show a change of the sweep; `event` describes it in one line."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
 def open_progress(console: Console) -> Progress:
     """Return a live table if `console` is a terminal, plain lines if it is a file or a pipe."""
-    return LiveProgress(console) if console.is_terminal else LineProgress(console)
+    return LiveProgress(console) if console.is_terminal else Progress(console)
 
 
-class LineProgress:
-    """Progress as one line per event, for logs and pipes."""
+class Progress:
+    """Display of a running sweep, as a context manager; it receives every change and prints a line for each."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._start = time.monotonic()
 
     def say(self, text: str) -> None:
-        """See `Progress.say`."""
+        """Print a permanent line."""
         plain_printer(self._console)(text)
 
     def update(self, view: SweepView, event: str) -> None:
-        """See `Progress.update`."""
+        """Show a change of the sweep; `event` describes it in one line."""
         elapsed = duration(time.monotonic() - self._start)
         self.say(f"[{elapsed}] {event} | {len(view.finished)}/{view.requested_trials} done, {_outlook(view)}")
 
@@ -63,7 +46,7 @@ class LineProgress:
         pass
 
 
-class LiveProgress(LineProgress):
+class LiveProgress(Progress):
     """Progress as a table that is redrawn in place."""
 
     def __init__(self, console: Console) -> None:

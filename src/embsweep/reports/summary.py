@@ -23,8 +23,7 @@ def build_confirmed_table(verdict: VerdictRecord) -> Table:
         again = means[facts.trial]
         lost = gain(again - facts.searched) if again is not None and facts.searched is not None else "–"
         each = "  ".join(map(score, facts.confirmed)) + (f"  {facts.failures} failed" if facts.failures else "")
-        mark = "★" if facts.trial == verdict.winner else ""
-        name = f"{mark}{facts.trial}" + (" recipe" if facts.is_recipe else "")
+        name = f"{'★' * (facts.trial == verdict.winner)}{facts.trial}" + (" recipe" if facts.is_recipe else "")
         table.add_row(name, score(facts.searched), score(again), lost, each)
     return table
 

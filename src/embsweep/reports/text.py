@@ -23,9 +23,7 @@ def duration(seconds: float | None) -> str:
 
 def score(value: float | None) -> str:
     """Format a score: `0.45678` → `.4568`, None → `–`."""
-    if value is None:
-        return "–"
-    return f"{value:.4f}".replace("0.", ".", 1)
+    return "–" if value is None else f"{value:.4f}".replace("0.", ".", 1)
 
 
 def gain(value: float) -> str:

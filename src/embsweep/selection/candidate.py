@@ -14,15 +14,15 @@ import numpy as np
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.evidence import Comparison, ConfirmedRecord
 from embsweep.selection.scores import PerQuery
-from embsweep.selection.statistics.paired import (
+from embsweep.selection.statistics.resampling import Grouping
+from embsweep.selection.statistics.seed_variance import SeedVariance, add_seed_noise, score_run
+from embsweep.selection.statistics.significance import (
     Bounds,
     Difference,
     adjust_comparisons,
     compute_difference,
     to_comparisons,
 )
-from embsweep.selection.statistics.resampling import Grouping
-from embsweep.selection.statistics.seed_variance import SeedVariance, add_seed_noise, score_run
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,9 @@ import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embsweep.config.training import ObjectiveConfig
-from embsweep.selection.scores import Scores
-
-Array = NDArray[np.float64]
+from embsweep.selection.scores import Array, Scores
 
 _ROUNDING = 1e-9
 """A score that is below a requirement by at most this meets it: 0.9 * 0.8 is more than 0.72 in float64."""
@@ -66,10 +63,9 @@ def counted_dims(dims: Iterable[int], config: ObjectiveConfig) -> tuple[int, ...
 
     Weights and floors may name a dimension that is not in `dims`; `compute_objective` raises KeyError without it.
     """
-    found = tuple(dims)
     all_count = config.aggregate == "worst" or config.dim_weights is None or config.min_retention is not None
     weighted = [dim for dim, weight in (config.dim_weights or {}).items() if weight]
-    return tuple(sorted({*(found if all_count else ()), *weighted, *(config.floors or {})}, reverse=True))
+    return tuple(sorted({*(dims if all_count else ()), *weighted, *(config.floors or {})}, reverse=True))
 
 
 def is_better(value: float, best: float | None) -> bool:

@@ -12,7 +12,8 @@ Scores = Mapping[int, Mapping[str, float]]
 """Dimension → metric name (`embsweep.core.names.METRICS`) → mean over the queries, in [0, 1]."""
 
 
-PerQuery = Mapping[int, NDArray[np.float64]]
+Array = NDArray[np.float64]
+PerQuery = Mapping[int, Array]
 """Dimension → one metric of each query, float64 [n_queries], in the order of the set's queries."""
 
 

@@ -42,8 +42,8 @@ _MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 class EvidenceCardData(SentenceTransformerModelCardData):
     """The library's card data with our tables; it never requests the hub and contains no text of the data."""
 
-    tables: Mapping[int, str] = field(default_factory=dict, init=False, repr=False)
-    max_tokens: int = field(default=0, init=False, repr=False)
+    tables: Mapping[int, str] = field(default_factory=dict, repr=False)
+    max_tokens: int = field(default=0, repr=False)
 
     def format_eval_metrics(self) -> dict[str, Any]:
         """Format the metrics as the library does, with `tables` instead of its own and the split named in the index."""
@@ -77,11 +77,11 @@ def build_card_data(evidence: Evidence, model: SentenceTransformer, tables: Mapp
         task_name="retrieval: finding the passages that answer a query",
         local_files_only=True,
         generate_widget_examples=False,
+        tables=tables,
+        max_tokens=evidence.training.config.model.max_seq_length,
     )
     data.register_model(model)
     data.ir_model, data.first_save = True, False
-    data.tables = tables
-    data.max_tokens = evidence.training.config.model.max_seq_length
     data.base_model = find_hub_id(evidence.training.config.model)
     data.base_model_revision = evidence.training.config.model.revision
     recorded = {name.replace("-", "_"): version for name, version in evidence.versions.items()}
@@ -107,8 +107,7 @@ def _add_dataset(data: EvidenceCardData, evidence: Evidence, model: SentenceTran
     loss = build_loss(config.loss, config.matryoshka, model)
     columns = ["anchor", "positive", *(["negative"] if evidence.data.config.get("negative") else [])]
     info = {"name": str(escape(evidence.data.name)), "size": evidence.data.sizes.get("train_pairs")}
-    described = data.compute_dataset_metrics(SimpleNamespace(column_names=columns), info, loss)
-    data.train_datasets = [described]
+    data.train_datasets = [data.compute_dataset_metrics(SimpleNamespace(column_names=columns), info, loss)]
     data.set_losses(get_losses(loss))
     if info["size"]:
         data.add_tags(f"dataset_size:{info['size']}")
@@ -155,14 +154,8 @@ def _collect_arguments(training: TrainingRecord) -> dict[str, Any]:
 def _add_log(data: EvidenceCardData, evidence: Evidence) -> None:
     for row in evidence.training.log:
         scores = {f"dim_{dim}_cosine_{evidence.metric}": number(row.values[dim]) for dim in sorted(row.values)[::-1]}
-        line: dict[str, Any] = {
-            "Epoch": number(row.epoch),
-            "Step": row.step,
-            **({} if row.loss is None else {"Training Loss": number(row.loss)}),
-            "Schedule": f"{row.fraction:.4g}",
-            "Objective": number(row.objective),
-            **scores,
-        }
-        data.training_logs.append(line)
+        loss = {} if row.loss is None else {"Training Loss": number(row.loss)}
+        shown = {"Schedule": f"{row.fraction:.4g}", "Objective": number(row.objective), **scores}
+        data.training_logs.append({"Epoch": number(row.epoch), "Step": row.step, **loss, **shown})
         if row.is_saved:
             data.set_best_model_step(row.step)

@@ -15,10 +15,8 @@ from embsweep.reports.card import markdown
 from embsweep.selection.evidence import BASE, BM25, RECIPE, RUNNER_UP, WINNER, Comparison, Evidence
 from embsweep.selection.objective import describe_objective, describe_violations
 
-_ORDER = (WINNER, BASE, BM25, RECIPE, RUNNER_UP)
 _COLUMNS = {WINNER: "This model", BASE: "Base", BM25: "BM25", RECIPE: "Recipe", RUNNER_UP: "Runner-up"}
 BETTER, WORSE, UNCLEAR = "significantly better", "significantly worse", "no significant difference"
-_DIRECTIONS = (BETTER, WORSE, UNCLEAR)
 """Directions of a difference after the correction for all comparisons."""
 
 _TELLING = frozenset({"kind", "id", "revision", "subset", "part", "packages"})
@@ -95,14 +93,15 @@ def classify(comparison: Comparison, alpha: float) -> str:
 
 def dims_by_direction(comparisons: Sequence[Comparison], alpha: float) -> dict[str, list[int]]:
     """Group the dimensions by the direction of their difference."""
-    ways = [(classify(c, alpha), c.dim) for c in comparisons if c.dim is not None]
-    found = {way: [dim for direction, dim in ways if direction == way] for way in _DIRECTIONS}
+    by_dim = {c.dim: classify(c, alpha) for c in comparisons if c.dim is not None}
+    found = {way: [dim for dim, direction in by_dim.items() if direction == way] for way in (BETTER, WORSE, UNCLEAR)}
     return {way: dims for way, dims in found.items() if dims}
 
 
 def order_models(names: Iterable[str]) -> list[str]:
     """Sort model names: the winner, base, BM25, recipe and runner-up, then all others by name."""
-    return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+    order = {name: place for place, name in enumerate(_COLUMNS)}
+    return sorted(names, key=lambda name: (order.get(name, len(order)), name))
 
 
 def column(name: str) -> Markup:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embsweep.selection.statistics.resampling import Array, Grouping
+from embsweep.selection.scores import Array
+from embsweep.selection.statistics.resampling import Grouping
 
 CONFIDENCE = 0.95
 _SAME = 1e-10

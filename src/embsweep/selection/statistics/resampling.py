@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from embsweep.selection.scores import Array
 
 RESAMPLES = 9_999
 _CELLS = 1_000_000

@@ -10,7 +10,7 @@ import numpy as np
 
 from embsweep.config.training import ObjectiveConfig
 from embsweep.selection.objective import compute_objective
-from embsweep.selection.scores import PerQuery
+from embsweep.selection.scores import Array, PerQuery
 from embsweep.selection.statistics.intervals import (
     CONFIDENCE,
     bessel_correction,
@@ -18,8 +18,8 @@ from embsweep.selection.statistics.intervals import (
     detectable_effects,
     t_quantile,
 )
-from embsweep.selection.statistics.paired import Bounds, Difference
-from embsweep.selection.statistics.resampling import Array, Grouping
+from embsweep.selection.statistics.resampling import Grouping
+from embsweep.selection.statistics.significance import Bounds, Difference
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def estimate_seed_variance(configurations: Iterable[Sequence[PerQuery]], config:
 
 def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]:
     """Compute one run's mean at every dimension, and its objective under the key None."""
-    scores = {dim: {config.metric: float(values.mean())} for dim, values in run.items()}
-    means: dict[int | None, float] = {dim: by_metric[config.metric] for dim, by_metric in scores.items()}
+    means = {dim: float(values.mean()) for dim, values in run.items()}
+    scores = {dim: {config.metric: mean} for dim, mean in means.items()}
     return {**means, None: compute_objective(scores, config)}
 
 
