@@ -7,17 +7,9 @@ from unittest.mock import create_autospec
 import pytest
 
 from embsweep.config.search_space import Choice, FloatRange
-<<<<<<< HEAD
-from embsweep.reports.progress import LineProgress
+from embsweep.reports.progress import Progress
 from embsweep.sweep.context import tell_events
 from embsweep.sweep.scheduler import SweepScheduler, search_phase
-=======
-from embsweep.reports.progress import Progress
-from embsweep.search.format import STUDY
-from embsweep.sweep.listeners import show_events, track_events
-from embsweep.sweep.phase import search_phase
-from embsweep.sweep.scheduler import SweepScheduler
->>>>>>> r-sel
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 from tests.ledgers import Database, Memory, open_search
 

@@ -96,14 +96,9 @@ def _build_overview(cards: Mapping[str, Card]) -> Table:
     """Build a table with a row for each recipe."""
     table = _table("recipe", "model", "subject", "pairs", "test queries", "epochs planned", "evaluated", "saved")
     for name, card in cards.items():
-<<<<<<< HEAD
-        figures = (card.train_pairs, card.test_queries, card.train.epochs, len(card.log), find_saved(card) + 1)
-        table.add_row(name, card.model, card.subject, *(f"{figure:,g}" for figure in figures))
-=======
         epochs = (card.train.epochs, len(card.log), card.saved_epoch)
         figures = (f"{figure:,g}" for figure in (card.train_pairs, card.test_queries, *epochs))
         table.add_row(name, card.model, card.subject, *figures)
->>>>>>> r-sel
     return table
 
 

@@ -156,6 +156,7 @@ def _add_log(data: EvidenceCardData, evidence: Evidence) -> None:
         scores = {f"dim_{dim}_cosine_{evidence.metric}": number(row.values[dim]) for dim in sorted(row.values)[::-1]}
         loss = {} if row.loss is None else {"Training Loss": number(row.loss)}
         shown = {"Schedule": f"{row.fraction:.4g}", "Objective": number(row.objective), **scores}
-        data.training_logs.append({"Epoch": number(row.epoch), "Step": row.step, **loss, **shown})
+        line: dict[str, Any] = {"Epoch": number(row.epoch), "Step": row.step, **loss, **shown}
+        data.training_logs.append(line)
         if row.is_saved:
             data.set_best_model_step(row.step)

@@ -55,8 +55,8 @@ def estimate_seed_variance(configurations: Iterable[Sequence[PerQuery]], config:
 
 def score_run(run: PerQuery, config: ObjectiveConfig) -> dict[int | None, float]:
     """Compute one run's mean at every dimension, and its objective under the key None."""
-    means = {dim: float(values.mean()) for dim, values in run.items()}
-    scores = {dim: {config.metric: mean} for dim, mean in means.items()}
+    means: dict[int | None, float] = {dim: float(values.mean()) for dim, values in run.items()}
+    scores = {dim: {config.metric: float(values.mean())} for dim, values in run.items()}
     return {**means, None: compute_objective(scores, config)}
 
 
