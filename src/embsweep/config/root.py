@@ -55,8 +55,18 @@ _WANTED = {
 }
 """Type of a pydantic error → the accepted value, in terms of YAML."""
 
-_RANGES = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"})
-_LENGTHS: dict[str, Code] = {"too_long": "too-many", "too_short": "empty", "string_too_short": "empty"}
+_CODES: Mapping[str, Code] = {
+    "greater_than": "out-of-range",
+    "greater_than_equal": "out-of-range",
+    "less_than": "out-of-range",
+    "less_than_equal": "out-of-range",
+    "finite_number": "out-of-range",
+    "literal_error": "unknown-option",
+    "too_long": "too-many",
+    "too_short": "empty",
+    "string_too_short": "empty",
+}
+"""Type of a pydantic error → its code, if that is not `wrong-type`."""
 
 
 class Config(FrozenModel):
@@ -237,11 +247,7 @@ def _to_plain_diagnostic(where: str, details: ErrorDetails) -> Diagnostic:
 
 def find_code(kind: str, value: object) -> Code:
     """Return the code for pydantic's error about a single value; `kind` is the type of the error."""
-    if value is None:
-        return "missing-value"
-    if kind in _RANGES:
-        return "out-of-range"
-    return "unknown-option" if kind == "literal_error" else _LENGTHS.get(kind, "wrong-type")
+    return "missing-value" if value is None else _CODES.get(kind, "wrong-type")
 
 
 def _siblings(details: ErrorDetails) -> list[str]:
