@@ -4,8 +4,8 @@ import json
 
 import pytest
 from made_up import make_rows
-from tests.sweep_requests import read_request
 
+from embsweep.cli.composition.request import read_request
 from embsweep.core.errors import InputError
 from embsweep.runners.resources import Machine
 from embsweep.sweep.checks.preflight import check_request

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from tests.sweep_requests import read_request
 
+from embsweep.cli.composition.request import read_request
 from embsweep.search.read import read_ledger
 from embsweep.sweep.run import run_sweep
 from embsweep.tracking.store import open_store

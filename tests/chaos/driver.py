@@ -195,8 +195,8 @@ _requests = {}
 def warm_up(arguments):
     """Build the request of `arguments` once, and determine the list of installed packages once."""
     from embsweep.cli.composition.compose import config_loader
+    from embsweep.cli.composition.request import read_request
     from embsweep.sweep import run_metadata
-    from tests.sweep_requests import read_request
 
     if not hasattr(run_metadata.describe_packages, "cache_info"):
         run_metadata.describe_packages = functools.cache(run_metadata.describe_packages)

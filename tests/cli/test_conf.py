@@ -5,9 +5,9 @@ from itertools import zip_longest
 import pytest
 
 from embsweep.cli.composition.compose import compose, group_options, to_values
+from embsweep.cli.composition.request import read_request
 from embsweep.cli.paths import conf_dir
 from embsweep.config import build_config, check_trainable
-from tests.sweep_requests import read_request
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 OPTIONS = [(p.parent.name, p.stem) for p in sorted(conf_dir().glob("*/*.yaml")) if p.parent.name != "sweep"]

@@ -6,12 +6,11 @@ import sys
 import pytest
 
 from embsweep.cli.composition.compose import compose, to_values
-from embsweep.cli.composition.request import single_request
+from embsweep.cli.composition.request import read_request, single_request
 from embsweep.cli.main import _command, _ui_command, with_default_sweep
 from embsweep.config import build_config
 from embsweep.core.errors import SweepRefused, TooManyFailures
 from tests.refusals import raises_diagnostics
-from tests.sweep_requests import read_request
 
 
 @pytest.mark.parametrize(

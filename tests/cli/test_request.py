@@ -2,10 +2,9 @@
 
 import pytest
 
-from embsweep.cli.composition.request import parse_request
+from embsweep.cli.composition.request import parse_request, read_request
 from embsweep.config.search_space import Choice, FloatRange, IntRange
 from tests.refusals import codes_and_locations, raises_diagnostics
-from tests.sweep_requests import read_request
 
 
 def space_of(loader, *arguments):

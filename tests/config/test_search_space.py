@@ -7,10 +7,9 @@ from dataclasses import asdict
 
 import pytest
 from tests.refusals import codes_and_locations, raises_diagnostics
-from tests.sweep_requests import read_request
 
 from embsweep.cli.composition.compose import compose, to_values
-from embsweep.cli.composition.request import parse_request
+from embsweep.cli.composition.request import parse_request, read_request
 from embsweep.cli.paths import conf_dir
 from embsweep.config import build_config
 from embsweep.config.search_space import Choice, SearchSpace, boundary_values

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.sweep_requests import read_request
 
+from embsweep.cli.composition.request import read_request
 from embsweep.config import build_config
 
 

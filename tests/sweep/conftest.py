@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from embsweep.cli.composition.request import read_request
 from embsweep.runners.base import Runner
 from embsweep.sweep.run import run_sweep as run_sweep_here
 from embsweep.tracking import sync as tracking_sync
 from tests.sweep.schedulers import limited, make_persistent_scheduler, make_scheduler  # noqa: F401 - fixtures
-from tests.sweep_requests import read_request
 from tests.toy_models import make_static
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from embsweep.cli.composition.request import read_request
 from embsweep.config.rehearsal import Rehearsal
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.runners.resources import Slots
@@ -18,7 +19,6 @@ from embsweep.sweep.checks.gpu_memory import (
     scale_to_smallest_gpu,
 )
 from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
-from tests.sweep_requests import read_request
 
 pytestmark = pytest.mark.slow
 

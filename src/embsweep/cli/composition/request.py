@@ -43,6 +43,23 @@ _MOST_COMBINATIONS = 256
 """Maximum number of combinations of swept group options: composing one takes a tenth of a second."""
 
 
+def read_request(loader: ConfigLoader, lines: Sequence[str], command: str) -> SweepRequest:
+    """Build the request as `parse_request` does.
+
+    Args:
+        loader: Hydra's loader; see `config_loader`.
+        lines: Overrides of the command line.
+        command: The command line that resumes the sweep.
+
+    Raises:
+        InputError: If the command line or the search space are invalid, with all diagnostics.
+    """
+    request, diagnostics = parse_request(loader, lines, command)
+    if diagnostics:
+        raise InputError(diagnostics)
+    return request
+
+
 def parse_request(
     loader: ConfigLoader, lines: Sequence[str], command: str
 ) -> tuple[SweepRequest, tuple[Diagnostic, ...]]:
