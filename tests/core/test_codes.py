@@ -72,7 +72,7 @@ def _texts(file: Path) -> Iterator[str]:
 
 def _literal_codes(file: Path) -> Iterator[tuple[int, str]]:
     """Return line and value of each literal code: the first argument of the errors, `Diagnostic` and so on."""
-    callables = {"Diagnostic", "ConstraintError", "_constraint_error", *(kind.__name__ for kind in KINDS)}
+    callables = {"Diagnostic", "ConstraintError", *(kind.__name__ for kind in KINDS)}
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Call) and node.args and isinstance(first := node.args[0], ast.Constant):
             name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from embsweep.core.codes import Code
 
@@ -23,12 +23,16 @@ class FrozenModel(BaseModel):
     def _can_be_written(cls, value: Any) -> Any:
         """Reject lone surrogates (not storable), NUL (invalid in paths) and integers that JSON readers may round."""
         for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, str) and ("\0" in part or any("\ud800" <= c <= "\udfff" for c in part)):
-                raise ConstraintError(
+            require(
+                not (isinstance(part, str) and ("\0" in part or any("\ud800" <= c <= "\udfff" for c in part))),
+                ConstraintError(
                     "bad-character", "contains a character that cannot be stored", "UTF-8 text without NUL"
-                )
-            if isinstance(part, int) and abs(part) > LARGEST_INTEGER:
-                raise ConstraintError("out-of-range", "is too large", f"an integer up to {LARGEST_INTEGER:,}")
+                ),
+            )
+            require(
+                not (isinstance(part, int) and abs(part) > LARGEST_INTEGER),
+                ConstraintError("out-of-range", "is too large", f"an integer up to {LARGEST_INTEGER:,}"),
+            )
         return value
 
 
@@ -56,6 +60,12 @@ class ConstraintError(ValueError):
         super().__init__(f"{message}; accepted: {expected}")
 
 
+def require(accepted: object, error: ConstraintError) -> None:
+    """Raise `error` unless `accepted` is true."""
+    if not accepted:
+        raise error
+
+
 # YAML has no tuples: sequences are converted from lists, their elements are validated strictly.
 Dims = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1, max_length=1000)]
 Floats = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
@@ -72,12 +82,14 @@ def check_descending(dims: tuple[int, ...]) -> tuple[int, ...]:
         ConstraintError: If a dimension is repeated or out of order. The message names it, and the one before it.
     """
     for previous, dim in itertools.pairwise(dims):
-        if previous == dim:
-            raise ConstraintError(
-                "duplicate-value", f"{previous} is repeated", "each dimension once, from large to small"
-            )
-        if previous < dim:
-            raise ConstraintError("wrong-order", f"{dim} comes after {previous}", "dimensions from large to small")
+        require(
+            previous != dim,
+            ConstraintError("duplicate-value", f"{previous} is repeated", "each dimension once, from large to small"),
+        )
+        require(
+            previous > dim,
+            ConstraintError("wrong-order", f"{dim} comes after {previous}", "dimensions from large to small"),
+        )
     return dims
 
 
@@ -87,8 +99,14 @@ def check_rising(fractions: tuple[float, ...]) -> tuple[float, ...]:
     Raises:
         ConstraintError: If they do not increase strictly within (0, 1] or do not end with 1.0.
     """
-    if list(fractions) != sorted(set(fractions)) or fractions[0] <= 0 or fractions[-1] != 1.0:
-        raise ConstraintError(
+    require(
+        list(fractions) == sorted(set(fractions)) and fractions[0] > 0 and fractions[-1] == 1.0,
+        ConstraintError(
             "wrong-order", "are not fractions of a schedule", "strictly increasing numbers in (0, 1] that end with 1.0"
-        )
+        ),
+    )
     return fractions
+
+
+DescendingDims = Annotated[Dims, AfterValidator(check_descending)]
+Schedule = Annotated[Floats, AfterValidator(check_rising)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from embsweep.config.base import ConstraintError, Fraction, FrozenModel, Seed, Strings
+from embsweep.config.base import ConstraintError, Fraction, FrozenModel, Seed, Strings, require
 
 
 class SplitConfig(FrozenModel):
@@ -18,11 +18,11 @@ class SplitConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _leaves_training(self) -> Self:
-        if self.validation + self.test >= 1:
-            taken = {"validation": self.validation, "test": self.test}
-            raise ConstraintError(
-                "out-of-range", "leaves nothing to train on", "validation + test below 1", value=taken
-            )
+        taken = {"validation": self.validation, "test": self.test}
+        require(
+            self.validation + self.test < 1,
+            ConstraintError("out-of-range", "leaves nothing to train on", "validation + test below 1", value=taken),
+        )
         return self
 
 

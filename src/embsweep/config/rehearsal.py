@@ -7,12 +7,13 @@ trials. Batch size and accumulation are capped instead of scaled: with few pairs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from embsweep.config import Config
-from embsweep.config.sweep import ConfirmConfig, GateConfig, RehearsalConfig
-from embsweep.config.training import EvalConfig, MatryoshkaConfig, ModelConfig, ObjectiveConfig, TrainConfig
+from embsweep.config.sweep import RehearsalConfig
+from embsweep.config.training import ModelConfig
 from embsweep.core.names import rehearsal_name
 
 
@@ -53,86 +54,69 @@ def scale_dims(dims: Iterable[int], *, large: int, small: int) -> tuple[int, ...
     Returns:
         Dimensions of at least 1, from large to small; shares that round to the same dimension are merged.
     """
-    scaled = (max(1, round(dim * small / large)) for dim in dims)
-    return tuple(dict.fromkeys(scaled))
+    return tuple(_scale_keys(dict.fromkeys(dims), large, small))
+
+
+def _scale_keys(by_dim: Mapping[int, Any], large: int, small: int) -> dict[int, Any]:
+    """Scale dimensions as `scale_dims` does; of dimensions that merge, the last value is kept."""
+    return {max(1, round(dim * small / large)): value for dim, value in by_dim.items()}
 
 
 def _shrink(config: Config, epoch_factor: float) -> Config:
     caps = config.scale.rehearsal
     large, small = config.model.dim, min(config.model.dim, caps.model.dim)
-    search, data = config.search, config.data
-    name = config.tracking.registered_model or config.sweep.name
-    return config.model_copy(
-        update={
-            "model": _rehearsal_model(config.model, caps),
-            "matryoshka": _scale_matryoshka(config.matryoshka, large, small),
-            "eval": _scale_eval(config.eval, caps, config.trial.eval_dims, large, small),
-            "objective": _scale_objective(config.objective, large, small),
-            "train": _scale_train(config.train, caps, epoch_factor),
-            "confirm": _scale_confirm(config.confirm, caps),
-            "gate": _scale_gate(config.gate, caps, large, small),
-            "search": search.model_copy(update={"trials": min(search.trials, caps.max_trials)}),
-            "data": data.model_copy(update={"max_pairs": min(data.max_pairs or caps.max_pairs, caps.max_pairs)}),
-            "sweep": config.sweep.model_copy(update={"name": rehearsal_name(config.sweep.name)}),
-            "tracking": config.tracking.model_copy(update={"registered_model": rehearsal_name(name)}),
-        }
-    )
+    train, evaluation, confirm, gate = config.train, config.eval, config.confirm, config.gate
+    dims = config.matryoshka.dims
+    weights = config.matryoshka.weights and dict(zip(dims, config.matryoshka.weights, strict=True))
+    few = evaluation.fractions is not None and len(evaluation.fractions) <= len(caps.fractions)
+    updates: dict[str, dict[str, Any]] = {
+        "matryoshka": {
+            "dims": scale_dims(dims, large=large, small=small),
+            "weights": weights and tuple(_scale_keys(weights, large, small).values()),
+        },
+        "eval": {
+            "dims": scale_dims(config.trial.eval_dims, large=large, small=small),
+            "fractions": evaluation.fractions if few else caps.fractions,
+            "per_epoch": None,
+        },
+        "objective": {
+            name: _scale_keys(by_dim, large, small)
+            for name, by_dim in (
+                ("dim_weights", config.objective.dim_weights),
+                ("floors", config.objective.floors),
+            )
+            if by_dim is not None
+        },
+        "train": {
+            "epochs": train.epochs * epoch_factor,
+            # Few pairs have to give enough steps to learn from.
+            "batch_size": min(train.batch_size, caps.max_batch_size),
+            "accumulation": min(train.accumulation, caps.max_accumulation),
+            # Use what this machine's hardware supports.
+            "precision": "auto",
+            "attention": "auto",
+        },
+        "confirm": {
+            "finalists": min(confirm.finalists, caps.max_finalists),
+            "seeds": min(confirm.seeds, caps.max_seeds),
+            "folds": confirm.folds and min(confirm.folds, caps.max_folds),
+        },
+        "gate": {
+            "dims": gate.dims and scale_dims(gate.dims, large=large, small=small),
+            "against_base": caps.gate_rule,
+            "against_champion": caps.gate_rule,
+            "margin": 0.0,
+        },
+        "search": {"trials": min(config.search.trials, caps.max_trials)},
+        "data": {"max_pairs": min(config.data.max_pairs or caps.max_pairs, caps.max_pairs)},
+        "sweep": {"name": rehearsal_name(config.sweep.name)},
+        "tracking": {"registered_model": rehearsal_name(config.tracking.registered_model or config.sweep.name)},
+    }
+    sections = {name: getattr(config, name).model_copy(update=update) for name, update in updates.items()}
+    return config.model_copy(update={"model": _rehearsal_model(config.model, caps), **sections})
 
 
 def _rehearsal_model(model: ModelConfig, caps: RehearsalConfig) -> ModelConfig:
     length = min(model.max_seq_length, caps.model.max_seq_length, caps.max_seq_length)
     chosen = caps.model if model.dim >= caps.model.dim and model.kind == "hub" else model
     return chosen.model_copy(update={"max_seq_length": length})
-
-
-def _scale_train(config: TrainConfig, caps: RehearsalConfig, epoch_factor: float) -> TrainConfig:
-    """Cap batches, so that few pairs give enough steps to learn from; use what this machine's hardware supports."""
-    return config.model_copy(
-        update={
-            "epochs": config.epochs * epoch_factor,
-            "batch_size": min(config.batch_size, caps.max_batch_size),
-            "accumulation": min(config.accumulation, caps.max_accumulation),
-            "precision": "auto",
-            "attention": "auto",
-        }
-    )
-
-
-def _scale_matryoshka(config: MatryoshkaConfig, large: int, small: int) -> MatryoshkaConfig:
-    dims = scale_dims(config.dims, large=large, small=small)
-    weights = config.weights
-    if weights is not None:
-        by_dim = {max(1, round(d * small / large)): w for d, w in zip(config.dims, weights, strict=True)}
-        weights = tuple(by_dim[dim] for dim in dims)
-    return config.model_copy(update={"dims": dims, "weights": weights})
-
-
-def _scale_eval(config: EvalConfig, caps: RehearsalConfig, dims: tuple[int, ...], large: int, small: int) -> EvalConfig:
-    few = config.fractions is not None and len(config.fractions) <= len(caps.fractions)
-    fractions = config.fractions if few else caps.fractions
-    scaled = scale_dims(dims, large=large, small=small)
-    return config.model_copy(update={"dims": scaled, "fractions": fractions, "per_epoch": None})
-
-
-def _scale_objective(config: ObjectiveConfig, large: int, small: int) -> ObjectiveConfig:
-    by_dim = {"dim_weights": config.dim_weights, "floors": config.floors}
-    return config.model_copy(
-        update={
-            name: {max(1, round(dim * small / large)): value for dim, value in values.items()}
-            for name, values in by_dim.items()
-            if values is not None
-        }
-    )
-
-
-def _scale_gate(config: GateConfig, caps: RehearsalConfig, large: int, small: int) -> GateConfig:
-    dims = config.dims and scale_dims(config.dims, large=large, small=small)
-    return config.model_copy(
-        update={"dims": dims, "against_base": caps.gate_rule, "against_champion": caps.gate_rule, "margin": 0.0}
-    )
-
-
-def _scale_confirm(config: ConfirmConfig, caps: RehearsalConfig) -> ConfirmConfig:
-    folds = config.folds and min(config.folds, caps.max_folds)
-    finalists, seeds = min(config.finalists, caps.max_finalists), min(config.seeds, caps.max_seeds)
-    return config.model_copy(update={"finalists": finalists, "seeds": seeds, "folds": folds})

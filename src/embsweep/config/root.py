@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from embsweep.config.base import ConstraintError, FrozenModel
-from embsweep.config.data import DataConfig
+from embsweep.config.data import BeirConfig, DataConfig, DocstringsConfig, FilesConfig, HubConfig
 from embsweep.config.sweep import (
     AuditConfig,
     ConfirmConfig,
@@ -36,7 +36,12 @@ from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
 _LISTED = 50
 _MOST_EVALUATIONS = 10_000
-DATA_KINDS = ("docstrings", "files", "beir", "hub")
+_SOURCES: Mapping[str, type[FrozenModel]] = {
+    "docstrings": DocstringsConfig,
+    "files": FilesConfig,
+    "beir": BeirConfig,
+    "hub": HubConfig,
+}
 _WANTED = {
     "float_type": "a number",
     "int_type": "an integer",
@@ -50,8 +55,18 @@ _WANTED = {
 }
 """Type of a pydantic error → the accepted value, in terms of YAML."""
 
-_RANGES = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"})
-_LENGTHS: dict[str, Code] = {"too_long": "too-many", "too_short": "empty", "string_too_short": "empty"}
+_CODES: Mapping[str, Code] = {
+    "greater_than": "out-of-range",
+    "greater_than_equal": "out-of-range",
+    "less_than": "out-of-range",
+    "less_than_equal": "out-of-range",
+    "finite_number": "out-of-range",
+    "literal_error": "unknown-option",
+    "too_long": "too-many",
+    "too_short": "empty",
+    "string_too_short": "empty",
+}
+"""Type of a pydantic error → its code, if that is not `wrong-type`."""
 
 
 class Config(FrozenModel):
@@ -89,20 +104,13 @@ def build_config(values: Mapping[str, Any]) -> Config:
             of the others).
     """
     try:
-        config = Config.model_validate(dict(values))
+        return Config.model_validate(dict(values))
     except ValidationError as error:
-        raise InputError(_to_diagnostics(_own_errors(error), values)) from None
-    return config
-
-
-def _to_diagnostics(errors: Sequence[ErrorDetails], values: Mapping[str, Any]) -> list[Diagnostic]:
-    """Convert the first `_LISTED` errors and count the others: a list of a wrong type has one for every element."""
-    diagnostics = [_to_diagnostic(details, values) for details in errors[:_LISTED]]
-    more = len(errors) - len(diagnostics)
-    return [
-        *diagnostics,
-        *([Diagnostic("more-faults", "the configuration", f"and {more:,} more errors")] if more else []),
-    ]
+        found = _own_errors(error)
+    diagnostics = [_to_diagnostic(details) for details in found[:_LISTED]]
+    if len(found) > _LISTED:  # a list of a wrong type has an error for every element
+        diagnostics.append(Diagnostic("more-faults", "the configuration", f"and {len(found) - _LISTED:,} more errors"))
+    raise InputError(diagnostics)
 
 
 def _own_errors(error: ValidationError) -> list[ErrorDetails]:
@@ -114,116 +122,117 @@ def _own_errors(error: ValidationError) -> list[ErrorDetails]:
 
 def check_trainable(config: Config) -> list[Diagnostic]:
     """Return diagnostics of conflicting parts that matter only if trials are trained."""
-    hint = f"for example matryoshka=from_{config.model.dim}" if config.model.dim in (384, 768) else None
-    trained = _check_dims("matryoshka.dims", config.matryoshka.dims, config.model, hint)
-    measured = [*check_measurable(config), *_check_schedule(config)]
-    return [*trained, *measured, *_check_loss(config), *_check_static(config)]
+    model, train, per_epoch = config.model, config.train, config.eval.per_epoch
+    hint = f"for example matryoshka=from_{model.dim}" if model.dim in (384, 768) else None
+    count = train.epochs * (per_epoch or 0)
+    is_static, is_cached = model.kind == "static", config.loss.name == "cached_mnrl"
+    recomputes = train.gradient_checkpointing is True
+    rules = (
+        (
+            count > _MOST_EVALUATIONS,
+            Diagnostic(
+                "too-many",
+                "eval.per_epoch",
+                f"with train.epochs={train.epochs:g} every trial would be evaluated {count:,.0f} times",
+                per_epoch,
+                f"at most {_MOST_EVALUATIONS:,} times in all",
+            ),
+        ),
+        (
+            is_cached and is_static,
+            Diagnostic(
+                "conflict",
+                "loss",
+                "cached_mnrl has nothing to cache in model 'static'",
+                "cached_mnrl",
+                "mnrl",
+                "loss=mnrl",
+            ),
+        ),
+        (
+            is_cached and recomputes,
+            Diagnostic(
+                "conflict",
+                "train.gradient_checkpointing",
+                "cannot be combined with loss=cached_mnrl",
+                True,
+                "false or auto, or loss=mnrl",
+            ),
+        ),
+        (
+            is_static and train.attention != "auto",
+            Diagnostic("no-effect", "train.attention", "model 'static' has no attention", train.attention, "auto"),
+        ),
+        (
+            is_static and recomputes,
+            Diagnostic(
+                "no-effect",
+                "train.gradient_checkpointing",
+                "model 'static' has nothing to recompute",
+                True,
+                "false or auto",
+            ),
+        ),
+    )
+    trained = _check_dims("matryoshka.dims", config.matryoshka.dims, model, hint)
+    return [*trained, *check_measurable(config), *(diagnostic for applies, diagnostic in rules if applies)]
 
 
 def check_measurable(config: Config) -> list[Diagnostic]:
     """Return diagnostics of conflicting parts that matter if a model is evaluated, trained or not."""
-    return [*_check_dims("eval.dims", config.eval.dims or (), config.model), *_check_objective(config)]
-
-
-def _check_dims(where: str, dims: tuple[int, ...], model: ModelConfig, hint: str | None = None) -> Iterator[Diagnostic]:
-    too_large = [d for d in dims if d > model.dim]
-    if too_large:
-        problem = f"{too_large[0]} is larger than the {model.dim} dimensions of model '{model.name}'"
-        yield Diagnostic("out-of-range", where, problem, list(dims), f"dimensions up to {model.dim}", hint)
-
-
-def _check_objective(config: Config) -> Iterator[Diagnostic]:
     measured = config.trial.eval_dims
     named = {
         "objective.dim_weights": config.objective.dim_weights,
         "objective.floors": config.objective.floors,
         "gate.dims": config.gate.dims,
     }
-    for key, dims in named.items():
-        for dim in dims or ():
-            if dim not in measured:
-                yield Diagnostic(
-                    "not-evaluated", f"{key}.{dim}", "this dimension is not evaluated", dim, f"one of {list(measured)}"
-                )
+    return [
+        *_check_dims("eval.dims", config.eval.dims or (), config.model),
+        *(
+            Diagnostic(
+                "not-evaluated", f"{key}.{dim}", "this dimension is not evaluated", dim, f"one of {list(measured)}"
+            )
+            for key, dims in named.items()
+            for dim in dims or ()
+            if dim not in measured
+        ),
+    ]
 
 
-def _check_schedule(config: Config) -> Iterator[Diagnostic]:
-    if config.eval.per_epoch is None:
-        return
-    count = config.train.epochs * config.eval.per_epoch
-    if count > _MOST_EVALUATIONS:
-        problem = f"with train.epochs={config.train.epochs:g} every trial would be evaluated {count:,.0f} times"
-        yield Diagnostic(
-            "too-many", "eval.per_epoch", problem, config.eval.per_epoch, f"at most {_MOST_EVALUATIONS:,} times in all"
-        )
+def _check_dims(where: str, dims: tuple[int, ...], model: ModelConfig, hint: str | None = None) -> list[Diagnostic]:
+    """Report the first dimension that the model does not have."""
+    problems = [f"{d} is larger than the {model.dim} dimensions of model '{model.name}'" for d in dims if d > model.dim]
+    expected = f"dimensions up to {model.dim}"
+    return [Diagnostic("out-of-range", where, problem, list(dims), expected, hint) for problem in problems[:1]]
 
 
-def _check_loss(config: Config) -> Iterator[Diagnostic]:
-    if config.loss.name == "cached_mnrl" and config.model.kind == "static":
-        yield Diagnostic(
-            "conflict", "loss", "cached_mnrl has nothing to cache in model 'static'", "cached_mnrl", "mnrl", "loss=mnrl"
-        )
-    if config.loss.name == "cached_mnrl" and config.train.gradient_checkpointing is True:
-        yield Diagnostic(
-            "conflict",
-            "train.gradient_checkpointing",
-            "cannot be combined with loss=cached_mnrl",
-            True,
-            "false or auto, or loss=mnrl",
-        )
-
-
-def _check_static(config: Config) -> Iterator[Diagnostic]:
-    """Report settings that have no effect on a table of token embeddings: it has no layers."""
-    if config.model.kind != "static":
-        return
-    if config.train.attention != "auto":
-        yield Diagnostic(
-            "no-effect", "train.attention", "model 'static' has no attention", config.train.attention, "auto"
-        )
-    if config.train.gradient_checkpointing is True:
-        yield Diagnostic(
-            "no-effect",
-            "train.gradient_checkpointing",
-            "model 'static' has nothing to recompute",
-            True,
-            "false or auto",
-        )
-
-
-def _to_diagnostic(details: ErrorDetails, values: Mapping[str, Any]) -> Diagnostic:
+def _to_diagnostic(details: ErrorDetails) -> Diagnostic:
     loc = tuple(str(part) or "''" for part in details["loc"] if part != "[key]")
-    if len(loc) > 1 and loc[0] == "data" and loc[1] in DATA_KINDS:
+    if len(loc) > 1 and loc[0] == "data" and loc[1] in _SOURCES:
         loc = (loc[0], *loc[2:])  # pydantic puts the chosen union member into the path
     where = ".".join(loc) or "the configuration"
-    if details["type"] == "extra_forbidden":
-        siblings = _siblings(details, values)
-        return Diagnostic(
-            "unknown-key", where, "unknown key", expected=", ".join(siblings), hint=did_you_mean(loc[-1], siblings)
-        )
-    if details["type"] == "missing":
-        return Diagnostic("missing-value", where, "is missing")
-    if details["type"] == "union_tag_invalid":
-        tag = str(details["ctx"]["tag"])
-        return Diagnostic(
-            "unknown-option",
-            f"{where}.kind",
-            "unknown kind of data",
-            tag,
-            ", ".join(DATA_KINDS),
-            did_you_mean(tag, DATA_KINDS),
-        )
-    violation = details.get("ctx", {}).get("error")
+    context = details.get("ctx", {})
+    violation = context.get("error")
     if isinstance(violation, ConstraintError):
         place = f"{where}.{violation.key}" if violation.key else where
         value = details["input"] if violation.key is None and violation.value is None else violation.value
         return Diagnostic(violation.code, place, violation.message, value, violation.expected, violation.hint)
+    match details["type"]:
+        case "extra_forbidden":
+            siblings = _siblings(details)
+            hint = did_you_mean(loc[-1], siblings)
+            return Diagnostic("unknown-key", where, "unknown key", expected=", ".join(siblings), hint=hint)
+        case "missing":
+            return Diagnostic("missing-value", where, "is missing")
+        case "union_tag_invalid":
+            tag, hint = str(context["tag"]), did_you_mean(str(context["tag"]), _SOURCES)
+            return Diagnostic("unknown-option", f"{where}.kind", "unknown kind of data", tag, ", ".join(_SOURCES), hint)
     return _to_plain_diagnostic(where, details)
 
 
 def _to_plain_diagnostic(where: str, details: ErrorDetails) -> Diagnostic:
     """Convert pydantic's error about a single value."""
-    value, message, kind = details["input"], details["msg"], details["type"]
+    value, kind = details["input"], details["type"]
     if kind == "too_short":
         return Diagnostic("empty", where, "is empty", value, "at least one element")
     if kind == "literal_error":
@@ -231,34 +240,19 @@ def _to_plain_diagnostic(where: str, details: ErrorDetails) -> Diagnostic:
         names = options.replace("'", "").replace(" or ", ", ").split(", ")
         hint = did_you_mean(value, names) if isinstance(value, str) else None
         return Diagnostic("unknown-option", where, "unknown value", value, options, hint)
-    expected = _WANTED.get(kind) or message.removeprefix("Input should be ")
+    expected = _WANTED.get(kind) or details["msg"].removeprefix("Input should be ")
     problem = "is null" if value is None else "is invalid"
     return Diagnostic(find_code(kind, value), where, problem, value, expected)
 
 
 def find_code(kind: str, value: object) -> Code:
     """Return the code for pydantic's error about a single value; `kind` is the type of the error."""
-    if value is None:
-        return "missing-value"
-    if kind in _RANGES:
-        return "out-of-range"
-    return "unknown-option" if kind == "literal_error" else _LENGTHS.get(kind, "wrong-type")
+    return "missing-value" if value is None else _CODES.get(kind, "wrong-type")
 
 
-def _siblings(details: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
+def _siblings(details: ErrorDetails) -> list[str]:
     """Return the accepted keys of the part that contains the unknown key."""
     model: Any = Config
-    for step in details["loc"][:-1]:
-        if str(step) in DATA_KINDS and model is not Config:
-            continue
-        field = model.model_fields[str(step)]
-        model = field.annotation if hasattr(field.annotation, "model_fields") else _data_model(values)
+    for step in map(str, details["loc"][:-1]):
+        model = _SOURCES.get(step) or model.model_fields[step].annotation
     return sorted(model.model_fields)
-
-
-def _data_model(values: Mapping[str, Any]) -> type[FrozenModel]:
-    from embsweep.config import data as source
-
-    kind = str(values["data"]["kind"])
-    found: type[FrozenModel] = getattr(source, f"{kind.capitalize()}Config")
-    return found

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import ConstraintError, Dims, Floats, FrozenModel, Seed, Strings, check_rising
+from embsweep.config.base import ConstraintError, Dims, FrozenModel, Schedule, Seed, Strings, require
 from embsweep.config.training import ModelConfig
 
 
@@ -46,61 +46,74 @@ class RunnerConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.address is not None and self.kind != "cluster":
-            raise ConstraintError(
+        workers, gpus, cpus = self.workers_per_trial, self.gpus_per_trial, self.cpus_per_trial
+        share = gpus or 0
+        require(
+            self.address is None or self.kind == "cluster",
+            ConstraintError(
                 "conflict",
                 "is for runner=cluster only",
                 "null with this runner",
                 key="address",
                 value=self.address,
                 hint="runner=cluster",
-            )
-        self._check_inline()
-        workers, gpus, cpus = self.workers_per_trial, self.gpus_per_trial, self.cpus_per_trial
-        if gpus is not None and self.trials_per_gpu > 1:
-            problem = "sets the GPU share, as runner.trials_per_gpu does"
-            raise ConstraintError(
-                "conflict", problem, "null, or runner.trials_per_gpu=1", key="gpus_per_trial", value=gpus
-            )
-        if gpus is not None and 0 < gpus < _SMALLEST_SHARE:
-            raise ConstraintError(
+            ),
+        )
+        self._require_single()
+        problem = "sets the GPU share, as runner.trials_per_gpu does"
+        require(
+            gpus is None or self.trials_per_gpu == 1,
+            ConstraintError("conflict", problem, "null, or runner.trials_per_gpu=1", key="gpus_per_trial", value=gpus),
+        )
+        fits = f"0, or from {_SMALLEST_SHARE}"
+        require(
+            share == 0 or share >= _SMALLEST_SHARE,
+            ConstraintError("out-of-range", "is too small a GPU share", fits, key="gpus_per_trial", value=gpus),
+        )
+        require(
+            workers == 1 or self.trials_per_gpu == 1,
+            ConstraintError(
+                "conflict",
+                "workers of one trial cannot share their GPUs with other trials",
+                "1 with several workers",
+                key="trials_per_gpu",
+                value=self.trials_per_gpu,
+            ),
+        )
+        problem, fits = f"does not match {workers} workers", f"{workers} (one GPU each), or 0"
+        require(
+            workers == 1 or share in (0, workers),
+            ConstraintError("out-of-range", problem, fits, key="gpus_per_trial", value=gpus),
+        )
+        require(
+            workers > 1 or share <= 1,
+            ConstraintError(
                 "out-of-range",
-                "is too small a GPU share",
-                f"0, or from {_SMALLEST_SHARE}",
+                "one worker uses at most one GPU",
+                "0 to 1, such as 0.5",
                 key="gpus_per_trial",
                 value=gpus,
-            )
-        if workers > 1 and self.trials_per_gpu > 1:
-            problem = "workers of one trial cannot share their GPUs with other trials"
-            raise ConstraintError(
-                "conflict", problem, "1 with several workers", key="trials_per_gpu", value=self.trials_per_gpu
-            )
-        if gpus and gpus != (workers if workers > 1 else min(gpus, 1)):
-            fits = f"{workers} (one GPU each), or 0" if workers > 1 else "0 to 1, such as 0.5"
-            problem = f"does not match {workers} workers" if workers > 1 else "one worker uses at most one GPU"
-            advice = None if workers > 1 else f"runner.workers_per_trial={math.ceil(gpus)} trains on several"
-            raise ConstraintError("out-of-range", problem, fits, key="gpus_per_trial", value=gpus, hint=advice)
-        if cpus and cpus % workers:
-            raise ConstraintError(
-                "not-divisible",
-                f"cannot be shared evenly by {workers} workers",
-                f"a multiple of {workers}",
-                key="cpus_per_trial",
-                value=cpus,
-            )
+                hint=f"runner.workers_per_trial={math.ceil(share)} trains on several",
+            ),
+        )
+        problem = f"cannot be shared evenly by {workers} workers"
+        require(
+            (cpus or 0) % workers == 0,
+            ConstraintError("not-divisible", problem, f"a multiple of {workers}", key="cpus_per_trial", value=cpus),
+        )
         return self
 
-    def _check_inline(self) -> None:
+    def _require_single(self) -> None:
         """Reject settings of parallel trials, which a single process cannot apply."""
-        if self.kind != "inline":
-            return
         for key in ("workers_per_trial", "gpus_per_trial", "trials_per_gpu", "max_concurrent"):
             value, default = getattr(self, key), type(self).model_fields[key].default
-            if value != default:
-                expected = f"{'null' if default is None else default} with runner=inline"
-                raise ConstraintError(
+            expected = f"{'null' if default is None else default} with runner=inline"
+            require(
+                self.kind != "inline" or value == default,
+                ConstraintError(
                     "no-effect", "has no effect in one process", expected, key=key, value=value, hint="runner=local"
-                )
+                ),
+            )
 
 
 _SMALLEST_SHARE = 0.01
@@ -122,21 +135,25 @@ class TrackingConfig(FrozenModel):
     @classmethod
     def _is_a_name(cls, name: str | None) -> str | None:
         """Check here what MLflow rejects later: the model's name only after all training has finished."""
-        if name is not None and (not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME):
-            raise ConstraintError(
+        require(
+            name is None or (name.strip() and name.isprintable() and len(name) <= _LONGEST_NAME),
+            ConstraintError(
                 "bad-name", "is not a valid MLflow name", f"1 to {_LONGEST_NAME} printable characters, not all blank"
-            )
+            ),
+        )
         return name
 
     @field_validator("registered_model")
     @classmethod
     def _fits_the_registry(cls, name: str | None) -> str | None:
-        if name is not None and (set("/:") & set(name) or name in (".", "..") or name.startswith("..")):
-            raise ConstraintError(
+        require(
+            name is None or not (set("/:") & set(name) or name == "." or name.startswith("..")),
+            ConstraintError(
                 "bad-name",
                 "is not a valid registered model name",
                 "a name without '/' and ':', not starting with '..'",
-            )
+            ),
+        )
         return name
 
 
@@ -163,10 +180,12 @@ class ConfirmConfig(FrozenModel):
     @field_validator("seeds")
     @classmethod
     def _can_measure_noise(cls, seeds: int) -> int:
-        if seeds == 1:
-            raise ConstraintError(
+        require(
+            seeds != 1,
+            ConstraintError(
                 "out-of-range", "one seed cannot estimate seed variance", "0 (no confirmation), or at least 2"
-            )
+            ),
+        )
         return seeds
 
 
@@ -198,9 +217,7 @@ class RehearsalConfig(FrozenModel):
     max_seeds: int = Field(ge=2)
     max_folds: int = Field(ge=2)
     gate_rule: GateRule
-    fractions: Floats
-
-    _rising = field_validator("fractions")(check_rising)
+    fractions: Schedule
 
 
 class ScaleConfig(FrozenModel):
@@ -233,7 +250,6 @@ class SweepConfig(FrozenModel):
     @classmethod
     def _fits_a_folder(cls, name: str) -> str:
         ok = name and len(name) <= 80 and all(c.isalnum() or c in "-_." for c in name) and name[0].isalnum()
-        if not (ok and name.isascii()):
-            allowed = "1 to 80 letters, digits, '-', '_', '.' (ASCII), starting with a letter or digit"
-            raise ConstraintError("bad-name", "is not a valid folder name", allowed)
+        allowed = "1 to 80 letters, digits, '-', '_', '.' (ASCII), starting with a letter or digit"
+        require(ok and name.isascii(), ConstraintError("bad-name", "is not a valid folder name", allowed))
         return name

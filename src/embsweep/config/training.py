@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import ConstraintError, Dims, Floats, FrozenModel, Seed, check_descending, check_rising
-from embsweep.core.codes import Code
+from embsweep.config.base import ConstraintError, DescendingDims, Floats, FrozenModel, Schedule, Seed, require
 from embsweep.core.errors import did_you_mean
 from embsweep.core.names import METRICS
 
@@ -20,6 +19,7 @@ MOST_EPOCHS = 10_000
 """Far above what any training needs; a typing error must not plan a billion evaluations."""
 
 _SIZES = "an integer above 0, or auto"
+_WEIGHTS = "numbers from 0, at least one above 0"
 
 
 class ModelConfig(FrozenModel):
@@ -34,14 +34,16 @@ class ModelConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _hub_needs_source(self) -> Self:
-        if self.kind == "hub" and not self.source:
-            raise ConstraintError(
+        require(
+            self.kind != "hub" or self.source,
+            ConstraintError(
                 "missing-value",
                 "is required by kind 'hub'",
                 "a hub id (BAAI/bge-m3) or a local folder",
                 key="source",
                 value=self.source,
-            )
+            ),
+        )
         return self
 
 
@@ -59,47 +61,59 @@ class LossConfig(FrozenModel):
     @classmethod
     def _is_a_size(cls, size: Any) -> Any:
         is_number = isinstance(size, int) and not isinstance(size, bool) and size > 0
-        if not (is_number or size in (None, "auto")):
-            raise ConstraintError("wrong-type", "is not a valid size", _SIZES)
+        require(is_number or size in (None, "auto"), ConstraintError("wrong-type", "is not a valid size", _SIZES))
         return size
 
     @model_validator(mode="after")
     def _mini_batch_is_for_cached(self) -> Self:
-        if (self.name == "cached_mnrl") != (self.mini_batch_size is not None):
-            expected = _SIZES if self.name == "cached_mnrl" else f"null with loss={self.name}"
-            size = self.mini_batch_size
-            hint = None if self.name == "cached_mnrl" else "or add loss=cached_mnrl"
-            problem = "must be set with loss=cached_mnrl, and only then"
-            raise ConstraintError("conflict", problem, expected, key="mini_batch_size", value=size, hint=hint)
+        is_cached, size = self.name == "cached_mnrl", self.mini_batch_size
+        require(
+            is_cached == (size is not None),
+            ConstraintError(
+                "conflict",
+                "must be set with loss=cached_mnrl, and only then",
+                _SIZES if is_cached else f"null with loss={self.name}",
+                key="mini_batch_size",
+                value=size,
+                hint=None if is_cached else "or add loss=cached_mnrl",
+            ),
+        )
         return self
 
 
 class MatryoshkaConfig(FrozenModel):
     """Trained dimensions and their weights: explicit, or w_d proportional to (d / D) ** weight_power, D the largest."""
 
-    dims: Dims
+    dims: DescendingDims
     weight_power: float = Field(default=0.0, ge=-4, le=4)
     weights: Floats | None = None
-
-    _descending = field_validator("dims")(check_descending)
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
         if self.weights is None:
             return self
-        if len(self.weights) != len(self.dims):
-            raise self._constraint_error(
-                "wrong-length", f"{len(self.weights)} weights for {len(self.dims)} dims", "one weight per dimension"
-            )
-        if min(self.weights) < 0 or max(self.weights) == 0:
-            raise self._constraint_error("bad-weights", "are not valid weights", "numbers from 0, at least one above 0")
-        if self.weight_power != 0:
-            hint = "matryoshka.weight_power=0, or matryoshka.weights=null"
-            raise self._constraint_error("conflict", "conflict with matryoshka.weight_power", "one of the two", hint)
+        given = list(self.weights)
+        problem = f"{len(given)} weights for {len(self.dims)} dims"
+        require(
+            len(given) == len(self.dims),
+            ConstraintError("wrong-length", problem, "one weight per dimension", key="weights", value=given),
+        )
+        require(
+            min(given) >= 0 and max(given) > 0,
+            ConstraintError("bad-weights", "are not valid weights", _WEIGHTS, key="weights", value=given),
+        )
+        require(
+            self.weight_power == 0,
+            ConstraintError(
+                "conflict",
+                "conflict with matryoshka.weight_power",
+                "one of the two",
+                key="weights",
+                value=given,
+                hint="matryoshka.weight_power=0, or matryoshka.weights=null",
+            ),
+        )
         return self
-
-    def _constraint_error(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
-        return ConstraintError(code, problem, expected, key="weights", value=list(self.weights or ()), hint=hint)
 
 
 class TrainConfig(FrozenModel):
@@ -130,8 +144,10 @@ class TrainConfig(FrozenModel):
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
     def _is_a_switch(cls, wanted: Any) -> Any:
-        if not (isinstance(wanted, bool) or wanted == "auto"):
-            raise ConstraintError("wrong-type", "is neither a boolean nor auto", "true, false or auto")
+        require(
+            isinstance(wanted, bool) or wanted == "auto",
+            ConstraintError("wrong-type", "is neither a boolean nor auto", "true, false or auto"),
+        )
         return wanted
 
 
@@ -141,29 +157,24 @@ class EvalConfig(FrozenModel):
     They take place at `fractions` of the planned schedule, or `per_epoch` times in every epoch; one of the two is null.
     """
 
-    dims: Dims | None = None
-    fractions: Floats | None = None
+    dims: DescendingDims | None = None
+    fractions: Schedule | None = None
     per_epoch: int | None = Field(default=None, ge=1, le=1000)
     batch_size: int = Field(gt=0)
 
-    @field_validator("dims")
-    @classmethod
-    def _descending(cls, dims: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        return dims if dims is None else check_descending(dims)
-
-    @field_validator("fractions")
-    @classmethod
-    def _rising(cls, fractions: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        return fractions if fractions is None else check_rising(fractions)
-
     @model_validator(mode="after")
     def _one_schedule(self) -> Self:
-        if (self.fractions is None) == (self.per_epoch is None):
-            problem = "are both given" if self.fractions is not None else "are both null"
-            hint = "eval.fractions=null with eval.per_epoch=1, or eval.per_epoch=null"
-            raise ConstraintError(
-                "conflict", f"eval.fractions and eval.per_epoch {problem}", "one of the two", key="per_epoch", hint=hint
-            )
+        given = "null" if self.fractions is None else "given"
+        require(
+            (self.fractions is None) != (self.per_epoch is None),
+            ConstraintError(
+                "conflict",
+                f"eval.fractions and eval.per_epoch are both {given}",
+                "one of the two",
+                key="per_epoch",
+                hint="eval.fractions=null with eval.per_epoch=1, or eval.per_epoch=null",
+            ),
+        )
         return self
 
     def schedule(self, epochs: float) -> tuple[float, ...]:
@@ -194,26 +205,29 @@ class ObjectiveConfig(FrozenModel):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, metric: str) -> str:
-        if metric not in METRICS:
-            raise ConstraintError(
-                "unknown-option", "unknown metric", ", ".join(METRICS), hint=did_you_mean(metric, METRICS)
-            )
+        hint = did_you_mean(metric, METRICS)
+        require(metric in METRICS, ConstraintError("unknown-option", "unknown metric", ", ".join(METRICS), hint=hint))
         return metric
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
-        if self.dim_weights is None:
-            return self
-        if self.aggregate == "worst":
-            raise self._constraint_error(
-                "conflict", "require aggregate 'mean'", "null with aggregate 'worst'", "objective.dim_weights=null"
-            )
-        if not self.dim_weights or min(self.dim_weights.values()) < 0 or max(self.dim_weights.values()) == 0:
-            raise self._constraint_error("bad-weights", "are not valid weights", "numbers from 0, at least one above 0")
+        given = self.dim_weights
+        require(
+            given is None or self.aggregate != "worst",
+            ConstraintError(
+                "conflict",
+                "require aggregate 'mean'",
+                "null with aggregate 'worst'",
+                key="dim_weights",
+                value=given,
+                hint="objective.dim_weights=null",
+            ),
+        )
+        require(
+            given is None or (given and min(given.values()) >= 0 and max(given.values()) > 0),
+            ConstraintError("bad-weights", "are not valid weights", _WEIGHTS, key="dim_weights", value=given),
+        )
         return self
-
-    def _constraint_error(self, code: Code, problem: str, expected: str, hint: str | None = None) -> ConstraintError:
-        return ConstraintError(code, problem, expected, key="dim_weights", value=self.dim_weights, hint=hint)
 
 
 class TrialConfig(FrozenModel):

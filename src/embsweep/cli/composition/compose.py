@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -103,10 +103,9 @@ def _naming_diagnostics(loader: ConfigLoader) -> Iterator[None]:
 
 def group_options(loader: ConfigLoader, group: str) -> list[str]:
     """Return the names of a group's options; an empty list if there is no such group."""
-    try:
+    with suppress(OSError):  # the name is too long for a file, so there is no such group
         return list(loader.get_group_options(group, ObjectType.CONFIG)) if group else []
-    except OSError:  # the name is too long for a file, so there is no such group
-        return []
+    return []
 
 
 def to_values(tree: DictConfig) -> dict[str, Any]:
@@ -141,16 +140,11 @@ def resolve_partially(tree: DictConfig) -> tuple[dict[str, Any], list[Diagnostic
                 Diagnostic("unresolved", where, "cannot be resolved", hint=first_line(error)),
             )
             draft = copy.deepcopy(tree) if draft is tree else draft
-            if not (is_new and "." in where and _set_missing(draft, where)):  # a whole group: no values to check
-                raise InputError(list(diagnostics.values())) from None
-
-
-def _set_missing(tree: DictConfig, where: str) -> bool:
-    try:
-        OmegaConf.update(tree, where, MISSING)
-    except OmegaConfBaseException:
-        return False
-    return True
+            if is_new and "." in where:
+                with suppress(OmegaConfBaseException):
+                    OmegaConf.update(draft, where, MISSING)
+                    continue
+            raise InputError(list(diagnostics.values())) from None  # a whole group: no values to check
 
 
 def to_plain(node: Any) -> Any:

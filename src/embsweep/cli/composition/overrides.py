@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from embsweep.cli.composition.compose import compose, group_options
-from embsweep.cli.composition.validation import first_line
+from embsweep.cli.composition.validation import first_error, first_line
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
 _NOWHERE = "the command line"
@@ -42,11 +43,6 @@ class CommandLine:
         """The overrides that sweep their key."""
         return [override for override in self.valid if override.is_sweep_override()]
 
-    @property
-    def fixed(self) -> list[str]:
-        """The other overrides, as text."""
-        return fixed_lines(self.valid)
-
 
 def parse_command_line(loader: ConfigLoader, lines: Sequence[str]) -> CommandLine:
     """Parse overrides, and compose the valid ones: at once if all are valid, otherwise step by step to find the errors.
@@ -70,31 +66,32 @@ def _compose_valid(
     loader: ConfigLoader, parsed: Sequence[Override]
 ) -> tuple[Sequence[Override], DictConfig, list[Diagnostic]]:
     """Return the overrides that can be composed, what they compose to, and diagnostics of the others."""
-    whole = _try_compose(loader, parsed)
     groups = [o for o in parsed if group_options(loader, o.key_or_group)]
     keys = [o for o in parsed if o not in groups]
-    if any(o.type is not OverrideType.CHANGE for o in keys):  # Hydra would add or remove the key
-        whole = None
-    if whole is None:
-        in_defaults = set(compose(loader, []).hydra.runtime.choices)
-    else:
-        in_defaults = set(whole.hydra.runtime.choices) - {o.get_key_element().lstrip("+") for o in groups if o.is_add()}
-    good_groups, group_diagnostics = _check_groups(loader, groups, in_defaults)
-    base = _compose_groups(loader, good_groups) if whole is None or group_diagnostics else whole
-    good_keys, key_diagnostics = _check_keys(loader, base, keys, is_composed=base is whole)
+    whole = None
+    if all(o.type is OverrideType.CHANGE for o in keys):  # otherwise, Hydra would add or remove the key
+        with suppress(HydraException, InputError):
+            whole = compose(loader, fixed_lines(parsed))
+    chosen = [without_plus(o) for o in groups]
+    added = {without_plus(o) for o in groups if o.is_add() and whole is not None}
+    in_defaults = set((compose(loader, []) if whole is None else whole).hydra.runtime.choices) - added
+    by_group = [(o, _validate_group(loader, o, chosen[:i], in_defaults)) for i, o in enumerate(groups)]
+    good_groups = [o for o, found in by_group if not found]
+    base = whole if whole is not None and len(good_groups) == len(groups) else _compose_groups(loader, good_groups)
+    known = all_keys(base)
+    by_key = [(o, _validate_key(loader, o, known, is_composed=base is whole)) for o in keys]
+    good_keys = [o for o, found in by_key if not found]
     good = [o for o in parsed if o in good_groups or o in good_keys]
-    if whole is not None and not group_diagnostics and not key_diagnostics:
+    diagnostics = [diagnostic for _, found in (*by_group, *by_key) for diagnostic in found]
+    if whole is not None and not diagnostics:
         return good, whole, []
-    good, conflict_diagnostics = _check_conflicts(loader, good, good_groups, good_keys)
-    tree = compose(loader, fixed_lines(good))
-    return good, tree, [*group_diagnostics, *key_diagnostics, *conflict_diagnostics]
+    good, conflicts = _check_conflicts(loader, good, good_groups, good_keys)
+    return good, compose(loader, fixed_lines(good)), [*diagnostics, *conflicts]
 
 
-def _try_compose(loader: ConfigLoader, overrides: Sequence[Override]) -> DictConfig | None:
-    try:
-        return compose(loader, fixed_lines(overrides))
-    except (HydraException, InputError):
-        return None
+def without_plus(override: Override) -> str:
+    """Return the key or the group of an override, with its package, but without the prefix that adds it."""
+    return override.get_key_element().lstrip("+")
 
 
 def _compose_groups(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
@@ -131,9 +128,15 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
             key, _, value = line.partition("=")
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             hint = (_suggest_quoting(parser, key, value) if key and value else None) or reason
-            expected = "key=value in Hydra's syntax"
             diagnostics.append(
-                Diagnostic("bad-override", key or _NOWHERE, "cannot be read as an override", line, expected, hint)
+                Diagnostic(
+                    "bad-override",
+                    key or _NOWHERE,
+                    "cannot be read as an override",
+                    line,
+                    "key=value in Hydra's syntax",
+                    hint,
+                )
             )
     return parsed, diagnostics
 
@@ -150,51 +153,36 @@ def _suggest_quoting(parser: OverridesParser, key: str, value: str) -> str | Non
     return f"quote the value: {shlex.quote(line)}"
 
 
-def _check_groups(
-    loader: ConfigLoader, overrides: Sequence[Override], in_defaults: Container[str]
-) -> tuple[list[Override], list[Diagnostic]]:
-    good, diagnostics = [], []
-    seen: set[str] = set()
-    for override in overrides:
-        options = group_options(loader, override.key_or_group)
-        unknown = unknown_options(override, options)
-        misplaced = None if override.is_delete() else _check_prefix(override, in_defaults, seen)
-        if override.is_delete():
-            diagnostics.append(
-                Diagnostic(
-                    "not-settable", override.key_or_group, "a group cannot be removed", expected=", ".join(options)
-                )
-            )
-        elif unknown:
-            diagnostics.extend(unknown)
-        elif misplaced:
-            diagnostics.append(misplaced)
-        else:
-            good.append(override)
-    return good, diagnostics
-
-
-def _check_prefix(override: Override, in_defaults: Container[str], seen: set[str]) -> Diagnostic | None:
+def _validate_group(
+    loader: ConfigLoader, override: Override, earlier: Collection[str], in_defaults: Container[str]
+) -> list[Diagnostic]:
     """Check that groups of the defaults list are replaced (`model=…`), others added (`+sweep=…`), each only once."""
-    key, value = override.get_key_element().lstrip("+"), str(override.value())
-    if key in seen:
-        return Diagnostic("duplicate-value", key, "is chosen twice", value, "one choice of a group")
-    seen.add(key)
-    if key.startswith(("hydra/sweeper", "hydra/launcher")) and value != "embsweep":
-        return Diagnostic("not-settable", key, "cannot be replaced", value, "leave it out")
-    if "@" in key and key not in in_defaults:
-        return Diagnostic(
-            "unknown-key", key, "there is no such package in the configuration", value, override.key_or_group
-        )
-    if key in in_defaults and override.is_add():
-        return Diagnostic(
-            "wrong-prefix", key, "is already in the configuration", override.input_line, hint=f"write {key}={value}"
-        )
-    if key not in in_defaults and not override.is_add():
-        return Diagnostic(
-            "wrong-prefix", key, "must be added with '+'", override.input_line, hint=f"write +{key}={value}"
-        )
-    return None
+    group, key, value = override.key_or_group, without_plus(override), str(override.value())
+    options, line = group_options(loader, group), override.input_line
+    is_plugin, is_default = key.startswith(("hydra/sweeper", "hydra/launcher")), key in in_defaults
+    return unknown_options(override, options) or first_error(
+        (
+            override.is_delete(),
+            Diagnostic("not-settable", group, "a group cannot be removed", expected=", ".join(options)),
+        ),
+        (key in earlier, Diagnostic("duplicate-value", key, "is chosen twice", value, "one choice of a group")),
+        (
+            is_plugin and value != "embsweep",
+            Diagnostic("not-settable", key, "cannot be replaced", value, "leave it out"),
+        ),
+        (
+            "@" in key and not is_default,
+            Diagnostic("unknown-key", key, "there is no such package in the configuration", value, group),
+        ),
+        (
+            is_default and override.is_add(),
+            Diagnostic("wrong-prefix", key, "is already in the configuration", line, hint=f"write {key}={value}"),
+        ),
+        (
+            not is_default and not override.is_add(),
+            Diagnostic("wrong-prefix", key, "must be added with '+'", line, hint=f"write +{key}={value}"),
+        ),
+    )
 
 
 def unknown_options(override: Override, options: Sequence[str]) -> list[Diagnostic]:
@@ -211,24 +199,15 @@ def unknown_options(override: Override, options: Sequence[str]) -> list[Diagnost
     ]
 
 
-def _check_keys(
-    loader: ConfigLoader, base: DictConfig, overrides: Sequence[Override], *, is_composed: bool
-) -> tuple[list[Override], list[Diagnostic]]:
-    known = all_keys(base)
-    good, diagnostics = [], []
-    for override in overrides:
-        key = override.key_or_group
-        if key == "hydra" or key.startswith("hydra."):
-            found = [] if is_composed and not override.is_sweep_override() else _check_hydra_key(loader, override)
-            diagnostics.extend(found)
-            good.extend([] if found else [override])
-        elif override.is_delete():
-            diagnostics.append(Diagnostic("not-settable", key, "a key cannot be removed", expected="key=value"))
-        elif key in known:
-            good.append(override)
-        else:
-            diagnostics.append(_unknown_key(loader, override, known))
-    return good, diagnostics
+def _validate_key(
+    loader: ConfigLoader, override: Override, known: Sequence[str], *, is_composed: bool
+) -> list[Diagnostic]:
+    key = override.key_or_group
+    if key.partition(".")[0] == "hydra":
+        return [] if is_composed and not override.is_sweep_override() else _check_hydra_key(loader, override)
+    if override.is_delete():
+        return [Diagnostic("not-settable", key, "a key cannot be removed", expected="key=value")]
+    return [] if key in known else [_unknown_key(loader, override, known)]
 
 
 def _check_hydra_key(loader: ConfigLoader, override: Override) -> list[Diagnostic]:
@@ -300,11 +279,9 @@ def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str])
 
 
 def _option_has(loader: ConfigLoader, group: str, option: str, key: str) -> bool:
-    try:
-        tree = compose(loader, [f"{group}={option}"])
-    except HydraException:
-        return False
-    return f"{group}.{key}" in all_keys(tree)
+    with suppress(HydraException):
+        return f"{group}.{key}" in all_keys(compose(loader, [f"{group}={option}"]))
+    return False
 
 
 def fixed_lines(overrides: Sequence[Override]) -> list[str]:

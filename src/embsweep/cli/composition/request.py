@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -19,9 +20,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embsweep.cli.composition.compose import compose, group_options, resolve_partially, to_plain, to_values
-from embsweep.cli.composition.overrides import UNREADABLE, CommandLine, all_keys, parse_command_line, unknown_options
+from embsweep.cli.composition.overrides import (
+    UNREADABLE,
+    CommandLine,
+    all_keys,
+    fixed_lines,
+    parse_command_line,
+    unknown_options,
+    without_plus,
+)
 from embsweep.cli.composition.search_space import parse_dimension
-from embsweep.cli.composition.validation import SPACE, first_line, read_space
+from embsweep.cli.composition.validation import SPACE, first_line, read_space, refuse
 from embsweep.cli.paths import default_storage
 from embsweep.config.search_space import Choice, Composition, Dimension, SearchSpace, Value, contains, refer
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
@@ -74,7 +83,7 @@ def parse_request(
     line = parse_command_line(loader, lines)
     try:
         values, unresolved = resolve_partially(line.tree)
-        if _is_single(line.tree):
+        if line.tree.hydra.mode is RunMode.RUN:
             return single_request(values, command), (*line.diagnostics, *unresolved, *_validate_single(line))
         parser = OverridesParser.create(config_loader=loader)
         dimensions, found = _parse_dimensions(loader, parser, line)
@@ -99,10 +108,6 @@ def parse_request(
     return SweepRequest(values, space, recipe, command, default_storage()), tuple(diagnostics)
 
 
-def _is_single(tree: DictConfig) -> bool:
-    return bool(tree.hydra.mode is RunMode.RUN)
-
-
 def _validate_single(line: CommandLine) -> list[Diagnostic]:
     problem = "cannot be swept with hydra.mode=RUN"
     return [Diagnostic("not-sweepable", o.key_or_group, problem, o.get_value_string(), "one value") for o in line.swept]
@@ -123,12 +128,10 @@ def single_request(values: dict[str, Any], command: str) -> SweepRequest:
 def _parse_dimensions(
     loader: ConfigLoader, parser: OverridesParser, line: CommandLine
 ) -> tuple[list[Dimension], list[Diagnostic]]:
-    swept, diagnostics = _parse_preset(parser, read_space(line.tree))
-    for override in line.valid:
-        key = override.get_key_element().lstrip("+")
-        swept.pop(key, None)
-        if override.is_sweep_override():
-            swept[key] = override
+    preset, diagnostics = _parse_preset(parser, read_space(line.tree))
+    given = {without_plus(override): override for override in line.valid}
+    swept = {key: override for key, override in preset.items() if key not in given}
+    swept |= {key: override for key, override in given.items() if override.is_sweep_override()}
     known = all_keys(line.tree)
     dimensions: list[Dimension] = []
     for key, override in swept.items():
@@ -143,13 +146,27 @@ def _parse_dimensions(
 def _require_searchable(loader: ConfigLoader, key: str, override: Override, known: Sequence[str]) -> None:
     """Raise InputError if a swept key does not exist, or is the same for all trials, or names an unknown option."""
     options = group_options(loader, key)
-    if key not in known and not options:
-        problem, hint = "is neither a key of the configuration nor a group", did_you_mean(key, known)
-        raise InputError(Diagnostic("unknown-key", f"{SPACE}.{key}", problem, hint=hint))
-    if key.split(".", maxsplit=1)[0] not in _SEARCHABLE or key == "eval.dims":
-        expected = f"one value; keys of {', '.join(_SEARCHABLE)} can be searched"
-        text = override.get_value_string()
-        raise InputError(Diagnostic("not-sweepable", key, "is the same for all trials of a sweep", text, expected))
+    refuse(
+        (
+            key not in known and not options,
+            Diagnostic(
+                "unknown-key",
+                f"{SPACE}.{key}",
+                "is neither a key of the configuration nor a group",
+                hint=did_you_mean(key, known),
+            ),
+        ),
+        (
+            key.partition(".")[0] not in _SEARCHABLE or key == "eval.dims",
+            Diagnostic(
+                "not-sweepable",
+                key,
+                "is the same for all trials of a sweep",
+                override.get_value_string(),
+                f"one value; keys of {', '.join(_SEARCHABLE)} can be searched",
+            ),
+        ),
+    )
     if options and override.is_sweep_override() and (unknown := unknown_options(override, options)):
         raise InputError(unknown)
 
@@ -183,13 +200,11 @@ def _build_space(
         space.combination(dict(point)): _reduce(tree, values, options)
         for point, tree in _compose_combinations(loader, line, space)
     }
-    recipe = {}
-    for dimension in dimensions:
-        key = dimension.key
-        value = groups[key] if key in groups else _find_value(dimension, options[key], _get(values, key))
-        if value is not None and contains(dimension, value):
-            recipe[key] = value
-    return SearchSpace(tuple(dimensions), groups, compositions), recipe
+    found = {
+        d: groups[d.key] if d.key in groups else _find_value(d, options[d.key], _get(values, d.key)) for d in dimensions
+    }
+    recipe = {d.key: value for d, value in found.items() if value is not None and contains(d, value)}
+    return replace(space, compositions=compositions), recipe
 
 
 def _parse_options(parser: OverridesParser, dimension: Dimension) -> dict[str, Any]:
@@ -217,13 +232,18 @@ def _compose_combinations(
     texts = {d.key: d.options for d in space if isinstance(d, Choice) and d.key in space.groups}
     axes = [[(key, text) for text in dict.fromkeys((space.groups[key], *texts[key]))] for key in space.groups]
     if (count := math.prod(map(len, axes))) > _MOST_COMBINATIONS:
-        problem = f"these groups have {count:,} combinations of options, and each is composed before anything starts"
-        expected = f"at most {_MOST_COMBINATIONS}"
-        raise InputError(Diagnostic("too-many", ", ".join(space.groups), problem, expected=expected))
+        raise InputError(
+            Diagnostic(
+                "too-many",
+                ", ".join(space.groups),
+                f"these groups have {count:,} combinations of options, and each is composed before anything starts",
+                expected=f"at most {_MOST_COMBINATIONS}",
+            )
+        )
     for point in itertools.product(*axes):
         chosen = [f"{key}={text}" for key, text in point if text != space.groups[key]]
         try:
-            yield point, compose(loader, [*line.fixed, *chosen]) if chosen else line.tree
+            yield point, compose(loader, [*fixed_lines(line.valid), *chosen]) if chosen else line.tree
         except HydraException as error:
             where = f"{SPACE}: {' '.join(chosen)}"
             raise InputError(Diagnostic("refused-by-hydra", where, first_line(error.__cause__ or error))) from None

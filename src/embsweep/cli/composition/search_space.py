@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
 
+from embsweep.cli.composition.validation import refuse
 from embsweep.config.base import LARGEST_INTEGER
 from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange
 from embsweep.core.errors import Diagnostic, InputError
@@ -16,6 +17,7 @@ _MOST_VALUES = 100_000
 """Maximum number of values in a range of floats, which Hydra generates one by one."""
 
 _MOST_OPTIONS = 200
+_SHUFFLE = "shuffle has no effect: the sampler chooses the order"
 
 _GRAMMAR = "choice(a, b), range(1, 5), interval(0.0, 0.2), tag(log, interval(1e-6, 1e-4))"
 
@@ -26,32 +28,24 @@ def parse_dimension(override: Override) -> Dimension:
     Raises:
         InputError: If it is not a valid search space.
     """
-    key = override.get_key_element()
-    if not override.is_sweep_override():
-        text = None if override.is_delete() else override.get_value_string()
-        raise InputError(Diagnostic("bad-space", key, "is not a search space", text, _GRAMMAR))
-    value = override.value()
+    key, value = override.get_key_element(), override.value()
+    text = str(override.input_line).partition("=")[2]
+    is_space, shown = override.is_sweep_override(), None if override.is_delete() else text
+    refuse((not is_space, Diagnostic("bad-space", key, "is not a search space", shown, _GRAMMAR)))
     if isinstance(value, IntervalSweep):
         return _parse_interval(key, value)
     if isinstance(value, RangeSweep):
         return _parse_range(key, value)
     if isinstance(value, ChoiceSweep):
-        _check_choice(key, value, str(override.input_line).partition("=")[2])
-    return _parse_choice(key, override)
-
-
-def _check_choice(key: str, sweep: ChoiceSweep, text: str) -> None:
-    """Raise InputError for a choice that Hydra's grammar accepts, but that has no effect or cannot be tried."""
-    if sweep.shuffle:
-        raise InputError(
-            Diagnostic(
-                "no-effect", key, "shuffle has no effect: the sampler chooses the order", text, "without shuffle"
-            )
+        refuse(
+            (value.shuffle, Diagnostic("no-effect", key, _SHUFFLE, text, "without shuffle")),
+            (value.tags, Diagnostic("no-effect", key, "a tag has no effect on a choice", text, "without tag")),
+            (
+                _holds_space(value.list),
+                Diagnostic("bad-space", key, "an option is itself a search space", text, _GRAMMAR),
+            ),
         )
-    if sweep.tags:
-        raise InputError(Diagnostic("no-effect", key, "a tag has no effect on a choice", text, "without tag"))
-    if _holds_space(sweep.list):
-        raise InputError(Diagnostic("bad-space", key, "an option is itself a search space", text, _GRAMMAR))
+    return _parse_choice(key, override)
 
 
 def _holds_space(value: object) -> bool:
@@ -65,32 +59,36 @@ def _parse_choice(key: str, override: Override) -> Choice:
         options = tuple(override.sweep_string_iterator())
     except HydraException as error:
         raise InputError(Diagnostic("bad-space", key, str(error), expected=_GRAMMAR)) from None
-    if not options:
-        raise InputError(Diagnostic("empty", key, "this choice has no options", override.get_value_string()))
-    if len(options) > _MOST_OPTIONS:
-        problem = f"this choice has {len(options):,} options, and each is composed and checked before anything starts"
-        raise InputError(
-            Diagnostic("too-many", key, problem, expected=f"at most {_MOST_OPTIONS}", hint="or range(…) for numbers")
-        )
-    if len(set(options)) < len(options):
-        raise InputError(Diagnostic("duplicate-value", key, "an option is repeated", list(options), "each option once"))
+    count = len(options)
+    refuse(
+        (count == 0, Diagnostic("empty", key, "this choice has no options", override.get_value_string())),
+        (
+            count > _MOST_OPTIONS,
+            Diagnostic(
+                "too-many",
+                key,
+                f"this choice has {count:,} options, and each is composed and checked before anything starts",
+                expected=f"at most {_MOST_OPTIONS}",
+                hint="or range(…) for numbers",
+            ),
+        ),
+        (
+            len(set(options)) < count,
+            Diagnostic("duplicate-value", key, "an option is repeated", list(options), "each option once"),
+        ),
+    )
     return Choice(key, options)
 
 
 def _parse_interval(key: str, sweep: IntervalSweep) -> Dimension:
     low, high = sweep.start, sweep.end
+    text = f"interval({low}, {high})"
     _check_ends(key, low, high)
     if low is None or high is None or low >= high or not math.isfinite(high - low):
-        raise InputError(
-            Diagnostic("impossible-range", key, "impossible interval", f"interval({low}, {high})", "finite start < end")
-        )
+        raise InputError(Diagnostic("impossible-range", key, "impossible interval", text, "finite start < end"))
     log = _is_log(key, sweep.tags)
-    if log and low <= 0:
-        raise InputError(
-            Diagnostic(
-                "impossible-range", key, "a log interval must start above 0", f"interval({low}, {high})", "start > 0"
-            )
-        )
+    problem = "a log interval must start above 0"
+    refuse((log and low <= 0, Diagnostic("impossible-range", key, problem, text, "start > 0")))
     if isinstance(low, int) and isinstance(high, int):
         return IntRange(key, low, high, log=log)
     return FloatRange(key, float(low), float(high), log=log)
@@ -99,17 +97,15 @@ def _parse_interval(key: str, sweep: IntervalSweep) -> Dimension:
 def _parse_range(key: str, sweep: RangeSweep) -> Dimension:
     _check_ends(key, sweep.start, sweep.stop, sweep.step)
     text = f"range({sweep.start}, {sweep.stop}, step={sweep.step})"
-    if sweep.shuffle:
-        raise InputError(
-            Diagnostic(
-                "no-effect", key, "shuffle has no effect: the sampler chooses the order", text, "without shuffle"
-            )
-        )
+    refuse((sweep.shuffle, Diagnostic("no-effect", key, _SHUFFLE, text, "without shuffle")))
     low, high = _find_ends(key, sweep, text)
-    log = _is_log(key, sweep.tags)
-    step = abs(sweep.step)
-    if log and (low <= 0 or step != 1 or not isinstance(low, int)):
-        raise InputError(Diagnostic("impossible-range", key, "a log range needs integers above 0, step 1", text))
+    log, step = _is_log(key, sweep.tags), abs(sweep.step)
+    refuse(
+        (
+            log and (low <= 0 or step != 1 or not isinstance(low, int)),
+            Diagnostic("impossible-range", key, "a log range needs integers above 0, step 1", text),
+        )
+    )
     if isinstance(low, int) and isinstance(high, int):
         return IntRange(key, low, high, int(step), log)
     return FloatRange(key, low, high, float(step))
@@ -127,29 +123,31 @@ def _find_ends(key: str, sweep: RangeSweep, text: str) -> tuple[float, float]:
         raise InputError(Diagnostic("too-many", key, problem, text, "a larger step, or interval(start, end)"))
     else:
         values = list(sweep.range())
-    if len(values) < 2:
-        raise InputError(
-            Diagnostic("too-few", key, "this range has fewer than two values", text, "start, stop (exclusive), step")
-        )
+    problem = "this range has fewer than two values"
+    refuse((len(values) < 2, Diagnostic("too-few", key, problem, text, "start, stop (exclusive), step")))
     return min(values[0], values[-1]), max(values[0], values[-1])
 
 
 def _check_ends(key: str, *ends: float | None) -> None:
     """Raise InputError if a number is infinite, NaN, or an integer that floats do not represent exactly."""
     for end in ends:
-        if isinstance(end, int) and abs(end) > LARGEST_INTEGER:
-            raise InputError(
+        refuse(
+            (
+                isinstance(end, int) and abs(end) > LARGEST_INTEGER,
                 Diagnostic(
                     "out-of-range", key, "a number of this space is too large", end, f"up to {LARGEST_INTEGER:,}"
-                )
-            )
-        if isinstance(end, float) and not math.isfinite(end):
-            problem = "impossible interval: an end is not finite"
-            raise InputError(Diagnostic("impossible-range", key, problem, end, "finite start < end"))
+                ),
+            ),
+            (
+                isinstance(end, float) and not math.isfinite(end),
+                Diagnostic(
+                    "impossible-range", key, "impossible interval: an end is not finite", end, "finite start < end"
+                ),
+            ),
+        )
 
 
 def _is_log(key: str, tags: set[str]) -> bool:
-    unknown = tags - {"log"}
-    if unknown:
-        raise InputError(Diagnostic("unknown-option", key, "unknown tag", ", ".join(sorted(unknown)), "log"))
+    unknown = sorted(tags - {"log"})
+    refuse((unknown, Diagnostic("unknown-option", key, "unknown tag", ", ".join(unknown), "log")))
     return "log" in tags

@@ -14,6 +14,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 from embsweep.core.errors import Diagnostic, InputError
 
+Rule = tuple[object, Diagnostic]
+"""Whether an error is present, and its diagnostic."""
+
+
+def first_error(*rules: Rule) -> list[Diagnostic]:
+    """Return the diagnostic of the first rule that is violated; an empty list if there is none."""
+    return [diagnostic for is_violated, diagnostic in rules if is_violated][:1]
+
+
+def refuse(*rules: Rule) -> None:
+    """Raise InputError with the diagnostic of the first rule that is violated."""
+    if found := first_error(*rules):
+        raise InputError(found)
+
 
 def yaml_diagnostic(error: yaml.YAMLError) -> Diagnostic:
     """Build the diagnostic of a file that is not YAML or names a forbidden type (`!!python/…`), with its line."""
@@ -38,14 +52,10 @@ def undecodable_diagnostics(loader: ConfigLoader) -> list[Diagnostic]:
 
     The error raised by composing does not name the file. If none is found, there is one diagnostic without a name.
     """
-    own = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
-    found = [diagnostic for folder in own for path in _find_files(folder) for diagnostic in _check_text(path)]
+    folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.yaml")) if path.is_file()]
+    found = [diagnostic for path in files for diagnostic in _check_text(path)]
     return found or [Diagnostic("not-utf8", "a configuration file", "is not text", expected="UTF-8")]
-
-
-def _find_files(folder: Path) -> list[Path]:
-    """Find the YAML files, without pipes and devices, which Hydra does not read either."""
-    return [path for path in sorted(folder.rglob("*.yaml")) if path.is_file()]
 
 
 def _check_text(path: Path) -> Iterator[Diagnostic]:
@@ -84,9 +94,10 @@ def validate_hydra_node(tree: DictConfig) -> list[Diagnostic]:
         for key, (value, expected) in found.items()
         if value != expected
     ]
-    problem = "is read before interpolations are followed"
     return changed + [
-        Diagnostic("not-settable", f"hydra.{key}", problem, node[key], "a plain value")
+        Diagnostic(
+            "not-settable", f"hydra.{key}", "is read before interpolations are followed", node[key], "a plain value"
+        )
         for key in ("mode", "verbose")
         if "${" in str(node[key])
     ]
