@@ -100,7 +100,7 @@ class EvaluationCallback(TrainerCallback):
         if best is None:
             raise TrialFailed("no-evaluation", "training ended before its first evaluation")
         outcome = Outcome.STOPPED if self._stopped else Outcome.COMPLETE
-        return TrialResult(outcome, best.objective, best.scores, str(self._job.best), time.time())
+        return TrialResult(outcome, best.objective, str(self._job.best), time.time())
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
