@@ -67,8 +67,12 @@ def _report_shared(
         examples += shared
         counts += [f"{len(shared):,} of {sides[one].name} and {sides[two].name}"] if shared else []
     if counts:
-        message = f"{plural} on two sides of the split: {', '.join(counts)}"
-        yield Finding(f"{what}-on-two-sides", "error", message, tuple(examples[:MAX_EXAMPLES]))
+        yield Finding(
+            f"{what}-on-two-sides",
+            "error",
+            f"{plural} on two sides of the split: {', '.join(counts)}",
+            tuple(examples[:MAX_EXAMPLES]),
+        )
 
 
 @dataclass(frozen=True)

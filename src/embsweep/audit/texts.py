@@ -56,8 +56,12 @@ def _report_empty(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     found = {what: [text for text in texts if is_wordless(text)] for what, texts in kinds.items()}
     if any(found.values()):
         is_error = any(len(found[what]) >= EMPTY_IS_ERROR * len(texts) for what, texts in kinds.items() if found[what])
-        message = f"{_count(found, kinds)} hold neither a letter nor a digit"
-        yield Finding("empty-texts", "error" if is_error else "warning", message, _examples(found))
+        yield Finding(
+            "empty-texts",
+            "error" if is_error else "warning",
+            f"{_count(found, kinds)} hold neither a letter nor a digit",
+            _examples(found),
+        )
 
 
 def _report_short(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
@@ -68,15 +72,23 @@ def _report_short(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     if any(found.values()):
         share = max(len(found[what]) / len(texts) for what, texts in kinds.items())
         limits = ", ".join(f"{what} below {words}" for what, words in SHORT_WORDS.items())
-        message = f"{_count(found, kinds)} are very short (words of {limits})"
-        yield Finding("short-texts", "warning" if share >= SHORT_IS_WARNING else "note", message, _examples(found))
+        yield Finding(
+            "short-texts",
+            "warning" if share >= SHORT_IS_WARNING else "note",
+            f"{_count(found, kinds)} are very short (words of {limits})",
+            _examples(found),
+        )
 
 
 def _report_equal(data: SplitView) -> Iterator[Finding]:
     equal = [query for query, passage in data.rows if normalise_text(query) == normalise_text(passage)]
     if equal:
-        message = f"in {len(equal):,} of {len(data.rows):,} rows the query is its own passage"
-        yield Finding("query-equals-passage", "warning", message, tuple((query,) for query in equal[:MAX_EXAMPLES]))
+        yield Finding(
+            "query-equals-passage",
+            "warning",
+            f"in {len(equal):,} of {len(data.rows):,} rows the query is its own passage",
+            tuple((query,) for query in equal[:MAX_EXAMPLES]),
+        )
 
 
 def _report_columns(data: SplitView) -> Iterator[Finding]:

@@ -149,8 +149,15 @@ def _read_override(line: str) -> tuple[str, dict[str, Any]]:
     if override.is_sweep_override() or override.is_delete() or override.is_add():
         raise InputError(Diagnostic("not-sweepable", key, "must be one value", line, f"{key}=VALUE"))
     if part not in ("gate", "data") or (part == "data" and not rest):
-        expected = "gate.KEY=VALUE, gate=OPTION, data.KEY=VALUE"
-        raise InputError(Diagnostic("not-settable", key, "cannot be changed at a promotion", line, expected))
+        raise InputError(
+            Diagnostic(
+                "not-settable",
+                key,
+                "cannot be changed at a promotion",
+                line,
+                "gate.KEY=VALUE, gate=OPTION, data.KEY=VALUE",
+            )
+        )
     return part, {rest: override.value()} if rest else _read_gate(str(override.value()))
 
 

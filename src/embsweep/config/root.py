@@ -202,8 +202,10 @@ def check_measurable(config: Config) -> list[Diagnostic]:
 def _check_dims(where: str, dims: tuple[int, ...], model: ModelConfig, hint: str | None = None) -> list[Diagnostic]:
     """Report the first dimension that the model does not have."""
     problems = [f"{d} is larger than the {model.dim} dimensions of model '{model.name}'" for d in dims if d > model.dim]
-    expected = f"dimensions up to {model.dim}"
-    return [Diagnostic("out-of-range", where, problem, list(dims), expected, hint) for problem in problems[:1]]
+    return [
+        Diagnostic("out-of-range", where, problem, list(dims), f"dimensions up to {model.dim}", hint)
+        for problem in problems[:1]
+    ]
 
 
 def _to_diagnostic(details: ErrorDetails) -> Diagnostic:

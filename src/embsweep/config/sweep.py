@@ -107,11 +107,15 @@ class RunnerConfig(FrozenModel):
         """Reject settings of parallel trials, which a single process cannot apply."""
         for key in ("workers_per_trial", "gpus_per_trial", "trials_per_gpu", "max_concurrent"):
             value, default = getattr(self, key), type(self).model_fields[key].default
-            expected = f"{'null' if default is None else default} with runner=inline"
             require(
                 self.kind != "inline" or value == default,
                 ConstraintError(
-                    "no-effect", "has no effect in one process", expected, key=key, value=value, hint="runner=local"
+                    "no-effect",
+                    "has no effect in one process",
+                    f"{'null' if default is None else default} with runner=inline",
+                    key=key,
+                    value=value,
+                    hint="runner=local",
                 ),
             )
 

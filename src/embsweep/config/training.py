@@ -93,10 +93,15 @@ class MatryoshkaConfig(FrozenModel):
         if self.weights is None:
             return self
         given = list(self.weights)
-        problem = f"{len(given)} weights for {len(self.dims)} dims"
         require(
             len(given) == len(self.dims),
-            ConstraintError("wrong-length", problem, "one weight per dimension", key="weights", value=given),
+            ConstraintError(
+                "wrong-length",
+                f"{len(given)} weights for {len(self.dims)} dims",
+                "one weight per dimension",
+                key="weights",
+                value=given,
+            ),
         )
         require(
             min(given) >= 0 and max(given) > 0,

@@ -222,8 +222,9 @@ def expand_home(path: str | Path, key: str = "path") -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        problem = "begins with '~' and an unknown user name"
-        raise InputError(Diagnostic("unknown-user", key, problem, str(path), "a path")) from None
+        raise InputError(
+            Diagnostic("unknown-user", key, "begins with '~' and an unknown user name", str(path), "a path")
+        ) from None
 
 
 def data_cache(storage: Path) -> Path:

@@ -104,8 +104,15 @@ def split_folds(collection: Collection, config: SplitConfig, max_pairs: int | No
     sides = assign_sides(kept, config)
     pool = [*sides[VALIDATION], *sides[TRAIN]]
     if len(pool) < count:
-        problem = f"more folds than the {len(pool)} passage groups outside test"
-        raise InputError(Diagnostic("too-few-groups", "confirm.folds", problem, count, f"2 to {len(pool)}, or null"))
+        raise InputError(
+            Diagnostic(
+                "too-few-groups",
+                "confirm.folds",
+                f"more folds than the {len(pool)} passage groups outside test",
+                count,
+                f"2 to {len(pool)}, or null",
+            )
+        )
     return tuple(
         _build_splits(collection, {**sides, VALIDATION: fold, TRAIN: [g for g in pool if g not in fold]}, corpus, [])
         for fold in map(frozenset, assign_folds(pool, count))

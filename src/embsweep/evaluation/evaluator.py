@@ -197,8 +197,9 @@ def check_untruncated(model: SentenceTransformer) -> None:
         EmbsweepError: If it is set.
     """
     if model.truncate_dim is not None:
-        message = f"model.truncate_dim is {model.truncate_dim}; accepted: None (dimensions are cut here)"
-        raise CodedError("truncated", message)
+        raise CodedError(
+            "truncated", f"model.truncate_dim is {model.truncate_dim}; accepted: None (dimensions are cut here)"
+        )
 
 
 @contextmanager

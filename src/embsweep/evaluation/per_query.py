@@ -41,6 +41,7 @@ def load_per_query(path: Path, scores: Scores, metric: str) -> PerQuery:
         found = float(np.mean(values[dim])) if dim in values else None
         # In this form NaN is refused: every comparison with it is false.
         if found is None or not abs(found - by_metric[metric]) <= _TOLERANCE:
-            message = f"{path}: {metric} at {dim} is {found}, but {by_metric[metric]} was recorded"
-            raise CodedError("not-reproduced", message)
+            raise CodedError(
+                "not-reproduced", f"{path}: {metric} at {dim} is {found}, but {by_metric[metric]} was recorded"
+            )
     return values

@@ -65,8 +65,11 @@ def build_hub(
     except Exception as error:
         if isinstance(error, InputError) or _lacks_memory(error):
             raise
-        problem = f"cannot be loaded ({_explain_load(error)})"
-        raise InputError(Diagnostic("not-loadable", "model.source", problem, cfg.source, hint=_WAYS_OUT)) from error
+        raise InputError(
+            Diagnostic(
+                "not-loadable", "model.source", f"cannot be loaded ({_explain_load(error)})", cfg.source, hint=_WAYS_OUT
+            )
+        ) from error
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -113,8 +116,7 @@ def check_hub(cfg: ModelConfig) -> list[Diagnostic]:
         return [] if _is_cached(cfg) else _check_reachable(cfg)
     if not any((folder / name).is_file() for name in _CONFIGS):
         accepted = f"a folder with {' or '.join(_CONFIGS)}"
-        problem = "the folder contains no model"
-        return [Diagnostic("wrong-file-kind", "model.source", problem, cfg.source, accepted)]
+        return [Diagnostic("wrong-file-kind", "model.source", "the folder contains no model", cfg.source, accepted)]
     try:
         check_no_code(folder)
     except UnsafeModel as error:

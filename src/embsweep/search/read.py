@@ -68,8 +68,7 @@ def _read_studies(path: Path) -> Mapping[str, StudyRecords]:
             storage.remove_session()
             storage.engine.dispose()
     except (DatabaseError, StorageInternalError) as error:
-        message = f"{path}: not a readable ledger ({str(error).splitlines()[0]})"
-        raise CodedError("unreadable", message) from None
+        raise CodedError("unreadable", f"{path}: not a readable ledger ({str(error).splitlines()[0]})") from None
 
 
 def _read_study(storage: RDBStorage, name: str) -> StudyRecords:

@@ -112,8 +112,9 @@ def run_ref(study: str, record: TrialRecord) -> RunRef:
     if study == STUDY:
         return RunRef(("trial", record.number), f"trial {record.number}")
     fold = f", fold {record.params['fold']}" if "fold" in record.params else ""
-    name = f"confirmation of trial {record.params['trial']}, seed {record.params['seed']}{fold}"
-    return RunRef((study, record.number), name)
+    return RunRef(
+        (study, record.number), f"confirmation of trial {record.params['trial']}, seed {record.params['seed']}{fold}"
+    )
 
 
 def read_identity(metadata: Mapping[str, Any]) -> SweepIdentity:

@@ -193,8 +193,13 @@ def _check_precision(config: TrialConfig, machine: Accelerator) -> Iterator[Diag
     if wanted == "fp16" and not machine.has_gpu:
         yield Diagnostic("not-supported", "train.precision", "fp16 needs a GPU", wanted, "auto, fp32, bf16")
     if wanted == "bf16" and machine.has_gpu and not machine.is_ampere:
-        problem = f"{machine.name} can only emulate bf16 (its compute capability is below 8.0)"
-        yield Diagnostic("not-supported", "train.precision", problem, wanted, "auto, fp32, fp16")
+        yield Diagnostic(
+            "not-supported",
+            "train.precision",
+            f"{machine.name} can only emulate bf16 (its compute capability is below 8.0)",
+            wanted,
+            "auto, fp32, fp16",
+        )
 
 
 def _check_attention(
@@ -204,8 +209,13 @@ def _check_attention(
     if wanted == "auto":
         return
     if attentions is not None and wanted not in attentions:
-        problem = f"not supported by the architecture of model '{config.model.name}'"
-        yield Diagnostic("not-supported", "train.attention", problem, wanted, ", ".join(["auto", *sorted(attentions)]))
+        yield Diagnostic(
+            "not-supported",
+            "train.attention",
+            f"not supported by the architecture of model '{config.model.name}'",
+            wanted,
+            ", ".join(["auto", *sorted(attentions)]),
+        )
     elif wanted == FLASH and (obstacle := _find_flash_obstacle(machine, precision)):
         yield Diagnostic(obstacle[0], "train.attention", obstacle[1], wanted, "auto, sdpa, eager")
 

@@ -171,8 +171,9 @@ def find_state(job: TrialSpec, setup: Mapping[str, str | int]) -> ResumeState | 
         check_checkpoint(job.best)
         load_per_query(job.values, state.best.scores, job.config.objective.metric)
     except EmbsweepError as error:
-        problem = f"the weights of its best evaluation cannot be read ({error})"
-        raise InvalidResumeState("best-unreadable", problem) from None
+        raise InvalidResumeState(
+            "best-unreadable", f"the weights of its best evaluation cannot be read ({error})"
+        ) from None
     return state
 
 

@@ -97,8 +97,14 @@ def _naming_diagnostics(loader: ConfigLoader) -> Iterator[None]:
     except HydraException:
         raise
     except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:  # Hydra and YAML, for some values
-        problem = f"cannot be read ({type(error).__name__}: {first_line(error)})"
-        raise InputError(Diagnostic("bad-format", "the configuration", problem, expected=_WRITTEN)) from None
+        raise InputError(
+            Diagnostic(
+                "bad-format",
+                "the configuration",
+                f"cannot be read ({type(error).__name__}: {first_line(error)})",
+                expected=_WRITTEN,
+            )
+        ) from None
 
 
 def group_options(loader: ConfigLoader, group: str) -> list[str]:

@@ -109,8 +109,12 @@ def parse_request(
 
 
 def _validate_single(line: CommandLine) -> list[Diagnostic]:
-    problem = "cannot be swept with hydra.mode=RUN"
-    return [Diagnostic("not-sweepable", o.key_or_group, problem, o.get_value_string(), "one value") for o in line.swept]
+    return [
+        Diagnostic(
+            "not-sweepable", o.key_or_group, "cannot be swept with hydra.mode=RUN", o.get_value_string(), "one value"
+        )
+        for o in line.swept
+    ]
 
 
 def single_request(values: dict[str, Any], command: str) -> SweepRequest:
@@ -245,8 +249,9 @@ def _compose_combinations(
         try:
             yield point, compose(loader, [*fixed_lines(line.valid), *chosen]) if chosen else line.tree
         except HydraException as error:
-            where = f"{SPACE}: {' '.join(chosen)}"
-            raise InputError(Diagnostic("refused-by-hydra", where, first_line(error.__cause__ or error))) from None
+            raise InputError(
+                Diagnostic("refused-by-hydra", f"{SPACE}: {' '.join(chosen)}", first_line(error.__cause__ or error))
+            ) from None
 
 
 def _reduce(tree: DictConfig, recipe: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> Composition:

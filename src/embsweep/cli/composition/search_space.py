@@ -87,8 +87,9 @@ def _parse_interval(key: str, sweep: IntervalSweep) -> Dimension:
     if low is None or high is None or low >= high or not math.isfinite(high - low):
         raise InputError(Diagnostic("impossible-range", key, "impossible interval", text, "finite start < end"))
     log = _is_log(key, sweep.tags)
-    problem = "a log interval must start above 0"
-    refuse((log and low <= 0, Diagnostic("impossible-range", key, problem, text, "start > 0")))
+    refuse(
+        (log and low <= 0, Diagnostic("impossible-range", key, "a log interval must start above 0", text, "start > 0"))
+    )
     if isinstance(low, int) and isinstance(high, int):
         return IntRange(key, low, high, log=log)
     return FloatRange(key, float(low), float(high), log=log)

@@ -30,8 +30,13 @@ def parse_columns(config: FilesConfig | HubConfig, diagnostics: DiagnosticList) 
     names = list(columns.values())
     for position, (key, name) in enumerate(columns.items()):
         if name in names[:position]:
-            problem = "names a column that is already used"
-            diagnostics.add("duplicate-column", f"data.{key}", problem, name, expected="another column")
+            diagnostics.add(
+                "duplicate-column",
+                f"data.{key}",
+                "names a column that is already used",
+                name,
+                expected="another column",
+            )
     return columns
 
 

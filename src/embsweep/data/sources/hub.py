@@ -51,8 +51,14 @@ def _read_rows(rows: Any, config: HubConfig) -> Iterator[tuple[str, Any]]:
             yield f"{config.id}:{number}", row
     except Exception as error:
         _log.debug("reading %s failed", config.id, exc_info=True)
-        problem = f"cannot be read: {describe_exception(error)}"
-        raise InputError(Diagnostic("unreadable", f"{config.id}:{number + 1}", problem, expected="texts")) from error
+        raise InputError(
+            Diagnostic(
+                "unreadable",
+                f"{config.id}:{number + 1}",
+                f"cannot be read: {describe_exception(error)}",
+                expected="texts",
+            )
+        ) from error
 
 
 def _validate_config(config: HubConfig, diagnostics: DiagnosticList) -> None:

@@ -60,17 +60,23 @@ def find_address(given: str | None) -> str:
     address = given or os.environ.get("RAY_ADDRESS")
     source = "" if given else " (from RAY_ADDRESS)"
     if not address:
-        problem = "no cluster is named, neither here nor in RAY_ADDRESS"
-        raise _address_error("missing-value", problem, None, "runner=local needs none")
+        raise _address_error(
+            "missing-value", "no cluster is named, neither here nor in RAY_ADDRESS", None, "runner=local needs none"
+        )
     if not _ADDRESS.fullmatch(address):
-        hint = "a sweep does not run through Ray Client (ray://), but on a node of the cluster or by `ray job submit`"
-        raise _address_error("bad-address", f"is not the address of a cluster's head{source}", address, hint)
+        raise _address_error(
+            "bad-address",
+            f"is not the address of a cluster's head{source}",
+            address,
+            "a sweep does not run through Ray Client (ray://), but on a node of the cluster or by `ray job submit`",
+        )
     return address
 
 
 def _address_error(code: Code, problem: str, address: str | None, hint: str) -> InputError:
-    expected = "host:port of the cluster's head, such as 10.0.0.1:6379"
-    return InputError(Diagnostic(code, _WHERE, problem, address, expected, hint))
+    return InputError(
+        Diagnostic(code, _WHERE, problem, address, "host:port of the cluster's head, such as 10.0.0.1:6379", hint)
+    )
 
 
 def _ask(address: str, folder: str) -> list[Answer]:

@@ -103,8 +103,15 @@ def validate_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnosti
     try:
         tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()
     except OSError as error:
-        problem = f"cannot be written to ({existing}: {error.strerror})"
-        return [Diagnostic("not-writable", "storage.path", problem, str(storage), "a writable folder")]
+        return [
+            Diagnostic(
+                "not-writable",
+                "storage.path",
+                f"cannot be written to ({existing}: {error.strerror})",
+                str(storage),
+                "a writable folder",
+            )
+        ]
     return []
 
 

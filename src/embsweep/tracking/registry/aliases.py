@@ -60,8 +60,9 @@ def open_registry(root: Path, uri: str | None) -> Store:
         require_reachable(where)
         store.client.search_registered_models(max_results=1)
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
-        problem = f"no MLflow registry answers there ({describe_exception(error)})"
-        raise InputError(Diagnostic("unreachable", "--uri", problem, where)) from None
+        raise InputError(
+            Diagnostic("unreachable", "--uri", f"no MLflow registry answers there ({describe_exception(error)})", where)
+        ) from None
     return store
 
 

@@ -106,8 +106,9 @@ def read_evidence(folder: Path) -> Evidence:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        message = f"its {EVIDENCE_FILE} cannot be read: {place or 'it'}: {first['msg']}"
-        raise UnreadableEvidence("bad-format", message) from None
+        raise UnreadableEvidence(
+            "bad-format", f"its {EVIDENCE_FILE} cannot be read: {place or 'it'}: {first['msg']}"
+        ) from None
 
 
 def hash_evidence(evidence: Evidence) -> str:

@@ -102,8 +102,7 @@ def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: 
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     if model.truncate_dim is not None:
-        message = f"the model has truncate_dim={model.truncate_dim}, which would be saved with it"
-        raise CodedError("truncated", message)
+        raise CodedError("truncated", f"the model has truncate_dim={model.truncate_dim}, which would be saved with it")
     dim = model.get_embedding_dimension()
     signature = ModelSignature(
         inputs=Schema([ColSpec("string")]), outputs=Schema([TensorSpec(np.dtype("float32"), (-1, dim or -1))])
