@@ -8,6 +8,8 @@ import pytest
 from rich.console import Console
 
 from embsweep.cli.sync import sync_request
+from embsweep.core.errors import SweepRefused
+from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger
 from embsweep.tracking.connection import connect
 from embsweep.tracking.registry.files import EVIDENCE_TAG
@@ -16,6 +18,7 @@ from tests.chaos.conftest import SEARCH, count_trials
 from tests.chaos.invariants import check_invariants
 from tests.chaos.sandbox import NAME
 from tests.mlflow_runs import find_differences
+from tests.refusals import raises_code
 
 pytestmark = pytest.mark.slow
 
@@ -69,8 +72,10 @@ def test_sync_into_another_store_and_into_an_empty_one(fork_server, sandbox_at):
     assert dump(own) == before, "nothing is left to write"
 
 
-def test_sync_says_that_a_running_sweep_has_no_winner(sandbox_at):
+def test_sync_of_an_unfinished_sweep(sandbox_at):
     sandbox = sandbox_at("finalization", *SEARCH)
+    with SweepFolder(sandbox.storage, NAME).hold(), raises_code(SweepRefused, "already-running"):
+        sync(sandbox)
     (sandbox.storage / "mlflow.db").unlink()
     assert "no winner yet" in sync(sandbox)
     client, states = sandbox.open_mlflow(), project_ledger(sandbox.ledger)

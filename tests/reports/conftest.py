@@ -14,7 +14,7 @@ def row(number, state="complete", best=0.5, **more):
 
 
 def make_view(*rows, requested_trials=10, slots=1, baseline=0.4):
-    return SweepView("mine", "Sweep 'mine' on static", "mean map@100", baseline, requested_trials, slots, rows)
+    return SweepView("mine", "Sweep 'mine' on static", baseline, requested_trials, slots, rows)
 
 
 @pytest.fixture

@@ -24,10 +24,13 @@ def sync_request(name: str, *, storage: Path, uri: str | None, experiment: str |
 
     Raises:
         InputError: If there is no such sweep, or the store cannot be used.
+        SweepRefused: If the sweep is running.
         EmbsweepError: If MLflow does not answer, or the winner cannot be registered again.
     """
     say = plain_printer(console)
-    done = sync_sweep(find_sweep(storage, name), uri=uri, experiment=experiment, say=say)
+    folder = find_sweep(storage, name)
+    with folder.hold():
+        done = sync_sweep(folder, uri=uri, experiment=experiment, say=say)
     say(f"{done.store} has all {done.runs} runs of sweep '{name}' (experiment {done.store.experiment}).")
     if done.version is None:
         say("The sweep has no winner yet; its own command registers one.")

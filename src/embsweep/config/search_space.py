@@ -61,7 +61,7 @@ def refer(key: str) -> str:
 
 @dataclass(frozen=True)
 class Composition:
-    """What one combination of swept group options composes to.
+    """Composed values of one combination of swept group options, as the difference to the recipe's.
 
     Attributes:
         values: The sections of the configuration that differ from the recipe's. A swept key, and every value that

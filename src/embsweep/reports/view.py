@@ -26,7 +26,6 @@ class SweepView:
 
     name: str
     title: str
-    objective: str
     baseline: float | None
     requested_trials: int
     slots: int

@@ -132,8 +132,9 @@ class Ledger:
             KeyError: If this process has not started the trial, or has ended it.
         """
         self._require_open(number)
+        trial_id = self._trial_id(number)
         for name, value in values.items():
-            self._storage.set_trial_user_attr(self._trial_id(number), name, value)
+            self._storage.set_trial_user_attr(trial_id, name, value)
 
     def report(self, number: int, report: TrialReport) -> bool:
         """Record a report of an open trial, and return whether the trial should stop."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
@@ -108,7 +109,7 @@ class TrialRecord:
         """True if the trial has ended, so that nothing will be added to it."""
         return self.state != "running"
 
-    @property
+    @cached_property
     def all_reports(self) -> Mapping[int, TrialReport]:
         """The last report of each step, in order of the steps, also those of earlier attempts that were not resumed."""
         rows = tuple(value for name, value in self.attributes.items() if name.startswith(REPORT))

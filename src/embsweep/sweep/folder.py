@@ -106,7 +106,7 @@ class SweepFolder:
 
     @property
     def synced(self) -> Path:
-        """What MLflow had when it was last written, for `embsweep status`; a file that may be deleted."""
+        """Digests of the runs in MLflow when it was last written, for `embsweep status`; it may be deleted."""
         return self.root / "mlflow.json"
 
     @property

@@ -156,7 +156,6 @@ def build_view(notes: dict[str, Any], records: Sequence[TrialRecord]) -> SweepVi
     return SweepView(
         name=notes["name"],
         title=notes["title"],
-        objective=notes["objective"],
         baseline=baseline["objective"] if baseline else None,
         requested_trials=notes["requested_trials"],
         slots=notes["slots"],

@@ -36,6 +36,8 @@ def sync_sweep(
 ) -> SyncResult:
     """Write every run of a sweep to an MLflow store, and register the recorded winner unless it is registered there.
 
+    The caller holds the folder: a running sweep writes its runs itself.
+
     Args:
         folder: The folder of the sweep.
         uri: URI of the store, by default the one that the sweep has used.

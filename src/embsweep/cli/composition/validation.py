@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from embsweep.core.errors import Diagnostic, InputError
 
 Rule = tuple[object, Diagnostic]
-"""Whether an error is present, and its diagnostic."""
+"""A condition that is true if there is an error, with the diagnostic of that error."""
 
 
 def first_error(*rules: Rule) -> list[Diagnostic]:
