@@ -53,6 +53,7 @@ class Sandbox:
             "sweep.max_failed_trials=30", "runner=inline",
         ]  # fmt: skip
         keys = {argument.split("=")[0] for argument in more}
+        keys |= {"confirm.seeds"} if "confirm=none" in more else set()  # else these seeds would be run all the same
         return [*(argument for argument in common if argument.split("=")[0] not in keys), *more]
 
 

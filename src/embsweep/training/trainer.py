@@ -108,6 +108,15 @@ def build_arguments(
     )
 
 
+def _leave_environment_alone() -> None:
+    """Keep accelerate from clearing `os.environ`, which it does briefly to compare settings with their defaults.
+
+    Ray's threads would see the empty environment. None of the classes compared here reads environment variables
+    (`GradientAccumulationPlugin`, `InitProcessGroupKwargs`, accelerate 1.15).
+    """
+    environment.clear_environment = nullcontext
+
+
 def build_trainer(
     job: TrialSpec, model: SentenceTransformer, loss: torch.nn.Module, pairs: Sequence[Pair], choice: HardwareSettings
 ) -> SentenceTransformerTrainer:
@@ -122,10 +131,7 @@ def build_trainer(
         pairs: Training pairs, at least one. If the first pair has a negative, missing ones become empty texts.
         choice: Hardware settings from `resolve_hardware`.
     """
-    # Keep accelerate from clearing `os.environ`, which it does briefly to compare settings with their defaults: Ray's
-    # threads would see the empty environment. None of the classes compared here reads environment variables
-    # (`GradientAccumulationPlugin`, `InitProcessGroupKwargs`, accelerate 1.15).
-    environment.clear_environment = nullcontext
+    _leave_environment_alone()
     folder, workers = Path(job.folder) / "trainer", current_group().size
     arguments = build_arguments(job.config.train, folder, choice=choice, workers=workers)
     if job.config.train.batch_sampler == "batch_sampler":
