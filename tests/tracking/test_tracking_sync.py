@@ -154,6 +154,28 @@ def test_an_outage_blocks_and_loses_nothing(fake, output):
     ]
 
 
+def test_a_database_that_is_lost_in_an_outage_gets_the_sweep_before_its_trials(fake, output):
+    """The request that failed was for a trial, which cannot be the first run of the new database."""
+
+    def lose_database(*_, **given):
+        del fake.create_run
+        fake.runs.clear()
+        raise ConnectionError("refused")
+
+    states = make_states()
+    with sync_to(fake, output) as sync:
+        sync.put(*states[:2])
+        sync.flush()
+        fake.create_run = lose_database
+        sync.put(*states)
+        sync.flush()
+    assert find_differences(fake, "1", states) == []
+    assert [line.partition(" (")[0] for line in output] == [
+        "MLflow does not answer",
+        "MLflow answers again; 3 runs are pending.",
+    ]
+
+
 def test_the_end_of_a_process_does_not_wait_for_mlflow_for_long(output, monkeypatch):
     monkeypatch.setattr(sync_module, "CLOSE_TIMEOUT_S", 0.1)
     hangs = threading.Event()

@@ -145,6 +145,9 @@ class MlflowSync:
     def _attempt(self, state: RunState) -> None:
         was_current = self._is_current
         try:
+            if not was_current:
+                self._reconnect()
+                state = next(iter(self._pending()), state)  # MLflow may have lost the run that must come first
             self._write(state)
         except Exception as error:  # the thread must go on, whatever MLflow or its libraries raise
             log.exception("the state of run %s was not written to MLflow", state.name)
@@ -158,11 +161,12 @@ class MlflowSync:
             self._down_since = _UP
             self._say(f"MLflow answers again; {self.pending} runs are pending.")
 
+    def _reconnect(self) -> None:
+        self._writer = self._connect()
+        self._set_written(self._writer.digests)
+
     def _write(self, state: RunState) -> None:
-        if self._writer is None or not self._is_current:
-            self._writer = self._connect()
-            self._set_written(self._writer.digests)
-        if self._written.get(state.key) != state.digest:
+        if self._writer is not None and self._written.get(state.key) != state.digest:
             self._writer.write(state)
             self._set_written({**self._written, state.key: state.digest})
         self._is_current = True
