@@ -94,6 +94,14 @@ class Ledger:
         """Return whether an open trial should stop after its last report."""
         return False
 
+    def rank_paused(self) -> list[int]:
+        """Return the numbers of the paused trials, those that will most likely go on first."""
+        return []
+
+    def close(self) -> list[int]:
+        """Stop the paused trials, because no more will run, and return their numbers."""
+        return []
+
     def _interrupted(self) -> list[TrialRecord]:
         """Return the running trials whose process or driver died."""
         return [record for record in self.trials if record.state == "running" and record.number not in self._open]

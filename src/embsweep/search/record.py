@@ -55,7 +55,11 @@ memory; absent if the loss has no mini-batches."""
 OOM_RETRY = "oom_retry"
 """Attribute, and fact of a trial: the mini-batch sizes with which it ran out of memory, and the one after them."""
 
-State = Literal["running", "complete", "stopped", "failed"]
+PROMOTION = "promotion"
+"""Attribute of a trial that may pause: the step until which it may run, and whether it has paused there."""
+
+State = Literal["running", "paused", "complete", "stopped", "failed"]
+"""A paused trial has reached its rung and may go on; Optuna, which has no such state, has it as running."""
 
 _STATES: Mapping[TrialState, State] = {
     TrialState.RUNNING: "running",
@@ -107,7 +111,13 @@ class TrialRecord:
     @property
     def is_finished(self) -> bool:
         """True if the trial has ended, so that nothing will be added to it."""
-        return self.state != "running"
+        return self.state not in ("running", "paused")
+
+    @property
+    def runs_until(self) -> float:
+        """Fraction of the schedule at which it pauses or has paused, 1.0 if it runs to its end."""
+        step: int = self.attributes.get(PROMOTION, {}).get("until", STEPS_PER_SCHEDULE)
+        return step / STEPS_PER_SCHEDULE
 
     @cached_property
     def all_reports(self) -> Mapping[int, TrialReport]:
@@ -132,13 +142,19 @@ class TrialRecord:
         return {} if self.saved is None else self.saved.scores
 
 
+def to_state(trial: FrozenTrial) -> State:
+    """Return the state of an Optuna trial."""
+    is_paused = trial.state == TrialState.RUNNING and trial.user_attrs.get(PROMOTION, {}).get("paused", False)
+    return "paused" if is_paused else _STATES[trial.state]
+
+
 def to_record(trial: FrozenTrial) -> TrialRecord:
     """Return the record of an Optuna trial."""
     reported = trial.intermediate_values
     best = trial.value if trial.state == TrialState.COMPLETE else max(reported.values(), default=None)
     return TrialRecord(
         number=trial.number,
-        state=_STATES[trial.state],
+        state=to_state(trial),
         params=dict(trial.params),
         best=best if best is not None and math.isfinite(best) else None,
         fraction=max(reported, default=0) / STEPS_PER_SCHEDULE,

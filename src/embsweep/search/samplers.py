@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
 from embsweep.config.sweep import SearchConfig
+from embsweep.search.fidelity import carry_to_end
 
 
 def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
@@ -52,3 +56,27 @@ def sampling_threads(config: SearchConfig) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def sampler_view(
+    trials: Sequence[FrozenTrial], sampler: str, rungs: Sequence[int]
+) -> list[FrozenTrial]:
+    """Return the trials as a sampler that fits a model should see them: all that have reported are complete.
+
+    Their values are carried to the end of the schedule. Optuna's own GPSampler leaves stopped trials out, and its TPE
+    takes them for bad ones. Trials without reports stay as they are, so that the sampler keeps away from them.
+
+    Args:
+        trials: Every trial, by number.
+        sampler: The sampler; the others than `tpe` and `gp` look at no values.
+        rungs: Steps at which trials are compared.
+    """
+    if sampler not in ("tpe", "gp"):
+        return list(trials)
+    values = carry_to_end([trial.intermediate_values for trial in trials], rungs)
+    return [
+        create_trial(params=trial.params, distributions=trial.distributions, value=value)
+        if trial.state != TrialState.FAIL and math.isfinite(value)
+        else trial
+        for trial, value in zip(trials, values, strict=True)
+    ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -14,7 +16,7 @@ from embsweep.config.search_space import Choice, Dimension, IntRange, SearchSpac
 from embsweep.config.sweep import SearchConfig
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import STOP_AT, STUDY, TrialRecord
-from embsweep.search.samplers import build_sampler, sampling_threads
+from embsweep.search.samplers import build_sampler, sampler_view, sampling_threads
 
 _SAMPLER_STATE = "sampler_state"
 """Attribute of a trial: what its sampler keeps from one trial to the next (the position in a quasi-random sequence)."""
@@ -32,6 +34,7 @@ class SearchLedger(Ledger):
         space: Dimensions to search.
         search: Sampler, number of trials and seed.
         pruner: Decides which trials to stop.
+        rungs: Steps at which trials are compared, for values that are carried to the end of the schedule.
         recipe: Values of trial 0, without those that are outside their dimension.
 
     Raises:
@@ -45,10 +48,12 @@ class SearchLedger(Ledger):
         space: SearchSpace,
         search: SearchConfig,
         pruner: BasePruner,
+        rungs: Sequence[int],
         recipe: Mapping[str, Value] | None = None,
     ) -> None:
         super().__init__(storage, STUDY)
         self._study.pruner = pruner
+        self._rungs = rungs
         self._search = search
         self._distributions = {dimension.key: to_distribution(dimension) for dimension in space}
         self._recipe = dict(recipe or {}) if search.recipe_first else {}
@@ -58,12 +63,17 @@ class SearchLedger(Ledger):
         """Return the next trial: an interrupted one under its own number, else a new one in the budget, else None."""
         if interrupted := self._interrupted():
             return self._reopen(interrupted[0].number)
-        return self._draw() if self._has_budget() else None
+        return self._draw({}) if self._has_budget() else None
 
     @property
     def budget(self) -> int:
         """Number of trials of the sweep: `search.trials`, or the number of cells of its grid if that is smaller."""
         return min(self._search.trials, len(self._cells)) if self._cells else self._search.trials
+
+    @property
+    def expected_schedules(self) -> float:
+        """Full schedules that the search will take at most."""
+        return min(self.budget, self._search.schedules or math.inf)
 
     @property
     def is_exhausted(self) -> bool:
@@ -85,9 +95,12 @@ class SearchLedger(Ledger):
         return should_stop
 
     def _has_budget(self) -> bool:
-        return len(self.trials) < self.budget
+        """Return whether a new trial may start, and finish, within the limits."""
+        spent = sum(1.0 if trial.state == "running" else trial.fraction for trial in self.trials)
+        limit = self._search.schedules
+        return len(self.trials) < self.budget and (limit is None or spent + 1 <= limit)
 
-    def _draw(self) -> TrialRecord:
+    def _draw(self, attributes: Mapping[str, Any]) -> TrialRecord:
         """Start a new trial: the recipe, the next cell of the grid, or what the sampler draws."""
         trials = self._study.get_trials(deepcopy=False)
         given = {} if trials else self._recipe
@@ -102,7 +115,7 @@ class SearchLedger(Ledger):
             sampler=build_sampler(self._search, len(trials)),
             pruner=self._study.pruner,
         )
-        copy.add_trials(trials)
+        copy.add_trials(sampler_view(trials, self._search.sampler, self._rungs))
         study_id = storage.get_study_id_from_name(STUDY)
         for name, value in trials[-1].user_attrs.get(_SAMPLER_STATE, {}).items() if trials else ():
             storage.set_study_system_attr(study_id, name, value)
@@ -111,7 +124,7 @@ class SearchLedger(Ledger):
         with sampling_threads(self._search):
             drawn = copy.ask(self._distributions)
         state = storage.get_study_system_attrs(study_id)
-        return self._create(drawn.params, self._distributions, {_SAMPLER_STATE: state} if state else None)
+        return self._create(drawn.params, self._distributions, {**attributes, **({_SAMPLER_STATE: state} if state else {})})
 
 
 def to_distribution(dimension: Dimension) -> BaseDistribution:

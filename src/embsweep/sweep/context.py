@@ -105,6 +105,8 @@ def run_phase(
     share = 1 / count_trials_per_gpu(context.prepared.slots)
     trial_fn = partial(run_trial, data=data, models=context.models, memory_share=share)
     context.prepared.runner.run(scheduler, trial_fn)
+    if not scheduler.has_too_many_failures:
+        scheduler.close_paused()
     quarantine_corrupt(ledger, phase, context.progress)
     return scheduler
 

@@ -18,7 +18,7 @@ from embsweep.core.redaction import RedactingFormatter
 from embsweep.reports.progress import open_progress
 from embsweep.reports.view import Result
 from embsweep.runners.resources import describe_slots
-from embsweep.search.pruners import build_pruner
+from embsweep.search.factory import open_search_ledger
 from embsweep.search.search import SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.selection.objective import describe_objective
@@ -75,9 +75,15 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
 
 def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: SweepFolder) -> SearchLedger:
     recipe = prepared.recipe
-    pruner = build_pruner(recipe.stopping, recipe.eval.schedule(recipe.train.epochs)[0])
-    storage = open_storage(folder.ledger)
-    ledger = SearchLedger(storage, space=request.space, search=recipe.search, pruner=pruner, recipe=request.recipe)
+    ledger = open_search_ledger(
+        open_storage(folder.ledger),
+        space=request.space,
+        search=recipe.search,
+        stopping=recipe.stopping,
+        evaluations=recipe.eval.schedule(recipe.train.epochs),
+        finalists=recipe.confirm.finalists,
+        recipe=request.recipe,
+    )
     identity = compute_identity(
         recipe, request.space, prepared.splits.fingerprint, epoch_factor=prepared.scale.epoch_factor
     )
@@ -154,8 +160,8 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
         yield "One trial of this configuration, no search"
         return
     yield (
-        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {ledger.budget} trials, "
-        f"{describe_slots(prepared.slots)}"
+        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {ledger.budget} trials, about "
+        f"{ledger.expected_schedules:.0f} full schedules, {describe_slots(prepared.slots)}"
     )
     absent = [d.key for d in request.space if d.key not in request.recipe]
     if absent and recipe.search.recipe_first:

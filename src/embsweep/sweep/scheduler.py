@@ -38,7 +38,8 @@ class Phase:
 
     `study` is the phase's study in the ledger. `checkpoints_to_keep` returns the numbers of the finished runs whose
     weights stay on disk. More than `max_failed` failed runs end the phase (None: no limit). A run whose process died is
-    started again, until it has died `max_attempts` times; restarts of the driver do not count.
+    started again, until it has died `max_attempts` times; restarts of the driver do not count. The resume states of
+    `paused_states` paused runs stay on disk; the others start over if they go on.
     """
 
     study: str
@@ -46,6 +47,7 @@ class Phase:
     checkpoints_to_keep: Callable[[Sequence[TrialRecord]], set[int]]
     max_attempts: int
     max_failed: int | None = None
+    paused_states: int = 0
 
     def trial_dir(self, number: int) -> Path:
         """Return the folder of one run."""
@@ -75,7 +77,7 @@ class SweepScheduler:
                 self._close(record.number, TrialResult.failed(f"invalid configuration: {error}"))
                 continue
             self.ledger.set_attributes(record.number, **{CONFIG: config.trial.model_dump(mode="json")})
-            self._tell(record.number, f"starts: {describe_params(record) or 'the configuration'}")
+            self._tell(record.number, self._describe_start(record))
             return TrialSpec(
                 number=record.number,
                 attempt=record.attempt,
@@ -154,6 +156,19 @@ class SweepScheduler:
         self._tell(number, f"ran out of memory, and is retried with {sizes}")
         return True
 
+    def _describe_start(self, record: TrialRecord) -> str:
+        if not record.fraction or record.attempt > 1:
+            return f"starts: {describe_params(record) or 'the configuration'}"
+        is_kept = (self.phase.trial_dir(record.number) / "state").is_dir()
+        lost = "" if is_kept else ", and starts over: its state was deleted (stopping.paused_states)"
+        return f"is promoted to {record.runs_until:.0%}{lost}"
+
+    def close_paused(self) -> None:
+        """Stop the paused runs, because the phase has ended without promoting them."""
+        for number in self.ledger.close():
+            self._tell(number, "stopped")
+        self.delete_checkpoints()
+
     def _close(self, number: int, result: TrialResult) -> None:
         """Record the end of a run in the ledger, without secrets in an error's text; then delete checkpoints."""
         if result.reason:
@@ -170,14 +185,14 @@ class SweepScheduler:
                 self.ledger.fail(number, result.reason or "no reason given")
         self.delete_checkpoints()
         reason = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
-        self._tell(number, f"{result.outcome}{reason}")
+        self._tell(number, f"{self.ledger.record(number).state}{reason}")
 
     def delete_checkpoints(self) -> None:
-        """Delete the weights that the phase does not keep, and the resume states of finished runs."""
+        """Delete the weights that the phase does not keep, and the resume states that no run will need."""
         records = self.ledger.trials
-        kept = self.phase.checkpoints_to_keep(records)
+        kept, going_on = self.phase.checkpoints_to_keep(records), self.ledger.rank_paused()[: self.phase.paused_states]
         for record in records:
-            if not record.is_finished:
+            if record.state == "running" or record.number in going_on:
                 continue
             folder = self.phase.trial_dir(record.number)
             for part in ("state",) if record.number in kept else ("state", "best"):
@@ -227,7 +242,7 @@ def search_phase(runs: Path, config: Config, *, keep_recipe: bool) -> Phase:
         best = {ranked.number for ranked in rank_finished_trials(records, runs)[:keep]}
         return best | ({0} if keep_recipe else set())
 
-    return Phase(STUDY, runs, kept, sweep.max_attempts, sweep.max_failed_trials)
+    return Phase(STUDY, runs, kept, sweep.max_attempts, sweep.max_failed_trials, config.stopping.paused_states)
 
 
 def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[RankedTrial]:

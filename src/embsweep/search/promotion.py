@@ -1,0 +1,211 @@
+"""Promotion: which trial runs next and how far, by asynchronous successive halving whose trials pause at their rungs.
+
+A trial runs to a rung, a fraction of its own schedule, and pauses there. The best `1 / reduction_factor` of all that
+reached the rung go on to the next one, whenever a slot is free; otherwise a new trial starts. No slot waits for a rung
+to fill (Li et al., 2020, "A System for Massively Parallel Hyperparameter Tuning"). Once no new trial may start, the
+best paused ones go on until enough of them have finished their schedules.
+
+Pure functions of the trials' progress, so that a resumed sweep decides as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from embsweep.config.sweep import SearchConfig, StoppingConfig
+from embsweep.search.fidelity import Curve, carry_to_end, rung_values
+from embsweep.search.pruners import STEPS_PER_SCHEDULE, fraction_to_step
+from embsweep.search.record import State
+
+_SCHEDULES_PER_TRIAL = 0.3
+"""Cost of a search in full schedules for each of its trials, unless the configuration limits it."""
+
+
+@dataclass(frozen=True)
+class TrialProgress:
+    """How far a trial has come. `until` is the step at which it pauses; steps are thousandths of its schedule.
+
+    `curve` has its running best at each step that it has reported. The recipe runs to its end in any case.
+    """
+
+    number: int
+    state: State
+    curve: Curve
+    until: int
+    is_recipe: bool = False
+
+    @property
+    def reached(self) -> int:
+        """The last step that it has reported."""
+        return max(self.curve, default=0)
+
+    @property
+    def committed(self) -> int:
+        """The step that it has reached, or will reach without a further decision."""
+        return max(self.reached, self.until) if self.state == "running" else self.reached
+
+    @property
+    def rest(self) -> int:
+        """Steps that it needs to finish its schedule without being paused again."""
+        return 0 if self.state == "complete" else STEPS_PER_SCHEDULE - self.committed
+
+    @property
+    def can_finish(self) -> bool:
+        """True if it has finished its schedule or may still do so, and is not the recipe."""
+        return self.state in ("running", "paused", "complete") and not self.is_recipe
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """Decision that a paused trial goes on, to pause again at step `until`."""
+
+    number: int
+    until: int
+
+
+@dataclass(frozen=True)
+class NewTrial:
+    """Decision that a new trial starts, to pause at step `until`."""
+
+    until: int
+
+
+@dataclass(frozen=True)
+class PromotionPlan:
+    """Rungs and limits of a search. `rungs` are steps, the last one the end of the schedule.
+
+    At most `trials` trials start. `schedules` limits what is spent, in full schedules, with the completion of the
+    `finalists` best trials included; None: no limit. With `has_recipe`, trial 0 runs to its end and is not a finalist.
+    """
+
+    rungs: tuple[int, ...]
+    reduction_factor: int
+    trials: int
+    finalists: int
+    schedules: float | None = None
+    has_recipe: bool = False
+
+    @property
+    def expected_schedules(self) -> float:
+        """Full schedules that the search will take, if each rung passes on its share."""
+        return _expect_cost(self.rungs, self.reduction_factor, self.trials, self.finalists, self.has_recipe)
+
+
+def plan_promotion(
+    stopping: StoppingConfig, search: SearchConfig, evaluations: Sequence[float], *, finalists: int, has_recipe: bool
+) -> PromotionPlan:
+    """Fit the rungs to what the search may spend: the largest first rung with which it is not exceeded.
+
+    A rung is an evaluation, and each at least twice the previous one. With few trials the first rung is therefore
+    larger and there are fewer of them.
+
+    Args:
+        stopping: Smallest first rung and reduction factor.
+        search: Number of trials, and the limit in full schedules.
+        evaluations: Fractions of a schedule at which a trial is evaluated, the last one 1.0.
+        finalists: Number of trials that must finish their schedules.
+        has_recipe: Whether trial 0 is the recipe.
+    """
+    steps = [fraction_to_step(fraction) for fraction in evaluations]
+    able = [step for step in steps if step >= fraction_to_step(stopping.min_fraction)] or steps[-1:]
+    limit = search.schedules if search.schedules is not None else _SCHEDULES_PER_TRIAL * search.trials
+    ladders = [_double(able[first:]) for first in range(len(able))]
+    factor = stopping.reduction_factor
+
+    def fits(rungs: tuple[int, ...]) -> bool:
+        return _expect_cost(rungs, factor, search.trials, finalists, has_recipe) <= limit
+
+    rungs = next((ladder for ladder in reversed(ladders[:-1]) if fits(ladder)), ladders[0])
+    return PromotionPlan(rungs, factor, search.trials, finalists, search.schedules, has_recipe)
+
+
+def choose_next(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promotion | NewTrial | None:
+    """Return what a free slot does next; None if nothing may start until a running trial reports, or ever.
+
+    Args:
+        plan: Rungs and limits.
+        trials: Every trial, by number.
+    """
+    promoted = _best_of_rungs(plan, trials)
+    if promoted is not None and _can_afford(plan, trials, promoted):
+        return promoted
+    new = NewTrial(STEPS_PER_SCHEDULE if plan.has_recipe and not trials else plan.rungs[0])
+    if len(trials) < plan.trials and _can_afford(plan, trials, new):
+        return new
+    return _next_to_finish(plan, trials)
+
+
+def rank_paused(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> list[int]:
+    """Return the numbers of the paused trials, those with the best values carried to the end first."""
+    values = _carry(plan, trials)
+    return sorted((t.number for t in trials if t.state == "paused"), key=lambda number: (-values[number], number))
+
+
+def _best_of_rungs(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promotion | None:
+    """Return the promotion of the best trial that is among the best of its rung, at the highest rung that has one."""
+    able = [trial for trial in trials if trial.state != "failed"]
+    found = rung_values([trial.curve for trial in able], plan.rungs)
+    values = {trial.number: at for trial, at in zip(able, found, strict=True)}
+    for rung in reversed(range(len(plan.rungs) - 1)):
+        reached = [trial for trial in able if rung in values[trial.number]]
+        reached.sort(key=lambda trial: (-values[trial.number][rung], trial.number))
+        for trial in reached[: len(reached) // plan.reduction_factor]:
+            if trial.state == "paused" and max(values[trial.number]) == rung:
+                return Promotion(trial.number, plan.rungs[rung + 1])
+    return None
+
+
+def _next_to_finish(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promotion | None:
+    """Return the promotion of the best paused trial, unless enough others have finished or are on their way."""
+    busy = sum(trial.can_finish and trial.state != "paused" for trial in trials)
+    ranked = rank_paused(plan, trials)
+    if not ranked or busy >= plan.finalists:
+        return None
+    chosen = next(trial for trial in trials if trial.number == ranked[0])
+    return Promotion(chosen.number, next(step for step in plan.rungs if step > chosen.reached))
+
+
+def _can_afford(plan: PromotionPlan, trials: Sequence[TrialProgress], decision: Promotion | NewTrial) -> bool:
+    """Return whether the limit still suffices after a decision, with what the best trials need to finish."""
+    if plan.schedules is None:
+        return True
+    after = _apply(plan, trials, decision)
+    values = _carry(plan, after)
+    able = sorted((t for t in after if t.can_finish), key=lambda t: (-values[t.number], t.number))[: plan.finalists]
+    missing = plan.finalists - len(able)
+    needed = sum(t.committed for t in after) + sum(t.rest for t in able) + missing * STEPS_PER_SCHEDULE
+    return needed <= plan.schedules * STEPS_PER_SCHEDULE
+
+
+def _apply(
+    plan: PromotionPlan, trials: Sequence[TrialProgress], decision: Promotion | NewTrial
+) -> list[TrialProgress]:
+    if isinstance(decision, NewTrial):
+        number = len(trials)
+        return [*trials, TrialProgress(number, "running", {}, decision.until, plan.has_recipe and number == 0)]
+    return [replace(t, state="running", until=decision.until) if t.number == decision.number else t for t in trials]
+
+
+def _carry(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Mapping[int, float]:
+    values = carry_to_end([trial.curve for trial in trials], plan.rungs)
+    return {trial.number: value for trial, value in zip(trials, values, strict=True)}
+
+
+def _double(steps: Sequence[int]) -> tuple[int, ...]:
+    """Return the first step, each next one that is at least twice the last, and the end of the schedule."""
+    rungs = [steps[0]]
+    for step in steps[1:]:
+        if step >= 2 * rungs[-1] or step == STEPS_PER_SCHEDULE:
+            rungs.append(step)
+    return tuple(rungs)
+
+
+def _expect_cost(rungs: Sequence[int], factor: int, trials: int, finalists: int, has_recipe: bool) -> float:
+    """Return the full schedules of a search: at each rung a share of its trials, and at least the finalists."""
+    searched = trials - has_recipe
+    steps = (
+        (rung - previous) * max(min(finalists, searched), searched // factor**level)
+        for level, (previous, rung) in enumerate(zip((0, *rungs), rungs, strict=False))
+    )
+    return has_recipe + sum(steps) / STEPS_PER_SCHEDULE
