@@ -114,12 +114,12 @@ def open_ledger(method: str, seed: int, *, trials: int, schedules: float | None)
     if found is None:
         raise SystemExit(f"unknown method {method}: accepted are default, or a sampler and a kind of stopping")
     sampler, kind, factor = found.groups()
-    search = SearchConfig(
-        sampler=sampler, trials=trials, schedules=schedules, seed=seed * 100_003, recipe_first=False
-    )
+    search = SearchConfig(sampler=sampler, trials=trials, schedules=schedules, seed=seed * 100_003, recipe_first=False)
     usual = 4 if kind == "promotion" else 2
     stopping = StoppingConfig(kind=kind, reduction_factor=int(factor or usual))
-    return open_search_ledger(InMemoryStorage(), space=SPACE, search=search, stopping=stopping, evaluations=FRACTIONS, finalists=1)
+    return open_search_ledger(
+        InMemoryStorage(), space=SPACE, search=search, stopping=stopping, evaluations=FRACTIONS, finalists=1
+    )
 
 
 Step = tuple[int, float]
@@ -196,7 +196,11 @@ class Runs:
         self, method: str, task: str, seed: int, workers: int, trials: int, schedules: float | None
     ) -> list[Step]:
         ledger = open_ledger(method, seed, trials=trials, schedules=schedules)
-        enough = float(np.quantile(self.surrogate.reference(task)[:, -1], 0.99)) if trials == 10_000 and schedules == LONGEST else np.inf
+        enough = (
+            float(np.quantile(self.surrogate.reference(task)[:, -1], 0.99))
+            if trials == 10_000 and schedules == LONGEST
+            else np.inf
+        )
         steps: list[Step] = []
         last: Step | None = None
         for last in simulate(ledger, lambda record: self.surrogate.curves([record.params], task)[0], workers):
@@ -257,13 +261,22 @@ def compare_regret(runs: Runs, options: argparse.Namespace, tasks: Sequence[str]
                 ends = runs.surrogate.reference(task)[:, [max(1, round(f * EPOCHS)) - 1 for f in FRACTIONS]].max(1)
                 top, middle = ends.max(), np.median(ends)
                 seeds = range(options.first_seed, options.first_seed + options.seeds)
-                own = [runs.run(method, task, s, workers=options.workers, trials=trials, schedules=schedules) for s in seeds]
+                own = [
+                    runs.run(method, task, s, workers=options.workers, trials=trials, schedules=schedules)
+                    for s in seeds
+                ]
                 rows.append([((top - steps[-1][1]) / (top - middle), steps[-1][0] / EPOCHS) for steps in own])
             both = np.array(rows)
             regret, spent = both[..., 0], both[..., 1]
             name = f"{schedules:g}" if trials == 10_000 else f"{trials} trials, {schedules:g}"
-            result[method][name] = {"regret": float(regret.mean()), "interval": _interval(regret), "spent": float(spent.mean())}
-            print_line(f"{method:28s} at {name:18s} regret {regret.mean():6.3f} {_interval(regret)}, spent {spent.mean():.1f}")
+            result[method][name] = {
+                "regret": float(regret.mean()),
+                "interval": _interval(regret),
+                "spent": float(spent.mean()),
+            }
+            print_line(
+                f"{method:28s} at {name:18s} regret {regret.mean():6.3f} {_interval(regret)}, spent {spent.mean():.1f}"
+            )
     return result
 
 
@@ -288,7 +301,9 @@ def choose_tasks(surrogate: Surrogate, given: str) -> list[str]:
     """Return the named tasks, or as many as wanted: first those of the development, then others in a fixed order."""
     if not given.isdigit() or int(given) > 100 or given in surrogate.codes:
         return given.split(",")
-    others = sorted(set(surrogate.codes) - {"#na#", *DEVELOPMENT_TASKS}, key=lambda t: hashlib.sha256(t.encode()).hexdigest())
+    others = sorted(
+        set(surrogate.codes) - {"#na#", *DEVELOPMENT_TASKS}, key=lambda t: hashlib.sha256(t.encode()).hexdigest()
+    )
     return [*DEVELOPMENT_TASKS, *others][: int(given)]
 
 
@@ -302,7 +317,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--quantile", type=float, default=0.99, help="target, of 1,000 random configurations")
     parser.add_argument("--methods", type=lambda text: text.split(","), default=[BASELINE, "default"])
-    parser.add_argument("--budgets", type=lambda text: [(10_000, float(b)) for b in text.split(",")], help="full schedules: 5,10,20")
+    parser.add_argument(
+        "--budgets", type=lambda text: [(10_000, float(b)) for b in text.split(",")], help="full schedules: 5,10,20"
+    )
     parser.add_argument("--json", type=Path, help="file for the result; its runs are kept beside it")
     options = parser.parse_args()
     surrogate = Surrogate(options.data)

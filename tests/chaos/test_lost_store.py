@@ -5,10 +5,16 @@ import os
 import sqlite3
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from rich.console import Console
 
 from embsweep.cli.sync import sync_request
-from embsweep.core.errors import SweepRefused
+from embsweep.core.errors import CodedError, SweepRefused
+from embsweep.search.ledger import Ledger
+from embsweep.search.read import read_metadata
+from embsweep.search.storage import open_storage
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger
 from embsweep.tracking.connection import connect
@@ -18,7 +24,7 @@ from tests.chaos.conftest import SEARCH, count_trials
 from tests.chaos.invariants import check_invariants
 from tests.chaos.sandbox import NAME
 from tests.mlflow_runs import find_differences
-from tests.refusals import raises_code
+from tests.refusals import raises_code, raises_diagnostics
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +72,7 @@ def test_sync_into_another_store_and_into_an_empty_one(fork_server, sandbox_at):
     assert "cannot know them" in output
     assert f"embsweep promote {NAME}" in output
     assert find_hashes(sandbox.open_mlflow()) == hashes
+    assert f"models:/{NAME}/1" in read_metadata(sandbox.ledger)["result"]["registered"]
     assert check_invariants(sandbox, code=0, trials=count_trials(SEARCH)) == []
     before = dump(own)
     assert "Its winner is registered there" in sync(sandbox)
@@ -80,3 +87,25 @@ def test_sync_of_an_unfinished_sweep(sandbox_at):
     assert "no winner yet" in sync(sandbox)
     client, states = sandbox.open_mlflow(), project_ledger(sandbox.ledger)
     assert find_differences(client, client.get_experiment_by_name("embsweep").experiment_id, states) == []
+
+
+def test_sync_says_what_mlflow_has_refused(sandbox_at, monkeypatch):
+    sandbox = sandbox_at("finalization", *SEARCH)
+
+    def refuse(*_, **given):
+        raise MlflowException("too many", INVALID_PARAMETER_VALUE)
+
+    monkeypatch.setattr(MlflowClient, "set_terminated", refuse)
+    (sandbox.storage / "mlflow.db").unlink()
+    with raises_code(CodedError, "refused") as caught:
+        sync(sandbox)
+    assert "MLflow has refused" in str(caught.value)
+
+
+def test_sync_asks_for_an_address_whose_password_the_ledger_does_not_have(sandbox_at):
+    sandbox = sandbox_at("finalization", *SEARCH)
+    ledger = Ledger(open_storage(sandbox.ledger))
+    tracking = ledger.metadata["tracking"]
+    ledger.set_metadata(tracking={**tracking, "store": {**tracking["store"], "uri": "https://***@host"}})
+    with raises_diagnostics(("missing-value", "--uri")):
+        sync(sandbox)

@@ -350,6 +350,22 @@ def test_a_crash_between_the_two_writes_of_a_report_changes_nothing(storage, mon
     assert (again.record(number).best, again.record(number).fraction) == (0.4, 0.5)
 
 
+@pytest.mark.parametrize("write", ["set_trial_user_attr", "set_trial_system_attr"])
+def test_a_crash_between_the_writes_of_a_stop_does_not_revoke_it(memory, monkeypatch, write):
+    """Optuna's pruner evaluates a rung once, so that its answer must be recorded before the rung."""
+    dying = open_ledger(memory, stopping="successive_halving")
+    good, bad = dying.ask().number, dying.ask().number
+    dying.report(good, report_at(0.25, 0.5))
+    dying.record_report(bad, report_at(0.25, 0.4))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(dying._storage, write, raise_interrupt)
+        dying.should_stop(bad)
+    again = open_ledger(memory, stopping="successive_halving")
+    assert [again.ask().number for _ in range(2)] == [good, bad]
+    assert not again.report(good, report_at(0.25, 0.5))
+    assert again.report(bad, report_at(0.25, 0.4))
+
+
 def test_reports_of_an_interrupted_attempt_do_not_count_for_the_next(storage):
     """The next attempt starts over and is stopped earlier with a lower score: samplers learn from Optuna's value."""
     first = open_ledger(storage)

@@ -163,7 +163,7 @@ def test_a_stopped_trial_can_win_and_a_failed_or_open_one_cannot(tmp_path):
     records = [TrialRecord(number, state, {}, 0.5 + number / 10, 1.0, {}) for number, state in enumerate(states)]
     for record in records:
         (tmp_path / f"{record.number:04d}" / "best").mkdir(parents=True)
-    assert [finalist.number for finalist in rank_finished_trials(records, tmp_path)] == [1, 0]
+    assert rank_finished_trials(records, tmp_path) == [1, 0]
 
 
 def test_suggest_sets_the_fold_of_a_run(make_scheduler):

@@ -274,6 +274,19 @@ def test_the_lock_is_exclusive_and_tells_how_to_remove_it(store, client, name):
         pass
 
 
+def test_a_request_sent_twice_recognises_its_own_lock(store, client, name, monkeypatch):
+    original = type(client).create_registered_model
+
+    def send_twice(self, *arguments, **options):
+        original(self, *arguments, **options)
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(type(client), "create_registered_model", send_twice)
+    with hold_lock(store, name, "a test"):
+        assert locks(client) == [name + LOCK_SUFFIX]
+    assert locks(client) == []
+
+
 def test_a_lock_that_another_process_took_over_is_not_released(store, client, name):
     with hold_lock(store, name, "a test"):
         client.delete_registered_model(name + LOCK_SUFFIX)

@@ -124,14 +124,15 @@ def test_a_fresh_sweep_of_the_same_name_has_its_own_runs(fake, study):
 
 
 def test_a_resumed_run_has_no_end_of_the_attempt_before(fake, study):
-    reason = {"embsweep.reason": "out of memory", "embsweep.outcome": "failed", "embsweep.attempt": "1"}
+    reason = {"embsweep.reason": "out of memory", "embsweep.outcome": "failed", "embsweep.restarted": "its state"}
     bad = (MetricBatch({"loss": math.inf, "objective": math.nan}, T0),)
     write(fake, make_sweep(study), make_trial(study, status="FAILED", tags=reason, metrics=bad))
     (run,) = find_all_runs(fake, "1", study)[TRIAL]
     assert run.data.tags.items() >= {**reason, "embsweep.non_finite": "loss, objective"}.items()
     write(fake, make_sweep(study), make_trial(study, attempt=2))
     assert run.info.status == "RUNNING"
-    assert not {"embsweep.outcome", "embsweep.reason", "embsweep.non_finite"} & set(run.data.tags)
+    assert not {*reason, "embsweep.non_finite"} & set(run.data.tags)
+    assert find_differences(fake, "1", (make_sweep(study), make_trial(study, attempt=2))) == []
 
 
 @pytest.mark.parametrize("shift_ms", [3_600_000, -3_600_000])

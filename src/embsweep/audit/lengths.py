@@ -61,8 +61,10 @@ def measure_cuts(data: SplitView, model: ModelConfig) -> dict[str, Truncation]:
     counter = find_token_counter(model)
     if counter is None:
         return {}
-    kinds = {"queries": data.queries, "passages": data.corpus}
-    return {what: measure_cut(draw_sample(texts, _MOST_TOKENISED), counter) for what, texts in kinds.items()}
+    return {
+        what: measure_cut(draw_sample(texts, _MOST_TOKENISED), counter)
+        for what, texts in (("queries", data.queries), ("passages", data.corpus))
+    }
 
 
 def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Truncation:

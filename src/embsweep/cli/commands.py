@@ -151,8 +151,9 @@ def promote(
     """Make the challenger champion if it passes the gate. Exit code 4 if it is refused."""
     from embsweep.cli.promote import promote_request
 
-    folder = storage or default_storage()
-    promote_request(name, overrides or [], storage=folder, uri=uri, dry_run=dry_run, console=console())
+    promote_request(
+        name, overrides or [], storage=storage or default_storage(), uri=uri, dry_run=dry_run, console=console()
+    )
 
 
 @app.command()

@@ -136,8 +136,7 @@ def _run(request: SweepRequest) -> None:
     from embsweep.sweep.run import run_sweep
 
     out = console()
-    result = run_sweep(request, out)
-    print_result(out, result, command=request.command, ui_command=_ui_command(request))
+    print_result(out, run_sweep(request, out), command=request.command, ui_command=_ui_command(request))
 
 
 def _ui_command(request: SweepRequest) -> str:

@@ -90,6 +90,7 @@ Code = Literal[
     "deleted-experiment",
     "not-local",
     "bad-port",
+    "refused",
     # the number of diagnostics that are not listed
     "more-faults",
     # a sweep is refused

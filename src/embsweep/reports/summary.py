@@ -79,8 +79,9 @@ def _scores_table(evidence: Evidence) -> Table:
 
 def _evaluation_lines(evidence: Evidence) -> list[str]:
     largest, times = max(evidence.dims), evidence.holdout_evaluations
-    bm25 = (evidence.validation[BM25], evidence.test[BM25].scores)
-    validation, test = (scores[largest][evidence.metric] for scores in bm25)
+    validation, test = (
+        scores[largest][evidence.metric] for scores in (evidence.validation[BM25], evidence.test[BM25].scores)
+    )
     often = "once" if times == 1 else f"{times} times, so it may be optimistic"
     queries, groups = len(evidence.groups), len(set(evidence.groups))
     return [

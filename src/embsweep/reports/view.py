@@ -47,8 +47,7 @@ class SweepView:
         durations = [row.elapsed_s for row in self.finished if row.elapsed_s]
         if not durations:
             return None
-        left = self.requested_trials - len(self.finished)
-        return left * (sum(durations) / len(durations)) / self.slots
+        return (self.requested_trials - len(self.finished)) * (sum(durations) / len(durations)) / self.slots
 
 
 @dataclass(frozen=True)

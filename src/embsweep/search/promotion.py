@@ -178,9 +178,7 @@ def _can_afford(plan: PromotionPlan, trials: Sequence[TrialProgress], decision: 
     return needed <= plan.schedules * STEPS_PER_SCHEDULE
 
 
-def _apply(
-    plan: PromotionPlan, trials: Sequence[TrialProgress], decision: Promotion | NewTrial
-) -> list[TrialProgress]:
+def _apply(plan: PromotionPlan, trials: Sequence[TrialProgress], decision: Promotion | NewTrial) -> list[TrialProgress]:
     if isinstance(decision, NewTrial):
         number = len(trials)
         return [*trials, TrialProgress(number, "running", {}, decision.until, plan.has_recipe and number == 0)]

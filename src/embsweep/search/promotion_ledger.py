@@ -79,7 +79,9 @@ class PromotionLedger(SearchLedger):
 
     def stop(self, number: int) -> None:
         """Mark a trial as paused at its rung."""
-        self.set_attributes(number, **{PROMOTION: _state(round(self.record(number).runs_until * STEPS_PER_SCHEDULE), paused=True)})
+        self.set_attributes(
+            number, **{PROMOTION: _state(round(self.record(number).runs_until * STEPS_PER_SCHEDULE), paused=True)}
+        )
         self._open.remove(number)
 
     def rank_paused(self) -> list[int]:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from embsweep.config.sweep import SearchConfig
@@ -58,9 +57,7 @@ def sampling_threads(config: SearchConfig) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def sampler_view(
-    trials: Sequence[FrozenTrial], sampler: str, rungs: Sequence[int]
-) -> list[FrozenTrial]:
+def sampler_view(trials: Sequence[FrozenTrial], sampler: str, rungs: Sequence[int]) -> list[FrozenTrial]:
     """Return the trials as a sampler that fits a model should see them: all that have reported are complete.
 
     Their values are carried to the end of the schedule. Optuna's own GPSampler leaves stopped trials out, and its TPE

@@ -11,6 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial
 
 from embsweep.config.search_space import Choice, Dimension, IntRange, SearchSpace, Value, grid_values
 from embsweep.config.sweep import SearchConfig
@@ -84,14 +85,17 @@ class SearchLedger(Ledger):
         """Return whether the pruner stops an open trial after its last report.
 
         The answer for the step that stopped the trial is recorded, because Optuna's pruners evaluate each rung only
-        once, and a resumed trial repeats its last report.
+        once, and a resumed trial repeats its last report. The pruner works on a copy of the study, so that the answer
+        is recorded before the rung.
         """
-        frozen = self._storage.get_trial(self._trial_id(number))
-        if frozen.last_step is not None and frozen.user_attrs.get(STOP_AT) == frozen.last_step:
+        copy = self._copy_to(InMemoryStorage(), self._study.get_trials(deepcopy=False))
+        trial = copy.get_trials(deepcopy=False)[number]
+        if trial.last_step is not None and trial.user_attrs.get(STOP_AT) == trial.last_step:
             return True
-        should_stop = self._study.pruner.prune(self._study, frozen)
-        if should_stop:
-            self.set_attributes(number, **{STOP_AT: frozen.last_step})
+        if should_stop := self._study.pruner.prune(copy, trial):
+            self.set_attributes(number, **{STOP_AT: trial.last_step})
+        for name, value in copy.get_trials(deepcopy=False)[number].system_attrs.items():
+            self._storage.set_trial_system_attr(self._trial_id(number), name, value)
         return should_stop
 
     def _has_budget(self) -> bool:
@@ -108,14 +112,7 @@ class SearchLedger(Ledger):
             tried = [trial.params for trial in trials]
             given = next(cell for cell in self._cells if cell not in tried)
         storage = InMemoryStorage()
-        copy = optuna.create_study(
-            storage=storage,
-            study_name=STUDY,
-            direction="maximize",
-            sampler=build_sampler(self._search, len(trials)),
-            pruner=self._study.pruner,
-        )
-        copy.add_trials(sampler_view(trials, self._search.sampler, self._rungs))
+        copy = self._copy_to(storage, sampler_view(trials, self._search.sampler, self._rungs))
         study_id = storage.get_study_id_from_name(STUDY)
         for name, value in trials[-1].user_attrs.get(_SAMPLER_STATE, {}).items() if trials else ():
             storage.set_study_system_attr(study_id, name, value)
@@ -124,7 +121,21 @@ class SearchLedger(Ledger):
         with sampling_threads(self._search):
             drawn = copy.ask(self._distributions)
         state = storage.get_study_system_attrs(study_id)
-        return self._create(drawn.params, self._distributions, {**attributes, **({_SAMPLER_STATE: state} if state else {})})
+        return self._create(
+            drawn.params, self._distributions, {**attributes, **({_SAMPLER_STATE: state} if state else {})}
+        )
+
+    def _copy_to(self, storage: InMemoryStorage, trials: Sequence[FrozenTrial]) -> optuna.Study:
+        """Return a study of these trials, with the sampler of the next one."""
+        copy = optuna.create_study(
+            storage=storage,
+            study_name=STUDY,
+            direction="maximize",
+            sampler=build_sampler(self._search, len(trials)),
+            pruner=self._study.pruner,
+        )
+        copy.add_trials(trials)
+        return copy
 
 
 def to_distribution(dimension: Dimension) -> BaseDistribution:

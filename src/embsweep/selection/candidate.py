@@ -1,12 +1,8 @@
-"""Candidates for the winner: configurations that were run again with fresh seeds, and their paired comparison.
-
-Also the ranking of finished trials, which decides which checkpoints are kept on disk.
-"""
+"""Candidates for the winner: configurations that were run again with fresh seeds, and their paired comparison."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,21 +100,3 @@ class PairedComparison:
         families = ([c for c in found if (c.dim is None) is whole] for whole in (True, False))
         adjusted = {(c.reference, c.dim): c for family in families for c in adjust_comparisons(family)}
         return tuple(adjusted[c.reference, c.dim] for c in found)
-
-
-@dataclass(frozen=True)
-class RankedTrial:
-    """A finished trial: its best objective, and whether its weights are on disk."""
-
-    number: int
-    objective: float | None
-    has_checkpoint: bool
-
-
-def rank_trials(contenders: Iterable[RankedTrial]) -> list[RankedTrial]:
-    """Sort trials from best to worst; leave out those without a finite objective or without weights.
-
-    Of equal objectives, the lower trial number (the earlier trial) comes first.
-    """
-    able = [c for c in contenders if c.has_checkpoint and c.objective is not None and math.isfinite(c.objective)]
-    return sorted(able, key=lambda c: (-(c.objective or 0.0), c.number))

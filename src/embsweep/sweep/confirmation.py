@@ -97,7 +97,7 @@ def _check_any_succeeded(candidates: Sequence[Candidate], fresh: Sequence[TrialR
 
 def choose_finalists(context: SweepContext) -> tuple[int, ...]:
     """Return the `confirm.finalists` best trials of the search, and trial 0 if it is the recipe and can win."""
-    ranked = [c.number for c in rank_finished_trials(context.ledger.trials, context.folder.trials)]
+    ranked = rank_finished_trials(context.ledger.trials, context.folder.trials)
     best = ranked[: context.recipe.confirm.finalists]
     return tuple(best if 0 in best or 0 not in ranked or not context.has_recipe else [*best, 0])
 
@@ -238,8 +238,11 @@ def _is_corrupt(context: SweepContext, record: TrialRecord) -> bool:
 
 def _plan_points(context: SweepContext, finalists: Sequence[int], folds: int) -> list[Point]:
     """Return one point per run; all finalists with the first seed come before any with the second."""
-    used = find_used_seeds(context.ledger.trials, context.configure)
-    seeds = draw_seeds(context.recipe.confirm.seeds, context.recipe.search.seed, used)
+    seeds = draw_seeds(
+        context.recipe.confirm.seeds,
+        context.recipe.search.seed,
+        find_used_seeds(context.ledger.trials, context.configure),
+    )
     points: list[Point] = [{"trial": trial, "seed": seed} for seed in seeds for trial in finalists]
     return [{**point, "fold": fold} for point in points for fold in range(folds)] if folds else points
 
@@ -263,8 +266,7 @@ def confirmation_phase(context: SweepContext) -> Phase:
         last = _by_point(record for record in records if record.is_finished).values()
         trials = {record.number: record.params["trial"] for record in last}
         ranked = [] if with_folds else rank_finished_trials(last, runs)
-        best = {trials[run.number]: run.number for run in reversed(ranked)}
-        return set(best.values())
+        return set({trials[number]: number for number in reversed(ranked)}.values())
 
     return Phase(name, runs, kept, context.recipe.sweep.max_attempts)
 

@@ -67,8 +67,9 @@ class SweepContext:
         Raises:
             InputError: If the point is not a valid configuration.
         """
-        config = self.prepared.scale.apply(self.request.configure(params))
-        return config.model_copy(update={"objective": self.objective})
+        return self.prepared.scale.apply(self.request.configure(params)).model_copy(
+            update={"objective": self.objective}
+        )
 
 
 QUARANTINE = "best.corrupt"

@@ -182,9 +182,10 @@ def _evaluate_bm25(context: SweepContext) -> Evaluation:
 
 def _to_record(context: SweepContext, evaluation: Evaluation) -> EvaluationRecord:
     values = evaluation.of_metric(context.objective.metric)
-    groups = label_groups(context.prepared.splits.test.relevant)
     return EvaluationRecord(
         scores=evaluation.scores,
         values={dim: tuple(array.tolist()) for dim, array in values.items()},
-        intervals=compute_intervals(values, groups, seed=context.recipe.search.seed),
+        intervals=compute_intervals(
+            values, label_groups(context.prepared.splits.test.relevant), seed=context.recipe.search.seed
+        ),
     )

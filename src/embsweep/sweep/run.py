@@ -32,6 +32,7 @@ from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.run_metadata import begin_tracking, check_identity, compute_identity, describe_sweep, open_tracking
 from embsweep.sweep.scheduler import rank_finished_trials, search_phase
 from embsweep.sweep.winner import finalize_sweep, load_result
+from embsweep.tracking.runs import RUNNING
 from embsweep.tracking.sync import count_pending
 from embsweep.training.trial import TrialData
 
@@ -66,6 +67,7 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
             result = load_result(ledger, folder, prepared.recipe)
             if result is None or not ledger.is_exhausted:
                 return _search(request, prepared, folder, ledger, console)
+        ledger.set_metadata(status="FINISHED")  # an extension that was interrupted and taken back has left another
         console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
         if count_pending(folder.synced, project_ledger(folder.ledger)):
             with open_tracking(prepared, folder, console.print) as tracking:
@@ -116,8 +118,9 @@ def _search(
             return finalize_sweep(context, confirm_finalists(context))
         except BaseException as error:
             with contextlib.suppress(Exception):  # keep the original error if the disk is full
-                status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-                ledger.set_metadata(status=status, ended_at=time.time())
+                if ledger.metadata["status"] == RUNNING:  # not if the result is stored, but MLflow has not got it
+                    status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+                    ledger.set_metadata(status=status, ended_at=time.time())
                 tracking.put(*project_ledger(folder.ledger))
             raise
 
@@ -126,8 +129,13 @@ def _run_search(context: SweepContext) -> None:
     """Run the remaining trials of the search; raise TooManyFailures if no winner can be chosen."""
     splits = context.prepared.splits
     phase = search_phase(context.folder.trials, context.recipe, keep_recipe=context.has_recipe)
-    data = TrialData(splits.train, splits.validation)
-    scheduler = run_phase(context, context.ledger, phase, lambda record: context.configure(record.params), data)
+    scheduler = run_phase(
+        context,
+        context.ledger,
+        phase,
+        lambda record: context.configure(record.params),
+        TrialData(splits.train, splits.validation),
+    )
     records = context.ledger.trials
     failed = [record for record in records if record.state == "failed"]
     if scheduler.has_too_many_failures or not rank_finished_trials(records, context.folder.trials):

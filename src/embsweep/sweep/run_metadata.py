@@ -147,9 +147,12 @@ def compute_identity(
             configuration contains it.
     """
     swept = {dimension.key for dimension in space}
-    config = flatten(recipe.model_dump(mode="json"))
     return {
-        **{key: value for key, value in config if key not in swept and not key.startswith(_FREE)},
+        **{
+            key: value
+            for key, value in flatten(recipe.model_dump(mode="json"))
+            if key not in swept and not key.startswith(_FREE)
+        },
         **{f"space {dimension.key}": describe(dimension) for dimension in space},
         "data fingerprint": data_fingerprint,
         "scale.epoch_factor": epoch_factor,

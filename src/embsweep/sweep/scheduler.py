@@ -19,7 +19,6 @@ from embsweep.core.redaction import redact
 from embsweep.reports.text import score
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import CONFIG, FACTS, MINI_BATCH_SIZE, OOM_RETRY, STUDY, TrialRecord
-from embsweep.selection.candidate import RankedTrial, rank_trials
 from embsweep.sweep.folder import run_folder
 from embsweep.sweep.projection import describe_params
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
@@ -239,16 +238,18 @@ def search_phase(runs: Path, config: Config, *, keep_recipe: bool) -> Phase:
     keep = max(sweep.keep_checkpoints, config.confirm.finalists)
 
     def kept(records: Sequence[TrialRecord]) -> set[int]:
-        best = {ranked.number for ranked in rank_finished_trials(records, runs)[:keep]}
-        return best | ({0} if keep_recipe else set())
+        return {*rank_finished_trials(records, runs)[:keep], *([0] if keep_recipe else [])}
 
     return Phase(STUDY, runs, kept, sweep.max_attempts, sweep.max_failed_trials, config.stopping.paused_states)
 
 
-def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[RankedTrial]:
-    """Return the finished runs that can win, from best to worst: those with a finite objective and weights on disk."""
-    return rank_trials(
-        RankedTrial(r.number, r.best, (run_folder(runs, r.number) / "best").is_dir())
-        for r in records
-        if r.state in ("complete", "stopped")
-    )
+def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[int]:
+    """Return the numbers of the finished runs that can win, from best to worst; of equals, the earlier one first.
+
+    Args:
+        records: The runs; those without a finite objective cannot win, nor those without weights on disk.
+        runs: The folder that contains the runs' folders.
+    """
+    ended = [record for record in records if record.state in ("complete", "stopped") and record.best is not None]
+    able = [record for record in ended if (run_folder(runs, record.number) / "best").is_dir()]
+    return [record.number for record in sorted(able, key=lambda record: (-(record.best or 0.0), record.number))]

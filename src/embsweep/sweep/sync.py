@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embsweep.core.errors import CodedError
+from embsweep.core.errors import CodedError, Diagnostic, InputError
 from embsweep.core.redaction import redact
+from embsweep.search.ledger import Ledger
 from embsweep.search.read import read_metadata
+from embsweep.search.storage import open_storage
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger, read_identity
-from embsweep.sweep.winner import load_evidence, register
+from embsweep.sweep.winner import describe_version, load_evidence, register
 from embsweep.tracking.registry.register import RegisteredVersion, find_registered
 from embsweep.tracking.runs import RunKey, RunWriter
 from embsweep.tracking.store import Store, open_store
@@ -53,6 +55,10 @@ def sync_sweep(
         raise CodedError("empty", f"sweep '{folder.name}' has recorded nothing for MLflow yet")
     metadata = read_metadata(folder.ledger)
     used = metadata["tracking"]["store"]
+    if uri is None and used["uri"] and "***" in used["uri"]:
+        raise InputError(
+            Diagnostic("missing-value", "--uri", f"the ledger has no secrets, and so only {used['uri']}", hint="add it")
+        )
     store = open_store(
         folder.storage, uri=uri or used["uri"], experiment=experiment or used["experiment"], is_first=True
     )
@@ -66,7 +72,17 @@ def sync_sweep(
         sync.put(*states)
         sync.flush(SYNC_TIMEOUT_S)
         version = _register(folder, metadata, store, sync) if "result" in metadata else None
+        if sync.rejected:
+            raise CodedError("refused", f"MLflow has refused {sync.rejected} of {len(states)} runs, see above")
+    if is_own and version is not None and version.new:
+        _record_version(folder, version)
     return SyncResult(store, len(states), version)
+
+
+def _record_version(folder: SweepFolder, version: RegisteredVersion) -> None:
+    """Write the winner's new version to the ledger: a registry that was lost numbers its versions from 1 again."""
+    ledger = Ledger(open_storage(folder.ledger))
+    ledger.set_metadata(result={**ledger.metadata["result"], "registered": describe_version(version)})
 
 
 def _register(folder: SweepFolder, metadata: Mapping[str, Any], store: Store, sync: MlflowSync) -> RegisteredVersion:
@@ -75,7 +91,12 @@ def _register(folder: SweepFolder, metadata: Mapping[str, Any], store: Store, sy
     if evidence is None:
         raise CodedError("altered-file", f"{folder.evidence}: missing or altered; the winner was not registered again")
     check_checkpoint(weights)
-    name = metadata["tracking"]["registered_model"]
-    found = find_registered(store, read_identity(metadata), weights, registered_name=name, evidence=evidence)
+    found = find_registered(
+        store,
+        read_identity(metadata),
+        weights,
+        registered_name=metadata["tracking"]["registered_model"],
+        evidence=evidence,
+    )
     role, number = result["run"]
     return found or register(store, metadata, weights, evidence, sync.run_id((role, number)))

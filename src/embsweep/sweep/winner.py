@@ -53,8 +53,7 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     evidence = build_evidence(context, verdict, winner, test)
     run_id = context.tracking.run_id(winner.child.key)
     version = register(context.tracking.flush().store, context.ledger.metadata, winner.weights, evidence, run_id)
-    uri = f"{version.uri} (alias challenger: models:/{version.name}@challenger)"
-    result = Result(evidence, uri)
+    result = Result(evidence, describe_version(version))
     text = evidence.model_dump_json(indent=1).encode()
     atomic_write(context.folder.evidence, text)
     context.ledger.set_metadata(
@@ -74,6 +73,11 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     context.tracking.put(*project_ledger(context.folder.ledger))
     context.tracking.flush()
     return result
+
+
+def describe_version(version: RegisteredVersion) -> str:
+    """Return the URI of a registered version with its alias, as the result of a sweep shows it."""
+    return f"{version.uri} (alias challenger: models:/{version.name}@challenger)"
 
 
 def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result | None:

@@ -98,5 +98,8 @@ def find_runs(store: Store, tags: Mapping[str, str]) -> list[Run]:
         tags: Tags with the values that they must have; MLflow's filter syntax cannot express one with a quote.
     """
     terms = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    oldest_first = ["attributes.start_time ASC"]
-    return list(store.client.search_runs([store.experiment_id], terms, max_results=_MOST_RUNS, order_by=oldest_first))
+    return list(
+        store.client.search_runs(
+            [store.experiment_id], terms, max_results=_MOST_RUNS, order_by=["attributes.start_time ASC"]
+        )
+    )

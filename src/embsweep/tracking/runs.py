@@ -35,7 +35,6 @@ _STUDY_TAG, _ROLE_TAG, _TRIAL_TAG, _PARENT_TAG = (
     "mlflow.parentRunId",
 )
 _NON_FINITE_TAG = "embsweep.non_finite"
-_ATTEMPT_TAGS = ("embsweep.outcome", "embsweep.reason", _NON_FINITE_TAG)
 _TAG_CHARS = 5000
 
 
@@ -126,8 +125,8 @@ class RunWriter:
         digest = {DIGEST_TAG: state.digest}
         tags = {**state.all_tags, **self._parent(state), **(digest if state.status == RUNNING else {})}
         log_missing_params(self.store.client, run_id, state.params, known.params)
-        for tag in _ATTEMPT_TAGS:
-            if tag in known.tags and tag not in tags:
+        for tag in known.tags.keys() - {*tags, *state.identity_tags, DIGEST_TAG}:
+            if tag.startswith("embsweep."):  # of an earlier attempt
                 self.store.client.delete_tag(run_id, tag)
         if state.status == RUNNING != known.status:
             self.store.client.update_run(run_id, status=RUNNING)

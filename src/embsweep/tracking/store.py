@@ -140,11 +140,12 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
 def _find_or_create(client: MlflowClient, experiment: str, location: str | None) -> Experiment:
     if (found := client.get_experiment_by_name(experiment)) is not None:
         return found
-    kind = {
-        "mlflow.experimentKind": "custom_model_development"
-    }  # selects the UI for models instead of the one for chat models
     answer_or_none(
-        lambda: client.create_experiment(experiment, artifact_location=location, tags=kind),
+        lambda: client.create_experiment(
+            experiment,
+            artifact_location=location,
+            tags={"mlflow.experimentKind": "custom_model_development"},  # the UI for models, not that for chat models
+        ),
         "RESOURCE_ALREADY_EXISTS",  # created concurrently by another sweep on the same server
     )
     created = client.get_experiment_by_name(experiment)

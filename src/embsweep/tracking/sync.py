@@ -78,6 +78,12 @@ class MlflowSync:
             self._changed.notify_all()
 
     @property
+    def rejected(self) -> int:
+        """Number of runs whose latest state MLflow has refused."""
+        with self._changed:
+            return sum(self._rejected.get(key) == state.digest for key, state in self._wanted.items())
+
+    @property
     def pending(self) -> int:
         """Number of runs whose latest state is not in MLflow."""
         with self._changed:

@@ -99,8 +99,9 @@ class EvaluationCallback(TrainerCallback):
         best = self._state.best
         if best is None:
             raise TrialFailed("no-evaluation", "training ended before its first evaluation")
-        outcome = Outcome.STOPPED if self._stopped else Outcome.COMPLETE
-        return TrialResult(outcome, best.objective, str(self._job.best), time.time())
+        return TrialResult(
+            Outcome.STOPPED if self._stopped else Outcome.COMPLETE, best.objective, str(self._job.best), time.time()
+        )
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

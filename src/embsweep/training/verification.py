@@ -130,8 +130,7 @@ def hash_of_manifest(folder: Path) -> str:
 def _evaluate_all(
     recorded_scores: Sequence[RecordedScores], how: VerificationSpec, models: tuple[ModelCopy, ...]
 ) -> list[VerifiedEvaluation]:
-    base = find_copy(how.model, models)
-    return [_evaluate_one(entry, how, base) for entry in recorded_scores]
+    return [_evaluate_one(entry, how, find_copy(how.model, models)) for entry in recorded_scores]
 
 
 def _evaluate_one(entry: RecordedScores, how: VerificationSpec, base: Path | None) -> VerifiedEvaluation:

@@ -15,11 +15,11 @@ from datetime import timedelta
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from embsweep.core.distributed import ProcessGroup, current_group
-from embsweep.core.errors import EmbsweepError
+from embsweep.core.errors import EmbsweepError, describe_exception
 from embsweep.runners.attempt import run_attempt
 from embsweep.runners.base import TrialFn
 from embsweep.runners.ray.environment import pin_threads, thread_variables
@@ -35,7 +35,7 @@ from embsweep.training.messages import (
     TrialStarted,
 )
 
-_POLL_S = 0.5
+_POLL_S, _END_TIMEOUT_S = 0.5, 60.0
 _COLLECTIVE_TIMEOUT = timedelta(hours=1)
 """Timeout of a collective: the others wait while the first worker writes a state to a shared disk between two steps."""
 
@@ -69,10 +69,11 @@ def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, slots: Slot
         address = ray.get(workers[0].find_address.remote())
         running = [worker.train.remote(trial_fn, job.model_dump_json(), address, mailbox) for worker in workers]
         _forward_messages(mailbox, running, reporter)
-    except RayActorError as error:
+    except (RayActorError, WorkerLost) as error:  # a worker that lost its peer raises the latter
         raise WorkerLost(_PROCESS_DIED) from error
     except RayError as error:
-        raise WorkerLost(f"a worker of the trial could not continue: {error}") from error
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        raise WorkerLost(f"a worker of the trial could not continue: {describe_exception(cause)}") from error
     finally:
         for actor in (*workers, mailbox):
             ray.kill(actor)
@@ -120,7 +121,8 @@ def _forward_messages(mailbox: Any, running: list[Any], reporter: Reporter) -> N
         elif done := ray.wait(running, num_returns=len(running), timeout=0)[0]:
             ray.get(done)
     if message.outcome is not Outcome.FAILED:
-        ray.wait(running, num_returns=len(running))  # they end too; after a failure, they wait for the failed one
+        # They end too, unless one fails after its last collective; after a failure, they wait for the failed one.
+        ray.wait(running, num_returns=len(running), timeout=_END_TIMEOUT_S)
 
 
 @ray.remote
@@ -144,7 +146,7 @@ class _Worker:
 
         pin_threads(int(os.environ["OMP_NUM_THREADS"]))
         torch.distributed.init_process_group(
-            "nccl" if torch.cuda.is_available() else "gloo",
+            "gloo" if os.environ["ACCELERATE_TORCH_DEVICE"] == "cpu" else "nccl",
             init_method=address,
             rank=int(os.environ["RANK"]),
             world_size=int(os.environ["WORLD_SIZE"]),

@@ -27,7 +27,7 @@ from embsweep.runners.ray.environment import WORKER_ENVIRONMENT, pin_threads, th
 from embsweep.runners.ray.object_store import put_trial_fn
 from embsweep.runners.ray.session import connect, raise_interrupts
 from embsweep.runners.ray.tune_adapter import TuneAdapter, TuneReporter
-from embsweep.runners.resources import Machine, Slots, plan_slots
+from embsweep.runners.resources import Machine, Slots, inspect_machine, plan_slots
 from embsweep.training.messages import TrialSpec
 
 _DRIVER_BYTES = 2**20
@@ -57,11 +57,14 @@ class RayRunner(Runner):
         return slots
 
     def connect(self) -> None:
-        """Start Ray on this machine's loopback address, unless this process is connected already."""
+        """Start Ray on this machine's loopback address, unless this process is connected already.
+
+        It gets all CPUs: the next sweep in this process may need more than this one.
+        """
         if not ray.is_initialized():
             connect(
                 "local",
-                num_cpus=max(self._slots.count * self._slots.cpus, 1),
+                num_cpus=max(self._slots.count * self._slots.cpus, inspect_machine().cpus),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 runtime_env={"env_vars": WORKER_ENVIRONMENT | thread_variables(self._slots.cpus_per_worker)},

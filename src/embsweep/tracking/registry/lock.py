@@ -45,10 +45,10 @@ def hold_lock(store: Store, name: str, purpose: str) -> Iterator[None]:
         "RESOURCE_ALREADY_EXISTS",
         "RESOURCE_DOES_NOT_EXIST",  # MLflow reads the existing model after the conflict; its owner has deleted it
     )
-    if created is None:
+    if created is None and (other := _read_holder(client, lock)) != holder:  # a repeated request meets its own lock
         raise GateRefused(
             "locked",
-            f"another promotion or rollback of {name} is switching its aliases ({_read_holder(client, lock)}); nothing "
+            f"another promotion or rollback of {name} is switching its aliases ({other}); nothing "
             f"was changed, try again. If that process is dead, delete the registered model '{lock}' first "
             "(embsweep ui, Models)",
         )
