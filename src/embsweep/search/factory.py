@@ -14,7 +14,7 @@ from embsweep.search.pruners import build_pruner, fraction_to_step
 from embsweep.search.search import SearchLedger
 
 
-def open_search_ledger(
+def open_search_ledger(  # noqa: PLR0913 - all but one are keyword-only
     storage: BaseStorage,
     *,
     space: SearchSpace,

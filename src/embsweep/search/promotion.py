@@ -89,7 +89,7 @@ class PromotionPlan:
     @property
     def expected_schedules(self) -> float:
         """Full schedules that the search will take, if each rung passes on its share."""
-        return _expect_cost(self.rungs, self.reduction_factor, self.trials, self.finalists, self.has_recipe)
+        return _expect_cost(self.rungs, self.reduction_factor, self.trials, self.finalists, has_recipe=self.has_recipe)
 
 
 def plan_promotion(
@@ -114,7 +114,7 @@ def plan_promotion(
     factor = stopping.reduction_factor
 
     def fits(rungs: tuple[int, ...]) -> bool:
-        return _expect_cost(rungs, factor, search.trials, finalists, has_recipe) <= limit
+        return _expect_cost(rungs, factor, search.trials, finalists, has_recipe=has_recipe) <= limit
 
     rungs = next((ladder for ladder in reversed(ladders[:-1]) if fits(ladder)), ladders[0])
     return PromotionPlan(rungs, factor, search.trials, finalists, search.schedules, has_recipe)
@@ -199,11 +199,11 @@ def _double(steps: Sequence[int]) -> tuple[int, ...]:
     return tuple(rungs)
 
 
-def _expect_cost(rungs: Sequence[int], factor: int, trials: int, finalists: int, has_recipe: bool) -> float:
+def _expect_cost(rungs: Sequence[int], factor: int, trials: int, finalists: int, *, has_recipe: bool) -> float:
     """Return the full schedules of a search: at each rung a share of its trials, and at least the finalists."""
     searched = trials - has_recipe
     steps = (
-        (rung - previous) * max(min(finalists, searched), searched // factor**level)
+        (rung - previous) * max(min(finalists, searched), searched // int(factor**level))
         for level, (previous, rung) in enumerate(zip((0, *rungs), rungs, strict=False))
     )
     return has_recipe + sum(steps) / STEPS_PER_SCHEDULE

@@ -13,7 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 from embsweep.config.search_space import SearchSpace, Value
 from embsweep.config.sweep import SearchConfig
 from embsweep.search.promotion import NewTrial, PromotionPlan, TrialProgress, choose_next, rank_paused
-from embsweep.search.pruners import STEPS_PER_SCHEDULE
 from embsweep.search.record import PROMOTION, TrialRecord, to_state
 from embsweep.search.search import SearchLedger
 
@@ -27,8 +26,8 @@ _CLOSED = "closed"
 class PromotionLedger(SearchLedger):
     """A search ledger whose trials pause instead of being stopped.
 
-    Optuna has no state for a paused trial; it stays RUNNING with the attribute `promotion`. Until which step a trial may
-    run is in the same attribute, so that a pause and a promotion are one write each.
+    Optuna has no state for a paused trial; it stays RUNNING with the attribute `promotion`. The step until which a trial
+    may run is in the same attribute, so that a pause and a promotion are one write each.
 
     Args:
         storage: Storage of Optuna's.
@@ -79,9 +78,8 @@ class PromotionLedger(SearchLedger):
 
     def stop(self, number: int) -> None:
         """Mark a trial as paused at its rung."""
-        self.set_attributes(
-            number, **{PROMOTION: _state(round(self.record(number).runs_until * STEPS_PER_SCHEDULE), paused=True)}
-        )
+        until = _until(self._storage.get_trial(self._trial_id(number)))
+        self.set_attributes(number, **{PROMOTION: _state(until, paused=True)})
         self._open.remove(number)
 
     def rank_paused(self) -> list[int]:

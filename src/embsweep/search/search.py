@@ -121,9 +121,8 @@ class SearchLedger(Ledger):
         with sampling_threads(self._search):
             drawn = copy.ask(self._distributions)
         state = storage.get_study_system_attrs(study_id)
-        return self._create(
-            drawn.params, self._distributions, {**attributes, **({_SAMPLER_STATE: state} if state else {})}
-        )
+        own = {_SAMPLER_STATE: state} if state else {}
+        return self._create(drawn.params, self._distributions, {**attributes, **own})
 
     def _copy_to(self, storage: InMemoryStorage, trials: Sequence[FrozenTrial]) -> optuna.Study:
         """Return a study of these trials, with the sampler of the next one."""

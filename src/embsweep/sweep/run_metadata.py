@@ -127,7 +127,8 @@ def split_sizes(splits: Splits) -> dict[str, int]:
     }
 
 
-# These may change in a resumed sweep: number of trials, paused states to keep, audit, confirmation, gate, runner, tracking, checkpoints to keep.
+# These may change in a resumed sweep: number of trials, states and checkpoints to keep, audit, confirmation, gate,
+# runner and tracking.
 _FREE = (
     *("search.trials", "stopping.paused_states"),
     *("audit.", "confirm.", "gate.", "runner.", "tracking.", "storage.", "scale.", "sweep."),
