@@ -26,8 +26,8 @@ _CLOSED = "closed"
 class PromotionLedger(SearchLedger):
     """A search ledger whose trials pause instead of being stopped.
 
-    Optuna has no state for a paused trial; it stays RUNNING with the attribute `promotion`. The step until which a trial
-    may run is in the same attribute, so that a pause and a promotion are one write each.
+    Optuna has no state for a paused trial; it stays RUNNING with the attribute `promotion`. The step until which a
+    trial may run is in the same attribute, so that a pause and a promotion are one write each.
 
     Args:
         storage: Storage of Optuna's.
