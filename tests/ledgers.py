@@ -13,6 +13,10 @@ from embsweep.search.storage import open_storage
 from embsweep.training.messages import TrialReport
 
 
+RUNGS = (250, 500, 1000)
+"""Steps at which trials are compared: thousandths of the schedule."""
+
+
 class Memory:
     """A storage in memory that outlives the ledgers opened on it, as a database outlives processes."""
 
@@ -43,7 +47,8 @@ def open_search(storage, space, *, stopping="none", first=0.25, recipe=None, **s
     values = {"sampler": "random", "trials": 99, "seed": 0, "recipe_first": recipe is not None, **search}
     config = stopping if isinstance(stopping, StoppingConfig) else StoppingConfig(kind=stopping)
     pruner = build_pruner(config, first)
-    return SearchLedger(storage, space=space, search=SearchConfig(**values), pruner=pruner, recipe=recipe)
+    search = SearchConfig(**values)
+    return SearchLedger(storage, space=space, search=search, pruner=pruner, rungs=RUNGS, recipe=recipe)
 
 
 def report_at(fraction, value, best=None, best_fraction=None, at=1.0):
