@@ -12,7 +12,6 @@ from embsweep.search.search import SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.training.messages import TrialReport
 
-
 RUNGS = (250, 500, 1000)
 """Steps at which trials are compared: thousandths of the schedule."""
 

@@ -3,11 +3,11 @@
 import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
+from tests.ledgers import Database, Memory, report_at
 
 from embsweep.config.search_space import FloatRange, IntRange
 from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.search.factory import open_search_ledger
-from tests.ledgers import Database, Memory, report_at
 
 SPACE = (FloatRange("x", 0.0, 1.0), IntRange("n", 1, 9))
 RECIPE = {"x": 0.5, "n": 3}
