@@ -119,6 +119,11 @@ class TrialRecord:
         step: int = self.attributes.get(PROMOTION, {}).get("until", STEPS_PER_SCHEDULE)
         return step / STEPS_PER_SCHEDULE
 
+    @property
+    def is_promoted(self) -> bool:
+        """True if it runs on after a pause, whose time it still has."""
+        return self.state == "running" and PROMOTION in self.attributes and "ended_at" in self.attributes
+
     @cached_property
     def all_reports(self) -> Mapping[int, TrialReport]:
         """The last report of each step, in order of the steps, also those of earlier attempts that were not resumed."""

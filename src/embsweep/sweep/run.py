@@ -167,17 +167,21 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
     if not request.space:
         yield "One trial of this configuration, no search"
         return
+    limit = recipe.search.schedules
+    cost = f"about {ledger.expected_schedules:.0f}" if limit is None else f"at most {limit:g}"
     yield (
-        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {ledger.budget} trials, about "
-        f"{ledger.expected_schedules:.0f} full schedules, {describe_slots(prepared.slots)}"
+        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {ledger.budget} trials, {cost} full "
+        f"schedules, {describe_slots(prepared.slots)}"
     )
     absent = [d.key for d in request.space if d.key not in request.recipe]
     if absent and recipe.search.recipe_first:
         yield f"  trial 0 is the recipe, except for values outside the space: {', '.join(absent)}"
-    done = sum(record.is_finished for record in ledger.trials)
     if ledger.trials:
-        rest = "the others follow" if done < ledger.budget else "confirmation and test follow"
-        yield f"Resuming: {done} of {ledger.budget} trials are finished, {rest}."
+        done = sum(record.is_finished for record in ledger.trials)
+        paused = len(ledger.rank_paused())
+        pause = f", {paused} are paused" if paused else ""
+        rest = "confirmation and test follow" if ledger.is_exhausted else "the others follow"
+        yield f"Resuming: {done} of {ledger.budget} trials are finished{pause}, {rest}."
 
 
 class _LogFile(logging.FileHandler):
