@@ -69,6 +69,34 @@ def test_a_stop_decided_by_the_ledger_reaches_the_trial(make_scheduler):
     assert all(r.fraction == 0.25 for r in scheduler.ledger.trials[1:])
 
 
+def test_a_trial_pauses_goes_on_and_ends_in_words_and_in_mlflow(make_scheduler):
+    heard = Heard()
+    scheduler = make_scheduler(trials=2, stopping="promotion", heard=heard)
+    InlineRunner().run(scheduler, scripted())
+    scheduler.close_paused()
+    assert [record.state for record in scheduler.ledger.trials] == ["stopped", "complete"]
+    events = [event for number, event in heard.events if number == 1 and event]
+    assert events[1:4] == [
+        "at 25%: 1.2500 (best 1.2500), pauses",
+        "paused at 25%, best 1.2500",
+        "is promoted to 100%, and starts over: its state was deleted (stopping.paused_states)",
+    ]
+    assert events[-1] == "complete, best 2.0000"
+    statuses = [[state.status for state in heard.states if state.key[1] == number] for number in (0, 1)]
+    assert statuses[0][-2:] == ["SCHEDULED", "FINISHED"]
+    paused = statuses[1].index("SCHEDULED")
+    assert statuses[1][paused + 1] == "RUNNING"
+    assert heard.last(1).status == "FINISHED"
+
+
+def test_a_promotion_is_told_also_after_an_interruption(make_scheduler):
+    make_scheduler(trials=1, stopping="promotion").suggest()
+    heard = Heard()
+    InlineRunner().run(make_scheduler(trials=1, stopping="promotion", heard=heard), scripted())
+    first = [event.split()[0] for number, event in heard.events if event]
+    assert first == ["starts:", "at", "paused", "is", "at", "at", "at", "complete,"]
+
+
 def test_weights_of_the_best_trials_are_kept(make_scheduler):
     scheduler = make_scheduler(keep_checkpoints=2)
     InlineRunner().run(scheduler, scripted())

@@ -46,7 +46,9 @@ CONFIG = "config"
 """Attribute of a run: its whole configuration, as plain JSON; absent if its parameters are not valid together."""
 
 FACTS = "facts/"
-"""Prefix of the attributes that hold facts of each attempt other than scores (device, setup times): `facts/1`."""
+"""Prefix of the attributes that hold facts of each start other than scores (device, setup times): `facts/1`.
+
+A trial starts in each attempt, and again in the same attempt when it is promoted."""
 
 MINI_BATCH_SIZE = "mini_batch_size"
 """Attribute, and fact of a trial: pairs of a mini-batch of its last attempt, or of the next one after it ran out of
@@ -99,14 +101,14 @@ class TrialRecord:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Facts of the last attempt's training other than scores, by name."""
-        return self.all_facts.get(self.attempt, {})
+        """Facts of the last start's training other than scores, by name."""
+        return next(reversed(self.all_facts.values()), {})
 
     @property
     def all_facts(self) -> Mapping[int, Mapping[str, Any]]:
-        """Facts of each attempt, by its number, with its start (`started_at`, in seconds since the epoch)."""
+        """Facts of each start, by its number from 1, with its time (`started_at`, in seconds since the epoch)."""
         found = {name: value for name, value in self.attributes.items() if name.startswith(FACTS)}
-        return {int(name.removeprefix(FACTS)): value for name, value in found.items()}
+        return dict(sorted((int(name.removeprefix(FACTS)), value) for name, value in found.items()))
 
     @property
     def is_finished(self) -> bool:
@@ -118,6 +120,11 @@ class TrialRecord:
         """Fraction of the schedule at which it pauses or has paused, 1.0 if it runs to its end."""
         step: int = self.attributes.get(PROMOTION, {}).get("until", STEPS_PER_SCHEDULE)
         return step / STEPS_PER_SCHEDULE
+
+    @property
+    def is_promoted(self) -> bool:
+        """True if it runs on after a pause, whose time it still has."""
+        return self.state == "running" and PROMOTION in self.attributes and "ended_at" in self.attributes
 
     @cached_property
     def all_reports(self) -> Mapping[int, TrialReport]:

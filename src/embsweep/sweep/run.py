@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -168,16 +169,29 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
         yield "One trial of this configuration, no search"
         return
     yield (
-        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {ledger.budget} trials, about "
-        f"{ledger.expected_schedules:.0f} full schedules, {describe_slots(prepared.slots)}"
+        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, "
+        f"{describe_budget(ledger, recipe.search.schedules)}, {describe_slots(prepared.slots)}"
     )
     absent = [d.key for d in request.space if d.key not in request.recipe]
     if absent and recipe.search.recipe_first:
         yield f"  trial 0 is the recipe, except for values outside the space: {', '.join(absent)}"
-    done = sum(record.is_finished for record in ledger.trials)
     if ledger.trials:
-        rest = "the others follow" if done < ledger.budget else "confirmation and test follow"
-        yield f"Resuming: {done} of {ledger.budget} trials are finished, {rest}."
+        yield describe_resumption(ledger)
+
+
+def describe_budget(ledger: SearchLedger, limit: float | None) -> str:
+    """Describe what a search may take: its trials, and their full schedules, `limit` if there is one."""
+    cost = f"about {ledger.expected_schedules:.0f}" if limit is None else f"at most {limit:g}"
+    return f"{ledger.budget} trials, {cost} full schedules"
+
+
+def describe_resumption(ledger: SearchLedger) -> str:
+    """Describe how far a resumed search has come."""
+    states = Counter(record.state for record in ledger.trials)
+    done = len(ledger.trials) - states["running"] - states["paused"]
+    paused = f", {states['paused']} are paused" if states["paused"] else ""
+    rest = "confirmation and test follow" if ledger.is_exhausted else "the others follow"
+    return f"Resuming: {done} of {ledger.budget} trials are finished{paused}, {rest}."
 
 
 class _LogFile(logging.FileHandler):

@@ -20,7 +20,7 @@ from embsweep.reports.text import score
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import CONFIG, FACTS, MINI_BATCH_SIZE, OOM_RETRY, STUDY, TrialRecord
 from embsweep.sweep.folder import run_folder
-from embsweep.sweep.projection import describe_params
+from embsweep.sweep.projection import describe_params, describe_state
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
 from embsweep.training.verification import hash_of_manifest
 
@@ -99,8 +99,8 @@ class SweepScheduler:
         record = self.ledger.record(number)
         facts |= {OOM_RETRY: record.attributes[OOM_RETRY]} if OOM_RETRY in record.attributes else {}
         size = {MINI_BATCH_SIZE: facts[MINI_BATCH_SIZE]} if MINI_BATCH_SIZE in facts else {}
-        attempt = {f"{FACTS}{record.attempt}": {**facts, "started_at": started.started_at}}
-        self.ledger.set_attributes(number, **process, **size, **attempt)
+        start = {f"{FACTS}{len(record.all_facts) + 1}": {**facts, "started_at": started.started_at}}
+        self.ledger.set_attributes(number, **process, **size, **start)
         for report in started.earlier:
             self.ledger.record_report(number, report)
         events = [f"resumes from {started.earlier[-1].fraction:.0%}"] if started.earlier else []
@@ -111,7 +111,8 @@ class SweepScheduler:
         """See `TrialScheduler.on_trial_result`."""
         should_stop = self.ledger.report(number, report) and report.fraction < 1.0
         what = f"at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
-        self._tell(number, f"{what}, stopped" if should_stop else what)
+        is_pause = self.ledger.record(number).runs_until < 1.0
+        self._tell(number, f"{what}, {'pauses' if is_pause else 'stopped'}" if should_stop else what)
         return should_stop
 
     def on_trial_error(self, number: int, reason: str) -> None:
@@ -156,7 +157,7 @@ class SweepScheduler:
         return True
 
     def _describe_start(self, record: TrialRecord) -> str:
-        if not record.fraction or record.attempt > 1:
+        if not record.fraction:  # new, or interrupted: then its reports count again when it repeats them
             return f"starts: {describe_params(record) or 'the configuration'}"
         is_kept = (self.phase.trial_dir(record.number) / "state").is_dir()
         lost = "" if is_kept else ", and starts over: its state was deleted (stopping.paused_states)"
@@ -184,7 +185,7 @@ class SweepScheduler:
                 self.ledger.fail(number, result.reason or "no reason given")
         self.delete_checkpoints()
         reason = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
-        self._tell(number, f"{self.ledger.record(number).state}{reason}")
+        self._tell(number, f"{describe_state(self.ledger.record(number))}{reason}")
 
     def delete_checkpoints(self) -> None:
         """Delete the weights that the phase does not keep, and the resume states that no run will need."""
