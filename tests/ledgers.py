@@ -7,7 +7,7 @@ from pathlib import Path
 from optuna.storages import InMemoryStorage
 
 from embsweep.config.sweep import SearchConfig, StoppingConfig
-from embsweep.search.pruners import build_pruner
+from embsweep.search.pruners import build_pruner, fraction_to_step
 from embsweep.search.search import SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.training.messages import TrialReport
@@ -43,7 +43,8 @@ def open_search(storage, space, *, stopping="none", first=0.25, recipe=None, **s
     values = {"sampler": "random", "trials": 99, "seed": 0, "recipe_first": recipe is not None, **search}
     config = stopping if isinstance(stopping, StoppingConfig) else StoppingConfig(kind=stopping)
     pruner = build_pruner(config, first)
-    return SearchLedger(storage, space=space, search=SearchConfig(**values), pruner=pruner, recipe=recipe)
+    rungs = (fraction_to_step(first), fraction_to_step(1.0))
+    return SearchLedger(storage, space=space, search=SearchConfig(**values), pruner=pruner, rungs=rungs, recipe=recipe)
 
 
 def report_at(fraction, value, best=None, best_fraction=None, at=1.0):
