@@ -1,6 +1,6 @@
 """Searches on LCBench: the product's ledger with a simulated clock and YAHPO Gym's surrogate of the learning curves.
 
-The surrogate has curves of 52 epochs for 7 hyperparameters and 34 tasks. Sampler, promotion and ledger are those of the
+The surrogate has curves of 52 epochs and 7 hyperparameters. Sampler, promotion and ledger are those of the
 product; the ledger's storage is in memory.
 """
 
