@@ -146,7 +146,7 @@ class _Worker:
 
         pin_threads(int(os.environ["OMP_NUM_THREADS"]))
         torch.distributed.init_process_group(
-            "gloo" if os.environ["ACCELERATE_TORCH_DEVICE"] == "cpu" else "nccl",
+            "nccl" if torch.cuda.is_available() and os.environ["ACCELERATE_TORCH_DEVICE"] != "cpu" else "gloo",
             init_method=address,
             rank=int(os.environ["RANK"]),
             world_size=int(os.environ["WORLD_SIZE"]),

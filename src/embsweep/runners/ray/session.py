@@ -38,12 +38,15 @@ def connect(address: str, **options: Any) -> None:
     ray._private.worker.print_to_stdstream = _to_log
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
-    except SystemExit:  # Ray's handler of SIGTERM, which it installs first
+        try:
+            ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
+        finally:  # a second handler, in C++, prints a stack trace and aborts
+            if _is_main_thread() and before is not None:
+                signal.signal(signal.SIGTERM, before)
+    except (
+        SystemExit
+    ):  # Ray's handler of SIGTERM, which it installs first; it may be called as late as in the line above
         raise KeyboardInterrupt from None
-    finally:  # a second handler, in C++, prints a stack trace and aborts
-        if _is_main_thread() and before is not None:
-            signal.signal(signal.SIGTERM, before)
     restrict_token_permissions()
 
 
