@@ -91,6 +91,7 @@ def test_the_best_of_all_that_reached_a_rung_go_on(trials, expected):
         ([trial(0, 0.5, 0.6), trial(1, 0.55), trial(2, 0.3)], Promotion(1, 500)),
         ([trial(0, 0.5, 0.6), trial(1, 0.4), trial(2, 0.3)], Promotion(0, 1000)),
         ([trial(0, 0.5, 0.6, 0.7, state="complete"), trial(1, 0.4), trial(2, 0.3)], None),
+        ([trial(0, 0.5, 0.6, 0.7, state="complete"), trial(1, 0.9), trial(2, 0.3)], Promotion(1, 500)),
         ([trial(0, 0.5, state="running", until=500), trial(1, 0.4), trial(2, 0.3)], None),
         ([trial(0, 0.9, 0.9, 0.9, state="complete", is_recipe=True), trial(1, 0.4), trial(2, 0.3)], Promotion(1, 500)),
         ([trial(0, 0.5, 0.6, state="failed"), trial(1, 0.4), trial(2, 0.3)], Promotion(1, 500)),

@@ -157,13 +157,20 @@ def _best_of_rungs(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Prom
 
 
 def _next_to_finish(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promotion | None:
-    """Return the promotion of the best paused trial, unless enough others have finished or are on their way."""
-    busy = sum(trial.can_finish and trial.state != "paused" for trial in trials)
-    ranked = rank_paused(plan, trials)
-    if not ranked or busy >= plan.finalists:
+    """Return the promotion of the best paused trial, unless enough better ones have finished or are on their way.
+
+    Once enough have finished, a better one still goes on if the limit allows it.
+    """
+    values = _carry(plan, trials)
+    able = sorted((t for t in trials if t.can_finish), key=lambda trial: (-values[trial.number], trial.number))
+    chosen = next((trial for trial in able if trial.state == "paused"), None)
+    if chosen is None:
         return None
-    chosen = next(trial for trial in trials if trial.number == ranked[0])
-    return Promotion(chosen.number, next(step for step in plan.rungs if step > chosen.reached))
+    promotion = Promotion(chosen.number, next(step for step in plan.rungs if step > chosen.reached))
+    is_enough = sum(trial.state != "paused" for trial in able) >= plan.finalists
+    if is_enough and (chosen not in able[: plan.finalists] or not _can_afford(plan, trials, promotion)):
+        return None
+    return promotion
 
 
 def _can_afford(plan: PromotionPlan, trials: Sequence[TrialProgress], decision: Promotion | NewTrial) -> bool:
