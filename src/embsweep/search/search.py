@@ -125,13 +125,15 @@ class SearchLedger(Ledger):
         return self._create(drawn.params, self._distributions, {**attributes, **own})
 
     def _copy_to(self, storage: InMemoryStorage, trials: Sequence[FrozenTrial]) -> optuna.Study:
-        """Return a study of these trials, with the sampler of the next one."""
+        """Return a study of these trials, with the sampler of the next one.
+
+        It has no pruner: beside Hyperband's, a sampler would learn from the trials of one bracket only.
+        """
         copy = optuna.create_study(
             storage=storage,
             study_name=STUDY,
             direction="maximize",
             sampler=build_sampler(self._search, len(trials)),
-            pruner=self._study.pruner,
         )
         copy.add_trials(trials)
         return copy
