@@ -73,13 +73,12 @@ class PromotionLedger(SearchLedger):
 
     def should_stop(self, number: int) -> bool:
         """Return whether an open trial has reached the rung at which it pauses."""
-        trial = self._storage.get_trial(self._trial_id(number))
+        trial = self._trials[number]
         return (trial.last_step or 0) >= _until(trial)
 
     def stop(self, number: int) -> None:
         """Mark a trial as paused at its rung."""
-        until = _until(self._storage.get_trial(self._trial_id(number)))
-        self.set_attributes(number, **{PROMOTION: _state(until, paused=True)})
+        self.set_attributes(number, **{PROMOTION: _state(_until(self._trials[number]), paused=True)})
         self._open.remove(number)
 
     def rank_paused(self) -> list[int]:
@@ -119,7 +118,7 @@ class PromotionLedger(SearchLedger):
                 _until(trial),
                 is_recipe=self._plan.has_recipe and trial.number == 0,
             )
-            for trial in self._study.get_trials(deepcopy=False)
+            for trial in self._trials
         ]
 
 

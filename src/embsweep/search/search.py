@@ -88,7 +88,7 @@ class SearchLedger(Ledger):
         once, and a resumed trial repeats its last report. The pruner works on a copy of the study, so that the answer
         is recorded before the rung.
         """
-        copy = self._copy_to(InMemoryStorage(), self._study.get_trials(deepcopy=False))
+        copy = self._copy_to(InMemoryStorage(), self._trials)
         trial = copy.get_trials(deepcopy=False)[number]
         if trial.last_step is not None and trial.user_attrs.get(STOP_AT) == trial.last_step:
             return True
@@ -96,6 +96,7 @@ class SearchLedger(Ledger):
             self.set_attributes(number, **{STOP_AT: trial.last_step})
         for name, value in copy.get_trials(deepcopy=False)[number].system_attrs.items():
             self._storage.set_trial_system_attr(self._trial_id(number), name, value)
+        self._refresh(number)
         return should_stop
 
     def _has_budget(self) -> bool:
@@ -106,7 +107,7 @@ class SearchLedger(Ledger):
 
     def _draw(self, attributes: Mapping[str, Any]) -> TrialRecord:
         """Start a new trial: the recipe, the next cell of the grid, or what the sampler draws."""
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self._trials
         given = {} if trials else self._recipe
         if self._cells:
             tried = [trial.params for trial in trials]
