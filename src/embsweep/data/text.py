@@ -60,7 +60,7 @@ def find_bad_character(text: str) -> str | None:
     """Return what is wrong with a character of the text: NUL, unpaired surrogate, too many combining marks in a row."""
     if "\0" in text:
         return "holds a NUL character"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if re.search("[\ud800-\udfff]", text):
         return "holds an unpaired surrogate, which is no character"
     if not text.isascii() and _marks_pattern().search(text):
         return f"holds more than {_MAX_MARKS} combining marks in a row"
