@@ -175,7 +175,7 @@ def parse_method(method: str) -> tuple[str, str, int]:
     if found is None:
         raise ValueError(f"unknown method '{method}': accepted are default, or a sampler and a kind of stopping")
     sampler, kind, factor = found.groups()
-    return sampler, kind, int(factor or (4 if kind == "promotion" else 2))
+    return sampler, kind, int(factor or (8 if kind == "promotion" else 2))
 
 
 @dataclass(frozen=True)

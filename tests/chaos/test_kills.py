@@ -31,7 +31,7 @@ def test_kills_in_the_search_while_the_clock_is_set_back(fork_server, sandbox, c
 @pytest.mark.usefixtures("small_reference", "small_finalization")
 @pytest.mark.parametrize(
     ("part", "crash_points"),
-    [pytest.param("confirmation", IN_THE_CONFIRMATION, marks=pytest.mark.nightly), ("finalization", AT_THE_END)],
+    [pytest.param("confirmation", IN_THE_CONFIRMATION, marks=pytest.mark.nightly), ("test", AT_THE_END)],
 )
 def test_kills_after_the_search(fork_server, sandbox_at, check, part, crash_points):
     sandbox = sandbox_at(part, *SMALL)
