@@ -50,9 +50,7 @@ class PromotionLedger(SearchLedger):
         recipe: Mapping[str, Value] | None = None,
     ) -> None:
         super().__init__(storage, space=space, search=search, pruner=NopPruner(), rungs=plan.rungs, recipe=recipe)
-        if _RUNGS not in self.metadata:
-            self.set_metadata(**{_RUNGS: plan.rungs})
-        self._rungs = tuple(self.metadata[_RUNGS])
+        self._rungs = tuple(self.metadata.get(_RUNGS, plan.rungs))
         self._plan = replace(plan, rungs=self._rungs, trials=self.budget)
 
     def ask(self) -> TrialRecord | None:
@@ -65,6 +63,8 @@ class PromotionLedger(SearchLedger):
             case None:
                 return None
             case NewTrial(until):
+                if not self._trials:
+                    self.set_metadata(**{_RUNGS: self._rungs})
                 return self._draw({PROMOTION: _state(until)})
             case promotion:
                 self._open.add(promotion.number)
