@@ -110,6 +110,13 @@ def test_a_limit_keeps_back_what_the_best_trial_needs_to_finish():
     assert choose_next(limited, [*trials, trial(4, 0.1)]) == Promotion(3, 500)
 
 
+def test_a_failed_trial_is_replaced_if_another_whole_schedule_fits():
+    """What it has spent is missing from what was kept back, and nothing else is left that could finish."""
+    limited, failed = plan(trials=9, schedules=2.0), trial(0, 0.5, state="failed")
+    assert choose_next(limited, [failed]) == NewTrial(250)
+    assert choose_next(plan(trials=9, schedules=1.2), [failed]) is None
+
+
 def simulate(plan, curves, slots):
     """Run a search on a clock; return the trials and the number of times that a slot found nothing to do."""
     trials, queue, now, idle = [], [], 0, 0
@@ -170,6 +177,11 @@ def test_values_are_carried_to_the_end_by_the_median_gain_of_the_others():
     carried = carry_to_end(curves, (250, 500, 1000))
     assert carried[:3] == pytest.approx([0.35, 0.4 + 0.05, 0.5 + 0.2 + 0.05])
     assert carried[3] == -float("inf")
+
+
+def test_a_trial_that_ended_by_patience_gains_nothing_more():
+    curves = [{250: 0.2, 500: 0.3, 1000: 0.5}, {250: 0.4}]
+    assert carry_to_end(curves, (250, 500, 1000), ended={0, 1}) == [0.5, 0.4]
 
 
 def test_schedules_of_other_lengths_are_compared_by_fraction():

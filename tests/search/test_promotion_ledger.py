@@ -164,6 +164,42 @@ def test_a_promoted_trial_that_fails_makes_room_for_another():
     assert sorted(states) == ["complete", "failed", "stopped", "stopped"]
 
 
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.slow)])
+def test_the_point_of_a_failed_trial_is_not_drawn_again(sampler):
+    ledger = open_ledger(InMemoryStorage(), recipe=None, sampler=sampler, startup_trials=2)
+    while (record := ledger.ask()) is not None:
+        if record.number in (3, 4):
+            ledger.fail(record.number, "scripted")
+        elif ledger.report(record.number, report_at(0.25, score(record, 0.25))) and not record.fraction:
+            ledger.stop(record.number)
+        else:
+            ledger.complete(record.number, 0.5)
+    points = [tuple(record.params.items()) for record in ledger.trials]
+    assert len(set(points)) == len(points) == 10
+
+
+def test_rungs_of_a_grid_are_fitted_to_its_cells():
+    cells = (IntRange("n", 1, 3), IntRange("m", 1, 2))
+    first = []
+    for trials in (6, 99):
+        search = SearchConfig(sampler="grid", trials=trials, seed=3, recipe_first=False)
+        stopping = StoppingConfig(kind="promotion")
+        evaluations = (0.0625, 0.125, 0.25, 1.0)
+        ledger = open_search_ledger(
+            InMemoryStorage(), space=cells, search=search, stopping=stopping, evaluations=evaluations, finalists=1
+        )
+        first.append((ledger.budget, ledger.ask().runs_until))
+    assert first[0] == first[1] != (6, 0.25)
+
+
+def test_fewer_trials_do_not_reopen_a_finished_search():
+    storage = InMemoryStorage()
+    run_all(open_ledger(storage))
+    assert open_ledger(storage, trials=7).is_exhausted
+    assert open_ledger(storage).is_exhausted
+    assert not open_ledger(storage, trials=11).is_exhausted
+
+
 def test_a_lost_trial_resumes_before_anything_else_and_pauses_at_its_rung():
     ledger = open_ledger(InMemoryStorage(), recipe=None)
     first, second = ledger.ask(), ledger.ask()

@@ -35,9 +35,9 @@ def trial(state="running", *reports, number=2, reached=None, params=None, **attr
     return TrialRecord(number, state, params or {"train.learning_rate": 0.1}, best, 0.75, own, steps, created_at=4.0)
 
 
-def runs_to(step):
+def runs_to(step, *, promoted=False):
     """Return the attributes of a trial that runs until a rung."""
-    return {PROMOTION: {"until": step, "paused": False}}
+    return {PROMOTION: {"until": step, "paused": False, "promoted": promoted}}
 
 
 def paused_at(step):
@@ -150,7 +150,7 @@ def test_an_open_trial_of_a_sweep_that_does_not_run_has_ended_with_it(status):
 def test_a_paused_trial_waits_whether_the_sweep_runs_or_not(metadata):
     state = project_trial(metadata, STUDY, trial("paused", FIRST, ended_at=40.0, **paused_at(125)))
     assert (state.status, state.ended_ms, state.final) == ("SCHEDULED", None, {})
-    assert state.tags["embsweep.state"] == "paused at 12%"
+    assert state.tags["embsweep.state"] == "paused at 75%"
     assert "embsweep.outcome" not in state.tags
     assert points(state) == EVALUATIONS[:1]
 
@@ -242,8 +242,8 @@ def test_equal_states_have_equal_digests_and_any_change_another():
         (trial("running"), "running"),
         (trial("running", **runs_to(1000)), "running"),
         (trial("running", **runs_to(120)), "running to 12%"),
-        (trial("paused", FIRST, ended_at=9.0, **paused_at(120)), "paused at 12%"),
-        (trial("running", FIRST, ended_at=9.0, **runs_to(1000)), "promoted to 100%"),
+        (trial("paused", FIRST, ended_at=9.0, **paused_at(500)), "paused at 75%"),
+        (trial("running", FIRST, ended_at=9.0, **runs_to(1000, promoted=True)), "promoted to 100%"),
         (trial("stopped", FIRST, ended_at=9.0, **paused_at(120)), "stopped"),
         (trial("complete", FIRST, ended_at=9.0, **runs_to(1000)), "complete"),
     ],

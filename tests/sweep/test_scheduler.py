@@ -8,7 +8,7 @@ from embsweep.config import build_config
 from embsweep.runners.inline import InlineRunner
 from embsweep.search.record import STUDY
 from embsweep.sweep.projection import project_trial
-from embsweep.sweep.scheduler import rank_finished_trials
+from embsweep.sweep.scheduler import rank_trials
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 from tests.ledgers import report_at
 from tests.sweep.schedulers import FRACTIONS, Heard, scripted
@@ -102,7 +102,7 @@ def test_weights_of_the_best_trials_are_kept(make_scheduler):
     InlineRunner().run(scheduler, scripted())
     kept = [n for n in range(6) if (scheduler.phase.trial_dir(n) / "best").is_dir()]
     assert kept == [4, 5]
-    assert rank_finished_trials(scheduler.ledger.trials, scheduler.phase.directory) == [5, 4]
+    assert rank_trials(scheduler.ledger.trials, scheduler.phase.directory) == [5, 4]
 
 
 def test_a_few_failed_trials_do_not_end_the_sweep(make_scheduler):
@@ -117,7 +117,7 @@ def test_too_many_failed_trials_end_the_sweep(make_scheduler):
     InlineRunner().run(scheduler, scripted(fail={0, 2, 3}))
     assert scheduler.has_too_many_failures
     assert len(scheduler.ledger.trials) == 4
-    assert rank_finished_trials(scheduler.ledger.trials, scheduler.phase.directory) == [1]
+    assert rank_trials(scheduler.ledger.trials, scheduler.phase.directory) == [1]
 
 
 def test_a_trial_that_scored_higher_before_it_failed_never_wins(make_scheduler):
@@ -133,7 +133,7 @@ def test_a_trial_that_scored_higher_before_it_failed_never_wins(make_scheduler):
     scheduler.on_trial_complete(better.number, TrialResult(Outcome.FAILED, None, None, 2.0, "loss is nan"))
     records = scheduler.ledger.trials
     assert records[1].best == 0.99
-    assert rank_finished_trials(records, scheduler.phase.directory) == [0]
+    assert rank_trials(records, scheduler.phase.directory) == [0]
 
 
 def test_a_point_with_an_invalid_configuration_fails_only_its_trial(make_scheduler, make_config):

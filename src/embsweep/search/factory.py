@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from optuna.storages import BaseStorage
 
-from embsweep.config.search_space import SearchSpace, Value
+from embsweep.config.search_space import SearchSpace, Value, count_values
 from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.search.promotion import plan_promotion
 from embsweep.search.promotion_ledger import PromotionLedger
@@ -41,7 +42,9 @@ def open_search_ledger(  # noqa: PLR0913 - all but one are keyword-only
     if stopping.kind == "promotion":
         whole = recipe is not None and {dimension.key for dimension in space} == recipe.keys()
         has_recipe = search.recipe_first and whole
-        plan = plan_promotion(stopping, search, evaluations, finalists=finalists, has_recipe=has_recipe)
+        cells = math.prod(count_values(dimension) or 1 for dimension in space) if search.sampler == "grid" else math.inf
+        budget = search.model_copy(update={"trials": min(search.trials, cells)})
+        plan = plan_promotion(stopping, budget, evaluations, finalists=finalists, has_recipe=has_recipe)
         return PromotionLedger(storage, space=space, search=search, plan=plan, recipe=recipe)
     rungs = [fraction_to_step(fraction) for fraction in evaluations]
     pruner = build_pruner(stopping, evaluations[0])

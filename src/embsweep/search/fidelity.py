@@ -6,7 +6,7 @@ has reported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -27,12 +27,13 @@ def rung_values(curves: Sequence[Curve], rungs: Sequence[int]) -> list[dict[int,
     return found
 
 
-def carry_to_end(curves: Sequence[Curve], rungs: Sequence[int]) -> list[float]:
+def carry_to_end(curves: Sequence[Curve], rungs: Sequence[int], ended: Collection[int] = ()) -> list[float]:
     """Return each trial's expected final value: its last one, plus the median gain of the others from rung to rung.
 
     Args:
         curves: The trials' curves.
         rungs: Steps of the rungs, the last one the end of the schedule.
+        ended: Positions of the trials that gain nothing more: they have ended, some by patience before their last rung.
 
     Returns:
         One value per curve; minus infinity for a curve without reports. A gain that no trial has shown counts as 0.
@@ -43,6 +44,6 @@ def carry_to_end(curves: Sequence[Curve], rungs: Sequence[int]) -> list[float]:
         for rung in range(len(rungs) - 1)
     ]
     return [
-        max(curve.values()) + sum(gains[max(at, default=0) :]) if curve else -np.inf
-        for curve, at in zip(curves, values, strict=True)
+        max(curve.values()) + (0.0 if i in ended else sum(gains[max(at, default=0) :])) if curve else -np.inf
+        for i, (curve, at) in enumerate(zip(curves, values, strict=True))
     ]

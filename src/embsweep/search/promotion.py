@@ -131,9 +131,10 @@ def choose_next(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promoti
     if promoted is not None and _can_afford(plan, trials, promoted):
         return promoted
     new = NewTrial(STEPS_PER_SCHEDULE if plan.has_recipe and not trials else plan.rungs[0])
-    if len(trials) < plan.trials and _can_afford(plan, trials, new):
+    has_trials_left = len(trials) < plan.trials
+    if has_trials_left and _can_afford(plan, trials, new):
         return new
-    return _next_to_finish(plan, trials)
+    return _next_to_finish(plan, trials) or (new if has_trials_left and _must_replace(plan, trials) else None)
 
 
 def rank_paused(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> list[int]:
@@ -173,6 +174,16 @@ def _next_to_finish(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Pro
     return promotion
 
 
+def _must_replace(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> bool:
+    """Return whether another trial must take the place of a failed one, and its whole schedule fits into the limit.
+
+    What the failed one has spent is missing from what was kept back for the finalists.
+    """
+    able = [trial for trial in trials if trial.can_finish]
+    spent = sum(trial.committed for trial in trials)
+    return len(able) < plan.finalists and spent + STEPS_PER_SCHEDULE <= (plan.schedules or 0) * STEPS_PER_SCHEDULE
+
+
 def _can_afford(plan: PromotionPlan, trials: Sequence[TrialProgress], decision: Promotion | NewTrial) -> bool:
     """Return whether the limit still suffices after a decision, with what the best trials need to finish."""
     if plan.schedules is None:
@@ -193,7 +204,8 @@ def _apply(plan: PromotionPlan, trials: Sequence[TrialProgress], decision: Promo
 
 
 def _carry(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Mapping[int, float]:
-    values = carry_to_end([trial.curve for trial in trials], plan.rungs)
+    ended = {i for i, trial in enumerate(trials) if trial.state == "complete"}
+    values = carry_to_end([trial.curve for trial in trials], plan.rungs, ended)
     return {trial.number: value for trial, value in zip(trials, values, strict=True)}
 
 

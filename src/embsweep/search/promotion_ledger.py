@@ -20,7 +20,7 @@ _RUNGS = "rungs"
 """Metadata: the rungs, which stay when the sweep is extended."""
 
 _CLOSED = "closed"
-"""Metadata: the number of trials for which the search was closed; none of its paused trials goes on."""
+"""Metadata: the largest number of trials for which the search was closed; none of its paused trials goes on."""
 
 
 class PromotionLedger(SearchLedger):
@@ -68,7 +68,7 @@ class PromotionLedger(SearchLedger):
                 return self._draw({PROMOTION: _state(until)})
             case promotion:
                 self._open.add(promotion.number)
-                self.set_attributes(promotion.number, **{PROMOTION: _state(promotion.until)})
+                self.set_attributes(promotion.number, **{PROMOTION: _state(promotion.until, promoted=True)})
                 return self.record(promotion.number)
 
     def should_stop(self, number: int) -> bool:
@@ -78,7 +78,7 @@ class PromotionLedger(SearchLedger):
 
     def stop(self, number: int) -> None:
         """Mark a trial as paused at its rung."""
-        self.set_attributes(number, **{PROMOTION: _state(_until(self._trials[number]), paused=True)})
+        self.set_attributes(number, **{PROMOTION: {**self._trials[number].user_attrs[PROMOTION], "paused": True}})
         self._open.remove(number)
 
     def rank_paused(self) -> list[int]:
@@ -87,7 +87,7 @@ class PromotionLedger(SearchLedger):
 
     def close(self) -> list[int]:
         """Stop the paused trials, because no more will run, and return their numbers."""
-        self.set_metadata(**{_CLOSED: self.budget})
+        self.set_metadata(**{_CLOSED: max(self.budget, self.metadata.get(_CLOSED, 0))})
         paused = self.rank_paused()
         for number in paused:
             self._open.add(number)
@@ -107,7 +107,7 @@ class PromotionLedger(SearchLedger):
 
     @property
     def _is_closed(self) -> bool:
-        return bool(self.metadata.get(_CLOSED) == self.budget)
+        return bool(self.metadata.get(_CLOSED, 0) >= self.budget)
 
     def _progress(self) -> list[TrialProgress]:
         return [
@@ -122,8 +122,8 @@ class PromotionLedger(SearchLedger):
         ]
 
 
-def _state(until: int, *, paused: bool = False) -> dict[str, Any]:
-    return {"until": until, "paused": paused}
+def _state(until: int, *, promoted: bool = False) -> dict[str, Any]:
+    return {"until": until, "paused": False, "promoted": promoted}
 
 
 def _until(trial: FrozenTrial) -> int:

@@ -58,7 +58,8 @@ OOM_RETRY = "oom_retry"
 """Attribute, and fact of a trial: the mini-batch sizes with which it ran out of memory, and the one after them."""
 
 PROMOTION = "promotion"
-"""Attribute of a trial that may pause: the step until which it may run, and whether it has paused there."""
+"""Attribute of a trial that may pause: the step until which it may run, whether it has paused there, and whether it had
+paused before."""
 
 State = Literal["running", "paused", "complete", "stopped", "failed"]
 """A paused trial has reached its rung and may go on; Optuna, which has no such state, has it as running."""
@@ -123,8 +124,8 @@ class TrialRecord:
 
     @property
     def is_promoted(self) -> bool:
-        """True if it runs on after a pause, whose time it still has."""
-        return self.state == "running" and PROMOTION in self.attributes and "ended_at" in self.attributes
+        """True if it runs on after a pause."""
+        return self.state == "running" and bool(self.attributes.get(PROMOTION, {}).get("promoted"))
 
     @cached_property
     def all_reports(self) -> Mapping[int, TrialReport]:

@@ -64,34 +64,37 @@ _MOST_FITTED = 100
 """Trials to which a Gaussian process is fitted, which takes half a second on one thread; 200 would take twice that."""
 
 
-def sampler_view(trials: Sequence[FrozenTrial], sampler: str, rungs: Sequence[int]) -> list[FrozenTrial]:
-    """Return the trials as a sampler that fits a model should see them: all that have not failed are complete.
+def sampler_view(trials: Sequence[FrozenTrial], config: SearchConfig, rungs: Sequence[int]) -> list[FrozenTrial]:
+    """Return the trials as a sampler that fits a model should see them: all are complete.
 
-    Their values are carried to the end of the schedule; one without reports counts with the median, so that the next
-    point is not drawn beside it again. Optuna's own GPSampler leaves stopped trials out, and its TPE takes them for bad
-    ones. Of many trials, a Gaussian process sees the best and the latest.
+    Their values are carried to the end of the schedule. A trial without reports counts with the median, so that the
+    next point is not drawn beside it again; a failed one with the worst value, so that its corner is left. Optuna's own
+    GPSampler leaves stopped and failed trials out, and its TPE takes stopped ones for bad. Of many trials, a Gaussian
+    process sees the best and the latest.
 
     Args:
         trials: Every trial, by number.
-        sampler: The sampler; the others than `tpe` and `gp` look at no values.
+        config: The sampler; the others than `tpe` and `gp` look at no values.
         rungs: Steps at which trials are compared.
     """
-    if sampler not in MODEL_BASED:
+    ended = {i for i, trial in enumerate(trials) if trial.state == TrialState.COMPLETE}
+    values = np.array(carry_to_end([trial.intermediate_values for trial in trials], rungs, ended))
+    has_failed = np.array([trial.state == TrialState.FAIL for trial in trials], bool)
+    known = values[np.isfinite(values) & ~has_failed]
+    if config.sampler not in MODEL_BASED or not known.size:
         return list(trials)
-    able = [trial for trial in trials if trial.state != TrialState.FAIL]
-    values = np.array(carry_to_end([trial.intermediate_values for trial in able], rungs))
-    known = np.isfinite(values)
-    if not known.any():
-        return list(trials)
-    values[~known] = np.median(values[known])
-    chosen = _choose_fitted(values) if sampler == "gp" else range(len(able))
+    values[~np.isfinite(values)] = np.median(known)
+    values[has_failed] = known.min()
+    chosen = _choose_fitted(values, config.startup_trials) if config.sampler == "gp" else range(len(trials))
     return [
-        create_trial(params=able[i].params, distributions=able[i].distributions, value=float(values[i])) for i in chosen
+        create_trial(params=trials[i].params, distributions=trials[i].distributions, value=float(values[i]))
+        for i in chosen
     ]
 
 
-def _choose_fitted(values: np.ndarray) -> list[int]:
-    """Return the positions of the best values, and of the latest ones, in order."""
-    half = _MOST_FITTED // 2
-    best = np.argsort(-values, kind="stable")[:half].tolist()
-    return sorted({*best, *range(max(0, len(values) - half), len(values))})
+def _choose_fitted(values: np.ndarray, startup_trials: int) -> list[int]:
+    """Return the positions of the best values, and of the latest others, in order; not fewer than the start-up has."""
+    most = max(_MOST_FITTED, startup_trials)
+    best = np.argsort(-values, kind="stable")[: most // 2].tolist()
+    latest = [i for i in reversed(range(len(values))) if i not in set(best)]
+    return sorted([*best, *latest[: most - len(best)]])

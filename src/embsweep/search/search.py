@@ -113,7 +113,7 @@ class SearchLedger(Ledger):
             tried = [trial.params for trial in trials]
             given = next(cell for cell in self._cells if cell not in tried)
         storage = InMemoryStorage()
-        copy = self._copy_to(storage, sampler_view(trials, self._search.sampler, self._rungs))
+        copy = self._copy_to(storage, sampler_view(trials, self._search, self._rungs))
         study_id = storage.get_study_id_from_name(STUDY)
         for name, value in trials[-1].user_attrs.get(_SAMPLER_STATE, {}).items() if trials else ():
             storage.set_study_system_attr(study_id, name, value)
@@ -134,7 +134,7 @@ class SearchLedger(Ledger):
             storage=storage,
             study_name=STUDY,
             direction="maximize",
-            sampler=build_sampler(self._search, len(trials)),
+            sampler=build_sampler(self._search, len(self._trials)),
         )
         copy.add_trials(trials)
         return copy

@@ -192,7 +192,7 @@ def describe_state(record: TrialRecord) -> str:
     if record.is_promoted:
         return f"promoted to {record.runs_until:.0%}"
     if record.state == "paused":
-        return f"paused at {record.runs_until:.0%}"
+        return f"paused at {record.fraction:.0%}"
     return (
         f"running to {record.runs_until:.0%}" if record.state == "running" and record.runs_until < 1 else record.state
     )

@@ -31,7 +31,7 @@ from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger, project_sweep
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.run_metadata import begin_tracking, check_identity, compute_identity, describe_sweep, open_tracking
-from embsweep.sweep.scheduler import rank_finished_trials, search_phase
+from embsweep.sweep.scheduler import rank_trials, search_phase
 from embsweep.sweep.winner import finalize_sweep, load_result
 from embsweep.tracking.runs import RUNNING
 from embsweep.tracking.sync import count_pending
@@ -139,7 +139,7 @@ def _run_search(context: SweepContext) -> None:
     )
     records = context.ledger.trials
     failed = [record for record in records if record.state == "failed"]
-    if scheduler.has_too_many_failures or not rank_finished_trials(records, context.folder.trials):
+    if scheduler.has_too_many_failures or not rank_trials(records, context.folder.trials):
         reasons = "\n".join(f"  trial {r.number}: {r.attributes.get('reason', 'no reason given')}" for r in failed)
         raise TooManyFailures(
             f"{len(failed)} of {len(records)} trials failed (sweep.max_failed_trials allows "

@@ -99,7 +99,7 @@ class SweepScheduler:
         record = self.ledger.record(number)
         facts |= {OOM_RETRY: record.attributes[OOM_RETRY]} if OOM_RETRY in record.attributes else {}
         size = {MINI_BATCH_SIZE: facts[MINI_BATCH_SIZE]} if MINI_BATCH_SIZE in facts else {}
-        start = {f"{FACTS}{len(record.all_facts) + 1}": {**facts, "started_at": started.started_at}}
+        start = {f"{FACTS}{max(record.all_facts, default=0) + 1}": {**facts, "started_at": started.started_at}}
         self.ledger.set_attributes(number, **process, **size, **start)
         for report in started.earlier:
             self.ledger.record_report(number, report)
@@ -239,18 +239,19 @@ def search_phase(runs: Path, config: Config, *, keep_recipe: bool) -> Phase:
     keep = max(sweep.keep_checkpoints, config.confirm.finalists)
 
     def kept(records: Sequence[TrialRecord]) -> set[int]:
-        return {*rank_finished_trials(records, runs)[:keep], *([0] if keep_recipe else [])}
+        return {*rank_trials(records, runs)[:keep], *([0] if keep_recipe else [])}
 
     return Phase(STUDY, runs, kept, sweep.max_attempts, sweep.max_failed_trials, config.stopping.paused_states)
 
 
-def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[int]:
-    """Return the numbers of the finished runs that can win, from best to worst; of equals, the earlier one first.
+def rank_trials(records: Iterable[TrialRecord], runs: Path) -> list[int]:
+    """Return the numbers of the runs that can win, from best to worst; of equals, the earlier one first.
 
     Args:
-        records: The runs; those without a finite objective cannot win, nor those without weights on disk.
+        records: The runs; failed and running ones, and those without an objective or without weights on disk, cannot
+            win; a paused one can, when the search ends.
         runs: The folder that contains the runs' folders.
     """
-    ended = [record for record in records if record.state in ("complete", "stopped") and record.best is not None]
-    able = [record for record in ended if (run_folder(runs, record.number) / "best").is_dir()]
+    scored = [r for r in records if r.state in ("complete", "stopped", "paused") and r.best is not None]
+    able = [record for record in scored if (run_folder(runs, record.number) / "best").is_dir()]
     return [record.number for record in sorted(able, key=lambda record: (-(record.best or 0.0), record.number))]
