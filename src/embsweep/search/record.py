@@ -103,7 +103,8 @@ class TrialRecord:
     @property
     def facts(self) -> Mapping[str, Any]:
         """Facts of the last start's training other than scores, by name."""
-        return next(reversed(self.all_facts.values()), {})
+        facts = self.all_facts
+        return facts[max(facts)] if facts else {}
 
     @property
     def all_facts(self) -> Mapping[int, Mapping[str, Any]]:
