@@ -164,8 +164,7 @@ def load_docstrings(names: tuple[str, ...], cache_dir: Path) -> Collection:
         InputError: If a package is not installed (a diagnostic for each), or no docstring is usable.
     """
     packages = find_packages(names)
-    pairs = read_cache(cache_dir, packages)
-    if pairs is None:
+    if (pairs := read_cache(cache_dir, packages)) is None:
         pairs = [pair for package in packages for pair in read_package(package)]
         write_cache(cache_dir, packages, pairs)
     if not pairs:
@@ -204,8 +203,9 @@ def _list_modules(package: Package) -> Iterator[tuple[str, Path]]:
     for root in package.roots:
         for file in _list_files(root):
             inner = file.relative_to(root.parent if file == root else root)
-            is_test = inner.name.startswith("test_") or inner.name == "conftest.py"
-            if not is_test and not _SKIPPED_FOLDERS.intersection(inner.parts[:-1]):
+            if not inner.name.startswith(("test_", "conftest.py")) and not _SKIPPED_FOLDERS.intersection(
+                inner.parts[:-1]
+            ):
                 yield inner.as_posix(), file
 
 
@@ -218,6 +218,16 @@ def _list_definitions(file: Path) -> list[_Definition]:
     except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:  # MemoryError: nested too deeply
         _log.debug("%s skipped: %s", file, error)
         return []
-    definitions = [node for node in ast.walk(tree) if isinstance(node, _Definition)]
-    public = [node for node in definitions if isinstance(node, ast.Module) or not node.name.startswith("_")]
+    nodes: list[ast.AST] = [tree]
+    for node in nodes:  # grows: `ast.walk` would also visit every expression, which holds no definition
+        nodes.extend(
+            child
+            for block in ("body", "handlers", "orelse", "finalbody", "cases")
+            for child in getattr(node, block, ())
+        )
+    public = (
+        node
+        for node in nodes
+        if isinstance(node, _Definition) and (isinstance(node, ast.Module) or not node.name.startswith("_"))
+    )
     return sorted(public, key=lambda node: getattr(node, "lineno", 0))

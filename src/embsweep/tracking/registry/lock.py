@@ -39,7 +39,7 @@ def hold_lock(store: Store, name: str, purpose: str) -> Iterator[None]:
         GateRefused: If the lock exists, with its holder and what to do if that is dead.
     """
     client, lock = store.client, name + LOCK_SUFFIX
-    holder = f"process {os.getpid()} on {socket.gethostname()} since {now()}: {purpose}"
+    holder = f"process {os.getpid()} on {socket.gethostname()} since {now()} ({os.urandom(3).hex()}): {purpose}"
     created = answer_or_none(
         lambda: client.create_registered_model(lock, tags={_HOLDER_TAG: holder}),
         "RESOURCE_ALREADY_EXISTS",
