@@ -5,7 +5,7 @@ import re
 import pytest
 
 from embsweep.core.errors import SweepRefused, TooManyFailures
-from embsweep.search.read import read_ledger
+from embsweep.search.read import read_ledger, read_metadata
 from tests.refusals import raises_code, raises_diagnostics
 
 pytestmark = pytest.mark.slow
@@ -58,6 +58,17 @@ def test_a_promoted_trial_trains_as_if_it_had_never_paused(launch, tmp_path):
             : len(one.reports)
         ]
     assert {record.attempt for record in paused} == {1}
+
+
+def test_an_interruption_after_the_result_is_stored_leaves_a_finished_sweep(launch, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("embsweep.sweep.winner.project_ledger", interrupted)  # MLflow is yet to get the result
+        launch("search.trials=1")
+    assert read_metadata(tmp_path / "sweeps/quickstart/study.db")["status"] == "FINISHED"
+    assert "is finished" in launch("search.trials=1")[1]
 
 
 def test_an_interrupted_extension_resumes_and_is_not_treated_as_finished(launch, monkeypatch):

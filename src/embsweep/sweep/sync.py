@@ -72,10 +72,10 @@ def sync_sweep(
         sync.put(*states)
         sync.flush(SYNC_TIMEOUT_S)
         version = _register(folder, metadata, store, sync) if "result" in metadata else None
+        if is_own and version is not None and version.new:
+            _record_version(folder, version)
         if sync.rejected:
             raise CodedError("refused", f"MLflow has refused {sync.rejected} of {len(states)} runs, see above")
-    if is_own and version is not None and version.new:
-        _record_version(folder, version)
     return SyncResult(store, len(states), version)
 
 
