@@ -2,6 +2,8 @@
 
 import io
 import sys
+from contextlib import nullcontext
+from unittest import mock
 
 import pytest
 from rich.panel import Panel
@@ -9,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embsweep.cli.console import console, exit_codes, quiet_environment
+from embsweep.cli.signals import Shutdown
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, SweepRefused, TooManyFailures, TrialFailed
 
 
@@ -18,7 +21,12 @@ class FakeTerminal(io.StringIO):
 
 
 def exit_code_of(error, resume=None):
-    with pytest.raises(SystemExit) as exited, exit_codes(resume):
+    """Return the exit code; this process's signals are left alone, as after an interruption they would stay taken."""
+    with (
+        mock.patch("embsweep.cli.console.handle_signals", lambda _: nullcontext(Shutdown())),
+        pytest.raises(SystemExit) as exited,
+        exit_codes(resume),
+    ):
         raise error
     return exited.value.code
 
