@@ -17,6 +17,12 @@ from embsweep.search.fidelity import carry_to_end
 MODEL_BASED = ("tpe", "gp")
 """Samplers that learn from the trials' values."""
 
+_RANDOM_EVERY = 3
+"""One trial in so many is drawn at random beside a Gaussian process, the share of BOHB (Falkner et al., 2018).
+
+Values at early rungs can mislead a model for good, if the best points begin slowly.
+"""
+
 
 def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
     """Return the sampler of one trial; its random numbers depend only on `config.seed` and the trial's number.
@@ -28,6 +34,8 @@ def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
     match config.sampler:
         case "tpe":
             return TPESampler(n_startup_trials=config.startup_trials, seed=seed)
+        case "gp" if trial_number % _RANDOM_EVERY == 1:
+            return RandomSampler(seed=seed)
         case "gp":
             return GPSampler(n_startup_trials=config.startup_trials, seed=seed)
         case "qmc":
