@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import yaml
 from optuna.storages import InMemoryStorage
 
 from embsweep.config.search_space import FloatRange, IntRange, SearchSpace, Value
@@ -26,6 +27,8 @@ from embsweep.search.factory import open_search_ledger
 from embsweep.search.record import TrialRecord
 from embsweep.search.search import SearchLedger
 from embsweep.training.messages import TrialReport
+
+_CONF = Path(__file__).resolve().parents[1] / "conf"
 
 EPOCHS = 52
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
@@ -140,13 +143,9 @@ class Search:
     def open_ledger(self) -> SearchLedger:
         """Open the product's ledger of this search, in memory."""
         sampler, kind, factor = parse_method(self.method)
-        search = SearchConfig(
-            sampler=sampler,
-            trials=self.trials,
-            schedules=self.schedules,
-            seed=self.seed * 100_003,
-            recipe_first=False,
-        )
+        preset = yaml.safe_load((_CONF / f"search/{sampler}.yaml").read_text())
+        limits = {"trials": self.trials, "schedules": self.schedules}
+        search = SearchConfig(**{**preset, **limits, "seed": self.seed * 100_003, "recipe_first": False})
         stopping = StoppingConfig(kind=kind, reduction_factor=factor)
         return open_search_ledger(
             InMemoryStorage(), space=SPACE, search=search, stopping=stopping, evaluations=FRACTIONS, finalists=1
