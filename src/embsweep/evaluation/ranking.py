@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     Matrix = Tensor | np.ndarray
 
-QUERIES = 512
-"""Queries of a block: with PASSAGES, 4 MiB of scores as float32, about what two cores' caches hold."""
+QUERIES = 1024
+"""Queries of a block: with PASSAGES, 8 MiB of scores as float32."""
 
 PASSAGES = 2048
 """Passages of a block. All blocks have this shape, so that equal passages have equal scores, to the bit."""
@@ -81,7 +81,7 @@ class _PassageBlock:
         from torch.nn.functional import normalize, pad
 
         self.count = len(passages)
-        rows = pad(passages, (0, 0, 0, size - self.count))
+        rows = pad(passages, (0, 0, 0, size - self.count)) if self.count < size else passages
         squares = rows[:, : dims[0]].square().sum(dim=1)
         self.first = normalize(rows[:, : dims[0]], dim=-1).T
         self.first_lengths = squares.sqrt()
@@ -209,7 +209,8 @@ def _read_rows(matrix: Matrix, start: int, count: int, dim: int, device: torch.d
 
     part = matrix[start : start + count, :dim]
     rows = (part if isinstance(part, torch.Tensor) else torch.tensor(part)).to(device, torch.float32)
-    if not rows.isfinite().all():
-        first = start + int((~rows.isfinite()).any(dim=1).nonzero()[0])
+    sums = rows.sum(dim=1)  # not finite if a value is not
+    if not sums.isfinite().all():
+        first = start + int((~sums.isfinite()).nonzero()[0])
         raise TrialFailed("not-finite", f"embedding {first} of {len(matrix)} is not finite")
     return rows
