@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -129,14 +129,19 @@ def _forward_messages(mailbox: Any, running: list[Any], reporter: Reporter) -> N
 class _Worker:
     """One process of the group; its rank is in its environment."""
 
-    def find_address(self) -> str:
-        """Return the address at which this process, the first of the group, waits for the others."""
+    def find_address(self) -> dict[str, str]:
+        """Return torch's variables of the address at which this process, the first of the group, waits for the others.
+
+        accelerate, too, reads them for trials on CPUs.
+        """
         with socket.socket() as probe:
             probe.bind(("", 0))
-            host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-            return f"tcp://{host}:{probe.getsockname()[1]}"
+            return {
+                "MASTER_ADDR": ray.util.get_node_ip_address(),  # type: ignore[no-untyped-call]
+                "MASTER_PORT": str(probe.getsockname()[1]),
+            }
 
-    def train(self, trial_fn: TrialFn, job: str, address: str, mailbox: Any) -> None:
+    def train(self, trial_fn: TrialFn, job: str, address: Mapping[str, str], mailbox: Any) -> None:
         """Join the group and run the trial.
 
         Raises:
@@ -145,11 +150,9 @@ class _Worker:
         import torch.distributed
 
         pin_threads(int(os.environ["OMP_NUM_THREADS"]))
+        os.environ.update(address)
         torch.distributed.init_process_group(
             "nccl" if torch.cuda.is_available() and os.environ["ACCELERATE_TORCH_DEVICE"] != "cpu" else "gloo",
-            init_method=address,
-            rank=int(os.environ["RANK"]),
-            world_size=int(os.environ["WORLD_SIZE"]),
             timeout=_COLLECTIVE_TIMEOUT,
         )
         reporter = _GroupReporter(current_group(), mailbox)
