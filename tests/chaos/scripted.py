@@ -62,7 +62,7 @@ def die_or_block(fault, job):
     if fault == "die" or (fault == "die once" and job.attempt == 1):
         os.kill(os.getpid(), signal.SIGKILL)
     elif fault == "sleep":
-        time.sleep(3600)
+        _sleep()
     elif fault == "uninterruptible":
         _sleep_through_signals()
 
@@ -151,12 +151,18 @@ class ScriptedTrainer:
         self.model[0].embedding.weight.data.copy_(load_file(str(found))["embedding.weight"])
 
 
+def _sleep():
+    """Sleep until an interrupt, in short pieces: one that comes just before `time.sleep` is raised only after it."""
+    while True:
+        time.sleep(0.05)
+
+
 def _sleep_through_signals():
     output = UNINTERRUPTIBLE
     while True:
         try:
             os.write(1, f"{output}\n".encode())
-            time.sleep(3600)
+            _sleep()
         except KeyboardInterrupt:
             output = INTERRUPT_IGNORED
 
