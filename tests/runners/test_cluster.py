@@ -17,6 +17,14 @@ pytestmark = [pytest.mark.ray, pytest.mark.nightly]
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="new namespaces need root")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def disconnected():
+    """Tests of another file may have left this process connected to their Ray."""
+    import ray
+
+    ray.shutdown()
+
+
 def refused(address, storage):
     """Return the diagnostics; check that no connection and no file is left."""
     import ray
