@@ -21,7 +21,7 @@ class FakeTerminal(io.StringIO):
 
 
 def exit_code_of(error, resume=None):
-    """Return the exit code; this process's signals are left alone, as after an interruption they would stay taken."""
+    """Return the exit code. No signal handlers are installed: after an interruption they would stay in this process."""
     with (
         mock.patch("embsweep.cli.console.handle_signals", lambda _: nullcontext(Shutdown())),
         pytest.raises(SystemExit) as exited,

@@ -26,7 +26,10 @@ def test_two_trials_run_in_parallel_in_two_reused_processes(make_ray_runner, mak
 
 
 def grouped_trial():
-    """Return a trial function that joins accelerate's group, as the trainer does, and reports its size."""
+    """Return a trial function that joins accelerate's group, as the trainer does, and reports its size.
+
+    It is a closure, so that Ray serialises it by value.
+    """
 
     def trial_fn(job, reporter):
         from accelerate import PartialState
