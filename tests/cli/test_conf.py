@@ -1,5 +1,6 @@
 """Every file under conf/ composes and validates."""
 
+import math
 import re
 from itertools import zip_longest
 
@@ -83,7 +84,7 @@ def test_a_sweep_states_the_full_schedules_of_its_trials(loader, sweep):
         r"^  trials: (\d+) +# about (\d+) full schedules", (conf_dir() / f"sweep/{sweep}.yaml").read_text(), re.M
     )
     assert stated, "say how many full schedules the trials take: trials: 30  # about 8 full schedules (docs/search.md)"
-    assert (int(stated[1]), stated[2]) == (config.search.trials, f"{ledger.expected_schedules:.0f}")
+    assert (int(stated[1]), stated[2]) == (config.search.trials, f"{math.ceil(ledger.expected_schedules)}")
 
 
 def test_published_recipe_is_the_default(make_config):

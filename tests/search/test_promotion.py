@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embsweep.config.sweep import SearchConfig, StoppingConfig
-from embsweep.search.fidelity import carry_to_end
+from embsweep.search.fidelity import carry_to_end, hold_to_end, rung_values
 from embsweep.search.promotion import NewTrial, Promotion, PromotionPlan, TrialProgress, choose_next, plan_promotion
 
 EVALUATIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
@@ -35,14 +35,28 @@ def fit(trials, schedules=None, evaluations=EVALUATIONS, finalists=3, has_recipe
 
 @pytest.mark.parametrize(
     ("trials", "schedules", "first"),
-    [(1000, 10.0, 62), (30, None, 125), (30, 5.0, 62), (30, 20.0, 500), (4, None, 62), (100, None, 125)],
+    [
+        (1000, 10.0, 62),
+        (30, 5.0, 62),
+        (30, 20.0, 500),
+        (200, None, 62),
+        (30, None, 125),
+        (14, None, 250),
+        (8, None, 500),
+    ],
 )
 def test_the_first_rung_is_the_largest_that_the_budget_allows(trials, schedules, first):
     found = fit(trials, schedules)
     assert found.rungs[0] == first
     assert all(after >= 2 * before for before, after in zip(found.rungs, found.rungs[1:-1], strict=False))
     assert found.rungs[-1] == 1000
-    assert first == 62 or found.expected_schedules <= (schedules or 0.3 * trials)
+    assert first == 62 or found.expected_schedules <= (schedules or 6 + 0.1 * trials)
+
+
+@pytest.mark.parametrize("trials", [1, 4])
+def test_no_trial_pauses_if_all_are_finalists(trials):
+    assert fit(trials).rungs == (1000,)
+    assert fit(trials).expected_schedules == trials
 
 
 @pytest.mark.parametrize(("evaluations", "rungs"), [((1.0,), (1000,)), ((0.25, 0.5, 1.0), (250, 500, 1000))])
@@ -102,6 +116,10 @@ def test_without_new_trials_the_best_paused_ones_go_on_until_enough_have_finishe
     assert choose_next(plan(trials=3, reduction_factor=9, has_recipe=trials[0].is_recipe), trials) == expected
 
 
+def test_a_limit_that_suffices_for_all_trials_lets_all_start():
+    assert choose_next(plan(rungs=(1000,), trials=2, finalists=3, schedules=2.0), []) == NewTrial(1000)
+
+
 def test_a_limit_keeps_back_what_the_best_trial_needs_to_finish():
     """Of 2 schedules, 4 trials to the first rung leave 1; the best one needs 0.75 of it."""
     trials = [trial(number, 0.5 + number / 10) for number in range(4)]
@@ -129,13 +147,13 @@ def simulate(plan, curves, slots):
             else:
                 number = found.number
                 trials[number] = _change(trials[number], state="running", until=found.until)
-            heapq.heappush(queue, (now + found.until - trials[number].reached, number))
+            heapq.heappush(queue, (now + found.until - trials[number].last_step, number))
         idle += slots - len(queue) if len(trials) < plan.trials else 0
         if not queue:
             return trials, idle
         now, number = heapq.heappop(queue)
         old = trials[number]
-        steps = [rung for rung in plan.rungs if old.reached < rung <= old.until]
+        steps = [rung for rung in plan.rungs if old.last_step < rung <= old.until]
         best = max([*old.curve.values(), 0.0])
         curve = {**old.curve}
         for step in steps:
@@ -166,7 +184,7 @@ def test_every_search_ends_with_its_finalists_and_no_slot_waits_before(curves, s
         assert len(found) == trials
         assert idle == 0
     else:
-        assert sum(t.reached for t in found) <= (schedules + 0.75 * finalists) * 1000
+        assert sum(t.last_step for t in found) <= (schedules + 0.75 * finalists) * 1000
 
 
 # -- carried values -----------------------------------------------------------------------------------------------
@@ -179,12 +197,22 @@ def test_values_are_carried_to_the_end_by_the_median_gain_of_the_others():
     assert carried[3] == -float("inf")
 
 
-def test_a_trial_that_ended_by_patience_gains_nothing_more():
-    curves = [{250: 0.2, 500: 0.3, 1000: 0.5}, {250: 0.4}]
-    assert carry_to_end(curves, (250, 500, 1000), ended={0, 1}) == [0.5, 0.4]
+def test_a_trial_that_ended_by_patience_counts_at_later_rungs_and_gains_nothing_more():
+    curves = [{250: 0.2, 500: 0.3, 1000: 0.5}, hold_to_end({250: 0.4})]
+    assert carry_to_end(curves, (250, 500, 1000)) == [0.5, 0.4]
+    ended = [TrialProgress(number, "complete", {250: 0.9}, 250) for number in range(2)]
+    assert choose_next(plan(), [*ended, trial(2, 0.1, 0.2)]) == NewTrial(250)
 
 
 def test_schedules_of_other_lengths_are_compared_by_fraction():
-    """The second one is evaluated at thirds: its first evaluation at or after a rung counts there."""
-    curves = [{250: 0.2, 500: 0.3, 750: 0.4, 1000: 0.5}, {333: 0.2, 666: 0.4}]
-    assert carry_to_end(curves, (250, 500, 1000)) == pytest.approx([0.5, 0.4 + 0.2])
+    """The second one is evaluated at thirds: in between it is interpolated, and half of the last gain is to come."""
+    curves = [{250: 0.2, 500: 0.3, 750: 0.4, 1000: 0.5}, {333: 0.2, 667: 0.4}]
+    assert rung_values(curves, (250, 500))[1] == pytest.approx({0: 0.2, 1: 0.3})
+    assert carry_to_end(curves, (250, 500, 1000)) == pytest.approx([0.5, 0.4 + 0.2 * 333 / 500])
+
+
+def test_a_short_schedule_takes_no_place_at_rungs_before_its_first_evaluation():
+    """Evaluated only at its half and end, it has a better value than others have at a quarter, and does not count."""
+    short = TrialProgress(2, "paused", {500: 0.4}, 250)
+    assert rung_values([short.curve], (125, 250, 500, 1000)) == [{2: 0.4}]
+    assert choose_next(plan(), [trial(0, 0.1), trial(1, 0.2), short]) == Promotion(1, 500)

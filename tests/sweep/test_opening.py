@@ -11,7 +11,7 @@ from tests.texts import numbers_in
 @pytest.mark.parametrize(
     ("search", "text"),
     [
-        ({"trials": 8}, "8 trials, about 8 full schedules"),
+        ({"trials": 8}, "8 trials, at most 8 full schedules"),
         ({"trials": 8, "schedules": 2.5}, "8 trials, at most 2.5 full schedules"),
         ({"trials": 8, "stopping": "promotion"}, "8 trials, about 5 full schedules"),
         ({"trials": 8, "stopping": "promotion", "schedules": 4.0}, "8 trials, at most 4 full schedules"),

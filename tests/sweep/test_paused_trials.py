@@ -81,9 +81,9 @@ def test_every_pause_and_promotion_is_told_in_order(run):
     _, heard = run(99, score=lambda number, fraction: fraction - number / 100)
     own = [event for number, event in heard.events if number == 0 and event and not event.startswith("at ")]
     assert own[1:] == [
-        "paused at 25%, best .2500",
+        "paused at 25%: .2500 (best .2500)",
         "is promoted to 50%",
-        "paused at 50%, best .5000",
+        "paused at 50%: .5000 (best .5000)",
         "is promoted to 100%",
         "complete, best 1.0000",
     ]

@@ -156,9 +156,9 @@ def test_a_paused_trial_waits_whether_the_sweep_runs_or_not(metadata):
 
 
 def test_a_promoted_trial_runs_again():
-    state = project_trial(METADATA, STUDY, trial("running", FIRST, ended_at=40.0, **runs_to(500)))
+    state = project_trial(METADATA, STUDY, trial("running", FIRST, ended_at=40.0, **runs_to(500, promoted=True)))
     assert (state.status, state.ended_ms) == ("RUNNING", None)
-    assert "embsweep.state" not in state.tags
+    assert state.tags["embsweep.state"] == "promoted to 50%"
 
 
 def test_a_paused_trial_that_was_closed_has_ended_with_its_pause():

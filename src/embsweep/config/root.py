@@ -127,7 +127,9 @@ def check_trainable(config: Config) -> list[Diagnostic]:
     count = train.epochs * (per_epoch or 0)
     is_static, is_cached = model.kind == "static", config.loss.name == "cached_mnrl"
     recomputes = train.gradient_checkpointing is True
-    least = config.confirm.finalists + config.search.recipe_first if config.stopping.kind == "promotion" else 1
+    least = 1
+    if config.stopping.kind == "promotion":
+        least = min(config.confirm.finalists + config.search.recipe_first, config.search.trials)
     rules = (
         (
             config.search.schedules is not None and config.search.schedules < least,

@@ -35,7 +35,9 @@ class Progress:
         plain_printer(self._console)(text)
 
     def update(self, view: SweepView, event: str) -> None:
-        """Show a change of the sweep; `event` describes it in one line."""
+        """Show a change of the sweep; `event` describes it in one line, if it is worth one."""
+        if not event:
+            return
         elapsed = duration(time.monotonic() - self._start)
         count = f"{len(view.rows)}/{{}} started" if view.has_rungs else f"{len(view.finished)}/{{}} done"
         self.say(f"[{elapsed}] {event} | {count.format(view.requested_trials)}, {_outlook(view)}")

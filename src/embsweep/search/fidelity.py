@@ -6,44 +6,55 @@ has reported.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from embsweep.search.pruners import STEPS_PER_SCHEDULE
 
 Curve = Mapping[int, float]
 """Running best of a trial at each step (thousandth of its schedule) that it has reported."""
 
 
+def hold_to_end(curve: Curve) -> Curve:
+    """Return the curve of a trial that gains nothing more: it is complete, maybe by patience before its last step."""
+    return {**curve, STEPS_PER_SCHEDULE: max(curve.values())} if curve else curve
+
+
 def rung_values(curves: Sequence[Curve], rungs: Sequence[int]) -> list[dict[int, float]]:
     """Return each curve's value at the rungs that it has reached, by index of the rung.
 
-    The value at a rung is that of the first report at or after it: trials with other schedules report elsewhere.
+    Trials with other schedules report elsewhere: between two reports the value is interpolated. A trial's first report
+    counts at the last rung before it, but at no earlier one, where it would be compared with much younger trials.
     """
-    found = []
-    for curve in curves:
-        steps = sorted(curve)
-        at = {rung: next((s for s in steps if s >= step), None) for rung, step in enumerate(rungs)}
-        found.append({rung: curve[step] for rung, step in at.items() if step is not None})
-    return found
+    return [_values_at(curve, rungs) for curve in curves]
 
 
-def carry_to_end(curves: Sequence[Curve], rungs: Sequence[int], ended: Collection[int] = ()) -> list[float]:
+def _values_at(curve: Curve, rungs: Sequence[int]) -> dict[int, float]:
+    if not curve:
+        return {}
+    steps = sorted(curve)
+    values = np.interp(rungs, steps, [curve[step] for step in steps])
+    followers = (*rungs[1:], np.inf)
+    return {i: float(values[i]) for i, rung in enumerate(rungs) if rung <= steps[-1] and steps[0] < followers[i]}
+
+
+def carry_to_end(curves: Sequence[Curve], rungs: Sequence[int]) -> list[float]:
     """Return each trial's expected final value: its last one, plus the median gain of the others from rung to rung.
+
+    A trial that has reported between two rungs gains the rest of the way in proportion.
 
     Args:
         curves: The trials' curves.
         rungs: Steps of the rungs, the last one the end of the schedule.
-        ended: Positions of the trials that gain nothing more: they have ended, some by patience before their last rung.
 
     Returns:
         One value per curve; minus infinity for a curve without reports. A gain that no trial has shown counts as 0.
     """
     values = rung_values(curves, rungs)
     gains = [
-        float(np.median(pairs)) if (pairs := [v[rung + 1] - v[rung] for v in values if rung + 1 in v]) else 0.0
-        for rung in range(len(rungs) - 1)
+        float(np.median(shown)) if (shown := [v[i + 1] - v[i] for v in values if i in v and i + 1 in v]) else 0.0
+        for i in range(len(rungs) - 1)
     ]
-    return [
-        max(curve.values()) + (0.0 if i in ended else sum(gains[max(at, default=0) :])) if curve else -np.inf
-        for i, (curve, at) in enumerate(zip(curves, values, strict=True))
-    ]
+    still_to_come = np.cumsum([0.0, *reversed(gains)])[::-1]  # at each rung
+    return [max(c.values()) + float(np.interp(max(c), rungs, still_to_come)) if c else -np.inf for c in curves]

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from embsweep.config.sweep import SearchConfig, StoppingConfig
-from embsweep.search.fidelity import Curve, carry_to_end, rung_values
+from embsweep.search.fidelity import Curve, carry_to_end, hold_to_end, rung_values
 from embsweep.search.pruners import STEPS_PER_SCHEDULE, fraction_to_step
 from embsweep.search.record import State
 
-_SCHEDULES_PER_TRIAL = 0.3
-"""Cost of a search in full schedules for each of its trials, unless the configuration limits it."""
+_SCHEDULES, _SCHEDULES_PER_TRIAL = 2.0, 0.1
+"""What a search may take besides recipe and finalists, unless the configuration limits it: in full schedules, at first
+and for each trial. More trials therefore begin at a smaller rung."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,23 @@ class TrialProgress:
     is_recipe: bool = False
 
     @property
-    def reached(self) -> int:
+    def last_step(self) -> int:
         """The last step that it has reported."""
         return max(self.curve, default=0)
 
     @property
+    def whole_curve(self) -> Curve:
+        """Its curve, until the end of the schedule if it is complete."""
+        return hold_to_end(self.curve) if self.state == "complete" else self.curve
+
+    @property
     def committed(self) -> int:
         """The step that it has reached, or will reach without a further decision."""
-        return max(self.reached, self.until) if self.state == "running" else self.reached
+        return max(self.last_step, self.until) if self.state == "running" else self.last_step
 
     @property
     def rest(self) -> int:
-        """Steps that it needs to finish its schedule without being paused again."""
+        """Steps beyond `committed` that it needs to finish its schedule."""
         return 0 if self.state == "complete" else STEPS_PER_SCHEDULE - self.committed
 
     @property
@@ -88,8 +94,14 @@ class PromotionPlan:
 
     @property
     def expected_schedules(self) -> float:
-        """Full schedules that the search will take, if each rung passes on its share."""
-        return _expect_cost(self.rungs, self.reduction_factor, self.trials, self.finalists, has_recipe=self.has_recipe)
+        """Full schedules that the search will take, if each rung passes on its share, and at least the finalists."""
+        searched = self.trials - self.has_recipe
+        least = min(self.finalists, searched)
+        steps = (
+            (rung - previous) * max(least, searched // int(self.reduction_factor**level))
+            for level, (previous, rung) in enumerate(zip((0, *self.rungs), self.rungs, strict=False))
+        )
+        return self.has_recipe + sum(steps) / STEPS_PER_SCHEDULE
 
 
 def plan_promotion(
@@ -97,8 +109,8 @@ def plan_promotion(
 ) -> PromotionPlan:
     """Fit the rungs to what the search may spend: the largest first rung with which it is not exceeded.
 
-    A rung is an evaluation, and each at least twice the previous one. With few trials the first rung is therefore
-    larger and there are fewer of them.
+    A rung is an evaluation, and each at least twice the previous one. Fewer trials begin at a larger rung, and have
+    fewer rungs; if all trials are finalists, none pauses.
 
     Args:
         stopping: Smallest first rung and reduction factor.
@@ -108,16 +120,19 @@ def plan_promotion(
         has_recipe: Whether trial 0 is the recipe.
     """
     steps = [fraction_to_step(fraction) for fraction in evaluations]
-    able = [step for step in steps if step >= fraction_to_step(stopping.min_fraction)] or steps[-1:]
-    limit = search.schedules if search.schedules is not None else _SCHEDULES_PER_TRIAL * search.trials
-    ladders = [_double(able[first:]) for first in range(len(able))]
-    factor = stopping.reduction_factor
-
-    def fits(rungs: tuple[int, ...]) -> bool:
-        return _expect_cost(rungs, factor, search.trials, finalists, has_recipe=has_recipe) <= limit
-
-    rungs = next((ladder for ladder in reversed(ladders[:-1]) if fits(ladder)), ladders[0])
-    return PromotionPlan(rungs, factor, search.trials, finalists, search.schedules, has_recipe)
+    eligible = [step for step in steps if step >= fraction_to_step(stopping.min_fraction)] or steps[-1:]
+    limit = search.schedules
+    if limit is None:
+        limit = has_recipe + finalists + _SCHEDULES + _SCHEDULES_PER_TRIAL * search.trials
+    plans = [
+        PromotionPlan(
+            _double(eligible[first:]), stopping.reduction_factor, search.trials, finalists, search.schedules, has_recipe
+        )
+        for first in range(len(eligible))
+    ]
+    if search.trials - has_recipe <= finalists:
+        return plans[-1]
+    return next((plan for plan in reversed(plans[:-1]) if plan.expected_schedules <= limit), plans[0])
 
 
 def choose_next(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promotion | NewTrial | None:
@@ -138,18 +153,21 @@ def choose_next(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promoti
 
 
 def rank_paused(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> list[int]:
-    """Return the numbers of the paused trials, those with the best values carried to the end first."""
+    """Return the numbers of the paused trials: the next to be promoted, then by their values carried to the end."""
     values = _carry(plan, trials)
-    return sorted((t.number for t in trials if t.state == "paused"), key=lambda number: (-values[number], number))
+    promoted = _best_of_rungs(plan, trials)
+    first = promoted and promoted.number
+    paused = (trial.number for trial in trials if trial.state == "paused")
+    return sorted(paused, key=lambda number: (number != first, -values[number], number))
 
 
 def _best_of_rungs(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promotion | None:
     """Return the promotion of the best trial that is among the best of its rung, at the highest rung that has one."""
-    able = [trial for trial in trials if trial.state != "failed"]
-    found = rung_values([trial.curve for trial in able], plan.rungs)
-    values = {trial.number: at for trial, at in zip(able, found, strict=True)}
+    candidates = [trial for trial in trials if trial.state != "failed"]
+    found = rung_values([trial.whole_curve for trial in candidates], plan.rungs)
+    values = {trial.number: at for trial, at in zip(candidates, found, strict=True)}
     for rung in reversed(range(len(plan.rungs) - 1)):
-        reached = [trial for trial in able if rung in values[trial.number]]
+        reached = [trial for trial in candidates if rung in values[trial.number]]
         reached.sort(key=lambda trial: (-values[trial.number][rung], trial.number))
         for trial in reached[: len(reached) // plan.reduction_factor]:
             if trial.state == "paused" and max(values[trial.number]) == rung:
@@ -163,13 +181,13 @@ def _next_to_finish(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Pro
     Once enough have finished, a better one still goes on if the limit allows it.
     """
     values = _carry(plan, trials)
-    able = sorted((t for t in trials if t.can_finish), key=lambda trial: (-values[trial.number], trial.number))
-    chosen = next((trial for trial in able if trial.state == "paused"), None)
-    if chosen is None:
+    candidates = sorted((t for t in trials if t.can_finish), key=lambda trial: (-values[trial.number], trial.number))
+    best = next((trial for trial in candidates if trial.state == "paused"), None)
+    if best is None:
         return None
-    promotion = Promotion(chosen.number, next(step for step in plan.rungs if step > chosen.reached))
-    is_enough = sum(trial.state != "paused" for trial in able) >= plan.finalists
-    if is_enough and (chosen not in able[: plan.finalists] or not _can_afford(plan, trials, promotion)):
+    promotion = Promotion(best.number, next(step for step in plan.rungs if step > best.last_step))
+    is_enough = sum(trial.state != "paused" for trial in candidates) >= plan.finalists
+    if is_enough and (best not in candidates[: plan.finalists] or not _can_afford(plan, trials, promotion)):
         return None
     return promotion
 
@@ -179,9 +197,10 @@ def _must_replace(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> bool:
 
     What the failed one has spent is missing from what was kept back for the finalists.
     """
-    able = [trial for trial in trials if trial.can_finish]
+    candidates = [trial for trial in trials if trial.can_finish]
     spent = sum(trial.committed for trial in trials)
-    return len(able) < plan.finalists and spent + STEPS_PER_SCHEDULE <= (plan.schedules or 0) * STEPS_PER_SCHEDULE
+    limit = (plan.schedules or 0) * STEPS_PER_SCHEDULE
+    return len(candidates) < plan.finalists and spent + STEPS_PER_SCHEDULE <= limit
 
 
 def _can_afford(plan: PromotionPlan, trials: Sequence[TrialProgress], decision: Promotion | NewTrial) -> bool:
@@ -190,9 +209,10 @@ def _can_afford(plan: PromotionPlan, trials: Sequence[TrialProgress], decision: 
         return True
     after = _apply(plan, trials, decision)
     values = _carry(plan, after)
-    able = sorted((t for t in after if t.can_finish), key=lambda t: (-values[t.number], t.number))[: plan.finalists]
-    missing = plan.finalists - len(able)
-    needed = sum(t.committed for t in after) + sum(t.rest for t in able) + missing * STEPS_PER_SCHEDULE
+    candidates = sorted((t for t in after if t.can_finish), key=lambda t: (-values[t.number], t.number))
+    best = candidates[: plan.finalists]
+    missing = min(plan.finalists - len(best), max(0, plan.trials - len(after)))
+    needed = sum(t.committed for t in after) + sum(t.rest for t in best) + missing * STEPS_PER_SCHEDULE
     return needed <= plan.schedules * STEPS_PER_SCHEDULE
 
 
@@ -204,8 +224,7 @@ def _apply(plan: PromotionPlan, trials: Sequence[TrialProgress], decision: Promo
 
 
 def _carry(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Mapping[int, float]:
-    ended = {i for i, trial in enumerate(trials) if trial.state == "complete"}
-    values = carry_to_end([trial.curve for trial in trials], plan.rungs, ended)
+    values = carry_to_end([trial.whole_curve for trial in trials], plan.rungs)
     return {trial.number: value for trial, value in zip(trials, values, strict=True)}
 
 
@@ -216,13 +235,3 @@ def _double(steps: Sequence[int]) -> tuple[int, ...]:
         if step >= 2 * rungs[-1] or step == STEPS_PER_SCHEDULE:
             rungs.append(step)
     return tuple(rungs)
-
-
-def _expect_cost(rungs: Sequence[int], factor: int, trials: int, finalists: int, *, has_recipe: bool) -> float:
-    """Return the full schedules of a search: at each rung a share of its trials, and at least the finalists."""
-    searched = trials - has_recipe
-    steps = (
-        (rung - previous) * max(min(finalists, searched), searched // int(factor**level))
-        for level, (previous, rung) in enumerate(zip((0, *rungs), rungs, strict=False))
-    )
-    return has_recipe + sum(steps) / STEPS_PER_SCHEDULE

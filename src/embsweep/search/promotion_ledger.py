@@ -82,7 +82,7 @@ class PromotionLedger(SearchLedger):
         self._open.remove(number)
 
     def rank_paused(self) -> list[int]:
-        """Return the numbers of the paused trials, those with the best values carried to the end first."""
+        """Return the numbers of the paused trials, those that will most likely go on first."""
         return rank_paused(self._plan, self._progress())
 
     def close(self) -> list[int]:

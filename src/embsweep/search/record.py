@@ -27,7 +27,7 @@ METADATA = "embsweep"
 
 FORMAT_KEY = "ledger_format"
 
-LEDGER_FORMAT = 3
+LEDGER_FORMAT = 4
 """Raised with each change of the metadata's or the trials' keys. Ledgers of format 1 do not record the number."""
 
 ATTEMPT = "attempt"

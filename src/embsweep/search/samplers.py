@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from embsweep.config.sweep import SearchConfig
-from embsweep.search.fidelity import carry_to_end
+from embsweep.search.fidelity import carry_to_end, hold_to_end
 
 MODEL_BASED = ("tpe", "gp")
 """Samplers that learn from the trials' values."""
@@ -85,8 +85,10 @@ def sampler_view(trials: Sequence[FrozenTrial], config: SearchConfig, rungs: Seq
         config: The sampler; the others than `tpe` and `gp` look at no values.
         rungs: Steps at which trials are compared.
     """
-    ended = {i for i, trial in enumerate(trials) if trial.state == TrialState.COMPLETE}
-    values = np.array(carry_to_end([trial.intermediate_values for trial in trials], rungs, ended))
+    curves = [t.intermediate_values for t in trials]
+    is_complete = [t.state == TrialState.COMPLETE for t in trials]
+    held = [hold_to_end(curve) if done else curve for curve, done in zip(curves, is_complete, strict=True)]
+    values = np.array(carry_to_end(held, rungs))
     has_failed = np.array([trial.state == TrialState.FAIL for trial in trials], bool)
     known = values[np.isfinite(values) & ~has_failed]
     if config.sampler not in MODEL_BASED or not known.size:

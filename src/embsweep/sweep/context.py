@@ -115,7 +115,7 @@ def run_phase(
 def tell_events(
     progress: Progress, tracking: MlflowSync, search: Ledger, ledger: Ledger, notes: Mapping[str, Any] | None = None
 ) -> Listener:
-    """Return a listener that shows each event with the table of all runs, and passes the state of the run to MLflow.
+    """Return a listener that shows each change and the table of all runs, and passes the state of the run to MLflow.
 
     Args:
         progress: The display.
@@ -126,9 +126,8 @@ def tell_events(
     """
 
     def tell(record: TrialRecord, event: str) -> None:
-        if event:
-            view = build_view(dict(ledger.metadata if notes is None else notes), ledger.trials)
-            progress.update(view, f"{run_ref(ledger.study, record).name} {event}")
+        view = build_view(dict(ledger.metadata if notes is None else notes), ledger.trials)
+        progress.update(view, f"{run_ref(ledger.study, record).name} {event}" if event else "")
         tracking.put(project_trial(search.metadata, ledger.study, record))
 
     return tell

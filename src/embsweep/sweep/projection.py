@@ -142,7 +142,7 @@ def _params(record: TrialRecord) -> Mapping[str, Any]:
 
 def _state_tags(record: TrialRecord) -> dict[str, str]:
     if not record.is_finished:
-        return {"embsweep.state": describe_state(record)} if record.state == "paused" else {}
+        return {"embsweep.state": describe_state(record)} if PROMOTION in record.attributes else {}
     reason = record.attributes.get("reason")
     return {"embsweep.outcome": record.state} | ({"embsweep.reason": redact(reason)[:_REASON_CHARS]} if reason else {})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from embsweep.reports.progress import open_progress
 from embsweep.reports.view import Result
 from embsweep.runners.resources import describe_slots
 from embsweep.search.factory import open_search_ledger
+from embsweep.search.promotion_ledger import PromotionLedger
 from embsweep.search.search import SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.selection.objective import describe_objective
@@ -181,7 +183,10 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
 
 def describe_budget(ledger: SearchLedger, limit: float | None) -> str:
     """Describe what a search may take: its trials, and their full schedules, `limit` if there is one."""
-    cost = f"about {ledger.expected_schedules:.0f}" if limit is None else f"at most {limit:g}"
+    if limit is None and isinstance(ledger, PromotionLedger):
+        cost = f"about {math.ceil(ledger.expected_schedules)}"
+    else:
+        cost = f"at most {ledger.budget if limit is None else limit:g}"
     return f"{ledger.budget} trials, {cost} full schedules"
 
 

@@ -103,16 +103,17 @@ class SweepScheduler:
         self.ledger.set_attributes(number, **process, **size, **start)
         for report in started.earlier:
             self.ledger.record_report(number, report)
-        events = [f"resumes from {started.earlier[-1].fraction:.0%}"] if started.earlier else []
-        events += [f"starts over: {facts['restarted']}"] if "restarted" in facts else []
-        self._tell(number, "; ".join(events))
+        self._tell(number, f"starts over: {facts['restarted']}" if "restarted" in facts else "")
 
     def on_trial_result(self, number: int, report: TrialReport) -> bool:
         """See `TrialScheduler.on_trial_result`."""
+        started_at = self.ledger.record(number).attributes.get("started_at", 0.0)
         should_stop = self.ledger.report(number, report) and report.fraction < 1.0
-        what = f"at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
-        is_pause = self.ledger.record(number).runs_until < 1.0
-        self._tell(number, f"{what}, {'pauses' if is_pause else 'stopped'}" if should_stop else what)
+        where = f"at {report.fraction:.0%}"
+        if report.reported_at < started_at:  # by an earlier attempt, whose state this one resumes
+            self._tell(number, f"resumes {where}")
+        else:  # the end of a trial that stops has a line of its own
+            self._tell(number, "" if should_stop else f"{where}: {_describe_score(report)}")
         return should_stop
 
     def on_trial_error(self, number: int, reason: str) -> None:
@@ -166,7 +167,7 @@ class SweepScheduler:
     def close_paused(self) -> None:
         """Stop the paused runs, because the phase has ended without promoting them."""
         for number in self.ledger.close():
-            self._tell(number, "stopped")
+            self._tell(number, "")
         self.delete_checkpoints()
 
     def _close(self, number: int, result: TrialResult) -> None:
@@ -184,15 +185,20 @@ class SweepScheduler:
             case _:
                 self.ledger.fail(number, result.reason or "no reason given")
         self.delete_checkpoints()
-        reason = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
-        self._tell(number, f"{describe_state(self.ledger.record(number))}{reason}")
+        record = self.ledger.record(number)
+        if record.state in ("paused", "stopped") and record.reports:
+            detail = f": {_describe_score(record.reports[-1])}"
+        else:
+            detail = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
+        self._tell(number, f"{describe_state(record)}{detail}")
 
     def delete_checkpoints(self) -> None:
         """Delete the weights that the phase does not keep, and the resume states that no run will need."""
         records = self.ledger.trials
-        kept, going_on = self.phase.checkpoints_to_keep(records), self.ledger.rank_paused()[: self.phase.paused_states]
+        kept = self.phase.checkpoints_to_keep(records)
+        resumable = [n for n in self.ledger.rank_paused() if (self.phase.trial_dir(n) / "state").is_dir()]
         for record in records:
-            if record.state == "running" or record.number in going_on:
+            if record.state == "running" or record.number in resumable[: self.phase.paused_states]:
                 continue
             folder = self.phase.trial_dir(record.number)
             for part in ("state",) if record.number in kept else ("state", "best"):
@@ -203,6 +209,10 @@ class SweepScheduler:
         record = self.ledger.record(number)
         for listener in self.listeners:
             listener(record, event)
+
+
+def _describe_score(report: TrialReport) -> str:
+    return f"{score(report.objective)} (best {score(report.best_objective)})"
 
 
 def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:
