@@ -2,11 +2,10 @@
 
     make bench                  # every row, at a size of at most four minutes
     make bench-full             # at the stated sizes
-    make bench ARGS=scoring     # only the commands whose name contains this
+    make bench BENCH_ARGS="scoring --data DIR"   # only the commands that contain this; DIR: LCBench, for the search
 
 Results go to benchmarks/results.json, a row as soon as it is measured; `--resume` measures only the rows that are not
-there at this size. `--table` rewrites the table in docs/performance.md. A row whose data or packages are absent is
-skipped and says so.
+there at this size. `--table` only rewrites the table in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -92,6 +91,12 @@ BENCHMARKS = (
             Row("memory", "evaluate many queries, static model, peak growth over 1 GB", "lower", 1.0),
         ),
     ),
+    Benchmark(
+        "search.py --data DIR --workers 2 --quantile 0.99",
+        "--tasks 2 --seeds 2",
+        "--tasks 189354,189862,189865,189866,189873,189906,189908,189909,34539 --seeds 3",
+        (Row("speedup", "epochs to the 99th percentile, over random search without stopping", "higher", 6.0),),
+    ),
 )
 
 
@@ -112,8 +117,8 @@ def describe(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measure(benchmark: Benchmark, *, full: bool) -> list[dict[str, Any]]:
-    """Run a benchmark and return its results, one for each row.
+def measure(benchmark: Benchmark, data: Path | None, *, full: bool) -> list[dict[str, Any]]:
+    """Run a benchmark and return its results, one for each row; `data` stands for DIR in its command.
 
     Raises:
         subprocess.CalledProcessError: If it fails.
@@ -121,19 +126,20 @@ def measure(benchmark: Benchmark, *, full: bool) -> list[dict[str, Any]]:
     line = benchmark.line(full=full)
     threads = str(len(os.sched_getaffinity(0)))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    command = [sys.executable, *shlex.split(line)[1:]]
+    command = [sys.executable, *(str(data) if word == "DIR" else word for word in shlex.split(line)[1:])]
     output = subprocess.run(  # noqa: S603 - the commands above
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
     ).stdout
     found = json.loads(output.splitlines()[-1])
     equal = bool(found["equal"])
+    ratios = {row: round(found[row.key], 3) for row in benchmark.rows}
     return [
         {
             "name": row.name,
-            "ratio": round(found[row.key], 3),
+            "ratio": ratios[row],
             "better": row.better,
             "wanted": row.wanted,
-            "ok": is_ok(found[row.key], row.better, row.wanted, equal=equal),
+            "ok": is_ok(ratios[row], row.better, row.wanted, equal=equal),
             "equal": equal,
             "machine": f"{platform.machine()}, {threads} threads",
             "date": time.strftime("%Y-%m-%d"),
@@ -158,6 +164,7 @@ def main() -> None:
     """Run the chosen benchmarks; exit with 1 if a figure is missed or results differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="?", default="", help="part of a command, e.g. scoring")
+    parser.add_argument("--data", type=Path, help="folder of LCBench; without it the search is left out")
     parser.add_argument("--full", action="store_true", help="the stated sizes")
     parser.add_argument("--resume", action="store_true", help="skip what is recorded at this size")
     parser.add_argument("--table", action="store_true", help="only write the table")
@@ -167,8 +174,11 @@ def main() -> None:
         line = benchmark.line(full=options.full)
         if options.only not in line or (options.resume and any(line in row["command"] for row in read_results())):
             continue
+        if "DIR" in line and options.data is None:
+            sys.stdout.write(f"{line}\n  left out: --data DIR is not given\n")
+            continue
         sys.stdout.write(f"{line}\n")
-        measured = measure(benchmark, full=options.full)
+        measured = measure(benchmark, options.data, full=options.full)
         others = [row for row in read_results() if line not in row["command"]]
         RESULTS.write_text(json.dumps(_in_order([*others, *measured]), indent=2, ensure_ascii=False) + "\n")
         for row in measured:

@@ -36,7 +36,7 @@ def measured(monkeypatch):
     """Replace the model: dimension d scores d / 1000. Return the (configuration, data) received."""
     received = []
 
-    def measure(config, data):
+    def measure(config, data, console):
         received.append((config, data))
         scores = {dim: dict.fromkeys(METRICS, dim / 1000) for dim in config.trial.eval_dims}
         return scores, dict.fromkeys(METRICS, 0.25)

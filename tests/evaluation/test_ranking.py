@@ -125,7 +125,9 @@ def test_a_corpus_of_half_precision_in_a_file(tmp_path):
 def test_non_finite_embeddings_fail_the_trial(bad):
     non_finite = _unit(0, 1, 2)
     non_finite[1, 0] = bad
-    with raises_code(TrialFailed, "not-finite"):
+    with raises_code(TrialFailed, "not-finite") as refusal:
         rank(_unit(0), non_finite, 2)
-    with raises_code(TrialFailed, "not-finite"):
+    assert "passage 1 of 3" in str(refusal.value)
+    with raises_code(TrialFailed, "not-finite") as refusal:
         rank(non_finite, _unit(0), 2)
+    assert "query 1 of 3" in str(refusal.value)

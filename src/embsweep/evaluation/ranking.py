@@ -7,7 +7,7 @@ deterministic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -61,12 +61,9 @@ def rank(queries: Matrix, corpus: Matrix, dims: Sequence[int], k: int) -> dict[i
     size, passages = (QUERIES, PASSAGES) if device.type == "cpu" else GPU_BLOCK
     nested = sorted(set(dims))
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        blocks = [
-            _QueryBlock(_read_rows(queries, i, size, nested[-1], device), nested, k)
-            for i in range(0, len(queries), size)
-        ]
-        for start in range(0, len(corpus), passages):
-            block = _PassageBlock(_read_rows(corpus, start, passages, nested[-1], device), nested, passages)
+        blocks = [_QueryBlock(rows, nested, k) for _, rows in _read_blocks(queries, size, nested[-1], device, "query")]
+        for start, rows in _read_blocks(corpus, passages, nested[-1], device, "passage"):
+            block = _PassageBlock(rows, nested, passages)
             for own in blocks:
                 own.add(block, start)
         return {dim: torch.cat([own.top[dim].result() for own in blocks]) for dim in dims}
@@ -199,18 +196,19 @@ def _select_top(scores: Tensor, k: int) -> Tensor:
     return chosen
 
 
-def _read_rows(matrix: Matrix, start: int, count: int, dim: int, device: torch.device) -> Tensor:
-    """Return rows of a matrix, cut to a dimension, as float32.
+def _read_blocks(matrix: Matrix, size: int, dim: int, device: torch.device, what: str) -> Iterator[tuple[int, Tensor]]:
+    """Yield blocks of a matrix, cut to a dimension, as float32, each with the position of its first row.
 
     Raises:
         TrialFailed: If one is not finite.
     """
     import torch
 
-    part = matrix[start : start + count, :dim]
-    rows = (part if isinstance(part, torch.Tensor) else torch.tensor(part)).to(device, torch.float32)
-    sums = rows.sum(dim=1)  # not finite if a value is not
-    if not sums.isfinite().all():
-        first = start + int((~sums.isfinite()).nonzero()[0])
-        raise TrialFailed("not-finite", f"embedding {first} of {len(matrix)} is not finite")
-    return rows
+    for start in range(0, len(matrix), size):
+        part = matrix[start : start + size, :dim]
+        rows = (part if isinstance(part, torch.Tensor) else torch.tensor(part)).to(device, torch.float32)
+        sums = rows.sum(dim=1)  # not finite if a value is not
+        if not sums.isfinite().all():
+            first = start + int((~sums.isfinite()).nonzero()[0])
+            raise TrialFailed("not-finite", f"the embedding of {what} {first} of {len(matrix)} is not finite")
+        yield start, rows
