@@ -27,10 +27,13 @@ Values at early rungs can mislead a model for good, if the best points begin slo
 def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
     """Return the sampler of one trial; its random numbers depend only on `config.seed` and the trial's number.
 
+    They are those of no other trial of a search with another seed: `seed + trial_number` would shift one search by a
+    trial to give the other.
+
     Quasi-random points are a fixed sequence whose position the ledger keeps, so that their seed is the same for all
     trials. The cells of a grid are derived from the space (see `SearchLedger`); its sampler is never used.
     """
-    seed = config.seed + trial_number
+    seed = int(np.random.SeedSequence((config.seed, trial_number)).generate_state(1)[0])
     match config.sampler:
         case "tpe":
             return TPESampler(n_startup_trials=config.startup_trials, seed=seed)
