@@ -152,8 +152,8 @@ class ScriptedTrainer:
 
 
 def _sleep():
-    """Sleep until an interrupt, in short pieces: one that comes just before `time.sleep` is raised only after it."""
-    while True:
+    """Sleep for an hour, in short pieces: an interrupt that comes just before `time.sleep` is raised only after it."""
+    for _ in range(72_000):
         time.sleep(0.05)
 
 

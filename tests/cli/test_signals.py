@@ -18,7 +18,7 @@ from embsweep.cli import signals
 from embsweep.cli.console import exit_codes
 
 def sleep():  # in short pieces: an interrupt that comes just before `time.sleep` is raised only after it
-    while True:
+    for _ in range(12_000):
         time.sleep(0.05)
 
 def stubborn():
