@@ -8,7 +8,7 @@ TEST_ARGS ?=
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 IN_TWO := -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install sweep test test-fast test-nightly coverage chaos lint audit format clean
+.PHONY: install sweep test test-fast test-nightly coverage bench bench-full chaos lint audit format clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,10 @@ test-nightly: install
 # Separate from `test`: measuring coverage slows down every Python process.
 coverage: install
 	$(PYTEST) -m "not gpu and not nightly" $(IN_TWO) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(TEST_ARGS)
+
+# Ratios against other code, side by side: benchmarks/results.json and the table of docs/performance.md.
+bench bench-full: install
+	$(BIN)/python benchmarks/bench.py $(if $(filter bench-full,$@),--full --resume) $(BENCH_ARGS)
 
 # Random faults in a scripted sweep of 30 trials; SEED=7 repeats a run (docs/faults.md).
 chaos: install

@@ -7,10 +7,12 @@ from pathlib import Path
 from optuna.storages import InMemoryStorage
 
 from embsweep.config.sweep import SearchConfig, StoppingConfig
-from embsweep.search.pruners import build_pruner
-from embsweep.search.search import SearchLedger
+from embsweep.search.factory import open_search_ledger
 from embsweep.search.storage import open_storage
 from embsweep.training.messages import TrialReport
+
+RUNGS = (250, 500, 1000)
+"""Steps at which trials are compared: thousandths of the schedule."""
 
 
 class Memory:
@@ -38,12 +40,12 @@ class Database:
 def open_search(storage, space, *, stopping="none", first=0.25, recipe=None, **search):
     """Open the ledger of a search at random for 99 trials, or with other settings, in an Optuna storage.
 
-    `stopping` is the kind of pruner or its whole configuration, `first` the fraction at the first evaluation.
+    `stopping` is the kind of stopping or its whole configuration, `first` the fraction at the first evaluation.
     """
     values = {"sampler": "random", "trials": 99, "seed": 0, "recipe_first": recipe is not None, **search}
     config = stopping if isinstance(stopping, StoppingConfig) else StoppingConfig(kind=stopping)
-    pruner = build_pruner(config, first)
-    return SearchLedger(storage, space=space, search=SearchConfig(**values), pruner=pruner, recipe=recipe)
+    limits = {"stopping": config, "evaluations": (first, 1.0), "finalists": 1}
+    return open_search_ledger(storage, space=space, search=SearchConfig(**values), recipe=recipe, **limits)
 
 
 def report_at(fraction, value, best=None, best_fraction=None, at=1.0):

@@ -41,7 +41,7 @@ def _compare(client, run, state, parent, exact):
         yield f"{run.info.status} in MLflow, {state.status} in the ledger"
     if run.info.run_name != state.name:
         yield f"the name {run.info.run_name!r} in MLflow"
-    if state.status != RUNNING and run.info.end_time != state.ended_ms:
+    if not state.is_open and run.info.end_time != state.ended_ms:
         yield f"ended at {run.info.end_time} in MLflow, {state.ended_ms} in the ledger"
     if dict(run.data.params) != dict(state.params):
         yield f"parameters {run.data.params} in MLflow, {state.params} in the ledger"
@@ -58,7 +58,7 @@ def _compare_points(client, run, state, exact):
         for name, value in batch.values.items():
             if math.isfinite(value):
                 points[name].add((batch.step, batch.at_ms, float(value)))
-    final = state.final if state.status != RUNNING else {}
+    final = {} if state.is_open else state.final
     for name in sorted(points.keys() | final.keys() | run.data.metrics.keys()):
         logged = [
             (point.step, point.timestamp, point.value) for point in client.get_metric_history(run.info.run_id, name)

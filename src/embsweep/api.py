@@ -41,10 +41,10 @@ class SweepResult:
 class Sweep:
     """A sweep as its ledger has it: RUNNING, FINISHED, KILLED (interrupted) or FAILED.
 
-    `trials` has one row per trial, by number: `state`, `objective` (the best one so far, on the validation split),
-    `fraction` of the schedule, `attempt`, `reason` of a failure, the searched keys, and one column for each metric at
-    each dimension (`map@100/256`). `baseline` is the objective of the untrained model; `winner` is None while there is
-    no result.
+    `trials` has one row per trial, by number: `state` (running, paused at a rung from which it may go on, complete,
+    stopped or failed), `objective` (the best one so far, on the validation split), `fraction` of the schedule,
+    `attempt`, `reason` of a failure, the searched keys, and one column for each metric at each dimension
+    (`map@100/256`). `baseline` is the objective of the untrained model; `winner` is None while there is no result.
     """
 
     name: str

@@ -95,7 +95,7 @@ def sandbox_at(fork_server, make_seeded_sandbox, tmp_path_factory):
     def restore(part, *arguments):
         key = (part, arguments)
         if key not in copies:
-            if part == "finalization" and "confirm=none" not in arguments:
+            if part in ("test", "finalization") and "confirm=none" not in arguments:
                 sandbox = restore("confirmation", *arguments)
             else:
                 shutil.rmtree(here, ignore_errors=True)

@@ -31,7 +31,7 @@ def test_kills_in_the_search_while_the_clock_is_set_back(fork_server, sandbox, c
 @pytest.mark.usefixtures("small_reference", "small_finalization")
 @pytest.mark.parametrize(
     ("part", "crash_points"),
-    [pytest.param("confirmation", IN_THE_CONFIRMATION, marks=pytest.mark.nightly), ("finalization", AT_THE_END)],
+    [pytest.param("confirmation", IN_THE_CONFIRMATION, marks=pytest.mark.nightly), ("test", AT_THE_END)],
 )
 def test_kills_after_the_search(fork_server, sandbox_at, check, part, crash_points):
     sandbox = sandbox_at(part, *SMALL)
@@ -54,7 +54,7 @@ def test_twenty_kills_in_a_row(fork_server, sandbox, check):
     ]
     rng.shuffle(early)
     crash_points = [(part, rng.randint(1, 12)) for part in early[:12]]
-    crash_points += [(part, rng.randint(1, 4)) for part in (*LAST_PARTS, *["registration"] * 2, "finalization")]
+    crash_points += [(part, rng.randint(1, 3)) for part in (*LAST_PARTS, *["registration"] * 2, "finalization")]
     codes = [fork_server.run(sandbox, *FULL, die=list(crash_at)).code for crash_at in crash_points]
     assert codes == [-9] * 20, list(zip(crash_points, codes, strict=True))
     check(sandbox, *FULL)

@@ -72,6 +72,7 @@ NAMED = [
     (["trials=0"], "trials", "unknown-key", "'search.trials'"),
     (["model=minilm6"], "model", "unknown-option", "bge-m3, minilm, static"),
     (["search.trials=0"], "search.trials", "out-of-range", "0"),
+    (["stopping=none", "stopping.paused_states=4"], "stopping.paused_states", "inactive-key", "stopping=promotion"),
     (["objective.metric=map@10"], "objective.metric", "unknown-option", "'map@10'"),
     (["model=minilm"], "matryoshka.dims", "out-of-range", "384"),
     (["matryoshka.dims=[64,128]"], "matryoshka.dims", "wrong-order", "128"),

@@ -36,7 +36,7 @@ def measured(monkeypatch):
     """Replace the model: dimension d scores d / 1000. Return the (configuration, data) received."""
     received = []
 
-    def measure(config, data):
+    def measure(config, data, console):
         received.append((config, data))
         scores = {dim: dict.fromkeys(METRICS, dim / 1000) for dim in config.trial.eval_dims}
         return scores, dict.fromkeys(METRICS, 0.25)
@@ -229,6 +229,28 @@ def test_status_lists_every_sweep(embsweep, tmp_path, place_ledger):
         ["first", "3/4", "1", "1", ".4000", ".5300"],
         ["second", "3/8", "1", "1", ".4000", ".5300"],
     ]
+
+
+@pytest.mark.slow
+def test_status_shows_paused_trials(embsweep, tmp_path, place_ledger):
+    place_ledger("first")
+    path = tmp_path / "sweeps/halved/study.db"
+    path.parent.mkdir()
+    ledger = open_search(open_storage(path), (FloatRange("train.learning_rate", 1e-6, 1e-4),), stopping="promotion")
+    ledger.set_metadata(**{**METADATA, "name": "halved"}, requested_trials=9, baseline=BASELINE)
+    number = ledger.ask().number
+    ledger.set_attributes(number, started_at=0.0, ended_at=60.0)
+    ledger.report(number, report_at(0.25, 0.6))
+    ledger.stop(number)
+    result = embsweep("status", "--storage", tmp_path)
+    assert [line.split() for line in result.output.splitlines()] == [
+        ["sweep", "trials", "paused", "stopped", "failed", "base", "best"],
+        ["first", "3/4", "0", "1", "1", ".4000", ".5300"],
+        ["halved", "0/9", "1", "0", "0", ".4000", ".6000"],
+    ]
+    rows = embsweep("status", "halved", "--storage", tmp_path).output.splitlines()
+    assert rows[3].split()[:6] == ["★0", "paused", "at", "25%", "25%", ".6000"]
+    assert "1 of 9 trials started" in rows[1]
 
 
 @pytest.mark.slow

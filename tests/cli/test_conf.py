@@ -1,5 +1,7 @@
 """Every file under conf/ composes and validates."""
 
+import math
+import re
 from itertools import zip_longest
 
 import pytest
@@ -58,6 +60,31 @@ def test_sweep_composes_and_the_bounds_of_its_space_validate(loader, sweep):
     for dimension in request.space:
         for value in boundary_values(dimension):
             assert check_trainable(request.configure({dimension.key: value})) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_a_sweep_states_the_full_schedules_of_its_trials(loader, sweep):
+    from optuna.storages import InMemoryStorage
+
+    from embsweep.search.factory import open_search_ledger
+
+    request = read_request(loader, [f"+sweep={sweep}"], "")
+    config = request.configure({})
+    ledger = open_search_ledger(
+        InMemoryStorage(),
+        space=request.space,
+        search=config.search,
+        stopping=config.stopping,
+        evaluations=config.eval.schedule(config.train.epochs),
+        finalists=config.confirm.finalists,
+        recipe=request.recipe,
+    )
+    stated = re.search(
+        r"^  trials: (\d+) +# about (\d+) full schedules", (conf_dir() / f"sweep/{sweep}.yaml").read_text(), re.M
+    )
+    assert stated, "say how many full schedules the trials take: trials: 30  # about 8 full schedules (docs/search.md)"
+    assert (int(stated[1]), stated[2]) == (config.search.trials, f"{math.ceil(ledger.expected_schedules)}")
 
 
 def test_published_recipe_is_the_default(make_config):

@@ -22,6 +22,8 @@ STATIC = ("model=static", "matryoshka=from_384")
         (["eval.dims=[64]", "objective.dim_weights={128: 1}"], "objective.dim_weights.128", "not-evaluated"),
         (["model=static", "matryoshka=from_384", "loss=cached_mnrl"], "loss", "conflict"),
         (["loss=cached_mnrl", "train.gradient_checkpointing=true"], "train.gradient_checkpointing", "conflict"),
+        (["search.schedules=3.5"], "search.schedules", "out-of-range"),
+        (["stopping=none", "search.schedules=0.5"], "search.schedules", "out-of-range"),
         ([*STATIC, "train.attention=sdpa"], "train.attention", "no-effect"),
         ([*STATIC, "train.gradient_checkpointing=true"], "train.gradient_checkpointing", "no-effect"),
     ],
@@ -37,6 +39,21 @@ def test_settings_chosen_by_hardware_can_be_combined(make_config, loss):
     config = make_config(loss, "train.gradient_checkpointing=auto", "train.attention=auto")
     assert check_trainable(config) == []
     assert config.train.gradient_checkpointing == "auto"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["search.schedules=4"],
+        ["search.schedules=3", "search.recipe_first=false"],
+        ["search.schedules=2", "confirm.finalists=1"],
+        ["stopping=successive_halving", "search.schedules=1"],
+        ["stopping=hyperband", "search.schedules=1.5"],
+    ],
+)
+def test_whole_schedules_that_let_a_trial_start(make_config, overrides):
+    assert check_trainable(make_config(*overrides)) == []
 
 
 def test_all_diagnostics_at_once(make_config):

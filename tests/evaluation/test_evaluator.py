@@ -5,9 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from embsweep.core.errors import CodedError, TrialFailed
 from embsweep.core.names import METRICS
@@ -47,9 +44,12 @@ def _check_contract(model, data, dims, *, chunk=50_000, batch_size=16):
 
 
 def _tied_case(n_queries, n_corpus, n_distinct, seed):
-    """Return small integer vectors, most of them repeated, and one to five relevant passages for each query."""
+    """Return vectors, most of them repeated, one of them zero, and one to five relevant passages for each query.
+
+    Only equal vectors have equal cosines: those of others would depend on how a matrix product rounds.
+    """
     rng = random.Random(seed)
-    distinct = [[float(rng.randint(-2, 2)) for _ in range(8)] for _ in range(n_distinct)]
+    distinct = [[rng.gauss(0, 1) for _ in range(8)] for _ in range(n_distinct - 1)] + [[0.0] * 8]
     rows = [rng.choice(distinct) for _ in range(n_queries + n_corpus)]
     relevant = [rng.sample(range(n_corpus), rng.randint(1, min(5, n_corpus))) for _ in range(n_queries)]
     return rows, relevant
@@ -70,15 +70,6 @@ def test_equals_the_library_for_any_chunk_size(table_model, word_set, chunk):
     rows = [[float(column == axis) for column in range(8)] for axis in rng.choices(range(8), k=150)]
     relevant = [rng.sample(range(140), 3) for _ in range(10)]
     _check_contract(table_model(rows), word_set(10, 140, relevant), DIMS, chunk=chunk)
-
-
-@pytest.mark.slow
-@settings(deadline=None, max_examples=25)
-@given(arrays("float32", st.tuples(st.integers(5, 40), st.just(8)), elements=st.integers(-3, 3)), st.randoms())
-def test_equals_the_library_on_generated_embeddings(table_model, word_set, rows, rng):
-    n_corpus = len(rows) - 3
-    relevant = [rng.sample(range(n_corpus), rng.randint(1, n_corpus)) for _ in range(3)]
-    _check_contract(table_model(rows.tolist()), word_set(3, n_corpus, relevant), DIMS)
 
 
 def test_scores_computed_by_hand(table_model, word_set):

@@ -13,8 +13,20 @@ def row(number, state="complete", best=0.5, **more):
     return TrialRow(number=number, state=state, best=best, **given)
 
 
-def make_view(*rows, requested_trials=10, slots=1, baseline=0.4):
-    return SweepView("mine", "Sweep 'mine' on static", baseline, requested_trials, slots, rows)
+def make_view(*rows, requested_trials=10, slots=1, baseline=0.4, has_rungs=False):
+    return SweepView("mine", "Sweep 'mine' on static", baseline, requested_trials, slots, rows, has_rungs)
+
+
+def make_paused_view(**more):
+    """Return a view of five trials that pause at rungs: two run, two are paused, one is complete."""
+    return make_view(
+        row(0, best=0.45),
+        row(1, "paused", 0.41, fraction=0.25, label="paused at 25%"),
+        row(2, "running", 0.52, fraction=0.3, label="promoted to 50%"),
+        row(3, "paused", 0.48, fraction=0.25, label="paused at 25%"),
+        row(4, "running", None, fraction=0.0, elapsed_s=None, label="running to 25%"),
+        **{"has_rungs": True, **more},
+    )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from embsweep.reports.progress import LiveProgress, Progress, build_table, describe_view, open_progress
-from tests.reports.conftest import make_view, row
+from tests.reports.conftest import make_paused_view, make_view, row
 from tests.texts import numbers_in
 
 
@@ -77,6 +77,26 @@ def test_running_trials_first_then_the_best_and_failed_ones_last(view):
     assert lines[2].split() == ["5", "running", "0%", "–", "–", "learning_rate=5e-05"]
 
 
+def test_paused_trials_follow_the_running_ones_with_their_rungs():
+    lines = lines_of(build_table(make_paused_view()))[1:]
+    assert [line.split()[0] for line in lines] == ["★2", "4", "3", "1", "0"]
+    assert "promoted to 50%" in lines[0]
+    assert lines[2].split()[1:5] == ["paused", "at", "25%", "25%"]
+
+
+def test_only_the_best_are_shown_whether_paused_or_finished():
+    view = make_view(*(row(n, ("paused", "complete")[n % 2], n / 100) for n in range(6)), has_rungs=True)
+    lines = lines_of(build_table(view, shown=3))
+    assert [line.split()[0] for line in lines[1:-1]] == ["4", "★5", "3"]
+    assert numbers_in(lines[-1]) == [3]
+
+
+def test_a_line_counts_the_trials_that_pause_as_started(plain):
+    with Progress(plain) as progress:
+        progress.update(make_paused_view(), "trial 0 ends")
+    assert numbers_in(printed(plain).partition(" | ")[2]) == [5, 10, 1, 2, 0.52, 0.4]
+
+
 def test_a_failed_trial_shows_its_reason_in_one_line():
     table = build_table(make_view(row(0, "failed", None, note="out of memory [/dev/nvidia0]\nTraceback")))
     (line,) = lines_of(table)[1:]
@@ -104,11 +124,18 @@ def test_narrow_terminal_shortens_only_the_parameters(view):
     assert len(line) <= 60
 
 
-VIEWS = {  # with the numbers of their line: finished, requested, best, base, stopped, remaining time
+VIEWS = {  # with the numbers of their line: finished, requested, best, base, stopped, remaining time; some others below
     "before the first trial": (make_view(baseline=None), [0, 10, 0]),
     "at the end": (make_view(row(0), requested_trials=1), [1, 1, 0.5, 0.4, 0]),
     "two at once": (make_view(row(0), requested_trials=3, slots=2), [1, 3, 0.5, 0.4, 0, 1, 0]),
     "more than requested": (make_view(row(0), row(1), requested_trials=1), [2, 1, 0.5, 0.4, 0]),
+    # started, requested, finished, paused, best, base
+    "some are paused": (make_paused_view(), [5, 10, 1, 2, 0.52, 0.4]),
+    # started, requested, finished, stopped, failed, best, base
+    "none is paused any more": (
+        make_view(row(0), row(1, "stopped", 0.4), row(2, "failed", None), requested_trials=3, has_rungs=True),
+        [3, 3, 1, 1, 1, 0.5, 0.4],
+    ),
 }
 
 

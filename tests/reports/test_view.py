@@ -2,11 +2,17 @@
 
 import pytest
 
-from tests.reports.conftest import make_view, row
+from tests.reports.conftest import make_paused_view, make_view, row
 
 
 def test_finished_is_all_but_running(view):
     assert [r.number for r in view.finished] == [0, 1, 2, 3]
+
+
+def test_a_paused_trial_is_not_finished_and_leaves_no_remaining_time():
+    view = make_paused_view()
+    assert [r.number for r in view.finished] == [0]
+    assert view.remaining_s() is None
 
 
 def test_a_failed_trial_is_never_the_best(view):

@@ -6,7 +6,7 @@ Tests of resuming after a crash run in memory and on a database, all others in m
 import math
 
 import pytest
-from tests.ledgers import Database, Memory, open_search, report_at
+from tests.ledgers import RUNGS, Database, Memory, open_search, report_at
 from tests.refusals import raises_code
 
 from embsweep.config.search_space import Choice, FloatRange, IntRange
@@ -45,7 +45,8 @@ def open_ledger(storage, *, space=SPACE, recipe=None, **search):
 def open_in(folder):
     search = SearchConfig(sampler="random", trials=6, seed=3, recipe_first=True)
     pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
-    return SearchLedger(open_storage(folder / "study.db"), space=SPACE, search=search, pruner=pruner, recipe=RECIPE)
+    storage = open_storage(folder / "study.db")
+    return SearchLedger(storage, space=SPACE, search=search, pruner=pruner, rungs=RUNGS, recipe=RECIPE)
 
 
 def finish(ledger, record, score):

@@ -2,13 +2,47 @@
 
 import pytest
 
+from embsweep.config import build_config
 from embsweep.config.search_space import FloatRange, describe
 from embsweep.core.errors import SweepRefused
 from embsweep.sweep.request import flatten
 from embsweep.sweep.run_metadata import check_identity, compute_identity
+from tests.cli.test_conf import REQUIRED, ROUNDS
 from tests.refusals import raises_code
 
 SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4, log=True),)
+
+MAY_CHANGE = {
+    "audit": "near_duplicate_similarity waive",
+    "confirm": "alpha finalists folds seeds",
+    "gate": "against_base against_champion alpha dims margin",
+    "runner": "address cpus_per_trial gpus_per_trial kind max_concurrent trials_per_gpu workers_per_trial",
+    "scale": "mode",
+    "scale.rehearsal": "fractions gate_rule max_accumulation max_batch_size max_epochs max_finalists max_folds "
+    "max_pairs max_seeds max_seq_length max_trials",
+    "scale.rehearsal.model": "dim kind max_seq_length name revision source",
+    "search": "trials",
+    "stopping": "paused_states",
+    "storage": "path",
+    "sweep": "fresh keep_checkpoints max_attempts max_failed_trials name",
+    "tracking": "experiment must_answer registered_model uri",
+}
+"""Keys that may change when a sweep is resumed. What a rehearsal changes is in the scaled configuration."""
+
+IS_IDENTITY = {
+    "data": "anchor id kind max_pairs negative packages pairs part path positive revision subset",
+    "data.split": "seed test validation",
+    "eval": "batch_size dims fractions per_epoch",
+    "loss": "mini_batch_size name scale",
+    "matryoshka": "dims weight_power weights",
+    "model": "dim kind max_seq_length name revision source",
+    "objective": "aggregate dim_weights dim_weights.128 floors metric min_retention",
+    "search": "recipe_first sampler schedules seed startup_trials",
+    "stopping": "kind min_fraction reduction_factor",
+    "train": "accumulation attention batch_sampler batch_size epochs gradient_checkpointing learning_rate "
+    "max_grad_norm optimizer patience precision scheduler seed tf32 warmup weight_decay",
+}
+"""Keys that make another sweep."""
 
 
 def identity(make_config, *overrides, space=SPACE, data="abc"):
@@ -19,6 +53,7 @@ def identity(make_config, *overrides, space=SPACE, data="abc"):
     "override",
     [
         "search.trials=99",
+        "stopping.paused_states=0",
         "runner=inline",
         "runner.max_concurrent=1",
         "tracking.experiment=other",
@@ -39,6 +74,7 @@ def test_the_same_sweep_resumes(make_config, override):
         ("eval.dims=[64]", "eval.dims"),
         ("objective=worst", "objective.aggregate"),
         ("search.seed=1", "search.seed"),
+        ("search.schedules=9.0", "search.schedules"),
         ("stopping=none", "stopping.kind"),
         ("data.split.seed=1", "data.split.seed"),
     ],
@@ -48,6 +84,25 @@ def test_another_sweep_is_refused_with_the_key_and_both_values(make_config, over
         check_identity("s", identity(make_config), identity(make_config, override))
     assert f"{key}: " in str(caught.value)
     assert "sweep.fresh=true" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_every_key_of_conf_is_either_identity_or_may_change(compose_values):
+    """A new key must be added to `MAY_CHANGE` or `IS_IDENTITY`, and to `_FREE` if it may change."""
+    keys, found = set(), set()
+    for options in ROUNDS:
+        chosen = [option for option in options if option is not None]
+        required = [line for option in chosen for line in REQUIRED.get(option, []) if "=from_" not in line]
+        values = compose_values(*(f"{group}={name}" for group, name in chosen), *required)
+        config = build_config(values)
+        keys |= {key for source in (values, config.model_dump(mode="json")) for key, _ in flatten(source)}
+        found |= compute_identity(config, (), "abc").keys() - {"data fingerprint", "scale.epoch_factor"}
+    assert keys - found == listed(MAY_CHANGE)
+    assert found == listed(IS_IDENTITY)
+
+
+def listed(groups):
+    return {f"{group}.{key}" for group, keys in groups.items() for key in keys.split()}
 
 
 def test_another_space_is_refused(make_config):

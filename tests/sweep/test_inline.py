@@ -43,6 +43,23 @@ def test_a_fresh_sweep_with_the_same_seeds_gives_the_same_result(launch):
     assert fresh.registered.startswith("models:/quickstart/"), "a new version, not a new model"
 
 
+def test_a_promoted_trial_trains_as_if_it_had_never_paused(launch, tmp_path):
+    """To the bit: its reports equal those of the same points without pauses. One starts over, without its state."""
+    common = ("search=random", "search.trials=4", "eval.fractions=[0.25,0.5,1.0]", "confirm.finalists=2")
+    launch(*common, "stopping=promotion", "stopping.paused_states=1")
+    _, paused = read_ledger(tmp_path / "sweeps/quickstart/study.db")
+    launch(*common, "stopping=none", "sweep.name=whole")
+    _, whole = read_ledger(tmp_path / "sweeps/whole/study.db")
+    assert [record.state for record in paused].count("complete") == 3, "the recipe and two finalists"
+    for one, other in zip(paused, whole, strict=True):
+        assert one.params == other.params
+        same = [(r.fraction, r.objective, r.scores, r.loss, r.learning_rate) for r in other.reports]
+        assert [(r.fraction, r.objective, r.scores, r.loss, r.learning_rate) for r in one.reports] == same[
+            : len(one.reports)
+        ]
+    assert {record.attempt for record in paused} == {1}
+
+
 def test_an_interruption_after_the_result_is_stored_leaves_a_finished_sweep(launch, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

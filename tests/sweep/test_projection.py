@@ -1,14 +1,15 @@
 """What MLflow must say about a sweep: a pure function of the ledger's metadata and records."""
 
 import dataclasses
+import time
 
 import pytest
 
 from embsweep.core.names import METRICS
 from embsweep.search.confirmation import ConfirmationLedger
-from embsweep.search.record import CONFIG, FACTS, REPORT, STUDY, TrialRecord
+from embsweep.search.record import CONFIG, FACTS, PROMOTION, REPORT, STUDY, TrialRecord
 from embsweep.search.storage import open_storage
-from embsweep.sweep.projection import project_ledger, project_sweep, project_trial
+from embsweep.sweep.projection import build_view, describe_state, project_ledger, project_sweep, project_trial
 from embsweep.tracking.runs import SWEEP
 from embsweep.training.messages import REPORTS
 from tests.ledgers import open_search, report_at
@@ -32,6 +33,16 @@ def trial(state="running", *reports, number=2, reached=None, params=None, **attr
     own = {"attempt": 1, "started_at": 5.0, CONFIG: config, **rows, **attributes}
     best = max((report.objective for report in reports), default=None)
     return TrialRecord(number, state, params or {"train.learning_rate": 0.1}, best, 0.75, own, steps, created_at=4.0)
+
+
+def runs_to(step, *, promoted=False):
+    """Return the attributes of a trial that runs until a rung."""
+    return {PROMOTION: {"until": step, "paused": False, "promoted": promoted}}
+
+
+def paused_at(step):
+    """Return the attributes of a trial that has paused at a rung."""
+    return {PROMOTION: {"until": step, "paused": True}}
 
 
 def points(state):
@@ -135,6 +146,27 @@ def test_an_open_trial_of_a_sweep_that_does_not_run_has_ended_with_it(status):
     assert (ended.status, ended.ended_ms) == ("FINISHED", 40_000), "one that had ended before"
 
 
+@pytest.mark.parametrize("metadata", [METADATA, INTERRUPTED])
+def test_a_paused_trial_waits_whether_the_sweep_runs_or_not(metadata):
+    state = project_trial(metadata, STUDY, trial("paused", FIRST, ended_at=40.0, **paused_at(125)))
+    assert (state.status, state.ended_ms, state.final) == ("SCHEDULED", None, {})
+    assert state.tags["embsweep.state"] == "paused at 75%"
+    assert "embsweep.outcome" not in state.tags
+    assert points(state) == EVALUATIONS[:1]
+
+
+def test_a_promoted_trial_runs_again():
+    state = project_trial(METADATA, STUDY, trial("running", FIRST, ended_at=40.0, **runs_to(500, promoted=True)))
+    assert (state.status, state.ended_ms) == ("RUNNING", None)
+    assert state.tags["embsweep.state"] == "promoted to 50%"
+
+
+def test_a_paused_trial_that_was_closed_has_ended_with_its_pause():
+    state = project_trial(METADATA, STUDY, trial("stopped", FIRST, ended_at=40.0, **paused_at(250)))
+    assert (state.status, state.ended_ms, state.tags["embsweep.outcome"]) == ("FINISHED", 40_000, "stopped")
+    assert "embsweep.state" not in state.tags
+
+
 def test_a_trial_whose_configuration_is_invalid_has_its_point_and_its_reason():
     reason = "invalid configuration: train.batch_size is not valid"
     attributes = {"attempt": 1, "ended_at": 6.0, "reason": reason}
@@ -199,6 +231,48 @@ def test_equal_states_have_equal_digests_and_any_change_another():
     ]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 4
+
+
+# -- the table -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (trial("running"), "running"),
+        (trial("running", **runs_to(1000)), "running"),
+        (trial("running", **runs_to(120)), "running to 12%"),
+        (trial("paused", FIRST, ended_at=9.0, **paused_at(500)), "paused at 75%"),
+        (trial("running", FIRST, ended_at=9.0, **runs_to(1000, promoted=True)), "promoted to 100%"),
+        (trial("stopped", FIRST, ended_at=9.0, **paused_at(120)), "stopped"),
+        (trial("complete", FIRST, ended_at=9.0, **runs_to(1000)), "complete"),
+    ],
+)
+def test_the_state_in_words(record, words):
+    assert describe_state(record) == words
+
+
+@pytest.mark.parametrize(
+    ("record", "seconds"),
+    [
+        (trial("running"), 95.0),
+        (trial("paused", ended_at=9.0, **paused_at(250)), 4.0),
+        (trial("running", ended_at=9.0, **runs_to(500)), None),
+        (trial("running", ended_at=9.0, started_at=60.0, **runs_to(500)), 40.0),
+        (trial("complete", ended_at=9.0), 4.0),
+        (TrialRecord(0, "running", {}, None, 0.0, {}), None),
+    ],
+)
+def test_the_time_of_a_trial_is_that_since_its_last_promotion(monkeypatch, record, seconds):
+    monkeypatch.setattr(time, "time", lambda: 100.0)
+    (row,) = build_view({**METADATA, "requested_trials": 9}, [record]).rows
+    assert row.elapsed_s == seconds
+
+
+def test_a_sweep_whose_first_trial_runs_to_its_end_has_rungs_too():
+    notes = {**METADATA, "requested_trials": 9}
+    assert build_view(notes, [trial("running", **runs_to(1000))]).has_rungs
+    assert not build_view(notes, [trial("running")]).has_rungs
 
 
 # -- the whole ledger ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 
 from embsweep.search.record import TrialRecord
 from embsweep.sweep.folder import run_folder
-from embsweep.sweep.scheduler import rank_finished_trials
+from embsweep.sweep.scheduler import rank_trials
 
 TRIALS = [
     (0, "complete", 0.5, True),
@@ -25,4 +25,4 @@ def test_the_best_come_first_whatever_the_order_of_arrival(tmp_path, order):
         records.append(TrialRecord(number, state, {}, best, 1.0, {}))
         if has_weights:
             (run_folder(tmp_path, number) / "best").mkdir(parents=True)
-    assert rank_finished_trials(records, tmp_path) == [3, 0, 2, 7]
+    assert rank_trials(records, tmp_path) == [3, 0, 2, 7]

@@ -8,7 +8,7 @@ from embsweep.config import build_config
 from embsweep.runners.inline import InlineRunner
 from embsweep.search.record import STUDY
 from embsweep.sweep.projection import project_trial
-from embsweep.sweep.scheduler import rank_finished_trials
+from embsweep.sweep.scheduler import rank_trials
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialStarted
 from tests.ledgers import report_at
 from tests.sweep.schedulers import FRACTIONS, Heard, scripted
@@ -28,7 +28,7 @@ def test_scheduler_records_every_trial_with_its_reports_scores_and_times(make_sc
         assert heard.last(record.number).status == "FINISHED"
         events = [event.split()[0].strip(":,") for number, event in heard.events if event and number == record.number]
         assert events == ["starts", "at", "at", "at", "complete"]
-    assert heard.progress.update.call_count == len(heard.events) - 6, "the start of training is no event"
+    assert heard.progress.update.call_count == len(heard.events)
 
 
 def test_listeners_learn_what_the_ledger_already_holds(make_persistent_scheduler):
@@ -69,12 +69,39 @@ def test_a_stop_decided_by_the_ledger_reaches_the_trial(make_scheduler):
     assert all(r.fraction == 0.25 for r in scheduler.ledger.trials[1:])
 
 
+def test_a_trial_pauses_goes_on_and_ends_in_words_and_in_mlflow(make_scheduler):
+    heard = Heard()
+    scheduler = make_scheduler(trials=2, stopping="promotion", heard=heard)
+    InlineRunner().run(scheduler, scripted())
+    scheduler.close_paused()
+    assert [record.state for record in scheduler.ledger.trials] == ["stopped", "complete"]
+    events = [event for number, event in heard.events if number == 1 and event]
+    assert events[1:3] == [
+        "paused at 25%: 1.2500 (best 1.2500)",
+        "is promoted to 100%, and starts over: its state was deleted (stopping.paused_states)",
+    ]
+    assert events[-1] == "complete, best 2.0000"
+    statuses = [[state.status for state in heard.states if state.key[1] == number] for number in (0, 1)]
+    assert statuses[0][-2:] == ["SCHEDULED", "FINISHED"]
+    paused = statuses[1].index("SCHEDULED")
+    assert statuses[1][paused + 1] == "RUNNING"
+    assert heard.last(1).status == "FINISHED"
+
+
+def test_a_promotion_is_told_also_after_an_interruption(make_scheduler):
+    make_scheduler(trials=2, stopping="promotion").suggest()
+    heard = Heard()
+    InlineRunner().run(make_scheduler(trials=2, stopping="promotion", heard=heard), scripted(lambda n, f: f - n))
+    first = [event.split()[0] for number, event in heard.events if event and number == 0]
+    assert first == ["starts:", "paused", "is", "at", "at", "at", "complete,"]
+
+
 def test_weights_of_the_best_trials_are_kept(make_scheduler):
     scheduler = make_scheduler(keep_checkpoints=2)
     InlineRunner().run(scheduler, scripted())
     kept = [n for n in range(6) if (scheduler.phase.trial_dir(n) / "best").is_dir()]
     assert kept == [4, 5]
-    assert rank_finished_trials(scheduler.ledger.trials, scheduler.phase.directory) == [5, 4]
+    assert rank_trials(scheduler.ledger.trials, scheduler.phase.directory) == [5, 4]
 
 
 def test_a_few_failed_trials_do_not_end_the_sweep(make_scheduler):
@@ -89,7 +116,7 @@ def test_too_many_failed_trials_end_the_sweep(make_scheduler):
     InlineRunner().run(scheduler, scripted(fail={0, 2, 3}))
     assert scheduler.has_too_many_failures
     assert len(scheduler.ledger.trials) == 4
-    assert rank_finished_trials(scheduler.ledger.trials, scheduler.phase.directory) == [1]
+    assert rank_trials(scheduler.ledger.trials, scheduler.phase.directory) == [1]
 
 
 def test_a_trial_that_scored_higher_before_it_failed_never_wins(make_scheduler):
@@ -105,7 +132,7 @@ def test_a_trial_that_scored_higher_before_it_failed_never_wins(make_scheduler):
     scheduler.on_trial_complete(better.number, TrialResult(Outcome.FAILED, None, None, 2.0, "loss is nan"))
     records = scheduler.ledger.trials
     assert records[1].best == 0.99
-    assert rank_finished_trials(records, scheduler.phase.directory) == [0]
+    assert rank_trials(records, scheduler.phase.directory) == [0]
 
 
 def test_a_point_with_an_invalid_configuration_fails_only_its_trial(make_scheduler, make_config):
@@ -155,8 +182,7 @@ def test_a_trial_whose_process_died_is_suggested_again_and_resumes(make_schedule
     points = [(batch.step, batch.at_ms) for batch in heard.last(0).metrics if "map_at_100" in str(batch.values)]
     assert points == [(1, 1000), (2, 2000), (0, 9000)], "each report once, then the scores of the weights"
     events = [event.split(":")[0] for _, event in heard.events]
-    assert events[2:5] == ["at 25%", "was lost", "starts"]
-    assert events[5] == "resumes from 25%"
+    assert events[2:7] == ["at 25%", "was lost", "starts", "", "resumes at 50%"]
 
 
 def test_reports_of_earlier_attempts_do_not_reach_the_pruner_again(make_scheduler, monkeypatch):

@@ -8,7 +8,7 @@ from embsweep.core.errors import Diagnostic, DiskFull, InputError
 from embsweep.core.files import write_folder
 from embsweep.search.confirmation import ConfirmationLedger
 from embsweep.search.record import TrialRecord
-from embsweep.sweep.scheduler import MANIFEST_SHA256, rank_finished_trials
+from embsweep.sweep.scheduler import MANIFEST_SHA256, rank_trials
 from embsweep.training.messages import Outcome, TrialResult, TrialStarted
 from embsweep.training.verification import hash_of_manifest
 from tests.ledgers import Memory, report_at
@@ -163,7 +163,7 @@ def test_a_stopped_trial_can_win_and_a_failed_or_open_one_cannot(tmp_path):
     records = [TrialRecord(number, state, {}, 0.5 + number / 10, 1.0, {}) for number, state in enumerate(states)]
     for record in records:
         (tmp_path / f"{record.number:04d}" / "best").mkdir(parents=True)
-    assert rank_finished_trials(records, tmp_path) == [1, 0]
+    assert rank_trials(records, tmp_path) == [1, 0]
 
 
 def test_suggest_sets_the_fold_of_a_run(make_scheduler):

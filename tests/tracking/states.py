@@ -2,7 +2,7 @@
 
 from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.requests import MetricBatch
-from embsweep.tracking.runs import RUNNING, SWEEP, RunState
+from embsweep.tracking.runs import RUNNING, SCHEDULED, SWEEP, RunState
 
 T0 = 1_700_000_000_000
 
@@ -33,7 +33,7 @@ def make_trial(
     )
     values = {
         "started_ms": T0 + 1000 * (number + 1),
-        "ended_ms": None if status == RUNNING else at_ms + 500,
+        "ended_ms": None if status in (RUNNING, SCHEDULED) else at_ms + 500,
         "params": {"train.learning_rate": "2e-05", "train.seed": str(number)},
         "tags": {"embsweep.study": study, "embsweep.attempt": str(attempt)}
         | ({"embsweep.outcome": "complete" if status == "FINISHED" else "failed"} if is_ended else {}),

@@ -59,10 +59,11 @@ def write_a_history(store, study):
     )
     done = dataclasses.replace(done, metrics=(*failed.metrics, *done.metrics))
     other = make_trial(study, 1, status="KILLED", steps=(10,))
+    paused = make_trial(study, 2, status="SCHEDULED", steps=(10,), tags={"embsweep.state": "paused at 10%"})
     write(store, make_sweep(study), failed)
     write(store, make_sweep(study), again)
-    write(store, make_sweep(study, "FINISHED"), done, other)
-    return make_sweep(study, "FINISHED"), done, other
+    write(store, make_sweep(study, "FINISHED"), done, other, paused)
+    return make_sweep(study, "FINISHED"), done, other, paused
 
 
 def test_the_fake_is_like_mlflow(store, client, fake, study):
@@ -133,6 +134,18 @@ def test_a_resumed_run_has_no_end_of_the_attempt_before(fake, study):
     assert run.info.status == "RUNNING"
     assert not {*reason, "embsweep.non_finite"} & set(run.data.tags)
     assert find_differences(fake, "1", (make_sweep(study), make_trial(study, attempt=2))) == []
+
+
+def test_a_paused_run_has_not_ended_and_goes_on(fake, study):
+    paused = make_trial(study, status="SCHEDULED", steps=(10,), tags={"embsweep.state": "paused at 10%"})
+    stages = make_trial(study), paused, make_trial(study, steps=(10, 20)), make_trial(study, status="FINISHED")
+    writer = write(fake, make_sweep(study))
+    for state in stages:
+        writer.write(state)
+        (run,) = find_all_runs(fake, "1", study)[TRIAL]
+        assert (run.info.status, run.info.end_time) == (state.status, state.ended_ms)
+        assert run.data.tags.get("embsweep.state") == state.tags.get("embsweep.state")
+        assert run.data.tags[DIGEST_TAG] == state.digest
 
 
 @pytest.mark.parametrize("shift_ms", [3_600_000, -3_600_000])

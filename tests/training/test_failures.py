@@ -11,7 +11,6 @@ from embsweep.models import losses
 from embsweep.training import callback
 from embsweep.training.failures import describe_frames, format_error, to_single_line
 from embsweep.training.messages import Outcome, TrialSpec
-from tests.texts import numbers_in
 from tests.training.recorder import Recorder, run_trial
 
 pytestmark = pytest.mark.usefixtures("tiny_static")
@@ -103,8 +102,7 @@ def test_weights_that_are_not_finite(job, data, monkeypatch):
     monkeypatch.setattr(callback, "evaluate_model", evaluate_corrupt_model)
     recorder, result = run(job, data)
     assert result.outcome == Outcome.FAILED
-    broken, of_all, first = numbers_in(result.reason)
-    assert (broken, first) == (of_all, 0)
+    assert "the embedding of query 0 of" in result.reason
     assert recorder.reports == []
 
 

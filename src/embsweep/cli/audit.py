@@ -75,8 +75,8 @@ def _rank_base(config: Config, splits: Splits) -> NaiveComparison:
     model, size = build_model(config.model), config.eval.batch_size
     queries = encode_texts(model, evaluation.data.queries, "query", batch_size=size)
     corpus = encode_texts(model, evaluation.data.corpus, "document", batch_size=size)
-    ranking = rank(queries, corpus, MAX_RANK).cpu().numpy()
-    return compare_evaluations(config.model.name, ranking, evaluation)
+    ranking = rank(queries, corpus, [corpus.shape[1]], MAX_RANK)[corpus.shape[1]]
+    return compare_evaluations(config.model.name, ranking.cpu().numpy(), evaluation)
 
 
 def _scale(config: Config) -> Config:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from embsweep.cli.console import number_table
@@ -17,6 +20,9 @@ from embsweep.data.splits import as_retrieval_set, split_collection
 from embsweep.reports.text import plain_printer, score
 from embsweep.selection.scores import Scores, scores_to_json
 from embsweep.sweep.checks.inputs import validate_chosen_model
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 SPLITS = ("all", "validation", "test")
 _SHOWN = ("map@100", "ndcg@10", "mrr@10", "accuracy@1", "recall@10")
@@ -40,7 +46,7 @@ def evaluate(overrides: Sequence[str], *, split: str, json_file: Path | None, co
         overrides, json_file, lambda config, found: validate_chosen_model(config.model, found), earlier=unknown
     )
     data, notes = _choose_side(collection, config, split)
-    scores, bm25 = measure(config, data)
+    scores, bm25 = measure(config, data, console)
     say = plain_printer(console)
     say(f"{config.model.name} on {data.name}: {len(data.queries)} queries, {len(data.corpus)} passages")
     for note in notes:
@@ -61,15 +67,33 @@ def evaluate(overrides: Sequence[str], *, split: str, json_file: Path | None, co
         say(f"Written: {json_file}")
 
 
-def measure(config: Config, data: RetrievalSet) -> tuple[Scores, dict[str, float]]:
+def measure(config: Config, data: RetrievalSet, console: Console) -> tuple[Scores, dict[str, float]]:
     """Evaluate the model and BM25; return the model's metrics at every dimension and those of BM25."""
     from embsweep.evaluation.bm25 import measure_bm25
     from embsweep.evaluation.evaluator import evaluate_model
     from embsweep.models.builders import build_model
 
     trial = config.trial
-    scores = evaluate_model(build_model(trial.model), data, trial.eval_dims, batch_size=trial.eval.batch_size).scores
-    return scores, measure_bm25(data)[0]
+    model = build_model(trial.model)
+    with _show_encoding(model, data, console):
+        scores = evaluate_model(model, data, trial.eval_dims, batch_size=trial.eval.batch_size).scores
+    with console.status("Ranking with BM25"):
+        return scores, measure_bm25(data)[0]
+
+
+@contextmanager
+def _show_encoding(model: SentenceTransformer, data: RetrievalSet, console: Console) -> Iterator[None]:
+    """Show on a terminal how many texts the model has encoded."""
+    columns = (TextColumn("Encoding"), BarColumn(), MofNCompleteColumn(), TextColumn("texts"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        texts = progress.add_task("", total=len({*data.queries}) + len({*data.corpus}))
+        hook = model.register_forward_hook(
+            lambda _module, _given, output: progress.advance(texts, len(output["sentence_embedding"]))
+        )
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 def _choose_side(collection: Collection, config: Config, split: str) -> tuple[RetrievalSet, tuple[str, ...]]:

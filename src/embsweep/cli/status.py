@@ -91,9 +91,11 @@ def _read_all(storage: Path) -> tuple[dict[str, SweepView], list[str]]:
 
 
 def _overview(views: dict[str, SweepView]) -> Table:
-    table = number_table("sweep", "trials", "stopped", "failed", "base", "best")
+    paused = ["paused"] if any(view.has_rungs for view in views.values()) else []
+    states = (*paused, "stopped", "failed")
+    table = number_table("sweep", "trials", *states, "base", "best")
     for name, view in views.items():
-        counts = [sum(row.state == state for row in view.rows) for state in ("stopped", "failed")]
+        counts = [sum(row.state == state for row in view.rows) for state in states]
         best = score(view.best.best) if view.best else "–"
         table.add_row(
             name, f"{len(view.finished)}/{view.requested_trials}", *map(str, counts), score(view.baseline), best

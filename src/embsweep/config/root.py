@@ -127,7 +127,22 @@ def check_trainable(config: Config) -> list[Diagnostic]:
     count = train.epochs * (per_epoch or 0)
     is_static, is_cached = model.kind == "static", config.loss.name == "cached_mnrl"
     recomputes = train.gradient_checkpointing is True
+    least = 1
+    if config.stopping.kind == "promotion":
+        least = min(config.confirm.finalists + config.search.recipe_first, config.search.trials)
     rules = (
+        (
+            config.search.schedules is not None and config.search.schedules < least,
+            Diagnostic(
+                "out-of-range",
+                "search.schedules",
+                "no trial could start",
+                config.search.schedules,
+                f"null, or at least {least}: whole schedules of the recipe and of confirm.finalists"
+                if least > 1
+                else "null, or at least 1",
+            ),
+        ),
         (
             count > _MOST_EVALUATIONS,
             Diagnostic(

@@ -12,21 +12,29 @@ from embsweep.config.training import ModelConfig
 
 
 class SearchConfig(FrozenModel):
-    """Sampler and number of trials. tpe and gp draw the first `startup_trials` at random before they fit a model."""
+    """Sampler and budget. tpe and gp draw the first `startup_trials` at random before they fit a model.
+
+    `trials` limits the number of trials, `schedules` what they train altogether, in whole schedules of a trial.
+    """
 
     sampler: Literal["tpe", "random", "qmc", "gp", "grid"]
     trials: int = Field(ge=1)
+    schedules: float | None = Field(default=None, gt=0)
     seed: Seed
     startup_trials: int = Field(default=8, ge=1)
     recipe_first: bool
 
 
 class StoppingConfig(FrozenModel):
-    """Early stopping of trials. `min_fraction` is a fraction of a trial's own planned schedule."""
+    """Early stopping of trials. `min_fraction` is a fraction of a trial's own planned schedule.
 
-    kind: Literal["none", "successive_halving", "hyperband"]
+    With `promotion` a trial pauses at its rung instead, and the state of `paused_states` paused trials stays on disk.
+    """
+
+    kind: Literal["none", "promotion", "successive_halving", "hyperband"]
     min_fraction: float = Field(default=0.0625, ge=0.05, lt=1)
     reduction_factor: int = Field(default=2, ge=2)
+    paused_states: int = Field(default=8, ge=0)
 
 
 class RunnerConfig(FrozenModel):

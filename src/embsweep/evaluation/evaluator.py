@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_QUERIES_AT_ONCE = 8192
+"""Queries that are ranked in one pass over the corpus: their best passages are held at every dimension."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Every metric at every dimension, as a mean and for each query.
@@ -159,10 +163,14 @@ def evaluate_embeddings(
     if not dims or not all(1 <= dim <= available for dim in dims):
         accepted = f"dimensions from 1 to {available}"
         raise InputError(Diagnostic("out-of-range", "eval.dims", "not all of them exist", list(dims), accepted))
-    per_query = {}
-    for dim in dims:
-        ranking = rank(queries[:, :dim], corpus[:, :dim], MAX_RANK).cpu().numpy()
-        per_query[dim] = score_ranking(ranking, relevant, len(corpus))
+    parts = []
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        part = slice(start, start + _QUERIES_AT_ONCE)
+        rankings = rank(queries[part], corpus, dims, MAX_RANK)
+        parts.append({d: score_ranking(r.cpu().numpy(), relevant[part], len(corpus)) for d, r in rankings.items()})
+    per_query = {
+        dim: {metric: np.concatenate([part[dim][metric] for part in parts]) for metric in parts[0][dim]} for dim in dims
+    }
     return Evaluation({dim: compute_means(values) for dim, values in per_query.items()}, per_query)
 
 

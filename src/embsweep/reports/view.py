@@ -9,7 +9,10 @@ from embsweep.selection.evidence import Evidence
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial. `state` is running, complete, stopped or failed; `fraction` is the finished share of its schedule."""
+    """One trial. `state` is running, paused, complete, stopped or failed; `label` is the state in words.
+
+    `fraction` is the finished share of its schedule. `elapsed_s` is the time since its last start or promotion.
+    """
 
     number: int
     state: str
@@ -18,11 +21,15 @@ class TrialRow:
     params: str
     elapsed_s: float | None
     note: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
 class SweepView:
-    """A sweep at one moment. `slots` is the number of trials that run at the same time."""
+    """A sweep at one moment. `slots` is the number of trials that run at the same time.
+
+    With `has_rungs` its trials pause at rungs, and only the best go on.
+    """
 
     name: str
     title: str
@@ -30,11 +37,12 @@ class SweepView:
     requested_trials: int
     slots: int
     rows: tuple[TrialRow, ...]
+    has_rungs: bool = False
 
     @property
     def finished(self) -> tuple[TrialRow, ...]:
-        """Trials that are no longer running."""
-        return tuple(row for row in self.rows if row.state != "running")
+        """Trials that have ended: they neither run nor may go on."""
+        return tuple(row for row in self.rows if row.state not in ("running", "paused"))
 
     @property
     def best(self) -> TrialRow | None:
@@ -43,9 +51,12 @@ class SweepView:
         return max(able, key=lambda row: (row.best or 0.0, -row.number), default=None)
 
     def remaining_s(self) -> float | None:
-        """Estimate the remaining time from the mean duration of the finished trials; None if there is none yet."""
+        """Estimate the remaining time from the mean duration of the finished trials; None if there is none yet.
+
+        There is no estimate if trials pause: few of them finish, and no one knows which.
+        """
         durations = [row.elapsed_s for row in self.finished if row.elapsed_s]
-        if not durations:
+        if self.has_rungs or not durations:
             return None
         return (self.requested_trials - len(self.finished)) * (sum(durations) / len(durations)) / self.slots
 

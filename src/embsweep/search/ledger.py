@@ -38,7 +38,8 @@ class Ledger:
     """One Optuna study, with one trial per run. Trials are identified by number.
 
     A subclass decides which trial comes next (`ask`) and which is stopped (`should_stop`). `_open` holds the numbers of
-    the running trials that this process has started; any other running trial was interrupted.
+    the running trials that this process has started; any other running trial was interrupted. `_trials` has every trial
+    as the storage has it: only this process writes them, and Optuna would read all paused ones again for each event.
 
     Args:
         storage: Storage of Optuna's that holds the study; it is created if it does not exist.
@@ -54,6 +55,7 @@ class Ledger:
         self._study = optuna.create_study(storage=storage, study_name=study, direction="maximize", load_if_exists=True)
         self._study_id = storage.get_study_id_from_name(study)
         self._open: set[int] = set()
+        self._trials = self._study.get_trials(deepcopy=False)
         require_format(study, self.metadata)
         if FORMAT_KEY not in self.metadata:
             self.set_metadata(**{FORMAT_KEY: LEDGER_FORMAT})
@@ -68,11 +70,11 @@ class Ledger:
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial, by number."""
-        return tuple(to_record(trial) for trial in self._study.get_trials(deepcopy=False))
+        return tuple(to_record(trial) for trial in self._trials)
 
     def record(self, number: int) -> TrialRecord:
         """Return the current record of one trial."""
-        return to_record(self._study.get_trials(deepcopy=False)[number])
+        return to_record(self._trials[number])
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -94,6 +96,14 @@ class Ledger:
         """Return whether an open trial should stop after its last report."""
         return False
 
+    def rank_paused(self) -> list[int]:
+        """Return the numbers of the paused trials, those that will most likely go on first."""
+        return []
+
+    def close(self) -> list[int]:
+        """Stop the paused trials, because no more will run, and return their numbers."""
+        return []
+
     def _interrupted(self) -> list[TrialRecord]:
         """Return the running trials whose process or driver died."""
         return [record for record in self.trials if record.state == "running" and record.number not in self._open]
@@ -112,7 +122,8 @@ class Ledger:
             user_attrs={ATTEMPT: 1, **(attributes or {})},
         )
         trial_id = self._storage.create_new_trial(self._study_id, template_trial=trial)
-        number = self._storage.get_trial_number_from_id(trial_id)
+        self._trials.append(self._storage.get_trial(trial_id))
+        number = self._trials[-1].number
         self._open.add(number)
         return self.record(number)
 
@@ -135,6 +146,7 @@ class Ledger:
         trial_id = self._trial_id(number)
         for name, value in values.items():
             self._storage.set_trial_user_attr(trial_id, name, value)
+        self._refresh(number)
 
     def report(self, number: int, report: TrialReport) -> bool:
         """Record a report of an open trial, and return whether the trial should stop."""
@@ -163,6 +175,7 @@ class Ledger:
         self.set_attributes(number, **{f"{REPORT}{report.step}": REPORTS.dump_python((report,), mode="json")[0]})
         step = fraction_to_step(report.fraction)
         self._storage.set_trial_intermediate_value(self._trial_id(number), step, report.best_objective)
+        self._refresh(number)
 
     def complete(self, number: int, objective: float) -> None:
         """Mark a trial as complete: it ran its whole schedule, and `objective` is its best."""
@@ -189,11 +202,16 @@ class Ledger:
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
         self._require_open(number)
         self._study.tell(number, value, state)
+        self._refresh(number)
         self._open.remove(number)
 
     def _require_open(self, number: int) -> None:
         if number not in self._open:
             raise KeyError(f"trial {number} of {self.study} is not open in this process")
+
+    def _refresh(self, number: int) -> None:
+        """Read a trial again after a write."""
+        self._trials[number] = self._storage.get_trial(self._trial_id(number))
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)

@@ -39,5 +39,5 @@ def build_pruner(config: StoppingConfig, first_fraction: float) -> BasePruner:
             return HyperbandPruner(
                 min_resource=minimum, max_resource=STEPS_PER_SCHEDULE, reduction_factor=config.reduction_factor
             )
-        case "none":
+        case "none" | "promotion":  # promotion pauses trials itself
             return NopPruner()

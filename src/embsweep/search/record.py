@@ -27,7 +27,7 @@ METADATA = "embsweep"
 
 FORMAT_KEY = "ledger_format"
 
-LEDGER_FORMAT = 3
+LEDGER_FORMAT = 4
 """Raised with each change of the metadata's or the trials' keys. Ledgers of format 1 do not record the number."""
 
 ATTEMPT = "attempt"
@@ -46,7 +46,9 @@ CONFIG = "config"
 """Attribute of a run: its whole configuration, as plain JSON; absent if its parameters are not valid together."""
 
 FACTS = "facts/"
-"""Prefix of the attributes that hold facts of each attempt other than scores (device, setup times): `facts/1`."""
+"""Prefix of the attributes that hold facts of each start other than scores (device, setup times): `facts/1`.
+
+A trial starts in each attempt, and again in the same attempt when it is promoted."""
 
 MINI_BATCH_SIZE = "mini_batch_size"
 """Attribute, and fact of a trial: pairs of a mini-batch of its last attempt, or of the next one after it ran out of
@@ -55,7 +57,12 @@ memory; absent if the loss has no mini-batches."""
 OOM_RETRY = "oom_retry"
 """Attribute, and fact of a trial: the mini-batch sizes with which it ran out of memory, and the one after them."""
 
-State = Literal["running", "complete", "stopped", "failed"]
+PROMOTION = "promotion"
+"""Attribute of a trial that may pause: the step until which it may run, whether it has paused there, and whether it had
+paused before."""
+
+State = Literal["running", "paused", "complete", "stopped", "failed"]
+"""A paused trial has reached its rung and may go on; Optuna, which has no such state, has it as running."""
 
 _STATES: Mapping[TrialState, State] = {
     TrialState.RUNNING: "running",
@@ -95,19 +102,31 @@ class TrialRecord:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Facts of the last attempt's training other than scores, by name."""
-        return self.all_facts.get(self.attempt, {})
+        """Facts of the last start's training other than scores, by name."""
+        facts = self.all_facts
+        return facts[max(facts)] if facts else {}
 
     @property
     def all_facts(self) -> Mapping[int, Mapping[str, Any]]:
-        """Facts of each attempt, by its number, with its start (`started_at`, in seconds since the epoch)."""
+        """Facts of each start, by its number from 1, with its time (`started_at`, in seconds since the epoch)."""
         found = {name: value for name, value in self.attributes.items() if name.startswith(FACTS)}
-        return {int(name.removeprefix(FACTS)): value for name, value in found.items()}
+        return dict(sorted((int(name.removeprefix(FACTS)), value) for name, value in found.items()))
 
     @property
     def is_finished(self) -> bool:
         """True if the trial has ended, so that nothing will be added to it."""
-        return self.state != "running"
+        return self.state not in ("running", "paused")
+
+    @property
+    def runs_until(self) -> float:
+        """Fraction of the schedule at which it pauses or has paused, 1.0 if it runs to its end."""
+        step: int = self.attributes.get(PROMOTION, {}).get("until", STEPS_PER_SCHEDULE)
+        return step / STEPS_PER_SCHEDULE
+
+    @property
+    def is_promoted(self) -> bool:
+        """True if it runs on after a pause."""
+        return self.state == "running" and bool(self.attributes.get(PROMOTION, {}).get("promoted"))
 
     @cached_property
     def all_reports(self) -> Mapping[int, TrialReport]:
@@ -132,13 +151,19 @@ class TrialRecord:
         return {} if self.saved is None else self.saved.scores
 
 
+def to_state(trial: FrozenTrial) -> State:
+    """Return the state of an Optuna trial."""
+    is_paused = trial.state == TrialState.RUNNING and trial.user_attrs.get(PROMOTION, {}).get("paused", False)
+    return "paused" if is_paused else _STATES[trial.state]
+
+
 def to_record(trial: FrozenTrial) -> TrialRecord:
     """Return the record of an Optuna trial."""
     reported = trial.intermediate_values
     best = trial.value if trial.state == TrialState.COMPLETE else max(reported.values(), default=None)
     return TrialRecord(
         number=trial.number,
-        state=_STATES[trial.state],
+        state=to_state(trial),
         params=dict(trial.params),
         best=best if best is not None and math.isfinite(best) else None,
         fraction=max(reported, default=0) / STEPS_PER_SCHEDULE,

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from embsweep.config.sweep import SearchConfig
+from embsweep.search.fidelity import carry_to_end, hold_to_end
+
+MODEL_BASED = ("tpe", "gp")
+"""Samplers that learn from the trials' values."""
+
+_RANDOM_EVERY = 3
+"""One trial in so many is drawn at random beside a Gaussian process, the share of BOHB (Falkner et al., 2018).
+
+Values at early rungs can mislead a model for good, if the best points begin slowly.
+"""
 
 
 def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
     """Return the sampler of one trial; its random numbers depend only on `config.seed` and the trial's number.
 
+    They are those of no other trial of a search with another seed: `seed + trial_number` would shift one search by a
+    trial to give the other.
+
     Quasi-random points are a fixed sequence whose position the ledger keeps, so that their seed is the same for all
     trials. The cells of a grid are derived from the space (see `SearchLedger`); its sampler is never used.
     """
-    seed = config.seed + trial_number
+    seed = int(np.random.SeedSequence((config.seed, trial_number)).generate_state(1)[0])
     match config.sampler:
         case "tpe":
             return TPESampler(n_startup_trials=config.startup_trials, seed=seed)
+        case "gp" if trial_number % _RANDOM_EVERY == 1:
+            return RandomSampler(seed=seed)
         case "gp":
             return GPSampler(n_startup_trials=config.startup_trials, seed=seed)
         case "qmc":
@@ -52,3 +69,45 @@ def sampling_threads(config: SearchConfig) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+_MOST_FITTED = 100
+"""Trials to which a Gaussian process is fitted, which takes half a second on one thread; 200 would take twice that."""
+
+
+def sampler_view(trials: Sequence[FrozenTrial], config: SearchConfig, rungs: Sequence[int]) -> list[FrozenTrial]:
+    """Return the trials as a sampler that fits a model should see them: all are complete.
+
+    Their values are carried to the end of the schedule. A trial without reports counts with the median, so that the
+    next point is not drawn beside it again; a failed one with the worst value, so that its corner is left. Optuna's own
+    GPSampler leaves stopped and failed trials out, and its TPE takes stopped ones for bad. Of many trials, a Gaussian
+    process sees the best and the latest.
+
+    Args:
+        trials: Every trial, by number.
+        config: The sampler; the others than `tpe` and `gp` look at no values.
+        rungs: Steps at which trials are compared.
+    """
+    curves = [t.intermediate_values for t in trials]
+    is_complete = [t.state == TrialState.COMPLETE for t in trials]
+    held = [hold_to_end(curve) if done else curve for curve, done in zip(curves, is_complete, strict=True)]
+    values = np.array(carry_to_end(held, rungs))
+    has_failed = np.array([trial.state == TrialState.FAIL for trial in trials], bool)
+    known = values[np.isfinite(values) & ~has_failed]
+    if config.sampler not in MODEL_BASED or not known.size:
+        return list(trials)
+    values[~np.isfinite(values)] = np.median(known)
+    values[has_failed] = known.min()
+    chosen = _choose_fitted(values, config.startup_trials) if config.sampler == "gp" else range(len(trials))
+    return [
+        create_trial(params=trials[i].params, distributions=trials[i].distributions, value=float(values[i]))
+        for i in chosen
+    ]
+
+
+def _choose_fitted(values: np.ndarray, startup_trials: int) -> list[int]:
+    """Return the positions of the best values, and of the latest others, in order; not fewer than the start-up has."""
+    most = max(_MOST_FITTED, startup_trials)
+    best = np.argsort(-values, kind="stable")[: most // 2].tolist()
+    latest = [i for i in reversed(range(len(values))) if i not in set(best)]
+    return sorted([*best, *latest[: most - len(best)]])

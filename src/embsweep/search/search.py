@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial
 
 from embsweep.config.search_space import Choice, Dimension, IntRange, SearchSpace, Value, grid_values
 from embsweep.config.sweep import SearchConfig
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import STOP_AT, STUDY, TrialRecord
-from embsweep.search.samplers import build_sampler, sampling_threads
+from embsweep.search.samplers import build_sampler, sampler_view, sampling_threads
 
 _SAMPLER_STATE = "sampler_state"
 """Attribute of a trial: what its sampler keeps from one trial to the next (the position in a quasi-random sequence)."""
@@ -32,6 +35,7 @@ class SearchLedger(Ledger):
         space: Dimensions to search.
         search: Sampler, number of trials and seed.
         pruner: Decides which trials to stop.
+        rungs: Steps at which trials are compared, for values that are carried to the end of the schedule.
         recipe: Values of trial 0, without those that are outside their dimension.
 
     Raises:
@@ -45,10 +49,12 @@ class SearchLedger(Ledger):
         space: SearchSpace,
         search: SearchConfig,
         pruner: BasePruner,
+        rungs: Sequence[int],
         recipe: Mapping[str, Value] | None = None,
     ) -> None:
         super().__init__(storage, STUDY)
         self._study.pruner = pruner
+        self._rungs = rungs
         self._search = search
         self._distributions = {dimension.key: to_distribution(dimension) for dimension in space}
         self._recipe = dict(recipe or {}) if search.recipe_first else {}
@@ -58,12 +64,17 @@ class SearchLedger(Ledger):
         """Return the next trial: an interrupted one under its own number, else a new one in the budget, else None."""
         if interrupted := self._interrupted():
             return self._reopen(interrupted[0].number)
-        return self._draw() if self._has_budget() else None
+        return self._draw({}) if self._has_budget() else None
 
     @property
     def budget(self) -> int:
         """Number of trials of the sweep: `search.trials`, or the number of cells of its grid if that is smaller."""
         return min(self._search.trials, len(self._cells)) if self._cells else self._search.trials
+
+    @property
+    def expected_schedules(self) -> float:
+        """Full schedules that the search will take at most."""
+        return min(self.budget, self._search.schedules or math.inf)
 
     @property
     def is_exhausted(self) -> bool:
@@ -77,7 +88,7 @@ class SearchLedger(Ledger):
         once, and a resumed trial repeats its last report. The pruner works on a copy of the study, so that the answer
         is recorded before the rung.
         """
-        copy = self._copy_to(InMemoryStorage())
+        copy = self._copy_to(InMemoryStorage(), self._trials)
         trial = copy.get_trials(deepcopy=False)[number]
         if trial.last_step is not None and trial.user_attrs.get(STOP_AT) == trial.last_step:
             return True
@@ -85,20 +96,24 @@ class SearchLedger(Ledger):
             self.set_attributes(number, **{STOP_AT: trial.last_step})
         for name, value in copy.get_trials(deepcopy=False)[number].system_attrs.items():
             self._storage.set_trial_system_attr(self._trial_id(number), name, value)
+        self._refresh(number)
         return should_stop
 
     def _has_budget(self) -> bool:
-        return len(self.trials) < self.budget
+        """Return whether a new trial may start, and finish, within the limits."""
+        spent = sum(1.0 if trial.state == "running" else trial.fraction for trial in self.trials)
+        limit = self._search.schedules
+        return len(self.trials) < self.budget and (limit is None or spent + 1 <= limit)
 
-    def _draw(self) -> TrialRecord:
+    def _draw(self, attributes: Mapping[str, Any]) -> TrialRecord:
         """Start a new trial: the recipe, the next cell of the grid, or what the sampler draws."""
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self._trials
         given = {} if trials else self._recipe
         if self._cells:
             tried = [trial.params for trial in trials]
             given = next(cell for cell in self._cells if cell not in tried)
         storage = InMemoryStorage()
-        copy = self._copy_to(storage)
+        copy = self._copy_to(storage, sampler_view(trials, self._search, self._rungs))
         study_id = storage.get_study_id_from_name(STUDY)
         for name, value in trials[-1].user_attrs.get(_SAMPLER_STATE, {}).items() if trials else ():
             storage.set_study_system_attr(study_id, name, value)
@@ -107,17 +122,19 @@ class SearchLedger(Ledger):
         with sampling_threads(self._search):
             drawn = copy.ask(self._distributions)
         state = storage.get_study_system_attrs(study_id)
-        return self._create(drawn.params, self._distributions, {_SAMPLER_STATE: state} if state else None)
+        own = {_SAMPLER_STATE: state} if state else {}
+        return self._create(drawn.params, self._distributions, {**attributes, **own})
 
-    def _copy_to(self, storage: InMemoryStorage) -> optuna.Study:
-        """Return a copy of the study, with the sampler of the next trial."""
-        trials = self._study.get_trials(deepcopy=False)
+    def _copy_to(self, storage: InMemoryStorage, trials: Sequence[FrozenTrial]) -> optuna.Study:
+        """Return a study of these trials, with the sampler of the next one.
+
+        It has no pruner: beside Hyperband's, a sampler would learn from the trials of one bracket only.
+        """
         copy = optuna.create_study(
             storage=storage,
             study_name=STUDY,
             direction="maximize",
-            sampler=build_sampler(self._search, len(trials)),
-            pruner=self._study.pruner,
+            sampler=build_sampler(self._search, len(self._trials)),
         )
         copy.add_trials(trials)
         return copy

@@ -31,7 +31,7 @@ from embsweep.selection.scores import PerQuery
 from embsweep.selection.verdict import select_winner
 from embsweep.sweep.context import SweepContext, run_phase
 from embsweep.sweep.projection import run_ref
-from embsweep.sweep.scheduler import Phase, rank_finished_trials
+from embsweep.sweep.scheduler import Phase, rank_trials
 from embsweep.training.trial import TrialData
 
 
@@ -97,7 +97,7 @@ def _check_any_succeeded(candidates: Sequence[Candidate], fresh: Sequence[TrialR
 
 def choose_finalists(context: SweepContext) -> tuple[int, ...]:
     """Return the `confirm.finalists` best trials of the search, and trial 0 if it is the recipe and can win."""
-    ranked = rank_finished_trials(context.ledger.trials, context.folder.trials)
+    ranked = rank_trials(context.ledger.trials, context.folder.trials)
     best = ranked[: context.recipe.confirm.finalists]
     return tuple(best if 0 in best or 0 not in ranked or not context.has_recipe else [*best, 0])
 
@@ -265,7 +265,7 @@ def confirmation_phase(context: SweepContext) -> Phase:
     def kept(records: Sequence[TrialRecord]) -> set[int]:
         last = _by_point(record for record in records if record.is_finished).values()
         trials = {record.number: record.params["trial"] for record in last}
-        ranked = [] if with_folds else rank_finished_trials(last, runs)
+        ranked = [] if with_folds else rank_trials(last, runs)
         return set({trials[number]: number for number in reversed(ranked)}.values())
 
     return Phase(name, runs, kept, context.recipe.sweep.max_attempts)

@@ -106,6 +106,8 @@ def run_phase(
     share = 1 / count_trials_per_gpu(context.prepared.slots)
     trial_fn = partial(run_trial, data=data, models=context.models, memory_share=share)
     context.prepared.runner.run(scheduler, trial_fn)
+    if not scheduler.has_too_many_failures:
+        scheduler.close_paused()
     quarantine_corrupt(ledger, phase, context.progress)
     return scheduler
 
@@ -113,7 +115,7 @@ def run_phase(
 def tell_events(
     progress: Progress, tracking: MlflowSync, search: Ledger, ledger: Ledger, notes: Mapping[str, Any] | None = None
 ) -> Listener:
-    """Return a listener that shows each event with the table of all runs, and passes the state of the run to MLflow.
+    """Return a listener that shows each change and the table of all runs, and passes the state of the run to MLflow.
 
     Args:
         progress: The display.
@@ -124,9 +126,8 @@ def tell_events(
     """
 
     def tell(record: TrialRecord, event: str) -> None:
-        if event:
-            view = build_view(dict(ledger.metadata if notes is None else notes), ledger.trials)
-            progress.update(view, f"{run_ref(ledger.study, record).name} {event}")
+        view = build_view(dict(ledger.metadata if notes is None else notes), ledger.trials)
+        progress.update(view, f"{run_ref(ledger.study, record).name} {event}" if event else "")
         tracking.put(project_trial(search.metadata, ledger.study, record))
 
     return tell

@@ -13,12 +13,12 @@ from typing import Any
 from embsweep.core.redaction import redact
 from embsweep.reports.view import SweepView, TrialRow
 from embsweep.search.read import read_metadata, read_phases
-from embsweep.search.record import CONFIG, STUDY, TrialRecord
+from embsweep.search.record import CONFIG, PROMOTION, STUDY, TrialRecord
 from embsweep.selection.scores import scores_from_json
 from embsweep.sweep.request import flatten
 from embsweep.tracking.records import DatasetRecord, SweepIdentity
 from embsweep.tracking.requests import MetricBatch
-from embsweep.tracking.runs import RUNNING, SWEEP, RunRef, RunState
+from embsweep.tracking.runs import RUNNING, SCHEDULED, SWEEP, RunRef, RunState
 from embsweep.tracking.values import flatten_params, report_metrics, score_metrics, to_name
 
 _REASON_CHARS = 2000
@@ -56,8 +56,9 @@ def project_sweep(metadata: Mapping[str, Any]) -> RunState:
 def project_trial(metadata: Mapping[str, Any], study: str, record: TrialRecord) -> RunState:
     """Return the state of the run of one trial.
 
-    A stopped trial is FINISHED with the tag `embsweep.outcome=stopped`, a failed one FAILED with its reason. An open
-    trial of a sweep that does not run has the sweep's status.
+    A stopped trial is FINISHED with the tag `embsweep.outcome=stopped`, a failed one FAILED with its reason. A paused
+    trial is SCHEDULED, with its rung in the tag `embsweep.state`, also when the sweep does not run; another open trial
+    of such a sweep has the sweep's status.
 
     Args:
         metadata: Metadata of the search's study.
@@ -66,7 +67,11 @@ def project_trial(metadata: Mapping[str, Any], study: str, record: TrialRecord) 
     """
     child, identity, own = run_ref(study, record), read_identity(metadata), record.attributes
     started_ms = _to_ms(own.get("started_at", record.created_at))
-    ended_ms = _to_ms(own["ended_at"]) if record.is_finished else _ended_ms(metadata)
+    status, ended_ms = metadata["status"], _ended_ms(metadata)
+    if record.is_finished:
+        status, ended_ms = "FAILED" if record.state == "failed" else "FINISHED", _to_ms(own["ended_at"])
+    elif record.state == "paused":
+        status, ended_ms = SCHEDULED, None
     texts = {f"embsweep.{to_name(k)}": str(v) for k, v in record.facts.items() if not isinstance(v, int | float)}
     attempt = {"embsweep.attempt": str(record.attempt), "embsweep.attempt_started_ms": str(started_ms)}
     metrics = [_fact_metrics(number, facts) for number, facts in record.all_facts.items()]
@@ -78,11 +83,11 @@ def project_trial(metadata: Mapping[str, Any], study: str, record: TrialRecord) 
         key=child.key,
         study=identity.study_id,
         name=child.name,
-        status=("FAILED" if record.state == "failed" else "FINISHED") if record.is_finished else metadata["status"],
+        status=status,
         started_ms=_to_ms(record.created_at),
         ended_ms=ended_ms,
         params=flatten_params(_params(record)),
-        tags=identity.tags | texts | attempt | _end_tags(record),
+        tags=identity.tags | texts | attempt | _state_tags(record),
         metrics=tuple(metrics),
         final={"best_objective": float(record.best or 0.0)} if has_value else {},
     )
@@ -135,9 +140,9 @@ def _params(record: TrialRecord) -> Mapping[str, Any]:
     return record.params if config is None else dict(flatten(config)) | groups
 
 
-def _end_tags(record: TrialRecord) -> dict[str, str]:
+def _state_tags(record: TrialRecord) -> dict[str, str]:
     if not record.is_finished:
-        return {}
+        return {"embsweep.state": describe_state(record)} if PROMOTION in record.attributes else {}
     reason = record.attributes.get("reason")
     return {"embsweep.outcome": record.state} | ({"embsweep.reason": redact(reason)[:_REASON_CHARS]} if reason else {})
 
@@ -160,14 +165,16 @@ def build_view(notes: dict[str, Any], records: Sequence[TrialRecord]) -> SweepVi
         requested_trials=notes["requested_trials"],
         slots=notes["slots"],
         rows=tuple(_to_row(record) for record in records),
+        has_rungs=any(PROMOTION in record.attributes for record in records),
     )
 
 
 def _to_row(record: TrialRecord) -> TrialRow:
     facts = record.attributes
     begin, end = facts.get("started_at"), facts.get("ended_at")
-    if begin is not None and end is None and not record.is_finished:
-        end = time.time()
+    if record.state == "running":
+        is_starting = begin is not None and end is not None and begin <= end  # times before its last pause
+        begin, end = None if is_starting else begin, time.time()
     return TrialRow(
         number=record.number,
         state=record.state,
@@ -176,6 +183,18 @@ def _to_row(record: TrialRecord) -> TrialRow:
         params=describe_params(record),
         elapsed_s=max(0.0, end - begin) if begin is not None and end is not None else None,
         note=str(facts.get("reason", "")),
+        label=describe_state(record),
+    )
+
+
+def describe_state(record: TrialRecord) -> str:
+    """Return the state of a trial in words, with the rung to which it runs or at which it has paused."""
+    if record.is_promoted:
+        return f"promoted to {record.runs_until:.0%}"
+    if record.state == "paused":
+        return f"paused at {record.fraction:.0%}"
+    return (
+        f"running to {record.runs_until:.0%}" if record.state == "running" and record.runs_until < 1 else record.state
     )
 
 

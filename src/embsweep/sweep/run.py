@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,8 @@ from embsweep.core.redaction import RedactingFormatter
 from embsweep.reports.progress import open_progress
 from embsweep.reports.view import Result
 from embsweep.runners.resources import describe_slots
-from embsweep.search.pruners import build_pruner
+from embsweep.search.factory import open_search_ledger
+from embsweep.search.promotion_ledger import PromotionLedger
 from embsweep.search.search import SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.selection.objective import describe_objective
@@ -30,7 +33,7 @@ from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger, project_sweep
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.run_metadata import begin_tracking, check_identity, compute_identity, describe_sweep, open_tracking
-from embsweep.sweep.scheduler import rank_finished_trials, search_phase
+from embsweep.sweep.scheduler import rank_trials, search_phase
 from embsweep.sweep.winner import finalize_sweep, load_result
 from embsweep.tracking.runs import RUNNING
 from embsweep.tracking.sync import count_pending
@@ -77,9 +80,14 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
 
 def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: SweepFolder) -> SearchLedger:
     recipe = prepared.recipe
-    pruner = build_pruner(recipe.stopping, recipe.eval.schedule(recipe.train.epochs)[0])
-    ledger = SearchLedger(
-        open_storage(folder.ledger), space=request.space, search=recipe.search, pruner=pruner, recipe=request.recipe
+    ledger = open_search_ledger(
+        open_storage(folder.ledger),
+        space=request.space,
+        search=recipe.search,
+        stopping=recipe.stopping,
+        evaluations=recipe.eval.schedule(recipe.train.epochs),
+        finalists=recipe.confirm.finalists,
+        recipe=request.recipe,
     )
     identity = compute_identity(
         recipe, request.space, prepared.splits.fingerprint, epoch_factor=prepared.scale.epoch_factor
@@ -133,7 +141,7 @@ def _run_search(context: SweepContext) -> None:
     )
     records = context.ledger.trials
     failed = [record for record in records if record.state == "failed"]
-    if scheduler.has_too_many_failures or not rank_finished_trials(records, context.folder.trials):
+    if scheduler.has_too_many_failures or not rank_trials(records, context.folder.trials):
         reasons = "\n".join(f"  trial {r.number}: {r.attributes.get('reason', 'no reason given')}" for r in failed)
         raise TooManyFailures(
             f"{len(failed)} of {len(records)} trials failed (sweep.max_failed_trials allows "
@@ -163,16 +171,32 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
         yield "One trial of this configuration, no search"
         return
     yield (
-        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, {ledger.budget} trials, "
-        f"{describe_slots(prepared.slots)}"
+        f"Search: {recipe.search.sampler} over {len(request.space)} parameters, "
+        f"{describe_budget(ledger, recipe.search.schedules)}, {describe_slots(prepared.slots)}"
     )
     absent = [d.key for d in request.space if d.key not in request.recipe]
     if absent and recipe.search.recipe_first:
         yield f"  trial 0 is the recipe, except for values outside the space: {', '.join(absent)}"
-    done = sum(record.is_finished for record in ledger.trials)
     if ledger.trials:
-        rest = "the others follow" if done < ledger.budget else "confirmation and test follow"
-        yield f"Resuming: {done} of {ledger.budget} trials are finished, {rest}."
+        yield describe_resumption(ledger)
+
+
+def describe_budget(ledger: SearchLedger, limit: float | None) -> str:
+    """Describe what a search may take: its trials, and their full schedules, `limit` if there is one."""
+    if limit is None and isinstance(ledger, PromotionLedger):
+        cost = f"about {math.ceil(ledger.expected_schedules)}"
+    else:
+        cost = f"at most {ledger.budget if limit is None else limit:g}"
+    return f"{ledger.budget} trials, {cost} full schedules"
+
+
+def describe_resumption(ledger: SearchLedger) -> str:
+    """Describe how far a resumed search has come."""
+    states = Counter(record.state for record in ledger.trials)
+    done = len(ledger.trials) - states["running"] - states["paused"]
+    paused = f", {states['paused']} are paused" if states["paused"] else ""
+    rest = "confirmation and test follow" if ledger.is_exhausted else "the others follow"
+    return f"Resuming: {done} of {ledger.budget} trials are finished{paused}, {rest}."
 
 
 class _LogFile(logging.FileHandler):

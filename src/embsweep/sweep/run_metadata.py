@@ -127,8 +127,12 @@ def split_sizes(splits: Splits) -> dict[str, int]:
     }
 
 
-# These may change in a resumed sweep: budget, audit, confirmation, gate, runner, tracking, checkpoints to keep.
-_FREE = ("search.trials", "audit.", "confirm.", "gate.", "runner.", "tracking.", "storage.", "scale.", "sweep.")
+# These may change in a resumed sweep: number of trials, states and checkpoints to keep, audit, confirmation, gate,
+# runner and tracking.
+_FREE = (
+    *("search.trials", "stopping.paused_states"),
+    *("audit.", "confirm.", "gate.", "runner.", "tracking.", "storage.", "scale.", "sweep."),
+)
 
 
 def compute_identity(

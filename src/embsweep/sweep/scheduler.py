@@ -20,7 +20,7 @@ from embsweep.reports.text import score
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import CONFIG, FACTS, MINI_BATCH_SIZE, OOM_RETRY, STUDY, TrialRecord
 from embsweep.sweep.folder import run_folder
-from embsweep.sweep.projection import describe_params
+from embsweep.sweep.projection import describe_params, describe_state
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
 from embsweep.training.verification import hash_of_manifest
 
@@ -37,7 +37,8 @@ class Phase:
 
     `study` is the phase's study in the ledger. `checkpoints_to_keep` returns the numbers of the finished runs whose
     weights stay on disk. More than `max_failed` failed runs end the phase (None: no limit). A run whose process died is
-    started again, until it has died `max_attempts` times; restarts of the driver do not count.
+    started again, until it has died `max_attempts` times; restarts of the driver do not count. The resume states of
+    `paused_states` paused runs stay on disk; the others start over if they go on.
     """
 
     study: str
@@ -45,6 +46,7 @@ class Phase:
     checkpoints_to_keep: Callable[[Sequence[TrialRecord]], set[int]]
     max_attempts: int
     max_failed: int | None = None
+    paused_states: int = 0
 
     def trial_dir(self, number: int) -> Path:
         """Return the folder of one run."""
@@ -74,7 +76,7 @@ class SweepScheduler:
                 self._close(record.number, TrialResult.failed(f"invalid configuration: {error}"))
                 continue
             self.ledger.set_attributes(record.number, **{CONFIG: config.trial.model_dump(mode="json")})
-            self._tell(record.number, f"starts: {describe_params(record) or 'the configuration'}")
+            self._tell(record.number, self._describe_start(record))
             return TrialSpec(
                 number=record.number,
                 attempt=record.attempt,
@@ -97,19 +99,21 @@ class SweepScheduler:
         record = self.ledger.record(number)
         facts |= {OOM_RETRY: record.attributes[OOM_RETRY]} if OOM_RETRY in record.attributes else {}
         size = {MINI_BATCH_SIZE: facts[MINI_BATCH_SIZE]} if MINI_BATCH_SIZE in facts else {}
-        attempt = {f"{FACTS}{record.attempt}": {**facts, "started_at": started.started_at}}
-        self.ledger.set_attributes(number, **process, **size, **attempt)
+        start = {f"{FACTS}{max(record.all_facts, default=0) + 1}": {**facts, "started_at": started.started_at}}
+        self.ledger.set_attributes(number, **process, **size, **start)
         for report in started.earlier:
             self.ledger.record_report(number, report)
-        events = [f"resumes from {started.earlier[-1].fraction:.0%}"] if started.earlier else []
-        events += [f"starts over: {facts['restarted']}"] if "restarted" in facts else []
-        self._tell(number, "; ".join(events))
+        self._tell(number, f"starts over: {facts['restarted']}" if "restarted" in facts else "")
 
     def on_trial_result(self, number: int, report: TrialReport) -> bool:
         """See `TrialScheduler.on_trial_result`."""
+        started_at = self.ledger.record(number).attributes.get("started_at", 0.0)
         should_stop = self.ledger.report(number, report) and report.fraction < 1.0
-        what = f"at {report.fraction:.0%}: {score(report.objective)} (best {score(report.best_objective)})"
-        self._tell(number, f"{what}, stopped" if should_stop else what)
+        where = f"at {report.fraction:.0%}"
+        if report.reported_at < started_at:  # by an earlier attempt, whose state this one resumes
+            self._tell(number, f"resumes {where}")
+        else:  # the end of a trial that stops has a line of its own
+            self._tell(number, "" if should_stop else f"{where}: {_describe_score(report)}")
         return should_stop
 
     def on_trial_error(self, number: int, reason: str) -> None:
@@ -153,6 +157,19 @@ class SweepScheduler:
         self._tell(number, f"ran out of memory, and is retried with {sizes}")
         return True
 
+    def _describe_start(self, record: TrialRecord) -> str:
+        if not record.fraction:  # new, or interrupted: then its reports count again when it repeats them
+            return f"starts: {describe_params(record) or 'the configuration'}"
+        is_kept = (self.phase.trial_dir(record.number) / "state").is_dir()
+        lost = "" if is_kept else ", and starts over: its state was deleted (stopping.paused_states)"
+        return f"is promoted to {record.runs_until:.0%}{lost}"
+
+    def close_paused(self) -> None:
+        """Stop the paused runs, because the phase has ended without promoting them."""
+        for number in self.ledger.close():
+            self._tell(number, "")
+        self.delete_checkpoints()
+
     def _close(self, number: int, result: TrialResult) -> None:
         """Record the end of a run in the ledger, without secrets in an error's text; then delete checkpoints."""
         if result.reason:
@@ -168,15 +185,20 @@ class SweepScheduler:
             case _:
                 self.ledger.fail(number, result.reason or "no reason given")
         self.delete_checkpoints()
-        reason = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
-        self._tell(number, f"{result.outcome}{reason}")
+        record = self.ledger.record(number)
+        if record.state in ("paused", "stopped") and record.reports:
+            detail = f": {_describe_score(record.reports[-1])}"
+        else:
+            detail = f": {result.reason}" if result.reason else f", best {score(result.best_objective)}"
+        self._tell(number, f"{describe_state(record)}{detail}")
 
     def delete_checkpoints(self) -> None:
-        """Delete the weights that the phase does not keep, and the resume states of finished runs."""
+        """Delete the weights that the phase does not keep, and the resume states that no run will need."""
         records = self.ledger.trials
         kept = self.phase.checkpoints_to_keep(records)
+        resumable = [n for n in self.ledger.rank_paused() if (self.phase.trial_dir(n) / "state").is_dir()]
         for record in records:
-            if not record.is_finished:
+            if record.state == "running" or record.number in resumable[: self.phase.paused_states]:
                 continue
             folder = self.phase.trial_dir(record.number)
             for part in ("state",) if record.number in kept else ("state", "best"):
@@ -187,6 +209,10 @@ class SweepScheduler:
         record = self.ledger.record(number)
         for listener in self.listeners:
             listener(record, event)
+
+
+def _describe_score(report: TrialReport) -> str:
+    return f"{score(report.objective)} (best {score(report.best_objective)})"
 
 
 def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,18 +249,19 @@ def search_phase(runs: Path, config: Config, *, keep_recipe: bool) -> Phase:
     keep = max(sweep.keep_checkpoints, config.confirm.finalists)
 
     def kept(records: Sequence[TrialRecord]) -> set[int]:
-        return {*rank_finished_trials(records, runs)[:keep], *([0] if keep_recipe else [])}
+        return {*rank_trials(records, runs)[:keep], *([0] if keep_recipe else [])}
 
-    return Phase(STUDY, runs, kept, sweep.max_attempts, sweep.max_failed_trials)
+    return Phase(STUDY, runs, kept, sweep.max_attempts, sweep.max_failed_trials, config.stopping.paused_states)
 
 
-def rank_finished_trials(records: Iterable[TrialRecord], runs: Path) -> list[int]:
-    """Return the numbers of the finished runs that can win, from best to worst; of equals, the earlier one first.
+def rank_trials(records: Iterable[TrialRecord], runs: Path) -> list[int]:
+    """Return the numbers of the runs that can win, from best to worst; of equals, the earlier one first.
 
     Args:
-        records: The runs; those without a finite objective cannot win, nor those without weights on disk.
+        records: The runs; failed and running ones, and those without an objective or without weights on disk, cannot
+            win; a paused one can, when the search ends.
         runs: The folder that contains the runs' folders.
     """
-    ended = [record for record in records if record.state in ("complete", "stopped") and record.best is not None]
-    able = [record for record in ended if (run_folder(runs, record.number) / "best").is_dir()]
+    scored = [r for r in records if r.state in ("complete", "stopped", "paused") and r.best is not None]
+    able = [record for record in scored if (run_folder(runs, record.number) / "best").is_dir()]
     return [record.number for record in sorted(able, key=lambda record: (-(record.best or 0.0), record.number))]

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 DIGEST_TAG = "embsweep.digest"
 """Tag of a run: digest of the state of the ledger that the run contains."""
 
-RUNNING = "RUNNING"
+RUNNING, SCHEDULED = "RUNNING", "SCHEDULED"
+"""Status of an open run: it runs, or it is paused and may go on."""
+
 _STUDY_TAG, _ROLE_TAG, _TRIAL_TAG, _PARENT_TAG = (
     "embsweep.study",
     "embsweep.role",
@@ -74,6 +76,11 @@ class RunState:
     final: Mapping[str, float] = field(default_factory=dict)
     dataset: DatasetRecord | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """True if the run has not ended."""
+        return self.status in (RUNNING, SCHEDULED)
 
     @cached_property
     def digest(self) -> str:
@@ -123,17 +130,17 @@ class RunWriter:
         known = self._known.get(state.key) or self._create(state)
         run_id = self.run_ids[state.key]
         digest = {DIGEST_TAG: state.digest}
-        tags = {**state.all_tags, **self._parent(state), **(digest if state.status == RUNNING else {})}
+        tags = {**state.all_tags, **self._parent(state), **(digest if state.is_open else {})}
         log_missing_params(self.store.client, run_id, state.params, known.params)
         for tag in known.tags.keys() - {*tags, *state.identity_tags, DIGEST_TAG}:
             if tag.startswith("embsweep."):  # of an earlier attempt
                 self.store.client.delete_tag(run_id, tag)
-        if state.status == RUNNING != known.status:
-            self.store.client.update_run(run_id, status=RUNNING)
+        if state.is_open and known.status != state.status:
+            self.store.client.update_run(run_id, status=state.status)
         self._write_artifacts(run_id, state, known)
         changed = {name: value for name, value in tags.items() if known.tags.get(name) != value}
         write(self.store.client, run_id, *(new for new in state.metrics if new not in known.metrics), tags=changed)
-        if state.status != RUNNING:
+        if not state.is_open:
             self._end(run_id, state)
             write(self.store.client, run_id, tags=digest)
         self._known[state.key] = dataclasses.replace(state, tags={**tags, **digest})
