@@ -116,6 +116,21 @@ def test_without_new_trials_the_best_paused_ones_go_on_until_enough_have_finishe
     assert choose_next(plan(trials=3, reduction_factor=9, has_recipe=trials[0].is_recipe), trials) == expected
 
 
+@pytest.mark.parametrize(
+    ("promoted", "expected"),
+    [
+        ([trial(0, 0.8, 0.9)], Promotion(0, 1000)),
+        ([trial(0, 0.8, 0.9, 0.9, state="complete")], NewTrial(250)),
+        ([trial(number, 0.8, 0.9) for number in range(5)], NewTrial(250)),
+    ],
+    ids=["less", "less, but the best one has finished", "enough"],
+)
+def test_a_third_of_the_steps_goes_to_promotions(promoted, expected):
+    """Nine trials: only one is promoted from a rung, and has been."""
+    others = [trial(number, 0.1) for number in range(len(promoted), 9)]
+    assert choose_next(plan(trials=99, reduction_factor=9), [*promoted, *others]) == expected
+
+
 def test_a_limit_that_suffices_for_all_trials_lets_all_start():
     assert choose_next(plan(rungs=(1000,), trials=2, finalists=3, schedules=2.0), []) == NewTrial(1000)
 

@@ -2,8 +2,9 @@
 
 A trial runs to a rung, a fraction of its own schedule, and pauses there. The best `1 / reduction_factor` of all that
 reached the rung go on to the next one, whenever a slot is free; otherwise a new trial starts. No slot waits for a rung
-to fill (Li et al., 2020, "A System for Massively Parallel Hyperparameter Tuning"). Once no new trial may start, the
-best paused ones go on until enough of them have finished their schedules.
+to fill (Li et al., 2020, "A System for Massively Parallel Hyperparameter Tuning"). At least a third of the steps goes
+to promotions. Once no new trial may start, the best paused ones go on until enough of them have finished their
+schedules.
 
 Pure functions of the trials' progress, so that a resumed sweep decides as an uninterrupted one.
 """
@@ -21,6 +22,10 @@ from embsweep.search.record import State
 _SCHEDULES, _SCHEDULES_PER_TRIAL = 2.0, 0.1
 """What a search may take besides recipe and finalists, unless the configuration limits it: in full schedules, at first
 and for each trial. More trials therefore begin at a smaller rung."""
+
+_PROMOTED = 1 / 3
+"""Least share of the steps that goes to promotions. With the reduction factor alone, hundreds of trials start before
+the first one has finished, and the gains from rung to rung stay unknown."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ def choose_next(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promoti
         plan: Rungs and limits.
         trials: Every trial, by number.
     """
-    promoted = _best_of_rungs(plan, trials)
+    promoted = _best_of_rungs(plan, trials) or _next_of_share(plan, trials)
     if promoted is not None and _can_afford(plan, trials, promoted):
         return promoted
     new = NewTrial(STEPS_PER_SCHEDULE if plan.has_recipe and not trials else plan.rungs[0])
@@ -175,6 +180,21 @@ def _best_of_rungs(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Prom
     return None
 
 
+def _next_of_share(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promotion | None:
+    """Return the promotion of the best paused trial, if promotions have less than their share of the steps.
+
+    Its value carried to the end must be among the best `1 / reduction_factor` of all.
+    """
+    searched = [trial for trial in trials if trial.state != "failed" and not trial.is_recipe]
+    steps = sum(trial.committed for trial in searched)
+    if sum(max(0, trial.committed - plan.rungs[0]) for trial in searched) >= _PROMOTED * steps:
+        return None
+    values = _carry(plan, trials)
+    searched.sort(key=lambda trial: (-values[trial.number], trial.number))
+    best = searched[: len(searched) // plan.reduction_factor]
+    return next((_promote(plan, trial) for trial in best if trial.state == "paused"), None)
+
+
 def _next_to_finish(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Promotion | None:
     """Return the promotion of the best paused trial, unless enough better ones have finished or are on their way.
 
@@ -185,11 +205,15 @@ def _next_to_finish(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> Pro
     best = next((trial for trial in candidates if trial.state == "paused"), None)
     if best is None:
         return None
-    promotion = Promotion(best.number, next(step for step in plan.rungs if step > best.last_step))
+    promotion = _promote(plan, best)
     is_enough = sum(trial.state != "paused" for trial in candidates) >= plan.finalists
     if is_enough and (best not in candidates[: plan.finalists] or not _can_afford(plan, trials, promotion)):
         return None
     return promotion
+
+
+def _promote(plan: PromotionPlan, trial: TrialProgress) -> Promotion:
+    return Promotion(trial.number, next(step for step in plan.rungs if step > trial.last_step))
 
 
 def _must_replace(plan: PromotionPlan, trials: Sequence[TrialProgress]) -> bool:
