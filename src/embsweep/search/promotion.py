@@ -99,14 +99,19 @@ class PromotionPlan:
 
     @property
     def expected_schedules(self) -> float:
-        """Full schedules that the search will take, if each rung passes on its share, and at least the finalists."""
+        """Full schedules that the search will take: each rung passes on its share, and at least the finalists.
+
+        Promotions have their least share of it, as far as the best `1 / reduction_factor` of all can take it.
+        """
         searched = self.trials - self.has_recipe
         least = min(self.finalists, searched)
-        steps = (
+        first, *promoted = (
             (rung - previous) * max(least, searched // int(self.reduction_factor**level))
             for level, (previous, rung) in enumerate(zip((0, *self.rungs), self.rungs, strict=False))
         )
-        return self.has_recipe + sum(steps) / STEPS_PER_SCHEDULE
+        of_best = searched // self.reduction_factor * (STEPS_PER_SCHEDULE - self.rungs[0])
+        share = min(first * _PROMOTED / (1 - _PROMOTED), of_best)
+        return self.has_recipe + (first + max(sum(promoted), share)) / STEPS_PER_SCHEDULE
 
 
 def plan_promotion(
