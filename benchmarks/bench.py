@@ -80,8 +80,8 @@ BENCHMARKS = (
         "--model static --queries 4000 --passages 20000",
         (Row("gain", "evaluate six dimensions, static model, against a SequentialEvaluator of six", "higher", 3.0),),
     ),
-    _scoring("100000", "200000"),
-    _scoring("200000 --rounds 1", "1000000"),
+    _scoring("200000", "200000"),
+    _scoring("300000 --rounds 1", "1000000 --rounds 1"),
     Benchmark(
         "many_queries.py",
         "--queries 10000",
