@@ -208,10 +208,9 @@ NOT_PAIRS = {
     "a file of line ends": lambda root: (root / "x.csv").write_bytes(b"\r\n\n\r" * 99),
     "only a header": lambda root: (root / "x.csv").write_text("anchor,positive\n"),
     "gzip": lambda root: (root / "x.csv").write_bytes(gzip.compress(b"anchor,positive\na,b\n")),
-    "UTF-16": lambda root: (root / "x.csv").write_text("anchor,positive\na,b\n", "utf-16"),
     "UTF-16 without a mark": lambda root: (root / "x.csv").write_text("anchor,positive\na,b\n" * 99, "utf-16-le"),
-    "UTF-32": lambda root: (root / "x.csv").write_text("anchor,positive\na,b\n", "utf-32"),
-    "Latin-1": lambda root: (root / "x.csv").write_text("anchor,positive\nä,b\n", "latin-1"),
+    "UTF-16 and UTF-8": lambda root: (root / "x.csv").write_bytes("anchor,positive\na,b\n".encode("utf-16") + b"c"),
+    "Latin-1 and UTF-8": lambda root: (root / "x.csv").write_bytes(b"anchor,positive\n\xe4,b\n\xc3\xa4,c\n"),
     "an unclosed quote": lambda root: (root / "x.csv").write_text('anchor,positive\n"a,b\n' + "c,d\n" * 9999),
 }  # fmt: skip
 

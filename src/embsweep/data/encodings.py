@@ -155,5 +155,8 @@ def _decode(data: bytes, name: str, diagnostics: DiagnosticList) -> str:
                 kind="is not UTF-8",
             )
         if b"\0" in line:
-            diagnostics.add("bad-character", f"{name}:{number}", "holds a NUL character", expected="text in UTF-8")
+            hint = "every second byte of UTF-16 is one: data.encoding=utf-16-le"
+            diagnostics.add(
+                "bad-character", f"{name}:{number}", "holds a NUL character", expected="text in UTF-8", hint=hint
+            )
     return data.decode("utf-8", errors="replace").replace("\0", "\ufffd")

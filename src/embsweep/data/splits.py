@@ -108,8 +108,8 @@ def split_collection(collection: Collection, config: SplitConfig, max_pairs: int
 
     The split depends on the seed and the texts, not on the order of the source's rows. Queries whose side the source
     fixes stay there. The corpus is every distinct passage; if `max_pairs` leaves groups out, it is the passages of the
-    kept rows, hard negatives included. A training row whose only hard negative is relevant to a held-out query is left
-    out and counted in `notes`.
+    kept rows, hard negatives included. Hard negatives that are relevant to a held-out query
+    are left out and counted in `notes`; of triplets the whole row.
 
     Args:
         collection: Collection to split.

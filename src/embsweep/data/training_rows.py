@@ -24,7 +24,7 @@ def list_training_rows(
 ) -> tuple[list[Judgement], dict[str, int]]:
     """Select the rows of training queries, without hard negatives that answer a held-out query.
 
-    A row whose only hard negative answers a held-out query is left out.
+    In triplets (one hard negative in every row of the source) such a row is left out.
 
     Args:
         collection: Collection with the rows.
@@ -35,13 +35,14 @@ def list_training_rows(
         The rows in the order of the judgements, and what was left out, by description.
     """
     own, answers = set(queries), {passage for query in held_out for passage in collection.relevant[query]}
+    are_triplets = all(len(row.negatives) == 1 for row in collection.judgements)
     usable: list[Judgement] = []
     counts = {_LEFT_OUT: 0, _DROPPED: 0}
     for row in collection.judgements:
         if row.query not in own:
             continue
         negatives = tuple(passage for passage in row.negatives if passage not in answers)
-        if len(row.negatives) == 1 and not negatives:
+        if are_triplets and not negatives:
             counts[_LEFT_OUT] += 1
             continue
         counts[_DROPPED] += len(row.negatives) - len(negatives)

@@ -195,7 +195,12 @@ def _propose(key: str, present: Sequence[str]) -> str | None:
         sets += [setting("positive", passages[0])] if passages else []
         return f"perhaps {' '.join(sets)}" + (f" (or {list_names(found[1:])})" if found[1:] else "")
     if any(len(name) > _MAX_NAME_CHARS or name.rstrip().endswith("?") for name in present):
-        return "if the file has no header, put one before its first line: sed -i '1i anchor,positive' <file>"
+        return "if the file has no header, put one before its first line, such as anchor,positive with its delimiter"
+    if "messages" in present:
+        fields = "{anchor: .messages[0].content, positive: .positive_messages[0][0].content}"
+        return f"turn conversations into pairs: jq -c '{fields}' OLD > pairs.jsonl"
+    if len(present) == 2 and key in DEFAULTS:
+        return f"perhaps {setting('anchor', present[0])} {setting('positive', present[1])}"
     return None
 
 

@@ -37,8 +37,9 @@ def load_files(config: FilesConfig) -> Collection:
     loader.diagnostics.raise_if_any()
     notes = list(dict.fromkeys(loader.notes))
     if fixed := [side for side in (VALIDATION, TEST) if side in files]:
-        notes.append(f"not taken from data.split, but from files of their own: {' and '.join(fixed)}")
-    collection = build_collection(_name(files[None]), pairs, passages, notes)
+        notes.append(f"given by the data, not cut off by data.split: {' and '.join(fixed)}")
+    name = _name([Path(name) for name in config.pairs] if find_parts(Path(config.pairs[0])) else files[None])
+    collection = build_collection(name, pairs, passages, notes)
     counts = {**loader.counts, **dict(collection.merged)}
     return replace(collection, merged=tuple((what, count) for what, count in counts.items() if count))
 
@@ -96,8 +97,11 @@ class _Loader:
         pairs = [pair for where, row in rows for pair in reader.read(where, row, side)]
         self.counts += reader.counts
         if not pairs and len(diagnostics) == before:
-            problem = "holds no rows" if not rows else "all its pairs have too low a score"
-            diagnostics.add("no-rows", path.name, problem, expected="one pair per row")
+            if rows:
+                problem = f"leaves no pair of {path.name}"
+                diagnostics.add("no-rows", "data.min_score", problem, self._config.min_score, expected="a lower number")
+            else:
+                diagnostics.add("no-rows", path.name, "holds no rows", expected="one pair per row")
         return pairs
 
     def read_passages(self, path: Path) -> Iterator[str]:
@@ -111,7 +115,7 @@ class _Loader:
                     "missing-column",
                     table.where,
                     "there is no column of passages (data.corpus)",
-                    expected=f"a column {list_names((self._config.positive, *PASSAGE_TEXTS))}",
+                    expected=f"a column {list_names(dict.fromkeys((self._config.positive, *PASSAGE_TEXTS)))}",
                     hint=f"columns here: {list_names(table.columns)}",
                 )
             return

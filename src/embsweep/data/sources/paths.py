@@ -151,7 +151,7 @@ def _describe_folder(path: Path, key: str) -> str | None:
     if any(name.startswith("corpus") for name in names) and any(name.startswith("queries") for name in names):
         return f"a BEIR folder is read by: data=beir data.path={path}"
     if parts := find_parts(path):
-        return "name its parts: " + " ".join(f"{key}={path / part}" for part in parts)
+        return "name one of its parts: " + " or ".join(f"{key}={path / part}" for part in parts)
     suffixes = Counter(suffix for name in names if (suffix := find_suffix(Path(name))))
     if suffixes:
         return f"{key}={path}/*{suffixes.most_common(1)[0][0]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,9 @@ LOW_SCORE = "pairs left out because of data.score"
 WITHOUT_GROUP = "rows without data.group"
 _NOT_RELEVANT = frozenset(("false", "no", "irrelevant", "not_relevant", "not relevant", "negative", "contradiction"))
 _MISSING = object()
+_PYTHON_LIST = re.compile(r"\s*\[(?:'[^']*'|\"[^\"]*\")(?:,?\s.*)?\]\s*\Z", re.DOTALL)
+"""A list as `str` writes it; spreadsheets and `to_csv` keep it so."""
+
 
 
 def read_passage(
@@ -50,7 +54,7 @@ class RowReader:
         if not positives:
             return []
         anchor = parse_text(_get(row, columns.anchor), where, columns.anchor, self._diagnostics)
-        texts = [parse_text(value, where, columns.positive, self._diagnostics) for value in positives]
+        texts = [self._parse(value, where, columns.positive) for value in positives]
         negatives = self._read_negatives(row, where)
         group = self._read_group(row, where)
         if len(self._diagnostics) > before or anchor is None:
@@ -67,12 +71,20 @@ class RowReader:
             for value in _flatten(_get(row, name, None)):
                 if value is None or (isinstance(value, str) and is_blank(value)):
                     continue
-                text = parse_text(value, where, name, self._diagnostics)
+                text = self._parse(value, where, name)
                 found += [] if text is None else [text]
         distinct = tuple(dict.fromkeys(found))
         self.counts[WITHOUT_NEGATIVE] += not distinct
         self.counts[BEYOND_LIMIT] += max(0, len(distinct) - columns.max_negatives)
         return distinct[: columns.max_negatives]
+
+    def _parse(self, value: Any, where: str, name: str) -> str | None:
+        if isinstance(value, str) and _PYTHON_LIST.match(value):
+            problem = f"column '{name}' holds a list that Python wrote as text"
+            hint = "write the data with to_json(…, lines=True) or to_parquet, not to_csv"
+            self._diagnostics.add("wrong-type", where, problem, value, expected="a text, or a list in JSON", hint=hint)
+            return None
+        return parse_text(value, where, name, self._diagnostics)
 
     def _read_group(self, row: Mapping[str, Any], where: str) -> str | None:
         if self._columns.group is None:

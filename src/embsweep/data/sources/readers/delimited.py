@@ -88,11 +88,13 @@ def _count_fields(text: str, delimiter: str) -> tuple[bool, int]:
     """Return whether most of the first records have as many fields as the header, at least two, and how many."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        sizes = [len(record) for record in islice(reader, _SAMPLE) if any(record)]
+        records = [record for record in islice(reader, _SAMPLE) if any(record)]
     except csv.Error:
         return False, 0
+    sizes = [len(record) for record in records]
+    has_stray_quote = any(field.count('"') % 2 for record in records for field in record)  # a quoted field was split
     fields = sizes[0] if sizes else 0
-    return fields > 1 and 2 * sizes.count(fields) > len(sizes), fields
+    return fields > 1 and not has_stray_quote and 2 * sizes.count(fields) > len(sizes), fields
 
 
 def _split_records(

@@ -165,7 +165,9 @@ def _parse_line(line: str, where: str, diagnostics: DiagnosticList) -> Mapping[s
             "is not a JSON object",
             line,
             expected=_EXAMPLE,
-            hint="one JSON object per line, or one array of objects",
+            hint="jq -c '{anchor: .[0], positive: .[1]}' OLD > pairs.jsonl turns lists into objects"
+            if isinstance(row, list) and len(row) == 2
+            else "one JSON object per line, or one array of objects",
         )
     return None
 
