@@ -252,4 +252,4 @@ def _read_data(data: Iterable[tuple[str, str]] | str | Path) -> Collection:
     split = SplitConfig(seed=0, validation=0.1, test=0.1)
     if Path(data).is_dir():
         return load_beir(BeirConfig(kind="beir", path=str(data), split=split))
-    return load_files(FilesConfig(kind="files", pairs=str(data), anchor="anchor", positive="positive", split=split))
+    return load_files(FilesConfig(kind="files", pairs=(str(data),), anchor="anchor", positive="positive", split=split))

@@ -30,9 +30,9 @@ _FACTOR = np.uint64(1_099_511_628_211)  # of the FNV hash: odd, so that every wo
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Held-out passages that overlap one of an earlier side, by name of the held-out side, and the numbers of its queries.
+    """Queries of each held-out side whose passage overlaps one of an earlier side, and all its queries, by its name.
 
-    `examples` are such pairs of passages.
+    `examples` are pairs of such passages.
     """
 
     queries: dict[str, int]

@@ -13,7 +13,6 @@ from functools import cached_property
 from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.text import normalise_text
 
-
 VALIDATION, TEST = "validation", "test"
 """Sides of a split that a source may fix, instead of leaving them to `data.split`."""
 
@@ -49,9 +48,10 @@ class Collection:
     """Distinct queries and distinct passages, numbered by position, and the judgements between them.
 
     `passages` has every passage of the source, hard negatives and unjudged ones too: it is the corpus. `merged` counts
-    what was merged or left out when the source was read (`duplicate passages`, `duplicate queries`, …); `notes` are
-    lines for the user about how it was read. `sides` maps a query to its side if the source fixes it. `groups` holds
-    the numbers of each query's groups (`Pair.group`), as `relevant` does of its passages; empty without groups.
+    what was merged or left out when the source was read (`duplicate passages`, `duplicate queries`, …); `reading` has
+    lines for the user about how it was read, which may name files and columns. `sides` maps a query to its side if the
+    source fixes it. `groups` holds the numbers of each query's groups (`Pair.group`), as `relevant` does of its
+    passages; empty without groups.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Collection:
     passages: tuple[str, ...]
     judgements: tuple[Judgement, ...]
     merged: tuple[tuple[str, int], ...] = ()
-    notes: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
     sides: Mapping[int, str] = field(default_factory=dict)
     groups: tuple[tuple[int, ...], ...] = ()
 
@@ -90,9 +90,9 @@ class Splits:
     """Three-way split of a collection by passage group.
 
     Validation and test queries are answered from the same corpus: every distinct passage. `fingerprint` changes with
-    any text and with the side of any query. `notes` are lines for the user: what was merged, capped or left out.
-    `fixed` names the sides that the source fixes: such a split may share passages. Every training pair has the same
-    number of hard negatives.
+    any text and with the side of any query. `notes` are lines for the user: what was merged, capped or left out; they
+    are published with the model. `reading` is that of the collection. `fixed` names the sides that the source fixes:
+    such a split may share passages. Every training pair has the same number of hard negatives.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Splits:
     validation: RetrievalSet
     test: RetrievalSet
     notes: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
 
 
@@ -129,7 +130,7 @@ class TextIndex:
 
 
 def build_collection(
-    name: str, pairs: Sequence[Pair], extra_passages: Iterable[str] = (), notes: Sequence[str] = ()
+    name: str, pairs: Sequence[Pair], extra_passages: Iterable[str] = (), reading: Sequence[str] = ()
 ) -> Collection:
     """Build a collection from pairs; merge texts that are equal after stripping or after `normalise_text`.
 
@@ -142,7 +143,7 @@ def build_collection(
         name: Name of the collection.
         pairs: Rows of the source. Their hard negatives become passages too.
         extra_passages: Further passages of the corpus, judged or not.
-        notes: Lines about how the source was read.
+        reading: Lines about how the source was read.
 
     Raises:
         InputError: If the only hard negative of a row is a relevant passage of the same query, or there are no pairs.
@@ -177,7 +178,7 @@ def build_collection(
         passages=tuple(passages.texts),
         judgements=kept,
         merged=tuple(merged.items()),
-        notes=tuple(notes),
+        reading=tuple(reading),
         sides=_find_sides(pairs, queries),
         groups=_find_groups(pairs, queries),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
 from embsweep.core.codes import Code
@@ -12,6 +13,9 @@ LISTED = 20
 
 PLACES = 3
 """Number of places shown of one kind of diagnostic."""
+
+
+_NUMBER = re.compile(r"\b\d+\b")
 
 
 @dataclass
@@ -38,8 +42,8 @@ class _Kind:
 class DiagnosticList:
     """Collection of diagnostics: one of each kind, with the number of its places and the first of them.
 
-    Diagnostics are of one kind if they have the same code and the same `kind` (by default the message) in one file;
-    those of a configuration key are all listed.
+    Diagnostics are of one kind if they have the same code and the same message, except for numbers, in one file; those
+    of a configuration key are all listed.
     It keeps the first `LISTED` kinds and counts the rest.
     """
 
@@ -58,7 +62,6 @@ class DiagnosticList:
         *,
         expected: str | None = None,
         hint: str | None = None,
-        kind: str | None = None,
     ) -> None:
         """Record one diagnostic.
 
@@ -69,11 +72,10 @@ class DiagnosticList:
             value: The value received, None to show none.
             expected: What is accepted instead.
             hint: Command or spelling that fixes it.
-            kind: The same text for errors of one kind whose messages differ, in a number for example.
         """
         self._total += 1
         where, is_in_file, _ = location.partition(":")
-        key = (code, where, (message if kind is None else kind) if is_in_file else f"{self._total}")
+        key = (code, where, _NUMBER.sub("#", message) if is_in_file else f"{self._total}")
         if key not in self._kinds and self.is_full:
             self._more += 1
             self._more_in = self._more_in or where

@@ -152,7 +152,6 @@ def _decode(data: bytes, name: str, diagnostics: DiagnosticList) -> str:
                 problem,
                 broken,
                 hint=f"save the file as UTF-8, or name its encoding: data.encoding={_NAMES}",
-                kind="is not UTF-8",
             )
         if b"\0" in line:
             hint = "every second byte of UTF-16 is one: data.encoding=utf-16-le"

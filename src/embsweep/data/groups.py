@@ -1,7 +1,7 @@
 """Passage groups, and the fingerprint of a split.
 
-A passage group is a set of queries connected by shared relevant passages (or documents); a split must not divide it. The fingerprint
-is a hash of every text, every judgement and every side.
+A passage group is a set of queries connected by shared relevant passages (or documents); a split must not divide it.
+The fingerprint is a hash of every text, every judgement and every side.
 """
 
 from __future__ import annotations

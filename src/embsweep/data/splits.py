@@ -86,9 +86,7 @@ def assign_folds(groups: Sequence[Group], count: int) -> list[list[Group]]:
     return folds
 
 
-def describe_deviation(
-    sides: dict[str, list[Group]], config: SplitConfig, fixed: Iterable[str] = ()
-) -> list[str]:
+def describe_deviation(sides: dict[str, list[Group]], config: SplitConfig, fixed: Iterable[str] = ()) -> list[str]:
     """Return one line per held-out side whose share of the queries is far (over 20 %) from the configured one.
 
     Queries of `fixed` sides are not counted.
@@ -177,7 +175,7 @@ def as_retrieval_set(
             for all rows and every passage.
 
     Returns:
-        The retrieval set, and one line for each kind of text that was merged or left out.
+        The retrieval set, and lines about how the source was read and what was merged or left out.
 
     Raises:
         InputError: If every passage group is larger than `max_pairs`.
@@ -187,7 +185,7 @@ def as_retrieval_set(
         raise InputError(
             Diagnostic("too-few-groups", "data.max_pairs", "is smaller than every passage group", max_pairs)
         )
-    notes = tuple(_describe_reading(collection, selection))
+    notes = (*collection.reading, *_describe_reading(collection, selection))
     return _build_set(collection, None, _list_queries(selection.kept), selection.corpus), notes
 
 
@@ -195,9 +193,7 @@ def _select(collection: Collection, seed: int, max_pairs: int | None) -> Selecti
     """Group the queries of every side that the source fixes, and all others; keep `max_pairs` rows, a share of each."""
     pool = find_groups(collection, seed)
     fixed = {
-        side: find_groups(collection, seed, side)
-        for side in (VALIDATION, TEST)
-        if side in collection.sides.values()
+        side: find_groups(collection, seed, side) for side in (VALIDATION, TEST) if side in collection.sides.values()
     }
     rows = {side: sum(group.rows for group in groups) for side, groups in {"": pool, **fixed}.items()}
     total = max(1, sum(rows.values()))
@@ -232,7 +228,8 @@ def _build_splits(
     test = _build_set(collection, TEST, _list_queries(sides[TEST]), selection.corpus)
     notes = [*notes, *(f"{what}: {count:,}" for what, count in {**counts, **filled}.items() if count)]
     fingerprint = compute_split_fingerprint(train, (validation, test), validation.corpus)
-    return Splits(collection.name, fingerprint, train, validation, test, tuple(notes), tuple(selection.fixed))
+    fixed = tuple(selection.fixed)
+    return Splits(collection.name, fingerprint, train, validation, test, tuple(notes), collection.reading, fixed)
 
 
 def _require_enough(collection: Collection, selection: Selection, max_pairs: int | None) -> None:
@@ -283,7 +280,6 @@ def _build_set(collection: Collection, side: str | None, queries: list[int], cor
 
 
 def _describe_reading(collection: Collection, selection: Selection) -> Iterator[str]:
-    yield from collection.notes
     yield from (f"{what}: {count:,}" for what, count in collection.merged)
     groups, kept = selection.groups, selection.kept
     if len(kept) < len(groups):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ _SIDES = {DEV: VALIDATION, "test": TEST}
 class Judgements:
     """File of judgements by part. `pool` is the part that is split, or trained on; the others are held-out sides.
 
-    A folder with one `qrels.tsv` has a single part, ``.
+    A folder with one `qrels.tsv` has a single part, whose name is empty.
     """
 
     files: Mapping[str, Path]
@@ -47,9 +46,9 @@ class Judgements:
 def load_beir(config: BeirConfig) -> Collection:
     """Load the folder as one collection, named after it; unjudged passages belong to the corpus.
 
-    Published sets keep the judgements of each part in a file of its own, and the queries of all parts in one: the
-    training queries are those of `qrels/train.tsv`, dev's choose and test's report. Where a file is missing, its side is
-    split from the part that trains. Queries that no file judges are left out and counted in `merged`.
+    Published sets keep the judgements of each part in a file of its own, and the queries of all parts in one: those of
+    `qrels/train.tsv` train, dev's choose and test's report. Where a file is missing, its side is split from the part
+    that trains. Queries that no file judges are left out and counted in `merged`.
 
     Raises:
         InputError: If a file is missing or unreadable, an id is missing or not unique, a judgement is invalid or of an

@@ -131,9 +131,7 @@ class _Loader:
 
     def _open(self, path: Path) -> Table:
         config = self._config
-        table = open_table(
-            path, self.diagnostics, delimiter=config.delimiter_character, encoding=config.encoding
-        )
+        table = open_table(path, self.diagnostics, delimiter=config.delimiter_character, encoding=config.encoding)
         self.notes += table.notes
         self.counts += Counter(dict(table.counts))
         self.passages += table.passages

@@ -48,7 +48,7 @@ def load_hub(config: HubConfig) -> Collection:
     if not rows:
         diagnostics.add("no-rows", config.id, f"part '{config.part}' holds no rows")
     diagnostics.raise_if_any()
-    collection = build_collection(config.id, pairs, notes=notes)
+    collection = build_collection(config.id, pairs, reading=notes)
     counts = {**reader.counts, **dict(collection.merged)}
     return replace(collection, merged=tuple((what, count) for what, count in counts.items() if count))
 

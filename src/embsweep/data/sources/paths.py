@@ -61,7 +61,7 @@ def find_files(names: Iterable[str], key: str, diagnostics: DiagnosticList) -> l
     for name in names:
         path = expand_home(name, key)
         if _is_pattern(path):
-            matching = sorted(match for match in map(Path, glob.iglob(str(path), recursive=True)) if match.is_file())
+            matching = sorted(match for match in _list_matches(path) if match.is_file())
             if not matching:
                 problem = "no file matches this pattern"
                 diagnostics.add("missing-file", key, problem, str(path), hint=f"the folder is relative to {Path.cwd()}")
@@ -72,6 +72,10 @@ def find_files(names: Iterable[str], key: str, diagnostics: DiagnosticList) -> l
             validate_path(match, key, diagnostics)
         found |= dict.fromkeys(matching if len(diagnostics) == before else [])
     return list(found)
+
+
+def _list_matches(pattern: Path) -> Iterator[Path]:
+    return Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
 
 
 def _is_pattern(path: Path) -> bool:

@@ -96,7 +96,9 @@ def _read_rows(path: Path, diagnostics: DiagnosticList) -> Iterator[tuple[str, l
     if None in names:
         if table.columns:
             expected = "the columns query-id, corpus-id and score"
-            diagnostics.add("missing-column", table.where, "holds no judgements", list(table.columns), expected=expected)
+            diagnostics.add(
+                "missing-column", table.where, "holds no judgements", list(table.columns), expected=expected
+            )
         return
     for where, row in table.read([name for name in names if name is not None]):
         yield where, [_to_text(row.get(name)) for name in names if name is not None]
@@ -117,7 +119,7 @@ def _validate_fields(fields: list[str], where: str, diagnostics: DiagnosticList)
     if len(fields) != 3:
         hint = None
         if len(shown.split()) == 4:
-            hint = "from TREC's form: awk '{print $1 \"\\t\" $3 \"\\t\" $4}' OLD > " + where.split(":")[0]
+            hint = 'from TREC\'s form: awk \'{print $1 "\\t" $3 "\\t" $4}\' OLD > ' + where.split(":", maxsplit=1)[0]
         problem = f"has {len(fields)} fields"
         diagnostics.add("wrong-length", where, problem, shown, expected=FIELDS, hint=hint)
     elif not (fields[0] and fields[1]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,6 @@ _NOT_RELEVANT = frozenset(("false", "no", "irrelevant", "not_relevant", "not rel
 _MISSING = object()
 _PYTHON_LIST = re.compile(r"\s*\[(?:'[^']*'|\"[^\"]*\")(?:,?\s.*)?\]\s*\Z", re.DOTALL)
 """A list as `str` writes it; spreadsheets and `to_csv` keep it so."""
-
 
 
 def read_passage(
@@ -166,7 +166,7 @@ def parse_score(value: Any) -> float | None:
             value = float(value.strip().replace(",", "."))
         except ValueError:
             return {"true": 1.0, "false": 0.0}.get(value.strip().lower())
-    return float(value) if isinstance(value, int | float) and value == value else None
+    return float(value) if isinstance(value, int | float) and not math.isnan(value) else None
 
 
 def find_label_columns(columns: Columns, present: Sequence[str]) -> list[str]:
@@ -199,5 +199,3 @@ def check_labels(names: Iterable[str], rows: Sequence[Row], diagnostics: Diagnos
 def _is_not_relevant(value: Any) -> bool:
     score = parse_score(value)
     return score <= 0 if score is not None else str(value).strip().lower() in _NOT_RELEVANT
-
-

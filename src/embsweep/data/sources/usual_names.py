@@ -17,10 +17,11 @@ PASSAGES = (
 """Names that are taken for the query and the passage, in lower case."""
 
 PROPOSED = (
-    *(("sentence1", "sentence2"), ("sentence_A", "sentence_B"), ("title", "body"), ("title", "text"), ("title", "content")),
-    *(("instruction", "output"), ("prompt", "response"), ("prompt", "completion"), ("input", "output"), ("set1", "set2")),
-    *(("premise", "hypothesis"), ("source", "target"), ("text1", "text2"), ("text_a", "text_b"), ("summary", "text")),
-)  # fmt: skip
+    *(("sentence1", "sentence2"), ("sentence_A", "sentence_B"), ("text1", "text2"), ("text_a", "text_b")),
+    *(("title", "body"), ("title", "text"), ("title", "content"), ("summary", "text"), ("set1", "set2")),
+    *(("instruction", "output"), ("prompt", "response"), ("prompt", "completion"), ("input", "output")),
+    *(("premise", "hypothesis"), ("source", "target")),
+)
 """Names of two columns that may be query and passage: only proposed."""
 
 GROUPS = (

@@ -151,9 +151,7 @@ def _parse_line(line: str, where: str, diagnostics: DiagnosticList) -> Mapping[s
         diagnostics.add("duplicate-column", where, f"key '{error}' occurs more than once", expected="each key once")
     except json.JSONDecodeError as error:
         problem = f"is not valid JSON: {error.msg} at column {error.colno}"
-        diagnostics.add(
-            "bad-format", where, problem, line, hint="one JSON object per line, or one array", kind="is not valid JSON"
-        )
+        diagnostics.add("bad-format", where, problem, line, hint="one JSON object per line, or one array")
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand nested lists
         diagnostics.add("bad-format", where, f"cannot be read as JSON: {error}", line)
     else:
