@@ -49,17 +49,29 @@ class RowReader:
         columns, before = self._columns, len(self._diagnostics)
         if not validate_header(columns.required, row, where, self._diagnostics):
             return []
-        positives = _flatten(_get(row, columns.positive))
-        positives = self._select_by_score(row, positives, where)
+        if _get(row, columns.positive) == []:
+            self._diagnostics.add("missing-value", where, f"column '{columns.positive}' is an empty list")
+            return []
+        positives = self._select_by_score(row, _flatten(_get(row, columns.positive)), where)
         if not positives:
             return []
-        anchor = parse_text(_get(row, columns.anchor), where, columns.anchor, self._diagnostics)
+        anchor = self._read_anchor(row, where)
         texts = [self._parse(value, where, columns.positive) for value in positives]
         negatives = self._read_negatives(row, where)
         group = self._read_group(row, where)
         if len(self._diagnostics) > before or anchor is None:
             return []
         return [Pair(anchor, text, negatives, where, group, side) for text in dict.fromkeys(texts) if text is not None]
+
+    def _read_anchor(self, row: Mapping[str, Any], where: str) -> str | None:
+        name = self._columns.anchor
+        value = _get(row, name)
+        if not isinstance(value, list):
+            return parse_text(value, where, name, self._diagnostics)
+        problem, expected = f"column '{name}' is a list, not text", "one query per row"
+        hint = f"jq -c '.{name}[] as $one | .{name} = $one' OLD > pairs.jsonl"
+        self._diagnostics.add("wrong-type", where, problem, value, expected=expected, hint=hint)
+        return None
 
     def _read_negatives(self, row: Mapping[str, Any], where: str) -> tuple[str, ...]:
         """Return the negatives of all columns; null, an empty text and an empty list are none."""
