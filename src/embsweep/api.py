@@ -116,7 +116,8 @@ def evaluate(
     Args:
         model: A loaded model, or the folder or hub id of one. No code that comes with a model is run.
         data: Pairs of query and relevant passage; or a file of them with the columns `anchor` and `positive`, or
-            usual names (JSONL, JSON, CSV, Parquet: docs/data.md); or a BEIR folder. Equal texts are one query or one passage.
+            usual names (JSONL, JSON, CSV, Parquet: docs/data.md); or a BEIR folder. Equal texts are one query or one
+            passage.
         dims: The dimensions, by default the model's own only.
         batch_size: Texts per forward pass.
 
