@@ -115,8 +115,9 @@ def evaluate(
 
     Args:
         model: A loaded model, or the folder or hub id of one. No code that comes with a model is run.
-        data: Pairs of query and relevant passage; or a file of them with the columns `anchor` and `positive` (JSONL,
-            CSV, Parquet); or a BEIR folder. Equal texts are one query or one passage.
+        data: Pairs of query and relevant passage; or a file of them with the columns `anchor` and `positive`, or
+            usual names (JSONL, JSON, CSV, Parquet: docs/data.md); or a BEIR folder. Equal texts are one query or one
+            passage.
         dims: The dimensions, by default the model's own only.
         batch_size: Texts per forward pass.
 
@@ -252,4 +253,4 @@ def _read_data(data: Iterable[tuple[str, str]] | str | Path) -> Collection:
     split = SplitConfig(seed=0, validation=0.1, test=0.1)
     if Path(data).is_dir():
         return load_beir(BeirConfig(kind="beir", path=str(data), split=split))
-    return load_files(FilesConfig(kind="files", pairs=str(data), anchor="anchor", positive="positive", split=split))
+    return load_files(FilesConfig(kind="files", pairs=(str(data),), anchor="anchor", positive="positive", split=split))

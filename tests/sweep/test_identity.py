@@ -30,7 +30,8 @@ MAY_CHANGE = {
 """Keys that may change when a sweep is resumed. What a rehearsal changes is in the scaled configuration."""
 
 IS_IDENTITY = {
-    "data": "anchor id kind max_pairs negative packages pairs part path positive revision subset",
+    "data": "anchor corpus delimiter encoding group id kind max_negatives max_pairs min_score negative packages pairs "
+    "part path positive revision score subset test_pairs validation_pairs",
     "data.split": "seed test validation",
     "eval": "batch_size dims fractions per_epoch",
     "loss": "mini_batch_size name scale",

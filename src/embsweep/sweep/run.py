@@ -165,7 +165,7 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
         f"Data: {splits.name}, {len(splits.train)} training pairs, {len(splits.validation.queries)} validation and "
         f"{len(splits.test.queries)} test queries, {len(splits.validation.corpus)} passages"
     )
-    yield from (f"  {note}" for note in splits.notes)
+    yield from (f"  {note}" for note in (*splits.reading, *splits.notes))
     yield from (f"  {line}" for line in summary_lines(prepared.audit))
     if not request.space:
         yield "One trial of this configuration, no search"

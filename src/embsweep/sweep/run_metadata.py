@@ -118,13 +118,18 @@ def _list_names(names: Iterable[str]) -> str:
 
 
 def split_sizes(splits: Splits) -> dict[str, int]:
-    """Return the number of training pairs, of validation and test queries, and of passages in the corpus."""
-    return {
+    """Return the number of training pairs, of validation and test queries, and of passages in the corpus.
+
+    If there are hard negatives, their number in each training pair is added.
+    """
+    negatives = len(splits.train[0].negatives)
+    sizes = {
         "train_pairs": len(splits.train),
         "validation_queries": len(splits.validation.queries),
         "test_queries": len(splits.test.queries),
         "passages": len(splits.validation.corpus),
     }
+    return sizes | ({"hard_negatives": negatives} if negatives else {})
 
 
 # These may change in a resumed sweep: number of trials, states and checkpoints to keep, audit, confirmation, gate,

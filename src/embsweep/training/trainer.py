@@ -128,7 +128,7 @@ def build_trainer(
         job: Trial to train; the trainer's output folder is a subfolder of `job.folder`.
         model: Model to train, in place.
         loss: Loss module that wraps `model`.
-        pairs: Training pairs, at least one. If the first pair has a negative, missing ones become empty texts.
+        pairs: Training pairs, at least one, all with the same number of hard negatives.
         choice: Hardware settings from `resolve_hardware`.
     """
     _leave_environment_alone()

@@ -19,6 +19,7 @@ from sentence_transformers.sentence_transformer.model_card import (
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 
 from embsweep.config.training import ModelConfig
+from embsweep.data.collection import name_negatives
 from embsweep.models.hub import find_folder
 from embsweep.models.losses import build_loss
 from embsweep.reports.card.markdown import escape, number
@@ -105,7 +106,8 @@ def find_hub_id(config: ModelConfig) -> str | None:
 def _add_dataset(data: EvidenceCardData, evidence: Evidence, model: SentenceTransformer) -> None:
     config = evidence.training.config
     loss = build_loss(config.loss, config.matryoshka, model)
-    columns = ["anchor", "positive", *(["negative"] if evidence.data.config.get("negative") else [])]
+    negatives = evidence.data.sizes.get("hard_negatives", int(bool(evidence.data.config.get("negative"))))
+    columns = ["anchor", "positive", *name_negatives(negatives)]
     info = {"name": str(escape(evidence.data.name)), "size": evidence.data.sizes.get("train_pairs")}
     data.train_datasets = [data.compute_dataset_metrics(SimpleNamespace(column_names=columns), info, loss)]
     data.set_losses(get_losses(loss))
