@@ -32,7 +32,17 @@ from embsweep.cli.composition.overrides import (
 from embsweep.cli.composition.search_space import parse_dimension
 from embsweep.cli.composition.validation import SPACE, first_line, read_space, refuse
 from embsweep.cli.paths import default_storage
-from embsweep.config.search_space import Choice, Composition, Dimension, SearchSpace, Value, contains, refer
+from embsweep.config import build_config
+from embsweep.config.search_space import (
+    Choice,
+    Composition,
+    Dimension,
+    SearchSpace,
+    Value,
+    boundary_values,
+    contains,
+    refer,
+)
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.sweep.request import SweepRequest
 
@@ -182,10 +192,17 @@ def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict
         try:
             (swept[key],) = parser.parse_overrides([f"{key}={text}"])  # not parse_override: a glob needs the loader
         except UNREADABLE as error:  # also if the grammar accepts it
-            diagnostics.append(
-                Diagnostic("bad-space", f"{SPACE}.{key}", "cannot be read", text, hint=first_line(error))
-            )
+            is_nested = isinstance(text, dict)  # hydra.sweeper.params.train.epochs=… instead of {train.epochs: …}
+            hint = f"write {_unnest(key, text)}" if is_nested else first_line(error)
+            diagnostics.append(Diagnostic("bad-space", f"{SPACE}.{key}", "cannot be read", text, hint=hint))
     return swept, diagnostics
+
+
+def _unnest(key: str, node: Any) -> str:
+    while isinstance(node, dict) and node:
+        name, node = next(iter(node.items()))
+        key = f"{key}.{name}"
+    return f"{key}={node}"
 
 
 def _build_space(
@@ -198,24 +215,88 @@ def _build_space(
     """Return the space, and the recipe's values of its keys without those that are outside their dimension."""
     chosen = line.tree.hydra.runtime.choices
     groups = {d.key: str(chosen[d.key]) for d in dimensions if d.key in chosen}
-    options = {d.key: _parse_options(parser, d) for d in dimensions if d.key not in groups}
+    options = {d.key: _parse_options(parser, d, values) for d in dimensions if d.key not in groups}
     space = SearchSpace(tuple(dimensions), groups)
     compositions = {
         space.combination(dict(point)): _reduce(tree, values, options)
         for point, tree in _compose_combinations(loader, line, space)
     }
+    space = replace(space, compositions=compositions)
+    unused = {name: _find_inactive(space, values, name) for name in compositions}
+    never_used = frozenset.intersection(*unused.values())  # an error of the command line
+    inactive = {name: tuple(sorted(keys - never_used)) for name, keys in unused.items()}
+    compositions = {name: replace(found, inactive=inactive[name]) for name, found in compositions.items()}
     found = {
         d: groups[d.key] if d.key in groups else _find_value(d, options[d.key], _get(values, d.key)) for d in dimensions
     }
+    found |= {d: boundary_values(d)[0] for d in dimensions if d.key in inactive[space.combination({})]}
     recipe = {d.key: value for d, value in found.items() if value is not None and contains(d, value)}
     return replace(space, compositions=compositions), recipe
 
 
-def _parse_options(parser: OverridesParser, dimension: Dimension) -> dict[str, Any]:
-    """Return text → value of each option of a choice; nothing for a range."""
+def _find_inactive(space: SearchSpace, values: Mapping[str, Any], combination: str) -> frozenset[str]:
+    """Return the swept keys that a combination of group options does not use: null there, and invalid otherwise."""
+    point: dict[str, Value] = {}
+    for part in combination.split():
+        group, _, option = part.partition("=")
+        point[group] = option
+    empty = [key for key, value in space.compositions[combination].defaults.items() if value is None]
+    if not empty or not _is_valid(space, values, point):
+        return frozenset()
+    return frozenset(
+        dimension.key
+        for dimension in space
+        if dimension.key in empty
+        and not any(_is_valid(space, values, {**point, dimension.key: v}) for v in boundary_values(dimension))
+    )
+
+
+def _is_valid(space: SearchSpace, values: Mapping[str, Any], point: Mapping[str, Value]) -> bool:
+    try:
+        space.apply(values, point)
+    except InputError:
+        return False
+    return True
+
+
+def _parse_options(parser: OverridesParser, dimension: Dimension, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return text → value of each option of a choice; nothing for a range.
+
+    A quoted option is a text; if its key takes none, as in `'[512,256]','[384,128]'`, it is what it is without quotes.
+    """
     texts = dimension.options if isinstance(dimension, Choice) else ()
     parsed = parser.parse_overrides([f"{dimension.key}={text}" for text in texts])
-    return {text: override.value() for text, override in zip(texts, parsed, strict=True)}
+    found = {text: override.value() for text, override in zip(texts, parsed, strict=True)}
+    return {text: _without_quotes(parser, dimension.key, value, values) for text, value in found.items()}
+
+
+def _without_quotes(parser: OverridesParser, key: str, text: Any, values: Mapping[str, Any]) -> Any:
+    """Return what a text is in Hydra's grammar if the key accepts that, but not the text itself."""
+    if not isinstance(text, str) or "${" in text:
+        return text
+    try:
+        override = parser.parse_override(f"{key}={text}")
+    except UNREADABLE:
+        return text
+    value = override.value()
+    if override.is_sweep_override() or isinstance(value, str):
+        return text
+    return value if _has_wrong_type(values, key, text) and not _has_wrong_type(values, key, value) else text
+
+
+def _has_wrong_type(values: Mapping[str, Any], key: str, value: Any) -> bool:
+    """Return whether the configuration with this value has a value of a wrong type under the key."""
+    draft = copy.deepcopy(dict(values))
+    *parents, name = key.split(".")
+    node = draft
+    for part in parents:
+        node = node[part]
+    node[name] = value
+    try:
+        build_config(draft)
+    except InputError as error:
+        return any(d.code == "wrong-type" and d.location.startswith(key) for d in error.diagnostics)
+    return False
 
 
 def _find_value(dimension: Dimension, options: Mapping[str, Any], value: Any) -> Value | None:

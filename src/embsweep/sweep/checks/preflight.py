@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from embsweep.sweep.checks.inputs import (
     validate_chosen_model,
     validate_storage,
 )
+from embsweep.sweep.checks.points import PointCheck, check_batch, count_passages
 from embsweep.sweep.checks.search_space import in_space, validate_space
 from embsweep.sweep.folder import SweepFolder, open_model_cache
 from embsweep.sweep.request import SweepRequest
@@ -42,8 +43,8 @@ from embsweep.sweep.request import SweepRequest
 class PreflightResult:
     """A request that has passed every check. `requested` is the recipe before scaling, `recipe` after it.
 
-    `runner` has planned `slots`; the sweep closes it. `folds` holds the splits of the confirmation's cross-validation;
-    it is empty without one.
+    `points` checks and identifies points of the space. `runner` has planned `slots`; the sweep closes it. `folds` holds
+    the splits of the confirmation's cross-validation; it is empty without one.
     """
 
     requested: Config
@@ -54,6 +55,7 @@ class PreflightResult:
     audit: AuditReport
     storage: Path
     runner: Runner
+    points: PointCheck
     folds: tuple[Splits, ...] = ()
 
 
@@ -163,7 +165,9 @@ def _check_config(
     diagnostics.extend(map(to_diagnostic, audit.unwaived))
     if diagnostics or slots is None:
         raise InputError(deduplicate(diagnostics))
-    _require_batches(request, scale, (splits, *folds))
+    points = PointCheck(request, scale, tuple(count_passages(cut) for cut in (splits, *folds)))
+    _require_batches(points)
+    points.require_possible(is_grid=recipe.search.sampler == "grid", seed=recipe.search.seed)
     _require_tracking(recipe, storage)
     if memory_diagnostics := check_gpu_memory(
         find_largest_trial(request, scale),
@@ -174,7 +178,7 @@ def _check_config(
         smallest_bytes=find_smallest_gpu(machines or ()),
     ):
         raise InputError(memory_diagnostics)
-    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, folds)
+    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, points, folds)
 
 
 def _validate_model_alone(
@@ -193,7 +197,7 @@ def _validate_model_alone(
 def _validate_splits(recipe: Config, splits: Splits) -> Iterator[Diagnostic]:
     if len(splits.train) < 2:
         yield Diagnostic("too-few-pairs", "data", "too few pairs to train on", len(splits.train), "at least 2")
-    yield from _validate_batch(recipe, splits)
+    yield from check_batch(recipe, count_passages(splits))
 
 
 def _parse_folds(recipe: Config, collection: Collection) -> tuple[tuple[Splits, ...], list[Diagnostic]]:
@@ -202,41 +206,18 @@ def _parse_folds(recipe: Config, collection: Collection) -> tuple[tuple[Splits, 
         return (), []
     data, count = recipe.data, recipe.confirm.folds
     folds, found = attempt(split_folds, collection, data.split, data.max_pairs, count)
-    return folds or (), [*found, *(diagnostic for fold in folds or () for diagnostic in _validate_batch(recipe, fold))]
+    counts = [count_passages(fold) for fold in folds or ()]
+    return folds or (), [*found, *(diagnostic for count in counts for diagnostic in check_batch(recipe, count))]
 
 
-def _validate_batch(config: Config, splits: Splits) -> Iterator[Diagnostic]:
-    """Check that the workers can share a batch evenly, and that the training data can fill a batch.
-
-    If several queries have the same passage, a batch without duplicates has at most one row per passage. The trainer
-    would nevertheless count an epoch as rows / batch_size steps, and most rows would not be used.
-    """
-    train, workers = config.train, config.runner.workers_per_trial
-    if train.batch_size % workers:
-        problem = f"is not divisible by the {workers} workers of a trial"
-        yield Diagnostic("not-divisible", "train.batch_size", problem, train.batch_size, f"a multiple of {workers}")
-    passages = len({pair.positive for pair in splits.train})
-    if train.batch_sampler != "batch_sampler" and train.batch_size > passages:
-        problem = f"no batch without duplicates can be larger than the {passages} training passages"
-        yield Diagnostic(
-            "out-of-range",
-            "train.batch_size",
-            problem,
-            train.batch_size,
-            f"2 to {passages}, or another train.batch_sampler",
-        )
-
-
-def _require_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence[Splits]) -> None:
+def _require_batches(points: PointCheck) -> None:
     """Raise InputError if a boundary value of the space requires batches that the data cannot fill."""
     diagnostics = [
         in_space(diagnostic, dimension, value)
-        for dimension in request.space
+        for dimension in points.request.space
         if dimension.key.split(".")[0] == "train"
         for value in boundary_values(dimension)
-        for config in (scale.apply(request.configure({dimension.key: value})),)
-        for splits in cuts
-        for diagnostic in _validate_batch(config, splits)
+        for diagnostic in points.find_batch_errors({dimension.key: value})
     ]
     if diagnostics:
         raise InputError(deduplicate(diagnostics))
