@@ -63,7 +63,11 @@ class SweepView:
 
 @dataclass(frozen=True)
 class Result:
-    """Result of a sweep: the evidence about its winner, and the registered version."""
+    """Result of a sweep: the evidence about its winner, and the registered version.
+
+    `store` is the MLflow store without secrets, None for the local one.
+    """
 
     evidence: Evidence
     registered: str
+    store: str | None = None

@@ -171,6 +171,7 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
     )
     yield from (f"  {note}" for note in splits.notes)
     yield from (f"  {line}" for line in summary_lines(prepared.audit))
+    yield from prepared.location.lines
     if not request.space:
         yield "One trial of this configuration, no search"
         return

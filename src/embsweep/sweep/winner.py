@@ -53,7 +53,7 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     evidence = build_evidence(context, verdict, winner, test)
     run_id = context.tracking.run_id(winner.child.key)
     version = register(context.tracking.flush().store, context.ledger.metadata, winner.weights, evidence, run_id)
-    result = Result(evidence, describe_version(version))
+    result = Result(evidence, describe_version(version), context.ledger.metadata["tracking"]["store"]["uri"])
     text = evidence.model_dump_json(indent=1).encode()
     atomic_write(context.folder.evidence, text)
     context.ledger.set_metadata(
@@ -96,7 +96,8 @@ def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result |
     if stored is None or any(stored.get(key) != value for key, value in _result_key(ledger, recipe).items()):
         return None
     evidence = load_evidence(folder, stored)
-    return None if evidence is None else Result(evidence, stored["registered"])
+    store = ledger.metadata["tracking"]["store"]["uri"]
+    return None if evidence is None else Result(evidence, stored["registered"], store)
 
 
 def load_evidence(folder: SweepFolder, stored: Mapping[str, Any]) -> Evidence | None:

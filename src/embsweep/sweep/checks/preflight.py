@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from embsweep.config import Config, check_trainable
 from embsweep.config.rehearsal import Rehearsal, plan_rehearsal
 from embsweep.config.search_space import SearchSpace, boundary_values
 from embsweep.config.training import ModelConfig
-from embsweep.core.errors import Diagnostic, InputError, SweepRefused
+from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, SweepRefused
 from embsweep.core.names import rehearsal_name
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.splits import split_collection, split_folds
@@ -37,14 +38,16 @@ from embsweep.sweep.checks.points import PointCheck, check_batch, count_passages
 from embsweep.sweep.checks.search_space import in_space, validate_space
 from embsweep.sweep.folder import SweepFolder, open_model_cache
 from embsweep.sweep.request import SweepRequest
+from embsweep.tracking.location import Location, choose_location
 
 
 @dataclass(frozen=True)
 class PreflightResult:
     """A request that has passed every check. `requested` is the recipe before scaling, `recipe` after it.
 
-    `points` checks and identifies points of the space. `runner` has planned `slots`; the sweep closes it. `folds` holds
-    the splits of the confirmation's cross-validation; it is empty without one.
+    `points` checks and identifies points of the space. `location` says where the records go; `recipe` has it.
+    `runner` has planned `slots`; the sweep closes it. `folds` holds the splits of the confirmation's cross-validation;
+    it is empty without one.
     """
 
     requested: Config
@@ -56,6 +59,7 @@ class PreflightResult:
     storage: Path
     runner: Runner
     points: PointCheck
+    location: Location
     folds: tuple[Splits, ...] = ()
 
 
@@ -147,6 +151,9 @@ def _check_config(
         caps=requested.scale.rehearsal,
     )
     recipe = scale.apply(requested)
+    location, found = attempt(_choose_location, recipe, storage)
+    diagnostics.extend(found)
+    recipe = recipe if location is None else recipe.model_copy(update={"tracking": location.tracking})
     diagnostics.extend(validate_chosen_model(recipe.model, diagnostics))
     scratch, trials = SweepFolder(storage, recipe.sweep.name).scratch, recipe.search.trials
     slots, found = attempt(runner.plan, recipe.runner, machines, trials, scratch) if machines else (None, [])
@@ -163,12 +170,12 @@ def _check_config(
     diagnostics.extend(found)
     audit = audit_data(collection, splits, config=recipe.audit, model=recipe.model, train=recipe.train)
     diagnostics.extend(map(to_diagnostic, audit.unwaived))
-    if diagnostics or slots is None:
+    if diagnostics or slots is None or location is None:
         raise InputError(deduplicate(diagnostics))
     points = PointCheck(request, scale, tuple(count_passages(cut) for cut in (splits, *folds)))
     _require_batches(points)
     points.require_possible(is_grid=recipe.search.sampler == "grid", seed=recipe.search.seed)
-    _require_tracking(recipe, storage)
+    _require_tracking(recipe, storage, location.source)
     if memory_diagnostics := check_gpu_memory(
         find_largest_trial(request, scale),
         splits,
@@ -178,7 +185,7 @@ def _check_config(
         smallest_bytes=find_smallest_gpu(machines or ()),
     ):
         raise InputError(memory_diagnostics)
-    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, points, folds)
+    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, points, location, folds)
 
 
 def _validate_model_alone(
@@ -223,7 +230,19 @@ def _require_batches(points: PointCheck) -> None:
         raise InputError(deduplicate(diagnostics))
 
 
-def _require_tracking(recipe: Config, storage: Path) -> None:
+def _choose_location(recipe: Config, storage: Path) -> Location:
+    """Choose the MLflow store, that of an earlier start of the sweep unless the configuration names one."""
+    ledger = SweepFolder(storage, recipe.sweep.name).ledger
+    metadata: Mapping[str, Any] = {}
+    if ledger.exists() and not recipe.sweep.fresh:
+        from embsweep.search.read import read_metadata
+
+        with suppress(EmbsweepError):  # the sweep reports it when it opens the ledger
+            metadata = read_metadata(ledger)
+    return choose_location(recipe.tracking, storage, metadata.get("tracking", {}).get("store"))
+
+
+def _require_tracking(recipe: Config, storage: Path, key: str) -> None:
     """Raise InputError if an existing MLflow store cannot be used; a new local store is created later by the sweep.
 
     An unreachable store is accepted if the sweep has been started before or if `tracking.must_answer` is false: its
@@ -234,7 +253,7 @@ def _require_tracking(recipe: Config, storage: Path) -> None:
     from embsweep.tracking.store import StoreUnreachable, open_store  # importing MLflow takes seconds
 
     try:
-        open_store(storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment, is_first=True)
+        open_store(storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment_name, is_first=True, key=key)
     except StoreUnreachable:
         has_begun = SweepFolder(storage, recipe.sweep.name).ledger.exists() and not recipe.sweep.fresh
         if recipe.tracking.must_answer and not has_begun:
