@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from hydra._internal.grammar import grammar_functions
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,12 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from embsweep.cli.composition.compose import compose, group_options
+from embsweep.cli.composition.hydra_idioms import translate_sweeper
 from embsweep.cli.composition.validation import first_error, first_line
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
-
-_annotations = grammar_functions.choice.__annotations__
-_annotations["args"] = _annotations["args"] | None
-"""Hydra reads `null,1`, but refuses `choice(null,1)` only because of this annotation (facebookresearch/hydra#1986)."""
 
 _NOWHERE = "the command line"
 _CALL = re.compile(r"\w+\(")
@@ -228,26 +224,6 @@ def _validate_key(
     return [] if key in known else [_unknown_key(loader, override, known)]
 
 
-_KEYS_OF_OPTUNA: Mapping[str, str] = {
-    "n_trials": "search.trials=20",
-    "n_jobs": "runner.max_concurrent=2",
-    "direction": "the objective (objective=mean), which is always maximised",
-    "study_name": "sweep.name=NAME",
-    "storage": "storage.path=FOLDER",
-    "sampler": "search=gp, search=tpe, …, and search.seed=0",
-    "max_failure_rate": "sweep.max_failed_trials=3",
-    "search_space": "key=interval(0.0, 0.2) or key=tag(log, interval(1e-6, 1e-4)) on the command line",
-    "max_batch_size": "runner.max_concurrent=2",
-}
-"""Key of the sweepers of Hydra → what means the same here."""
-
-
-def _translate_sweeper(key: str) -> str | None:
-    name = re.sub(r"^hydra[./]sweeper[./]", "", key)
-    found = _KEYS_OF_OPTUNA.get(re.split(r"[./]", name)[0]) if name != key else None
-    return None if found is None else f"here: {found}"
-
-
 def _check_hydra_key(loader: ConfigLoader, override: Override) -> list[Diagnostic]:
     """Check a key of Hydra's own node by composing it: Hydra has a schema for it."""
     key, value = override.key_or_group, None if override.is_delete() else override.get_value_string()
@@ -258,7 +234,7 @@ def _check_hydra_key(loader: ConfigLoader, override: Override) -> list[Diagnosti
         reason = _compose_error(loader, [override])
     except InputError as error:
         return list(error.diagnostics)
-    hint = _translate_sweeper(key) or reason
+    hint = translate_sweeper(key) or reason
     return [Diagnostic("refused-by-hydra", key, "rejected by Hydra", value, hint=hint)] if reason else []
 
 
@@ -311,9 +287,7 @@ def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str])
     groups = loader.get_group_options("", ObjectType.GROUP)
     siblings = [k.removeprefix(f"{group}.") for k in known if k.startswith(f"{group}.")]
     expected = ", ".join(siblings if rest and siblings else groups)
-    similar = _translate_sweeper(key) or did_you_mean(
-        key, [k for k in known if "." in k] if rest else [*known, *groups]
-    )
+    similar = translate_sweeper(key) or did_you_mean(key, [k for k in known if "." in k] if rest else [*known, *groups])
     return Diagnostic(
         "unknown-key", key or _NOWHERE, "unknown key or group", override.get_value_string(), expected, similar
     )
