@@ -29,17 +29,19 @@ _UNUSED = {
 }
 """Variables of MLflow that a sweep does not read → what to do instead."""
 
+_EARLIER = "from the sweep's earlier start"
+
 
 @dataclass(frozen=True)
 class Location:
     """The store and the experiment of a sweep. `lines` say where they come from, without secrets.
 
-    `source` is the key or the variable that names the store.
+    `key` is the key or the variable that sets the store, for errors.
     """
 
     tracking: TrackingConfig
     lines: tuple[str, ...]
-    source: str
+    key: str
 
 
 def environment_uri(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -75,8 +77,9 @@ def choose_location(
         raise InputError(
             Diagnostic("bad-name", EXPERIMENT, "is not a valid MLflow name", experiment, "printable characters")
         ) from None
-    used = f"MLflow: {redact(store_uri(root, uri))} (from {source}), experiment {experiment} (from {origin})"
-    return Location(chosen, (used, *notes, *more, *_list_unused(environ)), source)
+    used = f"MLflow: {redact(store_uri(root, uri))} ({source}), experiment {experiment} ({origin})"
+    key = URI if source == f"from {URI}" else "tracking.uri"
+    return Location(chosen, (used, *notes, *more, *_list_unused(environ)), key)
 
 
 def _choose_uri(
@@ -88,8 +91,8 @@ def _choose_uri(
         uri = absolute_uri(configured)
         is_moved = recorded is not None and recorded["uri"] not in (redact(configured), redact(uri))
         moved = f"  earlier records of this sweep are in {_show(root, recorded)}; all are written to the new store"
-        return uri, "tracking.uri", [moved] if is_moved else []
-    default = URI if given is not None else "the default"
+        return uri, "from tracking.uri", [moved] if is_moved else []
+    default = f"from {URI}" if given is not None else "default"
     if recorded is None or recorded["uri"] == (None if given is None else redact(given)):
         return given, default, []
     if recorded["uri"] and "***" in recorded["uri"]:
@@ -102,19 +105,19 @@ def _choose_uri(
             )
         )
     now = f"{URI} is not set now" if given is None else f"{URI} is {redact(given)} now"
-    return recorded["uri"], "the sweep's earlier start", [f"  {now}; tracking.uri=… moves this sweep's records"]
+    return recorded["uri"], _EARLIER, [f"  {now}; tracking.uri=… moves this sweep's records"]
 
 
 def _choose_experiment(
     config: TrackingConfig, recorded: Mapping[str, Any] | None, given: str | None
 ) -> tuple[str, str, list[str]]:
     if config.experiment is not None:
-        return config.experiment, "tracking.experiment", []
-    default = (given, EXPERIMENT) if given is not None else (config.experiment_name, "the default")
+        return config.experiment, "from tracking.experiment", []
+    default = (given, f"from {EXPERIMENT}") if given is not None else (config.experiment_name, "default")
     if recorded is None or recorded["experiment"] == default[0]:
         return *default, []
     now = f"{EXPERIMENT} is not set now" if given is None else f"{EXPERIMENT} is {given} now"
-    return recorded["experiment"], "the sweep's earlier start", [f"  {now}; tracking.experiment=… moves its runs"]
+    return recorded["experiment"], _EARLIER, [f"  {now}; tracking.experiment=… moves its runs"]
 
 
 def _show(root: Path, recorded: Mapping[str, Any] | None) -> str:

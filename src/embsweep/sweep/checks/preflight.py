@@ -175,7 +175,7 @@ def _check_config(
     points = PointCheck(request, scale, tuple(count_passages(cut) for cut in (splits, *folds)))
     _require_batches(points)
     points.require_possible(is_grid=recipe.search.sampler == "grid", seed=recipe.search.seed)
-    _require_tracking(recipe, storage, location.source)
+    _require_tracking(recipe, storage, location.key)
     if memory_diagnostics := check_gpu_memory(
         find_largest_trial(request, scale),
         splits,
