@@ -67,6 +67,7 @@ def build_sampler(config: SearchConfig, trial_number: int, draw: int = 0) -> Bas
 
 def random_points(distributions: Mapping[str, BaseDistribution], seed: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield points at random, without end."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = RandomSampler(seed=int(np.random.SeedSequence((*seed, 0)).generate_state(1)[0]))
     study = optuna.create_study(sampler=sampler)
     while True:
