@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from embsweep.cli.composition.compose import compose, group_options
 from embsweep.cli.composition.hydra_idioms import translate_sweeper
+from embsweep.cli.composition.search_space import GRAMMAR
 from embsweep.cli.composition.validation import first_error, first_line
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
@@ -137,7 +138,7 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
                     key or _NOWHERE,
                     "cannot be read as an override",
                     line,
-                    "key=value in Hydra's syntax",
+                    GRAMMAR if _CALL.match(value) else "key=value in Hydra's syntax",
                     hint,
                 )
             )

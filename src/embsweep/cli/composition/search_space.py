@@ -19,7 +19,8 @@ _MOST_VALUES = 100_000
 _MOST_OPTIONS = 200
 _SHUFFLE = "shuffle has no effect: the sampler chooses the order"
 
-_GRAMMAR = "choice(a, b), range(1, 5), interval(0.0, 0.2), tag(log, interval(1e-6, 1e-4))"
+GRAMMAR = "choice(a, b), range(1, 5), interval(0.0, 0.2), tag(log, interval(1e-6, 1e-4))"
+"""Functions of a search space."""
 
 
 def parse_dimension(override: Override) -> Dimension:
@@ -32,7 +33,7 @@ def parse_dimension(override: Override) -> Dimension:
     text = str(override.input_line).partition("=")[2]
     is_space, shown = override.is_sweep_override(), None if override.is_delete() else text
     hint = f"choice({', '.join(map(Transformer.str, value))})" if isinstance(value, list) and value else None
-    refuse((not is_space, Diagnostic("bad-space", key, "is not a search space", shown, _GRAMMAR, hint)))
+    refuse((not is_space, Diagnostic("bad-space", key, "is not a search space", shown, GRAMMAR, hint)))
     if isinstance(value, IntervalSweep):
         return _parse_interval(key, value)
     if isinstance(value, RangeSweep):
@@ -44,7 +45,7 @@ def parse_dimension(override: Override) -> Dimension:
             (value.tags, Diagnostic("no-effect", key, "a tag has no effect on a choice", text, "without tag", hint)),
             (
                 _holds_space(value.list),
-                Diagnostic("bad-space", key, "an option is itself a search space", text, _GRAMMAR),
+                Diagnostic("bad-space", key, "an option is itself a search space", text, GRAMMAR),
             ),
         )
     return _parse_choice(key, override)
@@ -60,7 +61,7 @@ def _parse_choice(key: str, override: Override) -> Choice:
     try:
         options = tuple(override.sweep_string_iterator())
     except HydraException as error:
-        raise InputError(Diagnostic("bad-space", key, str(error), expected=_GRAMMAR)) from None
+        raise InputError(Diagnostic("bad-space", key, str(error), expected=GRAMMAR)) from None
     count = len(options)
     refuse(
         (count == 0, Diagnostic("empty", key, "this choice has no options", override.get_value_string())),
