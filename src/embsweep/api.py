@@ -198,7 +198,7 @@ def load_champion(
     Args:
         name: Name of the registered model.
         storage: The storage folder with the local MLflow store, by default that of the command line.
-        uri: The MLflow store, if it is not the local one.
+        uri: The MLflow store; None means that of MLFLOW_TRACKING_URI, else the local one.
         device: Device of the weights; None takes the GPU if there is one.
 
     Raises:
@@ -212,10 +212,11 @@ def load_champion(
     """
     from embsweep.cli.paths import default_storage
     from embsweep.core.names import CHAMPION
+    from embsweep.tracking.location import environment_uri
     from embsweep.tracking.registry.aliases import open_registry
     from embsweep.tracking.registry.load import load_registered
 
-    store = open_registry(default_storage() if storage is None else Path(storage), uri)
+    store = open_registry(default_storage() if storage is None else Path(storage), uri or environment_uri())
     return load_registered(store, name, CHAMPION, device=device)
 
 

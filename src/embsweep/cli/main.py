@@ -136,16 +136,24 @@ def _run(request: SweepRequest) -> None:
     from embsweep.sweep.run import run_sweep
 
     out = console()
-    print_result(out, run_sweep(request, out), command=request.command, ui_command=_ui_command(request))
+    result = run_sweep(request, out)
+    print_result(out, result, command=request.command, ui_command=_ui_command(request, result.store))
 
 
-def _ui_command(request: SweepRequest) -> str:
-    """Return the command that shows this sweep in MLflow's UI."""
-    uri, path = request.values["tracking"]["uri"], request.values["storage"]["path"]
+def _ui_command(request: SweepRequest, store: str | None) -> str:
+    """Return the command that shows this sweep, whose records are in `store`, in MLflow's UI."""
+    from embsweep.sweep.checks.inputs import find_storage
+    from embsweep.tracking.location import environment_uri
+    from embsweep.tracking.store import store_uri
+
+    path = request.values["storage"]["path"]
+    uri = store
+    if uri is None and environment_uri() is not None:  # the command would use that one
+        uri = store_uri(find_storage(request.values, request.default_storage), None)
     if uri is not None and uri.startswith("http"):
-        return f"open {redact(uri)}"
+        return f"open {uri}"
     storage = [] if path is None else ["--storage", path]
-    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", redact(uri)] if uri else [])])
+    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", uri] if uri else [])])
 
 
 def _command() -> str:

@@ -133,15 +133,22 @@ _SMALLEST_SHARE = 0.01
 
 
 class TrackingConfig(FrozenModel):
-    """MLflow tracking. `uri` null means mlflow.db under storage.path, `registered_model` null the sweep's name.
+    """MLflow tracking. `uri` null means MLFLOW_TRACKING_URI, else mlflow.db under storage.path.
+
+    `experiment` null means MLFLOW_EXPERIMENT_NAME, else `embsweep`; `registered_model` null means the sweep's name.
 
     With `must_answer`, a sweep does not start unless MLflow responds at `uri`; a running sweep never waits for it.
     """
 
     uri: str | None = None
     must_answer: bool = True
-    experiment: str = Field(min_length=1)
+    experiment: str | None = Field(default=None, min_length=1)
     registered_model: str | None = Field(default=None, min_length=1)
+
+    @property
+    def experiment_name(self) -> str:
+        """Name of the experiment, the default one if none is chosen."""
+        return self.experiment or "embsweep"
 
     @field_validator("experiment", "registered_model")
     @classmethod

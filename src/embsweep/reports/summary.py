@@ -126,7 +126,7 @@ def _next_lines(result: Result, command: str, ui_command: str) -> list[str]:
         f"Registered: {result.registered}",
         f"\nCompare the trials:  {ui_command}",
     ]
-    if evidence.space:
+    if evidence.space and not result.is_whole_space:
         done = sum(evidence.counts.values())
         extended = _extended(command, 2 * done, is_rehearsal=evidence.rehearsal)
         lines.append(f"Extend the sweep:    {extended}   (any number above {done})")

@@ -174,7 +174,7 @@ def _build_training_record(context: SweepContext, served: SelectedRun) -> Traini
     return TrainingRecord(
         trial=served.trial,
         run=served.child.name,
-        params=dict(context.ledger.record(served.trial).params),
+        params=context.request.space.without_inactive(context.ledger.record(served.trial).params),
         config=served.config.trial,
         log=tuple(
             LogRow(

@@ -22,6 +22,7 @@ from embsweep.reports.view import Result
 from embsweep.runners.resources import describe_slots
 from embsweep.search.factory import open_search_ledger
 from embsweep.search.promotion_ledger import PromotionLedger
+from embsweep.search.record import REDRAWN
 from embsweep.search.search import SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.selection.objective import describe_objective
@@ -88,6 +89,7 @@ def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: Sweep
         evaluations=recipe.eval.schedule(recipe.train.epochs),
         finalists=recipe.confirm.finalists,
         recipe=request.recipe,
+        identify=prepared.points.identify,
     )
     identity = compute_identity(
         recipe, request.space, prepared.splits.fingerprint, epoch_factor=prepared.scale.epoch_factor
@@ -139,6 +141,8 @@ def _run_search(context: SweepContext) -> None:
         lambda record: context.configure(record.params),
         TrialData(splits.train, splits.validation),
     )
+    if line := describe_redrawn(context.ledger):
+        context.progress.say(line)
     records = context.ledger.trials
     failed = [record for record in records if record.state == "failed"]
     if scheduler.has_too_many_failures or not rank_trials(records, context.folder.trials):
@@ -167,6 +171,7 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
     )
     yield from (f"  {note}" for note in (*splits.reading, *splits.notes))
     yield from (f"  {line}" for line in summary_lines(prepared.audit))
+    yield from prepared.location.lines
     if not request.space:
         yield "One trial of this configuration, no search"
         return
@@ -175,10 +180,43 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
         f"{describe_budget(ledger, recipe.search.schedules)}, {describe_slots(prepared.slots)}"
     )
     absent = [d.key for d in request.space if d.key not in request.recipe]
+    yield from (f"  {line}" for line in describe_space(request, ledger, recipe.search.trials))
     if absent and recipe.search.recipe_first:
         yield f"  trial 0 is the recipe, except for values outside the space: {', '.join(absent)}"
     if ledger.trials:
         yield describe_resumption(ledger)
+
+
+def describe_space(request: SweepRequest, ledger: SearchLedger, trials: int) -> Iterator[str]:
+    """Yield what limits the points of a search: keys that options do not use, and fewer configurations than trials.
+
+    Args:
+        request: The request.
+        ledger: The ledger of the search.
+        trials: The number of trials that is asked for.
+    """
+    for key, options in request.space.describe_inactive().items():
+        yield f"{key} is not used with {', '.join(options)}"
+    if ledger.budget < trials:
+        count = f"{ledger.budget} configuration{'s' if ledger.budget != 1 else ''}"
+        yield f"the space has only {count} (search.trials is {trials}): each is trained once"
+
+
+def describe_redrawn(ledger: SearchLedger) -> str | None:
+    """Describe how many points were drawn again; None if none was."""
+    counts = Counter[str]()
+    for record in ledger.trials:
+        found = record.attributes.get(REDRAWN, {})
+        counts.update({kind: found.get(kind, 0) for kind in ("impossible", "repeated")})
+    parts = [
+        f"{count} {text}"
+        for count, text in (
+            (counts["impossible"], "were combinations that are impossible"),
+            (counts["repeated"], "repeated an earlier trial"),
+        )
+        if count
+    ]
+    return f"Of the points drawn, {' and '.join(parts)}; others were drawn instead." if parts else None
 
 
 def describe_budget(ledger: SearchLedger, limit: float | None) -> str:

@@ -48,7 +48,7 @@ def describe_sweep(request: SweepRequest, prepared: PreflightResult) -> dict[str
     return {
         "store": {
             "uri": redact(recipe.tracking.uri) if recipe.tracking.uri else None,
-            "experiment": recipe.tracking.experiment,
+            "experiment": recipe.tracking.experiment_name,
         },
         "registered_model": recipe.tracking.registered_model or recipe.sweep.name,
         "identity": {
@@ -105,7 +105,7 @@ def open_tracking(prepared: PreflightResult, folder: SweepFolder, say: Callable[
 
     def connect() -> RunWriter:
         return RunWriter(
-            open_store(prepared.storage, uri=tracking.uri, experiment=tracking.experiment), states[0].study
+            open_store(prepared.storage, uri=tracking.uri, experiment=tracking.experiment_name), states[0].study
         )
 
     sync = MlflowSync(connect, say, lambda digests: save_digests(folder.synced, digests))
