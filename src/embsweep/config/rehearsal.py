@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from embsweep.config import Config
+from embsweep.config.model import ModelConfig
 from embsweep.config.sweep import RehearsalConfig
-from embsweep.config.training import ModelConfig
 from embsweep.core.names import rehearsal_name
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.core.errors import CodedError, InputError
 from embsweep.core.files import MANIFEST, describe_file, list_files, read_manifest, require_intact, write_folder
 from embsweep.models.builders import KINDS, check_model

@@ -18,7 +18,7 @@ from sentence_transformers.sentence_transformer.model_card import (
 )
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.models.hub import find_folder
 from embsweep.models.losses import build_loss
 from embsweep.reports.card.markdown import escape, number
