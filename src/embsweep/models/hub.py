@@ -120,7 +120,7 @@ def check_hub(cfg: ModelConfig) -> list[Diagnostic]:
     if (folder / _ADAPTER).is_file():
         base = _read_base(folder / _ADAPTER)
         problem = f"is an adapter, which changes another model ({base or 'unnamed'}), and not loaded without it"
-        return [Diagnostic("wrong-file-kind", "model.source", problem, cfg.source, "a whole model", _MERGE)]
+        return [Diagnostic("unsafe-model", "model.source", problem, cfg.source, "a whole model", _MERGE)]
     if not any((folder / name).is_file() for name in _CONFIGS):
         accepted = f"a folder with {' or '.join(_CONFIGS)}"
         return [Diagnostic("wrong-file-kind", "model.source", "the folder contains no model", cfg.source, accepted)]
