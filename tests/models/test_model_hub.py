@@ -16,7 +16,9 @@ from embsweep.models.builders import build_model, check_model
 
 
 def _config(source, revision=None):
-    return ModelConfig(name="m", kind="hub", source=str(source), revision=revision, dim=4, max_seq_length=8, pooling="mean")
+    return ModelConfig(
+        name="m", kind="hub", source=str(source), revision=revision, dim=4, max_seq_length=8, pooling="mean"
+    )
 
 
 @pytest.fixture
