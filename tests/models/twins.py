@@ -3,18 +3,8 @@
 import json
 
 WORDS = (
-    "query",
-    "passage",
-    "task",
-    "search",
-    "result",
-    "instruct",
-    "title",
-    "none",
-    "text",
-    "river",
-    "engine",
-    "court",
+    *("query", "passage", "task", "search", "result", "instruct"),
+    *("title", "none", "text", "river", "engine", "court"),
 )
 TWIN_PROMPTS = {
     "arctic-embed-l-v2.0": {"query": "query: "},
@@ -120,8 +110,6 @@ def save_transformer(preset, dim, folder, limit=64):
         tokenizer_object=tokenizer,
         model_max_length=limit,
         padding_side="left" if preset.startswith("qwen3") else "right",
-        **{
-            f"{name}_token": f"<{mark}>" for name, mark in (("pad", "pad"), ("bos", "s"), ("eos", "/s"), ("unk", "unk"))
-        },
+        **{"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
     ).save_pretrained(folder)
     return folder

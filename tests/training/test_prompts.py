@@ -72,7 +72,7 @@ def training_inputs(config, model, tmp_path):
 
 
 def evaluation_inputs(model, texts, role):
-    """Return the token ids of every text, as an evaluation encodes it, and the lengths of the prompts that it passes."""
+    """Return the token ids of every text, as an evaluation encodes it, and the passed lengths of prompts."""
     from embsweep.evaluation.evaluator import encode_texts
 
     rows, lengths = [], []
