@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embsweep.config.model import POOLINGS, ModelConfig, Prompts
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.models.files import class_name, find_file, read_json, read_modules
+from embsweep.models.files import class_name, find_file, is_static, read_json, read_modules
 from embsweep.models.prompts import ChosenPrompts, choose_prompts
 from embsweep.models.token_counter import find_own_limit
 
@@ -50,7 +50,8 @@ class ModelUsage:
     def describe(self, cfg: ModelConfig) -> str:
         """Describe it in one line."""
         limit = min(cfg.max_seq_length, self.own_limit or cfg.max_seq_length)
-        pooling = f"{self.pooling} pooling" if self.pooling else "no pooling of its own"
+        other = "mean of token embeddings" if is_static(cfg) else "no pooling"
+        pooling = f"{self.pooling} pooling" if self.pooling else other
         return f"{self.prompts.describe()}, {pooling}, at most {limit} tokens of a text"
 
 
