@@ -22,8 +22,9 @@ from embsweep.audit.report import AuditReport, Figures, Size
 from embsweep.audit.sizes import count_structure, measure_held_out, report_held_out, report_structure
 from embsweep.audit.split_view import TEST, VALIDATION, SplitView, build_split_view
 from embsweep.audit.texts import report_texts
+from embsweep.config.model import ModelConfig
 from embsweep.config.sweep import AuditConfig
-from embsweep.config.training import ModelConfig, TrainConfig
+from embsweep.config.training import TrainConfig
 from embsweep.data.collection import Collection, Splits
 from embsweep.evaluation.bm25 import rank_bm25
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from embsweep.config import Config
+from embsweep.config.model import ModelConfig
 from embsweep.config.sweep import RehearsalConfig
-from embsweep.config.training import ModelConfig
 from embsweep.core.names import rehearsal_name
 
 
@@ -117,6 +117,8 @@ def _shrink(config: Config, epoch_factor: float) -> Config:
 
 
 def _rehearsal_model(model: ModelConfig, caps: RehearsalConfig) -> ModelConfig:
+    """Return the small model, with the prompts of the configuration; a model's own belong to that model."""
     length = min(model.max_seq_length, caps.model.max_seq_length, caps.max_seq_length)
     chosen = caps.model if model.dim >= caps.model.dim and model.kind == "hub" else model
-    return chosen.model_copy(update={"max_seq_length": length})
+    given = {} if model.prompts == "auto" else {"prompts": model.prompts, "task": model.task}
+    return chosen.model_copy(update={"max_seq_length": length, **given})

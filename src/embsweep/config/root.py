@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from embsweep.config.base import ConstraintError, FrozenModel
 from embsweep.config.data import BeirConfig, DataConfig, DocstringsConfig, FilesConfig, HubConfig
+from embsweep.config.model import ModelConfig
 from embsweep.config.sweep import (
     AuditConfig,
     ConfirmConfig,
@@ -26,7 +27,6 @@ from embsweep.config.training import (
     EvalConfig,
     LossConfig,
     MatryoshkaConfig,
-    ModelConfig,
     ObjectiveConfig,
     TrainConfig,
     TrialConfig,

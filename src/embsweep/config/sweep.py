@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from embsweep.config.base import ConstraintError, Dims, FrozenModel, Schedule, Seed, Strings, require
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 
 
 class SearchConfig(FrozenModel):

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.files import describe_file
 from embsweep.models.loading import limit_length, load_model

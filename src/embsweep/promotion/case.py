@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from embsweep.config.base import ConstraintError
 from embsweep.config.data import DataConfig
+from embsweep.config.model import ModelConfig
 from embsweep.config.root import find_code
 from embsweep.config.sweep import GateConfig
-from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet, Splits

@@ -96,6 +96,7 @@ def select_run(context: SweepContext, confirmation: Confirmation, trial: int) ->
 _PACKAGES = ("embsweep", "sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 _FACTS = (
     *("device", "bf16", "fp16", "attention", "gradient_checkpointing"),
+    *("query_prompt", "document_prompt"),
     *("train_pairs", "workers", "in_batch_negatives", "effective_batch"),
 )
 

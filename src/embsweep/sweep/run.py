@@ -26,7 +26,7 @@ from embsweep.search.record import REDRAWN
 from embsweep.search.search import SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.selection.objective import describe_objective
-from embsweep.sweep.base_model import copy_models, load_or_score_baseline
+from embsweep.sweep.base_model import copy_models, describe_models, load_or_score_baseline
 from embsweep.sweep.checks.preflight import PreflightResult, check_not_running, check_request
 from embsweep.sweep.confirmation import confirm_finalists
 from embsweep.sweep.context import SweepContext, run_phase
@@ -165,6 +165,7 @@ def _headline(prepared: PreflightResult) -> str:
 def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: SearchLedger) -> Iterator[str]:
     recipe, splits = prepared.recipe, prepared.splits
     yield _headline(prepared)
+    yield from describe_models(request, prepared)
     yield (
         f"Data: {splits.name}, {len(splits.train)} training pairs, {len(splits.validation.queries)} validation and "
         f"{len(splits.test.queries)} test queries, {len(splits.validation.corpus)} passages"

@@ -24,6 +24,7 @@ from embsweep.core.distributed import current_group
 from embsweep.data.collection import Pair, name_negatives
 from embsweep.evaluation.evaluator import keep_mode
 from embsweep.models import losses
+from embsweep.models.prompts import find_column_prompts
 from embsweep.training.memory import is_out_of_memory, peak_bytes, release_memory, reset_peak
 
 FIRST_SIZE = 8
@@ -171,7 +172,7 @@ def _time_pass(config: TrialConfig, model: SentenceTransformer, batch: list[Pair
     reset_peak()
     seconds: list[float] = []
     while len(seconds) < PASSES and sum(seconds) < limits.time_s / 8:
-        features = [batch_to_device(model.preprocess(texts), model.device) for texts in to_columns(batch).values()]
+        features = [batch_to_device(inputs, model.device) for inputs in _preprocess(model, to_columns(batch))]
         clock = _synchronised(model)
         with autocast:
             loss(features, None).backward()
@@ -179,6 +180,12 @@ def _time_pass(config: TrialConfig, model: SentenceTransformer, batch: list[Pair
         model.zero_grad(set_to_none=True)
         _require_memory_left(model, limits)
     return min(seconds)
+
+
+def _preprocess(model: SentenceTransformer, columns: Mapping[str, list[str]]) -> list[dict[str, torch.Tensor]]:
+    """Return the model's inputs for each column, with its prompt as in training."""
+    prompts = find_column_prompts(model, columns)
+    return [model.preprocess(texts, prompt=prompts.get(name)) for name, texts in columns.items()]
 
 
 def _require_memory_left(model: SentenceTransformer, limits: Limits) -> None:

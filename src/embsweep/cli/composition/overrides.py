@@ -20,6 +20,7 @@ from embsweep.cli.composition.compose import compose, group_options
 from embsweep.cli.composition.hydra_idioms import translate_sweeper
 from embsweep.cli.composition.search_space import GRAMMAR
 from embsweep.cli.composition.validation import first_error, first_line
+from embsweep.config.model import NO_REMOTE_CODE, USE_KNOWN_ARCHITECTURE
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
 _NOWHERE = "the command line"
@@ -277,6 +278,8 @@ def _compose_error(loader: ConfigLoader, overrides: Sequence[Override]) -> str |
 def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str]) -> Diagnostic:
     key = override.key_or_group
     group, _, rest = key.partition(".")
+    if rest == "trust_remote_code":
+        return Diagnostic("not-settable", key, NO_REMOTE_CODE, override.get_value_string(), hint=USE_KNOWN_ARCHITECTURE)
     owners = [name for name in group_options(loader, group) if rest and _option_has(loader, group, name, rest)]
     if owners:
         return Diagnostic(

@@ -18,7 +18,7 @@ from sentence_transformers.sentence_transformer.model_card import (
 )
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.data.collection import name_negatives
 from embsweep.models.hub import find_folder
 from embsweep.models.losses import build_loss
@@ -142,9 +142,12 @@ def _collect_arguments(training: TrainingRecord) -> dict[str, Any]:
     """Build the trainer's arguments on this machine; those that depended on the training machine are its own."""
     anywhere = training.config.train.model_copy(update={"precision": "fp32"})
     arguments: Any = build_arguments(anywhere, Path("unused"), choice=HardwareSettings())
+    listed = arguments.to_dict()
+    if {"query_prompt", "document_prompt"} & training.facts.keys():
+        del listed["prompts"]  # the card's own section has them, without the names of training columns
     on_cpu = str(training.facts.get("device", "cpu")).startswith("cpu")
     return {
-        **arguments.to_dict(),
+        **listed,
         **{name: training.facts[name] for name in _DECIDED if name in training.facts},
         "use_cpu": on_cpu,
         "dataloader_pin_memory": not on_cpu,

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from embsweep.config import Config, build_config
 from embsweep.config.data import DataConfig, DocstringsConfig
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.files import data_cache, expand_home
 from embsweep.data.collection import Collection

@@ -14,13 +14,14 @@ from embsweep.audit.findings import to_diagnostic, validate_waivers
 from embsweep.audit.report import AuditReport
 from embsweep.audit.run import audit_data
 from embsweep.config import Config, check_trainable
+from embsweep.config.model import ModelConfig
 from embsweep.config.rehearsal import Rehearsal, plan_rehearsal
 from embsweep.config.search_space import SearchSpace, boundary_values
-from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, SweepRefused
 from embsweep.core.names import rehearsal_name
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.splits import split_collection, split_folds
+from embsweep.models.builders import check_model
 from embsweep.runners.base import Runner
 from embsweep.runners.factory import open_runner
 from embsweep.runners.resources import Machine, Slots, find_smallest_gpu, inspect_machine
@@ -155,6 +156,7 @@ def _check_config(
     diagnostics.extend(found)
     recipe = recipe if location is None else recipe.model_copy(update={"tracking": location.tracking})
     diagnostics.extend(validate_chosen_model(recipe.model, diagnostics))
+    diagnostics.extend(_validate_swept_models(request, scale, recipe.model))
     scratch, trials = SweepFolder(storage, recipe.sweep.name).scratch, recipe.search.trials
     slots, found = attempt(runner.plan, recipe.runner, machines, trials, scratch) if machines else (None, [])
     diagnostics.extend(found)
@@ -199,6 +201,18 @@ def _validate_model_alone(
         return validate_chosen_model(ModelConfig.model_validate(values.get("model")), diagnostics)
     except ValidationError:
         return []
+
+
+def _validate_swept_models(request: SweepRequest, scale: Rehearsal, checked: ModelConfig) -> Iterator[Diagnostic]:
+    """Check the models of the space that are not yet `checked`: each option of the dimensions that change the model."""
+    known = {checked.model_dump_json()}
+    for dimension in request.space:
+        for value in boundary_values(dimension) if dimension.key.split(".")[0] == "model" else ():
+            config, _ = attempt(request.configure, {dimension.key: value})  # invalid ones are reported with the space
+            model = scale.apply(config).model if config is not None else checked
+            if model.model_dump_json() not in known:
+                known.add(model.model_dump_json())
+                yield from (in_space(diagnostic, dimension, value) for diagnostic in check_model(model))
 
 
 def _validate_splits(recipe: Config, splits: Splits) -> Iterator[Diagnostic]:
