@@ -10,8 +10,8 @@ import numpy as np
 
 from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding, Severity
 from embsweep.audit.split_view import SplitView, draw_sample
-from embsweep.audit.texts import split_words
 from embsweep.config.model import ModelConfig
+from embsweep.data.words import split_words
 from embsweep.models.token_counter import TokenCounter, find_token_counter
 from embsweep.models.usage import find_prompts
 
