@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from embsweep.audit.findings import MAX_EXAMPLES, Finding
 from embsweep.audit.split_view import SplitView
-from embsweep.audit.texts import split_words
 from embsweep.data.text import normalise_text
+from embsweep.data.words import split_words
 
 RUN = 8
 """Words of a run. Eight equal words in a row are no chance."""
