@@ -70,7 +70,7 @@ NAMED = [
     (["train.learnig_rate=3"], "train.learnig_rate", "unknown-key", "'train.learning_rate'"),
     (["modle=minilm"], "modle", "unknown-key", "'model'"),
     (["trials=0"], "trials", "unknown-key", "'search.trials'"),
-    (["model=minilm6"], "model", "unknown-option", "bge-m3, minilm, static"),
+    (["model=minilm6"], "model", "unknown-option", "did you mean 'minilm'"),
     (["search.trials=0"], "search.trials", "out-of-range", "0"),
     (["stopping=none", "stopping.paused_states=4"], "stopping.paused_states", "inactive-key", "stopping=promotion"),
     (["objective.metric=map@10"], "objective.metric", "unknown-option", "'map@10'"),
@@ -88,6 +88,15 @@ NAMED = [
     ),
     (["scale=full"], "model.source", "unreachable", "'BAAI/bge-m3'"),
     (["scale=full", "model.source=/nope"], "model.source", "missing-file", "'/nope'"),
+    (
+        ["model=minilm", "matryoshka=from_384", "model.pooling=null,cls"],
+        "model.pooling",
+        "conflict",
+        "model.pooling=cls",
+    ),
+    (["model.trust_remote_code=true"], "model.trust_remote_code", "not-settable", "model.source="),
+    (["+model.trust_remote_code=true"], "model.trust_remote_code", "not-settable", "model.source="),
+    (["model.prompts={anchor: x}"], "model.prompts.anchor", "unknown-key", "query, document"),
     (["storage.path=/dev/null"], "storage.path", "not-writable", "/dev/null"),
 ]
 """Cases that the documentation promises: arguments, location, code, and text that the message contains."""

@@ -82,6 +82,12 @@ def test_a_model_that_is_not_from_a_hub_is_not_replaced(make_config):
     assert Rehearsal(is_rehearsal=True).apply(requested).model.kind == "static"
 
 
+def test_a_rehearsal_keeps_the_prompts_of_the_configuration(make_config):
+    given = Rehearsal(is_rehearsal=True).apply(make_config("model.prompts={query: 'q: '}")).model
+    assert (given.kind, given.prompts.query) == ("minilm", "q: ")
+    assert Rehearsal(is_rehearsal=True).apply(make_config("model=multilingual-e5-large")).model.prompts == "auto"
+
+
 @given(st.sets(st.integers(1, 4096), min_size=1, max_size=8), st.integers(1, 1024))
 def test_scaled_dims_descend_and_fit(dims, small):
     large = max(dims)
