@@ -220,8 +220,8 @@ def describe_redrawn(ledger: SearchLedger) -> Iterator[str]:
         yield f"Of the points drawn, {' and '.join(parts)}; others were drawn instead."
     if ledger.has_run_out:
         yield (
-            f"The search ends after {ledger.budget} trials: none of {RANDOM_DRAWS:,} further points is possible and new. "
-            "Widen the space, or fix the values that exclude others."
+            f"The search ends after {ledger.budget} trials: none of {RANDOM_DRAWS:,} further points is possible and "
+            "new. Widen the space, or fix the values that exclude others."
         )
 
 
