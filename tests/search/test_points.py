@@ -94,6 +94,7 @@ def test_a_space_in_which_nothing_new_is_possible_ends_the_search():
     ledger = run_all(lambda: open_ledger(memory, SQUARE, identify, recipe=recipe))
     assert points_of(ledger) == [(0.5, 0.5)]
     assert ledger.budget == 1
+    assert ledger.has_run_out
     assert ledger.is_exhausted
     assert open_ledger(memory, SQUARE, identify, recipe=recipe, trials=40).ask() is None, "extended"
 

@@ -85,6 +85,11 @@ class SearchLedger(Ledger):
         return int(min(self._search.trials, self._most, self.metadata.get(_EXHAUSTED, math.inf)))
 
     @property
+    def has_run_out(self) -> bool:
+        """True if the search ended early, because no further point was found that is possible and new."""
+        return _EXHAUSTED in self.metadata
+
+    @property
     def expected_schedules(self) -> float:
         """Full schedules that the search will take at most."""
         return min(self.budget, self._search.schedules or math.inf)

@@ -23,7 +23,7 @@ from embsweep.runners.resources import describe_slots
 from embsweep.search.factory import open_search_ledger
 from embsweep.search.promotion_ledger import PromotionLedger
 from embsweep.search.record import REDRAWN
-from embsweep.search.search import SearchLedger
+from embsweep.search.search import RANDOM_DRAWS, SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.selection.objective import describe_objective
 from embsweep.sweep.base_model import copy_models, describe_models, load_or_score_baseline
@@ -141,7 +141,7 @@ def _run_search(context: SweepContext) -> None:
         lambda record: context.configure(record.params),
         TrialData(splits.train, splits.validation),
     )
-    if line := describe_redrawn(context.ledger):
+    for line in describe_redrawn(context.ledger):
         context.progress.say(line)
     records = context.ledger.trials
     failed = [record for record in records if record.state == "failed"]
@@ -203,8 +203,8 @@ def describe_space(request: SweepRequest, ledger: SearchLedger, trials: int) -> 
         yield f"the space has only {count} (search.trials is {trials}): each is trained once"
 
 
-def describe_redrawn(ledger: SearchLedger) -> str | None:
-    """Describe how many points were drawn again; None if none was."""
+def describe_redrawn(ledger: SearchLedger) -> Iterator[str]:
+    """Yield how many points were drawn again, and whether the search ended for want of others; maybe nothing."""
     counts = Counter[str]()
     for record in ledger.trials:
         found = record.attributes.get(REDRAWN, {})
@@ -217,7 +217,13 @@ def describe_redrawn(ledger: SearchLedger) -> str | None:
         )
         if count
     ]
-    return f"Of the points drawn, {' and '.join(parts)}; others were drawn instead." if parts else None
+    if parts:
+        yield f"Of the points drawn, {' and '.join(parts)}; others were drawn instead."
+    if ledger.has_run_out:
+        yield (
+            f"The search ends after {ledger.budget} trials: none of {RANDOM_DRAWS:,} further points is possible and "
+            "new. Widen the space, or fix the values that exclude others."
+        )
 
 
 def describe_budget(ledger: SearchLedger, limit: float | None) -> str:
