@@ -76,9 +76,8 @@ def test_the_detectable_difference_falls_with_the_square_root_of_the_queries(aud
 
 
 def test_no_difference_is_claimed_where_bm25_ranks_nearly_all_queries_alike(audit):
-    rows = [
-        (f"about subject{number}", f"subject{number} {passage}") for number, (_, passage) in enumerate(make_rows(72))
-    ]
+    passages = [passage for _, passage in make_rows(72)]
+    rows = [(f"about subject{number}", f"subject{number} {passage}") for number, passage in enumerate(passages)]
     report = audit(as_splits(rows[:60], rows[60:66], rows[66:]))
     assert [side.detectable for side in report.figures.held_out] == [None, None]
     finding = next(finding for finding in report.findings if finding.name == "few-held-out-queries")

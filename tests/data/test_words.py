@@ -118,3 +118,9 @@ def test_a_word_is_found_without_its_article_or_ending():
     for one, other in (("رخصة", "والرخصة"), ("पंजीकरण", "पंजीकरणों"), ("허가증", "허가증을"), ("בקשה", "הבקשה")):
         assert set(list_terms(one)) & set(list_terms(other)), one
     assert not set(list_terms("tax")) & set(list_terms("taxes"))
+
+
+def test_shingles_have_pairs_of_characters_and_tell_repeated_particles_apart():
+    assert list_words_and_pairs("再再审") == ["再", "再#2", "审", "再再", "再审"]
+    assert list_words_and_pairs("के के लिए") == ["के", "के#2", "लिए"]
+    assert list_words_and_pairs("the end of the tax") == ["the", "end", "of", "the", "tax"]

@@ -35,6 +35,16 @@ def test_a_query_without_known_words_leaves_corpus_order(query):
     assert measure_bm25(_set([query], ["tax", "river"], [(1,)]))[0]["mrr@10"] == pytest.approx(1 / 2)
 
 
+def test_a_corpus_without_a_word_leaves_its_order():
+    assert rank_bm25(_set(["tax", "👍"], ["👍", "…", "の"], [(0,), (1,)])).tolist() == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_subjects_are_found_in_scripts_without_spaces_and_with_affixes():
+    queries = ["怎样办理停车证", "พิกัดภาษีที่ดิน", "रखरखाव का पंजीकरण", "ما هي رخصة البناء"]
+    corpus = ["tax", "住房补贴和停车证的办理", "การเสียภาษีที่ดินประจำปี", "पंजीकरणों की सूची", "تمنح الرخصة للبناء"]
+    assert rank_bm25(_set(queries, corpus, [(0,)] * 4))[:, 0].tolist() == [1, 2, 3, 4]
+
+
 def test_nothing_is_printed(capfd):
     measure_bm25(_set(["tax"], ["tax", "river"], [(0,)]))[0]
     assert capfd.readouterr() == ("", "")

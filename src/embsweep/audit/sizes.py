@@ -23,8 +23,8 @@ _POWER_FACTOR = 2.8
 class HeldOut:
     """One held-out side.
 
-    `detectable` is the smallest difference of MAP@100 that is detected with a power of .8, as estimated before training;
-    None if that is not possible. What the end of a sweep reports is measured on paired differences of two models.
+    `detectable` is the smallest difference of MAP@100 that is detected with a power of .8, as estimated before
+    training; None if that is not possible. The end of a sweep reports one measured on paired differences of two models.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
@@ -95,18 +96,26 @@ def split_words(text: str) -> list[str]:
 def list_words_and_pairs(text: str) -> list[str]:
     """Return the words of `split_words` and, in scripts without spaces, also the pairs of adjacent ones.
 
-    Single hiragana are left out: they are particles and endings, which any two texts share.
+    Single hiragana are left out: they are particles and endings, which any two texts share. Where characters and short
+    particles recur, in all scripts but Latin and its kin, a second occurrence is another word (`के`, `के#2`).
     """
-    return [word for kind, run in _find_segments(text) for word in _add_pairs(kind, run)]
+    seen: Counter[str] = Counter()
+    found = []
+    for kind, run in _find_segments(text):
+        for word in _add_pairs(kind, run):
+            seen[word] += kind != "word"
+            found.append(word if seen[word] < 2 else f"{word}#{seen[word]}")
+    return found
 
 
 def list_terms(text: str) -> list[str]:
-    """Return the terms by which BM25 finds a text: `list_words_and_pairs`, and parts of words where words take affixes.
+    """Return the terms by which BM25 finds a text, in order.
 
-    Korean words are single syllables and pairs of them. A word in an Arabic, Hebrew or Indic script is followed by its
-    parts of two and three code points that start with a letter; it counts twice, so that it outweighs its parts,
-    unless it has one letter only, as particles have. docs/decisions/0038-words.md compares this with the usual analyser
-    of each language.
+    Words of Latin, Greek, Cyrillic and other letters are terms as they are. Scripts without spaces have single
+    characters and pairs of them (hiragana pairs only), Korean single syllables and pairs of them. A word in an Arabic,
+    Hebrew or Indic script is followed by its parts of two and three code points that start with a letter; it counts
+    twice, so that it outweighs its parts, unless it has one letter only, as particles have.
+    docs/decisions/0038-words.md compares this with the usual analyser of each language.
     """
     return [term for kind, run in _find_segments(text) for term in _list_terms(kind, run)]
 

@@ -32,7 +32,10 @@ def rank_bm25(data: RetrievalSet) -> NDArray[np.int64]:
     import bm25s  # type: ignore[import-untyped]
 
     index = bm25s.BM25(backend="numpy")
-    index.index([list_terms(text) for text in data.corpus], show_progress=False)
+    corpus = [list_terms(text) for text in data.corpus]
+    if not any(corpus):  # bm25s needs a term
+        return np.tile(np.arange(min(MAX_RANK, len(corpus))), (len(data.queries), 1))
+    index.index(corpus, show_progress=False)
     ids = (index.get_tokens_ids(list_terms(text)) for text in data.queries)
     scores = (index.get_scores_from_ids(known) for known in ids)
     return np.array([np.argsort(-of_query, kind="stable")[:MAX_RANK] for of_query in scores])
