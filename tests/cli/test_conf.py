@@ -19,6 +19,7 @@ REQUIRED = {
     ("data", "beir"): ["data.path=x"],
     ("data", "hub"): ["data.id=x", "data.revision=y"],
     ("model", "minilm"): ["matryoshka=from_384"],
+    ("model", "minilm-3-layers"): ["matryoshka=from_384"],
     ("model", "static"): ["matryoshka=from_384"],
 }
 

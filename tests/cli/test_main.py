@@ -10,7 +10,9 @@ from embsweep.cli.composition.request import read_request, single_request
 from embsweep.cli.main import _command, _ui_command, with_default_sweep
 from embsweep.config import build_config
 from embsweep.core.errors import SweepRefused, TooManyFailures
+from embsweep.reports.view import Result
 from tests.refusals import raises_diagnostics
+from tests.reports.evidence_samples import rehearsal
 
 
 @pytest.mark.parametrize(
@@ -126,13 +128,15 @@ def test_run_prints_the_result_of_the_sweep(loader, monkeypatch, capsys):
     from embsweep.cli.main import _run
 
     request = read_request(loader, ["+sweep=bgem3"], "the command")
-    calls = []
-    monkeypatch.setattr(embsweep.sweep.run, "run_sweep", lambda received, _: (calls.append(received), "result")[1])
+    result, calls = Result(rehearsal(), "registered"), []
+    monkeypatch.setattr(embsweep.sweep.run, "run_sweep", lambda received, _: (calls.append(received), result)[1])
     monkeypatch.setattr(
-        embsweep.reports.summary, "print_result", lambda _, result, **kwargs: calls.append((result, kwargs["command"]))
+        embsweep.reports.summary,
+        "print_result",
+        lambda _, result, commands: calls.append((result, commands.sweep, shlex.split(commands.promote)[1:])),
     )
     _run(request)
-    assert calls == [request, ("result", "the command")]
+    assert calls == [request, (result, "the command", ["promote", "bgem3-rehearsal"])]
 
 
 @pytest.mark.slow

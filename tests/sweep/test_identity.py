@@ -18,8 +18,8 @@ MAY_CHANGE = {
     "gate": "against_base against_champion alpha dims margin",
     "runner": "address cpus_per_trial gpus_per_trial kind max_concurrent trials_per_gpu workers_per_trial",
     "scale": "mode",
-    "scale.rehearsal": "fractions gate_rule max_accumulation max_batch_size max_epochs max_finalists max_folds "
-    "max_pairs max_seeds max_seq_length max_trials",
+    "scale.rehearsal": "fractions max_accumulation max_batch_size max_epochs max_finalists max_folds "
+    "max_pairs max_seeds max_seq_length max_trials min_test",
     "scale.rehearsal.model": "dim kind max_seq_length name revision source",
     "search": "trials",
     "stopping": "paused_states",

@@ -18,7 +18,9 @@ from embsweep.cli.composition.request import parse_request
 from embsweep.cli.console import console, exit_codes, quiet_environment
 from embsweep.cli.paths import conf_dir, program
 from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.names import rehearsal_name
 from embsweep.core.redaction import redact
+from embsweep.selection.evidence import Evidence
 from embsweep.sweep.request import SweepRequest
 
 DEFAULT_SWEEP = "+sweep=quickstart"
@@ -132,20 +134,33 @@ def _read_request(args: Namespace) -> SweepRequest | None:
 
 
 def _run(request: SweepRequest) -> None:
-    from embsweep.reports.summary import print_result
+    from embsweep.reports.summary import NextCommands, print_result
     from embsweep.sweep.run import run_sweep
 
     out = console()
-    print_result(out, run_sweep(request, out), command=request.command, ui_command=_ui_command(request))
+    result = run_sweep(request, out)
+    commands = NextCommands(request.command, _ui_command(request), _promote_command(request, result.evidence))
+    print_result(out, result, commands)
 
 
 def _ui_command(request: SweepRequest) -> str:
     """Return the command that shows this sweep in MLflow's UI."""
-    uri, path = request.values["tracking"]["uri"], request.values["storage"]["path"]
+    uri = request.values["tracking"]["uri"]
     if uri is not None and uri.startswith("http"):
         return f"open {redact(uri)}"
+    return _store_command(request, "ui")
+
+
+def _promote_command(request: SweepRequest, evidence: Evidence) -> str:
+    """Return the command that makes this sweep's winner champion if it passes the gate."""
+    name = request.values["tracking"]["registered_model"] or request.values["sweep"]["name"]
+    return _store_command(request, "promote", rehearsal_name(name) if evidence.rehearsal else name)
+
+
+def _store_command(request: SweepRequest, *arguments: str) -> str:
+    uri, path = request.values["tracking"]["uri"], request.values["storage"]["path"]
     storage = [] if path is None else ["--storage", path]
-    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", redact(uri)] if uri else [])])
+    return shlex.join([program("embsweep"), *arguments, *storage, *(["--uri", redact(uri)] if uri else [])])
 
 
 def _command() -> str:

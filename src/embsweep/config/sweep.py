@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import ConstraintError, Dims, FrozenModel, Schedule, Seed, Strings, require
+from embsweep.config.base import ConstraintError, Dims, Fraction, FrozenModel, Schedule, Seed, Strings, require
 from embsweep.config.training import ModelConfig
 
 
@@ -216,7 +216,10 @@ class GateConfig(FrozenModel):
 
 
 class RehearsalConfig(FrozenModel):
-    """Limits of a rehearsal, so that a sweep of any size ends within minutes on two cores."""
+    """Limits of a rehearsal, so that a sweep of any size ends within minutes on two cores.
+
+    `min_test` is a share of the queries: a test split large enough for the gate to detect a gain.
+    """
 
     model: ModelConfig
     max_pairs: int = Field(gt=0)
@@ -228,7 +231,7 @@ class RehearsalConfig(FrozenModel):
     max_finalists: int = Field(gt=0)
     max_seeds: int = Field(ge=2)
     max_folds: int = Field(ge=2)
-    gate_rule: GateRule
+    min_test: Fraction
     fractions: Schedule
 
 

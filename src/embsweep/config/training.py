@@ -26,7 +26,7 @@ class ModelConfig(FrozenModel):
     """The base model. `source` is a hub id or a local folder for kind `hub`; the embedded kinds ignore it."""
 
     name: str
-    kind: Literal["hub", "minilm", "static"]
+    kind: Literal["hub", "minilm", "minilm_3_layers", "static"]
     source: str | None = None
     revision: str | None = None
     dim: int = Field(gt=0)

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.models.embedded import build_minilm, build_static, check_embedded, fetch_embedded
+from embsweep.models.embedded import (
+    build_minilm,
+    build_minilm_3_layers,
+    build_static,
+    check_embedded,
+    fetch_embedded,
+)
 from embsweep.models.hub import build_hub, check_hub, fetch_hub
 
 if TYPE_CHECKING:
@@ -34,6 +40,7 @@ KINDS: Mapping[str, ModelLoader] = MappingProxyType(
     {
         "hub": ModelLoader(build_hub, check_hub, fetch_hub),
         "minilm": ModelLoader(build_minilm, check_embedded, fetch_embedded),
+        "minilm_3_layers": ModelLoader(build_minilm_3_layers, check_embedded, fetch_embedded),
         "static": ModelLoader(build_static, check_embedded, fetch_embedded),
     }
 )

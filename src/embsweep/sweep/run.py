@@ -31,6 +31,7 @@ from embsweep.sweep.confirmation import confirm_finalists
 from embsweep.sweep.context import SweepContext, run_phase
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger, project_sweep
+from embsweep.sweep.rehearsal_notice import describe_changes, describe_headline
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.run_metadata import begin_tracking, check_identity, compute_identity, describe_sweep, open_tracking
 from embsweep.sweep.scheduler import rank_trials, search_phase
@@ -97,7 +98,7 @@ def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: Sweep
     ledger.set_metadata(
         name=folder.name,
         identity=identity,
-        title=_headline(prepared),
+        title=describe_headline(prepared.requested, recipe, prepared.scale),
         objective=describe_objective(recipe.objective),
         requested_trials=ledger.budget,
         slots=prepared.slots.count,
@@ -149,18 +150,11 @@ def _run_search(context: SweepContext) -> None:
         )
 
 
-def _headline(prepared: PreflightResult) -> str:
-    if not prepared.scale.is_rehearsal:
-        return f"Sweep '{prepared.recipe.sweep.name}' on {prepared.recipe.model.name}"
-    return (
-        f"REHEARSAL of '{prepared.requested.sweep.name}' on {prepared.recipe.model.name} instead of "
-        f"{prepared.requested.model.name}, capped to run in minutes. Use a GPU or scale=full for the full sweep."
-    )
-
-
 def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: SearchLedger) -> Iterator[str]:
     recipe, splits = prepared.recipe, prepared.splits
-    yield _headline(prepared)
+    scaling = (prepared.requested, recipe, prepared.scale)
+    yield describe_headline(*scaling)
+    yield from (f"  {line}" for line in describe_changes(*scaling))
     yield (
         f"Data: {splits.name}, {len(splits.train)} training pairs, {len(splits.validation.queries)} validation and "
         f"{len(splits.test.queries)} test queries, {len(splits.validation.corpus)} passages"
