@@ -95,6 +95,7 @@ def test_recipe_omits_values_outside_the_space(loader):
         ("train.epochs=tag(log,range(0,8))", "train.epochs", "impossible-range"),
         ("train.epochs=shuffle(range(1,5))", "train.epochs", "no-effect"),
         ("loss=mnrl,mnrl", "loss", "duplicate-value"),
+        ("train.epochs={a:range(1,2)},{a:1}", "train.epochs", "bad-space"),
         ("matryoshka=glob(zz*)", "matryoshka", "empty"),
         ("++hydra.sweeper.params={train.epoch: 'range(1,4)'}", "hydra.sweeper.params.train.epoch", "unknown-key"),
         ("++hydra.sweeper.params={train.epochs: 'range(1'}", "hydra.sweeper.params.train.epochs", "bad-space"),

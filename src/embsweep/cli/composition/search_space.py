@@ -32,21 +32,20 @@ def parse_dimension(override: Override) -> Dimension:
     key, value = override.get_key_element().lstrip("+"), override.value()
     text = str(override.input_line).partition("=")[2]
     is_space, shown = override.is_sweep_override(), None if override.is_delete() else text
-    hint = f"choice({', '.join(map(Transformer.str, value))})" if isinstance(value, list) and value else None
+    options = value if isinstance(value, list) and not _holds_space(value) else []
+    hint = f"choice({', '.join(map(Transformer.str, options))})" if options else None
     refuse((not is_space, Diagnostic("bad-space", key, "is not a search space", shown, GRAMMAR, hint)))
     if isinstance(value, IntervalSweep):
         return _parse_interval(key, value)
     if isinstance(value, RangeSweep):
         return _parse_range(key, value)
     if isinstance(value, ChoiceSweep):
+        problem = "an option is itself a search space"
+        refuse((_holds_space(value.list), Diagnostic("bad-space", key, problem, text, GRAMMAR)))
         hint = f"write {key}={','.join(map(Transformer.str, value.list))}"
         refuse(
             (value.shuffle, Diagnostic("no-effect", key, _SHUFFLE, text, "without shuffle", hint)),
             (value.tags, Diagnostic("no-effect", key, "a tag has no effect on a choice", text, "without tag", hint)),
-            (
-                _holds_space(value.list),
-                Diagnostic("bad-space", key, "an option is itself a search space", text, GRAMMAR),
-            ),
         )
     return _parse_choice(key, override)
 
