@@ -172,14 +172,15 @@ def main() -> None:
     missed = 0
     for benchmark in () if options.table else BENCHMARKS:
         line = benchmark.line(full=options.full)
-        if options.only not in line or (options.resume and any(line in row["command"] for row in read_results())):
+        is_recorded = any(row["command"].endswith(line) for row in read_results())
+        if options.only not in line or (options.resume and is_recorded):
             continue
         if "DIR" in line and options.data is None:
             sys.stdout.write(f"{line}\n  left out: --data DIR is not given\n")
             continue
         sys.stdout.write(f"{line}\n")
         measured = measure(benchmark, options.data, full=options.full)
-        others = [row for row in read_results() if line not in row["command"]]
+        others = [row for row in read_results() if not row["command"].endswith(line)]
         RESULTS.write_text(json.dumps(_in_order([*others, *measured]), indent=2, ensure_ascii=False) + "\n")
         for row in measured:
             sys.stdout.write(f"  {row['name']}: {row['ratio']:.2f}{'' if row['ok'] else ', MISSED'}\n")

@@ -127,22 +127,7 @@ def check_trainable(config: Config) -> list[Diagnostic]:
     count = train.epochs * (per_epoch or 0)
     is_static, is_cached = model.kind == "static", config.loss.name == "cached_mnrl"
     recomputes = train.gradient_checkpointing is True
-    least = 1
-    if config.stopping.kind == "promotion":
-        least = min(config.confirm.finalists + config.search.recipe_first, config.search.trials)
     rules = (
-        (
-            config.search.schedules is not None and config.search.schedules < least,
-            Diagnostic(
-                "out-of-range",
-                "search.schedules",
-                "no trial could start",
-                config.search.schedules,
-                f"null, or at least {least}: whole schedules of the recipe and of confirm.finalists"
-                if least > 1
-                else "null, or at least 1",
-            ),
-        ),
         (
             count > _MOST_EVALUATIONS,
             Diagnostic(
@@ -190,7 +175,20 @@ def check_trainable(config: Config) -> list[Diagnostic]:
         ),
     )
     trained = _check_dims("matryoshka.dims", config.matryoshka.dims, model, hint)
-    return [*trained, *check_measurable(config), *(diagnostic for applies, diagnostic in rules if applies)]
+    conflicts = (diagnostic for applies, diagnostic in rules if applies)
+    return [*trained, *check_measurable(config), *_check_schedules(config), *conflicts]
+
+
+def _check_schedules(config: Config) -> list[Diagnostic]:
+    """Return a diagnostic if the limit in full schedules lets no trial start."""
+    schedules, least, why = config.search.schedules, 1, ""
+    if config.stopping.kind == "promotion":
+        least = min(config.confirm.finalists + config.search.recipe_first, config.search.trials)
+        why = ": whole schedules of the recipe and of confirm.finalists" if least > 1 else ""
+    if schedules is None or schedules >= least:
+        return []
+    accepted = f"null, or at least {least}{why}"
+    return [Diagnostic("out-of-range", "search.schedules", "no trial could start", schedules, accepted)]
 
 
 def check_measurable(config: Config) -> list[Diagnostic]:

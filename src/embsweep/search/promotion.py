@@ -20,8 +20,8 @@ from embsweep.search.pruners import STEPS_PER_SCHEDULE, fraction_to_step
 from embsweep.search.record import State
 
 _SCHEDULES, _SCHEDULES_PER_TRIAL = 2.0, 0.1
-"""What a search may take besides recipe and finalists, unless the configuration limits it: in full schedules, at first
-and for each trial. More trials therefore begin at a smaller rung."""
+"""Full schedules that a search may take besides those of recipe and finalists, unless the configuration limits it: a
+fixed number, and more for each trial. More trials therefore begin at a smaller rung."""
 
 _PROMOTED = 1 / 3
 """Least share of the steps that goes to promotions. With the reduction factor alone, hundreds of trials start before
@@ -30,7 +30,7 @@ the first one has finished, and the gains from rung to rung stay unknown."""
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """How far a trial has come. `until` is the step at which it pauses; steps are thousandths of its schedule.
+    """Progress of a trial. `until` is the step at which it pauses; steps are thousandths of its schedule.
 
     `curve` has its running best at each step that it has reported. The recipe runs to its end in any case.
     """

@@ -101,9 +101,8 @@ class PromotionLedger(SearchLedger):
 
     @property
     def expected_schedules(self) -> float:
-        """Full schedules that the search will take."""
-        expected = self._plan.expected_schedules
-        return expected if self._plan.schedules is None else min(expected, self._plan.schedules)
+        """Full schedules that the search will take, unless `search.schedules` limits it."""
+        return self._plan.expected_schedules
 
     @property
     def _is_closed(self) -> bool:

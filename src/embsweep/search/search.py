@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,11 +69,6 @@ class SearchLedger(Ledger):
     def budget(self) -> int:
         """Number of trials of the sweep: `search.trials`, or the number of cells of its grid if that is smaller."""
         return min(self._search.trials, len(self._cells)) if self._cells else self._search.trials
-
-    @property
-    def expected_schedules(self) -> float:
-        """Full schedules that the search will take at most."""
-        return min(self.budget, self._search.schedules or math.inf)
 
     @property
     def is_exhausted(self) -> bool:
