@@ -54,12 +54,9 @@ def test_the_ledger_has_every_trial(finished_sweep):
     assert notes["result"]["objective"] > notes["baseline"]["objective"]
 
 
-def test_trials_overlap_and_only_the_first_of_a_process_imports(finished_sweep):
+def test_only_the_first_trial_of_a_process_imports(finished_sweep):
     storage, _ = finished_sweep
     trials = read_ledger(storage / "sweeps/e2e/study.db")[1]
-    spans = [(t.attributes["started_at"], t.attributes["ended_at"]) for t in trials]
-    overlaps = sum(a[0] < b[1] and b[0] < a[1] for i, a in enumerate(spans) for b in spans[i + 1 :])
-    assert overlaps > 0
     by_pid = {}
     for trial in sorted(trials, key=lambda t: t.attributes["started_at"]):
         by_pid.setdefault(trial.attributes["pid"], []).append(trial.facts["import_s"])
