@@ -115,8 +115,9 @@ def evaluate(
 
     Args:
         model: A loaded model, or the folder or hub id of one. No code that comes with a model is run.
-        data: Pairs of query and relevant passage; or a file of them with the columns `anchor` and `positive` (JSONL,
-            CSV, Parquet); or a BEIR folder. Equal texts are one query or one passage.
+        data: Pairs of query and relevant passage; or a file of them with the columns `anchor` and `positive`, or
+            usual names (JSONL, JSON, CSV, Parquet: docs/data.md); or a BEIR folder. Equal texts are one query or one
+            passage.
         dims: The dimensions, by default the model's own only.
         batch_size: Texts per forward pass.
 
@@ -197,7 +198,7 @@ def load_champion(
     Args:
         name: Name of the registered model.
         storage: The storage folder with the local MLflow store, by default that of the command line.
-        uri: The MLflow store, if it is not the local one.
+        uri: The MLflow store; None means that of MLFLOW_TRACKING_URI, else the local one.
         device: Device of the weights; None takes the GPU if there is one.
 
     Raises:
@@ -211,10 +212,11 @@ def load_champion(
     """
     from embsweep.cli.paths import default_storage
     from embsweep.core.names import CHAMPION
+    from embsweep.tracking.location import environment_uri
     from embsweep.tracking.registry.aliases import open_registry
     from embsweep.tracking.registry.load import load_registered
 
-    store = open_registry(default_storage() if storage is None else Path(storage), uri)
+    store = open_registry(default_storage() if storage is None else Path(storage), uri or environment_uri())
     return load_registered(store, name, CHAMPION, device=device)
 
 
@@ -252,4 +254,4 @@ def _read_data(data: Iterable[tuple[str, str]] | str | Path) -> Collection:
     split = SplitConfig(seed=0, validation=0.1, test=0.1)
     if Path(data).is_dir():
         return load_beir(BeirConfig(kind="beir", path=str(data), split=split))
-    return load_files(FilesConfig(kind="files", pairs=str(data), anchor="anchor", positive="positive", split=split))
+    return load_files(FilesConfig(kind="files", pairs=(str(data),), anchor="anchor", positive="positive", split=split))

@@ -48,7 +48,7 @@ def as_splits(train, validation, test, *, unjudged=()):
     """Return splits with these rows, without keeping texts on one side. A training row may have a negative."""
     rows = [*validation, *test, *train]
     corpus = tuple(dict.fromkeys([*(text for row in rows for text in row[1:]), *unjudged]))
-    pairs = tuple(Pair(*row) for row in train)
+    pairs = tuple(Pair(query, passage, tuple(negatives)) for query, passage, *negatives in train)
     return Splits("made-up", "f" * 64, pairs, as_set(validation, corpus), as_set(test, corpus))
 
 

@@ -21,7 +21,7 @@ def count(rows, size, sampler="batch_sampler"):
 def count_wrong(batch, answers):
     """Count the passages and negatives of other rows in the batch that are relevant to a query."""
     return sum(
-        (other.positive in answers[row.anchor]) + (other.negative in answers[row.anchor])
+        (other.positive in answers[row.anchor]) + sum(text in answers[row.anchor] for text in other.negatives)
         for row in batch
         for other in batch
         if other is not row
@@ -46,7 +46,7 @@ def test_at_random_equals_the_mean_over_all_batches(drawn, size, with_negatives)
     rows = []
     for q, p in drawn:
         free = next(n for n in range(6) if f"p{n}" not in answers[f"q{q}"])
-        rows.append(Pair(f"q{q}", f"p{p}", f"p{free}" if with_negatives else None))
+        rows.append(Pair(f"q{q}", f"p{p}", (f"p{free}",) if with_negatives else ()))
     batches = list(combinations(rows, min(size, len(rows))))
     expected = np.mean([count_wrong(batch, answers) for batch in batches])
     assert count(rows, size).at_random == pytest.approx(expected)

@@ -75,6 +75,15 @@ def test_the_detectable_difference_falls_with_the_square_root_of_the_queries(aud
     assert few.detectable == pytest.approx(2.8 * figures.readings[0].spread / 5)
 
 
+def test_no_difference_is_claimed_where_bm25_ranks_nearly_all_queries_alike(audit):
+    passages = [passage for _, passage in make_rows(72)]
+    rows = [(f"about subject{number}", f"subject{number} {passage}") for number, passage in enumerate(passages)]
+    report = audit(as_splits(rows[:60], rows[60:66], rows[66:]))
+    assert [side.detectable for side in report.figures.held_out] == [None, None]
+    finding = next(finding for finding in report.findings if finding.name == "few-held-out-queries")
+    assert numbers_in(finding.message) == [6, 6, 100, 25, 6, 6, 100, 25], "queries and groups; MAP@100 and BM25 by name"
+
+
 # -- lengths -------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,8 @@ import pytest
 from made_up import as_splits, make_text, valid_sides
 from tests.texts import numbers_in
 
-from embsweep.audit.texts import is_wordless, split_words
+from embsweep.audit.texts import is_wordless
+from embsweep.data.words import split_words
 
 
 def swap(side):

@@ -70,7 +70,7 @@ NAMED = [
     (["train.learnig_rate=3"], "train.learnig_rate", "unknown-key", "'train.learning_rate'"),
     (["modle=minilm"], "modle", "unknown-key", "'model'"),
     (["trials=0"], "trials", "unknown-key", "'search.trials'"),
-    (["model=minilm6"], "model", "unknown-option", "bge-m3, minilm, static"),
+    (["model=minilm6"], "model", "unknown-option", "did you mean 'minilm'"),
     (["search.trials=0"], "search.trials", "out-of-range", "0"),
     (["stopping=none", "stopping.paused_states=4"], "stopping.paused_states", "inactive-key", "stopping=promotion"),
     (["objective.metric=map@10"], "objective.metric", "unknown-option", "'map@10'"),
@@ -88,6 +88,15 @@ NAMED = [
     ),
     (["scale=full"], "model.source", "unreachable", "'BAAI/bge-m3'"),
     (["scale=full", "model.source=/nope"], "model.source", "missing-file", "'/nope'"),
+    (
+        ["model=minilm", "matryoshka=from_384", "model.pooling=null,cls"],
+        "model.pooling",
+        "conflict",
+        "model.pooling=cls",
+    ),
+    (["model.trust_remote_code=true"], "model.trust_remote_code", "not-settable", "model.source="),
+    (["+model.trust_remote_code=true"], "model.trust_remote_code", "not-settable", "model.source="),
+    (["model.prompts={anchor: x}"], "model.prompts.anchor", "unknown-key", "query, document"),
     (["storage.path=/dev/null"], "storage.path", "not-writable", "/dev/null"),
 ]
 """Cases that the documentation promises: arguments, location, code, and text that the message contains."""
@@ -157,7 +166,7 @@ def test_refused_with_one_diagnostic(refused, arguments, where, code, named):
         (b"\xff\xfe\x00", "data.jsonl:1", "not-utf8", "UTF-16"),
         ('{"anchor":"a","positive":"b"}\n', "data.split", "too-few-groups", ""),
         ('{"anchor":"a","positive":"b"}\n{"anchor":" ","positive":"c"}\n', "data.jsonl:2", "empty", "'anchor'"),
-        ('{"question":"a","positive":"b"}\n', "data.jsonl:1", "missing-column", "'anchor'"),
+        ('{"remark":"a","positive":"b"}\n', "data.jsonl:1", "missing-column", "'anchor'"),
         ('{"anchor":"a","positive":"b"}\nnot json\n', "data.jsonl:2", "bad-format", ""),
     ],
 )
@@ -228,8 +237,8 @@ def test_all_diagnostics_are_listed_together(refused, tmp_path):
         ("unknown-option", "objective.metric"),
         ("out-of-range", "search.trials"),
         ("out-of-range", "train.warmup"),
-        ("empty", "data.jsonl:2"),
         ("bad-format", "data.jsonl:3"),
+        ("empty", "data.jsonl:2"),
         ("missing-file", "model.source"),
     )
     assert result.err.startswith("9 ")

@@ -355,6 +355,18 @@ def test_ui_prints_its_address(embsweep, tmp_path, monkeypatch):
     assert calls == [(tmp_path, "sqlite:///x.db", 0)]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "chosen"), [([], "sqlite:///team.db"), (["--uri", "sqlite:///x.db"], "sqlite:///x.db")]
+)
+def test_commands_use_the_store_of_the_environment_and_say_so(embsweep, set_env, monkeypatch, arguments, chosen):
+    calls = []
+    monkeypatch.setattr("embsweep.tracking.ui.run_ui", lambda root, uri, **_: calls.append(uri))
+    set_env(MLFLOW_TRACKING_URI="sqlite:///team.db")
+    result = embsweep("ui", *arguments)
+    assert calls == [chosen]
+    assert ("from MLFLOW_TRACKING_URI" in result.output) == (not arguments)
+
+
 def test_ui_without_a_store(embsweep, tmp_path):
     result = embsweep("ui", "--storage", tmp_path, "--port", 0)
     assert result.exit_code == 2

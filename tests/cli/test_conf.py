@@ -19,7 +19,15 @@ REQUIRED = {
     ("data", "beir"): ["data.path=x"],
     ("data", "hub"): ["data.id=x", "data.revision=y"],
     ("model", "minilm"): ["matryoshka=from_384"],
+    ("model", "minilm-3-layers"): ["matryoshka=from_384"],
     ("model", "static"): ["matryoshka=from_384"],
+    ("model", "multilingual-e5-small"): ["matryoshka=from_384"],
+    ("model", "multilingual-e5-base"): ["matryoshka=from_768"],
+    ("model", "multilingual-e5-large-instruct"): ["model.task=x"],
+    ("model", "gte-multilingual-base"): ["matryoshka=from_768"],
+    ("model", "embeddinggemma-300m"): ["matryoshka=from_768"],
+    ("model", "paraphrase-multilingual-mpnet-base-v2"): ["matryoshka=from_768"],
+    ("model", "potion-multilingual-128m"): ["matryoshka.dims=[256,128,64]"],
 }
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +10,12 @@ from embsweep.cli.composition.compose import compose, to_values
 from embsweep.cli.composition.request import read_request, single_request
 from embsweep.cli.main import _command, _ui_command, with_default_sweep
 from embsweep.config import build_config
+from embsweep.config.search_space import SearchSpace
 from embsweep.core.errors import SweepRefused, TooManyFailures
+from embsweep.reports.view import Result
+from embsweep.sweep.request import SweepRequest
 from tests.refusals import raises_diagnostics
+from tests.reports.evidence_samples import rehearsal
 
 
 @pytest.mark.parametrize(
@@ -126,36 +131,39 @@ def test_run_prints_the_result_of_the_sweep(loader, monkeypatch, capsys):
     from embsweep.cli.main import _run
 
     request = read_request(loader, ["+sweep=bgem3"], "the command")
-    calls = []
-    monkeypatch.setattr(embsweep.sweep.run, "run_sweep", lambda received, _: (calls.append(received), "result")[1])
+    result, calls = Result(rehearsal(), "registered"), []
+    monkeypatch.setattr(embsweep.sweep.run, "run_sweep", lambda received, _: (calls.append(received), result)[1])
     monkeypatch.setattr(
-        embsweep.reports.summary, "print_result", lambda _, result, **kwargs: calls.append((result, kwargs["command"]))
+        embsweep.reports.summary,
+        "print_result",
+        lambda _, result, commands: calls.append((result, commands.sweep, shlex.split(commands.promote)[1:])),
     )
     _run(request)
-    assert calls == [request, ("result", "the command")]
+    assert calls == [request, (result, "the command", ["promote", "bgem3-rehearsal"])]
 
 
-@pytest.mark.slow
+LOCAL = ["ui", "--storage", "/a/b", "--uri", "sqlite:////a/b/mlflow.db"]
+
+
 @pytest.mark.parametrize(
-    ("overrides", "command"),
+    ("path", "store", "variable", "command"),
     [
-        ([], ["ui"]),
-        (["storage.path=/a/b"], ["ui", "--storage", "/a/b"]),
-        (["tracking.uri=postgresql://me:secret@host/db"], ["ui", "--uri", "postgresql://me:***@host/db"]),
+        (None, None, None, ["ui"]),
+        ("/a/b", None, None, ["ui", "--storage", "/a/b"]),
+        (None, "postgresql://***@host/db", None, ["ui", "--uri", "postgresql://***@host/db"]),
+        ("/a/b", None, "http://host:5000", LOCAL),
     ],
+    ids=["local", "in a folder", "database", "not the store of the environment"],
 )
-def test_command_that_opens_the_interface(loader, overrides, command):
-    shown = _ui_command(read_request(loader, ["+sweep=bgem3", *overrides], ""))
-    assert "secret" not in shown
-    assert shlex.split(shown)[1 : len(command) + 1][:2] == command[:2]
-    if "secret" not in "".join(overrides):
-        assert shlex.split(shown)[1:] == command
+def test_command_that_opens_the_interface(set_env, path, store, variable, command):
+    set_env(MLFLOW_TRACKING_URI=variable)
+    shown = _ui_command(SweepRequest({"storage": {"path": path}}, SearchSpace(), {}, "", Path("/repository")), store)
+    assert shlex.split(shown)[1:] == command
 
 
-@pytest.mark.slow
-def test_the_interface_of_a_server_is_its_address(loader):
-    shown = _ui_command(read_request(loader, ["+sweep=bgem3", "tracking.uri=http://host:5000"], ""))
-    assert shown == "open http://host:5000"
+def test_the_interface_of_a_server_is_its_address():
+    request = SweepRequest({"storage": {"path": None}}, SearchSpace(), {}, "", Path("/repository"))
+    assert _ui_command(request, "http://host:5000") == "open http://host:5000"
 
 
 def values_of(loader, *overrides):

@@ -95,6 +95,7 @@ def test_recipe_omits_values_outside_the_space(loader):
         ("train.epochs=tag(log,range(0,8))", "train.epochs", "impossible-range"),
         ("train.epochs=shuffle(range(1,5))", "train.epochs", "no-effect"),
         ("loss=mnrl,mnrl", "loss", "duplicate-value"),
+        ("train.epochs={a:range(1,2)},{a:1}", "train.epochs", "bad-space"),
         ("matryoshka=glob(zz*)", "matryoshka", "empty"),
         ("++hydra.sweeper.params={train.epoch: 'range(1,4)'}", "hydra.sweeper.params.train.epoch", "unknown-key"),
         ("++hydra.sweeper.params={train.epochs: 'range(1'}", "hydra.sweeper.params.train.epochs", "bad-space"),
@@ -144,6 +145,80 @@ def test_parse_request_returns_the_valid_dimensions_with_the_diagnostics(loader)
     assert codes_and_locations(diagnostics) == [("too-few", "train.epochs")]
     assert {"train.learning_rate", "loss"} < {d.key for d in request.space}
     assert "train.epochs" not in {d.key for d in request.space}
+
+
+@pytest.mark.parametrize(
+    ("argument", "values"),
+    [
+        ("train.patience=choice(null,1)", (None, 1)),
+        ("train.patience=null,1", (None, 1)),
+        ("++hydra.sweeper.params={train.patience: 'choice(null, 1)'}", (None, 1)),
+        ("++train.patience=1,2", (1, 2)),
+        ("train.tf32=choice(true,false,null)", (True, False, None)),
+        ("train.warmup='1e-1','2e-1'", (0.1, 0.2)),
+        ("train.scheduler='linear','cosine'", ("linear", "cosine")),
+        ("matryoshka.weight_power=-1,0.5", (-1.0, 0.5)),
+        ("matryoshka.dims='[384,64]','[384,128]'", ((384, 64), (384, 128))),
+        ("matryoshka.dims=choice('[384, 64]',[384,128])", ((384, 64), (384, 128))),
+        ("model.source='1','2'", ("1", "2")),
+    ],
+)
+def test_options_are_read_as_values_of_their_key(loader, argument, values):
+    key = argument.split("=")[0].lstrip("+") if "hydra" not in argument else "train.patience"
+    request = read_request(loader, ["+sweep=bgem3", "matryoshka=from_384", argument], "")
+    dimension = {d.key: d for d in request.space}[key]
+    group, name = key.split(".")
+    configs = (request.configure({key: option}) for option in dimension.options)
+    assert tuple(getattr(getattr(config, group), name) for config in configs) == values
+
+
+def test_a_key_of_one_option_can_be_searched_beside_another(loader):
+    request = read_request(loader, ["+sweep=bgem3", "loss=mnrl,cached_mnrl", "loss.mini_batch_size=8,16"], "")
+    sizes = [
+        request.configure({"loss": loss, "loss.mini_batch_size": size}).loss.mini_batch_size
+        for loss in ("mnrl", "cached_mnrl")
+        for size in ("8", "16")
+    ]
+    assert sizes == [None, None, 8, 16]
+    assert request.space.describe_inactive().keys() == {"loss.mini_batch_size"}
+    assert request.recipe["loss.mini_batch_size"] == "8", "trial 0 is the recipe, whichever value it has here"
+
+
+def test_a_key_that_no_option_uses_is_an_error_and_not_ignored(loader):
+    request = read_request(loader, ["+sweep=bgem3", "loss=mnrl", "loss.mini_batch_size=8,16"], "")
+    assert not request.space.describe_inactive()
+    with raises_diagnostics(("conflict", "loss.mini_batch_size")):
+        request.configure({"loss.mini_batch_size": "8"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("argument", "where", "spelling"),
+    [
+        ("train.epochs=shuffle(1,2)", "train.epochs", "train.epochs=1,2"),
+        ("train.warmup=tag(log,choice(0.1,0.2))", "train.warmup", "train.warmup=0.1,0.2"),
+        ("train.warmup=interval(0.2,0.1)", "train.warmup", "train.warmup=interval(0.1,0.2)"),
+        ("train.epochs=range(3,4)", "train.epochs", "train.epochs=3"),
+        ("+train.epochs=1,2", "train.epochs", "train.epochs=1,2"),
+        ("hydra.sweeper.n_trials=20", "hydra.sweeper.n_trials", "search.trials=20"),
+        ("hydra/sweeper/sampler=tpe", "hydra/sweeper/sampler", "search=tpe"),
+        ("++hydra.sweeper.params.train.epochs='1,2'", "hydra.sweeper.params.train", "train.epochs=1,2"),
+        ("++hydra.sweeper.params={train.epochs: [1,2]}", "train.epochs", "choice(1, 2)"),
+    ],
+)
+def test_idioms_that_mean_something_else_here_are_refused_with_the_spelling_that_works(
+    loader, argument, where, spelling
+):
+    _, diagnostics = parse_request(loader, ["+sweep=bgem3", argument], "")
+    assert [diagnostic.location for diagnostic in diagnostics] == [where]
+    assert spelling in str(diagnostics[0].hint)
+
+
+@pytest.mark.slow
+def test_a_faulty_function_is_not_offered_as_a_text(loader):
+    _, diagnostics = parse_request(loader, ["+sweep=bgem3", "train.epochs=choice()"], "")
+    assert codes_and_locations(diagnostics) == [("bad-override", "train.epochs")]
+    assert "quote" not in str(diagnostics[0].hint)
 
 
 @pytest.mark.slow

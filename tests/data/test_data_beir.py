@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from embsweep.config.data import BeirConfig
+from embsweep.config.data import BeirConfig, SplitConfig
 from embsweep.data.sources.load import load_collection
 
 
@@ -146,3 +150,59 @@ def test_invalid_path(tmp_path, diagnostics_of, split_config, name, code):
     (tmp_path / "file").write_text("x")
     (diagnostic,) = diagnostics_of(BeirConfig(kind="beir", path=str(tmp_path / name), split=split_config))
     assert (diagnostic.code, diagnostic.location) == (code, "data.path")
+
+
+SPLIT = SplitConfig(seed=13, validation=0.1, test=0.1)
+HEADER = "query-id\tcorpus-id\tscore\n"
+
+
+@pytest.fixture
+def write_parts(tmp_path):
+    def write(**parts):
+        (tmp_path / "qrels").mkdir()
+        for name, numbers in {"corpus": range(1, 5), "queries": range(1, 5)}.items():
+            ids = {"corpus": "d", "queries": "q"}[name]
+            rows = [json.dumps({"_id": f"{ids}{n}", "text": f"{ids} {n}"}) for n in numbers]
+            (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+        for part, judged in parts.items():
+            (tmp_path / f"qrels/{part}.tsv").write_text(HEADER + "".join(f"q{n}\td{n}\t1\n" for n in judged))
+        return BeirConfig(kind="beir", path=str(tmp_path), split=SPLIT)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("parts", "sides"),
+    [
+        ({"train": [1, 2], "dev": [3], "test": [4]}, {"q 3": "validation", "q 4": "test"}),
+        ({"train": [1, 2], "validation": [3]}, {"q 3": "validation"}),
+        ({"train": [1, 2], "test": [4]}, {"q 4": "test"}),
+        ({"train": [1, 2]}, {}),
+        ({"dev": [1, 2], "test": [4]}, {"q 4": "test"}),
+        ({"test": [1, 2, 3]}, {}),
+    ],
+)
+def test_train_trains_dev_chooses_and_test_reports(write_parts, tmp_path, parts, sides):
+    collection = load_collection(write_parts(**parts), tmp_path)
+    assert {collection.queries[query]: side for query, side in collection.sides.items()} == sides
+    assert len(collection.queries) == sum(map(len, parts.values()))
+    assert len(collection.reading) == 1
+    assert len(collection.passages) == 4
+
+
+def test_a_query_of_training_and_test_is_not_trained_on(write_parts, tmp_path):
+    collection = load_collection(write_parts(train=[1, 2], test=[2]), tmp_path)
+    assert list(collection.sides.values()) == ["test"]
+    assert dict(collection.merged)["queries on two sides, kept on the held-out one only"] == 1
+
+
+def test_judgements_and_texts_as_parquet(write_parts, tmp_path):
+    config = write_parts()
+    for name in ("corpus", "queries"):
+        (tmp_path / name).mkdir()
+        rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name / "test-00000-of-00001.parquet")
+        (tmp_path / f"{name}.jsonl").unlink()
+    judged = pa.table({"query-id": ["q1"], "corpus-id": ["d2"], "score": [1.0]})
+    pq.write_table(judged, tmp_path / "qrels" / "test-00000-of-00001.parquet")
+    assert relevant_texts(load_collection(config, tmp_path)) == {"q 1": {"d 2"}}

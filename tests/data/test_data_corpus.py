@@ -25,22 +25,21 @@ def test_numbers_follow_first_appearance_and_counts_are_kept():
 
 
 def test_nothing_is_reported_if_nothing_is_merged():
-    assert build_collection("x", [Pair("a", "p", "n"), Pair("b", "q", "n")]).merged == ()
+    assert build_collection("x", [Pair("a", "p", ("n",)), Pair("b", "q", ("n",))]).merged == ()
 
 
 def test_negatives_are_passages_and_a_pair_may_have_several():
-    collection = build_collection("x", [Pair("a", "p", "n"), Pair("a", "p", "q"), Pair("b", "q", "p")])
-    assert collection.passages == ("p", "n", "q")
-    assert collection.judgements == (Judgement(0, 0, 1), Judgement(0, 0, 2), Judgement(1, 2, 0))
+    collection = build_collection("x", [Pair("a", "p", ("n", "m")), Pair("a", "p", ("q",)), Pair("b", "q", ("p",))])
+    assert collection.passages == ("p", "n", "m", "q")
+    assert collection.judgements == (Judgement(0, 0, (1, 2)), Judgement(0, 0, (3,)), Judgement(1, 3, (0,)))
 
 
 @pytest.mark.parametrize(
     ("pairs", "where", "code"),
     [
-        ([Pair("a", "p", "p ", place="x:1")], "x:1", "negative-is-relevant"),
-        ([Pair("a", "p", "q", place="x:1"), Pair("a", "q", "n", place="x:2")], "x:1", "negative-is-relevant"),
-        ([Pair("a", "p", "n", place="x:1"), Pair("b", "q", place="x:2")], "x:2", "missing-value"),
-        ([Pair("a", "p", "p")], "data", "negative-is-relevant"),
+        ([Pair("a", "p", ("p ",), place="x:1")], "x:1", "negative-is-relevant"),
+        ([Pair("a", "p", ("q",), place="x:1"), Pair("a", "q", ("n",), place="x:2")], "x:1", "negative-is-relevant"),
+        ([Pair("a", "p", ("p",))], "data", "negative-is-relevant"),
         ([], "data", "no-rows"),
     ],
 )
@@ -82,7 +81,7 @@ def test_exact_and_normalised_duplicates_are_counted_separately():
 
 def test_a_negative_that_differs_in_case_is_still_the_relevant_passage():
     with raises_diagnostics(("negative-is-relevant", "data")):
-        build_collection("x", [Pair("a", "Passage", "PASSAGE"), Pair("b", "q", "n")])
+        build_collection("x", [Pair("a", "Passage", ("PASSAGE",)), Pair("b", "q", ("n",))])
 
 
 @given(st.text())

@@ -50,7 +50,8 @@ def test_rows_become_a_collection(serve, hub_config, tmp_path):
     collection = load_collection(hub_config(negative="neg", subset="de"), tmp_path)
     assert calls == [(("owner/name", "de"), {"split": "train", "revision": "abc123"})]
     assert collection.name == "owner/name"
-    rows = [(j.query, collection.passages[j.passage], collection.passages[j.negative]) for j in collection.judgements]
+    texts = collection.passages
+    rows = [(j.query, texts[j.passage], texts[j.negatives[0]]) for j in collection.judgements]
     assert rows == [(0, "p", "n"), (1, "q", "m")]
 
 

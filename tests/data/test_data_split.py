@@ -22,14 +22,14 @@ def single_pairs(count, questions=1):
 
 
 def test_groups_are_connected_components():
-    pairs = [Pair("a", "1"), Pair("a", "2"), Pair("b", "2"), Pair("c", "3"), Pair("d", "1"), Pair("e", "4", None)]
+    pairs = [Pair("a", "1"), Pair("a", "2"), Pair("b", "2"), Pair("c", "3"), Pair("d", "1"), Pair("e", "4")]
     collection = build_collection("x", pairs, ["unjudged"])
     groups = find_groups(collection, seed=0)
     assert sorted((group.queries, group.rows) for group in groups) == [((0, 1, 3), 4), ((2,), 1), ((4,), 1)]
 
 
 def test_a_hard_negative_connects_no_groups():
-    collection = build_collection("x", [Pair("a", "1", "2"), Pair("b", "2", "1")])
+    collection = build_collection("x", [Pair("a", "1", ("2",)), Pair("b", "2", ("1",))])
     assert len(find_groups(collection, seed=0)) == 2
 
 
@@ -123,7 +123,7 @@ class TestMaxPairs:
         assert "u" in free.test.corpus
 
     def test_hard_negatives_of_the_kept_pairs_stay_in_the_corpus(self):
-        collection = build_collection("x", [Pair(f"q{n}", f"p{n}", f"n{n}") for n in range(20)])
+        collection = build_collection("x", [Pair(f"q{n}", f"p{n}", (f"n{n}",)) for n in range(20)])
         splits = split_collection(collection, config(), 10)
         assert len(splits.test.corpus) == 20
         assert {text[1:] for text in splits.test.corpus if text[0] == "n"} == {
@@ -140,12 +140,12 @@ class TestMaxPairs:
 
 
 def test_a_training_row_whose_negative_answers_a_held_out_query_is_omitted():
-    pairs = [Pair(f"q{n}", f"p{n}", f"p{(n + 1) % 30}") for n in range(30)]
+    pairs = [Pair(f"q{n}", f"p{n}", (f"p{(n + 1) % 30}",)) for n in range(30)]
     splits = split_collection(build_collection("x", pairs), config(), None)
     held_out = passages_by_side(splits)["validation"] | passages_by_side(splits)["test"]
     assert len(held_out) == 12
     due = [pair for pair in pairs if pair.positive not in held_out]
-    expected = [pair for pair in due if pair.negative not in held_out]
+    expected = [pair for pair in due if pair.negatives[0] not in held_out]
     assert len(expected) < len(due)
     assert list(splits.train) == expected
     note = f"training rows left out because their hard negative answers a held-out query: {len(due) - len(expected)}"
@@ -153,8 +153,8 @@ def test_a_training_row_whose_negative_answers_a_held_out_query_is_omitted():
 
 
 def test_no_training_row_left_is_an_error():
-    pairs = [Pair("a", "1", "2"), Pair("b", "2", "1"), Pair("c", "3", "1"), Pair("a", "1", "3")]
-    pairs += [Pair("b", "2", "3"), Pair("c", "3", "2")]
+    pairs = [Pair("a", "1", ("2",)), Pair("b", "2", ("1",)), Pair("c", "3", ("1",)), Pair("a", "1", ("3",))]
+    pairs += [Pair("b", "2", ("3",)), Pair("c", "3", ("2",))]
     with raises_diagnostics(("too-few-pairs", "data.split")):
         split_collection(build_collection("x", pairs), config(), None)
 
@@ -201,7 +201,7 @@ class TestFingerprint:
             self.of(rest),
             self.of([replace(first, anchor="other"), *rest]),
             self.of([replace(first, positive="other"), *rest]),
-            self.of([replace(pair, negative="u") for pair in self.pairs]),
+            self.of([replace(pair, negatives=("u",)) for pair in self.pairs]),
         }
         assert len(fingerprints) == 9
 

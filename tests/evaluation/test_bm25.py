@@ -4,7 +4,8 @@ import pytest
 
 from embsweep.core.names import METRICS
 from embsweep.data.collection import RetrievalSet
-from embsweep.evaluation.bm25 import measure_bm25, rank_bm25, tokenize
+from embsweep.data.words import list_terms
+from embsweep.evaluation.bm25 import measure_bm25, rank_bm25
 
 
 def _set(queries, corpus, relevant):
@@ -26,12 +27,22 @@ def test_ties_are_ranked_by_position():
 
 
 def test_words_are_unicode_and_lower_cased():
-    assert tokenize("Größe: ÁRBOL-2, naïve_x") == ["größe", "árbol", "2", "naïve_x"]
+    assert list_terms("Größe: ÁRBOL-2, naïve_x") == ["grösse", "árbol", "2", "naïve_x"]
 
 
 @pytest.mark.parametrize("query", ["zebra", "?!", ""])
 def test_a_query_without_known_words_leaves_corpus_order(query):
     assert measure_bm25(_set([query], ["tax", "river"], [(1,)]))[0]["mrr@10"] == pytest.approx(1 / 2)
+
+
+def test_a_corpus_without_a_word_leaves_its_order():
+    assert rank_bm25(_set(["tax", "👍"], ["👍", "…", "の"], [(0,), (1,)])).tolist() == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_subjects_are_found_in_scripts_without_spaces_and_with_affixes():
+    queries = ["怎样办理停车证", "พิกัดภาษีที่ดิน", "रखरखाव का पंजीकरण", "ما هي رخصة البناء"]
+    corpus = ["tax", "住房补贴和停车证的办理", "การเสียภาษีที่ดินประจำปี", "पंजीकरणों की सूची", "تمنح الرخصة للبناء"]
+    assert rank_bm25(_set(queries, corpus, [(0,)] * 4))[:, 0].tolist() == [1, 2, 3, 4]
 
 
 def test_nothing_is_printed(capfd):

@@ -175,7 +175,7 @@ def test_a_copy_is_found_by_kind_source_and_revision(source, root):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["hub", "minilm", "static"])
+@pytest.mark.parametrize("kind", ["hub", "minilm", "minilm_3_layers", "static"])
 def test_a_model_of_the_copy_is_the_same(root, kind, tmp_path):
     """In every parameter and in its tokenizer; the path of the copy is in no file that is saved with the model."""
     import torch

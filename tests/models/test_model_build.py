@@ -122,6 +122,20 @@ def test_minilm_truncates_at_the_lower_limit(package, capfd, limit, expected):
 
 
 @pytest.mark.slow
+def test_minilm_3_layers_has_the_first_layers_of_minilm_and_is_saved_with_them(package, tmp_path):
+    whole, cut = (build_model(_config(kind), "cpu")[0].auto_model for kind in ("minilm", "minilm_3_layers"))
+    assert cut.state_dict().keys() < whole.state_dict().keys()
+    assert all((value == whole.state_dict()[name]).all() for name, value in cut.state_dict().items())
+    model = build_model(_config("minilm_3_layers"), "cpu")
+    model.save_pretrained(str(tmp_path / "saved"))
+    from sentence_transformers import SentenceTransformer
+
+    loaded = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    assert len(loaded[0].auto_model.encoder.layer) == loaded[0].auto_model.config.num_hidden_layers == 3
+    assert (loaded.encode(["a river"]) == model.encode(["a river"])).all()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["minilm", "static"])
 def test_building_is_deterministic(package, kind):
     first, second = (build_model(_config(kind), "cpu").encode(["a river", "x"]) for _ in range(2))

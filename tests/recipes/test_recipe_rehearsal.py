@@ -27,10 +27,10 @@ def test_a_recipe_passes_the_checks_before_a_rehearsal(request_of, shared_data, 
     request = request_of(name, "data=beir", f"data.path={folder}", f"storage.path={tmp_path}")
     prepared = check_request(request)
     assert prepared.scale.is_rehearsal
-    assert prepared.recipe.model.kind == "minilm"
+    assert prepared.recipe.model.kind == "minilm_3_layers"
     assert (
         prepared.recipe.trial.eval_dims[0] == prepared.recipe.model.dim * prepared.requested.trial.eval_dims[0] // 1024
     )
     assert prepared.recipe.train.epochs <= prepared.recipe.scale.rehearsal.max_epochs
-    assert 2 <= len(prepared.splits.train) <= 400
+    assert 2 <= len(prepared.splits.train) <= 750
     assert len(prepared.folds) == (2 if name == "ca_procedures" else 0)

@@ -177,6 +177,16 @@ def test_hyperparameters_are_those_of_the_machine_that_trained():
     assert "use_cpu" not in listed
 
 
+def test_the_prompts_that_the_model_was_trained_with():
+    assert "prompt:**" not in section(write(typical()), "Training Run")
+    facts = {"device": "cpu", "query_prompt": "Find:\nquery: "}
+    card = write(make_evidence(training=replace_values(make_training(), facts=facts)))
+    listed = section(card, "Training Run")
+    assert r"- **Query prompt:** `'Find:\nquery: '`, in training and evaluation; `encode_query` adds it" in listed
+    assert "Document prompt" not in listed
+    assert "`prompts`" not in section(card, "Training Hyperparameters")
+
+
 def test_the_loss_of_the_winner():
     training = make_training()
     config = replace_values(training.config, loss=LossConfig(name="mnrl", scale=33.5))

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from embsweep.reports.summary import print_result
+from embsweep.reports.summary import NextCommands, print_result
 from embsweep.reports.text import gain, score
 from embsweep.reports.view import Result
 from embsweep.selection.evidence import BASE, WINNER
@@ -22,7 +22,8 @@ def typical():
 
 def lines_of(evidence, command="python run_sweep.py +sweep=x", width=110):
     console = Console(file=io.StringIO(), width=width)
-    print_result(console, Result(evidence, REGISTERED), command=command, ui_command="embsweep ui")
+    commands = NextCommands(command, "embsweep ui", "embsweep promote x")
+    print_result(console, Result(evidence, REGISTERED), commands)
     return console.file.getvalue().splitlines()
 
 
@@ -90,6 +91,7 @@ def test_every_run_of_the_confirmation_is_shown(typical):
 def test_next_commands_are_complete(typical):
     lines = lines_of(typical, command="python run_sweep.py +sweep=x search.trials=8")
     assert any(line.endswith(" embsweep ui") for line in lines)
+    assert any(line.endswith(" embsweep promote x") for line in lines)
     (extend,) = (line for line in lines if line.startswith("Extend"))
     assert "python run_sweep.py +sweep=x search.trials=16 " in extend
     assert numbers_in(extend) == [16, 8]

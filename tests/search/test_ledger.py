@@ -13,6 +13,7 @@ from embsweep.config.search_space import Choice, FloatRange, IntRange
 from embsweep.config.sweep import SearchConfig, StoppingConfig
 from embsweep.core.errors import SweepRefused
 from embsweep.search.confirmation import ConfirmationLedger
+from embsweep.search.points import Points
 from embsweep.search.pruners import build_pruner
 from embsweep.search.read import read_ledger, read_metadata, read_phases
 from embsweep.search.record import FORMAT_KEY, LEDGER_FORMAT, METADATA
@@ -46,7 +47,7 @@ def open_in(folder):
     search = SearchConfig(sampler="random", trials=6, seed=3, recipe_first=True)
     pruner = build_pruner(StoppingConfig(kind="none"), 0.25)
     storage = open_storage(folder / "study.db")
-    return SearchLedger(storage, space=SPACE, search=search, pruner=pruner, rungs=RUNGS, recipe=RECIPE)
+    return SearchLedger(storage, points=Points(SPACE), search=search, pruner=pruner, rungs=RUNGS, recipe=RECIPE)
 
 
 def finish(ledger, record, score):

@@ -11,14 +11,14 @@ from embsweep.config.sweep import SearchConfig
 from embsweep.search.samplers import sampler_view, sampling_threads
 
 
-def draw(sampler, count, *, startup=3, seed=3):
-    """Return the points of a search for a small x."""
+def draw(sampler, count, *, startup=3, seed=3, best=0.0):
+    """Return the points of a search for an x near `best`."""
     search = {"sampler": sampler, "trials": count, "seed": seed, "startup_trials": startup}
     ledger = open_search(InMemoryStorage(), (FloatRange("x", 0.0, 1.0),), **search)
     points = []
     while (record := ledger.ask()) is not None:
         points.append(record.params["x"])
-        ledger.complete(record.number, 1.0 - record.params["x"])
+        ledger.complete(record.number, 1.0 - abs(record.params["x"] - best))
     return points
 
 
@@ -26,7 +26,7 @@ def draw(sampler, count, *, startup=3, seed=3):
 @pytest.mark.parametrize("startup", [2, 4])
 def test_a_model_based_sampler_draws_at_random_during_startup(sampler, startup):
     """A Gaussian process draws every third trial at random after it, too."""
-    learned, at_random = draw(sampler, 6, startup=startup), draw("random", 6)
+    learned, at_random = draw(sampler, 6, startup=startup, best=0.4), draw("random", 6)
     same = {number for number in range(6) if learned[number] == at_random[number]}
     assert same == {*range(startup), *({4} if sampler == "gp" else ())}
 
@@ -77,7 +77,7 @@ def seen(*trials, sampler="gp", startup=8):
         for state, x, curve, value in trials
     ]
     config = SearchConfig(sampler=sampler, trials=1, seed=0, startup_trials=startup, recipe_first=False)
-    view = sampler_view(made, config, (250, 1000))
+    view = sampler_view(made, config, (250, 1000), {})
     return {trial.params["x"]: trial.value for trial in view if trial.state == TrialState.COMPLETE}
 
 

@@ -159,7 +159,7 @@ def test_find_largest_trial_is_the_recipe_without_a_space(request_of):
 
 def test_find_largest_trial_applies_the_rehearsal(request_of):
     request = request_of("train.batch_size=range(8,65)")
-    assert find_largest_trial(request, Rehearsal(is_rehearsal=True)).model.kind == "minilm"
+    assert find_largest_trial(request, Rehearsal(is_rehearsal=True)).model.kind == "minilm_3_layers"
 
 
 @pytest.fixture

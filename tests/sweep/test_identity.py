@@ -18,9 +18,10 @@ MAY_CHANGE = {
     "gate": "against_base against_champion alpha dims margin",
     "runner": "address cpus_per_trial gpus_per_trial kind max_concurrent trials_per_gpu workers_per_trial",
     "scale": "mode",
-    "scale.rehearsal": "fractions gate_rule max_accumulation max_batch_size max_epochs max_finalists max_folds "
-    "max_pairs max_seeds max_seq_length max_trials",
-    "scale.rehearsal.model": "dim kind max_seq_length name revision source",
+    "scale.rehearsal": "fractions max_accumulation max_batch_size max_epochs max_finalists max_folds "
+    "max_pairs max_seeds max_seq_length max_trials min_test",
+    "scale.rehearsal.model": "dim kind max_seq_length name pooling prompts revision source task",
+    "scale.rehearsal.model.published": "max_seq_tokens pooling prompts",
     "search": "trials",
     "stopping": "paused_states",
     "storage": "path",
@@ -30,12 +31,15 @@ MAY_CHANGE = {
 """Keys that may change when a sweep is resumed. What a rehearsal changes is in the scaled configuration."""
 
 IS_IDENTITY = {
-    "data": "anchor id kind max_pairs negative packages pairs part path positive revision subset",
+    "data": "anchor corpus delimiter encoding group id kind max_negatives max_pairs min_score negative packages pairs "
+    "part path positive revision score subset test_pairs validation_pairs",
     "data.split": "seed test validation",
     "eval": "batch_size dims fractions per_epoch",
     "loss": "mini_batch_size name scale",
     "matryoshka": "dims weight_power weights",
-    "model": "dim kind max_seq_length name revision source",
+    "model": "dim kind max_seq_length name pooling prompts revision source task",
+    "model.published": "max_seq_tokens pooling prompts",
+    "model.published.prompts": "document query",
     "objective": "aggregate dim_weights dim_weights.128 floors metric min_retention",
     "search": "recipe_first sampler schedules seed startup_trials",
     "stopping": "kind min_fraction reduction_factor",

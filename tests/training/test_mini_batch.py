@@ -103,9 +103,9 @@ def test_no_further_size_is_measured_after_the_time_limit():
 
 
 def test_the_longest_of_every_column():
-    pairs = [Pair("a", "bbb", "c"), Pair("aaa", "b", None), Pair("aa", "bb", "ccc")]
-    assert find_longest(pairs, 2) == [Pair("aaa", "bbb", "ccc"), Pair("aa", "bb", "c")]
-    assert find_longest(pairs[1:2], 3) == [Pair("aaa", "b")] * 3
+    pairs = [Pair("a", "bbb", ("c",)), Pair("aaa", "b", ("d",)), Pair("aa", "bb", ("ccc",))]
+    assert find_longest(pairs, 2) == [Pair("aaa", "bbb", ("ccc",)), Pair("aa", "bb", ("c",))]
+    assert find_longest(pairs[1:2], 3) == [Pair("aaa", "b", ("d",))] * 3
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -106,7 +106,7 @@ def test_the_same_job_gives_the_same_numbers(make_job, data):
 @pytest.mark.parametrize("model", ["tiny", pytest.param("minilm", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("loss", ["mnrl", "cached_mnrl"])
 def test_every_loss_trains_with_negatives_too(make_config, tiny_model, tmp_path, data, loss, model):
-    pairs = tuple(Pair(p.anchor, p.positive, data.train[i - 1].positive) for i, p in enumerate(data.train))
+    pairs = tuple(Pair(p.anchor, p.positive, (data.train[i - 1].positive,)) for i, p in enumerate(data.train))
     of_model = tiny_model if model == "tiny" else ("model=minilm", "matryoshka=from_384", "model.max_seq_length=16")
     config = make_config(*of_model, f"loss={loss}", "train.epochs=0.4", "eval.fractions=[1.0]", "train.batch_size=8")
     recorder = Recorder()

@@ -49,15 +49,26 @@ def report_left_out(merged: Mapping[str, int], notes: Sequence[str]) -> Iterator
 
 
 def report_shared(data: SplitView) -> Iterator[Finding]:
-    """Yield an error for texts on two sides, including hard negatives of training that answer a held-out query."""
-    negatives = [pair.negative for pair in data.train if pair.negative is not None]
+    """Yield an error for texts on two sides, including hard negatives of training that answer a held-out query.
+
+    For passages it is a warning if the source fixes the split: published sets judge one corpus in several parts.
+    """
+    negatives = [text for pair in data.train for text in pair.negatives]
     passages = [side.passages for side in data.sides]
+    contents = [[*passages[0], *negatives], *passages[1:]]
     yield from _report_shared("query", "queries", data.sides, [side.queries for side in data.sides])
-    yield from _report_shared("passage", "passages", data.sides, [[*passages[0], *negatives], *passages[1:]])
+    yield from _report_shared(
+        "passage", "passages", data.sides, contents, severity="warning" if data.is_fixed else "error"
+    )
 
 
 def _report_shared(
-    what: str, plural: str, sides: Sequence[Side], contents: Sequence[Sequence[str]]
+    what: str,
+    plural: str,
+    sides: Sequence[Side],
+    contents: Sequence[Sequence[str]],
+    *,
+    severity: Severity = "error",
 ) -> Iterator[Finding]:
     by_text = [{normalise_text(text): text for text in texts} for texts in contents]
     counts: list[str] = []
@@ -69,7 +80,7 @@ def _report_shared(
     if counts:
         yield Finding(
             f"{what}-on-two-sides",
-            "error",
+            severity,
             f"{plural} on two sides of the split: {', '.join(counts)}",
             tuple(examples[:MAX_EXAMPLES]),
         )

@@ -23,6 +23,7 @@ FIXES: Mapping[str, str] = MappingProxyType(
         "query-on-two-sides": "keep every query on one side: split by passage group",
         "leaked-queries": "remove one of each near-duplicate pair, or change data.split.seed",
         "leaked-passages": "remove one of each near-duplicate pair, or change data.split.seed",
+        "overlapping-passages": "keep each document on one side: data.group=COLUMN, the column that names the document",
         "columns-swapped": "swap data.anchor and data.positive",
         "empty-texts": "remove the rows whose text is empty",
         "short-texts": "check the examples, and remove rows without content",

@@ -44,7 +44,7 @@ def count_false_negatives(train: Sequence[Pair], config: TrainConfig) -> InBatch
     rows = len(train)
     size = min(config.batch_size, rows)
     passages = Counter(pair.positive for pair in train)
-    negatives = Counter(pair.negative for pair in train if pair.negative is not None)
+    negatives = Counter(text for pair in train for text in pair.negatives)
     pairs = Counter((pair.anchor, pair.positive) for pair in train)
     answers: dict[str, set[str]] = {}
     for pair in train:

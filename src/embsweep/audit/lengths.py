@@ -10,9 +10,10 @@ import numpy as np
 
 from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding, Severity
 from embsweep.audit.split_view import SplitView, draw_sample
-from embsweep.audit.texts import split_words
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
+from embsweep.data.words import split_words
 from embsweep.models.token_counter import TokenCounter, find_token_counter
+from embsweep.models.usage import find_prompts
 
 CUT_IS_WARNING = 0.1
 """Share of tokens beyond the limit from which truncation is a warning."""
@@ -57,19 +58,26 @@ def measure_lengths(texts: Sequence[str]) -> Lengths:
 
 
 def measure_cuts(data: SplitView, model: ModelConfig) -> dict[str, Truncation]:
-    """Measure the truncation of at most 2,000 `queries` and `passages` each; empty if no tokenizer is available."""
+    """Measure the truncation of at most 2,000 `queries` and `passages` each; empty if no tokenizer is available.
+
+    Every text counts with its prompt.
+    """
     counter = find_token_counter(model)
     if counter is None:
         return {}
+    prompts = find_prompts(model)
     return {
-        what: measure_cut(draw_sample(texts, _MOST_TOKENISED), counter)
-        for what, texts in (("queries", data.queries), ("passages", data.corpus))
+        what: measure_cut(draw_sample(texts, _MOST_TOKENISED), counter, prompt)
+        for what, texts, prompt in (
+            ("queries", data.queries, prompts.query),
+            ("passages", data.corpus, prompts.document),
+        )
     }
 
 
-def measure_cut(texts: Sequence[str], counter: TokenCounter) -> Truncation:
-    """Measure the share of texts longer than the limit, and the share of tokens beyond it."""
-    tokens = np.array([counter.count(text) for text in texts])
+def measure_cut(texts: Sequence[str], counter: TokenCounter, prompt: str = "") -> Truncation:
+    """Measure the share of texts longer than the limit with their prompt, and the share of tokens beyond it."""
+    tokens = np.array([counter.count(prompt + text) for text in texts])
     beyond = np.maximum(tokens - counter.limit, 0)
     cut = np.flatnonzero(beyond)
     return Truncation(

@@ -22,6 +22,12 @@ from embsweep.evaluation.metrics import MAX_RANK
 MOST_QUERIES = 500
 """Number of queries that are ranked: enough for a difference of .02; BM25 over 25,000 passages takes only seconds."""
 
+FEWEST_VARYING = 5
+"""Number of queries whose average precision differs from the most frequent value, below which a spread means nothing.
+
+Where BM25 ranks all queries right, its spread is zero, but that of a model on the same queries is not.
+"""
+
 SHOWN = ("accuracy@1", "recall@10", "map@100")
 DIFFERENCE_SHOWN = 0.01
 
@@ -43,7 +49,8 @@ class RowEvaluation:
 class NaiveComparison:
     """Metrics of one ranking, `right` and `naive` (one id per row).
 
-    `spread` is the standard deviation of the queries' average precision in the right evaluation.
+    `spread` is the standard deviation of the queries' average precision in the right evaluation, None if fewer than
+    `FEWEST_VARYING` queries differ from the most frequent value.
     """
 
     ranker: str
@@ -51,7 +58,7 @@ class NaiveComparison:
     rows: int
     right: Mapping[str, float]
     naive: Mapping[str, float]
-    spread: float
+    spread: float | None
 
 
 def build_row_evaluation(data: SplitView, limit: int = MOST_QUERIES) -> RowEvaluation:
@@ -98,8 +105,13 @@ def compare_evaluations(ranker: str, ranking: NDArray[np.int64], evaluation: Row
         len(ranks),
         {metric: float(np.mean(per_query[metric])) for metric in SHOWN},
         {metric: float(naive[metric]) for metric in SHOWN},
-        float(np.std(per_query["map@100"])),
+        _measure_spread(per_query["map@100"]),
     )
+
+
+def _measure_spread(precisions: NDArray[np.float64]) -> float | None:
+    most_frequent = Counter(precisions.tolist()).most_common(1)[0][1]
+    return float(np.std(precisions)) if len(precisions) - most_frequent >= FEWEST_VARYING else None
 
 
 def rank_rows(ranking: NDArray[np.int64], evaluation: RowEvaluation) -> NDArray[np.int64]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embsweep.audit.split_view import draw_sample
-from embsweep.audit.texts import split_words
 from embsweep.data.text import normalise_text
+from embsweep.data.words import list_words_and_pairs, split_words
 
 _HASHES = 128
 _SEED = 1
@@ -35,7 +35,10 @@ class Shingling:
 
 
 QUERIES = Shingling(words=1, numbers_matter=True)
-"""Single words, because questions are short. The same question about 2020 and about 2021 is not a near-duplicate."""
+"""Single words, because questions are short; in scripts without spaces single characters and pairs of them.
+
+The same question about 2020 and about 2021 is not a near-duplicate.
+"""
 
 PASSAGES = Shingling(words=2, numbers_matter=False)
 
@@ -90,11 +93,10 @@ def find_near(
 
 
 def list_shingles(text: str, how: Shingling) -> list[str]:
-    """Split the normalised text into runs of `how.words` words; the whole text is one run if it has fewer words."""
-    normal = normalise_text(text)
-    words = split_words(normal)
+    """Split a text into runs of `how.words` words; the whole normalised text is one run if it has fewer words."""
+    words = list_words_and_pairs(text) if how.words == 1 else split_words(text)
     if len(words) < how.words:
-        return [" ".join(words) or normal]
+        return [" ".join(words) or normalise_text(text)]
     if how.words == 1:
         return words
     return [" ".join(run) for run in zip(*(words[start:] for start in range(how.words)), strict=False)]
@@ -142,4 +144,4 @@ def _compare(some: frozenset[str], more: frozenset[str]) -> float:
 
 
 def _numbers(text: str) -> list[str]:
-    return sorted(word for word in split_words(normalise_text(text)) if any(map(str.isdigit, word)))
+    return sorted(word for word in split_words(text) if any(map(str.isnumeric, word)))

@@ -12,6 +12,7 @@ from embsweep.audit.languages import Languages
 from embsweep.audit.lengths import Lengths, Truncation
 from embsweep.audit.naive_evaluation import NaiveComparison
 from embsweep.audit.sizes import HeldOut, Structure
+from embsweep.audit.split_view import TRAIN
 from embsweep.selection.evidence import FindingRecord
 
 
@@ -98,7 +99,10 @@ def report_to_json(report: AuditReport) -> dict[str, Any]:
         {**facts.model_dump(), "fix": finding.hint}
         for facts, finding in zip(to_facts(report), report.findings, strict=True)
     ]
-    return {"findings": findings, "waived": list(report.waived), "figures": _without_texts(asdict(report.figures))}
+    figures = _without_texts(asdict(report.figures))
+    for size in figures["sizes"]:
+        size["name"] = "train" if size["name"] == TRAIN else size["name"]  # the name in data sets and in Splits
+    return {"findings": findings, "waived": list(report.waived), "figures": figures}
 
 
 def _without_texts(value: Any) -> Any:

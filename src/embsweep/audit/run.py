@@ -17,12 +17,14 @@ from embsweep.audit.in_batch_negatives import count_false_negatives, report_fals
 from embsweep.audit.languages import find_languages, report_languages
 from embsweep.audit.lengths import measure_cuts, measure_lengths, report_cuts
 from embsweep.audit.naive_evaluation import build_row_evaluation, compare_evaluations, report_naive
+from embsweep.audit.overlaps import report_overlaps
 from embsweep.audit.report import AuditReport, Figures, Size
 from embsweep.audit.sizes import count_structure, measure_held_out, report_held_out, report_structure
 from embsweep.audit.split_view import TEST, VALIDATION, SplitView, build_split_view
 from embsweep.audit.texts import report_texts
+from embsweep.config.model import ModelConfig
 from embsweep.config.sweep import AuditConfig
-from embsweep.config.training import ModelConfig, TrainConfig
+from embsweep.config.training import TrainConfig
 from embsweep.data.collection import Collection, Splits
 from embsweep.evaluation.bm25 import rank_bm25
 
@@ -68,6 +70,7 @@ def _report_duplicates(data: SplitView, threshold: float) -> Iterator[Finding]:
     near = {what: find_near_texts(data, what, threshold) for what in ("queries", "passages")}
     for what, found in near.items():
         yield from report_leaks(what, found, data.sides)
+    yield from report_overlaps(data.sides)
     for what, found in near.items():
         yield from report_near(what, found, threshold)
 

@@ -21,15 +21,19 @@ _POWER_FACTOR = 2.8
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out side. `detectable` is the smallest difference of MAP@100 that is detected with a power of .8."""
+    """One held-out side.
+
+    `detectable` is the smallest difference of MAP@100 that is detected with a power of .8, as estimated before
+    training; None if that is not possible. The end of a sweep reports one measured on paired differences of two models.
+    """
 
     name: str
     queries: int
     groups: int
-    detectable: float
+    detectable: float | None
 
 
-def measure_held_out(name: str, data: RetrievalSet, spread: float) -> HeldOut:
+def measure_held_out(name: str, data: RetrievalSet, spread: float | None) -> HeldOut:
     """Measure the size of one side and estimate the smallest difference that it can detect.
 
     The estimate is a lower bound, because the questions of one passage are not independent.
@@ -38,22 +42,34 @@ def measure_held_out(name: str, data: RetrievalSet, spread: float) -> HeldOut:
         name: Name of the side.
         data: Queries, corpus and relevant passages.
         spread: Standard deviation of a query's average precision. It approximates that of the difference of two models,
-            to which it is equal if the two have a correlation of .5.
+            to which it is equal if the two have a correlation of .5. None if it is not known.
     """
     queries = len(data.queries)
-    return HeldOut(name, queries, len(set(label_groups(data.relevant))), _POWER_FACTOR * spread / math.sqrt(queries))
+    detectable = None if spread is None else _POWER_FACTOR * spread / math.sqrt(queries)
+    return HeldOut(name, queries, len(set(label_groups(data.relevant))), detectable)
 
 
 def report_held_out(sides: Sequence[HeldOut]) -> Iterator[Finding]:
     """Yield a warning if a side has fewer than 100 queries or fewer than 30 passage groups."""
     small = [
-        f"{side.name} has {side.queries:,} queries in {side.groups:,} passage groups and will not show differences of "
-        f"MAP@100 below about {side.detectable:.2f}"
+        f"{side.name} has {side.queries:,} queries in {side.groups:,} passage groups and {_describe_power(side)}"
         for side in sides
         if side.queries < FEW_QUERIES or side.groups < FEW_GROUPS
     ]
     if small:
         yield Finding("few-held-out-queries", "warning", "; ".join(small))
+
+
+def _describe_power(side: HeldOut) -> str:
+    if side.detectable is None:
+        return (
+            "may miss a real gain; from which difference of MAP@100 it shows one cannot be estimated before training, "
+            "because BM25 ranks nearly all queries alike"
+        )
+    return (
+        f"will not show differences of MAP@100 below about {side.detectable:.2f} (estimated before training, from the "
+        "spread of BM25's scores)"
+    )
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,15 @@ class Side:
 
 @dataclass(frozen=True)
 class SplitView:
-    """All data that training and evaluation use. `rows` are (query, passage) of every side, training first."""
+    """All data that training and evaluation use. `rows` are (query, passage) of every side, training first.
+
+    `is_fixed` is True if the source fixes a side, instead of leaving the whole split to `data.split`.
+    """
 
     sides: tuple[Side, ...]
     train: tuple[Pair, ...]
     corpus: tuple[str, ...]
+    is_fixed: bool = False
 
     @cached_property
     def queries(self) -> tuple[str, ...]:
@@ -61,9 +65,9 @@ def build_split_view(splits: Splits) -> SplitView:
         _read_set(VALIDATION, splits.validation),
         _read_set(TEST, splits.test),
     )
-    trained = (text for pair in splits.train for text in (pair.positive, pair.negative) if text is not None)
+    trained = (text for pair in splits.train for text in (pair.positive, *pair.negatives))
     corpus = tuple(dict.fromkeys([*splits.validation.corpus, *splits.test.corpus, *trained]))
-    return SplitView(sides, splits.train, corpus)
+    return SplitView(sides, splits.train, corpus, bool(splits.fixed))
 
 
 def _read_set(name: str, data: RetrievalSet) -> Side:

@@ -1,7 +1,4 @@
-"""Checks of single texts: without a word, very short, equal to their answer, or in the wrong column.
-
-Also the splitting of texts into words, for every script.
-"""
+"""Checks of single texts: without a word, very short, equal to their answer, or in the wrong column."""
 
 from __future__ import annotations
 
@@ -12,16 +9,9 @@ from statistics import median
 from embsweep.audit.findings import MAX_EXAMPLES, Example, Finding
 from embsweep.audit.split_view import SplitView
 from embsweep.data.text import normalise_text
-
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f]|\w+")
-"""Each Chinese character or kana is a word of its own, because such texts have no spaces between words."""
+from embsweep.data.words import split_words
 
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
-
-
-def split_words(text: str) -> list[str]:
-    """Split a text into runs of letters, digits and underscores, and single Chinese characters and kana, in order."""
-    return _WORD.findall(text)
 
 
 def is_wordless(text: str) -> bool:

@@ -57,6 +57,8 @@ def audit(overrides: Sequence[str], *, with_model: bool, json_file: Path | None,
             report = replace(report, figures=replace(report.figures, readings=readings))
     show_report(report, console)
     say = plain_printer(console)
+    for line in splits.reading:
+        say(f"Data: {line}")
     for line in swept:
         say(f"Swept, and audited at the recipe's value: {line}")
     if json_file is not None:

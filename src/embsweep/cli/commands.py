@@ -38,7 +38,11 @@ app = typer.Typer(
 Storage = Annotated[
     Path | None, typer.Option("--storage", help="Folder with sweeps/ and mlflow.db; default: the repository's root.")
 ]
-Registry = Annotated[str | None, typer.Option("--uri", help="MLflow store, if not mlflow.db; as in tracking.uri.")]
+_STORE = "MLflow store, as in tracking.uri"
+Registry = Annotated[
+    str | None, typer.Option("--uri", envvar="MLFLOW_TRACKING_URI", help=f"{_STORE}; default: mlflow.db.")
+]
+OwnStore = Annotated[str | None, typer.Option("--uri", help=f"{_STORE}; default: the one that the sweep has used.")]
 RecipeName = Annotated[str, typer.Argument(help="es_boe, ca_procedures or de_tax.")]
 
 
@@ -93,7 +97,7 @@ def status(
 @app.command()
 def sync(
     name: Annotated[str, typer.Argument(help="Name of a sweep.")],
-    uri: Registry = None,
+    uri: OwnStore = None,
     experiment: Annotated[str | None, typer.Option(help="Experiment, if not the sweep's own.")] = None,
     storage: Storage = None,
 ) -> None:
@@ -140,6 +144,14 @@ ModelName = Annotated[str, typer.Argument(help="Name of a registered model, as i
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every condition; change and record nothing.")]
 
 
+def _say_store(uri: str | None) -> None:
+    """Say if the environment has chosen the store."""
+    from embsweep.tracking.location import URI, environment_uri
+
+    if uri is not None and uri.strip() == environment_uri():
+        console().print(f"MLflow: {uri} (from {URI}; --uri names another)", soft_wrap=True, highlight=False)
+
+
 @app.command()
 def promote(
     name: ModelName,
@@ -151,6 +163,7 @@ def promote(
     """Make the challenger champion if it passes the gate. Exit code 4 if it is refused."""
     from embsweep.cli.promote import promote_request
 
+    _say_store(uri)
     promote_request(
         name, overrides or [], storage=storage or default_storage(), uri=uri, dry_run=dry_run, console=console()
     )
@@ -161,6 +174,7 @@ def rollback(name: ModelName, dry_run: DryRun = False, uri: Registry = None, sto
     """Restore the previous champion; each further call restores the one before. Exit code 4 if there is none."""
     from embsweep.cli.promote import roll_back_request
 
+    _say_store(uri)
     roll_back_request(name, storage=storage or default_storage(), uri=uri, dry_run=dry_run, console=console())
 
 
@@ -173,6 +187,7 @@ def ui(
     """Serve the MLflow UI on this machine's loopback address until Ctrl-C."""
     from embsweep.tracking.ui import run_ui
 
+    _say_store(uri)
     run_ui(
         storage or default_storage(),
         uri,

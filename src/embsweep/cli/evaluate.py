@@ -17,6 +17,7 @@ from embsweep.config import Config
 from embsweep.core.errors import Diagnostic
 from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.splits import as_retrieval_set, split_collection
+from embsweep.models.usage import describe_usage
 from embsweep.reports.text import plain_printer, score
 from embsweep.selection.scores import Scores, scores_to_json
 from embsweep.sweep.checks.inputs import validate_chosen_model
@@ -49,6 +50,8 @@ def evaluate(overrides: Sequence[str], *, split: str, json_file: Path | None, co
     scores, bm25 = measure(config, data, console)
     say = plain_printer(console)
     say(f"{config.model.name} on {data.name}: {len(data.queries)} queries, {len(data.corpus)} passages")
+    for line in describe_usage(config.model):
+        say(f"  {line}")
     for note in notes:
         say(f"  {note}")
     console.print(_table(scores, bm25))

@@ -8,7 +8,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.errors import HydraException
@@ -18,8 +18,12 @@ from embsweep.cli.composition.request import parse_request
 from embsweep.cli.console import console, exit_codes, quiet_environment
 from embsweep.cli.paths import conf_dir, program
 from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.names import rehearsal_name
 from embsweep.core.redaction import redact
 from embsweep.sweep.request import SweepRequest
+
+if TYPE_CHECKING:
+    from embsweep.reports.view import Result
 
 DEFAULT_SWEEP = "+sweep=quickstart"
 _PRINTS = {"action": "store_true", "dest": "prints"}
@@ -132,20 +136,43 @@ def _read_request(args: Namespace) -> SweepRequest | None:
 
 
 def _run(request: SweepRequest) -> None:
-    from embsweep.reports.summary import print_result
+    from embsweep.reports.summary import NextCommands, print_result
     from embsweep.sweep.run import run_sweep
 
     out = console()
-    print_result(out, run_sweep(request, out), command=request.command, ui_command=_ui_command(request))
+    result = run_sweep(request, out)
+    commands = NextCommands(request.command, _ui_command(request, result.store), _promote_command(request, result))
+    print_result(out, result, commands)
 
 
-def _ui_command(request: SweepRequest) -> str:
-    """Return the command that shows this sweep in MLflow's UI."""
-    uri, path = request.values["tracking"]["uri"], request.values["storage"]["path"]
-    if uri is not None and uri.startswith("http"):
-        return f"open {redact(uri)}"
+def _ui_command(request: SweepRequest, store: str | None) -> str:
+    """Return the command that shows this sweep, whose records are in `store`, in MLflow's UI."""
+    uri = _find_uri(request, store)
+    return f"open {uri}" if uri is not None and uri.startswith("http") else _store_command(request, uri, "ui")
+
+
+def _promote_command(request: SweepRequest, result: Result) -> str:
+    """Return the command that makes this sweep's winner champion if it passes the gate."""
+    name = request.values["tracking"]["registered_model"] or request.values["sweep"]["name"]
+    name = rehearsal_name(name) if result.evidence.rehearsal else name
+    return _store_command(request, _find_uri(request, result.store), "promote", name)
+
+
+def _find_uri(request: SweepRequest, store: str | None) -> str | None:
+    """Return the URI that a command needs to find the records of this sweep; None if it finds them without one."""
+    from embsweep.sweep.checks.inputs import find_storage
+    from embsweep.tracking.location import environment_uri
+    from embsweep.tracking.store import store_uri
+
+    if store is None and environment_uri() is not None:  # the command would use that one
+        return store_uri(find_storage(request.values, request.default_storage), None)
+    return store
+
+
+def _store_command(request: SweepRequest, uri: str | None, *arguments: str) -> str:
+    path = request.values["storage"]["path"]
     storage = [] if path is None else ["--storage", path]
-    return shlex.join([program("embsweep"), "ui", *storage, *(["--uri", redact(uri)] if uri else [])])
+    return shlex.join([program("embsweep"), *arguments, *storage, *(["--uri", uri] if uri else [])])
 
 
 def _command() -> str:

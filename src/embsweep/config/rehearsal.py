@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from embsweep.config import Config
+from embsweep.config.data import SplitConfig
+from embsweep.config.model import ModelConfig
 from embsweep.config.sweep import RehearsalConfig
-from embsweep.config.training import ModelConfig
 from embsweep.core.names import rehearsal_name
 
 
@@ -65,7 +66,7 @@ def _scale_keys(by_dim: Mapping[int, Any], large: int, small: int) -> dict[int, 
 def _shrink(config: Config, epoch_factor: float) -> Config:
     caps = config.scale.rehearsal
     large, small = config.model.dim, min(config.model.dim, caps.model.dim)
-    train, evaluation, confirm, gate = config.train, config.eval, config.confirm, config.gate
+    train, evaluation, confirm = config.train, config.eval, config.confirm
     dims = config.matryoshka.dims
     weights = config.matryoshka.weights and dict(zip(dims, config.matryoshka.weights, strict=True))
     few = evaluation.fractions is not None and len(evaluation.fractions) <= len(caps.fractions)
@@ -101,14 +102,13 @@ def _shrink(config: Config, epoch_factor: float) -> Config:
             "seeds": min(confirm.seeds, caps.max_seeds),
             "folds": confirm.folds and min(confirm.folds, caps.max_folds),
         },
-        "gate": {
-            "dims": gate.dims and scale_dims(gate.dims, large=large, small=small),
-            "against_base": caps.gate_rule,
-            "against_champion": caps.gate_rule,
-            "margin": 0.0,
-        },
+        # Its rules stay: a rehearsal's winner has to pass the gate of the full sweep.
+        "gate": {"dims": config.gate.dims and scale_dims(config.gate.dims, large=large, small=small)},
         "search": {"trials": min(config.search.trials, caps.max_trials)},
-        "data": {"max_pairs": min(config.data.max_pairs or caps.max_pairs, caps.max_pairs)},
+        "data": {
+            "max_pairs": min(config.data.max_pairs or caps.max_pairs, caps.max_pairs),
+            "split": _enlarge_test(config.data.split, caps.min_test),
+        },
         "sweep": {"name": rehearsal_name(config.sweep.name)},
         "tracking": {"registered_model": rehearsal_name(config.tracking.registered_model or config.sweep.name)},
     }
@@ -116,7 +116,18 @@ def _shrink(config: Config, epoch_factor: float) -> Config:
     return config.model_copy(update={"model": _rehearsal_model(config.model, caps), **sections})
 
 
+def _enlarge_test(split: SplitConfig, min_test: float) -> SplitConfig:
+    """Raise the share of the test split to `min_test`, but to no more than half of what validation leaves.
+
+    Few queries detect no gain. A test query costs little: it is evaluated once for each finalist, and never trained on.
+    """
+    most = (1 - split.validation) / 2
+    return split.model_copy(update={"test": max(split.test, min(min_test, most))})
+
+
 def _rehearsal_model(model: ModelConfig, caps: RehearsalConfig) -> ModelConfig:
+    """Return the small model, with the prompts of the configuration; a model's own belong to that model."""
     length = min(model.max_seq_length, caps.model.max_seq_length, caps.max_seq_length)
     chosen = caps.model if model.dim >= caps.model.dim and model.kind == "hub" else model
-    return chosen.model_copy(update={"max_seq_length": length})
+    given = {} if model.prompts == "auto" else {"prompts": model.prompts, "task": model.task}
+    return chosen.model_copy(update={"max_seq_length": length, **given})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from embsweep.config.base import ConstraintError, FrozenModel
 from embsweep.config.data import BeirConfig, DataConfig, DocstringsConfig, FilesConfig, HubConfig
+from embsweep.config.model import ModelConfig
 from embsweep.config.sweep import (
     AuditConfig,
     ConfirmConfig,
@@ -26,7 +27,6 @@ from embsweep.config.training import (
     EvalConfig,
     LossConfig,
     MatryoshkaConfig,
-    ModelConfig,
     ObjectiveConfig,
     TrainConfig,
     TrialConfig,
@@ -269,5 +269,6 @@ def _siblings(details: ErrorDetails) -> list[str]:
     """Return the accepted keys of the part that contains the unknown key."""
     model: Any = Config
     for step in map(str, details["loc"][:-1]):
-        model = _SOURCES.get(step) or model.model_fields[step].annotation
+        field = _SOURCES.get(step) or model.model_fields[step].annotation
+        model = next(part for part in (field, *get_args(field)) if hasattr(part, "model_fields"))  # X of X | None
     return sorted(model.model_fields)

@@ -68,6 +68,7 @@ class Composition:
             interpolates it, contains a reference (`refer`) instead of a value.
         defaults: The value of each swept key if a point does not set it.
         options: Swept key → text of each option of a choice → its value.
+        inactive: Swept keys that these group options do not use: their values there are the options' own, null.
 
     Groups are not in `defaults` and `options`, whose values may refer to other swept keys.
     """
@@ -75,6 +76,7 @@ class Composition:
     values: Mapping[str, Any]
     defaults: Mapping[str, Any]
     options: Mapping[str, Mapping[str, Any]]
+    inactive: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,19 @@ class SearchSpace:
         """Return the options of the swept groups at a point, as overrides: `loss=mnrl matryoshka=halving`."""
         return " ".join(f"{group}={params.get(group, option)}" for group, option in self.groups.items())
 
+    def without_inactive(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the values of a point that its group options use, such as `loss.mini_batch_size` of `cached_mnrl`."""
+        inactive = self.compositions[self.combination(params)].inactive if self.compositions else ()
+        return {key: value for key, value in params.items() if key not in inactive}
+
+    def describe_inactive(self) -> dict[str, list[str]]:
+        """Return each swept key that some combinations of group options do not use, with these."""
+        found: dict[str, list[str]] = {}
+        for combination, composition in self.compositions.items():
+            for key in composition.inactive:
+                found.setdefault(key, []).append(combination)
+        return found
+
     def apply(self, base: Mapping[str, Any], params: Mapping[str, Value]) -> Config:
         """Return the configuration of one point.
 
@@ -115,7 +130,8 @@ class SearchSpace:
         if not self.dimensions:
             return build_config(base)
         composition = self.compositions[self.combination(params)]
-        given = {key: composition.options.get(key, {}).get(str(value), value) for key, value in params.items()}
+        used = self.without_inactive(params)
+        given = {key: composition.options.get(key, {}).get(str(value), value) for key, value in used.items()}
         return build_config(_dereference({**base, **composition.values}, {**composition.defaults, **given}))
 
 

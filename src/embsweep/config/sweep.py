@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import ConstraintError, Dims, FrozenModel, Schedule, Seed, Strings, require
-from embsweep.config.training import ModelConfig
+from embsweep.config.base import ConstraintError, Dims, Fraction, FrozenModel, Schedule, Seed, Strings, require
+from embsweep.config.model import ModelConfig
 
 
 class SearchConfig(FrozenModel):
@@ -133,15 +133,22 @@ _SMALLEST_SHARE = 0.01
 
 
 class TrackingConfig(FrozenModel):
-    """MLflow tracking. `uri` null means mlflow.db under storage.path, `registered_model` null the sweep's name.
+    """MLflow tracking. `uri` null means MLFLOW_TRACKING_URI, else mlflow.db under storage.path.
+
+    `experiment` null means MLFLOW_EXPERIMENT_NAME, else `embsweep`; `registered_model` null means the sweep's name.
 
     With `must_answer`, a sweep does not start unless MLflow responds at `uri`; a running sweep never waits for it.
     """
 
     uri: str | None = None
     must_answer: bool = True
-    experiment: str = Field(min_length=1)
+    experiment: str | None = Field(default=None, min_length=1)
     registered_model: str | None = Field(default=None, min_length=1)
+
+    @property
+    def experiment_name(self) -> str:
+        """Name of the experiment, the default one if none is chosen."""
+        return self.experiment or "embsweep"
 
     @field_validator("experiment", "registered_model")
     @classmethod
@@ -216,7 +223,10 @@ class GateConfig(FrozenModel):
 
 
 class RehearsalConfig(FrozenModel):
-    """Limits of a rehearsal, so that a sweep of any size ends within minutes on two cores."""
+    """Limits of a rehearsal, so that a sweep of any size ends within minutes on two cores.
+
+    `min_test` is a share of the queries: a test split large enough for the gate to detect a gain.
+    """
 
     model: ModelConfig
     max_pairs: int = Field(gt=0)
@@ -228,7 +238,7 @@ class RehearsalConfig(FrozenModel):
     max_finalists: int = Field(gt=0)
     max_seeds: int = Field(ge=2)
     max_folds: int = Field(ge=2)
-    gate_rule: GateRule
+    min_test: Fraction
     fractions: Schedule
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from embsweep.config.base import ConstraintError, DescendingDims, Floats, FrozenModel, Schedule, Seed, require
+from embsweep.config.model import ModelConfig
 from embsweep.core.errors import did_you_mean
 from embsweep.core.names import METRICS
 
@@ -20,31 +21,6 @@ MOST_EPOCHS = 10_000
 
 _SIZES = "an integer above 0, or auto"
 _WEIGHTS = "numbers from 0, at least one above 0"
-
-
-class ModelConfig(FrozenModel):
-    """The base model. `source` is a hub id or a local folder for kind `hub`; the embedded kinds ignore it."""
-
-    name: str
-    kind: Literal["hub", "minilm", "static"]
-    source: str | None = None
-    revision: str | None = None
-    dim: int = Field(gt=0)
-    max_seq_length: int = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _hub_needs_source(self) -> Self:
-        require(
-            self.kind != "hub" or self.source,
-            ConstraintError(
-                "missing-value",
-                "is required by kind 'hub'",
-                "a hub id (BAAI/bge-m3) or a local folder",
-                key="source",
-                value=self.source,
-            ),
-        )
-        return self
 
 
 class LossConfig(FrozenModel):

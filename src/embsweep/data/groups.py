@@ -1,7 +1,7 @@
 """Passage groups, and the fingerprint of a split.
 
-A passage group is a set of queries connected by shared relevant passages; a split must not divide it. The fingerprint
-is a hash of every text, every judgement and every side.
+A passage group is a set of queries connected by shared relevant passages (or documents); a split must not divide it.
+The fingerprint is a hash of every text, every judgement and every side.
 """
 
 from __future__ import annotations
@@ -23,20 +23,39 @@ class Group:
     rows: int
 
 
-def find_groups(collection: Collection, seed: int) -> list[Group]:
+def find_groups(collection: Collection, seed: int, side: str | None = None) -> list[Group]:
     """Find all groups that have a judged query, in an order drawn from `seed` and the texts.
 
     Groups are sorted by the SHA-256 of the seed and the group's smallest query text, so the order does not depend on
-    the order of the source's rows. A hard negative does not connect groups.
+    the order of the source's rows. A hard negative does not connect groups; a common `Pair.group` does.
+
+    Args:
+        collection: Collection with all queries.
+        seed: Seed of the order.
+        side: Side whose queries are grouped, as `collection.sides` has it; None for the queries without a fixed side.
     """
     members: dict[int, list[int]] = defaultdict(list)
-    labels = label_groups(collection.relevant)
-    for query, passages in enumerate(collection.relevant):
+    relevant = [
+        passages if collection.sides.get(query) == side else () for query, passages in enumerate(collection.relevant)
+    ]
+    labels = label_groups(_connect_documents(collection, relevant))
+    for query, passages in enumerate(relevant):
         if passages:
             members[labels[query]].append(query)
-    rows = Counter(labels[judgement.query] for judgement in collection.judgements)
+    rows = Counter(labels[judgement.query] for judgement in collection.judgements if relevant[judgement.query])
     groups = [Group(tuple(queries), rows[label]) for label, queries in members.items()]
     return sorted(groups, key=lambda group: _draw(seed, min(collection.queries[query] for query in group.queries)))
+
+
+def _connect_documents(collection: Collection, relevant: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+    """Return the relevant passages with the groups of their rows as further, common passages."""
+    if not collection.groups:
+        return relevant
+    first = len(collection.passages)
+    return [
+        (*passages, *(first + group for group in groups)) if passages else ()
+        for passages, groups in zip(relevant, collection.groups, strict=True)
+    ]
 
 
 def cap_groups(groups: Sequence[Group], max_pairs: int | None) -> list[Group]:
@@ -87,7 +106,9 @@ def compute_split_fingerprint(train: Sequence[Pair], held_out: Sequence[Retrieva
         held_out: Retrieval sets of the validation and the test side, in this order.
         corpus: Every passage of the corpus.
     """
-    records: list[list[object]] = [["train", pair.anchor, pair.positive, pair.negative] for pair in train]
+    records: list[list[object]] = [
+        ["train", pair.anchor, pair.positive, *(pair.negatives or (None,))] for pair in train
+    ]
     records += [
         ["held out", side, query, sorted(answers.corpus[position] for position in relevant)]
         for side, answers in enumerate(held_out)

@@ -1,23 +1,15 @@
-"""Validation and normalisation of texts, and reading of UTF-8 text files with a diagnostic for each broken line."""
+"""Validation and normalisation of texts."""
 
 from __future__ import annotations
 
-import codecs
 import re
 import sys
 import unicodedata
 from functools import cache
-from pathlib import Path
 
 from embsweep.core.codes import Code
 from embsweep.data.diagnostics import DiagnosticList
 
-_MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16: UTF-16's mark is a prefix of this one
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
 _MAX_MARKS = 100
 """Combining marks in a row. No script has more than a few, and the time to normalise grows with the square of them."""
 
@@ -86,40 +78,3 @@ def normalise_text(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
-
-
-def read_text_file(path: Path, diagnostics: DiagnosticList) -> str:
-    """Read a UTF-8 text file, without its byte-order mark; line ends are kept unchanged.
-
-    Invalid UTF-8 and NUL characters are recorded as diagnostics, line by line, and replaced, so that the caller can
-    continue and find further errors. An unreadable or empty file, or one in another encoding, gives an empty text and
-    one diagnostic.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        diagnostics.add("unreadable", path.name, f"cannot be read: {error.strerror or error}", str(path))
-        return ""
-    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
-    if encoding is not None:
-        diagnostics.add(
-            "not-utf8", f"{path.name}:1", f"is encoded as {encoding}", expected="UTF-8", hint="save the file as UTF-8"
-        )
-        return ""
-    data = data.removeprefix(codecs.BOM_UTF8)
-    if not data.strip():
-        diagnostics.add("empty", path.name, "is empty")
-        return ""
-    return _decode(data, path.name, diagnostics)
-
-
-def _decode(data: bytes, name: str, diagnostics: DiagnosticList) -> str:
-    for number, line in enumerate(data.split(b"\n"), 1):
-        try:
-            line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            broken, problem = line[error.start : error.start + 1], f"is not UTF-8 at byte {error.start + 1}"
-            diagnostics.add("not-utf8", f"{name}:{number}", problem, broken, hint="save the file as UTF-8")
-        if b"\0" in line:
-            diagnostics.add("bad-character", f"{name}:{number}", "holds a NUL character", expected="text in UTF-8")
-    return data.decode("utf-8", errors="replace").replace("\0", "\ufffd")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.models.files import find_file, read_json
 
 if TYPE_CHECKING:

@@ -8,10 +8,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
-from embsweep.models.embedded import build_minilm, build_static, check_embedded, fetch_embedded
+from embsweep.models.embedded import (
+    build_minilm,
+    build_minilm_3_layers,
+    build_static,
+    check_embedded,
+    fetch_embedded,
+)
 from embsweep.models.hub import build_hub, check_hub, fetch_hub
+from embsweep.models.prompts import apply_prompts
+from embsweep.models.usage import apply_pooling, check_usage
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -34,6 +42,7 @@ KINDS: Mapping[str, ModelLoader] = MappingProxyType(
     {
         "hub": ModelLoader(build_hub, check_hub, fetch_hub),
         "minilm": ModelLoader(build_minilm, check_embedded, fetch_embedded),
+        "minilm_3_layers": ModelLoader(build_minilm_3_layers, check_embedded, fetch_embedded),
         "static": ModelLoader(build_static, check_embedded, fetch_embedded),
     }
 )
@@ -45,7 +54,8 @@ def build_model(
 ) -> SentenceTransformer:
     """Build the base model: float32 weights, full dimension, inputs truncated at `cfg.max_seq_length` tokens.
 
-    The result is deterministic. Code that comes with a model never runs.
+    The result is deterministic. Code that comes with a model never runs. `model.prompts` has the prompts that are used
+    (`models/prompts.py`): training, evaluation and the saved model take them from there.
 
     Args:
         cfg: Configuration of the model.
@@ -54,10 +64,14 @@ def build_model(
         folder: Copy of the model's files (`models/copies.py`); None finds them by `cfg`.
 
     Raises:
-        InputError: If the model is not available (`model.source`, `model.kind`) or does not have `cfg.dim` dimensions
-            (`model.dim`).
+        InputError: If the model is not available (`model.source`, `model.kind`), does not have `cfg.dim` dimensions
+            (`model.dim`), or its files do not say how it is used (`model.prompts`, `model.task`, `model.pooling`).
     """
     model = KINDS[cfg.kind].build(cfg, device, attention, folder)
+    if diagnostics := check_usage(cfg, folder):  # again: a model of the hub had no files here before
+        raise InputError(diagnostics)
+    apply_pooling(model, cfg, folder)
+    apply_prompts(model, cfg)
     model.truncate_dim = None  # a published model may have one: it would hide dimensions
     found = model.get_embedding_dimension()
     if found != cfg.dim:
@@ -76,5 +90,5 @@ def build_model(
 
 
 def check_model(cfg: ModelConfig) -> list[Diagnostic]:
-    """Return diagnostics if `build_model` would not find the model; in at most about 5 s, without torch."""
-    return KINDS[cfg.kind].check(cfg)
+    """Return diagnostics if `build_model` would refuse the model; in at most about 5 s, without torch."""
+    return KINDS[cfg.kind].check(cfg) or check_usage(cfg)

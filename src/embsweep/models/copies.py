@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.core.errors import CodedError, InputError
 from embsweep.core.files import MANIFEST, describe_file, list_files, read_manifest, require_intact, write_folder
-from embsweep.models.builders import KINDS, check_model
+from embsweep.models.builders import KINDS
 from embsweep.models.safety import PICKLES
 
 _CODE = frozenset({".py", ".pyc", ".so", ".sh", ".ipynb"})
@@ -57,7 +57,7 @@ def copy_model(cfg: ModelConfig, root: Path) -> ModelCopy:
         CodedError: If a file of the model cannot be read, or changes during the copy.
         OSError: If the disk is full. No part of the copy remains.
     """
-    if diagnostics := check_model(cfg):
+    if diagnostics := KINDS[cfg.kind].check(cfg):
         raise InputError(diagnostics)
     source = KINDS[cfg.kind].fetch(cfg)
     names = select_files(list_files(source))

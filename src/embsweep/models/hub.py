@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import USE_KNOWN_ARCHITECTURE, ModelConfig
 from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.files import expand_home
@@ -28,6 +29,8 @@ _WAYS_OUT = (
     "give a local folder (model.source=/path/to/model), a cache that has it (HF_HOME=/path/to/cache), "
     "or another model (model=minilm)"
 )
+_ADAPTER = "adapter_config.json"
+_MERGE = "merge the adapter into its base and save the whole model: PeftModel.merge_and_unload() of the package peft"
 _DATA_ONLY = "a model of data only: no class, kernel or loader of its own"
 _CONFIGS = ("modules.json", "config.json")
 _WEIGHTS = (
@@ -114,6 +117,10 @@ def check_hub(cfg: ModelConfig) -> list[Diagnostic]:
     folder = find_folder(cfg)
     if folder is None:
         return [] if _is_cached(cfg) else _check_reachable(cfg)
+    if (folder / _ADAPTER).is_file():
+        base = _read_base(folder / _ADAPTER)
+        problem = f"is an adapter, which changes another model ({base or 'unnamed'}), and not loaded without it"
+        return [Diagnostic("unsafe-model", "model.source", problem, cfg.source, "a whole model", _MERGE)]
     if not any((folder / name).is_file() for name in _CONFIGS):
         accepted = f"a folder with {' or '.join(_CONFIGS)}"
         return [Diagnostic("wrong-file-kind", "model.source", "the folder contains no model", cfg.source, accepted)]
@@ -124,8 +131,18 @@ def check_hub(cfg: ModelConfig) -> list[Diagnostic]:
     return []
 
 
+def _read_base(path: Path) -> str | None:
+    """Return the base model that an adapter's configuration names, or None if it is unreadable or names none."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found.get("base_model_name_or_path") if isinstance(found, dict) else None
+
+
 def _describe_unsafe(cfg: ModelConfig, error: UnsafeModel) -> Diagnostic:
-    return Diagnostic("unsafe-model", "model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY)
+    hint = USE_KNOWN_ARCHITECTURE if "requires code" in str(error) else _MERGE if _ADAPTER in str(error) else None
+    return Diagnostic("unsafe-model", "model.source", f"is not loaded: {error}", cfg.source, _DATA_ONLY, hint)
 
 
 def find_folder(cfg: ModelConfig) -> Path | None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from embsweep.config.training import ModelConfig
-from embsweep.models.files import find_file, read_json
+from embsweep.config.model import ModelConfig
+from embsweep.models.files import find_file, is_static, read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _TOKENIZERS = ("tokenizer.json", "0_Transformer/tokenizer.json", "0_StaticEmbedding/tokenizer.json")
 _LIMITS = (
-    ("sentence_bert_config.json", "max_seq_length"),
-    ("tokenizer_config.json", "model_max_length"),
-    ("config.json", "max_position_embeddings"),
+    (("sentence_bert_config.json", "max_seq_length"),),
+    (("tokenizer_config.json", "model_max_length"), ("config.json", "max_position_embeddings")),
 )
-"""Files and keys of a model's token limit; sentence-transformers 6.2 reads them in this order."""
+"""Files and keys of a model's token limit in sentence-transformers 6.2: the first group that has one, its minimum."""
+
+_NO_LIMIT = 10**6
+"""Tokenizers without a limit have one far above this."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,32 @@ def find_token_counter(cfg: ModelConfig) -> TokenCounter | None:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception:  # the library raises no narrower one for a file that it cannot read
         return None
-    is_static = cfg.kind == "static" or path.parent.name == "0_StaticEmbedding"
-    own = _own_limit(path.parent, tokenizer, is_static=is_static, is_embedded=cfg.kind == "static")
+    own = find_own_limit(cfg)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return TokenCounter(tokenizer, min(cfg.max_seq_length, own or cfg.max_seq_length), not is_static)
+    return TokenCounter(tokenizer, min(cfg.max_seq_length, own or cfg.max_seq_length), not is_static(cfg))
 
 
-def _own_limit(folder: Path, tokenizer: Tokenizer, *, is_static: bool, is_embedded: bool) -> int | None:
-    """Return the model's own limit. A static model's is in its tokenizer's file; the embedded one is ignored."""
-    if is_static:
-        own: dict[str, Any] | None = None if is_embedded else tokenizer.truncation
-        return own["max_length"] if own else None
-    limits = (read_json(folder / name).get(key) for name, key in _LIMITS)
-    return next((value for value in limits if isinstance(value, int) and value > 0), None)
+def find_own_limit(cfg: ModelConfig, folder: Path | None = None) -> int | None:
+    """Return a model's own limit of tokens, or None without one; a static model's is in its tokenizer's file.
+
+    Args:
+        cfg: Configuration of the model.
+        folder: Copy of the model's files; None finds them by `cfg`.
+    """
+    if cfg.kind == "static":
+        return None  # the file's limit is that of MiniLM
+    if is_static(cfg, folder):
+        path = find_file(cfg, _TOKENIZERS, folder)
+        cut = read_json(path).get("truncation") if path else None
+        return _as_limit(cut.get("max_length")) if isinstance(cut, dict) else None
+    for group in _LIMITS:
+        paths = [(find_file(cfg, [name, f"0_Transformer/{name}"], folder), key) for name, key in group]
+        limits = [limit for path, key in paths if path and (limit := _as_limit(read_json(path).get(key)))]
+        if limits:
+            return min(limits)
+    return None
+
+
+def _as_limit(value: object) -> int | None:
+    return value if isinstance(value, int) and 0 < value < _NO_LIMIT else None

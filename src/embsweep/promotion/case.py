@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from embsweep.config.base import ConstraintError
 from embsweep.config.data import DataConfig
+from embsweep.config.model import ModelConfig
 from embsweep.config.root import find_code
 from embsweep.config.sweep import GateConfig
-from embsweep.config.training import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet, Splits
@@ -100,9 +100,18 @@ def rebuild_splits(facts: DataRecord, overrides: Mapping[str, Any], cache: Path)
         return split_collection(load_collection(config, cache), config.split, config.max_pairs)
     except InputError as error:
         if key := _PATH_KEYS.get(config.kind):
-            problem, hint = f"'{facts.name}' cannot be loaded again", f"if it was moved, add {key}=…"
+            problem, hint = (
+                f"'{facts.name}' cannot be loaded again",
+                f"if it was moved, add {_list_moved(facts.config, key)}",
+            )
             raise InputError([*error.diagnostics, Diagnostic("data-moved", "data", problem, hint=hint)]) from None
         raise
+
+
+def _list_moved(config: Mapping[str, Any], key: str) -> str:
+    """Return the overrides that name the places of the data: `key`, and the further files of the configuration."""
+    further = (f"data.{name}" for name in ("validation_pairs", "test_pairs", "corpus") if config.get(name))
+    return " ".join(f"{name}=…" for name in (key, *further))
 
 
 def build_case(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.core.errors import EmbsweepError
 from embsweep.data.collection import RetrievalSet
 from embsweep.selection.gate_input import ModelEvaluation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import mean
 
 from rich.console import Console
@@ -38,7 +39,16 @@ def describe_verdict(verdict: VerdictRecord) -> str:
     return f"Tied: trials {tied} cannot be told apart. {verdict.rule}."
 
 
-def print_result(console: Console, result: Result, *, command: str, ui_command: str) -> None:
+@dataclass(frozen=True)
+class NextCommands:
+    """Complete command lines: that of the sweep, the one that opens the MLflow UI, and the one that promotes."""
+
+    sweep: str
+    ui: str
+    promote: str
+
+
+def print_result(console: Console, result: Result, commands: NextCommands) -> None:
     """Print the result of a sweep.
 
     It has the scores of base and winner at each dimension with their significance, the reason for the choice, the
@@ -47,8 +57,7 @@ def print_result(console: Console, result: Result, *, command: str, ui_command: 
     Args:
         console: Where to print.
         result: Evidence about the winner, and its registered version.
-        command: Command line that started the sweep.
-        ui_command: Command that opens the MLflow UI.
+        commands: Command lines to show.
     """
     evidence, print_line = result.evidence, plain_printer(console)
     print_line("")
@@ -56,7 +65,7 @@ def print_result(console: Console, result: Result, *, command: str, ui_command: 
     print_line("\n".join([*_evaluation_lines(evidence), ""]))
     if evidence.verdict.outcome != "unconfirmed":
         console.print(build_confirmed_table(evidence.verdict))
-    print_line("\n".join([*_winner_lines(evidence), *_next_lines(result, command, ui_command)]))
+    print_line("\n".join([*_winner_lines(evidence), *_next_lines(result, commands)]))
 
 
 def _scores_table(evidence: Evidence) -> Table:
@@ -112,11 +121,11 @@ def _describe_gain(evidence: Evidence) -> str:
     (overall,) = (c for c in evidence.comparisons if c.reference == BASE and c.dim is None)
     if overall.adjusted_p < evidence.gate.alpha:
         return f"It {'beats' if overall.difference > 0 else 'is worse than'} the base model on test."
-    detectable = f"so few queries cannot detect less than {score(overall.detectable)}"
+    detectable = f"compared in pairs, so few queries cannot detect less than {score(overall.detectable)}"
     return f"No significant difference from the base model on test: {gain(overall.difference)}; {detectable}."
 
 
-def _next_lines(result: Result, command: str, ui_command: str) -> list[str]:
+def _next_lines(result: Result, commands: NextCommands) -> list[str]:
     evidence = result.evidence
     counts = ", ".join(f"{number} {state}" for state, number in evidence.counts.items() if number)
     held = f"every metric within {evidence.verification.difference:.1g} ({evidence.verification.tolerance:g} allowed)"
@@ -124,13 +133,14 @@ def _next_lines(result: Result, command: str, ui_command: str) -> list[str]:
         f"Trials: {counts}",
         f"Verified: reloaded in a fresh process, {held}",
         f"Registered: {result.registered}",
-        f"\nCompare the trials:  {ui_command}",
+        f"\nCompare the trials:  {commands.ui}",
+        f"Promote the winner:  {commands.promote}",
     ]
-    if evidence.space:
+    if evidence.space and not result.is_whole_space:
         done = sum(evidence.counts.values())
-        extended = _extended(command, 2 * done, is_rehearsal=evidence.rehearsal)
+        extended = _extended(commands.sweep, 2 * done, is_rehearsal=evidence.rehearsal)
         lines.append(f"Extend the sweep:    {extended}   (any number above {done})")
-    return [*lines, f"Repeat it afresh:    {command} sweep.fresh=true"]
+    return [*lines, f"Repeat it afresh:    {commands.sweep} sweep.fresh=true"]
 
 
 def _extended(command: str, trials: int, *, is_rehearsal: bool) -> str:

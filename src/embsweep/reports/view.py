@@ -63,7 +63,13 @@ class SweepView:
 
 @dataclass(frozen=True)
 class Result:
-    """Result of a sweep: the evidence about its winner, and the registered version."""
+    """Result of a sweep: the evidence about its winner, and the registered version.
+
+    `store` is the MLflow store without secrets, None for the local one. With `is_whole_space`, every configuration was
+    tried, so that more trials would be none.
+    """
 
     evidence: Evidence
     registered: str
+    store: str | None = None
+    is_whole_space: bool = False

@@ -10,8 +10,9 @@ from optuna.pruners import NopPruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from embsweep.config.search_space import SearchSpace, Value
+from embsweep.config.search_space import Value
 from embsweep.config.sweep import SearchConfig
+from embsweep.search.points import Points
 from embsweep.search.promotion import NewTrial, PromotionPlan, TrialProgress, choose_next, rank_paused
 from embsweep.search.record import PROMOTION, TrialRecord, to_state
 from embsweep.search.search import SearchLedger
@@ -31,7 +32,7 @@ class PromotionLedger(SearchLedger):
 
     Args:
         storage: Storage of Optuna's.
-        space: Dimensions to search.
+        points: Points of the space to search.
         search: Sampler, number of trials and seed.
         plan: Rungs and limits; the rungs with which the sweep began take precedence.
         recipe: Values of trial 0, without those that are outside their dimension.
@@ -44,14 +45,14 @@ class PromotionLedger(SearchLedger):
         self,
         storage: BaseStorage,
         *,
-        space: SearchSpace,
+        points: Points,
         search: SearchConfig,
         plan: PromotionPlan,
         recipe: Mapping[str, Value] | None = None,
     ) -> None:
-        super().__init__(storage, space=space, search=search, pruner=NopPruner(), rungs=plan.rungs, recipe=recipe)
+        super().__init__(storage, points=points, search=search, pruner=NopPruner(), rungs=plan.rungs, recipe=recipe)
         self._rungs = tuple(self.metadata.get(_RUNGS, plan.rungs))
-        self._plan = replace(plan, rungs=self._rungs, trials=self.budget)
+        self._requested = replace(plan, rungs=self._rungs)
 
     def ask(self) -> TrialRecord | None:
         """Return the next trial: an interrupted one, a promoted one, a new one, or None; see `SearchLedger.ask`."""
@@ -65,7 +66,7 @@ class PromotionLedger(SearchLedger):
             case NewTrial(until):
                 if not self._trials:
                     self.set_metadata(**{_RUNGS: self._rungs})
-                return self._draw({PROMOTION: _state(until)})
+                return self._draw({PROMOTION: _state(until)}) or self.ask()  # the budget is now spent
             case promotion:
                 self._open.add(promotion.number)
                 self.set_attributes(promotion.number, **{PROMOTION: _state(promotion.until, promoted=True)})
@@ -103,6 +104,10 @@ class PromotionLedger(SearchLedger):
     def expected_schedules(self) -> float:
         """Full schedules that the search will take, unless `search.schedules` limits it."""
         return self._plan.expected_schedules
+
+    @property
+    def _plan(self) -> PromotionPlan:
+        return replace(self._requested, trials=self.budget)
 
     @property
     def _is_closed(self) -> bool:

@@ -57,6 +57,10 @@ memory; absent if the loss has no mini-batches."""
 OOM_RETRY = "oom_retry"
 """Attribute, and fact of a trial: the mini-batch sizes with which it ran out of memory, and the one after them."""
 
+REDRAWN = "redrawn"
+"""Attribute of a trial whose point was not drawn at once: how many points before it were `impossible` or `repeated` an
+earlier trial's configuration, and the impossible `points` that its sampler drew."""
+
 PROMOTION = "promotion"
 """Attribute of a trial that may pause: the step until which it may run, whether it has paused there, and whether it had
 paused before."""

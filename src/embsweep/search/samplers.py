@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from embsweep.config.sweep import SearchConfig
 from embsweep.search.fidelity import carry_to_end, hold_to_end
+from embsweep.search.record import REDRAWN
 
 MODEL_BASED = ("tpe", "gp")
 """Samplers that learn from the trials' values."""
@@ -24,16 +28,22 @@ Values at early rungs can mislead a model for good, if the best points begin slo
 """
 
 
-def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
-    """Return the sampler of one trial; its random numbers depend only on `config.seed` and the trial's number.
+def build_sampler(config: SearchConfig, trial_number: int, draw: int = 0) -> BaseSampler:
+    """Return the sampler of one trial; its random numbers depend only on `config.seed`, the trial's number and `draw`.
 
     They are those of no other trial of a search with another seed: `seed + trial_number` would shift one search by a
     trial to give the other.
 
     Quasi-random points are a fixed sequence whose position the ledger keeps, so that their seed is the same for all
     trials. The cells of a grid are derived from the space (see `SearchLedger`); its sampler is never used.
+
+    Args:
+        config: The sampler.
+        trial_number: Number of the trial.
+        draw: How many points were drawn for the trial before, and rejected.
     """
-    seed = int(np.random.SeedSequence((config.seed, trial_number)).generate_state(1)[0])
+    entropy = (config.seed, trial_number, draw) if draw else (config.seed, trial_number)
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     match config.sampler:
         case "tpe":
             return TPESampler(n_startup_trials=config.startup_trials, seed=seed)
@@ -53,6 +63,15 @@ def build_sampler(config: SearchConfig, trial_number: int) -> BaseSampler:
                 )
         case "random" | "grid":
             return RandomSampler(seed=seed)
+
+
+def random_points(distributions: Mapping[str, BaseDistribution], seed: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Yield points at random, without end."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = RandomSampler(seed=int(np.random.SeedSequence((*seed, 0)).generate_state(1)[0]))
+    study = optuna.create_study(sampler=sampler)
+    while True:
+        yield study.ask(dict(distributions)).params
 
 
 @contextmanager
@@ -75,18 +94,28 @@ _MOST_FITTED = 100
 """Trials to which a Gaussian process is fitted, which takes half a second on one thread; 200 would take twice that."""
 
 
-def sampler_view(trials: Sequence[FrozenTrial], config: SearchConfig, rungs: Sequence[int]) -> list[FrozenTrial]:
+_MOST_TAUGHT = 30
+"""Impossible points that a sampler sees, the latest ones."""
+
+
+def sampler_view(
+    trials: Sequence[FrozenTrial],
+    config: SearchConfig,
+    rungs: Sequence[int],
+    distributions: Mapping[str, BaseDistribution],
+) -> list[FrozenTrial]:
     """Return the trials as a sampler that fits a model should see them: all are complete.
 
     Their values are carried to the end of the schedule. A trial without reports counts with the median, so that the
-    next point is not drawn beside it again; a failed one with the worst value, so that its corner is left. Optuna's own
-    GPSampler leaves stopped and failed trials out, and its TPE takes stopped ones for bad. Of many trials, a Gaussian
-    process sees the best and the latest.
+    next point is not drawn beside it again; a failed one with the worst value, so that its corner is left, and so does
+    an impossible point that was drawn before. Optuna's own GPSampler leaves stopped and failed trials out, and its TPE
+    takes stopped ones for bad. Of many trials, a Gaussian process sees the best and the latest.
 
     Args:
         trials: Every trial, by number.
         config: The sampler; the others than `tpe` and `gp` look at no values.
         rungs: Steps at which trials are compared.
+        distributions: The dimensions, for impossible points.
     """
     curves = [t.intermediate_values for t in trials]
     is_complete = [t.state == TrialState.COMPLETE for t in trials]
@@ -99,9 +128,16 @@ def sampler_view(trials: Sequence[FrozenTrial], config: SearchConfig, rungs: Seq
     values[~np.isfinite(values)] = np.median(known)
     values[has_failed] = known.min()
     chosen = _choose_fitted(values, config.startup_trials) if config.sampler == "gp" else range(len(trials))
+    impossible = [point for trial in trials for point in trial.user_attrs.get(REDRAWN, {}).get("points", ())]
     return [
-        create_trial(params=trials[i].params, distributions=trials[i].distributions, value=float(values[i]))
-        for i in chosen
+        *(
+            create_trial(params=trials[i].params, distributions=trials[i].distributions, value=float(values[i]))
+            for i in chosen
+        ),
+        *(
+            create_trial(params=point, distributions=dict(distributions), value=float(known.min()))
+            for point in impossible[-_MOST_TAUGHT:]
+        ),
     ]
 
 

@@ -125,7 +125,7 @@ def check_comparison(found: Comparison, rule: GateRule, gate: GateConfig) -> tup
     if found.adjusted_p < gate.alpha:
         return True, f"{interval}, {p}"
     detectable = found.margin + found.detectable
-    return False, f"{interval}: {p} must be below {gate.alpha:g}, detectable from {detectable:.4f}"
+    return False, f"{interval}: {p} must be below {gate.alpha:g}, detectable in pairs from {detectable:.4f}"
 
 
 def describe_rule(rule: GateRule, gate: GateConfig) -> str:

@@ -206,8 +206,8 @@ def warn_undetectable(
     detectable = max((c.detectable for c in comparisons if c.dim is None), default=0.0)
     if detectable > spread + _ROUNDING:
         yield (
-            f"the smallest difference that would be found in 80 of 100 repetitions is {detectable:.4f}, more than "
-            f"the whole spread between the trials ({spread:.4f})"
+            f"the smallest paired difference that would be found in 80 of 100 repetitions is {detectable:.4f}, more "
+            f"than the whole spread between the trials ({spread:.4f})"
         )
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embsweep.config import TrialConfig
+from embsweep.config.model import ModelConfig
 from embsweep.config.search_space import boundary_values
-from embsweep.config.training import ModelConfig, ObjectiveConfig
+from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import EmbsweepError, InputError
 from embsweep.data.collection import RetrievalSet
 from embsweep.models.copies import ModelCopy, copy_model, find_copy
+from embsweep.models.usage import describe_usage
 from embsweep.reports.progress import Progress
 from embsweep.search.ledger import Ledger
 from embsweep.selection.objective import compute_objective, resolve_floors
@@ -25,6 +27,12 @@ from embsweep.sweep.projection import build_view
 from embsweep.sweep.request import SweepRequest
 
 log = logging.getLogger(__name__)
+
+
+def describe_models(request: SweepRequest, prepared: PreflightResult) -> tuple[str, ...]:
+    """Describe how each model of the space is used: prompts, pooling and length; several lines for each."""
+    lines = (line for model in _find_models(request, prepared) for line in describe_usage(model))
+    return tuple(dict.fromkeys(lines))
 
 
 def copy_models(request: SweepRequest, prepared: PreflightResult) -> tuple[ModelCopy, ...]:

@@ -96,6 +96,7 @@ def select_run(context: SweepContext, confirmation: Confirmation, trial: int) ->
 _PACKAGES = ("embsweep", "sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 _FACTS = (
     *("device", "bf16", "fp16", "attention", "gradient_checkpointing"),
+    *("query_prompt", "document_prompt"),
     *("train_pairs", "workers", "in_batch_negatives", "effective_batch"),
 )
 
@@ -174,7 +175,7 @@ def _build_training_record(context: SweepContext, served: SelectedRun) -> Traini
     return TrainingRecord(
         trial=served.trial,
         run=served.child.name,
-        params=dict(context.ledger.record(served.trial).params),
+        params=context.request.space.without_inactive(context.ledger.record(served.trial).params),
         config=served.config.trial,
         log=tuple(
             LogRow(

@@ -199,8 +199,14 @@ def describe_state(record: TrialRecord) -> str:
 
 
 def describe_params(record: TrialRecord) -> str:
-    """Return the last part of each swept key with its value: `learning_rate=2.1e-05 loss=mnrl`."""
+    """Return the last part of each swept key with its value: `learning_rate=2.1e-05 loss=mnrl`.
+
+    A key that the trial's group options do not use, which is null in its configuration, is left out.
+    """
+    config = dict(flatten(record.attributes.get(CONFIG, {})))
+    unused = {key for key, value in record.params.items() if value != "null" and config.get(key, value) is None}
     return " ".join(
         f"{key.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else f"{key.rsplit('.', 1)[-1]}={value}"
         for key, value in record.params.items()
+        if key not in unused
     )

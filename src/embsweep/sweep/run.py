@@ -22,15 +22,17 @@ from embsweep.reports.view import Result
 from embsweep.runners.resources import describe_slots
 from embsweep.search.factory import open_search_ledger
 from embsweep.search.promotion_ledger import PromotionLedger
-from embsweep.search.search import SearchLedger
+from embsweep.search.record import REDRAWN
+from embsweep.search.search import RANDOM_DRAWS, SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.selection.objective import describe_objective
-from embsweep.sweep.base_model import copy_models, load_or_score_baseline
+from embsweep.sweep.base_model import copy_models, describe_models, load_or_score_baseline
 from embsweep.sweep.checks.preflight import PreflightResult, check_not_running, check_request
 from embsweep.sweep.confirmation import confirm_finalists
 from embsweep.sweep.context import SweepContext, run_phase
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger, project_sweep
+from embsweep.sweep.rehearsal_notice import describe_changes, describe_headline
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.run_metadata import begin_tracking, check_identity, compute_identity, describe_sweep, open_tracking
 from embsweep.sweep.scheduler import rank_trials, search_phase
@@ -88,6 +90,7 @@ def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: Sweep
         evaluations=recipe.eval.schedule(recipe.train.epochs),
         finalists=recipe.confirm.finalists,
         recipe=request.recipe,
+        identify=prepared.points.identify,
     )
     identity = compute_identity(
         recipe, request.space, prepared.splits.fingerprint, epoch_factor=prepared.scale.epoch_factor
@@ -97,7 +100,7 @@ def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: Sweep
     ledger.set_metadata(
         name=folder.name,
         identity=identity,
-        title=_headline(prepared),
+        title=describe_headline(prepared.requested, recipe, prepared.scale),
         objective=describe_objective(recipe.objective),
         requested_trials=ledger.budget,
         slots=prepared.slots.count,
@@ -139,6 +142,8 @@ def _run_search(context: SweepContext) -> None:
         lambda record: context.configure(record.params),
         TrialData(splits.train, splits.validation),
     )
+    for line in describe_redrawn(context.ledger):
+        context.progress.say(line)
     records = context.ledger.trials
     failed = [record for record in records if record.state == "failed"]
     if scheduler.has_too_many_failures or not rank_trials(records, context.folder.trials):
@@ -149,24 +154,19 @@ def _run_search(context: SweepContext) -> None:
         )
 
 
-def _headline(prepared: PreflightResult) -> str:
-    if not prepared.scale.is_rehearsal:
-        return f"Sweep '{prepared.recipe.sweep.name}' on {prepared.recipe.model.name}"
-    return (
-        f"REHEARSAL of '{prepared.requested.sweep.name}' on {prepared.recipe.model.name} instead of "
-        f"{prepared.requested.model.name}, capped to run in minutes. Use a GPU or scale=full for the full sweep."
-    )
-
-
 def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: SearchLedger) -> Iterator[str]:
     recipe, splits = prepared.recipe, prepared.splits
-    yield _headline(prepared)
+    scaling = (prepared.requested, recipe, prepared.scale)
+    yield describe_headline(*scaling)
+    yield from (f"  {line}" for line in describe_changes(*scaling))
+    yield from describe_models(request, prepared)
     yield (
         f"Data: {splits.name}, {len(splits.train)} training pairs, {len(splits.validation.queries)} validation and "
         f"{len(splits.test.queries)} test queries, {len(splits.validation.corpus)} passages"
     )
-    yield from (f"  {note}" for note in splits.notes)
+    yield from (f"  {note}" for note in (*splits.reading, *splits.notes))
     yield from (f"  {line}" for line in summary_lines(prepared.audit))
+    yield from prepared.location.lines
     if not request.space:
         yield "One trial of this configuration, no search"
         return
@@ -175,10 +175,49 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
         f"{describe_budget(ledger, recipe.search.schedules)}, {describe_slots(prepared.slots)}"
     )
     absent = [d.key for d in request.space if d.key not in request.recipe]
+    yield from (f"  {line}" for line in describe_space(request, ledger, recipe.search.trials))
     if absent and recipe.search.recipe_first:
         yield f"  trial 0 is the recipe, except for values outside the space: {', '.join(absent)}"
     if ledger.trials:
         yield describe_resumption(ledger)
+
+
+def describe_space(request: SweepRequest, ledger: SearchLedger, trials: int) -> Iterator[str]:
+    """Yield what limits the points of a search: keys that options do not use, and fewer configurations than trials.
+
+    Args:
+        request: The request.
+        ledger: The ledger of the search.
+        trials: The number of trials that is asked for.
+    """
+    for key, options in request.space.describe_inactive().items():
+        yield f"{key} is not used with {', '.join(options)}"
+    if ledger.budget < trials:
+        count = f"{ledger.budget} configuration{'s' if ledger.budget != 1 else ''}"
+        yield f"the space has only {count} (search.trials is {trials}): each is trained once"
+
+
+def describe_redrawn(ledger: SearchLedger) -> Iterator[str]:
+    """Yield how many points were drawn again, and whether the search ended for want of others; maybe nothing."""
+    counts = Counter[str]()
+    for record in ledger.trials:
+        found = record.attributes.get(REDRAWN, {})
+        counts.update({kind: found.get(kind, 0) for kind in ("impossible", "repeated")})
+    parts = [
+        f"{count} {text}"
+        for count, text in (
+            (counts["impossible"], "were combinations that are impossible"),
+            (counts["repeated"], "repeated an earlier trial"),
+        )
+        if count
+    ]
+    if parts:
+        yield f"Of the points drawn, {' and '.join(parts)}; others were drawn instead."
+    if ledger.has_run_out:
+        yield (
+            f"The search ends after {ledger.budget} trials: none of {RANDOM_DRAWS:,} further points is possible and "
+            "new. Widen the space, or fix the values that exclude others."
+        )
 
 
 def describe_budget(ledger: SearchLedger, limit: float | None) -> str:

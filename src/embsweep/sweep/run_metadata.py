@@ -48,7 +48,7 @@ def describe_sweep(request: SweepRequest, prepared: PreflightResult) -> dict[str
     return {
         "store": {
             "uri": redact(recipe.tracking.uri) if recipe.tracking.uri else None,
-            "experiment": recipe.tracking.experiment,
+            "experiment": recipe.tracking.experiment_name,
         },
         "registered_model": recipe.tracking.registered_model or recipe.sweep.name,
         "identity": {
@@ -105,7 +105,7 @@ def open_tracking(prepared: PreflightResult, folder: SweepFolder, say: Callable[
 
     def connect() -> RunWriter:
         return RunWriter(
-            open_store(prepared.storage, uri=tracking.uri, experiment=tracking.experiment), states[0].study
+            open_store(prepared.storage, uri=tracking.uri, experiment=tracking.experiment_name), states[0].study
         )
 
     sync = MlflowSync(connect, say, lambda digests: save_digests(folder.synced, digests))
@@ -118,13 +118,18 @@ def _list_names(names: Iterable[str]) -> str:
 
 
 def split_sizes(splits: Splits) -> dict[str, int]:
-    """Return the number of training pairs, of validation and test queries, and of passages in the corpus."""
-    return {
+    """Return the number of training pairs, of validation and test queries, and of passages in the corpus.
+
+    If there are hard negatives, their number in each training pair is added.
+    """
+    negatives = len(splits.train[0].negatives)
+    sizes = {
         "train_pairs": len(splits.train),
         "validation_queries": len(splits.validation.queries),
         "test_queries": len(splits.test.queries),
         "passages": len(splits.validation.corpus),
     }
+    return sizes | ({"hard_negatives": negatives} if negatives else {})
 
 
 # These may change in a resumed sweep: number of trials, states and checkpoints to keep, audit, confirmation, gate,

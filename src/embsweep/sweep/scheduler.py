@@ -76,7 +76,7 @@ class SweepScheduler:
                 self._close(record.number, TrialResult.failed(f"invalid configuration: {error}"))
                 continue
             self.ledger.set_attributes(record.number, **{CONFIG: config.trial.model_dump(mode="json")})
-            self._tell(record.number, self._describe_start(record))
+            self._tell(record.number, self._describe_start(self.ledger.record(record.number)))
             return TrialSpec(
                 number=record.number,
                 attempt=record.attempt,

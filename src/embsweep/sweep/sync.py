@@ -14,6 +14,7 @@ from embsweep.search.storage import open_storage
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger, read_identity
 from embsweep.sweep.winner import describe_version, load_evidence, register
+from embsweep.tracking.location import environment_uri
 from embsweep.tracking.registry.register import RegisteredVersion, find_registered
 from embsweep.tracking.runs import RunKey, RunWriter
 from embsweep.tracking.store import Store, open_store
@@ -55,6 +56,9 @@ def sync_sweep(
         raise CodedError("empty", f"sweep '{folder.name}' has recorded nothing for MLflow yet")
     metadata = read_metadata(folder.ledger)
     used = metadata["tracking"]["store"]
+    given = environment_uri()
+    if uri is None and given is not None and redact(given) == used["uri"]:
+        uri = given  # with its password
     if uri is None and used["uri"] and "***" in used["uri"]:
         raise InputError(
             Diagnostic("missing-value", "--uri", f"the ledger has no secrets, and so only {used['uri']}", hint="add it")

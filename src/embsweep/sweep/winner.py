@@ -15,6 +15,7 @@ from embsweep.core.files import atomic_write
 from embsweep.core.names import tracked_metric
 from embsweep.reports.view import Result
 from embsweep.search.ledger import Ledger
+from embsweep.search.search import SearchLedger
 from embsweep.selection.evidence import BASE, RECIPE, RUNNER_UP, WINNER, ConfirmedRecord, Evidence, VerdictRecord
 from embsweep.sweep.confirmation import Confirmation
 from embsweep.sweep.context import SweepContext
@@ -53,7 +54,7 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     evidence = build_evidence(context, verdict, winner, test)
     run_id = context.tracking.run_id(winner.child.key)
     version = register(context.tracking.flush().store, context.ledger.metadata, winner.weights, evidence, run_id)
-    result = Result(evidence, describe_version(version))
+    result = _build_result(evidence, describe_version(version), context.ledger, context.recipe)
     text = evidence.model_dump_json(indent=1).encode()
     atomic_write(context.folder.evidence, text)
     context.ledger.set_metadata(
@@ -80,7 +81,7 @@ def describe_version(version: RegisteredVersion) -> str:
     return f"{version.uri} (alias challenger: models:/{version.name}@challenger)"
 
 
-def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result | None:
+def load_result(ledger: SearchLedger, folder: SweepFolder, recipe: Config) -> Result | None:
     """Return the stored result if it is valid for all trials and for the confirmation, gate and registered model.
 
     Args:
@@ -96,7 +97,12 @@ def load_result(ledger: Ledger, folder: SweepFolder, recipe: Config) -> Result |
     if stored is None or any(stored.get(key) != value for key, value in _result_key(ledger, recipe).items()):
         return None
     evidence = load_evidence(folder, stored)
-    return None if evidence is None else Result(evidence, stored["registered"])
+    return None if evidence is None else _build_result(evidence, stored["registered"], ledger, recipe)
+
+
+def _build_result(evidence: Evidence, registered: str, ledger: SearchLedger, recipe: Config) -> Result:
+    store = ledger.metadata["tracking"]["store"]["uri"]
+    return Result(evidence, registered, store, is_whole_space=ledger.budget < recipe.search.trials)
 
 
 def load_evidence(folder: SweepFolder, stored: Mapping[str, Any]) -> Evidence | None:

@@ -81,6 +81,14 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix(_SQLITE).split("?")[0])) if uri.startswith(_SQLITE) else None
 
 
+def absolute_uri(uri: str) -> str:
+    """Return the URI with the absolute path of a `sqlite:///` file, which would otherwise follow the working folder."""
+    file = sqlite_file(uri)
+    if file is None or "?" in uri or file.is_absolute() or file.name in ("", ":memory:"):
+        return uri
+    return _file_uri(file.absolute())
+
+
 def existing_store_uri(root: Path, uri: str | None, key: str) -> str:
     """Return the URI of a store that is not created; see `store_uri`.
 
@@ -99,7 +107,9 @@ def existing_store_uri(root: Path, uri: str | None, key: str) -> str:
     return where
 
 
-def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool = False) -> Store:
+def open_store(
+    root: Path, *, uri: str | None, experiment: str, is_first: bool = False, key: str = "tracking.uri"
+) -> Store:
     """Open a store, after creating what is missing: database, tables, experiment. A new database takes about 2 s.
 
     Call it in the driver before any trial: MLflow's migrations crash if two processes run them at once. Only for a
@@ -110,6 +120,7 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
         uri: URI of a server or database, None for the local store.
         experiment: Name of the experiment.
         is_first: Whether this is the first contact; a server that does not answer then fails within about ten seconds.
+        key: Configuration key or variable that names the store, for the error.
 
     Raises:
         StoreUnreachable: If no server answers, or the database cannot be used.
@@ -123,7 +134,7 @@ def open_store(root: Path, *, uri: str | None, experiment: str, is_first: bool =
             _require_database(where)
             found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
-        raise StoreUnreachable(_unreachable(where, error)) from None
+        raise StoreUnreachable(_unreachable(key, where, error)) from None
     if found.lifecycle_stage != "active":
         raise InputError(
             Diagnostic(
@@ -211,10 +222,10 @@ def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
     return path.as_uri() if set("%?#") & set(str(path)) else str(path)  # MLflow unquotes plain paths too
 
 
-def _unreachable(uri: str, error: Exception) -> Diagnostic:
+def _unreachable(key: str, uri: str, error: Exception) -> Diagnostic:
     return Diagnostic(
         "unreachable",
-        "tracking.uri",
+        key,
         f"no MLflow store can be used there ({describe_exception(error)})",
         uri,
         "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",

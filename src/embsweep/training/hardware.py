@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from embsweep.config import TrialConfig
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.models.attention import FLASH, find_attentions, read_config

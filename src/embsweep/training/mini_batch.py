@@ -21,9 +21,10 @@ from sentence_transformers.util import batch_to_device
 from embsweep.config import TrialConfig
 from embsweep.config.training import LossConfig
 from embsweep.core.distributed import current_group
-from embsweep.data.collection import Pair
+from embsweep.data.collection import Pair, name_negatives
 from embsweep.evaluation.evaluator import keep_mode
 from embsweep.models import losses
+from embsweep.models.prompts import find_column_prompts
 from embsweep.training.memory import is_out_of_memory, peak_bytes, release_memory, reset_peak
 
 FIRST_SIZE = 8
@@ -41,11 +42,14 @@ _MOMENTS = 8
 
 
 def to_columns(pairs: Sequence[Pair]) -> dict[str, list[str]]:
-    """Return the texts of pairs by column; if the first pair has a negative, missing ones are empty texts."""
+    """Return the texts of pairs by column: one column for each hard negative of a pair.
+
+    Raises:
+        ValueError: If pairs have different numbers of hard negatives (`Splits.train` has not).
+    """
     columns = {"anchor": [p.anchor for p in pairs], "positive": [p.positive for p in pairs]}
-    if pairs[0].negative is not None:
-        columns["negative"] = [p.negative or "" for p in pairs]
-    return columns
+    negatives = list(zip(*(p.negatives for p in pairs), strict=True))
+    return columns | dict(zip(name_negatives(len(negatives)), map(list, negatives), strict=True))
 
 
 def find_longest(pairs: Sequence[Pair], count: int) -> list[Pair]:
@@ -55,7 +59,7 @@ def find_longest(pairs: Sequence[Pair], count: int) -> list[Pair]:
     pairs, texts are repeated.
     """
     columns = [heapq.nlargest(count, texts, key=len) for texts in to_columns(pairs).values()]
-    longest = [Pair(*texts) for texts in zip(*columns, strict=True)]
+    longest = [Pair(anchor, positive, tuple(rest)) for anchor, positive, *rest in zip(*columns, strict=True)]
     return list(itertools.islice(itertools.cycle(longest), count))
 
 
@@ -168,7 +172,7 @@ def _time_pass(config: TrialConfig, model: SentenceTransformer, batch: list[Pair
     reset_peak()
     seconds: list[float] = []
     while len(seconds) < PASSES and sum(seconds) < limits.time_s / 8:
-        features = [batch_to_device(model.preprocess(texts), model.device) for texts in to_columns(batch).values()]
+        features = [batch_to_device(inputs, model.device) for inputs in _preprocess(model, to_columns(batch))]
         clock = _synchronised(model)
         with autocast:
             loss(features, None).backward()
@@ -176,6 +180,12 @@ def _time_pass(config: TrialConfig, model: SentenceTransformer, batch: list[Pair
         model.zero_grad(set_to_none=True)
         _require_memory_left(model, limits)
     return min(seconds)
+
+
+def _preprocess(model: SentenceTransformer, columns: Mapping[str, list[str]]) -> list[dict[str, torch.Tensor]]:
+    """Return the model's inputs for each column, with its prompt as in training."""
+    prompts = find_column_prompts(model, columns)
+    return [model.preprocess(texts, prompt=prompts.get(name)) for name, texts in columns.items()]
 
 
 def _require_memory_left(model: SentenceTransformer, limits: Limits) -> None:

@@ -5,7 +5,7 @@ It imports torch, and describes the training for the record.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from embsweep.core.precision import set_tf32
 from embsweep.data.collection import Pair
 from embsweep.models import builders, losses
 from embsweep.models.attention import read_attention
+from embsweep.models.prompts import find_column_prompts
 from embsweep.training.hardware import HardwareSettings
 from embsweep.training.messages import TrialSpec
 from embsweep.training.mini_batch import Limits, resolve_loss, to_columns
@@ -65,7 +66,12 @@ class SingleGpuArguments(SentenceTransformerTrainingArguments):
 
 
 def build_arguments(
-    config: TrainConfig, folder: Path, *, choice: HardwareSettings, workers: int = 1
+    config: TrainConfig,
+    folder: Path,
+    *,
+    choice: HardwareSettings,
+    workers: int = 1,
+    prompts: Mapping[str, str] | None = None,
 ) -> SentenceTransformerTrainingArguments:
     """Return arguments for a trainer that does not evaluate, save or report; `EvaluationCallback` does this at rungs.
 
@@ -76,6 +82,7 @@ def build_arguments(
         folder: Output folder of the trainer.
         choice: Hardware settings from `resolve_hardware`.
         workers: Number of processes that share each batch of `config.batch_size` pairs; it does not change the results.
+        prompts: Column of the training data → its prompt, if it has one.
     """
     set_tf32(choice.tf32)
     return SingleGpuArguments(
@@ -101,6 +108,7 @@ def build_arguments(
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        prompts=dict(prompts) if prompts else None,
         dataloader_pin_memory=torch.cuda.is_available(),
         accelerator_config={"split_batches": workers > 1},
         # BERT and XLM-R have a pooler that no embedding uses: without this, workers wait forever for its gradients.
@@ -128,18 +136,20 @@ def build_trainer(
         job: Trial to train; the trainer's output folder is a subfolder of `job.folder`.
         model: Model to train, in place.
         loss: Loss module that wraps `model`.
-        pairs: Training pairs, at least one. If the first pair has a negative, missing ones become empty texts.
+        pairs: Training pairs, at least one, all with the same number of hard negatives.
         choice: Hardware settings from `resolve_hardware`.
     """
     _leave_environment_alone()
     folder, workers = Path(job.folder) / "trainer", current_group().size
-    arguments = build_arguments(job.config.train, folder, choice=choice, workers=workers)
+    columns = to_columns(pairs)
+    prompts = find_column_prompts(model, columns)
+    arguments = build_arguments(job.config.train, folder, choice=choice, workers=workers, prompts=prompts)
     if job.config.train.batch_sampler == "batch_sampler":
         arguments.batch_sampler = EpochBatchSampler
     trainer = SentenceTransformerTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_dict(to_columns(pairs)),
+        train_dataset=Dataset.from_dict(columns),
         loss=loss,
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, between the progress lines
@@ -155,6 +165,7 @@ def describe_training(trainer: SentenceTransformerTrainer, config: TrialConfig) 
         "bf16": trainer.args.bf16,
         "fp16": trainer.args.fp16,
         "attention": read_attention(trainer.model) or "none",
+        **{f"{role}_prompt": prompt for role in ("query", "document") if (prompt := trainer.model.prompts.get(role))},
         "train_pairs": pairs,
         "workers": workers,
         "batch_per_worker": train.batch_size // workers,

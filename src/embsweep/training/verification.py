@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST, read_manifest
 from embsweep.core.subprocess import run_in_subprocess

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Collection, Container, Iterator, Sequence
 from contextlib import suppress
@@ -16,10 +17,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from embsweep.cli.composition.compose import compose, group_options
+from embsweep.cli.composition.hydra_idioms import translate_sweeper
+from embsweep.cli.composition.search_space import GRAMMAR
 from embsweep.cli.composition.validation import first_error, first_line
+from embsweep.config.model import NO_REMOTE_CODE, USE_KNOWN_ARCHITECTURE
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 
 _NOWHERE = "the command line"
+_CALL = re.compile(r"\w+\(")
 UNREADABLE = (HydraException, ValueError, ArithmeticError, RecursionError)
 """Errors of Hydra's parser: not only its own, if a number or the depth of nesting exceeds Python's limits."""
 
@@ -126,7 +131,7 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
             parsed.extend(parser.parse_overrides([line]))
         except UNREADABLE as error:
             key, _, value = line.partition("=")
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reason = _find_reason(error)
             hint = (_suggest_quoting(parser, key, value) if key and value else None) or reason
             diagnostics.append(
                 Diagnostic(
@@ -134,17 +139,25 @@ def _parse_all(loader: ConfigLoader, lines: Sequence[str]) -> tuple[list[Overrid
                     key or _NOWHERE,
                     "cannot be read as an override",
                     line,
-                    "key=value in Hydra's syntax",
+                    GRAMMAR if _CALL.match(value) else "key=value in Hydra's syntax",
                     hint,
                 )
             )
     return parsed, diagnostics
 
 
+def _find_reason(error: BaseException) -> str:
+    """Return the first line of an error of Hydra's parser that says more than which override it is about."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if not line.startswith("Error parsing override")), lines[0])
+
+
 def _suggest_quoting(parser: OverridesParser, key: str, value: str) -> str | None:
     """Return how to quote a value that is invalid without quotes (`ü`, brackets split by the shell), or None."""
     if sum(map(value.count, "{[(")) != sum(map(value.count, "}])")):
         return "brackets do not match: quote the whole argument for the shell, 'key={a: 1}'"
+    if _CALL.match(value):  # in quotes it would be a text
+        return None
     line = f'{key}="{value}"'
     try:
         parser.parse_override(line)
@@ -207,6 +220,9 @@ def _validate_key(
         return [] if is_composed and not override.is_sweep_override() else _check_hydra_key(loader, override)
     if override.is_delete():
         return [Diagnostic("not-settable", key, "a key cannot be removed", expected="key=value")]
+    if override.is_add() and override.is_sweep_override() and key in known:
+        value = override.get_value_string()
+        return [Diagnostic("wrong-prefix", key, "is already in the configuration", value, hint=f"write {key}={value}")]
     return [] if key in known else [_unknown_key(loader, override, known)]
 
 
@@ -220,7 +236,8 @@ def _check_hydra_key(loader: ConfigLoader, override: Override) -> list[Diagnosti
         reason = _compose_error(loader, [override])
     except InputError as error:
         return list(error.diagnostics)
-    return [Diagnostic("refused-by-hydra", key, "rejected by Hydra", value, hint=reason)] if reason else []
+    hint = translate_sweeper(key) or reason
+    return [Diagnostic("refused-by-hydra", key, "rejected by Hydra", value, hint=hint)] if reason else []
 
 
 def _check_conflicts(
@@ -261,6 +278,8 @@ def _compose_error(loader: ConfigLoader, overrides: Sequence[Override]) -> str |
 def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str]) -> Diagnostic:
     key = override.key_or_group
     group, _, rest = key.partition(".")
+    if rest == "trust_remote_code":
+        return Diagnostic("not-settable", key, NO_REMOTE_CODE, override.get_value_string(), hint=USE_KNOWN_ARCHITECTURE)
     owners = [name for name in group_options(loader, group) if rest and _option_has(loader, group, name, rest)]
     if owners:
         return Diagnostic(
@@ -272,7 +291,7 @@ def _unknown_key(loader: ConfigLoader, override: Override, known: Sequence[str])
     groups = loader.get_group_options("", ObjectType.GROUP)
     siblings = [k.removeprefix(f"{group}.") for k in known if k.startswith(f"{group}.")]
     expected = ", ".join(siblings if rest and siblings else groups)
-    similar = did_you_mean(key, [k for k in known if "." in k] if rest else [*known, *groups])
+    similar = translate_sweeper(key) or did_you_mean(key, [k for k in known if "." in k] if rest else [*known, *groups])
     return Diagnostic(
         "unknown-key", key or _NOWHERE, "unknown key or group", override.get_value_string(), expected, similar
     )

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import itertools
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from embsweep.cli.composition.compose import compose, group_options, resolve_partially, to_plain, to_values
+from embsweep.cli.composition.compose import group_options, resolve_partially
 from embsweep.cli.composition.overrides import (
     UNREADABLE,
     CommandLine,
     all_keys,
-    fixed_lines,
     parse_command_line,
     unknown_options,
     without_plus,
 )
+from embsweep.cli.composition.points import build_space
 from embsweep.cli.composition.search_space import parse_dimension
 from embsweep.cli.composition.validation import SPACE, first_line, read_space, refuse
 from embsweep.cli.paths import default_storage
-from embsweep.config.search_space import Choice, Composition, Dimension, SearchSpace, Value, contains, refer
+from embsweep.config.search_space import Dimension, SearchSpace, Value
 from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.sweep.request import SweepRequest
 
 _SEARCHABLE = ("model", "loss", "matryoshka", "train", "eval")
 """Groups whose keys may differ between trials. Trials on other data or with another objective are not comparable."""
-
-_MOST_COMBINATIONS = 256
-"""Maximum number of combinations of swept group options: composing one takes a tenth of a second."""
 
 
 def read_request(loader: ConfigLoader, lines: Sequence[str], command: str) -> SweepRequest:
@@ -93,7 +83,7 @@ def parse_request(
     space, recipe = SearchSpace(), dict[str, Value]()
     if not unresolved:  # every point of the space would report it again
         try:
-            space, recipe = _build_space(loader, parser, line, values, dimensions)
+            space, recipe = build_space(loader, parser, line, values, dimensions)
         except InputError as error:
             diagnostics.extend(error.diagnostics)
     if not dimensions and not diagnostics:
@@ -182,117 +172,14 @@ def _parse_preset(parser: OverridesParser, params: dict[str, Any]) -> tuple[dict
         try:
             (swept[key],) = parser.parse_overrides([f"{key}={text}"])  # not parse_override: a glob needs the loader
         except UNREADABLE as error:  # also if the grammar accepts it
-            diagnostics.append(
-                Diagnostic("bad-space", f"{SPACE}.{key}", "cannot be read", text, hint=first_line(error))
-            )
+            is_nested = isinstance(text, dict)  # hydra.sweeper.params.train.epochs=… instead of {train.epochs: …}
+            hint = f"write {_unnest(key, text)}" if is_nested else first_line(error)
+            diagnostics.append(Diagnostic("bad-space", f"{SPACE}.{key}", "cannot be read", text, hint=hint))
     return swept, diagnostics
 
 
-def _build_space(
-    loader: ConfigLoader,
-    parser: OverridesParser,
-    line: CommandLine,
-    values: dict[str, Any],
-    dimensions: Sequence[Dimension],
-) -> tuple[SearchSpace, dict[str, Value]]:
-    """Return the space, and the recipe's values of its keys without those that are outside their dimension."""
-    chosen = line.tree.hydra.runtime.choices
-    groups = {d.key: str(chosen[d.key]) for d in dimensions if d.key in chosen}
-    options = {d.key: _parse_options(parser, d) for d in dimensions if d.key not in groups}
-    space = SearchSpace(tuple(dimensions), groups)
-    compositions = {
-        space.combination(dict(point)): _reduce(tree, values, options)
-        for point, tree in _compose_combinations(loader, line, space)
-    }
-    found = {
-        d: groups[d.key] if d.key in groups else _find_value(d, options[d.key], _get(values, d.key)) for d in dimensions
-    }
-    recipe = {d.key: value for d, value in found.items() if value is not None and contains(d, value)}
-    return replace(space, compositions=compositions), recipe
-
-
-def _parse_options(parser: OverridesParser, dimension: Dimension) -> dict[str, Any]:
-    """Return text → value of each option of a choice; nothing for a range."""
-    texts = dimension.options if isinstance(dimension, Choice) else ()
-    parsed = parser.parse_overrides([f"{dimension.key}={text}" for text in texts])
-    return {text: override.value() for text, override in zip(texts, parsed, strict=True)}
-
-
-def _find_value(dimension: Dimension, options: Mapping[str, Any], value: Any) -> Value | None:
-    """Return the recipe's value of a swept key in the notation of the space; None if it has no comparable value."""
-    if isinstance(dimension, Choice):
-        return next((text for text, option in options.items() if option == value), None)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _compose_combinations(
-    loader: ConfigLoader, line: CommandLine, space: SearchSpace
-) -> Iterator[tuple[tuple[tuple[str, str], ...], DictConfig]]:
-    """Compose every combination of swept group options, among them the recipe's; yield group → option, and the tree.
-
-    Raises:
-        InputError: If there are too many combinations, or if one cannot be composed.
-    """
-    texts = {d.key: d.options for d in space if isinstance(d, Choice) and d.key in space.groups}
-    axes = [[(key, text) for text in dict.fromkeys((space.groups[key], *texts[key]))] for key in space.groups]
-    if (count := math.prod(map(len, axes))) > _MOST_COMBINATIONS:
-        raise InputError(
-            Diagnostic(
-                "too-many",
-                ", ".join(space.groups),
-                f"these groups have {count:,} combinations of options, and each is composed before anything starts",
-                expected=f"at most {_MOST_COMBINATIONS}",
-            )
-        )
-    for point in itertools.product(*axes):
-        chosen = [f"{key}={text}" for key, text in point if text != space.groups[key]]
-        try:
-            yield point, compose(loader, [*fixed_lines(line.valid), *chosen]) if chosen else line.tree
-        except HydraException as error:
-            raise InputError(
-                Diagnostic("refused-by-hydra", f"{SPACE}: {' '.join(chosen)}", first_line(error.__cause__ or error))
-            ) from None
-
-
-def _reduce(tree: DictConfig, recipe: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> Composition:
-    """Return what differs between a composed combination and the recipe.
-
-    Args:
-        tree: The combination.
-        recipe: The recipe's values.
-        options: Swept key → text → value of its options.
-
-    Raises:
-        InputError: If a value interpolates a swept key in a way that cannot be followed, such as one element of a list.
-    """
-    raw: Any = OmegaConf.to_container(tree, resolve=False)
-    draft = copy.deepcopy(tree)
-    OmegaConf.set_struct(draft, False)
-    for key in options:
-        OmegaConf.update(draft, key, refer(key))
-    defaults = {key: _resolve(draft, key, _get(raw, key)) for key in options}
-    given = {key: {text: _resolve(draft, key, v) for text, v in known.items()} for key, known in options.items()}
-    values = {key: value for key, value in to_values(draft).items() if value != recipe[key]}
-    return Composition(values, defaults, given)
-
-
-def _get(values: Any, key: str) -> Any:
-    """Return the value under a dotted key; InputError if an option of a swept group does not have the key."""
-    for part in key.split("."):
-        if not isinstance(values, dict) or part not in values:
-            raise InputError(Diagnostic("unknown-key", key, "is not a key of every option of the swept groups"))
-        values = values[part]
-    return values
-
-
-def _resolve(draft: DictConfig, key: str, value: Any) -> Any:
-    """Return a value of `key` with its interpolations resolved, in a tree where swept keys contain references."""
-    if "${" not in str(value):
-        return value
-    try:
-        OmegaConf.update(draft, key, value)
-        return to_plain(OmegaConf.select(draft, key))
-    except OmegaConfBaseException as error:
-        raise InputError(Diagnostic("unresolved", key, "cannot be resolved", value, hint=first_line(error))) from None
-    finally:
-        OmegaConf.update(draft, key, refer(key))
+def _unnest(key: str, node: Any) -> str:
+    while isinstance(node, dict) and node:
+        name, node = next(iter(node.items()))
+        key = f"{key}.{name}"
+    return f"{key}={node}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep, Transformer
 from hydra.errors import HydraException
 
 from embsweep.cli.composition.validation import refuse
@@ -19,7 +19,8 @@ _MOST_VALUES = 100_000
 _MOST_OPTIONS = 200
 _SHUFFLE = "shuffle has no effect: the sampler chooses the order"
 
-_GRAMMAR = "choice(a, b), range(1, 5), interval(0.0, 0.2), tag(log, interval(1e-6, 1e-4))"
+GRAMMAR = "choice(a, b), range(1, 5), interval(0.0, 0.2), tag(log, interval(1e-6, 1e-4))"
+"""Functions of a search space."""
 
 
 def parse_dimension(override: Override) -> Dimension:
@@ -28,22 +29,23 @@ def parse_dimension(override: Override) -> Dimension:
     Raises:
         InputError: If it is not a valid search space.
     """
-    key, value = override.get_key_element(), override.value()
+    key, value = override.get_key_element().lstrip("+"), override.value()
     text = str(override.input_line).partition("=")[2]
     is_space, shown = override.is_sweep_override(), None if override.is_delete() else text
-    refuse((not is_space, Diagnostic("bad-space", key, "is not a search space", shown, _GRAMMAR)))
+    options = value if isinstance(value, list) and not _holds_space(value) else []
+    hint = f"choice({', '.join(map(Transformer.str, options))})" if options else None
+    refuse((not is_space, Diagnostic("bad-space", key, "is not a search space", shown, GRAMMAR, hint)))
     if isinstance(value, IntervalSweep):
         return _parse_interval(key, value)
     if isinstance(value, RangeSweep):
         return _parse_range(key, value)
     if isinstance(value, ChoiceSweep):
+        problem = "an option is itself a search space"
+        refuse((_holds_space(value.list), Diagnostic("bad-space", key, problem, text, GRAMMAR)))
+        hint = f"write {key}={','.join(map(Transformer.str, value.list))}"
         refuse(
-            (value.shuffle, Diagnostic("no-effect", key, _SHUFFLE, text, "without shuffle")),
-            (value.tags, Diagnostic("no-effect", key, "a tag has no effect on a choice", text, "without tag")),
-            (
-                _holds_space(value.list),
-                Diagnostic("bad-space", key, "an option is itself a search space", text, _GRAMMAR),
-            ),
+            (value.shuffle, Diagnostic("no-effect", key, _SHUFFLE, text, "without shuffle", hint)),
+            (value.tags, Diagnostic("no-effect", key, "a tag has no effect on a choice", text, "without tag", hint)),
         )
     return _parse_choice(key, override)
 
@@ -58,7 +60,7 @@ def _parse_choice(key: str, override: Override) -> Choice:
     try:
         options = tuple(override.sweep_string_iterator())
     except HydraException as error:
-        raise InputError(Diagnostic("bad-space", key, str(error), expected=_GRAMMAR)) from None
+        raise InputError(Diagnostic("bad-space", key, str(error), expected=GRAMMAR)) from None
     count = len(options)
     refuse(
         (count == 0, Diagnostic("empty", key, "this choice has no options", override.get_value_string())),
@@ -85,7 +87,10 @@ def _parse_interval(key: str, sweep: IntervalSweep) -> Dimension:
     text = f"interval({low}, {high})"
     _check_ends(key, low, high)
     if low is None or high is None or low >= high or not math.isfinite(high - low):
-        raise InputError(Diagnostic("impossible-range", key, "impossible interval", text, "finite start < end"))
+        hint = (
+            f"write {key}=interval({high!r},{low!r})" if low is not None and high is not None and low > high else None
+        )
+        raise InputError(Diagnostic("impossible-range", key, "impossible interval", text, "finite start < end", hint))
     log = _is_log(key, sweep.tags)
     refuse(
         (log and low <= 0, Diagnostic("impossible-range", key, "a log interval must start above 0", text, "start > 0"))
@@ -98,13 +103,20 @@ def _parse_interval(key: str, sweep: IntervalSweep) -> Dimension:
 def _parse_range(key: str, sweep: RangeSweep) -> Dimension:
     _check_ends(key, sweep.start, sweep.stop, sweep.step)
     text = f"range({sweep.start}, {sweep.stop}, step={sweep.step})"
-    refuse((sweep.shuffle, Diagnostic("no-effect", key, _SHUFFLE, text, "without shuffle")))
+    hint = f"write {key}={text.replace(' ', '')}"
+    refuse((sweep.shuffle, Diagnostic("no-effect", key, _SHUFFLE, text, "without shuffle", hint)))
     low, high = _find_ends(key, sweep, text)
     log, step = _is_log(key, sweep.tags), abs(sweep.step)
     refuse(
         (
             log and (low <= 0 or step != 1 or not isinstance(low, int)),
-            Diagnostic("impossible-range", key, "a log range needs integers above 0, step 1", text),
+            Diagnostic(
+                "impossible-range",
+                key,
+                "a log range needs integers above 0, step 1",
+                text,
+                "tag(log, interval(1e-6, 1e-4)), or the values: choice(1e-6, 1e-5, 1e-4)",
+            ),
         )
     )
     if isinstance(low, int) and isinstance(high, int):
@@ -125,7 +137,8 @@ def _find_ends(key: str, sweep: RangeSweep, text: str) -> tuple[float, float]:
     else:
         values = list(sweep.range())
     problem = "this range has fewer than two values"
-    refuse((len(values) < 2, Diagnostic("too-few", key, problem, text, "start, stop (exclusive), step")))
+    hint = f"write {key}={values[0]:g}" if len(values) == 1 else None
+    refuse((len(values) < 2, Diagnostic("too-few", key, problem, text, "start, stop (exclusive), step", hint)))
     return min(values[0], values[-1]), max(values[0], values[-1])
 
 

@@ -1,161 +1,165 @@
-"""Source `beir`: a folder with corpus.jsonl, queries.jsonl and qrels.
-
-Each line of the qrels is a judgement: query id, passage id and score, separated by tabs. A header line is optional.
-"""
+"""Source `beir`: a folder with corpus.jsonl, queries.jsonl and judgements (qrels), as BEIR and MTEB publish them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from embsweep.config.data import BeirConfig
 from embsweep.core.codes import Code
 from embsweep.core.files import expand_home
-from embsweep.data.collection import Collection, Pair, build_collection, count_duplicates
+from embsweep.data.collection import TEST, VALIDATION, Collection, Pair, build_collection, count_duplicates
 from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.sources.columns import list_names
-from embsweep.data.sources.readers import read_objects
-from embsweep.data.text import is_blank, parse_text, read_text_file
+from embsweep.data.sources.paths import find_suffix
+from embsweep.data.sources.qrels import DEV, PARTS, Qrels, find_qrels, read_qrels
+from embsweep.data.sources.readers.open import open_table
+from embsweep.data.text import is_blank, parse_text
 
-_SCORE = re.compile(r"[+-]?[0-9]{1,9}")
-_FIELDS = "query id, passage id, score, separated by tabs"
-_HEADER_STARTS = ("query-id", "query_id", "qid", "query")
-_HEADER_ENDS = ("score", "relevance", "rel", "label")
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+_PLACES = "qrels.tsv, or qrels/ with train.tsv, dev.tsv or test.tsv"
+_SIDES = {DEV: VALIDATION, "test": TEST}
 
 
 @dataclass(frozen=True)
-class Qrels:
-    """Score and location (`name:line`) of each judgement, by (query id, passage id); a score above 0 is relevant.
+class Judgements:
+    """File of judgements by part. `pool` is the part that is split, or trained on; the others are held-out sides.
 
-    `repeated` is the number of lines that repeat an earlier judgement.
+    A folder with one `qrels.tsv` has a single part, whose name is empty.
     """
 
-    judged: Mapping[tuple[str, str], tuple[int, str]]
-    repeated: int
+    files: Mapping[str, Path]
 
-    @cached_property
-    def relevant(self) -> dict[tuple[str, str], str]:
-        """Location of the relevant ones."""
-        return {key: place for key, (score, place) in self.judged.items() if score > 0}
+    @property
+    def pool(self) -> str:
+        """Name of the part to split: of train, dev and test the first that there is."""
+        return next(part for part in ("", *PARTS) if part in self.files)
 
-
-def read_qrels(path: Path, diagnostics: DiagnosticList) -> Qrels:
-    """Read every judgement of the file; a score above 0 means relevant. Records a diagnostic for each invalid line."""
-    judged: dict[tuple[str, str], tuple[int, str]] = {}
-    lines, before = 0, len(diagnostics)
-    for number, line in enumerate(read_text_file(path, diagnostics).split("\n"), 1):
-        fields = [part.strip() for part in line.split("\t")]
-        if not line.strip() or (number == 1 and _is_header(fields)):
-            continue
-        where = f"{path.name}:{number}"
-        if _validate_fields(fields, where, diagnostics):
-            query, passage, score = fields[0], fields[1], int(fields[2])
-            known, _ = judged.setdefault((query, passage), (score, where))
-            lines += 1
-            if known != score:
-                expected = f"{known}, or one line only"
-                diagnostics.add("conflict", where, "conflicts with an earlier score", score, expected=expected)
-    if not judged and len(diagnostics) == before:
-        diagnostics.add("no-rows", path.name, "holds no judgements", expected=_FIELDS)
-    return Qrels(judged, lines - len(judged))
-
-
-def _is_header(fields: list[str]) -> bool:
-    return fields[0].lower() in _HEADER_STARTS and fields[-1].lower() in _HEADER_ENDS
-
-
-def _validate_fields(fields: list[str], where: str, diagnostics: DiagnosticList) -> bool:
-    before = len(diagnostics)
-    if len(fields) != 3:
-        diagnostics.add("wrong-length", where, f"has {len(fields)} fields", "\t".join(fields), expected=_FIELDS)
-    elif not (fields[0] and fields[1]):
-        diagnostics.add("missing-id", where, "an id is empty", "\t".join(fields))
-    elif not _SCORE.fullmatch(fields[2]):
-        expected = "an integer; above 0 means relevant"
-        diagnostics.add("wrong-type", where, "the score is not an integer", fields[2], expected=expected)
-    return len(diagnostics) == before
-
-
-QRELS_PLACES = ("qrels.tsv", "qrels/test.tsv")
+    @property
+    def sides(self) -> dict[str, str | None]:
+        """Side of each part; None for the part to split."""
+        return {part: None if part == self.pool else _SIDES[part] for part in self.files}
 
 
 def load_beir(config: BeirConfig) -> Collection:
     """Load the folder as one collection, named after it; unjudged passages belong to the corpus.
 
-    Published sets keep the judgements of each part in a file of its own, and the queries of all parts in one. If the
-    judgements are those of `qrels/test.tsv`, queries that it does not judge are therefore left out and counted in
-    `merged`.
+    Published sets keep the judgements of each part in a file of its own, and the queries of all parts in one: those of
+    `qrels/train.tsv` train, dev's choose and test's report. Where a file is missing, its side is split from the part
+    that trains. Queries that no file judges are left out and counted in `merged`.
 
     Raises:
         InputError: If a file is missing or unreadable, an id is missing or not unique, a judgement is invalid or of an
-            unknown query or passage, a query has no relevant passage, or a text is empty; with a diagnostic for each.
+            unknown query or passage, a query has no relevant passage, or a text is empty; with a diagnostic for each
+            kind.
     """
     diagnostics = DiagnosticList()
     folder = expand_home(config.path, "data.path")
-    qrels_path = _find_qrels(folder, diagnostics)
+    found = _find_judgements(folder, diagnostics)
     diagnostics.raise_if_any()
-    passages = _read_texts(folder / "corpus.jsonl", "passage", diagnostics)
-    queries = _read_texts(folder / "queries.jsonl", "query", diagnostics)
-    qrels = read_qrels(qrels_path, diagnostics)
-    _validate_known(qrels, queries, passages, diagnostics)
-    answered = {query for query, _ in qrels.relevant}
-    has_own_queries = qrels_path.parent == folder
-    unjudged = set() if has_own_queries else queries.keys() - {query for query, _ in qrels.judged}
+    passages = _read_texts(_find_texts(folder, "corpus"), "passage", diagnostics)
+    queries = _read_texts(_find_texts(folder, "queries"), "query", diagnostics)
+    qrels = {part: read_qrels(path, diagnostics) for part, path in found.files.items()}
+    for judged in qrels.values():
+        _validate_known(judged, queries, passages, diagnostics)
+    answered = {query for judged in qrels.values() for query, _ in judged.relevant}
+    known = {query for judged in qrels.values() for query, _ in judged.judged}
+    unjudged = set() if found.pool == "" else queries.keys() - known
     for query, (_, place) in queries.items():
         if query not in answered and query not in unjudged:
             hint = "judge it with a score above 0, or remove it"
             diagnostics.add("unanswered-query", place, "query without a relevant passage", query, hint=hint)
     diagnostics.raise_if_any()
-    pairs = [Pair(queries[q][0], passages[p][0], None, place) for (q, p), place in qrels.relevant.items()]
+    pairs = [
+        Pair(queries[q][0], passages[p][0], (), place, side=found.sides[part])
+        for part, judged in qrels.items()
+        for (q, p), place in judged.relevant.items()
+    ]
     texts = [text for text, _ in passages.values()]
-    collection = build_collection(folder.resolve().name, pairs, texts)
-    ignored = sum((folder / name).is_file() for name in QRELS_PLACES) - 1
+    collection = build_collection(folder.resolve().name, pairs, texts, list(_describe(found)))
+    total = sum(len(judged.judged) for judged in qrels.values())
+    names = " or ".join(path.name for path in found.files.values())
+    ignored = len(find_qrels(folder)) if found.pool == "" else 0
     counts = {
+        **dict(collection.merged),
+        **dict.fromkeys(("duplicate passages", "normalised duplicate passages"), 0),
+        **dict.fromkeys(("duplicate queries", "normalised duplicate queries"), 0),
         **count_duplicates("passages", texts),
         **count_duplicates("queries", [text for query, (text, _) in queries.items() if query in answered]),
         "duplicate rows": len(pairs) - len(collection.judgements),
-        "judgements with a score of 0 or less": len(qrels.judged) - len(pairs),
-        "repeated judgements": qrels.repeated,
-        f"queries that {qrels_path.name} does not judge": len(unjudged),
-        f"qrels files ignored in favour of {qrels_path.relative_to(folder)}": ignored,
+        "judgements with a score of 0 or less": total - len(pairs),
+        "repeated judgements": sum(judged.repeated for judged in qrels.values()),
+        f"queries that {names} does not judge": len(unjudged),
+        "qrels files ignored in favour of qrels.tsv": ignored,
     }
     return replace(collection, merged=tuple((what, count) for what, count in counts.items() if count))
 
 
-def _find_qrels(folder: Path, diagnostics: DiagnosticList) -> Path:
-    """Return the path of the judgements; record a diagnostic for each file that the folder lacks."""
+def _describe(found: Judgements) -> Iterator[str]:
+    """Yield which part trains, chooses and reports, if the folder has several, or trains on what is meant for test."""
+    names = {side: found.files[part].name for part, side in found.sides.items()}
+    if found.pool == "" or (len(names) == 1 and found.pool != "train"):
+        if found.pool:
+            yield f"the folder judges {found.pool} only: its queries are split, so most of them are trained on"
+        return
+    pool = names[None]
+    validation, test = (names.get(side, f"a part of {pool} (data.split.{side})") for side in (VALIDATION, TEST))
+    yield f"the folder's own split: {pool} trains, {validation} chooses, {test} reports"
+
+
+def _find_judgements(folder: Path, diagnostics: DiagnosticList) -> Judgements:
+    """Return the files of judgements; record a diagnostic for each file that the folder lacks."""
     try:
         there, is_folder = folder.exists(), folder.is_dir()
     except OSError as error:
         diagnostics.add("unreadable", "data.path", f"cannot be read: {error.strerror}", str(folder))
-        return folder
+        return Judgements({})
     if not is_folder:
         code: Code = "wrong-file-kind" if there else "missing-file"
         problem = "is a file, not a folder" if there else "there is no such folder"
-        expected = "a folder with corpus.jsonl, queries.jsonl and qrels.tsv"
-        diagnostics.add(code, "data.path", problem, str(folder), expected=expected)
-        return folder
-    for name in ("corpus.jsonl", "queries.jsonl"):
-        if not (folder / name).is_file():
-            diagnostics.add("missing-file", "data.path", f"there is no {name} in this folder", str(folder))
-    found = next((folder / name for name in QRELS_PLACES if (folder / name).is_file()), None)
-    if found is None:
-        problem, expected = "there are no judgements in this folder", " or ".join(QRELS_PLACES)
-        diagnostics.add("missing-file", "data.path", problem, str(folder), expected=expected)
-    return found or folder
+        hint = f"a file of pairs is read by: data=files data.pairs={folder}" if there else None
+        expected = f"a folder with corpus.jsonl, queries.jsonl and {_PLACES}"
+        diagnostics.add(code, "data.path", problem, str(folder), expected=expected, hint=hint)
+        return Judgements({})
+    for name in ("corpus", "queries"):
+        if not _find_texts(folder, name):
+            problem, hint = f"there is no {name}.jsonl in this folder", _suggest(folder)
+            diagnostics.add("missing-file", "data.path", problem, str(folder), hint=hint)
+    own = next((path for suffix in (".tsv", ".tsv.gz") if (path := folder / f"qrels{suffix}").is_file()), None)
+    found = {"": own} if own else find_qrels(folder)
+    if not found:
+        problem = "there are no judgements in this folder"
+        diagnostics.add("missing-file", "data.path", problem, str(folder), expected=_PLACES)
+    return Judgements(found)
 
 
-def _read_texts(path: Path, what: str, diagnostics: DiagnosticList) -> dict[str, tuple[str, str]]:
+def _suggest(folder: Path) -> str | None:
+    """Return how to read a folder that is no BEIR folder: by the pattern of its files, or the folder inside it."""
+    inside = next((path.parent for path in sorted(folder.glob("*/corpus.jsonl*"))), None)
+    if inside:
+        return f"data.path={inside}"
+    suffix = next((suffix for path in sorted(folder.iterdir()) if (suffix := find_suffix(path))), None)
+    return f"files of pairs are read by: data=files data.pairs='{folder}/*{suffix}'" if suffix else None
+
+
+def _find_texts(folder: Path, name: str) -> list[Path]:
+    """Return the file of texts, or the files in the folder of that name (MTEB's form)."""
+    single = next((path for suffix in _SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
+    if single:
+        return [single]
+    return sorted(path for suffix in _SUFFIXES for path in (folder / name).glob(f"*{suffix}"))
+
+
+def _read_texts(paths: list[Path], what: str, diagnostics: DiagnosticList) -> dict[str, tuple[str, str]]:
     """Read id → (text, `name:line`).
 
     An entry with an invalid text is kept, so that its judgements are not reported as well.
     """
     found: dict[str, tuple[str, str]] = {}
-    for where, row in read_objects(path, diagnostics):
+    rows = (row for path in paths for row in _read_rows(path, diagnostics))
+    for where, row in rows:
         identity = _read_id(row, where, diagnostics)
         text = _read_text(row, where, diagnostics)
         if identity is None:
@@ -173,7 +177,12 @@ def _read_texts(path: Path, what: str, diagnostics: DiagnosticList) -> dict[str,
     return found
 
 
-def _read_id(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> str | None:
+def _read_rows(path: Path, diagnostics: DiagnosticList) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    table = open_table(path, diagnostics)
+    yield from table.read([name for name in table.columns if name in ("_id", "id", "title", "text")])
+
+
+def _read_id(row: Mapping[str, Any], where: str, diagnostics: DiagnosticList) -> str | None:
     identity = row.get("_id", row.get("id"))
     if isinstance(identity, int) and not isinstance(identity, bool):
         return str(identity)
@@ -183,7 +192,7 @@ def _read_id(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> st
     return None
 
 
-def _read_text(row: dict[str, Any], where: str, diagnostics: DiagnosticList) -> str:
+def _read_text(row: Mapping[str, Any], where: str, diagnostics: DiagnosticList) -> str:
     """Return title and text joined by a space, as BEIR does."""
     if "text" not in row:
         diagnostics.add(

@@ -1,84 +1,138 @@
-"""One file of pairs: JSONL, CSV, TSV or Parquet."""
+"""Source `files`: files of pairs, optionally with files of held-out pairs and of further passages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from embsweep.config.data import FilesConfig
-from embsweep.core.errors import did_you_mean
 from embsweep.core.files import expand_home
-from embsweep.data.collection import Collection, build_collection
+from embsweep.data.collection import TEST, VALIDATION, Collection, Pair, build_collection
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import Columns, parse_columns, read_pair, validate_header
-from embsweep.data.sources.readers import read_objects, read_parquet, read_records
+from embsweep.data.sources.columns import choose_columns, find_top, list_names, validate_config, validate_unique
+from embsweep.data.sources.paths import assign_parts, find_files, find_parts, find_suffix
+from embsweep.data.sources.readers.open import open_table
+from embsweep.data.sources.readers.table import Table
+from embsweep.data.sources.rows import RowReader, check_labels, find_label_columns, read_passage
+from embsweep.data.sources.usual_names import PASSAGE_TEXTS, find_usual
 
-SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-_MAX_CANDIDATES = 10_000
-"""Number of files in a folder that are compared with a misspelt name."""
+_BLANK = "passages of data.corpus without text, passed over"
 
 
 def load_files(config: FilesConfig) -> Collection:
-    """Load the pairs of `config.pairs` as one collection, named after the file.
+    """Load the pairs of all files as one collection, named after the first file of `config.pairs`.
 
     Raises:
-        InputError: If the file cannot be read or its rows have errors; with a diagnostic for each.
+        InputError: If a file cannot be read or its rows have errors; with a diagnostic for each kind.
     """
-    diagnostics = DiagnosticList()
-    path = expand_home(config.pairs, "data.pairs")
-    columns = parse_columns(config, diagnostics)
-    validate_path(path, "data.pairs", diagnostics)
-    diagnostics.raise_if_any()
-    pairs = [
-        read_pair(row, columns, where, diagnostics)
-        for where, row in _read_rows(path, columns, diagnostics)
-        if validate_header(columns, row, where, diagnostics)
-    ]
-    if not pairs and not len(diagnostics):
-        diagnostics.add("no-rows", path.name, "holds no rows", expected="one pair per row")
-    diagnostics.raise_if_any()
-    return build_collection(path.stem, [pair for pair in pairs if pair is not None])
+    loader = _Loader(config)
+    validate_config(config, loader.diagnostics)
+    files = _find_pairs(config, loader.diagnostics)
+    corpus = find_files(config.corpus or (), "data.corpus", loader.diagnostics)
+    loader.diagnostics.raise_if_any()
+    pairs = [pair for side, paths in files.items() for path in paths for pair in loader.read_pairs(path, side)]
+    passages = [*loader.passages, *(text for path in corpus for text in loader.read_passages(path))]
+    loader.diagnostics.raise_if_any()
+    notes = list(dict.fromkeys(loader.notes))
+    if fixed := [side for side in (VALIDATION, TEST) if side in files]:
+        notes.append(f"given by the data, not cut off by data.split: {' and '.join(fixed)}")
+    name = _name([Path(name) for name in config.pairs] if find_parts(Path(config.pairs[0])) else files[None])
+    collection = build_collection(name, pairs, passages, notes)
+    counts = {**loader.counts, **dict(collection.merged)}
+    return replace(collection, merged=tuple((what, count) for what, count in counts.items() if count))
 
 
-def validate_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
-    """Check that `path` is a file of a supported kind, judged by its suffix.
-
-    Args:
-        path: Path to check.
-        key: Dotted configuration key, for the diagnostic.
-        diagnostics: Receives a diagnostic if it is not.
-    """
-    try:
-        if path.is_dir():
-            diagnostics.add(
-                "wrong-file-kind", key, "is a folder, not a file", str(path), expected=f"a file ({', '.join(SUFFIXES)})"
-            )
-        elif not path.exists():
-            problem = "is a broken symbolic link" if path.is_symlink() else "there is no such file"
-            diagnostics.add("missing-file", key, problem, str(path), hint=_suggest_path(path))
-        elif not path.is_file():
-            diagnostics.add("wrong-file-kind", key, "is not a regular file", str(path))
-        elif path.suffix.lower() not in SUFFIXES:
-            diagnostics.add(
-                "wrong-file-kind", key, f"unknown kind of file '{path.suffix}'", str(path), expected=", ".join(SUFFIXES)
-            )
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        diagnostics.add("unreadable", key, f"cannot be read: {error.strerror}", str(path))
+def _find_pairs(config: FilesConfig, diagnostics: DiagnosticList) -> dict[str | None, list[Path]]:
+    """Return the files of each side; those to be split are under None. A saved `DatasetDict` brings its own sides."""
+    named = {VALIDATION: config.validation_pairs, TEST: config.test_pairs}
+    files: dict[str | None, list[Path]] = {}
+    folder = expand_home(config.pairs[0], "data.pairs")
+    if len(config.pairs) == 1 and (parts := assign_parts(find_parts(folder))):
+        files = {side: [folder / part] for side, part in parts.items()}
+    else:
+        files[None] = find_files(config.pairs, "data.pairs", diagnostics)
+    for side, names in named.items():
+        if names is not None:
+            files[side] = find_files(names, f"data.{side}_pairs", diagnostics)
+    return files
 
 
-def _suggest_path(path: Path) -> str:
-    here = f"the path is relative to {Path.cwd()}" if not path.is_absolute() else "check the path"
-    if not path.parent.is_dir():
-        return f"there is no folder {path.parent} either; {here}"
-    others = (entry.name for entry in islice(path.parent.iterdir(), _MAX_CANDIDATES) if entry.name != path.name)
-    return did_you_mean(path.name, others) or here
+def _name(paths: Sequence[Path]) -> str:
+    """Return the name of the data: of the first file, without its suffix, and how many others there are."""
+    stem = paths[0].name.removesuffix(".gz")
+    stem = stem.removesuffix(Path(stem).suffix) if find_suffix(paths[0]) else stem
+    return stem if len(paths) == 1 else f"{stem} and {len(paths) - 1} more"
 
 
-def _read_rows(path: Path, columns: Columns, diagnostics: DiagnosticList) -> Iterator[tuple[str, Mapping[str, object]]]:
-    suffix = path.suffix.lower()
-    if suffix in (".jsonl", ".ndjson"):
-        return read_objects(path, diagnostics)
-    if suffix == ".parquet":
-        return read_parquet(path, columns, diagnostics)
-    return read_records(path, "\t" if suffix == ".tsv" else ",", columns, diagnostics)
+class _Loader:
+    """Reads files one by one; collects diagnostics, notes, counts and the passages that only belong to the corpus."""
+
+    def __init__(self, config: FilesConfig) -> None:
+        self._config = config
+        self.diagnostics = DiagnosticList()
+        self.notes: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.passages: list[str] = []
+
+    def read_pairs(self, path: Path, side: str | None) -> list[Pair]:
+        """Return the pairs of a file; `side` is the side that it belongs to, None to split it."""
+        diagnostics, before = self.diagnostics, len(self.diagnostics)
+        table = self._open(path)
+        if not table.columns and len(diagnostics) == before:
+            diagnostics.add("no-rows", path.name, "holds no rows", expected="one pair per row")
+        read = len(diagnostics)
+        validate_unique(list(table.columns), table.where, diagnostics)
+        if not table.columns or len(diagnostics) > read:
+            return []
+        columns, notes = choose_columns(self._config, table.columns, table.where, diagnostics)
+        if columns is None:
+            return []
+        labels = find_label_columns(columns, table.columns)
+        used = {find_top(name, table.columns) for name in columns.names} | set(labels)
+        rows = list(table.read([name for name in table.columns if name in used]))
+        self.notes += [*notes, *check_labels(labels, rows, diagnostics)]
+        reader = RowReader(columns, self._config.min_score, diagnostics)
+        pairs = [pair for where, row in rows for pair in reader.read(where, row, side)]
+        self.counts += reader.counts
+        if not pairs and len(diagnostics) == before:
+            if rows:
+                problem = f"leaves no pair of {path.name}"
+                diagnostics.add("no-rows", "data.min_score", problem, self._config.min_score, expected="a lower number")
+            else:
+                diagnostics.add("no-rows", path.name, "holds no rows", expected="one pair per row")
+        return pairs
+
+    def read_passages(self, path: Path) -> Iterator[str]:
+        """Yield the passages of a file of `data.corpus`."""
+        table = self._open(path)
+        usual = find_usual(PASSAGE_TEXTS, table.columns)
+        name = self._config.positive if self._config.positive in table.columns else next(iter(usual), None)
+        if name is None:
+            if table.columns:
+                self.diagnostics.add(
+                    "missing-column",
+                    table.where,
+                    "there is no column of passages (data.corpus)",
+                    expected=f"a column {list_names(dict.fromkeys((self._config.positive, *PASSAGE_TEXTS)))}",
+                    hint=f"columns here: {list_names(table.columns)}",
+                )
+            return
+        if usual and name != self._config.positive:
+            self.notes.append(f"{path.name}: its passages are the column {name!r}")
+        title = "title" if "title" in table.columns and name == "text" else None
+        for where, row in table.read([name, *([title] if title else [])]):
+            text = read_passage(row, name, title, where, self.diagnostics)
+            if text is None:
+                self.counts[_BLANK] += 1
+            else:
+                yield text
+
+    def _open(self, path: Path) -> Table:
+        config = self._config
+        table = open_table(path, self.diagnostics, delimiter=config.delimiter_character, encoding=config.encoding)
+        self.notes += table.notes
+        self.counts += Counter(dict(table.counts))
+        self.passages += table.passages
+        return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from embsweep.config.data import HubConfig
 from embsweep.core.errors import Diagnostic, InputError, describe_exception
 from embsweep.data.collection import Collection, build_collection
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import parse_columns, read_pair, validate_header
+from embsweep.data.sources.columns import choose_columns, find_top, validate_config
+from embsweep.data.sources.rows import RowReader, check_labels, find_label_columns
 
 REACH_TIMEOUT_S = 8.0
 _OFFLINE_HINT = (
@@ -30,17 +32,25 @@ def load_hub(config: HubConfig) -> Collection:
     """
     diagnostics = DiagnosticList()
     _validate_config(config, diagnostics)
-    columns = parse_columns(config, diagnostics)
+    validate_config(config, diagnostics)
     diagnostics.raise_if_any()
     dataset = _download(config)
-    validate_header(columns, list(dataset.column_names), config.id, diagnostics)
+    present = list(dataset.column_names)
+    columns, notes = choose_columns(config, present, config.id, diagnostics)
     diagnostics.raise_if_any()
-    rows = dataset.select_columns(list(columns.values()))
-    pairs = [read_pair(row, columns, where, diagnostics) for where, row in _read_rows(rows, config)]
-    if not pairs:
+    assert columns is not None  # otherwise a diagnostic was recorded
+    labels = find_label_columns(columns, present)
+    used = {find_top(name, present) for name in columns.names} | set(labels)
+    rows = list(_read_rows(dataset.select_columns([name for name in present if name in used]), config))
+    notes += check_labels(labels, rows, diagnostics)
+    reader = RowReader(columns, config.min_score, diagnostics)
+    pairs = [pair for where, row in rows for pair in reader.read(where, row)]
+    if not rows:
         diagnostics.add("no-rows", config.id, f"part '{config.part}' holds no rows")
     diagnostics.raise_if_any()
-    return build_collection(config.id, [pair for pair in pairs if pair is not None])
+    collection = build_collection(config.id, pairs, reading=notes)
+    counts = {**reader.counts, **dict(collection.merged)}
+    return replace(collection, merged=tuple((what, count) for what, count in counts.items() if count))
 
 
 def _read_rows(rows: Any, config: HubConfig) -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,8 @@ from sentence_transformers.sentence_transformer.model_card import (
 )
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
+from embsweep.data.collection import name_negatives
 from embsweep.models.hub import find_folder
 from embsweep.models.losses import build_loss
 from embsweep.reports.card.markdown import escape, number
@@ -105,7 +106,8 @@ def find_hub_id(config: ModelConfig) -> str | None:
 def _add_dataset(data: EvidenceCardData, evidence: Evidence, model: SentenceTransformer) -> None:
     config = evidence.training.config
     loss = build_loss(config.loss, config.matryoshka, model)
-    columns = ["anchor", "positive", *(["negative"] if evidence.data.config.get("negative") else [])]
+    negatives = evidence.data.sizes.get("hard_negatives", int(bool(evidence.data.config.get("negative"))))
+    columns = ["anchor", "positive", *name_negatives(negatives)]
     info = {"name": str(escape(evidence.data.name)), "size": evidence.data.sizes.get("train_pairs")}
     data.train_datasets = [data.compute_dataset_metrics(SimpleNamespace(column_names=columns), info, loss)]
     data.set_losses(get_losses(loss))
@@ -140,9 +142,12 @@ def _collect_arguments(training: TrainingRecord) -> dict[str, Any]:
     """Build the trainer's arguments on this machine; those that depended on the training machine are its own."""
     anywhere = training.config.train.model_copy(update={"precision": "fp32"})
     arguments: Any = build_arguments(anywhere, Path("unused"), choice=HardwareSettings())
+    listed = arguments.to_dict()
+    if {"query_prompt", "document_prompt"} & training.facts.keys():
+        del listed["prompts"]  # the card's own section has them, without the names of training columns
     on_cpu = str(training.facts.get("device", "cpu")).startswith("cpu")
     return {
-        **arguments.to_dict(),
+        **listed,
         **{name: training.facts[name] for name in _DECIDED if name in training.facts},
         "use_cpu": on_cpu,
         "dataloader_pin_memory": not on_cpu,

@@ -22,6 +22,8 @@ BETTER, WORSE, UNCLEAR = "significantly better", "significantly worse", "no sign
 _TELLING = frozenset({"kind", "id", "revision", "subset", "part", "packages"})
 """Text settings of the data's configuration that are printed; others may be private paths or columns."""
 
+_ROLES = ("query", "document")
+
 LISTED_VERSIONS = ("python", "sentence_transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 """Packages whose versions every sentence-transformers card lists."""
 
@@ -60,7 +62,7 @@ def _load_templates() -> Environment:
 
 def build_context(evidence: Evidence) -> dict[str, Any]:
     """Build the variables of the templates: the evidence, and what follows from it."""
-    config = evidence.training.config
+    config, facts = evidence.training.config, evidence.training.facts
     measured = config.eval.model_dump(include={"fractions", "per_epoch"}, exclude_none=True)
     patience = {"patience": config.train.patience} if config.train.patience else {}
     return {
@@ -79,6 +81,8 @@ def build_context(evidence: Evidence) -> dict[str, Any]:
         "loss_settings": config.loss.model_dump(exclude_none=True)
         | config.matryoshka.model_dump(include={"weight_power"}),
         "measured": measured | patience,
+        "prompts": {role: repr(facts[f"{role}_prompt"]) for role in _ROLES if f"{role}_prompt" in facts},
+        "run_facts": {key: value for key, value in facts.items() if not key.endswith("_prompt")},
         "other_versions": {k: v for k, v in evidence.versions.items() if k.replace("-", "_") not in LISTED_VERSIONS},
         "digest": hashlib.sha256(f"{evidence.model_dump_json()}\n".encode()).hexdigest(),  # as `sha256sum` of the file
     }

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from embsweep.config import Config, build_config
 from embsweep.config.data import DataConfig, DocstringsConfig
-from embsweep.config.training import ModelConfig
+from embsweep.config.model import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.files import data_cache, expand_home
 from embsweep.data.collection import Collection
@@ -28,7 +28,10 @@ T = TypeVar("T")
 def find_missing(values: Mapping[str, Any]) -> list[Diagnostic]:
     """Return a diagnostic for every key that conf/ leaves to the user (`???`) and that has no value."""
     keys = [key for key, value in flatten(values) if value == _MISSING]
-    return [Diagnostic("missing-value", key, "must be given", hint=f"add {key}=…") for key in keys]
+    several = {"data.pairs": " (several files: 'data.pairs=[a.jsonl,b.jsonl]')"}
+    return [
+        Diagnostic("missing-value", key, "must be given", hint=f"add {key}=…{several.get(key, '')}") for key in keys
+    ]
 
 
 def attempt(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T | None, list[Diagnostic]]:

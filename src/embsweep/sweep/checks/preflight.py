@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from embsweep.audit.findings import to_diagnostic, validate_waivers
 from embsweep.audit.report import AuditReport
 from embsweep.audit.run import audit_data
 from embsweep.config import Config, check_trainable
+from embsweep.config.model import ModelConfig
 from embsweep.config.rehearsal import Rehearsal, plan_rehearsal
 from embsweep.config.search_space import SearchSpace, boundary_values
-from embsweep.config.training import ModelConfig
-from embsweep.core.errors import Diagnostic, InputError, SweepRefused
+from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, SweepRefused
 from embsweep.core.names import rehearsal_name
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.splits import split_collection, split_folds
+from embsweep.models.builders import check_model
 from embsweep.runners.base import Runner
 from embsweep.runners.factory import open_runner
 from embsweep.runners.resources import Machine, Slots, find_smallest_gpu, inspect_machine
@@ -33,15 +35,18 @@ from embsweep.sweep.checks.inputs import (
     validate_chosen_model,
     validate_storage,
 )
+from embsweep.sweep.checks.points import PointCheck, check_batch, count_passages
 from embsweep.sweep.checks.search_space import in_space, validate_space
 from embsweep.sweep.folder import SweepFolder, open_model_cache
 from embsweep.sweep.request import SweepRequest
+from embsweep.tracking.location import Location, choose_location
 
 
 @dataclass(frozen=True)
 class PreflightResult:
     """A request that has passed every check. `requested` is the recipe before scaling, `recipe` after it.
 
+    `points` checks and identifies points of the space. `location` says where the records go; `recipe` has it.
     `runner` has planned `slots`; the sweep closes it. `folds` holds the splits of the confirmation's cross-validation;
     it is empty without one.
     """
@@ -54,6 +59,8 @@ class PreflightResult:
     audit: AuditReport
     storage: Path
     runner: Runner
+    points: PointCheck
+    location: Location
     folds: tuple[Splits, ...] = ()
 
 
@@ -145,7 +152,11 @@ def _check_config(
         caps=requested.scale.rehearsal,
     )
     recipe = scale.apply(requested)
+    location, found = attempt(_choose_location, recipe, storage)
+    diagnostics.extend(found)
+    recipe = recipe if location is None else recipe.model_copy(update={"tracking": location.tracking})
     diagnostics.extend(validate_chosen_model(recipe.model, diagnostics))
+    diagnostics.extend(_validate_swept_models(request, scale, recipe.model))
     scratch, trials = SweepFolder(storage, recipe.sweep.name).scratch, recipe.search.trials
     slots, found = attempt(runner.plan, recipe.runner, machines, trials, scratch) if machines else (None, [])
     diagnostics.extend(found)
@@ -161,10 +172,12 @@ def _check_config(
     diagnostics.extend(found)
     audit = audit_data(collection, splits, config=recipe.audit, model=recipe.model, train=recipe.train)
     diagnostics.extend(map(to_diagnostic, audit.unwaived))
-    if diagnostics or slots is None:
+    if diagnostics or slots is None or location is None:
         raise InputError(deduplicate(diagnostics))
-    _require_batches(request, scale, (splits, *folds))
-    _require_tracking(recipe, storage)
+    points = PointCheck(request, scale, tuple(count_passages(cut) for cut in (splits, *folds)))
+    _require_batches(points)
+    points.require_possible(is_grid=recipe.search.sampler == "grid", seed=recipe.search.seed)
+    _require_tracking(recipe, storage, location.key)
     if memory_diagnostics := check_gpu_memory(
         find_largest_trial(request, scale),
         splits,
@@ -174,7 +187,7 @@ def _check_config(
         smallest_bytes=find_smallest_gpu(machines or ()),
     ):
         raise InputError(memory_diagnostics)
-    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, folds)
+    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, points, location, folds)
 
 
 def _validate_model_alone(
@@ -190,10 +203,22 @@ def _validate_model_alone(
         return []
 
 
+def _validate_swept_models(request: SweepRequest, scale: Rehearsal, checked: ModelConfig) -> Iterator[Diagnostic]:
+    """Check the models of the space that are not yet `checked`: each option of the dimensions that change the model."""
+    known = {checked.model_dump_json()}
+    for dimension in request.space:
+        for value in boundary_values(dimension) if dimension.key.split(".")[0] == "model" else ():
+            config, _ = attempt(request.configure, {dimension.key: value})  # invalid ones are reported with the space
+            model = scale.apply(config).model if config is not None else checked
+            if model.model_dump_json() not in known:
+                known.add(model.model_dump_json())
+                yield from (in_space(diagnostic, dimension, value) for diagnostic in check_model(model))
+
+
 def _validate_splits(recipe: Config, splits: Splits) -> Iterator[Diagnostic]:
     if len(splits.train) < 2:
         yield Diagnostic("too-few-pairs", "data", "too few pairs to train on", len(splits.train), "at least 2")
-    yield from _validate_batch(recipe, splits)
+    yield from check_batch(recipe, count_passages(splits))
 
 
 def _parse_folds(recipe: Config, collection: Collection) -> tuple[tuple[Splits, ...], list[Diagnostic]]:
@@ -202,47 +227,36 @@ def _parse_folds(recipe: Config, collection: Collection) -> tuple[tuple[Splits, 
         return (), []
     data, count = recipe.data, recipe.confirm.folds
     folds, found = attempt(split_folds, collection, data.split, data.max_pairs, count)
-    return folds or (), [*found, *(diagnostic for fold in folds or () for diagnostic in _validate_batch(recipe, fold))]
+    counts = [count_passages(fold) for fold in folds or ()]
+    return folds or (), [*found, *(diagnostic for count in counts for diagnostic in check_batch(recipe, count))]
 
 
-def _validate_batch(config: Config, splits: Splits) -> Iterator[Diagnostic]:
-    """Check that the workers can share a batch evenly, and that the training data can fill a batch.
-
-    If several queries have the same passage, a batch without duplicates has at most one row per passage. The trainer
-    would nevertheless count an epoch as rows / batch_size steps, and most rows would not be used.
-    """
-    train, workers = config.train, config.runner.workers_per_trial
-    if train.batch_size % workers:
-        problem = f"is not divisible by the {workers} workers of a trial"
-        yield Diagnostic("not-divisible", "train.batch_size", problem, train.batch_size, f"a multiple of {workers}")
-    passages = len({pair.positive for pair in splits.train})
-    if train.batch_sampler != "batch_sampler" and train.batch_size > passages:
-        problem = f"no batch without duplicates can be larger than the {passages} training passages"
-        yield Diagnostic(
-            "out-of-range",
-            "train.batch_size",
-            problem,
-            train.batch_size,
-            f"2 to {passages}, or another train.batch_sampler",
-        )
-
-
-def _require_batches(request: SweepRequest, scale: Rehearsal, cuts: Sequence[Splits]) -> None:
+def _require_batches(points: PointCheck) -> None:
     """Raise InputError if a boundary value of the space requires batches that the data cannot fill."""
     diagnostics = [
         in_space(diagnostic, dimension, value)
-        for dimension in request.space
+        for dimension in points.request.space
         if dimension.key.split(".")[0] == "train"
         for value in boundary_values(dimension)
-        for config in (scale.apply(request.configure({dimension.key: value})),)
-        for splits in cuts
-        for diagnostic in _validate_batch(config, splits)
+        for diagnostic in points.find_batch_errors({dimension.key: value})
     ]
     if diagnostics:
         raise InputError(deduplicate(diagnostics))
 
 
-def _require_tracking(recipe: Config, storage: Path) -> None:
+def _choose_location(recipe: Config, storage: Path) -> Location:
+    """Choose the MLflow store, that of an earlier start of the sweep unless the configuration names one."""
+    ledger = SweepFolder(storage, recipe.sweep.name).ledger
+    metadata: Mapping[str, Any] = {}
+    if ledger.exists() and not recipe.sweep.fresh:
+        from embsweep.search.read import read_metadata
+
+        with suppress(EmbsweepError):  # the sweep reports it when it opens the ledger
+            metadata = read_metadata(ledger)
+    return choose_location(recipe.tracking, storage, metadata.get("tracking", {}).get("store"))
+
+
+def _require_tracking(recipe: Config, storage: Path, key: str) -> None:
     """Raise InputError if an existing MLflow store cannot be used; a new local store is created later by the sweep.
 
     An unreachable store is accepted if the sweep has been started before or if `tracking.must_answer` is false: its
@@ -253,7 +267,7 @@ def _require_tracking(recipe: Config, storage: Path) -> None:
     from embsweep.tracking.store import StoreUnreachable, open_store  # importing MLflow takes seconds
 
     try:
-        open_store(storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment, is_first=True)
+        open_store(storage, uri=recipe.tracking.uri, experiment=recipe.tracking.experiment_name, is_first=True, key=key)
     except StoreUnreachable:
         has_begun = SweepFolder(storage, recipe.sweep.name).ledger.exists() and not recipe.sweep.fresh
         if recipe.tracking.must_answer and not has_begun:
