@@ -84,12 +84,21 @@ def rank_by_dimension(queries, corpus, k):
     return found
 
 
-def test_one_pass_ranks_as_each_dimension_on_its_own():
+@pytest.mark.parametrize("count", [3, 700, 5001, 40_001])
+def test_equal_passages_keep_corpus_order_at_any_number_of_passages(count):
+    generator = torch.Generator().manual_seed(3)
+    query, passage = torch.randn(1, 33, generator=generator), torch.randn(1, 33, generator=generator)
+    found = ranking.rank(query, passage.expand(count, -1).contiguous(), [33, 16], 100)
+    assert [positions.tolist() for positions in found.values()] == [[list(range(min(count, 100)))]] * 2
+
+
+@pytest.mark.parametrize("count", [5_000, 17_000])
+def test_one_pass_ranks_as_each_dimension_on_its_own(count):
     """Equal passages, by the hundred, are in corpus order; at dimension 1 all are equal to one of two."""
     generator = torch.Generator().manual_seed(0)
-    queries, corpus = (torch.randn(count, 16, generator=generator) for count in (700, 5000))
-    corpus[torch.randperm(5000, generator=generator)[:600]] = corpus[7].clone()
-    corpus[torch.randperm(5000, generator=generator)[:300]] = 0
+    queries, corpus = (torch.randn(count, 16, generator=generator) for count in (700, count))
+    corpus[torch.randperm(count, generator=generator)[:600]] = corpus[7].clone()
+    corpus[torch.randperm(count, generator=generator)[:300]] = 0
     queries[:2] = torch.stack([corpus[7], torch.zeros(16)])
     expected = rank_by_dimension(queries, corpus, 100)
     found = ranking.rank(queries, corpus, DIMS, 100)
@@ -107,8 +116,8 @@ def test_blocks_do_not_change_the_ranking(monkeypatch, size, passages):
     generator = torch.Generator().manual_seed(1)
     queries, corpus = (torch.randn(n, 16, generator=generator) for n in (9, 700))
     in_one_block = ranking.rank(queries, corpus, DIMS, 100)
-    monkeypatch.setattr(ranking, "QUERIES", size)
-    monkeypatch.setattr(ranking, "PASSAGES", passages)
+    monkeypatch.setattr(ranking, "SMALL_CORPUS", 0)
+    monkeypatch.setattr(ranking, "CPU_BLOCK", (size, passages))
     found = ranking.rank(queries, corpus, DIMS, 100)
     assert all(torch.equal(found[dim], in_one_block[dim]) for dim in DIMS)
 

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
     Matrix = Tensor | np.ndarray
 
-QUERIES = 1024
-"""Queries of a block: with PASSAGES, 8 MiB of scores as float32."""
+CPU_BLOCK = (1024, 2048)
+"""Queries and passages of a block, 8 MiB of scores as float32: they fit into a cache."""
 
-PASSAGES = 2048
-"""Passages of a block. All blocks have this shape, so that equal passages have equal scores, to the bit."""
+SMALL_CORPUS = 16_384
+"""Passages of a corpus that is a single block: the thresholds of its first blocks would leave out little."""
+
+SMALL_CORPUS_QUERIES = 512
+"""Queries of a block with a whole small corpus, at most 32 MiB of scores."""
 
 GPU_BLOCK = (4096, 16384)
 """Queries and passages of a block on a GPU, 256 MiB of scores."""
@@ -58,7 +61,7 @@ def rank(queries: Matrix, corpus: Matrix, dims: Sequence[int], k: int) -> dict[i
     import torch
 
     device = queries.device if isinstance(queries, torch.Tensor) else torch.device("cpu")
-    size, passages = (QUERIES, PASSAGES) if device.type == "cpu" else GPU_BLOCK
+    size, passages = _choose_block(device, len(corpus))
     nested = sorted(set(dims))
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         blocks = [_QueryBlock(rows, nested, k) for _, rows in _read_blocks(queries, size, nested[-1], device, "query")]
@@ -67,6 +70,17 @@ def rank(queries: Matrix, corpus: Matrix, dims: Sequence[int], k: int) -> dict[i
             for own in blocks:
                 own.add(block, start)
         return {dim: torch.cat([own.top[dim].result() for own in blocks]) for dim in dims}
+
+
+def _choose_block(device: torch.device, passages: int) -> tuple[int, int]:
+    """Return the queries and passages of a block.
+
+    Equal passages have equal scores, to the bit, as every block is filled up to the same multiple of 64: kernels compute
+    the last columns of other widths in another order.
+    """
+    if device.type != "cpu":
+        return GPU_BLOCK
+    return (SMALL_CORPUS_QUERIES, -(-passages // _TILE) * _TILE) if passages <= SMALL_CORPUS else CPU_BLOCK
 
 
 class _PassageBlock:
@@ -177,20 +191,18 @@ class _Top:
         if self._values is not None and self._positions is not None:
             values = torch.cat([self._values, values], dim=1)
             positions = torch.cat([self._positions, positions], dim=1)
-        columns = _select_top(values, min(self._k, values.shape[1]))
+        columns = _select_top(values, self._k)
         self._values, self._positions = values.gather(1, columns), positions.gather(1, columns)
 
 
 def _select_top(scores: Tensor, k: int) -> Tensor:
     """Return the columns of the k highest scores of each row in the order (-score, column)."""
-    scores = scores + 0.0  # -0.0 becomes 0.0: some kernels order by bits
-    values, columns = scores.topk(k, dim=1, sorted=False)
-    columns = columns.sort(dim=1).values
-    order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True).indices
-    chosen = columns.gather(1, order)
+    scores.add_(0.0)  # -0.0 becomes 0.0: some kernels order by bits
+    columns = scores.topk(min(k + 1, scores.shape[1]), dim=1, sorted=False).indices.sort(dim=1).values
+    values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    chosen = columns.gather(1, order[:, :k])
     # topk takes any of several equal scores at its boundary: such rows are few and are sorted whole.
-    boundary = values.amin(dim=1, keepdim=True)
-    tied = (scores >= boundary).sum(dim=1) > k
+    tied = (values[:, k - 1 : k] == values[:, k : k + 1]).flatten()
     if tied.any():
         chosen[tied] = scores[tied].sort(dim=1, descending=True, stable=True).indices[:, :k]
     return chosen

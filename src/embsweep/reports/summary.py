@@ -121,6 +121,8 @@ def _describe_gain(evidence: Evidence) -> str:
     (overall,) = (c for c in evidence.comparisons if c.reference == BASE and c.dim is None)
     if overall.adjusted_p < evidence.gate.alpha:
         return f"It {'beats' if overall.difference > 0 else 'is worse than'} the base model on test."
+    if overall.detectable == 0:
+        return "No difference from the base model on test: every query has the same score."
     detectable = f"compared in pairs, so few queries cannot detect less than {score(overall.detectable)}"
     return f"No significant difference from the base model on test: {gain(overall.difference)}; {detectable}."
 
