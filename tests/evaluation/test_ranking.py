@@ -84,12 +84,13 @@ def rank_by_dimension(queries, corpus, k):
     return found
 
 
-@pytest.mark.parametrize("count", [3, 700, 5001, 40_001])
-def test_equal_passages_keep_corpus_order_at_any_number_of_passages(count):
+@pytest.mark.parametrize("count", [3, 700, 5001])
+def test_equal_passages_keep_corpus_order_in_any_number_for_any_query(count):
     generator = torch.Generator().manual_seed(3)
-    query, passage = torch.randn(1, 33, generator=generator), torch.randn(1, 33, generator=generator)
-    found = ranking.rank(query, passage.expand(count, -1).contiguous(), [33, 16], 100)
-    assert [positions.tolist() for positions in found.values()] == [[list(range(min(count, 100)))]] * 2
+    passage = torch.randn(1, 384, generator=generator).expand(count, -1).contiguous()
+    for _ in range(10):
+        found = ranking.rank(torch.randn(1, 384, generator=generator), passage, [384, 33], 100)
+        assert [positions.tolist() for positions in found.values()] == [[list(range(min(count, 100)))]] * 2
 
 
 @pytest.mark.parametrize("count", [5_000, 17_000])

@@ -75,8 +75,8 @@ def rank(queries: Matrix, corpus: Matrix, dims: Sequence[int], k: int) -> dict[i
 def _choose_block(device: torch.device, passages: int) -> tuple[int, int]:
     """Return the queries and passages of a block.
 
-    Equal passages have equal scores, to the bit, as every block is filled up to the same multiple of 64: kernels compute
-    the last columns of other widths in another order.
+    Every block is filled up to the same multiple of 64 passages, so that equal ones have equal scores, to the bit:
+    kernels compute the last columns of other widths in another order.
     """
     if device.type != "cpu":
         return GPU_BLOCK
