@@ -9,8 +9,8 @@ from embsweep.config import Config
 from embsweep.config.rehearsal import Rehearsal
 from embsweep.sweep.request import flatten
 
-_NAMED_ELSEWHERE = ("sweep.name", "tracking.registered_model", "model.")
-"""In the headline, and in the line about the registered version."""
+_NAMED_ELSEWHERE = ("sweep.name", "tracking.", "model.")
+"""In the headline, and in the lines about MLflow and the registered version."""
 _BY_RULE = (
     *("train.epochs", "train.batch_size", "train.accumulation", "train.precision", "train.attention"),
     *("eval.dims", "matryoshka.dims", "matryoshka.weights", "gate.dims", "objective.dim_weights", "objective.floors"),
