@@ -61,7 +61,8 @@ def answer(monkeypatch, cache):
 @pytest.mark.parametrize("name", ["modules.json", "config.json"])
 def test_a_folder_with_a_model(tmp_path, answer, name):
     requests = answer(OSError("no network"))
-    (tmp_path / name).write_text("{}")
+    for file in (name, "tokenizer.json"):
+        (tmp_path / file).write_text("{}")
     pooling = "mean" if name == "config.json" else None
     assert check_model(_config(tmp_path).model_copy(update={"pooling": pooling})) == []
     assert not requests

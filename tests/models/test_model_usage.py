@@ -23,7 +23,7 @@ def folder(tmp_path):
             for entry in entries:
                 (tmp_path / entry["path"]).mkdir()
                 (tmp_path / entry["path"] / "config.json").write_text(json.dumps(pooling or {}))
-        for name, content in {"config": {}, **files}.items():
+        for name, content in {"config": {}, "tokenizer": {}, **files}.items():
             (tmp_path / f"{name}.json").write_text(json.dumps(content))
         return tmp_path
 
@@ -58,6 +58,13 @@ def test_a_transformer_without_modules_needs_a_pooling(folder):
         inspect_usage(config(source, published={"pooling": "cls"}))
     assert "model.pooling=cls" in caught.value.diagnostics[0].hint
     assert inspect_usage(config(source, pooling="lasttoken")).pooling == "lasttoken"
+
+
+def test_a_model_without_tokenizer_is_refused(folder):
+    source = folder(modules=["Transformer"])
+    (source / "tokenizer.json").unlink()
+    with raises_diagnostics(("missing-file", "model.source")):
+        inspect_usage(config(source))
 
 
 @pytest.mark.parametrize("kind", ["CrossEncoder", "SparseEncoder"])

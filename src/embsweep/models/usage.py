@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from embsweep.config.model import POOLINGS, ModelConfig, Prompts
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.models.files import class_name, find_file, is_static, read_json, read_modules
+from embsweep.models.hub import find_folder
 from embsweep.models.prompts import ChosenPrompts, choose_prompts
 from embsweep.models.token_counter import find_own_limit
 
@@ -24,6 +25,7 @@ _MODULES = "modules.json"
 _SETTINGS = "config_sentence_transformers.json"
 _OUR_TYPE = "SentenceTransformer"
 _ROUTERS = ("Router", "Asym")
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "*.bpe")
 _LEGACY_POOLING = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -68,7 +70,7 @@ def inspect_usage(cfg: ModelConfig, folder: Path | None = None) -> ModelUsage | 
     """
     if find_file(cfg, (_MODULES, "config.json"), folder) is None:
         return None
-    diagnostics = list(_check_kind(cfg, folder))
+    diagnostics = [*_check_kind(cfg, folder), *_check_tokenizer(cfg, folder)]
     own, found = _read_pooling(cfg, folder), None
     diagnostics.extend(_check_pooling(cfg, own, has_modules=read_modules(cfg, folder) is not None))
     try:
@@ -157,6 +159,16 @@ def _check_kind(cfg: ModelConfig, folder: Path | None) -> Iterator[Diagnostic]:
         problem = "sends queries and passages through different modules (Router), which is not supported"
         hint = "train one of its modules: model.source=/path/to/model/<module's folder>"
         yield Diagnostic("not-supported", "model.source", problem, cfg.source, "the same modules for all texts", hint)
+
+
+def _check_tokenizer(cfg: ModelConfig, folder: Path | None) -> Iterator[Diagnostic]:
+    """Without its files transformers makes a tokenizer to which every word is unknown, so all texts are equal."""
+    root = (folder or find_folder(cfg)) if cfg.kind == "hub" else None
+    if root is None or any(next(root.rglob(pattern), None) for pattern in _TOKENIZER_FILES):
+        return
+    problem, expected = "the folder contains no tokenizer", "its tokenizer.json or vocabulary"
+    hint = f"AutoTokenizer.from_pretrained(BASE).save_pretrained('{cfg.source}') of the package transformers"
+    yield Diagnostic("missing-file", "model.source", problem, cfg.source, expected, hint)
 
 
 def _check_pooling(cfg: ModelConfig, own: str | None, *, has_modules: bool) -> Iterator[Diagnostic]:
