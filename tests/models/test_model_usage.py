@@ -74,6 +74,12 @@ def test_a_model_that_returns_no_vector_is_refused(folder, kind):
     assert (diagnostic.code, diagnostic.location) == ("wrong-file-kind", "model.source")
 
 
+def test_a_reranker_of_transformers_is_refused_with_any_pooling(folder):
+    source = folder(config={"architectures": ["XLMRobertaForSequenceClassification"]})
+    (diagnostic,) = check_model(config(source, pooling="cls"))
+    assert (diagnostic.code, diagnostic.location) == ("wrong-file-kind", "model.source")
+
+
 def test_a_router_is_refused(folder):
     (diagnostic,) = check_model(config(folder(modules=["Router"])))
     assert (diagnostic.code, diagnostic.location) == ("not-supported", "model.source")

@@ -155,14 +155,27 @@ def _check_kind(cfg: ModelConfig, folder: Path | None) -> Iterator[Diagnostic]:
     if isinstance(kind, str) and kind != _OUR_TYPE:
         problem = f"is a {kind}, not a model that embeds each text in one vector"
         yield Diagnostic("wrong-file-kind", "model.source", problem, cfg.source, f"a {_OUR_TYPE}")
+    if (head := _find_head(cfg, folder)) is not None:
+        problem = f"is a {head}, whose scores or classes would be left out: a reranker or a classifier"
+        yield Diagnostic("wrong-file-kind", "model.source", problem, cfg.source, "a model that embeds texts")
     if next(_find_modules(cfg, folder, *_ROUTERS), None):
         problem = "sends queries and passages through different modules (Router), which is not supported"
         hint = "train one of its modules: model.source=/path/to/model/<module's folder>"
         yield Diagnostic("not-supported", "model.source", problem, cfg.source, "the same modules for all texts", hint)
 
 
+def _find_head(cfg: ModelConfig, folder: Path | None) -> str | None:
+    """Return the class of a transformer that was trained with a head for classes, unless it has `modules.json`."""
+    if cfg.kind == "static" or read_modules(cfg, folder) is not None:
+        return None
+    path = find_file(cfg, ["config.json"], folder)
+    classes = read_json(path).get("architectures") if path else None
+    named = map(str, classes if isinstance(classes, list) else ())
+    return next((name for name in named if name.endswith("ForSequenceClassification")), None)
+
+
 def _check_tokenizer(cfg: ModelConfig, folder: Path | None) -> Iterator[Diagnostic]:
-    """Without its files transformers makes a tokenizer to which every word is unknown, so all texts are equal."""
+    """Check that a folder has a tokenizer; transformers would make one to which every word is unknown."""
     root = (folder or find_folder(cfg)) if cfg.kind == "hub" else None
     if root is None or any(next(root.rglob(pattern), None) for pattern in _TOKENIZER_FILES):
         return
