@@ -193,6 +193,20 @@ def test_a_label_column_without_such_rows_is_no_error(read, values):
     assert len(texts(read("x.jsonl", lines(rows)))) == 2
 
 
+def test_labels_beside_the_passages_of_an_object_are_noticed(tmp_path, files_config, diagnostics_of, read):
+    hits = {"passage_text": ["p", "r"], "is_selected": [0, 1]}
+    content = lines([{"query": "a?", "passages": hits, "answers": ["yes"]}])
+    (tmp_path / "x.jsonl").write_text(content)
+    (diagnostic,) = diagnostics_of(files_config(tmp_path / "x.jsonl"))
+    assert (diagnostic.code, "'passages'" in diagnostic.hint) == ("missing-column", True)
+    diagnostic = diagnostics_of(files_config(tmp_path / "x.jsonl", positive="passages"))[-1]
+    assert "passages.passage_text" in diagnostic.expected
+    named = {"positive": "passages.passage_text"}
+    (diagnostic,) = diagnostics_of(files_config(tmp_path / "x.jsonl", **named))
+    assert (diagnostic.code, "data.score=passages.is_selected" in str(diagnostic)) == ("ambiguous", True)
+    assert texts(read("x.jsonl", content, **named, score="passages.is_selected")) == [("a?", "r")]
+
+
 def test_rows_of_a_group_are_connected(read):
     rows = [{"anchor": f"q{n}", "positive": f"p{n}", "doc": doc} for n, doc in enumerate(["x", "y", "x", None])]
     collection = read("x.jsonl", lines(rows), group="doc")

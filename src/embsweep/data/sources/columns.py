@@ -17,6 +17,7 @@ from embsweep.data.sources.usual_names import (
     GROUPS,
     PASSAGES,
     QUERIES,
+    UNJUDGED,
     find_negatives,
     find_proposals,
     find_usual,
@@ -88,9 +89,10 @@ def choose_columns(
         The columns, None if one is missing; and lines for the user about what was recognised and what is not used.
     """
     chosen = {"anchor": config.anchor, "positive": config.positive}
-    for key, usual in (("anchor", QUERIES), ("positive", PASSAGES)):
+    for key, usual in (("anchor", QUERIES), ("positive", (*PASSAGES, *UNJUDGED))):
         found = [name for name in find_usual(usual, present) if name not in chosen.values()]
-        if chosen[key] == DEFAULTS[key] and chosen[key] not in present and len(found) == 1:
+        is_clear = len(found) == 1 and found[0].strip().lower() not in UNJUDGED
+        if chosen[key] == DEFAULTS[key] and chosen[key] not in present and is_clear:
             chosen[key] = found[0]
     recognised = {key: name for key, name in chosen.items() if name != getattr(config, key)}
     negatives = _choose_negatives(config, present, where, diagnostics, is_recognised=bool(recognised))

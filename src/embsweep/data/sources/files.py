@@ -15,7 +15,7 @@ from embsweep.data.sources.columns import choose_columns, find_top, list_names, 
 from embsweep.data.sources.paths import assign_parts, find_files, find_parts, find_suffix
 from embsweep.data.sources.readers.open import open_table
 from embsweep.data.sources.readers.table import Table
-from embsweep.data.sources.rows import RowReader, check_labels, find_label_columns, read_passage
+from embsweep.data.sources.rows import RowReader, check_labels, find_inner_labels, find_label_columns, read_passage
 from embsweep.data.sources.usual_names import PASSAGE_TEXTS, find_usual
 
 _BLANK = "passages of data.corpus without text, passed over"
@@ -92,6 +92,7 @@ class _Loader:
         labels = find_label_columns(columns, table.columns)
         used = {find_top(name, table.columns) for name in columns.names} | set(labels)
         rows = list(table.read([name for name in table.columns if name in used]))
+        labels += find_inner_labels(columns, rows)
         self.notes += [*notes, *check_labels(labels, rows, diagnostics)]
         reader = RowReader(columns, self._config.min_score, diagnostics)
         pairs = [pair for where, row in rows for pair in reader.read(where, row, side)]

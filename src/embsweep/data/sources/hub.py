@@ -13,7 +13,7 @@ from embsweep.core.errors import Diagnostic, InputError, describe_exception
 from embsweep.data.collection import Collection, build_collection
 from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.sources.columns import choose_columns, find_top, validate_config
-from embsweep.data.sources.rows import RowReader, check_labels, find_label_columns
+from embsweep.data.sources.rows import RowReader, check_labels, find_inner_labels, find_label_columns
 
 REACH_TIMEOUT_S = 8.0
 _OFFLINE_HINT = (
@@ -42,7 +42,7 @@ def load_hub(config: HubConfig) -> Collection:
     labels = find_label_columns(columns, present)
     used = {find_top(name, present) for name in columns.names} | set(labels)
     rows = list(_read_rows(dataset.select_columns([name for name in present if name in used]), config))
-    notes += check_labels(labels, rows, diagnostics)
+    notes += check_labels([*labels, *find_inner_labels(columns, rows)], rows, diagnostics)
     reader = RowReader(columns, config.min_score, diagnostics)
     pairs = [pair for where, row in rows for pair in reader.read(where, row)]
     if not rows:

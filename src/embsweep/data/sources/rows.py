@@ -11,7 +11,7 @@ from typing import Any
 
 from embsweep.data.collection import Pair
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import Columns, setting, validate_header
+from embsweep.data.sources.columns import Columns, list_names, setting, validate_header
 from embsweep.data.sources.readers.table import Row
 from embsweep.data.sources.usual_names import LABELS, find_usual
 from embsweep.data.text import is_blank, parse_text
@@ -67,7 +67,7 @@ class RowReader:
         name = self._columns.anchor
         value = _get(row, name)
         if not isinstance(value, list):
-            return parse_text(value, where, name, self._diagnostics)
+            return self._parse(value, where, name)
         problem, expected = f"column '{name}' is a list, not text", "one query per row"
         hint = f"jq -c '.{name}[] as $one | .{name} = $one' OLD > pairs.jsonl"
         self._diagnostics.add("wrong-type", where, problem, value, expected=expected, hint=hint)
@@ -95,6 +95,11 @@ class RowReader:
             problem = f"column '{name}' holds a list that Python wrote as text"
             hint = "write the data with to_json(…, lines=True) or to_parquet, not to_csv"
             self._diagnostics.add("wrong-type", where, problem, value, expected="a text, or a list in JSON", hint=hint)
+            return None
+        if isinstance(value, Mapping) and value:
+            parts = list_names([f"{name}.{part}" for part in value])
+            problem, expected = f"column '{name}' is an object, not text", f"a text, or the name of a part: {parts}"
+            self._diagnostics.add("wrong-type", where, problem, value, expected=expected)
             return None
         return parse_text(value, where, name, self._diagnostics)
 
@@ -186,26 +191,39 @@ def find_label_columns(columns: Columns, present: Sequence[str]) -> list[str]:
     return [name for name in find_usual(LABELS, present) if name not in columns.names]
 
 
+def find_inner_labels(columns: Columns, rows: Sequence[Row]) -> list[str]:
+    """Return the unused labels inside the objects that hold the positives, such as `passages.is_selected`."""
+    top = columns.positive.partition(".")[0]
+    objects = (part for _, row in rows for part in _as_list(row.get(top)) if isinstance(part, Mapping))
+    names = [f"{top}.{name}" for name in find_usual(LABELS, next(objects, {}))]
+    return [name for name in names if name not in columns.names]
+
+
 def check_labels(names: Iterable[str], rows: Sequence[Row], diagnostics: DiagnosticList) -> Iterator[str]:
-    """Record a diagnostic for each column that marks some rows, not all, as not relevant: they would be trained on.
+    """Record a diagnostic for each column that marks some pairs, not all, as not relevant: they would be trained on.
 
     Yields:
         A line for each column of scores that are all above 0.
     """
     for name in names:
-        values = [row.get(name) for _, row in rows]
-        wrong = [place for (place, _), value in zip(rows, values, strict=True) if _is_not_relevant(value)]
-        if wrong and len(wrong) < len(rows):
+        placed = [(place, value) for place, row in rows for value in _list_labels(row, name)]
+        values = [value for _, value in placed]
+        wrong = [place for place, value in placed if _is_not_relevant(value)]
+        if wrong and len(wrong) < len(values):
             diagnostics.add(
                 "ambiguous",
                 wrong[0],
-                f"column '{name}' marks {len(wrong):,} of {len(rows):,} rows as not relevant, and all rows would be "
+                f"column '{name}' marks {len(wrong):,} of {len(values):,} pairs as not relevant, and all would be "
                 "trained as positives",
                 expected=f"{setting('score', name)} to leave them out, with data.min_score=<number> for another "
                 "threshold (data.min_score=-1 keeps all)",
             )
         elif len({parse_score(value) for value in values} - {None}) > 1:
             yield f"column '{name}' holds scores and is not used; {setting('score', name)} data.min_score=<number> does"
+
+
+def _list_labels(row: Mapping[str, Any], name: str) -> list[Any]:
+    return [row[name]] if name in row else _as_list(_get(row, name, None))
 
 
 def _is_not_relevant(value: Any) -> bool:

@@ -11,10 +11,13 @@ QUERIES = (
 )
 PASSAGES = (
     *("positive", "pos", "passage", "answer", "context", "document", "response", "chunk", "doc"),
-    *("positive_passage", "positive_passages", "positive_document", "answers", "passage_text"),
+    *("positive_passage", "positive_passages", "positive_document", "positive_ctxs", "answers", "passage_text"),
     *("antwort", "respuesta", "resposta", "réponse", "risposta", "antwoord"),
 )
 """Names that are taken for the query and the passage, in lower case."""
+
+UNJUDGED = ("passages", "contexts", "ctxs", "documents")
+"""Names of lists of passages of which some may not be relevant: only proposed, also beside a usual name."""
 
 PROPOSED = (
     *(("sentence1", "sentence2"), ("sentence_A", "sentence_B"), ("text1", "text2"), ("text_a", "text_b")),
@@ -32,14 +35,14 @@ GROUPS = (
 
 LABELS = (
     *("label", "labels", "score", "relevance", "relevant", "is_relevant", "similarity", "similarity_score"),
-    *("is_duplicate", "rating", "match", "is_match", "target"),
+    *("is_duplicate", "is_selected", "rating", "match", "is_match", "target"),
 )
 """Names of columns that may say that a row's passage does not answer its query."""
 
 PASSAGE_TEXTS = ("text", "passage", "content", "contents", "body", "document", "chunk", "page_content", *PASSAGES[:2])
 """Names of the column of texts in a file of passages, the most usual first."""
 
-_NEGATIVE = re.compile(r"(?:hard_)?neg(?:ative)?s?(?:_(?:passages?|documents?))?(?:_?\d+)?", re.IGNORECASE)
+_NEGATIVE = re.compile(r"(?:hard_)?neg(?:ative)?s?(?:_(?:passages?|documents?|ctxs))?(?:_?\d+)?", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+$")
 
 
@@ -61,7 +64,7 @@ def sort_numbered(names: Iterable[str]) -> list[str]:
 
 def find_proposals(present: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the columns that may be the query and the passage, the likeliest first."""
-    queries, passages = find_usual(QUERIES, present), find_usual(PASSAGES, present)
+    queries, passages = find_usual(QUERIES, present), find_usual((*PASSAGES, *UNJUDGED), present)
     for query, passage in PROPOSED:
         one, other = find_usual([query.lower()], present), find_usual([passage.lower()], present)
         if one and other and not (queries and passages):
