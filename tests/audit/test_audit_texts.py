@@ -55,6 +55,13 @@ def test_texts_without_a_word_are_an_error_from_one_percent(findings_of, count, 
     assert ("—",) in finding.examples
 
 
+@pytest.mark.parametrize("text", ["nan", "NULL", "#N/A", "None"])
+def test_texts_that_stand_for_a_missing_value_are_empty(findings_of, text):
+    train, validation, test = valid_sides()
+    train[0] = (train[0][0], text)
+    assert (text,) in findings_of(as_splits(train, validation, test))["empty-texts"].examples
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "severity"), [(1, "note"), (14, "note"), (15, "warning")])
 def test_very_short_texts(findings_of, count, severity):

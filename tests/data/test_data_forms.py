@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 
 import datasets
 import pyarrow as pa
@@ -121,7 +122,10 @@ def test_lists_of_positives_and_negatives(read):
     assert "columns recognised: data.anchor=query data.positive=pos data.negative=neg" in collection.reading
 
 
-@pytest.mark.parametrize("absent", [{"neg": ""}, {"neg": None}, {}, {"neg": []}, {"neg": [None, " "]}])
+ABSENT = [{"neg": ""}, {"neg": None}, {}, {"neg": []}, {"neg": [None, " "]}, {"neg": math.nan}]
+
+
+@pytest.mark.parametrize("absent", ABSENT)
 def test_a_row_without_negative_has_none(read, absent):
     rows = [{"query": "a?", "pos": "p", "neg": "n"}, {"query": "b?", "pos": "q", **absent}]
     collection = read("x.jsonl", lines(rows))

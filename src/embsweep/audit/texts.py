@@ -19,6 +19,17 @@ def is_wordless(text: str) -> bool:
     return _LETTER_OR_DIGIT.search(text) is None
 
 
+_PLACEHOLDERS = frozenset(
+    ("nan", "<na>", "nat", "none", "null", "n/a", "#n/a", "#nv", "#value!", "#wert!", "#ref!", "#bezug!", "#name?")
+)
+"""What pandas, Python and spreadsheets in English and German write for a missing or wrong value, normalised."""
+
+
+def is_empty(text: str) -> bool:
+    """Return whether a text has no word, or only stands for a missing value."""
+    return is_wordless(text) or normalise_text(text) in _PLACEHOLDERS
+
+
 EMPTY_IS_ERROR = 0.01
 """Share of queries or of passages from which texts without a word are an error."""
 
@@ -43,20 +54,20 @@ def report_texts(data: SplitView) -> Iterator[Finding]:
 
 
 def _report_empty(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
-    found = {what: [text for text in texts if is_wordless(text)] for what, texts in kinds.items()}
+    found = {what: [text for text in texts if is_empty(text)] for what, texts in kinds.items()}
     if any(found.values()):
         is_error = any(len(found[what]) >= EMPTY_IS_ERROR * len(texts) for what, texts in kinds.items() if found[what])
         yield Finding(
             "empty-texts",
             "error" if is_error else "warning",
-            f"{_count(found, kinds)} hold neither a letter nor a digit",
+            f"{_count(found, kinds)} hold neither a letter nor a digit, or stand for a missing value",
             _examples(found),
         )
 
 
 def _report_short(kinds: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     found = {
-        what: [text for text in texts if not is_wordless(text) and len(split_words(text)) < SHORT_WORDS[what]]
+        what: [text for text in texts if not is_empty(text) and len(split_words(text)) < SHORT_WORDS[what]]
         for what, texts in kinds.items()
     }
     if any(found.values()):

@@ -74,14 +74,14 @@ class RowReader:
         return None
 
     def _read_negatives(self, row: Mapping[str, Any], where: str) -> tuple[str, ...]:
-        """Return the negatives of all columns; null, an empty text and an empty list are none."""
+        """Return the negatives of all columns; null, NaN, an empty text and an empty list are none."""
         columns = self._columns
         if not columns.negatives:
             return ()
         found: list[str] = []
         for name in columns.negatives:
             for value in _flatten(_get(row, name, None)):
-                if value is None or (isinstance(value, str) and is_blank(value)):
+                if _is_missing(value):
                     continue
                 text = self._parse(value, where, name)
                 found += [] if text is None else [text]
@@ -107,7 +107,7 @@ class RowReader:
         if self._columns.group is None:
             return None
         value = _get(row, self._columns.group, None)
-        if value is None or (isinstance(value, str) and is_blank(value)):
+        if _is_missing(value):
             self.counts[WITHOUT_GROUP] += 1
             return None
         if isinstance(value, list | dict):
@@ -147,6 +147,12 @@ def _get(row: Mapping[str, Any], name: str, default: Any = _MISSING) -> Any:
         parts = [_get(part, rest, None) if isinstance(part, Mapping) else None for part in _as_list(inner)]
         return parts if isinstance(inner, list) else parts[0]
     return None if default is _MISSING else default
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and is_blank(value))
 
 
 def _as_list(value: Any) -> list[Any]:
