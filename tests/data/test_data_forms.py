@@ -288,6 +288,10 @@ def test_commas_in_quoted_texts_do_not_mislead_the_detection_of_the_delimiter(re
         ("x.jsonl", lines([{"anchor": ["a"], "positive": "b"}]), "wrong-type", ""),
         ("x.csv", "anchor,positive\na,\"['b', 'c']\"\n", "wrong-type", "to_json"),
         ("x.jsonl.gz", lines(ROWS), "bad-format", ""),
+        ("x.csv", "PK\3\4\0\0", "wrong-file-kind", "CSV UTF-8"),
+        ("x.json", "PAR1\0", "wrong-file-kind", "mv x.json x.parquet"),
+        ("x.parquet", "version https://git-lfs.github.com/spec/v1\n", "wrong-file-kind", "git lfs pull"),
+        ("x.jsonl", "<!DOCTYPE html>\n", "wrong-file-kind", "raw"),
         ("x.json", json.dumps(ROWS, indent=1)[:-9], "bad-format", ""),
     ],
 )

@@ -29,6 +29,7 @@ _NOT_WESTERN = re.compile(r"[^\W\d_][¹²³¼½¾¿¡£¥¶±¦¤]+[^\W\d_]|[þ�
 
 _ASCII = bytes(range(128))
 _SAMPLE = 65_536
+_BEGINNING = 64
 
 _NAMES = "cp1252 (Western), cp1250 (Polish, Czech, Hungarian), cp1254 (Turkish), cp1251 (Cyrillic), mac_roman, …"
 
@@ -71,6 +72,15 @@ def read_table_text(path: Path, diagnostics: DiagnosticList, encoding: str | Non
     if found is None:
         return _decode(data.removeprefix(codecs.BOM_UTF8), path.name, diagnostics), None
     return _decode_named(data, path.name, found, diagnostics), found
+
+
+def read_beginning(path: Path) -> bytes:
+    """Return the first bytes of a file, decompressed if its name ends in `.gz`; none if they cannot be read."""
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            return file.read(_BEGINNING)
+    except (OSError, EOFError, zlib.error):  # reported by the reader
+        return b""
 
 
 def _read_bytes(path: Path, diagnostics: DiagnosticList) -> bytes:
