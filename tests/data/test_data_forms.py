@@ -308,3 +308,11 @@ def test_a_beir_folder_and_a_folder_of_files_are_answered_with_their_command(tmp
         (tmp_path / folder / name).write_text("")
     assert "data=beir data.path=" in str(diagnostics_of(files_config(tmp_path / "set"))[0])
     assert "/more/*.csv" in str(diagnostics_of(files_config(tmp_path / "more"))[0])
+
+
+def test_a_folder_with_train_and_test_is_answered_with_a_key_for_each(tmp_path, files_config, diagnostics_of):
+    for name in ("train.jsonl", "dev.jsonl.gz", "test.jsonl", "readme.md"):
+        (tmp_path / name).write_text("")
+    (diagnostic,) = diagnostics_of(files_config(tmp_path))
+    keys = {"pairs": "train.jsonl", "validation_pairs": "dev.jsonl.gz", "test_pairs": "test.jsonl"}
+    assert diagnostic.hint == " ".join(f"data.{key}={tmp_path / name}" for key, name in keys.items())

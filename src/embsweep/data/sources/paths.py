@@ -156,11 +156,21 @@ def _describe_folder(path: Path, key: str) -> str | None:
         return f"a BEIR folder is read by: data=beir data.path={path}"
     if parts := find_parts(path):
         return "name one of its parts: " + " or ".join(f"{key}={path / part}" for part in parts)
+    if key == "data.pairs" and (sides := _describe_sides(path, names)):
+        return sides
     suffixes = Counter(suffix for name in names if (suffix := find_suffix(Path(name))))
     if suffixes:
         return f"{key}={path}/*{suffixes.most_common(1)[0][0]}"
     inside = next(islice(_list_inside(path), 1), None)
     return f"{key}={inside}" if inside else None
+
+
+def _describe_sides(path: Path, names: Iterable[str]) -> str | None:
+    """Return how to use a folder with `train.jsonl` and `test.jsonl`: a pattern would train on both."""
+    by_part = {name.partition(".")[0]: name for name in sorted(names) if find_suffix(Path(name))}
+    sides = assign_parts(by_part)
+    keys = {None: "data.pairs", VALIDATION: "data.validation_pairs", TEST: "data.test_pairs"}
+    return " ".join(f"{keys[side]}={path / by_part[part]}" for side, part in sides.items()) if len(sides) > 1 else None
 
 
 def _list_inside(path: Path) -> Iterator[str]:
