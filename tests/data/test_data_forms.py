@@ -103,6 +103,13 @@ def test_several_files_and_patterns(tmp_path, files_config, pairs):
     assert dict(collection.merged) == {}
 
 
+def test_a_test_file_that_a_pattern_names_is_said(tmp_path, files_config):
+    for name, rows in (("train", ROWS[:3]), ("test", ROWS[3:])):
+        (tmp_path / f"{name}.jsonl").write_text(lines(rows))
+    reading = load_collection(files_config(tmp_path / "*.jsonl"), tmp_path).reading
+    assert ["data.test_pairs" in line for line in reading] == [True]
+
+
 def test_one_path_is_recorded_as_before_there_could_be_several(files_config):
     assert files_config("x.jsonl", negative="n").model_dump(mode="json")["pairs"] == "x.jsonl"
     assert files_config("x.jsonl", negative="n").model_dump(mode="json")["negative"] == "n"
@@ -285,6 +292,10 @@ def test_commas_in_quoted_texts_do_not_mislead_the_detection_of_the_delimiter(re
         ("x.csv", "Titel,Inhalt\na,b\n", "missing-column", "data.anchor=Titel data.positive=Inhalt"),
         ("x.json", json.dumps({"data": [{"paragraphs": []}]}), "wrong-file-kind", "jq"),
         ("x.jsonl", '["a", "b"]\n["c", "d"]\n', "wrong-type", "jq"),
+        ("x.json", json.dumps([["a", "b"], ["c", "d"]]), "wrong-type", "jq -c '.[] |"),
+        ("x.json", "\n".join(json.dumps(row, indent=1) for row in ROWS), "bad-format", "jq -c . OLD"),
+        ("x.jsonl", lines([{"messages": [{"role": "user"}]}]), "missing-column", '"assistant"'),
+        ("x.jsonl", lines([{"messages": [], "positive_messages": []}]), "missing-column", ".positive_messages[0]"),
         ("x.jsonl", lines([{"anchor": ["a"], "positive": "b"}]), "wrong-type", ""),
         ("x.csv", "anchor,positive\na,\"['b', 'c']\"\n", "wrong-type", "to_json"),
         ("x.jsonl.gz", lines(ROWS), "bad-format", ""),

@@ -199,7 +199,9 @@ def _propose(key: str, present: Sequence[str]) -> str | None:
     if any(len(name) > _MAX_NAME_CHARS or name.rstrip().endswith("?") for name in present):
         return "if the file has no header, put one before its first line, such as anchor,positive with its delimiter"
     if "messages" in present:
-        fields = "{anchor: .messages[0].content, positive: .positive_messages[0][0].content}"
+        said = '(.messages | map(select(.role == "{}"))[0].content)'
+        positive = ".positive_messages[0][0].content" if "positive_messages" in present else said.format("assistant")
+        fields = f"{{anchor: {said.format('user')}, positive: {positive}}}"
         return f"turn conversations into pairs: jq -c '{fields}' OLD > pairs.jsonl"
     if len(present) == 2 and key in DEFAULTS:
         return f"perhaps {setting('anchor', present[0])} {setting('positive', present[1])}"

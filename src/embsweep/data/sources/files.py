@@ -38,6 +38,12 @@ def load_files(config: FilesConfig) -> Collection:
     notes = list(dict.fromkeys(loader.notes))
     if fixed := [side for side in (VALIDATION, TEST) if side in files]:
         notes.append(f"given by the data, not cut off by data.split: {' and '.join(fixed)}")
+    held_out = assign_parts(path.name.partition(".")[0] for path in files[None])
+    notes += [
+        f"the file {part!r} is split as all others; data.{side}_pairs=… holds it out"
+        for side, part in held_out.items()
+        if side is not None
+    ]
     name = _name([Path(name) for name in config.pairs] if find_parts(Path(config.pairs[0])) else files[None])
     collection = build_collection(name, pairs, passages, notes)
     counts = {**loader.counts, **dict(collection.merged)}

@@ -67,7 +67,10 @@ def _list_records(items: list[Any], name: str, diagnostics: DiagnosticList) -> I
         if isinstance(item, dict):
             yield f"{name}:{number}", item
         else:
-            diagnostics.add("wrong-type", f"{name}:{number}", "is not a JSON object", item, expected=_EXAMPLE)
+            filter_ = ".[] | {anchor: .[0], positive: .[1]}"
+            hint = f"jq -c '{filter_}' {name} > pairs.jsonl" if isinstance(item, list) and len(item) == 2 else None
+            where, problem = f"{name}:{number}", "is not a JSON object"
+            diagnostics.add("wrong-type", where, problem, item, expected=_EXAMPLE, hint=hint)
 
 
 def _read_object(whole: dict[str, Any], name: str, diagnostics: DiagnosticList) -> Table:
@@ -126,6 +129,7 @@ def _read_llama_index(whole: dict[str, Any], name: str, diagnostics: DiagnosticL
     return table_of_rows(name, rows, notes=notes, passages=texts, counts=counts)
 
 
+_LINE_OR_ARRAY = "one JSON object per line, or one array"
 _EXAMPLE = 'an object such as {"anchor": …, "positive": …}'
 
 
@@ -151,7 +155,9 @@ def _parse_line(line: str, where: str, diagnostics: DiagnosticList) -> Mapping[s
         diagnostics.add("duplicate-column", where, f"key '{error}' occurs more than once", expected="each key once")
     except json.JSONDecodeError as error:
         problem = f"is not valid JSON: {error.msg} at column {error.colno}"
-        diagnostics.add("bad-format", where, problem, line, hint="one JSON object per line, or one array")
+        is_part = line.strip() in ("{", "}", "},")
+        hint = "jq -c . OLD > pairs.jsonl writes each object in one line" if is_part else _LINE_OR_ARRAY
+        diagnostics.add("bad-format", where, problem, line, hint=hint)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand nested lists
         diagnostics.add("bad-format", where, f"cannot be read as JSON: {error}", line)
     else:
