@@ -164,6 +164,20 @@ def test_a_database_that_cannot_be_used_is_bad_input_at_once(tmp_path, uri):
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [
+        ("file:///x/mlruns", "sqlite:////x/mlruns/mlflow.db"),
+        ("/x/mlruns", "sqlite:////x/mlruns/mlflow.db"),
+        ("localhost:5000", "http://localhost:5000"),
+    ],
+)
+def test_a_folder_and_a_server_without_scheme_are_answered_with_the_uri_that_is_meant(tmp_path, uri, meant):
+    with raises_diagnostics(("unreachable", "tracking.uri")) as caught:
+        open_store(tmp_path, uri=uri, experiment="x")
+    assert meant in caught.value.diagnostics[0].hint
+
+
 def test_a_deleted_experiment_is_not_written_to(root, store, client):
     gone = open_store(root, uri=None, experiment="gone")
     client.delete_experiment(gone.experiment_id)

@@ -229,5 +229,16 @@ def _unreachable(key: str, uri: str, error: Exception) -> Diagnostic:
         f"no MLflow store can be used there ({describe_exception(error)})",
         uri,
         "null (a local mlflow.db), http(s)://… of a running server, or a database URI such as sqlite:////…/mlflow.db",
-        "start it, or run without it: tracking.must_answer=false, and the ledger keeps everything until it is back",
+        _suggest_uri(uri)
+        or "start it, or run without it: tracking.must_answer=false, and the ledger keeps everything until it is back",
     )
+
+
+def _suggest_uri(uri: str) -> str | None:
+    """Return the URI that was meant by a folder or by a server without `http://`; None for other URIs."""
+    if re.fullmatch(r"[\w.-]+:\d+/?", uri):
+        return f"http://{uri}"
+    if uri.startswith("file:") or not (":" in uri or uri.startswith("databricks")):
+        folder = Path(uri.removeprefix("file:").removeprefix("//"))
+        return f"records are not written to a folder; a database in it: {_file_uri(folder.absolute() / 'mlflow.db')}"
+    return None
