@@ -161,3 +161,8 @@ def test_configuration_is_frozen(make_config):
 )
 def test_text_of_a_diagnostic(diagnostic, text):
     assert str(diagnostic) == text
+
+
+def test_a_list_for_one_value_names_the_search(diagnostics_of):
+    (diagnostic,) = diagnostics_of("train.batch_size=[8,16]")
+    assert diagnostic.hint == "to search them: train.batch_size=8,16"

@@ -32,6 +32,11 @@ def test_a_point_is_impossible_if_its_values_cannot_be_combined(loader):
     assert len({*found}) == 4
 
 
+def test_an_interval_of_an_integer_names_its_range(loader):
+    found = validate_space(request_of(loader, "train.accumulation=interval(1,4)"), ())
+    assert {diagnostic.hint for diagnostic in found} == {"for whole numbers: train.accumulation=range(1,5)"}
+
+
 @pytest.mark.slow
 def test_a_point_is_impossible_if_a_trial_could_not_train(loader):
     """A static model has nothing to cache; a batch must fit into the training data."""

@@ -245,6 +245,10 @@ def _to_diagnostic(details: ErrorDetails) -> Diagnostic:
     return _to_plain_diagnostic(where, details)
 
 
+_SEARCHED = ("loss", "matryoshka", "model", "train")
+"""Groups of keys whose values are often meant as options of a search if they are a list by mistake."""
+
+
 def _to_plain_diagnostic(where: str, details: ErrorDetails) -> Diagnostic:
     """Convert pydantic's error about a single value."""
     value, kind = details["input"], details["type"]
@@ -257,7 +261,9 @@ def _to_plain_diagnostic(where: str, details: ErrorDetails) -> Diagnostic:
         return Diagnostic("unknown-option", where, "unknown value", value, options, hint)
     expected = _WANTED.get(kind) or details["msg"].removeprefix("Input should be ")
     problem = "is null" if value is None else "is invalid"
-    return Diagnostic(find_code(kind, value), where, problem, value, expected)
+    is_list = isinstance(value, list) and len(value) > 1 and where.partition(".")[0] in _SEARCHED
+    hint = f"to search them: {where}={','.join(map(str, value))}" if is_list else None
+    return Diagnostic(find_code(kind, value), where, problem, value, expected, hint)
 
 
 def find_code(kind: str, value: object) -> Code:

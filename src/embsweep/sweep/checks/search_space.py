@@ -140,4 +140,8 @@ def in_space(diagnostic: Diagnostic, dimension: Dimension, value: Value) -> Diag
         dimension: The dimension that was set.
         value: The value that it was set to.
     """
-    return replace(diagnostic, message=f"{diagnostic.message} (in the search space at {dimension.key}={value})")
+    hint = diagnostic.hint
+    if isinstance(dimension, FloatRange) and diagnostic.expected == "an integer":
+        hint = f"for whole numbers: {dimension.key}=range({dimension.low:.0f},{math.floor(dimension.high) + 1})"
+    message = f"{diagnostic.message} (in the search space at {dimension.key}={value})"
+    return replace(diagnostic, message=message, hint=hint)
