@@ -292,6 +292,9 @@ def test_commas_in_quoted_texts_do_not_mislead_the_detection_of_the_delimiter(re
         ("x.csv", "Titel,Inhalt\na,b\n", "missing-column", "data.anchor=Titel data.positive=Inhalt"),
         ("x.json", json.dumps({"data": [{"paragraphs": []}]}), "wrong-file-kind", "jq"),
         ("x.jsonl", '["a", "b"]\n["c", "d"]\n', "wrong-type", "jq"),
+        ("x.json", json.dumps(dict(enumerate(ROWS))), "wrong-file-kind", "jq -c '.[]' x.json"),
+        ("x.json", json.dumps({f"{n}?": "a" for n in range(99)}), "wrong-file-kind", "to_entries"),
+        ("x.csv", "Export;\nanchor;positive\na;b\n", "missing-column", "set data.anchor"),
         ("x.json", json.dumps([["a", "b"], ["c", "d"]]), "wrong-type", "jq -c '.[] |"),
         ("x.json", "\n".join(json.dumps(row, indent=1) for row in ROWS), "bad-format", "jq -c . OLD"),
         ("x.jsonl", lines([{"messages": [{"role": "user"}]}]), "missing-column", '"assistant"'),
@@ -319,6 +322,11 @@ def test_a_beir_folder_and_a_folder_of_files_are_answered_with_their_command(tmp
         (tmp_path / folder / name).write_text("")
     assert "data=beir data.path=" in str(diagnostics_of(files_config(tmp_path / "set"))[0])
     assert "/more/*.csv" in str(diagnostics_of(files_config(tmp_path / "more"))[0])
+
+
+def test_an_address_is_answered_with_a_download(files_config, diagnostics_of):
+    (diagnostic,) = diagnostics_of(files_config("https://example.org/x.jsonl"))
+    assert diagnostic.hint == "download it first: curl -LO https://example.org/x.jsonl"
 
 
 def test_a_folder_with_train_and_test_is_answered_with_a_key_for_each(tmp_path, files_config, diagnostics_of):

@@ -13,7 +13,7 @@ from embsweep.core.files import expand_home
 from embsweep.data.collection import TEST, VALIDATION, Collection, Pair, build_collection, count_duplicates
 from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.sources.columns import list_names
-from embsweep.data.sources.paths import find_suffix
+from embsweep.data.sources.paths import find_suffix, suggest_conversion
 from embsweep.data.sources.qrels import DEV, PARTS, Qrels, find_qrels, read_qrels
 from embsweep.data.sources.readers.open import open_table
 from embsweep.data.text import is_blank, parse_text
@@ -119,7 +119,8 @@ def _find_judgements(folder: Path, diagnostics: DiagnosticList) -> Judgements:
     if not is_folder:
         code: Code = "wrong-file-kind" if there else "missing-file"
         problem = "is a file, not a folder" if there else "there is no such folder"
-        hint = f"a file of pairs is read by: data=files data.pairs={folder}" if there else None
+        pairs = f"a file of pairs is read by: data=files data.pairs={folder}"
+        hint = (suggest_conversion(folder) or pairs) if there else None
         expected = f"a folder with corpus.jsonl, queries.jsonl and {_PLACES}"
         diagnostics.add(code, "data.path", problem, str(folder), expected=expected, hint=hint)
         return Judgements({})

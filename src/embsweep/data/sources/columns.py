@@ -203,7 +203,7 @@ def _propose(key: str, present: Sequence[str]) -> str | None:
         positive = ".positive_messages[0][0].content" if "positive_messages" in present else said.format("assistant")
         fields = f"{{anchor: {said.format('user')}, positive: {positive}}}"
         return f"turn conversations into pairs: jq -c '{fields}' OLD > pairs.jsonl"
-    if len(present) == 2 and key in DEFAULTS:
+    if len(present) == 2 and all(present) and key in DEFAULTS:
         return f"perhaps {setting('anchor', present[0])} {setting('positive', present[1])}"
     return None
 

@@ -59,6 +59,10 @@ def find_files(names: Iterable[str], key: str, diagnostics: DiagnosticList) -> l
     """
     found: dict[Path, None] = {}
     for name in names:
+        if "://" in name:
+            hint = f"download it first: curl -LO {name}"
+            diagnostics.add("wrong-file-kind", key, "is an address, not a file on this machine", name, hint=hint)
+            continue
         path = expand_home(name, key)
         if _is_pattern(path):
             matching = sorted(match for match in _list_matches(path) if match.is_file())
@@ -72,6 +76,12 @@ def find_files(names: Iterable[str], key: str, diagnostics: DiagnosticList) -> l
             validate_path(match, key, diagnostics)
         found |= dict.fromkeys(matching if len(diagnostics) == before else [])
     return list(found)
+
+
+def suggest_conversion(path: Path) -> str | None:
+    """Return the command that turns a file of this name into one that is read; None if there is none."""
+    conversion = _CONVERSIONS.get(path.suffix.lower())
+    return conversion and conversion.replace("{name}", path.name)
 
 
 def _list_matches(pattern: Path) -> Iterator[Path]:
@@ -129,8 +139,7 @@ def validate_path(path: Path, key: str, diagnostics: DiagnosticList) -> None:
         elif not path.is_file():
             diagnostics.add("wrong-file-kind", key, "is not a regular file", str(path))
         elif find_suffix(path) is None:
-            problem, conversion = f"unknown kind of file '{path.suffix}'", _CONVERSIONS.get(path.suffix.lower())
-            hint = conversion and conversion.replace("{name}", path.name)
+            problem, hint = f"unknown kind of file '{path.suffix}'", suggest_conversion(path)
             diagnostics.add("wrong-file-kind", key, problem, str(path), expected=_ACCEPTED, hint=hint)
     except OSError as error:  # a name that is too long, a folder that may not be entered
         diagnostics.add("unreadable", key, f"cannot be read: {error.strerror}", str(path))

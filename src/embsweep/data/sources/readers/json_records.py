@@ -15,6 +15,9 @@ from embsweep.data.diagnostics import DiagnosticList
 from embsweep.data.encodings import read_text_file
 from embsweep.data.sources.readers.table import Row, Table, table_of_rows
 
+_MOST_COLUMNS = 50
+"""Number of texts up to which one object is one row."""
+
 _LINES = ".jsonl", ".ndjson"
 _SQUAD_FILTER = (
     "jq -c '.data[].paragraphs[] | .context as $c | .qas[] | {anchor: .question, positive: $c}' {name} > pairs.jsonl"
@@ -86,9 +89,22 @@ def _read_object(whole: dict[str, Any], name: str, diagnostics: DiagnosticList) 
             return table_of_rows(name, [])
         notes = (f"{name}: the rows are the list '{key}' of its object",)
         return table_of_rows(name, list(_list_records(items, name, diagnostics)), notes=notes)
+    if form := _find_mapping(whole):
+        problem, filter_ = form
+        diagnostics.add("wrong-file-kind", name, problem, hint=f"jq -c '{filter_}' {name} > pairs.jsonl")
+        return table_of_rows(name, [])
     if rows := _transpose(whole):
         return table_of_rows(name, [(f"{name}:{number}", row) for number, row in enumerate(rows, 1)])
     return table_of_rows(f"{name}:1", [(f"{name}:1", whole)])
+
+
+def _find_mapping(whole: dict[str, Any]) -> tuple[str, str] | None:
+    """Return what a mapping is that has rows by number, or passages by query, and the filter that makes rows of it."""
+    if whole and all(key.isdecimal() and isinstance(value, dict) for key, value in whole.items()):
+        return "maps numbers to rows", ".[]"
+    if len(whole) > _MOST_COLUMNS and all(isinstance(value, str) for value in whole.values()):
+        return "maps texts to texts", "to_entries[] | {anchor: .key, positive: .value}"
+    return None
 
 
 def _is_list_of_objects(value: Any) -> bool:
