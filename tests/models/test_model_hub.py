@@ -73,6 +73,22 @@ def test_a_folder_without_a_model(tmp_path):
     assert (diagnostic.code, diagnostic.location) == ("wrong-file-kind", "model.source")
 
 
+def test_a_folder_of_checkpoints_names_one_of_them(tmp_path):
+    for name in ("checkpoint-20", "checkpoint-10"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    (diagnostic,) = check_model(_config(tmp_path))
+    assert diagnostic.hint == f"for example model.source={tmp_path / 'checkpoint-10'}"
+
+
+def test_a_file_is_no_model(tmp_path, answer):
+    requests = answer()
+    (tmp_path / "m.gguf").write_text("")
+    (diagnostic,) = check_model(_config(tmp_path / "m.gguf"))
+    assert (diagnostic.code, diagnostic.location) == ("wrong-file-kind", "model.source")
+    assert not requests
+
+
 @pytest.mark.parametrize("source", ["/no/such/folder", "./nowhere", "~/nowhere-at-all"])
 def test_a_missing_path_sends_no_request_to_the_hub(answer, source):
     requests = answer()

@@ -115,6 +115,9 @@ def fetch_hub(cfg: ModelConfig) -> Path:
 def check_hub(cfg: ModelConfig) -> list[Diagnostic]:
     """Return diagnostics at `model.source` if it is not a model's folder, not cached and not on a reachable hub."""
     folder = find_folder(cfg)
+    if folder is None and expand_home(str(cfg.source), "model.source").is_file():
+        accepted = f"the folder of a model, with {' or '.join(_CONFIGS)}"
+        return [Diagnostic("wrong-file-kind", "model.source", "is a file", cfg.source, accepted)]
     if folder is None:
         return [] if _is_cached(cfg) else _check_reachable(cfg)
     if (folder / _ADAPTER).is_file():
@@ -123,7 +126,10 @@ def check_hub(cfg: ModelConfig) -> list[Diagnostic]:
         return [Diagnostic("unsafe-model", "model.source", problem, cfg.source, "a whole model", _MERGE)]
     if not any((folder / name).is_file() for name in _CONFIGS):
         accepted = f"a folder with {' or '.join(_CONFIGS)}"
-        return [Diagnostic("wrong-file-kind", "model.source", "the folder contains no model", cfg.source, accepted)]
+        problem = "the folder contains no model"
+        inside = min((path.parent for name in _CONFIGS for path in folder.glob(f"*/{name}")), default=None)
+        hint = f"for example model.source={inside}" if inside else None
+        return [Diagnostic("wrong-file-kind", "model.source", problem, cfg.source, accepted, hint)]
     try:
         check_no_code(folder)
     except UnsafeModel as error:
