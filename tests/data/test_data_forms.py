@@ -335,3 +335,13 @@ def test_a_folder_with_train_and_test_is_answered_with_a_key_for_each(tmp_path, 
     (diagnostic,) = diagnostics_of(files_config(tmp_path))
     keys = {"pairs": "train.jsonl", "validation_pairs": "dev.jsonl.gz", "test_pairs": "test.jsonl"}
     assert diagnostic.hint == " ".join(f"data.{key}={tmp_path / name}" for key, name in keys.items())
+
+
+def test_a_file_for_validation_and_test_is_refused(tmp_path, files_config, diagnostics_of):
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.jsonl").write_text('{"anchor": "a", "positive": "b"}\n')
+    same = str(tmp_path / "dev.jsonl")
+    found = diagnostics_of(files_config(tmp_path / "train.jsonl", validation_pairs=same, test_pairs=same))
+    assert [(diagnostic.code, diagnostic.location, diagnostic.value) for diagnostic in found] == [
+        ("conflict", "data.validation_pairs", same)
+    ]

@@ -62,6 +62,9 @@ def _find_pairs(config: FilesConfig, diagnostics: DiagnosticList) -> dict[str | 
     for side, names in named.items():
         if names is not None:
             files[side] = find_files(names, f"data.{side}_pairs", diagnostics)
+    for path in set(files.get(VALIDATION, ())).intersection(files.get(TEST, ())):
+        problem, expected = "is in data.test_pairs, too", "another file, or null: data.split cuts one off"
+        diagnostics.add("conflict", "data.validation_pairs", problem, str(path), expected=expected)
     return files
 
 
