@@ -147,9 +147,9 @@ def test_the_gpu_of_torch_is_inspected(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: result)
-    monkeypatch.setattr("embsweep.training.hardware.find_spec", lambda _: None)
+    monkeypatch.setattr("embsweep.core.gpus.find_spec", lambda _: None)
     assert inspect_accelerator() == T4
-    monkeypatch.setattr("embsweep.training.hardware.find_spec", lambda _: object())
+    monkeypatch.setattr("embsweep.core.gpus.find_spec", lambda _: object())
     assert inspect_accelerator() == T4_FLASH
 
 

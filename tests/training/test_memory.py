@@ -3,8 +3,9 @@
 import pytest
 
 from embsweep.core.errors import EmbsweepError, TrialFailed
+from embsweep.core.gpu_errors import is_out_of_memory
 from embsweep.training.hardware import estimate_bytes
-from embsweep.training.memory import describe_failure, is_out_of_memory, peak_bytes, suggest_memory_fixes
+from embsweep.training.memory import describe_failure, peak_bytes, suggest_memory_fixes
 from tests.texts import numbers_in
 
 CUDA = (

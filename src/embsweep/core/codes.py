@@ -79,6 +79,7 @@ Code = Literal[
     "not-enough-cpus",
     "not-enough-room",
     "not-enough-memory",
+    "gpu-failed",
     "not-measured",
     "not-supported",
     "unreachable",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from embsweep.config import TrialConfig
 from embsweep.config.model import ModelConfig
 from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.gpus import Accelerator, inspect_accelerator
 from embsweep.models.attention import FLASH, find_attentions, read_config
 
 _VOCABULARY = 250_000
@@ -68,34 +68,6 @@ def _tokens_at_once(config: TrialConfig) -> int:
     return (min(size, rows) if isinstance(size, int) else rows) * config.model.max_seq_length
 
 
-_AMPERE = (8, 0)
-"""The first compute capability with bf16, tf32 and flash attention 2."""
-
-
-@dataclass(frozen=True)
-class Accelerator:
-    """The GPU or CPU of a process. `capability` is CUDA's compute capability, None if there is no GPU."""
-
-    name: str = "cpu"
-    capability: tuple[int, int] | None = None
-    memory_bytes: int = 0
-    has_flash_attn: bool = False
-
-    @property
-    def has_gpu(self) -> bool:
-        """True if there is a GPU."""
-        return self.capability is not None
-
-    @property
-    def is_ampere(self) -> bool:
-        """True if the GPU is of NVIDIA's Ampere generation or later.
-
-        Torch reports bf16 as supported even if it only emulates it (`torch.cuda.is_bf16_supported()` on a T4), which is
-        very slow.
-        """
-        return self.capability is not None and self.capability >= _AMPERE
-
-
 @dataclass(frozen=True)
 class HardwareSettings:
     """Resolved settings of a trial.
@@ -114,17 +86,6 @@ class HardwareSettings:
         `read_attention` returns the attention that a loaded model actually uses.
         """
         return {name: "own" if value is None else value for name, value in asdict(self).items()}
-
-
-def inspect_accelerator() -> Accelerator:
-    """Return the GPU that torch would use in this process, or the CPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return Accelerator()
-    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-    has_flash = find_spec("flash_attn") is not None
-    return Accelerator(properties.name, (properties.major, properties.minor), properties.total_memory, has_flash)
 
 
 def resolve_for_this_process(config: TrialConfig, folder: Path | None = None) -> HardwareSettings:

@@ -1,4 +1,4 @@
-"""Measure GPU memory, recognise out-of-memory errors and suggest fixes for them."""
+"""Measure and release GPU memory, and suggest fixes for a trial that ran out of it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ import traceback
 from collections.abc import Iterator
 
 from embsweep.config import TrialConfig
+from embsweep.core.gpu_errors import is_out_of_memory
 from embsweep.training.failures import format_error, to_single_line
-
-_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
-"""Texts of a RuntimeError or OSError that ran out of memory.
-
-In this order: CUDA and NCCL, torch's CPU allocator, the system, cuBLAS and cuDNN.
-"""
 
 
 def reset_peak() -> None:
@@ -45,15 +40,6 @@ def release_memory() -> None:
     torch = sys.modules.get("torch")  # absent if the trial failed before it was imported
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether `error` or one of its causes means that GPU or machine memory ran out."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's and Ray's
-        return True
-    if isinstance(error, RuntimeError | OSError) and any(sign in str(error).lower() for sign in _SIGNS):
-        return True
-    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
 def suggest_memory_fixes(error: BaseException, config: TrialConfig) -> str | None:

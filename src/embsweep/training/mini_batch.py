@@ -21,11 +21,12 @@ from sentence_transformers.util import batch_to_device
 from embsweep.config import TrialConfig
 from embsweep.config.training import LossConfig
 from embsweep.core.distributed import current_group
+from embsweep.core.gpu_errors import is_out_of_memory
 from embsweep.data.collection import Pair, name_negatives
 from embsweep.evaluation.evaluator import keep_mode
 from embsweep.models import losses
 from embsweep.models.prompts import find_column_prompts
-from embsweep.training.memory import is_out_of_memory, peak_bytes, release_memory, reset_peak
+from embsweep.training.memory import peak_bytes, release_memory, reset_peak
 
 FIRST_SIZE = 8
 SPEED_TOLERANCE = 0.02
