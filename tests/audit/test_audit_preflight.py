@@ -16,7 +16,7 @@ from embsweep.sweep.run_metadata import compute_identity
 def request_for(loader, tmp_path, monkeypatch):
     """Return a function that requests a quickstart on a file of these rows: request_for(rows, *overrides)."""
     monkeypatch.setattr("embsweep.runners.base.inspect_machine", lambda: Machine(2, 0))
-    monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
+    monkeypatch.setattr("embsweep.sweep.checks.preflight.has_usable_gpu", lambda: False)
 
     def make(rows, *overrides):
         path = tmp_path / "pairs.jsonl"

@@ -53,7 +53,7 @@ def outside_hydra():
 def two_cores(monkeypatch):
     """Simulate a machine with two cores, no GPU and no hub, so that diagnostics do not depend on the real one."""
     monkeypatch.setattr("embsweep.runners.base.inspect_machine", lambda: Machine(2, 0))
-    monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
+    monkeypatch.setattr("embsweep.sweep.checks.preflight.has_usable_gpu", lambda: False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 

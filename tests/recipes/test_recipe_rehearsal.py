@@ -20,7 +20,7 @@ def test_a_recipe_passes_the_checks_before_a_rehearsal(request_of, shared_data, 
     from embsweep.sweep.checks.preflight import check_request
 
     monkeypatch.setattr("embsweep.runners.base.inspect_machine", lambda: Machine(2, 0))
-    monkeypatch.setattr("embsweep.sweep.checks.preflight.inspect_machine", lambda: Machine(2, 0))
+    monkeypatch.setattr("embsweep.sweep.checks.preflight.has_usable_gpu", lambda: False)
     folder = shared_data / data
     if not folder.is_dir():
         pytest.skip(f"../shared/data/{data} is absent")

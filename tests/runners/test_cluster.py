@@ -56,8 +56,8 @@ class TestGoodCluster:
 
         with good.driving():
             assert sorted(inspect_cluster(good.address, tmp_path / "shared"), key=str) == [
-                Machine(1, 0, None),
-                Machine(1, 2, None),
+                Machine(1, 0),
+                Machine(1, 2),
             ]
             assert not ray.is_initialized()
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

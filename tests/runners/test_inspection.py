@@ -1,12 +1,15 @@
 """Diagnostics of a cluster's nodes from facts about them, without Ray."""
 
+import json
 import logging
 import subprocess
 import types
+from dataclasses import asdict
 
 import pytest
 
 from embsweep.core.errors import InputError
+from embsweep.core.gpus import Accelerator, DriverView, TorchView
 from embsweep.runners.cluster import inspection, probe
 from embsweep.runners.cluster.inspection import check_node, check_token, find_address, inspect_cluster
 from embsweep.runners.resources import Machine
@@ -22,12 +25,12 @@ VERSIONS = {
 }
 
 
-def facts(requires_token=True, gpu_bytes=(), folder_error=None, **versions):
+def facts(requires_token=True, gpus="", folder_error=None, **versions):
     given = {name.replace("_", "-"): version for name, version in versions.items()}
     return {
         "versions": {**VERSIONS, **given},
         "requires_token": requires_token,
-        "gpu_bytes": list(gpu_bytes),
+        "gpus": gpus,
         "folder_error": folder_error,
     }
 
@@ -149,18 +152,43 @@ def test_a_cluster_that_cannot_be_joined_is_one_diagnostic_with_the_reason(stder
     assert expected in diagnostic.message
 
 
-def test_facts_of_this_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(probe.subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout="81559\n24564\n"))
-    here = probe.collect_facts(str(tmp_path), "node")
-    assert here["gpu_bytes"] == [81559 * 2**20, 24564 * 2**20]
+def test_facts_of_this_machine(tmp_path, monkeypatch, set_env):
+    """A task without GPUs sees none; the process that looks at them sees all."""
+    asked = []
+
+    def run(command, *, env, **_):
+        asked.append("CUDA_VISIBLE_DEVICES" in env)
+        return types.SimpleNamespace(stdout="printed")
+
+    monkeypatch.setattr(probe.subprocess, "run", run)
+    set_env(CUDA_VISIBLE_DEVICES="")
+    here = probe.collect_facts(str(tmp_path), "node", True)
+    assert (here["gpus"], asked) == ("printed", [False])
     assert here["folder_error"] is None
     assert here["versions"].keys() == VERSIONS.keys()
     assert [path.name for path in tmp_path.iterdir()] == ["node"]
-    assert probe.collect_facts(str(tmp_path / "elsewhere"), "node")["folder_error"] == "No such file or directory"
+    elsewhere = probe.collect_facts(str(tmp_path / "elsewhere"), "node")
+    assert (elsewhere["gpus"], elsewhere["folder_error"]) == ("", "No such file or directory")
 
 
-def test_the_smallest_gpu_of_a_node_counts():
-    there = facts(gpu_bytes=[80, 24])
-    assert inspection._to_machine(answer(there, gpus=2)) == Machine(8, 2, 24)
-    assert inspection._to_machine(answer(there, gpus=0)) == Machine(8, 0, None)
-    assert inspection._to_machine(answer(facts(), gpus=4)) == Machine(8, 4, None), "logical GPUs without devices"
+LARGE, SMALL = Accelerator("H100", (9, 0), 80), Accelerator("A10", (8, 6), 24)
+
+
+def printed(driver, *seen, **view):
+    return json.dumps(
+        {"driver": driver and asdict(driver), "torch": asdict(TorchView("2.13.0", "13.0", (), seen, **view))}
+    )
+
+
+def test_all_gpus_of_a_node_are_known():
+    there = facts(gpus=printed(None, LARGE, SMALL))
+    assert inspection._to_machine(answer(there, gpus=2)) == Machine(8, 2, (LARGE, SMALL))
+    assert inspection._to_machine(answer(facts(), gpus=4)) == Machine(8, 4), "logical GPUs without devices"
+
+
+def test_a_node_whose_torch_cannot_use_its_gpus_is_refused_by_name():
+    driver = DriverView("535.104.05", "12.2", (SMALL, SMALL))
+    (text,) = texts(facts(gpus=printed(driver, problem="RuntimeError: the driver is too old")))
+    assert "sees 2 GPUs on node gpu1 (127.0.0.1)" in text
+    assert "the driver is too old" in text
+    assert texts(facts(gpus=printed(driver, SMALL, SMALL))) == []

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from embsweep.config.sweep import RunnerConfig
 from embsweep.core.errors import InputError
 from embsweep.runners.factory import open_runner
-from embsweep.runners.resources import Machine, Slots, plan_slots
+from embsweep.runners.resources import Machine, Slots, describe_idle_gpus, plan_slots
 from tests.refusals import raises_diagnostics
 from tests.texts import numbers_in
 
@@ -144,3 +144,19 @@ def test_the_kind_chooses_the_runner_and_starts_nothing(kind, name, tmp_path):
     runner = open_runner(RunnerConfig(kind=kind), tmp_path)
     assert type(runner).__name__ == f"{name}Runner"
     assert runner.is_remote is (kind == "cluster")
+
+
+@pytest.mark.parametrize(
+    ("machines", "slots", "idle"),
+    [
+        ([Machine(4, 8)], Slots(4, 1, 1.0), "4 of 8 GPUs"),
+        ([Machine(4, 8)], Slots(2, 1, 1.0), None),  # fewer trials than that
+        ([Machine(8, 8)], Slots(8, 1, 1.0), None),
+        ([Machine(2, 2)], Slots(2, 1, 0.5), "1 of 2 GPUs"),
+        ([Machine(4, 8)], Slots(4, 1, 0.0), None),
+        ([Machine(2, 4), Machine(8, 4)], Slots(1, 6, 6.0, workers=6), "2 of 8 GPUs"),
+    ],
+)
+def test_gpus_without_a_cpu_are_said(machines, slots, idle):
+    line = describe_idle_gpus(slots, machines)
+    assert line is None if idle is None else line.startswith(idle)

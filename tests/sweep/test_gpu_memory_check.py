@@ -9,12 +9,13 @@ import pytest
 from embsweep.cli.composition.request import read_request
 from embsweep.config.rehearsal import Rehearsal
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
-from embsweep.runners.resources import Slots
+from embsweep.core.gpus import Accelerator
+from embsweep.runners.resources import Slots, count_trials_per_gpu
 from embsweep.sweep.checks.gpu_memory import (
+    adapt_to_gpu,
     check_gpu_memory,
     check_memory,
     count_fitting,
-    count_trials_per_gpu,
     find_largest_trial,
     scale_to_smallest_gpu,
 )
@@ -69,8 +70,8 @@ def test_check_memory_accepts_trials_that_fit(usage, trials_per_gpu):
 
 
 TOO_LARGE = [
-    (MemoryUsage(_gpu(79), 30 * GIB), ["30.0", "79.0", "80.0", "2"], "runner.trials_per_gpu=2"),
-    (MemoryUsage(_gpu(20), 30 * GIB), ["30.0", "20.0", "80.0", "0"], "use smaller trials"),
+    (MemoryUsage(_gpu(79), 30 * GIB, "Less."), ["30.0", "79.0", "80.0", "2"], "runner.trials_per_gpu=2"),
+    (MemoryUsage(_gpu(20), 30 * GIB, "Less."), ["30.0", "20.0", "80.0", "0"], "Less."),
     (MemoryUsage(_gpu(20), None, "Possible fixes: less."), ["20.0"], "Possible fixes: less."),
 ]
 """Each with the numbers in the message and the beginning of the hint."""
@@ -106,8 +107,9 @@ def test_the_smallest_gpu_of_the_cluster_counts(request_of):
     call = lambda *_, **__: measured  # noqa: E731
     splits = SimpleNamespace(train=(), validation=SimpleNamespace(corpus={}, queries={}))
     slots = Slots(8, 1, 0.25)
-    assert check_gpu_memory(alone(request_of), splits, slots, call=call, smallest_bytes=80 * GIB) == []
-    (diagnostic,) = check_gpu_memory(alone(request_of), splits, slots, call=call, smallest_bytes=40 * GIB)
+    large, small = Accelerator("H100", (9, 0), 80 * GIB), Accelerator("A100", (8, 0), 40 * GIB)
+    assert check_gpu_memory(alone(request_of), splits, slots, call=call, weakest=large) == []
+    (diagnostic,) = check_gpu_memory(alone(request_of), splits, slots, call=call, weakest=small)
     assert diagnostic.hint.startswith("runner.trials_per_gpu=2")
 
 
@@ -168,9 +170,23 @@ def splits():
     return SimpleNamespace(train=("pairs",), validation=validation)
 
 
-def test_nothing_is_measured_if_each_trial_has_a_gpu(request_of, splits):
+def test_nothing_is_measured_without_a_gpu(request_of, splits):
     call = lambda *_, **__: pytest.fail("measured")  # noqa: E731
-    assert check_gpu_memory(alone(request_of), splits, Slots(4, 1, 1.0), call=call) == []
+    assert check_gpu_memory(alone(request_of), splits, Slots(4, 1, 0.0), call=call) == []
+
+
+def test_a_trial_with_a_gpu_of_its_own_must_fit_too(request_of, splits):
+    call = lambda *_, **__: MemoryUsage(_gpu(14), None, "Possible fixes: less.")  # noqa: E731
+    (diagnostic,) = check_gpu_memory(alone(request_of), splits, Slots(4, 1, 1.0), call=call)
+    assert (diagnostic.value, diagnostic.hint) == ("1 trial per GPU", "Possible fixes: less.")
+
+
+def test_a_worker_is_measured_with_its_share_of_the_batch_and_the_settings_of_the_weakest_gpu(request_of):
+    request = request_of("train.batch_size=64", "train.gradient_checkpointing=auto", "hydra.mode=RUN")
+    config, old = find_largest_trial(request, FULL), Accelerator("Tesla T4", (7, 5), 15 * GIB)
+    train = adapt_to_gpu(config, Slots(1, 4, 4.0, workers=4), old).train
+    assert (train.batch_size, train.precision, train.gradient_checkpointing) == (16, "fp32", True)
+    assert adapt_to_gpu(config, Slots(1, 4, 1.0), None) == config
 
 
 def test_the_measurement_runs_in_a_fresh_process(request_of, splits):
@@ -185,7 +201,7 @@ def test_the_measurement_runs_in_a_fresh_process(request_of, splits):
     assert (diagnostic.code, diagnostic.location) == ("not-enough-memory", "runner.gpus_per_trial")
     ((function, config, pairs), options) = calls[0]
     assert (function, config.train.batch_size, pairs) == (measure_footprint, 64, ("pairs",))
-    assert options == {"corpus_size": 42, "memory_share": 0.25, "models": ()}
+    assert options == {"corpus_size": 42, "memory_share": 0.25, "smallest_bytes": None, "models": ()}
 
 
 def test_a_failed_measurement_is_a_diagnostic(request_of, splits):

@@ -47,7 +47,7 @@ def test_footprint_adds_the_embeddings_of_the_corpus(make_config, monkeypatch, p
     monkeypatch.setattr(gpu_memory, "_run_steps", lambda *_: None)
     monkeypatch.setattr(gpu_memory, "peak_bytes", lambda: peak)
     found = measure_footprint(make_config(*STATIC).trial, PAIRS, corpus_size=10)
-    assert found == MemoryUsage(gpu, None if peak is None else 5 + 8 * 10 * 384)
+    assert (found.gpu, found.peak_bytes) == (gpu, None if peak is None else 5 + 8 * 10 * 384)
 
 
 def test_out_of_memory_is_a_value_with_advice(make_config, monkeypatch):
@@ -58,6 +58,29 @@ def test_out_of_memory_is_a_value_with_advice(make_config, monkeypatch):
     found = measure_footprint(make_config().trial, PAIRS)
     assert found.peak_bytes is None
     assert "loss=cached_mnrl" in found.advice
+
+
+def test_a_cached_loss_is_measured_with_the_mini_batch_that_fits(make_config, monkeypatch):
+    sizes = []
+
+    def run(config, *_):
+        sizes.append(config.loss.mini_batch_size)
+        if sizes[-1] > 4:
+            raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(gpu_memory, "_run_steps", run)
+    monkeypatch.setattr(gpu_memory, "peak_bytes", lambda: 5)
+    found = measure_footprint(make_config("loss=cached_mnrl").trial, PAIRS)
+    assert (found.peak_bytes, sizes) == (5, [16, 8, 4])
+
+
+def test_a_mini_batch_that_is_probed_must_fit_on_the_smallest_gpu(make_config, monkeypatch):
+    shares = []
+    monkeypatch.setattr(gpu_memory, "_inspect_gpu", lambda: Gpu("H100", 80, 70))
+    monkeypatch.setattr(gpu_memory, "_run_steps", lambda config, pairs, share, folder: shares.append(share))
+    for smallest in (None, 80, 20):
+        measure_footprint(make_config().trial, PAIRS, memory_share=0.5, smallest_bytes=smallest)
+    assert shares == [0.5, 0.5, 0.125]
 
 
 def test_any_other_error_is_raised(make_config, monkeypatch):

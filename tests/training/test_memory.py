@@ -4,9 +4,7 @@ import pytest
 
 from embsweep.core.errors import EmbsweepError, TrialFailed
 from embsweep.core.gpu_errors import is_out_of_memory
-from embsweep.training.hardware import estimate_bytes
 from embsweep.training.memory import describe_failure, peak_bytes, suggest_memory_fixes
-from tests.texts import numbers_in
 
 CUDA = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.15 GiB of which 1.2 GiB is free. "
@@ -105,46 +103,26 @@ def test_the_reason_is_short_and_holds_advice_and_error(make_config):
 
 
 def test_out_of_memory_in_an_evaluation_has_its_own_advice(make_config, table_model, word_set, monkeypatch):
+    """It is raised once not even one text fits, so that a smaller batch is no advice."""
     import torch
 
     from embsweep.evaluation.evaluator import evaluate_model
 
-    model = table_model([[1.0, 0.0], [0.0, 1.0]])
+    model, sizes = table_model([[1.0, 0.0], [0.0, 1.0]]), []
 
-    def refuse(*_, **__):
+    def refuse(*_, batch_size, **__):
+        sizes.append(batch_size)
         raise torch.OutOfMemoryError(CUDA)
 
     monkeypatch.setattr(type(model), "encode_document", refuse)
     with pytest.raises(torch.OutOfMemoryError) as caught:
-        evaluate_model(model, word_set(1, 1, [[0]]), [2], batch_size=4)
-    advice = suggest_memory_fixes(caught.value, make_config("eval.batch_size=48").trial)
-    assert "eval.batch_size" in advice
-    assert 48 in numbers_in(advice)
-    assert "train.batch_size" not in advice
+        evaluate_model(model, word_set(1, 1, [[0]]), [2], batch_size=6)
+    assert sizes == [6, 3, 1]
+    advice = suggest_memory_fixes(caught.value, make_config().trial)
+    assert "model.max_seq_length" in advice
+    assert "batch_size" not in advice
 
 
 def test_without_a_gpu_there_is_no_peak(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert peak_bytes() is None
-
-
-@pytest.mark.parametrize(
-    ("less", "more"),
-    [
-        ((), ("train.batch_size=32",)),
-        ((), ("model.max_seq_length=1024",)),
-        (("train.gradient_checkpointing=true",), ()),
-        (CACHED, ("train.batch_size=256",)),
-        (CACHED, (*CACHED, "loss.mini_batch_size=32")),
-        (CACHED, (*CACHED, "loss.mini_batch_size=auto")),
-        (MINILM, ()),
-        (STATIC, MINILM),
-        ((), ("train.precision=fp32",)),
-    ],
-)
-def test_the_estimate_orders_configurations(make_config, less, more):
-    small, large = (
-        estimate_bytes(config, gradient_checkpointing=config.train.gradient_checkpointing is True)
-        for config in (make_config(*less).trial, make_config(*more).trial)
-    )
-    assert small < large

@@ -33,25 +33,33 @@ def inspect_gpus() -> tuple[Accelerator, ...]:
     import torch
 
     driver = read_driver()
-    if torch.cuda.is_available():
-        view = look_in_new_process()
-        if diagnostics := [*check_views(driver, view)]:
-            raise InputError(diagnostics)
-        return view.gpus
     seen = max(torch.cuda.device_count(), count_visible(driver.gpus) if driver else 0)  # torch counts by NVML too
-    if seen:
-        view = TorchView(torch.__version__, torch.version.cuda)
-        if torch.version.cuda is not None:
-            view = look_in_new_process()
-        raise InputError(_describe_unusable(seen, driver, view))
-    return ()
+    if not seen:
+        return ()
+    is_built = torch.version.cuda is not None or torch.version.hip is not None
+    view = look_in_new_process() if is_built else TorchView(torch.__version__, None)
+    if diagnostics := [*check_views(driver, view, visible=seen)]:
+        raise InputError(diagnostics)
+    return view.gpus
 
 
-def check_views(driver: DriverView | None, view: TorchView, *, owner: str = "this machine") -> Iterator[Diagnostic]:
-    """Compare what the driver and torch see on one machine; yield nothing if torch can compute on every GPU."""
-    if view.problem is not None or (driver and count_visible(driver.gpus) and not view.gpus):
-        yield _describe_unusable(max(len(view.gpus), count_visible(driver.gpus) if driver else 0), driver, view, owner)
-        return
+def check_views(
+    driver: DriverView | None, view: TorchView, *, owner: str = "this machine", visible: int | None = None
+) -> Iterator[Diagnostic]:
+    """Compare what the driver and torch see on one machine; yield nothing if torch can compute on every GPU it sees.
+
+    Torch may see fewer GPUs than the driver, such as one MIG device of several.
+
+    Args:
+        driver: The driver's view, None without a driver.
+        view: Torch's view.
+        owner: The machine, for the message.
+        visible: How many of the driver's GPUs torch should see; by default, those in CUDA_VISIBLE_DEVICES of this
+            process.
+    """
+    seen = (count_visible(driver.gpus) if driver else 0) if visible is None else visible
+    if seen and not view.gpus:
+        yield _describe_unusable(seen, driver, view, owner)
     for problem in view.failed:
         text = f"torch {view.version} cannot compute on a GPU of {owner}: {problem}"
         yield Diagnostic("gpu-failed", _WHERE, text, None, "GPUs that torch can compute on", _advise(problem, view))
@@ -75,9 +83,9 @@ def _advise_wheel(driver: DriverView | None, view: TorchView) -> str:
         f"driver {driver.version} supports CUDA up to {driver.cuda}" if driver else "the driver did not answer NVML"
     )
     if view.cuda is None:
-        wheel = f"cu{driver.cuda.replace('.', '')} or an earlier one" if driver else "of your driver's CUDA"
+        wheel = f"CUDA {driver.cuda.partition('.')[0]}" if driver else "the driver's CUDA"
         return (
-            f"torch {view.version} is built without CUDA and {supported}: install torch's wheel {wheel} "
+            f"torch {view.version} is built without CUDA and {supported}: install a wheel for {wheel} "
             f"({_WHEELS}); {_ON_CPU}"
         )
     built = f"torch {view.version} is built for CUDA {view.cuda}, {supported}"

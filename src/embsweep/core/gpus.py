@@ -141,7 +141,7 @@ def look_in_new_process() -> TorchView:
     command = [sys.executable, "-m", "embsweep.core.gpus"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LOOK_TIMEOUT_S, check=True)  # noqa: S603
-        return parse_view(json.loads(done.stdout.splitlines()[-1]))
+        return parse_views(done.stdout)[1]
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
         problem = lines[-1]
@@ -152,11 +152,17 @@ def look_in_new_process() -> TorchView:
     return TorchView(torch.__version__, torch.version.cuda, problem=problem)
 
 
-def parse_view(values: dict[str, Any]) -> TorchView:
-    """Return the view that `look` printed as JSON in another process."""
-    gpus = tuple(Accelerator(**{**gpu, "capability": tuple(gpu["capability"])}) for gpu in values["gpus"])
-    lists = {name: tuple(values[name]) for name in ("architectures", "failed")}
-    return TorchView(**{**values, **lists, "gpus": gpus})
+def parse_views(text: str) -> tuple[DriverView | None, TorchView]:
+    """Return the views that `python -m embsweep.core.gpus` has printed, perhaps on another machine."""
+    values = json.loads(text.splitlines()[-1])
+    driver, seen = values["driver"], values["torch"]
+    lists = {name: tuple(seen[name]) for name in ("architectures", "failed")}
+    view = TorchView(**{**seen, **lists, "gpus": _parse_gpus(seen["gpus"])})
+    return DriverView(**{**driver, "gpus": _parse_gpus(driver["gpus"])}) if driver else None, view
+
+
+def _parse_gpus(values: Iterable[dict[str, Any]]) -> tuple[Accelerator, ...]:
+    return tuple(Accelerator(**{**gpu, "capability": tuple(gpu["capability"])}) for gpu in values)
 
 
 def look() -> TorchView:
@@ -199,4 +205,5 @@ def describe_gpus(gpus: Iterable[Accelerator]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(look())) + "\n")
+    seen = read_driver()
+    sys.stdout.write(json.dumps({"driver": asdict(seen) if seen else None, "torch": asdict(look())}) + "\n")

@@ -6,7 +6,8 @@ per dimension, with equal results (`benchmarks/encode_once.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from embsweep.core.distributed import SINGLE, ProcessGroup
 from embsweep.core.errors import CodedError, Diagnostic, InputError
+from embsweep.core.gpu_errors import is_out_of_memory
 from embsweep.core.precision import default_precision
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.metrics import MAX_RANK, Hits, compute_means, compute_per_query
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
+log = logging.getLogger(__name__)
 
 _QUERIES_AT_ONCE = 8192
 """Queries that are ranked in one pass over the corpus: their best passages are held at every dimension."""
@@ -120,7 +123,7 @@ def encode_texts(
         model: The model.
         texts: The texts.
         role: The prompt and route of the model to use.
-        batch_size: Texts per forward pass.
+        batch_size: Texts per forward pass; halved if memory runs out.
         group: The processes that share the work.
 
     Returns:
@@ -137,11 +140,29 @@ def encode_texts(
     own = group.shard(list(rows)) or list(rows)[:1]  # fewer texts than processes: each encodes at least one
     autocast = torch.autocast(model.device.type, enabled=False)
     with float32_attention(model), autocast, _plain_forward(model), keep_mode(model):
-        part = encode(own, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
+        part = _encode_in_memory(encode, own, batch_size)
     distinct = group.all_gather_rows(part.float(), len(rows))
     if len(rows) == len(texts):
         return distinct
     return distinct[torch.tensor([rows[text] for text in texts], device=distinct.device)]
+
+
+def _encode_in_memory(encode: Callable[..., Tensor], texts: Sequence[str], batch_size: int) -> Tensor:
+    """Encode texts in batches, of half the size whenever memory runs out: the embeddings are the same.
+
+    The library encodes the longest texts first, so that it runs out in the first batch, or never.
+    """
+    import torch
+
+    while True:
+        try:
+            return encode(texts, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
+        except Exception as error:
+            if batch_size == 1 or not is_out_of_memory(error):
+                raise
+        torch.cuda.empty_cache()  # after the except block: the traceback holds the tensors
+        batch_size //= 2
+        log.warning("an evaluation ran out of memory, and goes on with batches of %d texts", batch_size)
 
 
 def evaluate_embeddings(

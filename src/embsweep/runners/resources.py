@@ -9,15 +9,18 @@ from dataclasses import dataclass
 
 from embsweep.config.sweep import RunnerConfig
 from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.gpu_checks import inspect_gpus
+from embsweep.core.gpus import Accelerator
+from embsweep.training.hardware import find_weakest
 
 
 @dataclass(frozen=True)
 class Machine:
-    """CPUs and GPUs of one machine; `gpu_bytes` is the memory of its smallest GPU in bytes, None if not queried."""
+    """CPUs and GPUs of one machine; `accelerators` are its GPUs if they are known, maybe more than a node offers."""
 
     cpus: int
     gpus: int
-    gpu_bytes: int | None = None
+    accelerators: tuple[Accelerator, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,13 @@ class Slots:
 
 
 def inspect_machine() -> Machine:
-    """Return the CPUs that this process may use and the number of CUDA devices; GPU memory is not queried."""
-    import torch
+    """Return the CPUs that this process may use, and the GPUs that torch can compute on.
 
-    return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+    Raises:
+        InputError: If the machine has GPUs that torch cannot compute on.
+    """
+    gpus = inspect_gpus()
+    return Machine(len(os.sched_getaffinity(0)), len(gpus), gpus)
 
 
 def plan_slots(config: RunnerConfig, machines: Sequence[Machine], trials: int | None = None) -> Slots:
@@ -83,9 +89,27 @@ def describe_slots(slots: Slots) -> str:
     return f"{slots.count} at once on {slots.workers} workers each, a worker with {share}"
 
 
-def find_smallest_gpu(machines: Iterable[Machine]) -> int | None:
-    """Return the memory in bytes of the smallest GPU of `machines`, None if none is known."""
-    return min((machine.gpu_bytes for machine in machines if machine.gpu_bytes is not None), default=None)
+def find_weakest_gpu(machines: Iterable[Machine]) -> Accelerator | None:
+    """Return `find_weakest` of all GPUs, since a trial may be placed on any of them; None if none is known."""
+    known = [gpu for machine in machines if machine.gpus for gpu in machine.accelerators]
+    return find_weakest(known) if known else None
+
+
+def describe_idle_gpus(slots: Slots, machines: Sequence[Machine]) -> str | None:
+    """Return a line if GPUs stay idle because each worker needs a CPU, and the machines have fewer of these."""
+    if not slots.gpus:
+        return None
+    gpus, cpus = sum(machine.gpus for machine in machines), sum(machine.cpus for machine in machines)
+    fitting = count_fitting_workers(machines, slots.gpus_per_worker, 1)
+    if fitting >= gpus * count_shares(slots.gpus_per_worker) or slots.count * slots.workers < fitting:
+        return None
+    idle = gpus - math.ceil(slots.count * slots.gpus)
+    return f"{idle} of {gpus} GPUs stay idle: each process needs a CPU, and there are {cpus}" if idle else None
+
+
+def count_trials_per_gpu(slots: Slots) -> int:
+    """Return how many trials can share a GPU at a time; 1 if each has its own, or none has any."""
+    return min(slots.count, count_shares(slots.gpus)) if 0 < slots.gpus < 1 else 1
 
 
 def count_shares(gpus: float) -> int:

@@ -14,11 +14,11 @@ from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import EmbsweepError
 from embsweep.models.copies import ModelCopy
 from embsweep.reports.progress import Progress
+from embsweep.runners.resources import count_trials_per_gpu
 from embsweep.search.ledger import Ledger
 from embsweep.search.record import TrialRecord
 from embsweep.search.search import SearchLedger
 from embsweep.sweep.base_model import Baseline
-from embsweep.sweep.checks.gpu_memory import count_trials_per_gpu
 from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import build_view, project_trial, run_ref
@@ -103,8 +103,14 @@ def run_phase(
     listener = tell_events(context.progress, context.tracking, context.ledger, ledger, notes)
     scheduler = SweepScheduler(ledger, configure, phase, (listener,))
     scheduler.delete_checkpoints()
-    share = 1 / count_trials_per_gpu(context.prepared.slots)
-    trial_fn = partial(run_trial, data=data, models=context.models, memory_share=share)
+    slots = context.prepared.slots
+    trial_fn = partial(
+        run_trial,
+        data=data,
+        models=context.models,
+        memory_share=1 / count_trials_per_gpu(slots),
+        needs_gpu=slots.gpus > 0,
+    )
     context.prepared.runner.run(scheduler, trial_fn)
     if not scheduler.has_too_many_failures:
         scheduler.close_paused()

@@ -19,7 +19,7 @@ from embsweep.core.errors import TooManyFailures
 from embsweep.core.redaction import RedactingFormatter
 from embsweep.reports.progress import open_progress
 from embsweep.reports.view import Result
-from embsweep.runners.resources import describe_slots
+from embsweep.runners.resources import describe_idle_gpus, describe_slots
 from embsweep.search.factory import open_search_ledger
 from embsweep.search.promotion_ledger import PromotionLedger
 from embsweep.search.record import REDRAWN
@@ -174,6 +174,8 @@ def _opening_lines(request: SweepRequest, prepared: PreflightResult, ledger: Sea
         f"Search: {recipe.search.sampler} over {len(request.space)} parameters, "
         f"{describe_budget(ledger, recipe.search.schedules)}, {describe_slots(prepared.slots)}"
     )
+    if idle := describe_idle_gpus(prepared.slots, prepared.machines):
+        yield f"  {idle}"
     absent = [d.key for d in request.space if d.key not in request.recipe]
     yield from (f"  {line}" for line in describe_space(request, ledger, recipe.search.trials))
     if absent and recipe.search.recipe_first:

@@ -11,7 +11,14 @@ from embsweep.config import TrialConfig
 from embsweep.data.collection import Pair
 from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.training.hardware import resolve_for_this_process
-from embsweep.training.memory import peak_bytes, reset_peak, suggest_memory_fixes
+from embsweep.training.memory import (
+    describe_memory_fixes,
+    is_training_out_of_memory,
+    peak_bytes,
+    release_memory,
+    reset_peak,
+    suggest_memory_fixes,
+)
 from embsweep.training.messages import TrialSpec
 
 _RANKED = 8
@@ -29,10 +36,9 @@ class Gpu:
 
 @dataclass(frozen=True)
 class MemoryUsage:
-    """Peak GPU memory of one trial.
+    """Peak GPU memory of one trial, None if the trial ran out of memory. Without a GPU, both are None.
 
-    `peak_bytes` is None if the trial ran out of memory; `advice` then contains suggestions. Without a GPU, `gpu` and
-    `peak_bytes` are None.
+    `advice` names the settings that need less.
     """
 
     gpu: Gpu | None
@@ -46,33 +52,55 @@ def measure_footprint(
     *,
     corpus_size: int = 0,
     memory_share: float = 1.0,
+    smallest_bytes: int | None = None,
     models: tuple[ModelCopy, ...] = (),
 ) -> MemoryUsage:
     """Train two steps of full batches and encode one batch as an evaluation does. Call it in a new process.
 
-    Adam's moments are allocated by the second step. Errors other than out of memory are raised.
+    Adam's moments are allocated by the second step. If a cached loss runs out of memory, its mini-batch is halved, as a
+    trial does it. Errors other than out of memory are raised.
 
     Args:
         config: The trial's configuration.
         pairs: The training pairs.
         corpus_size: Number of texts whose embeddings an evaluation holds.
         memory_share: The trial's share of the GPU.
+        smallest_bytes: Memory of the smallest GPU that a trial may get, if that is not this one: a mini-batch that is
+            measured must fit there.
         models: Copies of base models; the model is loaded from its copy if there is one.
 
     Returns:
         The peak, including the embeddings of `corpus_size` texts, or advice if the trial ran out of memory.
     """
     gpu = _inspect_gpu()
-    reset_peak()
-    try:
-        _run_steps(config, pairs, memory_share, find_copy(config.model, models))
-    except Exception as error:
-        advice = suggest_memory_fixes(error, config)
-        if advice is None:
-            raise
-        return MemoryUsage(gpu, None, advice)
+    if gpu is not None and smallest_bytes is not None:
+        memory_share *= min(1.0, smallest_bytes / gpu.total_bytes)
+    while True:
+        reset_peak()
+        try:
+            _run_steps(config, pairs, memory_share, find_copy(config.model, models))
+            break
+        except Exception as error:
+            advice, is_training = suggest_memory_fixes(error, config), is_training_out_of_memory(error)
+            if advice is None:
+                raise
+        release_memory()  # after the except block: the traceback holds the tensors
+        smaller = _halve_mini_batch(config) if is_training else None
+        if smaller is None:
+            return MemoryUsage(gpu, None, advice)
+        config = smaller
     peak = peak_bytes()
-    return MemoryUsage(gpu, None if peak is None else peak + _RANKED * corpus_size * config.model.dim)
+    if peak is None:
+        return MemoryUsage(gpu, None)
+    return MemoryUsage(gpu, peak + _RANKED * corpus_size * config.model.dim, describe_memory_fixes(config))
+
+
+def _halve_mini_batch(config: TrialConfig) -> TrialConfig | None:
+    """Return the configuration with which a trial of a cached loss is retried; None if its trial would fail."""
+    size = config.loss.mini_batch_size
+    if not isinstance(size, int) or size < 2:
+        return None
+    return config.model_copy(update={"loss": config.loss.model_copy(update={"mini_batch_size": size // 2})})
 
 
 def _inspect_gpu() -> Gpu | None:

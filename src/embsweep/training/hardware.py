@@ -1,71 +1,23 @@
-"""Choose precision, tf32, attention and gradient checkpointing by hardware, model and loss; estimate GPU memory.
+"""Choose precision, tf32, attention and gradient checkpointing by hardware, model and loss.
 
-No other module makes these choices; `docs/hardware.md` has them as a table. The estimated memory is a rule of thumb for
-comparing configurations, not a measurement.
+No other module makes these choices; `docs/hardware.md` has them as a table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+import os
+import platform
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from embsweep.config import TrialConfig
-from embsweep.config.model import ModelConfig
 from embsweep.core.codes import Code
-from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.distributed import current_group
+from embsweep.core.errors import Diagnostic, InputError, TrialFailed
 from embsweep.core.gpus import Accelerator, inspect_accelerator
-from embsweep.models.attention import FLASH, find_attentions, read_config
-
-_VOCABULARY = 250_000
-"""Vocabulary size of XLM-RoBERTa, in tokens, for a model whose `config.json` is not on this machine."""
-
-_ADAM = 16
-"""Bytes per weight: float32 weight, gradient and Adam's two moments."""
-
-_KEPT = 34
-"""Bytes that a layer keeps for the backward pass per token and hidden unit, in half precision.
-
-Without attention scores (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
-eq. 1).
-"""
-
-_KEPT_INPUT = 2
-"""The same if the layer is recomputed: only its input is kept."""
-
-
-def estimate_bytes(config: TrialConfig, *, gradient_checkpointing: bool) -> int:
-    """Estimate the memory of training, in bytes, if every text has `model.max_seq_length` tokens; without evaluation.
-
-    Layers and vocabulary are those of the model's `config.json`; without one, the usual number of layers for an encoder
-    of this size and the vocabulary of XLM-RoBERTa. A fixed mini-batch size of a cached loss limits the estimate; `auto`
-    counts as the whole batch, since the mini-batch grows as long as it fits.
-    """
-    model = config.model
-    sizes = read_config(model)
-    vocabulary = sizes.get("vocab_size", _VOCABULARY)
-    if model.kind == "static":
-        return _ADAM * vocabulary * model.dim
-    layers = sizes.get("num_hidden_layers", _guess_layers(model))
-    weights = _ADAM * (12 * layers * model.dim**2 + vocabulary * model.dim)
-    kept = _KEPT_INPUT * layers + _KEPT if gradient_checkpointing else _KEPT * layers
-    width = 2 if config.train.precision == "fp32" else 1  # auto: as on a GPU with bf16
-    return weights + width * kept * model.dim * _tokens_at_once(config)
-
-
-def _guess_layers(model: ModelConfig) -> int:
-    """Return the usual number of layers by hidden size: BERT large, base or small."""
-    return 24 if model.dim >= 1024 else 12 if model.dim >= 768 else 6
-
-
-def _tokens_at_once(config: TrialConfig) -> int:
-    """Return the number of tokens whose graph is held at once.
-
-    A cached loss holds the graph of one column's mini-batch, the plain loss that of both columns' whole batch.
-    """
-    size = config.loss.mini_batch_size
-    rows = 2 * config.train.batch_size if config.loss.name == "mnrl" else config.train.batch_size
-    return (min(size, rows) if isinstance(size, int) else rows) * config.model.max_seq_length
+from embsweep.models.attention import FLASH, find_attentions
+from embsweep.training.memory_estimate import MAX_FILL_RATIO, estimate_memory
 
 
 @dataclass(frozen=True)
@@ -88,21 +40,60 @@ class HardwareSettings:
         return {name: "own" if value is None else value for name, value in asdict(self).items()}
 
 
-def resolve_for_this_process(config: TrialConfig, folder: Path | None = None) -> HardwareSettings:
+def resolve_for_this_process(
+    config: TrialConfig, folder: Path | None = None, *, memory_share: float = 1.0
+) -> HardwareSettings:
     """Return `resolve_hardware` for this process's accelerator and the attentions of the model's architecture.
+
+    The processes of a group choose together, for the weakest of their accelerators: each step is taken by all of them.
 
     Args:
         config: Configuration of the trial.
         folder: Copy of the model's files; None for the model's own place.
+        memory_share: Share of a GPU's memory that the trial may use.
 
     Raises:
         InputError: As for `resolve_hardware`.
     """
-    return resolve_hardware(config, inspect_accelerator(), find_attentions(config.model, folder))
+    weakest = find_weakest(current_group().gather(inspect_accelerator()))
+    return resolve_hardware(config, weakest, find_attentions(config.model, folder), memory_share=memory_share)
+
+
+def require_gpu() -> None:
+    """Check that this process sees a GPU: a trial that was given one must not train on the CPU instead.
+
+    Raises:
+        TrialFailed: If it sees none.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        raise TrialFailed(
+            "gpu-failed",
+            f"the trial was given a GPU, but torch {torch.__version__} (CUDA {torch.version.cuda}) sees none in its "
+            f"process on {platform.node()} (CUDA_VISIBLE_DEVICES={visible}); `embsweep doctor` there says why",
+        )
+
+
+def find_weakest(accelerators: Sequence[Accelerator]) -> Accelerator:
+    """Return one with the lowest compute capability, the smallest memory, and only what all of them have.
+
+    It is named after the one with the smallest memory. A CPU among them is the weakest.
+    """
+    smallest = min(accelerators, key=lambda one: one.memory_bytes)
+    if smallest.capability is None:
+        return smallest
+    lowest = min(one.capability or (0, 0) for one in accelerators)
+    return replace(smallest, capability=lowest, has_flash_attn=all(one.has_flash_attn for one in accelerators))
 
 
 def resolve_hardware(
-    config: TrialConfig, machine: Accelerator, attentions: Collection[str] | None = None
+    config: TrialConfig,
+    machine: Accelerator,
+    attentions: Collection[str] | None = None,
+    *,
+    memory_share: float = 1.0,
 ) -> HardwareSettings:
     """Resolve the `auto` values (tf32: null) of `config` on `machine`; keep the others unchanged.
 
@@ -110,6 +101,7 @@ def resolve_hardware(
         config: Configuration of the trial.
         machine: Accelerator on which the trial runs.
         attentions: Attention implementations that the model's architecture supports, None if unknown.
+        memory_share: Share of the GPU's memory that the trial may use.
 
     Returns:
         Settings of the trial.
@@ -117,9 +109,7 @@ def resolve_hardware(
     Raises:
         InputError: If keys request something unavailable; it has a diagnostic for each of them.
     """
-    precision = config.train.precision
-    if precision == "auto":  # not fp16, which may overflow unnoticed
-        precision = "bf16" if machine.is_ampere else "fp32"
+    precision = resolve_precision(config, machine)
     found_by_attention = _check_attention(config, machine, precision, attentions)
     if diagnostics := [*_check_precision(config, machine), *found_by_attention]:
         raise InputError(diagnostics)
@@ -127,8 +117,16 @@ def resolve_hardware(
         precision,
         config.train.tf32 if machine.has_gpu else None,  # on some CPUs the setting would change the arithmetic too
         _resolve_attention(config, machine, precision, attentions),
-        _resolve_checkpointing(config, machine),
+        _resolve_checkpointing(config, machine, precision, memory_share),
     )
+
+
+def resolve_precision(config: TrialConfig, machine: Accelerator) -> str:
+    """Return the precision of a trial on `machine`; `auto` is never fp16, which may overflow unnoticed."""
+    precision = config.train.precision
+    if precision == "auto":
+        return "bf16" if machine.is_ampere else "fp32"
+    return precision
 
 
 def _resolve_attention(
@@ -140,13 +138,15 @@ def _resolve_attention(
     return FLASH if is_known and _find_flash_obstacle(machine, precision) is None else None
 
 
-def _resolve_checkpointing(config: TrialConfig, machine: Accelerator) -> bool:
+def _resolve_checkpointing(config: TrialConfig, machine: Accelerator, precision: str, memory_share: float) -> bool:
     """Resolve `auto` to true if the loss allows it and texts of full length might not fit without it."""
     wanted = config.train.gradient_checkpointing
     if wanted != "auto":
         return wanted
-    is_possible = config.loss.name == "mnrl" and config.model.kind != "static" and machine.has_gpu
-    return is_possible and estimate_bytes(config, gradient_checkpointing=False) > machine.memory_bytes
+    if config.loss.name != "mnrl" or config.model.kind == "static" or not machine.has_gpu:
+        return False
+    estimate = estimate_memory(config, precision, gradient_checkpointing=False)
+    return estimate.training > MAX_FILL_RATIO * memory_share * machine.memory_bytes
 
 
 def _check_precision(config: TrialConfig, machine: Accelerator) -> Iterator[Diagnostic]:

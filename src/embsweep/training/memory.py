@@ -46,13 +46,23 @@ def suggest_memory_fixes(error: BaseException, config: TrialConfig) -> str | Non
     """Return fixes for a trial that ran out of memory with `config`, in one sentence; None for any other error."""
     if not is_out_of_memory(error):
         return None
-    fixes = [f"a smaller eval.batch_size (now {config.eval.batch_size}): the evaluation failed; it runs in float32"]
-    if not was_evaluating(error):
-        fixes = [*_suggest_for_training(config)]
+    return describe_memory_fixes(config, is_training=not was_evaluating(error), is_of_gpu=_is_of_gpu(error))
+
+
+def describe_memory_fixes(config: TrialConfig, *, is_training: bool = True, is_of_gpu: bool = True) -> str:
+    """Return the settings with which a trial needs less memory, in one sentence.
+
+    Args:
+        config: The trial's configuration.
+        is_training: Whether training ran out of memory; an evaluation has already halved its batch down to one text.
+        is_of_gpu: Whether it is the GPU's memory.
+    """
+    fixes = [*_suggest_for_training(config)] if is_training else []
     if config.model.kind != "static":
         fixes.append(f"a shorter model.max_seq_length (now {config.model.max_seq_length}), if texts are that long")
-    on_gpu, at_once = "on a GPU (runner.trials_per_gpu)", "at once (runner.max_concurrent)"
-    fixes.append(f"fewer trials {on_gpu if _is_of_gpu(error) else at_once}")
+    fixes.append(
+        f"fewer trials {'on a GPU (runner.trials_per_gpu)' if is_of_gpu else 'at once (runner.max_concurrent)'}"
+    )
     return f"Possible fixes, best first: {'; '.join(fixes)}."
 
 
@@ -93,7 +103,7 @@ def _suggest_for_training(config: TrialConfig) -> Iterator[str]:
         extra = " with train.gradient_checkpointing=false" if train.gradient_checkpointing is True else ""
         yield f"loss=cached_mnrl loss.mini_batch_size=8{extra}, the same batch, using memory for 8 pairs"
     if config.loss.name == "mnrl" and is_layered and train.gradient_checkpointing is not True:
-        yield "train.gradient_checkpointing=true, which recomputes activations"
+        yield "train.gradient_checkpointing=true (or train=small_gpu), which recomputes activations"
     if config.loss.name == "mnrl" and train.batch_size > 2:
         yield f"a smaller train.batch_size (now {train.batch_size}, try {train.batch_size // 2}), with fewer negatives"
     if train.attention == "eager":

@@ -15,7 +15,7 @@ from embsweep.core.distributed import current_group
 from embsweep.data.collection import Pair, RetrievalSet
 from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.training.failures import describe_frames
-from embsweep.training.hardware import HardwareSettings, resolve_for_this_process
+from embsweep.training.hardware import HardwareSettings, require_gpu, resolve_for_this_process
 from embsweep.training.memory import describe_failure, is_training_out_of_memory, release_memory
 from embsweep.training.messages import Reporter, TrialResult, TrialSpec, TrialStarted
 from embsweep.training.resume import InvalidResumeState, ResumeState, acquire_fence, compute_fingerprint, find_state
@@ -48,6 +48,7 @@ def run_trial(
     *,
     models: tuple[ModelCopy, ...] = (),
     memory_share: float = 1.0,
+    needs_gpu: bool = False,
 ) -> TrialResult:
     """Train `job.config`, evaluate it on validation data, report to `reporter` and return the result.
 
@@ -61,8 +62,11 @@ def run_trial(
         data: Training and validation data; `job.fold` selects one of its folds.
         models: Copies of base models; `job.config.model` is loaded from its copy if there is one.
         memory_share: Share of a GPU's memory that the trial may use, 1.0 for all of it.
+        needs_gpu: Whether the trial was given a GPU; it fails if this process sees none.
     """
     try:
+        if needs_gpu:
+            require_gpu()
         result = _train(job, reporter, data.of(job.fold), models, memory_share)
     except Exception as error:
         log.exception("trial %d failed", job.number)
@@ -90,7 +94,7 @@ def _train(
     import_s = time.perf_counter() - clock
     config = job.config
     folder = find_copy(config.model, models)
-    choice = resolve_for_this_process(config, folder)
+    choice = resolve_for_this_process(config, folder, memory_share=memory_share)
     state, warnings = _resume_or_start(job, choice)
     set_seed(config.train.seed)
     trainer, loss, facts = build_training(job, data.train, choice, folder=folder, memory_share=memory_share)

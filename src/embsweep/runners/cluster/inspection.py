@@ -15,6 +15,8 @@ from pathlib import Path
 
 from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.gpu_checks import check_views
+from embsweep.core.gpus import parse_views
 from embsweep.runners.cluster.probe import Answer, Facts, collect_facts
 from embsweep.runners.resources import Machine
 
@@ -24,7 +26,7 @@ _WHERE = "runner.address"
 _ADDRESS = re.compile(r"(?P<host>[^\s/:]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})")
 _CONNECT_TIMEOUT_S = 5.0
 _HEAD_TIMEOUT_S = 10
-_ANSWER_TIMEOUT_S = 60.0
+_ANSWER_TIMEOUT_S = 80.0
 
 
 def inspect_cluster(address: str, storage: Path) -> tuple[Machine, ...]:
@@ -35,7 +37,7 @@ def inspect_cluster(address: str, storage: Path) -> tuple[Machine, ...]:
         storage: The storage folder, which every node must be able to read and write.
 
     Raises:
-        InputError: If anything is wrong, within about a minute; it has a diagnostic for every problem, with the node.
+        InputError: If anything is wrong, within about 80 s; it has a diagnostic for every problem, with the node.
     """
     try:
         storage.mkdir(parents=True, exist_ok=True)
@@ -120,6 +122,9 @@ def check_node(answer: Answer, here: Facts, storage: str) -> Iterator[Diagnostic
             problem = f"node {name} has {'another' if found else 'no'} {package}"
             hint = "install the driver's versions on every node, or start its Ray from the same environment"
             yield Diagnostic("other-version" if found else "not-installed", _WHERE, problem, found, wanted, hint)
+    if there["gpus"]:
+        driver, view = parse_views(there["gpus"])
+        yield from check_views(driver, view, owner=f"node {name}", visible=len(driver.gpus) if driver else 0)
     if there["folder_error"]:
         problem = f"node {name} does not share it, or cannot write to it ({there['folder_error']})"
         hint = "mount one shared folder at this path on every node, writable for the user that runs Ray there"
@@ -162,6 +167,6 @@ def _is_local_address(address: str) -> bool:
 
 
 def _to_machine(answer: Answer) -> Machine:
-    """Return a node's CPUs and GPUs; if it offers fewer GPUs than its machine has, the smallest may be among them."""
-    seen = answer["facts"]["gpu_bytes"] if answer["facts"] else []
-    return Machine(answer["cpus"], answer["gpus"], min(seen, default=None) if answer["gpus"] else None)
+    """Return a node's CPUs and GPUs, with all GPUs of its machine; there may be more of them than it offers."""
+    text = answer["facts"]["gpus"] if answer["facts"] else ""
+    return Machine(answer["cpus"], answer["gpus"], parse_views(text)[1].gpus if text else ())

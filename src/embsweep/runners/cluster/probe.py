@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 PACKAGES = ("embsweep", "ray", "torch", "sentence-transformers", "transformers")
-NODE_TIMEOUT_S = 25.0
-
-_NVIDIA_SMI = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+NODE_TIMEOUT_S = 45.0
+"""A node with GPUs imports torch to compute on them."""
 
 
 class Facts(TypedDict):
     """Facts of one machine.
 
-    `versions` are those of Python and PACKAGES, None where not installed; `gpu_bytes` the memory of every NVIDIA GPU.
-    `folder_error` says why a file could not be created in the driver's folder, None if it could.
+    `versions` are those of Python and PACKAGES, None where not installed. `gpus` is what `python -m embsweep.core.gpus`
+    prints there, empty if the node offers no GPUs or the command fails. `folder_error` says why a file could not be
+    created in the driver's folder, None if it could.
     """
 
     versions: dict[str, str | None]
     requires_token: bool
-    gpu_bytes: list[int]
+    gpus: str
     folder_error: str | None
 
 
@@ -46,12 +46,13 @@ class Answer(TypedDict):
     problem: str | None
 
 
-def collect_facts(folder: str, own_file: str) -> Facts:
+def collect_facts(folder: str, own_file: str, has_gpus: bool = False) -> Facts:
     """Collect the facts of this machine; raises nothing.
 
     Args:
         folder: A folder that the driver has just created: only a machine with the same storage has it.
         own_file: Name of the file to create in it.
+        has_gpus: Whether Ray counts GPUs here.
     """
     folder_error = None
     try:
@@ -61,7 +62,7 @@ def collect_facts(folder: str, own_file: str) -> Facts:
     return Facts(
         versions={"Python": platform.python_version(), **{name: _find_version(name) for name in PACKAGES}},
         requires_token=os.environ.get("RAY_AUTH_MODE") == "token",  # inherited from the node's own process
-        gpu_bytes=_list_gpus(),
+        gpus=_look_at_gpus() if has_gpus else "",
         folder_error=folder_error,
     )
 
@@ -73,13 +74,16 @@ def _find_version(package: str) -> str | None:
         return None
 
 
-def _list_gpus() -> list[int]:
-    """Return the memory of all GPUs: CUDA shows none to a task that has not asked Ray for any."""
+def _look_at_gpus() -> str:
+    """Compute on the GPUs in a process of its own: CUDA shows none to a task that has not asked Ray for any."""
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    command = [sys.executable, "-m", "embsweep.core.gpus"]
     try:
-        listed = subprocess.run(_NVIDIA_SMI, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
-        return [int(mebibytes) * 2**20 for mebibytes in listed.split()]
-    except (OSError, ValueError, subprocess.SubprocessError):  # no driver, or no permission: nothing can be trained
-        return []
+        return subprocess.run(  # noqa: S603
+            command, env=environment, capture_output=True, text=True, timeout=NODE_TIMEOUT_S - 5, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):  # without embsweep or torch, which the versions show
+        return ""
 
 
 def ask_nodes(address: str, folder: str) -> list[Answer]:
@@ -93,7 +97,8 @@ def ask_nodes(address: str, folder: str) -> list[Answer]:
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
-        requests.append(ray.remote(**options)(collect_facts).remote(folder, node["NodeID"]))
+        task: Any = ray.remote(**options)(collect_facts)
+        requests.append(task.remote(folder, node["NodeID"], _count(node, "GPU") > 0))
     ray.wait(requests, num_returns=len(requests), timeout=NODE_TIMEOUT_S)
     return [_to_answer(node, request) for node, request in zip(nodes, requests, strict=True)]
 
@@ -109,11 +114,15 @@ def _to_answer(node: dict[str, Any], request: Any) -> Answer:
     return Answer(
         name=f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
         address=node["NodeManagerAddress"],
-        cpus=int(node["Resources"].get("CPU", 0)),
-        gpus=int(node["Resources"].get("GPU", 0)),
+        cpus=_count(node, "CPU"),
+        gpus=_count(node, "GPU"),
         facts=facts,
         problem=problem,
     )
+
+
+def _count(node: dict[str, Any], resource: str) -> int:
+    return int(node["Resources"].get(resource, 0))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Check that the trials that share a GPU fit into its memory together, by measuring the largest one."""
+"""Check that trials fit into the memory of the GPUs, by measuring the largest one with the settings of the weakest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,19 @@ from embsweep.config import Config, TrialConfig
 from embsweep.config.rehearsal import Rehearsal
 from embsweep.config.search_space import Value, boundary_values
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
+from embsweep.core.gpus import AMPERE, Accelerator
 from embsweep.data.collection import Splits
 from embsweep.models.copies import copy_model
-from embsweep.runners.resources import Slots, count_shares
+from embsweep.runners.resources import Slots, count_trials_per_gpu
 from embsweep.sweep.request import SweepRequest
 from embsweep.training.gpu_memory import Gpu, MemoryUsage, measure_footprint
-from embsweep.training.hardware import estimate_bytes
+from embsweep.training.hardware import resolve_hardware, resolve_precision
+from embsweep.training.memory_estimate import CONTEXT_BYTES, estimate_memory
 
 GIB = 2**30
-CONTEXT_BYTES = GIB // 2
-"""GPU memory of each process's CUDA context, which torch does not count: 0.3 to 0.6 GiB with its libraries."""
 
 MAX_FILL_RATIO = 0.95
 """Share of the free memory that may be planned for, because allocators leave gaps."""
-
-
-def count_trials_per_gpu(slots: Slots) -> int:
-    """Return how many trials can share a GPU at a time; 1 if each has its own, or none has any."""
-    return min(slots.count, count_shares(slots.gpus)) if 0 < slots.gpus < 1 else 1
 
 
 def check_gpu_memory(
@@ -38,12 +34,12 @@ def check_gpu_memory(
     *,
     call: Callable[..., Any],
     model_cache: Path | None = None,
-    smallest_bytes: int | None = None,
+    weakest: Accelerator | None = None,
 ) -> list[Diagnostic]:
-    """Check that the trials that share a GPU do not run out of memory. Takes half a minute on a GPU.
+    """Check that the trials on a GPU do not run out of memory. Takes half a minute on a GPU.
 
-    The trial is measured in a process of its own, on a GPU of this machine or of the cluster. Nothing is measured if no
-    two trials share a GPU.
+    The trial is measured in a process of its own, on a GPU of this machine or of the cluster. Nothing is measured if
+    trials have no GPU.
 
     Args:
         config: The point of the space with the largest estimated memory, see `find_largest_trial`.
@@ -51,22 +47,22 @@ def check_gpu_memory(
         slots: How many trials run at once, with which share of a GPU.
         call: Runs a function in a new process on a machine of the trials (`Runner.call`).
         model_cache: Folder to which the model is copied, if other machines measure it; see `copy_model`.
-        smallest_bytes: Memory of the smallest GPU that a trial may be placed on. The trials must fit on that one; None
-            if the GPUs' memory is not known.
+        weakest: The GPU on which the trials must fit, see `find_weakest_gpu`; None if the GPUs are not known.
 
     Returns:
         Diagnostics at `runner.gpus_per_trial`; none if the trials fit.
     """
-    trials_per_gpu = count_trials_per_gpu(slots)
-    if trials_per_gpu < 2:
+    if not slots.gpus:
         return []
+    trials_per_gpu, smallest_bytes = count_trials_per_gpu(slots), weakest.memory_bytes if weakest else None
     try:
         found = call(
             measure_footprint,
-            config,
+            adapt_to_gpu(config, slots, weakest),
             splits.train,
             corpus_size=len(splits.validation.corpus) + len(splits.validation.queries),
             memory_share=1 / trials_per_gpu,
+            smallest_bytes=smallest_bytes,
             models=(copy_model(config.model, model_cache),) if model_cache is not None else (),
         )
     except InputError as error:
@@ -76,6 +72,21 @@ def check_gpu_memory(
             Diagnostic("not-measured", "runner.gpus_per_trial", f"the memory of a trial could not be measured: {error}")
         ]
     return check_memory(scale_to_smallest_gpu(found, smallest_bytes), trials_per_gpu)
+
+
+def adapt_to_gpu(config: TrialConfig, slots: Slots, weakest: Accelerator | None) -> TrialConfig:
+    """Return a trial as one of its workers runs it on the weakest GPU: its share of the batch, settings resolved.
+
+    Measured on a larger GPU, `auto` would choose bf16 where the weakest one trains in float32.
+
+    Raises:
+        InputError: If the GPU does not support a setting.
+    """
+    changes: dict[str, Any] = {"batch_size": max(2, config.train.batch_size // slots.workers)}
+    if weakest is not None:
+        choice = resolve_hardware(config, weakest, memory_share=1 / count_trials_per_gpu(slots))
+        changes |= {"precision": choice.precision, "gradient_checkpointing": choice.gradient_checkpointing}
+    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
 
 
 def scale_to_smallest_gpu(found: MemoryUsage, smallest_bytes: int | None) -> MemoryUsage:
@@ -94,9 +105,9 @@ def check_memory(found: MemoryUsage, trials_per_gpu: int) -> list[Diagnostic]:
     """Return diagnostics if `trials_per_gpu` trials of this usage do not fit on the GPU; none without a GPU."""
     if found.gpu is None:
         return []
-    requested = f"{trials_per_gpu} trials per GPU"
+    requested = f"{trials_per_gpu} trial{'s' * (trials_per_gpu > 1)} per GPU"
     if found.peak_bytes is None:
-        problem = f"one trial alone runs out of memory on {found.gpu.name} ({_gib(found.gpu.free_bytes)} free)"
+        problem = f"one trial alone runs out of memory on {found.gpu.name} ({gib(found.gpu.free_bytes)} free)"
         return [
             Diagnostic(
                 "not-enough-memory", "runner.gpus_per_trial", problem, requested, "a trial that fits", found.advice
@@ -106,10 +117,10 @@ def check_memory(found: MemoryUsage, trials_per_gpu: int) -> list[Diagnostic]:
     if fits >= trials_per_gpu:
         return []
     problem = (
-        f"the largest trial peaks at {_gib(found.peak_bytes)}, and {_gib(found.gpu.free_bytes)} of "
-        f"{_gib(found.gpu.total_bytes)} are free on {found.gpu.name}: {fits} fit"
+        f"the largest trial peaks at {gib(found.peak_bytes)}, and {gib(found.gpu.free_bytes)} of "
+        f"{gib(found.gpu.total_bytes)} are free on {found.gpu.name}: {fits} fit"
     )
-    hint = f"runner.trials_per_gpu={fits}, or smaller trials" if fits else "use smaller trials"
+    hint = f"runner.trials_per_gpu={fits}, or smaller trials: {found.advice}" if fits else found.advice
     return [
         Diagnostic(
             "not-enough-memory",
@@ -133,22 +144,23 @@ def count_fitting(peak_bytes: int, free_bytes: int) -> int:
     return max(0, int((MAX_FILL_RATIO * free_bytes + CONTEXT_BYTES) // (peak_bytes + CONTEXT_BYTES)))
 
 
-def find_largest_trial(request: SweepRequest, scale: Rehearsal) -> TrialConfig:
-    """Return the trial of the space with the largest estimated memory.
+def find_largest_trial(request: SweepRequest, scale: Rehearsal, weakest: Accelerator | None = None) -> TrialConfig:
+    """Return the trial of the space with the largest estimated memory on the weakest GPU (None: one with bf16).
 
     That is the recipe with each parameter at the end that takes most. If these values cannot be combined, it is the
     largest trial that differs from the recipe in one parameter.
     """
+    estimate = partial(_estimate, accelerator=weakest or Accelerator("a GPU", AMPERE))
     worst: dict[str, Value] = {}
     alone = [_compose(request, scale, {})]
     for dimension in request.space:
         ends = ((value, _compose(request, scale, {dimension.key: value})) for value in boundary_values(dimension))
         known = {value: config for value, config in ends if config is not None}
         if known:
-            worst[dimension.key] = max(known, key=lambda value: _estimate(known[value]))
+            worst[dimension.key] = max(known, key=lambda value: estimate(known[value]))
             alone.append(known[worst[dimension.key]])
     candidates = [config for config in (*alone, _compose(request, scale, worst)) if config is not None]
-    return max(candidates, key=_estimate).trial
+    return max(candidates, key=estimate).trial
 
 
 def _compose(request: SweepRequest, scale: Rehearsal, point: dict[str, Value]) -> Config | None:
@@ -159,9 +171,13 @@ def _compose(request: SweepRequest, scale: Rehearsal, point: dict[str, Value]) -
         return None
 
 
-def _estimate(config: Config) -> int:
-    return estimate_bytes(config.trial, gradient_checkpointing=config.train.gradient_checkpointing is True)
+def _estimate(config: Config, accelerator: Accelerator) -> int:
+    """Return the estimated peak of training; `gradient_checkpointing=auto` counts as off, since it helps if needed."""
+    precision = resolve_precision(config.trial, accelerator)
+    is_recomputed = config.train.gradient_checkpointing is True
+    return estimate_memory(config.trial, precision, gradient_checkpointing=is_recomputed).training
 
 
-def _gib(size_bytes: int) -> str:
+def gib(size_bytes: int) -> str:
+    """Return text such as `14.6 GiB`."""
     return f"{size_bytes / GIB:.1f} GiB"

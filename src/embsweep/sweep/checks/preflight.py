@@ -18,14 +18,16 @@ from embsweep.config.model import ModelConfig
 from embsweep.config.rehearsal import Rehearsal, plan_rehearsal
 from embsweep.config.search_space import SearchSpace, boundary_values
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, SweepRefused
+from embsweep.core.gpus import has_usable_gpu
 from embsweep.core.names import rehearsal_name
 from embsweep.data.collection import Collection, Splits
 from embsweep.data.splits import split_collection, split_folds
 from embsweep.models.builders import check_model
 from embsweep.runners.base import Runner
 from embsweep.runners.factory import open_runner
-from embsweep.runners.resources import Machine, Slots, find_smallest_gpu, inspect_machine
+from embsweep.runners.resources import Machine, Slots, find_weakest_gpu
 from embsweep.sweep.checks.gpu_memory import check_gpu_memory, find_largest_trial
+from embsweep.sweep.checks.hardware import validate_hardware
 from embsweep.sweep.checks.inputs import (
     attempt,
     deduplicate,
@@ -61,6 +63,7 @@ class PreflightResult:
     runner: Runner
     points: PointCheck
     location: Location
+    machines: tuple[Machine, ...] = ()
     folds: tuple[Splits, ...] = ()
 
 
@@ -81,7 +84,7 @@ def check_not_running(request: SweepRequest) -> None:
     if refusals and len(names) > 1:
         if request.values.get("runner", {}).get("kind") == "cluster":
             return
-        names = names[:1] if inspect_machine().gpus else names[1:]  # importing torch takes seconds
+        names = names[:1] if has_usable_gpu() else names[1:]  # importing torch takes seconds
     for name in names:
         if name in refusals:
             raise refusals[name]
@@ -130,7 +133,7 @@ def check_request(request: SweepRequest, earlier: Iterable[Diagnostic] = ()) -> 
     diagnostics.extend(validate_storage(request.values, storage))
     if requested is None:
         diagnostics.extend(parse_data(request.values, storage, is_valid=not diagnostics)[1])
-        diagnostics.extend(_validate_model_alone(request.values, inspect_machine(), diagnostics))
+        diagnostics.extend(_validate_model_alone(request.values, diagnostics))
         raise InputError(deduplicate(diagnostics))
     runner = open_runner(requested.runner, storage)
     try:
@@ -160,6 +163,8 @@ def _check_config(
     scratch, trials = SweepFolder(storage, recipe.sweep.name).scratch, recipe.search.trials
     slots, found = attempt(runner.plan, recipe.runner, machines, trials, scratch) if machines else (None, [])
     diagnostics.extend(found)
+    if slots is not None and machines is not None:
+        diagnostics.extend(validate_hardware(request, scale, recipe, slots, machines))
     collection, found = parse_data(request.values, storage, is_valid=not diagnostics)
     diagnostics.extend([*found, *validate_waivers(recipe.audit.waive)])
     if collection is None:
@@ -178,24 +183,25 @@ def _check_config(
     _require_batches(points)
     points.require_possible(is_grid=recipe.search.sampler == "grid", seed=recipe.search.seed)
     _require_tracking(recipe, storage, location.key)
+    weakest = find_weakest_gpu(machines or ())
     if memory_diagnostics := check_gpu_memory(
-        find_largest_trial(request, scale),
+        find_largest_trial(request, scale, weakest),
         splits,
         slots,
         call=runner.call,
         model_cache=open_model_cache(storage) if runner.is_remote else None,
-        smallest_bytes=find_smallest_gpu(machines or ()),
+        weakest=weakest,
     ):
         raise InputError(memory_diagnostics)
-    return PreflightResult(requested, recipe, scale, slots, splits, audit, storage, runner, points, location, folds)
+    return PreflightResult(
+        requested, recipe, scale, slots, splits, audit, storage, runner, points, location, machines or (), folds
+    )
 
 
-def _validate_model_alone(
-    values: Mapping[str, Any], machine: Machine, diagnostics: Iterable[Diagnostic]
-) -> list[Diagnostic]:
+def _validate_model_alone(values: Mapping[str, Any], diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Check the model of a configuration that is invalid in other parts, unless a rehearsal would replace the model."""
     mode = values.get("scale", {}).get("mode")
-    if mode == "rehearsal" or (mode == "auto" and not machine.gpus):
+    if mode == "rehearsal" or (mode == "auto" and not has_usable_gpu()):
         return []
     try:
         return validate_chosen_model(ModelConfig.model_validate(values.get("model")), diagnostics)
