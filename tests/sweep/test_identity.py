@@ -43,8 +43,8 @@ IS_IDENTITY = {
     "objective": "aggregate dim_weights dim_weights.128 floors metric min_retention",
     "search": "recipe_first sampler schedules seed startup_trials",
     "stopping": "kind min_fraction reduction_factor",
-    "train": "accumulation attention batch_sampler batch_size epochs gradient_checkpointing learning_rate "
-    "max_grad_norm optimizer patience precision scheduler seed tf32 warmup weight_decay",
+    "train": "accumulation attention batch_sampler batch_size deterministic epochs gradient_checkpointing "
+    "learning_rate max_grad_norm optimizer patience precision scheduler seed tf32 warmup weight_decay",
 }
 """Keys that make another sweep."""
 

@@ -34,21 +34,21 @@ def scores(value):
 
 
 def test_require_reproduced_returns_the_difference_within_the_tolerance():
-    assert require_reproduced("winner", scores(0.5), scores(0.5 + 5e-7), device="cpu") == pytest.approx(5e-7)
-    assert require_reproduced("winner", scores(0.5), scores(0.5009), device="cuda") == pytest.approx(9e-4)
+    assert require_reproduced("winner", scores(0.5), scores(0.5 + 5e-7), devices=("cpu",)) == pytest.approx(5e-7)
+    assert require_reproduced("winner", scores(0.5), scores(0.5009), devices=("cuda:0", "cpu")) == pytest.approx(9e-4)
 
 
 def test_require_reproduced_rejects_nan_in_any_metric():
     measured = {64: {"map@100": 0.5, "ndcg@10": float("nan")}}
     with raises_code(VerificationFailed, "not-reproduced") as caught:
-        require_reproduced("winner", scores(0.5), measured, device="cpu")
+        require_reproduced("winner", scores(0.5), measured, devices=("cpu",))
     assert "ndcg@10 nan" in str(caught.value)
 
 
 @pytest.mark.parametrize(("measured", "device"), [(0.500002, "cpu"), (0.502, "cuda"), (float("nan"), "cpu")])
 def test_require_reproduced_names_the_metric_and_both_values(measured, device):
     with raises_code(VerificationFailed, "not-reproduced") as caught:
-        require_reproduced("winner", scores(0.5), scores(measured), device=device)
+        require_reproduced("winner", scores(0.5), scores(measured), devices=(device,))
     named = ("winner: ", "map@100", " 64,", f"{measured:.6f}", "0.500000", f"{device_tolerance(device):g} on {device}")
     assert [word for word in named if word not in str(caught.value)] == []
 

@@ -103,7 +103,7 @@ def test_an_attempt_without_a_state_equals_a_trial_of_that_size(make_job, data, 
 
 
 def test_memory_of_an_evaluation_is_another_matter(make_job, data, monkeypatch):
-    """It has no mini-batch; `eval.batch_size` is in the reason."""
+    """It has no mini-batch, and has halved its batch itself."""
 
     def refuse(*_):
         import torch
@@ -113,7 +113,8 @@ def test_memory_of_an_evaluation_is_another_matter(make_job, data, monkeypatch):
     monkeypatch.setattr(evaluator, "evaluate_embeddings", refuse)
     _, result = run(make_job(), data)
     assert not result.out_of_memory
-    assert "eval.batch_size" in result.reason
+    assert "model.max_seq_length" in result.reason
+    assert "batch_size" not in result.reason
 
 
 @pytest.mark.nightly

@@ -41,6 +41,19 @@ def test_each_trial_of_a_warm_process_gets_its_own_setting(make_config, tmp_path
         assert backends.fp32_precision == expected
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_deterministic_kernels_are_a_setting_of_the_trial(make_config, tmp_path, wanted):
+    import torch
+
+    for setting in (not wanted, wanted):
+        train = make_config(f"train.deterministic={str(setting).lower()}").train
+        build_arguments(train, tmp_path, choice=HardwareSettings())
+    found = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
+    assert found == (wanted, wanted)
+
+
 def test_an_evaluation_in_training_is_as_precise_as_one_outside(table_model, word_set, backends):
     model = table_model([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     precisions = []

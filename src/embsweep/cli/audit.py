@@ -18,6 +18,7 @@ from embsweep.cli.inputs import read_inputs, write_json_file
 from embsweep.config import Config
 from embsweep.config.rehearsal import plan_rehearsal
 from embsweep.core.errors import Diagnostic
+from embsweep.core.gpu_errors import explain_gpu_errors
 from embsweep.data.collection import Splits
 from embsweep.data.splits import split_collection
 from embsweep.reports.text import plain_printer
@@ -74,9 +75,10 @@ def _rank_base(config: Config, splits: Splits) -> NaiveComparison:
     from embsweep.models.builders import build_model
 
     evaluation = build_row_evaluation(build_split_view(splits))
-    model, size = build_model(config.model), config.eval.batch_size
-    queries = encode_texts(model, evaluation.data.queries, "query", batch_size=size)
-    corpus = encode_texts(model, evaluation.data.corpus, "document", batch_size=size)
+    with explain_gpu_errors("ranking with the base model"):
+        model, size = build_model(config.model), config.eval.batch_size
+        queries = encode_texts(model, evaluation.data.queries, "query", batch_size=size)
+        corpus = encode_texts(model, evaluation.data.corpus, "document", batch_size=size)
     ranking = rank(queries, corpus, [corpus.shape[1]], MAX_RANK)[corpus.shape[1]]
     return compare_evaluations(config.model.name, ranking.cpu().numpy(), evaluation)
 

@@ -15,6 +15,7 @@ from embsweep.cli.console import number_table
 from embsweep.cli.inputs import read_inputs, write_json_file
 from embsweep.config import Config
 from embsweep.core.errors import Diagnostic
+from embsweep.core.gpu_errors import explain_gpu_errors
 from embsweep.data.collection import Collection, RetrievalSet
 from embsweep.data.splits import as_retrieval_set, split_collection
 from embsweep.models.usage import describe_usage
@@ -77,9 +78,10 @@ def measure(config: Config, data: RetrievalSet, console: Console) -> tuple[Score
     from embsweep.models.builders import build_model
 
     trial = config.trial
-    model = build_model(trial.model)
-    with _show_encoding(model, data, console):
-        scores = evaluate_model(model, data, trial.eval_dims, batch_size=trial.eval.batch_size).scores
+    with explain_gpu_errors("the evaluation"):
+        model = build_model(trial.model)
+        with _show_encoding(model, data, console):
+            scores = evaluate_model(model, data, trial.eval_dims, batch_size=trial.eval.batch_size).scores
     with console.status("Ranking with BM25"):
         return scores, measure_bm25(data)[0]
 

@@ -101,8 +101,9 @@ class TrainConfig(FrozenModel):
     """One training run. `warmup` is a fraction of the schedule; `epochs` may be fractional.
 
     `batch_size` is the total over all workers of a trial. `precision`, `attention`, `gradient_checkpointing` and `tf32`
-    are resolved for the available hardware in `training/hardware.py`; `tf32` null keeps torch's own setting. `patience`
-    is the number of consecutive evaluations without a new best that end a trial; null runs the whole schedule.
+    are resolved for the available hardware in `training/hardware.py`; `tf32` null keeps torch's own setting.
+    `deterministic` uses only kernels that give the same bits every time. `patience` is the number of consecutive
+    evaluations without a new best that end a trial; null runs the whole schedule.
     """
 
     learning_rate: float = Field(gt=0, le=1)
@@ -118,6 +119,7 @@ class TrainConfig(FrozenModel):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     gradient_checkpointing: bool | Literal["auto"] = False
     tf32: bool | None = None
+    deterministic: bool = False
     patience: int | None = Field(default=None, ge=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
     seed: Seed

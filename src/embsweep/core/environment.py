@@ -13,9 +13,10 @@ LIBRARY_ENVIRONMENT = {
     "OPENBLAS_MAIN_FREE": "1",  # numpy sets it during its import and removes it again
     "KMP_DUPLICATE_LIB_OK": "True",  # scikit-learn sets it during its import
     "KMP_INIT_AT_FORK": "FALSE",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS gives the same bits every time, for 32 MiB (train.deterministic)
     "PYTORCH_NVML_BASED_CUDA_CHECK": "0",  # accelerate sets and removes it with every trainer. This is torch's default
 }
-"""Variables that libraries would add while they work; they are set from the start, so that none is added."""
+"""Variables that libraries would add or read while they work; they are set from the start, so that none is added."""
 
 _DEFAULTS = {
     **LIBRARY_ENVIRONMENT,

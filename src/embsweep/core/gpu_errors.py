@@ -55,13 +55,20 @@ def _breaks_context(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _CONTEXT_SIGNS)
 
 
+_GPU_ADVICE = (
+    "another program may hold the GPU (`nvidia-smi` shows which): end it, or choose another GPU, or none, with "
+    "CUDA_VISIBLE_DEVICES; then run the same command"
+)
+_CPU_ADVICE = "end other programs on this machine; then run the same command"
+_CONTEXT_ADVICE = "`embsweep doctor` checks every GPU, CUDA_VISIBLE_DEVICES leaves one out; then run the same command"
+
+
 @contextmanager
-def explain_gpu_errors(task: str, *, remedy: str) -> Iterator[None]:
-    """Raise errors of the GPU inside as errors of ours: outside a trial there is no record that explains them.
+def explain_gpu_errors(task: str) -> Iterator[None]:
+    """Raise errors of memory and of the GPU as errors of ours: outside a trial there is no record that explains them.
 
     Args:
         task: What is done inside, such as `scoring the base model`.
-        remedy: What to do if memory runs out.
 
     Raises:
         CodedError: If memory ran out (`not-enough-memory`) or CUDA failed (`gpu-failed`).
@@ -71,12 +78,11 @@ def explain_gpu_errors(task: str, *, remedy: str) -> Iterator[None]:
     except EmbsweepError:
         raise
     except Exception as error:
+        reason = describe_exception(error).partition(". ")[0]
         if is_out_of_memory(error):
-            reason = describe_exception(error).partition(". ")[0]
-            raise CodedError("not-enough-memory", f"{task} ran out of memory ({reason}); {remedy}") from error
+            advice = _GPU_ADVICE if "cu" in reason.lower() else _CPU_ADVICE  # CUDA, cuBLAS, cuDNN
+            text = f"{task} ran out of memory, even with one text at a time ({reason}); {advice}"
+            raise CodedError("not-enough-memory", text) from error
         if is_context_broken(error):
-            advice = "`embsweep doctor` checks every GPU, CUDA_VISIBLE_DEVICES leaves one out"
-            raise CodedError(
-                "gpu-failed", f"{task} failed on the GPU ({describe_exception(error)}); {advice}"
-            ) from error
+            raise CodedError("gpu-failed", f"{task} failed on the GPU ({reason}); {_CONTEXT_ADVICE}") from error
         raise

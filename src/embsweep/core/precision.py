@@ -1,4 +1,7 @@
-"""Precision of torch's float32 matrix products: a setting of the process, changed by a trial's `train.tf32`."""
+"""Precision of torch's float32 matrix products, and deterministic kernels: settings of the process.
+
+A trial sets both, by `train.tf32` and `train.deterministic`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,19 @@ def set_tf32(wanted: bool | None) -> None:
     (`enable_tf32` is cached), so that later trials of a warm process would run with the value of an earlier one.
     """
     _backends().fp32_precision = _DEFAULT if wanted is None else "tf32" if wanted else "ieee"
+
+
+def set_deterministic(wanted: bool) -> None:
+    """Use kernels that give the same bits every time, or torch's own choice.
+
+    An operation without such a kernel raises an error that names it. cuBLAS also needs CUBLAS_WORKSPACE_CONFIG, which
+    `core.environment` sets: it is read when CUDA starts. It replaces the trainer's `full_determinism`, which cannot be
+    taken back and makes every kernel wait (CUDA_LAUNCH_BLOCKING).
+    """
+    import torch
+
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = wanted
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from embsweep.config.model import USE_KNOWN_ARCHITECTURE, ModelConfig
 from embsweep.core.codes import Code
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.files import expand_home
+from embsweep.core.gpu_errors import is_context_broken, is_out_of_memory
 from embsweep.models.loading import limit_length, load_model
 from embsweep.models.safety import UnsafeModel, check_no_code
 
@@ -58,25 +59,21 @@ def build_hub(
 
     Raises:
         InputError: If the model is not available, not safe to load or broken (`model.source`): any error of the
-            libraries becomes one, without the minutes of the client's own retries. The exception is a lack of memory,
-            whose error passes unchanged: the model is not its cause.
+            libraries becomes one, without the minutes of the client's own retries. Errors of memory and of the GPU pass
+            unchanged: the model is not their cause.
     """
     try:
         return limit_length(_load(cfg, device, attention, folder), cfg.max_seq_length)
     except UnsafeModel as error:
         raise InputError(_describe_unsafe(cfg, error)) from error
     except Exception as error:
-        if isinstance(error, InputError) or _lacks_memory(error):
+        if isinstance(error, InputError) or is_out_of_memory(error) or is_context_broken(error):
             raise
         raise InputError(
             Diagnostic(
                 "not-loadable", "model.source", f"cannot be loaded ({_explain_load(error)})", cfg.source, hint=_WAYS_OUT
             )
         ) from error
-
-
-def _lacks_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "out of memory" in str(error)
 
 
 def _explain_load(error: Exception) -> str:

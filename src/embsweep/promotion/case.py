@@ -6,7 +6,7 @@ The command line of a promotion may override the recorded rules of the gate and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from embsweep.promotion.evaluate import evaluate_models
 from embsweep.selection.evidence import BASE, WINNER, DataRecord, Evidence
 from embsweep.selection.gate_input import GateInput, ModelEvaluation, Reference, required_dims
 from embsweep.tracking.registry.load import FetchedVersion
+from embsweep.training.verification import device_tolerance
 
 T = TypeVar("T")
 
@@ -167,7 +168,12 @@ def _evaluate(
         models["champion"] = champion.fetched
     if trial.model.name == evidence.base_model:
         models["base"] = trial.model
-    return run_in_subprocess(evaluate_models, models, data, dims, evidence.metric, trial.eval.batch_size)
+    found = run_in_subprocess(evaluate_models, models, data, dims, evidence.metric, trial.eval.batch_size)
+    own = found["challenger"]
+    if own.reason_missing is None:
+        tolerance = device_tolerance(own.device, evidence.verification.device)
+        found["challenger"] = replace(own, tolerance=tolerance)
+    return found
 
 
 def _base_reference(challenger: ModelEvaluation, found: ModelEvaluation | None, evidence: Evidence) -> Reference:

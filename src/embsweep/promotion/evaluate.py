@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from embsweep.config.model import ModelConfig
 from embsweep.core.errors import EmbsweepError
+from embsweep.core.gpu_errors import explain_gpu_errors
 from embsweep.data.collection import RetrievalSet
 from embsweep.selection.gate_input import ModelEvaluation
 from embsweep.tracking.registry.load import FetchedVersion, load_fetched
@@ -45,10 +46,11 @@ def _evaluate(
     if isinstance(which, FetchedVersion) and which.error:
         return ModelEvaluation(reason_missing=str(which.error))
     try:
-        if isinstance(which, ModelConfig):
-            model = build_model(which)
-        else:
-            model = load_fetched(which.folder, which.manifest_sha256)
+        with explain_gpu_errors("loading the model"):
+            if isinstance(which, ModelConfig):
+                model = build_model(which)
+            else:
+                model = load_fetched(which.folder, which.manifest_sha256)
     except (EmbsweepError, OSError, ValueError) as error:  # raised by hubs and by readers of weights
         return ModelEvaluation(reason_missing=f"cannot be loaded: {error}")
     dim = int(model.get_embedding_dimension() or 0)
@@ -56,7 +58,8 @@ def _evaluate(
     if not available:
         return ModelEvaluation(dim=dim, reason_missing=f"has {dim} dimensions, fewer than any requested")
     try:
-        found = evaluate_model(model, data, available, batch_size=batch_size)
+        with explain_gpu_errors("the evaluation"):
+            found = evaluate_model(model, data, available, batch_size=batch_size)
     except EmbsweepError as error:
         return ModelEvaluation(dim=dim, reason_missing=f"cannot be evaluated: {error}")
     device = model.device.type

@@ -36,12 +36,18 @@ def compare_recipe(card: Card, config: Config) -> tuple[Fact, ...]:
         "loss.name": ("mnrl", config.loss.name),
         "matryoshka.dims": (card.dims, config.matryoshka.dims),
         "matryoshka.weights": (card.weights, compute_dim_weights(config.matryoshka)),
-        **{f"train.{key}": (getattr(card.train, key), getattr(config.train, key)) for key in TrainConfig.model_fields},
+        **{f"train.{key}": (getattr(card.train, key), _trained(card, config, key)) for key in TrainConfig.model_fields},
         "eval.dims": (card.dims, config.trial.eval_dims),
         "eval.per_epoch": (1, config.eval.per_epoch),
         "objective": (choose_by(card.chosen_by), config.objective),
     }
     return tuple(Fact(key, *pair) for key, pair in pairs.items())
+
+
+def _trained(card: Card, config: Config, key: str) -> object:
+    """Return a value of `train`, the card's for `gradient_checkpointing=auto`, which changes memory only."""
+    value = getattr(config.train, key)
+    return card.train.gradient_checkpointing if (key, value) == ("gradient_checkpointing", "auto") else value
 
 
 def describe_log(card: Card) -> Iterator[str]:

@@ -117,6 +117,12 @@ class TrialRecord:
         return dict(sorted((int(name.removeprefix(FACTS)), value) for name, value in found.items()))
 
     @property
+    def device(self) -> str:
+        """Device of the scores (`cpu`, `cuda:0`, …): a GPU if any start ran on one, since earlier scores are kept."""
+        found = [str(facts["device"]) for facts in self.all_facts.values() if "device" in facts]
+        return next((device for device in found if device != "cpu"), "cpu")
+
+    @property
     def is_finished(self) -> bool:
         """True if the trial has ended, so that nothing will be added to it."""
         return self.state not in ("running", "paused")

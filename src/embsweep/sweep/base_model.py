@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from embsweep.config import TrialConfig
@@ -14,6 +15,8 @@ from embsweep.config.model import ModelConfig
 from embsweep.config.search_space import boundary_values
 from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import EmbsweepError, InputError
+from embsweep.core.gpu_errors import explain_gpu_errors
+from embsweep.core.gpus import has_usable_gpu
 from embsweep.data.collection import RetrievalSet
 from embsweep.models.copies import ModelCopy, copy_model, find_copy
 from embsweep.models.usage import describe_usage
@@ -73,13 +76,15 @@ def _find_models(request: SweepRequest, prepared: PreflightResult) -> Iterator[M
 class Baseline:
     """The base model's scores on the validation split, their objective, and every metric of BM25 there.
 
-    `profile` is the sweep's objective, with these scores substituted for floors that refer to the base model.
+    `profile` is the sweep's objective, with these scores substituted for floors that refer to the base model. `device`
+    is that of the scores.
     """
 
     scores: Scores
     objective: float
     bm25: Mapping[str, float]
     profile: ObjectiveConfig
+    device: str = "cpu"
 
 
 def load_or_score_baseline(
@@ -98,17 +103,21 @@ def load_or_score_baseline(
     config, data = prepared.recipe.objective, prepared.splits.validation
     if "baseline" not in ledger.metadata:
         progress.say("Scoring the untrained base model and BM25 on the validation split.")
-        scores = prepared.runner.call(score_base, prepared.recipe.trial, data, models=models, in_new_process=False)
+        # A CUDA context of this process would outlive the sweep: it takes memory, or all of an exclusive GPU.
+        call, trial = partial(prepared.runner.call, in_new_process=has_usable_gpu()), prepared.recipe.trial
+        scores, device = call(score_base, trial, data, models=models)
         objective = compute_objective(scores, resolve_floors(config, scores))
         facts = {"scores": scores_to_json(scores), "objective": objective, "bm25": measure_bm25(data)[0]}
+        facts["device"] = device
         ledger.set_metadata(baseline=facts)
         progress.update(build_view(dict(ledger.metadata), ledger.trials), f"base model: {objective:.4f}")
     known = ledger.metadata["baseline"]
     scores = scores_from_json(known["scores"])
-    return Baseline(scores, known["objective"], known["bm25"], resolve_floors(config, scores))
+    profile = resolve_floors(config, scores)
+    return Baseline(scores, known["objective"], known["bm25"], profile, known.get("device", "cpu"))
 
 
-def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[ModelCopy, ...] = ()) -> Scores:
+def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[ModelCopy, ...] = ()) -> tuple[Scores, str]:
     """Evaluate the untrained model as the trials will be: at the same dimensions, in the same precision.
 
     Args:
@@ -117,14 +126,19 @@ def score_base(config: TrialConfig, data: RetrievalSet, *, models: tuple[ModelCo
         models: Copies of base models; the model is loaded from its copy if there is one.
 
     Returns:
-        Every metric at every dimension.
+        Every metric at every dimension, and the type of the device (`cpu`, `cuda`, …).
+
+    Raises:
+        CodedError: If memory runs out or the GPU fails.
     """
     from embsweep.evaluation.evaluator import evaluate_model
     from embsweep.models.builders import build_model
     from embsweep.training.memory import release_memory
 
-    model = build_model(config.model, folder=find_copy(config.model, models))
-    scores = evaluate_model(model, data, config.eval_dims, batch_size=config.eval.batch_size).scores
+    with explain_gpu_errors("scoring the base model"):
+        model = build_model(config.model, folder=find_copy(config.model, models))
+        scores = evaluate_model(model, data, config.eval_dims, batch_size=config.eval.batch_size).scores
+    device = model.device.type
     del model
-    release_memory()  # this process may run as long as the sweep, and the trials need the GPU
-    return scores
+    release_memory()  # this process may run as long as the sweep
+    return scores, device

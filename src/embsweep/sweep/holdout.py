@@ -120,7 +120,7 @@ def evaluate_on_test(
         VerificationFailed: If weights do not reproduce their recorded scores. No test score is recorded then.
         EmbsweepError: If a file of the weights is missing, altered or not listed in their manifest.
     """
-    recorded = [*recorded, RecordedScores(BASE, None, context.baseline.scores)]
+    recorded = [*recorded, RecordedScores(BASE, None, context.baseline.scores, device=context.baseline.device)]
     choice = {item.name: BASE if item.folder is None else hash_of_manifest(item.folder) for item in recorded}
     records = [_load(context.folder, entry) for entry in context.ledger.metadata.get(_METADATA_KEY, [])]
     known = {key for record in records for key in record.evaluations}

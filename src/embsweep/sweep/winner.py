@@ -43,7 +43,9 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     names = name_finalists(verdict, confirmation.finalists, has_recipe=context.has_recipe)
     runs = {name: select_run(context, confirmation, trial) for name, trial in names.items()}
     recorded = [
-        RecordedScores(name, run.weights, run.record.scores, run.record.attributes.get(MANIFEST_SHA256))
+        RecordedScores(
+            name, run.weights, run.record.scores, run.record.attributes.get(MANIFEST_SHA256), run.record.device
+        )
         for name, run in runs.items()
     ]
     test = evaluate_on_test(context, recorded, names)
@@ -171,7 +173,7 @@ def register(
     from embsweep.reports.card.build import build_card
 
     identity, name = read_identity(metadata), metadata["tracking"]["registered_model"]
-    model = load_checkpoint(weights)
+    model = load_checkpoint(weights, "cpu")  # it is not run here
     facts = WinnerRecord(run_id, build_card(evidence, model), evidence)
     return retry(
         lambda: register_winner(store, identity, weights, registered_name=name, facts=facts, model=model),

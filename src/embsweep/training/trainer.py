@@ -25,7 +25,7 @@ from transformers import PrinterCallback
 from embsweep.config import TrialConfig
 from embsweep.config.training import TrainConfig
 from embsweep.core.distributed import current_group
-from embsweep.core.precision import set_tf32
+from embsweep.core.precision import set_deterministic, set_tf32
 from embsweep.data.collection import Pair
 from embsweep.models import builders, losses
 from embsweep.models.attention import read_attention
@@ -75,7 +75,7 @@ def build_arguments(
 ) -> SentenceTransformerTrainingArguments:
     """Return arguments for a trainer that does not evaluate, save or report; `EvaluationCallback` does this at rungs.
 
-    Sets torch's tf32 mode of this process.
+    Sets the tf32 mode and the deterministic mode of this process.
 
     Args:
         config: Training configuration.
@@ -85,6 +85,7 @@ def build_arguments(
         prompts: Column of the training data → its prompt, if it has one.
     """
     set_tf32(choice.tf32)
+    set_deterministic(config.deterministic)
     return SingleGpuArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,

@@ -11,6 +11,7 @@ from pathlib import Path
 from embsweep.config.model import ModelConfig
 from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST, read_manifest
+from embsweep.core.gpu_errors import explain_gpu_errors
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet
 from embsweep.evaluation.evaluator import Evaluation, evaluate_sets
@@ -30,13 +31,15 @@ class VerificationFailed(CodedError):
 class RecordedScores:
     """The weights in `folder` (None: the untrained base model) and their `recorded` validation scores.
 
-    `manifest_sha256` is that of the checkpoint's manifest when its run ended, None if it was not recorded.
+    `manifest_sha256` is that of the checkpoint's manifest when its run ended, None if it was not recorded. `device` is
+    the device of the recorded scores (`cpu`, `cuda:0`, …).
     """
 
     name: str
     folder: Path | None
     recorded: Scores
     manifest_sha256: str | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -82,39 +85,41 @@ def verify_and_evaluate(
     return call(_evaluate_all, list(recorded_scores), how, models=models)
 
 
-def require_reproduced(name: str, recorded: Scores, found: Scores, *, device: str) -> float:
+def require_reproduced(name: str, recorded: Scores, found: Scores, *, devices: tuple[str, ...]) -> float:
     """Compare scores with the recorded ones.
 
     Args:
         name: The model, for the message.
         recorded: The recorded scores.
         found: The scores of this evaluation.
-        device: Type of the device of this evaluation (`cpu`, `cuda`, …).
+        devices: The devices of the recorded evaluation and of this one (`cpu`, `cuda:0`, …).
 
     Returns:
         The largest difference of any metric at any dimension.
 
     Raises:
-        VerificationFailed: If it exceeds the tolerance of the device.
+        VerificationFailed: If it exceeds the tolerance of the devices.
     """
     largest, dim, metric = find_largest_difference(recorded, found)
-    tolerance = device_tolerance(device)
+    tolerance, where = device_tolerance(*devices), " and ".join(dict.fromkeys(devices))
     if not largest <= tolerance:
         raise VerificationFailed(
             "not-reproduced",
             f"{name}: its weights on disk give {metric} {found[dim][metric]:.6f} at {dim}, but "
-            f"{recorded[dim][metric]:.6f} was recorded (tolerance {tolerance:g} on {device}); nothing was registered",
+            f"{recorded[dim][metric]:.6f} was recorded (tolerance {tolerance:g} on {where}); nothing was registered",
         )
     return largest
 
 
-def device_tolerance(device: str) -> float:
-    """Return the largest accepted difference of any metric between two evaluations of the same weights.
+def device_tolerance(*devices: str) -> float:
+    """Return the largest accepted difference of any metric between evaluations of the same weights.
+
+    A GPU's kernels round otherwise than a CPU's, whichever of the two is the second.
 
     Args:
-        device: Type of the device of the second evaluation (`cpu`, `cuda`, …).
+        *devices: The devices of the evaluations (`cpu`, `cuda:0`, …).
     """
-    return 1e-6 if device == "cpu" else 1e-3
+    return 1e-6 if all(device == "cpu" for device in devices) else 1e-3
 
 
 def hash_of_manifest(folder: Path) -> str:
@@ -140,18 +145,19 @@ def _evaluate_one(entry: RecordedScores, how: VerificationSpec, base: Path | Non
             "altered-file",
             f"{entry.name}: {entry.folder / MANIFEST} was changed after the end of its run; nothing was registered",
         )
-    model = build_model(how.model, folder=base) if entry.folder is None else load_checkpoint(entry.folder)
-    device = model.device.type
-    evaluations = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
-    difference = require_reproduced(entry.name, entry.recorded, next(evaluations).scores, device=device)
-    test = next(evaluations)
+    with explain_gpu_errors(f"verifying {entry.name}"):
+        model = build_model(how.model, folder=base) if entry.folder is None else load_checkpoint(entry.folder)
+        devices = (entry.device, model.device.type)
+        evaluations = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
+        difference = require_reproduced(entry.name, entry.recorded, next(evaluations).scores, devices=devices)
+        test = next(evaluations)
     del model, evaluations
     release_memory()
     verification = VerificationRecord(
         manifest_sha256=digest,
-        device=device,
+        device=devices[-1],
         difference=difference,
-        tolerance=device_tolerance(device),
+        tolerance=device_tolerance(*devices),
         pid=os.getpid(),
     )
     return VerifiedEvaluation(test, verification)
