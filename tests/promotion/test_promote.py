@@ -248,6 +248,13 @@ def test_an_invalid_rule_is_bad_input(sandbox, in_process, rule, code, location,
     assert sandbox.decisions(version) == []
 
 
+@pytest.mark.parametrize(("device", "tolerance"), [("cpu", "1e-06"), ("cuda", "0.001")])
+def test_scores_of_a_sweep_on_gpus_have_their_tolerance_on_a_cpu(sandbox, in_process, device, tolerance):
+    verification = sandbox.make_evidence(make_table(0.3), (16, 8)).verification.model_copy(update={"device": device})
+    sandbox.register(verification=verification)
+    assert f"tolerance {tolerance} on cpu" in text_of(run_promotion(sandbox, dry_run=True), "verification")
+
+
 def test_altered_weights_fail_the_verification_and_are_not_evaluated(sandbox, in_process):
     version = sandbox.register()
     alter_weights(sandbox, version)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from embsweep.core.errors import SweepRefused, TooManyFailures
+from embsweep.core.errors import SweepRefused, TooManyFailures, TrialFailed
 from embsweep.search.read import read_ledger, read_metadata
 from tests.refusals import raises_code, raises_diagnostics
 
@@ -108,13 +108,17 @@ def test_a_rehearsal_is_marked_as_one_everywhere(launch, tmp_path):
     assert result.evidence.rehearses == "static"
 
 
-def test_nothing_is_registered_if_every_trial_fails_and_the_reasons_are_reported(launch, tmp_path):
+def test_nothing_is_registered_if_every_trial_fails_and_the_reasons_are_reported(launch, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise TrialFailed("not-supported", "no such kernel")
+
+    monkeypatch.setattr("embsweep.training.trial.resolve_for_this_process", refuse)
     with pytest.raises(TooManyFailures) as caught:
-        launch("train.precision=fp16", "sweep.max_failed_trials=1")
-    assert "fp16" in str(caught.value)
+        launch("sweep.max_failed_trials=1")
+    assert "no such kernel" in str(caught.value)
     _, trials = read_ledger(tmp_path / "sweeps/quickstart/study.db")
     assert [t.state for t in trials] == ["failed", "failed"]
-    assert "fp16" in (tmp_path / "sweeps/quickstart/trials/0000/error.txt").read_text()
+    assert "no such kernel" in (tmp_path / "sweeps/quickstart/trials/0000/error.txt").read_text()
 
     from mlflow import MlflowClient
 

@@ -10,11 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from embsweep.config.training import ObjectiveConfig
 from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.runners.base import Runner
 from embsweep.search.read import read_ledger
+from embsweep.search.record import FACTS, TrialRecord
+from embsweep.sweep import base_model
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.training.verification import (
@@ -186,3 +189,36 @@ def test_per_query_scores_that_change_after_a_run_are_never_compared(launch, mon
     with raises_code(CodedError, "not-reproduced") as caught:
         launch("search.trials=2", "confirm=standard", "confirm.seeds=2")
     assert re.search(r"per_query\.npz: map@100 at \d+ ", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [([], "cpu"), (["cpu"], "cpu"), (["cuda:0", "cpu"], "cuda:0"), (["cpu", "cuda:1"], "cuda:1")],
+)
+def test_scores_count_as_those_of_a_gpu_if_any_start_ran_on_one(devices, expected):
+    attributes = {f"{FACTS}{start}": {"device": device} for start, device in enumerate(devices, 1)}
+    assert TrialRecord(0, "complete", {}, 0.5, 1.0, attributes).device == expected
+
+
+def test_the_base_model_is_scored_in_a_new_process_where_there_is_a_gpu(monkeypatch):
+    """A CUDA context of the driver would outlive the sweep."""
+    asked = []
+
+    def call(*_, in_new_process, **__):
+        asked.append(in_new_process)
+        return scores(0.5), "cuda"
+
+    for has_gpu in (True, False):
+        monkeypatch.setattr(base_model, "has_usable_gpu", lambda has_gpu=has_gpu: has_gpu)
+        ledger = SimpleNamespace(metadata={}, trials=())
+        ledger.set_metadata = ledger.metadata.update
+        prepared = SimpleNamespace(
+            recipe=SimpleNamespace(trial=None, objective=ObjectiveConfig(metric="map@100", aggregate="mean")),
+            splits=SimpleNamespace(validation=None),
+            runner=SimpleNamespace(call=call),
+        )
+        progress = SimpleNamespace(say=lambda _: None, update=lambda *_: None)
+        monkeypatch.setattr(base_model, "build_view", lambda *_: None)
+        monkeypatch.setattr("embsweep.evaluation.bm25.measure_bm25", lambda _: ({}, {}))
+        assert base_model.load_or_score_baseline(prepared, (), ledger, progress).device == "cuda"
+    assert asked == [True, False]

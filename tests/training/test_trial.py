@@ -37,6 +37,16 @@ def make_job(make_static_job, data, monkeypatch):
     return make_static_job
 
 
+def test_a_trial_that_was_given_a_gpu_never_trains_on_a_cpu(make_job, data, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    recorder = Recorder()
+    run_trial(make_job(), recorder, data, needs_gpu=True)
+    (result,) = recorder.results
+    assert result.outcome == Outcome.FAILED
+    assert "was given a GPU" in result.reason
+    assert recorder.reports == []
+
+
 def test_a_trial_learns_and_its_best_weights_are_on_disk(make_static_job, data):
     from embsweep.evaluation.evaluator import evaluate_model
     from embsweep.training.checkpoint import load_checkpoint
