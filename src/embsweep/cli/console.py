@@ -45,9 +45,16 @@ class _SafeConsole(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Build a console for stdout, or for stderr. Output that does not go to a terminal is not wrapped."""
+    """Build a console for stdout, or for stderr.
+
+    Output that does not go to a terminal is not wrapped. No text is read as markup: names and messages of others may
+    contain brackets.
+    """
     stream = sys.stderr if stderr else sys.stdout
-    return _SafeConsole(file=stream, width=None if stream.isatty() else 160, soft_wrap=not stream.isatty())
+    is_terminal = stream.isatty()
+    return _SafeConsole(
+        file=stream, width=None if is_terminal else 160, soft_wrap=not is_terminal, markup=False, emoji=False
+    )
 
 
 def number_table(*columns: str, texts: int = 1) -> Table:

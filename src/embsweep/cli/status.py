@@ -34,7 +34,7 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
     if name is None:
         views, problems = _read_all(storage)
         if views or not problems:
-            console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.", markup=False)
+            console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.")
         for problem in problems:
             say(problem)
         return

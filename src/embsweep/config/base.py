@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from embsweep.core.codes import Code
+from embsweep.core.redaction import redact
 
 LARGEST_INTEGER = 2**53
 """Floats represent every integer up to this one exactly: samplers compute in floats, and JSON is read as floats."""
@@ -65,6 +66,18 @@ def require(accepted: object, error: ConstraintError) -> None:
     if not accepted:
         raise error
 
+
+def check_no_secret(name: str) -> str:
+    """Return a name if it contains nothing that looks like a secret: names go where texts are not masked, as folders.
+
+    Raises:
+        ConstraintError: If it does.
+    """
+    require(redact(name) == name, ConstraintError("bad-name", "contains a secret", "a name without one"))
+    return name
+
+
+Name = Annotated[str, AfterValidator(check_no_secret)]
 
 # YAML has no tuples: sequences are converted from lists, their elements are validated strictly.
 Dims = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1, max_length=1000)]

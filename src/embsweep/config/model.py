@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import ConstraintError, FrozenModel, require
+from embsweep.config.base import ConstraintError, FrozenModel, Name, require
 from embsweep.core.errors import did_you_mean
 
 TASK = "{task}"
@@ -99,7 +99,7 @@ class ModelConfig(FrozenModel):
     `modules.json`.
     """
 
-    name: str
+    name: Name
     kind: Literal["hub", "minilm", "minilm_3_layers", "static"]
     source: str | None = None
     revision: str | None = None

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from embsweep.config.base import ConstraintError, Dims, Fraction, FrozenModel, Schedule, Seed, Strings, require
+from embsweep.config.base import ConstraintError, Dims, Fraction, FrozenModel, Name, Schedule, Seed, Strings, require
 from embsweep.config.model import ModelConfig
 
 
@@ -142,8 +142,8 @@ class TrackingConfig(FrozenModel):
 
     uri: str | None = None
     must_answer: bool = True
-    experiment: str | None = Field(default=None, min_length=1)
-    registered_model: str | None = Field(default=None, min_length=1)
+    experiment: Name | None = Field(default=None, min_length=1)
+    registered_model: Name | None = Field(default=None, min_length=1)
 
     @property
     def experiment_name(self) -> str:
@@ -262,7 +262,7 @@ class SweepConfig(FrozenModel):
     of the driver do not count.
     """
 
-    name: str
+    name: Name
     fresh: bool
     keep_checkpoints: int = Field(ge=1)
     max_failed_trials: int = Field(ge=0)

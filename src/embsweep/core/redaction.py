@@ -12,17 +12,17 @@ from urllib.parse import quote
 _START = r"(?:\b|(?<=\\[nrt]))"
 """Start of a word, also after an escaped line end in the `repr` of a text."""
 
-_SCHEME = r"\b[a-zA-Z][a-zA-Z0-9+.\-]{0,30}://"
-_URI = re.compile(rf"(?P<scheme>{_SCHEME})(?P<rest>(?:(?!{_SCHEME})\S)+)")
+# Every repetition before a literal is possessive (`}+`): without a step back, the time is linear in the text's length.
+_SCHEME = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.\-]{0,30}+://")
+_REST = re.compile(r"\S*")
 _HOST_AND_PORT = re.compile(r"(?:localhost|\[[^\]]*\]|[\w\-]+(?:\.[\w\-]+)+):\d{1,5}(?!\d)")
 _KEYED = re.compile(
-    r"(?i)(?P<key>\b[\w.\-]{0,100}(?:password|passwd|secret|api[_-]?key|access[_-]?key|"
+    r"(?i)(?P<key>(?:password|passwd|secret|api[_-]?key|access[_-]?key|"
     r"(?:auth|access|hf|session|security)[_-]?token|sig)\b['\"]?\s*[=:]\s*)"
     r"(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|['\"]?[^\s'\"&,;]+['\"]?)"
 )
-_SIGNED = re.compile(
-    r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)[\w.\-]{0,100}(?:signature|credential|token|key|auth|code|pwd|pass)=)[^\s&'\"]+"
-)
+_PARAMETER = re.compile(r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)(?P<name>[\w.\-]{1,200}+)=)[^\s&'\"]+")
+_SIGNED = re.compile(r"(?i)(?:signature|credential|token|key|auth|code|pwd|pass)$")
 # A word has no capital or digit after its first letter; base64 and tokens of twelve characters have.
 _HEADER = re.compile(
     rf"(?P<key>{_START}(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{{11,}}=*"
@@ -48,7 +48,7 @@ def redact(text: str) -> str:
     """
     for secret in _find_secrets():
         text = text.replace(secret, "***")
-    masked = _SIGNED.sub(r"\g<key>***", _URI.sub(_mask_credentials, text))
+    masked = _PARAMETER.sub(_mask_signature, _mask_uris(text))
     masked = _HEADER.sub(r"\g<key>***", _KEYED.sub(r"\g<key>***", masked))
     return _TOKENS.sub("***", masked)
 
@@ -76,15 +76,31 @@ class RedactingFormatter(logging.Formatter):
         return redact(super().format(record))
 
 
-def _mask_credentials(uri: re.Match[str]) -> str:
+def _mask_signature(parameter: re.Match[str]) -> str:
+    return f"{parameter['key']}***" if _SIGNED.search(parameter["name"]) else parameter[0]
+
+
+def _mask_uris(text: str) -> str:
+    """Mask the credentials of every URI: from its scheme to the next space or scheme."""
+    schemes = list(_SCHEME.finditer(text))
+    parts, done = [], 0
+    for index, scheme in enumerate(schemes):
+        limit = schemes[index + 1].start() if index + 1 < len(schemes) else len(text)
+        rest = _REST.match(text, scheme.end(), limit)
+        end = rest.end() if rest else scheme.end()
+        parts.append(text[done : scheme.end()] + _mask_credentials(text[scheme.end() : end]))
+        done = end
+    return "".join([*parts, text[done:]])
+
+
+def _mask_credentials(rest: str) -> str:
     """Mask up to the last `@` if a user or password precedes it: unquoted ones may contain `/`, `@` and quotes."""
-    rest = uri["rest"]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     is_place = ":" not in authority or _HOST_AND_PORT.match(authority) is not None
     if "@" not in rest or ("@" not in authority and is_place):
-        return uri[0]
+        return rest
     last = rest.rindex("@") if ":" in authority else authority.rindex("@")
-    return f"{uri['scheme']}***{rest[last:]}"
+    return f"***{rest[last:]}"
 
 
 @cache

@@ -27,6 +27,7 @@ from embsweep.cli.composition.validation import (
     validate_hydra_node,
     yaml_diagnostic,
 )
+from embsweep.cli.composition.variables import check_variables
 from embsweep.cli.paths import conf_dir
 from embsweep.core.errors import Diagnostic, InputError
 
@@ -66,12 +67,13 @@ def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
         The tree. It is shared between callers, so do not change it.
 
     Raises:
-        InputError: If a file cannot be read, or if a key is set that makes Hydra call something.
+        InputError: If a file cannot be read, or if a key is set that makes Hydra call something, or takes a value from
+            the environment that it may not have.
         HydraException: If the overrides and presets cannot be composed together.
     """
     with _naming_diagnostics(loader):
         tree = _load(loader, tuple(overrides))
-        if diagnostics := validate_hydra_node(tree):
+        if diagnostics := [*validate_hydra_node(tree), *check_variables(tree)]:
             raise InputError(diagnostics)
         return tree
 
