@@ -4,7 +4,7 @@ import pytest
 
 from embsweep.core.errors import EmbsweepError, TrialFailed
 from embsweep.core.gpu_errors import is_out_of_memory
-from embsweep.training.memory import describe_failure, peak_bytes, suggest_memory_fixes
+from embsweep.training.memory import describe_failure, peak_bytes, release_memory, suggest_memory_fixes
 
 CUDA = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.15 GiB of which 1.2 GiB is free. "
@@ -126,3 +126,15 @@ def test_out_of_memory_in_an_evaluation_has_its_own_advice(make_config, table_mo
 def test_without_a_gpu_there_is_no_peak(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert peak_bytes() is None
+
+
+def test_releasing_memory_on_a_broken_context_raises_nothing(monkeypatch):
+    """The trial's own error stands."""
+    import torch
+
+    def fail():
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", fail)
+    release_memory()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import traceback
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from embsweep.config import TrialConfig
 from embsweep.core.gpu_errors import is_out_of_memory
 from embsweep.training.failures import format_error, to_single_line
+
+log = logging.getLogger(__name__)
 
 
 def reset_peak() -> None:
@@ -34,12 +37,16 @@ def peak_bytes() -> int | None:
 def release_memory() -> None:
     """Free the memory of unreferenced models, because this process lives on and other trials need the GPU.
 
-    A trainer and its model refer to each other, so only the garbage collector frees them.
+    A trainer and its model refer to each other, so only the garbage collector frees them. Nothing is raised: on a
+    broken CUDA context `empty_cache` fails too, and its error must not replace the trial's own.
     """
     gc.collect()
     torch = sys.modules.get("torch")  # absent if the trial failed before it was imported
     if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        try:
+            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            log.warning("GPU memory cannot be released: %s", format_error(error))
 
 
 def suggest_memory_fixes(error: BaseException, config: TrialConfig) -> str | None:
