@@ -9,9 +9,12 @@ from embsweep.core.environment import LIBRARY_ENVIRONMENT, RAY_ENVIRONMENT
 
 _THREADS = "OMP_NUM_THREADS"
 
+_OF_WORKERS = ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "RAY_CHDIR_TO_TRIAL_DIR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
+"""Variables that Ray reads in the process of a trial; nodes that `ray start` started do not have the driver's."""
+
 WORKER_ENVIRONMENT = {
     **LIBRARY_ENVIRONMENT,
-    **{name: RAY_ENVIRONMENT[name] for name in ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "RAY_CHDIR_TO_TRIAL_DIR")},
+    **{name: RAY_ENVIRONMENT[name] for name in _OF_WORKERS},
     "TOKENIZERS_PARALLELISM": "false",
 }
 """Environment variables that Ray sets in every process of a trial."""
