@@ -36,6 +36,7 @@ class FakeScheduler:
         self.jobs = {}
         self.should_stop = should_stop
         self.starts, self.reports, self.results, self.losses = {}, {}, {}, {}
+        self.warnings = []
 
     def suggest(self):
         job = self.queue.pop(0) if self.queue else None
@@ -53,6 +54,9 @@ class FakeScheduler:
     def on_trial_complete(self, number, result):
         assert number not in self.results, "completed twice"
         self.results[number] = result
+
+    def on_warning(self, text):
+        self.warnings.append(text)
 
     def on_trial_error(self, number, reason):
         assert number not in self.results, "lost after it was completed"

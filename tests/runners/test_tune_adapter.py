@@ -15,6 +15,8 @@ pytestmark = pytest.mark.slow  # importing Tune takes a second
 STARTED = TrialStarted(1, "here", 0.0, 0.0, 0.0)
 REPORT = reports_of(4)(2)
 ENDED = TrialResult(Outcome.COMPLETE, 2.0, "best", 1.0)
+FOUR = {"require": lambda: None, "can_spare": lambda gpus: gpus < 4, "count_at_once": lambda held: 4 - held}
+"""Capacity for four trials on four GPUs."""
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def parts(make_scheduler):
     from embsweep.runners.ray.tune_adapter import TuneAdapter
 
     scheduler = make_scheduler(2, should_stop=lambda number, report: number == 1)
-    adapter = TuneAdapter(scheduler, scheduler.suggest(), SimpleNamespace(require=lambda: None))
+    adapter = TuneAdapter(scheduler, scheduler.suggest(), SimpleNamespace(**FOUR))
     for trial_id in ("a", "b"):
         adapter.suggest(trial_id)
     return SimpleNamespace(scheduler=scheduler, adapter=adapter)
@@ -151,7 +153,7 @@ def tune(monkeypatch):
 
 
 def test_tunes_stop_is_returned_and_nothing_is_reported_after_it(tune):
-    from embsweep.runners.ray.tune_adapter import TuneReporter
+    from embsweep.runners.ray.tune_reporter import TuneReporter
 
     reporter = TuneReporter()
     reporter.start(STARTED)

@@ -91,12 +91,22 @@ class TrialScheduler(Protocol):
     def on_trial_error(self, number: int, reason: str) -> None:
         """Record that a process of a trial, or its node, died before the trial ended; `suggest` may return it again.
 
-        Only `RayRunner` calls it, from Tune's search algorithm (`TuneAdapter.on_trial_complete`). The trials of
-        `InlineRunner` have no process of their own.
+        `RayRunner` calls it from Tune's search algorithm (`TuneAdapter.on_trial_complete`), also for a process that was
+        ended because its CUDA context is broken. `InlineRunner` calls it for that reason only, and ends the run: its
+        trials have no process of their own.
 
         Args:
             number: The trial's number.
             reason: The cause of the loss, as far as it is known.
+        """
+
+    def on_warning(self, text: str) -> None:
+        """Tell the user about a fault that is no trial's own, in one line; nothing is recorded.
+
+        Only `RayRunner` calls it, when a GPU is taken out of use or is used again (`GpuHealth`).
+
+        Args:
+            text: The line.
         """
 
 

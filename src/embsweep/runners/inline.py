@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from embsweep.config.sweep import RunnerConfig
-from embsweep.runners.attempt import run_attempt
+from embsweep.core.errors import CodedError
+from embsweep.runners.attempt import describe_broken_context, run_attempt
 from embsweep.runners.base import Runner, TrialFn, TrialScheduler
 from embsweep.runners.resources import Machine, Slots
 from embsweep.training.messages import AttemptAborted, Message, TrialReport, TrialResult, TrialStarted
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound=Message | str)
 R = TypeVar("R")
 
 
@@ -35,7 +36,10 @@ class _InlineReporter:
         return self._call(self.scheduler.on_trial_result, report)
 
     def finish(self, result: TrialResult) -> None:
-        self._call(self.scheduler.on_trial_complete, result)
+        if result.context_broken:
+            self._call(self.scheduler.on_trial_error, describe_broken_context(result))
+        else:
+            self._call(self.scheduler.on_trial_complete, result)
 
     def _call(self, method: Callable[[int, M], R], message: M) -> R:
         try:
@@ -61,9 +65,16 @@ class InlineRunner(Runner):
 
         Raises:
             Exception: If a method of `scheduler` raises it; the trial stays open in the ledger.
+            CodedError: If CUDA failed in a trial, and would fail in every later one of this process (`gpu-failed`).
         """
         while (job := scheduler.suggest()) is not None:
             try:
-                run_attempt(trial_fn, job, _InlineReporter(scheduler, job.number))
+                result = run_attempt(trial_fn, job, _InlineReporter(scheduler, job.number))
             except _SchedulerError as failed:
                 raise failed.args[0] from None
+            if result.context_broken:
+                raise CodedError(
+                    "gpu-failed",
+                    f"trial {job.number}: {describe_broken_context(result)}; finished trials are kept, the same "
+                    "command resumes in a new process",
+                )

@@ -101,7 +101,7 @@ def run_phase(
         The scheduler that has run the trials.
     """
     listener = tell_events(context.progress, context.tracking, context.ledger, ledger, notes)
-    scheduler = SweepScheduler(ledger, configure, phase, (listener,))
+    scheduler = SweepScheduler(ledger, configure, phase, (listener,), warn=context.progress.say)
     scheduler.delete_checkpoints()
     slots = context.prepared.slots
     trial_fn = partial(

@@ -6,6 +6,7 @@ It serves both phases in which a sweep runs trials: the search and the confirmat
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from embsweep.sweep.folder import run_folder
 from embsweep.sweep.projection import describe_params, describe_state
 from embsweep.training.messages import Outcome, TrialReport, TrialResult, TrialSpec, TrialStarted
 from embsweep.training.verification import hash_of_manifest
+
+log = logging.getLogger(__name__)
 
 MANIFEST_SHA256 = "manifest_sha256"
 """Attribute of a run in the ledger: sha256 of its weights' manifest when it ended."""
@@ -59,13 +62,14 @@ class SweepScheduler:
 
     Every event is committed to the ledger, then told to the listeners; the ledger alone decides what a resumed sweep
     continues with. `configure` returns the configuration of a ledger record, or raises InputError if its parameters are
-    invalid.
+    invalid. `warn` prints a line for the user that no event of a run is the cause of.
     """
 
     ledger: Ledger
     configure: Callable[[TrialRecord], Config]
     phase: Phase
     listeners: Sequence[Listener] = ()
+    warn: Callable[[str], None] | None = None
 
     def suggest(self) -> TrialSpec | None:
         """See `TrialScheduler.suggest`. Returns None if the budget is used up or too many runs have failed."""
@@ -126,6 +130,13 @@ class SweepScheduler:
             return
         self.ledger.mark_lost(number, reason)
         self._tell(number, f"was lost: {reason}; it resumes from its last evaluation")
+
+    def on_warning(self, text: str) -> None:
+        """See `TrialScheduler.on_warning`. The line goes to the sweep's log and to `warn`."""
+        text = redact(text)
+        log.warning("%s", text)
+        if self.warn is not None:
+            self.warn(text)
 
     def on_trial_complete(self, number: int, result: TrialResult) -> None:
         """See `TrialScheduler.on_trial_complete`. A trial that ran out of memory may be started again instead.

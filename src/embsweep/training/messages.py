@@ -124,7 +124,8 @@ class Outcome(StrEnum):
 class TrialResult:
     """The end of an attempt. `checkpoint` is the folder of its best weights, None if there are none.
 
-    `out_of_memory`: its training ran out of memory, so that a smaller mini-batch may help.
+    `out_of_memory`: its training ran out of memory, so that a smaller mini-batch may help. `context_broken`: CUDA
+    failed, and every later CUDA call of the process may fail; the runner ends the process and treats it as lost.
 
     Raises:
         TrialFailed: If a trial that has not failed has no finite best objective.
@@ -136,6 +137,7 @@ class TrialResult:
     ended_at: float
     reason: str | None = None
     out_of_memory: bool = False
+    context_broken: bool = False
 
     def __post_init__(self) -> None:
         best = self.best_objective
@@ -143,9 +145,9 @@ class TrialResult:
             raise TrialFailed("not-finite", f"the trial ended with {best} as its best objective")
 
     @classmethod
-    def failed(cls, reason: str, *, out_of_memory: bool = False) -> TrialResult:
+    def failed(cls, reason: str, *, out_of_memory: bool = False, context_broken: bool = False) -> TrialResult:
         """Return the result of an attempt that failed now."""
-        return cls(Outcome.FAILED, None, None, time.time(), reason, out_of_memory)
+        return cls(Outcome.FAILED, None, None, time.time(), reason, out_of_memory, context_broken)
 
 
 class AttemptAborted(SystemExit):

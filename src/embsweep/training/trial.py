@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from embsweep.core.distributed import current_group
+from embsweep.core.gpu_errors import is_context_broken
 from embsweep.data.collection import Pair, RetrievalSet
 from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.training.failures import describe_frames
@@ -54,7 +55,7 @@ def run_trial(
 
     If this process belongs to torch's process group, the whole group runs the trial together. An exception in the trial
     is not raised: the result is `Outcome.FAILED` with the reason, and the traceback is saved as `error.txt` in the
-    trial's folder.
+    trial's folder. If the result says `context_broken`, the caller must run no other trial in this process.
 
     Args:
         job: Trial to run.
@@ -71,8 +72,11 @@ def run_trial(
     except Exception as error:
         log.exception("trial %d failed", job.number)
         _save_traceback(Path(job.folder), error)
-        out_of_memory = is_training_out_of_memory(error)
-        result = TrialResult.failed(describe_failure(error, job.config), out_of_memory=out_of_memory)
+        result = TrialResult.failed(
+            describe_failure(error, job.config),
+            out_of_memory=is_training_out_of_memory(error),
+            context_broken=is_context_broken(error),
+        )
     release_memory()  # after the except block, because the traceback references the tensors
     return result
 

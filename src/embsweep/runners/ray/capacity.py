@@ -7,7 +7,7 @@ import time
 import ray
 
 from embsweep.core.errors import CodedError
-from embsweep.runners.resources import Machine, Slots, count_fitting_workers
+from embsweep.runners.resources import Machine, Slots, count_fitting_workers, count_shares
 
 CAPACITY_TIMEOUT_S = 600.0
 """Longest time without capacity for a single trial, in seconds: nodes that are restarted need minutes."""
@@ -38,7 +38,7 @@ class CapacityWatch:
         if now - self._polled_at < min(_POLL_EVERY_S, self._patience_s / 4):
             return
         self._polled_at = now
-        fitting = count_fitting_workers(_living_machines(), slots.gpus_per_worker, slots.cpus_per_worker)
+        fitting = self._count_fitting()
         if fitting >= slots.workers:
             self._fitted_at = now
         elif now - self._fitted_at > self._patience_s:
@@ -48,6 +48,17 @@ class CapacityWatch:
                 f"GPUs, but for {self._patience_s:.0f} s the cluster's live nodes could hold only {fitting}; "
                 "finished trials are kept, the same command resumes",
             )
+
+    def can_spare(self, gpus: int) -> bool:
+        """Return whether a one-worker trial on GPUs still fits beside processes that hold `gpus` GPUs."""
+        return self._count_fitting() > gpus * count_shares(self._slots.gpus_per_worker)
+
+    def count_at_once(self, held: int) -> int:
+        """Return how many trials can run at once beside `held` processes that hold a GPU without a trial."""
+        return self._slots.count if not held else max(1, min(self._slots.count, self._count_fitting() - held))
+
+    def _count_fitting(self) -> int:
+        return count_fitting_workers(_living_machines(), self._slots.gpus_per_worker, self._slots.cpus_per_worker)
 
 
 def _living_machines() -> list[Machine]:

@@ -7,6 +7,7 @@ searcher has no state to save.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -26,8 +27,9 @@ from embsweep.runners.ray.capacity import CAPACITY_TIMEOUT_S, CapacityWatch
 from embsweep.runners.ray.environment import WORKER_ENVIRONMENT, pin_threads, thread_variables
 from embsweep.runners.ray.object_store import put_trial_fn
 from embsweep.runners.ray.session import connect, raise_interrupts
-from embsweep.runners.ray.tune_adapter import TuneAdapter, TuneReporter
-from embsweep.runners.resources import Machine, Slots, inspect_machine, plan_slots
+from embsweep.runners.ray.tune_adapter import TuneAdapter
+from embsweep.runners.ray.tune_reporter import TuneReporter
+from embsweep.runners.resources import Machine, Slots, plan_slots
 from embsweep.training.messages import TrialSpec
 
 _DRIVER_BYTES = 2**20
@@ -43,28 +45,38 @@ class RayRunner(Runner):
 
     _slots: Slots
     _scratch: Path
+    _machine: Machine
 
     def __init__(self, *, patience_s: float = CAPACITY_TIMEOUT_S) -> None:
         self._patience_s = patience_s
 
     def plan(self, config: RunnerConfig, machines: Sequence[Machine], trials: int, scratch: Path) -> Slots:
         """Divide the machines among as many trials as fit; see `Runner.plan`."""
-        return self.use(plan_slots(config, machines, trials), scratch)
+        return self.use(plan_slots(config, machines, trials), scratch, machines[0])
 
-    def use(self, slots: Slots, scratch: Path) -> Slots:
-        """Use these slots and this folder for Tune's own files, and return the slots."""
+    def use(self, slots: Slots, scratch: Path, machine: Machine | None = None) -> Slots:
+        """Use these slots and this folder for Tune's own files, and return the slots.
+
+        Args:
+            slots: The number of concurrent trials and the resources of each.
+            scratch: The folder.
+            machine: What Ray is told that this machine has, if it is started here; without it, what the slots need.
+        """
         self._slots, self._scratch = slots, scratch.resolve()
+        self._machine = machine or Machine(slots.count * slots.cpus, math.ceil(slots.count * slots.gpus))
         return slots
 
     def connect(self) -> None:
         """Start Ray on this machine's loopback address, unless this process is connected already.
 
-        It gets all CPUs: the next sweep in this process may need more than this one.
+        It gets all CPUs and GPUs that were planned with: the next sweep in this process may need more than this one,
+        and Ray's own count of GPUs may differ from those that torch can use.
         """
         if not ray.is_initialized():
             connect(
                 "local",
-                num_cpus=max(self._slots.count * self._slots.cpus, inspect_machine().cpus),
+                num_cpus=max(self._slots.count * self._slots.cpus, self._machine.cpus),
+                num_gpus=self._machine.gpus,
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 runtime_env={"env_vars": WORKER_ENVIRONMENT | thread_variables(self._slots.cpus_per_worker)},
@@ -132,19 +144,24 @@ def _train(config: dict[str, Any], trial_fn: TrialFn, slots: Slots) -> None:
     """Run one trial in a process of Tune's."""
     reporter = TuneReporter()
     job = TrialSpec.model_validate_json(config["job"])
-    if slots.workers == 1:
+    if slots.workers > 1:
+        _run_group(trial_fn, job, reporter, slots)
+    elif not slots.gpus or reporter.claim_gpu(config["out_of_use"]):
         pin_threads(slots.cpus)
-        run_attempt(trial_fn, job, reporter)
-    else:
-        from embsweep.runners.ray.distributed import WorkerLost, run_group
-
-        try:
-            run_group(trial_fn, job, reporter, slots)
-        except WorkerLost as error:
-            reporter.report_worker_loss(str(error))
-            raise
+        if run_attempt(trial_fn, job, reporter).context_broken:
+            os._exit(1)  # `finish` has returned: the driver has the result, and asks this process to go on
     if reporter.is_stopped:
         sys.exit(0)  # as Tune requested; on return, its thread would wait for a driver that no longer polls this trial
+
+
+def _run_group(trial_fn: TrialFn, job: TrialSpec, reporter: TuneReporter, slots: Slots) -> None:
+    from embsweep.runners.ray.distributed import WorkerLost, run_group
+
+    try:
+        run_group(trial_fn, job, reporter, slots)
+    except WorkerLost as error:
+        reporter.report_worker_loss(str(error))
+        raise
 
 
 def _trial_name(trial: Trial) -> str:

@@ -1,4 +1,4 @@
-"""Connect a `TrialScheduler` to Ray Tune: the adapter in the driver, and the reporter in a trial's process."""
+"""Connect a `TrialScheduler` to Ray Tune in the driver; `TuneReporter` sends the messages of a trial's process."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from ray import tune
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
+from embsweep.runners.attempt import describe_broken_context
 from embsweep.runners.base import TrialScheduler
 from embsweep.runners.ray.capacity import CapacityWatch
+from embsweep.runners.ray.gpu_health import Card, GpuHealth
+from embsweep.runners.ray.gpu_placement import GpuPlacement
+from embsweep.runners.ray.tune_reporter import GPU_KEY, MESSAGE_KEY, WORKER_LOST_KEY
 from embsweep.training.messages import (
     MESSAGE,
-    AttemptAborted,
-    Message,
     Outcome,
     TrialReport,
     TrialResult,
@@ -26,42 +27,7 @@ from embsweep.training.messages import (
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_MESSAGE = "message"
-_WORKER_LOST = "loss of the process"
 _PROCESS_DIED = "its process died (killed, out of memory, crashed, or its machine is gone)"
-
-
-class TuneReporter:
-    """Reporter of a trial in a Tune process. Tune stops a trial by raising SystemExit in `tune.report`."""
-
-    is_stopped = False
-
-    def start(self, started: TrialStarted) -> None:
-        """See `Reporter.start`."""
-        if self._send(started):
-            raise AttemptAborted
-
-    def report(self, report: TrialReport) -> bool:
-        """See `Reporter.report`."""
-        return self._send(report)
-
-    def finish(self, result: TrialResult) -> None:
-        """See `Reporter.finish`."""
-        self._send(result)
-
-    def report_worker_loss(self, reason: str) -> None:
-        """Report why this process is about to raise: workers died before the trial ended."""
-        if not self.is_stopped:
-            tune.report({_MESSAGE: "", _WORKER_LOST: reason})  # Tune requires its metric in every result
-
-    def _send(self, message: Message) -> bool:
-        """Send a message, unless the trial is stopped, and return whether it is: the driver has closed it then."""
-        if not self.is_stopped:
-            try:
-                tune.report({_MESSAGE: MESSAGE.dump_json(message).decode()})
-            except SystemExit:
-                self.is_stopped = True
-        return self.is_stopped
 
 
 class TuneAdapter(Searcher, Stopper):
@@ -78,10 +44,12 @@ class TuneAdapter(Searcher, Stopper):
     """
 
     def __init__(self, scheduler: TrialScheduler, first: TrialSpec, capacity: CapacityWatch) -> None:
-        super().__init__(metric=_MESSAGE, mode="max")
+        super().__init__(metric=MESSAGE_KEY, mode="max")
         self.scheduler = scheduler
-        self.first: TrialSpec | None = first
         self.capacity = capacity
+        health = GpuHealth(capacity.can_spare, lambda text: self._call(scheduler.on_warning, text))
+        self.placement = GpuPlacement(health, lambda: self._call(scheduler.suggest))
+        self.placement.waiting.append(first)
         self.open: dict[str, TrialSpec] = {}
         self.ends: dict[str, TrialResult | str] = {}
         self.failure: BaseException | None = None
@@ -89,14 +57,21 @@ class TuneAdapter(Searcher, Stopper):
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of the next trial, None to be asked again, or FINISHED."""
-        job, self.first = self.first or self._call(self.scheduler.suggest), None
+        if len(self.open) >= self.capacity.count_at_once(len(self.placement.holding)):
+            return None
+        job = self.placement.take_next() if self.failure is None else None
         if job is None and self.open:
             return None  # an open trial may be lost, and be suggested again
         if job is None:
             self.is_exhausted = True
             return Searcher.FINISHED
         self.open[trial_id] = job
-        return {"number": job.number, "job": job.model_dump_json()}
+        out_of_use = self.placement.announce(trial_id)
+        return {"number": job.number, "job": job.model_dump_json(), "out_of_use": out_of_use}
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Return True: `suggest` limits the open trials, because Tune would count processes that hold a GPU as such."""
+        return True
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Pass a message of a trial's reporter to the scheduler; return True if the trial must stop.
@@ -107,10 +82,12 @@ class TuneAdapter(Searcher, Stopper):
         """
         if result.get("done"):
             return False
-        if _WORKER_LOST in result:
-            self.ends[trial_id] = result[_WORKER_LOST]
+        if WORKER_LOST_KEY in result:
+            self.ends[trial_id] = result[WORKER_LOST_KEY]
             return False
-        job, message = self.open[trial_id], MESSAGE.validate_json(result[_MESSAGE])
+        if GPU_KEY in result:
+            return not self._claim_gpu(trial_id, Card(**result[GPU_KEY]))
+        job, message = self.open[trial_id], MESSAGE.validate_json(result[MESSAGE_KEY])
         if isinstance(message, TrialStarted):
             self._call(self.scheduler.on_trial_start, job.number, message)
         elif isinstance(message, TrialResult):
@@ -120,6 +97,15 @@ class TuneAdapter(Searcher, Stopper):
             return True
         return False
 
+    def _claim_gpu(self, trial_id: str, card: Card) -> bool:
+        """Return whether a process goes on: to run its trial on its GPU, or to hold a GPU out of use without one."""
+        if trial_id in self.placement.holding:
+            return not self.is_exhausted and self.placement.must_hold(trial_id)
+        if self.placement.may_run(trial_id, self.open[trial_id], card):
+            return True
+        del self.open[trial_id]
+        return trial_id in self.placement.holding
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Pass the result or the loss of a trial to the scheduler.
 
@@ -128,12 +114,31 @@ class TuneAdapter(Searcher, Stopper):
             result: The last result, unused: the result is that which the reporter sent.
             error: True if the trial's process failed.
         """
-        end = self.ends.pop(trial_id, _PROCESS_DIED)
+        end, card = self.ends.pop(trial_id, _PROCESS_DIED), self.placement.release(trial_id)
+        if trial_id not in self.open:
+            return  # the trial was put back, since it was not to run on the GPU of that process
         if isinstance(end, TrialResult):
-            self._call(self.scheduler.on_trial_complete, self.open.pop(trial_id).number, end)
+            self._close(self.open.pop(trial_id).number, end, card)
         elif error:
             self._call(self.scheduler.on_trial_error, self.open.pop(trial_id).number, end)
         # otherwise Tune itself was interrupted, and the trial stays open in the ledger
+
+    def _close(self, number: int, result: TrialResult, card: Card | None) -> None:
+        """Pass the result of a trial to the scheduler; a broken CUDA context is the loss of a process."""
+        health = self.placement.health
+        if not result.context_broken:
+            if card is not None and result.outcome is not Outcome.FAILED:
+                health.record_end(card)
+            self._call(self.scheduler.on_trial_complete, number, result)
+            return
+        reason = describe_broken_context(result)
+        if card is None:
+            self._call(self.scheduler.on_trial_error, number, reason)
+        elif health.record_break(card, number, reason):
+            why = f"{reason}; on a second GPU ({card}), so that the trial itself is the cause"
+            self._call(self.scheduler.on_trial_complete, number, TrialResult.failed(why))
+        else:
+            self._call(self.scheduler.on_trial_error, number, f"{reason} ({card})")
 
     def stop_all(self) -> bool:
         """Return whether Tune must end all trials: the scheduler has failed, or no trial has fitted for long."""
