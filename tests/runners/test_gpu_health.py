@@ -51,6 +51,13 @@ def test_a_trial_that_breaks_on_two_gpus_is_the_cause_and_its_breaks_count_for_n
     assert not health.is_suspect(GPU_1)
 
 
+def test_a_trial_is_the_cause_also_if_another_one_ended_regularly_where_it_broke():
+    health = Told()
+    health.break_on((GPU_0, 4))
+    health.record_end(GPU_0)
+    assert health.break_on((GPU_1, 4)) == [4]
+
+
 def test_the_breaks_of_other_trials_keep_a_gpu_out_of_use():
     health = Told()
     assert health.break_on((GPU_0, 3), (GPU_0, 5), (GPU_0, 4), (GPU_1, 4)) == [4]

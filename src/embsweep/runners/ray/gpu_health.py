@@ -60,6 +60,15 @@ class GpuHealth:
         """Return whether a process of this trial has broken."""
         return bool(self._cards.get(number))
 
+    def should_avoid(self, number: int, card: Card) -> bool:
+        """Return whether another trial should run on this GPU instead: only then the cause can be told.
+
+        It should if the trial has broken a process before, and some process broke on this GPU since the last regular
+        end, or one of the trial's own did at any time and there is another GPU.
+        """
+        cards = self._cards.get(number, set())
+        return bool(cards) and (self.is_suspect(card) or (card in cards and self.can_spare(1)))
+
     def record_end(self, card: Card) -> None:
         """Record that a trial ended regularly on a GPU; one that is out of use stays so."""
         if card not in self.out_of_use:
@@ -105,7 +114,7 @@ class GpuHealth:
     def _acquit(self, number: int) -> None:
         """Remove the breaks of a trial, and use the GPUs again that were out of use because of it."""
         for card in self._cards.pop(number):
-            self._breaks[card] = [each for each in self._breaks[card] if each.number != number]
+            self._breaks[card] = [each for each in self._breaks.get(card, []) if each.number != number]
         acquitted = [card for card in self.out_of_use if len(self._breaks[card]) < BREAKS_UNTIL_OUT_OF_USE]
         self._use_again(sorted(acquitted), f"trial {number} is the cause, since it fails on other GPUs too")
 

@@ -44,15 +44,14 @@ class GpuPlacement:
     def may_run(self, trial_id: str, job: TrialSpec, card: Card) -> bool:
         """Decide whether a trial runs on the GPU of its process; if not, it waits for another process.
 
-        It does not on a GPU out of use. A trial whose process has broken before does not on a GPU where a process has
-        broken, if there is any other trial to run there: a different trial tells which of the two is the cause.
+        It does not on a GPU out of use, nor on one that it should avoid if there is another trial to run there.
         """
         if card in self.health.out_of_use:
             self.waiting.appendleft(job)
             if card.key in self._announced[trial_id]:
                 self.holding[trial_id] = card
             return False
-        if self.health.has_broken(job.number) and self.health.is_suspect(card):
+        if self.health.should_avoid(job.number, card):
             other = self._take_unbroken()
             if other is not None:
                 self.waiting.extendleft((job, other))
