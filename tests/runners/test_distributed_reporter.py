@@ -111,7 +111,7 @@ def test_the_first_worker_reports_and_broadcasts_the_reply(group):
     reporter.finish(ENDED)
     assert mailbox.posted == [STARTED, REPORT, ENDED]
     assert first.shared == [True]
-    assert reporter.lost_peer is None
+    assert reporter.loss is None
 
 
 def test_other_workers_do_not_report_and_receive_the_reply(group):
@@ -130,13 +130,42 @@ def test_every_worker_reports_its_own_failure(group, rank):
     reporter = group._GroupReporter(Pair(rank, 2), mailbox)
     reporter.finish(FAILED)
     assert mailbox.posted == [FAILED]
-    assert reporter.lost_peer is None
+    assert reporter.loss is None
 
 
-@pytest.mark.parametrize("reason", ["[gloo/transport/tcp/pair.cc] closed", "DistBackendError: x", "ncclRemoteError"])
-def test_a_lost_peer_is_not_reported_as_the_end_of_the_trial(group, reason):
+@pytest.mark.parametrize(
+    ("reason", "context_broken", "expected"),
+    [
+        ("ncclRemoteError: a peer is gone", False, "the connection between the workers broke: ncclRemoteError: a peer"),
+        (
+            "CUDA error: device-side assert triggered | CUDA kernel",
+            True,
+            "CUDA error: device-side assert triggered; its",
+        ),
+    ],
+)
+def test_a_lost_worker_is_not_reported_as_the_end_of_the_trial(group, reason, context_broken, expected):
     mailbox = Mailbox()
     reporter = group._GroupReporter(Pair(0, 2), mailbox)
-    reporter.finish(replace(FAILED, reason=reason))
+    reporter.finish(replace(FAILED, reason=reason, context_broken=context_broken))
     assert mailbox.posted == []
-    assert reporter.lost_peer == reason
+    assert str(reporter.loss).startswith(expected)
+    assert isinstance(reporter.loss, group.PeerLost) is not context_broken
+
+
+def test_a_fault_of_the_set_up_is_the_end_of_the_trial(group):
+    mailbox = Mailbox()
+    reporter = group._GroupReporter(Pair(1, 2), mailbox)
+    reporter.finish(replace(FAILED, reason="DistBackendError: ncclInvalidUsage: Duplicate GPU", context_broken=True))
+    (posted,) = mailbox.posted
+    assert "Duplicate GPU. Two workers have the same GPU" in posted.reason
+    assert (reporter.loss, posted.context_broken) == (None, False)
+
+
+def test_the_cause_of_a_lost_connection_is_preferred_to_it(group):
+    """The worker that notices it may be the first to fail."""
+
+    class Lost(group.PeerLost, group.RayError): ...
+
+    with pytest.raises(group.RayActorError):
+        group._forward_messages(Mailbox(), [Lost("closed"), group.RayActorError()], Listener())

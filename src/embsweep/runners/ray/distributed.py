@@ -7,10 +7,12 @@ trial ends or dies. Only the first worker's messages are forwarded to Tune; if o
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,8 +22,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from embsweep.core.distributed import ProcessGroup, current_group
 from embsweep.core.errors import EmbsweepError, describe_exception
-from embsweep.runners.attempt import run_attempt
+from embsweep.runners.attempt import describe_broken_context, run_attempt
 from embsweep.runners.base import TrialFn
+from embsweep.runners.ray.collective_faults import explain_setup_fault, find_first_words, is_connection_lost
 from embsweep.runners.ray.environment import pin_threads, thread_variables
 from embsweep.runners.resources import Slots
 from embsweep.training.messages import (
@@ -39,20 +42,25 @@ _POLL_S, _END_TIMEOUT_S = 0.5, 60.0
 _COLLECTIVE_TIMEOUT = timedelta(hours=1)
 """Timeout of a collective: the others wait while the first worker writes a state to a shared disk between two steps."""
 
-_PEER_LOST_MESSAGES = ("gloo/transport", "DistBackendError", "DistNetworkError", "ncclRemoteError")
-"""Parts of torch's error texts in a worker that lost a peer; only errors of torch's own collectives contain them."""
+_CAUSE_TIMEOUT_S = 5.0
+"""Longest wait for the other workers after one has failed: it may only be the first to notice that another one died."""
 
 _PROCESS_DIED = "a worker process of the trial died (killed, out of memory, crashed, or its machine is gone)"
 
 
 class WorkerLost(EmbsweepError):
-    """Raised if a process of the group, or its node, died; the trial itself has not failed."""
+    """Raised if a process of the group ended, or cannot continue; the trial itself has not failed."""
+
+
+class PeerLost(WorkerLost):
+    """Raised by a worker that lost its connection to another one, whose end is the cause."""
 
 
 def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, slots: Slots) -> None:
     """Run a trial in `slots.workers` processes of one process group, inside the placement group of this process.
 
-    A trial that fails in any of them is FAILED with the reason of the worker that failed first.
+    A trial that fails in any of them is FAILED with the reason of the worker that failed first. The processes are new
+    for each trial, so that a CUDA error that breaks one of them is a lost worker.
 
     Args:
         trial_fn: The function that runs the trial; every worker calls it.
@@ -69,10 +77,12 @@ def run_group(trial_fn: TrialFn, job: TrialSpec, reporter: Reporter, slots: Slot
         address = ray.get(workers[0].find_address.remote())
         running = [worker.train.remote(trial_fn, job.model_dump_json(), address, mailbox) for worker in workers]
         _forward_messages(mailbox, running, reporter)
-    except (RayActorError, WorkerLost) as error:  # a worker that lost its peer raises the latter
+    except RayActorError as error:
         raise WorkerLost(_PROCESS_DIED) from error
     except RayError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, WorkerLost):
+            raise cause from error
         raise WorkerLost(f"a worker of the trial could not continue: {describe_exception(cause)}") from error
     finally:
         for actor in (*workers, mailbox):
@@ -106,6 +116,7 @@ def _forward_messages(mailbox: Any, running: list[Any], reporter: Reporter) -> N
     Raises:
         RayError: If a worker fails or dies before.
     """
+    raise_at = math.inf
     receivers: dict[type[Message], Callable[[Any], bool | None]] = {
         TrialStarted: reporter.start,
         TrialReport: reporter.report,
@@ -118,11 +129,29 @@ def _forward_messages(mailbox: Any, running: list[Any], reporter: Reporter) -> N
             mailbox.answer.remote(bool(receivers[type(message)](message)))
             if isinstance(message, TrialResult):
                 break
-        elif done := ray.wait(running, num_returns=len(running), timeout=0)[0]:
-            ray.get(done)
+            continue
+        ended = ray.wait(running, num_returns=len(running), timeout=0)[0]
+        failure = _find_failure(ended)
+        if failure is not None:
+            raise_at = min(raise_at, time.monotonic() + _CAUSE_TIMEOUT_S)
+            if isinstance(failure, RayActorError) or len(ended) == len(running) or time.monotonic() >= raise_at:
+                raise failure
     if message.outcome is not Outcome.FAILED:
         # They end too, unless one fails after its last collective; after a failure, they wait for the failed one.
         ray.wait(running, num_returns=len(running), timeout=_END_TIMEOUT_S)
+
+
+def _find_failure(ended: list[Any]) -> RayError | None:
+    """Return the failure of the workers that have ended: a cause, if there is one, before a lost connection."""
+    failures: list[RayError] = []
+    for task in ended:
+        try:
+            ray.get(task)
+        except RayError as error:
+            failures.append(error)
+    return min(
+        failures, key=lambda error: (not isinstance(error, RayActorError), isinstance(error, PeerLost)), default=None
+    )
 
 
 @ray.remote
@@ -145,7 +174,7 @@ class _Worker:
         """Join the group and run the trial.
 
         Raises:
-            WorkerLost: If the connection to another worker was lost.
+            WorkerLost: If the connection to another worker was lost, or CUDA failed in this process.
         """
         import torch.distributed
 
@@ -157,20 +186,20 @@ class _Worker:
         )
         reporter = _GroupReporter(current_group(), mailbox)
         run_attempt(trial_fn, TrialSpec.model_validate_json(job), reporter)
-        if reporter.lost_peer is not None:
-            raise WorkerLost(reporter.lost_peer)
+        if reporter.loss is not None:
+            raise reporter.loss
 
 
 @dataclass
 class _GroupReporter:
     """Reporter of each worker: the first one sends all messages, with its answers broadcast; the others only failures.
 
-    `lost_peer` is the reason of a failure that another worker caused, which reports the cause if it can.
+    `loss` is a failure that is not the trial's own: another worker caused it, or this process is of no more use.
     """
 
     group: ProcessGroup
     mailbox: Any
-    lost_peer: str | None = None
+    loss: WorkerLost | None = None
 
     def start(self, started: TrialStarted) -> None:
         if self.group.is_first:
@@ -180,10 +209,19 @@ class _GroupReporter:
         return self.group.broadcast(self.group.is_first and self._post(report))
 
     def finish(self, result: TrialResult) -> None:
-        has_failed, reason = result.outcome is Outcome.FAILED, result.reason or ""
-        if has_failed and any(part in reason for part in _PEER_LOST_MESSAGES):
-            self.lost_peer = reason
-        elif has_failed or self.group.is_first:
+        if result.outcome is not Outcome.FAILED:
+            if self.group.is_first:
+                self._post(result)
+            return
+        reason = result.reason or ""
+        explained = explain_setup_fault(reason)
+        if explained is not None:
+            self._post(replace(result, reason=explained, context_broken=False))
+        elif is_connection_lost(reason):
+            self.loss = PeerLost(f"the connection between the workers broke: {find_first_words(reason)}")
+        elif result.context_broken:
+            self.loss = WorkerLost(describe_broken_context(result))
+        else:
             self._post(result)
 
     def _post(self, message: Message) -> bool:
