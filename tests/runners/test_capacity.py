@@ -52,3 +52,17 @@ def test_a_sweep_ends_once_no_trial_has_fitted_for_the_time(monkeypatch):
     wait(4.0)
     with raises_code(CodedError, "not-enough-room"):
         wait(2.0)
+
+
+@pytest.mark.slow
+def test_gpus_can_be_spared_while_a_trial_fits_on_the_others(monkeypatch):
+    """A process that holds a GPU also holds the CPUs of a trial."""
+    from embsweep.runners.ray import capacity
+
+    node = {"Alive": True, "Resources": {"CPU": 5.0, "GPU": 3.0}}
+    monkeypatch.setattr(capacity.ray, "nodes", lambda: [node])
+    watch = capacity.CapacityWatch(Slots(count=6, cpus=1, gpus=0.5))
+    assert [watch.can_spare(gpus) for gpus in (1, 2, 3)] == [True, True, False]
+    assert [watch.count_at_once(held) for held in (0, 1, 4, 5)] == [6, 4, 1, 1]
+    node["Resources"]["CPU"] = 1.0
+    assert not watch.can_spare(1)

@@ -80,6 +80,15 @@ def test_secrets_in_reasons_and_facts_are_recorded_nowhere(make_scheduler):
     assert scheduler.ledger.record(number).attributes["reason"].startswith("no answer from postgresql://")
 
 
+def test_a_warning_reaches_the_user_without_secrets(make_scheduler):
+    scheduler, lines = make_scheduler(), []
+    scheduler.warn = lines.append
+    scheduler.on_warning(LEAKING)
+    (line,) = lines
+    assert line.startswith("no answer from postgresql://")
+    assert SECRET not in line
+
+
 def test_recorded_scores_are_those_of_the_best_report_also_of_an_earlier_attempt(make_scheduler):
     best, last = report_at(0.5, 0.4), report_at(1.0, 0.3, best=0.4, best_fraction=0.5)
     for earlier, reports in (((), (best, last)), ((best,), (last,))):
