@@ -16,7 +16,7 @@ REASON = "RuntimeError: CUDA error: an illegal memory access was encountered; it
 
 
 def breaking_trial(folder, ill_gpu):
-    """Return a trial function that breaks on one GPU; on every other one it waits until that has happened twice.
+    """Return a trial function that breaks on one GPU; on every other one it waits until two processes have broken.
 
     It is a closure, so that Ray serialises it by value.
     """
@@ -26,9 +26,9 @@ def breaking_trial(folder, ill_gpu):
         gpu, begin = os.environ.get("CUDA_VISIBLE_DEVICES", ""), time.time()
         reporter.start(TrialStarted(os.getpid(), "here", begin, 0.0, 0.0, {"gpu": gpu}))
         if gpu == ill_gpu:
-            (folder / f"{job.number}-{job.attempt}.broken").touch()
+            (folder / f"{os.getpid()}.broken").touch()
             raise RuntimeError(text)
-        while len(list(folder.glob("*.broken"))) < 2 and time.time() < begin + 60:
+        while len(list(folder.glob("*.broken"))) < 2 and time.time() < begin + 30:
             time.sleep(0.05)
         return TrialResult(Outcome.COMPLETE, 0.5, job.folder, time.time())
 
@@ -55,5 +55,6 @@ def test_all_trials_complete_on_the_other_gpu_if_one_breaks_every_process(make_r
     reasons = [reason for reasons in scheduler.losses.values() for reason in reasons]
     assert len(reasons) == 2, "a trial that does not run on the GPU of its process has not lost an attempt"
     assert all(reason.startswith(REASON) and "GPU 1 of" in reason for reason in reasons)
+    assert len(list(tmp_path.glob("*.broken"))) == 2, "a broken process runs no other trial"
     (line,) = scheduler.warnings
     assert line.startswith("GPU 1 of")

@@ -131,6 +131,17 @@ def test_a_message_of_many_lines_with_a_secret(job, data, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_cuda_error_breaks_the_context_of_its_process(job, data, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(callback, "save_per_query", fail)
+    _, result = run(job, data)
+    assert (result.outcome, result.context_broken, result.out_of_memory) == (Outcome.FAILED, True, False)
+    assert "in fail" in (job.best.parent / "error.txt").read_text()
+
+
+@pytest.mark.slow
 def test_a_library_that_cannot_be_imported(job, data, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     recorder, result = run(job, data)
