@@ -26,6 +26,7 @@ from embsweep.runners.base import Runner, TrialFn, TrialScheduler
 from embsweep.runners.ray.capacity import CAPACITY_TIMEOUT_S, CapacityWatch
 from embsweep.runners.ray.environment import WORKER_ENVIRONMENT, pin_threads, thread_variables
 from embsweep.runners.ray.object_store import put_trial_fn
+from embsweep.runners.ray.private_folder import create_private_folder
 from embsweep.runners.ray.session import connect, raise_interrupts
 from embsweep.runners.ray.tune_adapter import TuneAdapter
 from embsweep.runners.ray.tune_reporter import TuneReporter
@@ -78,6 +79,7 @@ class RayRunner(Runner):
                 num_cpus=max(self._slots.count * self._slots.cpus, self._machine.cpus),
                 num_gpus=self._machine.gpus,
                 include_dashboard=False,
+                _temp_dir=str(create_private_folder()),
                 object_store_memory=_OBJECT_STORE_BYTES,
                 runtime_env={"env_vars": WORKER_ENVIRONMENT | thread_variables(self._slots.cpus_per_worker)},
             )

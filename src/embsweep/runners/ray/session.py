@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 import ray._private.worker
+from ray.tune.execution import class_cache
 
 from embsweep.core.environment import set_default_environment
 from embsweep.core.files import expand_home
@@ -32,6 +33,7 @@ def connect(address: str, **options: Any) -> None:
         KeyboardInterrupt: If SIGTERM is received meanwhile.
     """
     set_default_environment()
+    _keep_secrets_out()
     logging.getLogger("ray").propagate = True
     # Ray prints messages of its daemons ("a worker died") from a thread of its own, whatever `log_to_driver` is, and
     # has no setting for it (2.60, `listen_error_messages`).
@@ -48,6 +50,16 @@ def connect(address: str, **options: Any) -> None:
     ):  # Ray's handler of SIGTERM, which it installs first; it may be called as late as in the line above
         raise KeyboardInterrupt from None
     restrict_token_permissions()
+
+
+def _keep_secrets_out() -> None:
+    """Keep Tune from putting AWS credentials into runtime environments, which Ray writes to its logs.
+
+    A trial needs none: it reads its data from Ray and writes to the storage folder.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+        {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    )
 
 
 def restrict_token_permissions() -> None:
