@@ -1,4 +1,4 @@
-"""The `embsweep` command and its subcommands: evaluate, audit, status, sync, recipe, promote, rollback and ui.
+"""The `embsweep` command: evaluate, audit, status, sync, recipe, promote, rollback, ui and doctor.
 
 Typer shows the docstrings as help, so they have no `Args:`; parameters are described in their `help=`. A subcommand
 imports its module when it runs: `quiet_environment` must precede these imports, and `--help` does not need them.
@@ -194,6 +194,19 @@ def ui(
         port=port,
         on_ready=lambda url: console().print(f"MLflow UI: {url}   (Ctrl-C stops it)", highlight=False),
     )
+
+
+@app.command()
+def doctor(
+    every: Annotated[
+        bool, typer.Option("--all", help="Run all eleven steps (up to ten minutes), not only the quick ones.")
+    ] = False,
+    storage: Storage = None,
+) -> None:
+    """Check this machine and its GPUs, and print what a bug report needs. Exit code 1 if something is wrong."""
+    from embsweep.cli.doctor import check_machine
+
+    raise typer.Exit(0 if check_machine(storage or default_storage(), console(), is_all=every) else 1)
 
 
 if __name__ == "__main__":
