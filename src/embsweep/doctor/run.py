@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from embsweep.core.errors import describe_exception
@@ -17,9 +15,6 @@ from embsweep.doctor.isolation import Step, run_isolated
 from embsweep.doctor.setup import FULL, Sizes
 from embsweep.doctor.steps import STEPS
 from embsweep.doctor.verdicts import Fact, Verdict, format_fact, format_lines, format_verdict
-
-_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Variables of the steps: nothing is downloaded."""
 
 Say = Callable[[str], object]
 
@@ -59,7 +54,7 @@ def _describe_steps(steps: Sequence[Step]) -> Iterator[str]:
 
 def run_steps(say: Say, steps: Sequence[Step], *, is_all: bool) -> bool:
     """Run steps on the GPU, each in its own process, and print their verdicts; return whether none failed."""
-    say("")
+    say(format_lines(["", f"{len(steps)} steps on the first GPU, each in a process of its own:"]))
     verdicts = []
     for verdict in iterate_verdicts(steps):
         say(format_verdict(verdict))
@@ -89,24 +84,8 @@ def iterate_verdicts(steps: Sequence[Step], device: str = "cuda", sizes: Sizes =
         yield Verdict("scratch", False, f"no temporary folder can be written: {describe_exception(error)}")
         return
     try:
-        with _step_environment():
-            for step in steps:
-                yield run_isolated(step, device, sizes, logs)
+        for step in steps:
+            yield run_isolated(step, device, sizes, logs)
     finally:
         if not any(logs.iterdir()):
             shutil.rmtree(logs, ignore_errors=True)
-
-
-@contextmanager
-def _step_environment() -> Iterator[None]:
-    """Set the variables of the steps inside, for the processes that are started there."""
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    os.environ.update(_ENVIRONMENT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

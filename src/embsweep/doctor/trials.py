@@ -20,11 +20,12 @@ class KeepReports:
     kill_at: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     reports: list[TrialReport] = field(default_factory=list)
+    earlier: int = 0
 
     def start(self, started: TrialStarted) -> None:
         """Keep the facts of the trial, and the reports of earlier attempts."""
         self.facts = dict(started.facts)
-        self.reports = list(started.earlier)
+        self.reports, self.earlier = list(started.earlier), len(started.earlier)
 
     def report(self, report: TrialReport) -> bool:
         """Keep the report; never stop the trial."""
@@ -39,11 +40,15 @@ class KeepReports:
 
 @dataclass(frozen=True)
 class TrialRun:
-    """A finished trial: its facts and reports. The weights of the best report are on disk."""
+    """A finished trial: its facts and reports. The weights of the best report are on disk.
+
+    `earlier` is the number of reports before the one from which it resumed; 0 if it began at the start.
+    """
 
     job: TrialSpec
     facts: dict[str, Any]
     reports: tuple[TrialReport, ...]
+    earlier: int = 0
 
     @property
     def last(self) -> TrialReport:
@@ -71,7 +76,7 @@ def run_complete(job: TrialSpec, data: TrialData, kill_at: int | None = None) ->
     result = run_trial(job, reporter, data)
     if result.outcome is not Outcome.COMPLETE:
         raise StepFailed(f"the trial ended as {result.outcome}: {result.reason}")
-    return TrialRun(job, reporter.facts, tuple(reporter.reports))
+    return TrialRun(job, reporter.facts, tuple(reporter.reports), reporter.earlier)
 
 
 def largest_difference(one: TrialReport, other: TrialReport) -> float:
