@@ -130,6 +130,14 @@ def test_without_nvml_torch_alone_is_asked(monkeypatch):
     assert gpu_facts.view_gpus().driver is None
 
 
+def test_without_torch_there_is_no_traceback(doctor, monkeypatch):
+    monkeypatch.setattr(run, "view_gpus", lambda: gpu_facts.GpuViews(None, None, problem="cannot be imported (why)"))
+    result = doctor()
+    assert result.exit_code == 1
+    assert read_fact(result.output, "torch") == "cannot be imported (why)"
+    assert "No step was run: torch cannot be imported." in result.output
+
+
 def test_choices_without_pydantic_are_not_known(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "embsweep.doctor.material", None)
     assert "not known" in gpu_facts.describe_choices(Accelerator())

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -197,6 +198,14 @@ def test_a_sweep_needs_its_libraries(monkeypatch, tmp_path):
     monkeypatch.setattr(steps_sweep, "find_spec", lambda name: None if name in ("ray", "optuna") else 1)
     verdict = run_here(BY_NAME["sweep"], Setup("cpu", tmp_path, TINY))
     assert (verdict.is_ok, verdict.figures) == (None, "not installed: ray, optuna")
+
+
+def test_a_sweep_does_not_write_to_the_users_server(set_env):
+    set_env(MLFLOW_TRACKING_URI="https://team", RAY_ADDRESS="head:6379", NCCL_DEBUG="INFO")
+    environment = steps_sweep.make_environment()
+    assert environment["NCCL_DEBUG"] == "INFO"
+    assert not {"MLFLOW_TRACKING_URI", "RAY_ADDRESS"} & environment.keys()
+    assert Path(environment["PYTHONPATH"].split(os.pathsep)[0]).is_absolute()
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def run_doctor(say: Say, *, storage: Path, store: str, is_all: bool = False) -> 
         say(format_fact(fact))
     steps = [step for step in STEPS if is_all or step.is_quick]
     if views.diagnostics or views.problem:
-        say(format_lines(["", "No step was run: torch cannot use the GPUs (PROBLEM above)."]))
+        reason = "torch cannot be imported" if views.problem else "torch cannot use the GPUs (PROBLEM above)"
+        say(format_lines(["", f"No step was run: {reason}."]))
         return False
     if not views.gpus:
         say(format_lines(_describe_steps(STEPS)))

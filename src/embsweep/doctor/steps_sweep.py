@@ -31,7 +31,7 @@ def check_sweep(setup: Setup) -> str:
     model = write_toy_model(setup.scratch / "toy", setup.sizes.toy)
     figures = []
     for count in (1, 2) if setup.is_gpu else (1,):
-        seconds = run_sweep(make_arguments(setup, model, pairs, count), setup.scratch)
+        seconds = run_sweep(make_arguments(setup, model, pairs, count))
         figures.append(f"{count} on a GPU at a time: {seconds:.0f} s")
     return f"{_TRIALS} trials of a toy model with Ray, {', '.join(figures)}"
 
@@ -52,24 +52,18 @@ def make_arguments(setup: Setup, model: Path, pairs: Path, trials_per_gpu: int) 
     ]
 
 
-def run_sweep(arguments: list[str], folder: Path) -> float:
+def run_sweep(arguments: list[str]) -> float:
     """Run a sweep in a new process; return its seconds.
-
-    Args:
-        arguments: Arguments of `run_sweep.py`.
-        folder: Working directory.
 
     Raises:
         StepFailed: If it fails or does not end, with the last lines of its output.
     """
-    # the user's server and cluster are not for this sweep
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
+    environment = make_environment()
     clock = time.perf_counter()
     command = [sys.executable, "-c", _RUN, *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - our own command
             command,
-            cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -83,3 +77,10 @@ def run_sweep(arguments: list[str], folder: Path) -> float:
     if done.returncode != 0:
         raise StepFailed(f"exit code {done.returncode}: {' | '.join(done.stdout.strip().splitlines()[-_LINES:])}")
     return time.perf_counter() - clock
+
+
+def make_environment() -> dict[str, str]:
+    """Return the variables without the user's server and cluster, with an absolute path to this package for workers."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
+    own = str(Path(__file__).resolve().parents[2])
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, [own, kept.get("PYTHONPATH")]))}
