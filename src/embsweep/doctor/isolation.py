@@ -56,13 +56,14 @@ def run_isolated(step: Step, device: str, sizes: Sizes, logs: Path) -> Verdict:
     clock = time.perf_counter()
     log = logs / f"{step.name.replace(' ', '-')}.log"
     scratch = Path(tempfile.mkdtemp(prefix="step-", dir=logs))
+    is_kept = False
     try:
         verdict = _run_process(step, Setup(device, scratch, sizes), log)
+        is_kept = verdict.has_failed and log.exists() and log.stat().st_size > 0
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    is_kept = verdict.has_failed and log.exists() and log.stat().st_size > 0
-    if not is_kept:
-        log.unlink(missing_ok=True)
+        if not is_kept:
+            log.unlink(missing_ok=True)
     figures = f"{verdict.figures} (log: {log})" if is_kept else verdict.figures
     return Verdict(step.name, verdict.is_ok, figures, time.perf_counter() - clock)
 
