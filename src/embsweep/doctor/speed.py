@@ -20,9 +20,10 @@ _PEAKS = (
     (r"\bL40S\b", 362e12),
     (r"\bL4\b", 121e12),
 )
-"""Pattern of a card's name → dense bf16 operations per second of its tensor cores, from NVIDIA's data sheets.
+"""Pattern of a card's name → dense bf16 operations per second of its tensor cores, as NVIDIA publishes them.
 
-They give the double for sparse matrices, where they give only that (H100, H200, B200, L4, L40S: half of it is here).
+Where a data sheet has only the figure for sparse matrices (H100, H200, B200, L4, L40S), half of it. Compared with
+tables in other projects, not with the data sheets themselves; those of A40, B200 and H200 NVL were not compared at all.
 """
 
 
