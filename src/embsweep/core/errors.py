@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from embsweep.core.codes import Code
-from embsweep.core.redaction import escape_control_characters, redact
+from embsweep.core.redaction import bound, escape_control_characters, redact
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class Diagnostic:
     count: int = 1
 
     def __str__(self) -> str:
-        value = None if self.value is None else f"got {_shorten(redact(_represent(self.value)), _LONGEST_VALUE)}"
+        value = None if self.value is None else f"got {_mask(_represent(self.value), _LONGEST_VALUE)}"
         expected = f"accepted: {self.expected}" if self.expected else None
         parts = filter(None, (f"{self.location}: {self.message}", value, expected, self.hint))
         return "; ".join(
-            _shorten(escape_control_characters(redact(part), one_line=True), _LONGEST_PART) for part in parts
+            _shorten(escape_control_characters(_mask(part, _LONGEST_PART), one_line=True), _LONGEST_PART)
+            for part in parts
         )
 
 
@@ -52,10 +53,15 @@ def _shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def _mask(text: str, limit: int) -> str:
+    """Return at most `limit` characters of a text without secrets; its length does not matter for the time."""
+    return _shorten(redact(bound(text, limit)), limit)
+
+
 def _represent(value: object) -> str:
     """Return `repr`, which fails for some values (too many digits, lists too deep)."""
     try:
-        return repr(redact(value) if isinstance(value, str) else value)
+        return repr(redact(bound(value, _LONGEST_VALUE)) if isinstance(value, str) else value)
     except (ValueError, RecursionError):
         return f"a value of type {type(value).__name__} that is too large to show"
 

@@ -32,6 +32,7 @@ _SECRET_NAME = re.compile(
     r"(?i)(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(?:_id)?$"
 )
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_MARGIN_CHARS = 4096
 _MIN_CHARS = 6
 """A shorter value is too short for a secret, and would mask ordinary words."""
 
@@ -41,7 +42,7 @@ def redact(text: str) -> str:
 
     The values of this process's environment variables with such names (`MLFLOW_TRACKING_PASSWORD`, `HF_TOKEN`,
     `AWS_SECRET_ACCESS_KEY`, …) are masked wherever they occur. Call it before a text is shortened: part of a secret is
-    not recognised.
+    not recognised (`bound` cuts a long one before, behind what is shown).
 
     >>> redact("postgresql://ann:hunter2@db/x")
     'postgresql://***@db/x'
@@ -51,6 +52,12 @@ def redact(text: str) -> str:
     masked = _PARAMETER.sub(_mask_signature, _mask_uris(text))
     masked = _HEADER.sub(r"\g<key>***", _KEYED.sub(r"\g<key>***", masked))
     return _TOKENS.sub("***", masked)
+
+
+def bound(text: str, limit: int) -> str:
+    """Cut a text far behind its first `limit` characters, so that a secret across that place is still recognised."""
+    longest = max(map(len, _find_secrets()), default=0)
+    return text[: limit + _MARGIN_CHARS + longest]
 
 
 def escape_control_characters(text: str, *, one_line: bool = False) -> str:
