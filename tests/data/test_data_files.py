@@ -200,11 +200,11 @@ def test_a_long_run_of_combining_marks_is_refused_before_it_takes_minutes(tmp_pa
 
 
 def test_unreadable_file(tmp_path, files_config, diagnostics_of, monkeypatch):
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
     path = write(tmp_path / "x.jsonl", GOOD)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     (diagnostic,) = diagnostics_of(files_config(path))
     assert (diagnostic.code, diagnostic.location, diagnostic.value) == ("unreadable", "x.jsonl", str(path))
 

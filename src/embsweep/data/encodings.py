@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from embsweep.data.diagnostics import DiagnosticList
+from embsweep.data.sizes import fits, most_bytes
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16: UTF-16's mark is a prefix of this one
@@ -84,13 +85,19 @@ def read_beginning(path: Path) -> bytes:
 
 
 def _read_bytes(path: Path, diagnostics: DiagnosticList) -> bytes:
+    limit = most_bytes()
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
+        if not fits(path.stat().st_size, path.name, diagnostics):
+            return b""
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            data = file.read() if limit is None else file.read(limit + 1)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         code = "bad-format" if path.suffix.lower() == ".gz" and not getattr(error, "errno", None) else "unreadable"
         diagnostics.add(code, path.name, f"cannot be read: {reason}", str(path))  # type: ignore[arg-type]
+        return b""
+    if limit is not None and len(data) > limit:  # a compressed file, or one that grows
+        fits(limit, path.name, diagnostics, is_more=True)
         return b""
     if not data.removeprefix(codecs.BOM_UTF8).strip():
         diagnostics.add("empty", path.name, "is empty")

@@ -13,6 +13,9 @@ from embsweep.data.diagnostics import DiagnosticList
 _MAX_MARKS = 100
 """Combining marks in a row. No script has more than a few, and the time to normalise grows with the square of them."""
 
+_MAX_CHARS = 1_000_000
+"""More than a hundred times what any model reads of a text; analysing one of 50 million takes minutes."""
+
 _TYPE_NAMES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
 
@@ -24,7 +27,7 @@ def parse_text(value: object, where: str, column: str, diagnostics: DiagnosticLi
         where: Location of the row (`my.jsonl:17`), for the diagnostic.
         column: Name of the column, for the diagnostic.
         diagnostics: Receives a diagnostic if the value is not a text, is blank, or has a NUL character, an unpaired
-            surrogate or too many combining marks in a row.
+            surrogate, too many combining marks in a row or more than a million characters.
 
     Returns:
         The stripped text, or None if a diagnostic was recorded.
@@ -33,7 +36,8 @@ def parse_text(value: object, where: str, column: str, diagnostics: DiagnosticLi
     if found is None:
         return str(value).strip()
     code, problem = found
-    diagnostics.add(code, where, f"column '{column}' {problem}", value, expected="a text that is not blank")
+    expected = "a text that is not blank" if code != "too-many" else f"at most {_MAX_CHARS:,}: split it into passages"
+    diagnostics.add(code, where, f"column '{column}' {problem}", value, expected=expected)
     return None
 
 
@@ -42,6 +46,8 @@ def _find_problem(value: object) -> tuple[Code, str] | None:
         return "missing-value", "is null"
     if not isinstance(value, str):
         return "wrong-type", f"is {_TYPE_NAMES.get(type(value), f'of type {type(value).__name__}')}, not text"
+    if len(value) > _MAX_CHARS:
+        return "too-many", f"has {len(value):,} characters"
     if is_blank(value):
         return "empty", "is empty"
     bad = find_bad_character(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from embsweep.core.errors import describe_exception
 from embsweep.data.diagnostics import DiagnosticList
+from embsweep.data.sizes import fits
 from embsweep.data.sources.readers.table import Row, Table
 
 _CONVERSION_ERRORS = (ValueError, ArithmeticError, LookupError, ImportError, TypeError)
@@ -36,17 +37,23 @@ def read_parquet(path: Path, diagnostics: DiagnosticList) -> Table:
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
-        file = pq.ParquetFile(path)
+        # Dictionaries stay dictionaries: a text that occurs a million times is one in memory until its rows are read.
+        file = pq.ParquetFile(path, read_dictionary=_find_texts(pq.ParquetFile(path).schema))
         present = list(file.schema_arrow.names)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column name that is not UTF-8
         _report_format(path, error, diagnostics)
         return Table(path.name, (), lambda _: ())
 
     def read(names: Collection[str]) -> Iterator[Row]:
+        wanted = [name for name in present if name in names]
+        if not fits(_count_stored(file.metadata, wanted), path.name, diagnostics):
+            return
         try:
-            table = file.read().select([name for name in present if name in names])
+            table = file.read().select(wanted)
         except (pa.ArrowException, OSError, ValueError) as error:
             _report_format(path, error, diagnostics)
+            return
+        if not fits(sum(map(_count_bytes, table.columns)), path.name, diagnostics):
             return
         if table.num_rows != file.metadata.num_rows:
             problem = f"holds {table.num_rows:,} rows; its metadata has {file.metadata.num_rows:,}"
@@ -57,6 +64,35 @@ def read_parquet(path: Path, diagnostics: DiagnosticList) -> Table:
             yield f"{path.name}:{number}", dict(zip(table.column_names, values, strict=True))
 
     return Table(path.name, tuple(present), read)
+
+
+def _find_texts(schema: Any) -> list[str]:
+    """Return the paths of all columns of texts, inside lists and objects too."""
+    columns = (schema.column(index) for index in range(len(schema)))
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+
+
+def _count_stored(metadata: Any, names: Collection[str]) -> int:
+    """Return the uncompressed bytes of columns as the file states them: a repeated text counts once."""
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    chunks = (group.column(index) for group in groups for index in range(group.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names)
+
+
+def _count_bytes(column: Any) -> int:
+    """Return the bytes of a column's values; a text that is stored once counts as often as it occurs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+    if isinstance(column, pa.ChunkedArray):
+        return sum(map(_count_bytes, column.chunks))
+    if pa.types.is_dictionary(column.type):
+        lengths = pc.binary_length(column.dictionary).take(column.indices)
+        return int(pc.sum(lengths.cast(pa.int64())).as_py() or 0)
+    if pa.types.is_nested(column.type):
+        parts = column.flatten()
+        return sum(map(_count_bytes, parts if isinstance(parts, list) else [parts]))
+    return int(column.nbytes)
 
 
 def _report_format(path: Path, error: BaseException, diagnostics: DiagnosticList) -> None:
