@@ -200,7 +200,7 @@ def test_a_long_run_of_combining_marks_is_refused_before_it_takes_minutes(tmp_pa
 
 
 def test_unreadable_file(tmp_path, files_config, diagnostics_of, monkeypatch):
-    def refuse(path: Path, *_):
+    def refuse(path: Path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
     path = write(tmp_path / "x.jsonl", GOOD)

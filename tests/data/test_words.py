@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embsweep.data.words import fold_spelling, list_terms, list_words_and_pairs, split_words
@@ -31,6 +31,10 @@ def test_terms_do_not_depend_on_the_unicode_form(text):
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=12))
+@example("\u0e31")
+@example("\u0f71\u0f40")
+@example("\u093f")
+@example("\u0f40\u0f0b\u0f18")
 def test_no_term_of_any_text_starts_with_a_mark(text):
     assert not any(unicodedata.category(term[0])[0] == "M" for term in (*list_terms(text), *split_words(text)))
 

@@ -21,10 +21,10 @@ _INFLECTED = (
 _SEGMENT = regex.compile(
     rf"""
     (?P<kana>\p{{Hiragana}}[\p{{Hiragana}}ー\p{{M}}]*)
-    |(?P<characters>(?:\p{{Han}}\p{{M}}*)+|(?:[\p{{Katakana}}ー]\p{{M}}*)+|(?:[{_BY_CHARACTER}&&\w]\p{{M}}*)+)
-    |(?P<syllables>[\p{{Tibetan}}&&\w]+(?:[་༌]+[\p{{Tibetan}}&&\w]+)*)
+    |(?P<characters>(?:\p{{Han}}\p{{M}}*)+|(?:[\p{{Katakana}}ー]\p{{M}}*)+|(?:[{_BY_CHARACTER}&&\w--\p{{M}}]\p{{M}}*)+)
+    |(?P<syllables>[\p{{Tibetan}}&&\w--\p{{M}}][\p{{Tibetan}}&&\w]*(?:[་༌]+[\p{{Tibetan}}&&\w]+)*)
     |(?P<hangul>\p{{Hangul}}+)
-    |(?P<inflected>(?:[{_INFLECTED}&&\w]\p{{M}}*)+)
+    |(?P<inflected>(?:[{_INFLECTED}&&\w--\p{{M}}]\p{{M}}*)+)
     |(?P<word>(?:[\w--[\p{{M}}\p{{Hiragana}}\p{{Tibetan}}\p{{Hangul}}{_BY_CHARACTER}{_INFLECTED}]]\p{{M}}*)+)
     """,
     regex.VERBOSE | regex.V1,
@@ -34,7 +34,7 @@ _SEGMENT = regex.compile(
 _CHARACTERS = {
     "kana": regex.compile(r"\X"),
     "characters": regex.compile(r"\X"),
-    "syllables": regex.compile(r"[\p{Tibetan}&&\w]+", regex.V1),
+    "syllables": regex.compile(r"[\p{Tibetan}&&\w--\p{M}][\p{Tibetan}&&\w]*", regex.V1),
 }
 """Groups of scripts without spaces between words → their unit: a grapheme cluster, or a syllable."""
 
