@@ -34,6 +34,7 @@ def test_terms_do_not_depend_on_the_unicode_form(text):
 @example("\u0e31")
 @example("\u0f71\u0f40")
 @example("\u093f")
+@example("か\u102b")
 @example("\u0f40\u0f0b\u0f18")
 def test_no_term_of_any_text_starts_with_a_mark(text):
     assert not any(unicodedata.category(term[0])[0] == "M" for term in (*list_terms(text), *split_words(text)))

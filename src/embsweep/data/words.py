@@ -32,11 +32,11 @@ _SEGMENT = regex.compile(
 """Runs of one kind of script. Every character of `\\w` starts or continues one, except marks without a letter."""
 
 _CHARACTERS = {
-    "kana": regex.compile(r"\X"),
-    "characters": regex.compile(r"\X"),
+    "kana": regex.compile(r"\X(?:(?=\p{M})\X)*"),
+    "characters": regex.compile(r"\X(?:(?=\p{M})\X)*"),
     "syllables": regex.compile(r"[\p{Tibetan}&&\w--\p{M}][\p{Tibetan}&&\w]*", regex.V1),
 }
-"""Groups of scripts without spaces between words → their unit: a grapheme cluster, or a syllable."""
+"""Groups of scripts without spaces between words → their unit: a grapheme cluster with marks of other scripts, or a syllable."""
 
 _HAS_OTHER_KIND = regex.compile(rf"[\p{{Hiragana}}\p{{Tibetan}}\p{{Hangul}}{_BY_CHARACTER}{_INFLECTED}]", regex.V1)
 _PLAIN_WORD = regex.compile(r"(?:[\w--\p{M}]\p{M}*)+", regex.V1)
