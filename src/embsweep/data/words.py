@@ -23,7 +23,7 @@ _SEGMENT = regex.compile(
     (?P<kana>\p{{Hiragana}}[\p{{Hiragana}}ー\p{{M}}]*)
     |(?P<characters>(?:\p{{Han}}\p{{M}}*)+|(?:[\p{{Katakana}}ー]\p{{M}}*)+|(?:[{_BY_CHARACTER}&&\w--\p{{M}}]\p{{M}}*)+)
     |(?P<syllables>[\p{{Tibetan}}&&\w--\p{{M}}][\p{{Tibetan}}&&\w]*(?:[་༌]+[\p{{Tibetan}}&&\w]+)*)
-    |(?P<hangul>\p{{Hangul}}+)
+    |(?P<hangul>[\p{{Hangul}}--\p{{M}}]+)
     |(?P<inflected>(?:[{_INFLECTED}&&\w--\p{{M}}]\p{{M}}*)+)
     |(?P<word>(?:[\w--[\p{{M}}\p{{Hiragana}}\p{{Tibetan}}\p{{Hangul}}{_BY_CHARACTER}{_INFLECTED}]]\p{{M}}*)+)
     """,
@@ -36,7 +36,7 @@ _CHARACTERS = {
     "characters": regex.compile(r"\X(?:(?=\p{M})\X)*"),
     "syllables": regex.compile(r"[\p{Tibetan}&&\w--\p{M}][\p{Tibetan}&&\w]*", regex.V1),
 }
-"""Groups of scripts without spaces between words → their unit: a grapheme cluster with marks of other scripts, or a syllable."""
+"""Groups of scripts without spaces between words → their unit: a character with all marks, or a syllable."""
 
 _HAS_OTHER_KIND = regex.compile(rf"[\p{{Hiragana}}\p{{Tibetan}}\p{{Hangul}}{_BY_CHARACTER}{_INFLECTED}]", regex.V1)
 _PLAIN_WORD = regex.compile(r"(?:[\w--\p{M}]\p{M}*)+", regex.V1)
