@@ -34,6 +34,7 @@ def test_terms_do_not_depend_on_the_unicode_form(text):
 @example("\u0e31")
 @example("\u0f71\u0f40")
 @example("\u093f")
+@example("\U00016ff0")
 @example("\u302e")
 @example("か\u102b")
 @example("\u0f40\u0f0b\u0f18")

@@ -21,7 +21,7 @@ _INFLECTED = (
 _SEGMENT = regex.compile(
     rf"""
     (?P<kana>\p{{Hiragana}}[\p{{Hiragana}}ー\p{{M}}]*)
-    |(?P<characters>(?:\p{{Han}}\p{{M}}*)+|(?:[\p{{Katakana}}ー]\p{{M}}*)+|(?:[{_BY_CHARACTER}&&\w--\p{{M}}]\p{{M}}*)+)
+    |(?P<characters>(?:[\p{{Han}}--\p{{M}}]\p{{M}}*)+|(?:[\p{{Katakana}}ー]\p{{M}}*)+|(?:[{_BY_CHARACTER}&&\w--\p{{M}}]\p{{M}}*)+)
     |(?P<syllables>[\p{{Tibetan}}&&\w--\p{{M}}][\p{{Tibetan}}&&\w]*(?:[་༌]+[\p{{Tibetan}}&&\w]+)*)
     |(?P<hangul>[\p{{Hangul}}--\p{{M}}]+)
     |(?P<inflected>(?:[{_INFLECTED}&&\w--\p{{M}}]\p{{M}}*)+)
