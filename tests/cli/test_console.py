@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from embsweep.cli.console import console, exit_codes, quiet_environment
+from embsweep.cli.console import console, exit_codes, number_table, quiet_environment
 from embsweep.cli.signals import Shutdown
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, SweepRefused, TooManyFailures, TrialFailed
 
@@ -83,12 +83,21 @@ def test_messages_are_neither_wrapped_nor_parsed_as_markup(capsys):
     assert capsys.readouterr().err == text + "\n"
 
 
+def test_no_text_of_others_is_read_as_markup(capsys):
+    """Neither as a text, nor in a table, whose cells are texts too."""
+    table = number_table("[/x]", "[red]")
+    table.add_row("[/foo]", "[bold]:smile:[/bold]")
+    console().print("[/foo] :smile: [red]x[/red]", table)
+    out = capsys.readouterr().out
+    assert [part for part in ("[/foo] :smile: [red]x[/red]", "[/x]", "[bold]:smile:[/bold]") if part not in out] == []
+
+
 def test_control_sequences_in_third_party_names_are_escaped(capsys, monkeypatch, set_env):
     evil = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eevil"
     table = Table()
     table.add_row(evil)
     for shown in (evil, Text(evil), table, Panel(evil)):
-        console().print(shown, markup=False)
+        console().print(shown)
     exit_code_of(EmbsweepError(evil))
     output = capsys.readouterr()
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(output.out + output.err)
