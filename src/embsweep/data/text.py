@@ -48,10 +48,9 @@ def _find_problem(value: object) -> tuple[Code, str] | None:
         return "wrong-type", f"is {_TYPE_NAMES.get(type(value), f'of type {type(value).__name__}')}, not text"
     if len(value) > _MAX_CHARS:
         return "too-many", f"has {len(value):,} characters"
-    if is_blank(value):
-        return "empty", "is empty"
-    bad = find_bad_character(value)
-    return ("bad-character", bad) if bad else None
+    if bad := find_bad_character(value):
+        return "bad-character", bad
+    return ("empty", "is empty") if is_blank(value) else None
 
 
 def find_bad_character(text: str) -> str | None:
