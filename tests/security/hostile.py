@@ -123,6 +123,53 @@ def plant_other_tokenizer(folder, marker):
     change(folder / "sentence_bert_config.json", tokenizer_name_or_path="owner/other")
 
 
+def name_shard(folder, shard, index="model.safetensors.index.json"):
+    """Store the weights in `shard`, named by an index."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    save_file(tensors, folder / shard)
+    index_of = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(tensors, str(shard))}
+    (folder / index).write_text(json.dumps(index_of))
+
+
+def plant_shard_outside(folder, marker):
+    name_shard(folder, "../outside.safetensors")
+
+
+def plant_shard_at_a_path(folder, marker):
+    name_shard(folder, folder.parent / "outside.safetensors")
+
+
+def plant_shard_of_another_kind(folder, marker):
+    """Name a pickle whose suffix does not show it."""
+    name_shard(folder, "shard.txt")
+    write_pickle(folder / "shard.txt", marker)
+
+
+def plant_method(folder, marker):
+    text = {"method": "save_pretrained", "method_output_name": "last_hidden_state"}
+    change(folder / "sentence_bert_config.json", modality_config={"text": text})
+
+
+def plant_output(folder, marker):
+    text = {"method": "forward", "method_output_name": ["last_hidden_state", "__class__", "__init__", "__globals__"]}
+    change(folder / "sentence_bert_config.json", modality_config={"text": text})
+
+
+def plant_task(folder, marker):
+    """Let `architectures` name anything in transformers."""
+    change(folder / "sentence_bert_config.json", transformer_task="retrieval")
+    change(folder / "config.json", architectures=["pipeline"])
+
+
+def plant_quantization(folder, marker):
+    change(
+        folder / "config.json", quantization_config={"quant_method": "torchao", "quant_type": {"_type": "os.system"}}
+    )
+
+
 def plant_adapter(folder, marker):
     change(folder / "adapter_config.json", base_model_name_or_path="owner/other")
 

@@ -15,7 +15,15 @@ from embsweep.models.builders import build_model, check_model
 from embsweep.models.copies import copy_model
 from embsweep.training.checkpoint import load_checkpoint
 from tests.refusals import codes_and_locations, exit_diagnostics, raises_diagnostics
-from tests.security.hostile import ALL_ATTACKS, CODE_ATTACKS, change, plant_foreign_module, plant_pickle, write_module
+from tests.security.hostile import (
+    ALL_ATTACKS,
+    CODE_ATTACKS,
+    change,
+    name_shard,
+    plant_foreign_module,
+    plant_pickle,
+    write_module,
+)
 
 pytestmark = pytest.mark.slow
 SAMPLE = ["foreign_module", "auto_map", "unsafe_loading"]
@@ -87,9 +95,25 @@ def test_symlinks_to_files_are_accepted_as_in_the_hub_cache(victim, tmp_path):
 
 def test_a_pickle_with_code_in_a_base_model_is_refused(victim, marker):
     plant_pickle(victim, marker)
-    with raises_diagnostics(("unsafe-model", "model.source")):
+    with raises_diagnostics(("unsafe-model", "model.source")) as caught:
         build_model(config(victim), "cpu")
+    assert "weights_only" not in str(caught.value), "torch advises to turn it off"
     assert not marker.exists()
+
+
+def test_weights_in_several_files_load(victim):
+    name_shard(victim, "model-00001-of-00001.safetensors")
+    assert build_model(config(victim), "cpu").encode(["law"]).shape == (1, 4)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_link_or_a_pipe_in_a_checkpoint_with_a_rewritten_manifest_is_refused(victim, tmp_path, kind):
+    folder, weights = tmp_path / "best", tmp_path / "best" / "model.safetensors"
+    write_folder(folder, lambda fresh: shutil.copytree(victim, fresh, dirs_exist_ok=True))
+    weights.unlink()
+    weights.symlink_to(victim / "model.safetensors") if kind == "link" else os.mkfifo(weights)
+    with pytest.raises(EmbsweepError, match=r"model\.safetensors: is a link"):
+        load_checkpoint(folder, "cpu")
 
 
 def test_a_base_model_published_as_a_pickle_of_tensors_loads(victim):
@@ -239,4 +263,5 @@ def test_a_hostile_pickle_in_a_resume_state_does_not_run(make_config, marker, tm
     recorder = Recorder()
     run_trial(job.model_copy(update={"attempt": 2}), recorder, toy_data())
     assert not marker.exists()
-    assert recorder.results[0].reason is None or "pickle" in recorder.results[0].reason.lower()
+    assert recorder.results[0].reason is None or "pickl" in recorder.results[0].reason.lower()
+    assert "weights_only" not in (recorder.results[0].reason or "")

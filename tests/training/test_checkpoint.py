@@ -178,7 +178,7 @@ def _break_link(folder):
         (_truncate_manifest, "manifest.json", "unreadable"),
         (_empty_manifest, "manifest.json", "empty"),
         (_list_manifest, "manifest.json", "unreadable"),
-        (_break_link, "modules.json", "unreadable"),
+        (_break_link, "modules.json", "wrong-file-kind"),
     ],
 )
 def test_the_corrupt_file_is_named(tmp_path, corrupt_with, name, code):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from embsweep.core.errors import Diagnostic, InputError, TrialFailed
+from embsweep.core.errors import Diagnostic, InputError, TrialFailed, describe_exception
 from embsweep.models import losses
 from embsweep.training import callback
 from embsweep.training.failures import describe_frames, format_error, to_single_line
@@ -208,3 +208,17 @@ def test_frames_show_the_messages_of_our_own_errors_only():
     assert "embsweep.core.errors.TrialFailed: there is no space" in text
     assert text.rstrip().endswith("builtins.OSError")
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Weights only load failed. Run it with `weights_only` set to False.", "Weights only load failed."),
+        ("It has code.\nPlease pass the argument `trust_remote_code=True` to run it.", "It has code."),
+        ("Object arrays cannot be loaded when allow_pickle=False", "it holds more than data"),
+        ("out of paper. Add paper.", "out of paper. Add paper."),
+    ],
+)
+def test_a_librarys_advice_to_turn_a_protection_off_is_not_repeated(text, shown):
+    assert format_error(ValueError(text)) == f"ValueError: {shown}"
+    assert describe_exception(ValueError(text)) == f"ValueError: {shown}"

@@ -72,6 +72,7 @@ Code = Literal[
     "ambiguous",
     "not-loadable",
     "unsafe-model",
+    "incomplete-weights",
     "truncated",
     "not-reproduced",
     # machines

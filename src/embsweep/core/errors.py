@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -131,9 +132,29 @@ class TrialFailed(CodedError):
     """One trial cannot continue (because of a non-finite loss, for example); the sweep can."""
 
 
+_UNSAFE_ADVICE = re.compile(
+    r"weights_only|trust_remote_code|allow_pickle|safe_globals|allowlist|ignore_mismatched_sizes|pickle\.load"
+)
+_SENTENCE_ENDS = (". ", ".\n", "\n")
+
+
+def omit_unsafe_advice(text: str) -> str:
+    """Return the message of a library up to the sentence that advises to turn a protection off.
+
+    torch advises `weights_only=False` for a pickle that it refuses, transformers `trust_remote_code=True`, NumPy
+    `allow_pickle=True`. Without a sentence before it, our own words are returned.
+    """
+    found = _UNSAFE_ADVICE.search(text)
+    if found is None:
+        return text
+    kept = text[: max(text.rfind(end, 0, found.start()) for end in _SENTENCE_ENDS) + 1].strip()
+    return kept or "it holds more than data"
+
+
 def describe_exception(error: BaseException) -> str:
-    """Return the type of an exception of a library and the first line of its message."""
-    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+    """Return the type of an exception of a library and the first line of its message, without unsafe advice."""
+    text = str(error) if isinstance(error, EmbsweepError) else omit_unsafe_advice(str(error))
+    return ": ".join([type(error).__name__, *text.strip().splitlines()[:1]])
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str | None:

@@ -112,7 +112,8 @@ def require_intact(folder: Path) -> None:
     """Check that the files of `folder` are those of its manifest.
 
     Raises:
-        CodedError: If a file, or the manifest, is missing, unreadable, altered or not listed. Names the first one.
+        CodedError: If a file, or the manifest, is missing, unreadable, altered or not listed, or if there is a link,
+            whose target may change, or a pipe, which would block. Names the first one.
     """
     listed = read_manifest(folder)
     present = list_files(folder)
@@ -121,6 +122,8 @@ def require_intact(folder: Path) -> None:
             raise CodedError("missing-file", f"{folder / name}: is missing")
         if name not in listed:
             raise CodedError("unlisted-file", f"{folder / name}: is not in {MANIFEST}")
+        if present[name].is_symlink() or not present[name].is_file():
+            raise CodedError("wrong-file-kind", f"{folder / name}: is a link, pipe or device; accepted: regular files")
         if describe_file(present[name]) != listed[name]:
             raise CodedError("altered-file", f"{folder / name}: was altered, it does not match {MANIFEST}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embsweep.core.errors import CodedError
+from embsweep.core.errors import CodedError, omit_unsafe_advice
 from embsweep.core.files import open_atomic
 from embsweep.selection.scores import PerQuery, Scores
 
@@ -36,7 +36,7 @@ def load_per_query(path: Path, scores: Scores, metric: str) -> PerQuery:
         with np.load(path, allow_pickle=False) as stored:
             values = {int(dim): stored[dim].astype(np.float64) for dim in stored.files}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise CodedError("unreadable", f"{path}: cannot be read ({error})") from None
+        raise CodedError("unreadable", f"{path}: cannot be read ({omit_unsafe_advice(str(error))})") from None
     for dim, by_metric in scores.items():
         found = float(np.mean(values[dim])) if dim in values else None
         # In this form NaN is refused: every comparison with it is false.

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from embsweep.config.model import USE_KNOWN_ARCHITECTURE, ModelConfig
 from embsweep.core.codes import Code
-from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.errors import Diagnostic, InputError, describe_exception, omit_unsafe_advice
 from embsweep.core.files import expand_home
 from embsweep.core.gpu_errors import is_context_broken, is_out_of_memory
+from embsweep.models.completeness import IncompleteWeights
 from embsweep.models.loading import limit_length, load_model
 from embsweep.models.safety import UnsafeModel, check_no_code
 
@@ -32,6 +33,7 @@ _WAYS_OUT = (
 )
 _ADAPTER = "adapter_config.json"
 _MERGE = "merge the adapter into its base and save the whole model: PeftModel.merge_and_unload() of the package peft"
+_COPY = "copy or download the model again"
 _DATA_ONLY = "a model of data only: no class, kernel or loader of its own"
 _CONFIGS = ("modules.json", "config.json")
 _WEIGHTS = (
@@ -66,6 +68,9 @@ def build_hub(
         return limit_length(_load(cfg, device, attention, folder), cfg.max_seq_length)
     except UnsafeModel as error:
         raise InputError(_describe_unsafe(cfg, error)) from error
+    except IncompleteWeights as error:
+        problem = f"is not loaded: {error}"
+        raise InputError(Diagnostic(error.code, "model.source", problem, cfg.source, "a whole model", _COPY)) from error
     except Exception as error:
         if isinstance(error, InputError) or is_out_of_memory(error) or is_context_broken(error):
             raise
@@ -77,8 +82,8 @@ def build_hub(
 
 
 def _explain_load(error: Exception) -> str:
-    first = str(error).strip().partition("\n")[0]
-    return first if isinstance(error, OSError | ValueError) and first else f"{type(error).__name__}: {first}"
+    first = omit_unsafe_advice(str(error)).strip().partition("\n")[0]
+    return first if isinstance(error, OSError | ValueError) and first else describe_exception(error)
 
 
 def _load(cfg: ModelConfig, device: str | None, attention: str | None, folder: Path | None) -> SentenceTransformer:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embsweep.core.errors import omit_unsafe_advice
+from embsweep.models.completeness import require_complete_weights
 from embsweep.models.safety import UnsafeModel, check_no_code, check_no_pickles
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def load_model(
 ) -> SentenceTransformer:
     """Load a model with float32 weights from a folder or by its hub id. Code that comes with a model never runs.
 
-    Errors of the libraries pass unchanged.
+    Other errors of the libraries pass unchanged.
 
     Args:
         source: A local folder or a hub id.
@@ -38,6 +40,7 @@ def load_model(
 
     Raises:
         UnsafeModel: If the model's files require code, or contain a pickle that is not allowed.
+        IncompleteWeights: If they lack a tensor that the model uses, or one has another shape.
     """
     import torch
     from sentence_transformers import SentenceTransformer
@@ -47,7 +50,7 @@ def load_model(
     if not may_hold_pickles:
         check_no_pickles(folder)
     options = {"dtype": torch.float32, "weights_only": True, "use_safetensors": None if may_hold_pickles else True}
-    with no_progress_bars():
+    with no_progress_bars(), require_complete_weights(folder):
         try:
             return SentenceTransformer(
                 source,
@@ -58,9 +61,9 @@ def load_model(
                 model_kwargs={**options, **({"attn_implementation": attention} if attention else {})},
             )
         except pickle.UnpicklingError as error:
-            first = str(error).partition("\n")[0]
+            reason = omit_unsafe_advice(str(error))
             raise UnsafeModel(
-                "unsafe-model", f"its weights are a pickle that holds more than tensors ({first})"
+                "unsafe-model", f"its weights are a pickle that holds more than tensors ({reason})"
             ) from error
 
 

@@ -2,8 +2,8 @@
 
 sentence-transformers and transformers require `trust_remote_code` to import code that comes with a model. They do not
 require it for: anything below `sentence_transformers.` (so also `….base.model.torch`), any `torch.…` as an activation,
-an attention kernel of the hub, keywords for `torch.load` in a module's configuration, and files outside the checked
-ones: another tokenizer, a linked folder.
+an attention kernel of the hub, keywords for `torch.load` in a module's configuration, any method of the network by
+name, and files outside the checked ones: another tokenizer, a linked folder, weights that an index names.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from embsweep.core.errors import CodedError
+from embsweep.models.weight_index import SUFFIX, check_index
 
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 """Suffixes of files that may run code when they are loaded without restrictions."""
@@ -26,7 +27,6 @@ _MODULE = re.compile(
 _ACTIVATION = re.compile(r"torch\.nn\.modules\.(?:activation\.[A-Z]\w*|linear\.Identity)")
 _PLAIN = re.compile(r"[\w.\- ]*")
 _NOT_CONFIGURATIONS = ("tokenizer.json", "vocab.json", "manifest.json")  # large, and not read by any class loader
-_WEIGHT_INDEX = ".index.json"
 _KEYWORDS = re.compile(r"(?P<part>model|tokenizer|processor|config)_(?:args|kwargs)")
 _MODEL_KEYWORDS = frozenset(
     {
@@ -38,6 +38,10 @@ _MODEL_KEYWORDS = frozenset(
         "use_memory_efficient_attention",
     }
 )
+_TASK = "feature-extraction"
+"""The only task of an embedding model; `retrieval` looks its class up by any name in `transformers`."""
+_METHOD = "forward"
+_METHOD_OUTPUTS = ("last_hidden_state", "hidden_states")
 _LOADERS_OWN = frozenset({"cache_dir", "code_revision", "local_files_only", "revision", "subfolder", "token"})
 
 
@@ -81,14 +85,18 @@ def _check_path(path: Path, folder: Path) -> Iterator[str]:
 
 
 def _check_file(path: Path, name: str) -> Iterator[str]:
-    if path.name in _NOT_CONFIGURATIONS or path.name.endswith(_WEIGHT_INDEX):
+    if path.name in _NOT_CONFIGURATIONS:
         return
+    diagnostics = check_index(path) if path.name.endswith(SUFFIX) else _check_configuration(path)
+    yield from (f"{name} {diagnostic}" for diagnostic in diagnostics)
+
+
+def _check_configuration(path: Path) -> list[str]:
     try:
         content = json.loads(path.read_text("utf-8"))
-        diagnostics = [*_check_classes(path.name, content), *_check_values(content)]
+        return [*_check_classes(path.name, content), *_check_values(content)]
     except (OSError, ValueError, RecursionError) as error:
-        diagnostics = [f"cannot be read ({type(error).__name__})"]
-    yield from (f"{name} {diagnostic}" for diagnostic in diagnostics)
+        return [f"cannot be read ({type(error).__name__})"]
 
 
 def _check_classes(file: str, content: Any) -> Iterator[str]:
@@ -132,15 +140,39 @@ def _check_values(node: Any) -> Iterator[str]:
     if not isinstance(node, dict):
         return
     for key, value in node.items():
-        if key in ("auto_map", "custom_pipelines", "trust_remote_code") and value:
-            yield f"requires code of its own ({key})"
-        elif key == "tokenizer_name_or_path" and value is not None:
-            yield f"names another tokenizer to load ({value!r})"
-        elif key.lstrip("_").startswith("attn_implementation") and not _is_plain(value):
-            yield f"names an attention kernel to fetch ({value!r})"
-        elif (found := _KEYWORDS.fullmatch(key)) and isinstance(value, dict):
-            yield from _check_keywords(found["part"], value)
+        yield from _check_entry(key, value)
         yield from _check_values(value)
+
+
+def _check_entry(key: str, value: Any) -> Iterator[str]:
+    if key in ("auto_map", "custom_pipelines", "trust_remote_code") and value:
+        yield f"requires code of its own ({key})"
+    elif key in ("quantization_config", "compression_config") and value:
+        yield f"has quantized weights ({key}), which another package would read; accepted: floating-point weights"
+    elif key == "tokenizer_name_or_path" and value is not None:
+        yield f"names another tokenizer to load ({value!r})"
+    elif key.lstrip("_").startswith("attn_implementation") and not _is_plain(value):
+        yield f"names an attention kernel to fetch ({value!r})"
+    elif key == "transformer_task" and value != _TASK:
+        yield f"names the task {value!r}; accepted: {_TASK!r}"
+    elif key == "modality_config":
+        yield from _check_modalities(value)
+    elif (found := _KEYWORDS.fullmatch(key)) and isinstance(value, dict):
+        yield from _check_keywords(found["part"], value)
+
+
+def _check_modalities(config: Any) -> Iterator[str]:
+    """Yield the methods and outputs of the network that a module's configuration may not name."""
+    if not (isinstance(config, dict) and all(isinstance(entry, dict) for entry in config.values())):
+        yield "has a modality_config that is not an object of objects"
+        return
+    for entry in config.values():
+        method, output = entry.get("method"), entry.get("method_output_name")
+        if method != _METHOD:
+            yield f"names the method {method!r} of the network; accepted: {_METHOD!r}"
+        for name in output if isinstance(output, list) else [output]:
+            if name not in _METHOD_OUTPUTS and not isinstance(name, int):
+                yield f"names the output {name!r} of the network; accepted: {', '.join(_METHOD_OUTPUTS)}"
 
 
 def _check_keywords(part: str, keywords: dict[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 
-from embsweep.core.errors import EmbsweepError
+from embsweep.core.errors import EmbsweepError, omit_unsafe_advice
 from embsweep.core.redaction import escape_control_characters
 
 MOST_CHARS = 1000
@@ -13,10 +13,11 @@ MOST_CHARS = 1000
 
 def format_error(error: BaseException) -> str:
     """Return name and message of an error, or the message alone for an EmbsweepError, whose text is complete."""
-    text, name = to_single_line(str(error)), type(error).__name__
+    is_own, name = isinstance(error, EmbsweepError), type(error).__name__
+    text = to_single_line(str(error) if is_own else omit_unsafe_advice(str(error)))
     if isinstance(error, SystemExit):
         return f"the trial called sys.exit({to_single_line(repr(error.code))})"
-    if isinstance(error, EmbsweepError) and text:
+    if is_own and text:
         return text
     return f"{name}: {text}" if text else name
 
