@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from embsweep.cli.console import number_table
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, did_you_mean
 from embsweep.reports.progress import build_table, describe_view
 from embsweep.reports.text import plain_printer, score
 from embsweep.reports.view import SweepView
-from embsweep.search.read import read_ledger
+from embsweep.search.read import explain_damage, read_ledger
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import build_view, project_ledger
 from embsweep.tracking.sync import count_pending
@@ -32,18 +35,20 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
     """
     say = plain_printer(console)
     if name is None:
-        views, problems = _read_all(storage)
-        if views or not problems:
-            console.print(_overview(views) if views else f"No sweeps under {storage / 'sweeps'}.")
+        rows, problems = _read_all(storage)
+        if rows or not problems:
+            console.print(_overview(rows) if rows else f"No sweeps under {storage / 'sweeps'}.")
         for problem in problems:
             say(problem)
         return
     folder = find_sweep(storage, name)
     if (view := _read_view(folder)) is None:
         raise InputError(Diagnostic("unknown-name", "NAME", "has recorded nothing yet", name))
-    say(view.title)
-    say(describe_view(view))
-    console.print(build_table(view))
+    with explain_damage(folder.ledger):
+        lines, table = (view.title, describe_view(view)), build_table(view)
+    for line in lines:
+        say(line)
+    console.print(table)
     if pending := count_pending(folder.synced, project_ledger(folder.ledger)):
         say(
             f"{pending:,} runs are not in MLflow as the ledger has them; the sweep, its command run again, or "
@@ -75,29 +80,51 @@ def _list_sweeps(storage: Path) -> dict[str, SweepFolder]:
 
 def _read_view(folder: SweepFolder) -> SweepView | None:
     """Return the view of a sweep; None if it is just starting."""
-    found = read_ledger(folder.ledger)
-    return build_view(dict(found[0]), found[1]) if found is not None and "name" in found[0] else None
+    with explain_damage(folder.ledger):
+        found = read_ledger(folder.ledger)
+        return build_view(dict(found[0]), found[1]) if found is not None and "name" in found[0] else None
 
 
-def _read_all(storage: Path) -> tuple[dict[str, SweepView], list[str]]:
-    """Return the view of every sweep by name, and the error of each ledger that cannot be read."""
-    views, problems = {}, []
+@dataclass(frozen=True)
+class _Row:
+    """One sweep in the table of all."""
+
+    name: str
+    finished: str
+    counts: dict[str, int]
+    baseline: str
+    best: str
+    has_rungs: bool
+
+
+def _read_all(storage: Path) -> tuple[list[_Row], list[str]]:
+    """Return the row of every sweep, and the error of each ledger that cannot be read."""
+    rows, problems = [], []
     for name, folder in _list_sweeps(storage).items():
         try:
-            views[name] = _read_view(folder)
+            with explain_damage(folder.ledger):
+                if (view := _read_view(folder)) is not None:
+                    rows.append(_to_row(name, view))
         except EmbsweepError as error:
             problems.append(str(error))
-    return {name: view for name, view in views.items() if view is not None}, problems
+    return rows, problems
 
 
-def _overview(views: dict[str, SweepView]) -> Table:
-    paused = ["paused"] if any(view.has_rungs for view in views.values()) else []
-    states = (*paused, "stopped", "failed")
+def _to_row(name: str, view: SweepView) -> _Row:
+    return _Row(
+        name,
+        f"{len(view.finished)}/{view.requested_trials}",
+        Counter(row.state for row in view.rows),
+        score(view.baseline),
+        score(view.best.best) if view.best else "–",
+        view.has_rungs,
+    )
+
+
+def _overview(rows: list[_Row]) -> Table:
+    states = [*(["paused"] if any(row.has_rungs for row in rows) else []), "stopped", "failed"]
     table = number_table("sweep", "trials", *states, "base", "best")
-    for name, view in views.items():
-        counts = [sum(row.state == state for row in view.rows) for state in states]
-        best = score(view.best.best) if view.best else "–"
-        table.add_row(
-            name, f"{len(view.finished)}/{view.requested_trials}", *map(str, counts), score(view.baseline), best
-        )
+    for row in rows:
+        counts = [str(row.counts.get(state, 0)) for state in states]
+        table.add_row(Text(row.name), row.finished, *counts, row.baseline, row.best)
     return table

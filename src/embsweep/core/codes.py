@@ -97,6 +97,7 @@ Code = Literal[
     "more-faults",
     # a sweep is refused
     "other-sweep",
+    "contradiction",
     "other-format",
     "already-running",
     # a promotion or a rollback is refused

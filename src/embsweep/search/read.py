@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import DatabaseError
 
-from embsweep.core.errors import CodedError
+from embsweep.core.errors import CodedError, EmbsweepError, TrialFailed, describe_exception
 from embsweep.search.record import METADATA, STUDY, TrialRecord, require_format, to_record
-from embsweep.search.storage import open_storage
+from embsweep.search.storage import RESTORE, open_read_only
 
 StudyRecords = tuple[Mapping[str, Any], tuple[TrialRecord, ...]]
 """Metadata and trials of one study."""
@@ -26,7 +27,7 @@ def read_ledger(path: Path) -> StudyRecords | None:
         SweepRefused: If the ledger has another format.
         CodedError: If the file is damaged or not a ledger (`unreadable`), or cannot be read now (`LedgerUnavailable`).
     """
-    return _read_supported(path).get(STUDY)
+    return read_studies(path).get(STUDY)
 
 
 def read_phases(path: Path) -> Mapping[str, tuple[TrialRecord, ...]]:
@@ -36,7 +37,7 @@ def read_phases(path: Path) -> Mapping[str, tuple[TrialRecord, ...]]:
         SweepRefused: If the ledger has another format.
         CodedError: If the file is damaged or not a ledger (`unreadable`), or cannot be read now (`LedgerUnavailable`).
     """
-    return {name: trials for name, (_, trials) in _read_supported(path).items()}
+    return {name: trials for name, (_, trials) in read_studies(path).items()}
 
 
 def read_metadata(path: Path) -> Mapping[str, Any]:
@@ -48,7 +49,13 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
     return _read_studies(path).get(STUDY, ({}, ()))[0]
 
 
-def _read_supported(path: Path) -> Mapping[str, StudyRecords]:
+def read_studies(path: Path) -> Mapping[str, StudyRecords]:
+    """Return metadata and trials of each study in a ledger, that of the search first; nothing without a ledger.
+
+    Raises:
+        SweepRefused: If the ledger has another format.
+        CodedError: If the file is damaged or not a ledger (`unreadable`), or cannot be read now (`LedgerUnavailable`).
+    """
     studies = _read_studies(path)
     if STUDY in studies:
         require_format(STUDY, studies[STUDY][0])
@@ -56,21 +63,37 @@ def _read_supported(path: Path) -> Mapping[str, StudyRecords]:
 
 
 def _read_studies(path: Path) -> Mapping[str, StudyRecords]:
-    """Return every study by name, the search first; nothing if there is no ledger."""
-    if not path.is_file():
+    """Return every study by name, the search first; nothing if there is no ledger, or an empty file."""
+    if not path.is_file() or not path.stat().st_size:
         return {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with explain_damage(path), open_read_only(path) as storage:
+        return {study.study_name: _read_study(storage, study.study_name) for study in storage.get_all_studies()}
+
+
+@contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """Turn what a damaged ledger causes wherever its contents are used into an error that names its file.
+
+    Raises:
+        CodedError: `unreadable`: for JSON that is cut off or nested too deeply, values of a wrong type, missing keys.
+    """
     try:
-        storage = open_storage(path)
-        try:
-            return {study.study_name: _read_study(storage, study.study_name) for study in storage.get_all_studies()}
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
-    except (DatabaseError, StorageInternalError) as error:
-        raise CodedError("unreadable", f"{path}: not a readable ledger ({str(error).splitlines()[0]})") from None
+        yield
+    except (
+        *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+        *(TrialFailed, DatabaseError, StorageInternalError),
+    ) as error:
+        if isinstance(error, EmbsweepError) and not isinstance(error, TrialFailed):
+            raise
+        raise CodedError(
+            "unreadable", f"{path}: the ledger is damaged ({describe_exception(error)}). {RESTORE}"
+        ) from None
 
 
 def _read_study(storage: RDBStorage, name: str) -> StudyRecords:
     study = optuna.load_study(storage=storage, study_name=name)
-    return study.user_attrs.get(METADATA, {}), tuple(to_record(trial) for trial in study.get_trials(deepcopy=False))
+    metadata = study.user_attrs.get(METADATA, {})
+    if not isinstance(metadata, dict):
+        raise TypeError(f"the metadata of study {name} is a {type(metadata).__name__}")
+    return metadata, tuple(to_record(trial) for trial in study.get_trials(deepcopy=False))

@@ -6,8 +6,8 @@ The records contain everything that MLflow, the screen and the card show.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -81,8 +81,9 @@ class TrialRecord:
     """The ledger's data of one trial.
 
     `best` is its best objective so far, None before the first evaluation; `fraction` is the largest reported fraction
-    of the schedule; `attributes` are set by the sweep (reports, checkpoint, pid, times, reason). `reached` holds the
-    steps of the pruner at which the last attempt has reported. `created_at` is in seconds since the epoch.
+    of the schedule; `attributes` are set by the sweep (reports, checkpoint, pid, times, reason). `reached` maps the
+    steps of the pruner at which the last attempt has reported to the best objective up to there. `created_at` is in
+    seconds since the epoch.
     """
 
     number: int
@@ -91,7 +92,7 @@ class TrialRecord:
     best: float | None
     fraction: float
     attributes: Mapping[str, Any]
-    reached: Set[int] = frozenset()
+    reached: Mapping[int, float] = field(default_factory=dict)
     created_at: float = 0.0
 
     @property
@@ -178,7 +179,7 @@ def to_record(trial: FrozenTrial) -> TrialRecord:
         best=best if best is not None and math.isfinite(best) else None,
         fraction=max(reported, default=0) / STEPS_PER_SCHEDULE,
         attributes=dict(trial.user_attrs),
-        reached=reported.keys(),
+        reached=dict(reported),
         created_at=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
     )
 

@@ -18,7 +18,7 @@ from embsweep.core.errors import EmbsweepError
 from embsweep.core.files import atomic_write
 from embsweep.data.groups import label_groups
 from embsweep.evaluation.evaluator import Evaluation
-from embsweep.search.read import read_metadata
+from embsweep.search.read import explain_damage, read_metadata
 from embsweep.selection.evidence import BASE, BM25, EvaluationRecord, VerificationRecord
 from embsweep.selection.statistics.significance import compute_intervals
 from embsweep.sweep.context import SweepContext
@@ -63,11 +63,11 @@ def count_previous_evaluations(folder: SweepFolder, fingerprint: str, say: Calla
     for path in (folder.storage / "sweeps").glob("*/study.db"):
         try:
             metadata = read_metadata(path) if path != folder.ledger else {}
+            with explain_damage(path):
+                if metadata.get("identity", {}).get("data fingerprint") == fingerprint:
+                    count += len(metadata.get(_METADATA_KEY, metadata.get(_METADATA_KEY_IN_FORMAT_1, [])))
         except EmbsweepError as error:
             say(f"Test evaluations of another sweep are not counted: {error}")
-            continue
-        if metadata.get("identity", {}).get("data fingerprint") == fingerprint:
-            count += len(metadata.get(_METADATA_KEY, metadata.get(_METADATA_KEY_IN_FORMAT_1, [])))
     return count
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from embsweep.core.redaction import redact
 from embsweep.reports.view import SweepView, TrialRow
-from embsweep.search.read import read_metadata, read_phases
+from embsweep.search.read import explain_damage, read_metadata, read_phases
 from embsweep.search.record import CONFIG, PROMOTION, STUDY, TrialRecord
 from embsweep.selection.scores import scores_from_json
 from embsweep.sweep.request import flatten
@@ -103,8 +103,9 @@ def project_ledger(path: Path) -> tuple[RunState, ...]:
     phases, metadata = read_phases(path), read_metadata(path)
     if "tracking" not in metadata:
         return ()
-    trials = [project_trial(metadata, study, record) for study, records in phases.items() for record in records]
-    return (project_sweep(metadata), *trials)
+    with explain_damage(path):
+        trials = [project_trial(metadata, study, record) for study, records in phases.items() for record in records]
+        return (project_sweep(metadata), *trials)
 
 
 def run_ref(study: str, record: TrialRecord) -> RunRef:

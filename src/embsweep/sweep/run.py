@@ -22,6 +22,7 @@ from embsweep.reports.view import Result
 from embsweep.runners.resources import describe_idle_gpus, describe_slots
 from embsweep.search.factory import open_search_ledger
 from embsweep.search.promotion_ledger import PromotionLedger
+from embsweep.search.read import read_studies
 from embsweep.search.record import REDRAWN
 from embsweep.search.search import RANDOM_DRAWS, SearchLedger
 from embsweep.search.storage import open_storage
@@ -31,6 +32,7 @@ from embsweep.sweep.checks.preflight import PreflightResult, check_not_running, 
 from embsweep.sweep.confirmation import confirm_finalists
 from embsweep.sweep.context import SweepContext, run_phase
 from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.ledger_check import check_ledger
 from embsweep.sweep.projection import project_ledger, project_sweep
 from embsweep.sweep.rehearsal_notice import describe_changes, describe_headline
 from embsweep.sweep.request import SweepRequest
@@ -68,7 +70,9 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
             console.print(f"The earlier sweep was archived as {archived}", soft_wrap=True, highlight=False)
         folder.create()
         with _libraries_to_file(folder.log):
+            read_studies(folder.ledger)  # raises an error that names the file if it is damaged
             ledger = _open_ledger(request, prepared, folder)
+            check_ledger(folder.ledger, prepared.recipe.objective)
             result = load_result(ledger, folder, prepared.recipe)
             if result is None or not ledger.is_exhausted:
                 return _search(request, prepared, folder, ledger, console)
@@ -121,7 +125,9 @@ def _search(
             tracking.put(project_sweep(ledger.metadata))
             context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, models)
             _run_search(context)
-            return finalize_sweep(context, confirm_finalists(context))
+            finalists = confirm_finalists(context)
+            check_ledger(folder.ledger, prepared.recipe.objective)
+            return finalize_sweep(context, finalists)
         except BaseException as error:
             with contextlib.suppress(Exception):  # keep the original error if the disk is full
                 if ledger.metadata["status"] == RUNNING:  # not if the result is stored, but MLflow has not got it
