@@ -24,7 +24,7 @@ MAY_CHANGE = {
     "scale.rehearsal.model.published": "max_seq_tokens pooling prompts",
     "search": "trials",
     "stopping": "paused_states",
-    "storage": "path",
+    "storage": "path shared",
     "sweep": "fresh keep_checkpoints max_attempts max_failed_trials name",
     "tracking": "experiment must_answer registered_model uri",
 }
@@ -62,6 +62,7 @@ def identity(make_config, *overrides, space=SPACE, data="abc"):
         "runner.max_concurrent=1",
         "tracking.experiment=other",
         "storage.path=/tmp/x",
+        "storage.shared=true",
         "sweep.fresh=true",
         "train.learning_rate=1e-3",  # swept: the space is part of the identity instead
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +10,8 @@ from rich.console import Console
 from embsweep.cli.status import find_sweep
 from embsweep.core.names import CHAMPION
 from embsweep.reports.text import plain_printer
+from embsweep.search.read import read_metadata
+from embsweep.sweep.folder import SHARED_STORAGE
 from embsweep.sweep.sync import sync_sweep
 
 
@@ -29,6 +32,7 @@ def sync_request(name: str, *, storage: Path, uri: str | None, experiment: str |
     """
     say = plain_printer(console)
     folder = find_sweep(storage, name)
+    folder = replace(folder, is_shared=bool(read_metadata(folder.ledger).get(SHARED_STORAGE)))
     with folder.hold():
         done = sync_sweep(folder, uri=uri, experiment=experiment, say=say)
     say(f"{done.store} has all {done.runs} runs of sweep '{name}' (experiment {done.store.experiment}).")

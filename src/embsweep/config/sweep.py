@@ -250,9 +250,13 @@ class ScaleConfig(FrozenModel):
 
 
 class StorageConfig(FrozenModel):
-    """Folder that contains sweeps/, mlruns/ and mlflow.db; null means the repository's root."""
+    """Folder that contains sweeps/, mlruns/ and mlflow.db; null means the repository's root.
+
+    `shared` accepts folders that their group may write to, and that another of its members owns; never for all users.
+    """
 
     path: str | None = None
+    shared: bool = False
 
 
 class SweepConfig(FrozenModel):

@@ -18,6 +18,7 @@ from typing import Any
 from embsweep.config.model import ModelConfig
 from embsweep.core.errors import CodedError, InputError
 from embsweep.core.files import MANIFEST, describe_file, list_files, read_manifest, require_intact, write_folder
+from embsweep.core.ownership import open_lock
 from embsweep.models.builders import KINDS
 from embsweep.models.safety import PICKLES
 
@@ -64,7 +65,7 @@ def copy_model(cfg: ModelConfig, root: Path) -> ModelCopy:
     files = {name: describe_file(source / name) for name in sorted(names)}
     key = hashlib.sha256(json.dumps(files, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()
     target = root / key
-    with (root / f".{key}.lock").open("a") as lock:
+    with open_lock(root / f".{key}.lock", mode=0o666) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _has_files(target, files):
             write_folder(target, partial(_copy_files, source, files))

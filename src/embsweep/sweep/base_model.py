@@ -44,12 +44,12 @@ def copy_models(request: SweepRequest, prepared: PreflightResult) -> tuple[Model
     A model that cannot be copied is left out: only the trials that use it fail, with the reason.
 
     Raises:
-        InputError: If the folder of the copies is unsafe (see `check_ownership`).
+        InputError: If the folder of the copies is unsafe (see `check_folder`).
         OSError: If the disk is full.
     """
     if not prepared.runner.is_remote:
         return ()
-    root = open_model_cache(prepared.storage)
+    root = open_model_cache(prepared.storage, is_shared=prepared.recipe.storage.shared)
     distinct = {(model.kind, model.source, model.revision): model for model in _find_models(request, prepared)}
     return tuple(copy for model in distinct.values() if (copy := _copy(model, root)))
 

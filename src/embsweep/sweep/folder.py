@@ -4,77 +4,52 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
-from embsweep.core.errors import Diagnostic, InputError, SweepRefused
+from embsweep.core.errors import SweepRefused
 from embsweep.core.files import data_cache
+from embsweep.core.ownership import check_file, check_folder, open_lock
+
+SHARED_STORAGE = "shared_storage"
+"""Metadata of the ledger: `storage.shared` of the last run, for commands without a configuration."""
 
 
-def check_ownership(folder: Path) -> None:
-    """Check that no other user can control what is in `folder`, if it exists.
+def check_storage(storage: Path, *, is_shared: bool) -> None:
+    """Check the folders of a storage that a sweep shares with others, those that exist.
+
+    Args:
+        storage: The storage folder; its parents are the user's choice, and may be `/tmp`.
+        is_shared: `storage.shared`.
 
     Raises:
-        InputError: If it is a link, is not a folder, belongs to another user, or is writable by every user without the
-            sticky bit.
+        InputError: If one of them is unsafe, see `check_folder`.
     """
-    try:
-        found = folder.lstat()
-    except FileNotFoundError:
-        return
-    problems = {
-        "is a link, whose target may change": stat.S_ISLNK(found.st_mode),
-        "is not a folder": not stat.S_ISDIR(found.st_mode),
-        f"belongs to another user (uid {found.st_uid})": found.st_uid != os.getuid(),
-        "is writable by every user": found.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH,
-    }
-    problem = next((text for text, is_given in problems.items() if is_given), None)
-    if problem is not None:
-        raise InputError(
-            Diagnostic(
-                "unsafe-folder",
-                "storage.path",
-                problem,
-                str(folder),
-                "a folder owned by this user",
-                "choose another storage.path",
-            )
-        )
+    for folder in (storage, storage / "sweeps", storage / "mlruns"):
+        check_folder(folder, is_shared=is_shared)
 
 
-def _open_lock(path: Path) -> TextIO:
-    """Open the lock file, but do not follow a link: that would overwrite the link's target."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise InputError(
-            Diagnostic(
-                "not-writable",
-                "storage.path",
-                f"cannot be used as a lock ({error.strerror})",
-                str(path),
-                hint="remove it",
-            )
-        ) from None
-    return os.fdopen(descriptor, "a+", encoding="ascii")
-
-
-def open_model_cache(storage: Path) -> Path:
-    """Return the folder of the base models' copies, created accessible to its owner only.
+def open_model_cache(storage: Path, *, is_shared: bool = False) -> Path:
+    """Return the folder of the base models' copies, created accessible to its owner only, or to its group if shared.
 
     Raises:
-        InputError: If it is unsafe, see `check_ownership`.
+        InputError: If it is unsafe, see `check_folder`.
     """
     root = storage / ".cache" / "models"
     for folder in (root.parent, root):
-        check_ownership(folder)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _create_folder(folder, is_shared=is_shared)
     return root
+
+
+def _create_folder(folder: Path, *, is_shared: bool = False) -> None:
+    """Create a folder, or check it; it is accessible to its owner only, or to its group if `is_shared`."""
+    check_folder(folder, is_shared=is_shared)
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.stat().st_uid == os.geteuid():
+        folder.chmod(0o2770 if is_shared else 0o700)
 
 
 def run_folder(runs: Path, number: int) -> Path:
@@ -84,10 +59,14 @@ def run_folder(runs: Path, number: int) -> Path:
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """Every path of one sweep, derived from the storage folder and the sweep's name."""
+    """Every path of one sweep, derived from the storage folder and the sweep's name.
+
+    `is_shared` is `storage.shared`: a group of users may write to the storage folder.
+    """
 
     storage: Path
     name: str
+    is_shared: bool = False
 
     @property
     def root(self) -> Path:
@@ -138,12 +117,15 @@ class SweepFolder:
 
         Raises:
             SweepRefused: If another process holds the lock; the message names it.
-            InputError: If the folder of the lock is unsafe (see `check_ownership`), or the lock file cannot be opened.
+            InputError: If the storage folder is unsafe (see `check_storage`), or the lock file cannot be opened.
         """
         path = self.storage / "sweeps" / f".{self.name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_ownership(path.parent)
-        with _open_lock(path) as file:
+        check_storage(self.storage, is_shared=self.is_shared)
+        for folder in (self.storage, path.parent):
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(0o2775 if self.is_shared else 0o755)  # whatever the umask
+        with open_lock(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -159,15 +141,14 @@ class SweepFolder:
             yield
 
     def create(self) -> None:
-        """Create the sweep's folder and that of the cached data, accessible to their owner only.
+        """Create the sweep's folder, accessible to its owner only, and that of the cached data, which may be shared.
 
         Raises:
-            InputError: If one of them is unsafe, see `check_ownership`.
+            InputError: If one of them is unsafe, see `check_folder`, or the ledger is not a file of this user.
         """
-        for folder in (self.root, data_cache(self.storage)):
-            check_ownership(folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o700)
+        _create_folder(self.root)
+        _create_folder(data_cache(self.storage), is_shared=self.is_shared)
+        check_file(self.ledger)
 
     def archive(self) -> Path | None:
         """Rename the folder so that a new sweep can use its name; return the new path, or None if there was none."""

@@ -31,7 +31,7 @@ from embsweep.sweep.base_model import copy_models, describe_models, load_or_scor
 from embsweep.sweep.checks.preflight import PreflightResult, check_not_running, check_request
 from embsweep.sweep.confirmation import confirm_finalists
 from embsweep.sweep.context import SweepContext, run_phase
-from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.folder import SHARED_STORAGE, SweepFolder
 from embsweep.sweep.ledger_check import check_ledger
 from embsweep.sweep.projection import project_ledger, project_sweep
 from embsweep.sweep.rehearsal_notice import describe_changes, describe_headline
@@ -64,7 +64,7 @@ def run_sweep(request: SweepRequest, console: Console) -> Result:
 
 
 def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> Result:
-    folder = SweepFolder(prepared.storage, prepared.recipe.sweep.name)
+    folder = SweepFolder(prepared.storage, prepared.recipe.sweep.name, prepared.recipe.storage.shared)
     with folder.hold():
         if prepared.recipe.sweep.fresh and (archived := folder.archive()):
             console.print(f"The earlier sweep was archived as {archived}", soft_wrap=True, highlight=False)
@@ -108,6 +108,7 @@ def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: Sweep
         objective=describe_objective(recipe.objective),
         requested_trials=ledger.budget,
         slots=prepared.slots.count,
+        **{SHARED_STORAGE: folder.is_shared},
     )
     return ledger
 

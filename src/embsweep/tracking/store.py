@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from embsweep.core.errors import Diagnostic, InputError, describe_exception
+from embsweep.core.ownership import open_lock
 from embsweep.core.redaction import redact
 from embsweep.tracking.connection import answer_or_none, connect, require_reachable
 
@@ -133,6 +135,8 @@ def open_store(
         with _lock_database(sqlite_file(where)):
             _require_database(where)
             found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
+    except InputError:
+        raise
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
         raise StoreUnreachable(_unreachable(key, where, error)) from None
     if found.lifecycle_stage != "active":
@@ -175,7 +179,7 @@ def _lock_database(database: Path | None) -> Iterator[None]:
         yield
         return
     database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f".{database.name}.lock").open("a") as lock:
+    with open_lock(database.with_name(f".{database.name}.lock"), mode=0o666) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not database.exists() or not database.stat().st_size:
             _create_database(database)
@@ -219,6 +223,8 @@ def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
     if folder != experiment:
         folder += "-" + hashlib.sha256(experiment.encode()).hexdigest()[:8]
     path = base.resolve() / "mlruns" / folder
+    if not path.parent.exists():  # MLflow would create it as the umask says, and the next run would refuse it
+        path.parent.mkdir(mode=0o755 | (path.parent.parent.stat().st_mode & stat.S_IWGRP))
     return path.as_uri() if set("%?#") & set(str(path)) else str(path)  # MLflow unquotes plain paths too
 
 

@@ -18,6 +18,7 @@ from embsweep.data.collection import Collection
 from embsweep.data.sources.docstrings import find_packages
 from embsweep.data.sources.load import load_collection
 from embsweep.models.builders import check_model
+from embsweep.sweep.folder import check_storage
 from embsweep.sweep.request import flatten
 
 _MISSING = "???"
@@ -100,8 +101,17 @@ def find_storage(values: Mapping[str, Any], default: Path) -> Path:
     return expand_home(path, "storage.path").resolve() if isinstance(path, str) else default
 
 
+def is_storage_shared(values: Mapping[str, Any]) -> bool:
+    """Return `storage.shared`."""
+    part = values.get("storage")
+    return isinstance(part, Mapping) and part.get("shared") is True
+
+
 def validate_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
-    """Return a diagnostic if the storage folder cannot be created or written to; leave nothing behind."""
+    """Return a diagnostic if the storage folder is unsafe or cannot be created or written to; leave nothing behind."""
+    _, unsafe = attempt(check_storage, storage, is_shared=is_storage_shared(values))
+    if unsafe:
+        return unsafe
     existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
     try:
         tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()

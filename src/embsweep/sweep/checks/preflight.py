@@ -32,6 +32,7 @@ from embsweep.sweep.checks.inputs import (
     attempt,
     deduplicate,
     find_storage,
+    is_storage_shared,
     parse_config,
     parse_data,
     validate_chosen_model,
@@ -91,7 +92,8 @@ def check_not_running(request: SweepRequest) -> None:
 
 
 def _find_running(request: SweepRequest, name: str) -> SweepRefused | None:
-    folder = SweepFolder(find_storage(request.values, request.default_storage), name)
+    storage = find_storage(request.values, request.default_storage)
+    folder = SweepFolder(storage, name, is_storage_shared(request.values))
     if not (folder.storage / "sweeps" / f".{name}.lock").exists():
         return None
     try:
@@ -189,7 +191,7 @@ def _check_config(
         splits,
         slots,
         call=runner.call,
-        model_cache=open_model_cache(storage) if runner.is_remote else None,
+        model_cache=open_model_cache(storage, is_shared=recipe.storage.shared) if runner.is_remote else None,
         weakest=weakest,
     ):
         raise InputError(memory_diagnostics)
