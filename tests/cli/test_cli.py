@@ -1,8 +1,10 @@
 """`embsweep evaluate | status | ui`."""
 
+import contextlib
 import json
 import re
 import shutil
+import sqlite3
 import sys
 import warnings
 
@@ -328,6 +330,24 @@ def test_status_names_the_damaged_ledger_and_shows_the_others(embsweep, tmp_path
     assert result.exit_code == 1
     assert result.exception.__context__.code == "unreadable"
     assert f"{damaged}: " in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("note", ['{"name": "second", "tit', "[" * 100_000, '{"ledger_format": 4, "name": "second"}'])
+def test_a_damaged_note_costs_only_the_line_of_its_sweep(embsweep, tmp_path, place_ledger, note):
+    place_ledger("first")
+    place_ledger("second")
+    damaged = tmp_path / "sweeps/second/study.db"
+    with contextlib.closing(sqlite3.connect(damaged)) as connection:
+        connection.execute("UPDATE study_user_attributes SET value_json = ? WHERE key = 'embsweep'", (note,))
+        connection.commit()
+    listed, one = (embsweep("status", *name, "--storage", tmp_path) for name in ([], ["second"]))
+    assert (listed.exit_code, one.exit_code) == (0, 1)
+    _, first, problem = listed.output.splitlines()
+    assert first.split()[:2] == ["first", "3/4"]
+    for line in (problem, one.stderr):
+        assert line.startswith(f"{damaged}: ")
+        assert "sweep.fresh=true" in line
 
 
 @pytest.mark.slow

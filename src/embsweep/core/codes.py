@@ -98,6 +98,7 @@ Code = Literal[
     # a sweep is refused
     "other-sweep",
     "contradiction",
+    "older-copy",
     "other-format",
     "already-running",
     # a promotion or a rollback is refused

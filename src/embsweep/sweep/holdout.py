@@ -49,6 +49,11 @@ class HoldoutEvaluation(FrozenModel):
         return self.earlier + self.number
 
 
+def count_evaluations(metadata: Mapping[str, Any]) -> int:
+    """Return the number of test evaluations that a ledger has recorded."""
+    return len(metadata.get(_METADATA_KEY, ()))
+
+
 def count_previous_evaluations(folder: SweepFolder, fingerprint: str, say: Callable[[str], None]) -> int:
     """Count the holdout evaluations that other sweeps of this storage, archived ones included, made on the same data.
 

@@ -32,7 +32,9 @@ from embsweep.sweep.checks.preflight import PreflightResult, check_not_running, 
 from embsweep.sweep.confirmation import confirm_finalists
 from embsweep.sweep.context import SweepContext, run_phase
 from embsweep.sweep.folder import SHARED_STORAGE, SweepFolder
+from embsweep.sweep.holdout import count_evaluations
 from embsweep.sweep.ledger_check import check_ledger
+from embsweep.sweep.older_copy import check_not_older
 from embsweep.sweep.projection import project_ledger, project_sweep
 from embsweep.sweep.rehearsal_notice import describe_changes, describe_headline
 from embsweep.sweep.request import SweepRequest
@@ -72,6 +74,7 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
         with _libraries_to_file(folder.log):
             read_studies(folder.ledger)  # raises an error that names the file if it is damaged
             ledger = _open_ledger(request, prepared, folder)
+            check_not_older(folder, ledger.trials, count_evaluations(ledger.metadata))
             check_ledger(folder.ledger, prepared.recipe.objective)
             result = load_result(ledger, folder, prepared.recipe)
             if result is None or not ledger.is_exhausted:

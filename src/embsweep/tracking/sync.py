@@ -217,6 +217,6 @@ def count_pending(path: Path, states: Iterable[RunState]) -> int:
     """
     try:
         written = {(role, number): digest for role, number, digest in json.loads(path.read_text())}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         written = {}
     return sum(written.get(state.key) != state.digest for state in states)

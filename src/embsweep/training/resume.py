@@ -200,9 +200,14 @@ def check_fence(job: TrialSpec) -> None:
     Raises:
         StaleAttempt: If one does.
     """
-    try:
-        latest = int((Path(job.folder) / _NAME).read_text("ascii"))
-    except (OSError, ValueError):
-        return
+    latest = read_fence(Path(job.folder))
     if latest > job.attempt:
         raise StaleAttempt(f"attempt {job.attempt} of trial {job.number} was replaced by attempt {latest}")
+
+
+def read_fence(folder: Path) -> int:
+    """Return the number of the latest attempt that has written to a trial's folder, 0 if none has."""
+    try:
+        return int((folder / _NAME).read_text("ascii"))
+    except (OSError, ValueError):
+        return 0
