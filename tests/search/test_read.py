@@ -1,6 +1,7 @@
 """Reading a ledger changes nothing beside it, and damage anywhere in it is an error that names the file."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,10 +19,10 @@ NOTES = "UPDATE study_user_attributes SET value_json = ? WHERE key = 'embsweep'"
 REPORTS = "UPDATE trial_user_attributes SET value_json = ? WHERE key LIKE 'report/%'"
 
 
-@pytest.fixture
-def path(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     """Return the file of a ledger with one finished trial."""
-    path = tmp_path / "sweep" / "study.db"
+    path = tmp_path_factory.mktemp("ledger") / "study.db"
     ledger = open_search(Database(path).open(), SPACE)
     ledger.set_metadata(name="s", title="t")
     number = ledger.ask().number
@@ -29,6 +30,12 @@ def path(tmp_path):
     ledger.complete(number, 0.5)
     ledger._storage.engine.dispose()
     return path
+
+
+@pytest.fixture
+def path(finished, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    return shutil.copy(finished, tmp_path / "sweep/study.db")
 
 
 def change(path, *statement):
@@ -89,7 +96,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", ["cut", *(pytest.param(d, marks=pytest.mark.slow) for d in list(DAMAGE)[1:])])
 def test_damage_is_an_error_that_names_the_file_and_a_way_out(path, damage):
     change(path, *DAMAGE[damage])
     with raises_code(CodedError, "unreadable") as caught, explain_damage(path):

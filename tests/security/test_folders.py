@@ -84,7 +84,7 @@ def storage(tmp_path):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-@pytest.mark.parametrize(("bits", "fix"), [(0o777, "chmod o-w"), (0o1777, "chmod o-w"), (0o775, "chmod g-w")])
+@pytest.mark.parametrize(("bits", "fix"), [(0o777, "chmod go-w"), (0o1777, "chmod go-w"), (0o775, "chmod g-w")])
 def test_a_folder_that_others_can_write_to_is_refused_with_the_command_that_mends_it(
     storage, monkeypatch, name, bits, fix
 ):

@@ -16,6 +16,7 @@ from tests.ledgers import Database, open_search, report_at
 from tests.refusals import raises_code
 from tests.sweep.schedulers import SPACE
 
+pytestmark = pytest.mark.slow
 OBJECTIVE = ObjectiveConfig(metric="map@100", aggregate="mean")
 BASELINE = {"scores": {"64": {"map@100": 0.4}}, "objective": 0.4, "bm25": {"map@100": 0.1}}
 

@@ -35,11 +35,12 @@ def check_folder(folder: Path, *, is_shared: bool = False) -> None:
     is_groups = is_shared and found.st_gid in {os.getegid(), *os.getgroups()}
     if not stat.S_ISDIR(found.st_mode):
         _refuse(folder, found, "is not a folder", "move it away")
-    if found.st_uid != os.geteuid() and not is_groups:
+    if not _is_trusted(found.st_uid) and not is_groups:
         _refuse(folder, found, "belongs to another user", f"choose another storage.path, or: sudo chown $USER {name}")
+    by_group = found.st_mode & stat.S_IWGRP and not (is_groups or _is_private_group(found.st_gid))
     if found.st_mode & stat.S_IWOTH:
-        _refuse(folder, found, "is writable by every user", f"chmod o-w {name}")
-    if found.st_mode & stat.S_IWGRP and not (is_groups or _is_private_group(found.st_gid)):
+        _refuse(folder, found, "is writable by every user", f"chmod {'go-w' if by_group else 'o-w'} {name}")
+    if by_group:
         _refuse(folder, found, "is writable by its group", f"chmod g-w {name}, {_SHARE}")
 
 
@@ -53,7 +54,7 @@ def check_file(path: Path) -> None:
         return
     if not stat.S_ISREG(found.st_mode):
         _refuse(path, found, "is not a regular file", "move it away")
-    if found.st_uid != os.geteuid():
+    if not _is_trusted(found.st_uid):
         _refuse(path, found, "belongs to another user", f"sudo chown $USER {shlex.quote(str(path))}")
 
 
@@ -95,6 +96,11 @@ def _inspect(path: Path) -> os.stat_result | None:
 def _refuse(path: Path, found: os.stat_result, problem: str, fix: str) -> None:
     facts = f"owner {_name_of_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}"
     raise InputError(Diagnostic("unsafe-folder", _KEY, f"{problem} ({facts})", str(path), _OWN_FOLDER, fix))
+
+
+def _is_trusted(uid: int) -> bool:
+    """Return whether a user is this one, or the machine's administrator, who could do anything anyway."""
+    return uid in (os.geteuid(), 0)
 
 
 def _name_of_user(uid: int) -> str:
