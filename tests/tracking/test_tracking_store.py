@@ -91,7 +91,7 @@ def test_a_new_database_is_created_without_output(tmp_path):
     )
     assert completed.stdout + completed.stderr == ""
     assert sqlite3.connect(tmp_path / "mlflow.db").execute("select name from experiments").fetchall()[-1] == ("x",)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db", "mlruns"]
 
 
 def test_two_concurrent_first_writers_create_one_database(tmp_path, capfd):
@@ -107,7 +107,7 @@ def test_two_concurrent_first_writers_create_one_database(tmp_path, capfd):
     assert len(opened) == 1
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         assert database.execute("select name from experiments").fetchall()[-1] == ("x",)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db", "mlruns"]
     assert capfd.readouterr() == ("", "")
 
 

@@ -223,9 +223,14 @@ def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
     if folder != experiment:
         folder += "-" + hashlib.sha256(experiment.encode()).hexdigest()[:8]
     path = base.resolve() / "mlruns" / folder
-    if not path.parent.exists():  # MLflow would create it as the umask says, and the next run would refuse it
-        path.parent.mkdir(mode=0o755 | (path.parent.parent.stat().st_mode & stat.S_IWGRP))
+    _create_artifact_folder(path.parent)
     return path.as_uri() if set("%?#") & set(str(path)) else str(path)  # MLflow unquotes plain paths too
+
+
+def _create_artifact_folder(folder: Path) -> None:
+    """Create `mlruns`, writable to a group only if its parent is: MLflow would let the umask decide."""
+    if folder.parent.is_dir():
+        folder.mkdir(mode=0o755 | (folder.parent.stat().st_mode & stat.S_IWGRP), exist_ok=True)
 
 
 def _unreachable(key: str, uri: str, error: Exception) -> Diagnostic:
