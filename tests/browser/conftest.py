@@ -62,11 +62,11 @@ def finished(browser, loader, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def url(finished):
-    """The address that `embsweep ui` prints."""
+    """The link that `embsweep ui` prints; a page's own address can be added to it."""
     command = [sys.executable, "-m", "embsweep.cli.commands", "ui", "--port", "0", "--storage", str(finished.root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        yield re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+        yield re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", process.stdout.readline())[0]
     finally:
         process.terminate()
         process.wait(30)
@@ -87,12 +87,16 @@ def browser():
 
 @pytest.fixture
 def page(browser):
+    """A new page; no request of it may be refused, apart from MLflow's telemetry."""
+    refused = []
     opened = browser.new_page(viewport={"width": 1400, "height": 800})
     opened.route(lambda address: "//127.0.0.1" not in address, lambda route: route.abort())
     opened.set_default_timeout(45_000)
     opened.add_init_script(_SETTINGS)
+    opened.on("response", lambda answer: refused.append(answer.url) if answer.status == 403 else None)
     yield opened
     opened.close()
+    assert [url for url in refused if not url.endswith("/ui-telemetry")] == []
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ AXES = ["train.epochs", "train.learning_rate", *(f"best/dim_{dim}/map_at_100" fo
 
 @pytest.fixture
 def runs_page(page, url, finished):
-    page.goto(f"{url}/#/experiments/{finished.experiment_id}/runs?workflowType=machine_learning")
+    page.goto(f"{url}#/experiments/{finished.experiment_id}/runs?workflowType=machine_learning")
     page.get_by_role("link", name="quickstart").wait_for()
     assert page.get_by_role("link", name=re.compile("^trial ")).count() == 0
     parent = page.locator("[role=row]", has_text="quickstart").first
@@ -23,7 +23,7 @@ def runs_page(page, url, finished):
 def _compare(page, url, finished, trials):
     runs = ",".join(f"%22{finished.trials[number]}%22" for number in trials)
     experiment = finished.experiment_id
-    page.goto(f"{url}/#/compare-runs?runs=[{runs}]&experiments=[%22{experiment}%22]&workflowType=machine_learning")
+    page.goto(f"{url}#/compare-runs?runs=[{runs}]&experiments=[%22{experiment}%22]&workflowType=machine_learning")
     page.get_by_text("Visualizations").wait_for()
 
 
@@ -70,7 +70,7 @@ def test_parallel_coordinates_of_parameters_and_every_dimension(page, url, finis
 
 
 def test_the_registered_version_has_its_alias_and_scores(page, url, finished, screenshot):
-    page.goto(f"{url}/#/models/quickstart?workflowType=machine_learning")
+    page.goto(f"{url}#/models/quickstart?workflowType=machine_learning")
     row = page.locator("[role=row], tr", has_text="Version 1").last
     row.wait_for()
     page.get_by_text("challenger").first.wait_for()

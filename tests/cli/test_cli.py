@@ -361,18 +361,18 @@ def test_status_changes_nothing(embsweep, tmp_path, place_ledger):
 # -- ui ------------------------------------------------------------------------------------------------------
 
 
-def test_ui_prints_its_address(embsweep, tmp_path, monkeypatch):
+def test_ui_prints_its_link_and_only_reads(embsweep, tmp_path, monkeypatch):
     calls = []
 
-    def run_ui(root, uri, *, port, on_ready):
-        calls.append((root, uri, port))
-        on_ready("http://127.0.0.1:1234")
+    def run_ui(root, uri, *, port, writes, on_ready):
+        calls.append((root, uri, port, writes))
+        on_ready("http://127.0.0.1:1234/?token=abcdefgh")
 
     monkeypatch.setattr("embsweep.tracking.ui.run_ui", run_ui)
     result = embsweep("ui", "--storage", tmp_path, "--port", 0, "--uri", "sqlite:///x.db")
     assert result.exit_code == 0
-    assert "http://127.0.0.1:1234" in result.output
-    assert calls == [(tmp_path, "sqlite:///x.db", 0)]
+    assert "http://127.0.0.1:1234/?token=abcdefgh" in result.output
+    assert calls == [(tmp_path, "sqlite:///x.db", 0, False)]
 
 
 @pytest.mark.parametrize(

@@ -183,8 +183,9 @@ def ui(
     port: Annotated[int, typer.Option(help="0 chooses a free port.")] = 5000,
     uri: Registry = None,
     storage: Storage = None,
+    write: Annotated[bool, typer.Option("--write", help="Allow changes in the browser, past the gate too.")] = False,
 ) -> None:
-    """Serve the MLflow UI on this machine's loopback address until Ctrl-C."""
+    """Serve the MLflow UI, which only reads, on this machine's loopback address until Ctrl-C."""
     from embsweep.tracking.ui import run_ui
 
     _say_store(uri)
@@ -192,7 +193,9 @@ def ui(
         storage or default_storage(),
         uri,
         port=port,
-        on_ready=lambda url: console().print(f"MLflow UI: {url}   (Ctrl-C stops it)", highlight=False),
+        writes=write,
+        # not with the console, which masks tokens: this one is for the reader
+        on_ready=lambda link: typer.echo(f"MLflow UI: {link}   (Ctrl-C stops it)"),
     )
 
 

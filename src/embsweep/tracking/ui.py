@@ -1,9 +1,10 @@
-"""MLflow's own web interface for the store, on the loopback interface only."""
+"""MLflow's own web interface for the store, on the loopback interface only, for whoever has the printed link."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,21 +16,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
-from embsweep.core.redaction import redact
 from embsweep.tracking.store import existing_store_uri
+from embsweep.tracking.ui_guard import HEALTH_PATH
+from embsweep.tracking.ui_server import ARTIFACTS, LOOPBACK, STORE, TOKEN, WRITES
 
-_LOOPBACK = "127.0.0.1"
 _STOP_TIMEOUT_S = 10
 
 
-def run_ui(root: Path, uri: str | None, *, port: int, on_ready: Callable[[str], None] = lambda url: None) -> None:
+def run_ui(
+    root: Path,
+    uri: str | None,
+    *,
+    port: int,
+    writes: bool = False,
+    on_ready: Callable[[str], None] = lambda link: None,
+) -> None:
     """Serve the store until Ctrl-C, which the caller makes of SIGTERM too (`handle_signals`).
 
     Args:
         root: Folder of the local store.
         uri: URI of the store's database, None for the local one.
         port: Port of the server; 0 chooses a free one.
-        on_ready: Receives the URL once the server answers.
+        writes: Whether the browser may change records and the registry.
+        on_ready: Receives the link, which contains a new token, once the server answers.
 
     Raises:
         InputError: If the port is taken, the store is a server itself, or there is no store yet.
@@ -40,15 +49,15 @@ def run_ui(root: Path, uri: str | None, *, port: int, on_ready: Callable[[str], 
             Diagnostic("not-local", "tracking.uri", "is a server with its own interface: open it in a browser", uri)
         )
     where, port = existing_store_uri(root, uri, "tracking.uri"), find_port(port)
-    url = f"http://{_LOOPBACK}:{port}"
+    url, token = f"http://{LOOPBACK}:{port}", secrets.token_urlsafe(32)
     with (
         contextlib.suppress(KeyboardInterrupt),
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
     ):
         child = subprocess.Popen(  # noqa: S603 - our own command
-            ui_command(root, where, port),
+            ui_command(port),
             cwd=root,
-            env=os.environ | ui_environment(where),
+            env=os.environ | ui_environment(root, where, token, writes=writes),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -58,7 +67,7 @@ def run_ui(root: Path, uri: str | None, *, port: int, on_ready: Callable[[str], 
             while child.poll() is None and not _answers(url):
                 time.sleep(0.2)
             if child.poll() is None:
-                on_ready(url)
+                on_ready(f"{url}/?token={token}")
             child.wait()
             log.seek(0)
             last_lines = "\n".join(log.read().splitlines()[-8:])
@@ -67,26 +76,31 @@ def run_ui(root: Path, uri: str | None, *, port: int, on_ready: Callable[[str], 
             _stop(child)
 
 
-def ui_command(root: Path, uri: str, port: int) -> list[str]:
-    """Return the command that serves the store, with one worker, which is enough for one user.
+def ui_command(port: int) -> list[str]:
+    """Return the command of the server, without any secret: every user of the machine could read it (`ps`)."""
+    return [sys.executable, "-m", "embsweep.tracking.ui_server", str(port)]
 
-    It does not contain a `uri` with a password, which every user of the machine could read (`ps`); see
-    `ui_environment`.
+
+def ui_environment(root: Path, uri: str, token: str, *, writes: bool) -> dict[str, str]:
+    """Return the environment variables that `ui_command` needs besides those of this process.
+
+    Args:
+        root: Folder of the local store.
+        uri: URI of the store's database.
+        token: Token that requests must have.
+        writes: Whether requests may change records and the registry.
     """
-    return [
-        *(sys.executable, "-m", "mlflow", "ui"),
-        *(("--backend-store-uri", uri) if redact(uri) == uri else ()),
-        *("--default-artifact-root", str(root.resolve() / "mlruns")),
-        *("--host", _LOOPBACK, "--port", str(port), "--workers", "1"),
-    ]
-
-
-def ui_environment(uri: str) -> dict[str, str]:
-    """Return the environment variables that `ui_command` needs besides those of this process."""
     return {
-        "MLFLOW_BACKEND_STORE_URI": uri,
+        STORE: uri,
+        ARTIFACTS: str(root.resolve() / "mlruns"),
+        TOKEN: token,
+        WRITES: str(writes).lower(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        # MLflow's own default accepts the names of private networks, such as 10.evil.example
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"{LOOPBACK},{LOOPBACK}:*,localhost,localhost:*",
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "",
+        "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
     }
 
 
@@ -97,7 +111,7 @@ def find_port(port: int) -> int:
         InputError: If the port cannot be used, at `--port`.
     """
     try:
-        with socket.create_server((_LOOPBACK, port)) as probe:
+        with socket.create_server((LOOPBACK, port)) as probe:
             return int(probe.getsockname()[1])
     except (OSError, OverflowError) as error:
         raise InputError(
@@ -108,7 +122,7 @@ def find_port(port: int) -> int:
 def _answers(url: str) -> bool:
     """Return whether the server is ready; a request to the loopback interface never passes through a proxy."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with contextlib.suppress(OSError), opener.open(f"{url}/health", timeout=5):
+    with contextlib.suppress(OSError), opener.open(f"{url}{HEALTH_PATH}", timeout=5):
         return True
     return False
 

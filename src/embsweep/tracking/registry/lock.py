@@ -50,7 +50,7 @@ def hold_lock(store: Store, name: str, purpose: str) -> Iterator[None]:
             "locked",
             f"another promotion or rollback of {name} is switching its aliases ({other}); nothing "
             f"was changed, try again. If that process is dead, delete the registered model '{lock}' first "
-            "(embsweep ui, Models)",
+            "(embsweep ui --write, Models)",
         )
     try:
         yield
