@@ -26,6 +26,7 @@ from embsweep.tracking.registry.files import (
     require_same,
 )
 from embsweep.tracking.registry.logged_model import MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
+from embsweep.tracking.registry.source import find_source
 from embsweep.tracking.store import Store, fetch_artifacts
 
 if TYPE_CHECKING:
@@ -82,18 +83,18 @@ def fetch_version(store: Store, version: ModelVersion, folder: Path) -> FetchedV
     Returns:
         The copy; errors are not raised but recorded in it.
     """
-    from mlflow.exceptions import MlflowException
-
     label = f"{version.name} version {version.version}"
     recorded = version.tags.get(MANIFEST_TAG)
     if recorded is None:
         diagnostic = UntrustedModel("no-hashes", f"{label} has no hashes; it was not registered by embsweep")
         return FetchedVersion(folder, "", diagnostic, evidence_error=diagnostic)
-    location = store.client.get_model_version_download_uri(version.name, version.version)
     try:
-        place = fetch_artifacts(store, location, folder)
+        place = fetch_artifacts(store, find_source(store, version), folder)
         found = hash_files(place)
-    except (MlflowException, OSError, UntrustedModel) as error:
+    except UntrustedModel as error:
+        diagnostic = UntrustedModel(error.code, f"{label}: {error}")
+        return FetchedVersion(folder, recorded, diagnostic, evidence_error=diagnostic)
+    except Exception as error:  # each storage's client library raises its own, or is not installed
         diagnostic = UntrustedModel("unreadable", f"{label} cannot be fetched: {error}")
         return FetchedVersion(folder, recorded, diagnostic, evidence_error=diagnostic)
     listed = found if hash_manifest(found) == recorded else _listed_files(store, version)
