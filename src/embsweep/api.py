@@ -195,6 +195,8 @@ def load_champion(
 ) -> SentenceTransformer:
     """Load the model that `embsweep promote` made champion, after comparing its files with the registered hashes.
 
+    A champion without a record of its promotion, such as one set in MLflow's UI, is loaded with a warning.
+
     Args:
         name: Name of the registered model.
         storage: The storage folder with the local MLflow store, by default that of the command line.
@@ -210,13 +212,18 @@ def load_champion(
         >>> model.encode_query("What is due in May?", truncate_dim=64).shape
         (64,)
     """
+    import warnings
+
     from embsweep.cli.paths import default_storage
     from embsweep.core.names import CHAMPION
     from embsweep.tracking.location import environment_uri
-    from embsweep.tracking.registry.aliases import open_registry
+    from embsweep.tracking.registry.aliases import open_registry, read_aliases
+    from embsweep.tracking.registry.champion import find_unrecorded_champion
     from embsweep.tracking.registry.load import load_registered
 
     store = open_registry(default_storage() if storage is None else Path(storage), uri or environment_uri())
+    if unrecorded := find_unrecorded_champion(store, read_aliases(store, name)):
+        warnings.warn(unrecorded, stacklevel=2)
     return load_registered(store, name, CHAMPION, device=device)
 
 

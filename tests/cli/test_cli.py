@@ -16,9 +16,12 @@ from embsweep.cli.commands import app
 from embsweep.config.search_space import FloatRange
 from embsweep.core.errors import EmbsweepError
 from embsweep.core.names import METRICS
+from embsweep.search.read import read_metadata
 from embsweep.search.storage import open_storage
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger
+from embsweep.tracking.connection import connect
+from embsweep.tracking.store import store_uri
 from embsweep.tracking.sync import save_digests
 from tests.ledgers import open_search, report_at
 from tests.refusals import exit_diagnostics
@@ -356,6 +359,27 @@ def test_status_changes_nothing(embsweep, tmp_path, place_ledger):
     before = (tmp_path / "sweeps" / "first" / "study.db").read_bytes()
     embsweep("status", "first", "--storage", tmp_path)
     assert (tmp_path / "sweeps" / "first" / "study.db").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_status_names_a_champion_without_a_record_of_its_promotion(
+    embsweep, tmp_path, place_ledger, seed_storage, monkeypatch
+):
+    place_ledger("first")
+    seed_storage(tmp_path)
+    metadata, name = read_metadata(tmp_path / "sweeps/first/study.db"), "legal"
+    tracking = {**metadata["tracking"], "registered_model": name, "store": {"uri": None}}
+    finished = {**metadata, "tracking": tracking, "result": {}}
+    monkeypatch.setattr("embsweep.cli.champion.read_metadata", lambda path: finished)
+    assert "champion" not in embsweep("status", "first", "--storage", tmp_path).output
+    client = connect(store_uri(tmp_path, None))
+    client.create_registered_model(name)
+    client.create_model_version(name, str(tmp_path))
+    client.set_registered_model_alias(name, "champion", "1")
+    before = (tmp_path / "mlflow.db").read_bytes()
+    last = embsweep("status", "first", "--storage", tmp_path).output.splitlines()[-1]
+    assert f"{name} version 1 is champion without a record" in last
+    assert (tmp_path / "mlflow.db").read_bytes() == before
 
 
 # -- ui ------------------------------------------------------------------------------------------------------

@@ -5,10 +5,12 @@ import pickle
 import re
 import shutil
 import threading
+import warnings
 
 import pytest
 from typer.testing import CliRunner
 
+import embsweep
 from embsweep.cli.commands import app
 from embsweep.core.errors import GateRefused
 from embsweep.core.subprocess import run_in_subprocess
@@ -19,7 +21,7 @@ from embsweep.promotion.rollback import roll_back
 from embsweep.selection.evidence import WINNER, FindingRecord
 from embsweep.tracking.registry.load import load_registered
 from embsweep.tracking.store import open_store
-from tests.promotion.promotion_sandbox import Sandbox, make_table, write_pairs
+from tests.promotion.promotion_sandbox import GATE, Sandbox, make_table, write_pairs
 from tests.refusals import raises_code, raises_diagnostics
 
 pytestmark = pytest.mark.slow
@@ -229,6 +231,18 @@ def test_another_rule_is_applied_and_recorded(sandbox, in_process):
     decision = sandbox.decisions(second)[0]
     assert decision["overrides"] == {"gate.against_champion": "not_worse", "gate.margin": 0.01}
     assert decision["rule"]["margin"] == 0.01
+
+
+def test_a_rule_that_was_recorded_looser_than_the_standard_is_noted(sandbox, in_process):
+    version = sandbox.register(noise=0.5, gate=GATE.model_copy(update={"against_base": "not_worse", "margin": 0.99}))
+    done = run_promotion(sandbox, standard=GATE)
+    assert done.gate_result.passed
+    expected = [
+        'gate.against_base="not_worse" (recorded with the sweep) is looser than "significant" of ',
+        "gate.margin=0.99 (recorded with the sweep) is looser than 0.0 of ",
+    ]
+    assert [note.split("conf/")[0] for note in done.notes] == expected
+    assert sandbox.decisions(version)[0]["notes"] == list(done.notes)
 
 
 @pytest.mark.parametrize(
@@ -443,6 +457,29 @@ def test_of_two_promotions_at_once_one_is_refused(sandbox, in_process, monkeypat
     assert sandbox.tags(version)["embsweep.decision"] == "promoted"
 
 
+# -- champions without a record --------------------------------------------------------------------------------
+
+
+def test_a_champion_set_by_hand_is_named_by_promote_rollback_and_load_champion(sandbox, in_process):
+    first, second = sandbox.register(noise=1.5), sandbox.register(noise=0.3)
+    run_promotion(sandbox)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embsweep.load_champion(sandbox.name, storage=sandbox.storage)
+    sandbox.client.set_registered_model_alias(sandbox.name, "champion", str(first))
+    named = f"version {first} is champion without a record"
+    with pytest.warns(UserWarning, match=named):
+        embsweep.load_champion(sandbox.name, storage=sandbox.storage)
+    for refuse in (run_promotion, lambda _: roll_back(sandbox.name, sandbox.storage)):
+        with pytest.raises(GateRefused, match=f"{named}.* back to version {second}"):
+            refuse(sandbox)
+    sandbox.register(noise=0.1)
+    done = run_promotion(sandbox)
+    assert named in done.notes[0]
+    back = roll_back(sandbox.name, sandbox.storage, dry_run=True)
+    assert (back.restored, back.notes) == (first, ())
+
+
 # -- the command -----------------------------------------------------------------------------------------------
 
 
@@ -465,6 +502,13 @@ def test_the_command_prints_the_decision_and_exits_with_its_code(sandbox, in_pro
     assert done.exit_code == 0, done.output
     assert f"models:/{sandbox.name}@champion" in done.output
     assert f"embsweep rollback {sandbox.name}" in done.output
+    looser = [line for line in done.output.splitlines() if "looser than" in line]
+    assert [line.split("gate.")[1].split(" ")[0] for line in looser] == [
+        'against_base="higher"', 'against_champion="not_worse"', "margin=0.01",
+    ]  # fmt: skip
+    assert [note for note in sandbox.decisions(2)[0]["notes"] if "looser than" in note] == [
+        line.removeprefix("Note: ").removesuffix(".") for line in looser
+    ]
     assert command(sandbox, "promote", sandbox.name).exit_code == 4
     assert command(sandbox, "rollback", sandbox.name).exit_code == 4
     assert command(sandbox, "promote", "nonsense").exit_code == 2

@@ -18,6 +18,7 @@ from embsweep.tracking.registry.aliases import (
     read_aliases,
     restore_champion,
 )
+from embsweep.tracking.registry.champion import find_unrecorded_champion
 from embsweep.tracking.registry.decisions import Decision, record_decision
 from embsweep.tracking.registry.lock import LOCK_SUFFIX, hold_lock
 from embsweep.tracking.registry.register import PROMOTED_TAG
@@ -124,6 +125,20 @@ def test_a_champion_that_is_promoted_again_makes_no_cycle_in_the_history(store, 
         champions.append(read_aliases(store, name).champion)
         assert len(champions) < 5
     assert champions == [first, second, first]
+
+
+def test_a_champion_has_a_record_if_the_latest_decision_made_it_champion(store, client, name, promote):
+    numbers = [promote(), promote()]
+    assert find_unrecorded_champion(store, read_aliases(store, name)) is None
+    roll_back(store, name)
+    assert find_unrecorded_champion(store, read_aliases(store, name)) is None
+    client.set_registered_model_alias(name, "champion", str(numbers[1]))
+    warning = find_unrecorded_champion(store, read_aliases(store, name))
+    assert f"version {numbers[1]} " in warning and "'rolled back'" in warning
+    assert f"back to version {numbers[0]}" in warning and f"embsweep promote {name}" in warning
+    client.set_registered_model_alias(name, "challenger", str(numbers[0]))
+    promote_version(store, read_aliases(store, name), Decision("promoted", numbers[0], {}))
+    assert find_unrecorded_champion(store, read_aliases(store, name)) is None
 
 
 def test_a_promotion_judged_against_another_champion_is_refused(store, client, name, promote, register):

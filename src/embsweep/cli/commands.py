@@ -88,7 +88,7 @@ def status(
     name: Annotated[str | None, typer.Argument(help="Name of a sweep; without it, all sweeps are listed.")] = None,
     storage: Storage = None,
 ) -> None:
-    """Show a sweep's trials, which of them were stopped, and the best score so far. Reads only the ledger."""
+    """Show a sweep's trials, which were stopped, and the best score. Reads only the ledger and the local registry."""
     from embsweep.cli.status import show_status
 
     show_status(storage or default_storage(), name, console())

@@ -14,6 +14,7 @@ from rich.text import Text
 from embsweep.cli.composition.compose import compose, config_loader, group_options, to_plain
 from embsweep.cli.composition.overrides import UNREADABLE
 from embsweep.cli.composition.validation import first_line
+from embsweep.config.sweep import GateConfig
 from embsweep.core.errors import Diagnostic, GateRefused, InputError, did_you_mean
 from embsweep.promotion.promote import Promotion, PromotionRequest, promote
 from embsweep.promotion.rollback import roll_back
@@ -43,7 +44,8 @@ def promote_request(
     """
     rule, data = read_overrides(overrides)
     say = plain_printer(console)
-    done = promote(PromotionRequest(name, storage, uri, rule, data, dry_run), say)
+    standard = GateConfig.model_validate(_read_gate("standard"))
+    done = promote(PromotionRequest(name, storage, uri, rule, data, dry_run, standard), say)
     console.print()
     console.print(build_conditions(done.gate_result, min(console.width, _WIDTH)))
     for note in done.notes:

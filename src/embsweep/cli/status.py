@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from embsweep.cli.champion import find_unrecorded
 from embsweep.cli.console import number_table
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, did_you_mean
 from embsweep.reports.progress import build_table, describe_view
@@ -54,6 +55,8 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
             f"{pending:,} runs are not in MLflow as the ledger has them; the sweep, its command run again, or "
             f"`embsweep sync {name}` writes them."
         )
+    if unrecorded := find_unrecorded(folder):
+        say(f"Warning: {unrecorded}")
 
 
 def find_sweep(storage: Path, name: str) -> SweepFolder:

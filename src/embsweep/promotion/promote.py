@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from embsweep.core.files import data_cache
 from embsweep.promotion.case import CandidateVersion, build_case, override, rebuild_splits
 from embsweep.selection.evidence import Evidence
 from embsweep.selection.gate import Condition, GateResult, evaluate_gate
+from embsweep.selection.gate_rules import find_looser_keys
 from embsweep.tracking.registry.aliases import (
     ModelAliases,
     champion_since,
@@ -22,6 +24,7 @@ from embsweep.tracking.registry.aliases import (
     read_aliases,
     remove_stale_challenger,
 )
+from embsweep.tracking.registry.champion import find_unrecorded_champion
 from embsweep.tracking.registry.decisions import Decision, log_decision, record_decision
 from embsweep.tracking.registry.load import fetch_version, find_version
 from embsweep.tracking.store import Store
@@ -29,7 +32,10 @@ from embsweep.tracking.store import Store
 
 @dataclass(frozen=True)
 class PromotionRequest:
-    """One invocation. `rule` and `data` hold the keys given on the command line, without `gate.` and `data.`."""
+    """One invocation. `rule` and `data` hold the keys given on the command line, without `gate.` and `data.`.
+
+    `standard` are the rules of conf/gate/standard.yaml: looser ones are noted.
+    """
 
     name: str
     storage: Path
@@ -37,6 +43,7 @@ class PromotionRequest:
     rule: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
+    standard: GateConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,8 @@ def promote(request: PromotionRequest, say: Callable[[str], None] = lambda line:
             remove_stale_challenger(store, request.name)
         raise GateRefused("no-challenger", _describe_no_challenger(store, aliases))
     promotion = _evaluate(store, aliases, aliases.challenger, request, say)
+    if unrecorded := find_unrecorded_champion(store, aliases):
+        promotion = replace(promotion, notes=(unrecorded, *promotion.notes))
     if request.dry_run:
         return promotion
     return replace(promotion, record=_apply_decision(store, promotion, request))
@@ -96,7 +105,8 @@ def _evaluate(
         models = f"version {number}" + (f", champion {aliases.champion}" if champion else "") + " and the base model"
         say(f"Evaluating {models} on {len(splits.test.queries):,} test queries, {len(splits.test.corpus):,} passages")
         gate_result = evaluate_gate(build_case(challenger, champion, splits, rule))
-    return Promotion(aliases, number, gate_result, rule, _notes(evidence, rule))
+    notes = (*_list_looser(evidence, rule, request), *_notes(evidence, rule))
+    return Promotion(aliases, number, gate_result, rule, notes)
 
 
 def _fetch(store: Store, name: str, number: int, scratch: Path) -> CandidateVersion:
@@ -134,6 +144,16 @@ def _decision_details(promotion: Promotion, request: PromotionRequest) -> dict[s
     }
 
 
+def _list_looser(evidence: Evidence, rule: GateConfig, request: PromotionRequest) -> Iterator[str]:
+    """Yield a note for each key of the rule that is looser than the standard one, with both values."""
+    if request.standard is None:
+        return
+    for key in find_looser_keys(rule, request.standard, evidence.dims):
+        origin = "given now" if key in request.rule else "recorded with the sweep"
+        used, standard = (json.dumps(values.model_dump(mode="json")[key]) for values in (rule, request.standard))
+        yield f"gate.{key}={used} ({origin}) is looser than {standard} of conf/gate/standard.yaml"
+
+
 def _notes(evidence: Evidence, rule: GateConfig) -> tuple[str, ...]:
     """Return remarks that do not prevent a promotion but should be known."""
     count, outcome = evidence.holdout_evaluations, evidence.verdict.outcome
@@ -149,4 +169,6 @@ def _describe_no_challenger(store: Store, aliases: ModelAliases) -> str:
     if aliases.champion is None:
         return f"{aliases.name} has no challenger and no champion; nothing was changed"
     since = champion_since(find_version(store, aliases.name, aliases.champion))
-    return f"{aliases.name} has no challenger: version {aliases.champion} is champion since {since}"
+    unrecorded = find_unrecorded_champion(store, aliases)
+    text = f"{aliases.name} has no challenger: version {aliases.champion} is champion since {since}"
+    return f"{text}. {unrecorded}" if unrecorded else text

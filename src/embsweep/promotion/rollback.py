@@ -8,6 +8,7 @@ from pathlib import Path
 
 from embsweep.core.errors import GateRefused, InputError
 from embsweep.tracking.registry.aliases import ModelAliases, open_registry, read_aliases, restore_champion
+from embsweep.tracking.registry.champion import find_unrecorded_champion
 from embsweep.tracking.registry.decisions import Decision, log_decision
 from embsweep.tracking.registry.load import fetch_version, find_version
 from embsweep.tracking.store import Store
@@ -56,7 +57,8 @@ def roll_back(name: str, storage: Path, uri: str | None = None, *, dry_run: bool
 
 
 def _roll_back(store: Store, aliases: ModelAliases, serving: int, *, dry_run: bool) -> Rollback:
-    number, deleted = _find_target(store, aliases)
+    unrecorded = find_unrecorded_champion(store, aliases)
+    number, deleted = _find_target(store, aliases, unrecorded)
     with tempfile.TemporaryDirectory(prefix="embsweep-") as scratch:
         fetched = fetch_version(store, find_version(store, aliases.name, number), Path(scratch) / "model")
     if fetched.error:
@@ -65,11 +67,11 @@ def _roll_back(store: Store, aliases: ModelAliases, serving: int, *, dry_run: bo
         restored = Decision("restored", number, {"instead_of": serving})
         restore_champion(store, aliases, restored, Decision("rolled back", serving, {"restored": number}))
     left = aliases.earlier[: aliases.earlier.index(number)]
-    notes = tuple(f"version {gone} was champion before, but no longer exists" for gone in deleted)
-    return Rollback(serving, number, left, notes)
+    notes = [f"version {gone} was champion before, but no longer exists" for gone in deleted]
+    return Rollback(serving, number, left, tuple([unrecorded, *notes] if unrecorded else notes))
 
 
-def _find_target(store: Store, aliases: ModelAliases) -> tuple[int, list[int]]:
+def _find_target(store: Store, aliases: ModelAliases, unrecorded: str | None) -> tuple[int, list[int]]:
     """Return the latest earlier champion that still exists, and the later ones that do not."""
     deleted: list[int] = []
     for number in reversed([number for number in aliases.earlier if number != aliases.champion]):
@@ -82,5 +84,6 @@ def _find_target(store: Store, aliases: ModelAliases) -> tuple[int, list[int]]:
     known = f"; versions {', '.join(map(str, deleted))} were deleted" if deleted else ""
     raise GateRefused(
         "no-earlier-champion",
-        f"{aliases.name}: no champion before version {aliases.champion} is known{known}; nothing was changed",
+        f"{aliases.name}: no champion before version {aliases.champion} is known{known}; nothing was changed"
+        + (f". {unrecorded}" if unrecorded else ""),
     )

@@ -30,6 +30,9 @@ HISTORY_TAG = "embsweep.earlier_champions"
 
 RESTORED_TAG = "embsweep.restored_at"
 
+REPLACED_TAG = "embsweep.replaced_by"
+"""Tag of a version that was champion: the version that replaced it. It is deleted if it becomes champion again."""
+
 
 @dataclass(frozen=True)
 class ModelAliases:
@@ -128,8 +131,9 @@ def promote_version(store: Store, judged: ModelAliases, decision: Decision) -> s
         tags = {PROMOTED_TAG: decision.at, **file_tag(path)}
         if replaced is not None:
             tags["embsweep.replaced"] = str(replaced)
-            tag_version(store, name, replaced, {"embsweep.replaced_by": str(decision.version)})
+            tag_version(store, name, replaced, {REPLACED_TAG: str(decision.version)})
         tag_version(store, name, decision.version, decision.tags | tags)
+        client.delete_model_version_tag(name, str(decision.version), REPLACED_TAG)
     return path
 
 
@@ -165,7 +169,7 @@ def restore_champion(store: Store, judged: ModelAliases, restored: Decision, rol
         replaced = {"embsweep.rolled_back_at": rolled_back.at, "embsweep.rolled_back_to": str(restored.version)}
         tag_version(store, name, rolled_back.version, rolled_back.tags | replaced | file_tag(path))
         tag_version(store, name, restored.version, restored.tags | {RESTORED_TAG: restored.at})
-        client.delete_model_version_tag(name, str(restored.version), "embsweep.replaced_by")
+        client.delete_model_version_tag(name, str(restored.version), REPLACED_TAG)
     return path
 
 

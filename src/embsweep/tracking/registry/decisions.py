@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from embsweep.tracking.store import Store
 
+DECISION_TAG, DECIDED_TAG = "embsweep.decision", "embsweep.decided_at"
+"""Tags of a version: outcome and time of its latest decision."""
+
 
 def now() -> str:
     """Return the current time in UTC to the millisecond, as a text (ISO 8601) that sorts like the time."""
@@ -34,8 +37,8 @@ class Decision:
     def tags(self) -> dict[str, str]:
         """Tags of the version that summarise its latest decision."""
         return {
-            "embsweep.decision": self.outcome,
-            "embsweep.decided_at": self.at,
+            DECISION_TAG: self.outcome,
+            DECIDED_TAG: self.at,
             "embsweep.failed": ", ".join(self.failed),
         }
 
