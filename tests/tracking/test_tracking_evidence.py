@@ -50,6 +50,8 @@ def test_evidence_of_format_1_is_converted(tmp_path):
         ('{"format": 1, "comparisons": [1], "verdict": {"comparisons": 2}}', "bad-format", ": sweep: "),
         ("{", "bad-format", ""),
         ("[]", "bad-format", ""),
+        ("[" * 100_000, "bad-format", ""),
+        (f'{{"format": 1, "a": {"[" * 100_000}', "bad-format", ""),
     ],
 )
 def test_evidence_of_another_format_is_refused(tmp_path, text, code, location):

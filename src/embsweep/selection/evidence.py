@@ -167,7 +167,7 @@ def upgrade_evidence(data: bytes) -> bytes:
     """Convert evidence of format 1 (before 0.1) to the present form, as JSON; return anything else unchanged."""
     try:
         values = json.loads(data, object_hook=_rename_keys)
-    except ValueError:
+    except (ValueError, RecursionError):  # the validation that follows says what is wrong
         return data
     if not isinstance(values, dict) or values.pop("format", None) != 1:
         return data
