@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,19 +213,18 @@ def load_champion(
         >>> model.encode_query("What is due in May?", truncate_dim=64).shape
         (64,)
     """
-    import warnings
-
     from embsweep.cli.paths import default_storage
     from embsweep.core.names import CHAMPION
     from embsweep.tracking.location import environment_uri
-    from embsweep.tracking.registry.aliases import open_registry, read_aliases
-    from embsweep.tracking.registry.champion import find_unrecorded_champion
-    from embsweep.tracking.registry.load import load_registered
+    from embsweep.tracking.registry.aliases import open_registry
+    from embsweep.tracking.registry.champion import describe_unrecorded
+    from embsweep.tracking.registry.load import find_version, load_registered
 
     store = open_registry(default_storage() if storage is None else Path(storage), uri or environment_uri())
-    if unrecorded := find_unrecorded_champion(store, read_aliases(store, name)):
+    champion = find_version(store, name, CHAMPION)
+    if unrecorded := describe_unrecorded(store, champion):
         warnings.warn(unrecorded, stacklevel=2)
-    return load_registered(store, name, CHAMPION, device=device)
+    return load_registered(store, name, champion.version, device=device)
 
 
 def _to_overrides(config: Sequence[str] | Mapping[str, Any]) -> list[str]:

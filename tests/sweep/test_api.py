@@ -31,6 +31,7 @@ def examples(pairs, model_of, tmp_path, seed_storage, run_here):
     def promote():
         client = connect(store_uri(tmp_path, None))
         client.set_registered_model_alias("quickstart", "champion", "1")
+        client.set_model_version_tag("quickstart", "1", "embsweep.decision", "promoted")
 
     return {
         "embsweep": embsweep, "pairs": str(pairs), "storage": str(tmp_path), "small": {**SMALL, **model},

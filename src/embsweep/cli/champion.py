@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from embsweep.core.errors import InputError
-from embsweep.core.names import rehearsal_name
+from embsweep.core.names import CHAMPION, rehearsal_name
 from embsweep.search.read import read_metadata
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import read_identity
@@ -21,12 +21,13 @@ def find_unrecorded(folder: SweepFolder) -> str | None:
     tracking = metadata.get("tracking")
     if tracking is None or "result" not in metadata or tracking["store"]["uri"] is not None:
         return None
-    from embsweep.tracking.registry.aliases import open_registry, read_aliases
-    from embsweep.tracking.registry.champion import find_unrecorded_champion
+    from embsweep.tracking.registry.aliases import open_registry
+    from embsweep.tracking.registry.champion import describe_unrecorded
+    from embsweep.tracking.registry.load import find_version
 
     name = tracking["registered_model"]
     full_name = rehearsal_name(name) if read_identity(metadata).rehearsal else name
-    with contextlib.suppress(InputError):  # there is no store, or it does not have the model
+    with contextlib.suppress(InputError):  # there is no store, no such model there, or no champion
         store = open_registry(folder.storage, None)
-        return find_unrecorded_champion(store, read_aliases(store, full_name))
+        return describe_unrecorded(store, find_version(store, full_name, CHAMPION))
     return None

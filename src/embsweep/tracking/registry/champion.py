@@ -14,19 +14,31 @@ if TYPE_CHECKING:
 
 
 def find_unrecorded_champion(store: Store, aliases: ModelAliases) -> str | None:
-    """Return a warning if the champion has no record of its promotion, with what records one; None otherwise.
+    """Return a warning if there is a champion without a record of its promotion; None otherwise.
 
     Args:
         store: Store of the registry.
         aliases: The current aliases of the registered model.
     """
-    name, champion = aliases.name, aliases.champion
-    if champion is None or is_recorded(version := find_version(store, name, champion)):
+    if aliases.champion is None:
         return None
-    decision = version.tags.get(DECISION_TAG)
-    found = f"its latest decision is '{decision}'" if decision else f"it has no tag {DECISION_TAG}"
-    if REPLACED_TAG in version.tags:
-        found += f", and version {version.tags[REPLACED_TAG]} replaced it"
+    return describe_unrecorded(store, find_version(store, aliases.name, aliases.champion))
+
+
+def describe_unrecorded(store: Store, champion: ModelVersion) -> str | None:
+    """Return a warning with what records a promotion if the champion has no record of one; None if it has.
+
+    Args:
+        store: Store of the registry.
+        champion: The version with the alias `champion`.
+    """
+    if is_recorded(champion):
+        return None
+    name, number = champion.name, champion.version
+    decision = champion.tags.get(DECISION_TAG)
+    found = f"its latest decision is {decision!r}" if decision else f"it has no tag {DECISION_TAG}"
+    if REPLACED_TAG in champion.tags:
+        found += f", and version {champion.tags[REPLACED_TAG]!r} replaced it"
     recorded = _find_recorded(store, name)
     mend = (
         f"give the alias champion back to version {recorded}, the latest with a record"
@@ -34,8 +46,8 @@ def find_unrecorded_champion(store: Store, aliases: ModelAliases) -> str | None:
         else "delete the alias champion"
     )
     return (
-        f"{name} version {champion} is champion without a record of its promotion ({found}): something other than "
-        f"embsweep has set the alias. To judge it, {mend}, set the alias challenger on version {champion} "
+        f"{name} version {number} is champion without a record of its promotion ({found}): something other than "
+        f"embsweep has set the alias. To judge it, {mend}, set the alias challenger on version {number} "
         f"(embsweep ui --write, Models), and run: embsweep promote {name}"
     )
 
