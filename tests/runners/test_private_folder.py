@@ -59,7 +59,7 @@ def test_no_credential_is_put_into_a_runtime_environment(monkeypatch, set_env):
     """Tune passes `AWS_…` on, and Ray's agent writes runtime environments to a log."""
     from ray.tune.execution import class_cache
 
-    set_env(AWS_SECRET_ACCESS_KEY="a-secret-of-the-user", AWS_SESSION_TOKEN="another-one-of-it")
+    set_env(AWS_SECRET_ACCESS_KEY="only-for-tests", AWS_SESSION_TOKEN="only-for-tests-too")
     seen = []
     monkeypatch.setattr(class_cache.ray, "remote", lambda **options: seen.append(options) or (lambda cls: cls))
     session._keep_secrets_out()
