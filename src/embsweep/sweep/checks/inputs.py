@@ -109,10 +109,12 @@ def is_storage_shared(values: Mapping[str, Any]) -> bool:
 
 def validate_storage(values: Mapping[str, Any], storage: Path) -> list[Diagnostic]:
     """Return a diagnostic if the storage folder is unsafe or cannot be created or written to; leave nothing behind."""
-    _, unsafe = attempt(check_storage, storage, is_shared=is_storage_shared(values))
+    existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
+    _, unsafe = (
+        attempt(check_storage, storage, is_shared=is_storage_shared(values)) if existing.is_dir() else (None, [])
+    )
     if unsafe:
         return unsafe
-    existing = next(path for path in (storage / "sweeps", *(storage / "sweeps").parents) if path.exists())
     try:
         tempfile.TemporaryDirectory(prefix=".embsweep-", dir=existing).cleanup()
     except OSError as error:
