@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from embsweep.config.training import ModelConfig
 from embsweep.core.files import write_folder
+from embsweep.models import completeness
 from embsweep.models.builders import build_model
 from embsweep.models.completeness import IncompleteWeights
 from embsweep.training.checkpoint import load_checkpoint
@@ -127,3 +131,22 @@ def test_an_index_without_its_file_in_a_checkpoint(victim, tmp_path):
     write_folder(folder, lambda fresh: shutil.copytree(victim, fresh, dirs_exist_ok=True))
     with pytest.raises(IncompleteWeights, match=r"gone\.safetensors"):
         load_checkpoint(folder, "cpu")
+
+
+def test_models_that_are_loaded_in_two_threads_are_both_checked(tmp_path):
+    """The function that is replaced while one is loaded is not taken for the library's own by the other."""
+    from transformers import PreTrainedModel
+
+    original, inside = PreTrainedModel.__dict__["from_pretrained"], threading.Event()
+
+    def hold(_):
+        with completeness.require_complete_weights(tmp_path):
+            inside.set()
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(hold, 0)
+        inside.wait()
+        pool.submit(hold, 1).result()
+        first.result()
+    assert PreTrainedModel.__dict__["from_pretrained"] is original

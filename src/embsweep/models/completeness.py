@@ -48,8 +48,6 @@ def require_complete_weights(folder: Path) -> Iterator[None]:
     """
     from transformers import PreTrainedModel
 
-    original = PreTrainedModel.__dict__["from_pretrained"]
-
     def load(cls: type[PreTrainedModel], *args: Any, **kwargs: Any) -> Any:
         options = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}  # mismatches are in `info`
         model, info = original.__func__(cls, *args, **options)
@@ -59,6 +57,7 @@ def require_complete_weights(folder: Path) -> Iterator[None]:
         return model
 
     with _patched:
+        original = PreTrainedModel.__dict__["from_pretrained"]  # not before: another thread may have replaced it
         PreTrainedModel.from_pretrained = classmethod(load)  # type: ignore[method-assign, assignment]
         try:
             yield
