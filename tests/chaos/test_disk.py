@@ -24,7 +24,7 @@ def sandbox(tmp_path):
     """A sandbox whose storage is a small disk of its own."""
     sandbox = make_sandbox(tmp_path / "sandbox")
     sandbox.storage.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(sandbox.storage)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", str(sandbox.storage)]
     if os.getuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small disk")
     yield sandbox
