@@ -150,7 +150,9 @@ def test_every_problem_of_every_node_is_reported_at_once(good, tmp_path):
     read_only = f"mount --bind {storage} {storage} && mount -o remount,ro,bind {storage}"
     indices = good.add_nodes(
         NodeStart(env={"PYTHONPATH": str(other)}, options=("--node-ip-address=127.0.0.3",)),
-        NodeStart(options=("--node-ip-address=127.0.0.4",), prefix=in_mounts(f"mount -t tmpfs -o mode=700 none {storage}")),
+        NodeStart(
+            options=("--node-ip-address=127.0.0.4",), prefix=in_mounts(f"mount -t tmpfs -o mode=700 none {storage}")
+        ),
         NodeStart(options=("--node-ip-address=127.0.0.5",), prefix=in_mounts(read_only)),
     )
     try:
