@@ -14,11 +14,8 @@ from embsweep.config.search_space import Value
 from embsweep.config.sweep import SearchConfig
 from embsweep.search.points import Points
 from embsweep.search.promotion import NewTrial, PromotionPlan, TrialProgress, choose_next, rank_paused
-from embsweep.search.record import PROMOTION, TrialRecord, to_state
+from embsweep.search.record import PROMOTION, RUNGS, TrialRecord, to_state
 from embsweep.search.search import SearchLedger
-
-_RUNGS = "rungs"
-"""Metadata: the rungs, which stay when the sweep is extended."""
 
 _CLOSED = "closed"
 """Metadata: the largest number of trials for which the search was closed; none of its paused trials goes on."""
@@ -51,7 +48,7 @@ class PromotionLedger(SearchLedger):
         recipe: Mapping[str, Value] | None = None,
     ) -> None:
         super().__init__(storage, points=points, search=search, pruner=NopPruner(), rungs=plan.rungs, recipe=recipe)
-        self._rungs = tuple(self.metadata.get(_RUNGS, plan.rungs))
+        self._rungs = tuple(self.metadata.get(RUNGS, plan.rungs))
         self._requested = replace(plan, rungs=self._rungs)
 
     def ask(self) -> TrialRecord | None:
@@ -65,7 +62,7 @@ class PromotionLedger(SearchLedger):
                 return None
             case NewTrial(until):
                 if not self._trials:
-                    self.set_metadata(**{_RUNGS: self._rungs})
+                    self.set_metadata(**{RUNGS: self._rungs})
                 return self._draw({PROMOTION: _state(until)}) or self.ask()  # the budget is now spent
             case promotion:
                 self._open.add(promotion.number)

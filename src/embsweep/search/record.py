@@ -65,6 +65,12 @@ PROMOTION = "promotion"
 """Attribute of a trial that may pause: the step until which it may run, whether it has paused there, and whether it had
 paused before."""
 
+IMPORTANCE = "importance"
+"""Metadata of a search that has ended: what mattered; absent if nothing was searched, and in older ledgers."""
+
+RUNGS = "rungs"
+"""Metadata of a search whose trials pause: the steps of its rungs, which stay when the sweep is extended."""
+
 State = Literal["running", "paused", "complete", "stopped", "failed"]
 """A paused trial has reached its rung and may go on; Optuna, which has no such state, has it as running."""
 
@@ -94,6 +100,12 @@ class TrialRecord:
     attributes: Mapping[str, Any]
     reached: Mapping[int, float] = field(default_factory=dict)
     created_at: float = 0.0
+
+    @property
+    def active_params(self) -> Mapping[str, Value]:
+        """Its parameters without those that its group options do not use, which are null in its configuration."""
+        config = self.attributes.get(CONFIG, {})
+        return {key: value for key, value in self.params.items() if value == "null" or not _is_null(config, key)}
 
     @property
     def attempt(self) -> int:
@@ -160,6 +172,14 @@ class TrialRecord:
     def scores(self) -> Scores:
         """Every metric at every dimension on the validation split, of the saved weights; empty if there are none."""
         return {} if self.saved is None else self.saved.scores
+
+
+def _is_null(config: Mapping[str, Any], key: str) -> bool:
+    """Return whether a dotted key is in a configuration, and null there."""
+    *sections, name = key.split(".")
+    for section in sections:
+        config = config.get(section) or {}
+    return name in config and config[name] is None
 
 
 def to_state(trial: FrozenTrial) -> State:

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from embsweep.config.sweep import SearchConfig
-from embsweep.search.fidelity import carry_to_end, hold_to_end
+from embsweep.search.fidelity import Curve, carry_to_end, hold_to_end
 from embsweep.search.record import REDRAWN
 
 MODEL_BASED = ("tpe", "gp")
@@ -90,6 +90,19 @@ def sampling_threads(config: SearchConfig) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def carry_values(trials: Sequence[FrozenTrial], curves: Sequence[Curve], rungs: Sequence[int]) -> np.ndarray:
+    """Return each trial's expected value at the end of its schedule, float64 [n_trials]; see `carry_to_end`.
+
+    Args:
+        trials: The trials. A complete one gains nothing more.
+        curves: Their running bests, of the objective or of another score.
+        rungs: Steps at which trials are compared.
+    """
+    is_complete = [trial.state == TrialState.COMPLETE for trial in trials]
+    held = [hold_to_end(curve) if done else curve for curve, done in zip(curves, is_complete, strict=True)]
+    return np.array(carry_to_end(held, rungs))
+
+
 _MOST_FITTED = 100
 """Trials to which a Gaussian process is fitted, which takes half a second on one thread; 200 would take twice that."""
 
@@ -117,10 +130,7 @@ def sampler_view(
         rungs: Steps at which trials are compared.
         distributions: The dimensions, for impossible points.
     """
-    curves = [t.intermediate_values for t in trials]
-    is_complete = [t.state == TrialState.COMPLETE for t in trials]
-    held = [hold_to_end(curve) if done else curve for curve, done in zip(curves, is_complete, strict=True)]
-    values = np.array(carry_to_end(held, rungs))
+    values = carry_values(trials, [trial.intermediate_values for trial in trials], rungs)
     has_failed = np.array([trial.state == TrialState.FAIL for trial in trials], bool)
     known = values[np.isfinite(values) & ~has_failed]
     if config.sampler not in MODEL_BASED or not known.size:

@@ -5,6 +5,7 @@ Pure functions of the ledger's records and metadata, so that any MLflow can be m
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from embsweep.core.redaction import redact
 from embsweep.reports.view import SweepView, TrialRow
 from embsweep.search.read import explain_damage, read_metadata, read_phases
-from embsweep.search.record import CONFIG, PROMOTION, STUDY, TrialRecord
+from embsweep.search.record import CONFIG, IMPORTANCE, PROMOTION, STUDY, TrialRecord
 from embsweep.selection.scores import scores_from_json
 from embsweep.sweep.request import flatten
 from embsweep.tracking.records import DatasetRecord, SweepIdentity
@@ -49,7 +50,7 @@ def project_sweep(metadata: Mapping[str, Any]) -> RunState:
         metrics=tuple(metrics),
         final=result["summary"] if result is not None else {},
         dataset=DatasetRecord(**facts["dataset"]),
-        texts=facts["texts"],
+        texts=facts["texts"] | _importance_text(metadata),
     )
 
 
@@ -128,6 +129,11 @@ def read_identity(metadata: Mapping[str, Any]) -> SweepIdentity:
     return SweepIdentity(study_id=metadata["study_id"], **metadata["tracking"]["identity"])
 
 
+def _importance_text(metadata: Mapping[str, Any]) -> dict[str, str]:
+    found = metadata.get(IMPORTANCE)
+    return {} if found is None else {"importance.json": json.dumps(found, indent=2, ensure_ascii=False) + "\n"}
+
+
 def _fact_metrics(attempt: int, facts: Mapping[str, Any]) -> MetricBatch:
     """Return the facts of one attempt that are numbers, with its number as their step: MLflow shows the last one's."""
     numbers = {to_name(k): float(v) for k, v in facts.items() if isinstance(v, int | float) and k != "started_at"}
@@ -204,10 +210,7 @@ def describe_params(record: TrialRecord) -> str:
 
     A key that the trial's group options do not use, which is null in its configuration, is left out.
     """
-    config = dict(flatten(record.attributes.get(CONFIG, {})))
-    unused = {key for key, value in record.params.items() if value != "null" and config.get(key, value) is None}
     return " ".join(
         f"{key.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else f"{key.rsplit('.', 1)[-1]}={value}"
-        for key, value in record.params.items()
-        if key not in unused
+        for key, value in record.active_params.items()
     )
