@@ -133,7 +133,10 @@ def test_nothing_is_said_about_noise():
 @pytest.mark.parametrize("count", [0, 1, 19])
 def test_nothing_is_said_about_few_trials(count):
     points = draw(count)
-    assert shares(points, [p["x"] for p in points]) == f"too few trials to say ({count} have a value, 20 are needed)"
+    assert (
+        shares(points, [p["x"] for p in points])
+        == f"too few trials to say ({count} with a value, at least 20 are needed)"
+    )
 
 
 def test_equal_values_say_nothing():

@@ -86,12 +86,15 @@ def audit(
 @app.command()
 def status(
     name: Annotated[str | None, typer.Argument(help="Name of a sweep; without it, all sweeps are listed.")] = None,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Show which parameters of the sweep mattered, not its trials.")
+    ] = False,
     storage: Storage = None,
 ) -> None:
     """Show a sweep's trials, which were stopped, and the best score. Reads only the ledger and the local registry."""
     from embsweep.cli.status import show_status
 
-    show_status(storage or default_storage(), name, console())
+    show_status(storage or default_storage(), name, console(), importance=importance)
 
 
 @app.command()

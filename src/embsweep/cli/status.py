@@ -12,29 +12,34 @@ from rich.text import Text
 
 from embsweep.cli.champion import find_unrecorded
 from embsweep.cli.console import number_table
+from embsweep.cli.importance_table import print_importance
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError, did_you_mean
 from embsweep.reports.progress import build_table, describe_view
 from embsweep.reports.text import plain_printer, score
 from embsweep.reports.view import SweepView
+from embsweep.search.importance import read_importance
 from embsweep.search.read import explain_damage, read_ledger
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import build_view, project_ledger
 from embsweep.tracking.sync import count_pending
 
 
-def show_status(storage: Path, name: str | None, console: Console) -> None:
+def show_status(storage: Path, name: str | None, console: Console, *, importance: bool = False) -> None:
     """Print the table of one sweep, or one line per sweep.
 
     Args:
         storage: The storage folder, which contains `sweeps/`.
         name: The sweep; None lists all, followed by the errors of ledgers that cannot be read.
         console: The console to print to.
+        importance: Whether to print what mattered instead of the trials of the sweep.
 
     Raises:
-        InputError: If there is no sweep `name`.
+        InputError: If there is no sweep `name`, or none is named of which to print what mattered.
         EmbsweepError: If its ledger cannot be read.
     """
     say = plain_printer(console)
+    if name is None and importance:
+        raise InputError(Diagnostic("missing-value", "NAME", "is missing; --importance describes one sweep"))
     if name is None:
         rows, problems = _read_all(storage)
         if rows or not problems:
@@ -49,6 +54,9 @@ def show_status(storage: Path, name: str | None, console: Console) -> None:
         lines, table = (view.title, describe_view(view)), build_table(view)
     for line in lines:
         say(line)
+    if importance:
+        print_importance(read_importance(folder.ledger), console)
+        return
     console.print(table)
     if pending := count_pending(folder.synced, project_ledger(folder.ledger)):
         say(

@@ -61,7 +61,7 @@ def attribute(trials: Sequence[FrozenTrial], values: np.ndarray, *, maximize: bo
     """
     count = len(trials)
     if count < LEAST_TRIALS:
-        return TargetImportance(count, reason=f"{_TOO_FEW} ({count} have a value, {LEAST_TRIALS} are needed)")
+        return TargetImportance(count, reason=f"{_TOO_FEW} ({count} with a value, at least {LEAST_TRIALS} are needed)")
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     columns = {name: column for name in names if (column := build_column(trials, name)).varies}
     if not columns:
