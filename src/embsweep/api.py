@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,28 @@ class Sweep:
     baseline: float | None
     winner: int | None
     trials: pd.DataFrame
+    _ledger: Path = field(repr=False, compare=False)
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """What mattered, computed from the ledger when it is first used (docs/search.md, "What mattered").
+
+        It has one row for each target (`objective`, `map@100/256`) and searched key: `share` of the key in being among
+        the best trials, the ends `low` and `high` of its 90 % interval, and `reason` if nothing can be said.
+        """
+        import pandas as pd
+
+        from embsweep.search.attribution import NO_SHARE
+        from embsweep.search.importance import read_importance
+
+        found = read_importance(self._ledger)
+        rows = [
+            {"target": name, "parameter": key, **asdict(share), "reason": target.reason}
+            for name, target in found.targets.items()
+            for key, share in ((key, target.shares.get(key, NO_SHARE)) for key in found.params)
+        ]
+        columns = ["target", "parameter", "share", "low", "high", "reason"]
+        return pd.DataFrame(rows, columns=columns).set_index(["target", "parameter"])
 
 
 def run_sweep(config: Sequence[str] | Mapping[str, Any], *, quiet: bool = False) -> SweepResult:
@@ -158,6 +181,8 @@ def read_sweep(name: str, *, storage: str | Path | None = None) -> Sweep:
         ('FINISHED', 1, 0)
         >>> sweep.trials.loc[0, "state"]
         'complete'
+        >>> set(sweep.importance["reason"])
+        {'too few trials to say (1 with a value, at least 20 are needed)'}
     """
     import pandas as pd
 
@@ -188,6 +213,7 @@ def read_sweep(name: str, *, storage: str | Path | None = None) -> Sweep:
         baseline=metadata.get("baseline", {}).get("objective"),
         winner=metadata.get("result", {}).get("winner"),
         trials=trials,
+        _ledger=folder.ledger,
     )
 
 

@@ -61,6 +61,7 @@ KINDS = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Some regimes")
 @pytest.mark.parametrize("count", [9, 30])
 def test_divergences_are_those_of_optuna(count):
     """Up to the constant factor of Optuna 5; `only gist` is inactive in the trials with another loss."""

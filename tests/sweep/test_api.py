@@ -5,11 +5,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import embsweep
 from embsweep import api
 from embsweep.core.errors import InputError
+from embsweep.search.attribution import Share, TargetImportance
+from embsweep.search.importance import Importance
 from embsweep.tracking.connection import connect
 from embsweep.tracking.store import store_uri
 from tests.toy_models import make_static
@@ -64,6 +67,25 @@ def test_a_mapping_stands_for_overrides():
 def test_a_sweep_that_does_not_exist_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no such sweep"):
         embsweep.read_sweep("nothing", storage=tmp_path)
+
+
+def test_the_importance_of_a_sweep_is_a_table(tmp_path, monkeypatch):
+    few = TargetImportance(3, reason="too few trials to say")
+    targets = {"objective": TargetImportance(60, {"x": Share(1.0, 0.8, 1.0)}), "map@100/64": few}
+    monkeypatch.setattr("embsweep.search.importance.read_importance", lambda _: Importance(("x", "y"), targets))
+    sweep = embsweep.Sweep("s", "FINISHED", "", None, None, pd.DataFrame(), _ledger=tmp_path / "study.db")
+    table = sweep.importance
+    assert table is sweep.importance, "computed once"
+    assert table.loc[("objective", "x")].tolist() == [1.0, 0.8, 1.0, ""]
+    assert table.loc["objective", "share"].isna().tolist() == [False, True]
+    assert table.loc["map@100/64", "reason"].tolist() == [few.reason] * 2
+    assert "_ledger" not in repr(sweep)
+
+
+def test_the_importance_of_a_sweep_without_trials_is_an_empty_table(tmp_path):
+    sweep = embsweep.Sweep("s", "RUNNING", "", None, None, pd.DataFrame(), _ledger=tmp_path / "study.db")
+    assert sweep.importance.empty
+    assert sweep.importance.columns.tolist() == ["share", "low", "high", "reason"]
 
 
 @pytest.mark.slow

@@ -89,6 +89,7 @@ def test_configuration_environment_and_code_are_logged(client):
         "config/resolved.yaml", "config/requested.yaml",
         "audit/audit.json", "environment/packages.txt", "environment/machine.txt", "environment/git.txt",
     }  # fmt: skip
+    assert "importance.json" in {file.path for file in client.list_artifacts(parent.info.run_id)}
 
 
 def test_the_registered_model_has_no_pickles_and_returns_the_winners_embeddings(finished_sweep, client):

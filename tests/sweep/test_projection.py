@@ -1,6 +1,7 @@
 """What MLflow must say about a sweep: a pure function of the ledger's metadata and records."""
 
 import dataclasses
+import json
 import time
 
 import pytest
@@ -75,6 +76,14 @@ def test_a_running_sweep_has_its_description():
     assert state.tags["embsweep.sweep"] == "s"
     assert (state.dataset.name, state.dataset.sizes) == ("d", {"passages": 9})
     assert state.texts == {"config/resolved.yaml": "x: 1"}
+
+
+def test_a_sweep_has_what_mattered_as_an_artifact_once_it_is_known():
+    assert "importance.json" not in project_sweep(METADATA).texts
+    found = {"objective": {"trials": 3, "shares": {}, "reason": "too few trials to say"}}
+    state = project_sweep({**METADATA, "importance": found})
+    assert json.loads(state.texts["importance.json"]) == found
+    assert state.texts.items() > project_sweep(METADATA).texts.items()
 
 
 def test_the_baseline_is_a_metric_of_the_sweep_at_its_start():

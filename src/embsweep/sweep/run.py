@@ -21,6 +21,7 @@ from embsweep.reports.progress import open_progress
 from embsweep.reports.view import Result
 from embsweep.runners.resources import describe_idle_gpus, describe_slots
 from embsweep.search.factory import open_search_ledger
+from embsweep.search.importance import record_importance
 from embsweep.search.promotion_ledger import PromotionLedger
 from embsweep.search.read import read_studies
 from embsweep.search.record import REDRAWN
@@ -129,6 +130,7 @@ def _search(
             tracking.put(project_sweep(ledger.metadata))
             context = SweepContext(request, prepared, folder, ledger, tracking, progress, baseline, models)
             _run_search(context)
+            record_importance(ledger, folder.ledger)
             finalists = confirm_finalists(context)
             check_ledger(folder.ledger, prepared.recipe.objective)
             return finalize_sweep(context, finalists)
