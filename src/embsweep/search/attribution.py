@@ -66,39 +66,48 @@ def attribute(trials: Sequence[FrozenTrial], values: np.ndarray, *, maximize: bo
     columns = {name: column for name in names if (column := build_column(trials, name)).varies}
     if not columns:
         return TargetImportance(count, reason="no parameter has more than one value")
-    excess, resampled, is_by_chance = _estimate(list(columns.values()), -values if maximize else values)
+    losses, rng = -values if maximize else values, np.random.default_rng(_SEED)
+    excess, is_by_chance = _compare_with_chance(list(columns.values()), losses, rng)
     if is_by_chance:
         return TargetImportance(count, reason=f"{_TOO_FEW} ({count}: chance alone can have as large an effect)")
-    low, high = np.quantile(_to_shares(resampled), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
-    shares = _to_shares(excess)
+    shares, resampled = _to_shares(excess), _to_shares(_resample(list(columns.values()), losses, rng))
+    low, high = np.quantile(resampled, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
     if low.max() <= _LEAST_LOW:
         return TargetImportance(count, reason=f"{_TOO_FEW} ({count}: the interval of every share begins below 5%)")
     rows = zip(shares, np.minimum(low, shares), np.maximum(high, shares), strict=True)
     return TargetImportance(count, {name: Share(*map(float, row)) for name, row in zip(columns, rows, strict=True)})
 
 
-def _estimate(columns: Sequence[Column], losses: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+def _compare_with_chance(
+    columns: Sequence[Column], losses: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, bool]:
     """Return how far the divergences exceed those by chance, and whether permuted losses can give as large ones.
 
-    Few trials always differ somewhat from many. The mean divergence with permuted losses is therefore subtracted, in
-    the trials as they are and in the resamples, whose repeated trials differ more.
+    Few trials always differ somewhat from many, also if nothing matters. The mean divergence with permuted losses is
+    therefore subtracted.
 
     Returns:
-        The excess, float64 [n_params]; that of resampled trials, float64 [n_resamples, n_params]; whether the largest
-        one, in standard deviations, is within what chance gives.
+        The excess, float64 [n_params]; whether the largest one, in standard deviations, is within what chance gives.
     """
-    rng, count = np.random.default_rng(_SEED), len(losses)
-    once = np.ones((1, count), int)
+    once = np.ones((1, len(losses)), int)
     permuted = [rng.permutation(losses) for _ in range(_PERMUTATIONS)]
     found, *by_chance = compute_divergences(columns, once, select_best(np.array([losses, *permuted]), once))[0]
     mean, spread = np.mean(by_chance, axis=0), np.std(by_chance, axis=0) + np.finfo(float).tiny
     largest = ((found - mean) / spread).max()
     as_large = sum(((other - mean) / spread).max() >= largest for other in by_chance)
+    return found - mean, bool((1 + as_large) / (1 + _PERMUTATIONS) > _ALPHA)
+
+
+def _resample(columns: Sequence[Column], losses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the excess in resamples of the trials, float64 [n_resamples, n_params].
+
+    Their repeated trials differ more by chance, so that their own mean with permuted losses is subtracted.
+    """
+    count = len(losses)
     times = rng.multinomial(count, np.full(count, 1 / count), _RESAMPLES)
     is_best = [select_best(np.array([losses, rng.permutation(losses)]), row[None])[0] for row in times]
-    resampled = compute_divergences(columns, times, np.stack(is_best))
-    is_by_chance = (1 + as_large) / (1 + _PERMUTATIONS) > _ALPHA
-    return found - mean, resampled[:, 0] - resampled[:, 1].mean(axis=0), bool(is_by_chance)
+    found, by_chance = compute_divergences(columns, times, np.stack(is_best)).swapaxes(0, 1)
+    return np.asarray(found - by_chance.mean(axis=0))
 
 
 def _to_shares(excess: np.ndarray) -> np.ndarray:
