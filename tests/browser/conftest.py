@@ -61,8 +61,14 @@ def finished(browser, loader, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def url(finished):
-    """The link that `embsweep ui` prints; a page's own address can be added to it."""
+def url(link):
+    """The link that `embsweep ui` prints, without its page; a page's own address can be added to it."""
+    return link.partition("#")[0]
+
+
+@pytest.fixture(scope="session")
+def link(finished):
+    """The link that `embsweep ui` prints."""
     command = [sys.executable, "-m", "embsweep.cli.commands", "ui", "--port", "0", "--storage", str(finished.root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -27,6 +27,17 @@ def _compare(page, url, finished, trials):
     page.get_by_text("Visualizations").wait_for()
 
 
+def test_the_printed_link_opens_the_trials_with_their_scores(page, link, finished, screenshot):
+    page.goto(link)
+    page.get_by_role("columnheader", name="best_objective").first.wait_for()
+    best = max(finished.records, key=lambda record: record.best)
+    page.get_by_text(str(best.best)[:6]).first.wait_for()
+    names = page.get_by_role("link", name=re.compile("^trial ")).all_inner_texts()
+    ranked = sorted(finished.records, key=lambda record: -record.best)
+    assert [name for name in names if " " in name] == [f"trial {record.number}" for record in ranked]
+    screenshot("view")
+
+
 def test_trials_are_grouped_under_their_sweep(runs_page, screenshot):
     names = runs_page.get_by_role("link", name=re.compile("^trial ")).all_inner_texts()
     assert [name for name in names if " " in name] == [f"trial {number}" for number in (3, 2, 1, 0)]

@@ -86,6 +86,16 @@ def test_a_sweep_has_what_mattered_as_an_artifact_once_it_is_known():
     assert state.texts.items() > project_sweep(METADATA).texts.items()
 
 
+def test_a_sweep_has_a_view_of_its_trials_from_its_start_on():
+    view = {"metric": "ndcg@10", "dims": [64, 32], "swept": ["train.epochs"]}
+    metadata = {**METADATA, "tracking": {**METADATA["tracking"], "view": view}}
+    ((name, value),) = project_sweep(metadata).experiment_tags.items()
+    assert name == "mlflow.sharedViewState.embsweep-0a1b"
+    assert "best/dim_32/ndcg_at_10" in value
+    assert project_sweep({**metadata, "status": "FINISHED", "ended_at": 9.0}).experiment_tags == {name: value}
+    assert project_sweep(METADATA).experiment_tags == {}, "a ledger of before there were views"
+
+
 def test_the_baseline_is_a_metric_of_the_sweep_at_its_start():
     (batch,) = project_sweep({**METADATA, "baseline": BASELINE}).metrics
     assert batch.values == {"baseline/dim_64/map_at_100": 0.1, "bm25/map_at_100": 0.3}
@@ -173,7 +183,7 @@ def test_a_promoted_trial_runs_again():
 def test_a_paused_trial_that_was_closed_has_ended_with_its_pause():
     state = project_trial(METADATA, STUDY, trial("stopped", FIRST, ended_at=40.0, **paused_at(250)))
     assert (state.status, state.ended_ms, state.tags["embsweep.outcome"]) == ("FINISHED", 40_000, "stopped")
-    assert "embsweep.state" not in state.tags
+    assert state.tags["embsweep.state"] == "stopped"
 
 
 def test_a_trial_whose_configuration_is_invalid_has_its_point_and_its_reason():
@@ -215,6 +225,8 @@ def test_a_confirmation_run_is_a_run_of_its_own_study():
     state = project_trial(METADATA, "confirmation-2-folds", trial(number=0, params=params))
     assert (state.key, state.name) == (("confirmation-2-folds", 0), "confirmation of trial 4, seed 11, fold 1")
     assert {key: state.params[key] for key in ("trial", "seed", "fold")} == {"trial": "4", "seed": "11", "fold": "1"}
+    assert state.tags["embsweep.phase"] == "confirmation"
+    assert project_trial(METADATA, STUDY, trial()).tags["embsweep.phase"] == "search"
 
 
 def test_every_metric_at_every_dimension_is_reported():

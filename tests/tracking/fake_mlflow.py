@@ -20,6 +20,8 @@ REQUESTS = frozenset(
         "set_terminated",
         "delete_run",
         "get_metric_history",
+        "get_experiment",
+        "set_experiment_tag",
     }
 )
 """The requests by which runs are written."""
@@ -36,6 +38,7 @@ class FakeMlflow:
 
     def __init__(self):
         self.runs, self.points, self.texts, self.inputs = {}, {}, {}, {}
+        self.experiment_tags = {}
         self._numbers = itertools.count()
 
     @property
@@ -95,6 +98,12 @@ class FakeMlflow:
             for name, step, at_ms, value in self.points[run_id]
             if name == key
         ]
+
+    def get_experiment(self, experiment_id):
+        return SimpleNamespace(experiment_id=experiment_id, tags=dict(self.experiment_tags))
+
+    def set_experiment_tag(self, experiment_id, key, value):
+        self.experiment_tags[key] = value
 
     def _find(self, run_id):
         if run_id not in self.runs:

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from tests.mlflow_runs import find_all_runs, find_differences
 from tests.tracking.fake_mlflow import FakeMlflow, Faulty
 from tests.tracking.states import T0, make_sweep, make_trial
@@ -87,12 +89,40 @@ def test_writing_again_changes_nothing_and_sends_no_request_but_reads(fake, stud
 def test_the_digest_depends_on_everything(study):
     changes = {
         "status": "KILLED", "name": "other", "params": {}, "tags": {}, "metrics": (), "texts": {}, "dataset": None,
-        "final": {"a": 1.0}, "ended_ms": 1, "started_ms": 1,
+        "final": {"a": 1.0}, "ended_ms": 1, "started_ms": 1, "experiment_tags": {"a": "b"},
     }  # fmt: skip
     state = make_sweep(study)
     others = [dataclasses.replace(state, **{name: value}).digest for name, value in changes.items()]
     assert len({state.digest, *others}) == len(changes) + 1
     assert make_sweep(study).digest == state.digest
+
+
+def test_an_experiment_gets_the_tags_that_it_lacks_and_keeps_those_of_people(fake, study):
+    fake.experiment_tags["mlflow.note.content"] = "our note"
+    faulty = Faulty(fake, "1")
+    state = make_sweep(study, experiment_tags={"mlflow.sharedViewState.a": "v"})
+    writer = write(faulty, state)
+    assert fake.experiment_tags == {
+        "mlflow.note.content": "our note",
+        "mlflow.experimentKind": "custom_model_development",
+        "mlflow.sharedViewState.a": "v",
+    }
+    fake.experiment_tags["mlflow.sharedViewState.a"] = "changed"
+    faulty.requests.clear()
+    writer.write(make_sweep(study, "FINISHED", experiment_tags=state.experiment_tags))
+    assert not {"get_experiment", "set_experiment_tag"} & set(faulty.requests)
+    write(faulty, make_sweep(study, experiment_tags=state.experiment_tags))
+    assert "set_experiment_tag" not in faulty.requests
+    assert fake.experiment_tags["mlflow.sharedViewState.a"] == "changed"
+
+
+def test_an_experiment_that_belongs_to_others_keeps_its_tags(fake, study, monkeypatch):
+    def refuse(*_):
+        raise MlflowException("not yours", PERMISSION_DENIED)
+
+    monkeypatch.setattr(fake, "set_experiment_tag", refuse)
+    state = make_sweep(study, experiment_tags={"mlflow.sharedViewState.a": "v"})
+    assert write(fake, state).digests == {SWEEP: state.digest}
 
 
 def test_another_report_is_one_request(fake, study):

@@ -21,6 +21,7 @@ from embsweep.tracking.records import DatasetRecord, SweepIdentity
 from embsweep.tracking.requests import MetricBatch
 from embsweep.tracking.runs import RUNNING, SCHEDULED, SWEEP, RunRef, RunState
 from embsweep.tracking.values import flatten_params, report_metrics, score_metrics, to_name
+from embsweep.tracking.views import PHASE_TAG, STATE_TAG, TrialsView
 
 _REASON_CHARS = 2000
 
@@ -51,6 +52,7 @@ def project_sweep(metadata: Mapping[str, Any]) -> RunState:
         final=result["summary"] if result is not None else {},
         dataset=DatasetRecord(**facts["dataset"]),
         texts=facts["texts"] | _importance_text(metadata),
+        experiment_tags=_view_tag(metadata),
     )
 
 
@@ -58,8 +60,8 @@ def project_trial(metadata: Mapping[str, Any], study: str, record: TrialRecord) 
     """Return the state of the run of one trial.
 
     A stopped trial is FINISHED with the tag `embsweep.outcome=stopped`, a failed one FAILED with its reason. A paused
-    trial is SCHEDULED, with its rung in the tag `embsweep.state`, also when the sweep does not run; another open trial
-    of such a sweep has the sweep's status.
+    trial is SCHEDULED, also when the sweep does not run; another open trial of such a sweep has the sweep's status.
+    `embsweep.state` is the state in words, with the rung, and `embsweep.phase` is search or confirmation.
 
     Args:
         metadata: Metadata of the search's study.
@@ -74,6 +76,7 @@ def project_trial(metadata: Mapping[str, Any], study: str, record: TrialRecord) 
     elif record.state == "paused":
         status, ended_ms = SCHEDULED, None
     texts = {f"embsweep.{to_name(k)}": str(v) for k, v in record.facts.items() if not isinstance(v, int | float)}
+    phase = {PHASE_TAG: "search" if study == STUDY else "confirmation"}
     attempt = {"embsweep.attempt": str(record.attempt), "embsweep.attempt_started_ms": str(started_ms)}
     metrics = [_fact_metrics(number, facts) for number, facts in record.all_facts.items()]
     metrics += [MetricBatch(report_metrics(r), _to_ms(r.reported_at), r.step) for r in record.all_reports.values()]
@@ -88,7 +91,7 @@ def project_trial(metadata: Mapping[str, Any], study: str, record: TrialRecord) 
         started_ms=_to_ms(record.created_at),
         ended_ms=ended_ms,
         params=flatten_params(_params(record)),
-        tags=identity.tags | texts | attempt | _state_tags(record),
+        tags=identity.tags | phase | texts | attempt | _state_tags(record),
         metrics=tuple(metrics),
         final={"best_objective": float(record.best or 0.0)} if has_value else {},
     )
@@ -134,6 +137,15 @@ def _importance_text(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {} if found is None else {"importance.json": json.dumps(found, indent=2, ensure_ascii=False) + "\n"}
 
 
+def _view_tag(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the saved view of the sweep's trials; nothing for a ledger of before there were views."""
+    facts, identity = metadata["tracking"], read_identity(metadata)
+    if "view" not in facts:
+        return {}
+    view = TrialsView(identity.name, identity.study_id, created_ms=_to_ms(facts["started_at"]), **facts["view"])
+    return view.tag
+
+
 def _fact_metrics(attempt: int, facts: Mapping[str, Any]) -> MetricBatch:
     """Return the facts of one attempt that are numbers, with its number as their step: MLflow shows the last one's."""
     numbers = {to_name(k): float(v) for k, v in facts.items() if isinstance(v, int | float) and k != "started_at"}
@@ -148,10 +160,15 @@ def _params(record: TrialRecord) -> Mapping[str, Any]:
 
 
 def _state_tags(record: TrialRecord) -> dict[str, str]:
+    state = {STATE_TAG: describe_state(record)}
     if not record.is_finished:
-        return {"embsweep.state": describe_state(record)} if PROMOTION in record.attributes else {}
+        return state
     reason = record.attributes.get("reason")
-    return {"embsweep.outcome": record.state} | ({"embsweep.reason": redact(reason)[:_REASON_CHARS]} if reason else {})
+    return (
+        state
+        | {"embsweep.outcome": record.state}
+        | ({"embsweep.reason": redact(reason)[:_REASON_CHARS]} if reason else {})
+    )
 
 
 def _ended_ms(metadata: Mapping[str, Any]) -> int | None:

@@ -67,6 +67,11 @@ def describe_sweep(request: SweepRequest, prepared: PreflightResult) -> dict[str
             "space": {d.key: describe(d) for d in request.space},
             "search": recipe.search.model_dump(mode="json", exclude={"trials"}),
         },
+        "view": {
+            "metric": recipe.objective.metric,
+            "dims": list(recipe.trial.eval_dims),
+            "swept": [dimension.key for dimension in request.space],
+        },
         "tags": {
             "embsweep.command": redact(request.command),
             "embsweep.audit.errors": _list_names(finding.name for finding in prepared.audit.of("error")),

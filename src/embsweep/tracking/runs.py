@@ -8,6 +8,7 @@ the same state again, after a crash or a lost answer, changes nothing.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -17,9 +18,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from embsweep.core.redaction import redact
+from embsweep.tracking.connection import answer_or_none
 from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.requests import MetricBatch, dataset_input, find_runs, log_missing_params, write
 from embsweep.tracking.store import Store
+from embsweep.tracking.views import EXPERIMENT_TAGS
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -60,8 +63,8 @@ class RunState:
 
     `key` and the sweep's `study` identify the run. Times are in ms since the epoch. `metrics` are written at their own
     times and steps, so that writing them again changes nothing; `final` are the values of an ended run that MLflow must
-    show, whatever step earlier attempts have reached. `texts` are artifacts, by path. Values that are not finite are
-    not written, only the names of their metrics.
+    show, whatever step earlier attempts have reached. `texts` are artifacts, by path. `experiment_tags` are set on the
+    experiment if it lacks them. Values that are not finite are not written, only the names of their metrics.
     """
 
     key: RunKey
@@ -76,6 +79,7 @@ class RunState:
     final: Mapping[str, float] = field(default_factory=dict)
     dataset: DatasetRecord | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    experiment_tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
@@ -114,6 +118,7 @@ class RunWriter:
         self.store = store
         self.run_ids: dict[RunKey, str] = {}
         self._known: dict[RunKey, RunState] = {}
+        self._experiment_tags: set[str] = set()
         found = find_runs(store, {_STUDY_TAG: study})
         for run in sorted(found, key=lambda run: DIGEST_TAG not in run.data.tags):
             known = _to_state(run)
@@ -138,6 +143,7 @@ class RunWriter:
         if state.is_open and known.status != state.status:
             self.store.client.update_run(run_id, status=state.status)
         self._write_artifacts(run_id, state, known)
+        self._write_experiment(state)
         changed = {name: value for name, value in tags.items() if known.tags.get(name) != value}
         write(self.store.client, run_id, *(new for new in state.metrics if new not in known.metrics), tags=changed)
         if not state.is_open:
@@ -163,6 +169,22 @@ class RunWriter:
         for path, text in state.texts.items():
             if known.texts.get(path) != text:
                 self.store.client.log_text(run_id, redact(text), path)
+
+    def _write_experiment(self, state: RunState) -> None:
+        """Set the experiment's tags that are missing; those that it has may have been changed by people."""
+        missing = state.experiment_tags.keys() - self._experiment_tags
+        if not missing:
+            return
+        known = self.store.client.get_experiment(self.store.experiment_id).tags
+        for name, value in (EXPERIMENT_TAGS | dict(state.experiment_tags)).items():
+            if name not in known:
+                answer_or_none(
+                    functools.partial(
+                        self.store.client.set_experiment_tag, self.store.experiment_id, name, redact(value)
+                    ),
+                    "PERMISSION_DENIED",  # on a server with accounts, who may write runs need not own the experiment
+                )
+        self._experiment_tags |= missing
 
     def _end(self, run_id: str, state: RunState) -> None:
         """Set final values and status, and delete duplicates, which a repeated slow request may have created."""

@@ -19,6 +19,7 @@ from embsweep.core.errors import Diagnostic, InputError, describe_exception
 from embsweep.core.ownership import open_lock
 from embsweep.core.redaction import redact
 from embsweep.tracking.connection import answer_or_none, connect, require_reachable
+from embsweep.tracking.views import EXPERIMENT_TAGS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -159,7 +160,7 @@ def _find_or_create(client: MlflowClient, experiment: str, location: str | None)
         lambda: client.create_experiment(
             experiment,
             artifact_location=location,
-            tags={"mlflow.experimentKind": "custom_model_development"},  # the UI for models, not that for chat models
+            tags=EXPERIMENT_TAGS,
         ),
         "RESOURCE_ALREADY_EXISTS",  # created concurrently by another sweep on the same server
     )

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from embsweep.core.errors import Diagnostic, EmbsweepError, InputError
 from embsweep.tracking.store import existing_store_uri
-from embsweep.tracking.ui_guard import HEALTH_PATH
+from embsweep.tracking.ui_guard import HEALTH_PATH, cookie_name
+from embsweep.tracking.ui_link import find_page
 from embsweep.tracking.ui_server import ARTIFACTS, LOOPBACK, STORE, TOKEN, WRITES
 
 _STOP_TIMEOUT_S = 10
@@ -38,7 +39,7 @@ def run_ui(
         uri: URI of the store's database, None for the local one.
         port: Port of the server; 0 chooses a free one.
         writes: Whether the browser may change records and the registry.
-        on_ready: Receives the link, which contains a new token, once the server answers.
+        on_ready: Receives the link, which contains a new token, once the server answers. It opens the newest sweep.
 
     Raises:
         InputError: If the port is taken, the store is a server itself, or there is no store yet.
@@ -67,7 +68,7 @@ def run_ui(
             while child.poll() is None and not _answers(url):
                 time.sleep(0.2)
             if child.poll() is None:
-                on_ready(f"{url}/?token={token}")
+                on_ready(f"{url}/?token={token}{find_page(url, f'{cookie_name(port)}={token}')}")
             child.wait()
             log.seek(0)
             last_lines = "\n".join(log.read().splitlines()[-8:])

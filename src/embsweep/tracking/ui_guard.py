@@ -79,7 +79,7 @@ class Guard:
     @property
     def cookie(self) -> str:
         """Name of the cookie."""
-        return f"embsweep-ui-{self.port}"
+        return cookie_name(self.port)
 
     def find_refusal(self, scope: Scope) -> str | None:
         """Return why an HTTP request is refused; None if it is permitted."""
@@ -103,6 +103,11 @@ class Guard:
 
     def _is_token(self, text: str) -> bool:
         return secrets.compare_digest(text.encode(), self.token.encode())
+
+
+def cookie_name(port: int) -> str:
+    """Return the name of the cookie of the guard at a port."""
+    return f"embsweep-ui-{port}"
 
 
 def _list_cookies(header: str) -> list[tuple[str, str]]:
