@@ -61,6 +61,7 @@ def identity(make_config, *overrides, space=SPACE, data="abc"):
         "runner=inline",
         "runner.max_concurrent=1",
         "tracking.experiment=other",
+        "+tracking.tags.team=search",
         "storage.path=/tmp/x",
         "storage.shared=true",
         "sweep.fresh=true",

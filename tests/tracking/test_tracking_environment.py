@@ -2,7 +2,7 @@ import re
 import subprocess
 from importlib.metadata import version
 
-from embsweep.tracking.environment import describe_git, describe_machine, describe_packages
+from embsweep.tracking.environment import describe_git, describe_machine, describe_origin, describe_packages
 
 
 def _git(folder, *arguments):
@@ -26,6 +26,27 @@ def test_without_a_repository_or_commit_there_is_no_git_state(tmp_path):
     assert describe_git(tmp_path) == "no git repository\n"
     _git(tmp_path, "init", "-q")
     assert describe_git(tmp_path) == "no git repository\n"
+
+
+def test_the_origin_is_the_user_and_the_commit_of_the_work_tree(tmp_path, monkeypatch):
+    monkeypatch.setattr("getpass.getuser", lambda: "ann")
+    assert describe_origin(tmp_path) == {"mlflow.user": "ann"}
+    _git(tmp_path, "init", "-q")
+    _git(tmp_path, "commit", "-qm", "first", "--allow-empty")
+    clean = describe_origin(tmp_path)
+    assert re.fullmatch("[0-9a-f]{40}", clean["mlflow.source.git.commit"])
+    (tmp_path / "a.txt").write_text("one")
+    assert describe_origin(tmp_path) == {**clean, "embsweep.git.dirty": "true"}
+    assert clean["embsweep.git.dirty"] == "false"
+
+
+def test_an_origin_without_account_and_git_has_no_tags(tmp_path, monkeypatch, set_env):
+    def fail():
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", fail)
+    set_env(PATH=str(tmp_path))
+    assert describe_origin(tmp_path) == {}
 
 
 def test_packages_are_listed_like_by_pip():

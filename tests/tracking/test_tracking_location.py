@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.refusals import raises_diagnostics
 
-from embsweep.config.sweep import TrackingConfig
+from embsweep.config.tracking import TrackingConfig
 from embsweep.tracking.location import choose_location
 
 ROOT = Path("/storage")

@@ -15,7 +15,7 @@ from tests.tracking.states import T0, make_sweep, make_trial
 
 from embsweep.tracking.records import DatasetRecord
 from embsweep.tracking.requests import MetricBatch
-from embsweep.tracking.runs import DIGEST_TAG, SWEEP, RunWriter
+from embsweep.tracking.runs import DIGEST_TAG, NOTE_END, NOTE_TAG, OWN_TAGS_TAG, SWEEP, RunState, RunWriter
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +90,7 @@ def test_the_digest_depends_on_everything(study):
     changes = {
         "status": "KILLED", "name": "other", "params": {}, "tags": {}, "metrics": (), "texts": {}, "dataset": None,
         "final": {"a": 1.0}, "ended_ms": 1, "started_ms": 1, "experiment_tags": {"a": "b"},
+        "note": "n", "linked": make_trial(study),
     }  # fmt: skip
     state = make_sweep(study)
     others = [dataclasses.replace(state, **{name: value}).digest for name, value in changes.items()]
@@ -114,6 +115,35 @@ def test_an_experiment_gets_the_tags_that_it_lacks_and_keeps_those_of_people(fak
     write(faulty, make_sweep(study, experiment_tags=state.experiment_tags))
     assert "set_experiment_tag" not in faulty.requests
     assert fake.experiment_tags["mlflow.sharedViewState.a"] == "changed"
+
+
+def test_a_description_has_the_ids_of_the_store_and_a_link_to_a_run_that_is_not_written_yet(fake, study):
+    trial = make_trial(study, 0, "FINISHED", steps=(10,))
+    linked = RunState(trial.key, study, trial.name, "RUNNING", trial.started_ms)
+    state = make_sweep(study, "FINISHED", note="#/{experiment}/{run}", linked=linked)
+    writer = write(fake, state, trial)
+    note = fake.runs[writer.run_ids[SWEEP]].data.tags[NOTE_TAG]
+    assert note == f"#/1/{writer.run_ids[trial.key]}\n\n{NOTE_END}"
+    assert find_differences(fake, "1", (state, trial)) == []
+
+
+def test_a_description_that_a_person_has_written_stays(fake, study):
+    writer = write(fake, make_sweep(study, note="first"))
+    tags = fake.runs[writer.run_ids[SWEEP]].data.tags
+    write(fake, make_sweep(study, note="second"))
+    assert tags[NOTE_TAG] == f"second\n\n{NOTE_END}"
+    tags[NOTE_TAG] = "mine"
+    write(fake, make_sweep(study, "FINISHED", note="third"))
+    assert tags[NOTE_TAG] == "mine"
+
+
+def test_tags_of_the_user_are_replaced_by_those_of_a_later_start(fake, study):
+    first = {"team": "search", "ticket": "1", OWN_TAGS_TAG: "team,ticket", "mlflow.user": "ann"}
+    writer = write(fake, make_sweep(study, tags=first))
+    tags = fake.runs[writer.run_ids[SWEEP]].data.tags
+    tags["by hand"] = "stays"
+    write(fake, make_sweep(study, tags={"team": "ranking", OWN_TAGS_TAG: "team"}))
+    assert (tags["team"], tags["by hand"], "ticket" in tags) == ("ranking", "stays", False)
 
 
 def test_an_experiment_that_belongs_to_others_keeps_its_tags(fake, study, monkeypatch):

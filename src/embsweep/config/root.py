@@ -21,8 +21,8 @@ from embsweep.config.sweep import (
     StoppingConfig,
     StorageConfig,
     SweepConfig,
-    TrackingConfig,
 )
+from embsweep.config.tracking import TrackingConfig
 from embsweep.config.training import (
     EvalConfig,
     LossConfig,

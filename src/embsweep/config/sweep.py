@@ -132,52 +132,6 @@ _SMALLEST_SHARE = 0.01
 """One hundredth of a GPU, for a hundred trials; the resolution of Ray's resource accounting is 0.0001."""
 
 
-class TrackingConfig(FrozenModel):
-    """MLflow tracking. `uri` null means MLFLOW_TRACKING_URI, else mlflow.db under storage.path.
-
-    `experiment` null means MLFLOW_EXPERIMENT_NAME, else `embsweep`; `registered_model` null means the sweep's name.
-
-    With `must_answer`, a sweep does not start unless MLflow responds at `uri`; a running sweep never waits for it.
-    """
-
-    uri: str | None = None
-    must_answer: bool = True
-    experiment: Name | None = Field(default=None, min_length=1)
-    registered_model: Name | None = Field(default=None, min_length=1)
-
-    @property
-    def experiment_name(self) -> str:
-        """Name of the experiment, the default one if none is chosen."""
-        return self.experiment or "embsweep"
-
-    @field_validator("experiment", "registered_model")
-    @classmethod
-    def _is_a_name(cls, name: str | None) -> str | None:
-        """Check here what MLflow rejects later: the model's name only after all training has finished."""
-        require(
-            name is None or (name.strip() and name.isprintable() and len(name) <= _LONGEST_NAME),
-            ConstraintError(
-                "bad-name", "is not a valid MLflow name", f"1 to {_LONGEST_NAME} printable characters, not all blank"
-            ),
-        )
-        return name
-
-    @field_validator("registered_model")
-    @classmethod
-    def _fits_the_registry(cls, name: str | None) -> str | None:
-        require(
-            name is None or not (set("/:") & set(name) or name == "." or name.startswith("..")),
-            ConstraintError(
-                "bad-name",
-                "is not a valid registered model name",
-                "a name without '/' and ':', not starting with '..'",
-            ),
-        )
-        return name
-
-
-_LONGEST_NAME = 250
-
 GateRule = Literal["significant", "higher", "not_worse"]
 
 

@@ -16,6 +16,7 @@ from embsweep.reports.view import SweepView, TrialRow
 from embsweep.search.read import explain_damage, read_metadata, read_phases
 from embsweep.search.record import CONFIG, IMPORTANCE, PROMOTION, STUDY, TrialRecord
 from embsweep.selection.scores import scores_from_json
+from embsweep.sweep.note import describe_sweep_run
 from embsweep.sweep.request import flatten
 from embsweep.tracking.records import DatasetRecord, SweepIdentity
 from embsweep.tracking.requests import MetricBatch
@@ -26,15 +27,17 @@ from embsweep.tracking.views import PHASE_TAG, STATE_TAG, TrialsView
 _REASON_CHARS = 2000
 
 
-def project_sweep(metadata: Mapping[str, Any]) -> RunState:
+def project_sweep(metadata: Mapping[str, Any], runs: Sequence[RunState] = ()) -> RunState:
     """Return the state of the sweep's own run.
 
     Args:
         metadata: Metadata of the search's study.
+        runs: States of the other runs. If the winner's is among them, the description links to it.
     """
     facts, identity = metadata["tracking"], read_identity(metadata)
     started_ms = _to_ms(facts["started_at"])
     baseline, result = metadata.get("baseline"), metadata.get("result")
+    linked = None if result is None else _find_winner(result, runs)
     metrics = []
     if baseline is not None:
         bm25 = {"bm25/map_at_100": float(baseline["bm25"]["map@100"])}
@@ -47,12 +50,14 @@ def project_sweep(metadata: Mapping[str, Any]) -> RunState:
         started_ms=started_ms,
         ended_ms=_ended_ms(metadata),
         params=flatten_params(facts["params"]),
-        tags=identity.tags | facts["tags"],
+        tags=identity.tags | facts["tags"] | facts.get("run_tags", {}),
         metrics=tuple(metrics),
         final=result["summary"] if result is not None else {},
         dataset=DatasetRecord(**facts["dataset"]),
         texts=facts["texts"] | _importance_text(metadata),
         experiment_tags=_view_tag(metadata),
+        note=describe_sweep_run(metadata, has_run=linked is not None),
+        linked=linked,
     )
 
 
@@ -91,7 +96,7 @@ def project_trial(metadata: Mapping[str, Any], study: str, record: TrialRecord) 
         started_ms=_to_ms(record.created_at),
         ended_ms=ended_ms,
         params=flatten_params(_params(record)),
-        tags=identity.tags | phase | texts | attempt | _state_tags(record),
+        tags=identity.tags | metadata["tracking"].get("run_tags", {}) | phase | texts | attempt | _state_tags(record),
         metrics=tuple(metrics),
         final={"best_objective": float(record.best or 0.0)} if has_value else {},
     )
@@ -109,7 +114,7 @@ def project_ledger(path: Path) -> tuple[RunState, ...]:
         return ()
     with explain_damage(path):
         trials = [project_trial(metadata, study, record) for study, records in phases.items() for record in records]
-        return (project_sweep(metadata), *trials)
+        return (project_sweep(metadata, trials), *trials)
 
 
 def run_ref(study: str, record: TrialRecord) -> RunRef:
@@ -135,6 +140,15 @@ def read_identity(metadata: Mapping[str, Any]) -> SweepIdentity:
 def _importance_text(metadata: Mapping[str, Any]) -> dict[str, str]:
     found = metadata.get(IMPORTANCE)
     return {} if found is None else {"importance.json": json.dumps(found, indent=2, ensure_ascii=False) + "\n"}
+
+
+def _find_winner(result: Mapping[str, Any], runs: Sequence[RunState]) -> RunState | None:
+    """Return key, name and start of the run with the winner's weights, as it is created in MLflow."""
+    role, number = result.get("run", ("", None))
+    for run in runs:
+        if run.key == (role, number):
+            return RunState(run.key, run.study, run.name, RUNNING, run.started_ms)
+    return None
 
 
 def _view_tag(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,8 +23,8 @@ from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger
 from embsweep.sweep.request import SweepRequest, flatten
-from embsweep.tracking.environment import describe_git, describe_machine, describe_packages
-from embsweep.tracking.runs import RUNNING, RunWriter
+from embsweep.tracking.environment import describe_git, describe_machine, describe_origin, describe_packages
+from embsweep.tracking.runs import OWN_TAGS_TAG, RUNNING, RunWriter
 from embsweep.tracking.store import open_store
 from embsweep.tracking.sync import MlflowSync, save_digests
 
@@ -72,6 +73,7 @@ def describe_sweep(request: SweepRequest, prepared: PreflightResult) -> dict[str
             "dims": list(recipe.trial.eval_dims),
             "swept": [dimension.key for dimension in request.space],
         },
+        "run_tags": _describe_run_tags(recipe.tracking.tags),
         "tags": {
             "embsweep.command": redact(request.command),
             "embsweep.audit.errors": _list_names(finding.name for finding in prepared.audit.of("error")),
@@ -116,6 +118,12 @@ def open_tracking(prepared: PreflightResult, folder: SweepFolder, say: Callable[
     sync = MlflowSync(connect, say, lambda digests: save_digests(folder.synced, digests))
     sync.put(*states)
     return sync
+
+
+def _describe_run_tags(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that the sweep's run and all below it have: the user's own, and where they come from."""
+    names = {OWN_TAGS_TAG: ",".join(sorted(own))} if own else {}
+    return {**own, **names, **{name: redact(value) for name, value in describe_origin(Path.cwd()).items()}}
 
 
 def _list_names(names: Iterable[str]) -> str:

@@ -78,6 +78,8 @@ def sync_sweep(
         version = _register(folder, metadata, store, sync) if "result" in metadata else None
         if is_own and version is not None and version.new:
             _record_version(folder, version)
+            sync.put(*project_ledger(folder.ledger))  # the description links to the version
+            sync.flush(SYNC_TIMEOUT_S)
         if sync.rejected:
             raise CodedError("refused", f"MLflow has refused {sync.rejected} of {len(states)} runs, see above")
     return SyncResult(store, len(states), version)

@@ -22,6 +22,7 @@ from embsweep.sweep.context import SweepContext
 from embsweep.sweep.evidence import build_evidence, count_states, select_run
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.holdout import evaluate_on_test
+from embsweep.sweep.note import describe_result
 from embsweep.sweep.projection import project_ledger, read_identity
 from embsweep.sweep.scheduler import MANIFEST_SHA256
 from embsweep.tracking.connection import retry
@@ -70,6 +71,7 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
             "registered": result.registered,
             "evidence_sha256": hashlib.sha256(text).hexdigest(),
             "summary": _summary(evidence),
+            "test": describe_result(evidence),
             **_result_key(context.ledger, context.recipe),
         },
     )

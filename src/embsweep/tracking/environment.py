@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import platform
 import subprocess
 from importlib.metadata import distributions
@@ -15,12 +17,35 @@ def describe_git(folder: Path) -> str:
 
     Contents of files are not recorded. Without git, a repository or a commit, the text says that there is none.
     """
+    found = _read_git(folder)
+    if found is None:
+        return "no git repository\n"
+    commit, changed = found
+    return "".join([f"commit: {commit}\n", f"dirty: {str(bool(changed)).lower()}\n", *changed])
+
+
+def describe_origin(folder: Path) -> dict[str, str]:
+    """Return the tags that say who runs a sweep with which code: the user and, in a git work tree, its commit.
+
+    Args:
+        folder: The folder in which the command was given.
+    """
+    tags = {}
+    with contextlib.suppress(KeyError, OSError, ImportError):  # no such account, as in containers
+        tags["mlflow.user"] = getpass.getuser()
+    if (found := _read_git(folder)) is not None:
+        commit, changed = found
+        tags |= {"mlflow.source.git.commit": commit, "embsweep.git.dirty": str(bool(changed)).lower()}
+    return tags
+
+
+def _read_git(folder: Path) -> tuple[str, list[str]] | None:
+    """Return the commit around `folder` and a line for each file that differs; None if there is none."""
     commit = _git(folder, "rev-parse", "HEAD")
     status = _git(folder, "status", "--porcelain", "-z", "--no-renames")
     if commit is None or status is None:
-        return "no git repository\n"
-    changed = sorted(f"  {entry}\n" for entry in status.split("\0") if entry)
-    return "".join([f"commit: {commit.strip()}\n", f"dirty: {str(bool(changed)).lower()}\n", *changed])
+        return None
+    return commit.strip(), sorted(f"  {entry}\n" for entry in status.split("\0") if entry)
 
 
 def describe_packages() -> str:

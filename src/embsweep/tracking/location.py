@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from embsweep.config.sweep import TrackingConfig
+from embsweep.config.tracking import TrackingConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.redaction import redact
 from embsweep.tracking.store import absolute_uri, store_uri

@@ -48,6 +48,14 @@ RunKey = tuple[str, int | None]
 
 SWEEP: RunKey = ("sweep", None)
 
+NOTE_TAG = "mlflow.note.content"
+EXPERIMENT_PLACE, RUN_PLACE = "{experiment}", "{run}"
+"""Places of a note in which `RunWriter` puts the id of the experiment, and of the run that the note links to."""
+
+NOTE_END = "*embsweep rewrites this text; without this line it stays as it is.*"
+OWN_TAGS_TAG = "embsweep.tags"
+"""Tag of a run: names of the tags that the user has given it, with commas, so that later ones replace them."""
+
 
 @dataclass(frozen=True)
 class RunRef:
@@ -64,7 +72,9 @@ class RunState:
     `key` and the sweep's `study` identify the run. Times are in ms since the epoch. `metrics` are written at their own
     times and steps, so that writing them again changes nothing; `final` are the values of an ended run that MLflow must
     show, whatever step earlier attempts have reached. `texts` are artifacts, by path. `experiment_tags` are set on the
-    experiment if it lacks them. Values that are not finite are not written, only the names of their metrics.
+    experiment if it lacks them. `note` is the run's description, unless a person has written another one; `linked` has
+    key, name and start of the run to which it links. Values that are not finite are not written, only the names of
+    their metrics.
     """
 
     key: RunKey
@@ -80,6 +90,8 @@ class RunState:
     dataset: DatasetRecord | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
     experiment_tags: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    linked: RunState | None = None
 
     @property
     def is_open(self) -> bool:
@@ -135,10 +147,11 @@ class RunWriter:
         known = self._known.get(state.key) or self._create(state)
         run_id = self.run_ids[state.key]
         digest = {DIGEST_TAG: state.digest}
-        tags = {**state.all_tags, **self._parent(state), **(digest if state.is_open else {})}
+        tags = {**state.all_tags, **self._parent(state), **self._note(state, known)} | (digest if state.is_open else {})
         log_missing_params(self.store.client, run_id, state.params, known.params)
+        earlier = known.tags.get(OWN_TAGS_TAG, "").split(",")
         for tag in known.tags.keys() - {*tags, *state.identity_tags, DIGEST_TAG}:
-            if tag.startswith("embsweep."):  # of an earlier attempt
+            if tag.startswith("embsweep.") or tag in earlier:  # of an earlier attempt, or of an earlier start
                 self.store.client.delete_tag(run_id, tag)
         if state.is_open and known.status != state.status:
             self.store.client.update_run(run_id, status=state.status)
@@ -162,6 +175,18 @@ class RunWriter:
 
     def _parent(self, state: RunState) -> dict[str, str]:
         return {} if state.key == SWEEP else {_PARENT_TAG: self.run_ids[SWEEP]}
+
+    def _note(self, state: RunState, known: RunState) -> dict[str, str]:
+        """Return the note with the ids of this store, or the one that a person has written."""
+        found = known.tags.get(NOTE_TAG)
+        if not state.note or (found is not None and not found.rstrip().endswith(NOTE_END)):
+            return {} if found is None else {NOTE_TAG: found}
+        linked = state.linked
+        if linked is not None and linked.key not in self._known:
+            self._known[linked.key] = self._create(linked)
+        text = state.note.replace(EXPERIMENT_PLACE, self.store.experiment_id)
+        text = text if linked is None else text.replace(RUN_PLACE, self.run_ids[linked.key])
+        return {NOTE_TAG: f"{text}\n\n{NOTE_END}"}
 
     def _write_artifacts(self, run_id: str, state: RunState, known: RunState) -> None:
         if state.dataset is not None and known.dataset != state.dataset:

@@ -98,13 +98,13 @@ def register_winner(
         tags = _facts_tags(facts) | id_tags
         logged, manifest = log_winner(store, checkpoint, tags, facts, model)
         if not client.search_registered_models(f"name = '{name}'"):
-            client.create_registered_model(name)
+            client.create_registered_model(name, description=_describe_model(name))
         client.create_model_version(
             name,
             source=logged.artifact_location,  # MLflow resolves a `models:/…` source in a process-global store
             run_id=facts.run_id,
             tags=tags | {MANIFEST_TAG: hash_manifest(manifest), MODEL_ID_TAG: logged.model_id},
-            description=_describe(identity, facts),
+            description=_describe(identity, facts, store.experiment_id, logged.model_id),
             model_id=logged.model_id,
         )
     version = _delete_duplicates(store, name, id_tags)
@@ -175,9 +175,21 @@ def _facts_tags(facts: WinnerRecord) -> dict[str, str]:
     }
 
 
-def _describe(identity: SweepIdentity, facts: WinnerRecord) -> str:
-    """Return one line to distinguish versions in the registry's table; its 5,000 characters are too few for a card."""
+def _describe_model(name: str) -> str:
+    return (
+        "Embedding models that won a sweep of embsweep, one version for each. `challenger` is the newest winner, "
+        f"`champion` the version in use; `embsweep promote {name}` moves it if the challenger passes the gate."
+    )
+
+
+def _describe(identity: SweepIdentity, facts: WinnerRecord, experiment_id: str, model_id: str) -> str:
+    """Return one line to distinguish versions in the registry's table, and links; its 5,000 characters hold no card."""
     scores = ", ".join(f"{value:.4f} at {dim}" for dim, value in facts.scores.items())
     origin = f"trial {facts.evidence.verdict.winner} of {identity.name} on {identity.base_model}"
-    card = f"The model card is {MODEL_FOLDER}/README.md among the artifacts."
+    place, pages = f"#/experiments/{experiment_id}", "workflowType=machine_learning"
+    card = (
+        f"The model card is {MODEL_FOLDER}/README.md among "
+        f"[the artifacts]({place}/models/{model_id}/artifacts?{pages}). "
+        f"[The run that trained it]({place}/runs/{facts.run_id}?{pages})."
+    )
     return f"{facts.evidence.metric} {scores} (test); {origin}\n\n{card}"
