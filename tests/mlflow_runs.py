@@ -45,10 +45,10 @@ def _compare(client, run, state, parent, exact):
         yield f"ended at {run.info.end_time} in MLflow, {state.ended_ms} in the ledger"
     if dict(run.data.params) != dict(state.params):
         yield f"parameters {run.data.params} in MLflow, {state.params} in the ledger"
-    tags = {name: value for name, value in run.data.tags.items() if name.startswith("embsweep.")}
-    wanted = state.all_tags | state.identity_tags | {DIGEST_TAG: state.digest}
-    if tags != wanted or not run.data.tags.items() >= parent.items():
-        yield f"tags {run.data.tags} in MLflow, {wanted | parent} in the ledger"
+    wanted = state.all_tags | state.identity_tags | parent | {DIGEST_TAG: state.digest}
+    own = {name for name in run.data.tags if name.startswith("embsweep.")}
+    if own - wanted.keys() or not run.data.tags.items() >= wanted.items():
+        yield f"tags {run.data.tags} in MLflow, {wanted} in the ledger"
     yield from _compare_points(client, run, state, exact)
 
 
