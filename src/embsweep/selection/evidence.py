@@ -54,6 +54,7 @@ WINNER, BASE, BM25, RECIPE, RUNNER_UP = "winner", "base", "BM25", "recipe", "run
 
 Table = Annotated[Scores, Field(strict=False)]
 Values = Annotated[tuple[float, ...], Field(strict=False)]
+Ranks = Annotated[tuple[int, ...], Field(strict=False)]
 
 
 class EvaluationRecord(FrozenModel):
@@ -61,13 +62,15 @@ class EvaluationRecord(FrozenModel):
 
     `scores`: dimension → metric → mean; BM25 has no dimensions, so it has the same scores at each of them.
     `values`: dimension → the objective's metric of each query. `intervals`: dimension → that metric with its interval.
-    `trial` is the model's trial number in the search, None for base and BM25.
+    `trial` is the model's trial number in the search, None for base and BM25. `ranks` has the rank of each query's
+    first relevant passage at the largest dimension, 0 if it is not among the first 100; empty in older evidence.
     """
 
     scores: Table
     values: Annotated[dict[int, Values], Field(strict=False)]
     intervals: Annotated[dict[int, Interval], Field(strict=False)]
     trial: int | None = None
+    ranks: Ranks = ()
 
     @property
     def per_query(self) -> PerQuery:
@@ -134,6 +137,22 @@ class VerdictRecord(FrozenModel):
     warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
+class QuantizationRecord(FrozenModel):
+    """The winner on test if the passages' embeddings are stored at one dimension and precision.
+
+    `bytes` are those of one stored vector. `score` is the objective's metric. With `rescored`, the best candidates of a
+    search with quantised queries are ranked again with the float32 query; float32 and float16 have nothing to rescore.
+    `search_ms` is the time of one exact search over the corpus on one CPU core.
+    """
+
+    dim: int
+    precision: Literal["float32", "float16", "int8", "binary"]
+    rescored: bool
+    bytes: int
+    score: Interval
+    search_ms: float
+
+
 class LogRow(FrozenModel):
     """One validation during the winner's training; `is_saved` marks the evaluation whose weights were kept."""
 
@@ -184,7 +203,8 @@ class Evidence(FrozenModel):
     `validation` holds the scores of winner, base and BM25 on the validation split, `test` the evaluations of every
     model on the test split and `objectives` the objective of each of these. `holdout_evaluations` counts how often the
     test split has been evaluated. `optimism` is the winner's objective on validation minus that on test.
-    `smallest_dim` is the smallest dimension that is not significantly below the largest on test.
+    `smallest_dim` is the smallest dimension that is not significantly below the largest on test. `quantization` is
+    empty in older evidence; `slices` has the value of `data.slice` for each test query, and is empty without that key.
     """
 
     evidence_format: Literal[2] = EVIDENCE_FORMAT
@@ -213,6 +233,8 @@ class Evidence(FrozenModel):
     comparisons: Annotated[tuple[Comparison, ...], Field(strict=False)]
     optimism: float
     smallest_dim: int
+    quantization: Annotated[tuple[QuantizationRecord, ...], Field(strict=False)] = ()
+    slices: Annotated[tuple[str, ...], Field(strict=False)] = ()
     versions: dict[str, str]
     created_at: str
 
