@@ -89,6 +89,8 @@ def _count_bytes(column: Any) -> int:
     if pa.types.is_dictionary(column.type):
         lengths = pc.binary_length(column.dictionary).take(column.indices)
         return int(pc.sum(lengths.cast(pa.int64())).as_py() or 0)
+    if pa.types.is_map(column.type):
+        return _count_bytes(column.keys) + _count_bytes(column.items)
     if pa.types.is_nested(column.type):
         parts = column.flatten()
         return sum(map(_count_bytes, parts if isinstance(parts, list) else [parts]))
