@@ -22,7 +22,8 @@ _KEYED = re.compile(
     r"(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|['\"]?[^\s'\"&,;]+['\"]?)"
 )
 _PARAMETER = re.compile(r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)(?P<name>[\w.\-]{1,200}+)=)[^\s&'\"]+")
-_SIGNED = re.compile(r"(?i)(?:signature|credential|token|key|auth|code|pwd|pass)$")
+# `viewStateShareKey` names a saved view of MLflow.
+_SIGNED = re.compile(r"(?i)(?:signature|credential|token|(?<!viewstateshare)key|auth|code|pwd|pass)$")
 # A word has no capital or digit after its first letter; base64 and tokens of twelve characters have.
 _HEADER = re.compile(
     rf"(?P<key>{_START}(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{{11,}}=*"

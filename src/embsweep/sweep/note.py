@@ -80,7 +80,7 @@ def _list_links(metadata: Mapping[str, Any], *, has_run: bool) -> Iterator[str]:
     """Yield links within MLflow's pages."""
     result = metadata.get("result")
     if "view" in metadata["tracking"]:
-        page = view_page(EXPERIMENT_PLACE, metadata["study_id"]).replace("Key=", "Ke%79=")  # `Key=…` is masked
+        page = view_page(EXPERIMENT_PLACE, metadata["study_id"])
         yield f"[Trials with their scores]({page})"
     if has_run:
         yield f"[Run of the winner's weights](#/experiments/{EXPERIMENT_PLACE}/runs/{RUN_PLACE}?{_PAGES})"
