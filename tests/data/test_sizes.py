@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -29,6 +30,15 @@ def write_dictionary(path, *, nested):
     pq.write_table(pa.table({"anchor": [f"q{i}" for i in range(3000)], "positive": column}), path)
 
 
+def write_saved(path):
+    """Write what `datasets` saves, with one text as a dictionary, as its own files have none."""
+    datasets.Dataset.from_dict({"anchor": ["q"], "positive": ["p"]}).save_to_disk(str(path))
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 3000, pa.int32()), pa.array(["x" * 1000]))
+    table = pa.table({"anchor": ["q"] * 3000, "positive": texts})
+    with pa.ipc.new_stream(path / "data-00000-of-00001.arrow", table.schema) as file:
+        file.write_table(table)
+
+
 def write_gzip(path):
     with gzip.open(path, "wb") as file:
         file.write(b" " * (2 * MIB))
@@ -40,6 +50,7 @@ def write_gzip(path):
         ("a.parquet", lambda path: write_dictionary(path, nested=False)),
         ("b.parquet", lambda path: write_dictionary(path, nested=True)),
         ("c.jsonl.gz", write_gzip),
+        ("e", write_saved),
         ("d.jsonl", lambda path: path.write_text(json.dumps({"anchor": "q", "positive": "x" * 2 * MIB}))),
     ],
 )

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from embsweep.cli.status import find_sweep
 from embsweep.core import ownership
 from embsweep.core.files import data_cache
 from embsweep.core.ownership import check_folder, open_lock
 from embsweep.sweep.checks.inputs import validate_storage
 from embsweep.sweep.folder import SweepFolder
+from embsweep.tracking.store import existing_store_uri
 from tests.refusals import raises_diagnostics
 
 
@@ -116,6 +118,24 @@ def test_the_preflight_reports_an_unsafe_storage(storage):
     for values in ({}, {"storage": {"shared": True}}):
         (diagnostic,) = validate_storage(values, storage)
         assert diagnostic.code == "unsafe-folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("", lambda storage: find_sweep(storage, "legal")),
+        ("sweeps", lambda storage: find_sweep(storage, "legal")),
+        ("", lambda storage: existing_store_uri(storage, None, "--uri")),
+        ("mlruns", lambda storage: existing_store_uri(storage, None, "--uri")),
+    ],
+)
+def test_what_only_reads_refuses_a_storage_that_all_can_write_to(storage, name, read):
+    (storage / "sweeps/legal/study.db").touch()
+    (storage / "mlflow.db").touch()
+    read(storage)
+    (storage / name).chmod(0o777)
+    with raises_diagnostics(("unsafe-folder", "storage.path")):
+        read(storage)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/etc/hostname")])

@@ -48,9 +48,20 @@ def test_a_finished_sweep_has_its_result_as_a_table():
     ]
     text = "\n".join(lines)
     assert "(#/models/our%20model/versions/3?" in text
-    assert "`embsweep promote our model`" in text
+    assert "`embsweep promote 'our model'`" in text
     assert "9 passages; fingerprint `f`" in text
     assert "validation: 0.2500" in text
+
+
+def test_names_of_others_are_neither_markup_nor_commands():
+    tracking = {**DONE["tracking"], "dataset": {**DONE["tracking"]["dataset"], "name": "`![x](http://a.b/c)`"}}
+    result = {**DONE["result"], "registered": "models:/legal; touch $(id)/3"}
+    text = describe_sweep_run(
+        {**DONE, "title": "<img src=x> [y](z)", "tracking": tracking, "result": result}, has_run=True
+    )
+    assert r"\<img src=x\> \[y\](z)" in text
+    assert "`'![x](http://a.b/c)'`" in text
+    assert "`embsweep promote 'legal; touch $(id)'`" in text
 
 
 @pytest.mark.parametrize(("status", "words"), [("RUNNING", "running"), ("KILLED", "interrupted, the same command")])

@@ -1,8 +1,10 @@
 """Registration of a tiny real model (slow: importing sentence-transformers takes seconds)."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import sqlite3
 from pathlib import Path
 from unittest import mock
 
@@ -18,6 +20,7 @@ from embsweep.tracking.registry.files import UntrustedModel, hash_files, hash_ma
 from embsweep.tracking.registry.load import find_version, load_registered
 from embsweep.tracking.registry.logged_model import CHECKPOINT_TAG, MANIFEST_TAG, MODEL_FOLDER, MODEL_ID_TAG
 from embsweep.tracking.registry.register import register_winner
+from embsweep.tracking.store import sqlite_file
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +133,20 @@ def test_an_interrupted_registration_leaves_one_version_and_one_model(
     left = client.search_logged_models([store.experiment_id], f"source_run_id = '{facts.run_id}'")
     assert [str(model.status) for model in left] == ["READY"]
     load_registered(store, name, version.version)
+
+
+def test_a_folder_that_only_the_database_names_is_not_deleted(
+    identity, store, client, checkpoint, model, facts, name, tmp_path
+):
+    (tmp_path / "precious").touch()
+    interrupt = mock.patch.object(type(client), "log_model_artifacts", side_effect=KeyboardInterrupt)
+    with interrupt, pytest.raises(KeyboardInterrupt):
+        register_winner(store, identity, checkpoint, registered_name=name, facts=facts, model=model)
+    with contextlib.closing(sqlite3.connect(sqlite_file(store.uri))) as database, database:
+        query = "UPDATE logged_models SET artifact_location = ? WHERE source_run_id = ?"
+        assert database.execute(query, (str(tmp_path), facts.run_id)).rowcount == 1
+    register_winner(store, identity, checkpoint, registered_name=name, facts=facts, model=model)
+    assert (tmp_path / "precious").exists()
 
 
 def test_a_version_that_a_slow_server_created_twice_is_one(store, client, identity, checkpoint, model, facts, name):

@@ -19,7 +19,7 @@ from embsweep.reports.text import plain_printer, score
 from embsweep.reports.view import SweepView
 from embsweep.search.importance import read_importance
 from embsweep.search.read import explain_damage, read_ledger
-from embsweep.sweep.folder import SweepFolder
+from embsweep.sweep.folder import SweepFolder, check_storage
 from embsweep.sweep.projection import build_view, project_ledger
 from embsweep.tracking.sync import count_pending
 
@@ -34,7 +34,8 @@ def show_status(storage: Path, name: str | None, console: Console, *, importance
         importance: Whether to print what mattered instead of the trials of the sweep.
 
     Raises:
-        InputError: If there is no sweep `name`, or none is named of which to print what mattered.
+        InputError: If there is no sweep `name`, none is named of which to print what mattered, or the storage is not
+            safe (see `find_sweep`).
         EmbsweepError: If its ledger cannot be read.
     """
     say = plain_printer(console)
@@ -75,7 +76,7 @@ def find_sweep(storage: Path, name: str) -> SweepFolder:
         name: The sweep.
 
     Raises:
-        InputError: If there is no such sweep.
+        InputError: If there is no such sweep, or other users than the storage's group may change it.
     """
     known = _list_sweeps(storage)
     if name not in known:
@@ -85,6 +86,7 @@ def find_sweep(storage: Path, name: str) -> SweepFolder:
 
 
 def _list_sweeps(storage: Path) -> dict[str, SweepFolder]:
+    check_storage(storage, is_shared=True)
     names = sorted(path.parent.name for path in (storage / "sweeps").glob("*/study.db"))
     return {name: SweepFolder(storage, name) for name in names}
 

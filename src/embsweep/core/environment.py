@@ -42,6 +42,11 @@ _DEFAULTS = {
 }
 """Default values; a value that the user has set is kept."""
 
+_REQUIRED = {
+    "PYTHONSAFEPATH": "1",  # a new process does not import from the working folder, which may have files of others
+}
+"""Values of the processes that this program starts; they replace the user's values."""
+
 RAY_ENVIRONMENT = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial may be in its last step: wait, and keep the process
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -66,5 +71,5 @@ MLFLOW_ENVIRONMENT = {
 def set_default_environment(environ: MutableMapping[str, str] | None = None) -> None:
     """Add the missing variables. Call it when a program starts; later calls find all of them set and change nothing."""
     environ = os.environ if environ is None else environ
-    wanted = {**_DEFAULTS, **environ, **RAY_ENVIRONMENT, **MLFLOW_ENVIRONMENT}
+    wanted = {**_DEFAULTS, **environ, **_REQUIRED, **RAY_ENVIRONMENT, **MLFLOW_ENVIRONMENT}
     environ.update(wanted.items() - environ.items())

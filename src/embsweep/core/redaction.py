@@ -17,8 +17,8 @@ _SCHEME = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.\-]{0,30}+://")
 _REST = re.compile(r"\S*")
 _HOST_AND_PORT = re.compile(r"(?:localhost|\[[^\]]*\]|[\w\-]+(?:\.[\w\-]+)+):\d{1,5}(?!\d)")
 _KEYED = re.compile(
-    r"(?i)(?P<key>(?:password|passwd|secret|api[_-]?key|access[_-]?key|"
-    r"(?:auth|access|hf|session|security)[_-]?token|sig)\b['\"]?\s*[=:]\s*)"
+    r"(?i)(?P<key>(?:password|passwd|passphrase|secret|(?:api|access|secret|private|encryption)[_-]?key|"
+    r"(?:auth|access|hf|session|security|tracking)[_-]?token|sig)\b['\"]?\s*[=:]\s*)"
     r"(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|['\"]?[^\s'\"&,;]+['\"]?)"
 )
 _PARAMETER = re.compile(r"(?i)(?P<key>(?:[?&]|\bx-(?:amz|goog)-)(?P<name>[\w.\-]{1,200}+)=)[^\s&'\"]+")
@@ -28,9 +28,12 @@ _SIGNED = re.compile(r"(?i)(?:signature|credential|token|(?<!viewstateshare)key|
 _HEADER = re.compile(
     rf"(?P<key>{_START}(?i:bearer|basic)\s+)[A-Za-z0-9+/_.\-](?=\S*[A-Z0-9+/=])[A-Za-z0-9+/_.\-]{{11,}}=*"
 )
-_TOKENS = re.compile(_START + r"(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")
+_TOKENS = re.compile(
+    rf"{_START}(?:hf_[A-Za-z0-9]{{20,}}|gh[pousr]_[A-Za-z0-9]{{20,}}|github_pat_\w{{20,}}|glpat-[\w-]{{20,}}|"
+    r"xox[abpr]-[\w-]{20,}|A[KS]IA[0-9A-Z]{16})\b"
+)
 _SECRET_NAME = re.compile(
-    r"(?i)(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(?:_id)?$"
+    r"(?i)(?:password|passwd|secret|token|(?:api|access|private|secret|encryption)_?key|passphrase|credentials?)(?:_id)?$"
 )
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _MARGIN_CHARS = 4096
@@ -112,13 +115,14 @@ def _mask_credentials(rest: str) -> str:
 
 
 @cache
-def _names_secret(name: str) -> bool:
+def names_secret(name: str) -> bool:
+    """Return whether an environment variable has the name of a secret."""
     return _SECRET_NAME.search(name) is not None
 
 
 def _find_secrets() -> list[str]:
     """Return the values of variables with the name of a secret, plain and in all encodings; longest first."""
-    found = {value for name, value in os.environ.items() if _names_secret(name) and len(value) >= _MIN_CHARS}
+    found = {value for name, value in os.environ.items() if names_secret(name) and len(value) >= _MIN_CHARS}
     return sorted({form for value in found for form in _encode(value)}, key=len, reverse=True)
 
 

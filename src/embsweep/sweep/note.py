@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from shlex import quote as quote_shell
 from typing import Any
 from urllib.parse import quote
 
+from embsweep.core.markdown import code_span, escape_markdown
 from embsweep.selection.evidence import BASE, RECIPE, WINNER, Evidence
 from embsweep.tracking.runs import EXPERIMENT_PLACE, RUN_PLACE
 from embsweep.tracking.views import view_page
@@ -53,7 +55,7 @@ def describe_sweep_run(metadata: Mapping[str, Any], *, has_run: bool) -> str:
         has_run: Whether the run of the winner's weights is known.
     """
     result = metadata.get("result")
-    parts = [f"**{metadata['title']}** – {_STATES.get(metadata['status'], metadata['status'])}"]
+    parts = [f"**{escape_markdown(metadata['title'])}** – {_STATES.get(metadata['status'], metadata['status'])}"]
     if result is not None and "test" in result:  # not in ledgers of before there were descriptions
         parts.append("\n".join(_list_rows(result["test"], result["winner"])))
     parts.append("\n".join(f"- {line}" for line in (*_list_links(metadata, has_run=has_run), *_list_facts(metadata))))
@@ -88,14 +90,14 @@ def _list_links(metadata: Mapping[str, Any], *, has_run: bool) -> Iterator[str]:
         name, _, number = result["registered"].split(" (alias")[0].removeprefix("models:/").rpartition("/")
         page = f"#/models/{quote(name)}/versions/{number}?{_PAGES}"
         yield (
-            f"Registered as [{name} version {number}]({page}), which links to its card. `embsweep promote {name}` "
-            "makes it champion if it passes the gate."
+            f"Registered as [{escape_markdown(name)} version {number}]({page}), which links to its card. "
+            f"{code_span(f'embsweep promote {quote_shell(name)}')} makes it champion if it passes the gate."
         )
 
 
 def _list_facts(metadata: Mapping[str, Any]) -> Iterator[str]:
     data = metadata["tracking"]["dataset"]
     sizes = ", ".join(f"{size:,} {name.replace('_', ' ')}" for name, size in data["sizes"].items())
-    yield f"Data: `{data['name'].replace('`', '')}`, {sizes}; fingerprint `{data['fingerprint'][:16]}`"
+    yield f"Data: {code_span(data['name'])}, {sizes}; fingerprint `{data['fingerprint'][:16]}`"
     if baseline := metadata.get("baseline"):
         yield f"Objective of the untrained base model on validation: {baseline['objective']:.4f}"

@@ -11,17 +11,24 @@ from pathlib import Path
 
 _GIT_TIMEOUT_S = 10
 
+# A repository may come with a folder of others: its configuration and hooks may name programs for git to run. No option
+# turns off those of the first kind; the others are turned off.
+_PROGRAMS = ("filter.", "core.worktree", "core.fsmonitor", "include.", "includeif.")
+_WITHOUT_PROGRAMS = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_UNKNOWN = "unknown"
+
 
 def describe_git(folder: Path) -> str:
     """Describe the repository around `folder`: its commit, and the names of the files that differ from it.
 
-    Contents of files are not recorded. Without git, a repository or a commit, the text says that there is none.
+    Contents of files are not recorded. Without git, a repository or a commit, the text says that there is none. If the
+    repository's own configuration names programs that would be run, its files are not compared (`dirty: unknown`).
     """
     found = _read_git(folder)
     if found is None:
         return "no git repository\n"
-    commit, changed = found
-    return "".join([f"commit: {commit}\n", f"dirty: {str(bool(changed)).lower()}\n", *changed])
+    commit, dirty, changed = found
+    return "".join([f"commit: {commit}\n", f"dirty: {dirty}\n", *changed])
 
 
 def describe_origin(folder: Path) -> dict[str, str]:
@@ -34,18 +41,24 @@ def describe_origin(folder: Path) -> dict[str, str]:
     with contextlib.suppress(KeyError, OSError, ImportError):  # no such account, as in containers
         tags["mlflow.user"] = getpass.getuser()
     if (found := _read_git(folder)) is not None:
-        commit, changed = found
-        tags |= {"mlflow.source.git.commit": commit, "embsweep.git.dirty": str(bool(changed)).lower()}
+        commit, dirty, _ = found
+        tags |= {"mlflow.source.git.commit": commit, "embsweep.git.dirty": dirty}
     return tags
 
 
-def _read_git(folder: Path) -> tuple[str, list[str]] | None:
-    """Return the commit around `folder` and a line for each file that differs; None if there is none."""
+def _read_git(folder: Path) -> tuple[str, str, list[str]] | None:
+    """Return the commit around `folder`, whether files differ, and a line for each of these; None if there is none."""
     commit = _git(folder, "rev-parse", "HEAD")
-    status = _git(folder, "status", "--porcelain", "-z", "--no-renames")
-    if commit is None or status is None:
+    settings = _git(folder, "config", "--local", "--name-only", "--list")
+    if commit is None or settings is None:
         return None
-    return commit.strip(), sorted(f"  {entry}\n" for entry in status.split("\0") if entry)
+    if any(name.lower().startswith(_PROGRAMS) for name in settings.splitlines()):
+        return commit.strip(), _UNKNOWN, []
+    status = _git(folder, "status", "--porcelain", "-z", "--no-renames", "--ignore-submodules=dirty")
+    if status is None:
+        return None
+    changed = sorted(f"  {entry}\n" for entry in status.split("\0") if entry)
+    return commit.strip(), str(bool(changed)).lower(), changed
 
 
 def describe_packages() -> str:
@@ -71,7 +84,7 @@ def describe_machine() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(folder), *arguments]
+    command = ["git", *_WITHOUT_PROGRAMS, "-C", str(folder), *arguments]
     try:
         return subprocess.check_output(  # noqa: S603 - fixed arguments, no shell
             command, stderr=subprocess.DEVNULL, text=True, timeout=_GIT_TIMEOUT_S

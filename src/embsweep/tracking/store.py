@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from embsweep.core.errors import Diagnostic, InputError, describe_exception
-from embsweep.core.ownership import open_lock
+from embsweep.core.ownership import check_folder, open_lock
 from embsweep.core.redaction import redact
 from embsweep.tracking.connection import answer_or_none, connect, require_reachable
 from embsweep.tracking.views import EXPERIMENT_TAGS
@@ -42,6 +42,8 @@ class Store:
     uri: str = field(repr=False)
     experiment: str
     experiment_id: str
+    artifacts: Path | None = None
+    """Folder of this machine below which a database's artifacts lie; None for a server, which chooses."""
 
     def __str__(self) -> str:
         return redact(self.uri)
@@ -101,9 +103,13 @@ def existing_store_uri(root: Path, uri: str | None, key: str) -> str:
         key: Configuration key or option that names the store, for the error.
 
     Raises:
-        InputError: If it is a SQLite database that does not exist.
+        InputError: If it is a SQLite database that does not exist, or the local store is in a folder that other users
+            may change; the folder's group may.
     """
     where = store_uri(root, uri)
+    if uri is None:
+        for folder in (root, root / "mlruns"):
+            check_folder(folder, is_shared=True)
     file = sqlite_file(where)
     if file is not None and not file.is_file():
         raise InputError(Diagnostic("missing-file", key, "there is no store yet", where, hint="run a sweep first"))
@@ -135,7 +141,9 @@ def open_store(
             require_reachable(where)
         with _lock_database(sqlite_file(where)):
             _require_database(where)
-            found = _find_or_create(connect(where), experiment, _artifact_location(root, where, experiment))
+            artifacts = _artifact_folder(root, where)
+            location = None if artifacts is None else _experiment_location(artifacts, experiment)
+            found = _find_or_create(connect(where), experiment, location)
     except InputError:
         raise
     except Exception as error:  # SQLAlchemy, requests, drivers and MLflow each raise their own
@@ -150,7 +158,7 @@ def open_store(
                 hint="restore it or choose another",
             )
         )
-    return Store(where, experiment, found.experiment_id)
+    return Store(where, experiment, found.experiment_id, artifacts)
 
 
 def _find_or_create(client: MlflowClient, experiment: str, location: str | None) -> Experiment:
@@ -211,20 +219,24 @@ def _require_database(uri: str) -> None:
     create_engine(uri, poolclass=NullPool).connect().close()
 
 
-def _artifact_location(root: Path, uri: str, experiment: str) -> str | None:
-    """Return the artifact folder of an experiment: an absolute path for a database, None for a server, which chooses.
-
-    It is absolute so that a plain `mlflow ui` in `root` finds the artifacts regardless of its own default.
-    """
+def _artifact_folder(root: Path, uri: str) -> Path | None:
+    """Return the folder of a database's artifacts; None for a server, which chooses."""
     if uri.startswith(("http://", "https://", "databricks")):
         return None
     file = sqlite_file(uri)
-    base = file.parent if file is not None else root
+    return (root if file is None else file.parent).resolve() / "mlruns"
+
+
+def _experiment_location(artifacts: Path, experiment: str) -> str:
+    """Return the absolute artifact folder of an experiment.
+
+    It is absolute so that a plain `mlflow ui` in `root` finds the artifacts regardless of its own default.
+    """
     folder = re.sub(r"[^A-Za-z0-9_.-]", "_", experiment).lstrip(".") or "_"
     if folder != experiment:
         folder += "-" + hashlib.sha256(experiment.encode()).hexdigest()[:8]
-    path = base.resolve() / "mlruns" / folder
-    _create_artifact_folder(path.parent)
+    path = artifacts / folder
+    _create_artifact_folder(artifacts)
     return path.as_uri() if set("%?#") & set(str(path)) else str(path)  # MLflow unquotes plain paths too
 
 

@@ -79,7 +79,7 @@ def run_ui(
 
 def ui_command(port: int) -> list[str]:
     """Return the command of the server, without any secret: every user of the machine could read it (`ps`)."""
-    return [sys.executable, "-m", "embsweep.tracking.ui_server", str(port)]
+    return [sys.executable, "-P", "-m", "embsweep.tracking.ui_server", str(port)]
 
 
 def ui_environment(root: Path, uri: str, token: str, *, writes: bool) -> dict[str, str]:

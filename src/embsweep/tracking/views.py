@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from embsweep.core.names import tracked_metric
 
@@ -112,4 +113,5 @@ def view_key(study: str) -> str:
 
 def view_page(experiment_id: str, study: str) -> str:
     """Return the part of a link behind the server's address that opens the view of a sweep."""
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={view_key(study)}&workflowType=machine_learning"
+    key = quote(view_key(study), safe="")
+    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={key}&workflowType=machine_learning"

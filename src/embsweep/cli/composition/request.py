@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
 from embsweep.cli.composition.compose import group_options, resolve_partially
+from embsweep.cli.composition.credentials import check_credentials
 from embsweep.cli.composition.overrides import (
     UNREADABLE,
     CommandLine,
@@ -73,13 +74,14 @@ def parse_request(
     line = parse_command_line(loader, lines)
     try:
         values, unresolved = resolve_partially(line.tree)
+        refused = [*line.diagnostics, *check_credentials(values, {without_plus(override) for override in line.valid})]
         if line.tree.hydra.mode is RunMode.RUN:
-            return single_request(values, command), (*line.diagnostics, *unresolved, *_validate_single(line))
+            return single_request(values, command), (*refused, *unresolved, *_validate_single(line))
         parser = OverridesParser.create(config_loader=loader)
         dimensions, found = _parse_dimensions(loader, parser, line)
     except InputError as error:
         raise InputError([*line.diagnostics, *error.diagnostics]) from None
-    diagnostics = [*line.diagnostics, *found, *unresolved]
+    diagnostics = [*refused, *found, *unresolved]
     space, recipe = SearchSpace(), dict[str, Value]()
     if not unresolved:  # every point of the space would report it again
         try:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from embsweep.core.errors import Diagnostic
+from embsweep.core.redaction import names_secret
 
 PATH_KEYS = (
     "storage.path",
@@ -34,6 +35,9 @@ _MARK = re.compile(r"oc_env_(\w+?)_vne_co")
 """A word of OmegaConf's grammar, so that other resolvers accept it."""
 
 _SPACE = "hydra.sweeper.params"
+
+_OPEN = re.compile(r"[*?\[]|(?:^|/)\.\.(?:/|$)")
+"""Parts of a path with which it names an existing file whatever the variable's value is."""
 
 
 def check_variables(tree: DictConfig) -> list[Diagnostic]:
@@ -61,7 +65,8 @@ def check_variables(tree: DictConfig) -> list[Diagnostic]:
             "not-settable",
             key,
             f"takes the environment variable {name}",
-            expected=f"a variable in a key of paths: {', '.join(PATH_KEYS)}",
+            expected="a variable without the name of a secret, and without a pattern or '..' beside it, in a key of "
+            f"paths: {', '.join(PATH_KEYS)}",
             hint=f"on the command line the shell can insert it: {key}=$" + name,
         )
         for key, text in _find_texts("", marked)
@@ -116,6 +121,10 @@ def _find_texts(key: str, node: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_allowed(key: str, name: str, text: str) -> bool:
+    if name in _OWN_VARIABLES.get(key, ()):
+        return True
+    if names_secret(name) or _OPEN.search(text):
+        return False
     if key == "model.source":
         return _MARK.sub(lambda found: os.environ.get(found[1], ""), text).startswith(("/", "~", "."))
-    return key in PATH_KEYS or name in _OWN_VARIABLES.get(key, ())
+    return key in PATH_KEYS

@@ -10,15 +10,14 @@ from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#&~$])")
-_SPACES = re.compile(r"\s+")
+from embsweep.core.markdown import code_span, escape_markdown
 
 
 def escape(value: object) -> Markup:
     """Escape a value in one line, so that nothing in it is parsed as Markdown or HTML; Markdown is left unchanged."""
     if isinstance(value, Markup):
         return value
-    return Markup(_MARKUP.sub(r"\\\1", _SPACES.sub(" ", str(value))))  # noqa: S704 - escaped here
+    return Markup(escape_markdown(value))  # noqa: S704 - escaped here
 
 
 def number(value: float) -> str:
@@ -63,7 +62,7 @@ def shorten_keys(values: Mapping[str, object]) -> dict[str, object]:
 
 def code(value: object) -> Markup:
     """Format a value as a code span of one line."""
-    return Markup(f"`{' '.join(str(value).replace('`', chr(39)).split())}`")  # noqa: S704 - nothing ends the span
+    return Markup(code_span(value))  # noqa: S704 - nothing ends the span
 
 
 def settings(values: Mapping[str, object]) -> Markup:

@@ -126,13 +126,15 @@ def _save(model: SentenceTransformer, folder: Path, logged: LoggedModel, facts: 
 
 def _hash_stored(store: Store, logged: LoggedModel, scratch: Path) -> dict[str, str]:
     """Hash the files in the store itself: read in place if its location is a local folder, otherwise downloaded."""
-    place = _local_folder(logged)
+    place = _local_folder(store, logged)
     return hash_files(place or fetch_artifacts(store, logged.artifact_location, scratch / "stored"))
 
 
-def _local_folder(logged: LoggedModel) -> Path | None:
-    place = Path(logged.artifact_location)
-    return place if place.is_absolute() and place.is_dir() else None
+def _local_folder(store: Store, logged: LoggedModel) -> Path | None:
+    """Return the folder of a model in the store's own artifacts, None for any other place that the store names."""
+    place = Path(logged.artifact_location).resolve()
+    is_own = store.artifacts is not None and place.is_relative_to(store.artifacts) and place != store.artifacts
+    return place if is_own and place.is_dir() else None
 
 
 def _attach(client: MlflowClient, logged: LoggedModel, facts: WinnerRecord) -> None:
@@ -155,7 +157,7 @@ def _find_ready(store: Store, tags: Mapping[str, str], run_id: str) -> LoggedMod
     for model in store.client.search_logged_models([store.experiment_id], same):
         if str(model.status) != "READY" or MANIFEST_TAG not in model.tags:
             store.client.delete_logged_model(model.model_id)  # does not delete its files
-            if (place := _local_folder(model)) is not None:
+            if (place := _local_folder(store, model)) is not None:
                 shutil.rmtree(place, ignore_errors=True)
         elif model.tags.get(EVIDENCE_TAG) == tags[EVIDENCE_TAG]:
             ready = model

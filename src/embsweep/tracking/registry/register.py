@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.markdown import code_span, escape_markdown
 from embsweep.core.names import CHALLENGER, CHAMPION, rehearsal_name, tracked_metric
 from embsweep.selection.evidence import WINNER, Evidence
 from embsweep.tracking.records import SweepIdentity, WinnerRecord
@@ -176,16 +178,17 @@ def _facts_tags(facts: WinnerRecord) -> dict[str, str]:
 
 
 def _describe_model(name: str) -> str:
+    command = code_span(f"embsweep promote {shlex.quote(name)}")
     return (
         "Embedding models that won a sweep of embsweep, one version for each. `challenger` is the newest winner, "
-        f"`champion` the version in use; `embsweep promote {name}` moves it if the challenger passes the gate."
+        f"`champion` the version in use; {command} moves it if the challenger passes the gate."
     )
 
 
 def _describe(identity: SweepIdentity, facts: WinnerRecord, experiment_id: str, model_id: str) -> str:
     """Return one line to distinguish versions in the registry's table, and links; its 5,000 characters hold no card."""
     scores = ", ".join(f"{value:.4f} at {dim}" for dim, value in facts.scores.items())
-    origin = f"trial {facts.evidence.verdict.winner} of {identity.name} on {identity.base_model}"
+    origin = f"trial {facts.evidence.verdict.winner} of {identity.name} on {escape_markdown(identity.base_model)}"
     place, pages = f"#/experiments/{experiment_id}", "workflowType=machine_learning"
     card = (
         f"The model card is {MODEL_FOLDER}/README.md among "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,23 @@ def _count_stored(metadata: Any, names: Collection[str]) -> int:
     return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names)
 
 
+def _fits_saved(folder: Path, diagnostics: DiagnosticList) -> bool:
+    """Return whether the texts of a saved data set fit into memory; `datasets` expands its dictionaries on loading.
+
+    A file that is not Arrow's is left to `datasets`, which names it.
+    """
+    import pyarrow as pa
+
+    total = 0
+    for file in sorted(folder.glob("*.arrow")):
+        with suppress(pa.ArrowException, OSError), pa.memory_map(str(file)) as source:
+            for batch in pa.ipc.open_stream(source):
+                total += sum(map(_count_bytes, batch.columns))
+                if not fits(total, folder.name, diagnostics):
+                    return False
+    return True
+
+
 def _count_bytes(column: Any) -> int:
     """Return the bytes of a column's values; a text that is stored once counts as often as it occurs."""
     import pyarrow as pa
@@ -119,6 +137,8 @@ def read_saved_dataset(path: Path, diagnostics: DiagnosticList) -> Table:
     """Read a folder that `Dataset.save_to_disk` wrote."""
     import datasets
 
+    if not _fits_saved(path, diagnostics):
+        return Table(path.name, (), lambda _: ())
     try:
         dataset = datasets.load_from_disk(str(path))
         present: Sequence[str] = dataset.column_names
