@@ -1,4 +1,4 @@
-"""Names of metrics, aliases and rehearsals, here and in MLflow.
+"""Names of metrics, slices, aliases and rehearsals, here and in MLflow.
 
 Metrics have the field's names (`map@100`). MLflow rejects `@` in the name of a metric, so that the same value is
 `eval/dim_256/map_at_100` there.
@@ -15,6 +15,12 @@ METRICS: tuple[str, ...] = (
     "map@100",
 )
 """Every metric that an evaluation computes at every dimension."""
+
+NO_SLICE = "(none)"
+"""Slice of the queries whose rows have no value in the column `data.slice`."""
+
+OTHER_SLICES = "(other)"
+"""Slice of the queries whose value is not among the most frequent ones."""
 
 CHALLENGER = "challenger"
 """Registry alias of the newest winner."""

@@ -252,6 +252,12 @@ class Evidence(FrozenModel):
                     raise ValueError(f"{split} holds no {self.metric} of the {name} at dimension {lacking[0]}")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_slice_for_every_query(self) -> Self:
+        if self.slices and len(self.slices) != len(self.groups):
+            raise ValueError(f"slices of {len(self.slices)} queries, groups of {len(self.groups)}")
+        return self
+
     def on_validation(self, name: str) -> float:
         """Compute the validation objective of winner, base or BM25, with floors from the base's validation scores."""
         return compute_objective(self.validation[name], resolve_floors(self.objective, self.validation[BASE]))
