@@ -75,8 +75,9 @@ def test_equals_the_library_for_any_chunk_size(table_model, word_set, chunk):
 def test_scores_computed_by_hand(table_model, word_set):
     # At 2 dims the query's relevant passage 1 is the best; at 1 dim all three tie and the position decides.
     model = table_model([[1, 1], [1, 0], [1, 1], [1, -1]])
-    scores = evaluate_model(model, word_set(1, 3, [[1]]), (2, 1), batch_size=2).scores
-    assert (scores[2]["map@100"], scores[1]["map@100"]) == (1.0, 0.5)
+    evaluation = evaluate_model(model, word_set(1, 3, [[1]]), (1, 2), batch_size=2)
+    assert (evaluation.scores[2]["map@100"], evaluation.scores[1]["map@100"]) == (1.0, 0.5)
+    assert evaluation.ranks.tolist() == [1], "at the largest dimension, whatever the order"
 
 
 def _count_encoded(model, monkeypatch) -> Counter:

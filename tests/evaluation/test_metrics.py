@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embsweep.core.names import METRICS
-from embsweep.evaluation.metrics import compute_means, compute_per_query
+from embsweep.evaluation.metrics import compute_means, compute_per_query, find_first_ranks
 
 
 def compute_metrics(hits, n_relevant):
@@ -37,6 +37,10 @@ def test_average_precision_is_per_query_and_its_mean_is_map():
     hits, n_relevant = _hits("x..", ".x.", "..."), np.array([1, 1, 2])
     np.testing.assert_allclose(compute_per_query(hits, n_relevant)["map@100"], [1, 0.5, 0])
     assert compute_metrics(hits, n_relevant)["map@100"] == pytest.approx(0.5)
+
+
+def test_first_ranks():
+    assert find_first_ranks(_hits("x.x", "..x", "...")).tolist() == [1, 3, 0]
 
 
 def test_more_relevant_passages_than_ranks_divide_by_100():

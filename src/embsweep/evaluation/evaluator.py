@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from embsweep.core.errors import CodedError, Diagnostic, InputError
 from embsweep.core.gpu_errors import is_out_of_memory
 from embsweep.core.precision import default_precision
 from embsweep.data.collection import RetrievalSet
-from embsweep.evaluation.metrics import MAX_RANK, Hits, compute_means, compute_per_query
+from embsweep.evaluation.metrics import MAX_RANK, Hits, compute_means, compute_per_query, find_first_ranks
 from embsweep.evaluation.ranking import rank
 from embsweep.models.attention import float32_attention
 from embsweep.selection.scores import PerQuery, Scores
@@ -40,11 +40,13 @@ class Evaluation:
     """Every metric at every dimension, as a mean and for each query.
 
     `per_query[dim][metric]` is float64 [n_queries], in the order of the set's queries; its mean is
-    `scores[dim][metric]`.
+    `scores[dim][metric]`. `ranks` has the rank of each query's first relevant passage at the largest dimension, 0 if it
+    is not among the first 100 (int64 [n_queries]); it is empty for BM25.
     """
 
     scores: Scores
     per_query: Mapping[int, Mapping[str, NDArray[np.float64]]]
+    ranks: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def of_metric(self, metric: str) -> PerQuery:
         """Return one metric of each query, at every dimension."""
@@ -184,23 +186,30 @@ def evaluate_embeddings(
     if not dims or not all(1 <= dim <= available for dim in dims):
         accepted = f"dimensions from 1 to {available}"
         raise InputError(Diagnostic("out-of-range", "eval.dims", "not all of them exist", list(dims), accepted))
-    parts = []
+    parts, ranks = [], []
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         part = slice(start, start + _QUERIES_AT_ONCE)
         rankings = rank(queries[part], corpus, dims, MAX_RANK)
-        parts.append({d: score_ranking(r.cpu().numpy(), relevant[part], len(corpus)) for d, r in rankings.items()})
+        hits = {dim: mark_hits(r.cpu().numpy(), relevant[part], len(corpus)) for dim, r in rankings.items()}
+        parts.append({dim: _score_hits(found, relevant[part]) for dim, found in hits.items()})
+        ranks.append(find_first_ranks(hits[max(dims)]))
     per_query = {
         dim: {metric: np.concatenate([part[dim][metric] for part in parts]) for metric in parts[0][dim]} for dim in dims
     }
-    return Evaluation({dim: compute_means(values) for dim, values in per_query.items()}, per_query)
+    scores = {dim: compute_means(values) for dim, values in per_query.items()}
+    return Evaluation(scores, per_query, np.concatenate(ranks))
 
 
 def score_ranking(
     ranking: np.ndarray, relevant: Sequence[Sequence[int]], n_corpus: int
 ) -> dict[str, NDArray[np.float64]]:
     """Compute every metric of a ranking for each query (float64 [n_queries]); arguments as in `mark_hits`."""
+    return _score_hits(mark_hits(ranking, relevant, n_corpus), relevant)
+
+
+def _score_hits(hits: Hits, relevant: Sequence[Sequence[int]]) -> dict[str, NDArray[np.float64]]:
     n_relevant = np.array([len(set(passages)) for passages in relevant], dtype=np.int64)
-    return compute_per_query(mark_hits(ranking, relevant, n_corpus), n_relevant)
+    return compute_per_query(hits, n_relevant)
 
 
 def mark_hits(ranking: np.ndarray, relevant: Sequence[Sequence[int]], n_corpus: int) -> Hits:

@@ -25,6 +25,11 @@ def compute_means(per_query: Mapping[str, Values]) -> dict[str, float]:
     return {metric: float(np.mean(values)) for metric, values in per_query.items()}
 
 
+def find_first_ranks(hits: Hits) -> NDArray[np.int64]:
+    """Return the rank of each query's first relevant passage, int64 [n_queries]: 1 is the best, 0 if there is none."""
+    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0).astype(np.int64)
+
+
 def compute_per_query(hits: Hits, n_relevant: Counts) -> dict[str, Values]:
     """Compute every metric of `embsweep.core.names.METRICS` for each query.
 

@@ -190,6 +190,7 @@ def _to_record(context: SweepContext, evaluation: Evaluation) -> EvaluationRecor
     return EvaluationRecord(
         scores=evaluation.scores,
         values={dim: tuple(array.tolist()) for dim, array in values.items()},
+        ranks=tuple(evaluation.ranks.tolist()),
         intervals=compute_intervals(
             values, label_groups(context.prepared.splits.test.relevant), seed=context.recipe.search.seed
         ),
