@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import DatabaseError
 
+from embsweep.config.search_space import Choice, Dimension, FloatRange, IntRange
 from embsweep.core.errors import CodedError, EmbsweepError, TrialFailed, describe_exception
 from embsweep.search.record import METADATA, STUDY, TrialRecord, require_format, to_record
 from embsweep.search.storage import RESTORE, open_read_only
@@ -69,6 +71,39 @@ def _read_studies(path: Path) -> Mapping[str, StudyRecords]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with explain_damage(path), open_read_only(path) as storage:
         return {study.study_name: _read_study(storage, study.study_name) for study in storage.get_all_studies()}
+
+
+def read_space(path: Path) -> tuple[Dimension, ...]:
+    """Return the dimensions of the search in a ledger, as they are in its first trial; nothing without a trial.
+
+    Raises:
+        CodedError: If the file is damaged or not a ledger (`unreadable`), or cannot be read now (`LedgerUnavailable`).
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return ()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with explain_damage(path), open_read_only(path) as storage:
+        if STUDY not in optuna.get_all_study_names(storage):
+            return ()
+        trials = optuna.load_study(storage=storage, study_name=STUDY).get_trials(deepcopy=False)
+        return tuple(to_dimension(key, found) for key, found in trials[0].distributions.items()) if trials else ()
+
+
+def to_dimension(key: str, distribution: BaseDistribution) -> Dimension:
+    """Return the dimension of a swept key from its counterpart in Optuna, see `search.search.to_distribution`.
+
+    Raises:
+        TypeError: If no dimension has such a counterpart.
+    """
+    match distribution:
+        case CategoricalDistribution():
+            return Choice(key, tuple(str(option) for option in distribution.choices))
+        case IntDistribution():
+            return IntRange(key, distribution.low, distribution.high, distribution.step, distribution.log)
+        case FloatDistribution():
+            return FloatRange(key, distribution.low, distribution.high, distribution.step, distribution.log)
+        case _:
+            raise TypeError(f"{key} has the distribution {distribution}")
 
 
 @contextmanager

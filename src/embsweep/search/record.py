@@ -68,6 +68,9 @@ paused before."""
 IMPORTANCE = "importance"
 """Metadata of a search that has ended: what mattered; absent if nothing was searched, and in older ledgers."""
 
+HAS_RECIPE = "has_recipe"
+"""Metadata: whether trial 0 is the recipe; absent in older ledgers."""
+
 RUNGS = "rungs"
 """Metadata of a search whose trials pause: the steps of its rungs, which stay when the sweep is extended."""
 

@@ -58,8 +58,7 @@ class SweepContext:
     @property
     def has_recipe(self) -> bool:
         """True if trial 0 is the recipe: it is not if one of the recipe's values is outside the space."""
-        whole = {dimension.key for dimension in self.request.space} == self.request.recipe.keys()
-        return self.recipe.search.recipe_first and whole
+        return self.recipe.search.recipe_first and self.request.has_whole_recipe
 
     def configure(self, params: Mapping[str, Value]) -> Config:
         """Return the scaled configuration of one point of the space.

@@ -25,6 +25,11 @@ class SweepRequest:
     command: str
     default_storage: Path
 
+    @property
+    def has_whole_recipe(self) -> bool:
+        """True if no value of the recipe is outside its dimension, so that trial 0 can be the recipe."""
+        return {dimension.key for dimension in self.space} == self.recipe.keys()
+
     def configure(self, params: Mapping[str, Value]) -> Config:
         """Return the configuration of one point of the space, before scaling.
 

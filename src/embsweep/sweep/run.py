@@ -24,7 +24,7 @@ from embsweep.search.factory import open_search_ledger
 from embsweep.search.importance import record_importance
 from embsweep.search.promotion_ledger import PromotionLedger
 from embsweep.search.read import read_studies
-from embsweep.search.record import REDRAWN
+from embsweep.search.record import HAS_RECIPE, REDRAWN
 from embsweep.search.search import RANDOM_DRAWS, SearchLedger
 from embsweep.search.storage import open_storage
 from embsweep.selection.objective import describe_objective
@@ -112,7 +112,7 @@ def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: Sweep
         objective=describe_objective(recipe.objective),
         requested_trials=ledger.budget,
         slots=prepared.slots.count,
-        **{SHARED_STORAGE: folder.is_shared},
+        **{SHARED_STORAGE: folder.is_shared, HAS_RECIPE: recipe.search.recipe_first and request.has_whole_recipe},
     )
     return ledger
 

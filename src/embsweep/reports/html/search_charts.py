@@ -1,0 +1,11 @@
+"""The charts of a search: parallel coordinates, best so far, rungs, slots and what mattered."""
+
+from __future__ import annotations
+
+from embsweep.reports.html.chart import Chart
+from embsweep.reports.html.search_history import SearchHistory
+
+
+def search_charts(history: SearchHistory) -> tuple[Chart, ...]:
+    """Return the charts of a search in the order of the page, without those that do not apply."""
+    return ()
