@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Cell = str | int | float | None
-"""None is shown as a dash."""
+from embsweep.reports.html.numbers import Number
+
+Cell = str | int | float | Number | None
+"""None is shown as a dash; a number without a form of its own as a score, or with four significant digits."""
 
 
 @dataclass(frozen=True)

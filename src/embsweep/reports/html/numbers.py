@@ -1,0 +1,69 @@
+"""Numbers of the report: each is shown rounded, and is in the page with all of its digits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embsweep.reports import text
+
+
+@dataclass(frozen=True)
+class Number:
+    """A value, and how it is shown."""
+
+    value: float
+    shown: str
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+Sentence = tuple[str | Number, ...]
+"""Words and numbers of a sentence, in order, with their spaces."""
+
+
+def score(value: float) -> Number:
+    """Show a score: `.4568`."""
+    return Number(value, text.score(value))
+
+
+def gain(value: float) -> Number:
+    """Show a difference of scores with its sign: `+.0123`."""
+    return Number(value, text.gain(value))
+
+
+def percent(value: float) -> Number:
+    """Show a share: `97 %`."""
+    return Number(value, f"{100 * value:.0f} %")
+
+
+def probability(value: float) -> Number:
+    """Show a p-value: `.0123`, and `4e-05` if four decimals would hide it."""
+    return Number(value, text.score(value) if value == 0 or value >= 1e-4 else f"{value:.0e}")
+
+
+def whole(value: int) -> Number:
+    """Show an integer: `2,373`."""
+    return Number(value, f"{value:,}")
+
+
+def plain(sentence: Sentence) -> str:
+    """Return the text of a sentence."""
+    return "".join(map(str, sentence))
+
+
+_SHARES = {2: "half the", 3: "a third of the", 4: "a quarter of the", 6: "a sixth of the", 8: "an eighth of the"}
+
+
+def share_of(part: int, whole_amount: int) -> str:
+    """Return a share in words: `a quarter of the`, `17 % of the`.
+
+    Args:
+        part: The part.
+        whole_amount: Of what.
+    """
+    if whole_amount % part == 0 and whole_amount // part in _SHARES:
+        return _SHARES[whole_amount // part]
+    if whole_amount % part == 0 and whole_amount // part > 8:
+        return f"1/{whole_amount // part} of the"
+    return f"{100 * part / whole_amount:.0f} % of the"

@@ -1,0 +1,51 @@
+"""The sections of the report, in their order, as values that the templates show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embsweep.reports.html.chart import Chart
+from embsweep.reports.html.finalist_charts import finalist_chart
+from embsweep.reports.html.page import ReportData
+from embsweep.reports.html.quality_charts import quality_chart, retention_chart
+from embsweep.reports.html.slice_charts import slice_chart
+from embsweep.reports.html.storage_charts import storage_charts
+from embsweep.selection.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of charts; `lead` is its first paragraph. With `is_open` the tables are shown with the charts."""
+
+    key: str
+    heading: str
+    lead: str
+    charts: tuple[Chart, ...]
+    is_open: bool = False
+
+
+def build_sections(data: ReportData) -> tuple[Section, ...]:
+    """Return the sections of charts that the report has something to show for."""
+    found = () if data.evidence is None else _result_sections(data.evidence)
+    return tuple(section for section in found if section.charts or section.lead)
+
+
+def _result_sections(evidence: Evidence) -> tuple[Section, ...]:
+    return (
+        Section(
+            "dimensions", "Quality by dimension", "", _present(quality_chart(evidence), retention_chart(evidence)), True
+        ),
+        Section("bytes", "Quality against stored bytes", "", storage_charts(evidence)),
+        Section("confirmation", "Finalists", _confirmation_lead(evidence), _present(finalist_chart(evidence)), True),
+        Section("by-slice", "Slices", "", _present(slice_chart(evidence)), True),
+    )
+
+
+def _present(*charts: Chart | None) -> tuple[Chart, ...]:
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _confirmation_lead(evidence: Evidence) -> str:
+    if evidence.verdict.outcome == "unconfirmed":
+        return "Nothing was run again with fresh seeds, so this report cannot say how much of a lead is chance."
+    return ""
