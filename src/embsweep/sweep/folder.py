@@ -103,6 +103,11 @@ class SweepFolder:
         return self.root / "test" / f"evaluation-{number}.json"
 
     @property
+    def test_queries(self) -> Path:
+        """Test queries with their scores and the beginnings of their texts, a JSON file."""
+        return self.root / "test" / "queries.json"
+
+    @property
     def evidence(self) -> Path:
         """The evidence about the winner, a JSON file."""
         return self.root / "evidence.json"
