@@ -15,7 +15,9 @@ SPACE = (FloatRange("train.learning_rate", 1e-6, 1e-4, log=True),)
 MAY_CHANGE = {
     "audit": "near_duplicate_similarity waive",
     "confirm": "alpha finalists folds seeds",
+    "data": "slice",
     "gate": "against_base against_champion alpha dims margin",
+    "report": "texts",
     "runner": "address cpus_per_trial gpus_per_trial kind max_concurrent trials_per_gpu workers_per_trial",
     "scale": "mode",
     "scale.rehearsal": "fractions max_accumulation max_batch_size max_epochs max_finalists max_folds "
@@ -61,6 +63,8 @@ def identity(make_config, *overrides, space=SPACE, data="abc"):
         "runner=inline",
         "runner.max_concurrent=1",
         "tracking.experiment=other",
+        "data.slice=package",
+        "report.texts=false",
         "+tracking.tags.team=search",
         "storage.path=/tmp/x",
         "storage.shared=true",

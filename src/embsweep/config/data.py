@@ -60,6 +60,7 @@ class DocstringsConfig(_Source):
 
     kind: Literal["docstrings"]
     packages: Strings
+    slice: Literal["package"] | None = None
 
 
 class RowsConfig(_Source):
@@ -68,6 +69,7 @@ class RowsConfig(_Source):
     `negative` names columns, or patterns of them (`negative_*`); None takes the usual ones if `anchor` and `positive`
     have their default names, an empty list takes none. `max_negatives` caps the negatives of one row. Rows with a
     `score` below `min_score` (of 0 or less, if it is None) are left out. Rows of equal `group` stay on one side.
+    `slice` is the column of source, language or product, by whose values the winner is compared with its base.
     """
 
     anchor: str
@@ -77,6 +79,7 @@ class RowsConfig(_Source):
     score: str | None = None
     min_score: float | None = None
     group: str | None = None
+    slice: str | None = None
 
     @model_validator(mode="after")
     def _scores_have_a_column(self) -> Self:
@@ -141,10 +144,14 @@ def _is_text_encoding(name: str) -> bool:
 
 
 class BeirConfig(_Source):
-    """A folder with corpus.jsonl, queries.jsonl and qrels.tsv, or qrels/ with train.tsv, dev.tsv and test.tsv."""
+    """A folder with corpus.jsonl, queries.jsonl and qrels.tsv, or qrels/ with train.tsv, dev.tsv and test.tsv.
+
+    `slice` is a field of the queries: `language`, or `metadata.language`.
+    """
 
     kind: Literal["beir"]
     path: str
+    slice: str | None = None
 
 
 class HubConfig(RowsConfig):

@@ -15,6 +15,7 @@ from embsweep.config.sweep import (
     AuditConfig,
     ConfirmConfig,
     GateConfig,
+    ReportConfig,
     RunnerConfig,
     ScaleConfig,
     SearchConfig,
@@ -87,6 +88,7 @@ class Config(FrozenModel):
     runner: RunnerConfig
     tracking: TrackingConfig
     scale: ScaleConfig
+    report: ReportConfig
     storage: StorageConfig
     sweep: SweepConfig
 

@@ -203,6 +203,12 @@ class ScaleConfig(FrozenModel):
     rehearsal: RehearsalConfig
 
 
+class ReportConfig(FrozenModel):
+    """The report of a sweep. Without `texts`, no text of the data is written to it, nor to the file of test queries."""
+
+    texts: bool = True
+
+
 class StorageConfig(FrozenModel):
     """Folder that contains sweeps/, mlruns/ and mlflow.db; null means the repository's root.
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from embsweep.core.names import NO_SLICE
 from embsweep.data.diagnostics import DiagnosticList
+from embsweep.data.slices import choose_slices
 from embsweep.data.text import normalise_text
 
 VALIDATION, TEST = "validation", "test"
@@ -23,7 +25,7 @@ class Pair:
 
     `place` is the row's location (`my.jsonl:17`), for messages. `group` is what the row belongs to, a document for
     example; rows of one group stay on one side of the split. `side` is `VALIDATION` or `TEST` if the source fixes the
-    row's side.
+    row's side. `slice` is the label of the row's `data.slice`, None without that key.
     """
 
     anchor: str
@@ -32,6 +34,7 @@ class Pair:
     place: str = ""
     group: str | None = None
     side: str | None = None
+    slice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Collection:
     what was merged or left out when the source was read (`duplicate passages`, `duplicate queries`, …); `reading` has
     lines for the user about how it was read, which may name files and columns. `sides` maps a query to its side if the
     source fixes it. `groups` holds the numbers of each query's groups (`Pair.group`), as `relevant` does of its
-    passages; empty without groups.
+    passages; empty without groups. `slices` holds the label of each query; empty without `data.slice`.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Collection:
     reading: tuple[str, ...] = ()
     sides: Mapping[int, str] = field(default_factory=dict)
     groups: tuple[tuple[int, ...], ...] = ()
+    slices: tuple[str, ...] = ()
 
     @cached_property
     def relevant(self) -> tuple[tuple[int, ...], ...]:
@@ -76,13 +80,15 @@ class Collection:
 class RetrievalSet:
     """Input of a retrieval evaluation: queries, the corpus they are answered from, and the relevant passages.
 
-    `relevant[i]` holds the positions in `corpus` of the passages relevant to `queries[i]`; never empty.
+    `relevant[i]` holds the positions in `corpus` of the passages relevant to `queries[i]`; never empty. `slices[i]` is
+    the label of that query; there are none without `data.slice`.
     """
 
     name: str
     queries: tuple[str, ...]
     corpus: tuple[str, ...]
     relevant: tuple[tuple[int, ...], ...]
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,8 @@ def build_collection(
         reading: Lines about how the source was read.
 
     Raises:
-        InputError: If the only hard negative of a row is a relevant passage of the same query, or there are no pairs.
+        InputError: If the only hard negative of a row is a relevant passage of the same query, there are no pairs, or
+            none of them has a value of `data.slice`.
     """
     diagnostics = DiagnosticList()
     queries, passages = TextIndex(), TextIndex()
@@ -157,6 +164,7 @@ def build_collection(
     kept, wrong = _select_negatives(judged, rows, diagnostics)
     if not rows:
         diagnostics.add("no-rows", "data", "there are no pairs")
+    slices, notes = _find_slices(pairs, queries, diagnostics)
     diagnostics.raise_if_any()
     extra = list(extra_passages)
     for text in extra:
@@ -178,9 +186,10 @@ def build_collection(
         passages=tuple(passages.texts),
         judgements=kept,
         merged=tuple(merged.items()),
-        reading=tuple(reading),
+        reading=(*reading, *notes),
         sides=_find_sides(pairs, queries),
         groups=_find_groups(pairs, queries),
+        slices=slices,
     )
 
 
@@ -252,3 +261,17 @@ def _find_groups(pairs: Sequence[Pair], queries: TextIndex) -> tuple[tuple[int, 
         if pair.group is not None:
             found[queries.add(pair.anchor)].add(numbers.setdefault(pair.group, len(numbers)))
     return tuple(tuple(sorted(groups)) for groups in found)
+
+
+def _find_slices(
+    pairs: Sequence[Pair], queries: TextIndex, diagnostics: DiagnosticList
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the slice of each query, and lines about it; nothing without `data.slice`."""
+    if all(pair.slice is None for pair in pairs):
+        return (), []
+    rows = ((queries.add(pair.anchor), pair.slice or NO_SLICE) for pair in pairs)
+    labels, notes = choose_slices(rows, len(queries.texts))
+    if set(labels) == {NO_SLICE}:
+        problem, expected = "has no value in any row", "a column with values, or null"
+        diagnostics.add("no-effect", "data.slice", problem, expected=expected)
+    return labels, notes

@@ -7,12 +7,14 @@ folds for cross-validation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embsweep.config.data import SplitConfig
 from embsweep.core.errors import Diagnostic, InputError
+from embsweep.core.names import OTHER_SLICES
 from embsweep.data.collection import TEST, VALIDATION, Collection, RetrievalSet, Splits
 from embsweep.data.groups import Group, cap_groups, compute_split_fingerprint, find_groups
+from embsweep.data.slices import merge_rare_slices
 from embsweep.data.training_rows import fill_negatives, list_training_rows
 
 TRAIN = "train"
@@ -226,10 +228,14 @@ def _build_splits(
     train, filled = fill_negatives(collection, rows)
     validation = _build_set(collection, VALIDATION, _list_queries(sides[VALIDATION]), selection.corpus)
     test = _build_set(collection, TEST, _list_queries(sides[TEST]), selection.corpus)
+    slices, merged = merge_rare_slices(test.slices)
+    test, reading = replace(test, slices=slices), list(collection.reading)
+    if merged:
+        reading.append(f"the {merged:,} smallest slices of the test queries are one, {OTHER_SLICES}")
     notes = [*notes, *(f"{what}: {count:,}" for what, count in {**counts, **filled}.items() if count)]
     fingerprint = compute_split_fingerprint(train, (validation, test), validation.corpus)
     fixed = tuple(selection.fixed)
-    return Splits(collection.name, fingerprint, train, validation, test, tuple(notes), collection.reading, fixed)
+    return Splits(collection.name, fingerprint, train, validation, test, tuple(notes), tuple(reading), fixed)
 
 
 def _require_enough(collection: Collection, selection: Selection, max_pairs: int | None) -> None:
@@ -276,6 +282,7 @@ def _build_set(collection: Collection, side: str | None, queries: list[int], cor
         tuple(collection.queries[query] for query in requested),
         tuple(collection.passages[passage] for passage in ordered_corpus),
         tuple(tuple(sorted(position[passage] for passage in collection.relevant[query])) for query in requested),
+        tuple(collection.slices[query] for query in requested) if collection.slices else (),
     )
 
 

@@ -145,11 +145,11 @@ def split_sizes(splits: Splits) -> dict[str, int]:
     return sizes | ({"hard_negatives": negatives} if negatives else {})
 
 
-# These may change in a resumed sweep: number of trials, states and checkpoints to keep, audit, confirmation, gate,
-# runner and tracking.
+# These may change in a resumed sweep: number of trials, states and checkpoints to keep, slices, audit, confirmation,
+# gate, report, runner and tracking.
 _FREE = (
-    *("search.trials", "stopping.paused_states"),
-    *("audit.", "confirm.", "gate.", "runner.", "tracking.", "storage.", "scale.", "sweep."),
+    *("search.trials", "stopping.paused_states", "data.slice"),
+    *("audit.", "confirm.", "gate.", "report.", "runner.", "tracking.", "storage.", "scale.", "sweep."),
 )
 
 

@@ -12,10 +12,11 @@ from embsweep.core.codes import Code
 from embsweep.core.files import expand_home
 from embsweep.data.collection import TEST, VALIDATION, Collection, Pair, build_collection, count_duplicates
 from embsweep.data.diagnostics import DiagnosticList
-from embsweep.data.sources.columns import list_names
+from embsweep.data.sources.columns import find_top, list_names, validate_header
 from embsweep.data.sources.paths import find_suffix, suggest_conversion
 from embsweep.data.sources.qrels import DEV, PARTS, Qrels, find_qrels, read_qrels
 from embsweep.data.sources.readers.open import open_table
+from embsweep.data.sources.rows import read_label
 from embsweep.data.text import is_blank, parse_text
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -61,6 +62,7 @@ def load_beir(config: BeirConfig) -> Collection:
     diagnostics.raise_if_any()
     passages = _read_texts(_find_texts(folder, "corpus"), "passage", diagnostics)
     queries = _read_texts(_find_texts(folder, "queries"), "query", diagnostics)
+    labels = {} if config.slice is None else _read_labels(_find_texts(folder, "queries"), config.slice, diagnostics)
     qrels = {part: read_qrels(path, diagnostics) for part, path in found.files.items()}
     for judged in qrels.values():
         _validate_known(judged, queries, passages, diagnostics)
@@ -73,7 +75,7 @@ def load_beir(config: BeirConfig) -> Collection:
             diagnostics.add("unanswered-query", place, "query without a relevant passage", query, hint=hint)
     diagnostics.raise_if_any()
     pairs = [
-        Pair(queries[q][0], passages[p][0], (), place, side=found.sides[part])
+        Pair(queries[q][0], passages[p][0], (), place, side=found.sides[part], slice=labels.get(q))
         for part, judged in qrels.items()
         for (q, p), place in judged.relevant.items()
     ]
@@ -175,6 +177,19 @@ def _read_texts(paths: list[Path], what: str, diagnostics: DiagnosticList) -> di
             )
         else:
             found[identity] = (text, where)
+    return found
+
+
+def _read_labels(paths: list[Path], name: str, diagnostics: DiagnosticList) -> dict[str, str | None]:
+    """Read id → label of the slice of every query; record a diagnostic if a file has no such field."""
+    found: dict[str, str | None] = {}
+    for path in paths:
+        table = open_table(path, unseen := DiagnosticList())  # reading the texts has recorded them
+        if table.columns and validate_header({"slice": name}, table.columns, table.where, diagnostics):
+            used = ("_id", "id", find_top(name, table.columns))
+            for where, row in table.read([column for column in table.columns if column in used]):
+                if identity := _read_id(row, where, unseen):
+                    found[identity] = read_label(row, name, where, diagnostics)
     return found
 
 

@@ -38,13 +38,14 @@ LISTED_NEGATIVES = 7
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of query, passage, hard negatives, score and group, and the most negatives that a row may have."""
+    """Columns of query, passage, hard negatives, score, group and slice, and the most negatives of a row."""
 
     anchor: str
     positive: str
     negatives: tuple[str, ...] = ()
     score: str | None = None
     group: str | None = None
+    slice: str | None = None
     max_negatives: int = LISTED_NEGATIVES
 
     @property
@@ -56,7 +57,12 @@ class Columns:
     @property
     def names(self) -> tuple[str, ...]:
         """All columns."""
-        return (*self.required.values(), *self.negatives, *([] if self.group is None else [self.group]))
+        return (*self.required.values(), *self.negatives, *self.per_row.values())
+
+    @property
+    def per_row(self) -> dict[str, str]:
+        """Columns that a file must have, but not every row a value of, by configuration key."""
+        return {key: name for key, name in (("group", self.group), ("slice", self.slice)) if name is not None}
 
 
 def validate_config(config: RowsConfig, diagnostics: DiagnosticList) -> None:
@@ -102,10 +108,10 @@ def choose_columns(
         tuple(name for name in negatives if name not in chosen.values()),
         config.score,
         config.group,
+        config.slice,
         config.max_negatives or max(LISTED_NEGATIVES, len(negatives)),
     )
-    group = {} if config.group is None else {"group": config.group}
-    if not validate_header({**columns.required, **group}, present, where, diagnostics):
+    if not validate_header({**columns.required, **columns.per_row}, present, where, diagnostics):
         return None, []
     return columns, list(_describe(config, columns, recognised, present))
 

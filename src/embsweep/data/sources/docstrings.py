@@ -19,7 +19,7 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from embsweep.core.errors import Diagnostic, InputError, did_you_mean
 from embsweep.core.files import atomic_write
 from embsweep.data.collection import Collection, Pair, build_collection
 from embsweep.data.diagnostics import DiagnosticList
+from embsweep.data.slices import to_label
 from embsweep.data.text import find_bad_character
 
 STDLIB = "stdlib"
@@ -154,11 +155,11 @@ _BLANK_LINE = re.compile(r"\n\s*\n")
 _Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def load_docstrings(names: tuple[str, ...], cache_dir: Path) -> Collection:
+def load_docstrings(names: tuple[str, ...], cache_dir: Path, *, by_package: bool = False) -> Collection:
     """Load the docstrings of the packages with these import names (`stdlib` is the standard library).
 
     The pairs are extracted once per set of package versions and cached in `cache_dir`. The same installation always
-    gives the same pairs in the same order.
+    gives the same pairs in the same order. The slice of a pair is its package, if `by_package` is True.
 
     Raises:
         InputError: If a package is not installed (a diagnostic for each), or no docstring is usable.
@@ -171,6 +172,8 @@ def load_docstrings(names: tuple[str, ...], cache_dir: Path) -> Collection:
         raise InputError(
             Diagnostic("no-rows", "data.packages", "these packages hold no usable docstrings", list(names))
         )
+    if by_package:
+        pairs = [replace(pair, slice=to_label(pair.place.partition("/")[0])) for pair in pairs]
     return build_collection("docstrings", pairs)
 
 

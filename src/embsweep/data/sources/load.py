@@ -21,7 +21,7 @@ def load_collection(config: DataConfig, cache_dir: Path) -> Collection:
         InputError: If the data has errors; with a diagnostic for each.
     """
     if isinstance(config, DocstringsConfig):
-        return load_docstrings(config.packages, cache_dir)
+        return load_docstrings(config.packages, cache_dir, by_package=config.slice is not None)
     if isinstance(config, FilesConfig):
         return load_files(config)
     if isinstance(config, BeirConfig):

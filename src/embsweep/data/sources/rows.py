@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from embsweep.core.names import NO_SLICE
 from embsweep.data.collection import Pair
 from embsweep.data.diagnostics import DiagnosticList
+from embsweep.data.slices import to_label
 from embsweep.data.sources.columns import Columns, list_names, setting, validate_header
 from embsweep.data.sources.readers.table import Row
 from embsweep.data.sources.usual_names import LABELS, find_usual
@@ -37,6 +39,29 @@ def read_passage(
     return parse_text(joined, where, name, diagnostics)
 
 
+def read_label(row: Mapping[str, Any], name: str | None, where: str, diagnostics: DiagnosticList) -> str | None:
+    """Return the label of a row's slice: `NO_SLICE` if it has no value, None without `data.slice`.
+
+    Args:
+        row: Values by column name.
+        name: Column of the slice; `a.b` is the value `b` of the object in column `a`.
+        where: Place of the row, for the diagnostic.
+        diagnostics: Receives a diagnostic if the value is a list or an object.
+    """
+    if name is None:
+        return None
+    value = _get(row, name, None)
+    if _is_missing(value):
+        return NO_SLICE
+    _check_single(value, name, where, diagnostics)
+    return to_label(value)
+
+
+def _check_single(value: Any, name: str, where: str, diagnostics: DiagnosticList) -> None:
+    if isinstance(value, list | dict):
+        diagnostics.add("wrong-type", where, f"column '{name}' is not one value", value)
+
+
 class RowReader:
     """Converts rows to pairs, and counts what it leaves out."""
 
@@ -58,10 +83,11 @@ class RowReader:
         anchor = self._read_anchor(row, where)
         texts = [self._parse(value, where, columns.positive) for value in positives]
         negatives = self._read_negatives(row, where)
-        group = self._read_group(row, where)
+        group, label = self._read_group(row, where), read_label(row, self._columns.slice, where, self._diagnostics)
         if len(self._diagnostics) > before or anchor is None:
             return []
-        return [Pair(anchor, text, negatives, where, group, side) for text in dict.fromkeys(texts) if text is not None]
+        distinct = [text for text in dict.fromkeys(texts) if text is not None]
+        return [Pair(anchor, text, negatives, where, group, side, label) for text in distinct]
 
     def _read_anchor(self, row: Mapping[str, Any], where: str) -> str | None:
         name = self._columns.anchor
@@ -110,8 +136,7 @@ class RowReader:
         if _is_missing(value):
             self.counts[WITHOUT_GROUP] += 1
             return None
-        if isinstance(value, list | dict):
-            self._diagnostics.add("wrong-type", where, f"column '{self._columns.group}' is not one value", value)
+        _check_single(value, self._columns.group, where, self._diagnostics)
         return str(value).strip()
 
     def _select_by_score(self, row: Mapping[str, Any], positives: list[Any], where: str) -> list[Any]:
