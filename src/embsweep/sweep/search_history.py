@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from embsweep.reports.html.search_history import (
@@ -16,6 +16,7 @@ from embsweep.reports.html.search_history import (
     TargetShares,
 )
 from embsweep.search.confirmation import was_dropped
+from embsweep.search.fidelity import hold_to_end, rung_values
 from embsweep.search.importance import read_importance
 from embsweep.search.pruners import STEPS_PER_SCHEDULE
 from embsweep.search.read import explain_damage, read_space, read_studies
@@ -47,7 +48,7 @@ def read_search_history(folder: SweepFolder) -> SearchHistory | None:
             requested_trials=metadata["requested_trials"],
             slots=metadata["slots"],
             space=read_space(folder.ledger),
-            trials=tuple(_to_trial(record, metadata, clock, finalists) for record in records),
+            trials=_to_trials(records, metadata, clock, finalists),
             baseline=(metadata.get("baseline") or {}).get("objective"),
             rungs=tuple(step / STEPS_PER_SCHEDULE for step in metadata.get(RUNGS, ())),
             confirmation=tuple(_to_run(record, clock) for record in fresh),
@@ -67,10 +68,32 @@ def _find_interruption(metadata: Mapping[str, Any]) -> float | None:
     return float(metadata["ended_at"]) if metadata.get("status") in ("KILLED", "FAILED") else None
 
 
-def _to_trial(
-    record: TrialRecord, metadata: Mapping[str, Any], clock: LedgerClock, finalists: Collection[int]
-) -> HistoryTrial:
-    metric, is_winner = metadata["identity"]["objective.metric"], record.number == _find_winner(metadata)
+def _to_trials(
+    records: Sequence[TrialRecord], metadata: Mapping[str, Any], clock: LedgerClock, finalists: Collection[int]
+) -> tuple[HistoryTrial, ...]:
+    at_rungs = _compare_at_rungs(records, metadata.get(RUNGS, ()))
+    winner = _find_winner(metadata)
+    return tuple(
+        replace(
+            _to_trial(record, metadata, clock),
+            at_rungs=at_rungs.get(record.number, {}),
+            is_winner=record.number == winner,
+            is_finalist=record.number == winner or record.number in finalists,
+        )
+        for record in records
+    )
+
+
+def _compare_at_rungs(records: Sequence[TrialRecord], rungs: Sequence[int]) -> dict[int, Mapping[int, float]]:
+    """Return each trial's values at the rungs, as `search.promotion` compares them."""
+    compared = [record for record in records if record.state != "failed"]
+    curves = [hold_to_end(record.reached) if record.state == "complete" else record.reached for record in compared]
+    values = rung_values(curves, rungs) if rungs else [{} for _ in compared]
+    return {record.number: found for record, found in zip(compared, values, strict=True)}
+
+
+def _to_trial(record: TrialRecord, metadata: Mapping[str, Any], clock: LedgerClock) -> HistoryTrial:
+    metric = metadata["identity"]["objective.metric"]
     return HistoryTrial(
         number=record.number,
         state=record.state,
@@ -81,8 +104,6 @@ def _to_trial(
         reports=tuple(HistoryReport(r.fraction, r.best_objective, r.reported_at) for r in record.reports),
         attempts=list_attempts(record, clock),
         is_recipe=record.number == 0 and _has_recipe(metadata),
-        is_winner=is_winner,
-        is_finalist=is_winner or record.number in finalists,
     )
 
 

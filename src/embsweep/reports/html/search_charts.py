@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from embsweep.reports.html.chart import Chart
+from embsweep.reports.html.parallel_coordinates import parallel_chart
 from embsweep.reports.html.search_history import SearchHistory
+
+_BUILDERS = (parallel_chart,)
 
 
 def search_charts(history: SearchHistory) -> tuple[Chart, ...]:
     """Return the charts of a search in the order of the page, without those that do not apply."""
-    return ()
+    return tuple(chart for build in _BUILDERS if (chart := build(history)) is not None)

@@ -42,6 +42,8 @@ class HistoryTrial:
     `state` is running, paused, complete, stopped or failed. `params` are those that it uses: a swept key that its group
     options do not use is absent. `objective` is its best one, None before its first report, and `scores` are the
     objective's metric by dimension of the same weights. `fraction` is the share of its schedule that it has trained.
+    `at_rungs` has its objective at each rung that it has reached, by the rung's index, as promotion compares it; failed
+    trials are not compared.
     """
 
     number: int
@@ -52,6 +54,7 @@ class HistoryTrial:
     scores: Mapping[int, float] = field(default_factory=dict)
     reports: tuple[HistoryReport, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    at_rungs: Mapping[int, float] = field(default_factory=dict)
     is_recipe: bool = False
     is_winner: bool = False
     is_finalist: bool = False
