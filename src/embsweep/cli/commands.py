@@ -1,4 +1,4 @@
-"""The `embsweep` command: evaluate, audit, status, sync, recipe, promote, rollback, ui and doctor.
+"""The `embsweep` command: evaluate, audit, status, report, sync, recipe, promote, rollback, ui and doctor.
 
 Typer shows the docstrings as help, so they have no `Args:`; parameters are described in their `help=`. A subcommand
 imports its module when it runs: `quiet_environment` must precede these imports, and `--help` does not need them.
@@ -95,6 +95,21 @@ def status(
     from embsweep.cli.status import show_status
 
     show_status(storage or default_storage(), name, console(), importance=importance)
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="Name of a sweep.")],
+    no_texts: Annotated[bool, typer.Option("--no-texts", help="Show no text of the data.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The file; default: report.html in the sweep's folder.")
+    ] = None,
+    storage: Storage = None,
+) -> None:
+    """Write what a sweep has found, in whatever state it is, as one HTML file. Reads only the sweep's folder."""
+    from embsweep.cli.report import report_request
+
+    report_request(name, storage=storage or default_storage(), output=output, texts=not no_texts, console=console())
 
 
 @app.command()

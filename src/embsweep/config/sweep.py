@@ -204,9 +204,13 @@ class ScaleConfig(FrozenModel):
 
 
 class ReportConfig(FrozenModel):
-    """The report of a sweep. Without `texts`, no text of the data is written to it, nor to the file of test queries."""
+    """The report of a sweep. Without `texts`, no text of the data is written to it, nor to the file of test queries.
+
+    `at_end` writes it when the sweep ends; `embsweep report` writes it at any time.
+    """
 
     texts: bool = True
+    at_end: bool = True
 
 
 class StorageConfig(FrozenModel):

@@ -135,6 +135,7 @@ def _next_lines(result: Result, commands: NextCommands) -> list[str]:
         f"Trials: {counts}",
         f"Verified: reloaded in a fresh process, {held}",
         f"Registered: {result.registered}",
+        *([f"Report: {result.report}"] if result.report else []),
         f"\nCompare the trials:  {commands.ui}",
         f"Promote the winner:  {commands.promote}",
     ]

@@ -66,10 +66,11 @@ class Result:
     """Result of a sweep: the evidence about its winner, and the registered version.
 
     `store` is the MLflow store without secrets, None for the local one. With `is_whole_space`, every configuration was
-    tried, so that more trials would be none.
+    tried, so that more trials would be none. `report` is the path of the report, None if there is none.
     """
 
     evidence: Evidence
     registered: str
     store: str | None = None
     is_whole_space: bool = False
+    report: str | None = None

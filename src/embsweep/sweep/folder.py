@@ -112,6 +112,11 @@ class SweepFolder:
         """The evidence about the winner, a JSON file."""
         return self.root / "evidence.json"
 
+    @property
+    def report(self) -> Path:
+        """The report, an HTML file."""
+        return self.root / "report.html"
+
     def trial(self, number: int) -> Path:
         """Return the folder of one trial of the search."""
         return run_folder(self.trials, number)

@@ -96,6 +96,8 @@ def _list_links(metadata: Mapping[str, Any], *, has_run: bool) -> Iterator[str]:
 
 
 def _list_facts(metadata: Mapping[str, Any]) -> Iterator[str]:
+    if "report" in metadata:
+        yield "Report: the artifact `report.html` of this run"
     data = metadata["tracking"]["dataset"]
     sizes = ", ".join(f"{size:,} {name.replace('_', ' ')}" for name, size in data["sizes"].items())
     yield f"Data: {code_span(data['name'])}, {sizes}; fingerprint `{data['fingerprint'][:16]}`"

@@ -26,6 +26,9 @@ from embsweep.tracking.views import PHASE_TAG, STATE_TAG, TrialsView
 
 _REASON_CHARS = 2000
 
+REPORT = "report"
+"""Metadata of a search: sha256 of the report that was written at its end; absent without one."""
+
 
 def project_sweep(metadata: Mapping[str, Any], runs: Sequence[RunState] = ()) -> RunState:
     """Return the state of the sweep's own run.
@@ -55,6 +58,7 @@ def project_sweep(metadata: Mapping[str, Any], runs: Sequence[RunState] = ()) ->
         final=result["summary"] if result is not None else {},
         dataset=DatasetRecord(**facts["dataset"]),
         texts=facts["texts"] | _importance_text(metadata),
+        files={} if REPORT not in metadata else {"report.html": metadata[REPORT]["sha256"]},
         experiment_tags=_view_tag(metadata),
         note=describe_sweep_run(metadata, has_run=linked is not None),
         linked=linked,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from embsweep.audit.report import summary_lines
-from embsweep.core.errors import TooManyFailures
+from embsweep.core.errors import EmbsweepError, TooManyFailures
 from embsweep.core.redaction import RedactingFormatter
 from embsweep.reports.progress import open_progress
 from embsweep.reports.view import Result
@@ -38,6 +39,7 @@ from embsweep.sweep.ledger_check import check_ledger
 from embsweep.sweep.older_copy import check_not_older
 from embsweep.sweep.projection import project_ledger, project_sweep
 from embsweep.sweep.rehearsal_notice import describe_changes, describe_headline
+from embsweep.sweep.report import try_report
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.run_metadata import begin_tracking, check_identity, compute_identity, describe_sweep, open_tracking
 from embsweep.sweep.scheduler import rank_trials, search_phase
@@ -82,10 +84,16 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
                 return _search(request, prepared, folder, ledger, console)
         ledger.set_metadata(status="FINISHED")  # an extension that was interrupted and taken back has left another
         console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
+        if prepared.recipe.report.at_end and not folder.report.is_file():
+            try_report(folder, ledger, default_storage=request.default_storage, say=console.print)
         if count_pending(folder.synced, project_ledger(folder.ledger)):
             with open_tracking(prepared, folder, console.print) as tracking:
                 tracking.flush()
-        return result
+        return _name_report(result, folder)
+
+
+def _name_report(result: Result, folder: SweepFolder) -> Result:
+    return dataclasses.replace(result, report=str(folder.report) if folder.report.is_file() else None)
 
 
 def _open_ledger(request: SweepRequest, prepared: PreflightResult, folder: SweepFolder) -> SearchLedger:
@@ -133,14 +141,31 @@ def _search(
             record_importance(ledger, folder.ledger)
             finalists = confirm_finalists(context)
             check_ledger(folder.ledger, prepared.recipe.objective)
-            return finalize_sweep(context, finalists)
+            result = finalize_sweep(context, finalists)
+            if prepared.recipe.report.at_end:
+                try_report(folder, ledger, default_storage=request.default_storage, say=progress.say)
+                tracking.put(*project_ledger(folder.ledger))
+                tracking.flush()
+            return _name_report(result, folder)
         except BaseException as error:
             with contextlib.suppress(Exception):  # keep the original error if the disk is full
                 if ledger.metadata["status"] == RUNNING:  # not if the result is stored, but MLflow has not got it
                     status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
                     ledger.set_metadata(status=status, ended_at=time.time())
+                if isinstance(error, EmbsweepError) and prepared.recipe.report.at_end:
+                    _report_failure(request, folder, ledger, progress.say)
                 tracking.put(*project_ledger(folder.ledger))
             raise
+
+
+def _report_failure(
+    request: SweepRequest, folder: SweepFolder, ledger: SearchLedger, say: Callable[[str], None]
+) -> None:
+    """Write the report of a sweep that has failed, unless it has a result; an interruption must not wait for it."""
+    if "result" not in ledger.metadata:
+        path = try_report(folder, ledger, default_storage=request.default_storage, say=say)
+        if path is not None:
+            say(f"Report: {path}")
 
 
 def _run_search(context: SweepContext) -> None:

@@ -111,9 +111,8 @@ def open_tracking(prepared: PreflightResult, folder: SweepFolder, say: Callable[
     states = project_ledger(folder.ledger)
 
     def connect() -> RunWriter:
-        return RunWriter(
-            open_store(prepared.storage, uri=tracking.uri, experiment=tracking.experiment_name), states[0].study
-        )
+        store = open_store(prepared.storage, uri=tracking.uri, experiment=tracking.experiment_name)
+        return RunWriter(store, states[0].study, folder.root)
 
     sync = MlflowSync(connect, say, lambda digests: save_digests(folder.synced, digests))
     sync.put(*states)

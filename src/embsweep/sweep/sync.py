@@ -72,7 +72,7 @@ def sync_sweep(
         if is_own:
             save_digests(folder.synced, digests)
 
-    with MlflowSync(lambda: RunWriter(store, states[0].study), say, save) as sync:
+    with MlflowSync(lambda: RunWriter(store, states[0].study, folder.root), say, save) as sync:
         sync.put(*states)
         sync.flush(SYNC_TIMEOUT_S)
         version = _register(folder, metadata, store, sync) if "result" in metadata else None

@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embsweep.core.redaction import redact
@@ -71,7 +72,8 @@ class RunState:
 
     `key` and the sweep's `study` identify the run. Times are in ms since the epoch. `metrics` are written at their own
     times and steps, so that writing them again changes nothing; `final` are the values of an ended run that MLflow must
-    show, whatever step earlier attempts have reached. `texts` are artifacts, by path. `experiment_tags` are set on the
+    show, whatever step earlier attempts have reached. `texts` are artifacts, by path; `files` are artifacts that are
+    copied from the sweep's folder, by name with their sha256 when they were recorded. `experiment_tags` are set on the
     experiment if it lacks them. `note` is the run's description, unless a person has written another one; `linked` has
     key, name and start of the run to which it links. Values that are not finite are not written, only the names of
     their metrics.
@@ -89,6 +91,7 @@ class RunState:
     final: Mapping[str, float] = field(default_factory=dict)
     dataset: DatasetRecord | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     experiment_tags: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     linked: RunState | None = None
@@ -124,10 +127,11 @@ class RunWriter:
     Args:
         store: The store, with its experiment.
         study: Id of the sweep's study, the value of the tag `embsweep.study`.
+        folder: The sweep's folder, from which files are copied; None copies none.
     """
 
-    def __init__(self, store: Store, study: str) -> None:
-        self.store = store
+    def __init__(self, store: Store, study: str, folder: Path | None = None) -> None:
+        self.store, self.folder = store, folder
         self.run_ids: dict[RunKey, str] = {}
         self._known: dict[RunKey, RunState] = {}
         self._experiment_tags: set[str] = set()
@@ -194,6 +198,9 @@ class RunWriter:
         for path, text in state.texts.items():
             if known.texts.get(path) != text:
                 self.store.client.log_text(run_id, redact(text), path)
+        for name, digest in state.files.items():
+            if self.folder is not None and known.files.get(name) != digest and (self.folder / name).is_file():
+                self.store.client.log_artifact(run_id, str(self.folder / name))
 
     def _write_experiment(self, state: RunState) -> None:
         """Set the experiment's tags that are missing; those that it has may have been changed by people."""

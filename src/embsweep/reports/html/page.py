@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from embsweep.reports.html.search_history import SearchHistory
 from embsweep.selection.evidence import Evidence
@@ -64,7 +65,8 @@ class ReportData:
     """Everything that the report of a sweep says.
 
     `objective` describes the objective. `evidence` is None without a result. `texts` maps a test query's position to
-    its texts; it is empty if none may be shown (`has_texts` is false), or none were kept.
+    its texts; it is empty if none may be shown (`has_texts` is false), or none were kept. `configuration` is that of
+    trial 0, after scaling.
     """
 
     name: str
@@ -78,3 +80,4 @@ class ReportData:
     history: SearchHistory | None = None
     texts: Mapping[int, QueryText] = field(default_factory=dict)
     has_texts: bool = True
+    configuration: Mapping[str, Any] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from embsweep.reports.html.chart import Chart
 from embsweep.reports.html.finalist_charts import finalist_chart
 from embsweep.reports.html.page import ReportData
 from embsweep.reports.html.quality_charts import quality_chart, retention_chart
+from embsweep.reports.html.search_charts import search_charts
 from embsweep.reports.html.slice_charts import slice_chart
 from embsweep.reports.html.storage_charts import storage_charts
 from embsweep.selection.evidence import Evidence
@@ -27,6 +28,8 @@ class Section:
 def build_sections(data: ReportData) -> tuple[Section, ...]:
     """Return the sections of charts that the report has something to show for."""
     found = () if data.evidence is None else _result_sections(data.evidence)
+    search = () if data.history is None else search_charts(data.history)
+    found = (*found, Section("search", "The search", "", search))
     return tuple(section for section in found if section.charts or section.lead)
 
 
