@@ -100,16 +100,19 @@ def status(
 @app.command()
 def report(
     name: Annotated[str, typer.Argument(help="Name of a sweep.")],
+    other: Annotated[str | None, typer.Argument(help="A second sweep, to put beside it.")] = None,
     no_texts: Annotated[bool, typer.Option("--no-texts", help="Show no text of the data.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", help="The file; default: report.html in the sweep's folder.")
     ] = None,
     storage: Storage = None,
 ) -> None:
-    """Write what a sweep has found, in whatever state it is, as one HTML file. Reads only the sweep's folder."""
+    """Write what a sweep has found, in whatever state it is, as one HTML file; with two names, side by side."""
     from embsweep.cli.report import report_request
 
-    report_request(name, storage=storage or default_storage(), output=output, texts=not no_texts, console=console())
+    report_request(
+        name, other, storage=storage or default_storage(), output=output, texts=not no_texts, console=console()
+    )
 
 
 @app.command()

@@ -102,6 +102,30 @@ def write_report(folder: SweepFolder, *, default_storage: Path, output: Path | N
     return path
 
 
+def write_comparison(
+    folders: tuple[SweepFolder, SweepFolder], *, default_storage: Path, output: Path | None = None
+) -> Path:
+    """Write two sweeps side by side and return the path. Their ledgers are not changed; no text of the data is shown.
+
+    Args:
+        folders: The folders of the sweeps.
+        default_storage: Storage folder that commands use without `--storage`.
+        output: The file, by default `report-and-<second>.html` in the first sweep's folder.
+
+    Raises:
+        SweepRefused: If a ledger has another format.
+        CodedError: If a ledger cannot be read, or nothing is recorded yet.
+        EmbsweepError: If the chart cannot be drawn.
+        OSError: If the file cannot be written.
+    """
+    from embsweep.reports.html.render import render_comparison
+
+    one, other = (gather_report(folder, default_storage=default_storage, texts=False) for folder in folders)
+    path = output or folders[0].root / f"report-and-{folders[1].name}.html"
+    atomic_write(path, render_comparison(one, other))
+    return path
+
+
 def try_report(
     folder: SweepFolder, ledger: Ledger, *, default_storage: Path, say: Callable[[str], None]
 ) -> Path | None:

@@ -110,12 +110,15 @@ def _spec(evidence: Evidence, order: Sequence[ConfirmedRecord], points: Sequence
                 "encoding": {"x": {**x, "field": "from"}, "x2": {"field": "to"}},
             }
         )
+    if bounds := _intervals(evidence, order):
+        layers.append(
+            {
+                "data": {"values": bounds},
+                "mark": {"type": "rule", "opacity": 0.6},
+                "encoding": {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}},
+            }
+        )
     layers += [
-        {
-            "data": {"values": _intervals(evidence, order)},
-            "mark": {"type": "rule", "opacity": 0.6},
-            "encoding": {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}},
-        },
         {
             "mark": {"type": "point", "size": 80, "opacity": 1, "strokeWidth": 2},
             "encoding": {

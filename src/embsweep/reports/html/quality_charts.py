@@ -7,7 +7,7 @@ from typing import Any
 
 from embsweep.reports.html import numbers
 from embsweep.reports.html.chart import Cell, Chart, ChartTable
-from embsweep.reports.html.theme import ACCENT, HEIGHT, INK, SECOND, lite, spread
+from embsweep.reports.html.theme import ACCENT, HEIGHT, INK, LABEL_PX, SECOND, lite, spread
 from embsweep.reports.text import score
 from embsweep.selection.evidence import BASE, BM25, RECIPE, WINNER, Comparison, Evidence, Interval
 from embsweep.selection.retention import compute_retention
@@ -21,7 +21,6 @@ _LOOKS: Mapping[str, tuple[str, list[int], str]] = {
 """Colour, dashes and shape of each model, the order of the columns."""
 
 _OFFSET = 0.06
-_LABEL_PX = 15
 
 
 def shown_models(evidence: Evidence) -> list[str]:
@@ -49,7 +48,7 @@ def quality_chart(evidence: Evidence) -> Chart:
     ends = [evidence.test[name].intervals[largest].mean for name in models]
     labels = [
         {"model": name, "place": len(dims) - 1 + 0.2, "at": at}
-        for name, at in zip(models, spread(ends, _LABEL_PX * (high - low or 1) / HEIGHT), strict=True)
+        for name, at in zip(models, spread(ends, LABEL_PX * (high - low or 1) / HEIGHT), strict=True)
     ]
     return Chart(
         key="quality",

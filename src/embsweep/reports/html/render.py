@@ -19,8 +19,9 @@ from markupsafe import Markup, escape
 
 from embsweep.core.redaction import escape_control_characters
 from embsweep.reports import text
-from embsweep.reports.html.answer import answer
+from embsweep.reports.html.answer import Answer, answer
 from embsweep.reports.html.chart import Cell, Chart
+from embsweep.reports.html.comparison import compare_sweeps
 from embsweep.reports.html.numbers import Number, Sentence
 from embsweep.reports.html.page import ReportData
 from embsweep.reports.html.pictures import Pictures, clean_svg, draw
@@ -45,19 +46,59 @@ def render_report(data: ReportData, *, draw_charts: Draw = draw) -> bytes:
         EmbsweepError: If the charts cannot be drawn.
     """
     sections = build_sections(data)
-    charts = [_clean(chart) for section in sections for chart in section.charts]
-    pictures = draw_charts([chart.spec for chart in charts])
-    drawn = {
-        chart.key: Picture(clean_svg(svg, chart.key), to_json(chart.spec))
-        for chart, svg in zip(charts, pictures.svgs, strict=True)
-    }
+    drawn, full_script = _draw([chart for section in sections for chart in section.charts], draw_charts)
     page = b""
     for rows, is_interactive in _ATTEMPTS:
-        script = pictures.script if is_interactive and charts else ""
-        page = _render(data, sections, drawn, script=script, most_rows=rows)
+        page = _render(data, sections, drawn, script=full_script if is_interactive else "", most_rows=rows)
         if len(page) <= LIMIT_BYTES:
             break
     return page
+
+
+def render_comparison(one: ReportData, other: ReportData, *, draw_charts: Draw = draw) -> bytes:
+    """Render two sweeps side by side.
+
+    Args:
+        one: The first sweep.
+        other: The second one.
+        draw_charts: Draws the chart.
+
+    Raises:
+        EmbsweepError: If the chart cannot be drawn.
+    """
+    found = compare_sweeps(one, other)
+    drawn, script = _draw([] if found.chart is None else [found.chart], draw_charts)
+    sides = [Side(data, None if data.evidence is None else answer(data.evidence)) for data in (one, other)]
+    context = {
+        **_frame(f"{one.name} and {other.name}", [script]),
+        **{"found": found, "sides": sides, "drawn": drawn, "is_interactive": bool(script)},
+    }
+    return encode(_load_templates().get_template("comparison.html.j2").render(context))
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two sweeps side by side."""
+
+    data: ReportData
+    answer: Answer | None
+
+
+def _draw(charts: Sequence[Chart], draw_charts: Draw) -> tuple[dict[str, Picture], str]:
+    """Return the pictures by the key of their chart, and the script; nothing is started without a chart."""
+    if not charts:
+        return {}, ""
+    specs = [_clean_texts(chart.spec) for chart in charts]
+    pictures = draw_charts(specs)
+    drawn = zip(charts, specs, pictures.svgs, strict=True)
+    return {c.key: Picture(clean_svg(svg, c.key), to_json(spec)) for c, spec, svg in drawn}, pictures.script
+
+
+def _frame(title: str, sources: Sequence[str]) -> dict[str, Any]:
+    """Return what every page has: title, style, and scripts with the policy that allows them."""
+    scripts = [Markup(source) for source in sources if source]  # noqa: S704 - our own scripts
+    style = Markup(_read("style.css"))  # noqa: S704 - our own style
+    return {"title": title, "scripts": scripts, "policy": content_policy(scripts), "style": style}
 
 
 @dataclass(frozen=True)
@@ -71,9 +112,9 @@ class Picture:
 def _render(
     data: ReportData, sections: Sequence[Section], drawn: Mapping[str, Picture], *, script: str, most_rows: int
 ) -> bytes:
-    scripts = [Markup(source) for source in (script, _read("filter.js")) if source]  # noqa: S704 - our own scripts
     queries = None if data.evidence is None else list_queries(data.evidence, data.texts)
     context = {
+        **_frame(f"{data.name} – report", [script, _read("filter.js")]),
         "data": data,
         "evidence": data.evidence,
         "answer": None if data.evidence is None else answer(data.evidence),
@@ -82,9 +123,6 @@ def _render(
         "is_interactive": bool(script),
         "most_rows": most_rows,
         "queries": queries,
-        "scripts": scripts,
-        "policy": content_policy(scripts),
-        "style": Markup(_read("style.css")),  # noqa: S704 - our own style
     }
     template = _load_templates().get_template("page.html.j2")
     rows: Sequence[QueryRow] = () if queries is None else queries.rows[:MOST_LISTED]
@@ -130,10 +168,6 @@ def to_json(value: object) -> Markup:
 def encode(page: str) -> bytes:
     """Encode a page; a lone surrogate becomes a question mark."""
     return page.encode("utf-8", "replace")
-
-
-def _clean(chart: Chart) -> Chart:
-    return Chart(chart.key, chart.title, chart.description, _clean_texts(chart.spec), chart.table)
 
 
 def _clean_texts(value: Any) -> Any:

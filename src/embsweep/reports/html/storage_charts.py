@@ -7,13 +7,12 @@ from typing import Any
 
 from embsweep.reports.html.chart import Chart, ChartTable
 from embsweep.reports.html.numbers import percent
-from embsweep.reports.html.theme import ACCENT, INK, lite, spread
+from embsweep.reports.html.theme import ACCENT, INK, LABEL_PX, lite, spread
 from embsweep.selection.evidence import Evidence, QuantizationRecord
 
 _PRECISIONS = ("float32", "float16", "int8", "binary")
 _SHAPES = ("circle", "square", "triangle-up", "diamond")
 _HEIGHT = 320
-_LABEL_PX = 15
 
 
 def storage_charts(evidence: Evidence) -> tuple[Chart, ...]:
@@ -76,7 +75,7 @@ def _quality_spec(
         "scale": {"zero": False},
     }
     low, high = min(row["mean"] for row in rows), max(row["mean"] for row in rows)
-    ends = spread([row["mean"] for row in best], _LABEL_PX * (high - low or 1) / _HEIGHT / 4)
+    ends = spread([row["mean"] for row in best], LABEL_PX * (high - low or 1) / _HEIGHT / 4)
     labels = [{"bytes": row["bytes"], "at": at, "label": row["label"]} for row, at in zip(best, ends, strict=True)]
     tooltip = [
         {"field": "name", "type": "nominal"},

@@ -16,6 +16,9 @@ SECOND = "#c26a1d"
 
 INK = "currentColor"
 WIDTH, HEIGHT = 720, 300
+LABEL_PX = 15
+"""Height of a line of text in a chart."""
+
 FONT = "system-ui, sans-serif"
 
 _LINES: Mapping[str, Any] = {"domainColor": INK, "tickColor": INK, "domainOpacity": 0.5, "tickOpacity": 0.5}
