@@ -43,7 +43,7 @@ from embsweep.sweep.report import try_report
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.run_metadata import begin_tracking, check_identity, compute_identity, describe_sweep, open_tracking
 from embsweep.sweep.scheduler import rank_trials, search_phase
-from embsweep.sweep.winner import finalize_sweep, load_result
+from embsweep.sweep.winner import finalize_sweep, load_result, update_result
 from embsweep.tracking.runs import RUNNING
 from embsweep.tracking.sync import count_pending
 from embsweep.training.trial import TrialData
@@ -82,6 +82,7 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
             result = load_result(ledger, folder, prepared.recipe)
             if result is None or not ledger.is_exhausted:
                 return _search(request, prepared, folder, ledger, console)
+            result = update_result(result, ledger, folder, prepared.recipe, prepared.splits.test)
         ledger.set_metadata(status="FINISHED")  # an extension that was interrupted and taken back has left another
         console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
         if prepared.recipe.report.at_end and not folder.report.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from embsweep.config import Config
 from embsweep.core.files import atomic_write
 from embsweep.core.names import tracked_metric
+from embsweep.data.collection import RetrievalSet
 from embsweep.reports.view import Result
 from embsweep.search.ledger import Ledger
 from embsweep.search.search import SearchLedger
@@ -25,6 +27,7 @@ from embsweep.sweep.holdout import evaluate_on_test
 from embsweep.sweep.note import describe_result
 from embsweep.sweep.projection import project_ledger, read_identity
 from embsweep.sweep.scheduler import MANIFEST_SHA256
+from embsweep.sweep.test_queries import load_test_queries, save_test_queries
 from embsweep.tracking.connection import retry
 from embsweep.tracking.records import WinnerRecord
 from embsweep.tracking.registry.register import RegisteredVersion, register_winner
@@ -58,8 +61,8 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
     run_id = context.tracking.run_id(winner.child.key)
     version = register(context.tracking.flush().store, context.ledger.metadata, winner.weights, evidence, run_id)
     result = _build_result(evidence, describe_version(version), context.ledger, context.recipe)
-    text = evidence.model_dump_json(indent=1).encode()
-    atomic_write(context.folder.evidence, text)
+    save_test_queries(context.folder, evidence, context.prepared.splits.test, texts=context.recipe.report.texts)
+    digest = _save_evidence(context.folder, evidence)
     context.ledger.set_metadata(
         status="FINISHED",
         ended_at=ended_at,
@@ -69,7 +72,7 @@ def finalize_sweep(context: SweepContext, confirmation: Confirmation) -> Result:
             "run": list(winner.child.key),
             "weights": winner.weights.relative_to(context.folder.root).as_posix(),
             "registered": result.registered,
-            "evidence_sha256": hashlib.sha256(text).hexdigest(),
+            "evidence_sha256": digest,
             "summary": _summary(evidence),
             "test": describe_result(evidence),
             **_result_key(context.ledger, context.recipe),
@@ -102,6 +105,41 @@ def load_result(ledger: SearchLedger, folder: SweepFolder, recipe: Config) -> Re
         return None
     evidence = load_evidence(folder, stored)
     return None if evidence is None else _build_result(evidence, stored["registered"], ledger, recipe)
+
+
+def update_result(
+    result: Result, ledger: SearchLedger, folder: SweepFolder, recipe: Config, test: RetrievalSet
+) -> Result:
+    """Apply `data.slice` and `report.texts` to a stored result; nothing is evaluated or registered again.
+
+    The registered version keeps the slices that it was registered with.
+
+    Args:
+        result: The stored result.
+        ledger: The ledger of the search.
+        folder: The folder of the sweep.
+        recipe: The scaled configuration.
+        test: The test split of the same data.
+
+    Returns:
+        The result with the evidence as it is now.
+    """
+    evidence, is_changed = result.evidence, result.evidence.slices != test.slices
+    if is_changed:
+        data = evidence.data.model_copy(update={"config": recipe.data.model_dump(mode="json")})
+        evidence = evidence.model_copy(update={"slices": test.slices, "data": data})
+        stored = {**ledger.metadata["result"], "evidence_sha256": _save_evidence(folder, evidence)}
+        ledger.set_metadata(result=stored)
+    if is_changed or not recipe.report.texts or load_test_queries(folder) is None:
+        save_test_queries(folder, evidence, test, texts=recipe.report.texts)
+    return replace(result, evidence=evidence)
+
+
+def _save_evidence(folder: SweepFolder, evidence: Evidence) -> str:
+    """Write the evidence and return the file's SHA-256."""
+    text = evidence.model_dump_json(indent=1).encode()
+    atomic_write(folder.evidence, text)
+    return hashlib.sha256(text).hexdigest()
 
 
 def _build_result(evidence: Evidence, registered: str, ledger: SearchLedger, recipe: Config) -> Result:

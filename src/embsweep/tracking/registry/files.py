@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -114,9 +115,10 @@ def read_evidence(folder: Path) -> Evidence:
 def hash_evidence(evidence: Evidence) -> str:
     """Compute the SHA-256 of the evidence without time and verification, which differ when a registration is repeated.
 
-    A repeated call then finds the version of an interrupted one.
+    A repeated call then finds the version of an interrupted one. Slices do not count either: they may be set later.
     """
-    return hashlib.sha256(evidence.model_dump_json(exclude={"created_at", "verification"}).encode()).hexdigest()
+    without: Any = {"created_at": True, "verification": True, "slices": True, "data": {"config": {"slice"}}}
+    return hashlib.sha256(evidence.model_dump_json(exclude=without).encode()).hexdigest()
 
 
 def evidence_tags(evidence: Evidence) -> dict[str, str]:
