@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from embsweep.core.names import METRICS
 from embsweep.selection.evidence import WINNER, Evidence
 from embsweep.selection.objective import compute_objective
+from embsweep.selection.slices import compare_slices
 from tests.reports.card_parsing import NUMBER, body, front_matter, metric_tables, table, tables
 from tests.reports.card_writing import write
 from tests.reports.evidence_samples import SAMPLES, make_evidence, typical
@@ -222,3 +223,23 @@ def test_a_card_with_one_dimension_and_one_reference():
     test = {name: evidence.test[name] for name in ("winner", "base")}
     few = evidence.model_copy(update={"dims": (384,), "test": test, "smallest_dim": 384})
     assert set(metric_tables(write(few))) == {384}
+
+
+def test_every_slice_is_a_row_with_its_intervals():
+    names = ("de", "a | b", "<i>*x*</i>")
+    evidence = make_evidence(slices=tuple(names[0 if n < 30 else 1 if n < 56 else 2] for n in range(60)))
+    card = write(evidence)
+    rows = table(card, "Slice").rows
+    results = compare_slices(evidence)
+    assert [(row["Queries"], row["Groups"]) for row in rows] == [("30", "15"), ("26", "13"), ("4", "2")]
+    for row, result in zip(rows[:2], results, strict=False):
+        for column, found in (("Base", result.base), ("This model", result.winner)):
+            assert row[column] == f"{four(found.mean)} ({between(found)})"
+        found = result.difference
+        assert row["Difference"] == f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+        assert row["Adjusted p"] == probability(result.adjusted_p)
+    assert tuple(rows[2].values())[3:] == ("too few", "too few", "–", "–")
+    assert "No slice scores below the base model." in card
+    assert "<i>" not in card
+    lost = evidence.model_copy(update={"test": {**evidence.test, WINNER: evidence.test["BM25"]}})
+    assert "**de lost most:** " in write(lost)

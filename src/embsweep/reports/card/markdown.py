@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from markupsafe import Markup
 
 from embsweep.core.markdown import code_span, escape_markdown
+from embsweep.selection.evidence import Interval
 
 
 def escape(value: object) -> Markup:
@@ -28,6 +29,16 @@ def number(value: float) -> str:
 def signed(value: float) -> str:
     """Format a difference of scores: `+0.0500`."""
     return f"{round(value, 4) + 0.0:+.4f}"  # no negative zero
+
+
+def bounded(interval: Interval) -> str:
+    """Format a score with its 95 % interval: `0.6012 (0.5801 to 0.6220)`."""
+    return f"{number(interval.mean)} ({number(interval.low)} to {number(interval.high)})"
+
+
+def bounded_difference(interval: Interval) -> str:
+    """Format a difference with its 95 % interval: `+0.0500 (+0.0301 to +0.0702)`."""
+    return f"{signed(interval.mean)} ({signed(interval.low)} to {signed(interval.high)})"
 
 
 def probability(value: float) -> str:

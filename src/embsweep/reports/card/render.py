@@ -14,6 +14,7 @@ from markupsafe import Markup
 from embsweep.reports.card import markdown
 from embsweep.selection.evidence import BASE, BM25, RECIPE, RUNNER_UP, WINNER, Comparison, Evidence
 from embsweep.selection.objective import describe_objective, describe_violations
+from embsweep.selection.slices import compare_slices, worst_slice
 
 _COLUMNS = {WINNER: "This model", BASE: "Base", BM25: "BM25", RECIPE: "Recipe", RUNNER_UP: "Runner-up"}
 BETTER, WORSE, UNCLEAR = "significantly better", "significantly worse", "no significant difference"
@@ -52,7 +53,7 @@ def _load_templates() -> Environment:
     )
     filters = (
         *(markdown.number, markdown.signed, markdown.probability, markdown.count, markdown.shown, markdown.listing),
-        *(markdown.shorten_keys, markdown.code, markdown.settings),
+        *(markdown.shorten_keys, markdown.code, markdown.settings, markdown.bounded, markdown.bounded_difference),
         *(markdown.row, markdown.table, markdown.paragraphs),
         *(column, group_by_model, order_models),
     )
@@ -64,6 +65,7 @@ def build_context(evidence: Evidence) -> dict[str, Any]:
     """Build the variables of the templates: the evidence, and what follows from it."""
     config, facts = evidence.training.config, evidence.training.facts
     measured = config.eval.model_dump(include={"fractions", "per_epoch"}, exclude_none=True)
+    slices = compare_slices(evidence)
     patience = {"patience": config.train.patience} if config.train.patience else {}
     return {
         **{"WINNER": WINNER, "BASE": BASE, "BM25": BM25, "RECIPE": RECIPE, "RUNNER_UP": RUNNER_UP},
@@ -78,6 +80,8 @@ def build_context(evidence: Evidence) -> dict[str, Any]:
         "objective": describe_objective(evidence.objective),
         "violations": describe_violations(evidence.test[WINNER].scores, evidence.test_objective),
         "data_settings": dict(_select_printable(evidence.data.config)),
+        "slices": slices,
+        "worst_slice": worst_slice(slices),
         "loss_settings": config.loss.model_dump(exclude_none=True)
         | config.matryoshka.model_dump(include={"weight_power"}),
         "measured": measured | patience,
