@@ -99,7 +99,7 @@ def _to_trial(record: TrialRecord, metadata: Mapping[str, Any], clock: LedgerClo
         state=record.state,
         params=dict(record.active_params),
         objective=record.best,
-        fraction=record.fraction,
+        fraction=max((report.fraction for report in record.reports), default=record.fraction),
         scores={dim: found[metric] for dim, found in sorted(record.scores.items(), reverse=True)},
         reports=tuple(HistoryReport(r.fraction, r.best_objective, r.reported_at) for r in record.reports),
         attempts=list_attempts(record, clock),

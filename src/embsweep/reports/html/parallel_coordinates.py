@@ -151,7 +151,7 @@ def describe_end(trial: HistoryTrial) -> str:
 def _labels(history: SearchHistory, axis: Axis) -> list[dict[str, Any]]:
     """Return the labels at the objective's axis: leader, best, recipe and base model."""
     trials = {trial.number: trial for trial in (history.leader, history.best, history.recipe) if trial is not None}
-    places = [(axis.place(trial.objective), _short_label(trial), trial is history.leader) for trial in trials.values()]
+    places = [(axis.place(trial.objective), label_trial(trial), trial is history.leader) for trial in trials.values()]
     if history.baseline is not None:
         places.append((axis.place(history.baseline), "base", False))
     spaced = spread([place for place, _, _ in places], _LABEL_GAP)
@@ -160,7 +160,8 @@ def _labels(history: SearchHistory, axis: Axis) -> list[dict[str, Any]]:
     ]
 
 
-def _short_label(trial: HistoryTrial) -> str:
+def label_trial(trial: HistoryTrial) -> str:
+    """Return a short label of a trial in a chart: `6, winner`, `0, recipe`, `trial 3`."""
     role = ", winner" if trial.is_winner else ", recipe" if trial.is_recipe else ""
     return f"{trial.number}{role}" if role else f"trial {trial.number}"
 
