@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,12 @@ def _build_spec(history: SearchHistory, drawn: Sequence[HistoryTrial], ranks: Ra
         for rung, rank in ranks[trial.number].items()
     ]
     heads = [_describe_rung(history, ranks, rung) for rung in range(last + 1)]
-    axis = {"orient": "top", "values": list(range(last + 1)), "labelExpr": f"{heads}[datum.value]", "grid": False}
+    axis = {
+        "orient": "top",
+        "values": list(range(last + 1)),
+        "labelExpr": f"{json.dumps(heads)}[datum.value]",
+        "grid": False,
+    }
     x = {
         "field": "rung",
         "type": "quantitative",
@@ -125,7 +131,7 @@ def _describe_rung(history: SearchHistory, ranks: Ranks, rung: int) -> list[str]
     if rung == len(history.rungs) - 1:
         return ["end", f"{len(reached)} finished"]
     beyond = sum(top > rung for top in reached)
-    return [_percent(history.rungs[rung]), f"{len(reached)} reached it", f"{beyond} went on"]
+    return [_percent(history.rungs[rung]), f"{len(reached)} reached", f"{beyond} went on"]
 
 
 def _rank_scale(most: int) -> dict[str, Any]:
@@ -144,6 +150,7 @@ def _layers(
     rows: Sequence[Mapping[str, Any]], faint: float, x: Mapping[str, Any], y: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     tooltip = [{"field": name, "type": "nominal"} for name in ("trial", "state", "rank")]
+    last = max(row["rung"] for row in rows)
     kinds = [kind for kind in _KINDS if any(row["kind"] == _KINDS[kind] for row in rows)]
     shape = {
         "field": "kind",
@@ -161,7 +168,7 @@ def _layers(
             "encoding": {**line, "tooltip": tooltip},
         },
         {
-            "transform": [{"filter": "datum.leads"}],
+            "transform": [{"filter": f"datum.leads && datum.rung < {last}"}],
             "mark": {"type": "text", "dy": -12, "dx": 10, "color": ACCENT, "fontWeight": "bold"},
             "encoding": {"x": x, "y": y, "text": {"field": "rank"}},
         },
@@ -183,7 +190,8 @@ def _label_layer(history: SearchHistory, ranks: Ranks, most: int) -> dict[str, A
     if most <= _MANY_RANKS:
         places = spread(places, _LABEL_PX * most / HEIGHT)
     rows = [
-        {"rung": last, "rank": place, "text": label_trial(trial)} for trial, place in zip(named, places, strict=True)
+        {"rung": last, "rank": place, "text": f"{ranks[trial.number][last]}. {label_trial(trial)}"}
+        for trial, place in zip(named, places, strict=True)
     ]
     return {
         "data": {"values": rows},
