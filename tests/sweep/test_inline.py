@@ -19,6 +19,7 @@ def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
     assert set(evidence.validation["winner"]) == set(evidence.test["winner"].scores) == {384, 256, 128, 64}
     assert sum(evidence.counts.values()) == 3
     assert evidence.verdict.outcome == "unconfirmed"
+    check_quantization(evidence)
     assert all(named in output for named in ("'quickstart'", "static", " 54 "))
     assert (tmp_path / "sweeps/quickstart/log.txt").stat().st_size > 0
     assert oct((tmp_path / "sweeps/quickstart").stat().st_mode)[-3:] == "700"
@@ -32,6 +33,18 @@ def test_a_sweep_on_the_users_own_pairs(launch, tmp_path):
     with raises_code(SweepRefused, "other-sweep") as caught:
         launch("loss.scale=30.0")
     assert all(named in str(caught.value) for named in ("loss.scale: ", "20.0", "30.0"))
+
+
+def check_quantization(evidence):
+    """Check that float32 is the winner's own test score, and that every other precision is there at each dimension."""
+    others = [(name, rescored) for name in ("int8", "binary") for rescored in (False, True)]
+    kinds = [("float32", False), ("float16", False), *others]
+    rows = {(row.dim, row.precision, row.rescored): row for row in evidence.quantization}
+    assert list(rows) == [(dim, *kind) for dim in evidence.dims for kind in kinds]
+    for dim, exact in evidence.test["winner"].intervals.items():
+        assert rows[dim, "float32", False].score == exact
+        assert rows[dim, "float16", False].score.mean == pytest.approx(exact.mean, abs=0.02)
+    assert all(row.search_ms > 0 for row in rows.values())
 
 
 def test_a_fresh_sweep_with_the_same_seeds_gives_the_same_result(launch):

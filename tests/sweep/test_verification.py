@@ -57,11 +57,13 @@ def test_require_reproduced_names_the_metric_and_both_values(measured, device):
 
 
 def test_test_data_is_not_evaluated_if_the_recorded_scores_are_not_reproduced(monkeypatch):
-    def evaluate_sets(*_, **__):
-        yield SimpleNamespace(scores=scores(0.4))
-        pytest.fail("the test data was evaluated")
+    def encode_sets(*_, **__):
+        yield None
+        pytest.fail("the test data was encoded")
 
-    monkeypatch.setattr("embsweep.training.verification.evaluate_sets", evaluate_sets)
+    monkeypatch.setattr("embsweep.training.verification.encode_sets", encode_sets)
+    found = SimpleNamespace(scores=scores(0.4))
+    monkeypatch.setattr("embsweep.training.verification.evaluate_encoded", lambda *_: found)
     monkeypatch.setattr(
         "embsweep.training.verification.build_model",
         lambda *_, **__: SimpleNamespace(device=SimpleNamespace(type="cpu")),

@@ -31,8 +31,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_QUERIES_AT_ONCE = 8192
+QUERIES_AT_ONCE = 8192
 """Queries that are ranked in one pass over the corpus: their best passages are held at every dimension."""
+
+
+@dataclass(frozen=True)
+class EncodedSet:
+    """A set with the embeddings of its queries and of its corpus, float32 at full dimension, not normalised here."""
+
+    data: RetrievalSet
+    queries: Tensor
+    corpus: Tensor
 
 
 @dataclass(frozen=True)
@@ -100,15 +109,34 @@ def evaluate_sets(
         EmbsweepError: If `model.truncate_dim` is set.
         TrialFailed: If an embedding is not finite.
     """
+    for encoded in encode_sets(model, sets, batch_size=batch_size, group=group):
+        yield cast(Evaluation, group.broadcast(evaluate_encoded(encoded, dims) if group.is_first else None))
+
+
+def encode_sets(
+    model: SentenceTransformer, sets: Sequence[RetrievalSet], *, batch_size: int, group: ProcessGroup = SINGLE
+) -> Iterator[EncodedSet]:
+    """Encode several sets, each when it is requested; arguments and errors as in `evaluate_sets`.
+
+    Args:
+        model: The model.
+        sets: The sets.
+        batch_size: Texts per forward pass.
+        group: The processes that encode together; each has all embeddings afterwards.
+    """
     corpora: dict[tuple[str, ...], Tensor] = {}
     for data in sets:
         with default_precision():
             if data.corpus not in corpora:
                 corpora[data.corpus] = encode_texts(model, data.corpus, "document", batch_size=batch_size, group=group)
             queries = encode_texts(model, data.queries, "query", batch_size=batch_size, group=group)
-            found = evaluate_embeddings(queries, corpora[data.corpus], data.relevant, dims) if group.is_first else None
-            evaluation = cast(Evaluation, group.broadcast(found))
-        yield evaluation
+        yield EncodedSet(data, queries, corpora[data.corpus])
+
+
+def evaluate_encoded(encoded: EncodedSet, dims: Sequence[int]) -> Evaluation:
+    """Compute every metric of an encoded set at each of `dims`; errors as in `evaluate_embeddings`."""
+    with default_precision():
+        return evaluate_embeddings(encoded.queries, encoded.corpus, encoded.data.relevant, dims)
 
 
 def encode_texts(
@@ -187,8 +215,8 @@ def evaluate_embeddings(
         accepted = f"dimensions from 1 to {available}"
         raise InputError(Diagnostic("out-of-range", "eval.dims", "not all of them exist", list(dims), accepted))
     parts, ranks = [], []
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
-        part = slice(start, start + _QUERIES_AT_ONCE)
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        part = slice(start, start + QUERIES_AT_ONCE)
         rankings = rank(queries[part], corpus, dims, MAX_RANK)
         hits = {dim: mark_hits(r.cpu().numpy(), relevant[part], len(corpus)) for dim, r in rankings.items()}
         parts.append({dim: _score_hits(found, relevant[part]) for dim, found in hits.items()})

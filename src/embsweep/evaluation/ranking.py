@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from embsweep.core.errors import TrialFailed
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Matrix = Tensor | np.ndarray
+
+    class Rows(Protocol):
+        """A matrix that is read in blocks of rows."""
+
+        def __len__(self) -> int: ...
+
+        def __getitem__(self, rows: slice, /) -> Matrix: ...
+
 
 CPU_BLOCK = (1024, 2048)
 """Queries and passages of a block, 8 MiB of scores as float32: they fit into a cache."""
@@ -70,6 +78,33 @@ def rank(queries: Matrix, corpus: Matrix, dims: Sequence[int], k: int) -> dict[i
             for own in blocks:
                 own.add(block, start)
         return {dim: torch.cat([own.top[dim].result() for own in blocks]) for dim in dims}
+
+
+def rank_products(queries: Matrix, corpus: Rows, k: int) -> Tensor:
+    """Rank the corpus for each query by (-inner product, corpus position).
+
+    Products of small integers are exact, so that equal ones are ties. Work, errors and result are those of `rank`.
+
+    Args:
+        queries: Float [n, d].
+        corpus: Float [m, d], of which a block is read at a time.
+        k: Number of passages per query.
+
+    Returns:
+        Corpus positions of the best passages of each query, best first: int64 [n, min(k, m)].
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    device = queries.device if isinstance(queries, torch.Tensor) else torch.device("cpu")
+    (size, passages), dim = _choose_block(device, len(corpus)), queries.shape[1]
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        blocks = [(rows, _Top(k)) for _, rows in _read_blocks(queries, size, dim, device, "query")]
+        for start, rows in _read_blocks(corpus, passages, dim, device, "passage"):
+            columns = pad(rows, (0, 0, 0, passages - len(rows))).T
+            for own, top in blocks:
+                top.add(torch.mm(own, columns), len(rows), start)
+        return torch.cat([top.result() for _, top in blocks])
 
 
 def _choose_block(device: torch.device, passages: int) -> tuple[int, int]:
@@ -208,7 +243,7 @@ def _select_top(scores: Tensor, k: int) -> Tensor:
     return chosen
 
 
-def _read_blocks(matrix: Matrix, size: int, dim: int, device: torch.device, what: str) -> Iterator[tuple[int, Tensor]]:
+def _read_blocks(matrix: Rows, size: int, dim: int, device: torch.device, what: str) -> Iterator[tuple[int, Tensor]]:
     """Yield blocks of a matrix, cut to a dimension, as float32, each with the position of its first row.
 
     Raises:
@@ -217,7 +252,7 @@ def _read_blocks(matrix: Matrix, size: int, dim: int, device: torch.device, what
     import torch
 
     for start in range(0, len(matrix), size):
-        part = matrix[start : start + size, :dim]
+        part = matrix[start : start + size][:, :dim]
         rows = (part if isinstance(part, torch.Tensor) else torch.tensor(part)).to(device, torch.float32)
         sums = rows.sum(dim=1)  # not finite if a value is not
         if not sums.isfinite().all():

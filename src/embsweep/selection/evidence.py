@@ -137,6 +137,10 @@ class VerdictRecord(FrozenModel):
     warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
+Precision = Literal["float32", "float16", "int8", "binary"]
+"""Number format of stored embeddings."""
+
+
 class QuantizationRecord(FrozenModel):
     """The winner on test if the passages' embeddings are stored at one dimension and precision.
 
@@ -146,7 +150,7 @@ class QuantizationRecord(FrozenModel):
     """
 
     dim: int
-    precision: Literal["float32", "float16", "int8", "binary"]
+    precision: Precision
     rescored: bool
     bytes: int
     score: Interval

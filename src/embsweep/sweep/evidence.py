@@ -160,6 +160,7 @@ def build_evidence(
         optimism=served.objective - objectives[WINNER],
         smallest_dim=find_smallest_dim(winner.per_query, groups, alpha=recipe.gate.alpha, seed=recipe.search.seed),
         slices=splits.test.slices,
+        quantization=test.quantization.get(WINNER, ()),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         created_at=test.at,
     )

@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -18,12 +18,29 @@ from embsweep.core.errors import EmbsweepError
 from embsweep.core.files import atomic_write
 from embsweep.data.groups import label_groups
 from embsweep.evaluation.evaluator import Evaluation
+from embsweep.evaluation.quantization import StoredEvaluation, sample_passages
 from embsweep.search.read import explain_damage, read_metadata
-from embsweep.selection.evidence import BASE, BM25, EvaluationRecord, VerificationRecord
+from embsweep.selection.evidence import (
+    BASE,
+    BM25,
+    WINNER,
+    EvaluationRecord,
+    Interval,
+    QuantizationRecord,
+    VerificationRecord,
+)
+from embsweep.selection.quantization import vector_bytes
+from embsweep.selection.scores import PerQuery
 from embsweep.selection.statistics.significance import compute_intervals
 from embsweep.sweep.context import SweepContext
 from embsweep.sweep.folder import SweepFolder
-from embsweep.training.verification import RecordedScores, VerificationSpec, hash_of_manifest, verify_and_evaluate
+from embsweep.training.verification import (
+    QuantizationSpec,
+    RecordedScores,
+    VerificationSpec,
+    hash_of_manifest,
+    verify_and_evaluate,
+)
 
 _METADATA_KEY = "holdout_evaluations"
 _METADATA_KEY_IN_FORMAT_1 = "looks"
@@ -34,6 +51,7 @@ class HoldoutEvaluation(FrozenModel):
 
     `number` counts the sweep's own holdout evaluations, `earlier` those of other sweeps on the same data before.
     `choice` maps the name of each model to its key: to choose differently after an evaluation counts as another one.
+    `quantization` has the winner's scores with quantised passages, by its key; files of earlier versions lack it.
     """
 
     number: int
@@ -42,6 +60,9 @@ class HoldoutEvaluation(FrozenModel):
     at: str
     evaluations: dict[str, EvaluationRecord] = Field(default_factory=dict)
     verifications: dict[str, VerificationRecord] = Field(default_factory=dict)
+    quantization: dict[str, Annotated[tuple[QuantizationRecord, ...], Field(strict=False)]] = Field(
+        default_factory=dict
+    )
 
     @property
     def count(self) -> int:
@@ -110,7 +131,8 @@ def evaluate_on_test(
 ) -> HoldoutEvaluation:
     """Verify the recorded scores of the finalists, then evaluate them, the base model and BM25 on the test split.
 
-    A model that was evaluated before is not evaluated again.
+    A model that was evaluated before is not evaluated again, unless it has become the winner and its quantised
+    embeddings were not evaluated.
 
     Args:
         context: The sweep.
@@ -118,8 +140,8 @@ def evaluate_on_test(
         trials: Number of the trial behind each name.
 
     Returns:
-        The last holdout evaluation, with the scores of each name, of the base model and of BM25 and the verification of
-        each model, by name.
+        The last holdout evaluation, with the scores of each name, of the base model and of BM25, the verification of
+        each model and the winner's scores with quantised passages, by name.
 
     Raises:
         VerificationFailed: If weights do not reproduce their recorded scores. No test score is recorded then.
@@ -131,14 +153,18 @@ def evaluate_on_test(
     known = {key for record in records for key in record.evaluations}
     new = [item for item in recorded if choice[item.name] not in known]
     if new or BM25 not in known or records[-1].choice != choice:
+        quantized = {key for record in records for key in record.quantization}
+        new = [item for item in recorded if item in new or (item.name == WINNER and choice[WINNER] not in quantized)]
         records.append(_evaluate_new_models(context, new, choice, number=len(records) + 1))
     evaluations = {key: result for record in records for key, result in record.evaluations.items()}
     verifications = {key: facts for record in records for key, facts in record.verifications.items()}
+    quantization = {key: found for record in records for key, found in record.quantization.items()}
     named = {n: evaluations[key].model_copy(update={"trial": trials.get(n)}) for n, key in choice.items()}
     return records[-1].model_copy(
         update={
             "evaluations": {**named, BM25: evaluations[BM25]},
             "verifications": {name: verifications[key] for name, key in choice.items()},
+            "quantization": {name: quantization[key] for name, key in choice.items() if key in quantization},
         }
     )
 
@@ -150,18 +176,27 @@ def _evaluate_new_models(
     earlier = count_previous_evaluations(context.folder, context.prepared.splits.fingerprint, context.progress.say)
     _report_progress(context, earlier + number, len(recorded))
     splits, trial = context.prepared.splits, context.recipe.trial
-    how = VerificationSpec(trial.model, splits.validation, splits.test, trial.eval_dims, trial.eval.batch_size)
+    passages = sample_passages([pair.positive for pair in splits.train])
+    quantization = QuantizationSpec(WINNER, context.objective.metric, passages)
+    sets = (splits.validation, splits.test)
+    how = VerificationSpec(trial.model, *sets, trial.eval_dims, trial.eval.batch_size, quantization)
     call = context.prepared.runner.call
     results = verify_and_evaluate(recorded, how, call=call, models=context.models) if recorded else []
     found = {choice[item.name]: result for item, result in zip(recorded, results, strict=True)}
     evaluations = {**{key: result.test for key, result in found.items()}, BM25: _evaluate_bm25(context)}
+    records = {key: _to_record(context, evaluation) for key, evaluation in evaluations.items()}
     record = HoldoutEvaluation(
         number=number,
         earlier=earlier,
         choice=choice,
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        evaluations={key: _to_record(context, evaluation) for key, evaluation in evaluations.items()},
+        evaluations=records,
         verifications={key: result.verification for key, result in found.items()},
+        quantization={
+            key: _to_quantization(context, result.stored, records[key].intervals)
+            for key, result in found.items()
+            if result.stored
+        },
     )
     _record(context, record, [item.name for item in recorded])
     return record
@@ -191,7 +226,28 @@ def _to_record(context: SweepContext, evaluation: Evaluation) -> EvaluationRecor
         scores=evaluation.scores,
         values={dim: tuple(array.tolist()) for dim, array in values.items()},
         ranks=tuple(evaluation.ranks.tolist()),
-        intervals=compute_intervals(
-            values, label_groups(context.prepared.splits.test.relevant), seed=context.recipe.search.seed
-        ),
+        intervals=_compute_intervals(context, values),
     )
+
+
+def _to_quantization(
+    context: SweepContext, stored: Sequence[StoredEvaluation], exact: Mapping[int, Interval]
+) -> tuple[QuantizationRecord, ...]:
+    """Convert the evaluations to records; float32 has the intervals of the evaluation without quantisation."""
+    intervals = _compute_intervals(context, {row: item.values for row, item in enumerate(stored)})
+    return tuple(
+        QuantizationRecord(
+            dim=item.dim,
+            precision=item.precision,
+            rescored=item.rescored,
+            bytes=vector_bytes(item.dim, item.precision),
+            score=exact[item.dim] if item.precision == "float32" else intervals[row],
+            search_ms=item.search_ms,
+        )
+        for row, item in enumerate(stored)
+    )
+
+
+def _compute_intervals(context: SweepContext, values: PerQuery) -> dict[int, Interval]:
+    groups = label_groups(context.prepared.splits.test.relevant)
+    return compute_intervals(values, groups, seed=context.recipe.search.seed)

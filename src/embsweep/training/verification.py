@@ -5,22 +5,28 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embsweep.config.model import ModelConfig
 from embsweep.core.errors import CodedError
 from embsweep.core.files import MANIFEST, read_manifest
 from embsweep.core.gpu_errors import explain_gpu_errors
+from embsweep.core.precision import default_precision
 from embsweep.core.subprocess import run_in_subprocess
 from embsweep.data.collection import RetrievalSet
-from embsweep.evaluation.evaluator import Evaluation, evaluate_sets
+from embsweep.evaluation.evaluator import EncodedSet, Evaluation, encode_sets, encode_texts, evaluate_encoded
+from embsweep.evaluation.quantization import StoredEvaluation, evaluate_stored
 from embsweep.models.builders import build_model
 from embsweep.models.copies import ModelCopy, find_copy
 from embsweep.selection.evidence import VerificationRecord
 from embsweep.selection.scores import Scores, find_largest_difference
 from embsweep.training.checkpoint import load_checkpoint
 from embsweep.training.memory import release_memory
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 class VerificationFailed(CodedError):
@@ -44,21 +50,38 @@ class RecordedScores:
 
 @dataclass(frozen=True)
 class VerifiedEvaluation:
-    """The test evaluation of a model, and how its recorded scores were reproduced in the same process."""
+    """The test evaluation of a model, and how its recorded scores were reproduced in the same process.
+
+    `stored` has the same test evaluation with quantised passages, for the models of which it was requested.
+    """
 
     test: Evaluation
     verification: VerificationRecord
+    stored: tuple[StoredEvaluation, ...] = ()
+
+
+@dataclass(frozen=True)
+class QuantizationSpec:
+    """The model whose test embeddings are also quantised, the metric, and the training passages for calibration."""
+
+    name: str
+    metric: str
+    calibration: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class VerificationSpec:
-    """Settings of the evaluations: the base model, both held-out splits, the dimensions, texts per batch."""
+    """Settings of the evaluations: the base model, both held-out splits, the dimensions, texts per batch.
+
+    With `quantization`, one model is also evaluated with quantised passages.
+    """
 
     model: ModelConfig
     validation: RetrievalSet
     test: RetrievalSet
     dims: tuple[int, ...]
     batch_size: int
+    quantization: QuantizationSpec | None = None
 
 
 def verify_and_evaluate(
@@ -148,10 +171,14 @@ def _evaluate_one(entry: RecordedScores, how: VerificationSpec, base: Path | Non
     with explain_gpu_errors(f"verifying {entry.name}"):
         model = build_model(how.model, folder=base) if entry.folder is None else load_checkpoint(entry.folder)
         devices = (entry.device, model.device.type)
-        evaluations = evaluate_sets(model, (how.validation, how.test), how.dims, batch_size=how.batch_size)
-        difference = require_reproduced(entry.name, entry.recorded, next(evaluations).scores, devices=devices)
-        test = next(evaluations)
-    del model, evaluations
+        sets = encode_sets(model, (how.validation, how.test), batch_size=how.batch_size)
+        found = evaluate_encoded(next(sets), how.dims).scores
+        difference = require_reproduced(entry.name, entry.recorded, found, devices=devices)
+        encoded = next(sets)
+        test = evaluate_encoded(encoded, how.dims)
+        wanted = how.quantization if how.quantization and how.quantization.name == entry.name else None
+        stored = _quantize(model, encoded, test, how.batch_size, wanted) if wanted else ()
+    del model, sets, encoded
     release_memory()
     verification = VerificationRecord(
         manifest_sha256=digest,
@@ -160,4 +187,12 @@ def _evaluate_one(entry: RecordedScores, how: VerificationSpec, base: Path | Non
         tolerance=device_tolerance(*devices),
         pid=os.getpid(),
     )
-    return VerifiedEvaluation(test, verification)
+    return VerifiedEvaluation(test, verification, stored)
+
+
+def _quantize(
+    model: SentenceTransformer, encoded: EncodedSet, test: Evaluation, batch_size: int, spec: QuantizationSpec
+) -> tuple[StoredEvaluation, ...]:
+    with default_precision():
+        calibration = encode_texts(model, spec.calibration, "document", batch_size=batch_size)
+        return tuple(evaluate_stored(encoded, test, calibration, spec.metric))
