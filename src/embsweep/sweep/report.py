@@ -127,7 +127,7 @@ def write_comparison(
 
 
 def try_report(
-    folder: SweepFolder, ledger: Ledger, *, default_storage: Path, say: Callable[[str], None]
+    folder: SweepFolder, ledger: Ledger, *, default_storage: Path, texts: bool, say: Callable[[str], None]
 ) -> Path | None:
     """Write the report at the end of a sweep and record its digest for MLflow; say if that fails, and go on.
 
@@ -135,16 +135,33 @@ def try_report(
         folder: The folder of the sweep.
         ledger: The ledger of the search.
         default_storage: Storage folder that commands use without `--storage`.
+        texts: Whether texts of the data may be shown, `report.texts`.
         say: Receives the message.
     """
     try:
-        path = write_report(folder, default_storage=default_storage)
-        ledger.set_metadata(**{REPORT: {"sha256": hash_file(path)}})
+        path = write_report(folder, default_storage=default_storage, texts=texts)
+        ledger.set_metadata(**{REPORT: {"sha256": hash_file(path), **_report_key(ledger.metadata, texts=texts)}})
     except Exception as error:  # no sweep should fail because of a page that can be written at any time
         log.exception("the report was not written")
         say(f"The report was not written ({describe_exception(error)}); `embsweep report {folder.name}` tries again.")
         return None
     return path
+
+
+def is_current(folder: SweepFolder, metadata: Mapping[str, Any], *, texts: bool) -> bool:
+    """Return whether there is a report of a sweep's present result.
+
+    Args:
+        folder: The folder of the sweep.
+        metadata: Metadata of the search's study.
+        texts: Whether texts of the data may be shown, `report.texts`.
+    """
+    recorded, key = metadata.get(REPORT, {}), _report_key(metadata, texts=texts)
+    return folder.report.is_file() and all(recorded.get(name) == value for name, value in key.items())
+
+
+def _report_key(metadata: Mapping[str, Any], *, texts: bool) -> dict[str, Any]:
+    return {"texts": texts, "evidence_sha256": metadata.get("result", {}).get("evidence_sha256")}
 
 
 def describe_commands(folder: SweepFolder, metadata: Mapping[str, Any], default_storage: Path) -> Commands:

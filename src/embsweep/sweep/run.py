@@ -39,7 +39,7 @@ from embsweep.sweep.ledger_check import check_ledger
 from embsweep.sweep.older_copy import check_not_older
 from embsweep.sweep.projection import project_ledger, project_sweep
 from embsweep.sweep.rehearsal_notice import describe_changes, describe_headline
-from embsweep.sweep.report import try_report
+from embsweep.sweep.report import is_current, try_report
 from embsweep.sweep.request import SweepRequest
 from embsweep.sweep.run_metadata import begin_tracking, check_identity, compute_identity, describe_sweep, open_tracking
 from embsweep.sweep.scheduler import rank_trials, search_phase
@@ -85,8 +85,9 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
             result = update_result(result, ledger, folder, prepared.recipe, prepared.splits.test)
         ledger.set_metadata(status="FINISHED")  # an extension that was interrupted and taken back has left another
         console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
-        if prepared.recipe.report.at_end and not folder.report.is_file():
-            try_report(folder, ledger, default_storage=request.default_storage, say=console.print)
+        report = prepared.recipe.report
+        if report.at_end and not is_current(folder, ledger.metadata, texts=report.texts):
+            _report(request, prepared, folder, ledger, console.print)
         if count_pending(folder.synced, project_ledger(folder.ledger)):
             with open_tracking(prepared, folder, console.print) as tracking:
                 tracking.flush()
@@ -144,7 +145,7 @@ def _search(
             check_ledger(folder.ledger, prepared.recipe.objective)
             result = finalize_sweep(context, finalists)
             if prepared.recipe.report.at_end:
-                try_report(folder, ledger, default_storage=request.default_storage, say=progress.say)
+                _report(request, prepared, folder, ledger, progress.say)
                 tracking.put(*project_ledger(folder.ledger))
                 tracking.flush()
             return _name_report(result, folder)
@@ -153,20 +154,22 @@ def _search(
                 if ledger.metadata["status"] == RUNNING:  # not if the result is stored, but MLflow has not got it
                     status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
                     ledger.set_metadata(status=status, ended_at=time.time())
-                if isinstance(error, EmbsweepError) and prepared.recipe.report.at_end:
-                    _report_failure(request, folder, ledger, progress.say)
+                is_report_due = prepared.recipe.report.at_end and "result" not in ledger.metadata
+                if is_report_due and isinstance(error, EmbsweepError):  # an interruption must not wait for it
+                    progress.say(f"Report: {_report(request, prepared, folder, ledger, progress.say) or 'none'}")
                 tracking.put(*project_ledger(folder.ledger))
             raise
 
 
-def _report_failure(
-    request: SweepRequest, folder: SweepFolder, ledger: SearchLedger, say: Callable[[str], None]
-) -> None:
-    """Write the report of a sweep that has failed, unless it has a result; an interruption must not wait for it."""
-    if "result" not in ledger.metadata:
-        path = try_report(folder, ledger, default_storage=request.default_storage, say=say)
-        if path is not None:
-            say(f"Report: {path}")
+def _report(
+    request: SweepRequest,
+    prepared: PreflightResult,
+    folder: SweepFolder,
+    ledger: SearchLedger,
+    say: Callable[[str], None],
+) -> Path | None:
+    texts = prepared.recipe.report.texts
+    return try_report(folder, ledger, default_storage=request.default_storage, texts=texts, say=say)
 
 
 def _run_search(context: SweepContext) -> None:

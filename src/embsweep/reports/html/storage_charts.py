@@ -9,6 +9,7 @@ from embsweep.reports.html.chart import Chart, ChartTable
 from embsweep.reports.html.numbers import percent
 from embsweep.reports.html.theme import ACCENT, INK, LABEL_PX, lite, spread
 from embsweep.selection.evidence import Evidence, QuantizationRecord
+from embsweep.selection.quantization import pareto_front
 
 _PRECISIONS = ("float32", "float16", "int8", "binary")
 _SHAPES = ("circle", "square", "triangle-up", "diamond")
@@ -186,17 +187,3 @@ def _table(evidence: Evidence, rows: Sequence[Mapping[str, Any]]) -> ChartTable:
         "most bound the 95 % interval."
     )
     return ChartTable(columns, cells, (note,))
-
-
-def pareto_front(records: Sequence[QuantizationRecord]) -> list[QuantizationRecord]:
-    """Return the records that no other beats in bytes and score."""
-    return [
-        one
-        for one in records
-        if not any(
-            other.bytes <= one.bytes
-            and other.score.mean >= one.score.mean
-            and (other.bytes, other.score.mean) != (one.bytes, one.score.mean)
-            for other in records
-        )
-    ]

@@ -16,7 +16,7 @@ SECOND = "#c26a1d"
 
 INK = "currentColor"
 WIDTH, HEIGHT = 720, 300
-LABEL_PX = 15
+LABEL_PX = 19
 """Height of a line of text in a chart."""
 
 FONT = "system-ui, sans-serif"
