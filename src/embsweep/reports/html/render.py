@@ -26,7 +26,7 @@ from embsweep.reports.html.numbers import Number, Sentence
 from embsweep.reports.html.page import ReportData
 from embsweep.reports.html.pictures import Pictures, clean_svg, draw
 from embsweep.reports.html.queries import MOST_LISTED, QueryRow, list_queries
-from embsweep.reports.html.sections import Section, build_sections
+from embsweep.reports.html.sections import Section, build_sections, describe_influence
 
 LIMIT_BYTES = 2_000_000
 _ATTEMPTS = ((300, True), (60, True), (60, False))
@@ -118,6 +118,7 @@ def _render(
         "data": data,
         "evidence": data.evidence,
         "answer": None if data.evidence is None else answer(data.evidence),
+        "influence": describe_influence(data),
         "sections": sections,
         "drawn": drawn,
         "is_interactive": bool(script),

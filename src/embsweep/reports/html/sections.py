@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from embsweep.reports.html.chart import Chart
 from embsweep.reports.html.finalist_charts import finalist_chart
+from embsweep.reports.html.importance_chart import importance_chart
 from embsweep.reports.html.page import ReportData
 from embsweep.reports.html.quality_charts import quality_chart, retention_chart
-from embsweep.reports.html.search_charts import search_charts
+from embsweep.reports.html.search_charts import search_charts, search_notes
 from embsweep.reports.html.slice_charts import slice_chart
 from embsweep.reports.html.storage_charts import storage_charts
 from embsweep.selection.evidence import Evidence
@@ -16,11 +17,11 @@ from embsweep.selection.evidence import Evidence
 
 @dataclass(frozen=True)
 class Section:
-    """A section of charts; `lead` is its first paragraph. With `is_open` the tables are shown with the charts."""
+    """A section of charts; `lead` are sentences before them. With `is_open` the tables are shown with the charts."""
 
     key: str
     heading: str
-    lead: str
+    lead: tuple[str, ...]
     charts: tuple[Chart, ...]
     is_open: bool = False
 
@@ -28,19 +29,20 @@ class Section:
 def build_sections(data: ReportData) -> tuple[Section, ...]:
     """Return the sections of charts that the report has something to show for."""
     found = () if data.evidence is None else _result_sections(data.evidence)
-    search = () if data.history is None else search_charts(data.history)
-    found = (*found, Section("search", "The search", "", search))
+    if data.history is not None:
+        lead, charts = search_notes(data.history), search_charts(data.history)
+        found = (*found, Section("search", "The search", lead, charts))
     return tuple(section for section in found if section.charts or section.lead)
 
 
 def _result_sections(evidence: Evidence) -> tuple[Section, ...]:
     return (
         Section(
-            "dimensions", "Quality by dimension", "", _present(quality_chart(evidence), retention_chart(evidence)), True
+            "dimensions", "Quality by dimension", (), _present(quality_chart(evidence), retention_chart(evidence)), True
         ),
-        Section("bytes", "Quality against stored bytes", "", storage_charts(evidence)),
+        Section("bytes", "Quality against stored bytes", (), storage_charts(evidence)),
         Section("confirmation", "Finalists", _confirmation_lead(evidence), _present(finalist_chart(evidence)), True),
-        Section("by-slice", "Slices", "", _present(slice_chart(evidence)), True),
+        Section("by-slice", "Slices", (), _present(slice_chart(evidence)), True),
     )
 
 
@@ -48,7 +50,15 @@ def _present(*charts: Chart | None) -> tuple[Chart, ...]:
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _confirmation_lead(evidence: Evidence) -> str:
+def _confirmation_lead(evidence: Evidence) -> tuple[str, ...]:
     if evidence.verdict.outcome == "unconfirmed":
-        return "Nothing was run again with fresh seeds, so this report cannot say how much of a lead is chance."
-    return ""
+        return ("Nothing was run again with fresh seeds, so this report cannot say how much of a lead is chance.",)
+    return ()
+
+
+def describe_influence(data: ReportData) -> str:
+    """Return in one sentence which parameters mattered, or why that cannot be said; empty if nothing was searched."""
+    if data.history is None or not data.history.space:
+        return ""
+    chart = importance_chart(data.history)
+    return " ".join(search_notes(data.history)) if chart is None else chart.title
