@@ -13,8 +13,8 @@ from embsweep.reports.html.theme import ACCENT, INK, lite
 OBJECTIVE = "objective"
 """Name of the objective among the targets."""
 
-_MOST_PARAMS, _MOST_TARGETS, _LEAST_SHARE = 6, 7, 0.02
-_ROW_PX, _GAP_PX = 13, 12
+_MOST_TARGETS, _LEAST_SHARE = 7, 0.02
+_ROW_PX, _GAP_PX, _MOST_PX = 13, 12, 430
 
 
 def importance_chart(history: SearchHistory) -> Chart | None:
@@ -23,7 +23,8 @@ def importance_chart(history: SearchHistory) -> Chart | None:
     if not known:
         return None
     order, targets = _rank_params(known), _thin(known)
-    params = [key for key in order if _largest(targets, key) >= _LEAST_SHARE][:_MOST_PARAMS]
+    most = _MOST_PX // (_ROW_PX * len(targets) + _GAP_PX)
+    params = [key for key in order if _largest(targets, key) >= _LEAST_SHARE][:most]
     return Chart(
         key="search-importance",
         title=_title(known, order),
@@ -129,7 +130,7 @@ def _build_spec(params: Sequence[str], targets: Sequence[TargetShares]) -> dict[
 
 def _layers(place: Mapping[str, Any]) -> list[dict[str, Any]]:
     x: dict[str, Any] = {"field": "share", "type": "quantitative", "title": "share, with its 90 % interval"}
-    x |= {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%"}}
+    x |= {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%", "tickCount": 5}}
     tooltip = [
         {"field": "parameter", "type": "nominal"},
         {"field": "target", "type": "nominal"},
@@ -183,7 +184,7 @@ def _table(
     if absent := [d.key for d in history.space if d.key not in order]:
         notes.append(f"The same value in every trial: {', '.join(absent)}.")
     if hidden := [key for key in order if key not in params]:
-        notes.append(f"Not drawn, because their shares are small: {', '.join(hidden)}.")
+        notes.append(f"Not drawn, because their shares are smaller: {', '.join(hidden)}.")
     return ChartTable(columns, tuple(rows), tuple(notes))
 
 

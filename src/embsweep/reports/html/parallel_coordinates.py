@@ -48,7 +48,8 @@ def choose_lines(trials: Sequence[HistoryTrial]) -> list[HistoryTrial]:
     ranked = rank_trials(trials)
     if len(ranked) > MOST_LINES:
         named = [trial for trial in ranked if trial.is_finalist or trial.is_recipe]
-        best = [*named, *(trial for trial in ranked if trial not in named)][:_BEST_LINES]
+        numbers = {trial.number for trial in named}
+        best = [*named, *(trial for trial in ranked if trial.number not in numbers)][:_BEST_LINES]
         numbers = {trial.number for trial in best}
         rest = [trial for trial in ranked if trial.number not in numbers]
         room = MOST_LINES - len(best)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from embsweep.config.search_space import Choice, Dimension, Value
@@ -122,19 +123,19 @@ class SearchHistory:
     confirmation: tuple[ConfirmationRun, ...] = ()
     importance: tuple[TargetShares, ...] = ()
 
-    @property
+    @cached_property
     def leader(self) -> HistoryTrial | None:
         """The winner; before there is one, the trial with the best objective, of equals the first one."""
         winner = next((trial for trial in self.trials if trial.is_winner), None)
         return winner or self.best
 
-    @property
+    @cached_property
     def best(self) -> HistoryTrial | None:
         """The trial with the best objective in the search, of equals the first one; failed trials do not count."""
         able = [trial for trial in self.trials if trial.can_win]
         return max(able, key=lambda trial: (trial.objective or 0.0, -trial.number), default=None)
 
-    @property
+    @cached_property
     def recipe(self) -> HistoryTrial | None:
         """The recipe, if the search has tried it."""
         return next((trial for trial in self.trials if trial.is_recipe), None)
