@@ -42,6 +42,11 @@ def test_slices_are_added_to_a_finished_sweep_and_texts_are_written_and_deleted(
     assert [r.slice for r in found.queries] == [later.evidence.slices[r.position] for r in found.queries]
     assert all("is kept in room" in record.passage for record in found.queries)
 
+    folder.evidence.unlink()  # the sweep is finalised again
+    rebuilt, _ = launch(*sweep, "data.slice=lang")
+    assert rebuilt.evidence.slices == later.evidence.slices
+    assert (rebuilt.registered, rebuilt.evidence.holdout_evaluations) == (first.registered, 1)
+
     again, _ = launch(*sweep, "data.slice=lang", "report.texts=false")
-    assert again == later, "the stored result is valid"
+    assert again == rebuilt, "the stored result is valid"
     assert not folder.test_queries.exists()

@@ -74,6 +74,8 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
         if prepared.recipe.sweep.fresh and (archived := folder.archive()):
             console.print(f"The earlier sweep was archived as {archived}", soft_wrap=True, highlight=False)
         folder.create()
+        if not prepared.recipe.report.texts:
+            folder.test_queries.unlink(missing_ok=True)  # now, not at the end of an extension
         with _libraries_to_file(folder.log):
             read_studies(folder.ledger)  # raises an error that names the file if it is damaged
             ledger = _open_ledger(request, prepared, folder)
