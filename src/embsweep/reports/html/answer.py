@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from embsweep.reports.html.figures import Figures
 from embsweep.reports.html.numbers import Sentence, gain, percent, probability, score, share_of, whole
 from embsweep.reports.html.quality_charts import find_comparison
-from embsweep.selection.evidence import BASE, RECIPE, WINNER, Comparison, Evidence
+from embsweep.selection.evidence import BASE, RECIPE, WINNER, Comparison, Evidence, Interval
 from embsweep.selection.objective import describe_objective
-from embsweep.selection.retention import compute_retention
-from embsweep.selection.slices import compare_slices, worst_slice
+from embsweep.selection.slices import SliceResult, worst_slice
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,15 @@ class Answer:
     cautions: tuple[Sentence, ...]
 
 
-def answer(evidence: Evidence) -> Answer:
-    """Return the answer that the evidence gives."""
-    return Answer(_describe_model(evidence), _describe_dimension(evidence), tuple(_list_cautions(evidence)))
+def answer(evidence: Evidence, figures: Figures) -> Answer:
+    """Return the answer that the evidence gives.
+
+    Args:
+        evidence: The evidence.
+        figures: What follows from it.
+    """
+    dimension = _describe_dimension(evidence, figures.retention.get(WINNER, {}))
+    return Answer(_describe_model(evidence), dimension, tuple(_list_cautions(evidence, figures.slices)))
 
 
 def _describe_model(evidence: Evidence) -> Sentence:
@@ -43,7 +50,9 @@ def _describe_choice(evidence: Evidence) -> Sentence:
     seeds = max((len(facts.confirmed) for facts in verdict.confirmed), default=0)
     trial = f"Trial {verdict.winner}"
     if verdict.outcome == "named":
-        return (f"{trial} is the winner, confirmed with ", whole(seeds), " fresh seeds")
+        rivals = len(verdict.confirmed) > 1
+        sure = "better than every other finalist beyond chance with" if rivals else "trained again with"
+        return (f"{trial} is the winner, {sure} ", whole(seeds), " fresh seeds")
     if verdict.outcome == "tied":
         others = [f"{number}" for number in verdict.tied_with if number != verdict.winner]
         names = f"trial{'s' * (len(others) > 1)} {' and '.join(others)}"
@@ -73,10 +82,9 @@ def _describe_gain(comparison: Comparison, alpha: float) -> Sentence:
     return (gain(difference), *interval, " above" if difference > 0 else " below")
 
 
-def _describe_dimension(evidence: Evidence) -> Sentence:
+def _describe_dimension(evidence: Evidence, kept: Mapping[int, Interval]) -> Sentence:
     largest, chosen = max(evidence.dims), evidence.smallest_dim
     metric = evidence.metric.upper()
-    kept = compute_retention(evidence.test[WINNER].per_query, evidence.groups, seed=0)
     if len(evidence.dims) == 1:
         return ("Serve ", whole(largest), " dimensions, the only ones evaluated.")
     if chosen == largest:
@@ -96,14 +104,14 @@ def _describe_dimension(evidence: Evidence) -> Sentence:
     )
 
 
-def _list_cautions(evidence: Evidence) -> list[Sentence]:
+def _list_cautions(evidence: Evidence, slices: Sequence[SliceResult]) -> list[Sentence]:
     """Return what limits the answer: a rehearsal, the slice that lost most, repeated tests, warnings of the verdict."""
     found: list[Sentence] = []
     if evidence.rehearsal:
         rehearsed = f" of {evidence.rehearses}" if evidence.rehearses else ""
         found.append((f"This is a rehearsal{rehearsed} with a small model and little data: it proves the settings run, "
                       "not which are best.",))  # fmt: skip
-    worst = worst_slice(compare_slices(evidence))
+    worst = worst_slice(slices)
     if worst is not None and worst.difference is not None:
         interval = (gain(worst.difference.mean), " (", gain(worst.difference.low), " to ")
         sure = " a significant loss." if worst.is_significant_loss else " not a significant loss."

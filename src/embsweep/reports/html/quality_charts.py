@@ -7,10 +7,10 @@ from typing import Any
 
 from embsweep.reports.html import numbers
 from embsweep.reports.html.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.figures import Figures
 from embsweep.reports.html.theme import ACCENT, HEIGHT, INK, LABEL_PX, SECOND, lite, spread
 from embsweep.reports.text import score
 from embsweep.selection.evidence import BASE, BM25, RECIPE, WINNER, Comparison, Evidence, Interval
-from embsweep.selection.retention import compute_retention
 
 _LOOKS: Mapping[str, tuple[str, list[int], str]] = {
     WINNER: (ACCENT, [1, 0], "circle"),
@@ -28,8 +28,13 @@ def shown_models(evidence: Evidence) -> list[str]:
     return [name for name in _LOOKS if name in evidence.test]
 
 
-def quality_chart(evidence: Evidence) -> Chart:
-    """Return the chart of test scores by dimension."""
+def quality_chart(evidence: Evidence, figures: Figures) -> Chart:
+    """Return the chart of test scores by dimension.
+
+    Args:
+        evidence: The evidence.
+        figures: What follows from it.
+    """
     dims, models, metric = sorted(evidence.dims), shown_models(evidence), evidence.metric.upper()
     rows = [
         {
@@ -55,7 +60,7 @@ def quality_chart(evidence: Evidence) -> Chart:
         title=f"At {largest} dimensions the winner has {score(best)} {metric} on test, the base model {score(base)}.",
         description=f"Lines of {metric} on test by dimension for {', '.join(models)}, with 95 % intervals.",
         spec=_quality_spec(rows, labels, [str(dim) for dim in dims], metric),
-        table=_quality_table(evidence, models),
+        table=_quality_table(evidence, models, figures.retention.get(WINNER, {})),
     )
 
 
@@ -103,8 +108,7 @@ def _quality_spec(
     return lite(layers, rows, padding={"left": 4, "top": 4, "right": 56, "bottom": 4})
 
 
-def _quality_table(evidence: Evidence, models: Sequence[str]) -> ChartTable:
-    retention = compute_retention(evidence.test[WINNER].per_query, evidence.groups, seed=0)
+def _quality_table(evidence: Evidence, models: Sequence[str], retention: Mapping[int, Interval]) -> ChartTable:
     rows = []
     for dim in sorted(evidence.dims, reverse=True):
         scores = [evidence.test[name].intervals[dim] for name in models]
@@ -149,11 +153,15 @@ def find_comparison(evidence: Evidence, reference: str, dim: int | None) -> Comp
     return next((c for c in evidence.comparisons if c.reference == reference and c.dim == dim), None)
 
 
-def retention_chart(evidence: Evidence) -> Chart | None:
-    """Return the chart of the share of the largest dimension's score at each smaller one; None with one dimension."""
-    dims, models = sorted(evidence.dims), [name for name in (WINNER, BASE) if name in evidence.test]
-    found = {name: compute_retention(evidence.test[name].per_query, evidence.groups, seed=0) for name in models}
-    if len(dims) < 2 or not found[WINNER]:
+def retention_chart(evidence: Evidence, figures: Figures) -> Chart | None:
+    """Return the chart of the share of the largest dimension's score at each smaller one; None with one dimension.
+
+    Args:
+        evidence: The evidence.
+        figures: What follows from it.
+    """
+    dims, found = sorted(evidence.dims), figures.retention
+    if len(dims) < 2 or WINNER not in found:
         return None
     smallest, largest, metric = dims[0], dims[-1], evidence.metric.upper()
     kept = found[WINNER][smallest]
@@ -162,8 +170,7 @@ def retention_chart(evidence: Evidence) -> Chart | None:
         title += f"; the base model keeps {numbers.percent(before.mean)} of its own"
     rows = [
         {"model": name, "place": place + 0.12 * number, "dimension": dim, **found[name][dim].model_dump()}
-        for number, name in enumerate(models)
-        if found[name]
+        for number, name in enumerate(found)
         for place, dim in enumerate(dims)
     ]
     return Chart(

@@ -22,11 +22,12 @@ from embsweep.reports import text
 from embsweep.reports.html.answer import Answer, answer
 from embsweep.reports.html.chart import Cell, Chart
 from embsweep.reports.html.comparison import compare_sweeps
+from embsweep.reports.html.figures import Figures, compute_figures
 from embsweep.reports.html.numbers import Number, Sentence
 from embsweep.reports.html.page import ReportData
 from embsweep.reports.html.pictures import Pictures, clean_svg, draw
 from embsweep.reports.html.queries import MOST_LISTED, QueryRow, list_queries
-from embsweep.reports.html.sections import Section, build_sections, describe_influence
+from embsweep.reports.html.sections import build_sections, describe_influence
 
 LIMIT_BYTES = 2_000_000
 _ATTEMPTS = ((300, True), (60, True), (60, False))
@@ -45,11 +46,13 @@ def render_report(data: ReportData, *, draw_charts: Draw = draw) -> bytes:
     Raises:
         EmbsweepError: If the charts cannot be drawn.
     """
-    sections = build_sections(data)
+    figures = None if data.evidence is None else compute_figures(data.evidence)
+    sections = build_sections(data, figures)
     drawn, full_script = _draw([chart for section in sections for chart in section.charts], draw_charts)
     page = b""
     for rows, is_interactive in _ATTEMPTS:
-        page = _render(data, sections, drawn, script=full_script if is_interactive else "", most_rows=rows)
+        shown = {"sections": sections, "drawn": drawn, "most_rows": rows, "answer": _answer(data, figures)}
+        page = _render(data, shown, full_script if is_interactive else "")
         if len(page) <= LIMIT_BYTES:
             break
     return page
@@ -68,7 +71,8 @@ def render_comparison(one: ReportData, other: ReportData, *, draw_charts: Draw =
     """
     found = compare_sweeps(one, other)
     drawn, script = _draw([] if found.chart is None else [found.chart], draw_charts)
-    sides = [Side(data, None if data.evidence is None else answer(data.evidence)) for data in (one, other)]
+    figures = [None if data.evidence is None else compute_figures(data.evidence) for data in (one, other)]
+    sides = [Side(data, _answer(data, known)) for data, known in zip((one, other), figures, strict=True)]
     context = {
         **_frame(f"{one.name} and {other.name}", [script]),
         **{"found": found, "sides": sides, "drawn": drawn, "is_interactive": bool(script)},
@@ -109,20 +113,19 @@ class Picture:
     spec: Markup
 
 
-def _render(
-    data: ReportData, sections: Sequence[Section], drawn: Mapping[str, Picture], *, script: str, most_rows: int
-) -> bytes:
+def _answer(data: ReportData, figures: Figures | None) -> Answer | None:
+    return None if data.evidence is None or figures is None else answer(data.evidence, figures)
+
+
+def _render(data: ReportData, shown: Mapping[str, Any], script: str) -> bytes:
     queries = None if data.evidence is None else list_queries(data.evidence, data.texts)
     context = {
         **_frame(f"{data.name} – report", [script, _read("filter.js")]),
         "data": data,
         "evidence": data.evidence,
-        "answer": None if data.evidence is None else answer(data.evidence),
         "influence": describe_influence(data),
-        "sections": sections,
-        "drawn": drawn,
         "is_interactive": bool(script),
-        "most_rows": most_rows,
+        **shown,
         "queries": queries,
     }
     template = _load_templates().get_template("page.html.j2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embsweep.reports.html.chart import Chart
+from embsweep.reports.html.figures import Figures
 from embsweep.reports.html.finalist_charts import finalist_chart
 from embsweep.reports.html.importance_chart import importance_chart
 from embsweep.reports.html.page import ReportData
@@ -26,23 +27,32 @@ class Section:
     is_open: bool = False
 
 
-def build_sections(data: ReportData) -> tuple[Section, ...]:
-    """Return the sections of charts that the report has something to show for."""
-    found = () if data.evidence is None else _result_sections(data.evidence)
+def build_sections(data: ReportData, figures: Figures | None) -> tuple[Section, ...]:
+    """Return the sections of charts that the report has something to show for.
+
+    Args:
+        data: What the report says.
+        figures: What follows from its evidence.
+    """
+    found = () if data.evidence is None or figures is None else _result_sections(data.evidence, figures)
     if data.history is not None:
         lead, charts = search_notes(data.history), search_charts(data.history)
         found = (*found, Section("search", "The search", lead, charts))
     return tuple(section for section in found if section.charts or section.lead)
 
 
-def _result_sections(evidence: Evidence) -> tuple[Section, ...]:
+def _result_sections(evidence: Evidence, figures: Figures) -> tuple[Section, ...]:
     return (
         Section(
-            "dimensions", "Quality by dimension", (), _present(quality_chart(evidence), retention_chart(evidence)), True
+            "dimensions",
+            "Quality by dimension",
+            (),
+            _present(quality_chart(evidence, figures), retention_chart(evidence, figures)),
+            True,
         ),
         Section("bytes", "Quality against stored bytes", (), storage_charts(evidence)),
         Section("confirmation", "Finalists", _confirmation_lead(evidence), _present(finalist_chart(evidence)), True),
-        Section("by-slice", "Slices", (), _present(slice_chart(evidence)), True),
+        Section("by-slice", "Slices", (), _present(slice_chart(evidence, figures.slices)), True),
     )
 
 

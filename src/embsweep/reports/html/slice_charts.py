@@ -11,12 +11,16 @@ from embsweep.reports.html.numbers import probability
 from embsweep.reports.html.theme import ACCENT, INK, lite
 from embsweep.reports.text import gain
 from embsweep.selection.evidence import Evidence, Interval
-from embsweep.selection.slices import SliceResult, compare_slices, worst_slice
+from embsweep.selection.slices import SliceResult, worst_slice
 
 
-def slice_chart(evidence: Evidence) -> Chart | None:
-    """Return the chart of the slices; None for evidence without slices."""
-    results = compare_slices(evidence)
+def slice_chart(evidence: Evidence, results: Sequence[SliceResult]) -> Chart | None:
+    """Return the chart of the slices; None without slices.
+
+    Args:
+        evidence: The evidence.
+        results: Its slices.
+    """
     if not results:
         return None
     largest, metric = max(evidence.dims), evidence.metric.upper()
