@@ -50,7 +50,7 @@ class Sandbox:
             "matryoshka=from_384", "matryoshka.weight_power=interval(-1.0,1.0)", "train.warmup=0.1",
             "stopping.min_fraction=0.25",
             "confirm.finalists=2", "confirm.seeds=2", f"storage.path={self.storage}", f"sweep.name={NAME}",
-            "sweep.max_failed_trials=30", "runner=inline",
+            "sweep.max_failed_trials=30", "runner=inline", "report.at_end=false",
         ]  # fmt: skip
         keys = {argument.split("=")[0] for argument in more}
         keys |= {"confirm.seeds"} if "confirm=none" in more else set()  # else these seeds would be run all the same

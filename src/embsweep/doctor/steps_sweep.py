@@ -47,7 +47,7 @@ def make_arguments(setup: Setup, model: Path, pairs: Path, trials_per_gpu: int) 
         *("matryoshka=halving", f"matryoshka.dims=[{dim},{dim // 2}]", "matryoshka.weight_power=0"),
         *("train.batch_size=16", "train.warmup=0.1", "train.learning_rate=tag(log,interval(1e-5,1e-3))"),
         *("search=random", f"search.trials={_TRIALS}", "stopping=none", "confirm=none"),
-        "sweep.max_failed_trials=0",
+        *("sweep.max_failed_trials=0", "report.at_end=false"),
         *((f"runner.trials_per_gpu={trials_per_gpu}",) if setup.is_gpu else ()),
     ]
 
