@@ -31,6 +31,7 @@ SWEEP = (
     "matryoshka=from_384",
     "matryoshka.weight_power=0.0",
     "confirm=none",
+    "report.at_end=false",
 )
 # On a first visit MLflow opens its chat-model view, with its assistant's panel over a quarter of the page.
 _SETTINGS = """
@@ -108,11 +109,17 @@ def page(browser):
 @pytest.fixture
 def screenshot(page, tmp_path):
     """`screenshot(name)`: save the page as a PNG in EMBSWEEP_SCREENSHOTS (else in a temporary folder)."""
+    return lambda name: _save_picture(page, tmp_path, name)
 
-    def take(name):
-        folder = Path(os.environ.get("EMBSWEEP_SCREENSHOTS", tmp_path))
-        folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{name}.png")
-        return folder / f"{name}.png"
 
-    return take
+@pytest.fixture
+def screenshot_of(tmp_path):
+    """`screenshot_of(page, name)`: save all of a page as `screenshot` does."""
+    return lambda page, name: _save_picture(page, tmp_path, name, full_page=True)
+
+
+def _save_picture(page, tmp_path, name, **how):
+    folder = Path(os.environ.get("EMBSWEEP_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=folder / f"{name}.png", **how)
+    return folder / f"{name}.png"

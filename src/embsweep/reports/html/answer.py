@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from embsweep.reports.html.figures import Figures
 from embsweep.reports.html.numbers import Sentence, gain, percent, probability, score, share_of, whole
 from embsweep.reports.html.quality_charts import find_comparison
-from embsweep.selection.evidence import BASE, RECIPE, WINNER, Comparison, Evidence, Interval
+from embsweep.selection.evidence import BASE, BM25, RECIPE, WINNER, Comparison, Evidence, Interval
 from embsweep.selection.objective import describe_objective
 from embsweep.selection.slices import SliceResult, worst_slice
 
@@ -111,6 +111,10 @@ def _list_cautions(evidence: Evidence, slices: Sequence[SliceResult]) -> list[Se
         rehearsed = f" of {evidence.rehearses}" if evidence.rehearses else ""
         found.append((f"This is a rehearsal{rehearsed} with a small model and little data: it proves the settings run, "
                       "not which are best.",))  # fmt: skip
+    lexical = find_comparison(evidence, BM25, None)
+    if lexical is not None and lexical.difference < 0:
+        sure = "significantly above" if lexical.adjusted_p < evidence.gate.alpha else "above"
+        found.append(("BM25, which needs no model, has ", score(evidence.objectives[BM25]), f", {sure} the winner."))
     worst = worst_slice(slices)
     if worst is not None and worst.difference is not None:
         interval = (gain(worst.difference.mean), " (", gain(worst.difference.low), " to ")

@@ -1,8 +1,10 @@
-// Shows the queries of the list that contain all words of the input.
+// Shows the queries of the list whose text and slice contain all words of the input.
 const input = document.getElementById("query-filter");
 if (input) {
   const rows = [...document.querySelectorAll("#query-list tbody tr")];
-  const texts = rows.map((row) => row.textContent.toLowerCase());
+  const texts = rows.map((row) =>
+    [...row.querySelectorAll("td:not(.n)")].map((cell) => cell.textContent.toLowerCase()).join(" "),
+  );
   const count = document.getElementById("query-count");
   input.hidden = false;
   input.addEventListener("input", () => {

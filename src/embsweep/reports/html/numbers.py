@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from embsweep.reports import text
 
@@ -52,7 +53,15 @@ def plain(sentence: Sentence) -> str:
     return "".join(map(str, sentence))
 
 
-_SHARES = {2: "half the", 3: "a third of the", 4: "a quarter of the", 6: "a sixth of the", 8: "an eighth of the"}
+_SHARES = {
+    Fraction(1, 2): "half the",
+    Fraction(1, 3): "a third of the",
+    Fraction(2, 3): "two thirds of the",
+    Fraction(1, 4): "a quarter of the",
+    Fraction(3, 4): "three quarters of the",
+    Fraction(1, 6): "a sixth of the",
+    Fraction(1, 8): "an eighth of the",
+}
 
 
 def share_of(part: int, whole_amount: int) -> str:
@@ -62,8 +71,5 @@ def share_of(part: int, whole_amount: int) -> str:
         part: The part.
         whole_amount: Of what.
     """
-    if whole_amount % part == 0 and whole_amount // part in _SHARES:
-        return _SHARES[whole_amount // part]
-    if whole_amount % part == 0 and whole_amount // part > 8:
-        return f"1/{whole_amount // part} of the"
-    return f"{100 * part / whole_amount:.0f} % of the"
+    share = Fraction(part, whole_amount)
+    return _SHARES.get(share, f"{share} of the" if share.numerator == 1 else f"{100 * float(share):.0f} % of the")

@@ -142,7 +142,7 @@ def _time_chart(evidence: Evidence, rows: Sequence[Mapping[str, Any]]) -> Chart:
     passages = evidence.data.sizes.get("passages")
     corpus = f" over {passages:,} passages" if passages else ""
     y = {"field": "ms", "type": "quantitative", "title": "one exact search, ms", "scale": {"type": "log"}}
-    y["axis"] = {"format": "~g", "values": [10.0**power for power in range(-4, 6)]}
+    y["axis"] = {"format": "~g", "values": [step * 10.0**power for power in range(-4, 6) for step in (1, 2, 5)]}
     tooltip = [
         {"field": "name", "type": "nominal"},
         {"field": "ms", "type": "quantitative", "format": ".3g", "title": "search, ms"},
