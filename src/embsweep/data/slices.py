@@ -5,6 +5,7 @@ They are used when the winner is compared with its base, and change neither the 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,13 +14,17 @@ from embsweep.core.names import NO_SLICE, OTHER_SLICES
 from embsweep.data.excerpts import cut_text
 
 LONGEST_LABEL = 100
+_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # embeddings, overrides and isolates
 MOST_SLICES = 30
 """Slices of a set of queries; the smallest ones are merged if there are more."""
 
 
 def to_label(value: object) -> str:
-    """Return the label of a value: in one line, without control characters, cut; `NO_SLICE` if nothing is left."""
-    return sys.intern(cut_text(str(value), LONGEST_LABEL) or NO_SLICE)
+    """Return the label of a value: in one line, without control characters, cut; `NO_SLICE` if nothing is left.
+
+    Controls of direction are left out too: in a table or chart they would turn what follows the label.
+    """
+    return sys.intern(cut_text(_DIRECTIONS.sub("", str(value)), LONGEST_LABEL) or NO_SLICE)
 
 
 def choose_slices(rows: Iterable[tuple[int, str]], count: int) -> tuple[tuple[str, ...], list[str]]:
