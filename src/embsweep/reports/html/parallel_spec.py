@@ -89,8 +89,8 @@ def _is_set(axis: int) -> str:
 def _within_all(count: int) -> str:
     """Return the expression that a line is within the ranges of all axes that have one."""
     within = [
-        f"(!({_is_set(i)}) || (datum.y[{i}] >= min(range{i}[0], range{i}[1]) - 0.001"
-        f" && datum.y[{i}] <= max(range{i}[0], range{i}[1]) + 0.001))"
+        f"(!({_is_set(i)}) || (datum.y[{i}] >= min(range{i}[0], range{i}[1])"
+        f" && datum.y[{i}] <= max(range{i}[0], range{i}[1])))"
         for i in range(count)
     ]
     return " && ".join(within)

@@ -9,7 +9,7 @@ from typing import Any
 from embsweep.reports.html.chart import Cell, Chart, ChartTable
 from embsweep.reports.html.parallel_axes import list_ticks
 from embsweep.reports.html.search_history import SearchHistory
-from embsweep.reports.html.slot_lanes import Bar, TimeAxis, build_time_axis, list_bars
+from embsweep.reports.html.slot_lanes import Bar, TimeAxis, build_time_axis, find_gaps, list_bars
 from embsweep.reports.html.theme import ACCENT, INK, lite
 from embsweep.reports.text import duration
 
@@ -229,6 +229,10 @@ def _table(bars: Sequence[Bar], axis: TimeAxis) -> ChartTable:
         )
     if len(bars) > _MOST_BARS:
         notes.append("Runs that follow closely on each other are drawn as one bar.")
+    shown = [gap for gap in find_gaps(bars) if gap not in axis.interruptions]
+    if longest := max(shown, key=lambda gap: gap.length, default=None):
+        after = duration(longest.start - axis.start)
+        notes.append(f"The longest time in which no slot was training began after {after}: {duration(longest.length)}.")
     notes += [f"Nothing ran for {duration(gap.length)}: the time axis leaves it out." for gap in axis.interruptions]
     columns = ("trial", "phase", "start", "lane", "device", "started after", "trained for")
     return ChartTable(columns, tuple(rows), tuple(notes))
