@@ -173,6 +173,13 @@ def test_lanes_gaps_and_busy_time():
     assert chart.table.rows[3][1:] == ("confirmation, seed 7", 1, 1, None, "0:50", "0:20")
 
 
+def test_an_end_that_is_written_late_opens_no_lane():
+    first = make_trial(0, 0.2, attempts=attempts((0, 100)))
+    second = make_trial(1, 0.1, attempts=attempts((98, 200)))
+    third = make_trial(2, 0.1, attempts=attempts((150, 210)))
+    assert [bar.lane for bar in list_bars(make_history(first, second, third))] == [0, 0, 1]
+
+
 def test_a_long_interruption_is_cut_out_of_the_time_axis():
     first = make_trial(0, 0.2, 0.3, 0.4, attempts=attempts((0, 100)))
     second = make_trial(1, 0.1, state="stopped", attempts=attempts((100 + 36_000, 200 + 36_000), device="cuda:0"))

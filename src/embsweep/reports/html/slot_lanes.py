@@ -13,6 +13,9 @@ _LONG_GAP, _CUT_GAP = 0.25, 0.04
 
 _LONG_GAP_S = 60.0
 
+_OVERLAP_S = 5.0
+"""A process writes that a run has ended up to seconds after its slot has started the next one."""
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -43,7 +46,7 @@ class Gap:
 def list_bars(history: SearchHistory) -> list[Bar]:
     """Return every attempt by its start, each in the first lane that is free then.
 
-    Lanes are as many as slots; there are more only if more attempts overlap.
+    There are more lanes than slots only if more attempts overlap, by more than a few seconds.
     """
     found: list[Bar] = []
     for trial in history.trials:
@@ -52,15 +55,16 @@ def list_bars(history: SearchHistory) -> list[Bar]:
     for run in history.confirmation:
         for number, attempt in enumerate(run.attempts, start=1):
             found.append(Bar("confirmation", run.trial, run.state, attempt, number, 0, run.seed))
-    return _assign_lanes(sorted(found, key=lambda bar: (bar.attempt.start, bar.attempt.end)))
+    return _assign_lanes(sorted(found, key=lambda bar: (bar.attempt.start, bar.attempt.end)), history.slots)
 
 
-def _assign_lanes(bars: Iterable[Bar]) -> list[Bar]:
+def _assign_lanes(bars: Iterable[Bar], slots: int) -> list[Bar]:
     ends: list[float] = []
     placed = []
     for bar in bars:
         free = [lane for lane, end in enumerate(ends) if end <= bar.attempt.start]
-        lane = free[0] if free else len(ends)
+        nearly = [lane for lane, end in enumerate(ends) if len(ends) >= slots and end <= bar.attempt.start + _OVERLAP_S]
+        lane = free[0] if free else min(nearly, key=ends.__getitem__, default=len(ends))
         ends[lane : lane + 1] = [bar.attempt.end]
         placed.append(Bar(bar.phase, bar.trial, bar.state, bar.attempt, bar.number, lane, bar.seed))
     return placed
