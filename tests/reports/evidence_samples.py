@@ -27,12 +27,15 @@ from embsweep.selection.evidence import (
     EvaluationRecord,
     Evidence,
     FindingRecord,
+    Interval,
     LogRow,
+    QuantizationRecord,
     TrainingRecord,
     VerdictRecord,
     VerificationRecord,
 )
 from embsweep.selection.objective import compute_objective
+from embsweep.selection.quantization import vector_bytes
 from embsweep.selection.statistics.significance import compare_models, compute_intervals, find_smallest_dim
 
 DIMS = (384, 128, 64)
@@ -91,6 +94,7 @@ def _make_values(queries, gain):
         "comparisons": compare_models(test[WINNER].per_query, references, groups, config=OBJECTIVE, seed=0),
         "optimism": compute_objective(validation[WINNER], OBJECTIVE) - objectives[WINNER],
         "smallest_dim": find_smallest_dim(test[WINNER].per_query, groups, alpha=0.05, seed=0),
+        "quantization": make_quantization(test[WINNER]),
         "versions": {"python": "3.11.7", "embsweep": "0.1.0", "sentence-transformers": "6.2.0", "torch": "2.13.0"},
         "created_at": "2026-01-02T03:04:05Z",
     }
@@ -117,6 +121,33 @@ def make_record(rng, difficulty, level, groups, *, trial=None) -> EvaluationReco
         values={dim: tuple(array.tolist()) for dim, array in values.items()},
         intervals=compute_intervals(values, groups, seed=0),
         trial=trial,
+    )
+
+
+_LOSSES = {
+    ("float32", False): 0.0,
+    ("float16", False): 0.0,
+    ("int8", False): 0.006,
+    ("int8", True): 0.002,
+    ("binary", False): 0.12,
+    ("binary", True): 0.04,
+}
+"""Kinds of stored embeddings, and what each loses of the score."""
+
+
+def make_quantization(record) -> tuple[QuantizationRecord, ...]:
+    """Return the scores of stored embeddings: below those of `record`, and at its own for float32."""
+    return tuple(
+        QuantizationRecord(
+            dim=dim,
+            precision=precision,
+            rescored=rescored,
+            bytes=vector_bytes(dim, precision),
+            score=Interval(mean=exact.mean - loss, low=exact.low - loss, high=exact.high - loss),
+            search_ms=0.31 + 0.0021 * vector_bytes(dim, precision) + 0.2 * rescored,
+        )
+        for dim, exact in record.intervals.items()
+        for (precision, rescored), loss in _LOSSES.items()
     )
 
 

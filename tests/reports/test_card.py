@@ -32,9 +32,10 @@ pytestmark = pytest.mark.slow  # a card needs sentence-transformers
 
 SECTIONS = (
     "## Result", "## Model Details", "### Model Description", "### Full Model Architecture", "## Usage",
-    "### Shorter Embeddings", "## Evaluation", "### Test Evaluations", "### Metrics", "### How This Model Was Chosen",
-    "### Data and Audit", "### Verification", "## Training Details", "### Training Dataset", "### Training Run",
-    "### Training Hyperparameters", "### Training Logs", "### Framework Versions", "## Citation",
+    "### Shorter Embeddings", "## Evaluation", "### Test Evaluations", "### Stored Embeddings", "### Metrics",
+    "### How This Model Was Chosen", "### Data and Audit", "### Verification", "## Training Details",
+    "### Training Dataset", "### Training Run", "### Training Hyperparameters", "### Training Logs",
+    "### Framework Versions", "## Citation",
 )  # fmt: skip
 
 
@@ -149,6 +150,12 @@ def test_shorter_embeddings():
     assert "128 is the smallest" in shortened
     full = section(write(make_evidence(smallest_dim=384)), "Shorter Embeddings")
     assert "every smaller dimension is significantly below 384" in full
+
+
+def test_older_evidence_has_no_section_of_stored_embeddings():
+    card = write(make_evidence(quantization=()))
+    assert "Stored Embeddings" not in card
+    assert "### Metrics\n" in card
 
 
 def test_the_training_log_names_the_validation_split():

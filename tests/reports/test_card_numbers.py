@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from embsweep.core.names import METRICS
 from embsweep.selection.evidence import WINNER, Evidence
 from embsweep.selection.objective import compute_objective
+from embsweep.selection.quantization import compute_retention, pareto_front
 from embsweep.selection.slices import compare_slices
 from tests.reports.card_parsing import NUMBER, body, front_matter, metric_tables, table, tables
 from tests.reports.card_writing import write
@@ -115,6 +116,19 @@ def test_every_comparison_is_a_row_and_every_row_a_comparison(evidence, card):
     assert len(rows) == len(evidence.comparisons)
 
 
+def test_every_stored_form_is_a_row_and_those_of_the_front_are_listed_first(evidence, card):
+    expected = [
+        (
+            f"{r.bytes:,}", str(r.dim), r.precision + ", rescored" * r.rescored, four(r.score.mean), between(r.score),
+            f"{100 * share:.1f} %", f"{r.search_ms:.2f}",
+        )
+        for r, share in zip(evidence.quantization, compute_retention(evidence.quantization), strict=True)
+    ]  # fmt: skip
+    best, every = ([tuple(row.values()) for row in one.rows] for one in tables(card) if one.columns[0] == "Bytes")
+    assert every == expected
+    assert best == [expected[evidence.quantization.index(record)] for record in pareto_front(evidence.quantization)]
+
+
 def test_the_log_has_every_evaluation_and_the_saved_one_is_bold(evidence, card):
     log = table(card, "Epoch", "Step")
     for line, row, bold in zip(evidence.training.log, log.rows, log.bold, strict=True):
@@ -173,7 +187,7 @@ SHOWN = re.compile(
     r"test/[^/]+/(scores|intervals/\d+/(low|high)).*|test/(recipe|runner-up)/trial|comparisons/\d+/(?!margin).*|objectives/.*|optimism"
     r"|validation/[^/]+/\d+/map@100|training/(trial|log/.*|params/.*|facts/.*|config/(train|loss)/.*)"
     r"|verdict/(winner|confirmed/.*)|verification/.*|data/(sizes|config)/.*|budget|counts/.*|holdout_evaluations|gate/.*"
-    r"|training/config/matryoshka/weight_power"
+    r"|training/config/matryoshka/weight_power|quantization/\d+/(bytes|search_ms|score/.*)"
 )
 """Paths of printed numbers; the others (per-query scores, margins outside the gate, which are 0) are only hashed."""
 

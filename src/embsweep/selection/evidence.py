@@ -54,7 +54,7 @@ WINNER, BASE, BM25, RECIPE, RUNNER_UP = "winner", "base", "BM25", "recipe", "run
 
 Table = Annotated[Scores, Field(strict=False)]
 Values = Annotated[tuple[float, ...], Field(strict=False)]
-Ranks = Annotated[tuple[int, ...], Field(strict=False)]
+Ranks = Annotated[tuple[Annotated[int, Field(ge=0, le=100)], ...], Field(strict=False)]
 
 
 class EvaluationRecord(FrozenModel):
@@ -152,9 +152,9 @@ class QuantizationRecord(FrozenModel):
     dim: int
     precision: Precision
     rescored: bool
-    bytes: int
+    bytes: Annotated[int, Field(ge=1)]
     score: Interval
-    search_ms: float
+    search_ms: Annotated[float, Field(ge=0)]
 
 
 class LogRow(FrozenModel):
@@ -257,9 +257,24 @@ class Evidence(FrozenModel):
         return self
 
     @model_validator(mode="after")
-    def _has_a_slice_for_every_query(self) -> Self:
-        if self.slices and len(self.slices) != len(self.groups):
-            raise ValueError(f"slices of {len(self.slices)} queries, groups of {len(self.groups)}")
+    def _has_one_value_a_query(self) -> Self:
+        """Check the lengths of ranks and slices, which are empty in older evidence."""
+        queries = len(self.groups)
+        lengths = {f"ranks of the {name}": len(record.ranks) for name, record in self.test.items()}
+        for what, length in {**lengths, "slices": len(self.slices)}.items():
+            if length not in (0, queries):
+                raise ValueError(f"{what}: {length} values for {queries} test queries")
+        return self
+
+    @model_validator(mode="after")
+    def _stores_its_dims(self) -> Self:
+        """Check that each kind of stored embeddings occurs once at a dimension, and float32 at the largest."""
+        kinds = [(record.dim, record.precision, record.rescored) for record in self.quantization]
+        unknown = sorted({dim for dim, _, _ in kinds} - set(self.dims))
+        if unknown or len(set(kinds)) < len(kinds):
+            raise ValueError(f"quantization has dimension {unknown[0]}" if unknown else "quantization repeats a record")
+        if kinds and (max(self.dims), "float32", False) not in kinds:
+            raise ValueError(f"quantization has no float32 at dimension {max(self.dims)}")
         return self
 
     def on_validation(self, name: str) -> float:

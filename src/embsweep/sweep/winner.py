@@ -222,7 +222,10 @@ def register(
 
 
 def _summary(evidence: Evidence) -> dict[str, float]:
-    """Return the metrics of the sweep's MLflow run: the objective's metric at every dimension, and the objectives."""
+    """Return the metrics of the sweep's MLflow run.
+
+    They are the objective's metric on test at every dimension and for every stored precision, and the objectives.
+    """
     test = {
         tracked_metric(dim, evidence.metric, prefix=prefix): by_metric[evidence.metric]
         for name, prefix in ((WINNER, "test"), (BASE, "test_baseline"))
@@ -234,4 +237,19 @@ def _summary(evidence: Evidence) -> dict[str, float]:
         "test_objective": evidence.objectives[WINNER],
         "optimism": evidence.optimism,
     }
-    return {**objectives, **test}
+    return {**objectives, **test, **_summarize_stored(evidence)}
+
+
+def _summarize_stored(evidence: Evidence) -> dict[str, float]:
+    """Return the metric of each stored precision, and the time of a search without rescoring.
+
+    float32 has a time only: its metric is that of the test split.
+    """
+    found = {}
+    for record in evidence.quantization:
+        kind = f"{record.precision}_rescored" if record.rescored else record.precision
+        if record.precision != "float32":
+            found[tracked_metric(record.dim, evidence.metric, prefix=f"test_{kind}")] = record.score.mean
+        if not record.rescored:
+            found[tracked_metric(record.dim, "search_ms", prefix=f"test_{kind}")] = record.search_ms
+    return found

@@ -20,7 +20,7 @@ _PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "This is a [sentence-transformers]": ("notices",),
         "## Model Details\n": ("result",),
         "<!--\n### Direct Usage (Transformers)": ("shorter",),
-        "### Metrics\n": ("test", "slices"),
+        "### Metrics\n": ("test", "stored", "slices"),
         "<!--\n## Bias, Risks and Limitations": ("choice", "data", "verification"),
         "{% if all_hyperparameters %}": ("run",),
         "{{ eval_lines }}": ("log_note",),

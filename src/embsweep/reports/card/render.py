@@ -14,6 +14,7 @@ from markupsafe import Markup
 from embsweep.reports.card import markdown
 from embsweep.selection.evidence import BASE, BM25, RECIPE, RUNNER_UP, WINNER, Comparison, Evidence
 from embsweep.selection.objective import describe_objective, describe_violations
+from embsweep.selection.quantization import compute_retention, pareto_front
 from embsweep.selection.slices import compare_slices, worst_slice
 
 _COLUMNS = {WINNER: "This model", BASE: "Base", BM25: "BM25", RECIPE: "Recipe", RUNNER_UP: "Runner-up"}
@@ -88,8 +89,18 @@ def build_context(evidence: Evidence) -> dict[str, Any]:
         "prompts": {role: repr(facts[f"{role}_prompt"]) for role in _ROLES if f"{role}_prompt" in facts},
         "run_facts": {key: value for key, value in facts.items() if not key.endswith("_prompt")},
         "other_versions": {k: v for k, v in evidence.versions.items() if k.replace("-", "_") not in LISTED_VERSIONS},
+        **_describe_stored(evidence),
         "digest": hashlib.sha256(f"{evidence.model_dump_json()}\n".encode()).hexdigest(),  # as `sha256sum` of the file
     }
+
+
+def _describe_stored(evidence: Evidence) -> dict[str, Any]:
+    """Return the records of stored embeddings with the share that each keeps, and those of them on the Pareto front."""
+    records = evidence.quantization
+    stored = list(zip(records, compute_retention(records), strict=True)) if records else []
+    front = pareto_front(records)
+    best = sorted((item for item in stored if item[0] in front), key=lambda item: item[0].bytes)
+    return {"stored": stored, "best_stored": best}
 
 
 def classify(comparison: Comparison, alpha: float) -> str:
