@@ -236,11 +236,22 @@ def _select_top(scores: Tensor, k: int) -> Tensor:
     columns = scores.topk(min(k + 1, scores.shape[1]), dim=1, sorted=False).indices.sort(dim=1).values
     values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
     chosen = columns.gather(1, order[:, :k])
-    # topk takes any of several equal scores at its boundary: such rows are few and are sorted whole.
+    # topk takes any of several equal scores at its boundary.
     tied = (values[:, k - 1 : k] == values[:, k : k + 1]).flatten()
     if tied.any():
-        chosen[tied] = scores[tied].sort(dim=1, descending=True, stable=True).indices[:, :k]
+        chosen[tied] = _select_first(scores[tied], values[tied, k - 1 : k], k)
     return chosen
+
+
+def _select_first(scores: Tensor, least: Tensor, k: int) -> Tensor:
+    """Return the columns of the k highest scores in the order (-score, column); `least` is the k-th of each row."""
+    import torch
+
+    above, equal = scores > least, scores == least
+    room = k - above.sum(dim=1, keepdim=True)
+    columns = (above | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= room))).nonzero()[:, 1].view(-1, k)
+    order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True).indices
+    return columns.gather(1, order)
 
 
 def _read_blocks(matrix: Rows, size: int, dim: int, device: torch.device, what: str) -> Iterator[tuple[int, Tensor]]:

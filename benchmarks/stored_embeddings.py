@@ -1,0 +1,53 @@
+"""Benchmark what the scores of stored embeddings cost in the verification of a winner, at six dimensions.
+
+    OMP_NUM_THREADS=2 python benchmarks/stored_embeddings.py --model minilm --queries 60 --passages 300
+
+`time` is the time of encoding, evaluating and scoring every precision over that of encoding and evaluating alone;
+`memory` is what the former adds to the peak of the latter, over the corpus at full dimension in float32. The scores of
+float32 must be those of the evaluation. Needs `pip install "embsweep[embedded]"`.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from encode_once import BATCH_SIZE, MODELS, make_set
+from measuring import emit, peak_growth, time_pairs
+
+from embsweep.core.names import METRICS
+from embsweep.data.collection import RetrievalSet
+from embsweep.evaluation.evaluator import EncodedSet, Evaluation, encode_sets, encode_texts, evaluate_encoded
+from embsweep.evaluation.quantization import StoredEvaluation, evaluate_stored, sample_passages
+from embsweep.models.builders import build_model
+
+
+def main() -> None:
+    """Measure and print the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default="minilm")
+    parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--passages", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    choice, dims = MODELS[options.model]
+    data, model = make_set(options.queries, options.passages), build_model(choice)
+
+    def evaluate(of: RetrievalSet = data) -> tuple[EncodedSet, Evaluation]:
+        encoded = next(encode_sets(model, [of], batch_size=BATCH_SIZE))
+        return encoded, evaluate_encoded(encoded, dims)
+
+    def evaluate_all(of: RetrievalSet = data) -> list[StoredEvaluation]:
+        encoded, evaluation = evaluate(of)
+        calibration = encode_texts(model, sample_passages(of.corpus), "document", batch_size=BATCH_SIZE)
+        return evaluate_stored(encoded, evaluation, calibration, METRICS[-1])
+
+    evaluate_all(make_set(10, 10))  # loads what is loaded once
+    alone, together = peak_growth(evaluate), peak_growth(evaluate_all)
+    ratio, (_, evaluation), stored = time_pairs(evaluate, evaluate_all, options.rounds)
+    exact = {row.dim: row.values for row in stored if row.precision == "float32"}
+    equal = all((exact[dim] == values).all() for dim, values in evaluation.of_metric(METRICS[-1]).items())
+    emit(time=ratio, memory=(together - alone) / (4 * max(dims) * len(data.corpus)), equal=equal)
+
+
+if __name__ == "__main__":
+    main()
