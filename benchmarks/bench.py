@@ -73,10 +73,7 @@ def _stored(model: str, bench: str, full: str) -> Benchmark:
         f"stored_embeddings.py --model {model}",
         bench,
         full,
-        (
-            Row("time", f"{name}, over encoding and evaluating", "lower"),
-            Row("memory", f"{name}, added peak memory over the corpus in float32", "lower"),
-        ),
+        (Row("time", f"{name}, over encoding and evaluating", "lower"),),
     )
 
 

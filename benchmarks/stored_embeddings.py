@@ -2,9 +2,8 @@
 
     OMP_NUM_THREADS=2 python benchmarks/stored_embeddings.py --model minilm --queries 60 --passages 300
 
-`time` is the time of encoding, evaluating and scoring every precision over that of encoding and evaluating alone;
-`memory` is what the former adds to the peak of the latter, over the corpus at full dimension in float32. The scores of
-float32 must be those of the evaluation. Needs `pip install "embsweep[embedded]"`.
+`time` is the time of encoding, evaluating and scoring every precision over that of encoding and evaluating alone. The
+scores of float32 must be those of the evaluation. Needs `pip install "embsweep[embedded]"`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 from encode_once import BATCH_SIZE, MODELS, make_set
-from measuring import emit, peak_growth, time_pairs
+from measuring import emit, time_pairs
 
 from embsweep.core.names import METRICS
 from embsweep.data.collection import RetrievalSet
@@ -42,11 +41,10 @@ def main() -> None:
         return evaluate_stored(encoded, evaluation, calibration, METRICS[-1])
 
     evaluate_all(make_set(10, 10))  # loads what is loaded once
-    alone, together = peak_growth(evaluate), peak_growth(evaluate_all)
     ratio, (_, evaluation), stored = time_pairs(evaluate, evaluate_all, options.rounds)
     exact = {row.dim: row.values for row in stored if row.precision == "float32"}
     equal = all((exact[dim] == values).all() for dim, values in evaluation.of_metric(METRICS[-1]).items())
-    emit(time=ratio, memory=(together - alone) / (4 * max(dims) * len(data.corpus)), equal=equal)
+    emit(time=ratio, equal=equal)
 
 
 if __name__ == "__main__":
