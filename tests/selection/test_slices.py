@@ -66,6 +66,6 @@ def test_a_loss_among_many_slices_is_no_significant_one():
 
 
 def test_slices_of_other_queries_are_refused():
-    with pytest.raises(ValidationError, match="slices of 3 queries, groups of 60"):
+    with pytest.raises(ValidationError, match="slices: 3 values for 60 test queries"):
         make_evidence(slices=("en",) * 3)
     assert compare_slices(make_evidence()) == ()
