@@ -37,7 +37,7 @@ from embsweep.sweep.folder import SHARED_STORAGE, SweepFolder
 from embsweep.sweep.holdout import count_evaluations
 from embsweep.sweep.ledger_check import check_ledger
 from embsweep.sweep.older_copy import check_not_older
-from embsweep.sweep.projection import project_ledger, project_sweep
+from embsweep.sweep.projection import REPORT, project_ledger, project_sweep
 from embsweep.sweep.rehearsal_notice import describe_changes, describe_headline
 from embsweep.sweep.report import is_current, try_report
 from embsweep.sweep.request import SweepRequest
@@ -74,11 +74,11 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
         if prepared.recipe.sweep.fresh and (archived := folder.archive()):
             console.print(f"The earlier sweep was archived as {archived}", soft_wrap=True, highlight=False)
         folder.create()
-        if not prepared.recipe.report.texts:
-            folder.test_queries.unlink(missing_ok=True)  # now, not at the end of an extension
         with _libraries_to_file(folder.log):
             read_studies(folder.ledger)  # raises an error that names the file if it is damaged
             ledger = _open_ledger(request, prepared, folder)
+            if not prepared.recipe.report.texts:
+                _remove_texts(folder, ledger)
             check_not_older(folder, ledger.trials, count_evaluations(ledger.metadata))
             check_ledger(folder.ledger, prepared.recipe.objective)
             result = load_result(ledger, folder, prepared.recipe)
@@ -87,13 +87,20 @@ def _run(request: SweepRequest, prepared: PreflightResult, console: Console) -> 
             result = update_result(result, ledger, folder, prepared.recipe, prepared.splits.test)
         ledger.set_metadata(status="FINISHED")  # an extension that was interrupted and taken back has left another
         console.print(f"Sweep '{folder.name}' is finished; this is its result.", highlight=False)
-        report = prepared.recipe.report
-        if report.at_end and not is_current(folder, ledger.metadata, texts=report.texts):
+        is_due = prepared.recipe.report.at_end or REPORT in ledger.metadata  # MLflow may have one that shows too much
+        if is_due and not is_current(folder, ledger.metadata, texts=prepared.recipe.report.texts):
             _report(request, prepared, folder, ledger, console.print)
         if count_pending(folder.synced, project_ledger(folder.ledger)):
             with open_tracking(prepared, folder, console.print) as tracking:
                 tracking.flush()
         return _name_report(result, folder)
+
+
+def _remove_texts(folder: SweepFolder, ledger: SearchLedger) -> None:
+    """Delete the files with texts of the data now, not at the end of an extension."""
+    folder.test_queries.unlink(missing_ok=True)
+    if not is_current(folder, ledger.metadata, texts=False):
+        folder.report.unlink(missing_ok=True)
 
 
 def _name_report(result: Result, folder: SweepFolder) -> Result:
