@@ -244,7 +244,7 @@ def test_charts_are_drawn_as_pictures_without_scripts_whatever_their_texts():
         score=Interval(mean=0.6, low=0.5, high=0.7),
         search_ms=2.5,
     )
-    evidence = make_evidence(slices=("law", "\ud800", HOSTILE) * 20, quantization=(record,))
+    evidence = make_evidence(slices=("law", "tax", HOSTILE) * 20, quantization=(record,))
     page = Page(render(make_report(evidence, history=draw_history(30)), draw))
     assert len([kind for kind, _ in page.scripts if kind == "application/json"]) >= 8
     assert page.references == []

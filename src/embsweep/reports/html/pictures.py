@@ -1,6 +1,6 @@
 """Draw charts: static SVG pictures, and the script that makes them interactive, both with Vega from vl-convert-python.
 
-Vega runs in V8, which takes 170 MB and could crash: it has a process of its own.
+Vega runs in V8, which takes up to 290 MB and could crash: it has a process of its own.
 """
 
 from __future__ import annotations
