@@ -53,7 +53,9 @@ def _title(evidence: Evidence, order: Sequence[ConfirmedRecord]) -> str:
         return f"{count} cannot tell trials {', '.join(map(str, verdict.tied_with))} apart (band)."
     rivals = [c for c in verdict.comparisons if c.dim is None]
     if not rivals:
-        return f"{count}: trial {verdict.winner} is the only one whose runs all finished."
+        is_only = any(facts.failures for facts in order)
+        why = "is the only one whose runs all finished" if is_only else "has the highest mean"
+        return f"{count}: trial {verdict.winner} {why}."
     closest = min(rivals, key=lambda c: c.difference)
     return f"{count}: trial {verdict.winner} leads {closest.reference} by {gain(closest.difference)} on validation."
 
