@@ -12,6 +12,7 @@ from embsweep.reports.html.comparison import compare_sweeps
 from embsweep.reports.html.page import QueryText, State
 from embsweep.reports.html.pictures import clean_svg, draw
 from embsweep.reports.html.render import render_comparison, to_json
+from embsweep.selection import quantization
 from embsweep.selection.evidence import BASE, BM25, RECIPE, WINNER, Interval, QuantizationRecord
 from embsweep.selection.retention import compute_retention
 from embsweep.selection.slices import compare_slices
@@ -54,6 +55,7 @@ def test_every_number_of_the_page_is_in_the_evidence_or_follows_from_it():
     for name in (WINNER, BASE):
         kept = compute_retention(evidence.test[name].per_query, evidence.groups, seed=0)
         known |= {value for interval in kept.values() for value in interval.model_dump().values()}
+    known |= set(quantization.compute_retention(evidence.quantization))
     known |= {sum(facts.confirmed) / 2 for facts in evidence.verdict.confirmed}
     winner, base = (evidence.test[name].values[384] for name in (WINNER, BASE))
     known |= {one - other for one, other in zip(winner, base, strict=True)}
