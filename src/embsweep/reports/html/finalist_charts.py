@@ -8,7 +8,7 @@ from typing import Any
 
 from embsweep.reports.html.chart import Cell, Chart, ChartTable
 from embsweep.reports.html.quality_charts import describe_difference
-from embsweep.reports.html.theme import ACCENT, INK, lite
+from embsweep.reports.html.theme import ACCENT, INK, lite, name_axis
 from embsweep.reports.text import gain, score
 from embsweep.selection.evidence import WINNER, Comparison, ConfirmedRecord, Evidence
 
@@ -97,7 +97,7 @@ def _by_trial(evidence: Evidence) -> dict[int, Comparison]:
 
 def _spec(evidence: Evidence, order: Sequence[ConfirmedRecord], points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     labels = [label_finalist(facts, evidence.verdict.winner) for facts in order]
-    y = {"field": "finalist", "type": "nominal", "sort": labels, "title": None, "axis": {"labelLimit": 180}}
+    y = {"field": "finalist", "type": "nominal", "sort": labels, "title": None, "axis": name_axis(labels)}
     x = {"field": "value", "type": "quantitative", "title": "objective", "scale": {"zero": False}}
     names = [_SEED, _SEARCH, _TEST]
     shape = {"field": "what", "title": None, "scale": {"domain": names, "range": ["circle", "stroke", "diamond"]}}

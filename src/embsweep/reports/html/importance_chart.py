@@ -8,7 +8,7 @@ from typing import Any
 from embsweep.reports.html.chart import Cell, Chart, ChartTable
 from embsweep.reports.html.parallel_axes import shorten_keys
 from embsweep.reports.html.search_history import HistoryShare, SearchHistory, TargetShares
-from embsweep.reports.html.theme import ACCENT, INK, lite
+from embsweep.reports.html.theme import ACCENT, INK, lite, name_axis
 
 OBJECTIVE = "objective"
 """Name of the objective among the targets."""
@@ -119,7 +119,7 @@ def _build_spec(params: Sequence[str], targets: Sequence[TargetShares]) -> dict[
     ]
     y: dict[str, Any] = {"field": "parameter", "type": "nominal", "title": None, "sort": [names[key] for key in params]}
     y |= {
-        "axis": {"labelLimit": 170, "ticks": False, "grid": True, "tickBand": "extent"},
+        "axis": name_axis(y["sort"], limit=170, ticks=False, grid=True, tickBand="extent"),
         "scale": {"paddingInner": 0.2},
     }
     order = [_label(target) for target in targets]

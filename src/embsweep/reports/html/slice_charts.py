@@ -8,7 +8,7 @@ from typing import Any
 from embsweep.reports.html import numbers
 from embsweep.reports.html.chart import Cell, Chart, ChartTable
 from embsweep.reports.html.numbers import probability
-from embsweep.reports.html.theme import ACCENT, INK, lite
+from embsweep.reports.html.theme import ACCENT, INK, lite, name_axis
 from embsweep.reports.text import gain
 from embsweep.selection.evidence import Evidence, Interval
 from embsweep.selection.slices import SliceResult, worst_slice
@@ -50,7 +50,7 @@ def _spec(results: Sequence[SliceResult], metric: str) -> dict[str, Any]:
         if r.difference is not None
     ]
     names = [result.name for result in judged]
-    y = {"field": "slice", "type": "nominal", "sort": names, "title": None, "axis": {"labelLimit": 160}}
+    y = {"field": "slice", "type": "nominal", "sort": names, "title": None, "axis": name_axis(names, limit=160)}
     x = {"field": "mean", "type": "quantitative", "title": f"gain over the base model, {metric}"}
     tooltip = [
         {"field": "slice", "type": "nominal"},

@@ -32,6 +32,9 @@ _AXIS: Mapping[str, Any] = {
     "titleFontSize": 12,
     "titleFontWeight": "normal",
 }
+_CHAR_PX = 7.5
+"""Width of a character of a label in a wide font."""
+
 CONFIG: Mapping[str, Any] = {
     "font": FONT,
     "background": None,
@@ -49,6 +52,18 @@ CONFIG: Mapping[str, Any] = {
     "text": {"color": INK, "fontSize": 12},
     "rule": {"color": INK},
 }
+
+
+def name_axis(names: Sequence[str], *, limit: int = 180, **more: Any) -> dict[str, Any]:
+    """Return an axis with room for its longest name: the picture is drawn with another font than the page shows.
+
+    Args:
+        names: The names along the axis.
+        limit: Longest label, in pixels.
+        more: Further properties.
+    """
+    longest = max(map(len, names), default=0)
+    return {"labelLimit": limit, "minExtent": min(limit + 10, _CHAR_PX * longest), **more}
 
 
 def lite(layers: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
