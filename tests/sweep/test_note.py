@@ -73,7 +73,8 @@ def test_a_sweep_without_a_result_says_how_it_is(status, words):
 
 
 def test_links_are_not_taken_for_secrets():
-    text = describe_sweep_run(DONE, has_run=True)
+    text = describe_sweep_run({**DONE, "report": "0a1b"}, has_run=True)
+    assert "runs/{self}/artifacts/report.html?" in text
     assert "viewStateShareKey=embsweep-0a1b" in text
     assert redact(text) == text
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from embsweep.core.markdown import code_span, escape_markdown
 from embsweep.selection.evidence import BASE, RECIPE, WINNER, Evidence
-from embsweep.tracking.runs import EXPERIMENT_PLACE, RUN_PLACE
+from embsweep.tracking.runs import EXPERIMENT_PLACE, OWN_RUN_PLACE, RUN_PLACE
 from embsweep.tracking.views import view_page
 
 _STATES = {
@@ -81,6 +81,9 @@ def _row(first: str, cells: list[str]) -> str:
 def _list_links(metadata: Mapping[str, Any], *, has_run: bool) -> Iterator[str]:
     """Yield links within MLflow's pages."""
     result = metadata.get("result")
+    if "report" in metadata:
+        page = f"#/experiments/{EXPERIMENT_PLACE}/runs/{OWN_RUN_PLACE}/artifacts/report.html?{_PAGES}"
+        yield f"[Report]({page})"
     if "view" in metadata["tracking"]:
         page = view_page(EXPERIMENT_PLACE, metadata["study_id"])
         yield f"[Trials with their scores]({page})"
@@ -96,8 +99,6 @@ def _list_links(metadata: Mapping[str, Any], *, has_run: bool) -> Iterator[str]:
 
 
 def _list_facts(metadata: Mapping[str, Any]) -> Iterator[str]:
-    if "report" in metadata:
-        yield "Report: the artifact `report.html` of this run"
     data = metadata["tracking"]["dataset"]
     sizes = ", ".join(f"{size:,} {name.replace('_', ' ')}" for name, size in data["sizes"].items())
     yield f"Data: {code_span(data['name'])}, {sizes}; fingerprint `{data['fingerprint'][:16]}`"

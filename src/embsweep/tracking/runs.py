@@ -50,8 +50,9 @@ RunKey = tuple[str, int | None]
 SWEEP: RunKey = ("sweep", None)
 
 NOTE_TAG = "mlflow.note.content"
-EXPERIMENT_PLACE, RUN_PLACE = "{experiment}", "{run}"
-"""Places of a note in which `RunWriter` puts the id of the experiment, and of the run that the note links to."""
+EXPERIMENT_PLACE, RUN_PLACE, OWN_RUN_PLACE = "{experiment}", "{run}", "{self}"
+"""Places of a note in which `RunWriter` puts the ids of the experiment, of the run that the note links to, and its own.
+"""
 
 NOTE_END = "*embsweep rewrites this text; without this line it stays as it is.*"
 OWN_TAGS_TAG = "embsweep.tags"
@@ -189,6 +190,7 @@ class RunWriter:
         if linked is not None and linked.key not in self._known:
             self._known[linked.key] = self._create(linked)
         text = state.note.replace(EXPERIMENT_PLACE, self.store.experiment_id)
+        text = text.replace(OWN_RUN_PLACE, self.run_ids[state.key])
         text = text if linked is None else text.replace(RUN_PLACE, self.run_ids[linked.key])
         return {NOTE_TAG: f"{text}\n\n{NOTE_END}"}
 
