@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,7 +71,14 @@ def url(link):
 @pytest.fixture(scope="session")
 def link(finished):
     """The link that `embsweep ui` prints."""
-    command = [sys.executable, "-m", "embsweep.cli.commands", "ui", "--port", "0", "--storage", str(finished.root)]
+    with serve(finished.root) as printed:
+        yield printed
+
+
+@contextmanager
+def serve(root):
+    """Run `embsweep ui` for a storage folder; yield the link that it prints."""
+    command = [sys.executable, "-m", "embsweep.cli.commands", "ui", "--port", "0", "--storage", str(root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", process.stdout.readline())[0]
