@@ -45,7 +45,9 @@ GATE = GateConfig(against_base="significant", against_champion="significant", ma
 
 def make_evidence(*, queries=60, gain=0.15, **changes) -> Evidence:
     """Return evidence on `queries` test queries, two per passage group, whose winner is `gain` above its base."""
-    return Evidence(**{**_make_values(queries, gain), **changes})
+    values = _make_values(queries, gain)
+    stored = [record for record in values["quantization"] if record.dim in changes.get("dims", DIMS)]
+    return Evidence(**{**values, "quantization": tuple(stored), **changes})
 
 
 @functools.cache
