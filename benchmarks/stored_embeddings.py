@@ -15,8 +15,8 @@ from measuring import emit, time_pairs
 
 from embsweep.core.names import METRICS
 from embsweep.data.collection import RetrievalSet
-from embsweep.evaluation.evaluator import EncodedSet, Evaluation, encode_sets, encode_texts, evaluate_encoded
-from embsweep.evaluation.quantization import StoredEvaluation, evaluate_stored, sample_passages
+from embsweep.evaluation.evaluator import EncodedSet, Evaluation, encode_sets, evaluate_encoded
+from embsweep.evaluation.quantization import StoredEvaluation, evaluate_stored
 from embsweep.models.builders import build_model
 
 
@@ -37,8 +37,7 @@ def main() -> None:
 
     def evaluate_all(of: RetrievalSet = data) -> list[StoredEvaluation]:
         encoded, evaluation = evaluate(of)
-        calibration = encode_texts(model, sample_passages(of.corpus), "document", batch_size=BATCH_SIZE)
-        return evaluate_stored(encoded, evaluation, calibration, METRICS[-1])
+        return evaluate_stored(encoded, evaluation, encoded.corpus[:2000], METRICS[-1])
 
     evaluate_all(make_set(10, 10))  # loads what is loaded once
     ratio, (_, evaluation), stored = time_pairs(evaluate, evaluate_all, options.rounds)

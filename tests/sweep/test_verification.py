@@ -21,6 +21,7 @@ from embsweep.sweep import base_model
 from embsweep.sweep import run as sweep_run
 from embsweep.tracking.store import open_store
 from embsweep.training.verification import (
+    QuantizationSpec,
     RecordedScores,
     VerificationFailed,
     VerificationSpec,
@@ -132,12 +133,15 @@ def test_weights_are_measured_again(tmp_path, call):
     model = build_model(config)
     folder = save_checkpoint(model, tmp_path / "best")
     recorded = evaluate_model(model, data, (384, 64), batch_size=4).scores
-    spec = VerificationSpec(config, data, data, (384, 64), 4)
+    stored = QuantizationSpec("winner", "map@100", ("a stone", "not in the corpus"))
+    spec = VerificationSpec(config, data, data, (384, 64), 4, stored)
     (reading,) = verify_and_evaluate(
         [RecordedScores("winner", folder, recorded, hash_of_manifest(folder))], spec, call=call
     )
     assert (reading.verification.pid == os.getpid()) == (call is pickled)
     assert (reading.verification.difference, reading.test.scores) == (0.0, recorded)
+    exact = {row.dim: row.values.mean() for row in reading.stored if row.precision == "float32"}
+    assert exact == {dim: by_metric["map@100"] for dim, by_metric in recorded.items()}
     wrong = {**recorded, 64: {**recorded[64], "ndcg@10": recorded[64]["ndcg@10"] - 0.01}}
     with raises_code(VerificationFailed, "not-reproduced") as caught:
         verify_and_evaluate([RecordedScores("winner", folder, wrong)], spec, call=call)

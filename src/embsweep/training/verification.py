@@ -193,6 +193,13 @@ def _evaluate_one(entry: RecordedScores, how: VerificationSpec, base: Path | Non
 def _quantize(
     model: SentenceTransformer, encoded: EncodedSet, test: Evaluation, batch_size: int, spec: QuantizationSpec
 ) -> tuple[StoredEvaluation, ...]:
+    """Evaluate stored embeddings; of the passages for calibration those that the corpus lacks are encoded."""
+    import torch
+
+    rows = {text: row for row, text in enumerate(encoded.data.corpus)}
+    known = [rows[text] for text in spec.calibration if text in rows]
+    missing = [text for text in spec.calibration if text not in rows]
     with default_precision():
-        calibration = encode_texts(model, spec.calibration, "document", batch_size=batch_size)
+        further = [encode_texts(model, missing, "document", batch_size=batch_size)] if missing else []
+        calibration = torch.cat([encoded.corpus[known], *further])
         return tuple(evaluate_stored(encoded, test, calibration, spec.metric))
