@@ -1,6 +1,7 @@
 """Requests that the guard of `embsweep ui` refuses; tests/security/test_loopback.py sends some to a real server."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -26,7 +27,8 @@ def send(path="/", method="GET", *, cookie=COOKIE, query="", writes=False, kind=
         "type": kind, "method": method, "path": path, "query_string": query.encode(),
         "headers": [(name.encode(), value) for name, value in listed.items()],
     }  # fmt: skip
-    asyncio.run(Guard(answer, TOKEN, 5000, writes)(scope, None, collect))
+    with ThreadPoolExecutor(1) as thread:  # the browser's tests leave an event loop in the main thread
+        thread.submit(asyncio.run, Guard(answer, TOKEN, 5000, writes)(scope, None, collect)).result()
     return sent[0].get("status"), dict(sent[0].get("headers", ())), sent[-1].get("body", b"").decode()
 
 

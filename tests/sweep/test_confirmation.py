@@ -205,7 +205,7 @@ def test_another_choice_among_evaluated_models_is_another_holdout_evaluation(swe
     second = sweep(*THREE, "search.trials=2", "gate.alpha=0.01", storage=copied)
     assert second.evidence.verdict.winner == loser
     assert second.evidence.holdout_evaluations == 2
-    assert re.search(r"\b0 new models", second.output)
+    assert re.search(r"\b1 model to evaluate", second.output), "its embeddings as they would be stored"
 
 
 def test_folds_compare_on_every_query_outside_test(sweep):

@@ -17,7 +17,7 @@ MAY_CHANGE = {
     "confirm": "alpha finalists folds seeds",
     "data": "slice",
     "gate": "against_base against_champion alpha dims margin",
-    "report": "texts",
+    "report": "at_end texts",
     "runner": "address cpus_per_trial gpus_per_trial kind max_concurrent trials_per_gpu workers_per_trial",
     "scale": "mode",
     "scale.rehearsal": "fractions max_accumulation max_batch_size max_epochs max_finalists max_folds "
@@ -65,6 +65,7 @@ def identity(make_config, *overrides, space=SPACE, data="abc"):
         "tracking.experiment=other",
         "data.slice=package",
         "report.texts=false",
+        "report.at_end=false",
         "+tracking.tags.team=search",
         "storage.path=/tmp/x",
         "storage.shared=true",

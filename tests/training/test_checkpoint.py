@@ -104,7 +104,7 @@ def test_a_reader_always_finds_a_complete_checkpoint(tmp_path):
 _SAVE_ENDLESSLY = """
 import sys
 from pathlib import Path
-from test_checkpoint import FakeModel
+from tests.training.test_checkpoint import FakeModel
 from embsweep.training.checkpoint import save_checkpoint
 for version in range(10**9):
     save_checkpoint(FakeModel(version % 10), Path(sys.argv[1]))
@@ -116,7 +116,7 @@ for version in range(10**9):
 @pytest.mark.parametrize("delay_s", [0.0, 0.011, 0.037])
 def test_a_killed_writer_leaves_a_complete_checkpoint(tmp_path, delay_s):
     folder = tmp_path / "best"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])}
     command = [sys.executable, "-c", _SAVE_ENDLESSLY, str(folder)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as writer:
         for _ in range(5):

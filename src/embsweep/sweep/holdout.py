@@ -205,8 +205,8 @@ def _evaluate_new_models(
 def _report_progress(context: SweepContext, number: int, models: int) -> None:
     first = f"Verifying {models} models from disk, then evaluating them and BM25 on the test split."
     again = (
-        f"Test evaluation no. {number} ({models} new models). The test split has been used before, so its scores "
-        "may be optimistic."
+        f"Test evaluation no. {number} ({models} model{'s' * (models != 1)} to evaluate). "
+        "The test split has been used before, so its scores may be optimistic."
     )
     context.progress.say(first if number == 1 else again)
 
