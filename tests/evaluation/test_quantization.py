@@ -59,7 +59,7 @@ def sign(rows):
 
 def rank(scores):
     """Return all positions by (-score, place in the fixed random order)."""
-    order = np.random.default_rng(0).permutation(len(scores))
+    order = np.argsort(np.random.default_rng(0).permutation(len(scores)))
     return order[np.argsort(-scores[order], kind="stable")]
 
 
@@ -109,6 +109,14 @@ def test_ties_favour_no_passage_by_its_place(first):
     found, _ = evaluate(encode(corpus[[row for (row,) in relevant]], corpus, relevant), (8,))
     in_top = np.count_nonzero(found[8, "binary", False]) / 100
     assert in_top == pytest.approx(0.25, abs=0.15), "100 of 400 equal passages are ranked"
+
+
+@pytest.mark.parametrize("found_at", [0, 1])
+def test_equal_embeddings_keep_their_order_at_every_precision(found_at):
+    corpus = np.repeat(np.eye(60, dtype=np.float32), 2, axis=0)
+    relevant = [[2 * row + found_at] for row in range(60)]
+    found, _ = evaluate(encode(corpus[::2], corpus, relevant), (60,))
+    assert {kind: set(values) for kind, values in found.items()} == {kind: {1 / (1 + found_at)} for kind in found}
 
 
 def test_a_corpus_smaller_than_the_ranking(monkeypatch):

@@ -6,6 +6,7 @@ form is needed, so that every dimension and precision comes from one encoding of
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def evaluate_stored(
 
     The values of float32 are those of `evaluation`. The others are scored by the inner product with the decoded
     passages; of binary this orders as the Hamming distance does. Ties, frequent with few bits, are ordered by a fixed
-    random order of the corpus: its own order may put the relevant passages first.
+    random order of the corpus: its own order may put the relevant passages first. Passages whose embeddings are equal
+    keep it, as in float32.
 
     Args:
         encoded: The set with its embeddings.
@@ -106,7 +108,7 @@ def evaluate_stored(
     Raises:
         TrialFailed: If an embedding is not finite.
     """
-    order = np.random.default_rng(0).permutation(len(encoded.corpus))
+    order = _order_randomly(encoded.corpus)
     found = []
     for dim, values in evaluation.of_metric(metric).items():
         exact, *others = _list_formats(_to_unit(calibration, dim)).items()
@@ -122,6 +124,16 @@ def evaluate_stored(
                 for rescored, scores in by_stage.items()
             ]
     return found
+
+
+def _order_randomly(corpus: Tensor) -> NDArray[np.int64]:
+    """Return all positions in a fixed random order; those of equal embeddings are neighbours, in their own order."""
+    numbers: dict[bytes, int] = {}
+    groups = np.empty(len(corpus), dtype=np.int64)
+    for start in range(0, len(corpus), _BLOCK):
+        for row, values in enumerate(corpus[start : start + _BLOCK].cpu().numpy(), start):
+            groups[row] = numbers.setdefault(hashlib.blake2b(values.tobytes(), digest_size=16).digest(), len(numbers))
+    return np.argsort(np.random.default_rng(0).permutation(len(numbers))[groups], kind="stable")
 
 
 def _list_formats(calibration: Vectors) -> dict[Precision, _Format]:
