@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from embsweep.reports.html.figures import Figures
 from embsweep.reports.html.numbers import Sentence, gain, percent, probability, score, share_of, whole
 from embsweep.reports.html.quality_charts import find_comparison
+from embsweep.reports.html.storage_charts import name_storage
 from embsweep.selection.evidence import BASE, BM25, RECIPE, WINNER, Comparison, Evidence, Interval
 from embsweep.selection.objective import describe_objective
+from embsweep.selection.quantization import find_smallest
 from embsweep.selection.slices import SliceResult, worst_slice
+
+_KEPT = 0.95
+"""Share of the score that the smallest stored vector in the answer must keep."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Two sentences, about the model and about the dimension, and what to keep in mind."""
+    """Sentences about the model, the dimension and the stored bytes (if they were measured), and what limits them."""
 
     model: Sentence
     dimension: Sentence
+    storage: Sentence
     cautions: tuple[Sentence, ...]
 
 
@@ -30,7 +36,8 @@ def answer(evidence: Evidence, figures: Figures) -> Answer:
         figures: What follows from it.
     """
     dimension = _describe_dimension(evidence, figures.retention.get(WINNER, {}))
-    return Answer(_describe_model(evidence), dimension, tuple(_list_cautions(evidence, figures.slices)))
+    cautions = tuple(_list_cautions(evidence, figures.slices))
+    return Answer(_describe_model(evidence), dimension, _describe_storage(evidence), cautions)
 
 
 def _describe_model(evidence: Evidence) -> Sentence:
@@ -56,7 +63,7 @@ def _describe_choice(evidence: Evidence) -> Sentence:
     if verdict.outcome == "tied":
         others = [f"{number}" for number in verdict.tied_with if number != verdict.winner]
         names = f"trial{'s' * (len(others) > 1)} {' and '.join(others)}"
-        return (f"{trial} is tied with {names} after ", whole(seeds), " fresh seeds and was chosen as the cheapest")
+        return (f"{trial} is tied with {names} after ", whole(seeds), " fresh seeds; the rule for ties chose it")
     if not evidence.space:
         return (f"{trial} is the only configuration, trained once",)
     return (f"{trial} leads the search but was not run again, so part of its lead may be chance",)
@@ -100,7 +107,22 @@ def _describe_dimension(evidence: Evidence, kept: Mapping[int, Interval]) -> Sen
     return (
         *("Serve ", whole(chosen), " dimensions: they keep ", percent(found.mean), " (95 % interval "),
         *(percent(found.low), " to ", percent(found.high), ") of ", whole(largest), f"'s {metric} at "),
-        *(share_of(chosen, largest), " bytes, no significant loss."),
+        *(share_of(chosen, largest), " bytes, no significant loss found."),
+    )
+
+
+def _describe_storage(evidence: Evidence) -> Sentence:
+    """Return how few bytes of a quantised vector keep 95 % of the score; nothing if that was not measured."""
+    exact = [record for record in evidence.quantization if record.precision == "float32"]
+    if not exact or not (whole_score := max(exact, key=lambda record: record.dim).score.mean):
+        return ()
+    found = find_smallest(evidence.quantization, least_retention=_KEPT)
+    if found.precision == "float32":
+        return ()
+    return (
+        *("Quantised, ", whole(found.bytes), f" bytes a vector ({name_storage(found)}) keep "),
+        *(percent(found.score.mean / whole_score), " of what ", whole(max(record.bytes for record in exact))),
+        " bytes in float32 have.",
     )
 
 
@@ -114,7 +136,19 @@ def _list_cautions(evidence: Evidence, slices: Sequence[SliceResult]) -> list[Se
     lexical = find_comparison(evidence, BM25, None)
     if lexical is not None and lexical.difference < 0:
         sure = "significantly above" if lexical.adjusted_p < evidence.gate.alpha else "above"
-        found.append(("BM25, which needs no model, has ", score(evidence.objectives[BM25]), f", {sure} the winner."))
+        found.append(
+            (
+                "BM25, which needs no model, has ",
+                score(evidence.objectives[BM25]),
+                f", {sure} the winner: find out why first.",
+            )
+        )
+    served = find_comparison(evidence, BASE, evidence.smallest_dim)
+    if len(evidence.dims) > 1 and served is not None and served.adjusted_p >= evidence.gate.alpha:
+        found.append(
+            ("At ", whole(evidence.smallest_dim), " dimensions alone the gain over the base model, ",
+             gain(served.difference), ", is not significant (adjusted p ", probability(served.adjusted_p), ").")
+        )  # fmt: skip
     worst = worst_slice(slices)
     if worst is not None and worst.difference is not None:
         interval = (gain(worst.difference.mean), " (", gain(worst.difference.low), " to ")
