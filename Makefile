@@ -31,7 +31,7 @@ test: install
 	$(PYTEST) -m "not gpu and not nightly" $(IN_TWO) $(TEST_ARGS)
 
 test-fast: install
-	$(PYTEST) $(TEST_ARGS)
+	$(PYTEST) $(IN_TWO) $(TEST_ARGS)
 
 # Tests that take too long for every change: random kills, simulations, and tests of code that will be removed.
 test-nightly: install

@@ -93,7 +93,7 @@ def test_equal_passages_keep_corpus_order_in_any_number_for_any_query(count):
         assert [positions.tolist() for positions in found.values()] == [[list(range(min(count, 100)))]] * 2
 
 
-@pytest.mark.parametrize("count", [5_000, 17_000])
+@pytest.mark.parametrize("count", [5_000, pytest.param(17_000, marks=pytest.mark.slow)])
 def test_one_pass_ranks_as_each_dimension_on_its_own(count):
     """Equal passages, by the hundred, are in corpus order; at dimension 1 all are equal to one of two."""
     generator = torch.Generator().manual_seed(0)

@@ -464,7 +464,7 @@ def test_a_champion_set_by_hand_is_named_by_promote_rollback_and_load_champion(s
     first, second = sandbox.register(noise=1.5), sandbox.register(noise=0.3)
     run_promotion(sandbox)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         embsweep.load_champion(sandbox.name, storage=sandbox.storage)
     sandbox.client.set_registered_model_alias(sandbox.name, "champion", str(first))
     named = f"version {first} is champion without a record"

@@ -54,6 +54,7 @@ def test_the_bounds_of_all_numbers_can_be_trained_with_every_choice(request_of, 
                 assert check_trainable(config) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
 def test_the_first_rung_is_never_before_the_first_evaluation(request_of, recipe_of, name):
     """Otherwise a short schedule passes several rungs at once (search/pruners.py)."""
