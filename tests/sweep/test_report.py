@@ -2,8 +2,8 @@
 
 import hashlib
 import io
-import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -11,11 +11,10 @@ from rich.console import Console
 from embsweep.cli.report import report_request
 from embsweep.core.errors import InputError, TooManyFailures, TrialFailed
 from embsweep.reports.html import pictures
-from embsweep.search.read import read_metadata
 from embsweep.selection.evidence import WINNER
 from embsweep.sweep import report as reporting
 from embsweep.sweep.folder import SweepFolder
-from embsweep.sweep.report import gather_report
+from embsweep.sweep.report import describe_commit, gather_report, try_report
 from embsweep.sweep.sync import sync_sweep
 from embsweep.tracking.store import open_store
 from tests.reports.report_pages import Page, draw_nothing, prose
@@ -86,19 +85,35 @@ def test_a_sweep_writes_its_report_and_mlflow_has_it(launch, tmp_path):
     assert "Where is the " not in find_artifact(tmp_path)
     assert again.report == str(path)
 
+    data = gather_report(folder, default_storage=tmp_path)
+    assert data.commands.promote == "embsweep promote quickstart"
+    assert data.evidence.verdict.winner in {trial.number for trial in data.history.trials}
+    folder.evidence.write_text("{}")
+    assert gather_report(folder, default_storage=tmp_path).evidence is None, "it was altered"
 
-def test_a_report_that_cannot_be_written_does_not_fail_the_sweep(launch, tmp_path, monkeypatch):
+
+def test_a_report_that_cannot_be_written_is_said_and_does_not_raise(tmp_path, monkeypatch):
     def fail(*_args, **_more):
         raise ValueError("no such mark")
 
     monkeypatch.setattr(reporting, "gather_report", fail)
-    result, output = launch(AT_END)
-    assert result.report is None
-    assert "The report was not written (ValueError: no such mark); `embsweep report quickstart` tries again." in output
-    assert read_metadata(tmp_path / "sweeps/quickstart/study.db")["status"] == "FINISHED"
-    monkeypatch.undo()
-    again, _ = launch()
-    assert again.report is None, "report.at_end is false"
+    said, ledger = [], SimpleNamespace(metadata={})
+    folder = SweepFolder(tmp_path, "legal")
+    assert try_report(folder, ledger, default_storage=tmp_path, texts=True, say=said.append) is None
+    assert said == ["The report was not written (ValueError: no such mark); `embsweep report legal` tries again."]
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({}, "none: not started in a git work tree"),
+        ({"embsweep.git.dirty": "true"}, "0a1b, with changes that are not committed"),
+        ({"embsweep.git.dirty": "false"}, "0a1b, no other changes"),
+        ({"embsweep.git.dirty": "unknown"}, "0a1b, not known whether files had changed"),
+    ],
+)
+def test_the_commit_is_never_called_clean_if_that_is_not_known(tags, said):
+    assert describe_commit({"mlflow.source.git.commit": "0a1b", **tags} if tags else {}) == said
 
 
 def test_a_sweep_that_fails_leaves_a_report_of_how_far_it_came(launch, tmp_path, monkeypatch):
@@ -112,13 +127,3 @@ def test_a_sweep_that_fails_leaves_a_report_of_how_far_it_came(launch, tmp_path,
     assert "This sweep has failed. 2 of 3 trials have ended (2 failed)." in text
     assert "no such <kernel>" in text
     assert "This sweep has failed" in prose(find_artifact(tmp_path))
-
-
-def test_a_result_whose_evidence_was_altered_is_not_shown(launch, tmp_path):
-    launch()
-    folder = SweepFolder(tmp_path, "quickstart")
-    data = gather_report(folder, default_storage=tmp_path)
-    assert data.commands.promote == "embsweep promote quickstart"
-    assert data.evidence.verdict.winner in {trial.number for trial in data.history.trials}
-    folder.evidence.write_text(json.dumps({}))
-    assert gather_report(folder, default_storage=tmp_path).evidence is None

@@ -30,6 +30,7 @@ def test_slices_are_added_to_a_finished_sweep_and_texts_are_written_and_deleted(
     assert {"mlflow.db", "evidence.json", "study.db", "README.md"} <= {path.name for path in written}
     assert [path for path in written if b"is kept in room" in path.read_bytes()] == [], "a text of the data"
     assert first.evidence.slices == ()
+    assert first.report is None, "report.at_end is false in these tests"
 
     later, output = launch(*sweep, "data.slice=lang")
     assert "is finished; this is its result" in output

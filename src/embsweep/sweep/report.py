@@ -247,7 +247,7 @@ def _list_facts(metadata: Mapping[str, Any], evidence: Evidence | None) -> Itera
     yield "objective", metadata["objective"]
     yield "base model", read_identity(metadata).base_model
     yield "search space", "; ".join(f"{key}: {value}" for key, value in tracking["params"]["space"].items()) or "none"
-    yield "git commit", _describe_commit(tags)
+    yield "git commit", describe_commit(tags)
     yield "study", metadata["study_id"]
     yield "started", _format_time(tracking["started_at"])
     if "ended_at" in metadata and metadata.get("status") != RUNNING:
@@ -269,12 +269,15 @@ def _list_result_facts(evidence: Evidence) -> Iterator[tuple[str, object]]:
     yield "versions", ", ".join(f"{name} {number}" for name, number in evidence.versions.items())
 
 
-def _describe_commit(tags: Mapping[str, str]) -> str:
+_CHANGES = {"true": "with changes that are not committed", "false": "no other changes"}
+
+
+def describe_commit(tags: Mapping[str, str]) -> str:
+    """Return the commit that a sweep was started from, and whether files differed, from the tags of its run."""
     commit = tags.get("mlflow.source.git.commit")
     if commit is None:
         return "none: not started in a git work tree"
-    is_dirty = tags.get("embsweep.git.dirty") == "true"
-    return f"{commit}, {'with changes that are not committed' if is_dirty else 'no other changes'}"
+    return f"{commit}, {_CHANGES.get(tags.get('embsweep.git.dirty', ''), 'not known whether files had changed')}"
 
 
 def _format_time(seconds: float) -> str:
