@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.reports.histories import draw_history
 
-from embsweep.reports.html.search_charts import search_charts
+from embsweep.reports.html.charts.search_charts import search_charts
 
 SCRIPT = """
 const specs = JSON.parse(document.getElementById("specs").textContent);

@@ -6,15 +6,21 @@ import re
 import pytest
 
 from embsweep.config.search_space import Choice, FloatRange, IntRange
-from embsweep.reports.html.best_so_far import list_progress
-from embsweep.reports.html.importance_chart import importance_chart
-from embsweep.reports.html.parallel_axes import build_axis, label_number, list_log_ticks, list_ticks, shorten_keys
-from embsweep.reports.html.parallel_coordinates import MOST_LINES, choose_lines, parallel_chart
-from embsweep.reports.html.rung_diagram import correlate_ends, rank_at_rungs
-from embsweep.reports.html.search_charts import search_charts, search_notes
+from embsweep.reports.html.charts.best_so_far import list_progress
+from embsweep.reports.html.charts.importance_chart import importance_chart
+from embsweep.reports.html.charts.parallel_axes import (
+    build_axis,
+    label_number,
+    list_log_ticks,
+    list_ticks,
+    shorten_keys,
+)
+from embsweep.reports.html.charts.parallel_coordinates import MOST_LINES, choose_lines, parallel_chart
+from embsweep.reports.html.charts.rung_diagram import correlate_ends, rank_at_rungs
+from embsweep.reports.html.charts.search_charts import search_charts, search_notes
+from embsweep.reports.html.charts.slot_lanes import build_time_axis, find_gaps, list_bars
+from embsweep.reports.html.charts.slot_timeline import compute_busy
 from embsweep.reports.html.search_history import Attempt, ConfirmationRun, TargetShares, find_scale
-from embsweep.reports.html.slot_lanes import build_time_axis, find_gaps, list_bars
-from embsweep.reports.html.slot_timeline import compute_busy
 from tests.reports.histories import BATCH, LOSS, RATE, START, draw_history, make_history, make_importance, make_trial
 
 RECIPE = make_trial(0, 0.2, 0.25, 0.3, at=(10, 30, 70), is_recipe=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from embsweep.reports.html.charts.quality_charts import find_comparison
+from embsweep.reports.html.charts.storage_charts import name_storage
 from embsweep.reports.html.figures import Figures
 from embsweep.reports.html.numbers import Sentence, gain, percent, probability, score, share_of, whole
-from embsweep.reports.html.quality_charts import find_comparison
-from embsweep.reports.html.storage_charts import name_storage
 from embsweep.selection.evidence import BASE, BM25, RECIPE, WINNER, Comparison, Evidence, Interval
 from embsweep.selection.objective import describe_objective
 from embsweep.selection.quantization import find_smallest

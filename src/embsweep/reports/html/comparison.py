@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from embsweep.reports.html import numbers
-from embsweep.reports.html.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.quality_charts import describe_difference
+from embsweep.reports.html.charts.theme import ACCENT, HEIGHT, LABEL_PX, SECOND, lite, spread
 from embsweep.reports.html.numbers import Sentence
 from embsweep.reports.html.page import ReportData
-from embsweep.reports.html.quality_charts import describe_difference
-from embsweep.reports.html.theme import ACCENT, HEIGHT, LABEL_PX, SECOND, lite, spread
 from embsweep.reports.text import gain
 from embsweep.selection.evidence import BASE, WINNER, Comparison, Evidence
 from embsweep.selection.statistics.significance import compare_models

@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 from embsweep.core.redaction import escape_control_characters
 from embsweep.reports import text
 from embsweep.reports.html.answer import Answer, answer
-from embsweep.reports.html.chart import Cell, Chart
+from embsweep.reports.html.charts.chart import Cell, Chart
 from embsweep.reports.html.comparison import compare_sweeps
 from embsweep.reports.html.figures import Figures, compute_figures
 from embsweep.reports.html.numbers import Number, Sentence

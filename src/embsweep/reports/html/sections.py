@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embsweep.reports.html.chart import Chart
+from embsweep.reports.html.charts.chart import Chart
+from embsweep.reports.html.charts.finalist_charts import finalist_chart
+from embsweep.reports.html.charts.importance_chart import importance_chart
+from embsweep.reports.html.charts.quality_charts import quality_chart, retention_chart
+from embsweep.reports.html.charts.search_charts import search_charts, search_notes
+from embsweep.reports.html.charts.slice_charts import slice_chart
+from embsweep.reports.html.charts.storage_charts import storage_charts
 from embsweep.reports.html.figures import Figures
-from embsweep.reports.html.finalist_charts import finalist_chart
-from embsweep.reports.html.importance_chart import importance_chart
 from embsweep.reports.html.page import ReportData
-from embsweep.reports.html.quality_charts import quality_chart, retention_chart
-from embsweep.reports.html.search_charts import search_charts, search_notes
-from embsweep.reports.html.slice_charts import slice_chart
-from embsweep.reports.html.storage_charts import storage_charts
 from embsweep.selection.evidence import Evidence
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embsweep.reports.html.parallel_axes import Axis
-from embsweep.reports.html.theme import ACCENT, CONFIG, FONT, INK, WIDTH
+from embsweep.reports.html.charts.parallel_axes import Axis
+from embsweep.reports.html.charts.theme import ACCENT, CONFIG, FONT, INK, WIDTH
 
 _HEIGHT, _LEAST_WIDTH, _LABEL_PX = 300, 560, 110
 _SMALLEST_RANGE = 0.015

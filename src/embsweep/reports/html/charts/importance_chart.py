@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embsweep.reports.html.chart import Cell, Chart, ChartTable
-from embsweep.reports.html.parallel_axes import shorten_keys
+from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.parallel_axes import shorten_keys
+from embsweep.reports.html.charts.theme import ACCENT, INK, lite, name_axis
 from embsweep.reports.html.search_history import HistoryShare, SearchHistory, TargetShares
-from embsweep.reports.html.theme import ACCENT, INK, lite, name_axis
 
 OBJECTIVE = "objective"
 """Name of the objective among the targets."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embsweep.reports.html import numbers
-from embsweep.reports.html.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.theme import ACCENT, HEIGHT, INK, LABEL_PX, SECOND, lite, spread
 from embsweep.reports.html.figures import Figures
-from embsweep.reports.html.theme import ACCENT, HEIGHT, INK, LABEL_PX, SECOND, lite, spread
 from embsweep.reports.text import score
 from embsweep.selection.evidence import BASE, BM25, RECIPE, WINNER, Comparison, Evidence, Interval
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from embsweep.reports.html import numbers
-from embsweep.reports.html.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.theme import ACCENT, INK, lite, name_axis
 from embsweep.reports.html.numbers import probability
-from embsweep.reports.html.theme import ACCENT, INK, lite, name_axis
 from embsweep.reports.text import gain
 from embsweep.selection.evidence import Evidence, Interval
 from embsweep.selection.slices import SliceResult, worst_slice

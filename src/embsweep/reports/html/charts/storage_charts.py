@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embsweep.reports.html.chart import Chart, ChartTable
+from embsweep.reports.html.charts.chart import Chart, ChartTable
+from embsweep.reports.html.charts.theme import ACCENT, INK, LABEL_PX, lite, spread
 from embsweep.reports.html.numbers import percent
-from embsweep.reports.html.theme import ACCENT, INK, LABEL_PX, lite, spread
 from embsweep.selection.evidence import Evidence, QuantizationRecord
 from embsweep.selection.quantization import pareto_front
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from embsweep.reports.html.chart import Cell, Chart, ChartTable
-from embsweep.reports.html.quality_charts import describe_difference
-from embsweep.reports.html.theme import ACCENT, INK, lite, name_axis
+from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.quality_charts import describe_difference
+from embsweep.reports.html.charts.theme import ACCENT, INK, lite, name_axis
 from embsweep.reports.text import gain, score
 from embsweep.selection.evidence import WINNER, Comparison, ConfirmedRecord, Evidence
 

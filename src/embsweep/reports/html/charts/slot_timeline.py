@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embsweep.reports.html.chart import Cell, Chart, ChartTable
-from embsweep.reports.html.parallel_axes import list_ticks
+from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.parallel_axes import list_ticks
+from embsweep.reports.html.charts.slot_lanes import Bar, TimeAxis, build_time_axis, find_gaps, list_bars
+from embsweep.reports.html.charts.theme import ACCENT, INK, lite
 from embsweep.reports.html.search_history import SearchHistory
-from embsweep.reports.html.slot_lanes import Bar, TimeAxis, build_time_axis, find_gaps, list_bars
-from embsweep.reports.html.theme import ACCENT, INK, lite
 from embsweep.reports.text import duration
 
 _LANE_PX, _MOST_PX, _HEAD_PX = 34, 360, 18

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embsweep.reports.html.chart import Cell, Chart, ChartTable
-from embsweep.reports.html.parallel_coordinates import choose_lines, describe_end, describe_trial, label_trial
+from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.parallel_coordinates import choose_lines, describe_end, describe_trial, label_trial
+from embsweep.reports.html.charts.theme import ACCENT, HEIGHT, INK, lite, spread
 from embsweep.reports.html.search_history import HistoryTrial, SearchHistory
-from embsweep.reports.html.theme import ACCENT, HEIGHT, INK, lite, spread
 
 _SHAPES = {"complete": "circle", "stopped": "stroke", "paused": "square", "running": "triangle-right"}
 _KINDS = {"complete": "finished", "stopped": "stopped", "paused": "paused", "running": "running"}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from embsweep.reports.html.best_so_far import best_so_far_chart
-from embsweep.reports.html.chart import Chart
-from embsweep.reports.html.importance_chart import describe_importance, importance_chart
-from embsweep.reports.html.parallel_coordinates import parallel_chart
-from embsweep.reports.html.rung_diagram import rung_chart
+from embsweep.reports.html.charts.best_so_far import best_so_far_chart
+from embsweep.reports.html.charts.chart import Chart
+from embsweep.reports.html.charts.importance_chart import describe_importance, importance_chart
+from embsweep.reports.html.charts.parallel_coordinates import parallel_chart
+from embsweep.reports.html.charts.rung_diagram import rung_chart
+from embsweep.reports.html.charts.slot_timeline import timeline_chart
 from embsweep.reports.html.search_history import SearchHistory
-from embsweep.reports.html.slot_timeline import timeline_chart
 
 _BUILDERS = (importance_chart, parallel_chart, best_so_far_chart, rung_chart, timeline_chart)
 

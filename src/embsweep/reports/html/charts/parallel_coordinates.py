@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from embsweep.config.search_space import Value
-from embsweep.reports.html.chart import Cell, Chart, ChartTable
-from embsweep.reports.html.parallel_axes import Axis, build_axis, build_number_axis, label_number, shorten_keys
-from embsweep.reports.html.parallel_spec import build_parallel_spec
+from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
+from embsweep.reports.html.charts.parallel_axes import Axis, build_axis, build_number_axis, label_number, shorten_keys
+from embsweep.reports.html.charts.parallel_spec import build_parallel_spec
+from embsweep.reports.html.charts.theme import ACCENT, INK, spread
 from embsweep.reports.html.search_history import HistoryTrial, SearchHistory
-from embsweep.reports.html.theme import ACCENT, INK, spread
 from embsweep.reports.text import score
 
 MOST_LINES, _BEST_LINES = 300, 150
