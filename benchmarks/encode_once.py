@@ -33,12 +33,7 @@ WORDS = ("tax", "law", "river", "engine", "poem", "fever", "orchard", "verdict",
 
 def main() -> None:
     """Measure and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=MODELS, default="minilm")
-    parser.add_argument("--queries", type=int, default=60)
-    parser.add_argument("--passages", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = read_options(__doc__)
     choice, dims = MODELS[options.model]
     data, model = make_set(options.queries, options.passages), build_model(choice)
     sequential = build_sequential(data, dims, BATCH_SIZE)
@@ -50,6 +45,16 @@ def main() -> None:
     )
     theirs = {dim: {metric: library[f"dim_{dim}_cosine_{metric}"] for metric in METRICS} for dim in dims}
     emit(gain=gain, equal=largest_difference(once, theirs) <= 1e-6)
+
+
+def read_options(description: str | None) -> argparse.Namespace:
+    """Read the command line: model, sizes and rounds."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default="minilm")
+    parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--passages", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
 
 
 def make_set(n_queries: int, n_passages: int) -> RetrievalSet:

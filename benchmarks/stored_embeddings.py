@@ -8,9 +8,7 @@ scores of float32 must be those of the evaluation. Needs `pip install "embsweep[
 
 from __future__ import annotations
 
-import argparse
-
-from encode_once import BATCH_SIZE, MODELS, make_set
+from encode_once import BATCH_SIZE, MODELS, make_set, read_options
 from measuring import emit, time_pairs
 
 from embsweep.core.names import METRICS
@@ -22,12 +20,7 @@ from embsweep.models.builders import build_model
 
 def main() -> None:
     """Measure and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=MODELS, default="minilm")
-    parser.add_argument("--queries", type=int, default=60)
-    parser.add_argument("--passages", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = read_options(__doc__)
     choice, dims = MODELS[options.model]
     data, model = make_set(options.queries, options.passages), build_model(choice)
 

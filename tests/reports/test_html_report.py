@@ -30,6 +30,10 @@ from tests.reports.evidence_samples import (
 from tests.reports.histories import draw_history
 from tests.reports.report_pages import SVG, Page, draw_nothing, make_report, prose, render, typical_page
 
+FLOAT32 = QuantizationRecord(
+    **{"dim": 384, "precision": "float32", "rescored": False, "bytes": 1536, "search_ms": 2.5},
+    score=Interval(mean=0.6, low=0.5, high=0.7),
+)
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\u202egnp.exe\x1b[2J\u2028" + "א" * 200
 RUNNING = State("RUNNING", 2, 9, {"complete": 2, "running": 1}, 0.3, 0.41, 1)
 
@@ -113,21 +117,13 @@ def test_the_dimension_to_serve_is_the_smallest_without_a_significant_loss():
 
 
 def test_stored_bytes_and_slices_are_tables_with_their_own_numbers():
-    record = QuantizationRecord(
-        dim=384,
-        precision="float32",
-        rescored=False,
-        bytes=1536,
-        score=Interval(mean=0.6, low=0.5, high=0.7),
-        search_ms=2.5,
-    )
-    small = record.model_copy(
+    small = FLOAT32.model_copy(
         update={"precision": "int8", "bytes": 384, "score": Interval(mean=0.59, low=0.4, high=0.7)}
     )
-    worse = record.model_copy(
+    worse = FLOAT32.model_copy(
         update={"precision": "float16", "bytes": 768, "score": Interval(mean=0.5, low=0.4, high=0.7)}
     )
-    evidence = make_evidence(quantization=(record, small, worse), slices=("law", "tax", HOSTILE) * 20)
+    evidence = make_evidence(quantization=(FLOAT32, small, worse), slices=("law", "tax", HOSTILE) * 20)
     page = Page(render(make_report(evidence)))
     rows = page.tables["storage"][1:]
     assert [row[1:5] + row[6:] for row in rows] == [
@@ -241,15 +237,7 @@ def test_sweeps_on_other_data_are_not_compared():
 
 @pytest.mark.slow
 def test_charts_are_drawn_as_pictures_without_scripts_whatever_their_texts():
-    record = QuantizationRecord(
-        dim=384,
-        precision="float32",
-        rescored=False,
-        bytes=1536,
-        score=Interval(mean=0.6, low=0.5, high=0.7),
-        search_ms=2.5,
-    )
-    evidence = make_evidence(slices=("law", "tax", HOSTILE) * 20, quantization=(record,))
+    evidence = make_evidence(slices=("law", "tax", HOSTILE) * 20, quantization=(FLOAT32,))
     page = Page(render(make_report(evidence, history=draw_history(30)), draw))
     assert len([kind for kind, _ in page.scripts if kind == "application/json"]) >= 8
     assert page.references == []

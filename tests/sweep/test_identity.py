@@ -5,7 +5,7 @@ import pytest
 from embsweep.config import build_config
 from embsweep.config.search_space import FloatRange, describe
 from embsweep.core.errors import SweepRefused
-from embsweep.sweep.request import flatten
+from embsweep.core.mappings import flatten
 from embsweep.sweep.run_metadata import check_identity, compute_identity
 from tests.cli.test_conf import REQUIRED, ROUNDS
 from tests.refusals import raises_code

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from embsweep.config import check_trainable
 from embsweep.config.rehearsal import Rehearsal, plan_rehearsal, scale_dims
+from embsweep.core.mappings import flatten
 from embsweep.sweep.rehearsal_notice import describe_changes, describe_headline
-from embsweep.sweep.request import flatten
 
 
 @pytest.mark.parametrize(

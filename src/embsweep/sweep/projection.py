@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embsweep.core.mappings import flatten
 from embsweep.core.redaction import redact
 from embsweep.reports.view import SweepView, TrialRow
 from embsweep.search.read import explain_damage, read_metadata, read_phases
 from embsweep.search.record import CONFIG, IMPORTANCE, PROMOTION, STUDY, TrialRecord
 from embsweep.selection.scores import scores_from_json
 from embsweep.sweep.note import describe_sweep_run
-from embsweep.sweep.request import flatten
 from embsweep.tracking.records import DatasetRecord, SweepIdentity
 from embsweep.tracking.requests import MetricBatch
 from embsweep.tracking.runs import RUNNING, SCHEDULED, SWEEP, RunRef, RunState

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from embsweep.config import Config
 from embsweep.config.rehearsal import Rehearsal
-from embsweep.sweep.request import flatten
+from embsweep.core.mappings import flatten
 
 _NAMED_ELSEWHERE = ("sweep.name", "tracking.", "model.")
 """In the headline, and in the lines about MLflow and the registered version."""

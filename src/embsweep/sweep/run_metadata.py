@@ -16,13 +16,14 @@ from embsweep.config import Config
 from embsweep.config.search_space import SearchSpace, describe
 from embsweep.core.environment import set_default_environment
 from embsweep.core.errors import SweepRefused
+from embsweep.core.mappings import flatten
 from embsweep.core.redaction import redact
 from embsweep.data.collection import Splits
 from embsweep.search.ledger import Ledger
 from embsweep.sweep.checks.preflight import PreflightResult
 from embsweep.sweep.folder import SweepFolder
 from embsweep.sweep.projection import project_ledger
-from embsweep.sweep.request import SweepRequest, flatten
+from embsweep.sweep.request import SweepRequest
 from embsweep.tracking.environment import describe_git, describe_machine, describe_origin, describe_packages
 from embsweep.tracking.runs import OWN_TAGS_TAG, RUNNING, RunWriter
 from embsweep.tracking.store import open_store

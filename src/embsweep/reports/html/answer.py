@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from embsweep.reports.html.charts.quality_charts import find_comparison
-from embsweep.reports.html.charts.storage_charts import name_storage
-from embsweep.reports.html.figures import Figures
+from embsweep.reports.html.charts.storage_charts import describe_smallest
+from embsweep.reports.html.figures import Figures, find_comparison
 from embsweep.reports.html.numbers import Sentence, gain, percent, probability, score, share_of, whole
 from embsweep.selection.evidence import BASE, BM25, RECIPE, WINNER, Comparison, Evidence, Interval
 from embsweep.selection.objective import describe_objective
-from embsweep.selection.quantization import find_smallest
 from embsweep.selection.slices import SliceResult, worst_slice
-
-_KEPT = 0.95
-"""Share of the score that the smallest stored vector in the answer must keep."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ def answer(evidence: Evidence, figures: Figures) -> Answer:
     """
     dimension = _describe_dimension(evidence, figures.retention.get(WINNER, {}))
     cautions = tuple(_list_cautions(evidence, figures.slices))
-    return Answer(_describe_model(evidence), dimension, _describe_storage(evidence), cautions)
+    return Answer(_describe_model(evidence), dimension, describe_smallest(evidence), cautions)
 
 
 def _describe_model(evidence: Evidence) -> Sentence:
@@ -108,21 +103,6 @@ def _describe_dimension(evidence: Evidence, kept: Mapping[int, Interval]) -> Sen
         *("Serve ", whole(chosen), " dimensions: they keep ", percent(found.mean), " (95 % interval "),
         *(percent(found.low), " to ", percent(found.high), ") of ", whole(largest), f"'s {metric} at "),
         *(share_of(chosen, largest), " bytes, no significant loss found."),
-    )
-
-
-def _describe_storage(evidence: Evidence) -> Sentence:
-    """Return how few bytes of a quantised vector keep 95 % of the score; nothing if that was not measured."""
-    exact = [record for record in evidence.quantization if record.precision == "float32"]
-    if not exact or not (whole_score := max(exact, key=lambda record: record.dim).score.mean):
-        return ()
-    found = find_smallest(evidence.quantization, least_retention=_KEPT)
-    if found.precision == "float32":
-        return ()
-    return (
-        *("Quantised, ", whole(found.bytes), f" bytes a vector ({name_storage(found)}) keep "),
-        *(percent(found.score.mean / whole_score), " of what ", whole(max(record.bytes for record in exact))),
-        " bytes in float32 have.",
     )
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from embsweep.core.mappings import flatten
 from embsweep.reports.html import numbers
 from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
-from embsweep.reports.html.charts.quality_charts import describe_difference
-from embsweep.reports.html.charts.theme import ACCENT, HEIGHT, LABEL_PX, SECOND, lite, spread
+from embsweep.reports.html.charts.dimension_lines import Look, draw_lines
+from embsweep.reports.html.charts.theme import ACCENT, SECOND
 from embsweep.reports.html.numbers import Sentence
 from embsweep.reports.html.page import ReportData
 from embsweep.reports.text import gain
 from embsweep.selection.evidence import BASE, WINNER, Comparison, Evidence
 from embsweep.selection.statistics.significance import compare_models
+
+_LOOKS = {
+    f"A {WINNER}": Look(ACCENT, (1, 0), "circle"),
+    f"A {BASE}": Look(ACCENT, (4, 3), "triangle-up"),
+    f"B {WINNER}": Look(SECOND, (1, 0), "square"),
+    f"B {BASE}": Look(SECOND, (4, 3), "diamond"),
+}
+"""How the lines of side and model are drawn."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ def compare_sweeps(one: ReportData, other: ReportData) -> SideBySide:
     """
     first, second = one.evidence, other.evidence
     names = (one.name, other.name)
-    settings = tuple(_list_differing(_flatten(one.configuration), _flatten(other.configuration)))
+    settings = tuple(_list_differing(dict(flatten(one.configuration)), dict(flatten(other.configuration))))
     if first is None or second is None:
         lacking = " and ".join(data.name for data in (one, other) if data.evidence is None)
         return SideBySide((f"{lacking}: no result yet, so there is nothing to compare.",), None, (), settings)
@@ -89,20 +97,19 @@ def _describe(found: Sequence[Comparison], names: tuple[str, str], alpha: float)
 
 def _chart(one: Evidence, other: Evidence, names: tuple[str, str], found: Sequence[Comparison]) -> Chart:
     dims = sorted({*one.dims, *other.dims})
-    pairs = [
-        (f"{label} {model}", side, model) for label, side in (("A", one), ("B", other)) for model in (WINNER, BASE)
-    ]
+    sides = {"A": one, "B": other}
     rows = [
-        {"line": name, "place": dims.index(dim) + 0.05 * number, "dimension": dim, **record.intervals[dim].model_dump()}
-        for number, (name, evidence, model) in enumerate(pairs)
-        for record in [evidence.test[model]]
-        for dim in sorted(evidence.dims)
+        {"line": line, "place": dims.index(dim) + 0.05 * number, "dimension": dim, **record.intervals[dim].model_dump()}
+        for number, line in enumerate(_LOOKS)
+        for label, model in [line.split()]
+        for record in [sides[label].test[model]]
+        for dim in sorted(sides[label].dims)
     ]
     return Chart(
         key="side-by-side",
         title=_title(one.metric, names, found),
         description=f"Lines of winner and base model on test by dimension for {names[0]} and {names[1]}.",
-        spec=_spec(rows, [name for name, _, _ in pairs], [str(dim) for dim in dims]),
+        spec=draw_lines(rows, _LOOKS, dims, title="score on test"),
         table=_table(one, other, names, found),
     )
 
@@ -115,48 +122,6 @@ def _title(metric: str, names: tuple[str, str], found: Sequence[Comparison]) -> 
     return f"{key}: at {largest.dim} dimensions A's winner minus B's is {gain(largest.difference)} {metric.upper()}."
 
 
-def _spec(rows: Sequence[Mapping[str, Any]], lines: Sequence[str], dims: Sequence[str]) -> dict[str, Any]:
-    def scale(values: Sequence[Any]) -> dict[str, Any]:
-        return {"field": "line", "scale": {"domain": list(lines), "range": list(values)}, "legend": None}
-
-    color = scale([ACCENT, ACCENT, SECOND, SECOND])
-    dash = scale([[1, 0], [4, 3], [1, 0], [4, 3]])
-    shape = scale(["circle", "triangle-up", "square", "diamond"])
-    x = {
-        "field": "place",
-        "type": "quantitative",
-        "title": "dimensions",
-        "scale": {"domain": [-0.3, len(dims) - 1 + 0.4], "nice": False},
-        "axis": {"values": list(range(len(dims))), "labelExpr": f"{list(dims)}[datum.value]", "grid": False},
-    }
-    y = {"field": "mean", "type": "quantitative", "title": "score on test", "scale": {"zero": False}}
-    low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
-    ends = {row["line"]: row["mean"] for row in rows}  # the last row of a line is that of its largest dimension
-    at = spread([ends[line] for line in lines], LABEL_PX * (high - low or 1) / HEIGHT)
-    labels = [{"line": line, "place": len(dims) - 1 + 0.25, "at": y} for line, y in zip(lines, at, strict=True)]
-    layers: list[dict[str, Any]] = [
-        {
-            "mark": {"type": "rule", "opacity": 0.5},
-            "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": color},
-        },
-        {"mark": {"type": "line"}, "encoding": {"x": x, "y": y, "color": color, "strokeDash": dash}},
-        {
-            "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-            "encoding": {"x": x, "y": y, "color": color, "shape": shape},
-        },
-        {
-            "data": {"values": labels},
-            "mark": {"type": "text", "align": "left", "baseline": "middle"},
-            "encoding": {
-                "x": {"field": "place", "type": "quantitative"},
-                "y": {"field": "at", "type": "quantitative"},
-                "text": {"field": "line"},
-            },
-        },
-    ]
-    return lite(layers, rows, padding={"left": 4, "top": 4, "right": 60, "bottom": 4})
-
-
 def _table(one: Evidence, other: Evidence, names: tuple[str, str], found: Sequence[Comparison]) -> ChartTable:
     by_dim = {c.dim: c for c in found}
     rows: list[tuple[Cell, ...]] = []
@@ -166,7 +131,7 @@ def _table(one: Evidence, other: Evidence, names: tuple[str, str], found: Sequen
             for evidence in (one, other)
             for model in (BASE, WINNER)
         ]
-        difference = (None,) * 4 if dim not in by_dim else describe_difference(by_dim[dim])
+        difference = (None,) * 4 if dim not in by_dim else numbers.difference_cells(by_dim[dim])
         rows.append((dim, *scores, *difference))
     columns = (
         *("dimensions", f"{names[0]}: base", f"{names[0]}: winner", f"{names[1]}: base", f"{names[1]}: winner"),
@@ -191,10 +156,3 @@ def _show(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found

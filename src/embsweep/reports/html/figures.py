@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from embsweep.selection.evidence import BASE, WINNER, Evidence, Interval
+from embsweep.selection.evidence import BASE, WINNER, Comparison, Evidence, Interval
 from embsweep.selection.retention import compute_retention
 from embsweep.selection.slices import SliceResult, compare_slices
 
@@ -25,3 +25,14 @@ def compute_figures(evidence: Evidence) -> Figures:
     """Compute the figures of a result; for 5,000 test queries this takes several seconds."""
     kept = {name: compute_retention(evidence.test[name].per_query, evidence.groups, seed=0) for name in (WINNER, BASE)}
     return Figures({name: found for name, found in kept.items() if found}, compare_slices(evidence))
+
+
+def find_comparison(evidence: Evidence, reference: str, dim: int | None) -> Comparison | None:
+    """Return the comparison of the winner with a reference at a dimension, None: on the objective; None if absent.
+
+    Args:
+        evidence: The evidence.
+        reference: Name of the reference.
+        dim: The dimension.
+    """
+    return next((c for c in evidence.comparisons if c.reference == reference and c.dim == dim), None)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from embsweep.reports import text
+from embsweep.selection.evidence import Comparison
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ def probability(value: float) -> Number:
 def whole(value: int) -> Number:
     """Show an integer: `2,373`."""
     return Number(value, f"{value:,}")
+
+
+def difference_cells(comparison: Comparison) -> tuple[Number, ...]:
+    """Return a difference, the bounds of its interval, and its adjusted p, as cells of a table."""
+    bounds = (comparison.difference, comparison.low, comparison.high)
+    return (*map(gain, bounds), probability(comparison.adjusted_p))
 
 
 def plain(sentence: Sentence) -> str:

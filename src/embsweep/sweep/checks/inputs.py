@@ -14,12 +14,12 @@ from embsweep.config.data import DataConfig, DocstringsConfig
 from embsweep.config.model import ModelConfig
 from embsweep.core.errors import Diagnostic, InputError
 from embsweep.core.files import data_cache, expand_home
+from embsweep.core.mappings import flatten
 from embsweep.data.collection import Collection
 from embsweep.data.sources.docstrings import find_packages
 from embsweep.data.sources.load import load_collection
 from embsweep.models.builders import check_model
 from embsweep.sweep.folder import check_storage
-from embsweep.sweep.request import flatten
 
 _MISSING = "???"
 P = ParamSpec("P")

@@ -7,8 +7,8 @@ from statistics import mean
 from typing import Any
 
 from embsweep.reports.html.charts.chart import Cell, Chart, ChartTable
-from embsweep.reports.html.charts.quality_charts import describe_difference
 from embsweep.reports.html.charts.theme import ACCENT, INK, lite, name_axis
+from embsweep.reports.html.numbers import difference_cells
 from embsweep.reports.text import gain, score
 from embsweep.selection.evidence import WINNER, Comparison, ConfirmedRecord, Evidence
 
@@ -147,7 +147,7 @@ def _table(evidence: Evidence, order: Sequence[ConfirmedRecord], tests: Mapping[
         again: list[Cell] = [*facts.confirmed, *[None] * (seeds - len(facts.confirmed))]
         level = mean(facts.confirmed) if facts.confirmed else None
         c = found.get(facts.trial)
-        difference: list[Cell] = [None] * 4 if c is None else [*describe_difference(c)]
+        difference: list[Cell] = [None] * 4 if c is None else [*difference_cells(c)]
         row = (label_finalist(facts, winner), facts.searched, level, *again, tests.get(facts.trial), *difference)
         rows.append(row)
     columns = (

@@ -36,12 +36,13 @@ def rank_at_rungs(history: SearchHistory) -> Ranks:
 def correlate_ends(history: SearchHistory, ranks: Ranks) -> float | None:
     """Return the rank correlation (Spearman's) of first rung and end, None if fewer than four trials have finished."""
     last = len(history.rungs) - 1
-    both = sorted((found[last], found[0]) for found in ranks.values() if 0 in found and last in found)
-    if (count := len(both)) < _LEAST_CORRELATED:
+    both = [(found[0], found[last]) for found in ranks.values() if 0 in found and last in found]
+    if len(both) < _LEAST_CORRELATED:
         return None
-    first = sorted(rank for _, rank in both)
-    squares = sum((end - first.index(rank)) ** 2 for end, (_, rank) in enumerate(both))
-    return 1 - 6 * squares / (count * (count**2 - 1))
+    from scipy.stats import spearmanr
+
+    first, end = map(list, zip(*both, strict=True))
+    return float(spearmanr(first, end).statistic)
 
 
 def rung_chart(history: SearchHistory) -> Chart | None:

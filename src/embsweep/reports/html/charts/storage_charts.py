@@ -7,9 +7,12 @@ from typing import Any
 
 from embsweep.reports.html.charts.chart import Chart, ChartTable
 from embsweep.reports.html.charts.theme import ACCENT, INK, LABEL_PX, lite, spread
-from embsweep.reports.html.numbers import percent
+from embsweep.reports.html.numbers import Sentence, percent, plain, whole
 from embsweep.selection.evidence import Evidence, QuantizationRecord
-from embsweep.selection.quantization import pareto_front
+from embsweep.selection.quantization import compute_retention, find_smallest, pareto_front
+
+KEPT = 0.95
+"""Share of the score that the smallest stored vector must keep to be named."""
 
 _PRECISIONS = ("float32", "float16", "int8", "binary")
 _SHAPES = ("circle", "square", "triangle-up", "diamond")
@@ -23,6 +26,19 @@ def storage_charts(evidence: Evidence) -> tuple[Chart, ...]:
     front = set(map(_identify, pareto_front(evidence.quantization)))
     rows = [_to_row(record, is_best=_identify(record) in front) for record in evidence.quantization]
     return (_quality_chart(evidence, rows), _time_chart(evidence, rows))
+
+
+def describe_smallest(evidence: Evidence) -> Sentence:
+    """Return in one sentence the fewest bytes of a stored vector that keep 95 % of the score; nothing if it is 0."""
+    if not evidence.quantization or None in (kept := compute_retention(evidence.quantization)):
+        return ()
+    found = find_smallest(evidence.quantization, least_retention=KEPT)
+    share = kept[evidence.quantization.index(found)]
+    full = max(evidence.quantization, key=lambda record: record.bytes)
+    return (
+        *(whole(found.bytes), f" bytes a vector ({name_storage(found)}) keep ", percent(share or 0.0)),
+        *(f" of the {evidence.metric.upper()} of ", whole(full.bytes), f" bytes ({name_storage(full)})."),
+    )
 
 
 def _identify(record: QuantizationRecord) -> tuple[int, str, bool]:
@@ -50,15 +66,9 @@ def _to_row(record: QuantizationRecord, *, is_best: bool) -> dict[str, Any]:
 def _quality_chart(evidence: Evidence, rows: Sequence[Mapping[str, Any]]) -> Chart:
     metric = evidence.metric.upper()
     best = sorted((row for row in rows if row["best"]), key=lambda row: row["bytes"])
-    top, full = best[-1], max(rows, key=lambda row: row["bytes"])
-    cheap = next((row for row in best if full["mean"] and row["mean"] >= 0.95 * full["mean"]), top)
-    kept = percent(cheap["mean"] / full["mean"]).shown if full["mean"] else "all"
     return Chart(
         key="storage",
-        title=(
-            f"{cheap['bytes']:,} bytes a vector ({cheap['name']}) keep {kept} of the {metric} of "
-            f"{full['bytes']:,} bytes ({full['name']})."
-        ),
+        title=plain(describe_smallest(evidence)) or f"{metric} on test against bytes of a stored vector.",
         description=f"{metric} on test against bytes of a stored vector; filled points are best for their bytes.",
         spec=_quality_spec(evidence, rows, best),
         table=_table(evidence, rows),
